@@ -1,0 +1,53 @@
+# make run    set everything up and do the main job: record a baseline, or show what changed since and who did it
+# make demo   real processes change files in a scratch directory; see each of them named
+# make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What 'make run' monitors: make run WATCH=/usr/local
+WATCH ?= /etc
+CONFIG ?= fimscan.toml
+DATABASE := sqlite:///$(abspath var/fimscan.db)
+
+.PHONY: run demo test lint bench wheel clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/.installed
+	@$(BIN)/python -m demo.first_run --config $(CONFIG) --db $(DATABASE) --watch $(WATCH)
+
+demo: $(VENV)/.installed
+	@$(BIN)/python -m demo.demo
+
+test: $(VENV)/.developer
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.developer
+	$(BIN)/python benchmarks/scan_vs_aide.py
+	$(BIN)/python benchmarks/audit_vs_ausearch.py
+
+wheel: $(VENV)/.developer
+	$(BIN)/python -m build --wheel
+
+# A Python without ensurepip (Debian's, where python3-venv is not installed) can't make a virtual environment.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "fimscan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then again"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed pyproject.toml requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,214 @@
+"""``make demo``: real processes change files in a scratch directory in several ways; fimscan names each of them.
+
+Where audit cannot be used, a log that was recorded on a real kernel (by ``demo.py --record``) is replayed instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from demo.replay import record, replay
+
+AUDITD_CONF = """\
+log_file = {log}
+log_group = root
+log_format = ENRICHED
+flush = INCREMENTAL_ASYNC
+freq = 50
+max_log_file = 50
+max_log_file_action = ROTATE
+space_left_action = IGNORE
+admin_space_left_action = IGNORE
+disk_full_action = IGNORE
+disk_error_action = IGNORE
+"""
+
+# (what it shows, the file it changes, the command)
+DEEDS: tuple[tuple[str, str, list[str]], ...] = (
+    ("a new file", "new.conf", ["sh", "-c", "echo created > new.conf"]),
+    ("written in place", "settings.conf", ["sh", "-c", "echo changed > settings.conf"]),
+    ("appended to", "hosts", ["sh", "-c", "echo 10.0.0.1 rogue >> hosts"]),
+    ("sed -i: written beside it, renamed into place", "sshd_config", ["sed", "-i", "s/no/yes/", "sshd_config"]),
+    ("moved", "old-name", ["mv", "old-name", "new-name"]),
+    ("deleted", "audit-trail", ["rm", "audit-trail"]),
+    ("mode changed", "shadow", ["chmod", "0644", "shadow"]),
+    ("owner changed", "cron.allow", ["chown", "1", "cron.allow"]),
+    ("truncated", "history", ["truncate", "-s", "0", "history"]),
+    (
+        "content changed, and the time set back to hide it",
+        "forged",
+        ["perl", "-e", 'open F, ">forged"; print F "evil"; close F; utime 1, 1, "forged"'],
+    ),
+    ("written by one process ...", "shared", ["sh", "-c", "echo one >> shared"]),
+    ("... and by another: nothing separates them", "shared", ["sh", "-c", "echo two >> shared"]),
+    ("opened for writing, but not changed", "untouched", ["sh", "-c", ": >> untouched"]),
+)
+BEFORE = (
+    "settings.conf",
+    "hosts",
+    "sshd_config",
+    "old-name",
+    "audit-trail",
+    "shadow",
+    "cron.allow",
+    "history",
+    "forged",
+)
+
+
+def auditctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Ask or tell the kernel's audit system something."""
+    return subprocess.run(["auditctl", *arguments], capture_output=True, text=True, check=False)
+
+
+def daemon_pid() -> int:
+    """The running audit daemon's pid, 0 when there is none."""
+    words = auditctl("-s").stdout.split()
+    return int(words[words.index("pid") + 1]) if "pid" in words else 0
+
+
+def log_of(pid: int) -> str:
+    """Where a running auditd writes, from the configuration that it was started with."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    directory = os.fsdecode(arguments[arguments.index(b"-c") + 1]) if b"-c" in arguments else "/etc/audit"
+    for line in (Path(directory) / "auditd.conf").read_text().splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "log_file":
+            return value.strip()
+    return "/var/log/audit/audit.log"
+
+
+def why_not() -> str | None:
+    """Why audit cannot be used here, ``None`` when it can."""
+    if os.geteuid() != 0:
+        return "only root may use the kernel's audit system"
+    if shutil.which("auditctl") is None:
+        return "auditd is not installed (apt-get install auditd)"
+    status = auditctl("-s")
+    if status.returncode != 0:
+        return f"the kernel's audit system does not answer: {status.stderr.strip()}"
+    if "enabled 2" in status.stdout:
+        return "audit rules are locked until the next boot (-e 2)"
+    return None
+
+
+@contextmanager
+def audit_daemon(directory: Path) -> Iterator[str]:
+    """The log of the auditd that runs; one of our own is started, and stopped again, where none does."""
+    if running := daemon_pid():
+        yield log_of(running)
+        return
+    (directory / "log").mkdir(mode=0o700)
+    log = directory / "log" / "audit.log"
+    (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log))
+    subprocess.run(["auditd", "-c", str(directory)], check=True)
+    deadline = time.monotonic() + 10
+    while not (pid := daemon_pid()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    try:
+        yield str(log)
+    finally:
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+
+
+@contextmanager
+def rules_loaded(text: str) -> Iterator[None]:
+    """Our rules in the kernel, for as long as the demonstration takes."""
+    rules = [line.split() for line in text.splitlines() if line.startswith("-a ")]
+    for rule in rules:
+        auditctl(*rule)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            auditctl(*("-d" if word == "-a" else word for word in rule))
+
+
+def act(directory: Path) -> dict[str, set[int]]:
+    """Do the deeds, each by a process of its own; gives the pids by file."""
+    pids: dict[str, set[int]] = {}
+    print("What really happened:")
+    for what, file, command in DEEDS:
+        process = subprocess.Popen(command, cwd=directory)
+        process.wait()
+        pids.setdefault(file, set()).add(process.pid)
+        print(f"  pid {process.pid:<7} {file:<14} {what}")
+    return pids
+
+
+def demonstrate(root: Path, *, recording: bool) -> int:
+    """The whole path, on a scratch directory."""
+    watched = root / "etc"
+    watched.mkdir()
+    for name in (*BEFORE, "shared", "untouched"):
+        (watched / name).write_text(f"{name}: no\n")
+    (watched / "shadow").chmod(0o600)
+
+    def fimscan(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fimscan", "--config", str(root / "fimscan.toml"), *arguments]
+        return subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE if capture else None)
+
+    with audit_daemon(root) as log:
+        (root / "fimscan.toml").write_text(
+            f'[database]\nurl = "sqlite:///{root}/demo.db"\n[audit]\nlogs = ["{log}"]\nkey = "fimscan-demo"\n'
+            f'[[watch]]\npath = "{watched}"\n'
+        )
+        with rules_loaded(fimscan("audit", "rules", capture=True).stdout):
+            sys.stdout.flush()
+            fimscan("scan")
+            pids = act(watched)
+            fimscan("scan", capture=True)
+    print("\nWhat 'fimscan diff' says:")
+    sys.stdout.flush()
+    fimscan("diff")
+    document = json.loads(fimscan("diff", "--format", "json", capture=True).stdout)
+    if recording:
+        record(f"sqlite:///{root}/demo.db", Path(log), Path(__file__).parent / "recorded")
+    return judge(document, pids)
+
+
+def judge(document: dict[str, object], truth: dict[str, set[int]]) -> int:
+    """Compare the answer with the truth."""
+    rows = [*_list(document["changes"]), *_list(document["opened_unmodified"])]
+    right = 0
+    for row in rows:
+        attribution = row.get("attribution") or row
+        assert isinstance(attribution, dict), "a row has its actors, or an attribution that has them"
+        name = os.path.basename(str(row.get("moved_from") or row["path"]))
+        right += {actor["pid"] for actor in _list(attribution["actors"])} == truth.get(name)
+    print(f"\n{right} of {len(truth)} files were given to exactly the processes that changed them.")
+    return 0 if right == len(truth) == len(rows) else 1
+
+
+def _list(value: object) -> list[dict[str, object]]:
+    assert isinstance(value, list), "the document has lists here"
+    return value
+
+
+def main() -> int:
+    """Demonstrate for real where that can be done, else replay."""
+    reason = why_not()
+    if reason is not None:
+        print(f"This is a replay of a log that was recorded on a real kernel, because {reason}.\n")
+        replay(Path(__file__).parent / "recorded", sys.stdout)
+        return 0
+    directory = Path(tempfile.mkdtemp(prefix="fimscan-demo-"))
+    try:
+        return demonstrate(directory, recording="--record" in sys.argv)
+    finally:
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

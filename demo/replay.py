@@ -1,0 +1,110 @@
+"""A recorded demonstration: the two states of the files, the audit log between them, and how audit was.
+
+What :func:`replay` does with them is all that fimscan does, without a database, root or auditd: every stage is a
+function of the one before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, TextIO
+
+from fimscan import audit, join, report
+from fimscan.model import Diff, Digest, FileKind, FileState, Finding, Scan, ScanStatus, Window
+from fimscan.store import audit as audit_store
+from fimscan.store import files
+from fimscan.store import scans as scan_store
+from fimscan.store.codec import dump_observation, load_observation
+from fimscan.store.database import Database
+
+
+def record(url: str, log: Path, target: Path) -> None:
+    """Keep what a demonstration's database and log hold of its two scans."""
+    database = Database(url, host="demo", create=False)
+    with database.read() as connection:
+        host_id = connection.exec_driver_sql("SELECT id FROM host ORDER BY id LIMIT 1").scalar_one()
+        scans = scan_store.all_scans(connection, host_id)
+        start, end = scans[0], scans[-1]
+        sides = {
+            "before": [_dump(v.state) for v in files.as_of(connection, host_id, start.id)],
+            "after": [_dump(v.state) for v in files.as_of(connection, host_id, end.id)],
+        }
+        observed = audit_store.observations(connection, host_id, start.started_ns, end.finished_ns or 0)
+    database.close()
+    target.mkdir(exist_ok=True)
+    span = {"host": "demo", "start": start.started_ns, "end": end.finished_ns}
+    document = {
+        **span,
+        "observations": [[o.time_ns, dump_observation(o)] for o in observed],
+        **sides,
+    }
+    (target / "states.json").write_text(json.dumps(document, indent=1) + "\n")
+    first, last = start.started_ns // 10**9, (end.finished_ns or 0) // 10**9 + 1
+    with log.open("rb") as source, (target / "audit.log").open("wb") as kept:
+        kept.writelines(line for line in source if first <= _second(line) <= last)
+    shutil.copymode(target / "states.json", target / "audit.log")
+
+
+def _second(line: bytes) -> int:
+    found = audit.parse_line(line)
+    return found.id.time_ns // 10**9 if found else 0
+
+
+def replay(source: Path, out: TextIO) -> Diff:
+    """Print the diff of a recorded demonstration; gives it, too."""
+    data = json.loads((source / "states.json").read_text())
+    start_ns, end_ns = data["start"], data["end"]
+    observations = [load_observation(time_ns, text) for time_ns, text in data["observations"]]
+    seen_ns = observations[-1].time_ns  # when the newer state was complete
+    before = [_load(item) for item in data["before"]]
+    after = [_load(item) for item in data["after"]]
+    pairs = join.merge(before, after)
+    window = Window(after_ns=start_ns, before_ns=seen_ns)
+    found = (join.change_of(pair.before, pair.after, window) for pair in pairs)
+    changes = join.with_moves(change for change in found if change is not None)
+    with (source / "audit.log").open("rb") as log:
+        accesses = [access for batch in audit.read_stream(log, b"audit.log") for access in batch.accesses]
+    known = join.Known.of((s.path, s.identity) for s in (*before, *after) if s.kind is FileKind.DIRECTORY)
+    evidence = join.Evidence(
+        index=join.AccessIndex(accesses, known), prior={state.identity: state for state in before}, holders={}
+    )
+    coverage = join.CoverageMap(observations, (), [join.Extent(start_ns=0, end_ns=end_ns)])
+    modified = {change.path for change in changes}
+    unmodified = {
+        state.identity: [(state, Window(after_ns=start_ns, before_ns=state.read_start_ns))]
+        for state in after
+        if state.path not in modified
+    }
+    scans = [_scan(number, start, data["host"]) for number, start in ((1, start_ns), (2, end_ns))]
+    diff = Diff(
+        host=data["host"],
+        start=scans[0],
+        end=scans[1],
+        findings=tuple(Finding(change=c, attribution=join.attribute(c, evidence, coverage), scan=2) for c in changes),
+        opened_unmodified=join.opened_unmodified(accesses, unmodified),
+    )
+    report.write_text(diff, out, color=out.isatty(), width=100)
+    return diff
+
+
+def _scan(number: int, time_ns: int, host: str) -> Scan:
+    return Scan(
+        id=number, host=host, trigger="manual", status=ScanStatus.FINISHED, started_ns=time_ns, finished_ns=time_ns
+    )
+
+
+def _dump(state: FileState) -> dict[str, Any]:
+    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    values["digests"] = {digest.algorithm: digest.value.hex() for digest in state.digests}
+    return {key: value.hex() if isinstance(value, bytes) else value for key, value in values.items()}
+
+
+def _load(values: dict[str, Any]) -> FileState:
+    for key in ("path", "link_target", "xattr_digest"):
+        if values[key] is not None:
+            values[key] = bytes.fromhex(values[key])
+    digests = tuple(Digest(algorithm=name, value=bytes.fromhex(value)) for name, value in values["digests"].items())
+    return FileState(**{**values, "kind": FileKind(values["kind"]), "digests": digests})

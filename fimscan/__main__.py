@@ -1,0 +1,5 @@
+"""``python -m fimscan``."""
+
+from fimscan.cli.main import main
+
+main()

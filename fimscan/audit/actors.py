@@ -1,0 +1,146 @@
+"""The process behind an event: SYSCALL (or URINGOP), CWD, PROCTITLE and EXECVE records -> :class:`Actor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.model import Actor, AuditEvent, AuditRecord
+
+UserName = Callable[[int], str | None]
+"""A user's name by uid, for logs that are not ENRICHED; ``None`` where there is no such user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Process:
+    """What a call's record says of its process: the same bytes in every call that the process makes."""
+
+    pid: int | None
+    ppid: int | None
+    exe: bytes | None
+    comm: bytes | None
+    auid: int | None
+    login_user: str | None
+    uid: int | None
+    user: str | None
+    euid: int | None
+    session: int | None
+    tty: str | None
+    key: str | None
+
+
+@lru_cache(maxsize=2048)
+def _process(text: bytes) -> _Process:
+    values = fields(text)
+    tty = values.get(b"tty")
+    key = text_value(values.get(b"key"))
+    return _Process(
+        pid=int_value(values.get(b"pid")),
+        ppid=int_value(values.get(b"ppid")),
+        exe=text_value(values.get(b"exe")),
+        comm=text_value(values.get(b"comm")),
+        auid=id_value(values.get(b"auid")),
+        login_user=_translated(values.get(b"AUID")),
+        uid=id_value(values.get(b"uid")),
+        user=_translated(values.get(b"UID")),
+        euid=id_value(values.get(b"euid")),
+        session=id_value(values.get(b"ses")),
+        tty=None if tty in (None, b"", b"(none)", b"?") else tty.decode("utf-8", "backslashreplace"),
+        key=None if key is None else key.replace(b"\x01", b",").decode("utf-8", "backslashreplace"),
+    )
+
+
+def _translated(raw: bytes | None) -> str | None:
+    """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
+    if not raw:
+        return None
+    name = raw.strip(b'"').decode("utf-8", "backslashreplace")
+    return None if name == "unset" or name.startswith("unknown") else name
+
+
+def actor(
+    event: AuditEvent,
+    call: AuditRecord,
+    *,
+    syscall: str,
+    flags: tuple[str, ...],
+    cwd: bytes | None,
+    user_name: UserName | None,
+) -> Actor | None:
+    """The process that made the ``call``; ``None`` where its record does not even say the process id."""
+    # The arguments before ppid= differ from call to call, what follows mostly does not.
+    process = _process(call.body[max(call.body.find(b" ppid="), 0) :])
+    if process.pid is None:
+        return None
+    login_user, user = process.login_user, process.user
+    if user_name is not None:
+        if login_user is None and process.auid is not None:
+            login_user = user_name(process.auid)
+        if user is None and process.uid is not None:
+            user = user_name(process.uid)
+    return Actor(
+        pid=process.pid,
+        ppid=process.ppid,
+        exe=process.exe,
+        comm=process.comm,
+        cmdline=_cmdline(event),
+        cwd=cwd,
+        auid=process.auid,
+        login_user=login_user,
+        uid=process.uid,
+        user=user,
+        euid=process.euid,
+        session=process.session,
+        tty=process.tty,
+        syscall=syscall,
+        flags=flags,
+        time_ns=event.id.time_ns,
+        event=event.id,
+        key=process.key,
+    )
+
+
+def working_directory(event: AuditEvent) -> bytes | None:
+    """The directory of the CWD record."""
+    body = _body(event, "CWD")
+    return None if body is None else _cwd(body)
+
+
+@lru_cache(maxsize=1024)
+def _cwd(body: bytes) -> bytes | None:
+    return text_value(fields(body).get(b"cwd"))
+
+
+def _body(event: AuditEvent, kind: str) -> bytes | None:
+    for record in event.records:
+        if record.type == kind:
+            return record.body
+    return None
+
+
+def _cmdline(event: AuditEvent) -> tuple[bytes, ...] | None:
+    if (title := _body(event, "PROCTITLE")) is not None and (words := _proctitle(title)) is not None:
+        return words
+    execve = _body(event, "EXECVE")
+    return None if execve is None else _execve(execve)
+
+
+@lru_cache(maxsize=1024)
+def _proctitle(body: bytes) -> tuple[bytes, ...] | None:
+    """The words of a PROCTITLE record, of which the kernel keeps the first 128 bytes."""
+    raw = fields(body).get(b"proctitle", b"")
+    title = text_value(raw)
+    if title is None:
+        return None
+    return (title,) if raw.startswith(b'"') else tuple(title.split(b"\0"))
+
+
+def _execve(body: bytes) -> tuple[bytes, ...] | None:
+    """The words of an EXECVE record; those that are too long for one (``a1[0]=``) end the list."""
+    values = fields(body)
+    words: list[bytes] = []
+    while (word := text_value(values.get(b"a%d" % len(words)))) is not None:
+        words.append(word)
+    return tuple(words) or None

@@ -1,0 +1,174 @@
+"""Blocks of lines -> events -> batches: what reading a rotated log and reading a stream have in common."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fimscan.audit.accesses import accesses
+from fimscan.audit.actors import UserName
+from fimscan.audit.events import Assembler
+from fimscan.audit.notices import notice
+from fimscan.audit.records import HEADER, event_id, parse_line, type_name
+from fimscan.audit.sources import LogCursor, Segment
+from fimscan.model import AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
+
+_USUAL_LINE = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
+_NO_RECORD = re.compile(rb"\s*\Z|----\s*\Z|time->")  # blank, and what ausearch prints between events
+_KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a stretch of a log says.
+
+    ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
+    ``last_ns`` are the times of its earliest and latest event. ``lost_continuity`` is set in the first batch after a
+    stretch of the log was found to be gone.
+    """
+
+    accesses: tuple[FileAccess, ...] = ()
+    notices: tuple[AuditNotice, ...] = ()
+    damaged: tuple[DamagedLine, ...] = ()
+    cursor: LogCursor
+    first_ns: int | None = None
+    last_ns: int | None = None
+    lost_continuity: bool = False
+
+
+class Collector:
+    """Takes the blocks of one segment after the other, and gives batches.
+
+    Positions in all segments are one ascending number here (where the segment starts, plus the offset in it), since an
+    event may begin in one segment and end in the next.
+    """
+
+    def __init__(self, *, batch_events: int, user_name: UserName | None) -> None:
+        self.lost_continuity = False
+        self._batch_events = batch_events
+        self._user_name = user_name
+        self._assembler = Assembler()
+        self._segments: list[Segment] = []
+        self._starts: list[int] = []
+        self._position = 0
+        self._moved = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._accesses: list[FileAccess] = []
+        self._notices: list[AuditNotice] = []
+        self._damaged: list[DamagedLine] = []
+        self._count = 0
+        self._first_ns: int | None = None
+        self._last_ns: int | None = None
+
+    @property
+    def offset(self) -> int:
+        """How far the present segment has been read."""
+        return self._position - self._starts[-1]
+
+    @property
+    def source(self) -> bytes:
+        """The path of the present segment."""
+        return self._segments[-1].path
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was read since the last batch."""
+        return self._moved or self.lost_continuity
+
+    def enter(self, segment: Segment, offset: int) -> None:
+        """Go to a segment, or on in the present one under its new name."""
+        if self._segments and self._segments[-1].fingerprint == segment.fingerprint:
+            self._segments[-1] = segment
+            return
+        self._segments.append(segment)
+        self._starts.append(self._position - offset)
+
+    def take(self, block: bytes) -> Iterator[Batch]:
+        """Whole lines, from where the last block ended; only the last line may lack its newline."""
+        start = self._position
+        end = 0
+        stamp, node, event = b"", None, EventId(0, 0)
+        returns = b"\r" in block
+        add = self._assembler.add
+        self._moved = self._moved or bool(block)
+        for match in _USUAL_LINE.finditer(block):
+            if match.start() != end:
+                self._unusual(block, end, match.start(), start)
+            record_node, kind, record_stamp, body = match.groups()
+            if record_stamp != stamp or record_node != node:
+                stamp, node = record_stamp, record_node
+                event = event_id(stamp, node)
+            if returns:
+                body = body.rstrip(b"\r")
+            if done := add(AuditRecord(event, type_name(kind), body), start + match.start()):
+                self._events(done)
+            end = match.end()
+            if self._count >= self._batch_events:
+                self._position = start + end
+                yield self.batch()
+        self._unusual(block, end, len(block), start)
+        self._position = start + len(block)
+
+    def damage(self, line: bytes, offset: int, problem: str) -> None:
+        """Keep a line that could not be understood; ``offset`` is that in the present segment."""
+        self._moved = True
+        self._count += 1
+        self._damaged.append(DamagedLine(source=self.source, offset=offset, line=line[:_KEPT], problem=problem))
+
+    def finish(self) -> None:
+        """Nothing more will come: give up the events that are still open."""
+        if done := self._assembler.flush():
+            self._moved = True
+            self._events(done)
+
+    def batch(self) -> Batch:
+        """What came since the last batch."""
+        result = Batch(
+            accesses=tuple(self._accesses),
+            notices=tuple(self._notices),
+            damaged=tuple(self._damaged),
+            cursor=self._cursor(),
+            first_ns=self._first_ns,
+            last_ns=self._last_ns,
+            lost_continuity=self.lost_continuity,
+        )
+        self._clear()
+        self._moved = self.lost_continuity = False
+        return result
+
+    def _cursor(self) -> LogCursor:
+        position = self._assembler.oldest_open
+        if position is None:
+            position = self._position
+            index = len(self._starts) - 1
+        else:
+            index = bisect_right(self._starts, position) - 1
+        return self._segments[index].cursor(position - self._starts[index])
+
+    def _events(self, events: Iterable[AuditEvent]) -> None:
+        for event in events:
+            self._count += 1
+            time_ns = event.id.time_ns
+            if self._first_ns is None or time_ns < self._first_ns:
+                self._first_ns = time_ns
+            if self._last_ns is None or time_ns > self._last_ns:
+                self._last_ns = time_ns
+            self._accesses += accesses(event, self._user_name)
+            if (found := notice(event)) is not None:
+                self._notices.append(found)
+
+    def _unusual(self, block: bytes, start: int, end: int, base: int) -> None:
+        """The lines between two usual ones: with a prefix of syslog's, blank, or damaged."""
+        while start < end:
+            stop = block.find(b"\n", start, end)
+            stop = end if stop < 0 else stop
+            line = block[start:stop]
+            if record := parse_line(line):
+                self._events(self._assembler.add(record, base + start))
+            elif not _NO_RECORD.match(line):
+                self.damage(line, base + start - self._starts[-1], "not an audit record")
+            start = stop + 1

@@ -1,0 +1,120 @@
+"""PATH records, and what their names are worth.
+
+A name in a PATH record is what the process passed to the kernel. The identities beside it are the kernel's own, and
+always right. So a path is only built where nothing but the working directory is needed for it, and the identity of the
+directory (the PARENT record) is handed on for all others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from fimscan.audit.records import device_value, fields, int_value, text_value
+from fimscan.model import Name
+
+
+class Item(NamedTuple):
+    """One PATH record: what it is in the call (``PARENT``, ``CREATE``, ``DELETE``, ``NORMAL``, ``UNKNOWN``)."""
+
+    number: int
+    kind: bytes
+    text: bytes | None
+    identity: tuple[int, int] | None
+    mode: int | None
+
+
+# What the kernel and auditd write in this order since 2.6.39 (audit_log_name in kernel/auditsc.c); anything else takes
+# the general way through fields().
+_USUAL = re.compile(
+    rb'item=(\d{1,6}) name=("[^"]*"|[0-9A-F]+|\(null\)) inode=(\d{1,20}) dev=([0-9a-f]{1,4}:[0-9a-f]{1,6})'
+    rb" mode=([0-7]{1,8})"
+    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=([A-Z]+)(?= |\x1d|\Z)"
+)
+
+
+@lru_cache(maxsize=4096)
+def parse_item(body: bytes) -> Item | None:
+    """A PATH record's body; ``None`` when not even its number can be read. Damaged fields are ``None``.
+
+    Remembers bodies: the same directories are the PARENT again and again.
+    """
+    if usual := _USUAL.match(body):
+        number, name, inode, dev, mode, kind = usual.groups()
+        return Item(int(number), kind, text_value(name), _identity(device_value(dev), int(inode)), int(mode, 8))
+    values = fields(body)
+    item = int_value(values.get(b"item"))
+    if item is None:
+        return None
+    identity = _identity(device_value(values.get(b"dev")), int_value(values.get(b"inode")))
+    kind = values.get(b"nametype", values.get(b"objtype", b""))
+    return Item(item, kind, text_value(values.get(b"name")), identity, int_value(values.get(b"mode"), 8))
+
+
+def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
+    """Inode 0 does not exist: a record shows it where the kernel had none."""
+    return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
+
+
+def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> bytes | None:
+    """The absolute path of a name, or ``None`` where it is not sure.
+
+    ``..`` is followed only out of the recorded working directory, which is canonical: behind a named component, that
+    component may be a symbolic link to anywhere.
+    """
+    if not text:
+        return None
+    if text.startswith(b"/"):
+        parts: list[bytes] = []
+    elif relative_to_cwd and cwd is not None and cwd.startswith(b"/"):
+        parts = [part for part in cwd.split(b"/") if part]
+    else:
+        return None
+    named = False
+    for part in text.split(b"/"):
+        if part in (b"", b"."):
+            continue
+        if part != b"..":
+            parts.append(part)
+            named = True
+        elif named:
+            return None
+        elif parts:
+            parts.pop()
+    path = b"/" + b"/".join(parts)
+    return None if path.startswith((b"/proc/", b"/dev/fd/")) else path  # names of descriptors, not of files
+
+
+def own_parent(item: Item, parents: Sequence[Item], expected: int, cwd: bytes | None) -> tuple[int, int] | None:
+    """Which of the PARENT records is that of ``item``; ``None`` where that cannot be decided.
+
+    The order of PARENT records differs between kernels, so it decides nothing. One identity for all is trivial, if all
+    that were ``expected`` arrived. Otherwise the kernel writes, as a parent's name, the name's own text up to its last
+    slash, or, for a name without a slash, the working directory, even where a directory descriptor was used
+    (audit_log_name in kernel/auditsc.c). Two names with the same text there leave both undecided.
+    """
+    if len(parents) < expected:
+        return None
+    matching = {parent.identity for parent in parents}
+    if len(matching) > 1:
+        text = _parent_text(item, cwd)
+        matching = {parent.identity for parent in parents if parent.text == text}
+    return matching.pop() if len(matching) == 1 else None
+
+
+def _parent_text(item: Item, cwd: bytes | None) -> bytes | None:
+    if item.text is None:
+        return None
+    stripped = item.text.rstrip(b"/")
+    directory, slash, _ = stripped.rpartition(b"/")
+    # The kernel keeps the slashes between the two: parent_len() in kernel/auditfilter.c.
+    return directory + slash if slash else cwd
+
+
+def make_name(item: Item, parent: tuple[int, int] | None, cwd: bytes | None, *, relative_to_cwd: bool) -> Name:
+    """A :class:`Name` of what one PATH record says. An empty name stands for the descriptor itself (AT_EMPTY_PATH)."""
+    if not item.text:
+        return Name(parent=parent)
+    return Name(text=item.text, path=resolve(item.text, cwd, relative_to_cwd=relative_to_cwd), parent=parent)

@@ -1,0 +1,188 @@
+"""Logs -> batches of accesses: every record once, across rotations and restarts, in memory that does not grow.
+
+Who stores a batch and its cursor together, and starts there again, loses nothing and gets a few events twice, which
+have the same identities. auditd rotates by renaming, so a file that is held open is read to its end under any name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from fimscan.audit.actors import UserName
+from fimscan.audit.collector import Batch, Collector
+from fimscan.audit.sources import (
+    DAMAGED_COMPRESSION,
+    LogCursor,
+    Segment,
+    decompressed,
+    open_segment,
+    segments,
+    unreadable,
+)
+
+CHUNK = 1 << 20
+BATCH_EVENTS = 5000
+
+
+def read_log(
+    path: bytes,
+    cursor: LogCursor | None = None,
+    *,
+    final: bool = False,
+    batch_events: int = BATCH_EVENTS,
+    user_name: UserName | None = None,
+) -> Iterator[Batch]:
+    """Read a log with its rotated predecessors, from ``cursor`` (``None``: from the oldest there is) to its end.
+
+    Args:
+        path: the live log; its predecessors are found beside it.
+        cursor: that of the last batch that was stored.
+        final: nobody writes to the log any more: take a last line without newline, and events that lack something.
+        batch_events: how many events a batch has, about.
+        user_name: names users where the log does not (see :func:`fimscan.audit.accesses.accesses`).
+
+    Raises:
+        InputError: there is no such log, or it may not be read.
+    """
+    collector = Collector(batch_events=batch_events, user_name=user_name)
+    segment, offset, collector.lost_continuity = _start(path, cursor)
+    while segment is not None:
+        file = _open(segment)
+        if file is None:  # rotated since it was listed
+            segment = _again(path, segment)
+            if segment is None:
+                segment, offset, collector.lost_continuity = next(iter(segments(path)), None), 0, True
+            continue
+        with file:
+            collector.enter(segment, offset)
+            end = _End(path, segment, final=final)
+            yield from _read(file, collector, offset, end)
+        # A log that is rotated only now may have got more lines before that: they are for the next call.
+        segment, offset = _successor(path, segment, collector) if end.reached else None, 0
+    if final:
+        collector.finish()
+    if collector.has_news:
+        yield collector.batch()
+
+
+def read_stream(
+    file: BinaryIO, name: bytes = b"-", *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
+) -> Iterator[Batch]:
+    """Read one plain or gzip file, or a pipe (then buffered), to its end. ``name`` stands in damaged lines and cursors.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    collector = Collector(batch_events=batch_events, user_name=user_name)
+    collector.enter(Segment(path=name, dev=0, inode=0, fingerprint=b"", live=False), 0)
+    yield from _read(decompressed(file), collector, 0, lambda: True)
+    collector.finish()
+    if collector.has_news:
+        yield collector.batch()
+
+
+def _read(file: BinaryIO, collector: Collector, offset: int, end: Callable[[], bool]) -> Iterator[Batch]:
+    """One opened segment from ``offset`` to its end, or, when that is not its ``end`` yet, to its last newline."""
+    rest = b""
+    ended = False
+    try:
+        if offset:
+            file.seek(offset)
+        while True:
+            chunk = file.read(CHUNK)
+            if chunk:
+                whole = chunk.rfind(b"\n") + 1
+                if whole:
+                    yield from collector.take(rest + chunk[:whole])
+                    rest = chunk[whole:]
+                else:
+                    rest += chunk
+                if len(rest) > CHUNK:  # no line is that long; it must not fill the memory
+                    yield from collector.take(rest)
+                    rest = b""
+            elif ended:
+                break
+            elif not (ended := end()):
+                return
+        yield from collector.take(rest)
+    except DAMAGED_COMPRESSION as error:
+        yield from collector.take(rest)
+        collector.damage(b"", collector.offset, f"the compressed file is damaged: {error}")
+    except OSError as error:
+        raise unreadable(collector.source, error) from error
+
+
+class _End:
+    """Asked at the end of a segment's file: will nothing be added to it? Once that is so, it is read once more."""
+
+    def __init__(self, path: bytes, segment: Segment, *, final: bool) -> None:
+        self._path = path
+        self._segment = segment
+        self.reached = final or not segment.live
+
+    def __call__(self) -> bool:
+        if not self.reached:
+            try:
+                info = os.stat(self._path)
+            except FileNotFoundError:
+                self.reached = True  # renamed, and its successor not yet there
+            else:
+                self.reached = (info.st_dev, info.st_ino) != (self._segment.dev, self._segment.inode)
+        return self.reached
+
+
+def _start(path: bytes, cursor: LogCursor | None) -> tuple[Segment | None, int, bool]:
+    """(segment to start with, offset in it, whether something before it was lost)."""
+    available = segments(path)
+    oldest = next(iter(available), None)
+    if cursor is None:
+        return oldest, 0, False
+    for segment in available:
+        if segment.fingerprint == cursor.fingerprint and _reaches(segment, cursor.offset):
+            return segment, cursor.offset, False
+    return oldest, 0, True
+
+
+def _reaches(segment: Segment, offset: int) -> bool:
+    """Whether the segment still has what was read of it (it could have been truncated)."""
+    file = _open(segment)
+    if file is None:
+        return True  # rotated a moment ago, so still whole
+    try:
+        with file:
+            return file.seek(0, os.SEEK_END) >= offset
+    except DAMAGED_COMPRESSION:
+        return True  # what cannot be read of it is reported when it comes to that
+
+
+def _open(segment: Segment) -> BinaryIO | None:
+    """The segment's file; ``None`` when another one has its name by now."""
+    try:
+        file, _, fingerprint = open_segment(segment.path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(segment.path, error) from error
+    if fingerprint == segment.fingerprint:
+        return file
+    file.close()
+    return None
+
+
+def _again(path: bytes, segment: Segment) -> Segment | None:
+    """The same segment under the name that it has now."""
+    return next((other for other in segments(path) if other.fingerprint == segment.fingerprint), None)
+
+
+def _successor(path: bytes, segment: Segment, collector: Collector) -> Segment | None:
+    """The segment after this one."""
+    available = segments(path)
+    for index, other in enumerate(available):
+        if other.fingerprint == segment.fingerprint:
+            return available[index + 1] if index + 1 < len(available) else None
+    if available:  # it was rotated away while it was read, and perhaps others after it
+        collector.lost_continuity = True
+        return available[0]
+    return None

@@ -1,0 +1,123 @@
+"""Log lines -> :class:`AuditRecord`, and the fields inside of one record.
+
+The format is that of ``audit_log_format()`` and ``audit_log_untrustedstring()`` (kernel/audit.c) with what auditd puts
+around it (``node=``, and the ENRICHED part behind a 0x1D byte). A field is only parsed when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import lru_cache
+
+from fimscan.model import AuditRecord, EventId
+
+# include/uapi/linux/audit.h: the types that a log without auditd, or with an older one, shows as numbers.
+_TYPE_NAMES = {
+    1006: "LOGIN", 1127: "SYSTEM_BOOT", 1128: "SYSTEM_SHUTDOWN", 1200: "DAEMON_START", 1201: "DAEMON_END",
+    1202: "DAEMON_ABORT", 1203: "DAEMON_CONFIG", 1205: "DAEMON_ROTATE", 1206: "DAEMON_RESUME", 1300: "SYSCALL",
+    1302: "PATH", 1305: "CONFIG_CHANGE", 1306: "SOCKADDR", 1307: "CWD", 1309: "EXECVE", 1320: "EOE",
+    1323: "MMAP", 1326: "SECCOMP", 1327: "PROCTITLE", 1336: "URINGOP", 1337: "OPENAT2", 2000: "KERNEL",
+}  # fmt: skip
+
+HEADER = rb"(?:node=(\S{1,255}) )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((\d{1,11}\.\d{3}:\d{1,10})\): ?"
+"""Groups: node, type, ``SEC.MS:SERIAL``."""
+
+# In front of the header: nothing, or what syslog, journald and dmesg put there. The program's name has to be one that
+# relays audit records, so that a user's "logger type=SYSCALL ..." is no evidence against anybody.
+_RELAY = rb"[^\"'=]{0,300}?\b(?:kernel|auditd?|audisp[\w-]*)(?:\[\d+\])?: "
+_PREFIX = rb"(?:<\d{1,3}>)?(?:" + _RELAY + rb")?(?:\[ *\d+\.\d+\] )?(?:audit: )?"
+_LINE = re.compile(_PREFIX + HEADER + rb"(.*)", re.DOTALL)
+
+
+def parse_line(line: bytes) -> AuditRecord | None:
+    """One line, with or without its newline, as a record; ``None`` when it is not an audit record. Never raises."""
+    match = _LINE.match(line)
+    if match is None:
+        return None
+    node, kind, stamp, body = match.groups()
+    return AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r\n"))
+
+
+@lru_cache(maxsize=1024)
+def event_id(stamp: bytes, node: bytes | None) -> EventId:
+    """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as an event's identity."""
+    time, _, serial = stamp.partition(b":")
+    return EventId(
+        int(time.replace(b".", b"")) * 1_000_000, int(serial), "" if node is None else node.decode("latin-1")
+    )
+
+
+@lru_cache(maxsize=1024)
+def type_name(raw: bytes) -> str:
+    """A record type as text, with a name in place of a known number (``1300``, ``UNKNOWN[1337]``)."""
+    text = raw.decode("latin-1")
+    digits = text.removeprefix("UNKNOWN[").removesuffix("]")
+    return _TYPE_NAMES.get(int(digits), text) if digits.isascii() and digits.isdigit() else text
+
+
+_FIELD = re.compile(rb'([A-Za-z0-9_-]+)=("[^"\x1d]*"?|[^ \x1d]*)')
+# Where the 0x1D was dropped, an unquoted value and the first translated name run together: "res=1AUID=".
+_GLUED = re.compile(rb"(ARCH|SYSCALL|[A-Z]{0,3}[UG]ID|SADDR|ID)=")
+
+
+def fields(body: bytes) -> dict[bytes, bytes]:
+    """A record's fields as they stand in it, quotes and hexadecimal untouched; the first of two equal names counts.
+
+    ENRICHED translations have upper-case names (``AUID``), so they never collide with the kernel's own.
+    """
+    found = _FIELD.findall(body)
+    result = dict(reversed(found))
+    for name, value in found:
+        if b"=" in value and not value.startswith(b'"') and (glued := _GLUED.search(value)):
+            result[name] = value[: glued.start()]
+            result.setdefault(glued[1], value[glued.end() :])
+    return result
+
+
+_HEX = re.compile(rb"(?:[0-9A-F]{2})+")
+
+
+def text_value(raw: bytes | None) -> bytes | None:
+    """A string field's value. ``None`` for the literals that mean none, and for text that was cut short.
+
+    The kernel writes a string in quotes, or, when it has a quote, a space or a byte outside of 0x21..0x7e, as
+    upper-case hexadecimal without quotes.
+    """
+    if not raw:
+        return None
+    if raw[0] == 0x22:
+        return raw[1:-1] if len(raw) > 1 and raw[-1] == 0x22 else None
+    return bytes.fromhex(raw.decode("ascii")) if _HEX.fullmatch(raw) else None
+
+
+def int_value(raw: bytes | None, base: int = 10) -> int | None:
+    """A number field's value, ``None`` where it is absent or damaged."""
+    if not raw or len(raw) > 24:  # no field of 64 bits is longer, whatever its base
+        return None
+    try:
+        return int(raw, base)
+    except ValueError:
+        return None
+
+
+def id_value(raw: bytes | None) -> int | None:
+    """A user, session or audit-user id; ``None`` when unset: the kernel writes (unsigned) -1."""
+    value = int_value(raw)
+    return None if value in (-1, 0xFFFFFFFF) else value
+
+
+def device_value(raw: bytes | None) -> int | None:
+    """``dev=fe:00`` as :manpage:`stat(2)` gives it (``st_dev``)."""
+    return _device(raw) if raw else None
+
+
+@lru_cache(maxsize=1024)
+def _device(raw: bytes) -> int | None:
+    major, colon, minor = raw.partition(b":")
+    numbers = int_value(major, 16), int_value(minor, 16)
+    if not colon or numbers[0] is None or numbers[1] is None:
+        return None
+    if not (0 <= numbers[0] < 1 << 12 and 0 <= numbers[1] < 1 << 20):  # MINORBITS 20, linux/kdev_t.h
+        return None
+    return os.makedev(numbers[0], numbers[1])

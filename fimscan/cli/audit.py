@@ -1,0 +1,84 @@
+"""``fimscan audit rules | events | status``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+import click
+
+from fimscan import audit as reader
+from fimscan import report
+from fimscan.cli.checks import print_checks, worst
+from fimscan.cli.context import Settings, use_color
+from fimscan.errors import InputError
+from fimscan.model import FileAccess
+from fimscan.pipeline import health, user_name
+from fimscan.store import audit as audit_store
+
+_FOREVER = 2**63 - 1
+
+
+@click.group()
+def audit() -> None:
+    """What the kernel's audit system records, and whether it watches what we watch."""
+
+
+@audit.command()
+@click.pass_obj
+def rules(settings: Settings) -> None:
+    """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules."""
+    config = settings.config()
+    sys.stdout.write(health.rules_for(config))
+
+
+@audit.command()
+@click.argument("logs", metavar="[LOG|-]...", nargs=-1)
+@click.option("--format", "form", type=click.Choice(["text", "json", "ndjson"]), default="text", show_default=True)
+@click.pass_obj
+def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> None:
+    """Print the file accesses in audit logs (- is standard input); without arguments, those in the database."""
+    if logs:
+        _write(_of_logs(logs), form)
+        return
+    with settings.database() as database, database.read() as connection:
+        _write(audit_store.accesses_between(connection, database.host_id, 0, _FOREVER), form)
+
+
+@audit.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def status(settings: Settings, *, form: str) -> int:
+    """Is audit watching what we watch? Exits with 1 when it is not."""
+    checks = health.audit_checks(settings.config())
+    print_checks(checks, form)
+    return worst(checks)
+
+
+def _of_logs(logs: Iterable[str]) -> Iterator[FileAccess]:
+    for log in logs:
+        if log == "-":
+            batches = reader.read_stream(sys.stdin.buffer, b"-", user_name=user_name)
+            for batch in batches:
+                yield from batch.accesses
+            continue
+        try:
+            with open(log, "rb") as file:
+                for batch in reader.read_stream(file, os.fsencode(log), user_name=user_name):
+                    yield from batch.accesses
+        except OSError as error:
+            raise InputError(f"cannot read {log}: {error.strerror}") from error
+
+
+def _write(accesses: Iterable[FileAccess], form: str) -> None:
+    match form:
+        case "ndjson":
+            report.write_accesses_ndjson(accesses, sys.stdout)
+        case "json":
+            documents = [report.access_document(access) for access in accesses]
+            json.dump({"schema": "fimscan.accesses/1", "accesses": documents}, sys.stdout, indent=2)
+            sys.stdout.write("\n")
+        case _:
+            report.write_accesses_text(accesses, sys.stdout, color=use_color(sys.stdout))

@@ -1,0 +1,96 @@
+"""What the commands share: the configuration, the database, the terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from fimscan.config import Config, find_config, load_config
+from fimscan.errors import ConfigError, OutputError
+from fimscan.pipeline import AuditSource
+from fimscan.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options that come before the verb."""
+
+    config_path: str | None
+    db_url: str | None
+    debug: bool = False
+
+    def config(self) -> Config:
+        """The effective configuration: the file's, with ``--db`` in place of its database."""
+        config = load_config(self.config_path or find_config())
+        if self.db_url is None:
+            return config
+        return config.model_copy(update={"database": config.database.model_copy(update={"url": self.db_url})})
+
+    def url(self) -> str:
+        """The database's URL; with ``--db`` no configuration is needed."""
+        return self.db_url or self.config().database.url
+
+    @contextmanager
+    def database(self, *, create: bool = False) -> Iterator[Database]:
+        """The database, open for one command."""
+        database = Database(self.url(), host=os.uname().nodename, create=create)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool = False) -> AuditSource | None:
+    """Which logs to read: the given ones, else the configured ones, else none."""
+    if disabled or not (config.audit.enabled or logs):
+        return None
+    return AuditSource(logs=tuple(os.path.abspath(log) for log in logs) or config.audit.logs)
+
+
+def use_color(stream: TextIO) -> bool:
+    """Colour is for people: a terminal, and no wish against it (https://no-color.org)."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width() -> int:
+    """Columns to lay text out in."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+@contextmanager
+def output_to(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file that is written whole or not at all."""
+    if path is None or path == "-":
+        yield sys.stdout
+        return
+    temporary = f"{path}.{os.getpid()}.new"
+    try:
+        with open(temporary, "x", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def note(line: str) -> None:
+    """Tell the user something that is not a result."""
+    print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
+
+
+def optional_config(settings: Settings) -> Config | None:
+    """The configuration where there is one: for commands that can do without."""
+    if settings.config_path is not None:
+        return settings.config()
+    try:
+        path = find_config()
+    except ConfigError:
+        return None
+    return load_config(path)

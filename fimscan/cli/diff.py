@@ -1,0 +1,107 @@
+"""``fimscan diff``: what differs, and who did it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from dataclasses import replace
+from typing import TextIO
+
+import click
+
+from fimscan import report
+from fimscan.cli.context import Settings, output_to, terminal_width, use_color
+from fimscan.cli.scan import exit_code
+from fimscan.errors import UsageError
+from fimscan.model import Change, Diff, Finding, Verdict
+from fimscan.pipeline import drift as drifting
+from fimscan.store.database import Database
+
+_FORMATS = ("text", "json", "ndjson", "csv", "html")
+
+
+@click.command()
+@click.option("--from", "start", type=int, metavar="SCAN", help="Compare with this scan, not the accepted baseline.")
+@click.option("--to", "end", type=int, metavar="SCAN", help="The newer side. Default: the last finished scan.")
+@click.option("--path", "pattern", metavar="GLOB", help="Only these paths, e.g. '/etc/ssh/*' (* also matches /).")
+@click.option(
+    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Only changes with this verdict."
+)
+@click.option("--history", is_flag=True, help="Every change of --path that was ever found, also if it was undone.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True)
+@click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json, and stop.")
+@click.pass_obj
+def diff(  # noqa: PLR0913  # one for each option
+    settings: Settings,
+    *,
+    start: int | None,
+    end: int | None,
+    pattern: str | None,
+    verdict: str | None,
+    history: bool,
+    form: str,
+    out: str | None,
+    schema: bool,
+) -> int:
+    """Show what differs from the accepted baseline, and who did it.
+
+    Exits with 0 when nothing differs, else the sum of 1 (something was added), 2 (removed), 4 (changed).
+    """
+    if schema:
+        click.echo(report.diff_schema(), nl=False)
+        return 0
+    with settings.database() as database:
+        found = _history(database, pattern) if history else _difference(database, start, end)
+    kept = [row for row in found.findings if _wanted(row, pattern, verdict)]
+    found = replace(
+        found,
+        findings=tuple(kept),
+        unreadable=tuple(item for item in found.unreadable if _matches(item.path, pattern)),
+        opened_unmodified=tuple(item for item in found.opened_unmodified if _matches(item.path, pattern)),
+    )
+    with output_to(out) as stream:
+        _write(found, form, stream)
+    return exit_code(found)
+
+
+def _difference(database: Database, start: int | None, end: int | None) -> Diff:
+    if start is None and end is None:
+        return drifting.drift(database)
+    return drifting.between(database, start, end)
+
+
+def _history(database: Database, pattern: str | None) -> Diff:
+    if pattern is None:
+        raise UsageError("--history needs --path with the path whose history is asked for")
+    whole = drifting.between(database, None, None)
+    return replace(whole, findings=tuple(drifting.history(database, os.fsencode(pattern))))
+
+
+def _wanted(row: Finding, pattern: str | None, verdict: str | None) -> bool:
+    if verdict is not None and row.attribution.verdict != verdict:
+        return False
+    return any(_matches(path, pattern) for path in _paths(row.change))
+
+
+def _paths(change: Change) -> list[bytes]:
+    return [path for path in (change.path, change.moved_from) if path is not None]
+
+
+def _matches(path: bytes, pattern: str | None) -> bool:
+    # A path is also its own pattern: names may hold *, ? and [.
+    return pattern is None or path == os.fsencode(pattern) or fnmatch.fnmatchcase(path, os.fsencode(pattern))
+
+
+def _write(found: Diff, form: str, stream: TextIO) -> None:
+    match form:
+        case "json":
+            report.write_json(found, stream)
+        case "ndjson":
+            report.write_ndjson(found, stream)
+        case "csv":
+            report.write_csv(found, stream)
+        case "html":
+            report.write_html(found, stream)
+        case _:
+            report.write_text(found, stream, color=use_color(stream), width=terminal_width())

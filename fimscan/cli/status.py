@@ -1,0 +1,100 @@
+"""``fimscan status | doctor``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+
+import click
+
+from fimscan import report
+from fimscan.cli.checks import print_checks, worst
+from fimscan.cli.context import Settings
+from fimscan.model import Scan, ScanStatus
+from fimscan.pipeline import drift as drifting
+from fimscan.pipeline import health
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+
+@click.command()
+@click.option("--last", default=10, show_default=True, type=click.IntRange(min=1), help="How many scans to list.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def status(settings: Settings, *, last: int, form: str) -> None:
+    """Show the last scans, what is accepted, and what waits for acceptance."""
+    with settings.database() as database:
+        with database.read() as connection:
+            scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
+            baseline = scan_store.baseline(connection, database.host_id)
+        waiting = len(drifting.drift(database).findings) if baseline else 0
+    if form == "json":
+        document = {
+            "schema": "fimscan.status/1",
+            "host": os.uname().nodename,
+            "baseline": baseline.scan if baseline else None,
+            "waiting": waiting,
+            "scans": [_document(scan) for scan in scans[-last:]],
+        }
+        json.dump(document, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    for scan in scans[-last:]:
+        click.echo(_line(scan))
+    if baseline is None:
+        click.echo("No scan has been finished yet; 'fimscan scan' records the baseline.")
+        return
+    own = f", and {len(baseline.overrides):,} paths accepted since" if baseline.overrides else ""
+    click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Waiting for acceptance: {waiting:,}.")
+    finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
+    for problem in finished[-1].problems:
+        click.echo(f"At the last scan: {report.show(problem.encode())}")
+
+
+def _as_it_is(scan: Scan, database: Database) -> Scan:
+    """A scan whose process is gone was interrupted, even if nobody has had the time to write that down."""
+    if scan.status is ScanStatus.RUNNING and not database.is_scanning():
+        return replace(scan, status=ScanStatus.INTERRUPTED)
+    return scan
+
+
+def _document(scan: Scan) -> dict[str, object]:
+    return {
+        "scan": scan.id,
+        "status": scan.status.value,
+        "trigger": scan.trigger,
+        "started": report.time_text(scan.started_ns),
+        "finished": report.time_text(scan.finished_ns) if scan.finished_ns else None,
+        "counts": dict(scan.counts),
+        "problems": list(scan.problems),
+        "config_digest": scan.config_digest,
+        "ledger": scan.entry or None,
+    }
+
+
+def _line(scan: Scan) -> str:
+    head = f"scan {scan.id:<4} {report.minute_text(scan.started_ns)}  {scan.trigger:<8} {scan.status:<11}"
+    if scan.status is not ScanStatus.FINISHED:
+        return head
+    kinds = ("added", "removed", "modified", "moved", "attributes", "unreadable")
+    found = ", ".join(f"{scan.counts[kind]:,} {kind}" for kind in kinds if scan.counts.get(kind))
+    return f"{head} {scan.counts.get('files', 0):,} files: {found or 'nothing changed'}"
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def doctor(settings: Settings, *, form: str) -> int:
+    """Say what is wrong, and how to mend it. Exits with 1 when something is."""
+    config = settings.config()
+    check, database = health.database_check(settings.url(), os.uname().nodename)
+    checks = [check]
+    if database is None:
+        checks += health.audit_checks(config)
+    else:
+        checks += health.all_checks(config, database)
+        database.close()
+    print_checks(checks, form)
+    return worst(checks)

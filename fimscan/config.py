@@ -1,0 +1,273 @@
+"""TOML -> :class:`Config`: every problem reported at once, each with its key path and line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fimscan.errors import ConfigError
+
+SEARCH_PATH = ("./fimscan.toml", "/etc/fimscan/fimscan.toml")
+
+Algorithm = Literal["xxh3_128", "sha256", "sha512", "blake3"]
+Policy = Literal["full", "attributes", "append-only"]
+Severity = Literal["low", "medium", "high", "critical"]
+
+_INTERVAL = re.compile(r"(\d+)\s*([smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def interval_seconds(text: str) -> int | None:
+    """Seconds of an interval such as ``15m`` or ``2h``; ``None`` when the text is not an interval."""
+    match = _INTERVAL.fullmatch(text.strip())
+    return int(match[1]) * _UNIT_SECONDS[match[2]] if match and int(match[1]) else None
+
+
+def _check_schedule(text: str) -> str:
+    if interval_seconds(text) is None:
+        from apscheduler.triggers.cron import CronTrigger
+
+        try:
+            CronTrigger.from_crontab(text)
+        except ValueError as error:
+            raise ValueError(f'neither a cron expression ("*/30 * * * *") nor an interval ("15m"): {error}') from None
+    return text
+
+
+def _check_absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("must be an absolute path")
+    if "\0" in text:
+        raise ValueError("must not contain a NUL byte")
+    return os.path.normpath(text).replace("//", "/")
+
+
+def _check_key(text: str) -> str:
+    if not re.fullmatch(r"[\w.:-]{1,31}", text):
+        raise ValueError("1 to 31 letters, digits, '_', '-', '.' or ':' (the key of an audit rule)")
+    return text
+
+
+Schedule = Annotated[str, AfterValidator(_check_schedule)]
+AbsolutePath = Annotated[str, AfterValidator(_check_absolute)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Database(_Section):
+    """Where results are kept: an SQLAlchemy URL."""
+
+    url: str = "sqlite:////var/lib/fimscan/fimscan.db"
+
+
+class Audit(_Section):
+    """Which audit logs are read, and the key of our rules (matching never rests on it alone)."""
+
+    enabled: bool = True
+    logs: tuple[AbsolutePath, ...] = ("/var/log/audit/audit.log",)
+    key: Annotated[str, AfterValidator(_check_key)] = "fimscan"
+
+
+class ScanSettings(_Section):
+    """How the walk behaves. ``workers`` 0 means one per core."""
+
+    workers: int = Field(default=0, ge=0, le=256)
+    cross_mounts: bool = False
+
+
+class Watch(_Section):
+    """One directory (or file) to monitor."""
+
+    path: AbsolutePath
+    exclude: tuple[str, ...] = ()
+    policy: Policy = "full"
+    digests: tuple[Algorithm, ...] = ("xxh3_128", "sha256")
+    severity: Severity = "high"
+    category: str = "configuration"
+    rationale: str = ""
+
+    @model_validator(mode="after")
+    def _digests_include_the_fast_one(self) -> Watch:
+        if len(set(self.digests)) != len(self.digests):
+            raise ValueError("digests: one is listed twice")
+        if "xxh3_128" not in self.digests:
+            raise ValueError('digests: "xxh3_128" must be among them (it is always recorded)')
+        return self
+
+
+class ScheduleSettings(_Section):
+    """When ``fimscan schedule`` runs what."""
+
+    scan: Schedule = "*/30 * * * *"
+    full: Schedule = "0 3 * * 0"
+    audit: Schedule = "1m"
+
+
+class Evidence(_Section):
+    """The key that signs evidence; it is made when it is first needed."""
+
+    key: AbsolutePath = "/var/lib/fimscan/evidence-key.pem"
+    organization: str = ""
+
+
+class Config(_Section):
+    """The whole configuration, immutable."""
+
+    database: Database = Database()
+    audit: Audit = Audit()
+    scan: ScanSettings = ScanSettings()
+    watch: tuple[Watch, ...] = Field(min_length=1)
+    schedule: ScheduleSettings = ScheduleSettings()
+    evidence: Evidence = Evidence()
+
+    @model_validator(mode="after")
+    def _paths_are_distinct(self) -> Config:
+        seen: set[str] = set()
+        for watch in self.watch:
+            if watch.path in seen:
+                raise ValueError(f"watch: {watch.path} is listed twice")
+            seen.add(watch.path)
+        return self
+
+    def canonical(self) -> str:
+        """The effective configuration, defaults included, as JSON with sorted keys."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
+
+    @classmethod
+    def from_canonical(cls, text: str) -> Config:
+        """The inverse of :meth:`canonical`: a configuration that an earlier scan was made with."""
+        return cls.model_validate(_tuples(json.loads(text)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of :meth:`canonical`: a weakened configuration shows as a change between scans."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def find_config(environ: Mapping[str, str] = os.environ) -> str:
+    """The configuration file that applies: ``$FIMSCAN_CONFIG``, ``./fimscan.toml``, ``/etc/fimscan/fimscan.toml``.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    if named := environ.get("FIMSCAN_CONFIG"):
+        return named
+    for candidate in SEARCH_PATH:
+        if os.path.exists(candidate):
+            return candidate
+    raise ConfigError(f"no configuration file: looked for {' and '.join(SEARCH_PATH)}; 'fimscan init' writes one")
+
+
+def load_config(path: str) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: with one entry in ``problems`` for everything that is wrong, each naming file, line and key.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8; TOML files have to be") from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, name: str = "fimscan.toml") -> Config:
+    """Check TOML text; ``name`` stands in messages. Raises :class:`ConfigError` as :func:`load_config`."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        line = at[1] if at else str(text.count("\n") + 1)
+        raise ConfigError(f"{name}:{line}: not valid TOML: {error}") from error
+    # An empty or absent list of watches would monitor nothing: pydantic reports it as a missing key.
+    if problems := list(_plain_problems(table)):
+        raise ConfigError(f"{name}: {problems[0]}", tuple(f"{name}: {p}" for p in problems))
+    try:
+        return Config.model_validate(_tuples(table))
+    except ValidationError as error:
+        lines = _key_lines(text)
+        # That a list is empty because its items are wrong is said by the items.
+        items = [item for item in error.errors() if item["type"] != "too_short"] or error.errors()
+        problems = [_describe(item, lines, name) for item in sorted(items, key=lambda i: _line(i, lines))]
+        raise ConfigError(f"{name}: {len(problems)} problem(s) in the configuration", tuple(problems)) from error
+
+
+def _plain_problems(table: dict[str, Any]) -> list[str]:
+    """What pydantic's messages would put badly."""
+    watch = table.get("watch")
+    if watch is None or watch == []:
+        return ['nothing to monitor: add a [[watch]] section with a path, e.g. path = "/etc"']
+    if isinstance(watch, dict):
+        return ["watch must be a list of sections: write [[watch]], with two brackets"]
+    return []
+
+
+def _tuples(value: object) -> Any:
+    """TOML arrays as tuples, so that strict validation makes immutable values of them."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+_HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+
+
+def _key_lines(text: str) -> dict[tuple[str | int, ...], int]:
+    """Key path -> line number. ``tomllib`` keeps no positions; this reads headers and keys at line starts only."""
+    lines: dict[tuple[str | int, ...], int] = {}
+    counts: dict[str, int] = {}
+    section: tuple[str | int, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            parts = tuple(part.strip().strip("\"'") for part in header[2].split("."))
+            if header[1] == "[[":
+                index = counts.get(header[2], 0)
+                counts[header[2]] = index + 1
+                section = (*parts, index)
+            else:
+                section = parts
+            lines.setdefault(section, number)
+        elif key := _KEY.match(line):
+            parts = tuple(part.strip().strip("\"'") for part in key[1].split("."))
+            lines.setdefault((*section, *parts), number)
+    return lines
+
+
+def _line(item: Any, lines: dict[tuple[str | int, ...], int]) -> int:
+    """The line of the key, or of the innermost section around it that stands in the file; 0 when there is none."""
+    known: tuple[str | int, ...] = tuple(item["loc"])
+    while known and known not in lines:
+        known = known[:-1]
+    return lines.get(known, 0)
+
+
+def _describe(item: Any, lines: dict[tuple[str | int, ...], int], name: str) -> str:
+    location: tuple[str | int, ...] = tuple(item["loc"])
+    line = _line(item, lines)
+    where = f"{name}:{line}" if line else name
+    dotted = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    match item["type"]:
+        case "extra_forbidden":
+            message = "unknown key; see conf/fimscan.toml, or 'fimscan init', for every key there is"
+        case "missing":
+            message = "this key is required"
+    return f"{where}: {dotted}: {message}" if dotted else f"{where}: {message}"

@@ -1,0 +1,1 @@
+"""The PCI DSS evidence bundle: build, sign, verify."""

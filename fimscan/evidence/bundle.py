@@ -1,0 +1,140 @@
+"""The evidence bundle of one host and one period: what goes in, and how it gets to its place.
+
+Every member is staged first, since the index and the README, which stand before the others, speak of what is in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from contextlib import ExitStack
+
+from fimscan.errors import OutputError, UsageError
+from fimscan.evidence.archive import Output, Staged, write_archive
+from fimscan.evidence.changes import write_changes
+from fimscan.evidence.continuity import NS_PER_HOUR, continuity
+from fimscan.evidence.index import write_index
+from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.layout import FILES, INDEX, LEDGER, PUBLIC_KEY, README, SCANS, SIGNATURE, SUMS, sums_text
+from fimscan.evidence.readme import Facts, readme
+from fimscan.evidence.signing import SigningKey
+from fimscan.evidence.tables import (
+    encode,
+    ledger_text,
+    write_continuity,
+    write_critical_files,
+    write_monitored_files,
+    write_scans,
+    write_schedule,
+)
+from fimscan.report.display import show, time_text
+from fimscan.store.ledger import ledger_lines
+
+_NS_PER_DAY = 86400 * 10**9
+# A user's password as SQLAlchemy finds it in a URL, and those that a PostgreSQL driver takes from the query.
+_PASSWORD = re.compile(r"(?<=://)([^:/]*:)[^@]*(?=@)|([?&](?:ssl)?password=)[^&]*")
+
+
+def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
+    """Write the signed bundle to ``path``, whole or not at all; a bundle that was there before is replaced.
+
+    The same input and key give the same bytes.
+
+    Raises:
+        OutputError: when it can't be written there; nothing is left behind then.
+        UsageError: when the period is empty or has not begun.
+    """
+    covered_to = min(data.end_ns, data.generated_ns)
+    if covered_to <= data.start_ns:
+        raise UsageError(
+            f"no time to report on from {time_text(data.start_ns)} to {time_text(data.end_ns)}: the period has to begin"
+            " before it ends, and before now"
+        )
+    target = os.path.realpath(os.fsencode(path))
+    partial = b"%b.%b.new" % (target, secrets.token_hex(8).encode())
+    try:
+        _check_replaceable(target)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as out, ExitStack() as stack:
+                _write(data, covered_to, key, _Members(stack, os.path.dirname(target)), out)
+                out.flush()
+                os.fsync(descriptor)
+            os.replace(partial, target)
+        except BaseException:
+            os.unlink(partial)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write the bundle {show(target)}: {error.strerror or error}") from error
+
+
+def _check_replaceable(target: bytes) -> None:
+    # Replacing is right for files only: as root, it would turn /dev/null into a bundle.
+    if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
+        raise OutputError(f"cannot write the bundle {show(target)}: it is there, and is no file; name a file")
+
+
+class _Members(dict[str, Staged]):
+    """The members so far; they are staged beside the bundle, not in /tmp, where there may be no room for them."""
+
+    def __init__(self, stack: ExitStack, directory: bytes) -> None:
+        super().__init__()
+        self._stack, self._directory = stack, os.fsdecode(directory)
+
+    def stage(self, name: str) -> Staged:
+        """A new, empty member."""
+        self[name] = self._stack.enter_context(Staged(self._directory))
+        return self[name]
+
+
+def _write(data: BundleInput, covered_to: int, key: SigningKey, members: _Members, out: Output) -> None:
+    facts = _stage_evidence(data, covered_to, key.fingerprint, members)
+    append_only = sum(pattern.policy == "append-only" for pattern in data.critical)
+    write_index(members.stage(INDEX), data.host, members, append_only)
+    members.stage(README).write(encode(readme(data, facts)))
+    members.stage(PUBLIC_KEY).write(key.public_pem)
+    sums = sums_text({name: staged.sha256 for name, staged in members.items()})
+    members.stage(SUMS).write(sums)
+    members.stage(SIGNATURE).write(key.sign(sums))
+    write_archive(out, members)
+
+
+def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, members: _Members) -> Facts:
+    host, max_gap_ns = data.host, round(data.max_gap_days * _NS_PER_DAY)
+    configuration = _without_passwords(data.config_json)
+    members.stage("04-policy/configuration.json").write(encode(configuration))
+    members.stage("04-policy/audit-rules.txt").write(encode(data.audit_rules))
+    write_schedule(members.stage("04-policy/schedule.csv"), host, data.schedule)
+    write_critical_files(members.stage("05-critical-files.csv"), host, data.critical)
+    files = write_monitored_files(members.stage(FILES), host, data.files)
+    write_scans(members.stage(SCANS), host, data.scans)
+    members.stage(LEDGER).write(ledger_text(ledger_lines(data.scans)))
+    stretches = continuity(data.scans, data.start_ns, covered_to, max_gap_ns)
+    write_continuity(members.stage("08-continuity.csv"), host, stretches, max_gap_ns / NS_PER_HOUR)
+    changes = write_changes(
+        members.stage("09-changes.csv"),
+        members.stage("09-changes.json"),
+        data.findings,
+        host,
+        (data.start_ns, data.end_ns),
+    )
+    return Facts(
+        files=files,
+        changes=changes,
+        stretches=stretches,
+        fingerprint=fingerprint,
+        masked=configuration != data.config_json,
+    )
+
+
+def _without_passwords(config_json: str) -> str:
+    config = json.loads(config_json)
+    url = config.get("database", {}).get("url", "")
+    masked = _PASSWORD.sub(r"\1\2***", url)
+    if masked == url:
+        return config_json
+    config["database"]["url"] = masked
+    return json.dumps(config, sort_keys=True, indent=2)

@@ -1,0 +1,87 @@
+"""09: every change with who made it, as CSV (PCI DSS 10.2.2: user, type, time, outcome, origin, object) and as JSON.
+
+Command lines are left out of both: they can hold passwords and card data. So is every file's content.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fimscan.evidence.archive import Staged
+from fimscan.evidence.tables import Cell, Table, hex_digest, path_cells
+from fimscan.model import Actor, Finding
+from fimscan.report.display import json_text, show, time_text
+from fimscan.report.jsonview import row_document
+
+SCHEMA = "fimscan.evidence.changes/1"
+
+OUTCOME = "success"
+"""Of every change: its result was seen in the file itself. A failed attempt changes nothing, so it is not here."""
+
+_CHANGE = (
+    *("change", "scan", "type", "object", "object_b64", "moved_from", "moved_from_b64", "changed"),
+    *("window_after_utc", "window_before_utc", "outcome", "sha256_before", "sha256_after"),
+    *("verdict", "reason", "notes", "candidate"),
+)
+_ACTOR = (
+    *("role", "login_user", "auid", "user", "uid", "euid", "time_utc", "exe", "pid", "ppid", "tty", "session"),
+    *("syscall", "event"),
+)
+
+
+def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: str, period: tuple[int, int]) -> int:
+    """Write the CSV and the JSON in one pass; a finding of several steps is written as its steps.
+
+    A change with several candidates has a CSV row for each of them, one without any has one row. The JSON's ``changes``
+    are objects as in ``fimscan.diff/1``, each ``cmdline`` null, and ``outcome`` added. Returns the number of changes.
+    """
+    start, end = (time_text(edge) for edge in period)
+    text.write(_ascii({"schema": SCHEMA, "host": json_text(host), "from": start, "to": end})[:-1] + b', "changes": [')
+    count = 0
+    with Table(table, host, (*_CHANGE, *_ACTOR)) as rows:
+        for step in (step for finding in data for step in finding.steps or (finding,)):
+            bare = _without_command_lines(step)
+            for cells in _rows(bare):
+                rows.add(*cells)
+            text.write((b",\n" if count else b"\n") + _ascii({**row_document(bare), "outcome": OUTCOME}))
+            count += 1
+    text.write(b"\n]}\n")
+    return count
+
+
+def _without_command_lines(finding: Finding) -> Finding:
+    actors = tuple(replace(actor, cmdline=None) for actor in finding.attribution.actors)
+    return replace(finding, attribution=replace(finding.attribution, actors=actors))
+
+
+def _ascii(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode("ascii")
+
+
+def _rows(finding: Finding) -> Iterable[tuple[Cell, ...]]:
+    change, answer = finding.change, finding.attribution
+    about: tuple[Cell, ...] = (
+        *(change.id, finding.scan, change.kind, *path_cells(change.path), *path_cells(change.moved_from)),
+        *(" ".join(change.changed), time_text(change.window.after_ns), time_text(change.window.before_ns), OUTCOME),
+        *(hex_digest(change.before, "sha256"), hex_digest(change.after, "sha256")),
+        *(answer.verdict, answer.reason, show(" ".join(answer.notes))),
+    )
+    if not answer.actors:
+        yield (*about, "none", *(None for _ in _ACTOR))
+    for number, actor in enumerate(answer.actors, 1):
+        yield (*about, f"{number} of {len(answer.actors)}", *_actor(actor))
+
+
+def _actor(actor: Actor) -> tuple[Cell, ...]:
+    return (
+        *(actor.role, _shown(actor.login_user), actor.auid, _shown(actor.user), actor.uid, actor.euid),
+        time_text(actor.time_ns) if actor.time_ns is not None else None,
+        *(_shown(actor.exe), actor.pid, actor.ppid, _shown(actor.tty), actor.session, _shown(actor.syscall)),
+        show(str(actor.event)) if actor.event is not None else None,
+    )
+
+
+def _shown(value: bytes | str | None) -> str | None:
+    return show(value) if value is not None else None

@@ -1,0 +1,76 @@
+"""The store and the configuration -> :class:`BundleInput`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from fimscan import __version__, audit
+from fimscan.config import Config
+from fimscan.errors import UsageError
+from fimscan.evidence.inputs import BundleInput, CriticalPattern
+from fimscan.model import Finding, Scan, ScanStatus
+from fimscan.store import files
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+
+@contextmanager
+def collected(database: Database, config: Config, start_ns: int, end_ns: int) -> Iterator[BundleInput]:
+    """What the evidence for a period is made of; files are streamed, so use it inside the ``with``.
+
+    Raises:
+        UsageError: when no scan was finished before the end of the period.
+    """
+    with database.read() as connection:
+        scans = [s for s in scan_store.all_scans(connection, database.host_id) if s.started_ns < end_ns]
+        finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
+        if not finished:
+            raise UsageError("no scan was finished in or before this period, so there is nothing to show")
+        yield BundleInput(
+            host=database.host,
+            addresses=_addresses(),
+            organization=config.evidence.organization,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            generated_ns=time.time_ns(),
+            version=__version__,
+            config_json=config.canonical(),
+            audit_rules=audit.rules_for(
+                [(os.fsencode(watch.path), os.path.isdir(watch.path)) for watch in config.watch], config.audit.key
+            ),
+            schedule={"scan": config.schedule.scan, "full": config.schedule.full, "audit": config.schedule.audit},
+            critical=[
+                CriticalPattern(
+                    path=os.fsencode(watch.path),
+                    exclude=watch.exclude,
+                    policy=watch.policy,
+                    severity=watch.severity,
+                    category=watch.category,
+                    rationale=watch.rationale,
+                )
+                for watch in config.watch
+            ],
+            files=(v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
+            scans=scans,
+            findings=_findings(database, scans, start_ns),
+        )
+
+
+def _findings(database: Database, scans: list[Scan], start_ns: int) -> list[Finding]:
+    inside = {scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns}
+    if not inside:
+        return []
+    with database.read() as connection:
+        return scan_store.findings_between(connection, database.host_id, min(inside) - 1, max(inside))
+
+
+def _addresses() -> tuple[str, ...]:
+    """The FQDN and the addresses of this host's interfaces, as far as they can be had without asking the network."""
+    names = {socket.getfqdn()}
+    with suppress(OSError):
+        names.update(str(item[4][0]) for item in socket.getaddrinfo(socket.gethostname(), None))
+    return tuple(sorted(names - {"localhost", "127.0.0.1", "::1"}))

@@ -1,0 +1,84 @@
+"""How long files went uncompared (PCI DSS 11.5.2: at most seven days): every single stretch, not an average."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fimscan.model import Scan, ScanStatus
+
+NS_PER_HOUR = 3600 * 10**9
+
+
+_Point = tuple[int, int | None]  # a time, and the scan that ended then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """The time between the ends of two successive comparisons, or between one of them and an edge of the period.
+
+    ``from_scan`` and ``to_scan`` are ``None`` at the edges. ``hours`` is ``None`` when the clock was set back within
+    the stretch, so that nobody can say how long it was.
+    """
+
+    from_ns: int
+    to_ns: int
+    from_scan: int | None = None
+    to_scan: int | None = None
+    ok: bool
+    note: str = ""
+
+    @property
+    def hours(self) -> float | None:
+        """Its length."""
+        return (self.to_ns - self.from_ns) / NS_PER_HOUR if self.to_ns >= self.from_ns else None
+
+
+def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int) -> list[Stretch]:
+    """The stretches that touch the period, in order; ``ok`` where one is not longer than ``max_gap_ns``.
+
+    Only finished scans count, each at its end. The first stretch begins with the last comparison before the period if
+    there was one, so that an edge of the period can't hide half of a gap.
+    """
+    done = [
+        (scan.finished_ns, scan.id)
+        for scan in sorted(scans, key=lambda scan: scan.id)
+        if scan.status is ScanStatus.FINISHED and scan.finished_ns is not None and scan.finished_ns <= end_ns
+    ]
+    if not done:
+        return [Stretch(from_ns=start_ns, to_ns=end_ns, ok=False, note="no comparison at all")]
+    first = next((at for at, (finished, _) in enumerate(done) if finished > start_ns), len(done))
+    points: list[_Point] = list(done[max(first - 1, 0) :])
+    if first == 0:
+        points.insert(0, (start_ns, None))
+    if points[-1][0] != end_ns:
+        points.append((end_ns, None))
+    return [_stretch(begin, end, max_gap_ns) for begin, end in itertools.pairwise(points)]
+
+
+def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
+    length = end[0] - begin[0]
+    if length < 0:
+        note = "the clock was set back in between: the true length is unknown"
+    elif begin[1] is None:
+        note = "from the period's start; there is no earlier comparison"
+    elif end[1] is None:
+        note = "to the end of what this bundle covers"
+    else:
+        note = ""
+    return Stretch(
+        from_ns=begin[0],
+        to_ns=end[0],
+        from_scan=begin[1],
+        to_scan=end[1],
+        ok=0 <= length <= max_gap_ns,
+        note=note,
+    )
+
+
+def largest_hours(stretches: Iterable[Stretch]) -> float | None:
+    """The longest stretch; ``None`` when one of them has no known length, which may be the longest."""
+    lengths = [stretch.hours for stretch in stretches]
+    known = [hours for hours in lengths if hours is not None]
+    return max(known) if len(known) == len(lengths) else None

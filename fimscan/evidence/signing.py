@@ -1,0 +1,155 @@
+"""The key that signs evidence: Ed25519 (RFC 8032), kept as PEM, readable by its owner only."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from fimscan.errors import InputError, OutputError, UsageError
+
+_LONGEST_PEM = 1 << 16
+_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+class SigningKey:
+    """An Ed25519 private key. It never shows itself in a ``repr`` or a message."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    def sign(self, data: bytes) -> bytes:
+        """The raw signature of ``data``: 64 bytes, as ``openssl pkeyutl -verify -rawin`` reads it."""
+        return self._key.sign(data)
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public key, PEM (SubjectPublicKeyInfo)."""
+        return self._key.public_key().public_bytes(serialization.Encoding.PEM, _SPKI)
+
+    @property
+    def fingerprint(self) -> str:
+        """The public key's fingerprint: see :func:`fingerprint_of`."""
+        return fingerprint_of(self._key.public_key())
+
+
+def fingerprint_of(key: Ed25519PublicKey) -> str:
+    """``SHA256:`` and, in groups of four, the hex SHA-256 of the key's SubjectPublicKeyInfo in DER.
+
+    The same by hand: ``openssl pkey -pubin -in signer.pub.pem -outform DER | sha256sum``.
+    """
+    digest = hashlib.sha256(key.public_bytes(serialization.Encoding.DER, _SPKI)).hexdigest()
+    return "SHA256:" + ":".join(digest[at : at + 4] for at in range(0, 64, 4))
+
+
+def parse_fingerprint(text: str) -> str:
+    """A fingerprint that a person typed (``SHA256:``, colons and spaces or not), as :func:`fingerprint_of` writes it.
+
+    Raises:
+        UsageError: when it isn't one.
+    """
+    digits = re.sub(r"[\s:]", "", re.sub(r"(?i)^\s*sha256:", "", text)).lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise UsageError(f"not a fingerprint: {text!r}; it is SHA256: and 64 hex digits, as 'fimscan export' prints it")
+    return "SHA256:" + ":".join(digits[at : at + 4] for at in range(0, 64, 4))
+
+
+def load_public_key(pem: bytes) -> Ed25519PublicKey | None:
+    """The Ed25519 public key in a PEM text, or ``None`` when there is none."""
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, Ed25519PublicKey) else None
+
+
+def signature_holds(key: Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
+    """Whether ``signature`` is the key's over exactly this data."""
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def load_or_create_key(path: str) -> SigningKey:
+    """The signing key at ``path``; made there (mode 0600, its directory 0700) when there is no such file yet.
+
+    Raises:
+        InputError: when it can't be read, is no Ed25519 key in PEM, or is open to others than its owner.
+        OutputError: when it can't be made.
+    """
+    try:
+        return _load_key(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"cannot read the signing key {path}: {error.strerror}") from error
+    try:
+        _create_key(path)
+        return _load_key(path)
+    except OSError as error:
+        raise OutputError(f"cannot make the signing key {path}: {error.strerror}") from error
+
+
+def _load_key(path: str) -> SigningKey:
+    # O_NONBLOCK: a FIFO in the key's place must not make us wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"the signing key {path} is not a regular file; name another in [evidence] key")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise InputError(f"the signing key {path} belongs to uid {status.st_uid}, who could sign as well: chown it")
+        if status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            raise InputError(
+                f"others can read the signing key {path} (mode {mode:04o}): chmod 600 it, or, if somebody may have"
+                " copied it, move it away and let fimscan make a new one"
+            )
+        pem = file.read(_LONGEST_PEM)
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise InputError(f"{path} holds no unencrypted private key in PEM; move it away, and a key is made") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InputError(f"{path} holds a private key that is not Ed25519; move it away, and a key is made")
+    return SigningKey(key)
+
+
+def _create_key(path: str) -> None:
+    directory = os.path.dirname(path) or "."
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    partial = f"{path}.{secrets.token_hex(8)}.new"
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(descriptor)
+        # link, not rename: of two processes that make a key at once, the second must not replace the first one's.
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(partial)
+    _sync_directory(directory)
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,152 @@
+"""The CSV files: RFC 4180 with newline ends, UTF-8, and no cell that a spreadsheet would take for a formula."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from fimscan.evidence.archive import Staged
+from fimscan.evidence.continuity import Stretch
+from fimscan.evidence.inputs import CriticalPattern
+from fimscan.model import ChangeKind, FileKind, FileState, Scan, ScanStatus
+from fimscan.report.display import mode_octal, owner_text, show, time_text
+from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
+
+Cell = str | int | None
+_FLUSH_AT = 1 << 16
+
+
+class Table:
+    """One CSV file with a ``host`` column before all others; a context manager, complete when it is left."""
+
+    def __init__(self, out: Staged, host: str, columns: Sequence[str]) -> None:
+        self._out, self._host = out, neutral(show(host))
+        self._text = io.StringIO(newline="")
+        self._writer = csv.writer(self._text, lineterminator="\n")
+        self._writer.writerow(("host", *columns))
+
+    def add(self, *cells: Cell) -> None:
+        """Write a row: ``None`` is an empty cell."""
+        self._writer.writerow(
+            [self._host, *(neutral(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells)]
+        )
+        if self._text.tell() > _FLUSH_AT:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._out.write(encode(self._text.getvalue()))
+        self._text.seek(0)
+        self._text.truncate()
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self._flush()
+
+
+def neutral(text: str) -> str:
+    """The text with an apostrophe before it where a spreadsheet would take it for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def encode(text: str) -> bytes:
+    """UTF-8; what has no place in it (a host or user name that is not UTF-8 itself) is shown escaped, never lost."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def path_cells(path: bytes | None) -> tuple[str, str]:
+    """A path as it is shown, and its bytes in base64 when those are not what is shown; two empty cells for ``None``."""
+    if path is None:
+        return "", ""
+    shown = show(path)
+    return shown, "" if shown.encode() == path else base64.b64encode(path).decode("ascii")
+
+
+def hex_digest(state: FileState | None, algorithm: str) -> str:
+    """A file's digest in hex, or nothing when it was not taken."""
+    value = state.digest(algorithm) if state is not None else None
+    return value.hex() if value is not None else ""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# 04 to 08
+
+
+def write_schedule(out: Staged, host: str, schedule: Mapping[str, str]) -> None:
+    """When each job runs: a cron expression (in the host's time zone) or an interval."""
+    with Table(out, host, ("job", "runs_at")) as table:
+        for job, when in sorted(schedule.items()):
+            table.add(job, when)
+
+
+def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPattern]) -> None:
+    """05: what is watched, and why it is critical."""
+    columns = ("pattern", "pattern_b64", "exclude", "policy", "severity", "category", "rationale")
+    with Table(out, host, columns) as table:
+        for pattern in patterns:
+            about = (pattern.policy, pattern.severity, show(pattern.category), show(pattern.rationale))
+            table.add(*path_cells(pattern.path), show(" ".join(pattern.exclude)), *about)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTotals:
+    """What went through :func:`write_monitored_files`; ``state_digest`` is what the ledger says of the same state."""
+
+    files: int
+    without_sha256: int
+    state_digest: str
+
+
+def write_monitored_files(out: Staged, host: str, files: Iterable[FileState]) -> FileTotals:
+    """06: every monitored file, with the digest that the ledger's is made of. Memory does not grow with them."""
+    complete, count, without = StateDigest(), 0, 0
+    columns = ("path", "path_b64", "type", "size", "mode", "owner", "read_utc", "sha256", "state_sha256")
+    with Table(out, host, columns) as table:
+        for state in files:
+            own = state_digest(state)
+            complete.add(own)
+            count += 1
+            sha256 = hex_digest(state, "sha256")
+            without += state.kind is FileKind.FILE and not sha256
+            about = (state.kind, state.size, mode_octal(state.mode), owner_text(state.uid, state.gid))
+            table.add(*path_cells(state.path), *about, time_text(state.read_end_ns), sha256, own.hex())
+    return FileTotals(files=count, without_sha256=without, state_digest=complete.hexdigest())
+
+
+_COUNTS = ("files", *(kind.value for kind in ChangeKind), "unreadable")
+
+
+def write_scans(out: Staged, host: str, scans: Iterable[Scan]) -> None:
+    """07: every scan since the first, with what the ledger digests of it; only a finished scan has a ledger entry."""
+    columns = ("scan", "trigger", "status", "started_utc", "finished_utc", *_COUNTS, "config_digest")
+    with Table(out, host, (*columns, "summary", "state_digest", "previous", "entry")) as table:
+        for scan in scans:
+            finished = time_text(scan.finished_ns) if scan.finished_ns is not None else None
+            counts = (scan.counts.get(name) for name in _COUNTS)
+            ledger: tuple[str, ...] = ("", "", "", "")
+            if scan.status is ScanStatus.FINISHED:
+                ledger = (summary_line(scan), scan.state_digest, scan.previous, scan.entry)
+            about = (show(scan.trigger), scan.status, time_text(scan.started_ns), finished)
+            table.add(scan.id, *about, *counts, scan.config_digest, *ledger)
+
+
+def ledger_text(lines: Iterable[LedgerLine]) -> bytes:
+    """07-ledger.txt: previous, summary, state digest and entry of each finished scan, tabs between, for a shell."""
+    return encode("".join(f"{x.previous}\t{x.summary}\t{x.state_digest}\t{x.entry}\n" for x in lines))
+
+
+def write_continuity(out: Staged, host: str, stretches: Iterable[Stretch], max_gap_hours: float) -> None:
+    """08: every stretch between two comparisons."""
+    columns = ("from_utc", "to_utc", "from_scan", "to_scan", "expected_max_hours", "actual_hours", "status", "note")
+    with Table(out, host, columns) as table:
+        for stretch in stretches:
+            hours = f"{stretch.hours:.3f}" if stretch.hours is not None else None
+            window = (time_text(stretch.from_ns), time_text(stretch.to_ns), stretch.from_scan, stretch.to_scan)
+            status = "ok" if stretch.ok else "gap"
+            table.add(*window, f"{max_gap_hours:g}", hours, status, stretch.note)

@@ -1,0 +1,32 @@
+"""Change, FileAccess, Gap -> Attribution. Pure: no input or output, no clock, no database."""
+
+from fimscan.join.attribute import attribute, opened_unmodified
+from fimscan.join.changesets import rows
+from fimscan.join.claims import Evidence
+from fimscan.join.clock import ReadClock
+from fimscan.join.compare import Pair, change_of, differences, merge, same_content, with_moves
+from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
+from fimscan.join.index import WRITES, AccessIndex, Known, relevant
+
+__all__ = [
+    "SLACK_NS",
+    "WRITES",
+    "AccessIndex",
+    "CoverageMap",
+    "Evidence",
+    "Extent",
+    "Known",
+    "Need",
+    "Pair",
+    "ReadClock",
+    "attribute",
+    "change_of",
+    "covers",
+    "differences",
+    "merge",
+    "opened_unmodified",
+    "relevant",
+    "rows",
+    "same_content",
+    "with_moves",
+]

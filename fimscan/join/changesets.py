@@ -1,0 +1,79 @@
+"""Net changes x the single changes behind them -> one row a path, however many scans lie between. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from fimscan.model import Attribution, Change, Coverage, Finding, Reason, Verdict, Window
+
+_UNKNOWN = Attribution(
+    verdict=Verdict.UNATTRIBUTED,
+    reason=Reason.COVERAGE_GAP,
+    coverage=Coverage(complete=False),
+    notes=("No scan recorded a step that leads to this difference.",),
+)
+
+
+def rows(net: Iterable[Change], steps: Iterable[Finding]) -> list[Finding]:
+    """Give each net change the steps that led to it, in order of path.
+
+    The row's verdict is the weakest of its steps, its actors are all of theirs (latest step first), its number is
+    that of the last step. A file that was moved brings the steps under its earlier names with it.
+    """
+    by_path: dict[bytes, list[Finding]] = defaultdict(list)
+    for step in steps:
+        by_path[step.change.path].append(step)
+        if step.change.moved_from is not None:
+            by_path[step.change.moved_from].append(step)
+    found = (_row(change, _steps_of(change, by_path)) for change in net)
+    return sorted(found, key=lambda row: row.change.path)
+
+
+def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> list[Finding]:
+    """The steps of one path, followed back through renames."""
+    found: dict[int, Finding] = {}
+    path, until = change.path, None
+    while True:
+        earlier = [s for s in by_path.get(path, ()) if until is None or s.change.id < until]
+        came_from = next((s for s in reversed(earlier) if s.change.path == path and s.change.moved_from), None)
+        since = came_from.change.id if came_from is not None else 0
+        found.update((s.change.id, s) for s in earlier if s.change.id >= since)
+        if came_from is None or came_from.change.moved_from is None:
+            return [found[number] for number in sorted(found)]
+        path, until = came_from.change.moved_from, came_from.change.id
+
+
+def _row(change: Change, steps: Sequence[Finding]) -> Finding:
+    if not steps:
+        return Finding(change=change, attribution=_UNKNOWN)
+    last = steps[-1]
+    if len(steps) == 1:
+        return Finding(
+            change=replace(change, id=last.change.id, window=last.change.window),
+            attribution=last.attribution,
+            scan=last.scan,
+        )
+    window = Window(after_ns=steps[0].change.window.after_ns, before_ns=last.change.window.before_ns)
+    return Finding(
+        change=replace(change, id=last.change.id, window=window),
+        attribution=_combined(steps),
+        scan=last.scan,
+        steps=tuple(steps),
+    )
+
+
+def _combined(steps: Sequence[Finding]) -> Attribution:
+    answers = [step.attribution for step in reversed(steps)]
+    weakest = min(answers, key=lambda answer: answer.verdict.strength)
+    return Attribution(
+        verdict=weakest.verdict,
+        reason=weakest.reason,
+        actors=tuple(dict.fromkeys(actor for answer in answers for actor in answer.actors)),
+        coverage=Coverage(
+            complete=all(answer.coverage.complete for answer in answers),
+            gaps=tuple(dict.fromkeys(gap for answer in reversed(answers) for gap in answer.coverage.gaps)),
+        ),
+        notes=tuple(dict.fromkeys(note for answer in answers for note in answer.notes)),
+    )

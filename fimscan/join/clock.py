@@ -1,0 +1,55 @@
+"""When was each file last read? A window starts there, so the answer must never be too late."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from bisect import bisect_right
+
+_PATHS_PER_TICK = 256
+
+
+class ReadClock:
+    """The read times of one scan, in about one number for every 256 paths.
+
+    A file's row is written once a version, not once a scan, so the time at which an *unchanged* file was last read
+    needs a place that does not grow with the number of files times the number of scans. Files are visited in order of
+    path: it is enough to remember the earliest read time in each run of paths. What is answered is therefore at most
+    the time between two ticks too early, and never too late.
+    """
+
+    def __init__(self) -> None:
+        self._starts: list[bytes] = []
+        self._times: list[int] = []
+        self._in_tick = _PATHS_PER_TICK
+
+    def note(self, path: bytes, read_start_ns: int) -> None:
+        """Remember one reading; paths must come in increasing order."""
+        if self._in_tick >= _PATHS_PER_TICK:
+            self._starts.append(path)
+            self._times.append(read_start_ns)
+            self._in_tick = 0
+        elif read_start_ns < self._times[-1]:
+            self._times[-1] = read_start_ns
+        self._in_tick += 1
+
+    def at(self, path: bytes) -> int | None:
+        """Nanoseconds since the epoch before which ``path`` was certainly not read; ``None`` for an empty scan."""
+        if not self._times:
+            return None
+        return self._times[max(bisect_right(self._starts, path) - 1, 0)]
+
+    def dump(self) -> bytes:
+        """A compact form for the store."""
+        starts = [start.decode("utf-8", "surrogateescape") for start in self._starts]
+        return zlib.compress(json.dumps([starts, self._times]).encode("ascii"))
+
+    @classmethod
+    def load(cls, data: bytes) -> ReadClock:
+        """The inverse of :meth:`dump`; empty data is an empty clock."""
+        clock = cls()
+        if data:
+            starts, times = json.loads(zlib.decompress(data))
+            clock._starts = [start.encode("utf-8", "surrogateescape") for start in starts]
+            clock._times = times
+        return clock

@@ -1,0 +1,167 @@
+"""FileState x FileState -> Change: what differs between two observations of the same path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fimscan.model import Change, ChangeKind, FileKind, FileState, Unreadable, UnreadableReason, Window
+
+#: The names that :attr:`Change.changed` may hold, in the order in which they are listed.
+FIELDS = (
+    "kind",
+    "content",
+    "link_target",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "xattr",
+    "nlink",
+    "dev",
+    "inode",
+    "mtime",
+    "ctime",
+)
+
+# A directory's size, link count and times follow from its entries, each of which is compared by itself.
+_OF_DIRECTORIES = frozenset({"kind", "mode", "uid", "gid", "xattr", "dev", "inode"})
+_OF_CONTENT = frozenset({"kind", "content", "link_target"})
+_PLAIN = (
+    ("kind", "kind"),
+    ("link_target", "link_target"),
+    ("size", "size"),
+    ("mode", "mode"),
+    ("uid", "uid"),
+    ("gid", "gid"),
+    ("xattr", "xattr_digest"),
+    ("nlink", "nlink"),
+    ("dev", "dev"),
+    ("inode", "inode"),
+    ("mtime", "mtime_ns"),
+    ("ctime", "ctime_ns"),
+)
+
+
+def same_content(before: FileState, after: FileState) -> bool:
+    """Whether every digest that both states have is equal (and, without a common one, whether the sizes are)."""
+    old = {digest.algorithm: digest.value for digest in before.digests}
+    common = [digest for digest in after.digests if digest.algorithm in old]
+    if not common:
+        return before.size == after.size
+    return all(old[digest.algorithm] == digest.value for digest in common)
+
+
+def differences(before: FileState, after: FileState) -> tuple[str, ...]:
+    """The names of :data:`FIELDS` in which two states differ; read times and the path itself don't count."""
+    found = {name for name, attribute in _PLAIN if getattr(before, attribute) != getattr(after, attribute)}
+    if before.kind is after.kind is FileKind.DIRECTORY:
+        found &= _OF_DIRECTORIES
+    elif before.kind is after.kind is FileKind.FILE and not same_content(before, after):
+        found.add("content")
+    return tuple(name for name in FIELDS if name in found)
+
+
+def change_of(before: FileState | None, after: FileState | None, window: Window) -> Change | None:
+    """The change from one state to the other (``None`` is absence), or ``None`` when nothing differs."""
+    if before is None or after is None:
+        if before is after:
+            return None
+        kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
+        return Change(kind=kind, before=before, after=after, window=window)
+    changed = differences(before, after)
+    if not changed:
+        return None
+    kind = ChangeKind.MODIFIED if _OF_CONTENT & set(changed) else ChangeKind.ATTRIBUTES
+    return Change(kind=kind, before=before, after=after, changed=changed, window=window)
+
+
+def with_moves(changes: Iterable[Change]) -> list[Change]:
+    """Replace each removed + added pair that is one file under another name by a ``moved`` change.
+
+    One file: same device, inode and kind, same content and size. A reused inode number with other content stays a
+    removal and an addition. Order: by path. Hard links make several pairs possible; each side is used once.
+    """
+    changes = list(changes)
+    removed: dict[tuple[int, int], list[Change]] = {}
+    for change in changes:
+        if change.kind is ChangeKind.REMOVED and change.before is not None:
+            removed.setdefault(change.before.identity, []).append(change)
+    result: list[Change] = []
+    used: set[int] = set()
+    for change in changes:
+        origin = _origin_of(change, removed, used)
+        if origin is None or change.after is None or origin.before is None:
+            result.append(change)
+            continue
+        used.add(id(origin))
+        window = Window(
+            after_ns=origin.window.after_ns, before_ns=max(origin.window.before_ns, change.window.before_ns)
+        )
+        changed = differences(origin.before, change.after)
+        result.append(
+            Change(kind=ChangeKind.MOVED, before=origin.before, after=change.after, changed=changed, window=window)
+        )
+    return sorted((c for c in result if id(c) not in used), key=lambda c: c.path)
+
+
+def _origin_of(change: Change, removed: dict[tuple[int, int], list[Change]], used: set[int]) -> Change | None:
+    after = change.after
+    if change.kind is not ChangeKind.ADDED or after is None:
+        return None
+    for candidate in removed.get(after.identity, ()):
+        before = candidate.before
+        if before is None or id(candidate) in used or before.kind is not after.kind:
+            continue
+        if before.kind is FileKind.DIRECTORY:
+            return candidate
+        if before.size == after.size and same_content(before, after) and before.link_target == after.link_target:
+            return candidate
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One path in two observations. ``unreadable`` is set when the new observation failed: then nothing is known."""
+
+    path: bytes
+    before: FileState | None = None
+    after: FileState | None = None
+    unreadable: Unreadable | None = None
+
+
+def merge(previous: Iterable[FileState], current: Iterable[FileState | Unreadable]) -> Iterator[Pair]:
+    """Pair two streams, both in increasing order of path; memory use does not depend on their length.
+
+    Known files below a directory that could not be listed are paired with that failure: unreadable, not removed.
+    """
+    old = iter(previous)
+    before = next(old, None)
+    blocked: list[Unreadable] = []
+
+    def gone(state: FileState) -> Pair:
+        # "0" follows "/": whatever sorts after it is past everything below that directory.
+        blocked[:] = [item for item in blocked if state.path < item.path + b"0"]
+        above = (item for item in blocked if state.path.startswith(item.path.rstrip(b"/") + b"/"))
+        return Pair(path=state.path, before=state, unreadable=next(above, None))
+
+    for item in current:
+        while before is not None and before.path < item.path:
+            yield gone(before)
+            before = next(old, None)
+        match = before if before is not None and before.path == item.path else None
+        if match is not None:
+            before = next(old, None)
+        if not isinstance(item, Unreadable):
+            yield Pair(path=item.path, before=match, after=item)
+        elif item.reason is UnreadableReason.MISSING:
+            # A configured path that does not exist is worth a warning, and what was known of it is gone.
+            if match is not None:
+                yield Pair(path=item.path, before=match)
+            yield Pair(path=item.path, unreadable=item)
+        else:
+            blocked.append(item)
+            yield Pair(path=item.path, before=match, unreadable=item)
+    while before is not None:
+        yield gone(before)
+        before = next(old, None)

@@ -1,0 +1,206 @@
+"""Was audit watching? Observations and notices -> the gaps in any path's window. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fimscan.model import AuditNotice, AuditObservation, AuditRule, Coverage, Gap, GapReason, NoticeKind, Window
+
+#: Rule times and windows are compared with this slack: audit stamps come from a clock of 4 ms steps.
+SLACK_NS = 15_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Which system calls must have been watched: perm=w ones, perm=a ones (``auditctl(8)``)."""
+
+    writes: bool = True
+    attributes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """A stretch of time over which the audit log was read without a hole."""
+
+    start_ns: int
+    end_ns: int
+
+
+def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
+    """Whether loaded rules watch ``path`` for what is needed, on both ABIs (a 32-bit program is a writer too)."""
+    writes: set[str] = set()
+    attributes: set[str] = set()
+    for rule in rules:
+        scope = rule.scope.rstrip(b"/")
+        if path == (scope or b"/") or (rule.recursive and path.startswith(scope + b"/")):
+            arches = rule.arches or {"b64", "b32"}
+            if rule.writes:
+                writes |= arches
+            if rule.attributes:
+                attributes |= arches
+    both = {"b64", "b32"}
+    return (not need.writes or writes >= both) and (not need.attributes or attributes >= both)
+
+
+class CoverageMap:
+    """Everything known about what audit saw, asked window by window.
+
+    Args:
+        observations: what the kernel said of its audit system, at each scan and each reading of the log.
+        notices: what the log said of it.
+        extents: where the log was read without a hole.
+    """
+
+    def __init__(
+        self,
+        observations: Iterable[AuditObservation],
+        notices: Iterable[AuditNotice] = (),
+        extents: Sequence[Extent] = (),
+    ) -> None:
+        self._observations = sorted(observations, key=lambda o: o.time_ns)
+        self._times = [o.time_ns for o in self._observations]
+        self._notices = sorted(notices, key=lambda n: n.event)
+        self._extents = extents
+
+    def over(self, path: bytes, window: Window, need: Need) -> Coverage:
+        """The gaps that touch ``window`` for ``path``, clipped to it, in order of time."""
+        around = self._around(window)
+        gaps = [*self._unread(window), *self._unobserved(window, around)]
+        for first, second in pairwise(around):
+            gaps += self._between(first, second, path, need)
+        clipped = _clip(gaps, window)
+        return Coverage(complete=not clipped, gaps=clipped)
+
+    def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
+        """Whether a rule covered ``path`` at any moment around the window; ``None`` when nobody could look."""
+        answered = [o for o in self._around(window) if o.error is None]
+        return any(covers(o.rules, path, need) for o in answered) if answered else None
+
+    def _around(self, window: Window) -> list[AuditObservation]:
+        """The observations inside the window, with the last before it and the first after it."""
+        first = max(bisect_right(self._times, window.after_ns) - 1, 0)
+        last = bisect_left(self._times, window.before_ns)
+        return self._observations[first : last + 1]
+
+    def _unread(self, window: Window) -> list[Gap]:
+        if not self._extents:
+            return [_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+        gaps: list[Gap] = []
+        at = window.after_ns
+        for extent in sorted(self._extents, key=lambda e: e.start_ns):
+            if extent.end_ns <= at:
+                continue
+            if extent.start_ns > at:
+                gaps.append(_gap(at, extent.start_ns, GapReason.LOG_MISSING))
+            at = max(at, extent.end_ns)
+        if at < window.before_ns:
+            gaps.append(_gap(at, window.before_ns, GapReason.LOG_MISSING))
+        return gaps
+
+    @staticmethod
+    def _unobserved(window: Window, around: Sequence[AuditObservation]) -> list[Gap]:
+        if not around:
+            return [_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+        gaps = []
+        if around[0].time_ns > window.after_ns:
+            gaps.append(_gap(window.after_ns, around[0].time_ns, GapReason.NOT_OBSERVED))
+        if around[-1].time_ns < window.before_ns:
+            gaps.append(_gap(around[-1].time_ns, window.before_ns, GapReason.NOT_OBSERVED))
+        return gaps
+
+    def _between(self, first: AuditObservation, second: AuditObservation, path: bytes, need: Need) -> list[Gap]:
+        """What went wrong between two neighbouring observations."""
+        start, end = first.time_ns, second.time_ns
+        if first.error or second.error:
+            return [_gap(start, end, GapReason.NOT_OBSERVED)]
+        if first.boot_id != second.boot_id:
+            # Processes that run before auditd and its rules are up are not seen, nor is anything near the crash.
+            return [_gap(start, end, GapReason.BOOT)]
+        notices = [n for n in self._notices if start <= n.event.time_ns <= end]
+        gaps = _silences(notices, end)
+        if not first.enabled or not second.enabled:
+            gaps.append(_gap(start, end, GapReason.AUDIT_DISABLED))
+        if (second.lost or 0) > (first.lost or 0):
+            gaps.append(_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
+        gaps += self._daemon(first, second, notices)
+        gaps += self._rules(first, second, path, need, notices)
+        return gaps
+
+    @staticmethod
+    def _daemon(first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice]) -> list[Gap]:
+        start, end = first.time_ns, second.time_ns
+        if first.daemon_pid == second.daemon_pid and first.daemon_pid:
+            return []
+        starts = [n.event.time_ns for n in notices if n.kind is NoticeKind.DAEMON_START]
+        if not second.daemon_pid or not starts:
+            return [_gap(start, end, GapReason.DAEMON_STOPPED)]
+        ended = any(n.kind is NoticeKind.DAEMON_END for n in notices)
+        # With its end on record, the stretch is exact (see _silences); without, it may have died at any moment.
+        return [] if ended and first.daemon_pid else [_gap(start, max(starts), GapReason.DAEMON_STOPPED)]
+
+    @staticmethod
+    def _rules(
+        first: AuditObservation, second: AuditObservation, path: bytes, need: Need, notices: Sequence[AuditNotice]
+    ) -> list[Gap]:
+        start, end = first.time_ns, second.time_ns
+        was, now = covers(first.rules, path, need), covers(second.rules, path, need)
+        gaps: list[Gap] = []
+        if first.suppressed or second.suppressed:
+            gaps.append(_gap(start, end, GapReason.NO_RULE))
+        if was and now:
+            keys = {rule.key for rule in (*first.rules, *second.rules)}
+            gaps += _removals(notices, keys, end)
+        elif now:
+            added = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED]
+            gaps.append(_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
+        elif was:
+            removed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_REMOVED]
+            gaps.append(_gap(min(removed, default=start), end, GapReason.RULE_REMOVED))
+        else:
+            gaps.append(_gap(start, end, GapReason.NO_RULE))
+        return gaps
+
+
+def _gap(start: int, end: int, reason: GapReason, lost: int | None = None) -> Gap:
+    return Gap(start_ns=start, end_ns=end, reason=reason, lost=lost)
+
+
+_STOPS = {
+    NoticeKind.DAEMON_END: (NoticeKind.DAEMON_START, GapReason.DAEMON_STOPPED),
+    NoticeKind.DISABLED: (NoticeKind.ENABLED, GapReason.AUDIT_DISABLED),
+}
+
+
+def _silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
+    """The stretches from each stop to the start that ended it."""
+    gaps = []
+    for position, notice in enumerate(notices):
+        if notice.kind in _STOPS:
+            ended_by, reason = _STOPS[notice.kind]
+            later = (n.event.time_ns for n in notices[position + 1 :] if n.kind is ended_by)
+            gaps.append(_gap(notice.event.time_ns - SLACK_NS, next(later, end_ns) + SLACK_NS, reason))
+        elif notice.kind is NoticeKind.BOOT:
+            gaps.append(_gap(notice.event.time_ns - SLACK_NS, notice.event.time_ns + SLACK_NS, GapReason.BOOT))
+    return gaps
+
+
+def _removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
+    """Rules that were removed and came back: a removal names only its key, so any rule of that key may be meant."""
+    removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and (n.key is None or n.key in keys)]
+    if not removed:
+        return []
+    back = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED and n.event > removed[-1].event]
+    # The last addition counts: until then some rule of the set may still have been missing.
+    return [_gap(removed[0].event.time_ns - SLACK_NS, max(back, default=end_ns) + SLACK_NS, GapReason.RULE_REMOVED)]
+
+
+def _clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
+    inside = {
+        _gap(max(g.start_ns, window.after_ns), min(g.end_ns, window.before_ns), g.reason, g.lost)
+        for g in gaps
+        if g.end_ns >= window.after_ns and g.start_ns <= window.before_ns and g.start_ns <= g.end_ns
+    }
+    return tuple(sorted(inside, key=lambda g: (g.start_ns, g.end_ns, g.reason)))

@@ -1,0 +1,146 @@
+"""The accesses of a span, arranged so that each change finds its own without looking at the rest. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fimscan.model import Action, Change, FileAccess, Name
+
+Identity = tuple[int, int]
+
+WRITES = frozenset({Action.CREATE, Action.OPEN_WRITE, Action.TRUNCATE})
+BIRTHS = frozenset({Action.CREATE, Action.MKDIR, Action.MKNOD, Action.SYMLINK})
+BINDS = BIRTHS | {Action.RENAME, Action.LINK}
+UNBINDS = frozenset({Action.UNLINK, Action.RMDIR, Action.RENAME})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The directories known to the scans: the only way to place names that are relative to a descriptor.
+
+    ``paths`` maps (device, inode) to the paths that this directory had; ``identities`` is the other direction.
+    """
+
+    paths: Mapping[Identity, frozenset[bytes]]
+    identities: Mapping[bytes, frozenset[Identity]]
+
+    @classmethod
+    def of(cls, directories: Iterable[tuple[bytes, Identity]]) -> Known:
+        """From (path, identity) pairs of both observations."""
+        paths: dict[Identity, set[bytes]] = defaultdict(set)
+        identities: dict[bytes, set[Identity]] = defaultdict(set)
+        for path, identity in directories:
+            paths[identity].add(path)
+            identities[path].add(identity)
+        return cls(
+            paths={key: frozenset(value) for key, value in paths.items()},
+            identities={key: frozenset(value) for key, value in identities.items()},
+        )
+
+    def places(self, name: Name) -> frozenset[bytes]:
+        """The paths that an audit name may mean.
+
+        The parent's identity decides where it is known: the texts of names can lie (AT_* descriptors, chroots, mount
+        namespaces). A path whose directory is known to be *another* inode than the recorded parent is not ours.
+        """
+        base = name.base
+        if name.parent is not None and base is not None and name.parent in self.paths:
+            return frozenset(_join(directory, base) for directory in self.paths[name.parent])
+        if name.path is None:
+            return frozenset()
+        directory = name.path.rpartition(b"/")[0] or b"/"
+        if name.parent is not None and directory in self.identities:
+            return frozenset()
+        return frozenset((name.path,))
+
+
+def _join(directory: bytes, base: bytes) -> bytes:
+    return directory.rstrip(b"/") + b"/" + base
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, nearest first, without the root."""
+    directory = path.rpartition(b"/")[0]
+    while directory:
+        yield directory
+        directory = directory.rpartition(b"/")[0]
+
+
+class AccessIndex:
+    """Successful accesses in order of time, by file identity and by the paths that they bound or unbound.
+
+    Args:
+        accesses: in any order; failed ones are left out.
+        known: the directories, to place names.
+    """
+
+    def __init__(self, accesses: Iterable[FileAccess], known: Known) -> None:
+        self.known = known
+        self._by_identity: dict[Identity, list[FileAccess]] = defaultdict(list)
+        self._binds: dict[bytes, list[FileAccess]] = defaultdict(list)
+        self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
+        self._nameless: dict[bytes, list[FileAccess]] = defaultdict(list)
+        for access in sorted((a for a in accesses if a.success), key=lambda a: (a.event, a.item)):
+            self._add(access)
+
+    def _add(self, access: FileAccess) -> None:
+        if access.identity is not None:
+            self._by_identity[access.identity].append(access)
+        if access.action in BINDS:
+            for path in self.known.places(access.name):
+                self._binds[path].append(access)
+        if access.action in UNBINDS:
+            name = access.old if access.action is Action.RENAME else access.name
+            for path in self.known.places(name) if name is not None else ():
+                self._unbinds[path].append(access)
+        if access.identity is None:
+            for path in self.known.places(access.name):
+                self._nameless[path].append(access)
+        if access.replaced is not None:
+            self._by_identity[access.replaced].append(access)
+
+    def of_file(self, identity: Identity) -> list[FileAccess]:
+        """What was done to one file, whatever it was called."""
+        return self._by_identity.get(identity, [])
+
+    def by_path_only(self, path: bytes) -> list[FileAccess]:
+        """Accesses whose record has no inode, so that only the path speaks for them."""
+        return self._nameless.get(path, [])
+
+    def binds(self, path: bytes) -> list[FileAccess]:
+        """What made ``path`` name a file: creations, renames and links to it."""
+        return self._binds.get(path, [])
+
+    def unbinds(self, path: bytes) -> list[FileAccess]:
+        """What took the name away: unlinks of it and renames from it."""
+        return self._unbinds.get(path, [])
+
+    def directory_binds(self, path: bytes) -> Iterator[FileAccess]:
+        """Renames that brought one of the directories above ``path`` to where it is."""
+        for directory in ancestors(path):
+            yield from (a for a in self.binds(directory) if a.action is Action.RENAME and a.is_directory)
+
+    def directory_unbinds(self, path: bytes) -> Iterator[FileAccess]:
+        """Renames that took one of the directories above ``path`` away."""
+        for directory in ancestors(path):
+            yield from (a for a in self.unbinds(directory) if a.action is Action.RENAME and a.is_directory)
+
+
+def relevant(accesses: Iterable[FileAccess], changes: Iterable[Change], known: Known) -> Iterator[FileAccess]:
+    """The accesses that can say something about some of the changes: by identity, or by a path or one above it."""
+    identities: set[Identity] = set()
+    paths: set[bytes] = set()
+    for change in changes:
+        for state in (change.before, change.after):
+            if state is not None:
+                identities.add(state.identity)
+                paths.add(state.path)
+                paths.update(ancestors(state.path))
+    for access in accesses:
+        names = (access.name,) if access.old is None else (access.name, access.old)
+        if access.identity in identities or access.replaced in identities:
+            yield access
+        elif any(not paths.isdisjoint(known.places(name)) for name in names):
+            yield access

@@ -1,0 +1,557 @@
+r"""The vocabulary: what flows between the stages, as frozen values.
+
+    directories --scan--> FileState ----compare----> Change --------+
+                                                                    +--attribute--> Attribution --> report / evidence
+    audit log  --audit--> AuditRecord -> AuditEvent -> FileAccess --+
+                                                   \-> Gap ---------+
+
+Conventions that hold everywhere:
+
+* Paths, names, command lines and everything else that the kernel treats as bytes are ``bytes``: Linux names need
+  not be UTF-8.
+* Times are integers, nanoseconds since the Unix epoch, and their names end in ``_ns``.
+* ``None`` means *unknown* or *unset*. An unset audit user id is ``None``, never 0.
+* This module imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+# --------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+class FileKind(StrEnum):
+    """What an inode is (``inode(7)``, the file type)."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    CHAR_DEVICE = "char-device"
+    BLOCK_DEVICE = "block-device"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """A hash value with the name of its algorithm (``xxh3_128``, ``sha256``, ``sha512``, ``blake3``)."""
+
+    algorithm: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """One file as it was observed.
+
+    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
+    it, sizes are bytes. ``digests`` is ordered as configured and empty for everything but regular files (and for
+    regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
+    (ACLs, SELinux label, capabilities), ``None`` where there are none.
+
+    The content was read between ``read_start_ns`` and ``read_end_ns``; a change seen later happened after
+    ``read_start_ns``.
+    """
+
+    path: bytes
+    kind: FileKind
+    dev: int
+    inode: int
+    nlink: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    digests: tuple[Digest, ...] = ()
+    link_target: bytes | None = None
+    xattr_digest: bytes | None = None
+    read_start_ns: int
+    read_end_ns: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """(device, inode): which file this is, whatever it is called. Reused by the kernel once the file is gone."""
+        return self.dev, self.inode
+
+    def digest(self, algorithm: str) -> bytes | None:
+        """The value of one digest, or ``None`` when it was not taken."""
+        return next((d.value for d in self.digests if d.algorithm == algorithm), None)
+
+
+class UnreadableReason(StrEnum):
+    """Why a file that exists (or existed a moment ago) has no trustworthy state in this scan."""
+
+    PERMISSION = "permission"  # EACCES, EPERM
+    VANISHED = "vanished"  # listed by its directory, gone when it was opened
+    UNSTABLE = "unstable"  # kept changing while it was read, so no digest describes one state of it
+    IO_ERROR = "io-error"  # the medium or the file system failed
+    MISSING = "missing"  # a configured directory that does not exist
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """What could not be read, and why. A known file that is unreadable is never reported as removed."""
+
+    path: bytes
+    reason: UnreadableReason
+    detail: str = ""
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Changes
+
+
+class ChangeKind(StrEnum):
+    """What happened to a path."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    MODIFIED = "modified"  # the content (or the kind, or a link's target) differs
+    MOVED = "moved"  # the same file, unmodified, under another name
+    ATTRIBUTES = "attributes"  # everything else that is recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The time in which a change must have happened: old content read .. new content read, for this very file."""
+
+    after_ns: int
+    before_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One file that differs between two observations.
+
+    ``changed`` names what differs, in the order of :data:`fimscan.join.compare.FIELDS`: ``kind``, ``content``,
+    ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``xattr``, ``nlink``, ``dev``, ``inode``, ``mtime``,
+    ``ctime``. It is empty for added and removed files. ``id`` is given by the store, 0 before that.
+    """
+
+    kind: ChangeKind
+    before: FileState | None
+    after: FileState | None
+    changed: tuple[str, ...] = ()
+    window: Window
+    id: int = 0
+
+    @property
+    def state(self) -> FileState:
+        """The state that names the change: the new one, or the last known one of a removed file."""
+        state = self.after if self.after is not None else self.before
+        assert state is not None, "a change has at least one side"
+        return state
+
+    @property
+    def path(self) -> bytes:
+        """Where the file is now, or was when it was last seen."""
+        return self.state.path
+
+    @property
+    def moved_from(self) -> bytes | None:
+        """The earlier name of a moved file."""
+        return self.before.path if self.kind is ChangeKind.MOVED and self.before is not None else None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Audit
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EventId:
+    """What identifies an audit event: serials restart at every boot, so time and node belong to it.
+
+    ``time_ns`` is the record's ``sec.milli`` stamp, so always a whole number of milliseconds.
+    """
+
+    time_ns: int
+    serial: int
+    node: str = ""
+
+    def __str__(self) -> str:
+        """``SEC.MS:SERIAL`` as the log and ``ausearch -a`` write it, with ``node/`` in front where there is one."""
+        stamp = f"{self.time_ns // 10**9}.{self.time_ns // 10**6 % 1000:03d}:{self.serial}"
+        return f"{self.node}/{stamp}" if self.node else stamp
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One line of an audit log: its event, its type (``PATH``, ``UNKNOWN[1329]``) and the text after the colon."""
+
+    id: EventId
+    type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """All lines of one event, as far as they arrived.
+
+    ``complete`` is false when the records that the event announces (``items=``) did not all come; ``warnings`` says
+    what was missing or damaged.
+    """
+
+    id: EventId
+    records: tuple[AuditRecord, ...]
+    complete: bool = True
+    warnings: tuple[str, ...] = ()
+
+
+class Action(StrEnum):
+    """What a system call did to a file."""
+
+    CREATE = "create"
+    OPEN_WRITE = "open-write"
+    TRUNCATE = "truncate"
+    RENAME = "rename"
+    LINK = "link"
+    SYMLINK = "symlink"
+    MKDIR = "mkdir"
+    UNLINK = "unlink"
+    RMDIR = "rmdir"
+    MKNOD = "mknod"
+    CHMOD = "chmod"
+    CHOWN = "chown"
+    SETXATTR = "setxattr"
+    UTIME = "utime"
+
+
+class Role(StrEnum):
+    """What an actor had to do with a change."""
+
+    WRITER = "writer"  # opened it for writing, or created it
+    PLACER = "placer"  # renamed or linked it into place
+    REMOVER = "remover"  # unlinked it, or renamed it away
+    CHANGER = "changer"  # mode, owner, extended attributes, times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """A process at the moment of one system call, as the kernel recorded it.
+
+    ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since; ``login_user`` and ``user``
+    are its and ``uid``'s names (from an ENRICHED record or the local user database). ``event`` and ``time_ns`` are
+    ``None`` when the process was not seen in the audit log but found holding a descriptor. ``role`` is set in an
+    :class:`Attribution` only.
+    """
+
+    pid: int
+    ppid: int | None = None
+    exe: bytes | None = None
+    comm: bytes | None = None
+    cmdline: tuple[bytes, ...] | None = None
+    cwd: bytes | None = None
+    auid: int | None = None
+    login_user: str | None = None
+    uid: int | None = None
+    user: str | None = None
+    euid: int | None = None
+    session: int | None = None
+    tty: str | None = None
+    syscall: str | None = None
+    flags: tuple[str, ...] = ()
+    time_ns: int | None = None
+    event: EventId | None = None
+    key: str | None = None
+    role: Role | None = None
+
+    @property
+    def process(self) -> tuple[int, int | None, int | None, bytes | None]:
+        """What tells two processes apart in a log that has no process start times: pid, login, session, program."""
+        exe = self.exe.removesuffix(b" (deleted)") if self.exe is not None else None
+        return self.pid, self.auid, self.session, exe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """One name in an audit event, with the identities that the kernel put beside it.
+
+    ``path`` is absolute, and only set where it is sure: an absolute name, or one relative to a recorded working
+    directory. A name relative to a directory descriptor has ``path=None``; then ``parent`` (device and inode of the
+    directory, from the PARENT record) says where it is, to whoever knows the directories.
+    ``text`` is what the record said (``None`` for calls on a descriptor).
+    """
+
+    text: bytes | None = None
+    path: bytes | None = None
+    parent: tuple[int, int] | None = None
+
+    @property
+    def base(self) -> bytes | None:
+        """The last component of the name; ``None`` when there is none that can be trusted (``.``, ``..``)."""
+        if self.text is None:
+            return None
+        last = self.text.rstrip(b"/").rpartition(b"/")[2]
+        return None if last in (b"", b".", b"..") else last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileAccess:
+    """One event x one file: who did what to it.
+
+    ``dev`` and ``inode`` identify the file itself. ``old`` is the other name of a rename (where it came from), a link
+    (its source) or a symlink (its target's text). ``replaced`` is the (device, inode) of the file that a rename
+    overwrote. ``mode`` is the full ``st_mode`` before the call; ``argument`` the new mode of a chmod.
+    ``item`` numbers the accesses of one event from 0.
+    """
+
+    event: EventId
+    item: int = 0
+    action: Action
+    name: Name
+    dev: int | None = None
+    inode: int | None = None
+    mode: int | None = None
+    old: Name | None = None
+    replaced: tuple[int, int] | None = None
+    argument: int | None = None
+    success: bool = True
+    actor: Actor
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """(device, inode) of the file, where the record has both."""
+        return None if self.dev is None or self.inode is None else (self.dev, self.inode)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether the file that the call was about is a directory."""
+        return self.mode is not None and self.mode & 0o170000 == 0o040000
+
+
+class GapReason(StrEnum):
+    """Why audit is known not to have seen everything for a while."""
+
+    NOT_OBSERVED = "not-observed"  # nobody looked at the audit system then, so nothing is known of it
+    NO_RULE = "no-rule"  # no loaded rule covered the path
+    RULE_REMOVED = "rule-removed"  # one of our rules was deleted
+    AUDIT_DISABLED = "audit-disabled"  # auditctl -e 0
+    DAEMON_STOPPED = "daemon-stopped"
+    BOOT = "boot"  # the host was restarted
+    EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
+    LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
+    OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
+
+
+class NoticeKind(StrEnum):
+    """What the log says about the audit system itself."""
+
+    DAEMON_START = "daemon-start"
+    DAEMON_END = "daemon-end"
+    RULE_ADDED = "rule-added"
+    RULE_REMOVED = "rule-removed"
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    BOOT = "boot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditNotice:
+    """One record about the audit system itself (DAEMON_*, CONFIG_CHANGE, SYSTEM_BOOT, KERNEL), where coverage needs it.
+
+    ``key`` is that of the rule added or removed.
+    """
+
+    event: EventId
+    kind: NoticeKind
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedLine:
+    """A line that could not be understood, kept for inspection: never dropped without a trace.
+
+    ``offset`` is its byte offset in ``source`` (the log's path, decompressed offset for a compressed one).
+    """
+
+    source: bytes
+    offset: int
+    line: bytes
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of time in which audit is known not to have seen everything."""
+
+    start_ns: int
+    end_ns: int
+    reason: GapReason
+    lost: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRule:
+    """One loaded file-watching rule, reduced to what coverage depends on.
+
+    ``scope`` is the directory (``recursive``) or the single path watched. ``arches`` are the ABIs it applies to
+    (``b64``, ``b32``); a rule without ``arch=`` applies to both. ``writes`` and ``attributes`` say whether it fires on
+    perm=w and perm=a system calls, for every process.
+    """
+
+    scope: bytes
+    recursive: bool
+    arches: frozenset[str]
+    writes: bool
+    attributes: bool
+    key: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditObservation:
+    """What the kernel's audit system said of itself at one moment (``auditctl -s``, ``auditctl -l``).
+
+    ``enabled`` is 0, 1 or 2 (locked until reboot). ``suppressed`` lists loaded rules that take events away again
+    (``never`` rules, excluded record types), as text. ``error`` is set, and the rest unknown, when it could not be
+    asked.
+    """
+
+    time_ns: int
+    boot_id: str = ""
+    enabled: int | None = None
+    daemon_pid: int | None = None
+    lost: int | None = None
+    backlog: int | None = None
+    backlog_limit: int | None = None
+    rules: tuple[AuditRule, ...] = ()
+    suppressed: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process found holding a writable descriptor (or a writable shared mapping) of a file when a scan began."""
+
+    dev: int
+    inode: int
+    actor: Actor
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The answer
+
+
+class Verdict(StrEnum):
+    """How sure the answer is, strongest first."""
+
+    CONFIRMED = "confirmed"
+    LIKELY = "likely"
+    CONTESTED = "contested"
+    UNATTRIBUTED = "unattributed"
+
+    @property
+    def strength(self) -> int:
+        """Larger is stronger; a row with several steps takes the weakest."""
+        return (Verdict.UNATTRIBUTED, Verdict.CONTESTED, Verdict.LIKELY, Verdict.CONFIRMED).index(self)
+
+
+class Reason(StrEnum):
+    """What a verdict below ``confirmed`` lacks."""
+
+    COVERAGE_GAP = "coverage-gap"
+    HELD_DESCRIPTOR = "held-descriptor"
+    PATH_ONLY = "path-only"
+    NOT_COVERED = "not-covered"
+    NO_EVENT = "no-event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Whether audit was watching this path over the whole window, and where it was not."""
+
+    complete: bool
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """Who made a change, how sure that is, and why it is not surer. ``notes`` are sentences for the reader."""
+
+    verdict: Verdict
+    reason: Reason | None = None
+    actors: tuple[Actor, ...] = ()
+    coverage: Coverage = Coverage(complete=False)
+    notes: tuple[str, ...] = ()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Scans and reports
+
+
+class ScanStatus(StrEnum):
+    """How a scan ended."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """One comparison of the monitored files.
+
+    ``counts`` has the number of ``files`` seen, ``bytes`` read and, of the changes that it found, each
+    :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`. ``entry`` is its ledger digest (hex), ``previous``
+    that of the finished scan before it, ``state_digest`` covers every file state, and ``config_digest`` the effective
+    configuration. See :mod:`fimscan.store.ledger` for how they are made. ``problems`` says, a line each, why the audit
+    log could not (all) be read; it is not part of the ledger.
+    """
+
+    id: int
+    host: str
+    trigger: str
+    status: ScanStatus
+    started_ns: int
+    finished_ns: int | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    config_digest: str = ""
+    state_digest: str = ""
+    previous: str = ""
+    entry: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A change with its answer: one row of a report.
+
+    When the span has several scans and the file changed more than once, ``steps`` holds the single changes in order.
+    """
+
+    change: Change
+    attribution: Attribution
+    scan: int = 0
+    steps: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnmodifiedOpen:
+    """A file that was opened for writing, and whose content is known to be the same after it."""
+
+    path: bytes
+    actors: tuple[Actor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """What differs between two points, and who did it: the value that every report format renders."""
+
+    host: str
+    start: Scan
+    end: Scan
+    findings: tuple[Finding, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    opened_unmodified: tuple[UnmodifiedOpen, ...] = ()
+
+
+def device_text(dev: int) -> str:
+    """A device number as audit prints it: hexadecimal major and minor, ``fe:00``."""
+    return f"{os.major(dev):02x}:{os.minor(dev):02x}"

@@ -1,0 +1,192 @@
+"""What differs between two points of the history, and from what is accepted. Reading only, except for accepting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from fimscan import join
+from fimscan.errors import UsageError
+from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
+from fimscan.store import files
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+
+def drift(database: Database) -> Diff:
+    """The last finished scan against the accepted baseline.
+
+    Raises:
+        UsageError: when there is no finished scan yet.
+    """
+    with database.read() as connection:
+        end = _last(connection, database)
+        baseline = scan_store.baseline(connection, database.host_id)
+        assert baseline is not None, "the first finished scan is the first baseline"
+        start = _finished(connection, database, baseline.scan)
+        return _diff(connection, database, start, end, baseline.overrides)
+
+
+def between(database: Database, start: int | None, end: int | None) -> Diff:
+    """One scan against another; ``None`` stands for the first and the last finished scan.
+
+    Raises:
+        UsageError: when there is no such finished scan, or they are in the wrong order.
+    """
+    with database.read() as connection:
+        last = _last(connection, database)
+        to = last if end is None else _finished(connection, database, end)
+        if start is None:
+            finished = (
+                s for s in scan_store.all_scans(connection, database.host_id) if s.status is ScanStatus.FINISHED
+            )
+            origin = next(finished)
+        else:
+            origin = _finished(connection, database, start)
+        if origin.id > to.id:
+            raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
+        return _diff(connection, database, origin, to, {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What was accepted: how many paths, and as of which scan."""
+
+    paths: int
+    scan: int
+
+
+def accept_everything(database: Database, approval: scan_store.Approval) -> Acceptance:
+    """Make the last finished scan the baseline."""
+    waiting = drift(database)
+    with database.begin() as connection:
+        scan_store.accept_scan(connection, database.host_id, waiting.end.id, approval)
+    return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
+
+
+def accept(database: Database, names: Sequence[bytes | int], approval: scan_store.Approval) -> Acceptance:
+    """Accept single paths as they are now, or as a change (by its number) left them.
+
+    Accepting the new name of a moved file accepts that its old name is gone, too.
+
+    Raises:
+        UsageError: naming everything of which there is nothing to accept; then nothing is accepted.
+    """
+    waiting = drift(database)
+    with database.begin() as connection:
+        states: dict[bytes, tuple[int | None, int]] = {}
+        unknown = []
+        for name in names:
+            found = _acceptable(connection, database, waiting, name)
+            if not found:
+                unknown.append(f"change {name}" if isinstance(name, int) else name.decode("utf-8", "backslashreplace"))
+            states.update(found)
+        if unknown:
+            raise UsageError(f"nothing to accept: {', '.join(unknown)} (see 'fimscan diff' for what differs)")
+        scan_store.accept_paths(connection, database.host_id, states, approval)
+    return Acceptance(paths=len(states), scan=waiting.end.id)
+
+
+def _acceptable(
+    connection: Connection, database: Database, waiting: Diff, name: bytes | int
+) -> dict[bytes, tuple[int | None, int]]:
+    host_id = database.host_id
+    if isinstance(name, int):
+        finding = scan_store.one_finding(connection, host_id, name)
+        if finding is None:
+            return {}
+        scan_id, paths = finding.scan, _names(finding.change)
+    else:
+        rows = [row.change for row in waiting.findings if name in _names(row.change)]
+        scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
+    versions = files.at_paths(connection, host_id, paths, scan_id)
+    return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
+
+
+def _names(change: Change) -> set[bytes]:
+    return {path for path in (change.path, change.moved_from) if path is not None}
+
+
+def history(database: Database, path: bytes) -> list[Finding]:
+    """Every change of a path that was ever found, oldest first."""
+    with database.read() as connection:
+        return scan_store.history_of(connection, database.host_id, path)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _diff(
+    connection: Connection,
+    database: Database,
+    start: Scan,
+    end: Scan,
+    overrides: Mapping[bytes, tuple[files.Version | None, int]],
+) -> Diff:
+    host_id = database.host_id
+    touched = _by_path(files.touched_between(connection, host_id, start.id, end.id))
+    changes = []
+    for path in sorted({*touched, *overrides}):
+        versions = touched.get(path, [])
+        after = _at(versions, end.id)
+        if not versions:
+            after = files.at_paths(connection, host_id, [path], end.id).get(path)
+        accepted = _at(versions, start.id) or _adopted(versions)
+        before = overrides[path][0] if path in overrides else accepted
+        if after is None and _was_dropped(versions, end.id):
+            continue
+        window = Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns)
+        change = join.change_of(before.state if before else None, after.state if after else None, window)
+        if change is not None:
+            changes.append(change)
+    steps = [
+        step
+        for step in scan_store.findings_between(connection, host_id, start.id, end.id)
+        if step.scan > overrides.get(step.change.path, (None, 0))[1]
+    ]
+    return Diff(
+        host=database.host,
+        start=start,
+        end=end,
+        findings=tuple(join.rows(join.with_moves(changes), steps)),
+        unreadable=scan_store.unreadable_in(connection, end.id),
+        opened_unmodified=scan_store.unmodified_opens(connection, host_id, start.id, end.id),
+    )
+
+
+def _by_path(versions: Iterable[files.Version]) -> dict[bytes, list[files.Version]]:
+    found: dict[bytes, list[files.Version]] = {}
+    for version in versions:
+        found.setdefault(version.state.path, []).append(version)
+    return found
+
+
+def _at(versions: Iterable[files.Version], scan_id: int) -> files.Version | None:
+    valid = (v for v in versions if v.first_scan <= scan_id and (v.end_scan is None or v.end_scan > scan_id))
+    return next(valid, None)
+
+
+def _adopted(versions: Sequence[files.Version]) -> files.Version | None:
+    """A path that a new configuration brought into view is compared with how it was when it came into view."""
+    return next((version for version in versions if version.adopted), None)
+
+
+def _was_dropped(versions: Sequence[files.Version], scan_id: int) -> bool:
+    ended = [v for v in versions if v.end_scan is not None and v.end_scan <= scan_id]
+    return bool(ended) and ended[-1].dropped
+
+
+def _last(connection: Connection, database: Database) -> Scan:
+    last = scan_store.last_finished(connection, database.host_id)
+    if last is None:
+        raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
+    return last
+
+
+def _finished(connection: Connection, database: Database, scan_id: int) -> Scan:
+    found = scan_store.one_scan(connection, database.host_id, scan_id)
+    if found is None or found.status is not ScanStatus.FINISHED:
+        raise UsageError(f"there is no finished scan {scan_id}; 'fimscan status' lists them")
+    return found

@@ -1,0 +1,112 @@
+"""Changes against everything that was stored about who did what."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from sqlalchemy import Connection
+
+from fimscan import join
+from fimscan.model import Attribution, Change, FileAccess, FileState, Scan, ScanStatus, UnmodifiedOpen, Window
+from fimscan.store import audit as audit_store
+from fimscan.store import files
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+# By how much audit stamps and read times, each from its own coarse clock, may disagree.
+_SLACK_NS = 2 * join.SLACK_NS
+
+
+class Joiner:
+    """The changes between two neighbouring scans, against everything that was stored about who did what."""
+
+    def __init__(
+        self, connection: Connection, host_id: int, previous: Scan, scan_id: int, clock: join.ReadClock
+    ) -> None:
+        self._connection = connection
+        self._host_id = host_id
+        self._previous = previous
+        self._scan_id = scan_id
+        self._clock = clock
+        self._written: list[FileAccess] = []
+        self._changed: set[tuple[int, int]] = set()
+
+    def attribute(self, changes: Sequence[Change]) -> list[tuple[Change, Attribution]]:
+        """An answer for each change."""
+        connection, host_id = self._connection, self._host_id
+        start = min([self._previous.started_ns, *(c.window.after_ns for c in changes)])
+        end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
+        known = join.Known.of(files.directories(connection, host_id, self._previous.id, self._scan_id))
+        stored = audit_store.accesses_between(connection, host_id, start - _SLACK_NS, end)
+        index = join.AccessIndex(join.relevant(self._noting_writes(stored), changes, known), known)
+        evidence = join.Evidence(
+            index=index,
+            prior=self._prior(changes),
+            holders=scan_store.holders_at(connection, self._previous.id),
+            names=self._names(changes),
+        )
+        coverage = join.CoverageMap(
+            audit_store.observations(connection, host_id, start, end),
+            audit_store.notices(connection, host_id, start, end),
+            audit_store.extents(connection, host_id),
+        )
+        self._changed = {
+            state.identity for c in changes if not _content_kept(c) for state in (c.before, c.after) if state
+        }
+        return [(change, join.attribute(change, evidence, coverage)) for change in changes]
+
+    def opened_unmodified(self) -> tuple[UnmodifiedOpen, ...]:
+        """Write-opens of files whose content is what it was; after :meth:`attribute`, which reads the accesses."""
+        identities = {a.identity for a in self._written if a.identity is not None} - self._changed
+        before = join.ReadClock.load(scan_store.read_clock(self._connection, self._previous.id))
+        states: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
+        for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
+            path = version.state.path
+            window = Window(after_ns=before.at(path) or 0, before_ns=self._clock.at(path) or 0)
+            states.setdefault(version.state.identity, []).append((version.state, window))
+        return join.opened_unmodified(self._written, states)
+
+    def _noting_writes(self, accesses: Iterable[FileAccess]) -> Iterator[FileAccess]:
+        for access in accesses:
+            if access.success and access.action in join.WRITES and access.identity is not None:
+                self._written.append(access)
+            yield access
+
+    def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
+        """How many names of each file with hard links are known, at the scan that knows more of them."""
+        linked = {s.identity for c in changes for s in (c.before, c.after) if s is not None and s.nlink > 1}
+        counts: dict[tuple[int, int], int] = {}
+        for scan_id in (self._previous.id, self._scan_id):
+            versions = files.by_identity(self._connection, self._host_id, linked, scan_id)
+            here = Counter(version.state.identity for version in versions)
+            counts = {identity: max(here[identity], counts.get(identity, 0)) for identity in linked}
+        return counts
+
+    def _prior(self, changes: Sequence[Change]) -> dict[tuple[int, int], FileState]:
+        """What each file concerned was at the previous scan, under whatever name."""
+        wanted = {change.after.identity for change in changes if change.after is not None}
+        versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
+        return {version.state.identity: version.state for version in versions}
+
+
+def _content_kept(change: Change) -> bool:
+    before, after = change.before, change.after
+    return before is not None and after is not None and before.kind is after.kind and join.same_content(before, after)
+
+
+def attribute_again(database: Database, since_ns: int) -> None:
+    """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
+    host_id = database.host_id
+    with database.begin() as connection:
+        finished = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
+        by_scan: dict[int, list[Change]] = {}
+        for finding in scan_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
+            by_scan.setdefault(finding.scan, []).append(finding.change)
+        for earlier, later in pairwise(finished):
+            clock = join.ReadClock.load(scan_store.read_clock(connection, later.id))
+            joiner = Joiner(connection, host_id, earlier, later.id, clock)
+            for change, attribution in joiner.attribute(by_scan.get(later.id, [])) if later.id in by_scan else ():
+                scan_store.set_attribution(connection, change.id, attribution)

@@ -1,0 +1,165 @@
+"""One scan, from the lock to the ledger entry."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from fimscan import audit, join
+from fimscan.config import Config
+from fimscan.errors import FimscanError, InputError
+from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.pipeline.auditing import AuditSource, look_at_audit
+from fimscan.pipeline.joining import Joiner
+from fimscan.pipeline.recording import Recorder, watch_specs
+from fimscan.scan import Progress
+from fimscan.scan.scope import Scope
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanResult:
+    """What a scan found. For the first scan, the baseline, both ends of ``diff`` are that scan itself.
+
+    ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
+    ``new_unreadable`` and ``new_problems`` were not already so at the scan before: they alert once, as changes do.
+    """
+
+    diff: Diff
+    is_baseline: bool
+    adopted: int = 0
+    dropped: int = 0
+    new_unreadable: tuple[Unreadable, ...] = ()
+    new_problems: tuple[str, ...] = ()
+
+    @property
+    def scan(self) -> Scan:
+        """The scan itself."""
+        return self.diff.end
+
+
+def run_scan(
+    database: Database,
+    config: Config,
+    *,
+    source: AuditSource | None,
+    trigger: str = "manual",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ScanResult:
+    """Compare the monitored files with the last finished scan, and say who made each change.
+
+    Args:
+        source: the audit logs; ``None`` reads none, and every answer says so.
+        trigger: ``manual``, ``cron`` or ``schedule``; kept with the scan.
+
+    Raises:
+        InputError: none of the configured directories exists, so there is nothing to compare.
+        LockedError: another scan is running on this database.
+        StoreError: the database failed; the last finished scan is intact.
+    """
+    if not any(os.path.lexists(watch.path) for watch in config.watch):
+        missing = ", ".join(watch.path for watch in config.watch)
+        raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
+    with database.scan_lock():
+        with database.begin() as connection:
+            scan_store.interrupt_unfinished(connection, database.host_id)
+            previous = scan_store.last_finished(connection, database.host_id)
+        # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
+        # already is in the list of holders.
+        problems = look_at_audit(database, source)
+        started_ns = time.time_ns()
+        with database.begin() as connection:
+            scan_id = scan_store.begin(
+                connection,
+                database.host_id,
+                trigger=trigger,
+                started_ns=started_ns,
+                config_digest=config.digest,
+                config_text=config.canonical(),
+            )
+            if source is not None:
+                holders, _ = audit.writable_descriptors(os.getpid())
+                scan_store.add_holders(connection, scan_id, holders)
+        try:
+            recorder = Recorder(database, scan_id, _previous_scope(database, previous), config)
+            recorder.run(config, on_progress)
+            problems = tuple(dict.fromkeys((*problems, *look_at_audit(database, source, settle=True))))
+            return _finish(database, recorder, previous, problems)
+        except BaseException:
+            # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
+            with suppress(FimscanError), database.begin() as connection:
+                scan_store.interrupt_unfinished(connection, database.host_id)
+            raise
+
+
+def _previous_scope(database: Database, previous: Scan | None) -> Scope | None:
+    """What the last finished scan looked at: a path that was not in it is new to us, not new on the disk."""
+    if previous is None:
+        return None
+    with database.read() as connection:
+        text = scan_store.configuration_text(connection, previous.config_digest)
+    return None if text is None else Scope(watch_specs(Config.from_canonical(text).watch))
+
+
+def _finish(database: Database, recorder: Recorder, previous: Scan | None, problems: tuple[str, ...]) -> ScanResult:
+    """Attribute, seal and publish, in one transaction."""
+    host_id, scan_id = database.host_id, recorder.scan_id
+    changes = join.with_moves(recorder.changes)
+    with database.begin() as connection:
+        findings: list[Finding] = []
+        opened: tuple[UnmodifiedOpen, ...] = ()
+        unreadable_before: tuple[Unreadable, ...] = ()
+        if previous is not None:
+            unreadable_before = scan_store.unreadable_in(connection, previous.id)
+            joiner = Joiner(connection, host_id, previous, scan_id, recorder.clock)
+            findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
+            opened = joiner.opened_unmodified()
+        scan_store.add_unreadable(connection, scan_id, recorder.unreadable)
+        scan_store.add_changes(connection, host_id, scan_id, findings)
+        scan_store.add_unmodified_opens(connection, scan_id, opened)
+        running = scan_store.one_scan(connection, host_id, scan_id)
+        assert running is not None, "this scan was recorded when it began"
+        finished_ns = time.time_ns()
+        sealed = scan_store.finish(
+            connection,
+            replace(
+                running,
+                finished_ns=finished_ns,
+                counts=recorder.counts | _counts(findings, recorder.unreadable),
+                state_digest=recorder.digest.hexdigest(),
+                problems=problems,
+            ),
+            read_clock=recorder.clock.dump(),
+        )
+        if previous is None:
+            approval = scan_store.Approval(accepted_ns=finished_ns, user="fimscan", reason="first scan")
+            scan_store.accept_scan(connection, host_id, scan_id, approval)
+        findings = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+    known_unreadable = {(item.path, item.reason) for item in unreadable_before}
+    return ScanResult(
+        diff=Diff(
+            host=database.host,
+            start=previous or sealed,
+            end=sealed,
+            findings=tuple(sorted(findings, key=lambda f: f.change.path)),
+            unreadable=tuple(recorder.unreadable),
+            opened_unmodified=opened,
+        ),
+        is_baseline=previous is None,
+        adopted=recorder.adopted,
+        dropped=recorder.dropped,
+        new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),
+        new_problems=tuple(p for p in problems if previous is None or p not in previous.problems),
+    )
+
+
+def _counts(findings: Sequence[Finding], unreadable: Sequence[Unreadable]) -> dict[str, int]:
+    counts = {kind.value: 0 for kind in (*ChangeKind, *Verdict)} | {"unreadable": len(unreadable)}
+    for finding in findings:
+        counts[finding.change.kind.value] += 1
+        counts[finding.attribution.verdict.value] += 1
+    return counts

@@ -1,0 +1,58 @@
+"""Lines of styled text on a stream: the same characters with and without colour, and never cut or wrapped by rich."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+
+def write_lines(lines: Iterable[Text], out: TextIO, *, color: bool) -> None:
+    """Write lines, with ANSI colours when ``color`` says so; nothing is taken from the environment."""
+    if not color:
+        out.writelines(f"{line.plain}\n" for line in lines)
+        return
+    console = Console(
+        file=out,
+        force_terminal=True,
+        force_jupyter=False,
+        no_color=False,
+        color_system="standard",
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def pack(parts: Iterable[str], width: int, first: str, rest: str) -> Iterator[str]:
+    """Join parts with commas into lines of at most ``width`` cells, broken between parts only.
+
+    ``first`` begins the first line, ``rest`` those after it. A part that is wider than a line has one to itself:
+    breaking a path or a digest would keep it from being searched for or copied.
+    """
+    line, empty = first, True
+    for part in parts:
+        if not empty and cell_len(line) + cell_len(part) + 3 > width:
+            yield line + ","
+            line, empty = rest, True
+        line += part if empty else f", {part}"
+        empty = False
+    yield line
+
+
+def wrap(sentence: str, width: int, first: str, rest: str) -> list[str]:
+    """Break a sentence between words into lines of at most ``width``; a word (a path, a time) is never broken."""
+    return textwrap.wrap(
+        sentence,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,110 @@
+"""Actors in words. An attribution lists system calls; a reader wants processes, each with all that it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fimscan.model import Actor, Role, Verdict
+from fimscan.report.display import command_text, show, time_text
+from fimscan.report.words import process_text, user_text
+
+_MAKERS = frozenset({"mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What one process did, as text that is safe to show; ``None`` where it is not known.
+
+    ``events`` are the times and audit events in order, ``place`` the terminal and login session.
+    """
+
+    process: str
+    acts: str
+    user: str
+    place: str | None
+    events: tuple[str, ...]
+    command: str | None
+    cwd: str | None
+
+    @property
+    def sentence(self) -> str:
+        """``/usr/bin/vim (pid 4242) wrote it and renamed it into place``."""
+        return f"{self.process} {self.acts}"
+
+
+def deeds(actors: Iterable[Actor], verdict: Verdict) -> tuple[Deed, ...]:
+    """One deed for each process, in the order of the actors.
+
+    Entries are merged only when command line and rights agree too, so that two programs which had the same pid one
+    after the other stay two. (Not when ``comm`` or ``cwd`` do: threads have names of their own, and one can ``cd``.)
+    """
+    groups: dict[tuple[object, ...], list[Actor]] = {}
+    for actor in actors:
+        key = (actor.process, actor.ppid, actor.cmdline, actor.uid, actor.euid)
+        groups.setdefault(key, []).append(actor)
+    return tuple(_deed(group, verdict) for group in groups.values())
+
+
+def _deed(group: list[Actor], verdict: Verdict) -> Deed:
+    ordered = sorted(group, key=lambda actor: -1 if actor.time_ns is None else actor.time_ns)
+    first = ordered[0]
+    tty = f"on {show(first.tty)}" if first.tty else ""
+    session = f"session {first.session}" if first.session is not None else ""
+    return Deed(
+        process=process_text(first),
+        acts=_joined(list(dict.fromkeys(_act(actor, verdict) for actor in ordered))),
+        user=user_text(first),
+        place=", ".join(filter(None, (tty, session))) or None,
+        events=tuple(dict.fromkeys(filter(None, map(_event, ordered)))),
+        command=command_text(first),
+        cwd=None if first.cwd is None else show(first.cwd),
+    )
+
+
+def _joined(acts: list[str]) -> str:
+    return f"{', '.join(acts[:-1])} and {acts[-1]}" if len(acts) > 1 else acts[0]
+
+
+def _event(actor: Actor) -> str | None:
+    if actor.event is None:
+        return None if actor.time_ns is None else time_text(actor.time_ns)
+    return f"{time_text(actor.event.time_ns)} event {show(str(actor.event))}"
+
+
+def _act(actor: Actor, verdict: Verdict) -> str:
+    """What one system call did."""
+    call = actor.syscall or ""
+    match actor.role:
+        case Role.PLACER:
+            return "linked it into place" if call.startswith("link") else "renamed it into place"
+        case Role.REMOVER:
+            return "renamed it away" if call.startswith("rename") else "removed it"
+        case Role.CHANGER:
+            return _change_act(call)
+        case _:
+            return _write_act(actor, call, verdict)
+
+
+def _write_act(actor: Actor, call: str, verdict: Verdict) -> str:
+    if actor.event is None:
+        return "held it open for writing"
+    if call.startswith("truncate"):
+        return "truncated it"
+    if call in _MAKERS:
+        return "created it"
+    # "Wrote" is said only of a process that the verdict stands for: an event shows no more than the open.
+    sure = actor.role is Role.WRITER and verdict in (Verdict.CONFIRMED, Verdict.LIKELY)
+    return "wrote it" if sure else "opened it for writing"
+
+
+def _change_act(call: str) -> str:
+    for part, words in (
+        ("chmod", "changed its mode"),
+        ("chown", "changed its owner"),
+        ("xattr", "changed its extended attributes"),
+        ("utime", "set its times"),
+    ):
+        if part in call:
+            return words
+    return "changed its attributes"

@@ -1,0 +1,114 @@
+"""What differs about a file, old -> new, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fimscan.model import Change, ChangeKind, FileState, device_text
+from fimscan.report.display import mode_octal, mode_text, owner_text, show, size_text, time_text
+
+# Strongest first: the digest that a reader is shown is the best that both sides have.
+_ALGORITHMS = ("sha256", "sha512", "blake3", "xxh3_128")
+_SHORT = 12  # hexadecimal digits; the JSON and CSV reports have all of them
+
+
+def differences(change: Change) -> tuple[str, ...]:
+    """Short texts, one for each thing that differs; of an added or removed file, what it is or was.
+
+    Times that follow from the rest (every write sets mtime and ctime) are left out; an mtime that stayed, or went
+    back, although the content differs is said, as it takes an effort to bring about.
+    """
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return _described(change.state)
+    if change.kind is ChangeKind.MOVED:
+        # A rename sets the ctime, so that says nothing here.
+        changed = tuple(name for name in change.changed if name != "ctime")
+        return (f"from {show(before.path)}", *_differing(changed, before, after))
+    return _differing(change.changed, before, after)
+
+
+def _differing(changed: tuple[str, ...], before: FileState, after: FileState) -> tuple[str, ...]:
+    names = ["owner" if name in ("uid", "gid") else name for name in changed]
+    written = "content" in names
+    if written and "mtime" in names and after.mtime_ns >= before.mtime_ns:
+        names.remove("mtime")
+    if "ctime" in names and len(names) > 1:
+        names.remove("ctime")
+    said = [_TEXTS[name](before, after) if name in _TEXTS else name for name in dict.fromkeys(names)]
+    if written and "mtime" not in changed:
+        said.append("mtime unchanged")
+    return tuple(said)
+
+
+def _described(state: FileState) -> tuple[str, ...]:
+    target = f" to {show(state.link_target)}" if state.link_target is not None else ""
+    return (
+        f"{state.kind}{target}",
+        size_text(state.size),
+        f"mode {mode_octal(state.mode)} ({mode_text(state.mode, state.kind)})",
+        f"owner {owner_text(state.uid, state.gid)}",
+        *(f"{name} {_hex(state, name)}" for name in _taken(state)[:1]),
+    )
+
+
+def _taken(*states: FileState) -> list[str]:
+    return [name for name in _ALGORITHMS if all(state.digest(name) is not None for state in states)]
+
+
+def _hex(state: FileState, algorithm: str) -> str:
+    return (state.digest(algorithm) or b"").hex()[:_SHORT]
+
+
+def _content(before: FileState, after: FileState) -> str:
+    for name in _taken(before, after):
+        if before.digest(name) != after.digest(name):
+            return f"{name} {_hex(before, name)} -> {_hex(after, name)}"
+    return "content"
+
+
+def _link_target(before: FileState, after: FileState) -> str:
+    return f"target {show(before.link_target or b'')} -> {show(after.link_target or b'')}"
+
+
+def _size(before: FileState, after: FileState) -> str:
+    return f"size {before.size} -> {after.size} ({after.size - before.size:+d})"
+
+
+def _mode(before: FileState, after: FileState) -> str:
+    letters = f"{mode_text(before.mode, before.kind)} -> {mode_text(after.mode, after.kind)}"
+    return f"mode {mode_octal(before.mode)} -> {mode_octal(after.mode)} ({letters})"
+
+
+def _owner(before: FileState, after: FileState) -> str:
+    return f"owner {owner_text(before.uid, before.gid)} -> {owner_text(after.uid, after.gid)}"
+
+
+def _xattr(before: FileState, after: FileState) -> str:
+    what = "changed"
+    if before.xattr_digest is None:
+        what = "added"
+    elif after.xattr_digest is None:
+        what = "removed"
+    return f"extended attributes (ACL, label, capabilities) {what}"
+
+
+def _mtime(before: FileState, after: FileState) -> str:
+    back = " set back" if after.mtime_ns < before.mtime_ns else ""
+    return f"mtime{back} {time_text(before.mtime_ns)} -> {time_text(after.mtime_ns)}"
+
+
+_TEXTS: dict[str, Callable[[FileState, FileState], str]] = {
+    "kind": lambda before, after: f"{before.kind} -> {after.kind}",
+    "content": _content,
+    "link_target": _link_target,
+    "size": _size,
+    "mode": _mode,
+    "owner": _owner,
+    "xattr": _xattr,
+    "nlink": lambda before, after: f"links {before.nlink} -> {after.nlink}",
+    "dev": lambda before, after: f"device {device_text(before.dev)} -> {device_text(after.dev)}",
+    "inode": lambda before, after: f"inode {before.inode} -> {after.inode}",
+    "mtime": _mtime,
+    "ctime": lambda before, after: f"ctime {time_text(before.ctime_ns)} -> {time_text(after.ctime_ns)}",
+}

@@ -1,0 +1,155 @@
+"""Values as readable text: kernel bytes, times, sizes, modes, command lines.
+
+Names, command lines and user names come from whoever made them, and an attacker may have made them to be displayed.
+So two ways of turning them into text are kept apart: :func:`show` for eyes (terminals, HTML, spreadsheets), which lets
+no control character through, and :func:`json_text` for programs, which changes as little as it can.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+import stat
+from datetime import UTC, datetime, timedelta
+
+from fimscan.model import Actor, FileKind
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_SECOND = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+_LAST_SECOND = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+
+_TYPE_BITS = {
+    FileKind.FILE: stat.S_IFREG,
+    FileKind.DIRECTORY: stat.S_IFDIR,
+    FileKind.SYMLINK: stat.S_IFLNK,
+    FileKind.FIFO: stat.S_IFIFO,
+    FileKind.SOCKET: stat.S_IFSOCK,
+    FileKind.CHAR_DEVICE: stat.S_IFCHR,
+    FileKind.BLOCK_DEVICE: stat.S_IFBLK,
+}
+
+# The kernel keeps this much of a command line in a PROCTITLE record (MAX_PROCTITLE_AUDIT_LEN in kernel/audit.h); the
+# last byte may be the NUL that ends an argument, which is not part of the arguments any more.
+_PROCTITLE_FULL = (127, 128)
+
+
+def show(value: bytes | str) -> str:
+    r"""Text that is safe on a terminal and means exactly one value.
+
+    Printable UTF-8 stays as it is, with one exception: a backslash is always doubled. So an escape is an escape:
+
+    * ``\xNN`` below 80 is that control character (newline is ``\x0a``, ESC ``\x1b``),
+    * ``\xNN`` from 80 up is a byte that is not valid UTF-8,
+    * ``\uNNNN`` and ``\UNNNNNNNN`` are characters that do not show, or that change how others show: C1 controls,
+      bidirectional overrides, zero-width characters, unusual spaces, line separators, unassigned ones.
+
+    Doubling only "where it is needed" would make the file named ``a\x1b`` (such names exist: systemd escapes unit
+    names this way) look like one that holds an ESC.
+    """
+    text = value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    return _escaped(ord(character))
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # how surrogateescape carries the invalid byte NN
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def json_text(value: bytes | str) -> str:
+    r"""Text for JSON: valid UTF-8 unchanged, otherwise with its invalid bytes as ``\xNN``.
+
+    This alone is not reversible; wherever a path is given, :func:`b64_or_none` stands beside it. A ``str`` holds what
+    was not UTF-8 in the way of ``surrogateescape``.
+    """
+    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def b64_or_none(value: bytes | None) -> str | None:
+    """The exact bytes in base64 when they are not valid UTF-8, else ``None``: :func:`json_text` then says it all."""
+    if value is None:
+        return None
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode("ascii")
+    return None
+
+
+def time_text(ns: int) -> str:
+    """RFC 3339 UTC with 3, 6 or 9 digits of a second: the fewest that lose nothing.
+
+    RFC 3339 has the years 0001 to 9999 and some file systems have more: a time outside is shown as the nearest one.
+    """
+    seconds, fraction = divmod(ns, 10**9)
+    if seconds < _FIRST_SECOND:
+        seconds, fraction = _FIRST_SECOND, 0
+    elif seconds > _LAST_SECOND:
+        seconds, fraction = _LAST_SECOND, 10**9 - 1
+    digits = f"{fraction:09d}"
+    while digits.endswith("000") and len(digits) > 3:
+        digits = digits[:-3]
+    return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat(timespec='seconds')[:19]}.{digits}Z"
+
+
+def minute_text(ns: int) -> str:
+    """A time for headlines: ``2026-11-23 04:35 UTC``."""
+    return time_text(ns)[:16].replace("T", " ") + " UTC"
+
+
+def size_text(size: int) -> str:
+    """A size for people: ``948 bytes``, ``12.4 KiB``, ``3.0 GiB``. Rounded, so never used to show a difference."""
+    if size < 1024:
+        return f"{size} byte{'' if size == 1 else 's'}"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        value /= 1024
+        if value < 1023.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} EiB"
+
+
+def mode_octal(mode: int) -> str:
+    """Permission bits as ``chmod`` takes them, four digits: ``0644``, ``4755``."""
+    return f"{mode & 0o7777:04o}"
+
+
+def mode_text(mode: int, kind: FileKind) -> str:
+    """Permission bits as ``ls -l`` shows them: ``-rwsr-xr-x``."""
+    return stat.filemode(_TYPE_BITS[kind] | mode & 0o7777)
+
+
+def owner_text(uid: int, gid: int) -> str:
+    """Owner and group as ``chown`` takes them: ``0:42``. Numbers, as names depend on the host that one looks at."""
+    return f"{uid}:{gid}"
+
+
+def command_text(actor: Actor) -> str | None:
+    """The command line, quoted so that it can be pasted into bash; ``None`` when it is not known.
+
+    `` ...`` at the end says that the kernel may have cut it there (at 128 bytes).
+    """
+    if actor.cmdline is None:
+        return None
+    length = len(b"\0".join(actor.cmdline))
+    return " ".join(map(_quoted, actor.cmdline)) + (" ..." if length in _PROCTITLE_FULL else "")
+
+
+def _quoted(argument: bytes) -> str:
+    text = argument.decode("utf-8", "surrogateescape")
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + show(argument).replace("'", "\\'") + "'"

@@ -1,0 +1,136 @@
+"""The CSV report: one row for each change and actor, for spreadsheets and for an assessor's samples."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import TextIO
+
+from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
+from fimscan.report.display import b64_or_none, command_text, mode_octal, show, time_text
+
+_STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target")
+_ACTOR = (
+    *("role", "pid", "ppid", "exe", "comm", "cmdline", "cwd", "auid", "login_user", "uid", "user", "euid", "session"),
+    *("tty", "syscall", "flags", "time", "event", "key"),
+)
+COLUMNS = (
+    *("host", "from_scan", "to_scan", "scan", "id", "kind", "path", "path_b64", "moved_from", "moved_from_b64"),
+    *("changed", "steps"),
+    *(f"before_{name}" for name in _STATE),
+    *(f"after_{name}" for name in _STATE),
+    *("window_after", "window_before", "verdict", "reason", "coverage_complete", "coverage_gaps", "notes"),
+    *_ACTOR,
+)
+
+# A spreadsheet takes a cell that begins with one of these for a formula, or for the blanks in front of one.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+_Cells = dict[str, str | int | None]
+
+
+def write_csv(diff: Diff, out: TextIO) -> None:
+    """A header, then a row for each change x actor (a single row where nobody is named), then the unreadable files.
+
+    Texts are escaped as :func:`fimscan.report.display.show` does, paths that are not UTF-8 stand in base64 beside it,
+    and a cell that a spreadsheet would take for a formula has an apostrophe in front.
+    """
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in _rows(diff):
+        writer.writerow({column: _cell(value) for column, value in row.items()})
+
+
+def _cell(value: str | int | None) -> str:
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _rows(diff: Diff) -> Iterator[_Cells]:
+    context: _Cells = {"host": show(diff.host), "from_scan": diff.start.id, "to_scan": diff.end.id}
+    for finding in diff.findings:
+        row = context | _finding(finding)
+        if not finding.attribution.actors:
+            yield row
+        for actor in finding.attribution.actors:
+            yield row | _actor(actor)
+    for item in diff.unreadable:
+        yield context | _unreadable(item)
+
+
+def _unreadable(item: Unreadable) -> _Cells:
+    return {"kind": "unreadable", **_path("path", item.path), "reason": item.reason.value, "notes": show(item.detail)}
+
+
+def _finding(finding: Finding) -> _Cells:
+    change, attribution = finding.change, finding.attribution
+    gaps = (f"{time_text(gap.start_ns)}/{time_text(gap.end_ns)} {gap.reason}" for gap in attribution.coverage.gaps)
+    return {
+        "scan": finding.scan,
+        "id": change.id,
+        "kind": change.kind.value,
+        **_path("path", change.path),
+        **_path("moved_from", change.moved_from),
+        "changed": " ".join(change.changed),
+        "steps": max(1, len(finding.steps)),
+        **_state("before", change.before),
+        **_state("after", change.after),
+        "window_after": time_text(change.window.after_ns),
+        "window_before": time_text(change.window.before_ns),
+        "verdict": attribution.verdict.value,
+        "reason": attribution.reason.value if attribution.reason else None,
+        "coverage_complete": "true" if attribution.coverage.complete else "false",
+        "coverage_gaps": "; ".join(gaps),
+        "notes": "; ".join(map(show, attribution.notes)),
+    }
+
+
+def _path(column: str, path: bytes | None) -> _Cells:
+    return {column: _text(path), f"{column}_b64": b64_or_none(path)}
+
+
+def _text(value: bytes | str | None) -> str | None:
+    return None if value is None else show(value)
+
+
+def _state(side: str, state: FileState | None) -> _Cells:
+    if state is None:
+        return {}
+    sha256, xxh3 = state.digest("sha256"), state.digest("xxh3_128")
+    values: tuple[str | int | None, ...] = (
+        state.kind.value,
+        state.size,
+        mode_octal(state.mode),
+        state.uid,
+        state.gid,
+        time_text(state.mtime_ns),
+        sha256.hex() if sha256 is not None else None,
+        xxh3.hex() if xxh3 is not None else None,
+        _text(state.link_target),
+    )
+    return {f"{side}_{name}": value for name, value in zip(_STATE, values, strict=True)}
+
+
+def _actor(actor: Actor) -> _Cells:
+    values: tuple[str | int | None, ...] = (
+        actor.role.value if actor.role else None,
+        actor.pid,
+        actor.ppid,
+        _text(actor.exe),
+        _text(actor.comm),
+        command_text(actor),
+        _text(actor.cwd),
+        actor.auid,
+        _text(actor.login_user),
+        actor.uid,
+        _text(actor.user),
+        actor.euid,
+        actor.session,
+        _text(actor.tty),
+        _text(actor.syscall),
+        " ".join(map(show, actor.flags)),
+        time_text(actor.time_ns) if actor.time_ns is not None else None,
+        show(str(actor.event)) if actor.event is not None else None,
+        _text(actor.key),
+    )
+    return dict(zip(_ACTOR, values, strict=True))

@@ -1,0 +1,192 @@
+"""The text report of a diff: for a tired reader on a terminal, and for grep when piped.
+
+A row begins at the left margin with what happened and ends with the path, so that a name can pretend nothing after
+itself; everything about the row is indented below. The most alarming rows come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TextIO
+
+from rich.text import Text
+
+from fimscan.model import Attribution, Change, ChangeKind, Diff, Finding, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.report.console import pack, wrap, write_lines
+from fimscan.report.deeds import Deed, deeds
+from fimscan.report.differences import differences
+from fimscan.report.display import minute_text, show
+from fimscan.report.words import (
+    RANK_WORDS,
+    by_rank,
+    doubts,
+    headline,
+    lead,
+    plural,
+    rank,
+    unreadable_text,
+    verdict_code,
+    verdict_counts,
+)
+
+_KIND_STYLE = {
+    ChangeKind.ADDED: "green",
+    ChangeKind.REMOVED: "red",
+    ChangeKind.MODIFIED: "yellow",
+    ChangeKind.MOVED: "cyan",
+    ChangeKind.ATTRIBUTES: "blue",
+}
+_VERDICT_STYLE = {
+    Verdict.CONFIRMED: "bold green",
+    Verdict.LIKELY: "bold yellow",
+    Verdict.CONTESTED: "bold magenta",
+    Verdict.UNATTRIBUTED: "bold red",
+}
+_INDENT = "    "
+_KIND_WIDTH = len("attributes")
+
+
+def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
+    """The whole diff; nothing is cut. One line when nothing differs.
+
+    ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
+    """
+    write_lines(_report(diff, width), out, color=color)
+
+
+def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, width: int) -> None:
+    """One screen of what a scan found, for a terminal or a mail from cron: at most ``limit`` rows, most alarming first.
+
+    What is left out is counted, with the command that shows it.
+    """
+    write_lines(_summary(diff, limit, width), out, color=color)
+
+
+def _report(diff: Diff, width: int) -> Iterator[Text]:
+    yield from _head(diff, width)
+    for place, findings in groupby(by_rank(diff), key=rank):
+        rows = list(findings)
+        yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
+        for finding in rows:
+            yield from _row(finding, width)
+    if diff.unreadable:
+        yield from _heading(f"Not compared ({plural(len(diff.unreadable), 'file')}; not counted as removed)")
+        for unreadable in diff.unreadable:
+            yield from _unreadable(unreadable)
+    if diff.opened_unmodified:
+        count = plural(len(diff.opened_unmodified), "file")
+        yield from _heading(f"Opened for writing, and the content is the same ({count})")
+        for opened in diff.opened_unmodified:
+            yield from _opened(opened, width)
+
+
+def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
+    yield from _head(diff, width)
+    shown = by_rank(diff)[:limit]
+    for finding in shown:
+        yield _title(finding.change.kind, _KIND_STYLE[finding.change.kind], finding.change.path)
+        yield from _who_in_short(finding, width)
+    unreadable = diff.unreadable[: limit - len(shown)]
+    for item in unreadable:
+        yield from _unreadable(item)
+    left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
+    if left:
+        yield Text(f"... and {left} more: fimscan diff --from {diff.start.id} --to {diff.end.id}")
+
+
+def _head(diff: Diff, width: int) -> Iterator[Text]:
+    yield Text(headline(diff), style="bold")
+    if diff.findings:
+        seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
+        for line in pack(verdict_counts(diff), width, f"as of {seen}", _INDENT):
+            yield Text(line)
+
+
+def _heading(words: str) -> Iterator[Text]:
+    yield Text()
+    yield Text(f"== {words}", style="bold")
+
+
+def _title(kind: str, style: str, path: bytes) -> Text:
+    return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", (show(path), "bold"))
+
+
+def _row(finding: Finding, width: int) -> Iterator[Text]:
+    change = finding.change
+    yield _title(change.kind, _KIND_STYLE[change.kind], change.path)
+    for line in pack(differences(change), width, _INDENT, _INDENT * 2):
+        yield Text(line)
+    if len(finding.steps) > 1:
+        yield from _steps(finding, width)
+    else:
+        yield from _who(finding.attribution, change, _INDENT, width)
+
+
+def _steps(finding: Finding, width: int) -> Iterator[Text]:
+    yield _verdict(finding.attribution, _INDENT, f"changed {len(finding.steps)} times")
+    for number, step in enumerate(finding.steps, 1):
+        start = f"{_INDENT}{number}. scan {step.scan}: {step.change.kind}, "
+        yield from map(Text, pack(differences(step.change), width, start, _INDENT * 3))
+        yield from _who(step.attribution, step.change, _INDENT * 2, width)
+
+
+def _who(attribution: Attribution, change: Change, indent: str, width: int) -> Iterator[Text]:
+    done = deeds(attribution.actors, attribution.verdict)
+    opening = lead(attribution, len(done))
+    inner = f"{indent}    "
+    reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
+    if opening is None:
+        yield _verdict(attribution, indent, done[0].sentence)
+        yield from _circumstances(done[0], inner, width)
+        yield from reservations
+        return
+    yield from _answer(attribution, opening, indent, width)
+    yield from reservations
+    for deed in done:
+        yield Text(f"{indent}  - {deed.sentence}")
+        yield from _circumstances(deed, inner, width)
+
+
+def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
+    attribution = finding.attribution
+    if len(finding.steps) > 1:
+        yield Text(f"{_INDENT}changed {len(finding.steps)} times")
+    done = deeds(attribution.actors, attribution.verdict)
+    told = [f"{deed.sentence}, {deed.user}" for deed in done]
+    opening = lead(attribution, len(done))
+    if opening is None:
+        yield _verdict(attribution, _INDENT, told[0])
+        return
+    yield from _answer(attribution, opening, _INDENT, width)
+    yield from (Text(f"{_INDENT}  - {words}") for words in told)
+
+
+def _answer(attribution: Attribution, sentence: str, indent: str, width: int) -> Iterator[Text]:
+    """The verdict with a sentence of ours, which may be broken anywhere, unlike one with a path in it."""
+    prefix = f"{indent}{verdict_code(attribution)}: "
+    first, *rest = wrap(sentence, width, prefix, f"{indent}    ")
+    yield _verdict(attribution, indent, first.removeprefix(prefix))
+    yield from map(Text, rest)
+
+
+def _verdict(attribution: Attribution, indent: str, words: str) -> Text:
+    return Text.assemble(indent, (verdict_code(attribution), _VERDICT_STYLE[attribution.verdict]), f": {words}")
+
+
+def _circumstances(deed: Deed, indent: str, width: int) -> Iterator[Text]:
+    place = (deed.place,) if deed.place is not None else ()
+    yield from map(Text, pack((deed.user, *place, *deed.events), width, indent, indent))
+    if deed.command is not None:
+        yield Text(f"{indent}{deed.cwd or ''}$ {deed.command}", style="dim")
+
+
+def _unreadable(item: Unreadable) -> Iterator[Text]:
+    yield _title("unreadable", "red", item.path)
+    yield Text(f"{_INDENT}{unreadable_text(item)}")
+
+
+def _opened(item: UnmodifiedOpen, width: int) -> Iterator[Text]:
+    yield _title("opened", "dim", item.path)
+    for deed in deeds(item.actors, Verdict.CONFIRMED):
+        yield from map(Text, pack((deed.process, deed.user, *deed.events), width, f"{_INDENT}by ", _INDENT * 2))

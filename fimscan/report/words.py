@@ -1,0 +1,168 @@
+"""The words for verdicts, reasons and gaps: one place, so that text and HTML say the same."""
+
+from __future__ import annotations
+
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    Diff,
+    Finding,
+    Gap,
+    GapReason,
+    Reason,
+    Unreadable,
+    UnreadableReason,
+    Verdict,
+    Window,
+)
+from fimscan.report.display import minute_text, show, time_text
+from fimscan.report.jsonview import summary
+
+GAP_WORDS = {
+    GapReason.NOT_OBSERVED: "nobody was looking at the audit system, so nothing is known of it",
+    GapReason.NO_RULE: "no loaded audit rule covered this path",
+    GapReason.RULE_REMOVED: "one of fimscan's audit rules had been removed",
+    GapReason.AUDIT_DISABLED: "audit was switched off (auditctl -e 0)",
+    GapReason.DAEMON_STOPPED: "the audit daemon was not running",
+    GapReason.BOOT: "the host was restarted",
+    GapReason.EVENTS_LOST: "the kernel lost audit events",
+    GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
+    GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
+}
+
+_UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
+    Reason.NOT_COVERED: "no audit rule covers this path: 'fimscan audit rules' prints the ones to load",
+    Reason.COVERAGE_GAP: "audit was not watching the whole time, and saw nobody while it was",
+    Reason.NO_EVENT: "audit was watching the whole time and saw nobody: investigate",
+}
+
+_DOUBT_WORDS = {
+    Reason.COVERAGE_GAP: "not certain: audit was not watching the whole time",
+    Reason.HELD_DESCRIPTOR: "not certain: it was opened earlier and held open, so no event shows the write itself",
+    Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
+    Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
+    Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+}
+
+UNREADABLE_WORDS = {
+    UnreadableReason.PERMISSION: "permission denied",
+    UnreadableReason.VANISHED: "vanished while it was being read",
+    UnreadableReason.UNSTABLE: "kept changing while it was being read",
+    UnreadableReason.IO_ERROR: "input/output error",
+    UnreadableReason.MISSING: "configured, but does not exist",
+}
+
+# The order in which a reader has to look at rows, most alarming first.
+RANK_WORDS = (
+    "Nobody seen, although audit was watching: investigate",
+    "Nobody can be named",
+    "One of several processes",
+    "Likely",
+    "Confirmed",
+)
+_VERDICT_RANK = {Verdict.UNATTRIBUTED: 1, Verdict.CONTESTED: 2, Verdict.LIKELY: 3, Verdict.CONFIRMED: 4}
+
+
+def rank(finding: Finding) -> int:
+    """The index in :data:`RANK_WORDS` of a row: that of the most alarming of its own verdict and its steps'."""
+    own = 0 if finding.attribution.reason is Reason.NO_EVENT else _VERDICT_RANK[finding.attribution.verdict]
+    return min([own, *map(rank, finding.steps)])
+
+
+def by_rank(diff: Diff) -> list[Finding]:
+    """The rows of a diff, most alarming first, then by path."""
+    return sorted(diff.findings, key=lambda finding: (rank(finding), finding.change.path))
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """``1 change``, ``2 changes``."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def headline(diff: Diff) -> str:
+    """What differs, since when and where, in one line: ``3 changed, 1 added since scan 1 (...) on web1``."""
+    counts = summary(diff)
+    numbers = {
+        "changed": counts["modified"] + counts["moved"] + counts["attributes"],
+        "added": counts["added"],
+        "removed": counts["removed"],
+        "unreadable": counts["unreadable"],
+    }
+    said = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+    if not diff.findings:
+        said = f"nothing differs, {said}," if said else "nothing differs"
+    return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
+
+
+def verdict_counts(diff: Diff) -> tuple[str, ...]:
+    """``3 confirmed``, ``1 unattributed``: strongest verdict first, those that occur."""
+    counts = summary(diff)
+    return tuple(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
+
+
+def verdict_code(attribution: Attribution) -> str:
+    """The verdict and its reason, as the JSON has them: ``likely (path-only)``."""
+    return attribution.verdict + (f" ({attribution.reason})" if attribution.reason else "")
+
+
+def lead(attribution: Attribution, processes: int) -> str | None:
+    """The sentence above a list of so many processes; ``None`` where the only one says everything itself."""
+    if attribution.verdict is Verdict.UNATTRIBUTED:
+        return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
+    if processes == 0:
+        return "no process is named"
+    if attribution.verdict is Verdict.CONTESTED:
+        return "one of these processes" if processes > 1 else "this process, or one that is not listed"
+    return "these processes had a part in it" if processes > 1 else None
+
+
+def doubts(attribution: Attribution, change: Change) -> tuple[str, ...]:
+    """Why the answer is not surer: reason, audit's gaps, the window, and the notes; one sentence each."""
+    said: list[str] = []
+    if attribution.reason and attribution.verdict is not Verdict.UNATTRIBUTED:
+        said.append(_DOUBT_WORDS[attribution.reason])
+    said += [gap_text(gap, change.window) for gap in attribution.coverage.gaps]
+    if attribution.verdict is not Verdict.CONFIRMED:
+        window = change.window
+        said.append(f"happened between {time_text(window.after_ns)} and {time_text(window.before_ns)}")
+    return (*said, *(f"note: {show(note)}" for note in attribution.notes))
+
+
+def gap_text(gap: Gap, window: Window) -> str:
+    """One gap: why, and when."""
+    lost = f" ({gap.lost} lost)" if gap.lost is not None else ""
+    if gap.start_ns <= window.after_ns and gap.end_ns >= window.before_ns:
+        when = "the whole time"
+    else:
+        when = f"{time_text(gap.start_ns)} to {time_text(gap.end_ns)}"
+    return f"audit gap: {GAP_WORDS[gap.reason]}{lost}, {when}"
+
+
+def unreadable_text(item: Unreadable) -> str:
+    """Why a file could not be compared."""
+    return UNREADABLE_WORDS[item.reason] + (f": {show(item.detail)}" if item.detail else "")
+
+
+def process_text(actor: Actor) -> str:
+    """The program and its process: ``/usr/bin/vim (pid 4242, ppid 4200)``."""
+    if actor.exe is not None:
+        program = show(actor.exe)
+    elif actor.comm is not None:
+        program = f"a process that calls itself {show(actor.comm)}"
+    else:
+        program = "an unknown program"
+    parent = "" if actor.ppid is None else f", ppid {actor.ppid}"
+    return f"{program} (pid {actor.pid}{parent})"
+
+
+def user_text(actor: Actor) -> str:
+    """With whose rights, and who had logged in: ``as root, logged in as alice``."""
+    user = "an unknown user" if actor.uid is None else _user(actor.user, actor.uid)
+    rights = f" (euid {actor.euid})" if actor.euid is not None and actor.euid != actor.uid else ""
+    login = "no login user" if actor.auid is None else f"logged in as {_user(actor.login_user, actor.auid)}"
+    return f"as {user}{rights}, {login}"
+
+
+def _user(name: str | None, uid: int) -> str:
+    return f"uid {uid}" if name is None else show(name)

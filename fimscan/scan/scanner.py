@@ -1,0 +1,248 @@
+"""Watches -> states: the walks merged into one order, the reading shared out, the results in that order again."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import resource
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from fimscan.errors import ConfigError, InputError
+from fimscan.model import FileState, Unreadable
+from fimscan.scan.pool import Batch, Pool
+from fimscan.scan.state import Reader, to_result
+from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
+from fimscan.scan.watch import WatchSpec
+from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
+
+# Starting workers costs about as much as reading this long: a small scan is over before they are up.
+_ALONE_SECONDS = 0.1
+_ALONE_NAMES = 8  # at a time, so that a few huge files do not keep the workers from being started
+_BATCH_NAMES = 128
+_BATCH_NAME_BYTES = 32 * 1024
+# How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
+_WINDOW_BATCHES = 64
+_RESERVED_DESCRIPTORS = 256  # for batches in hand, the pool, and whatever the rest of the program has open
+_PROGRESS_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a scan has come: results so far (of every kind), bytes of content read, seconds since it began."""
+
+    files: int
+    bytes: int
+    elapsed_s: float
+
+
+def scan(
+    watches: Sequence[WatchSpec],
+    *,
+    workers: int = 0,
+    cross_mounts: bool = False,
+    skip: Collection[bytes] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Generator[FileState | Unreadable]:
+    """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
+
+    Where watches nest, the innermost speaks for its subtree, even where an outer one excludes it. Symlinks are
+    recorded, a root that is one included, and never followed. Directories on another device than their root (mounts,
+    btrfs subvolumes) are recorded; they are entered only with ``cross_mounts``. Of a directory that can't be listed
+    there is just one :class:`Unreadable`: what was known to lie below it is neither seen nor gone.
+
+    Memory does not grow with the number of files, except for the names of the directories that are open. Closing the
+    generator ends the workers at once. While it runs, the process's soft limit of open files is the hard one.
+
+    Args:
+        watches: what to read; their paths differ.
+        workers: processes that read; 1 reads in this process, 0 means one for each core. None are started for a scan
+            that is over in a moment.
+        cross_mounts: enter other file systems.
+        skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
+            through bind mounts and symlinks too.
+        on_progress: told about ten times a second, and once at the end.
+
+    Raises:
+        ConfigError: at once, when the same path is watched twice.
+        InputError: while it is iterated, when /proc is not mounted or a worker was killed.
+    """
+    paths = [watch.path for watch in watches]
+    if twice := {path for path in paths if paths.count(path) > 1}:
+        raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
+    count = workers or len(os.sched_getaffinity(0))
+    return _scan(watches, count, skip, _Meter(on_progress), cross_mounts=cross_mounts)
+
+
+def _scan(
+    watches: Sequence[WatchSpec], workers: int, skip: Collection[bytes], meter: _Meter, *, cross_mounts: bool
+) -> Generator[FileState | Unreadable]:
+    if not os.path.isdir("/proc/self/fd"):
+        raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
+    with _all_descriptors() as limit, ExitStack() as stack:
+        walks = [
+            Walk(
+                watch,
+                others=[other.path for other in watches],
+                hidden=_hidden_names(skip),
+                cross_mounts=cross_mounts,
+                descriptors=limit,
+            )
+            for watch in watches
+        ]
+        found = stack.enter_context(closing(_merged(walks)))
+        for batch in _answered(found, workers, stack):
+            for result in batch.results():
+                meter.count(result)
+                yield result
+            meter.report()
+    meter.report(final=True)
+
+
+@contextmanager
+def _all_descriptors() -> Iterator[Descriptors]:
+    """Lift the soft limit of open files to the hard one for a while: a level of depth takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield Descriptors(max(hard - _RESERVED_DESCRIPTORS, 16))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _hidden_names(paths: Collection[bytes]) -> HiddenNames:
+    hidden: dict[tuple[int, int], frozenset[bytes]] = {}
+    for path in {*paths, *map(os.path.realpath, paths)}:
+        directory, name = os.path.split(path)
+        try:
+            found = os.stat(directory)
+        except OSError:  # no such directory, so no walk will find the file in it
+            continue
+        identity = (found.st_dev, found.st_ino)
+        hidden[identity] = hidden.get(identity, frozenset()) | {name}
+    return hidden
+
+
+def _merged(walks: Sequence[Walk]) -> Generator[Found]:
+    """One order out of many. Only roots that begin with one another can interleave ("/etc", "/etc-x", "/etc/ssh")."""
+    groups: list[list[Walk]] = []
+    for walk in sorted(walks, key=lambda walk: walk.root):
+        if groups and walk.root.startswith(groups[-1][0].root):
+            groups[-1].append(walk)
+        else:
+            groups.append([walk])
+    for group in groups:
+        with ExitStack() as stack:
+            streams = [stack.enter_context(closing(walk.found())) for walk in group]
+            yield from heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
+
+
+class _Share(Batch):
+    """A stretch of the walk: what it found, and the tasks of finding out the rest."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self, found: Iterator[Found], limit: int) -> None:
+        """Take up to ``limit`` names; empty when the walk has come to its end."""
+        super().__init__([])
+        self._found: list[Found] = []
+        try:
+            self._fill(found, limit)
+        except BaseException:
+            self.release()
+            raise
+
+    def _fill(self, found: Iterator[Found], limit: int) -> None:
+        size = 0
+        last: Directory | None = None
+        for one in found:
+            self._found.append(one)
+            if isinstance(one, tuple):
+                _, directory, name = one
+                if directory is not last:
+                    # The walk closes its own descriptor when it goes on; this one is the batch's.
+                    self.tasks.append((os.dup(directory.fd), directory.algorithms, []))
+                    last = directory
+                self.tasks[-1][2].append(name)
+                size += len(name)
+            if len(self._found) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
+                return
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def release(self) -> None:
+        """Close the descriptors."""
+        while self.tasks:
+            os.close(self.tasks.pop()[0])
+
+    def results(self) -> Iterator[FileState | Unreadable]:
+        """Everything in the walk's order, once the answers are there."""
+        assert self.answers is not None
+        answers = iter(self.answers)
+        for one in self._found:
+            yield to_result(one[0], next(answers), one[1].algorithms) if isinstance(one, tuple) else one
+
+
+def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterator[_Share]:
+    """Batches in order, answered: by this process first, and by workers if there is more to it."""
+    begin = time.monotonic()
+    reader = Reader()
+    while share := _Share(found, _ALONE_NAMES):
+        try:
+            share.answers = read_tasks(reader, share.tasks)
+        finally:
+            share.release()
+        yield share
+        if workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
+            yield from _shared_out(found, stack.enter_context(closing(Pool(workers))))
+
+
+def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
+    window: deque[_Share] = deque()
+    exhausted = False
+    while True:
+        while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
+            if share := _Share(found, _BATCH_NAMES):
+                window.append(share)
+                _submit(pool, share)
+            else:
+                exhausted = True
+        if not window:
+            return
+        pool.collect(wait=window[0].answers is None)
+        if window[0].answers is not None:
+            yield window.popleft()
+
+
+def _submit(pool: Pool, share: _Share) -> None:
+    if not share.tasks:
+        share.answers = []
+        return
+    try:
+        pool.submit(share)
+    finally:
+        share.release()
+
+
+class _Meter:
+    """Counts, and tells whoever wants to know."""
+
+    def __init__(self, listener: Callable[[Progress], None] | None) -> None:
+        self._listener = listener
+        self._begin = self._told = time.monotonic()
+        self._files = self._bytes = 0
+
+    def count(self, result: FileState | Unreadable) -> None:
+        self._files += 1
+        if isinstance(result, FileState) and result.digests:
+            self._bytes += result.size
+
+    def report(self, *, final: bool = False) -> None:
+        now = time.monotonic()
+        if self._listener is not None and (final or now - self._told >= _PROGRESS_SECONDS):
+            self._told = now
+            self._listener(Progress(files=self._files, bytes=self._bytes, elapsed_s=now - self._begin))

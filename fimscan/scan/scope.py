@@ -1,0 +1,30 @@
+"""Which paths a set of watches speaks for, without looking at the file system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fimscan.scan.watch import WatchSpec
+
+
+class Scope:
+    """Asks the walk's question of a path alone: would it be visited? The most specific watch decides."""
+
+    def __init__(self, watches: Iterable[WatchSpec]) -> None:
+        self._roots = {watch.path: watch.excluder() for watch in watches}
+
+    def includes(self, path: bytes, *, is_directory: bool) -> bool:
+        """Whether ``path`` is a watch's root, or below one and neither it nor a directory above it is excluded."""
+        root = path
+        while root not in self._roots:
+            if root in (b"/", b""):
+                return False
+            root = root.rpartition(b"/")[0] or b"/"
+        is_excluded = self._roots[root]
+        if root == path or is_excluded is None:
+            return True
+        parts = path[len(root) :].strip(b"/").split(b"/")
+        above = (b"/".join(parts[:depth]) + b"/" for depth in range(1, len(parts)))
+        if any(is_excluded(directory) for directory in above):
+            return False
+        return not is_excluded(b"/".join(parts) + (b"/" if is_directory else b""))

@@ -1,0 +1,121 @@
+"""Scans and audit reading on their schedules (APScheduler), one at a time, until stopped."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from fimscan.config import Config, interval_seconds
+from fimscan.errors import FimscanError, InterruptedScanError, LockedError
+from fimscan.pipeline import AuditSource, ScanResult, ingest_audit, observe_audit, run_scan
+from fimscan.scan import Progress
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+Report = Callable[[ScanResult], None]
+Complain = Callable[[str], None]
+
+
+def trigger_of(text: str) -> BaseTrigger:
+    """A cron expression or an interval, as the configuration allows them."""
+    seconds = interval_seconds(text)
+    return CronTrigger.from_crontab(text) if seconds is None else IntervalTrigger(seconds=seconds)
+
+
+class Scheduler:
+    """Runs the jobs of a configuration.
+
+    All jobs share one worker: two scans never run at once, and the log is read between them. What was missed (the host
+    slept, a scan took long) is made up for once, not many times over.
+
+    Args:
+        report: what to do with the result of a scan.
+        complain: what to do with a failure; the schedule goes on.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        source: AuditSource | None,
+        *,
+        report: Report,
+        complain: Complain,
+    ) -> None:
+        self._database = database
+        self._config = config
+        self._source = source
+        self._report = report
+        self._complain = complain
+        self._stop = threading.Event()
+        self._signal = signal.SIGTERM
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; a scan in progress is then recorded as interrupted.
+
+        A database without a baseline gets one at once.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(max_workers=1)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        if not self._has_baseline():
+            scheduler.add_job(self.scan, name="baseline")
+        scheduler.add_job(self.scan, trigger_of(self._config.schedule.scan), name="scan")
+        scheduler.add_job(self.scan, trigger_of(self._config.schedule.full), name="full")
+        if self._source is not None:
+            scheduler.add_job(self.read_audit, trigger_of(self._config.schedule.audit), name="audit")
+        scheduler.start()
+        # Waiting with a timeout lets Python run signal handlers on every platform.
+        while not self._stop.wait(timeout=1):
+            pass
+        scheduler.shutdown(wait=True)
+
+    def scan(self) -> None:
+        """One scheduled scan."""
+        try:
+            result = run_scan(
+                self._database, self._config, source=self._source, trigger="schedule", on_progress=self._check_stop
+            )
+        except LockedError as error:
+            self._complain(f"{error}; this one is left out")
+        except InterruptedScanError:
+            return
+        except FimscanError as error:
+            self._complain(str(error))
+        else:
+            self._report(result)
+
+    def read_audit(self) -> None:
+        """Read what is new in the audit log, and ask the kernel how it is."""
+        if self._source is None or self._stop.is_set():
+            return
+        try:
+            observe_audit(self._database)
+            for problem in ingest_audit(self._database, self._source):
+                self._complain(problem)
+        except FimscanError as error:
+            self._complain(str(error))
+
+    def _has_baseline(self) -> bool:
+        with self._database.read() as connection:
+            return scan_store.last_finished(connection, self._database.host_id) is not None
+
+    def _check_stop(self, _progress: Progress) -> None:
+        if self._stop.is_set():
+            raise InterruptedScanError(self._signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = signal.Signals(number)
+        self._stop.set()

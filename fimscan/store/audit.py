@@ -1,0 +1,166 @@
+"""What was read from the audit log, and how far. Reading and remembering where are one transaction: exactly once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from fimscan.audit import LogCursor
+from fimscan.join.coverage import Extent
+from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, FileAccess, NoticeKind
+from fimscan.store import codec, schema
+
+
+def add_accesses(connection: Connection, host_id: int, accesses: Sequence[FileAccess]) -> None:
+    """Record accesses; those that are already there are left as they are."""
+    _insert_new(
+        connection,
+        schema.access,
+        [
+            {
+                "host_id": host_id,
+                "time_ns": access.event.time_ns,
+                "serial": access.event.serial,
+                "node": access.event.node,
+                "item": access.item,
+                "action": access.action.value,
+                "dev": access.dev,
+                "inode": access.inode,
+                "path": access.name.path,
+                "detail": codec.dump_access(access),
+            }
+            for access in accesses
+        ],
+    )
+
+
+def accesses_between(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> Iterator[FileAccess]:
+    """The accesses of a stretch of time, both ends included, in order of time, streamed."""
+    table = schema.access
+    query = (
+        select(table)
+        .where(table.c.host_id == host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
+        .order_by(table.c.time_ns, table.c.serial, table.c.node, table.c.item)
+    )
+    for row in connection.execution_options(stream_results=True, yield_per=2000).execute(query):
+        yield codec.load_access(row)
+
+
+def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNotice]) -> None:
+    """Record what the log said of the audit system."""
+    rows = [
+        {
+            "host_id": host_id,
+            "time_ns": notice.event.time_ns,
+            "serial": notice.event.serial,
+            "node": notice.event.node,
+            "kind": notice.kind.value,
+            "key": notice.key,
+        }
+        for notice in notices
+    ]
+    _insert_new(connection, schema.notice, rows)
+
+
+def notices(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditNotice]:
+    """The notices of a stretch of time."""
+    table = schema.notice
+    query = select(table).where(table.c.host_id == host_id, table.c.time_ns.between(start_ns, end_ns))
+    return [
+        AuditNotice(event=EventId(row.time_ns, row.serial, row.node), kind=NoticeKind(row.kind), key=row.key)
+        for row in connection.execute(query)
+    ]
+
+
+def add_damaged(connection: Connection, host_id: int, lines: Iterable[DamagedLine]) -> None:
+    """Keep lines that could not be understood, each once."""
+    rows = [
+        {
+            "host_id": host_id,
+            "source": line.source,
+            "offset": line.offset,
+            # Logs are renamed by rotation: the line and its place in the file tell that it is the same one.
+            "line_digest": hashlib.sha256(line.line).digest(),
+            "line": line.line,
+            "problem": line.problem,
+        }
+        for line in lines
+    ]
+    _insert_new(connection, schema.damaged_line, rows)
+
+
+def damaged_count(connection: Connection, host_id: int) -> int:
+    """How many lines could not be understood so far."""
+    table = schema.damaged_line
+    return connection.scalar(select(func.count()).select_from(table).where(table.c.host_id == host_id)) or 0
+
+
+def cursor(connection: Connection, host_id: int, path: bytes) -> LogCursor | None:
+    """How far a log was read."""
+    table = schema.audit_cursor
+    row = connection.execute(select(table).where(table.c.host_id == host_id, table.c.path == path)).first()
+    if row is None:
+        return None
+    return LogCursor(path=row.path, dev=row.dev, inode=row.inode, offset=row.offset, fingerprint=row.fingerprint)
+
+
+def set_cursor(connection: Connection, host_id: int, position: LogCursor) -> None:
+    """Remember how far a log was read."""
+    table = schema.audit_cursor
+    values = {
+        "dev": position.dev,
+        "inode": position.inode,
+        "offset": position.offset,
+        "fingerprint": position.fingerprint,
+    }
+    mine = (table.c.host_id == host_id) & (table.c.path == position.path)
+    if connection.execute(update(table).where(mine).values(**values)).rowcount == 0:
+        connection.execute(table.insert().values(host_id=host_id, path=position.path, **values))
+
+
+def extend(connection: Connection, host_id: int, path: bytes, stretch: Extent, *, continued: bool) -> None:
+    """Remember over which time a log was read without a hole; ``continued`` makes the last stretch longer."""
+    table = schema.audit_extent
+    mine = (table.c.host_id == host_id) & (table.c.path == path)
+    last = connection.scalar(select(func.max(table.c.id)).where(mine))
+    if continued and last is not None:
+        connection.execute(update(table).where(table.c.id == last).values(end_ns=stretch.end_ns))
+    else:
+        connection.execute(
+            table.insert().values(host_id=host_id, path=path, start_ns=stretch.start_ns, end_ns=stretch.end_ns)
+        )
+
+
+def extents(connection: Connection, host_id: int) -> list[Extent]:
+    """Every stretch of time over which some log was read without a hole."""
+    table = schema.audit_extent
+    rows = connection.execute(select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == host_id))
+    return [Extent(start_ns=start, end_ns=end) for start, end in rows]
+
+
+def add_observation(connection: Connection, host_id: int, observation: AuditObservation) -> None:
+    """Record what the kernel said of its audit system."""
+    row = {"host_id": host_id, "time_ns": observation.time_ns, "detail": codec.dump_observation(observation)}
+    _insert_new(connection, schema.observation, [row])
+
+
+def observations(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditObservation]:
+    """The observations of a stretch of time, with the last one before it and the first one after it."""
+    table = schema.observation
+    mine = table.c.host_id == host_id
+    before = connection.scalar(select(func.max(table.c.time_ns)).where(mine, table.c.time_ns <= start_ns))
+    after = connection.scalar(select(func.min(table.c.time_ns)).where(mine, table.c.time_ns >= end_ns))
+    bounds = (start_ns if before is None else before, end_ns if after is None else after)
+    query = select(table.c.time_ns, table.c.detail).where(mine, table.c.time_ns.between(*bounds))
+    return [codec.load_observation(time_ns, detail) for time_ns, detail in connection.execute(query)]
+
+
+def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert the rows that are not there yet, by the table's unique keys."""
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)

@@ -1,0 +1,223 @@
+"""One database: opening it, bringing it up to date, saying plainly what is wrong with it, and the writer lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from fimscan.errors import LockedError, StoreError
+from fimscan.store import schema
+
+_BUSY_SECONDS = 15
+_LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
+
+
+class Database:
+    """An open, up-to-date database for one host.
+
+    Args:
+        url: an SQLAlchemy URL (``sqlite:////var/lib/fimscan/fimscan.db``, ``postgresql+psycopg://...``).
+        host: the name under which records are kept.
+        create: make the database if there is none; otherwise a missing one is an error.
+
+    Raises:
+        StoreError: with one line that says what is wrong and what to do.
+    """
+
+    def __init__(self, url: str, *, host: str, create: bool = True) -> None:
+        self.url = _parse_url(url)
+        self.host = host
+        _prepare_location(self.url, create=create)
+        self.engine = _engine(self.url)
+        with store_errors(self.url):
+            _bring_up_to_date(self.engine, self.url)
+            self.host_id = self._find_host()
+
+    @property
+    def file(self) -> str | None:
+        """The SQLite file, ``None`` for a server or an in-memory database."""
+        return _sqlite_file(self.url)
+
+    @property
+    def own_files(self) -> tuple[bytes, ...]:
+        """The files that belong to the database itself, which are never monitored."""
+        if self.file is None:
+            return ()
+        path = os.path.realpath(self.file)
+        return tuple(os.fsencode(path + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back by any exception."""
+        with store_errors(self.url), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading, seeing one consistent state."""
+        with store_errors(self.url), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def scan_lock(self) -> Iterator[None]:
+        """Hold the one writer lock. The kernel (or the server) releases it when the process dies, however it dies.
+
+        Raises:
+            LockedError: when another scan holds it.
+        """
+        busy = LockedError("another fimscan scan is running on this database; wait for it, or see 'fimscan status'")
+        if self.file is None:
+            with self.read() as connection:
+                if not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
+                    raise busy
+                yield
+            return
+        try:
+            descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot write beside the database {self.file}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise busy from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_scanning(self) -> bool:
+        """Whether a scan holds the writer lock now."""
+        try:
+            with self.scan_lock():
+                return False
+        except LockedError:
+            return True
+
+    def close(self) -> None:
+        """Give up all connections."""
+        self.engine.dispose()
+
+    def _find_host(self) -> int:
+        with self.engine.begin() as connection:
+            found = connection.scalar(select(schema.host.c.id).where(schema.host.c.name == self.host))
+            if found is None:
+                result = connection.execute(schema.host.insert().values(name=self.host))
+                found = result.inserted_primary_key[0] if result.inserted_primary_key else 0
+        return int(found)
+
+
+@contextmanager
+def store_errors(url: URL) -> Iterator[None]:
+    """Turn the database's errors into one line for the user."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(_explain(str(error.orig), url)) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"database {_name(url)}: {error}") from error
+
+
+def _explain(message: str, url: URL) -> str:
+    name = _name(url)
+    low = message.lower()
+    if "not a database" in low or "malformed" in low or "file is encrypted" in low:
+        return f"{name} is not an intact fimscan database ({message}); move it away, or restore it from a backup"
+    if "locked" in low:
+        return f"{name} is locked by another program; try again when it has finished"
+    if "full" in low:
+        return f"no space left to write {name}; make room and run the scan again (the last finished scan is intact)"
+    if "readonly" in low or "unable to open" in low:
+        return f"{name} cannot be opened for writing; check its owner and permissions, and those of its directory"
+    return f"database {name}: {message}"
+
+
+def _name(url: URL) -> str:
+    return _sqlite_file(url) or url.render_as_string(hide_password=True)
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        # The driver that 'fimscan[postgresql]' brings, not SQLAlchemy's default one.
+        return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+    except ArgumentError as error:
+        raise StoreError(f"not a database URL: {url!r}; write sqlite:////absolute/path.db") from error
+
+
+def _sqlite_file(url: URL) -> str | None:
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return url.database
+
+
+def _prepare_location(url: URL, *, create: bool) -> None:
+    path = _sqlite_file(url)
+    if path is None:
+        return
+    if not os.path.exists(path):
+        if not create:
+            raise StoreError(f"no database at {path}; 'fimscan scan' records the first baseline")
+        try:
+            os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+            # Hashes and names of every monitored file: for the owner's eyes only, from the first byte on.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StoreError(f"cannot create the database {path}: {error.strerror}") from error
+    elif os.path.isdir(path):
+        raise StoreError(f"{path} is a directory, not a database")
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        engine = create_engine(url)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise StoreError(f"no driver for {url.drivername}: {error} (pip install 'fimscan[postgresql]')") from error
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # Transactions are begun by us (see _begin_sqlite): the driver's own guess would leave SELECTs outside of them.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # A finished scan must survive a power cut; commits are few and large, so the price is small.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA cache_size = -32000")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _bring_up_to_date(engine: Engine, url: URL) -> None:
+    with engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names())
+        revision = None
+        if "alembic_version" in tables:
+            revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if revision == schema.SCHEMA_REVISION:
+        return
+    if revision is None and tables:
+        raise StoreError(f"{_name(url)} is a database of another program; name another one in [database] url")
+
+    from fimscan.store import migrate
+
+    if revision is not None and revision not in migrate.known_revisions():
+        raise StoreError(
+            f"{_name(url)} was written by a newer fimscan (its schema is {revision}, the newest known here is "
+            f"{schema.SCHEMA_REVISION}); install that version"
+        )
+    migrate.upgrade(engine)

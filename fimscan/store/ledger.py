@@ -1,0 +1,150 @@
+"""The ledger: a hash chain over all finished scans, replayable with ``printf`` and ``sha256sum``. No SQL here.
+
+Each entry is SHA-256 over three lines (the previous entry, the scan's summary, the digest of the complete state), so a
+scan that is altered, dropped or put elsewhere in the order breaks every entry after it. What a chain alone can't show
+is that its newest entries were cut off: for that, its head has to be known elsewhere too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fimscan.model import FileKind, FileState, Scan, ScanStatus
+
+GENESIS = "0" * 64
+"""What stands in the place of the previous entry of the first finished scan."""
+
+_KINDS = {kind: kind.value.encode("ascii") for kind in FileKind}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The state
+
+
+def state_digest(state: FileState) -> bytes:
+    """SHA-256 (32 bytes) over everything in a file state but the times at which it was read.
+
+    The digested text has one field after the other, each decimal number followed by a space, each byte string as its
+    length, a colon, the bytes and a comma (a netstring), an unknown byte string as ``-,``::
+
+        fimscan.state/1 KIND DEV INODE NLINK MODE UID GID SIZE MTIME_NS CTIME_NS PATH LINK_TARGET XATTR_DIGEST
+        then, for each digest in its order, ALGORITHM VALUE
+
+    KIND is followed by a space, too. Numbers are of any length: a file system with 64-bit seconds holds times whose
+    nanoseconds do not fit 64 bits.
+    """
+    path, target, xattr = state.path, state.link_target, state.xattr_digest
+    text = b"fimscan.state/1 %b %d %d %d %d %d %d %d %d %d %d:%b,%b%b" % (
+        _KINDS[state.kind],
+        state.dev,
+        state.inode,
+        state.nlink,
+        state.mode,
+        state.uid,
+        state.gid,
+        state.size,
+        state.mtime_ns,
+        state.ctime_ns,
+        len(path),
+        path,
+        b"-," if target is None else b"%d:%b," % (len(target), target),
+        b"-," if xattr is None else b"%d:%b," % (len(xattr), xattr),
+    )
+    for digest in state.digests:
+        name, value = digest.algorithm.encode(), digest.value
+        text += b"%d:%b,%d:%b," % (len(name), name, len(value), value)
+    return hashlib.sha256(text).digest()
+
+
+class StateDigest:
+    """The digest of a complete state: running SHA-256 over the :func:`state_digest` of each file, in path order."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, digest: bytes) -> None:
+        """Append one file's 32 bytes. Paths ascend as byte strings; the order is the caller's to keep."""
+        self._hash.update(digest)
+
+    def hexdigest(self) -> str:
+        """The digest so far, 64 hex digits: a scan's ``state_digest`` once every file was added."""
+        return self._hash.hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The chain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """What one finished scan contributes to the chain: all hex digests of 64 digits, but for ``summary``."""
+
+    scan: int
+    previous: str
+    summary: str
+    state_digest: str
+    entry: str
+
+
+def summary_line(scan: Scan) -> str:
+    """What the ledger says of a scan: one line of ASCII JSON, keys sorted, no spaces."""
+    fields = {
+        "config_digest": scan.config_digest,
+        "counts": dict(scan.counts),
+        "finished_ns": scan.finished_ns,
+        "host": scan.host,
+        "id": scan.id,
+        "started_ns": scan.started_ns,
+        "trigger": scan.trigger,
+    }
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def entry(previous: str, summary: str, state_digest: str) -> str:
+    r"""The ledger entry (64 hex digits): SHA-256 over the three, each ended by a newline.
+
+    The same by hand: ``printf '%s\n%s\n%s\n' "$previous" "$summary" "$state" | sha256sum``.
+    """
+    return hashlib.sha256(f"{previous}\n{summary}\n{state_digest}\n".encode()).hexdigest()
+
+
+def ledger_lines(scans: Iterable[Scan]) -> list[LedgerLine]:
+    """The chain's lines, in the order given: of finished scans only, since no other has an entry."""
+    return [
+        LedgerLine(
+            scan=scan.id,
+            previous=scan.previous,
+            summary=summary_line(scan),
+            state_digest=scan.state_digest,
+            entry=scan.entry,
+        )
+        for scan in scans
+        if scan.status is ScanStatus.FINISHED
+    ]
+
+
+def replay(scans: Iterable[Scan]) -> list[str]:
+    """Replay the chain from its first scan (in the order of ids); each problem is one sentence, none means it holds."""
+    ordered = sorted(scans, key=lambda scan: scan.id)
+    return replay_lines(ledger_lines(ordered))
+
+
+def replay_lines(lines: Iterable[LedgerLine]) -> list[str]:
+    """As :func:`replay`, of lines as they were written down: nothing is taken from them but what is digested."""
+    problems = []
+    last, last_scan = GENESIS, 0
+    for line in lines:
+        if line.scan <= last_scan:
+            problems.append(f"scan {line.scan} stands after scan {last_scan} in the ledger")
+        if line.previous != last:
+            before = f"the entry of scan {last_scan}" if last_scan else "the start of the chain"
+            problems.append(f"scan {line.scan} does not follow {before}: a scan is missing, or was altered")
+        if entry(line.previous, line.summary, line.state_digest) != line.entry:
+            problems.append(f"scan {line.scan} was altered: its ledger entry is not the digest of what it says")
+        last, last_scan = line.entry, line.scan
+    return problems

@@ -1,0 +1,30 @@
+"""Alembic, with the migrations that are shipped beside the code: imported only when a database has to be changed."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+from fimscan.shipped import shipped_path
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", shipped_path("migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def known_revisions() -> set[str]:
+    """Every schema revision that this version of fimscan can start from."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the newest revision, in one transaction."""
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

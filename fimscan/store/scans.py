@@ -1,0 +1,373 @@
+"""Scans, their changes, and what was accepted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    ChangeKind,
+    Finding,
+    Holder,
+    Scan,
+    ScanStatus,
+    Unreadable,
+    UnreadableReason,
+    Window,
+)
+from fimscan.model import UnmodifiedOpen as Opened
+from fimscan.store import codec, files, schema
+from fimscan.store.ledger import GENESIS, entry, summary_line
+
+_scan = schema.scan
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Scans
+
+
+def begin(
+    connection: Connection, host_id: int, *, trigger: str, started_ns: int, config_digest: str, config_text: str
+) -> int:
+    """Record that a scan begins; gives its number."""
+    known = select(schema.configuration.c.digest).where(schema.configuration.c.digest == config_digest)
+    if connection.scalar(known) is None:
+        connection.execute(schema.configuration.insert().values(digest=config_digest, text=config_text))
+    result = connection.execute(
+        _scan.insert().values(
+            host_id=host_id,
+            trigger=trigger,
+            status=ScanStatus.RUNNING.value,
+            started_ns=started_ns,
+            config_digest=config_digest,
+        )
+    )
+    assert result.inserted_primary_key is not None, "an insert of one row gives its key"
+    return int(result.inserted_primary_key[0])
+
+
+def interrupt_unfinished(connection: Connection, host_id: int) -> list[int]:
+    """Undo what scans that never finished had written, and mark them as interrupted. Needs the writer lock."""
+    running = select(_scan.c.id).where(_scan.c.host_id == host_id, _scan.c.status == ScanStatus.RUNNING.value)
+    found = list(connection.scalars(running))
+    for scan_id in found:
+        for table in (schema.unreadable, schema.holder, schema.unmodified_open, schema.change):
+            connection.execute(table.delete().where(table.c.scan_id == scan_id))
+        files.undo(connection, scan_id)
+        connection.execute(update(_scan).where(_scan.c.id == scan_id).values(status=ScanStatus.INTERRUPTED.value))
+    return found
+
+
+def finish(connection: Connection, scan: Scan, *, read_clock: bytes) -> Scan:
+    """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it."""
+    last = last_finished(connection, _host_id(connection, scan.id))
+    previous = last.entry if last else GENESIS
+    sealed = replace(scan, status=ScanStatus.FINISHED, previous=previous)
+    sealed = replace(sealed, entry=entry(previous, summary_line(sealed), sealed.state_digest))
+    connection.execute(
+        update(_scan)
+        .where(_scan.c.id == scan.id)
+        .values(
+            status=sealed.status.value,
+            finished_ns=sealed.finished_ns,
+            counts=json.dumps(dict(sealed.counts), sort_keys=True),
+            state_digest=sealed.state_digest,
+            previous=sealed.previous,
+            entry=sealed.entry,
+            problems=json.dumps(sealed.problems),
+            read_clock=read_clock,
+        )
+    )
+    return sealed
+
+
+def last_finished(connection: Connection, host_id: int) -> Scan | None:
+    """The newest scan that was completed."""
+    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value).order_by(_scan.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else _scan_of(row)
+
+
+def all_scans(connection: Connection, host_id: int) -> list[Scan]:
+    """Every scan, oldest first."""
+    return [_scan_of(row) for row in connection.execute(_scans(host_id).order_by(_scan.c.id))]
+
+
+def one_scan(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
+    """A scan by its number."""
+    row = connection.execute(_scans(host_id).where(_scan.c.id == scan_id)).first()
+    return None if row is None else _scan_of(row)
+
+
+def read_clock(connection: Connection, scan_id: int) -> bytes:
+    """The read times of a scan (:class:`fimscan.join.clock.ReadClock`)."""
+    return connection.scalar(select(_scan.c.read_clock).where(_scan.c.id == scan_id)) or b""
+
+
+def configuration_text(connection: Connection, digest: str) -> str | None:
+    """An effective configuration that was once used, as JSON."""
+    query = select(schema.configuration.c.text).where(schema.configuration.c.digest == digest)
+    return connection.scalar(query)
+
+
+def _scans(host_id: int) -> Any:
+    return select(_scan, schema.host.c.name.label("host")).join(schema.host).where(_scan.c.host_id == host_id)
+
+
+def _scan_of(row: Row[Any]) -> Scan:
+    return Scan(
+        id=row.id,
+        host=row.host,
+        trigger=row.trigger,
+        status=ScanStatus(row.status),
+        started_ns=row.started_ns,
+        finished_ns=row.finished_ns,
+        counts=json.loads(row.counts),
+        config_digest=row.config_digest,
+        state_digest=row.state_digest,
+        previous=row.previous,
+        entry=row.entry,
+        problems=tuple(json.loads(row.problems)),
+    )
+
+
+def _host_id(connection: Connection, scan_id: int) -> int:
+    return int(connection.execute(select(_scan.c.host_id).where(_scan.c.id == scan_id)).scalar_one())
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What a scan found
+
+
+def add_unreadable(connection: Connection, scan_id: int, items: Iterable[Unreadable]) -> None:
+    """Record what a scan could not read."""
+    rows = [
+        {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": item.detail} for item in items
+    ]
+    if rows:
+        connection.execute(schema.unreadable.insert(), rows)
+
+
+def unreadable_in(connection: Connection, scan_id: int) -> tuple[Unreadable, ...]:
+    """What a scan could not read, in order of path."""
+    table = schema.unreadable
+    rows = connection.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
+    return tuple(Unreadable(path=r.path, reason=UnreadableReason(r.reason), detail=r.detail) for r in rows)
+
+
+def add_holders(connection: Connection, scan_id: int, holders: Iterable[Holder]) -> None:
+    """Record who held writable descriptors when a scan began."""
+    rows = [
+        {"scan_id": scan_id, "dev": h.dev, "inode": h.inode, "actor": codec.dump_actors([h.actor])} for h in holders
+    ]
+    if rows:
+        connection.execute(schema.holder.insert(), rows)
+
+
+def holders_at(connection: Connection, scan_id: int) -> dict[tuple[int, int], list[Actor]]:
+    """Who held writable descriptors when a scan began, by (device, inode)."""
+    found: dict[tuple[int, int], list[Actor]] = {}
+    for row in connection.execute(select(schema.holder).where(schema.holder.c.scan_id == scan_id)):
+        found.setdefault((row.dev, row.inode), []).extend(codec.load_actors(row.actor))
+    return found
+
+
+def add_unmodified_opens(connection: Connection, scan_id: int, opened: Iterable[Opened]) -> None:
+    """Record which files were opened for writing and not changed."""
+    rows = [{"scan_id": scan_id, "path": o.path, "actors": codec.dump_actors(o.actors)} for o in opened]
+    if rows:
+        connection.execute(schema.unmodified_open.insert(), rows)
+
+
+def unmodified_opens(connection: Connection, host_id: int, start: int, end: int) -> tuple[Opened, ...]:
+    """Files opened for writing and not changed in ``start`` < scan <= ``end``, one entry a path."""
+    table = schema.unmodified_open
+    query = (
+        select(table.c.path, table.c.actors)
+        .join(_scan)
+        .where(_scan.c.host_id == host_id, table.c.scan_id > start, table.c.scan_id <= end)
+        .where(_scan.c.status == ScanStatus.FINISHED.value)
+        .order_by(table.c.path, table.c.scan_id)
+    )
+    merged: dict[bytes, tuple[Actor, ...]] = {}
+    for path, actors in connection.execute(query):
+        merged[path] = merged.get(path, ()) + codec.load_actors(actors)
+    return tuple(Opened(path=path, actors=actors) for path, actors in merged.items())
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Changes
+
+
+def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Sequence[Finding]) -> None:
+    """Record the changes of a scan with their answers. Both sides must be stored versions."""
+    ids = _version_ids(connection, host_id, scan_id)
+    rows = [
+        {
+            "scan_id": scan_id,
+            "host_id": host_id,
+            "kind": change.kind.value,
+            "path": change.path,
+            "moved_from": change.moved_from,
+            "before_version": ids.get((change.before.path, False)) if change.before else None,
+            "after_version": ids.get((change.after.path, True)) if change.after else None,
+            "changed": ",".join(change.changed),
+            "after_ns": change.window.after_ns,
+            "before_ns": change.window.before_ns,
+            "verdict": finding.attribution.verdict.value,
+            "attribution": codec.dump_attribution(finding.attribution),
+        }
+        for finding in findings
+        for change in (finding.change,)
+    ]
+    if rows:
+        connection.execute(schema.change.insert(), rows)
+
+
+def _version_ids(connection: Connection, host_id: int, scan_id: int) -> dict[tuple[bytes, bool], int]:
+    """(path, is it the new side) -> row number of the version."""
+    table = schema.file_version
+    began = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.first_scan == scan_id)
+    ended = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.end_scan == scan_id)
+    ids = {(path, True): number for path, number in connection.execute(began)}
+    ids.update({(path, False): number for path, number in connection.execute(ended)})
+    return ids
+
+
+def set_attribution(connection: Connection, change_id: int, attribution: Attribution) -> None:
+    """Replace the answer for a change, when later records say more."""
+    connection.execute(
+        update(schema.change)
+        .where(schema.change.c.id == change_id)
+        .values(verdict=attribution.verdict.value, attribution=codec.dump_attribution(attribution))
+    )
+
+
+def findings_between(connection: Connection, host_id: int, start: int, end: int) -> list[Finding]:
+    """The changes found by scans ``start`` < s <= ``end``, in the order in which they were found."""
+    table = schema.change
+    query = _finished_changes(host_id).where(table.c.scan_id > start, table.c.scan_id <= end)
+    return _findings(connection, connection.execute(query.order_by(table.c.id)).all())
+
+
+def findings_since(connection: Connection, host_id: int, time_ns: int) -> list[Finding]:
+    """The changes whose window was still open at a time: those that a late audit record can say something about."""
+    query = _finished_changes(host_id).where(schema.change.c.before_ns >= time_ns)
+    return _findings(connection, connection.execute(query.order_by(schema.change.c.id)).all())
+
+
+def history_of(connection: Connection, host_id: int, path: bytes) -> list[Finding]:
+    """Every change that was ever found of a path, under its present and as its earlier name."""
+    table = schema.change
+    query = _finished_changes(host_id).where((table.c.path == path) | (table.c.moved_from == path))
+    return _findings(connection, connection.execute(query.order_by(table.c.id)).all())
+
+
+def one_finding(connection: Connection, host_id: int, change_id: int) -> Finding | None:
+    """A change by its number."""
+    query = _finished_changes(host_id).where(schema.change.c.id == change_id)
+    return next(iter(_findings(connection, connection.execute(query).all())), None)
+
+
+def _finished_changes(host_id: int) -> Any:
+    return (
+        select(schema.change)
+        .join(_scan, schema.change.c.scan_id == _scan.c.id)
+        .where(schema.change.c.host_id == host_id, _scan.c.status == ScanStatus.FINISHED.value)
+    )
+
+
+def _findings(connection: Connection, rows: Sequence[Row[Any]]) -> list[Finding]:
+    ids = [number for row in rows for number in (row.before_version, row.after_version) if number is not None]
+    versions = files.by_ids(connection, ids)
+    return [_finding(row, versions) for row in rows]
+
+
+def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
+    change = Change(
+        id=row.id,
+        kind=ChangeKind(row.kind),
+        before=versions[row.before_version].state if row.before_version is not None else None,
+        after=versions[row.after_version].state if row.after_version is not None else None,
+        changed=tuple(row.changed.split(",")) if row.changed else (),
+        window=Window(after_ns=row.after_ns, before_ns=row.before_ns),
+    )
+    return Finding(change=change, attribution=codec.load_attribution(row.attribution), scan=row.scan_id)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Acceptance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What is accepted: everything as of ``scan``, except the paths in ``overrides`` (version, accepted as of scan).
+
+    A version of ``None`` means that the path's absence is accepted.
+    """
+
+    scan: int
+    overrides: Mapping[bytes, tuple[files.Version | None, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Who accepts, when, and why."""
+
+    accepted_ns: int
+    user: str
+    ticket: str = ""
+    reason: str = ""
+
+
+def accept_scan(connection: Connection, host_id: int, scan_id: int, approval: Approval) -> None:
+    """Accept everything as it was at a scan."""
+    _accept(connection, host_id, approval, [{"path": None, "scan_id": scan_id, "version_id": None}])
+
+
+def accept_paths(
+    connection: Connection, host_id: int, states: Mapping[bytes, tuple[int | None, int]], approval: Approval
+) -> None:
+    """Accept single paths; ``states`` gives, by path, the version (``None``: absent) and the scan that it is of."""
+    rows = [{"path": path, "version_id": version, "scan_id": scan} for path, (version, scan) in states.items()]
+    _accept(connection, host_id, approval, rows)
+
+
+def _accept(connection: Connection, host_id: int, approval: Approval, rows: list[dict[str, Any]]) -> None:
+    common = {
+        "host_id": host_id,
+        "accepted_ns": approval.accepted_ns,
+        "user": approval.user,
+        "ticket": approval.ticket,
+        "reason": approval.reason,
+    }
+    if rows:
+        connection.execute(schema.acceptance.insert(), [{**common, **row} for row in rows])
+
+
+def baseline(connection: Connection, host_id: int) -> Baseline | None:
+    """What is accepted now; ``None`` before the first finished scan."""
+    table = schema.acceptance
+    whole = (
+        select(table.c.id, table.c.scan_id)
+        .where(table.c.host_id == host_id, table.c.path.is_(None))
+        .order_by(table.c.id.desc())
+        .limit(1)
+    )
+    base = connection.execute(whole).first()
+    if base is None:
+        return None
+    later = select(table).where(table.c.host_id == host_id, table.c.id > base.id).order_by(table.c.id)
+    rows = connection.execute(later).all()
+    versions = files.by_ids(connection, (row.version_id for row in rows if row.version_id is not None))
+    overrides = {
+        row.path: (versions[row.version_id] if row.version_id is not None else None, row.scan_id) for row in rows
+    }
+    return Baseline(scan=base.scan_id, overrides=overrides)

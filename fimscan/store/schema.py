@@ -1,0 +1,269 @@
+"""The tables. Portable between SQLite and PostgreSQL; read by Alembic's env.py.
+
+Every record belongs to a ``host``. A file's state is one row per *version*, valid for the scans ``first_scan`` <= s <
+``end_scan`` (open while ``end_scan`` is null), so that a rescan of unchanged files adds no rows.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeDecorator
+
+SCHEMA_REVISION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives rowid numbers only to columns of the exact type INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Unsigned64(TypeDecorator[int]):
+    """Inode and device numbers use all 64 bits; SQL's BIGINT is signed, so the upper half is stored as negative."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, _dialect: Dialect) -> int | None:
+        """Python -> database."""
+        return value - (1 << 64) if value is not None and value >= 1 << 63 else value
+
+    def process_result_value(self, value: int | None, _dialect: Dialect) -> int | None:
+        """Database -> Python."""
+        return value + (1 << 64) if value is not None and value < 0 else value
+
+
+host = Table(
+    "host",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+configuration = Table(
+    "configuration",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+scan = Table(
+    "scan",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("trigger", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("started_ns", BigInteger, nullable=False),
+    Column("finished_ns", BigInteger),
+    Column("counts", Text, nullable=False, default="{}"),
+    Column("config_digest", ForeignKey("configuration.digest"), nullable=False),
+    Column("state_digest", String(64), nullable=False, default=""),
+    Column("previous", String(64), nullable=False, default=""),
+    Column("entry", String(64), nullable=False, default=""),
+    Column("problems", Text, nullable=False, default="[]"),
+    Column("read_clock", LargeBinary, nullable=False, default=b""),
+    sqlite_autoincrement=True,  # the number of an interrupted scan is never used again
+)
+
+file_version = Table(
+    "file_version",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("first_scan", ForeignKey("scan.id"), nullable=False),
+    Column("end_scan", ForeignKey("scan.id")),
+    # The first version of a path that came into view by a new configuration, not by being created.
+    Column("adopted", Boolean, nullable=False, default=False),
+    # Ended because the configuration no longer includes the path, not because the file is gone.
+    Column("dropped", Boolean, nullable=False, default=False),
+    Column("kind", String(16), nullable=False),
+    Column("dev", Unsigned64, nullable=False),
+    Column("inode", Unsigned64, nullable=False),
+    Column("nlink", BigInteger, nullable=False),
+    Column("mode", SmallInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("gid", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    # Seconds and nanoseconds apart: anybody may set a file's time past 2262, where 64 bits of nanoseconds end.
+    Column("mtime_s", BigInteger, nullable=False),
+    Column("mtime_nsec", Integer, nullable=False),
+    Column("ctime_s", BigInteger, nullable=False),
+    Column("ctime_nsec", Integer, nullable=False),
+    Column("xxh3_128", LargeBinary),
+    Column("sha256", LargeBinary),
+    Column("sha512", LargeBinary),
+    Column("blake3", LargeBinary),
+    Column("link_target", LargeBinary),
+    Column("xattr_digest", LargeBinary),
+    Column("read_start_ns", BigInteger, nullable=False),
+    Column("read_end_ns", BigInteger, nullable=False),
+    Column("state_digest", LargeBinary, nullable=False),
+    UniqueConstraint("host_id", "path", "first_scan"),
+    Index("ix_file_version_first_scan", "first_scan"),
+    Index("ix_file_version_end_scan", "end_scan"),
+    Index("ix_file_version_dev_inode", "dev", "inode"),
+)
+# The present state in order of path, which every scan is compared with; it does not grow with history.
+Index(
+    "ix_file_version_open",
+    file_version.c.host_id,
+    file_version.c.path,
+    sqlite_where=file_version.c.end_scan.is_(None),
+    postgresql_where=file_version.c.end_scan.is_(None),
+)
+
+unreadable = Table(
+    "unreadable",
+    metadata,
+    Column("scan_id", ForeignKey("scan.id"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("reason", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+change = Table(
+    "change",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("scan_id", ForeignKey("scan.id"), nullable=False, index=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("path", LargeBinary, nullable=False, index=True),
+    Column("moved_from", LargeBinary, index=True),
+    Column("before_version", ForeignKey("file_version.id")),
+    Column("after_version", ForeignKey("file_version.id")),
+    Column("changed", Text, nullable=False),
+    Column("after_ns", BigInteger, nullable=False),
+    Column("before_ns", BigInteger, nullable=False, index=True),
+    Column("verdict", String(16), nullable=False),
+    Column("attribution", Text, nullable=False),
+    sqlite_autoincrement=True,  # a change's number stands in evidence: never used again
+)
+
+access = Table(
+    "access",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("time_ns", BigInteger, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("item", SmallInteger, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("dev", Unsigned64),
+    Column("inode", Unsigned64),
+    Column("path", LargeBinary),
+    Column("detail", Text, nullable=False),
+    # The same log read twice adds nothing.
+    UniqueConstraint("host_id", "time_ns", "serial", "node", "item"),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("time_ns", BigInteger, primary_key=True),
+    Column("serial", BigInteger, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("key", Text),
+)
+
+damaged_line = Table(
+    "damaged_line",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("source", LargeBinary, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("line_digest", LargeBinary, nullable=False),
+    Column("line", LargeBinary, nullable=False),
+    Column("problem", Text, nullable=False),
+    UniqueConstraint("host_id", "offset", "line_digest"),
+)
+
+audit_cursor = Table(
+    "audit_cursor",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("dev", Unsigned64, nullable=False),
+    Column("inode", Unsigned64, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+)
+
+audit_extent = Table(
+    "audit_extent",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger, nullable=False),
+)
+
+observation = Table(
+    "observation",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("time_ns", BigInteger, primary_key=True),
+    Column("detail", Text, nullable=False),
+)
+
+holder = Table(
+    "holder",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("scan_id", ForeignKey("scan.id"), nullable=False, index=True),
+    Column("dev", Unsigned64, nullable=False),
+    Column("inode", Unsigned64, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+
+unmodified_open = Table(
+    "unmodified_open",
+    metadata,
+    Column("scan_id", ForeignKey("scan.id"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("actors", Text, nullable=False),
+)
+
+# What is accepted: everything as of a scan (path null), or one path's state as of a scan. The latest one counts.
+acceptance = Table(
+    "acceptance",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("path", LargeBinary, index=True),
+    Column("scan_id", ForeignKey("scan.id"), nullable=False),
+    Column("version_id", ForeignKey("file_version.id")),
+    Column("accepted_ns", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

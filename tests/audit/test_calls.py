@@ -1,0 +1,110 @@
+"""System calls and flags on the architectures that are not at hand, and records that this kernel does not write."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from fimscan.audit import read_stream
+from fimscan.audit.flags import flag_names
+from fimscan.audit.syscalls import CALLS, SYSCALLS, syscall_name
+from fimscan.model import Action, FileAccess
+
+ARCHES = {
+    "x86_64": b"c000003e",
+    "i386": b"40000003",
+    "aarch64": b"c00000b7",
+    "arm": b"40000028",
+    "s390x": b"80000016",
+    "ppc64le": b"c0000015",
+}
+
+
+@pytest.mark.skipif(shutil.which("ausyscall") is None, reason="needs ausyscall")
+@pytest.mark.parametrize("arch", ARCHES)
+def test_numbers_are_those_of_ausyscall(arch: str) -> None:
+    """Every call that auditd knows has the number that it knows (a wrong one would tell a wrong story)."""
+    dump = subprocess.run(["ausyscall", arch, "--dump"], capture_output=True, text=True, check=True).stdout
+    known = {int(line.split()[0]): line.split()[1] for line in dump.splitlines() if line[:1].isdigit()}
+    ours = SYSCALLS[ARCHES[arch]]
+    assert all(known.get(number, name) == name for number, name in ours.items())
+    assert (
+        not {name for name in known.values() if name in CALLS} - set(ours.values()) - {"truncate64", "utimensat_time64"}
+    )
+
+
+def test_every_call_in_the_tables_has_a_meaning() -> None:
+    """No number leads to a name that nobody knows what to do with."""
+    assert {name for table in SYSCALLS.values() for name in table.values()} == set(CALLS)
+
+
+def test_x32_calls_are_x86_64_calls() -> None:
+    """A program of the x32 ABI does not go unseen."""
+    assert syscall_name(b"c000003e", 0x40000000 + 257) == "openat"
+
+
+def test_directory_flags_differ_between_architectures() -> None:
+    """The same bits are named as the architecture means them."""
+    assert flag_names(b"c000003e", 0o200000) == ("O_RDONLY", "O_DIRECTORY")
+    assert flag_names(b"c00000b7", 0o40000) == ("O_RDONLY", "O_DIRECTORY")
+    assert flag_names(b"c0000015", 0o400000) == ("O_RDONLY", "O_DIRECT")
+    assert flag_names(b"c000003e", 0x941) == ("O_WRONLY", "O_CREAT", "O_NOCTTY", "O_NONBLOCK")
+    assert flag_names(b"c00000b7", 0o20040002) == ("O_RDWR", "O_TMPFILE")
+    assert flag_names(b"c000003e", 0o4010001) == ("O_WRONLY", "O_SYNC")
+
+
+Read = Callable[[bytes], list[FileAccess]]
+
+
+def event(call: bytes, *more: bytes) -> bytes:
+    lines = [call, *more, b"type=PROCTITLE msg=audit(1.000:1): proctitle=" + b"rm a".hex().upper().encode()]
+    return b"\n".join(line.replace(b" AT ", b" msg=audit(1.000:1): ") for line in lines) + b"\n"
+
+
+TAIL = b' ppid=1 pid=2 auid=4294967295 uid=1000 euid=0 tty=pts4 ses=3 comm="x" exe="/bin/x" key=(null)'
+FILE = b'type=PATH AT item=0 name="f" inode=5 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 '
+
+
+def test_a_log_without_names_is_translated_by_the_caller(accesses_of: Read) -> None:
+    """Users of a log in RAW format are named by the local database, and an unset login stays unknown."""
+    call = b"type=SYSCALL AT arch=c00000b7 syscall=56 success=yes exit=3 a0=ffffff9c a1=1 a2=1 a3=0 items=1" + TAIL
+    log = event(call, b'type=CWD AT cwd="/etc"', FILE + b"objtype=NORMAL")
+    (batch,) = read_stream(io.BytesIO(log), user_name={1000: "alice"}.get)
+    (access,) = batch.accesses
+    actor = access.actor
+    assert (access.action, access.name.path) == (Action.OPEN_WRITE, b"/etc/f")
+    assert (actor.user, actor.uid, actor.euid, actor.auid, actor.login_user) == ("alice", 1000, 0, None, None)
+    assert (actor.session, actor.tty, actor.key, actor.cmdline) == (3, "pts4", None, (b"rm a",))
+
+
+def test_without_a_cwd_record_no_path_is_claimed(accesses_of: Read) -> None:
+    """A relative name without the working directory stays a name."""
+    call = b"type=SYSCALL AT arch=c000003e syscall=87 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=1" + TAIL
+    (access,) = accesses_of(event(call, FILE + b"nametype=DELETE"))
+    assert (access.action, access.name.text, access.name.path) == (Action.UNLINK, b"f", None)
+
+
+def test_an_io_uring_operation_has_a_pid_and_no_more(accesses_of: Read) -> None:
+    """io_uring's records name the process by pid and uid; the program and the login stay unknown."""
+    call = b"type=URINGOP AT uring_op=36 success=yes exit=0 items=1 ppid=1 pid=2 uid=0 gid=0 euid=0 key=(null)"
+    (access,) = accesses_of(event(call, b'type=CWD AT cwd="/etc"', FILE + b"nametype=DELETE"))
+    assert (access.action, access.name.path, access.identity) == (Action.UNLINK, None, (0xFE00, 5))
+    assert (access.actor.pid, access.actor.uid, access.actor.exe, access.actor.auid) == (2, 0, None, None)
+
+
+def test_a_path_only_open_writes_nothing(accesses_of: Read) -> None:
+    """O_PATH makes access mode and O_TRUNC meaningless: no writer is claimed."""
+    call = b"type=SYSCALL AT arch=c000003e syscall=2 success=yes exit=3 a0=1 a1=200201 a2=0 a3=0 items=1" + TAIL
+    assert accesses_of(event(call, b'type=CWD AT cwd="/etc"', FILE + b"nametype=NORMAL")) == []
+
+
+def test_the_command_line_of_an_execve_record_is_used(accesses_of: Read) -> None:
+    """Where there is no PROCTITLE, the arguments of EXECVE are the command line."""
+    call = b"type=SYSCALL AT arch=c000003e syscall=87 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=1" + TAIL
+    lines = event(call, b'type=EXECVE AT argc=2 a0="rm" a1=612062', FILE + b"nametype=DELETE").splitlines(keepends=True)
+    (access,) = accesses_of(b"".join(lines[:-1]))
+    assert access.actor.cmdline == (b"rm", b"a b")

@@ -1,0 +1,159 @@
+"""Putting events together, whatever order their records come in."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fimscan.audit import Assembler, accesses, parse_line
+from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
+
+Accesses = Callable[[bytes], list[FileAccess]]
+STAMP = re.compile(rb"audit\(([^)]*)\)")
+
+
+def record(kind: str, body: bytes = b"", *, serial: int = 1, ms: int = 0) -> AuditRecord:
+    return AuditRecord(EventId(1_700_000_000_000_000_000 + ms * 1_000_000, serial), kind, body)
+
+
+def by_event(log: bytes) -> list[list[bytes]]:
+    events: dict[bytes, list[bytes]] = {}
+    for line in log.splitlines(keepends=True):
+        match = STAMP.search(line)
+        assert match
+        events.setdefault(match[1], []).append(line)
+    return list(events.values())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(min_value=0), name=st.sampled_from(["programs", "rename_order", "odd_names", "symlinks"]))
+def test_interleaving_changes_nothing(
+    seed: int, name: str, recorded: Callable[[str], bytes], accesses_of: Accesses
+) -> None:
+    """The same accesses come out, however the records of different events are interleaved."""
+    log = recorded(name)
+    chance = random.Random(seed)
+    queues = [queue[::-1] for queue in by_event(log)]
+    mixed = []
+    while queues:
+        queue = chance.choice(queues[:8])
+        mixed.append(queue.pop())
+        if not queue:
+            queues.remove(queue)
+    found = accesses_of(b"".join(mixed))
+    assert sorted(found, key=lambda access: (access.event, access.item)) == accesses_of(log)
+
+
+def test_an_event_is_done_when_all_that_it_announced_is_there() -> None:
+    """PROCTITLE alone doesn't end an event whose PATH records are still under way."""
+    assembler = Assembler()
+    assert not assembler.add(record("SYSCALL", b"arch=c000003e syscall=2 items=1 ppid=1"))
+    assert not assembler.add(record("PROCTITLE"))
+    (event,) = assembler.add(record("PATH", b"item=0"))
+    assert event.complete
+    assert [r.type for r in event.records] == ["SYSCALL", "PROCTITLE", "PATH"]
+    assert assembler.oldest_open is None
+
+
+def test_the_clock_of_the_records_gives_up_an_event() -> None:
+    """An event that lacks something is given, incomplete and with the reason, when the records are 5 s further."""
+    assembler = Assembler()
+    assembler.add(record("SYSCALL", b"x items=2 ppid=1"), 7)
+    assert not assembler.add(record("USER_CMD", serial=2, ms=4999))[1:]
+    assert assembler.oldest_open == 7
+    given_up = assembler.add(record("SYSCALL", b"x items=0", serial=3, ms=5001))
+    assert [(e.id.serial, e.complete, e.warnings) for e in given_up] == [
+        (1, False, ("2 of 2 PATH records are missing",))
+    ]
+
+
+def test_a_clock_that_is_set_back_does_not_tear_events_apart() -> None:
+    """After a jump of the clock into the past, events are still put together."""
+    assembler = Assembler()
+    assembler.add(record("SYSCALL", b"x items=0", serial=1, ms=3_600_000))
+    for serial in (2, 3):
+        assert not assembler.add(record("SYSCALL", b"x items=0", serial=serial, ms=serial))
+    (event,) = assembler.add(record("PROCTITLE", serial=2, ms=2))
+    assert (event.id.serial, event.complete) == (2, True)
+    assert [e.id.serial for e in assembler.add(record("SYSCALL", b"x items=0", serial=4, ms=6000))] == [1, 3]
+
+
+def test_memory_is_bounded() -> None:
+    """With too many open events the oldest is given up, and says so."""
+    assembler = Assembler(max_open=3)
+    events: list[AuditEvent] = []
+    for serial in range(1, 6):
+        events += assembler.add(record("SYSCALL", b"x items=0", serial=serial))
+    assert [e.id.serial for e in events] == [1, 2]
+    assert all(not e.complete and "3 events were open" in e.warnings[-1] for e in events)
+
+
+def test_a_late_record_is_not_lost_and_accuses_nobody() -> None:
+    """A record that comes after its event was finished is an event of its own, with a warning and no access."""
+    assembler = Assembler()
+    (done,) = (*assembler.add(record("SYSCALL", b"x items=0")), *assembler.add(record("PROCTITLE")))
+    assert done.complete
+    assembler.add(record("PATH", b'item=0 name="f" inode=1 dev=fe:00 mode=0100644 nametype=CREATE'))
+    (late,) = assembler.flush()
+    assert (late.complete, late.warnings) == (False, ("no SYSCALL record",))
+    assert accesses(late) == ()
+
+
+def test_daemon_records_do_not_wait() -> None:
+    """DAEMON_END is the last line of a log: nothing would come after it to release it."""
+    assert Assembler().add(record("DAEMON_END"))
+
+
+DAMAGE = st.sampled_from(["flip", "drop", "double", "cut", "swap"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(min_value=0), kinds=st.lists(DAMAGE, min_size=1, max_size=6))
+def test_no_damage_raises(seed: int, kinds: list[str], recorded: Callable[[str], bytes]) -> None:
+    """Flipped bytes, lost, doubled, cut and swapped lines of real events never raise anywhere."""
+    chance = random.Random(seed)
+    names = ("programs", "exchange", "hard_links", "openat2_record", "o_tmpfile_linkat", "failed_calls", "symlinks")
+    lines = [line for event in chance.sample(by_event(recorded(chance.choice(names))), 2) for line in event]
+    for kind in kinds:
+        at = chance.randrange(len(lines))
+        match kind:
+            case "flip":
+                flipped = bytearray(lines[at])
+                for _ in range(3):
+                    flipped[chance.randrange(len(flipped))] = chance.randrange(256)
+                lines[at] = bytes(flipped)
+            case "drop" if len(lines) > 1:
+                del lines[at]
+            case "double":
+                lines.insert(at, lines[at])
+            case "cut":
+                lines[at] = lines[at][: chance.randrange(1, len(lines[at]) + 1)]
+            case "swap":
+                other = chance.randrange(len(lines))
+                lines[at], lines[other] = lines[other], lines[at]
+    assembler = Assembler()
+    events: list[AuditEvent] = []
+    for line in lines:
+        if parsed := parse_line(line):
+            events += assembler.add(parsed)
+    for event in (*events, *assembler.flush()):
+        for access in accesses(event, lambda _: "somebody"):
+            assert access.actor.event == event.id
+
+
+@pytest.mark.parametrize("lost", [b"item=0", b"item=1"])
+def test_a_rename_between_directories_with_a_lost_parent_names_no_directory(
+    lost: bytes, recorded: Callable[[str], bytes], accesses_of: Accesses
+) -> None:
+    """When one of the two PARENT records is lost, the other one is not taken for both directories."""
+    event = next(e for e in by_event(recorded("rename_order")) if b'"d1/b"' in b"".join(e))
+    kept = [line for line in event if lost not in line]
+    assert len(kept) == len(event) - 1
+    (access,) = accesses_of(b"".join(kept))
+    assert access.old is not None
+    assert access.name.parent is access.old.parent is None

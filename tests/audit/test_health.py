@@ -1,0 +1,147 @@
+"""Reading auditctl's answers, and what they are worth for coverage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from fimscan.audit import health, observe, parse_rules, parse_status
+
+STATUS = b"enabled 1\nfailure 1\npid 23898\nrate_limit 0\nbacklog_limit 8192\nlost 7\nbacklog 3\nbacklog_wait_time 9\n"
+
+
+def directory(path: bytes) -> bool:
+    return path == b"/etc"
+
+
+@pytest.mark.parametrize(
+    "text", [STATUS, b"AUDIT_STATUS: enabled=1 flag=1 pid=23898 rate_limit=0 backlog_limit=8192 lost=7 backlog=3\n"]
+)
+def test_status_is_read_in_both_formats(text: bytes) -> None:
+    """The counters that gaps are computed from are read from old and new auditctl alike."""
+    status = parse_status(text)
+    assert (status["enabled"], status["pid"], status["lost"]) == (1, 23898, 7)
+    assert (status["backlog"], status["backlog_limit"]) == (3, 8192)
+
+
+OURS = b"-a always,exit -F arch=b64 -S all -F dir=/etc -F perm=wa -F success=1 -F key=fimscan"
+ESSENTIAL = b"open,openat,437,creat,truncate,rename,renameat,renameat2,link,linkat,unlink,unlinkat,symlink"
+
+
+@pytest.mark.parametrize(
+    ("line", "writes", "attributes"),
+    [
+        (OURS, True, True),
+        (OURS.replace(b"success=1", b"success!=0"), True, True),
+        (OURS.replace(b"success=1", b"success=0"), False, False),
+        (OURS.replace(b"perm=wa", b"perm=a"), False, True),
+        (OURS.replace(b"-F success=1", b"-F auid>=1000"), False, False),
+        (OURS.replace(b"-F success=1", b"-F exe=/usr/bin/vim"), False, False),
+        (OURS.replace(b"-F success=1", b"-F uid=0"), False, False),
+        (OURS.replace(b"-S all", b"-S open,openat"), False, False),
+        (OURS.replace(b"-F perm=wa ", b""), True, True),
+        (
+            OURS.replace(b"all", ESSENTIAL).replace(b" -F perm=wa", b""),
+            True,
+            False,
+        ),
+        (b"-a always,exit -F arch=b64 -S open,openat,unlink,unlinkat -F dir=/etc -F success=1 -F key=x", False, False),
+    ],
+)
+def test_only_a_rule_that_sees_every_process_and_call_counts(line: bytes, writes: bool, attributes: bool) -> None:
+    """A rule that is narrowed in any way is kept for the status, but no coverage rests on it."""
+    (rule,), suppressed = parse_rules(line, directory)
+    assert (rule.scope, rule.recursive, rule.arches) == (b"/etc", True, frozenset({"b64"}))
+    assert (rule.writes, rule.attributes) == (writes, attributes)
+    assert suppressed == ()
+
+
+def test_watches_cover_what_they_are_put_on() -> None:
+    """A watch on a directory includes what is beneath; on a file it does not. Both see both ABIs."""
+    (on_directory, on_file), _ = parse_rules(b"-w /etc/ -p wa -k etc\n-w /etc/passwd -p rw\n", directory)
+    assert on_directory.scope == b"/etc/".rstrip(b"/")
+    assert (on_directory.key, on_directory.writes, on_directory.attributes) == ("etc", True, True)
+    assert (on_file.scope, on_file.recursive, on_file.attributes, on_file.key) == (b"/etc/passwd", False, False, None)
+    assert on_file.arches == {"b32", "b64"}
+
+
+def test_rules_for_other_things_are_left_out() -> None:
+    """Rules that say nothing about files are no file-watching rules."""
+    text = b"No rules\n-a always,exit -F arch=b64 -S adjtimex,settimeofday -F key=time\n-a always,user -F uid=0\n"
+    assert parse_rules(text, directory) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "suppresses"),
+    [
+        (b"-a never,task", True),
+        (b"-a never,exit -S all -F dir=/etc", True),
+        (b"-a never,exit -F arch=b64 -S openat -F exe=/usr/bin/x", True),
+        (b"-a exit,never -F path=/etc/hosts", True),
+        (b"-a never,exit -F arch=b64 -S adjtimex", False),
+        (b"-a always,exclude -F msgtype=CWD", True),
+        (b"-a never,exclude -F msgtype=PATH", True),
+        (b"-a always,exclude -F msgtype=PROCTITLE", False),
+        (b"-a never,filesystem -F fstype=0x1021994", True),
+    ],
+)
+def test_rules_that_take_events_away_are_told(line: bytes, suppresses: bool) -> None:
+    """A rule that keeps file events, or a record that they need, out of the log breaks coverage and is shown."""
+    rules, suppressed = parse_rules(line, directory)
+    assert rules == ()
+    assert suppressed == ((line.decode(),) if suppresses else ())
+
+
+def test_paths_are_bytes() -> None:
+    """A rule on a name that is not UTF-8 keeps its bytes."""
+    (rule,), _ = parse_rules(b"-w /srv/\xff\xfe -p wa", directory)
+    assert rule.scope == b"/srv/\xff\xfe"
+    assert rule.text == "-w /srv/\\xff\\xfe -p wa"
+
+
+def fake_auditctl(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = directory / "auditctl"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def test_an_observation_has_status_and_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both answers of auditctl, and the boot that they belong to, make one observation."""
+    fake_auditctl(tmp_path, f"[ $1 = -s ] && echo 'enabled 2\npid 0\nlost 5' || echo '{OURS.decode()}'", monkeypatch)
+    seen = observe(42)
+    assert (seen.time_ns, seen.enabled, seen.daemon_pid, seen.lost, seen.error) == (42, 2, 0, 5, None)
+    assert [rule.key for rule in seen.rules] == ["fimscan"]
+    assert len(seen.boot_id) == 36
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'You must be root to run this program.' >&2; exit 4", "You must be root"),
+        ("echo 'Error - audit support not in kernel' >&2; exit 0", "audit support not in kernel"),
+        ("sleep 9", "did not answer"),
+    ],
+)
+def test_an_audit_system_that_cannot_be_asked_is_an_error_not_a_crash(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root, audit or an answer, the observation says what is wrong, and nothing else is known."""
+    monkeypatch.setattr(health, "_TIMEOUT_S", 0.5)
+    fake_auditctl(tmp_path, script, monkeypatch)
+    seen = observe(1)
+    assert seen.error is not None
+    assert said in seen.error
+    assert (seen.enabled, seen.rules) == (None, ())
+
+
+def test_a_missing_auditctl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without auditctl, the package to install is named."""
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    seen = observe(1)
+    assert seen.error is not None
+    assert "install the package auditd" in seen.error

@@ -1,0 +1,98 @@
+"""One line at a time: headers in every dress, and the decoding of values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.audit.records import device_value, fields, id_value, int_value, parse_line, text_value
+from fimscan.model import EventId
+
+RECORD = b"audit(1691714604.324:6628017): item=0"
+ID = EventId(1691714604324000000, 6628017)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b"type=PATH msg=" + RECORD, "PATH"),
+        (b"type=PATH msg=" + RECORD + b"\r\n", "PATH"),
+        (b"type=UNKNOWN[1329] msg=" + RECORD, "UNKNOWN[1329]"),
+        (b"type=UNKNOWN[1337] msg=" + RECORD, "OPENAT2"),
+        (b"audit: type=1302 " + RECORD, "PATH"),
+        (b"[   12.345678] audit: type=1302 " + RECORD, "PATH"),
+        (b"Nov 23 04:51:21 host kernel: audit: type=1302 " + RECORD, "PATH"),
+        (b"Nov 23 04:51:21 host kernel: [ 2.5] audit: type=1302 " + RECORD, "PATH"),
+        (b"<14>Nov 23 04:51:21 host audisp-syslog[7]: type=PATH msg=" + RECORD, "PATH"),
+    ],
+)
+def test_a_record_is_found_in_what_relays_put_around_it(line: bytes, kind: str) -> None:
+    """auditd's, dmesg's and syslog's ways of writing a record all give the same record."""
+    record = parse_line(line)
+    assert record is not None
+    assert (record.id, record.type, record.body) == (ID, kind, b"item=0")
+
+
+def test_the_node_belongs_to_the_event() -> None:
+    """Logs of several hosts in one file don't mix events with equal serials."""
+    record = parse_line(b"node=web1 type=PATH msg=" + RECORD)
+    assert record is not None
+    assert record.id == EventId(ID.time_ns, ID.serial, "web1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"type=UNKNOWN[1329] msg=g",
+        b"type=PATH msg=audit(1691714604.324:66",
+        b"pe=PATH msg=" + RECORD,
+        b"Nov 23 04:51:21 host alice: type=SYSCALL msg=" + RECORD,
+        b"Nov 23 04:51:21 host alice: x=kernel: audit: type=1300 " + RECORD,
+    ],
+)
+def test_what_is_no_record_is_none(line: bytes) -> None:
+    """Damaged headers, and records that a user wrote to syslog to accuse somebody, are not taken for records."""
+    assert parse_line(line) is None
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_can_break_the_parser(junk: bytes) -> None:
+    """Whatever is in a log, parsing it never raises."""
+    for line in (junk, b"type=PATH msg=" + RECORD + junk, b"type=" + junk):
+        record = parse_line(line)
+        if record is not None:
+            for raw in fields(record.body).values():
+                text_value(raw), int_value(raw), int_value(raw, 16), id_value(raw), device_value(raw)
+
+
+@pytest.mark.parametrize("separator", [b"\x1d", b" ", b""])
+def test_translations_keep_their_own_names(separator: bytes) -> None:
+    """The ENRICHED part never runs into the kernel's fields, even where the byte between them was lost."""
+    values = fields(b'auid=1000 uid=0 key="k" res=1' + separator + b'AUID="alice" UID="root"')
+    assert (values[b"auid"], values[b"res"]) == (b"1000", b"1")
+    assert (values[b"AUID"], values[b"UID"]) == (b'"alice"', b'"root"')
+    assert fields(b'ses=1 key="k"' + separator + b"ARCH=x86_64")[b"key"] == b'"k"'
+    assert fields(b"key=(null)" + separator + b"ARCH=x86_64")[b"key"] == b"(null)"
+    assert fields(b"key=ABCD" + separator + b"ARCH=x86_64")[b"key"] == b"ABCD"
+
+
+@given(st.binary(min_size=1, max_size=60))
+def test_every_name_survives_the_kernels_encoding(name: bytes) -> None:
+    """What audit_log_untrustedstring() writes is read back byte for byte."""
+    plain = all(0x21 <= byte <= 0x7E and byte != 0x22 for byte in name)
+    raw = b'"' + name + b'"' if plain else name.hex().upper().encode()
+    assert text_value(fields(b"item=0 name=" + raw + b" inode=1")[b"name"]) == name
+
+
+@pytest.mark.parametrize("raw", [b"(null)", b"(none)", b"?", b"", b'"cut', b"ABC", b"abcd", None])
+def test_what_is_no_text_is_none(raw: bytes | None) -> None:
+    """Literals for "nothing" and values that were cut short are never taken for a name."""
+    assert text_value(raw) is None
+
+
+def test_an_unset_login_is_not_root() -> None:
+    """An unset audit user id is unknown, never 0."""
+    assert id_value(b"4294967295") is id_value(b"-1") is id_value(b"") is id_value(None) is None
+    assert id_value(b"0") == 0

@@ -1,0 +1,241 @@
+"""What goes wrong is said in one clear line, with the right exit code, and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli, rows
+
+LARGE = 200 << 30  # a sparse file that takes far longer to read than any test waits
+
+
+def only_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line
+
+
+# --- configuration --------------------------------------------------------------------------------------------------
+
+
+def test_every_problem_of_a_configuration_is_reported_at_once(cli: Cli) -> None:
+    """Key path and line of each, so that one look mends them all."""
+    cli.config.write_text('[audti]\nx = 1\n[database]\nurl = 5\n[[watch]]\npath = "etc"\nplicy = "full"\n')
+    lines = cli("scan", code=17).stderr.splitlines()
+    assert len(lines) == 4
+    for line, number, key in zip(lines, (1, 4, 6, 7), ("audti", "database.url", "watch[1].path", "plicy"), strict=True):
+        assert f"fimscan.toml:{number}:" in line and key in line
+
+
+def test_malformed_toml_names_the_line(cli: Cli) -> None:
+    """Line 2 is where the value is missing."""
+    cli.config.write_text("[database]\nurl = \n")
+    assert "fimscan.toml:2: not valid TOML" in only_line(cli("scan", code=17).stderr)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"[database]\n", b"watch = 5\n", b"[watch]\npath='/etc'\n", b"\0"])
+def test_a_hopeless_configuration_is_one_line(cli: Cli, data: bytes) -> None:
+    """Not UTF-8, empty, nothing to watch, the wrong kind of section."""
+    cli.config.write_bytes(data)
+    only_line(cli("scan", code=17).stderr)
+
+
+def test_no_configuration_says_how_to_get_one(cli: Cli) -> None:
+    """The path that was asked for, and what is wrong with it."""
+    cli.config.unlink()
+    assert "No such file" in only_line(cli("scan", code=17).stderr)
+
+
+def test_bad_arguments_exit_with_15(cli: Cli) -> None:
+    """Unknown commands and options, and arguments that make no sense together."""
+    for arguments in (("frob",), ("scan", "--nope"), ("accept",), ("diff", "--from", "x")):
+        only_line(cli(*arguments, code=15).stderr)
+
+
+# --- what is watched ------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_directory_is_said_and_the_others_are_scanned(cli: Cli) -> None:
+    """One wrong path must not stop the monitoring of the rest."""
+    cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/missing"')
+    assert f"{cli.root}/missing" in cli.scan(0)
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+
+
+def test_no_directory_at_all_is_an_error_and_no_baseline(cli: Cli) -> None:
+    """A baseline of nothing would make every later scan a lie."""
+    shutil.rmtree(cli.watched)
+    assert str(cli.watched) in only_line(cli("scan", "--no-audit", code=18).stderr)
+    cli("diff", code=24 if not cli.database.exists() else 15)
+
+
+def test_an_unreadable_log_is_a_warning_and_the_scan_goes_on(cli: Cli) -> None:
+    """Content is compared also where nobody can be named; the warning comes once."""
+    cli("scan", "--audit-log", str(cli.root / "no.log"), code=0)
+    (cli.watched / "a").write_text("other")
+    done = cli("scan", "--audit-log", str(cli.root / "no.log"), code=4)
+    assert "no.log" not in done.stderr
+    assert rows(cli.diff()) == [("modified", "a")]
+
+
+# --- the database ---------------------------------------------------------------------------------------------------
+
+
+def test_not_a_database_at_all(cli: Cli) -> None:
+    """A text file in its place is named, and left as it is."""
+    cli.database.write_text("this is not a database, and longer than a header: " * 10)
+    before = cli.database.read_bytes()
+    assert str(cli.database) in only_line(cli("scan", "--no-audit", code=24).stderr)
+    assert cli.database.read_bytes() == before
+
+
+def test_another_programs_database_is_left_alone(cli: Cli) -> None:
+    """SQLite, but not ours."""
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("CREATE TABLE precious (x)")
+    assert "another program" in only_line(cli("scan", "--no-audit", code=24).stderr)
+
+
+def test_a_database_of_a_newer_version(cli: Cli) -> None:
+    """It is not touched, and the line says what to install."""
+    cli.scan()
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "newer fimscan" in only_line(cli("diff", code=24).stderr)
+
+
+def test_a_locked_database(cli: Cli) -> None:
+    """A scan on it, by a process that holds the writer lock: 21, at once."""
+    cli.scan()
+    import fcntl
+
+    with open(f"{cli.database}.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another fimscan scan" in only_line(cli("scan", "--no-audit", code=21).stderr)
+    cli.scan(0)
+
+
+def test_output_that_cannot_be_written(cli: Cli) -> None:
+    """A full disk under a report is 14, and leaves no half report."""
+    cli.scan()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(cli.command("diff"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 14 and "could not be written" in only_line(done.stderr)
+    assert "No such file" in only_line(cli("diff", "--out", str(cli.root / "no" / "x"), code=14).stderr)
+
+
+def test_a_reader_that_stops_reading_is_no_traceback(cli: Cli) -> None:
+    """fimscan diff | head."""
+    cli.scan()
+    for number in range(300):
+        (cli.watched / f"new{number}").write_text("x")
+    cli.scan(1)
+    process = subprocess.Popen(cli.command("diff"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait(timeout=30)
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long_scan(cli: Cli) -> Iterator[subprocess.Popen[str]]:
+    """A scan that is in the middle of its work, after a baseline and a change."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    large = cli.watched / "large"
+    with open(large, "wb") as file:
+        file.truncate(LARGE)
+    process = subprocess.Popen(
+        cli.command("scan", "--no-audit"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 20
+    while _running_scans(cli.database) == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert process.poll() is None, "the scan was over before it could be interrupted"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _running_scans(database: Path) -> int:
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        return int(connection.execute("SELECT count(*) FROM scan WHERE status = 'running'").fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["INT", "TERM", "KILL"]
+)
+def test_an_interrupted_scan_loses_nothing(
+    cli: Cli, long_scan: subprocess.Popen[str], number: signal.Signals, code: int
+) -> None:
+    """The last finished scan stands, the interrupted one is shown as such, and the next scan finds the change."""
+    long_scan.send_signal(number)
+    _, said = long_scan.communicate(timeout=20)
+    assert long_scan.returncode == code
+    if number is not signal.SIGKILL:
+        assert "interrupted" in only_line(said)
+    assert "interrupted" in cli("status", code=0).stdout
+    assert rows(cli.diff()) == []
+    (cli.watched / "large").unlink()
+    cli.scan(4)
+    assert rows(cli.diff()) == [("modified", "a")]
+    assert "2 " in cli("status", code=0).stdout
+    assert not _children_of(long_scan.pid)
+
+
+def _children_of(pid: int) -> list[str]:
+    found = subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False)
+    return found.stdout.split()
+
+
+def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> None:
+    """A small file system of its own: the scan fails with 24, and the baseline is as it was."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        config = cli.config.read_text().replace(str(cli.database), str(disk / "fim.db"))
+        cli.config.write_text(config)
+        cli.scan()
+        for number in range(4000):
+            (cli.watched / f"{number}-{'x' * 150}").write_text("")
+        done = cli("scan", "--no-audit", code=24)
+        assert "no space left" in only_line(done.stderr)
+        for path in cli.watched.glob("*-*"):
+            path.unlink()
+        (cli.watched / "a").write_text("other")
+        cli.scan(4)
+        assert rows(cli.diff()) == [("modified", "a")]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_debug_shows_where_an_error_came_from(cli: Cli) -> None:
+    """Only when it is asked for."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fimscan", "--debug", "--config", str(cli.root / "no"), "scan"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in done.stderr and done.returncode == 17

@@ -1,0 +1,249 @@
+"""Scanning, diffing and accepting, as cron and people do it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.conftest import Cli, rows
+
+
+def test_the_first_scan_is_the_baseline_and_exits_0(cli: Cli) -> None:
+    """Nothing can have changed yet."""
+    assert "Baseline recorded: scan 1, 4 files" in cli.scan()
+    assert cli("diff", code=0).stdout.startswith("nothing differs")
+
+
+def test_a_scan_that_finds_nothing_prints_nothing(cli: Cli) -> None:
+    """cron sends a mail for every line: silence means that all is as it was."""
+    cli.scan()
+    done = cli("scan", "--no-audit", code=0)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("deeds", "code"),
+    [("+", 1), ("-", 2), ("~", 4), ("+-", 3), ("+~", 5), ("-~", 6), ("+-~", 7), ("m", 4), ("x", 4)],
+)
+def test_exit_codes_are_aides_sum(cli: Cli, deeds: str, code: int) -> None:
+    """1 added + 2 removed + 4 changed, for scan and for diff."""
+    cli.scan()
+    if "+" in deeds:
+        (cli.watched / "new").write_text("new")
+    if "-" in deeds:
+        (cli.watched / "a").unlink()
+    if "~" in deeds:
+        (cli.watched / "b").write_text("other")
+    if "m" in deeds:
+        (cli.watched / "c").rename(cli.watched / "moved")
+    if "x" in deeds:
+        (cli.watched / "c").chmod(0o777)
+    cli.scan(code)
+    cli("diff", code=code)
+
+
+def test_each_change_alerts_once_and_waits_until_it_is_accepted(cli: Cli) -> None:
+    """scan speaks of what is new, diff of the whole drift."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+    (cli.watched / "new").write_text("new")
+    said = cli.scan(1)
+    assert "1 more from earlier scans wait" in said
+    cli.scan(0)
+    assert rows(cli.diff()) == [("modified", "a"), ("added", "new")]
+    assert "Accepted 1 path" in cli("accept", str(cli.watched / "a"), code=0).stdout
+    assert rows(cli.diff()) == [("added", "new")]
+    cli("accept", "--all", "--ticket", "CHG-1", "--reason", "release", code=0)
+    cli("diff", code=0)
+
+
+def test_accepting_a_change_by_its_number_keeps_later_ones(cli: Cli) -> None:
+    """What was reviewed is accepted, not what happened after it."""
+    cli.scan()
+    (cli.watched / "a").write_text("reviewed")
+    cli.scan(4)
+    number = cli.diff()["changes"][0]["id"]
+    (cli.watched / "a").write_text("not reviewed")
+    cli.scan(4)
+    cli("accept", str(number), code=0)
+    (row,) = cli.diff()["changes"]
+    assert row["before"]["size"] == len("reviewed") and "steps" not in row
+
+
+def test_accepting_what_does_not_differ_is_an_error(cli: Cli) -> None:
+    """A typing mistake must not look like an acceptance, and accepts none of the others."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+    done = cli("accept", str(cli.watched / "a"), str(cli.watched / "typo"), code=15)
+    assert "typo" in done.stderr
+    assert rows(cli.diff()) == [("modified", "a")]
+
+
+def test_a_move_is_accepted_as_a_whole(cli: Cli) -> None:
+    """The old name's absence and the new name's presence are one thing."""
+    cli.scan()
+    (cli.watched / "a").rename(cli.watched / "z")
+    cli.scan(4)
+    assert rows(cli.diff()) == [("moved", "z")]
+    cli("accept", str(cli.watched / "z"), code=0)
+    cli("diff", code=0)
+
+
+def test_several_changes_of_one_path_are_one_row_with_steps(cli: Cli) -> None:
+    """The row shows the net change; its steps, each single one."""
+    cli.scan()
+    for text in ("one", "two", "three"):
+        (cli.watched / "a").write_text(text)
+        cli.scan(4)
+    document = cli.diff()
+    (row,) = document["changes"]
+    assert [step["scan"] for step in row["steps"]] == [2, 3, 4]
+    jsonschema.Draft202012Validator(json.loads(cli("diff", "--schema", code=0).stdout)).validate(document)
+
+
+def test_changed_and_changed_back_is_no_row_but_stays_in_the_history(cli: Cli) -> None:
+    """Nothing differs, and yet the history knows."""
+    target = cli.watched / "a"
+    before = target.stat()
+    cli.scan()
+    target.rename(cli.watched / "away")
+    cli.scan(4)
+    (cli.watched / "away").rename(target)
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    cli.scan(4)
+    (row,) = cli.diff()["changes"]
+    assert (row["kind"], row["changed"]) == ("attributes", ["ctime"])
+    history = cli.diff("--history", "--path", str(target))
+    assert [r["kind"] for r in history["changes"]] == ["moved", "moved"]
+
+
+def test_any_two_scans_can_be_compared(cli: Cli) -> None:
+    """The history is kept: an earlier state can be reconstructed."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    cli.scan(4)
+    (cli.watched / "b").unlink()
+    cli.scan(2)
+    assert rows(cli.diff("--from", "1", "--to", "2")) == [("modified", "a")]
+    assert rows(cli.diff("--from", "2", "--to", "3")) == [("removed", "b")]
+    assert "exchange them" in cli("diff", "--from", "3", "--to", "1", code=15).stderr
+    assert "no finished scan 9" in cli("diff", "--to", "9", code=15).stderr
+
+
+def test_filters(cli: Cli) -> None:
+    """A path, a pattern and a verdict narrow the diff, and the exit code with it."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    (cli.watched / "[odd]*").write_text("x")
+    cli.scan(5)
+    assert rows(cli.diff("--path", f"{cli.watched}/a")) == [("modified", "a")]
+    assert rows(cli.diff("--path", f"{cli.watched}/[odd]*")) == [("added", "[odd]*")]
+    assert rows(cli.diff("--verdict", "confirmed")) == []
+    cli("diff", "--path", "/nowhere/*", code=0)
+
+
+def test_paths_of_any_bytes_survive(cli: Cli) -> None:
+    """Names need not be UTF-8: shown escaped, given exactly in base64, and accepted by their number."""
+    cli.scan()
+    name = os.fsencode(cli.watched) + b"/\xff\n\x1b[31m"
+    Path(os.fsdecode(name)).write_text("x")
+    assert "\x1b" not in cli.scan(1)
+    (row,) = cli.diff()["changes"]
+    import base64
+
+    assert base64.b64decode(row["path_b64"]) == name
+    cli("accept", str(row["id"]), code=0)
+    cli("diff", code=0)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "ndjson", "csv", "html"])
+def test_every_format_names_the_change(cli: Cli, form: str) -> None:
+    """Each report holds the path and its kind."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    cli.scan(4)
+    said = cli("diff", "--format", form, code=4).stdout
+    assert str(cli.watched / "a") in said and "modified" in said
+    out = cli.root / "report"
+    cli("diff", "--format", form, "--out", str(out), code=4)
+    assert out.read_text() == said
+
+
+def test_without_audit_the_reason_is_a_gap_not_an_alarm(cli: Cli) -> None:
+    """Nobody looked: that must never read like 'audit saw nobody'."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    cli.scan(4)
+    (row,) = cli.diff()["changes"]
+    assert (row["attribution"]["verdict"], row["attribution"]["reason"]) == ("unattributed", "coverage-gap")
+    assert [gap["reason"] for gap in row["attribution"]["coverage"]["gaps"]] == ["not-observed"]
+
+
+def test_a_widened_configuration_does_not_flood(cli: Cli) -> None:
+    """Paths that come into view are not reported as added, and are watched from then on."""
+    cli.write_config(watch='exclude = ["b"]')
+    cli.scan()
+    cli.write_config()
+    assert "1 paths are monitored now that were not" in cli.scan(0)
+    cli("diff", code=0)
+    (cli.watched / "b").write_text("changed later")
+    cli.scan(4)
+    assert rows(cli.diff()) == [("modified", "b")]
+
+
+def test_a_narrowed_configuration_reports_nothing_as_removed(cli: Cli) -> None:
+    """Not looking any more is said, and is not a removal."""
+    cli.scan()
+    cli.write_config(watch='exclude = ["b"]')
+    assert "1 are not any more" in cli.scan(0)
+    cli("diff", code=0)
+
+
+def test_times_beyond_2262_are_kept(cli: Cli) -> None:
+    """Anybody may set a file's time to a year whose nanoseconds do not fit 64 bits."""
+    os.utime(cli.watched / "a", (10_000_000_000, 10_000_000_000))
+    if (cli.watched / "a").stat().st_mtime != 10_000_000_000:
+        pytest.skip("this file system does not hold such a time")
+    cli.scan()
+    os.utime(cli.watched / "a", (10_000_000_001, 10_000_000_001))
+    cli.scan(4)
+    assert cli.diff()["changes"][0]["after"]["mtime"].startswith("2286-11-20")
+
+
+def test_own_files_are_never_monitored(cli: Cli) -> None:
+    """The database lies in the watched directory, and is no change."""
+    config = cli.config.read_text().replace(str(cli.database), str(cli.watched / "own.db"))
+    cli.config.write_text(config)
+    cli.scan()
+    cli.scan(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv (util-linux)")
+def test_unreadable_files_are_said_once_and_never_removed(cli: Cli) -> None:
+    """A directory that can't be listed any more hides files; it does not remove them."""
+    (cli.watched / "d").mkdir()
+    (cli.watched / "d" / "inside").write_text("x")
+    # Root without the capabilities that make it read everything.
+    weak = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+
+    def scan(code: int) -> str:
+        command = [*weak, *cli.command("scan", "--no-audit")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    scan(0)
+    (cli.watched / "d").chmod(0o000)
+    assert "1 unreadable" in scan(0)
+    assert scan(0) == ""
+    document = cli.diff()
+    assert rows(document) == []
+    assert [item["reason"] for item in document["unreadable"]] == ["permission"]

@@ -1,0 +1,61 @@
+"""fimscan schedule: the baseline at once, then scans on time, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+from tests.conftest import Cli, rows
+
+
+def wait_for(cli: Cli, words: str, seconds: float = 30) -> str:
+    """Until 'fimscan status' says so."""
+    deadline = time.monotonic() + seconds
+    while True:
+        said = cli("status").stdout
+        if words in said:
+            return said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+
+
+def test_it_scans_on_schedule_and_stops_when_told(cli: Cli) -> None:
+    """A baseline is made at once; a change is found by the next scan; SIGTERM ends it with 0."""
+    cli.write_config(extra='[schedule]\nscan = "1s"\n')
+    process = subprocess.Popen(
+        cli.command("schedule", "--no-audit"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(cli, "Accepted baseline: scan 1")
+        (cli.watched / "a").write_text("other")
+        assert "schedule" in wait_for(cli, "1 modified")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert str(cli.watched / "a") in out
+    assert "baseline recorded" in err and "stopped" in err
+    assert rows(cli.diff()) == [("modified", "a")]
+
+
+def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
+    """The directory is away for a while: each failure is said, and the next scan works."""
+    cli.write_config(extra='[schedule]\nscan = "1s"\n')
+    cli.scan()
+    away = cli.root / "away"
+    cli.watched.rename(away)
+    process = subprocess.Popen(
+        cli.command("schedule", "--no-audit"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        time.sleep(3)
+        away.rename(cli.watched)
+        wait_for(cli, "scan 2")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "none of the configured directories exists" in err

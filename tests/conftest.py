@@ -1,0 +1,77 @@
+"""fimscan as a user runs it, in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Cli:
+    """A configuration, a database and a watched directory; runs commands in a process of its own."""
+
+    root: Path
+    watched: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "fim.db"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "fimscan.toml"
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "fimscan", "--config", str(self.config), *arguments]
+
+    def __call__(self, *arguments: str, code: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            check=False,
+            timeout=60,
+            encoding="utf-8",
+            cwd=self.root,
+            **options,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        if code is not None:
+            assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def scan(self, code: int = 0) -> str:
+        """Scan without audit: what changed is the matter here, not who did it."""
+        return self("scan", "--no-audit", code=code).stdout
+
+    def diff(self, *arguments: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self("diff", "--format", "json", *arguments).stdout)
+        return document
+
+    def write_config(self, extra: str = "", watch: str = "") -> None:
+        self.config.write_text(
+            f'[database]\nurl = "sqlite:///{self.database}"\n[evidence]\nkey = "{self.root}/key.pem"\n{extra}\n'
+            f'[[watch]]\npath = "{self.watched}"\n{watch}\n'
+        )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """A fresh installation with three files to watch."""
+    made = Cli(root=tmp_path, watched=tmp_path / "watched")
+    made.watched.mkdir()
+    for name in ("a", "b", "c"):
+        (made.watched / name).write_text(f"content of {name}\n")
+    made.write_config()
+    return made
+
+
+def rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """(kind, base name) of each row."""
+    return [(row["kind"], os.path.basename(row["path"])) for row in document["changes"]]

@@ -1,0 +1,201 @@
+"""A small but complete host: eight days, three finished scans and an interrupted one, changes of every sort."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fimscan.evidence.bundle import build_bundle
+from fimscan.evidence.inputs import BundleInput, CriticalPattern
+from fimscan.evidence.signing import SigningKey
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    ChangeKind,
+    Coverage,
+    Digest,
+    EventId,
+    FileKind,
+    FileState,
+    Finding,
+    Reason,
+    Role,
+    Scan,
+    ScanStatus,
+    Verdict,
+    Window,
+)
+from fimscan.store.ledger import GENESIS, StateDigest, entry, state_digest, summary_line
+
+DAY = 86400 * 10**9
+START = 1_700_000_000 * 10**9
+
+
+def make_state(path: bytes, content: bytes = b"x", **other: object) -> FileState:
+    values: dict[str, object] = {
+        "path": path,
+        "kind": FileKind.FILE,
+        "dev": 0xFE00,
+        "inode": 7,
+        "nlink": 1,
+        "mode": 0o644,
+        "uid": 0,
+        "gid": 42,
+        "size": len(content),
+        "mtime_ns": START,
+        "ctime_ns": START,
+        "digests": (Digest(algorithm="sha256", value=hashlib.sha256(content).digest()),),
+        "read_start_ns": START + 1,
+        "read_end_ns": START + 2,
+    }
+    return FileState(**{**values, **other})  # type: ignore[arg-type]
+
+
+def make_chain(scans: list[Scan], digests: list[str]) -> list[Scan]:
+    """Scans with their ledger fields, as the store fills them in."""
+    chained, previous = [], GENESIS
+    for scan, digest in zip(scans, digests, strict=True):
+        if scan.status is not ScanStatus.FINISHED:
+            chained.append(scan)
+            continue
+        made = entry(previous, summary_line(scan), digest)
+        chained.append(replace(scan, previous=previous, state_digest=digest, entry=made))
+        previous = made
+    return chained
+
+
+def make_scan(number: int, finished_ns: int | None, host: str = "web1.example.com") -> Scan:
+    return Scan(
+        id=number,
+        host=host,
+        trigger="schedule",
+        status=ScanStatus.FINISHED if finished_ns is not None else ScanStatus.INTERRUPTED,
+        started_ns=(finished_ns or START) - 10**9,
+        finished_ns=finished_ns,
+        counts={"files": 3, "bytes": 9, "added": 0, "modified": number, "unreadable": 0},
+        config_digest=hashlib.sha256(b'{"watch": []}').hexdigest(),
+    )
+
+
+def complete_digest(files: list[FileState]) -> str:
+    running = StateDigest()
+    for state in files:
+        running.add(state_digest(state))
+    return running.hexdigest()
+
+
+FILES = [
+    make_state(b"/etc/=cmd", b"a"),
+    make_state(b'/etc/caf\xe9,"\n', b"b"),
+    make_state(b"/etc/hosts", b"c"),
+    make_state(b"/etc/link", kind=FileKind.SYMLINK, digests=(), link_target=b"hosts"),
+]
+
+
+def make_finding(number: int, *actors: Actor, verdict: Verdict, reason: Reason | None = None) -> Finding:
+    before, after = make_state(b"/etc/hosts", b"old"), make_state(b"/etc/hosts", b"c")
+    window = Window(after_ns=START + DAY, before_ns=START + 2 * DAY)
+    changed = ("content", "size", "mtime")
+    change = Change(kind=ChangeKind.MODIFIED, before=before, after=after, changed=changed, window=window, id=number)
+    answer = Attribution(verdict=verdict, reason=reason, actors=actors, coverage=Coverage(complete=True))
+    return Finding(change=change, attribution=answer, scan=2)
+
+
+ALICE = Actor(
+    pid=4711,
+    ppid=1,
+    exe=b"/usr/bin/vim",
+    comm=b"vim",
+    cmdline=(b"vim", b"--password=S3cret"),
+    auid=1000,
+    login_user="=alice",
+    uid=0,
+    user="root",
+    euid=0,
+    session=3,
+    tty="pts4",
+    syscall="openat",
+    time_ns=START + DAY + 5 * 10**9,
+    event=EventId(START + DAY + 5 * 10**9, 6628017),
+    role=Role.WRITER,
+)
+DAEMON = replace(ALICE, pid=99, auid=None, login_user=None, session=None, tty=None, exe=b"/usr/sbin/d\xff")
+
+
+def make_input(**other: object) -> BundleInput:
+    scans = [
+        make_scan(1, START - DAY),
+        make_scan(2, START + 2 * DAY),
+        make_scan(3, None),
+        make_scan(4, START + 7 * DAY),
+    ]
+    digests = [complete_digest(FILES[:2]), complete_digest(FILES[:3]), "", complete_digest(FILES)]
+    values: dict[str, object] = {
+        "host": "web1.example.com",
+        "addresses": ("192.0.2.7", "2001:db8::7"),
+        "organization": "Example Ltd",
+        "start_ns": START,
+        "end_ns": START + 8 * DAY,
+        "generated_ns": START + 30 * DAY,
+        "version": "0.1.0",
+        "config_json": '{"watch": []}',
+        "audit_rules": "-a always,exit -F arch=b64 -F dir=/etc -F perm=wa -F key=fimscan\n",
+        "schedule": {"scan": "*/30 * * * *", "full": "0 3 * * 0"},
+        "critical": (
+            CriticalPattern(
+                path=b"/etc", exclude=("*.swp", "mtab"), policy="full", severity="high", category="configuration"
+            ),
+        ),
+        "files": FILES,
+        "scans": make_chain(scans, digests),
+        "findings": (
+            make_finding(17, ALICE, verdict=Verdict.CONFIRMED),
+            make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
+            make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
+        ),
+    }
+    return BundleInput(**{**values, **other})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bundle_input() -> Callable[..., BundleInput]:
+    """Makes a complete input; keyword arguments replace its fields."""
+    return make_input
+
+
+@pytest.fixture
+def scan_at() -> Callable[..., Scan]:
+    """``scan_at(id, finished_ns)``: a scan, interrupted when it has no end."""
+    return make_scan
+
+
+@pytest.fixture
+def state_of() -> Callable[..., FileState]:
+    """``state_of(path, content, **fields)``: a regular file."""
+    return make_state
+
+
+@pytest.fixture
+def chained() -> Callable[[list[Scan], list[str]], list[Scan]]:
+    """``chained(scans, state_digests)``: the scans with their ledger fields."""
+    return make_chain
+
+
+@pytest.fixture(scope="session")
+def key() -> SigningKey:
+    """The same key in every run."""
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, key: SigningKey) -> Path:
+    """A bundle of the complete input."""
+    path = tmp_path / "evidence.zip"
+    build_bundle(make_input(), key, path)
+    return path

@@ -1,0 +1,444 @@
+"""What is in a bundle, and how it gets to its place."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import resource
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fimscan.errors import OutputError, UsageError
+from fimscan.evidence.archive import Staged
+from fimscan.evidence.bundle import build_bundle
+from fimscan.evidence.inputs import BundleInput, CriticalPattern
+from fimscan.evidence.readme import CHECK_DIGESTS, CHECK_SIGNATURE, CHECK_STATE, REPLAY_CHAIN, SHOW_FINGERPRINT
+from fimscan.evidence.signing import SigningKey, parse_fingerprint
+from fimscan.evidence.verify import verify_bundle
+from fimscan.model import FileState, Finding, Scan, ScanStatus
+
+Make = Callable[..., BundleInput]
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def table(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+@pytest.fixture
+def built(tmp_path: Path, bundle_input: Make, key: SigningKey) -> Callable[..., dict[str, bytes]]:
+    """Builds a bundle with some fields replaced; gives its members."""
+
+    def build(**other: object) -> dict[str, bytes]:
+        build_bundle(bundle_input(**other), key, tmp_path / "x.zip")
+        return members(tmp_path / "x.zip")
+
+    return build
+
+
+@pytest.fixture
+def unzipped(bundle: Path, tmp_path: Path) -> Path:
+    """A bundle, unpacked by unzip."""
+    subprocess.run(["unzip", "-q", bundle, "-d", tmp_path / "out"], check=True)
+    return tmp_path / "out"
+
+
+def shell(command: str, where: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", command], cwd=where, capture_output=True, text=True, check=False)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Checking with the system's tools alone
+
+
+def test_the_printed_commands_are_the_tested_ones(unzipped: Path) -> None:
+    """The commands that these tests run stand in the README word for word."""
+    text = (unzipped / "00-README.txt").read_text()
+    for command in (CHECK_SIGNATURE, CHECK_DIGESTS, SHOW_FINGERPRINT, REPLAY_CHAIN, CHECK_STATE):
+        assert f"\n{command}\n" in text
+
+
+def test_openssl_and_sha256sum_accept_it(unzipped: Path, key: SigningKey) -> None:
+    """An assessor verifies signature, digests and fingerprint without fimscan; every other file is listed."""
+    assert shell(CHECK_SIGNATURE, unzipped).stdout == "Signature Verified Successfully\n"
+    checked = shell(CHECK_DIGESTS, unzipped)
+    assert checked.returncode == 0
+    files = {str(path.relative_to(unzipped)) for path in unzipped.rglob("*") if path.is_file()}
+    assert {line.removesuffix(": OK") for line in checked.stdout.splitlines()} == files - {
+        "SHA256SUMS",
+        "SHA256SUMS.sig",
+    }
+    assert parse_fingerprint(shell(SHOW_FINGERPRINT, unzipped).stdout.split()[0]) == key.fingerprint
+
+
+def test_openssl_and_sha256sum_refuse_changes(unzipped: Path) -> None:
+    """A changed file fails sha256sum; with adjusted sums, the signature fails."""
+    (unzipped / "09-changes.csv").write_bytes(b"nothing happened\n")
+    assert shell(CHECK_DIGESTS, unzipped).returncode != 0
+    shell(
+        "f=$(sha256sum 09-changes.csv); grep -v 09-changes.csv SHA256SUMS > n; echo $f >> n; mv n SHA256SUMS", unzipped
+    )
+    assert shell(CHECK_SIGNATURE, unzipped).returncode != 0
+
+
+def test_the_shell_replays_the_chain(unzipped: Path, bundle_input: Make) -> None:
+    """The printed loop reports the chain's head and nothing else; for each altered line it reports BROKEN."""
+    head = bundle_input().scans[-1].entry
+    result = shell(REPLAY_CHAIN, unzipped)
+    assert (result.stdout, result.stderr) == (f"chain head: {head}\n", "")
+    ledger = unzipped / "07-ledger.txt"
+    lines = ledger.read_text().splitlines(keepends=True)
+    for damaged in (lines[1:], [lines[0], lines[2]], [lines[0].replace('"files":3', '"files":4'), *lines[1:]]):
+        ledger.write_text("".join(damaged))
+        assert "BROKEN" in shell(REPLAY_CHAIN, unzipped).stdout
+
+
+def test_the_shell_ties_the_files_to_the_last_scan(unzipped: Path, bundle_input: Make) -> None:
+    """The printed command makes the last scan's state digest of the list of files, hostile names included."""
+    assert shell(CHECK_STATE, unzipped).stdout.split()[0] == bundle_input().scans[-1].state_digest
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Contents
+
+
+def test_the_index_names_every_piece_of_evidence(bundle: Path) -> None:
+    """Each row of the index has a reference of its own and the digest of a file that is there; none is forgotten."""
+    files = members(bundle)
+    rows = table(files["02-evidence-index.csv"])
+    listed = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
+    assert all(row["sha256"] == listed[row["file"]] for row in rows)
+    assert len({row["reference"] for row in rows}) == len(rows)
+    evidence = {name for name in files if name[:2].isdigit()} - {"00-README.txt", "02-evidence-index.csv"}
+    assert {row["file"] for row in rows} == evidence
+    assert {"11.5.2.a", "11.5.2.b", "10.2.2", "10.3.4"} <= {row["testing_procedure"] for row in rows}
+
+
+def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str, bytes]]) -> None:
+    """10.3.4 is "not covered" until a pattern has the policy that it needs."""
+    pattern = CriticalPattern(path=b"/var/log", policy="append-only", severity="high", category="logs")
+
+    def shown(files: dict[str, bytes]) -> str:
+        return next(r["shows"] for r in table(files["02-evidence-index.csv"]) if r["requirement"] == "10.3.4")
+
+    assert "not covered" in shown(built())
+    assert "1 pattern(s)" in shown(built(critical=[pattern]))
+
+
+def test_every_table_names_the_host(bundle: Path) -> None:
+    """Each row of each CSV file begins with the host, so that files of several hosts can be put together."""
+    tables = {name: table(content) for name, content in members(bundle).items() if name.endswith(".csv")}
+    assert len(tables) == 7
+    for rows in tables.values():
+        assert rows
+        assert {row["host"] for row in rows} == {"web1.example.com"}
+        assert next(iter(rows[0])) == "host"
+
+
+def test_any_file_name_can_be_read_back(bundle: Path, bundle_input: Make) -> None:
+    """From what is shown, or from base64 where it is escaped, the name's exact bytes come back, one row for each."""
+    rows = table(members(bundle)["06-monitored-files.csv"])
+    names = [base64.b64decode(row["path_b64"]) if row["path_b64"] else row["path"].encode() for row in rows]
+    assert names == [state.path for state in bundle_input().files]
+    assert rows[1]["path"] == '/etc/caf\\xe9,"\\x0a'
+    assert rows[0] | {"read_utc": "", "sha256": "", "state_sha256": ""} == {
+        "host": "web1.example.com",
+        "path": "/etc/=cmd",
+        "path_b64": "",
+        "type": "file",
+        "size": "1",
+        "mode": "0644",
+        "owner": "0:42",
+        "read_utc": "",
+        "sha256": "",
+        "state_sha256": "",
+    }
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(built: Callable[..., dict[str, bytes]], bundle_input: Make, start: str) -> None:
+    """Names that users can choose never reach a spreadsheet as a formula."""
+    finding = next(iter(bundle_input().findings))
+    actor = replace(finding.attribution.actors[0], login_user=f"{start}cmd", tty=f"{start}t", exe=start.encode() + b"x")
+    hostile = replace(finding, attribution=replace(finding.attribution, actors=(actor,), notes=(f"{start}n",)))
+    pattern = CriticalPattern(
+        path=start.encode(),
+        exclude=(f"{start}1+1",),
+        policy="full",
+        severity="high",
+        category=f"{start}c",
+        rationale=f"{start}r",
+    )
+    files = built(host=f"{start}host", findings=[hostile], critical=[pattern], schedule={"scan": f"{start}1"})
+    cells = [
+        cell
+        for name, content in files.items()
+        if name.endswith(".csv")
+        for row in csv.reader(io.StringIO(content.decode(), newline=""))
+        for cell in row
+    ]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert sum("cmd" in cell for cell in cells) == 2  # the login user, and the file /etc/=cmd
+
+
+def test_a_change_has_all_that_10_2_2_asks_for(bundle: Path) -> None:
+    """User, type, time, outcome, origin, object, event and verdict of a change stand in its row."""
+    row = table(members(bundle)["09-changes.csv"])[0]
+    expected = {
+        "change": "17",
+        "type": "modified",
+        "object": "/etc/hosts",
+        "outcome": "success",
+        "verdict": "confirmed",
+        "reason": "",
+        "candidate": "1 of 1",
+        "role": "writer",
+        "login_user": "'=alice",
+        "auid": "1000",
+        "uid": "0",
+        "time_utc": "2023-11-15T22:13:25.000Z",
+        "exe": "/usr/bin/vim",
+        "tty": "pts4",
+        "session": "3",
+        "event": "1700086405.000:6628017",
+    }
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_nobody_is_accused_by_a_blank(bundle: Path) -> None:
+    """All candidates of a contested change have a row; an unset login user stays empty; nobody is named for none."""
+    rows = table(members(bundle)["09-changes.csv"])
+    contested = [row for row in rows if row["change"] == "18"]
+    assert [(row["candidate"], row["auid"], row["login_user"]) for row in contested] == [
+        ("1 of 2", "1000", "'=alice"),
+        ("2 of 2", "", ""),
+    ]
+    (nobody,) = (row for row in rows if row["change"] == "19")
+    assert (nobody["verdict"], nobody["reason"], nobody["candidate"]) == ("unattributed", "no-event", "none")
+    assert {nobody[name] for name in ("auid", "uid", "user", "exe", "pid", "event")} == {""}
+
+
+def test_the_json_says_the_same(bundle: Path) -> None:
+    """The JSON has the same changes, with every actor and the unknown as null."""
+    document = json.loads(members(bundle)["09-changes.json"])
+    assert [change["id"] for change in document["changes"]] == [17, 18, 19]
+    assert [len(change["attribution"]["actors"]) for change in document["changes"]] == [1, 2, 0]
+    assert document["changes"][1]["attribution"]["actors"][1]["auid"] is None
+    assert (document["host"], document["from"]) == ("web1.example.com", "2023-11-14T22:13:20.000Z")
+    assert document["changes"][0]["outcome"] == "success"
+
+
+def test_no_changes_is_valid_json_and_a_header(built: Callable[..., dict[str, bytes]]) -> None:
+    """A period without changes has an empty list, and a table of its header alone."""
+    files = built(findings=())
+    assert json.loads(files["09-changes.json"])["changes"] == []
+    assert files["09-changes.csv"].count(b"\n") == 1
+
+
+def test_steps_are_written_one_by_one(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
+    """A finding that sums up several changes becomes its single changes, each with its own answer."""
+    one, two, three = bundle_input().findings
+    summed = replace(three, steps=(one, two))
+    files = built(findings=[summed])
+    assert [row["change"] for row in table(files["09-changes.csv"])] == ["17", "18", "18"]
+    assert [change["id"] for change in json.loads(files["09-changes.json"])["changes"]] == [17, 18]
+
+
+def test_command_lines_and_passwords_stay_out(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
+    """Neither an actor's command line nor the database's password gets into evidence; the README says it is masked."""
+    config = {"database": {"url": 'postgresql://fim:Geh"eim/1@db/fim?sslpassword=Geheim2'}, "watch": []}
+    build_bundle(bundle_input(config_json=json.dumps(config)), key, tmp_path / "x.zip")
+    content = (tmp_path / "x.zip").read_bytes()
+    for secret in (b"S3cret", b"eim/1", b"Geheim2"):
+        assert secret not in content
+    files = members(tmp_path / "x.zip")
+    masked = json.loads(files["04-policy/configuration.json"])
+    assert masked["database"]["url"] == "postgresql://fim:***@db/fim?sslpassword=***"
+    assert "replaced by" in files["00-README.txt"].decode()
+
+
+def test_the_configuration_is_the_one_that_scans_name(bundle: Path) -> None:
+    """The SHA-256 of the configuration file is the config_digest of the scans that ran with it."""
+    files = members(bundle)
+    listed = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
+    assert listed["04-policy/configuration.json"] == table(files["07-scans.csv"])[0]["config_digest"]
+
+
+def test_the_readme_states_the_worst(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
+    """The largest gap, not an average, stands in the README, and a broken chain and a false list of files do too."""
+    text = built()["00-README.txt"].decode()
+    assert "Largest gap:    120.000 hours; 168 hours allowed; 0 gap(s)" in text
+    assert f"Chain of scans: whole; its head is {bundle_input().scans[-1].entry}" in text
+    assert "1 gap(s)" in built(max_gap_days=3)["00-README.txt"].decode()
+    assert "BROKEN" in built(scans=bundle_input().scans[1:])["00-README.txt"].decode()
+    assert "BROKEN" in built(files=list(bundle_input().files)[1:])["00-README.txt"].decode()
+
+
+def test_the_readme_names_what_is_missing(bundle: Path) -> None:
+    """Files that this version doesn't make and requirements that no tool can show are named, not passed over."""
+    text = members(bundle)["00-README.txt"].decode()
+    for name in ("01-report.html", "03-hosts.csv", "10-alerts.csv", "16-selftest.csv", "11.6.1", "root"):
+        assert name in text
+
+
+def test_nothing_was_ever_scanned(built: Callable[..., dict[str, bytes]], tmp_path: Path) -> None:
+    """A host without a single finished scan gets a bundle that says so, and that verifies."""
+    text = built(scans=(), files=(), findings=())["00-README.txt"].decode()
+    assert "NO COMPARISON" in text
+    assert verify_bundle(tmp_path / "x.zip").ok
+
+
+def test_files_without_sha256_are_counted(
+    built: Callable[..., dict[str, bytes]], state_of: Callable[..., FileState]
+) -> None:
+    """The README counts regular files whose policy takes no SHA-256, so that nobody takes an empty cell for a match."""
+    text = built(files=[state_of(b"/a"), state_of(b"/b", digests=())])["00-README.txt"].decode()
+    assert "1 regular file(s) have no SHA-256" in text
+
+
+def test_odd_bytes_everywhere(built: Callable[..., dict[str, bytes]], scan_at: Callable[..., Scan]) -> None:
+    """A host name or a user's text with lone surrogates or controls neither crashes nor breaks a table's lines."""
+    scan = replace(scan_at(1, None), trigger="a\udcffb\n", status=ScanStatus.INTERRUPTED)
+    files = built(host="h\udcff\x1b\n", organization="o\udc80", scans=[scan], audit_rules="r\udcff")
+    assert files["07-scans.csv"].count(b"\n") == 2
+    assert table(files["07-scans.csv"])[0]["host"] == "h\\xff\\x1b\\x0a"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Getting it to its place
+
+
+def test_the_same_input_makes_the_same_bytes(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
+    """Building twice gives identical files, so that a bundle can be made again and compared."""
+    for name in ("one", "two"):
+        build_bundle(bundle_input(), key, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("x")])
+def test_a_failure_leaves_nothing_behind(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, error: BaseException
+) -> None:
+    """Whatever fails half-way, the bundle that was there before stays as it was, and no other file is left."""
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"before")
+
+    def findings() -> Iterator[Finding]:
+        yield from bundle_input().findings
+        raise error
+
+    expected = OutputError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected) as caught:
+        build_bundle(bundle_input(findings=findings()), key, path)
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"cannot write the bundle {path}: No space left on device"
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["x.zip"]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
+    """When the disk is full, the error is one line and nothing is left behind."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "x", mount], capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip("needs to mount a file system")
+    try:
+        with pytest.raises(OutputError, match="No space left on device"):
+            build_bundle(bundle_input(), key, mount / "x.zip")
+        assert os.listdir(mount) == []
+    finally:
+        subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.parametrize("target", ["missing/x.zip", "file/x.zip"])
+def test_a_place_that_is_not_there_is_one_line(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, target: str
+) -> None:
+    """A directory that doesn't exist, or is none, is an output error of one line."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot write the bundle") as caught:
+        build_bundle(bundle_input(), key, tmp_path / target)
+    assert "\n" not in str(caught.value)
+
+
+def test_devices_are_not_replaced(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
+    """Writing to a directory, a FIFO or a link to a device is refused: as root, renaming would destroy /dev/null."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for target in (tmp_path, tmp_path / "fifo", tmp_path / "link"):
+        with pytest.raises(OutputError, match="no file"):
+            build_bundle(bundle_input(), key, target)
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
+    """Where the output is a symbolic link to a file, that file is replaced and the link stays."""
+    (tmp_path / "link").symlink_to("real.zip")
+    build_bundle(bundle_input(), key, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert verify_bundle(tmp_path / "real.zip").ok
+
+
+@pytest.mark.parametrize("change", [{"end_ns": 0}, {"generated_ns": 0}])
+def test_a_period_without_time_is_refused(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, change: dict[str, int]
+) -> None:
+    """A period that ends before it begins, or has not begun, is an error and no empty bundle."""
+    with pytest.raises(UsageError, match="no time to report on"):
+        build_bundle(bundle_input(**change), key, tmp_path / "x.zip")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_running_period_ends_now(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
+    """Time that has not passed yet is neither covered nor a gap."""
+    now = bundle_input().scans[-1].finished_ns
+    rows = table(built(generated_ns=now, end_ns=now * 2)["08-continuity.csv"])  # type: ignore[operator]
+    assert [row["actual_hours"] for row in rows] == ["72.000", "120.000"]
+
+
+def test_memory_does_not_grow_with_the_files(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, state_of: Callable[..., FileState]
+) -> None:
+    """Files are read one at a time, and staged on disk beside the bundle, not in memory."""
+    one = state_of(b"/usr/share/" + b"x" * 200)
+    count = 100_000
+
+    def files() -> Iterator[FileState]:
+        for number in range(count):
+            yield replace(one, path=b"%b%07d" % (one.path, number))
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    build_bundle(bundle_input(files=files()), key, tmp_path / "x.zip")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    size = (tmp_path / "x.zip").stat().st_size
+    assert size > 30_000_000
+    assert grown < size / 3
+
+
+def test_the_staging_place_is_the_outputs(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large members are staged beside the bundle: /tmp may be small, and readable paths don't belong there."""
+    places: list[str | None] = []
+
+    def recording(directory: str | None = None) -> Staged:
+        places.append(directory)
+        return Staged(directory)
+
+    monkeypatch.setattr("fimscan.evidence.bundle.Staged", recording)
+    build_bundle(bundle_input(), key, tmp_path / "x.zip")
+    assert set(places) == {os.path.realpath(tmp_path)}

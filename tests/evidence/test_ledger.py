@@ -1,0 +1,165 @@
+"""The chain of scans and the digests of states."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.evidence.inputs import BundleInput
+from fimscan.model import Digest, FileKind, FileState, Scan
+from fimscan.store.ledger import (
+    GENESIS,
+    StateDigest,
+    entry,
+    ledger_lines,
+    replay,
+    replay_lines,
+    state_digest,
+    summary_line,
+)
+
+OTHER: dict[str, object] = {
+    "path": b"/other",
+    "kind": FileKind.FIFO,
+    "dev": 1,
+    "inode": 2,
+    "nlink": 3,
+    "mode": 0o4755,
+    "uid": 5,
+    "gid": 6,
+    "size": 7,
+    "mtime_ns": -1,
+    "ctime_ns": 1 << 70,
+    "digests": (Digest(algorithm="xxh3_128", value=b"1"),),
+    "link_target": b"",
+    "xattr_digest": b"",
+}
+READ_TIMES = {"read_start_ns", "read_end_ns"}
+
+
+@pytest.mark.parametrize("name", sorted(field.name for field in fields(FileState)))
+def test_every_field_counts_but_read_times(state_of: Callable[..., FileState], name: str) -> None:
+    """A state digest changes with each field that is recorded, and not with when the file was read."""
+    state = state_of(b"/a")
+    changed = state_of(**{"path": b"/a", name: 9 if name in READ_TIMES else OTHER[name]})
+    assert (state_digest(state) == state_digest(changed)) == (name in READ_TIMES)
+
+
+texts = st.binary(max_size=6)
+digests = st.lists(
+    st.builds(lambda a, v: Digest(algorithm=a, value=v), st.text("ab:1,", max_size=3), texts), max_size=3
+)
+parts = st.tuples(texts, st.none() | texts, st.none() | texts, digests.map(tuple))
+
+
+@given(parts, parts, st.tuples(st.integers(), st.integers()), st.tuples(st.integers(), st.integers()))
+def test_no_two_states_share_an_encoding(
+    one: tuple[bytes, bytes | None, bytes | None, tuple[Digest, ...]],
+    other: tuple[bytes, bytes | None, bytes | None, tuple[Digest, ...]],
+    numbers: tuple[int, int],
+    other_numbers: tuple[int, int],
+) -> None:
+    """Bytes can't move from one field to the next unseen, however they look."""
+    states = []
+    for (path, target, xattr, taken), (size, mtime) in ((one, numbers), (other, other_numbers)):
+        known = {"dev": 1, "inode": 1, "nlink": 1, "mode": 0, "uid": 0, "gid": 0, "ctime_ns": 0}
+        times = {"read_start_ns": 0, "read_end_ns": 0, "mtime_ns": mtime, "size": size}
+        states.append(
+            FileState(
+                path=path, kind=FileKind.FILE, link_target=target, xattr_digest=xattr, digests=taken, **known, **times
+            )
+        )
+    assert (states[0] == states[1]) == (state_digest(states[0]) == state_digest(states[1]))
+
+
+def test_the_documented_encoding(state_of: Callable[..., FileState]) -> None:
+    """The encoding is what the documentation says: others can compute it, and old ledgers stay valid."""
+    state = state_of(b"/a", b"x", digests=(Digest(algorithm="blake3", value=b"\1\2"),), link_target=b"to")
+    text = b"fimscan.state/1 file 65024 7 1 420 0 42 1 %d %d 2:/a,2:to,-,6:blake3,2:\1\2," % ((state.mtime_ns,) * 2)
+    assert state_digest(state) == hashlib.sha256(text).digest()
+
+
+def test_a_complete_state_is_digested_in_order() -> None:
+    """The digest of a complete state is SHA-256 over the files' digests one after the other."""
+    running = StateDigest()
+    running.add(b"a" * 32)
+    running.add(b"b" * 32)
+    assert running.hexdigest() == hashlib.sha256(b"a" * 32 + b"b" * 32).hexdigest()
+
+
+def test_an_entry_by_hand(bundle_input: Callable[..., BundleInput]) -> None:
+    """printf and sha256sum make the same entry, for a host name with quotes, backslashes and tabs too."""
+    scan = replace(bundle_input().scans[0], host="a\\n\t'\"%s$(x)é\udcff")
+    summary, state = summary_line(scan), "5" * 64
+    command = ["sh", "-c", r"""printf '%s\n%s\n%s\n' "$1" "$2" "$3" | sha256sum""", "sh", GENESIS, summary, state]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    assert entry(GENESIS, summary, state) == printed
+
+
+def test_a_summary_is_canonical(scan_at: Callable[..., Scan]) -> None:
+    """One line of ASCII, the same whatever order the counts came in."""
+    scan = replace(scan_at(7, 12, host="hé\n"), counts={"b": 2, "a": 1}, config_digest="c")
+    assert summary_line(scan) == summary_line(replace(scan, counts={"a": 1, "b": 2}))
+    assert summary_line(scan) == (
+        '{"config_digest":"c","counts":{"a":1,"b":2},"finished_ns":12,"host":"h\\u00e9\\n","id":7,'
+        '"started_ns":-999999988,"trigger":"schedule"}'
+    )
+
+
+def test_a_whole_chain_has_no_problems(bundle_input: Callable[..., BundleInput]) -> None:
+    """A chain with an interrupted scan in it holds; that scan has no line in it."""
+    scans = bundle_input().scans
+    assert replay(scans) == []
+    assert [line.scan for line in ledger_lines(scans)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": "other"},
+        {"trigger": "manual"},
+        {"started_ns": 1},
+        {"finished_ns": 2},
+        {"counts": {"files": 2}},
+        {"config_digest": "0" * 64},
+        {"state_digest": "0" * 64},
+        {"previous": "1" * 64},
+        {"entry": "2" * 64},
+        {"id": 40},
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_an_altered_scan_is_named(bundle_input: Callable[..., BundleInput], change: dict[str, object], at: int) -> None:
+    """Whatever is altered in whichever scan, replaying the chain says so, and names a scan."""
+    scans = list(bundle_input().scans)
+    scans[at] = replace(scans[at], **change)  # type: ignore[arg-type]
+    assert any("scan" in problem for problem in replay(scans))
+
+
+def test_a_missing_scan_is_noticed(bundle_input: Callable[..., BundleInput]) -> None:
+    """A scan taken out of the beginning or the middle breaks the chain where it stood."""
+    scans = list(bundle_input().scans)
+    assert replay(scans[1:]) == ["scan 2 does not follow the start of the chain: a scan is missing, or was altered"]
+    assert replay([scans[0], scans[3]]) == [
+        "scan 4 does not follow the entry of scan 1: a scan is missing, or was altered"
+    ]
+
+
+def test_a_scan_twice_is_noticed(bundle_input: Callable[..., BundleInput]) -> None:
+    """One scan listed twice is a problem, not a longer chain."""
+    scans = list(bundle_input().scans)
+    assert replay([*scans, scans[-1]])
+
+
+def test_lines_out_of_order_are_noticed(
+    scan_at: Callable[..., Scan], chained: Callable[[list[Scan], list[str]], list[Scan]]
+) -> None:
+    """Scans whose numbers go back are a problem even where the digests follow each other."""
+    scans = chained([scan_at(2, 1), scan_at(1, 2)], ["0" * 64, "1" * 64])
+    assert replay_lines(ledger_lines(scans)) == ["scan 1 stands after scan 2 in the ledger"]

@@ -1,0 +1,284 @@
+"""Whatever is changed in a bundle, verifying it notices."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.errors import InputError, UsageError, VerificationError
+from fimscan.evidence.archive import Staged, open_member, read_archive, write_archive
+from fimscan.evidence.bundle import build_bundle
+from fimscan.evidence.inputs import BundleInput
+from fimscan.evidence.layout import UNSIGNED, sums_text
+from fimscan.evidence.signing import SigningKey
+from fimscan.evidence.verify import verify_bundle, verify_stream
+
+Make = Callable[..., BundleInput]
+OTHER_KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(b"o" * 32))
+
+
+def holds(data: bytes) -> bool:
+    try:
+        return verify_stream(io.BytesIO(data)).ok
+    except VerificationError as error:
+        assert "\n" not in str(error)
+        return False
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    file = io.BytesIO(data)
+    return {member.name: open_member(file, member).read() for member in read_archive(file)}
+
+
+def pack(contents: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with ExitStack() as stack:
+        members = {name: stack.enter_context(Staged()) for name in contents}
+        for name, content in contents.items():
+            members[name].write(content)
+        write_archive(out, members)
+    return out.getvalue()
+
+
+def sign(contents: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
+    """The same contents with sums that fit and a signature of ``key``: what a forger with a key of his own can do."""
+    signed = {name: content for name, content in contents.items() if name not in UNSIGNED}
+    signed["signer.pub.pem"] = key.public_pem
+    with ExitStack() as stack:
+        digests = {}
+        for name, content in signed.items():
+            staged = stack.enter_context(Staged())
+            staged.write(content)
+            digests[name] = staged.sha256
+    sums = sums_text(digests)
+    return {**signed, "SHA256SUMS": sums, "SHA256SUMS.sig": key.sign(sums)}
+
+
+def failed(data: bytes, expected: str | None = None) -> set[str]:
+    report = verify_stream(io.BytesIO(data), expected)
+    assert report.ok == all(check.ok for check in report.checks)
+    return {check.name for check in report.checks if not check.ok}
+
+
+def test_an_untouched_bundle_verifies(bundle: Path, key: SigningKey) -> None:
+    """What was built verifies, with and without the expected fingerprint, and says whose it is."""
+    report = verify_bundle(bundle)
+    assert report.ok
+    assert report.fingerprint == key.fingerprint
+    assert key.fingerprint in next(check.detail for check in report.checks if check.name == "signer")
+    assert verify_bundle(str(bundle), fingerprint=key.fingerprint).ok
+    assert verify_bundle(os.fsencode(bundle), fingerprint=key.fingerprint.removeprefix("SHA256:").replace(":", "")).ok
+    assert {check.name for check in report.checks} == {"container", "digests", "signature", "signer", "chain", "files"}
+
+
+def test_every_single_byte_counts(bundle: Path) -> None:
+    """Each byte of the file, changed in turn, is noticed: contents, headers, timestamps, directory and all."""
+    data = bytearray(bundle.read_bytes())
+    unnoticed = []
+    for at in range(len(data)):
+        original = data[at]
+        data[at] ^= at % 255 + 1
+        if holds(bytes(data)):
+            unnoticed.append(at)
+        data[at] = original
+    assert holds(bytes(data))
+    assert unnoticed == []
+
+
+def test_contents_count_without_the_containers_help(bundle: Path) -> None:
+    """A byte changed in any member is noticed even when the container around it is made anew to fit."""
+    contents = unpack(bundle.read_bytes())
+    for name, content in contents.items():
+        for at in {0, len(content) - 1, *range(0, len(content), 97)}:
+            changed = content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :]
+            assert not holds(pack({**contents, name: changed})), (name, at)
+
+
+@pytest.fixture(scope="module")
+def smallest(key: SigningKey) -> bytes:
+    """A signed bundle with nothing but what verifying needs."""
+    contents = dict.fromkeys(("00-README.txt", "02-evidence-index.csv", "07-ledger.txt"), b"")
+    tables = {"06-monitored-files.csv": b"state_sha256\n", "07-scans.csv": b"status\n"}
+    return pack(sign({**contents, **tables}, key))
+
+
+@given(st.data())
+def test_no_mutation_crashes_or_passes(smallest: bytes, data: st.DataObject) -> None:
+    """Whatever bytes are cut out of, or put into a bundle, it fails, and with one clear line."""
+    assert holds(smallest)
+    start = data.draw(st.integers(0, len(smallest)))
+    end = data.draw(st.integers(start, min(len(smallest), start + 400)))
+    put = data.draw(st.binary(max_size=40) | st.sampled_from([b"PK\x03\x04", b"PK\x01\x02", b"\0" * 22]))
+    changed = smallest[:start] + put + smallest[end:]
+    if changed != smallest:
+        assert not holds(changed)
+
+
+def test_truncated_anywhere(bundle: Path) -> None:
+    """A bundle cut off at any length fails."""
+    data = bundle.read_bytes()
+    assert not any(holds(data[:length]) for length in range(0, len(data), 11))
+    assert not any(holds(data[:length]) for length in range(len(data) - 200, len(data)))
+
+
+def test_appended_and_prepended_bytes(bundle: Path) -> None:
+    """Nothing can hide before or after the container, as a self-extracting stub or a comment would."""
+    data = bundle.read_bytes()
+    assert not holds(data + b"\0")
+    assert not holds(b"#!/bin/sh\n" + data)
+    assert not holds(data + data)
+
+
+def test_members_added_removed_swapped(bundle: Path) -> None:
+    """A file that the sums don't list, a listed one that is missing, and two that changed places are noticed."""
+    contents = unpack(bundle.read_bytes())
+    assert failed(pack({**contents, "01-report.html": b"all is well"})) == {"digests"}
+    without = {name: content for name, content in contents.items() if name != "09-changes.csv"}
+    assert failed(pack(without)) == {"digests"}
+    swapped = {
+        **contents,
+        "09-changes.csv": contents["08-continuity.csv"],
+        "08-continuity.csv": contents["09-changes.csv"],
+    }
+    assert failed(pack(swapped)) == {"digests"}
+
+
+@pytest.mark.parametrize(
+    "name", ["SHA256SUMS", "SHA256SUMS.sig", "signer.pub.pem", "07-scans.csv", "06-monitored-files.csv"]
+)
+def test_what_verifying_needs_is_missing(bundle: Path, name: str) -> None:
+    """A bundle without one of the files that verification rests on fails, naming the file."""
+    contents = unpack(bundle.read_bytes())
+    del contents[name]
+    data = pack(contents)
+    report = verify_stream(io.BytesIO(data))
+    assert not report.ok
+    assert name in report.checks[-1].detail
+
+
+def test_repacked_by_zip(bundle: Path, tmp_path: Path) -> None:
+    """The same files in another container fail: that container could hold other things."""
+    with zipfile.ZipFile(tmp_path / "again.zip", "w") as packed:
+        for name, content in unpack(bundle.read_bytes()).items():
+            packed.writestr(name, content)
+    with pytest.raises(VerificationError, match=r"again.zip: the container is not as it was written \(byte 0\)"):
+        verify_bundle(tmp_path / "again.zip")
+
+
+def test_signed_again_with_another_key(bundle: Path, tmp_path: Path, key: SigningKey) -> None:
+    """A forger's own key makes a bundle that holds together; the fingerprint tells, and is shown to be compared."""
+    contents = unpack(bundle.read_bytes())
+    contents["09-changes.csv"] = b"host\n"
+    forged = tmp_path / "forged.zip"
+    forged.write_bytes(pack(sign(contents, OTHER_KEY)))
+    report = verify_bundle(forged)
+    assert report.ok
+    assert report.fingerprint == OTHER_KEY.fingerprint
+    assert [check.name for check in verify_bundle(forged, fingerprint=key.fingerprint).checks if not check.ok] == [
+        "signer"
+    ]
+
+
+def test_a_signature_of_other_sums(bundle: Path, key: SigningKey) -> None:
+    """A good signature of something else, an empty one and a long one all fail."""
+    contents = unpack(bundle.read_bytes())
+    for signature in (key.sign(b"other"), b"", contents["SHA256SUMS.sig"] + b"\n", contents["SHA256SUMS.sig"][:-1]):
+        assert failed(pack({**contents, "SHA256SUMS.sig": signature})) == {"signature"}
+
+
+def test_a_public_key_of_another_kind(bundle: Path) -> None:
+    """A key that is no Ed25519 key, or no key, fails as such and does not crash."""
+    contents = unpack(bundle.read_bytes())
+    elliptic = (
+        generate_private_key(SECP256R1()).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    for pem in (elliptic, b"", b"\xff", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
+        assert failed(pack({**contents, "signer.pub.pem": pem})) == {"signature", "signer", "digests"}
+
+
+def test_a_broken_chain_in_a_signed_bundle(bundle: Path, key: SigningKey) -> None:
+    """A chain that was altered before signing fails although signature and digests hold, and the scan is named."""
+    contents = unpack(bundle.read_bytes())
+    scans, ledger = contents["07-scans.csv"], contents["07-ledger.txt"]
+    for old, new in ((b'""files"":3', b'""files"":4'), (b"finished,", b"interrupted,")):
+        altered = pack(sign({**contents, "07-scans.csv": scans.replace(old, new, 1)}, key))
+        assert failed(altered) == {"chain"}
+    both = {"07-scans.csv": scans.replace(b'""files"":3', b'""files"":4', 1)}
+    both["07-ledger.txt"] = ledger.replace(b'"files":3', b'"files":4', 1)
+    data = pack(sign({**contents, **both}, key))
+    assert failed(data) == {"chain"}
+    assert "scan 1 was altered" in next(c.detail for c in verify_stream(io.BytesIO(data)).checks if c.name == "chain")
+    shortened = pack(sign({**contents, "07-ledger.txt": ledger[: ledger.index(b"\n") + 1]}, key))
+    assert failed(shortened) == {"chain"}
+    longer = pack(sign({**contents, "07-ledger.txt": ledger + b"x"}, key))
+    assert failed(longer) == {"chain"}
+
+
+def test_a_list_of_files_that_no_scan_saw(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
+    """A store whose file states were altered behind the ledger's back makes a bundle that fails, and says where."""
+    files = list(bundle_input().files)
+    files[2] = replace(files[2], mode=0o666)
+    build_bundle(bundle_input(files=files), key, tmp_path / "x.zip")
+    report = verify_bundle(tmp_path / "x.zip", fingerprint=key.fingerprint)
+    assert [check.name for check in report.checks if not check.ok] == ["files"]
+
+
+@pytest.mark.parametrize("name", ["07-scans.csv", "06-monitored-files.csv"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b'a,"b\nc',
+        b"host\nx\n",
+        b"status,scan\nfinished,x\n",
+        b"state_sha256,x\nzz,1\n",
+        b"x,state_sha256\n1\n",
+    ],
+)
+def test_tables_that_are_none(bundle: Path, key: SigningKey, name: str, content: bytes) -> None:
+    """A signed bundle whose tables are garbage fails in its report; nothing in it can make verifying crash."""
+    contents = unpack(bundle.read_bytes())
+    assert failed(pack(sign({**contents, name: content}, key))) & {"chain", "files"}
+
+
+def test_the_signed_files_that_are_read_whole_are_bounded(bundle: Path) -> None:
+    """A key file of many megabytes is refused and not read."""
+    contents = unpack(bundle.read_bytes())
+    data = pack({**contents, "signer.pub.pem": b"\0" * (2 << 20)})
+    with pytest.raises(VerificationError, match="far too large"):
+        verify_stream(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK", b"garbage\n" * 100, b"PK\x05\x06" + b"\0" * 18, b"PK\x03\x04", b"\0" * 5000]
+)
+def test_what_is_no_bundle(tmp_path: Path, content: bytes) -> None:
+    """Something that is no bundle at all is said to be none, in one line with its name."""
+    path = tmp_path / "x.zip"
+    path.write_bytes(content)
+    with pytest.raises(VerificationError, match=r"x\.zip: ") as caught:
+        verify_bundle(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    """A missing file, a directory and a FIFO are input errors of one line; none of them hangs."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "missing", tmp_path, tmp_path / "fifo"):
+        with pytest.raises(InputError, match="cannot read the bundle"):
+            verify_bundle(path)
+    with pytest.raises(UsageError):
+        verify_bundle(tmp_path / "missing", fingerprint="abc")

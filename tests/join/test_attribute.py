@@ -1,0 +1,364 @@
+"""Who did it: the verdicts and roles, each with the evidence that makes it and the evidence that would unmake it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.join import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute, relevant
+from fimscan.model import (
+    Action,
+    Actor,
+    Attribution,
+    AuditObservation,
+    Change,
+    ChangeKind,
+    FileAccess,
+    FileKind,
+    FileState,
+    Reason,
+    Role,
+    Verdict,
+)
+from tests.support import (
+    DEV,
+    DIRECTORY_ID,
+    SECOND,
+    access,
+    actor,
+    change,
+    changed_state,
+    name,
+    observation,
+    state,
+)
+
+A = actor(pid=1, exe=b"/bin/a")
+B = actor(pid=2, exe=b"/bin/b")
+HEALTHY = (observation(900), observation(2100))
+WHOLE = (Extent(start_ns=0, end_ns=3000 * SECOND),)
+
+
+def ask(
+    found: Change,
+    accesses: Iterable[FileAccess],
+    *,
+    observations: Iterable[AuditObservation] = HEALTHY,
+    extents: tuple[Extent, ...] = WHOLE,
+    prior: Iterable[FileState] = (),
+    holders: dict[tuple[int, int], list[Actor]] | None = None,
+) -> Attribution:
+    known = Known.of([(b"/w", DIRECTORY_ID), (b"/w/d", (DEV, 3))])
+    index = AccessIndex(relevant(accesses, [found], known), known)
+    evidence = Evidence(index=index, prior={s.identity: s for s in prior}, holders=holders or {})
+    return attribute(found, evidence, CoverageMap(observations, (), extents))
+
+
+def who(answer: Attribution) -> list[tuple[int, Role | None]]:
+    return [(a.pid, a.role) for a in answer.actors]
+
+
+# --- one process ----------------------------------------------------------------------------------------------------
+
+
+def test_the_only_writer_is_confirmed() -> None:
+    """One process opened the file for writing in its window, and audit was watching: it did it."""
+    answer = ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 1500, A)])
+    assert (answer.verdict, answer.reason, who(answer)) == (Verdict.CONFIRMED, None, [(1, Role.WRITER)])
+
+
+def test_creation_names_the_creator() -> None:
+    """A new file is its creator's."""
+    answer = ask(change(None, changed_state()), [access(Action.CREATE, 1500, A)])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER)])
+
+
+def test_removal_names_the_remover_not_an_earlier_writer() -> None:
+    """Who wrote to a file did not delete it."""
+    found = change(state(), None)
+    answer = ask(found, [access(Action.OPEN_WRITE, 1400, A), access(Action.UNLINK, 1500, B)])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.REMOVER)])
+
+
+def test_rename_into_place_names_writer_and_placer() -> None:
+    """A wrote x.tmp, B renamed it over the file: A is the writer, B the placer."""
+    log = [
+        access(Action.CREATE, 1400, A, name=name("x.tmp"), inode=11),
+        access(Action.RENAME, 1500, B, old=name("x.tmp"), inode=11, replaced=(DEV, 10)),
+    ]
+    answer = ask(change(state(), changed_state(inode=11)), log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER), (2, Role.PLACER)])
+
+
+def test_rename_relative_to_a_descriptor_is_placed_by_the_parents_identity() -> None:
+    """With renameat(dirfd) the log has no path; the directory's inode says where it was."""
+    relative = replace(name("f"), path=None)
+    log = [
+        access(Action.CREATE, 1400, A, name=replace(name("t"), path=None), inode=11),
+        access(Action.RENAME, 1500, A, name=relative, old=replace(name("t"), path=None), inode=11),
+    ]
+    answer = ask(change(state(), changed_state(inode=11)), log)
+    assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONFIRMED, {1})
+
+
+def test_a_move_names_the_mover() -> None:
+    """The content is as it was; whoever renamed the file is the placer."""
+    moved = change(state(b"/w/f"), None)
+    found = replace(
+        moved,
+        kind=ChangeKind.MOVED,
+        after=changed_state(b"old", path=b"/w/g", mtime_ns=100 * SECOND),
+        changed=("ctime",),
+    )
+    answer = ask(found, [access(Action.RENAME, 1500, A, name=name("g"), old=name("f"))])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.PLACER)])
+
+
+def test_a_renamed_directory_moves_the_files_below_it() -> None:
+    """mv of a directory leaves one record; every file below it is moved by it."""
+    found = replace(
+        change(state(b"/w/old/f"), None),
+        kind=ChangeKind.MOVED,
+        after=changed_state(b"old", path=b"/w/d/f", mtime_ns=100 * SECOND, ctime_ns=100 * SECOND),
+    )
+    log = [access(Action.RENAME, 1500, A, name=name("d"), old=name("old"), inode=3, mode=0o040755)]
+    answer = ask(found, log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.PLACER)])
+
+
+def test_chmod_names_the_one_who_set_the_mode_that_is_there() -> None:
+    """Of two chmods, the one that set today's mode is the answer."""
+    log = [
+        access(Action.CHMOD, 1400, A, argument=0o777),
+        access(Action.CHMOD, 1500, B, argument=0o600),
+    ]
+    answer = ask(change(state(), changed_state(b"old", mode=0o600, mtime_ns=100 * SECOND)), log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.CHANGER)])
+
+
+def test_content_and_mode_by_two_processes_name_both() -> None:
+    """Each side of a change has its own actor."""
+    log = [access(Action.OPEN_WRITE, 1400, A), access(Action.CHMOD, 1500, B, argument=0o600)]
+    answer = ask(change(state(), changed_state(mode=0o600)), log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER), (2, Role.CHANGER)])
+
+
+def test_a_hard_link_does_not_make_its_maker_a_writer() -> None:
+    """ln gives a known file another name: the linker placed it, nobody wrote."""
+    log = [access(Action.LINK, 1500, A, name=name("l"), old=name("f"))]
+    answer = ask(change(None, changed_state(b"old", path=b"/w/l", mtime_ns=100 * SECOND)), log, prior=[state()])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.PLACER)])
+
+
+# --- several processes ----------------------------------------------------------------------------------------------
+
+
+def test_two_writers_are_contested_latest_first() -> None:
+    """Nothing separates two processes that both had the file open for writing."""
+    log = [access(Action.OPEN_WRITE, 1400, A), access(Action.OPEN_WRITE, 1490, B)]
+    answer = ask(change(state(), changed_state()), log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONTESTED, [(2, Role.WRITER), (1, Role.WRITER)])
+
+
+def test_whoever_opened_after_the_last_change_is_cleared() -> None:
+    """A write sets ctime: a process that opened the file after that wrote nothing."""
+    log = [access(Action.OPEN_WRITE, 1500, A), access(Action.OPEN_WRITE, 1600, B)]
+    answer = ask(change(state(), changed_state(at=1500)), log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER)])
+
+
+def test_a_forged_mtime_clears_nobody() -> None:
+    """touch -d sets mtime, never ctime."""
+    log = [access(Action.OPEN_WRITE, 1500, A)]
+    answer = ask(change(state(), changed_state(mtime_ns=50 * SECOND, ctime_ns=1500 * SECOND)), log)
+    assert who(answer) == [(1, Role.WRITER)]
+
+
+def test_a_reused_inode_does_not_bring_the_old_files_writers() -> None:
+    """The number of a deleted file went to a new one: who wrote to the old one has nothing to do with it."""
+    log = [
+        access(Action.OPEN_WRITE, 1300, A),
+        access(Action.UNLINK, 1400, A),
+        access(Action.CREATE, 1500, B),
+    ]
+    answer = ask(change(state(), changed_state()), log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.WRITER)])
+
+
+def test_one_process_that_opens_twice_is_one_process() -> None:
+    """Two opens by the same process are no contest."""
+    log = [access(Action.OPEN_WRITE, 1400, A), access(Action.OPEN_WRITE, 1500, A)]
+    assert ask(change(state(), changed_state()), log).verdict is Verdict.CONFIRMED
+
+
+# --- descriptors that are older than the window ---------------------------------------------------------------------
+
+
+def test_a_descriptor_opened_before_the_window_is_only_likely() -> None:
+    """Opened before the old content was read, and nobody since: likely, never confirmed."""
+    answer = ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 990, A)])
+    assert (answer.verdict, answer.reason, who(answer)) == (
+        Verdict.LIKELY,
+        Reason.HELD_DESCRIPTOR,
+        [(1, Role.WRITER)],
+    )
+
+
+def test_a_holder_contests_the_one_who_opened_later() -> None:
+    """A daemon that holds the file open may have written it, too."""
+    answer = ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 1500, A)], holders={(DEV, 10): [B]})
+    assert (answer.verdict, who(answer)) == (Verdict.CONTESTED, [(1, Role.WRITER), (2, Role.WRITER)])
+
+
+def test_a_holder_of_the_replaced_file_is_not_suspected() -> None:
+    """The new file is another inode: a descriptor of the old one does not write to it."""
+    log = [
+        access(Action.CREATE, 1400, A, name=name("x.tmp"), inode=11),
+        access(Action.RENAME, 1500, A, old=name("x.tmp"), inode=11, replaced=(DEV, 10)),
+    ]
+    answer = ask(change(state(), changed_state(inode=11)), log, holders={(DEV, 10): [B]})
+    assert answer.verdict is Verdict.CONFIRMED
+
+
+def test_a_file_from_elsewhere_that_changed_after_it_was_placed_is_not_confirmed() -> None:
+    """mv from outside the watch, then a write through a descriptor from before: the mover is likely at most."""
+    log = [access(Action.RENAME, 1400, A, old=replace(name("x"), path=b"/tmp/x", parent=(DEV, 99)), inode=11)]
+    found = change(state(), changed_state(inode=11, at=1500))
+    answer = ask(found, log)
+    assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.HELD_DESCRIPTOR)
+    quiet = change(state(), changed_state(inode=11, mtime_ns=50 * SECOND, ctime_ns=1400 * SECOND))
+    assert ask(quiet, log).verdict is Verdict.CONFIRMED
+
+
+# --- nobody ---------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_although_fully_covered_is_the_alarming_one() -> None:
+    """Covered, and yet nothing: no-event, and not confused with a gap."""
+    answer = ask(change(state(), changed_state()), [])
+    assert (answer.verdict, answer.reason, answer.coverage.complete) == (Verdict.UNATTRIBUTED, Reason.NO_EVENT, True)
+
+
+def test_nobody_because_no_rule_covers_the_path() -> None:
+    """A path that no rule covers is an operational matter."""
+    elsewhere = [replace(o, rules=()) for o in HEALTHY]
+    answer = ask(change(state(), changed_state()), [], observations=elsewhere)
+    assert (answer.verdict, answer.reason) == (Verdict.UNATTRIBUTED, Reason.NOT_COVERED)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        observation(2100, lost=5),
+        observation(2100, daemon_pid=0),
+        observation(2100, enabled=0),
+        observation(2100, boot_id="boot-2"),
+        observation(2100, error="auditctl is not there"),
+    ],
+    ids=["lost", "daemon", "disabled", "boot", "not-observed"],
+)
+def test_a_gap_weakens_a_confirmation_and_explains_a_silence(last: AuditObservation) -> None:
+    """With a hole in the coverage, one writer is likely and none is a coverage gap."""
+    found = change(state(), changed_state())
+    seen = (observation(900), last)
+    answer = ask(found, [access(Action.OPEN_WRITE, 1500, A)], observations=seen)
+    assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)
+    assert ask(found, [], observations=seen).reason is Reason.COVERAGE_GAP
+
+
+def test_a_log_that_was_not_read_over_the_window_is_a_gap() -> None:
+    """Rotated away unread: what is missing may name another process."""
+    answer = ask(
+        change(state(), changed_state()),
+        [access(Action.OPEN_WRITE, 1500, A)],
+        extents=(Extent(start_ns=1200 * SECOND, end_ns=3000 * SECOND),),
+    )
+    assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)
+
+
+def test_a_record_without_an_inode_is_a_lead_and_no_proof() -> None:
+    """Matched on the path alone: likely, path-only."""
+    log = [access(Action.OPEN_WRITE, 1500, A, dev=None, inode=None)]
+    answer = ask(change(None, changed_state()), log)
+    assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.PATH_ONLY)
+
+
+# --- never ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_path_in_a_container_is_another_file() -> None:
+    """/w/f under another root has another parent inode: its writer is not accused."""
+    log = [access(Action.CREATE, 1500, A, name=name("f", parent=(DEV, 999)), inode=500)]
+    answer = ask(change(None, changed_state()), log)
+    assert answer.actors == ()
+
+
+def test_a_failed_call_accuses_nobody() -> None:
+    """An open that was refused wrote nothing."""
+    assert ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 1500, A, success=False)]).actors == ()
+
+
+def test_an_unseen_replacement_does_not_accuse_the_last_known_writer() -> None:
+    """The file there now is an inode that nobody was seen to create or place."""
+    log = [access(Action.OPEN_WRITE, 1500, A)]
+    answer = ask(change(state(), changed_state(inode=99)), log)
+    assert (answer.verdict, answer.actors) == (Verdict.UNATTRIBUTED, ())
+
+
+def test_the_mover_of_a_known_file_is_not_blamed_for_other_content() -> None:
+    """The file that was moved here had other content when it was read, and nobody was seen writing it."""
+    log = [access(Action.RENAME, 1500, A, old=name("g"))]
+    answer = ask(change(None, changed_state(b"new")), log, prior=[state(b"/w/g", b"old")])
+    assert (answer.verdict, answer.actors) == (Verdict.UNATTRIBUTED, ())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Action.OPEN_WRITE, Action.CREATE, Action.UNLINK, Action.CHMOD, Action.RENAME]),
+            st.floats(min_value=900, max_value=2100),
+            st.sampled_from([10, 11, 12]),
+            st.sampled_from([A, B]),
+            st.booleans(),
+        ),
+        max_size=8,
+    )
+)
+def test_confirmed_means_that_no_other_process_could_have_written(
+    log: list[tuple[Action, float, int, Actor, bool]],
+) -> None:
+    """Whatever the log holds: a confirmed writer is the only process that had this file open in its lifetime."""
+    accesses = [
+        access(action, at, by, inode=inode, success=ok, name=name("f") if inode != 12 else name("g"), old=name("t"))
+        for action, at, inode, by, ok in log
+    ]
+    after = changed_state()
+    answer = ask(change(state(), after), accesses)
+    if answer.verdict is not Verdict.CONFIRMED:
+        return
+    accused = {a.process for a in answer.actors if a.role is Role.WRITER}
+    births = [a for a in accesses if a.success and a.action is Action.CREATE and a.identity == after.identity]
+    since = max((a.event.time_ns for a in births), default=0)
+    possible = {
+        a.actor.process
+        for a in accesses
+        if a.success
+        and a.action in (Action.OPEN_WRITE, Action.CREATE)
+        and a.identity == after.identity
+        and since <= a.event.time_ns <= after.ctime_ns
+    }
+    assert possible <= accused or not accused
+
+
+def test_a_kind_change_is_the_placers() -> None:
+    """A file that became a symlink: who made the link."""
+    link = changed_state(kind=FileKind.SYMLINK, digests=(), link_target=b"/etc/passwd", inode=11)
+    log = [
+        access(Action.UNLINK, 1400, A),
+        access(Action.SYMLINK, 1500, A, inode=11),
+    ]
+    assert who(ask(change(state(), link), log)) == [(1, Role.WRITER)]

@@ -1,0 +1,25 @@
+"""The read clock: never later than the truth."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.join import ReadClock
+
+
+@given(st.dictionaries(st.binary(min_size=1, max_size=3), st.integers(0, 10**6), min_size=1, max_size=600))
+def test_the_clock_is_never_late(times: dict[bytes, int]) -> None:
+    """A window must begin at or before the moment at which the file was read; also after being stored."""
+    clock = ReadClock()
+    for path in sorted(times):
+        clock.note(path, times[path])
+    clock = ReadClock.load(clock.dump())
+    for path, read_at in times.items():
+        at = clock.at(path)
+        assert at is not None and at <= read_at
+
+
+def test_an_empty_clock_knows_nothing() -> None:
+    """A database from before the first scan, and a scan of nothing."""
+    assert ReadClock.load(b"").at(b"/x") is None

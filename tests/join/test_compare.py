@@ -1,0 +1,97 @@
+"""Comparing: what counts as a change, what is a move, and what an unreadable file is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.join import Pair, differences, merge, with_moves
+from fimscan.model import ChangeKind, Digest, FileKind, FileState, Unreadable, UnreadableReason
+from tests.support import change, changed_state, state
+
+paths = st.binary(min_size=1, max_size=4).map(lambda b: b"/" + b.replace(b"\0", b"/"))
+
+
+def test_a_rewrite_with_the_same_bytes_is_no_content_change() -> None:
+    """Equal digests mean unmodified content, whatever the times say."""
+    assert differences(state(), changed_state(content=b"old")) == ("mtime", "ctime")
+
+
+def test_content_differs_by_digest_even_when_size_and_times_do_not() -> None:
+    """A forged mtime and an equal size hide nothing."""
+    found = change(state(), state(content=b"new"))
+    assert (found.kind, found.changed) == (ChangeKind.MODIFIED, ("content",))
+
+
+def test_a_directory_does_not_change_because_its_entries_do() -> None:
+    """Its times, size and link count follow from its entries, which are reported themselves."""
+    before = state(kind=FileKind.DIRECTORY, digests=(), nlink=2, size=4096)
+    assert differences(before, replace(before, nlink=3, size=8192, mtime_ns=5, ctime_ns=5)) == ()
+    assert differences(before, replace(before, mode=0o777)) == ("mode",)
+
+
+def test_a_digest_that_only_one_side_has_is_no_difference() -> None:
+    """Turning another algorithm on must not report every file as modified."""
+    before = state()
+    sha256 = Digest(algorithm="sha256", value=b"s" * 32)
+    assert differences(before, replace(before, digests=(*before.digests, sha256))) == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mode", 0o600), ("uid", 5), ("gid", 5), ("xattr_digest", b"x"), ("nlink", 2), ("inode", 11), ("mtime_ns", 1)],
+)
+def test_every_recorded_attribute_is_compared(field: str, value: object) -> None:
+    """A change in any recorded attribute is reported as such."""
+    after = replace(state(), **{field: value})  # type: ignore[arg-type]
+    assert change(state(), after).kind is ChangeKind.ATTRIBUTES
+
+
+def test_removed_and_added_are_one_move_when_it_is_the_same_file() -> None:
+    """A rename is one row, with the old name."""
+    moved = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"old", path=b"/w/b"))])
+    assert [(m.kind, m.path, m.moved_from) for m in moved] == [(ChangeKind.MOVED, b"/w/b", b"/w/a")]
+
+
+def test_a_reused_inode_is_not_a_move() -> None:
+    """The kernel gives a freed inode number to the next file: other content is another file."""
+    found = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"new", path=b"/w/b"))])
+    assert [c.kind for c in found] == [ChangeKind.REMOVED, ChangeKind.ADDED]
+
+
+def test_unreadable_is_not_removed() -> None:
+    """What could not be read is reported so; what is known below a directory that cannot be listed, too."""
+    known = [state(b"/w/d"), state(b"/w/d-x"), state(b"/w/d/f"), state(b"/w/e")]
+    blocked = Unreadable(path=b"/w/d", reason=UnreadableReason.PERMISSION)
+    beside = Unreadable(path=b"/w/d-x", reason=UnreadableReason.PERMISSION)
+    pairs = list(merge(known, [blocked, beside, state(b"/w/e")]))
+    assert [p.path for p in pairs if p.unreadable] == [b"/w/d", b"/w/d-x", b"/w/d/f"]
+    assert not [p for p in pairs if p.after is None and p.unreadable is None]
+
+
+def test_a_missing_directory_is_both_reported_and_removed() -> None:
+    """A watched directory that is gone is a removal, not a reading error to be shrugged at."""
+    missing = Unreadable(path=b"/w", reason=UnreadableReason.MISSING)
+    pairs = list(merge([state(b"/w"), state(b"/w/f")], [missing]))
+    gone = [p.path for p in pairs if p.before is not None and p.unreadable is None]
+    assert gone == [b"/w", b"/w/f"]
+    assert [p.unreadable for p in pairs if p.unreadable] == [missing]
+
+
+@given(st.dictionaries(paths, st.booleans()), st.dictionaries(paths, st.booleans()))
+def test_merge_pairs_every_path_once(old: dict[bytes, bool], new: dict[bytes, bool]) -> None:
+    """Nothing is lost and nothing is paired twice, whatever the names are."""
+
+    def states(names: dict[bytes, bool]) -> list[FileState]:
+        return [state(path) for path in sorted(names)]
+
+    pairs = list(merge(states(old), states(new)))
+    assert [p.path for p in pairs] == sorted({*old, *new})
+    assert all(_fits(p, old, new) for p in pairs)
+
+
+def _fits(pair: Pair, old: dict[bytes, bool], new: dict[bytes, bool]) -> bool:
+    return (pair.before is not None) == (pair.path in old) and (pair.after is not None) == (pair.path in new)

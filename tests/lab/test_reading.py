@@ -1,0 +1,204 @@
+"""The real log into a real database: exactly once, and also when it comes late."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.conftest import Installation, load_rules, remove_rules, write_config
+
+pytestmark = pytest.mark.audit
+
+
+@pytest.fixture
+def fresh(audit_log: str) -> Iterator[Installation]:
+    """An installation for one test alone, with its rules in the kernel."""
+    root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
+    watched = root / "watched"
+    watched.mkdir()
+    (watched / "file").write_text("old\n")
+    made = Installation(root=root, watched=watched, elsewhere=root, config=write_config(root, [watched], audit_log))
+    rules = load_rules(made)
+    yield made
+    remove_rules(rules)
+    shutil.rmtree(root)
+
+
+def write(installation: Installation, name: str = "file") -> int:
+    """Another process writes to the file; gives its pid."""
+    process = subprocess.Popen(["sh", "-c", f"echo more >> {installation.watched}/{name}"])
+    assert process.wait(timeout=20) == 0
+    return process.pid
+
+
+def row(installation: Installation, code: int = 4) -> dict[str, Any]:
+    document = json.loads(installation.run("diff", "--format", "json", codes=(code,)).stdout)
+    (found,) = document["changes"]
+    assert isinstance(found, dict)
+    return found
+
+
+def count(installation: Installation, table: str) -> int:
+    with sqlite3.connect(installation.root / "fimscan.db") as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def test_the_same_log_read_again_adds_nothing(fresh: Installation, audit_log: str) -> None:
+    """A cursor that was lost (a restored database, a copied log) doubles no record."""
+    fresh.run("scan")
+    write(fresh)
+    fresh.run("scan", codes=(4,))
+    before = count(fresh, "access")
+    with sqlite3.connect(fresh.root / "fimscan.db") as connection:
+        connection.execute("DELETE FROM audit_cursor")
+    fresh.run("scan")
+    assert count(fresh, "access") == before
+    copy = fresh.root / "copy.log"
+    shutil.copy(audit_log, copy)
+    fresh.run("scan", "--audit-log", str(copy))
+    assert count(fresh, "access") == before
+
+
+def test_records_that_come_after_the_scan_still_name_the_process(fresh: Installation) -> None:
+    """A change found without the log is attributed once the log is read."""
+    fresh.run("scan")
+    pid = write(fresh)
+    fresh.run("scan", "--no-audit", codes=(4,))
+    assert row(fresh)["attribution"]["verdict"] == "unattributed"
+    fresh.run("scan")
+    attribution = row(fresh)["attribution"]
+    assert [a["pid"] for a in attribution["actors"]] == [pid]
+    assert attribution["verdict"] == "confirmed"
+
+
+def test_a_rotated_log_is_read_to_its_end_first(fresh: Installation, audit_log: str) -> None:
+    """The log is renamed between two scans, and a new one begun: what happened on both sides is known."""
+    log = fresh.root / "audit.log"
+    log.write_bytes(b"")
+    fresh.config.write_text(fresh.config.read_text().replace(audit_log, str(log)))
+    start = os.path.getsize(audit_log)
+
+    def follow() -> None:
+        nonlocal start
+        with open(audit_log, "rb") as source, open(log, "ab") as copy:
+            source.seek(start)
+            copy.write(source.read())
+            start = source.tell()
+
+    follow()
+    fresh.run("scan")
+    first = write(fresh)
+    import time
+
+    time.sleep(0.3)
+    follow()
+    log.rename(fresh.root / "audit.log.1")
+    second = write(fresh)
+    time.sleep(0.3)
+    follow()
+    fresh.run("scan", codes=(4,))
+    attribution = row(fresh)["attribution"]
+    assert {a["pid"] for a in attribution["actors"]} == {first, second}
+    assert attribution["verdict"] == "contested"
+
+
+def test_a_log_that_was_rotated_away_unread_is_a_gap(fresh: Installation, audit_log: str) -> None:
+    """The one candidate that is left is likely, not confirmed: others may have been in what was lost."""
+    log = fresh.root / "audit.log"
+    shutil.copy(audit_log, log)
+    fresh.config.write_text(fresh.config.read_text().replace(audit_log, str(log)))
+    fresh.run("scan")
+    write(fresh)
+    pid = write(fresh)
+    import time
+
+    time.sleep(0.3)
+    tail = Path(audit_log).read_bytes().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(tail) if b"type=SYSCALL" in line)
+    log.unlink()
+    log.write_bytes(b"".join(tail[last:]))
+    fresh.run("scan", codes=(4,))
+    attribution = row(fresh)["attribution"]
+    assert (attribution["verdict"], attribution["reason"]) == ("likely", "coverage-gap")
+    assert [a["pid"] for a in attribution["actors"]] == [pid]
+    assert "log-missing" in {gap["reason"] for gap in attribution["coverage"]["gaps"]}
+
+
+def test_rules_loaded_after_the_baseline_confirm_nothing(fresh: Installation) -> None:
+    """What happened before the rules were there is not known; the gap says so."""
+    rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
+    remove_rules(rules)
+    fresh.run("scan")
+    load_rules(fresh)
+    pid = write(fresh)
+    fresh.run("scan", codes=(4,))
+    attribution = row(fresh)["attribution"]
+    assert (attribution["verdict"], attribution["reason"]) == ("likely", "coverage-gap")
+    assert [a["pid"] for a in attribution["actors"]] == [pid]
+    assert {gap["reason"] for gap in attribution["coverage"]["gaps"]} == {"no-rule"}
+
+
+def test_no_rules_at_all_is_not_covered(fresh: Installation) -> None:
+    """Nobody was looking here: an operational finding, and not the alarming one."""
+    rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
+    remove_rules(rules)
+    fresh.run("scan")
+    write(fresh)
+    fresh.run("scan", codes=(4,))
+    attribution = row(fresh)["attribution"]
+    assert (attribution["verdict"], attribution["reason"]) == ("unattributed", "not-covered")
+    load_rules(fresh)
+
+
+def test_a_process_that_had_the_file_open_before_is_likely(fresh: Installation) -> None:
+    """Opened before the baseline, written after it: audit saw only the open, /proc knows who holds it."""
+    code = f"f = open('{fresh.watched}/file', 'a'); print('open', flush=True); input(); f.write('held'); f.flush()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    fresh.run("scan")
+    holder.communicate("go\n", timeout=20)
+    fresh.run("scan", codes=(4,))
+    attribution = row(fresh)["attribution"]
+    assert (attribution["verdict"], attribution["reason"]) == ("likely", "held-descriptor")
+    assert [a["pid"] for a in attribution["actors"]] == [holder.pid]
+
+
+def test_events_of_the_database_and_of_a_log_agree(fresh: Installation, audit_log: str) -> None:
+    """'audit events' prints the same accesses from both."""
+    fresh.run("scan")
+    pid = write(fresh)
+    fresh.run("scan", codes=(4,))
+
+    def mine(*arguments: str) -> list[dict[str, Any]]:
+        lines = fresh.run("audit", "events", "--format", "ndjson", *arguments).stdout.splitlines()
+        return [event for event in map(json.loads, lines) if event["actor"]["pid"] == pid]
+
+    stored = mine()
+    assert [event["action"] for event in stored] == ["open-write"]
+    assert mine(audit_log) == stored
+
+
+def test_status_says_whether_audit_watches(fresh: Installation) -> None:
+    """Covered directories pass; without their rules, the check fails and says what to load."""
+
+    def rules_check() -> dict[str, Any]:
+        document = json.loads(fresh.run("audit", "status", "--format", "json", codes=(0, 1)).stdout)
+        return next(c for c in document["checks"] if c["check"] == "rules")
+
+    assert rules_check()["ok"] is True
+    rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
+    remove_rules(rules)
+    missing = rules_check()
+    assert missing["ok"] is False and "augenrules" in missing["remedy"]
+    load_rules(fresh)

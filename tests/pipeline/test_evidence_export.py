@@ -1,0 +1,82 @@
+"""From scans to a bundle that others can check."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+
+TODAY = datetime.now(UTC).date().isoformat()
+
+
+@pytest.fixture
+def bundle(cli: Cli) -> Path:
+    """A bundle of today's scans, one of which found a change."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+    out = cli.root / "bundle.zip"
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    return out
+
+
+def test_the_system_tools_alone_can_check_it(cli: Cli, bundle: Path) -> None:
+    """openssl and sha256sum, as the bundle's README says; no fimscan needed."""
+    if shutil.which("openssl") is None or shutil.which("unzip") is None:
+        pytest.skip("openssl and unzip are not installed")
+    directory = cli.root / "unpacked"
+    subprocess.run(["unzip", "-q", bundle, "-d", directory], check=True)
+    check = "openssl pkeyutl -verify -rawin -pubin -inkey signer.pub.pem -in SHA256SUMS -sigfile SHA256SUMS.sig"
+    subprocess.run(f"{check} && sha256sum -c --strict --quiet SHA256SUMS", shell=True, check=True, cwd=directory)
+
+
+def test_verify_accepts_it_and_notices_a_changed_byte(cli: Cli, bundle: Path) -> None:
+    """0 as it is, 25 with one byte changed anywhere, and with another signer."""
+    said = cli("verify", str(bundle), code=0).stdout
+    fingerprint = next(line for line in said.splitlines() if line.startswith("Signed by")).partition("SHA256:")[2]
+    cli("verify", str(bundle), "--fingerprint", f"SHA256:{fingerprint}", code=0)
+    cli("verify", str(bundle), "--fingerprint", "SHA256:" + "00" * 32, code=25)
+    data = bytearray(bundle.read_bytes())
+    for position in (0, 10, len(data) // 2, len(data) - 1):
+        data[position] ^= 1
+        bundle.write_bytes(data)
+        cli("verify", str(bundle), code=25)
+        data[position] ^= 1
+
+
+def test_the_change_is_in_it(bundle: Path, cli: Cli) -> None:
+    """The row has the path and the verdict; the scan stands in the ledger."""
+    with zipfile.ZipFile(bundle) as archive:
+        changes = archive.read("09-changes.csv").decode()
+        scans = list(csv.DictReader(io.StringIO(archive.read("07-scans.csv").decode())))
+    assert f"{cli.watched}/a" in changes and "unattributed" in changes
+    assert len(scans) == 2
+
+
+def test_a_period_without_a_scan_is_an_error(cli: Cli) -> None:
+    """Evidence of nothing would look like evidence; a mistyped date is not guessed at."""
+    cli.scan()
+    for start, end in (("2001-01-01", "2001-01-31"), ("yesterday", TODAY), (TODAY, "2001-01-01")):
+        done = cli("export", "pci-dss", "--from", start, "--to", end, "--out", str(cli.root / "x.zip"), code=15)
+        assert len(done.stderr.splitlines()) == 1
+    assert not (cli.root / "x.zip").exists()
+
+
+def test_a_tampered_database_gives_no_clean_bundle(cli: Cli) -> None:
+    """A hash edited behind the ledger's back is noticed in the bundle."""
+    import sqlite3
+
+    cli.scan()
+    with sqlite3.connect(cli.database) as connection:
+        connection.execute("UPDATE file_version SET sha256 = zeroblob(32) WHERE kind = 'file'")
+    out = cli.root / "bundle.zip"
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    assert "FAIL" in cli("verify", str(out), code=25).stdout

@@ -1,0 +1,95 @@
+"""The CSV report, as a spreadsheet and as a program read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from fimscan.model import ChangeKind, Diff, Reason, Role, Unreadable, UnreadableReason, Verdict
+from fimscan.report import write_csv
+
+
+def rows(diff: Diff) -> list[dict[str, str]]:
+    out = io.StringIO()
+    write_csv(diff, out)
+    return list(csv.DictReader(io.StringIO(out.getvalue())))
+
+
+def test_there_is_a_row_for_each_change_and_actor(make: Any) -> None:
+    """An assessor filters by process or by path: each pair is a row, and a change without an actor is one too."""
+    two = make.attribution(Verdict.CONTESTED, actors=(make.actor(), make.actor(Role.PLACER, pid=5, exe=b"/bin/mv")))
+    nobody = make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT)
+    found = rows(make.diff(make.finding(attribution=two), make.finding(make.change(path=b"/b"), nobody)))
+    told = [(row["path"], row["verdict"], row["reason"], row["role"], row["pid"]) for row in found]
+    assert told == [
+        ("/etc/hosts", "contested", "", "writer", "4242"),
+        ("/etc/hosts", "contested", "", "placer", "5"),
+        ("/b", "unattributed", "no-event", "", ""),
+    ]
+
+
+def test_a_row_says_what_the_standard_asks_for(make: Any) -> None:
+    """User, type, time, origin, object, and old and new state stand in the columns named for them."""
+    (row,) = rows(make.diff(make.finding()))
+    wanted = {
+        "host": "web1",
+        "from_scan": "1",
+        "to_scan": "2",
+        "scan": "2",
+        "id": "17",
+        "kind": "modified",
+        "changed": "content size mtime ctime",
+        "before_size": "220",
+        "after_size": "248",
+        "before_mode": "0644",
+        "before_sha256": "1f" * 32,
+        "after_sha256": "9a" * 32,
+        "verdict": "confirmed",
+        "coverage_complete": "true",
+        "exe": "/usr/bin/vim",
+        "cmdline": "vim hosts",
+        "auid": "1000",
+        "login_user": "alice",
+        "user": "root",
+        "tty": "pts4",
+        "time": "2026-11-23T04:35:13.818Z",
+        "event": "1795408513.818:6628017",
+    }
+    assert {column: row[column] for column in wanted} == wanted
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_no_cell_is_a_formula(make: Any, start: str) -> None:
+    """A name made by an attacker is not run by the spreadsheet that the report is opened in."""
+    evil = f"{start}cmd|' /C calc'!A0"
+    actor = make.actor(
+        exe=evil.encode(),
+        comm=evil.encode(),
+        cmdline=(b"-sh",),
+        cwd=evil.encode(),
+        login_user=evil,
+        user=evil,
+        tty=evil,
+    )
+    diff = make.diff(make.finding(attribution=make.attribution(actors=(actor,), notes=(evil,))), host=evil)
+    (row,) = rows(diff)
+    assert row["exe"] == f"'{evil}"
+    assert row["cmdline"] == "'-sh"
+    assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+def test_odd_paths_stay_in_their_cell_and_are_exact_in_base64(make: Any) -> None:
+    """Commas, quotes, line ends and broken UTF-8 in a name make neither a new row nor a lost name."""
+    (row,) = rows(make.diff(make.finding(make.change(ChangeKind.ADDED, b'/a,"b"\r\n=c\xff'))))
+    assert (row["path"], row["path_b64"]) == ('/a,"b"\\x0d\\x0a=c\\xff', "L2EsImIiDQo9Y/8=")
+
+
+def test_unreadable_files_are_rows_of_their_own_kind(make: Any) -> None:
+    """A file that could not be compared is in the table, and not as a removed one."""
+    item = Unreadable(path=b"/etc/shadow", reason=UnreadableReason.PERMISSION, detail="Permission denied")
+    (row,) = rows(make.diff(unreadable=(item,)))
+    told = (row["kind"], row["path"], row["reason"], row["notes"])
+    assert told == ("unreadable", "/etc/shadow", "permission", "Permission denied")

@@ -1,0 +1,49 @@
+"""Helpers of the scanner's tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fimscan.model import FileState, Unreadable
+from fimscan.scan import WatchSpec, scan, scanner
+
+Results = dict[bytes, FileState | Unreadable]
+Scanned = Callable[..., Results]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> bytes:
+    """An empty directory to watch."""
+    path = tmp_path / "watched"
+    path.mkdir()
+    return os.fsencode(path)
+
+
+@pytest.fixture
+def scanned() -> Scanned:
+    """Scan paths (or watches), and give the results by full path, having checked their order."""
+
+    def run(*watches: bytes | WatchSpec, **options: object) -> Results:
+        specs = [watch if isinstance(watch, WatchSpec) else WatchSpec(path=watch) for watch in watches]
+        results = list(scan(specs, **{"workers": 1, **options}))  # type: ignore[arg-type]
+        paths = [result.path for result in results]
+        assert paths == sorted(set(paths))
+        return {result.path: result for result in results}
+
+    return run
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the workers after the first few files, however little there is to do."""
+    monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
+
+
+@pytest.fixture
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")

@@ -1,0 +1,373 @@
+"""What a scan says about files that it cannot read, or that change under its eyes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.scan import WatchSpec, digest, scan, state, walk
+
+Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
+_CHECKOUT = Path(__file__).parents[2]
+
+
+def _write(path: bytes, content: bytes) -> bytes:
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _reason(result: FileState | Unreadable) -> UnreadableReason:
+    assert isinstance(result, Unreadable), result
+    return result.reason
+
+
+@pytest.fixture
+def while_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Do something each time that the content of a file has begun to be digested."""
+
+    def arrange(act: Callable[[], None]) -> None:
+        def factory(data: memoryview) -> hashlib._Hash:
+            begun = hashlib.sha256(data)
+            act()
+            return begun
+
+        monkeypatch.setitem(digest.ALGORITHMS, "sha256", factory)
+
+    return arrange
+
+
+def test_missing_root(root: bytes, scanned: Scanned) -> None:
+    """A configured directory that does not exist is told as missing, wherever its path breaks off."""
+    _write(root + b"/file", b"")
+    for path in (root + b"/nowhere", root + b"/nowhere/at/all", root + b"/file/below"):
+        assert _reason(scanned(path)[path]) is UnreadableReason.MISSING
+
+
+def test_file_changes_all_the_time(root: bytes, scanned: Scanned) -> None:
+    """A file that a process keeps appending to has no digest: it is unstable, and the rest of the scan goes on."""
+    path = _write(root + b"/log", b"")
+    _write(root + b"/other", b"x")
+    script = "import sys\nwith open(sys.argv[1], 'ab', 0) as f:\n while True: f.write(b'x' * 100)"
+    with subprocess.Popen([sys.executable, "-c", script, path]) as writer:
+        while not os.stat(path).st_size:
+            time.sleep(0.01)
+        found = scanned(root)
+        writer.kill()
+    assert _reason(found[path]) is UnreadableReason.UNSTABLE
+    assert isinstance(found[root + b"/other"], FileState)
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_file_changes_in_place(
+    root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None], size: int
+) -> None:
+    """Bytes replaced while they are read never give a digest, though the size is the same."""
+    path = _write(root + b"/f", b"a" * size)
+
+    def overwrite() -> None:
+        with open(path, "r+b") as file:
+            file.write(b"b")
+
+    while_reading(overwrite)
+    assert _reason(scanned(root)[path]) is UnreadableReason.UNSTABLE
+
+
+def test_file_changes_once(root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]) -> None:
+    """A single write in the middle of the reading only costs a second reading, whose digest is the new content's."""
+    path = _write(root + b"/f", b"a" * 1000)
+    new = [b"b" * 2000]
+
+    def replace_once() -> None:
+        if new:
+            _write(path + b".new", new.pop())
+            os.rename(path + b".new", path)
+
+    while_reading(replace_once)
+    result = scanned(root)[path]
+    assert isinstance(result, FileState)
+    assert (result.size, result.digest("sha256")) == (2000, hashlib.sha256(b"b" * 2000).digest())
+
+
+def test_file_grows_without_end(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that grows faster than it is read is given up, not followed for ever."""
+    path = _write(root + b"/f", b"a" * 300_000)
+    really_read = os.readv
+
+    def grow_and_read(fd: int, buffers: list[memoryview]) -> int:
+        with open(path, "ab") as file:
+            file.write(b"b" * 300_000)
+        return really_read(fd, buffers)
+
+    monkeypatch.setattr(os, "readv", grow_and_read)
+    assert _reason(scanned(root)[path]) is UnreadableReason.UNSTABLE
+
+
+def test_file_vanishes(root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]) -> None:
+    """A file deleted between listing and reading is vanished, not silently missing."""
+    for name in (b"a", b"b"):
+        _write(root + b"/" + name, b"x")
+
+    def delete() -> None:
+        if os.path.exists(root + b"/b"):
+            os.unlink(root + b"/b")
+
+    while_reading(delete)
+    assert _reason(scanned(root)[root + b"/b"]) is UnreadableReason.VANISHED
+
+
+@pytest.mark.parametrize("kind", ["symlink", "file", "fifo", "nothing"])
+def test_directory_is_swapped(
+    root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None], kind: str
+) -> None:
+    """A directory replaced after it was listed is what it is now; a symlink in its place leads nowhere."""
+    outside = root + b"/../outside"
+    os.mkdir(outside)
+    _write(outside + b"/secret", b"x")
+    _write(root + b"/a", b"x")
+    for number in range(20):  # the walk is a few names ahead of the reading
+        os.symlink(b"x", root + b"/b%02d" % number)
+    os.mkdir(root + b"/z")
+
+    def swap() -> None:
+        if os.path.isdir(root + b"/z") and not os.path.islink(root + b"/z"):
+            os.rmdir(root + b"/z")
+            match kind:
+                case "symlink":
+                    os.symlink(outside, root + b"/z")
+                case "file":
+                    _write(root + b"/z", b"now a file")
+                case "fifo":
+                    os.mkfifo(root + b"/z")
+
+    while_reading(swap)
+    found = scanned(root)
+    result = found[root + b"/z"]
+    if kind == "nothing":
+        assert _reason(result) is UnreadableReason.VANISHED
+    else:
+        assert isinstance(result, FileState)
+        assert result.kind is FileKind(kind)
+    assert not any(path.startswith(root + b"/z/") for path in found)
+
+
+def test_symlink_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
+    """A directory that becomes a symlink between its lstat and its opening is not followed."""
+    os.mkdir(root + b"/d")
+    os.mkdir(root + b"/../outside")
+    _write(root + b"/../outside/secret", b"x")
+    really_open = state.open_quietly
+
+    def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
+        if name == b"d":
+            os.rmdir(root + b"/d")
+            os.symlink(root + b"/../outside", root + b"/d")
+        return really_open(name, flags, directory)
+
+    monkeypatch.setattr(walk, "open_quietly", swap_then_open)
+    found = scanned(root)
+    assert list(found) == [root, root + b"/d"]
+    assert _reason(found[root + b"/d"]) is UnreadableReason.UNSTABLE
+
+
+def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
+    """A file that becomes a symlink between its lstat and its opening is recorded as one; its target is not opened."""
+    path = _write(root + b"/f", b"x")
+    _write(root + b"/../outside", b"x")
+    really_open = state.open_quietly
+    opened = []
+
+    def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
+        os.unlink(path)
+        os.symlink(root + b"/../outside", path)
+        fd = really_open(name, flags, directory)
+        opened.append(name)
+        return fd
+
+    monkeypatch.setattr(state, "open_quietly", swap_then_open)
+    result = scanned(root)[path]
+    assert isinstance(result, FileState)
+    assert result.kind is FileKind.SYMLINK
+    assert not opened
+
+
+def test_file_changed_just_now(root: bytes, scanned: Scanned) -> None:
+    """A file is not read in the clock tick of its last change: another in that tick would leave the same times."""
+    result = scanned(_write(root + b"/f", b"x"))[root + b"/f"]
+    assert isinstance(result, FileState)
+    assert result.read_end_ns - result.ctime_ns >= 10_000_000
+
+
+def test_file_becomes_a_directory(
+    root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]
+) -> None:
+    """A directory that was not listed as one is not reported as if it were empty."""
+    for name in (b"a", b"b"):
+        _write(root + b"/" + name, b"x")
+
+    def swap() -> None:
+        if os.path.isfile(root + b"/b"):
+            os.unlink(root + b"/b")
+            os.mkdir(root + b"/b")
+
+    while_reading(swap)
+    assert _reason(scanned(root)[root + b"/b"]) is UnreadableReason.UNSTABLE
+
+
+def test_read_error(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the medium refuses is an I/O error with the system's words."""
+    path = _write(root + b"/f", b"x")
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "readv", fail)
+    assert scanned(root)[path] == Unreadable(path=path, reason=UnreadableReason.IO_ERROR, detail="Input/output error")
+
+
+def test_listing_error(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that cannot be listed is one unreadable entry and nothing else; its neighbours are unharmed."""
+    os.mkdir(root + b"/bad")
+    _write(root + b"/bad/known", b"x")
+    _write(root + b"/bad-neighbour", b"x")
+    inode, really_scan = os.stat(root + b"/bad").st_ino, os.scandir
+
+    def fail(fd: int) -> object:
+        if os.fstat(fd).st_ino == inode:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return really_scan(fd)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    found = scanned(root)
+    assert list(found) == [root, root + b"/bad", root + b"/bad-neighbour"]
+    assert _reason(found[root + b"/bad"]) is UnreadableReason.IO_ERROR
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_no_permission() -> None:
+    """What an unprivileged scan may not read, or not list, is unreadable for want of permission; the rest is read."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+        for name in ("closed", "listable", "open"):
+            os.mkdir(f"{top}/{name}")
+            _write(os.fsencode(f"{top}/{name}/f"), b"x")
+        _write(os.fsencode(f"{top}/secret"), b"x")
+        for name, mode in (("closed", 0o711), ("listable", 0o744), ("secret", 0o600)):
+            os.chmod(f"{top}/{name}", mode)
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            results = scan(
+                [WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode())], workers=1
+            )
+            lines = [f"{os.path.relpath(os.fsdecode(r.path), top)} {getattr(r, 'reason', 'ok')}" for r in results]
+            os.write(write, "\n".join(lines).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        told = os.read(read, 10_000).decode().splitlines()
+        os.close(read)
+        os.close(write)
+    assert told == [
+        ". ok",
+        "closed permission",
+        "closed/f/x missing",
+        "listable ok",
+        "listable/f permission",
+        "open ok",
+        "open/f ok",
+        "secret permission",
+    ]
+
+
+def _dig(root: bytes, name: bytes, depth: int) -> None:
+    """Nest directories, deeper than a path can say, with a file at the bottom."""
+    fd = os.open(root, os.O_DIRECTORY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(os.open(b"bottom", os.O_CREAT, dir_fd=fd))
+    os.close(fd)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("at_once")
+def test_deeper_than_path_max(root: bytes, scanned: Scanned, workers: int) -> None:
+    """Files below directories whose paths no system call takes any more are read like all others."""
+    name = b"n" * 250
+    _dig(root, name, 40)
+    found = scanned(root, workers=workers)
+    bottom = found[root + (b"/" + name) * 40 + b"/bottom"]
+    assert isinstance(bottom, FileState)
+    assert bottom.digests
+    assert len(found) == 42
+
+
+def test_deeper_than_the_descriptors(root: bytes) -> None:
+    """A tree deeper than the limit of open files ends in one unreadable directory, not in a crash."""
+    _dig(root, b"d", 400)
+    script = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 500));"
+        "from fimscan.scan import *; found = list(scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2));"
+        "assert all(hasattr(f, 'kind') for f in found[:-1]); print(len(found), found[-1].reason, found[-1].detail)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, root], cwd=_CHECKOUT, capture_output=True, text=True, check=True
+    )
+    levels, reason, detail = run.stdout.split(" ", 2)
+    assert 200 < int(levels) < 400
+    assert reason == "io-error"
+    assert "ulimit -n" in detail
+
+
+@pytest.mark.usefixtures("needs_root")
+@pytest.mark.parametrize("cross_mounts", [False, True])
+def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
+    """A file system mounted below a watch is recorded as a directory, and entered only when asked to."""
+    os.mkdir(root + b"/mounted")
+    os.mkdir(root + b"/nested")
+    script = (
+        "for d in mounted nested; do mount -t tmpfs none $1/$d && echo x > $1/$d/f || exit; done\n"
+        "exec $0 -W error -c 'import sys, os\n"
+        "from fimscan.scan import *\n"
+        "root = os.fsencode(sys.argv[1])\n"
+        f"options = dict(workers=1, cross_mounts={cross_mounts})\n"
+        'for r in scan([WatchSpec(path=root), WatchSpec(path=root + b"/nested")], **options):\n'
+        " print(r.path[len(root):].decode(), r.kind)' $1"
+    )
+    run = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, sys.executable, root],
+        cwd=_CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "mount" in run.stderr or "unshare" in run.stderr:
+        pytest.skip(f"mounting is not possible here: {run.stderr.strip()}")
+    inside = ["/mounted/f file"] if cross_mounts else []
+    assert run.stdout.splitlines() == [
+        " directory", "/mounted directory", *inside, "/nested directory", "/nested/f file"
+    ]  # fmt: skip
+
+
+def test_limit_of_open_files_is_put_back(root: bytes, scanned: Scanned) -> None:
+    """The soft limit that the rest of the program relies on is as before when the scan is over."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
+    try:
+        scanned(root)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1] - 1, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

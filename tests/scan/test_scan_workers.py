@@ -1,0 +1,197 @@
+"""The worker processes: the same results, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fimscan.errors import InputError
+from fimscan.model import FileState, Unreadable
+from fimscan.scan import Progress, WatchSpec, scan
+
+Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
+_CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def forest(root: bytes) -> bytes:
+    """A thousand files in directories of all sizes, odd names and links among them."""
+    for directory in range(60):
+        path = root + b"/d%d\xff\n" % directory
+        os.mkdir(path)
+        for number in range(directory // 2):
+            with open(path + b"/f%d" % number, "wb") as file:
+                file.write(b"%d" % number * directory * number)
+        os.symlink(b"x" * 4000, path + b"/link")
+        os.mkfifo(path + b"/fifo")
+    return root
+
+
+def _children(parent: int | None = None) -> list[int]:
+    parent = parent or os.getpid()
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+def _descriptors() -> list[str]:
+    return [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{fd}")
+    ]
+
+
+def _gone(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.usefixtures("at_once")
+def test_same_results(forest: bytes, scanned: Scanned) -> None:
+    """Workers give exactly what one process gives, in the same order, mixed policies included."""
+    watches = [
+        WatchSpec(path=forest, algorithms=("xxh3_128", "sha256")),
+        WatchSpec(path=forest + b"/d9\xff\n", algorithms=()),
+    ]
+    alone, shared = (
+        [
+            replace(result, read_start_ns=0, read_end_ns=0) if isinstance(result, FileState) else result
+            for result in scanned(*watches, workers=workers).values()
+        ]
+        for workers in (1, 3)
+    )
+    assert len(alone) > 1000
+    assert alone == shared
+
+
+@pytest.mark.usefixtures("at_once")
+def test_workers_work(forest: bytes) -> None:
+    """The files are read by the workers, and by as many as were asked for."""
+    results = scan([WatchSpec(path=forest)], workers=3)
+    for _ in range(100):
+        next(results)
+    assert len(_children()) == 3
+    list(results)
+    assert not _children()
+
+
+def test_a_small_scan_starts_no_workers(forest: bytes) -> None:
+    """A scan that is over in a moment does not start interpreters for it."""
+    results = scan([WatchSpec(path=forest + b"/d20\xff\n")], workers=2)
+    assert not [_children() for _ in results if _children()]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_close_leaves_nothing(forest: bytes, workers: int) -> None:
+    """A scan that is abandoned half-way leaves no process and no descriptor."""
+    before = _descriptors()
+    results = scan([WatchSpec(path=forest), WatchSpec(path=forest + b"/d30\xff\n")], workers=workers)
+    for _ in range(150):
+        next(results)
+    assert len(_descriptors()) > len(before)
+    results.close()
+    assert not _children()
+    assert sorted(_descriptors()) == sorted(before)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_close_does_not_wait(root: bytes) -> None:
+    """Ctrl-C need not wait for a huge file to be read to its end."""
+    for number in range(20):
+        with open(root + b"/%02d" % number, "wb") as file:
+            file.truncate(1 << 40 if number > 10 else 0)
+    results = scan([WatchSpec(path=root)], workers=2)
+    next(results)
+    reader = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    reader.start()
+    with pytest.raises(KeyboardInterrupt):
+        list(results)
+    reader.join()
+    assert not _children()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_signals_are_for_the_parent(forest: bytes) -> None:
+    """A service manager's SIGTERM to all processes, or a Ctrl-C, does not fell a worker in the middle of its work."""
+    results = scan([WatchSpec(path=forest)], workers=2)
+    seen = [next(results) for _ in range(100)]  # the workers have answered, so they are up
+    for pid in _children():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, number)
+    seen += results
+    assert len(seen) > 1000
+
+
+@pytest.mark.usefixtures("at_once")
+def test_killed_worker(forest: bytes) -> None:
+    """When the system kills a worker, the scan fails loudly: a part of the files is never passed off as all."""
+    results = scan([WatchSpec(path=forest)], workers=2)
+    next(results)
+    for _ in range(20):
+        next(results)
+    for pid in _children():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(InputError, match="worker ended unexpectedly"):
+        list(results)
+    assert not _children()
+
+
+def test_parent_is_killed(root: bytes) -> None:
+    """Workers do not outlive a parent that had no chance to stop them, even in the middle of a huge file."""
+    for number in range(20):
+        with open(root + b"/%02d" % number, "wb") as file:
+            file.truncate(1 << 40 if number > 10 else 0)
+    script = (
+        "import os, sys\nfrom fimscan.scan import scan, WatchSpec, scanner\nscanner._ALONE_SECONDS = 0\n"
+        "list(scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, root], cwd=_CHECKOUT) as parent:
+        while len(workers := _children(parent.pid)) < 2:
+            time.sleep(0.02)
+        time.sleep(0.4)  # they are up, and in the middle of it
+        assert not any(_gone(pid) for pid in workers)
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not all(map(_gone, workers)):
+        time.sleep(0.02)
+    assert all(map(_gone, workers))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_no_code_from_the_current_directory(
+    forest: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: Scanned
+) -> None:
+    """A worker started by root runs no module that somebody left in the current directory or in the environment."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("marshal", "select", "xxhash", "fimscan", "socket"):
+        (trap / f"{name}.py").write_text(f"open({str(trap)!r} + '/sprung', 'w')")
+    monkeypatch.chdir(trap)
+    monkeypatch.setenv("PYTHONPATH", str(trap))
+    monkeypatch.syspath_prepend("")
+    assert len(scanned(forest, workers=2)) > 1000
+    assert not (trap / "sprung").exists()
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress(forest: bytes, workers: int) -> None:
+    """Progress only ever grows, and ends with what the scan has yielded."""
+    told: list[Progress] = []
+    results = list(scan([WatchSpec(path=forest)], workers=workers, on_progress=told.append))
+    assert told == sorted(told, key=lambda progress: (progress.files, progress.bytes, progress.elapsed_s))
+    assert told[-1].files == len(results)
+    assert told[-1].bytes == sum(r.size for r in results if isinstance(r, FileState) and r.digests)

@@ -1,0 +1,51 @@
+"""The schema: what the migrations make is what the code expects, and it is portable."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from fimscan.store import migrate
+from fimscan.store.database import Database
+from fimscan.store.schema import SCHEMA_REVISION, metadata
+
+
+def test_the_migrations_make_the_schema_that_the_code_uses(tmp_path: Path) -> None:
+    """A column added to the schema and forgotten in the migrations would break every installed fimscan."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"target_metadata": metadata, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+def test_the_newest_migration_is_the_one_that_the_code_knows() -> None:
+    """Otherwise a current database would be migrated again at every start."""
+    heads = ScriptDirectory.from_config(migrate._config()).get_heads()
+    assert heads == [SCHEMA_REVISION]
+
+
+def test_every_table_can_be_made_on_postgresql() -> None:
+    """Types and indexes have a form there; the partial index keeps its condition."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    text = ""
+    for table in metadata.sorted_tables:
+        text += str(CreateTable(table).compile(dialect=dialect))
+        text += "".join(str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes)
+    assert "BYTEA" in text and "BIGSERIAL" in text and "WHERE end_scan IS NULL" in text
+
+
+def test_a_new_database_is_for_its_owner_only(tmp_path: Path) -> None:
+    """It lists every monitored file with its hash."""
+    code = f"from fimscan.store.database import Database; Database('sqlite:///{tmp_path}/d/x.db', host='h')"
+    subprocess.run([sys.executable, "-c", f"import os; os.umask(0); {code}"], check=True)
+    assert os.stat(tmp_path / "d" / "x.db").st_mode & 0o077 == 0
+    assert os.stat(tmp_path / "d").st_mode & 0o077 == 0

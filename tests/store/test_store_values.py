@@ -1,0 +1,167 @@
+"""What is stored comes back as it was: every byte, every unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fimscan.model import (
+    Action,
+    Actor,
+    Attribution,
+    AuditObservation,
+    AuditRule,
+    Coverage,
+    Digest,
+    EventId,
+    FileAccess,
+    FileKind,
+    FileState,
+    Gap,
+    GapReason,
+    Name,
+    Reason,
+    Role,
+    Verdict,
+)
+from fimscan.store import codec, files, scans
+from fimscan.store.database import Database
+from tests.support import rule
+
+octets = st.binary(max_size=12)
+unknown_or = st.none() | octets
+numbers = st.none() | st.integers(0, 2**32 - 1)
+names = st.none() | st.text(max_size=8)
+events = st.builds(EventId, st.integers(0, 2**53), st.integers(0, 2**32), st.text(max_size=5))
+actors = st.builds(
+    Actor,
+    pid=st.integers(0, 2**22),
+    ppid=numbers,
+    exe=unknown_or,
+    comm=unknown_or,
+    cmdline=st.none() | st.lists(octets, max_size=3).map(tuple),
+    cwd=unknown_or,
+    auid=numbers,
+    login_user=names,
+    uid=numbers,
+    user=names,
+    euid=numbers,
+    session=numbers,
+    tty=names,
+    syscall=names,
+    flags=st.lists(st.sampled_from(["O_WRONLY", "O_CREAT"]), max_size=2).map(tuple),
+    time_ns=numbers,
+    event=st.none() | events,
+    key=names,
+    role=st.none() | st.sampled_from(Role),
+)
+identities = st.none() | st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+audit_names = st.builds(Name, text=unknown_or, path=unknown_or, parent=identities)
+gaps = st.builds(
+    Gap,
+    start_ns=st.integers(0, 2**62),
+    end_ns=st.integers(0, 2**62),
+    reason=st.sampled_from(GapReason),
+    lost=numbers,
+)
+
+
+@given(st.lists(actors, max_size=3).map(tuple))
+def test_actors_survive(some: tuple[Actor, ...]) -> None:
+    """Command lines of any bytes, unset logins, processes without an event."""
+    assert codec.load_actors(codec.dump_actors(some)) == some
+
+
+@given(
+    st.builds(
+        Attribution,
+        verdict=st.sampled_from(Verdict),
+        reason=st.none() | st.sampled_from(Reason),
+        actors=st.lists(actors, max_size=2).map(tuple),
+        coverage=st.builds(Coverage, complete=st.booleans(), gaps=st.lists(gaps, max_size=2).map(tuple)),
+        notes=st.lists(st.text(max_size=9), max_size=2).map(tuple),
+    )
+)
+def test_attributions_survive(attribution: Attribution) -> None:
+    """The answer that was given is the one that is shown."""
+    assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
+
+
+@given(
+    st.builds(
+        FileAccess,
+        event=events,
+        action=st.sampled_from(Action),
+        name=audit_names,
+        dev=numbers,
+        inode=numbers,
+        mode=numbers,
+        old=st.none() | audit_names,
+        replaced=identities,
+        argument=numbers,
+        success=st.booleans(),
+        actor=actors,
+    )
+)
+def test_accesses_survive(access: FileAccess) -> None:
+    """Names that lie, parents without a name, failures."""
+    row = SimpleNamespace(
+        time_ns=access.event.time_ns,
+        serial=access.event.serial,
+        node=access.event.node,
+        item=access.item,
+        action=access.action.value,
+        dev=access.dev,
+        inode=access.inode,
+        detail=codec.dump_access(access),
+    )
+    assert codec.load_access(row) == access
+
+
+@given(octets, numbers, st.none() | st.text(max_size=5))
+def test_observations_survive(scope: bytes, lost: int | None, error: str | None) -> None:
+    """Rules of any path, and questions that got no answer."""
+    rules: tuple[AuditRule, ...] = (rule(scope), rule(scope, key=None, arches=frozenset()))
+    seen = AuditObservation(time_ns=5, boot_id="b", lost=lost, rules=rules, suppressed=("never",), error=error)
+    assert codec.load_observation(5, codec.dump_observation(seen)) == seen
+
+
+states = st.builds(
+    FileState,
+    path=octets.map(lambda name: b"/" + name),
+    kind=st.sampled_from(FileKind),
+    dev=st.integers(0, 2**64 - 1),
+    inode=st.integers(0, 2**64 - 1),
+    nlink=st.integers(0, 2**32),
+    mode=st.integers(0, 0o7777),
+    uid=st.integers(0, 2**32 - 1),
+    gid=st.integers(0, 2**32 - 1),
+    size=st.integers(0, 2**62),
+    mtime_ns=st.integers(-(2**70), 2**70),
+    ctime_ns=st.integers(-(2**70), 2**70),
+    digests=st.just(()) | octets.map(lambda v: (Digest(algorithm="xxh3_128", value=v),)),
+    link_target=unknown_or,
+    xattr_digest=unknown_or,
+    read_start_ns=st.integers(0, 2**62),
+    read_end_ns=st.integers(0, 2**62),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(states, max_size=4, unique_by=lambda s: s.path))
+def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState]) -> None:
+    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with database.engine.connect() as connection:
+        transaction = connection.begin()
+        scan_id = scans.begin(
+            connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
+        )
+        files.insert(connection, [files.new_row(database.host_id, scan_id, s, adopted=False) for s in some])
+        found = [version.state for version in files.current(connection, database.host_id)]
+        transaction.rollback()
+    database.close()
+    assert found == sorted(some, key=lambda s: s.path)

@@ -1,0 +1,127 @@
+"""Builders of values for tests: short to call, with defaults that hang together."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from fimscan.model import (
+    Action,
+    Actor,
+    AuditObservation,
+    AuditRule,
+    Change,
+    Digest,
+    EventId,
+    FileAccess,
+    FileKind,
+    FileState,
+    Name,
+    Window,
+)
+
+SECOND = 10**9
+DEV = 0xFE00
+DIRECTORY = b"/w"
+DIRECTORY_ID = (DEV, 2)
+
+
+def state(path: bytes = b"/w/f", content: bytes = b"old", **values: Any) -> FileState:
+    """A regular file, last changed at second 100."""
+    defaults: dict[str, Any] = {
+        "path": path,
+        "kind": FileKind.FILE,
+        "dev": DEV,
+        "inode": 10,
+        "nlink": 1,
+        "mode": 0o644,
+        "uid": 0,
+        "gid": 0,
+        "size": len(content),
+        "mtime_ns": 100 * SECOND,
+        "ctime_ns": 100 * SECOND,
+        "digests": (Digest(algorithm="xxh3_128", value=hashlib.md5(content).digest()),),
+        "read_start_ns": 1000 * SECOND,
+        "read_end_ns": 1000 * SECOND + 1,
+    }
+    return FileState(**{**defaults, **values})
+
+
+def changed_state(content: bytes = b"new", at: float = 1500, **values: Any) -> FileState:
+    """The same file after a change at second ``at``, read at second 2000."""
+    defaults: dict[str, Any] = {
+        "mtime_ns": int(at * SECOND),
+        "ctime_ns": int(at * SECOND),
+        "read_start_ns": 2000 * SECOND,
+        "read_end_ns": 2000 * SECOND + 1,
+    }
+    return state(content=content, **{**defaults, **values})
+
+
+WINDOW = Window(after_ns=1000 * SECOND, before_ns=2000 * SECOND)
+
+
+def change(before: FileState | None, after: FileState | None, window: Window = WINDOW) -> Change:
+    """The change between two states that differ."""
+    from fimscan.join import change_of
+
+    found = change_of(before, after, window)
+    assert found is not None
+    return found
+
+
+def actor(pid: int = 77, exe: bytes = b"/usr/bin/tool", **values: Any) -> Actor:
+    """A process of a logged-in user."""
+    return Actor(**{"pid": pid, "exe": exe, "auid": 1000, "uid": 0, "session": 3, **values})
+
+
+_serial = iter(range(1, 10**9))
+
+
+def access(action: Action, at: float, by: Actor | None = None, **values: Any) -> FileAccess:
+    """An access to ``/w/f`` (inode 10) at second ``at``; serials follow the order of the calls."""
+    event = EventId(int(at * 1000) * 10**6, next(_serial))
+    who = by or actor()
+    defaults: dict[str, Any] = {
+        "name": Name(text=b"f", path=b"/w/f", parent=DIRECTORY_ID),
+        "dev": DEV,
+        "inode": 10,
+        "mode": 0o100644,
+    }
+    from dataclasses import replace
+
+    who = replace(who, event=event, time_ns=event.time_ns)
+    return FileAccess(event=event, action=action, actor=who, **{**defaults, **values})
+
+
+def name(text: str, directory: bytes = DIRECTORY, parent: tuple[int, int] | None = DIRECTORY_ID) -> Name:
+    """A name in the watched directory, as an absolute path whose parent is known."""
+    return Name(text=text.encode(), path=directory + b"/" + text.encode(), parent=parent)
+
+
+def rule(scope: bytes = b"/w", **values: Any) -> AuditRule:
+    """A rule that watches everything below ``scope`` on both ABIs."""
+    defaults: dict[str, Any] = {
+        "scope": scope,
+        "recursive": True,
+        "arches": frozenset({"b64", "b32"}),
+        "writes": True,
+        "attributes": True,
+        "key": "fimscan",
+        "text": "",
+    }
+    return AuditRule(**{**defaults, **values})
+
+
+def observation(at: float, **values: Any) -> AuditObservation:
+    """A healthy audit system that watches ``/w``."""
+    defaults: dict[str, Any] = {
+        "time_ns": int(at * SECOND),
+        "boot_id": "boot-1",
+        "enabled": 1,
+        "daemon_pid": 500,
+        "lost": 0,
+        "backlog": 0,
+        "rules": (rule(),),
+    }
+    return AuditObservation(**{**defaults, **values})
