@@ -33,11 +33,12 @@ bench: $(VENV)/.developer
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel
 
-# A Python without ensurepip (Debian's, where python3-venv is not installed) can't make a virtual environment.
+# Debian's Python comes without ensurepip, so that it can't make a virtual environment: root gets the package.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "fimscan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3-venv; } \
 	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then again"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 

@@ -21,7 +21,7 @@ _HEAD = """\
 # What perm=wa leaves out. Tried on Linux 6.18: utimensat and the *xattrat calls, a file handle opened for writing, and
 # opens that truncate or create without asking for write access are not seen by it. Numbers: auditctl 3.0.9 has no names
 # for setxattrat (463) and removexattrat (466); fchmodat2 (452) is seen by perm=wa on 6.18, but not on every kernel.
-_MORE = (
+_MORE_X86 = (
     ("b64", "-S utime,utimes,futimesat,utimensat,452,463,466"),
     ("b64", "-S open -F a1&01100"),
     ("b64", "-S openat -F a2&01100"),
@@ -31,15 +31,22 @@ _MORE = (
     ("b32", "-S openat -F a2&01100"),
     ("b32", "-S open_by_handle_at -F a2&03"),
 )
+# Newer architectures never had the calls without "at"; their 32-bit ABIs differ, and perm=wa covers most of those.
+_MORE_ELSEWHERE = (
+    ("b64", "-S utimensat,452,463,466"),
+    ("b64", "-S openat -F a2&01100"),
+    ("b64", "-S open_by_handle_at -F a2&03"),
+)
 
 
-def rules_for(directories: Sequence[tuple[bytes, bool]], key: str) -> str:
+def rules_for(directories: Sequence[tuple[bytes, bool]], key: str, *, machine: str = "x86_64") -> str:
     """Rules that report every change in ``directories``: (absolute path, whether it is a directory) each.
 
     A directory inside of another one is covered by that one's rules. A path that auditctl cannot take is named in a
-    comment, with what to do. The calls are those of x86; where the architecture lacks one, auditctl says so.
+    comment, with what to do. ``machine`` is ``uname -m``: architectures differ in the calls that they have.
     """
     lines = [_HEAD]
+    more = _MORE_X86 if machine in ("x86_64", "i686") else _MORE_ELSEWHERE
     for path, is_directory in _outermost(directories):
         shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
         if not _is_usable(path):
@@ -54,7 +61,7 @@ def rules_for(directories: Sequence[tuple[bytes, bool]], key: str) -> str:
         tail = f"-F success=1 -F key={key}"
         lines.append(f"# {shown}\n")
         lines += [f"-a always,exit -F arch={arch} {where} -F perm=wa {tail}\n" for arch in ("b64", "b32")]
-        lines += [f"-a always,exit -F arch={arch} {calls} {where} {tail}\n" for arch, calls in _MORE]
+        lines += [f"-a always,exit -F arch={arch} {calls} {where} {tail}\n" for arch, calls in more]
     return "".join(lines)
 
 

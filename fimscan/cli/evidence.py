@@ -16,6 +16,7 @@ from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.verify import verify_bundle
+from fimscan.pipeline import health
 
 
 @click.group()
@@ -35,7 +36,8 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     end_ns = _nanoseconds(end, "--to", whole_day=True)
     if start_ns >= end_ns:
         raise UsageError(f"--from {start} is later than --to {end}; exchange them")
-    with settings.database() as database, collected(database, config, start_ns, end_ns) as data:
+    rules = health.rules_for(config)
+    with settings.database() as database, collected(database, config, start_ns, end_ns, audit_rules=rules) as data:
         key = load_or_create_key(config.evidence.key)
         build_bundle(data, key, out)
     click.echo(f"Wrote {out} ({report.size_text(os.path.getsize(out))}), signed by {key.fingerprint}")

@@ -36,7 +36,7 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
     option = "" if path in SEARCH_PATH else f" --config {path}"
     sys.stdout.write(
         "Next:\n"
-        f"  fimscan{option} audit rules > /etc/audit/rules.d/90-fimscan.rules && augenrules --load\n"
+        f"  fimscan{option} audit rules > /etc/audit/rules.d/50-fimscan.rules && augenrules --load\n"
         f"  fimscan{option} scan     # the first scan is the baseline\n"
     )
 

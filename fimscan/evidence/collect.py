@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fimscan import __version__, audit
+from fimscan import __version__
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.inputs import BundleInput, CriticalPattern
@@ -19,8 +19,12 @@ from fimscan.store.database import Database
 
 
 @contextmanager
-def collected(database: Database, config: Config, start_ns: int, end_ns: int) -> Iterator[BundleInput]:
+def collected(
+    database: Database, config: Config, start_ns: int, end_ns: int, *, audit_rules: str
+) -> Iterator[BundleInput]:
     """What the evidence for a period is made of; files are streamed, so use it inside the ``with``.
+
+    ``audit_rules`` are those that the configuration asks for.
 
     Raises:
         UsageError: when no scan was finished before the end of the period.
@@ -39,9 +43,7 @@ def collected(database: Database, config: Config, start_ns: int, end_ns: int) ->
             generated_ns=time.time_ns(),
             version=__version__,
             config_json=config.canonical(),
-            audit_rules=audit.rules_for(
-                [(os.fsencode(watch.path), os.path.isdir(watch.path)) for watch in config.watch], config.audit.key
-            ),
+            audit_rules=audit_rules,
             schedule={"scan": config.schedule.scan, "full": config.schedule.full, "audit": config.schedule.audit},
             critical=[
                 CriticalPattern(

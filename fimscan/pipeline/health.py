@@ -31,8 +31,14 @@ class Check:
 
 def rules_for(config: Config) -> str:
     """The audit rules that cover the configured directories, as text for /etc/audit/rules.d."""
-    watched = [(os.fsencode(watch.path), os.path.isdir(watch.path)) for watch in config.watch]
-    return audit.rules_for(watched, config.audit.key)
+    there = [watch.path for watch in config.watch if os.path.lexists(watch.path)]
+    watched = [(os.fsencode(path), os.path.isdir(path)) for path in there]
+    rules = audit.rules_for(watched, config.audit.key, machine=os.uname().machine)
+    # auditctl stops at the first rule that it cannot load: one for a missing directory would keep out all after it.
+    missing = [watch.path for watch in config.watch if watch.path not in there]
+    return rules + "".join(
+        f"# NOT COVERED: {path} does not exist; make these rules again when it does\n" for path in missing
+    )
 
 
 def audit_checks(config: Config) -> list[Check]:
@@ -105,7 +111,7 @@ def _log_check(log: str) -> Check:
 
 def _coverage_checks(config: Config, observation: AuditObservation) -> list[Check]:
     checks = []
-    remedy = "fimscan audit rules > /etc/audit/rules.d/90-fimscan.rules && augenrules --load"
+    remedy = "fimscan audit rules > /etc/audit/rules.d/50-fimscan.rules && augenrules --load"
     if observation.enabled == 2:
         remedy += " (then reboot: the rules are locked)"
     for watch in config.watch:

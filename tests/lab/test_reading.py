@@ -202,3 +202,31 @@ def test_status_says_whether_audit_watches(fresh: Installation) -> None:
     missing = rules_check()
     assert missing["ok"] is False and "augenrules" in missing["remedy"]
     load_rules(fresh)
+
+
+def test_login_user_and_process_user_are_told_apart(fresh: Installation) -> None:
+    """Who logged in stays with the process, whatever rights it has; unset is null, never 0."""
+    fresh.root.chmod(0o755)
+    fresh.run("scan")
+    code = (
+        "import os; open('/proc/self/loginuid', 'w').write('65534');"
+        f"os.chmod('{fresh.watched}/file', 0o666); os.setuid(1); open('{fresh.watched}/file', 'a').write('x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    if done.returncode:
+        pytest.skip("the login uid cannot be set here, or this Python is out of reach for other users")
+    unset = subprocess.Popen(["sh", "-c", f"echo new > {fresh.watched}/new"])
+    unset.wait(timeout=20)
+    fresh.run("scan", codes=(5,))
+    document = json.loads(fresh.run("diff", "--format", "json", codes=(5,)).stdout)
+    actors = {r["path"].rpartition("/")[2]: r["attribution"]["actors"] for r in document["changes"]}
+    writer = next(a for a in actors["file"] if a["role"] == "writer")
+    assert (writer["auid"], writer["login_user"], writer["uid"], writer["user"]) == (65534, "nobody", 1, "daemon")
+    assert {(a["auid"], a["login_user"]) for a in actors["new"]} <= {(None, None), _own_login()}
+
+
+def _own_login() -> tuple[int | None, str | None]:
+    import pwd
+
+    number = int(Path("/proc/self/loginuid").read_text())
+    return (None, None) if number == 2**32 - 1 else (number, pwd.getpwuid(number).pw_name)

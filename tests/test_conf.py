@@ -1,0 +1,125 @@
+"""What ships in conf/ tells the truth about the code."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from fimscan.cli.main import cli
+from fimscan.config import Config, Watch, interval_seconds, parse_config
+from fimscan.errors import ConfigError
+from fimscan.shipped import shipped_path
+
+CONF = Path(shipped_path("conf"))
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
+    """Whoever reads it has read them all, and may trust what it says of defaults."""
+    table = tomllib.loads((CONF / "fimscan.toml").read_text())
+    parse_config((CONF / "fimscan.toml").read_text())
+    for name, field in Config.model_fields.items():
+        if name == "watch":
+            continue
+        section = field.annotation
+        assert isinstance(section, type) and issubclass(section, BaseModel)
+        defaults = section().model_dump(mode="json")
+        assert table[name] == defaults, name
+    shown = set().union(*table["watch"])
+    assert shown == set(Watch.model_fields)
+
+
+def test_readme_and_code_have_the_same_commands() -> None:
+    """Every command is in the README's table, and every one there exists."""
+    rows = re.findall(r"^\| `([a-z`, ]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    told = {word for row in rows for word in re.findall(r"[a-z]+", row)}
+    commands = set(cli.list_commands(None))  # type: ignore[arg-type]  # click passes a context that is not used
+    assert commands <= told
+
+
+def test_the_cron_example_runs_a_scan_and_the_unit_a_schedule() -> None:
+    """Both call commands that exist, with a configuration that is named."""
+    assert re.search(
+        r"root fimscan --config \S+ scan --trigger cron$", (CONF / "fimscan.cron").read_text(), re.MULTILINE
+    )
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's keys have capitals
+    unit.read_string((CONF / "fimscan.service").read_text())
+    assert unit["Service"]["ExecStart"].endswith("schedule")
+
+
+WATCH = '[[watch]]\npath = "/etc"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[schedule]\nscan = "every day"\n', "fimscan.toml:2: schedule.scan"),
+        ('[schedule]\nscan = "0m"\n', "fimscan.toml:2: schedule.scan"),
+        ("[scan]\nworkers = -1\n", "fimscan.toml:2: scan.workers"),
+        ("[scan]\nworkers = true\n", "fimscan.toml:2: scan.workers"),
+        ('[audit]\nlogs = "x"\n', "fimscan.toml:2: audit.logs"),
+        ('[audit]\nlogs = ["relative"]\n', "audit.logs[1]"),
+        ('[audit]\nkey = "two words"\n', "audit.key"),
+    ],
+)
+def test_wrong_values_are_named_with_key_and_line(text: str, words: str) -> None:
+    """The user sees where to look."""
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text + WATCH)
+    assert any(words in problem for problem in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        'digests = ["sha256"]',
+        'digests = ["md5"]',
+        'policy = "x"',
+        'digests = ["xxh3_128", "xxh3_128"]',
+        'severity = "x"',
+    ],
+)
+def test_wrong_watches_are_refused(watch: str) -> None:
+    """A digest that is not recorded, or a policy that does not exist, must not pass in silence."""
+    with pytest.raises(ConfigError):
+        parse_config(WATCH + watch)
+
+
+def test_the_same_directory_twice_is_refused() -> None:
+    """Two policies for one path: nobody could tell which one counts."""
+    with pytest.raises(ConfigError, match="1 problem"):
+        parse_config(WATCH + '[[watch]]\npath = "/etc/"\n')
+
+
+def test_an_effective_configuration_survives_being_stored() -> None:
+    """The next scan asks what the last one looked at."""
+    config = parse_config(WATCH + 'exclude = ["*.swp", "ä"]\n')
+    assert Config.from_canonical(config.canonical()) == config
+
+
+def test_a_weakened_configuration_has_another_digest() -> None:
+    """An exclude that was slipped in is visible in every later scan record."""
+    assert parse_config(WATCH).digest != parse_config(WATCH + 'exclude = ["shadow"]').digest
+
+
+@given(st.text(max_size=80))
+def test_no_text_can_break_the_configuration_reader(text: str) -> None:
+    """Any text is a configuration or a ConfigError."""
+    try:
+        parse_config(text)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+
+
+def test_intervals() -> None:
+    """Seconds, minutes, hours and days; nothing else."""
+    assert [interval_seconds(text) for text in ("5s", "15m", "2h", "1d")] == [5, 900, 7200, 86400]
+    assert [interval_seconds(text) for text in ("0m", "m", "-1m", "1w", "* * * * *")] == [None] * 5
