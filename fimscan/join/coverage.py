@@ -198,9 +198,18 @@ def _removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int
 
 
 def _clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
-    inside = {
-        _gap(max(g.start_ns, window.after_ns), min(g.end_ns, window.before_ns), g.reason, g.lost)
-        for g in gaps
-        if g.end_ns >= window.after_ns and g.start_ns <= window.before_ns and g.start_ns <= g.end_ns
-    }
-    return tuple(sorted(inside, key=lambda g: (g.start_ns, g.end_ns, g.reason)))
+    """The parts of gaps inside the window, in order of time; those of one reason that touch are one gap."""
+    inside: dict[GapReason, list[Gap]] = {}
+    for gap in sorted(gaps, key=lambda g: g.start_ns):
+        start, end = max(gap.start_ns, window.after_ns), min(gap.end_ns, window.before_ns)
+        if start > end:
+            continue
+        joined = inside.setdefault(gap.reason, [])
+        if joined and start <= joined[-1].end_ns:
+            last = joined.pop()
+            start, end = last.start_ns, max(last.end_ns, end)
+            lost = None if gap.lost is None and last.lost is None else (gap.lost or 0) + (last.lost or 0)
+        else:
+            lost = gap.lost
+        joined.append(_gap(start, end, gap.reason, lost))
+    return tuple(sorted((g for some in inside.values() for g in some), key=lambda g: (g.start_ns, g.reason)))

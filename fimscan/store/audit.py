@@ -14,6 +14,9 @@ from fimscan.join.coverage import Extent
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, FileAccess, NoticeKind
 from fimscan.store import codec, schema
 
+# Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
+_STREAMED = {"stream_results": True, "yield_per": 2000}
+
 
 def add_accesses(connection: Connection, host_id: int, accesses: Sequence[FileAccess]) -> None:
     """Record accesses; those that are already there are left as they are."""
@@ -46,7 +49,7 @@ def accesses_between(connection: Connection, host_id: int, start_ns: int, end_ns
         .where(table.c.host_id == host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
         .order_by(table.c.time_ns, table.c.serial, table.c.node, table.c.item)
     )
-    for row in connection.execution_options(stream_results=True, yield_per=2000).execute(query):
+    for row in connection.execute(query, execution_options=_STREAMED):
         yield codec.load_access(row)
 
 

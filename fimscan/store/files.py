@@ -14,6 +14,8 @@ from fimscan.store.schema import file_version as table
 
 _ALGORITHMS = ("xxh3_128", "sha256", "sha512", "blake3")
 _SECOND = 10**9
+# Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
+_STREAMED = {"stream_results": True, "yield_per": 2000}
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
 
 
@@ -96,7 +98,7 @@ def version_of(row: Row[Any]) -> Version:
 def current(connection: Connection, host_id: int) -> Iterator[Version]:
     """Every open version, in order of path, streamed."""
     query = select(table).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
-    for row in connection.execution_options(stream_results=True, yield_per=2000).execute(query):
+    for row in connection.execute(query, execution_options=_STREAMED):
         yield version_of(row)
 
 
@@ -111,7 +113,7 @@ def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Versio
         )
         .order_by(table.c.path)
     )
-    for row in connection.execution_options(stream_results=True, yield_per=2000).execute(query):
+    for row in connection.execute(query, execution_options=_STREAMED):
         yield version_of(row)
 
 
