@@ -36,8 +36,9 @@ class Database:
         self.host = host
         _prepare_location(self.url, create=create)
         self.engine = _engine(self.url)
+        self._writer = self.engine.execution_options(fimscan_writes=True)
         with store_errors(self.url):
-            _bring_up_to_date(self.engine, self.url)
+            _bring_up_to_date(self.engine, self._writer, self.url)
             self.host_id = self._find_host()
 
     @property
@@ -56,7 +57,7 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A transaction: committed at the end, rolled back by any exception."""
-        with store_errors(self.url), self.engine.begin() as connection:
+        with store_errors(self.url), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -105,11 +106,13 @@ class Database:
         self.engine.dispose()
 
     def _find_host(self) -> int:
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection:
             found = connection.scalar(select(schema.host.c.id).where(schema.host.c.name == self.host))
-            if found is None:
+        if found is None:
+            with self._writer.begin() as connection:
                 result = connection.execute(schema.host.insert().values(name=self.host))
-                found = result.inserted_primary_key[0] if result.inserted_primary_key else 0
+                assert result.inserted_primary_key is not None, "an insert of one row gives its key"
+                found = result.inserted_primary_key[0]
         return int(found)
 
 
@@ -199,10 +202,12 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    # A writer says so at once: one that begins by reading could not wait for another writer to finish, it would fail.
+    writes = connection.get_execution_options().get("fimscan_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _bring_up_to_date(engine: Engine, url: URL) -> None:
+def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revision = None
@@ -220,4 +225,4 @@ def _bring_up_to_date(engine: Engine, url: URL) -> None:
             f"{_name(url)} was written by a newer fimscan (its schema is {revision}, the newest known here is "
             f"{schema.SCHEMA_REVISION}); install that version"
         )
-    migrate.upgrade(engine)
+    migrate.upgrade(writer)

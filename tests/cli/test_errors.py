@@ -125,6 +125,27 @@ def test_a_locked_database(cli: Cli) -> None:
     cli.scan(0)
 
 
+def test_a_database_that_another_program_locks(cli: Cli) -> None:
+    """Reading goes on; a scan waits for a while, then says so with 24; afterwards all is well."""
+    cli.scan()
+    with sqlite3.connect(cli.database, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        cli("diff", code=0)
+        assert "locked by another program" in only_line(cli("scan", "--no-audit", code=24).stderr)
+    cli.scan(0)
+
+
+def test_a_short_lock_is_waited_for(cli: Cli) -> None:
+    """Two programs on one database, as a scan and the reading of the audit log are, do not make each other fail."""
+    cli.scan()
+    with sqlite3.connect(cli.database, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        process = subprocess.Popen(cli.command("scan", "--no-audit"))
+        time.sleep(3)
+        other.execute("COMMIT")
+    assert process.wait(timeout=30) == 0
+
+
 def test_output_that_cannot_be_written(cli: Cli) -> None:
     """A full disk under a report is 14, and leaves no half report."""
     cli.scan()
