@@ -115,12 +115,14 @@ def who_wrote(change: Change, evidence: Evidence) -> Claim:
     after = change.after
     assert after is not None, "content is asked of a file that exists"
     placed = last_bind(after, change.window, evidence.index)
-    if placed is None:
-        if change.before is not None and change.before.identity == after.identity:
-            life = life_of(after.identity, change.window.before_ns, evidence)
-            return _writers_in_place(change, after, life, evidence)
-        return _path_only(change, evidence)
-    return _writers_of_placed(change, after, placed, evidence)
+    if placed is not None:
+        return _writers_of_placed(change, after, placed, evidence)
+    if change.before is not None and change.before.identity == after.identity:
+        life = life_of(after.identity, change.window.before_ns, evidence)
+        claim = _writers_in_place(change, after, life, evidence)
+        if claim.actors:
+            return claim
+    return _path_only(change, after, evidence)
 
 
 def _writers_of_placed(change: Change, after: FileState, placed: FileAccess, evidence: Evidence) -> Claim:
@@ -192,15 +194,14 @@ def _decide(recent: Sequence[Actor], held: Sequence[Actor]) -> Claim:
     return Claim(verdict=Verdict.CONTESTED, actors=(*writers, *others))
 
 
-def _path_only(change: Change, evidence: Evidence) -> Claim:
-    """Records that carry no inode can still name the path; that is a lead, not a proof."""
-    nameless = [
+def _path_only(change: Change, after: FileState, evidence: Evidence) -> Claim:
+    """Records that match the path and not the device can still be a lead; they are no proof."""
+    leads = [
         a
-        for a in evidence.index.by_path_only(change.path)
+        for a in evidence.index.by_path_only(after)
         if inside(a, change.window) and (a.action in WRITES or a.action in (Action.RENAME, Action.LINK))
     ]
-    actors = [as_actor(a, Role.WRITER if a.action in WRITES else Role.PLACER) for a in nameless]
-    claim = _decide(actors, ())
+    claim = _decide([as_actor(a, Role.WRITER if a.action in WRITES else Role.PLACER) for a in leads], ())
     if claim.verdict is Verdict.CONFIRMED:
         return replace(claim, verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY)
     return claim

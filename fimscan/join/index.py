@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from fimscan.model import Action, Change, FileAccess, Name
+from fimscan.model import Action, Change, FileAccess, FileState, Name
 
 Identity = tuple[int, int]
 
@@ -81,7 +81,7 @@ class AccessIndex:
         self._by_identity: dict[Identity, list[FileAccess]] = defaultdict(list)
         self._binds: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
-        self._nameless: dict[bytes, list[FileAccess]] = defaultdict(list)
+        self._by_path: dict[bytes, list[FileAccess]] = defaultdict(list)
         for access in sorted((a for a in accesses if a.success), key=lambda a: (a.event, a.item)):
             self._add(access)
 
@@ -95,9 +95,8 @@ class AccessIndex:
             name = access.old if access.action is Action.RENAME else access.name
             for path in self.known.places(name) if name is not None else ():
                 self._unbinds[path].append(access)
-        if access.identity is None:
-            for path in self.known.places(access.name):
-                self._nameless[path].append(access)
+        if access.name.path is not None:
+            self._by_path[access.name.path].append(access)
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
 
@@ -105,9 +104,17 @@ class AccessIndex:
         """What was done to one file, whatever it was called."""
         return self._by_identity.get(identity, [])
 
-    def by_path_only(self, path: bytes) -> list[FileAccess]:
-        """Accesses whose record has no inode, so that only the path speaks for them."""
-        return self._nameless.get(path, [])
+    def by_path_only(self, state: FileState) -> list[FileAccess]:
+        """Accesses to the path of a file for which the device does not speak, so that they are leads, not proofs.
+
+        Their record has no inode, or the right one on another device: on btrfs and overlayfs, ``stat(2)`` gives each
+        subvolume or layer a device number of its own, and audit that of the whole file system.
+        """
+        return [
+            access
+            for access in self._by_path.get(state.path, ())
+            if access.inode is None or (access.inode == state.inode and access.dev != state.dev)
+        ]
 
     def binds(self, path: bytes) -> list[FileAccess]:
         """What made ``path`` name a file: creations, renames and links to it."""
@@ -140,7 +147,7 @@ def relevant(accesses: Iterable[FileAccess], changes: Iterable[Change], known: K
                 paths.update(ancestors(state.path))
     for access in accesses:
         names = (access.name,) if access.old is None else (access.name, access.old)
-        if access.identity in identities or access.replaced in identities:
+        if access.identity in identities or access.replaced in identities or access.name.path in paths:
             yield access
         elif any(not paths.isdisjoint(known.places(name)) for name in names):
             yield access

@@ -287,6 +287,13 @@ def test_a_record_without_an_inode_is_a_lead_and_no_proof() -> None:
     assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.PATH_ONLY)
 
 
+def test_the_right_inode_on_another_device_number_is_a_lead_and_no_proof() -> None:
+    """btrfs: stat gives the subvolume's device, audit the file system's. Not 'nobody', and not certain."""
+    log = [access(Action.OPEN_WRITE, 1500, A, dev=DEV + 1)]
+    answer = ask(change(state(), changed_state()), log)
+    assert (answer.verdict, answer.reason, who(answer)) == (Verdict.LIKELY, Reason.PATH_ONLY, [(1, Role.WRITER)])
+
+
 # --- never ----------------------------------------------------------------------------------------------------------
 
 
