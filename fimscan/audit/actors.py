@@ -85,7 +85,7 @@ def actor(
         ppid=process.ppid,
         exe=process.exe,
         comm=process.comm,
-        cmdline=_cmdline(event),
+        cmdline=_cmdline(event, process),
         cwd=cwd,
         auid=process.auid,
         login_user=login_user,
@@ -120,11 +120,29 @@ def _body(event: AuditEvent, kind: str) -> bytes | None:
     return None
 
 
-def _cmdline(event: AuditEvent) -> tuple[bytes, ...] | None:
-    if (title := _body(event, "PROCTITLE")) is not None and (words := _proctitle(title)) is not None:
-        return words
-    execve = _body(event, "EXECVE")
-    return None if execve is None else _execve(execve)
+def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:
+    if (execve := _body(event, "EXECVE")) is not None:
+        return _execve(execve)
+    title = _body(event, "PROCTITLE")
+    words = None if title is None else _proctitle(title)
+    return words if words is not None and _is_of(words[0], process) else None
+
+
+def _is_of(title: bytes, process: _Process) -> bool:
+    """Whether a process title can be that of the program that made the call.
+
+    The kernel remembers a task's title from its first record on, also across execve (audit_log_proctitle in
+    kernel/auditsc.c; seen on 6.18): ``exec tool > file`` in a shell gives the tool's records the shell's title. A
+    title that names neither the program's file nor its comm is somebody else's, or made up; either way not a command
+    line. Names differ by version or flavour (python3, python3.11; vim, vim.basic), hence the prefixes.
+    """
+    # A title that a program made up begins with its name: "nginx: master process".
+    firsts = {word.lstrip(b"-").rpartition(b"/")[2] for word in (title, title.partition(b" ")[0].rstrip(b":"))} - {b""}
+    names = [process.comm, process.exe and process.exe.removesuffix(b" (deleted)").rpartition(b"/")[2]]
+    known = [name for name in names if name]
+    # comm holds 15 bytes.
+    pairs = ((first, name) for first in firsts for name in known)
+    return not known or any(first.startswith(name) or name.startswith(first[:15]) for first, name in pairs)
 
 
 @lru_cache(maxsize=1024)

@@ -65,7 +65,7 @@ def event(call: bytes, *more: bytes) -> bytes:
     return b"\n".join(line.replace(b" AT ", b" msg=audit(1.000:1): ") for line in lines) + b"\n"
 
 
-TAIL = b' ppid=1 pid=2 auid=4294967295 uid=1000 euid=0 tty=pts4 ses=3 comm="x" exe="/bin/x" key=(null)'
+TAIL = b' ppid=1 pid=2 auid=4294967295 uid=1000 euid=0 tty=pts4 ses=3 comm="rm" exe="/bin/rm" key=(null)'
 FILE = b'type=PATH AT item=0 name="f" inode=5 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 '
 
 
@@ -108,3 +108,30 @@ def test_the_command_line_of_an_execve_record_is_used(accesses_of: Read) -> None
     lines = event(call, b'type=EXECVE AT argc=2 a0="rm" a1=612062', FILE + b"nametype=DELETE").splitlines(keepends=True)
     (access,) = accesses_of(b"".join(lines[:-1]))
     assert access.actor.cmdline == (b"rm", b"a b")
+
+
+@pytest.mark.parametrize(
+    ("comm", "exe", "title", "kept"),
+    [
+        (b"vim", b"/usr/bin/vim.basic", b"/usr/bin/vim", True),
+        (b"tool", b"/usr/bin/python3.11", b"/usr/bin/python3", True),
+        (b"bash", b"/usr/bin/bash", b"-bash", True),
+        (b"nginx", b"/usr/sbin/nginx", b"nginx: master process /usr/sbin/nginx", True),
+        (b"a-very-long-nam", b"/x", b"a-very-long-name-indeed", True),
+        (b"sed", b"/usr/bin/sed (deleted)", b"sed", True),
+        (b"cat", b"/usr/bin/cat", b"bash", False),
+        (b"sed", b"/usr/bin/sed", b"/usr/bin/python3", False),
+    ],
+)
+def test_a_title_from_before_an_execve_is_not_the_programs_command_line(
+    accesses_of: Read, comm: bytes, exe: bytes, title: bytes, kept: bool
+) -> None:
+    """'exec tool > file' leaves the shell's title in the tool's records: no command line is better than a wrong one."""
+    call = (
+        b"type=SYSCALL AT arch=c000003e syscall=87 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=1"
+        b' ppid=1 pid=2 auid=1 uid=0 euid=0 tty=pts4 ses=3 comm="%b" exe=%b key=(null)'
+        % (comm, exe.hex().upper().encode())
+    )
+    text = event(call, FILE + b"nametype=DELETE").replace(b"rm a".hex().upper().encode(), title.hex().upper().encode())
+    (access,) = accesses_of(text)
+    assert access.actor.cmdline == ((title,) if kept else None)

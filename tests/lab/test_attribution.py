@@ -122,6 +122,12 @@ def append(bench: Bench, name: str) -> Truth:
 
 
 @scenario()
+def opened_by_the_shell_written_by_the_program(bench: Bench, name: str) -> Truth:
+    # The shell opens, then becomes cat: one process, and the record shows what it was when it opened the file.
+    return by("writer", bench.shell(f"exec cat /etc/hostname > {name}"))
+
+
+@scenario()
 def append_by_tee(bench: Bench, name: str) -> Truth:
     return by("writer", bench.run("tee", "-a", name))  # adds nothing, see below
 
