@@ -34,13 +34,17 @@ def main() -> int:
     print("\nIs everything in place?")
     fimscan(["doctor"], options)
     command = f".venv/bin/fimscan --config {arguments.config}"
-    print(
-        "\nWhat to do next:\n"
-        f"  edit {arguments.config}, then 'make run' again     what changed since, and who did it\n"
-        f"  {command} diff        everything that differs from the accepted baseline\n"
-        f"  {command} accept ...  what was changed on purpose\n"
-        "  make demo                                     see processes named, on a scratch directory"
+    steps = (
+        ("make run", "again, after files have changed: what changed, and who did it"),
+        (f"{command} diff", "everything that differs from the accepted baseline"),
+        (f"{command} accept PATH", "what was changed on purpose"),
+        ("make demo", "processes change files in a scratch directory, and each is named"),
+        (f"$EDITOR {arguments.config}", "what is monitored, and every other setting"),
     )
+    width = max(len(step) for step, _ in steps)
+    print("\nWhat to do next:")
+    for step, what in steps:
+        print(f"  {step:<{width}}  {what}")
     return 0
 
 
