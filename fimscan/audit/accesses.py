@@ -191,6 +191,9 @@ def _rename(operation: _Operation) -> list[FileAccess]:
     for item in created:
         source = next((other for other in deleted if other.identity == item.identity), None)
         replaced = next((other for other in deleted if other.identity != item.identity), None)
+        if source is None and replaced is not None and replaced.text == item.text and len(deleted) == 1:
+            # Relative to two directories, one text for both: the kernel merges the two DELETE records into the last.
+            source = replaced
         found.append(
             operation.access(
                 Action.RENAME,

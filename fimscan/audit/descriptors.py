@@ -6,24 +6,30 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 from fimscan.audit.flags import writes
 from fimscan.audit.records import device_value, id_value
 from fimscan.model import Actor, Holder
 
-_MAPPING = re.compile(rb"[0-9a-f]+-[0-9a-f]+ .w.s [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) (\d+)")
+_SHARED = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ...s ", re.MULTILINE)
+# "mw": the mapping may be made writable (mprotect(2)) at any time, without another open. Writable ones have it, too.
+_MAY_WRITE = re.compile(
+    rb"^[0-9a-f]+-[0-9a-f]+ ...s [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) (\d+)[^\n]*\n"
+    rb"(?:[A-Z]\w+:[^\n]*\n)*?VmFlags:[^\n]* mw\b",
+    re.MULTILINE,
+)
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
 
 
-def writable_descriptors(own_pid: int) -> tuple[tuple[Holder, ...], bool]:
-    """(processes but ``own_pid`` that can write to a regular file without opening it, whether all could be examined).
+def writable_descriptors(own_pid: int) -> tuple[Holder, ...]:
+    """The processes, but for ``own_pid``, that can write to a regular file without opening it again.
 
-    A process that ends meanwhile is left out; one that may not be examined makes the second value false. See
-    :manpage:`proc(5)` for ``fd``, ``fdinfo`` and ``maps``. The device numbers in ``maps`` are the file system's own,
-    which on btrfs and overlayfs are not those of :manpage:`stat(2)`; descriptors are asked directly.
+    A process that ends meanwhile, or that may not be examined, is left out. See :manpage:`proc(5)` for ``fd``,
+    ``fdinfo``, ``smaps``. The device numbers of mappings are the file system's own, which on btrfs and overlayfs are
+    not those of :manpage:`stat(2)`; descriptors are asked directly.
     """
     holders: list[Holder] = []
-    complete = True
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == own_pid:
             continue
@@ -32,28 +38,37 @@ def writable_descriptors(own_pid: int) -> tuple[tuple[Holder, ...], bool]:
             if found:
                 actor = _actor(int(entry))
                 holders += [Holder(dev=dev, inode=inode, actor=actor) for dev, inode in found]
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        except PermissionError:
-            complete = False
-    return tuple(holders), complete
+    return tuple(holders)
 
 
 def _writable(process: str) -> Iterator[tuple[int, int]]:
     """(device, inode) of what the process can write to."""
-    for descriptor in os.listdir(f"{process}/fd"):
-        try:
-            info = os.stat(f"{process}/fd/{descriptor}")
+    seen: set[tuple[str, ...]] = set()
+    for task in os.listdir(f"{process}/task"):
+        # Threads share one table of descriptors as a rule, but each can have its own, and a leader that has ended has
+        # none. A table that lists the same numbers as another one is taken to be the same.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            table = tuple(os.listdir(f"{process}/task/{task}/fd"))
+            if table not in seen:
+                seen.add(table)
+                yield from _descriptors(f"{process}/task/{task}", table)
+    if _SHARED.search(_read(f"{process}/maps")):
+        for dev, inode in _MAY_WRITE.findall(_read(f"{process}/smaps")):
+            device = device_value(dev)
+            if device is not None and inode != b"0":
+                yield device, int(inode)
+
+
+def _descriptors(task: str, table: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    for descriptor in table:
+        with suppress(FileNotFoundError):  # closed meanwhile
+            info = os.stat(f"{task}/fd/{descriptor}")
             if stat.S_ISREG(info.st_mode):
-                flags = _FLAGS.search(_read(f"{process}/fdinfo/{descriptor}"))
+                flags = _FLAGS.search(_read(f"{task}/fdinfo/{descriptor}"))
                 if flags and writes(int(flags[1], 8)):
                     yield info.st_dev, info.st_ino
-        except FileNotFoundError:
-            continue  # closed meanwhile
-    for dev, inode in _MAPPING.findall(_read(f"{process}/maps")):
-        device = device_value(dev)
-        if device is not None and inode != b"0":
-            yield device, int(inode)
 
 
 def _actor(pid: int) -> Actor:

@@ -8,6 +8,7 @@ from fimscan.join.claims import (
     Claim,
     Evidence,
     as_actor,
+    elsewhere,
     who_changed,
     who_changed_placed,
     who_moved,
@@ -66,7 +67,12 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
 def _with_other_names(seen: Coverage, change: Change, evidence: Evidence) -> Coverage:
     """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
     states = [s for s in (change.before, change.after) if s is not None and s.kind is not FileKind.DIRECTORY]
-    if all(state.nlink <= max(evidence.names.get(state.identity, 1), 1) for state in states):
+    away = (
+        change.after is not None
+        and change.kind is not ChangeKind.ADDED
+        and elsewhere(change.after, change.window, evidence)
+    )
+    if not away and all(state.nlink <= max(evidence.names.get(state.identity, 1), 1) for state in states):
         return seen
     window = change.window
     gap = Gap(start_ns=window.after_ns, end_ns=window.before_ns, reason=GapReason.OTHER_NAME)

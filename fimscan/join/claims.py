@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BIRTHS, WRITES, AccessIndex, Identity
-from fimscan.model import Action, Actor, Change, FileAccess, FileState, Reason, Role, Verdict, Window
+from fimscan.model import Action, Actor, Change, FileAccess, FileKind, FileState, Reason, Role, Verdict, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +53,59 @@ def inside(access: FileAccess, window: Window) -> bool:
     return window.after_ns - SLACK_NS <= access.event.time_ns <= window.before_ns + SLACK_NS
 
 
+def last_touched(state: FileState) -> int:
+    """The latest moment that ctime can stand for.
+
+    Some file systems keep whole seconds (ext4 with 128-byte inodes), or every second one (FAT).
+    """
+    return state.ctime_ns + (2 * 10**9 if state.ctime_ns % 10**9 == 0 else 0)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Presence
 
 
 def who_removed(change: Change, evidence: Evidence) -> Claim:
-    """Who took the name away: the last unlink of it, or the last rename from it (or from above it)."""
+    """Who took the file from its name: an unlink, a rename away or over it, or a rename of a directory above it."""
     before = change.before
     assert before is not None, "a removed file was known"
     index, window, path = evidence.index, change.window, before.path
-    direct = [a for a in index.unbinds(path) if inside(a, window)]
-    above = [a for a in index.directory_unbinds(path) if inside(a, window)]
-    last = _latest((*direct, *above))
+    unbound = [*index.unbinds(path), *index.moved_from_unknown(before.identity, path)]
+    taken = [a for a in (*unbound, *index.directory_unbinds(path)) if inside(a, window)]
+    own = _removal_of(before, taken, window, index)
+    last = own or _latest(taken)
     if last is None:
         return NOBODY
     actors = (as_actor(last, Role.REMOVER),)
-    binds = [a for a in index.binds(path) if inside(a, window)]
-    if any(a.event > last.event for a in binds):
-        return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors)
-    # It may have been replaced first: then the file that was removed is the one that was put there before.
-    sure = last in above or last.identity == before.identity or any(a.identity == last.identity for a in binds)
     notes = ("It was renamed, not deleted.",) if last.action is Action.RENAME else ()
-    if not sure or last.identity is None:
+    if own is None or own.identity is None:
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes)
     return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes)
+
+
+def _removal_of(
+    before: FileState, taken: Sequence[FileAccess], window: Window, index: AccessIndex
+) -> FileAccess | None:
+    """What took this very file from its name, in order of time.
+
+    Whoever later removed another file of this name, or of this inode number, or moved the directory that it had been
+    in, has not removed it.
+    """
+    identity = before.identity
+    binds = index.binds(before.path)
+    takes = [a for a in taken if a.identity == identity or a.is_directory]
+    takes += [a for a in binds if a.replaced == identity and inside(a, window)]
+    returns = [a for a in (*binds, *index.directory_binds(before.path)) if a not in takes and inside(a, window)]
+    found: FileAccess | None = None
+    for access in sorted((*takes, *returns), key=lambda a: (a.event, a.item)):
+        if access.identity == identity and access.action in BIRTHS:
+            break  # the number's next life
+        if access in takes:
+            if found is None or access.identity == identity:
+                found = access
+        elif found is not None and access.identity in (identity, found.identity):
+            found = None  # put back
+    return found
 
 
 def who_moved(change: Change, evidence: Evidence) -> Claim:
@@ -86,12 +115,23 @@ def who_moved(change: Change, evidence: Evidence) -> Claim:
     placed = last_bind(after, change.window, evidence.index)
     if placed is None:
         return NOBODY
-    actors = [as_actor(placed, Role.PLACER)]
     index, window = evidence.index, change.window
-    gone = _latest(a for a in (*index.unbinds(before.path), *index.directory_unbinds(before.path)) if inside(a, window))
+    if life_of(after.identity, window.before_ns, evidence).reborn:
+        return _made_anew(change, evidence)
+    actors = [as_actor(placed, Role.PLACER)]
+    unbound = [a for a in index.unbinds(before.path) if a.identity == before.identity]
+    gone = _latest(a for a in (*unbound, *index.directory_unbinds(before.path)) if inside(a, window))
     if gone is not None and gone.actor.process != placed.actor.process:
         actors.append(as_actor(gone, Role.REMOVER))
     return Claim(verdict=Verdict.CONFIRMED, actors=tuple(actors))
+
+
+def _made_anew(change: Change, evidence: Evidence) -> Claim:
+    """Not one file under two names, but two files with the same content, the second of which got the first's number."""
+    made, removed = who_wrote(change, evidence), who_removed(change, evidence)
+    weaker = min(made, removed, key=lambda claim: claim.verdict.strength)
+    note = "The old file was removed and this one made anew; it only has the same content and inode number."
+    return replace(weaker, actors=(*made.actors, *removed.actors), notes=(note,))
 
 
 def last_bind(after: FileState, window: Window, index: AccessIndex) -> FileAccess | None:
@@ -103,7 +143,9 @@ def last_bind(after: FileState, window: Window, index: AccessIndex) -> FileAcces
     base = after.path.rpartition(b"/")[2]
     direct = [a for a in index.binds(after.path) if a.identity == after.identity]
     born = [a for a in index.of_file(after.identity) if a.action in BIRTHS and a.name.base == base]
-    return _latest(a for a in (*direct, *born, *index.directory_binds(after.path)) if inside(a, window))
+    # A rename or link relative to two descriptors: which directory is meant is not decided, the file and its name are.
+    unplaced = index.moved_to_unknown(after.identity, after.path)
+    return _latest(a for a in (*direct, *born, *unplaced, *index.directory_binds(after.path)) if inside(a, window))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -147,6 +189,9 @@ def _writers_of_placed(change: Change, after: FileState, placed: FileAccess, evi
         return replace(written, actors=(*written.actors, *placers))
     if prior is not None:
         # The same file had other content when it was last read, and nobody was seen writing to it.
+        if placers and elsewhere(after, change.window, evidence):
+            note = "It was away from the watched directories in between; who wrote it there is not known."
+            return Claim(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, actors=placers, notes=(note,))
         return NOBODY
     return _brought_in(after, placed, placers, index)
 
@@ -154,8 +199,8 @@ def _writers_of_placed(change: Change, after: FileState, placed: FileAccess, evi
 def _brought_in(after: FileState, placed: FileAccess, placers: tuple[Actor, ...], index: AccessIndex) -> Claim:
     """A file that came from where nobody looks: the placer is known, the writer of the content is not."""
     note = "The content was written elsewhere, before it was put here; who wrote it is not known."
-    touched = any(a.event > placed.event for a in index.of_file(after.identity))
-    if after.ctime_ns > placed.event.time_ns + SLACK_NS and not touched and not placed.is_directory:
+    known = max((a.event.time_ns for a in index.of_file(after.identity)), default=0)
+    if after.ctime_ns > max(known, placed.event.time_ns) + SLACK_NS and after.kind is FileKind.FILE:
         # Something changed the file after it was placed without opening it here: a descriptor from before.
         return Claim(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, actors=placers, notes=(note,))
     return Claim(verdict=Verdict.CONFIRMED, actors=placers, notes=(note,))
@@ -169,9 +214,10 @@ def _writers_in_place(change: Change, after: FileState, life: Life, evidence: Ev
         for a in life.accesses
         if a.action in WRITES
         # A write sets ctime, which no system call can set back: whoever opened later has written nothing.
-        and a.event.time_ns <= after.ctime_ns + SLACK_NS
+        and a.event.time_ns <= last_touched(after) + SLACK_NS
     ]
-    early = [] if life.birth else [a for a in opened if a.event.time_ns < window.after_ns - SLACK_NS]
+    # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
+    early = [a for a in opened if a.event.time_ns < window.after_ns - SLACK_NS]
     recent = [a for a in opened if a not in early]
     held = [as_actor(a, Role.WRITER) for a in early]
     if not life.reborn:
@@ -221,17 +267,17 @@ def who_changed(change: Change, evidence: Evidence) -> list[Claim]:
     done = [
         a
         for a in life_of(after.identity, change.window.before_ns, evidence).accesses
-        if inside(a, change.window) and a.event.time_ns <= after.ctime_ns + SLACK_NS
+        if inside(a, change.window) and a.event.time_ns <= last_touched(after) + SLACK_NS
     ]
     fields = set(change.changed)
     claims: list[Claim] = []
     if "mode" in fields:
         claims.append(_who_set_mode(before, after, done))
     if fields & {"uid", "gid"}:
-        claims.append(_last_changer(done, (Action.CHOWN,)))
+        claims.append(_all_changers(done, (Action.CHOWN,)))
     if "xattr" in fields:
         # Writing to a file, chown and chmod can each drop or rewrite attributes (capabilities, ACLs).
-        claims.append(_first_answer(done, (Action.SETXATTR,), (Action.CHOWN, Action.CHMOD), tuple(WRITES)))
+        claims.append(_first_all(done, (Action.SETXATTR,), (Action.CHOWN, Action.CHMOD), tuple(WRITES)))
     if claims or fields & {"kind", "content", "link_target", "inode", "dev"}:
         return claims
     return [_who_touched(fields, done)]
@@ -253,17 +299,19 @@ def who_changed_placed(change: Change, evidence: Evidence) -> tuple[Actor, ...]:
 
 def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess]) -> Claim:
     exact = [a for a in done if a.action is Action.CHMOD and a.argument == after.mode]
+    # One that found the mode as it should be has changed nothing.
+    exact = [a for a in exact if a.mode is None or a.mode & 0o7777 != a.argument] or exact
     if exact:
         return _last_changer(exact, (Action.CHMOD,))
     if before.mode & ~_SETUID_BITS == after.mode and before.mode != after.mode:
         # The kernel itself takes setuid and setgid away when a file is written or changes its owner.
         return _first_answer(done, (Action.CHOWN,), tuple(WRITES), (Action.CHMOD,))
-    return _first_answer(done, (Action.SETXATTR,), (Action.CHMOD,))
+    return _all_changers(done, (Action.SETXATTR, Action.CHMOD))
 
 
 def _who_touched(fields: set[str], done: Sequence[FileAccess]) -> Claim:
     if "nlink" in fields:
-        return _first_answer(done, (Action.LINK, Action.UNLINK, Action.RENAME))
+        return _all_changers(done, (Action.LINK, Action.UNLINK, Action.RENAME))
     if "mtime" in fields or "size" in fields:
         writers = _decide([as_actor(a, Role.WRITER) for a in done if a.action in WRITES], ())
         changers = _last_changer(done, (Action.UTIME,))
@@ -282,6 +330,18 @@ def _contest(*claims: Claim) -> Claim:
 
 def _first_answer(done: Sequence[FileAccess], *choices: tuple[Action, ...]) -> Claim:
     return next((c for c in (_last_changer(done, choice) for choice in choices) if c.actors), NOBODY)
+
+
+def _first_all(done: Sequence[FileAccess], *choices: tuple[Action, ...]) -> Claim:
+    return next((c for c in (_all_changers(done, choice) for choice in choices) if c.actors), NOBODY)
+
+
+def _all_changers(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Claim:
+    """All count where the last call need not be the one that made the difference (chgrp after chown, two xattrs)."""
+    actors = _one_each(as_actor(a, _role_of(a)) for a in done if a.action in actions)
+    if not actors:
+        return NOBODY
+    return Claim(verdict=Verdict.CONFIRMED if len(actors) == 1 else Verdict.CONTESTED, actors=tuple(actors))
 
 
 def _last_changer(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Claim:
@@ -343,6 +403,18 @@ def life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
             if names <= 0:
                 birth, accesses, reborn = None, [], True
     return Life(birth=birth, accesses=tuple(accesses), reborn=reborn)
+
+
+def elsewhere(state: FileState, window: Window, evidence: Evidence) -> bool:
+    """Whether the file had, in the window, a name in a directory that no scan knows: rules go by directory."""
+    index = evidence.index
+    life = life_of(state.identity, window.before_ns, evidence)
+    if life.reborn or state.identity not in evidence.prior:
+        return False  # it came from there: that is the placer's deed
+    moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == state.identity]
+    moves += [a for a in index.directory_unbinds(state.path) if a.action is Action.RENAME]
+    names = [n for a in moves if inside(a, window) for n in (a.name, a.old) if n is not None]
+    return any(not index.known.is_inside(name) for name in names)
 
 
 def _created(birth: FileAccess) -> tuple[Actor, ...]:

@@ -39,6 +39,14 @@ class Known:
             identities={key: frozenset(value) for key, value in identities.items()},
         )
 
+    def is_inside(self, name: Name) -> bool:
+        """Whether a name lies in a known directory; one that cannot be placed does not count as outside."""
+        if name.parent is not None:
+            if name.parent in self.paths:
+                return True
+            return name.path is not None and name.path.rpartition(b"/")[0] in self.identities
+        return name.path is None or any(above in self.identities for above in ancestors(name.path))
+
     def places(self, name: Name) -> frozenset[bytes]:
         """The paths that an audit name may mean.
 
@@ -54,6 +62,11 @@ class Known:
         if name.parent is not None and directory in self.identities:
             return frozenset()
         return frozenset((name.path,))
+
+
+def _is_unplaced(name: Name, path: bytes) -> bool:
+    """Whether a name, of which only the last component is known, can be this path's."""
+    return name.parent is None and name.path is None and name.base == path.rpartition(b"/")[2]
 
 
 def _join(directory: bytes, base: bytes) -> bytes:
@@ -89,16 +102,23 @@ class AccessIndex:
         if access.identity is not None:
             self._by_identity[access.identity].append(access)
         if access.action in BINDS:
-            for path in self.known.places(access.name):
+            for path in self.known.places(access.name) or self._directories_named(access, access.name):
                 self._binds[path].append(access)
         if access.action in UNBINDS:
             name = access.old if access.action is Action.RENAME else access.name
-            for path in self.known.places(name) if name is not None else ():
+            for path in (self.known.places(name) or self._directories_named(access, name)) if name is not None else ():
                 self._unbinds[path].append(access)
         if access.name.path is not None:
             self._by_path[access.name.path].append(access)
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
+
+    def _directories_named(self, access: FileAccess, name: Name) -> frozenset[bytes]:
+        """Where a directory was when a rename relative to two descriptors leaves open where it went: the scans know."""
+        if access.identity is None or not access.is_directory or name.parent is not None or name.path is not None:
+            return frozenset()
+        known = self.known.paths.get(access.identity, frozenset())
+        return frozenset(path for path in known if path.rpartition(b"/")[2] == name.base)
 
     def of_file(self, identity: Identity) -> list[FileAccess]:
         """What was done to one file, whatever it was called."""
@@ -123,6 +143,20 @@ class AccessIndex:
     def unbinds(self, path: bytes) -> list[FileAccess]:
         """What took the name away: unlinks of it and renames from it."""
         return self._unbinds.get(path, [])
+
+    def moved_to_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
+        """Renames and links of this very file to this last component, in a directory that the record leaves open."""
+        for access in self.of_file(identity):
+            mine = access.identity == identity and access.action in (Action.RENAME, Action.LINK)
+            if mine and _is_unplaced(access.name, path):
+                yield access
+
+    def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
+        """Renames of this very file from this last component, in a directory that the record leaves open."""
+        for access in self.of_file(identity):
+            mine = access.identity == identity and access.action is Action.RENAME
+            if mine and access.old is not None and _is_unplaced(access.old, path):
+                yield access
 
     def directory_binds(self, path: bytes) -> Iterator[FileAccess]:
         """Renames that brought one of the directories above ``path`` to where it is."""

@@ -152,6 +152,10 @@ class Recorder:
         """When this path was last seen as it was: at the last scan, unless that scan could not read it."""
         blocked = any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self._blocked_before)
         at = None if blocked else self._previous_clock.at(path)
+        if at is not None and before is None:
+            # That it was not there was seen when its directory was listed, before its neighbours were read.
+            for above in join.ancestors(path):
+                at = min(at, self._previous_clock.at(above) or at)
         if at is None:
             return before.read_start_ns if before is not None else 0
         return max(at, before.read_start_ns) if before is not None else at

@@ -81,9 +81,8 @@ def run_scan(
                 config_digest=config.digest,
                 config_text=config.canonical(),
             )
-            if source is not None:
-                holders, _ = audit.writable_descriptors(os.getpid())
-                scan_store.add_holders(connection, scan_id, holders)
+            # Also without a log to read: the next scan's windows begin here.
+            scan_store.add_holders(connection, scan_id, audit.writable_descriptors(os.getpid()))
         try:
             recorder = Recorder(database, scan_id, _previous_scope(database, previous), config)
             recorder.run(config, on_progress)

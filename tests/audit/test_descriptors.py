@@ -44,7 +44,7 @@ def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool,
     path.write_bytes(b"x" * mmap.PAGESIZE)
     info = path.stat()
     with holder(how, path) as pid:
-        holders, _ = writable_descriptors(os.getpid())
+        holders = writable_descriptors(os.getpid())
     mine = [h for h in holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)]
     assert [h.actor.pid for h in mine] == ([pid] if held else [])
     for found in mine:
@@ -61,5 +61,5 @@ def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
     """The process that asks is left out."""
     with (tmp_path / "own").open("w") as file:
         inode = os.fstat(file.fileno()).st_ino
-        assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())[0]}
-        assert inode in {holder.inode for holder in writable_descriptors(1)[0]}
+        assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())}
+        assert inode in {holder.inode for holder in writable_descriptors(1)}
