@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # What 'make run' monitors: make run WATCH=/usr/local
 WATCH ?= /etc
 CONFIG ?= fimscan.toml
-DATABASE := sqlite:///$(abspath var/fimscan.db)
+DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
 
 .PHONY: run demo test lint bench wheel clean
 .DEFAULT_GOAL := run

@@ -74,7 +74,7 @@ def events(path: str) -> int:
         def _events(self, events):  # type: ignore[no-untyped-def]
             self.counted += len(events)
 
-    counter = Counter(batch_events=5000, user_name=None)
+    counter = Counter(log=b"", batch_events=5000, user_name=None)
     counter.enter(Segment(path=b"", dev=0, inode=0, fingerprint=b"", live=False), 0)
     rest = b""
     with open(path, "rb") as file:

@@ -24,7 +24,9 @@ def main() -> int:
     parser.add_argument("--watch", required=True)
     arguments = parser.parse_args()
     options = ["--config", arguments.config]
-    if not os.path.exists(arguments.config):
+    if os.path.exists(arguments.config):
+        print(f"{arguments.config} is there already and says what is monitored (WATCH is for the first run).")
+    else:
         code = fimscan(["init", "--watch", arguments.watch, "--quiet"], [*options, "--db", arguments.db])
         if code:
             return code

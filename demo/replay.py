@@ -71,7 +71,7 @@ def replay(source: Path, out: TextIO) -> Diff:
     evidence = join.Evidence(
         index=join.AccessIndex(accesses, known), prior={state.identity: state for state in before}, holders={}
     )
-    coverage = join.CoverageMap(observations, (), [join.Extent(start_ns=0, end_ns=end_ns)])
+    coverage = join.CoverageMap(observations, (), [[join.Extent(start_ns=0, end_ns=end_ns)]])
     modified = {change.path for change in changes}
     unmodified = {
         state.identity: [(state, Window(after_ns=start_ns, before_ns=state.read_start_ns))]

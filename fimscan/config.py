@@ -30,12 +30,41 @@ def interval_seconds(text: str) -> int | None:
     return int(match[1]) * _UNIT_SECONDS[match[2]] if match and int(match[1]) else None
 
 
+_CRON_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def cron_fields(text: str) -> dict[str, str]:
+    """A cron expression as APScheduler's keyword arguments.
+
+    ``crontab(5)`` counts days of the week from Sunday, as 0 or 7; APScheduler counts from Monday, so they get names.
+
+    Raises:
+        ValueError: when there are not five fields.
+    """
+    fields = text.split()
+    names = ("minute", "hour", "day", "month", "day_of_week")
+    if len(fields) != len(names):
+        raise ValueError(f"a cron expression has five fields, not {len(fields)}")
+    days = ",".join(_named_days(part) for part in fields[4].split(","))
+    return dict(zip(names, (*fields[:4], days), strict=True))
+
+
+def _named_days(part: str) -> str:
+    """``1-5`` -> ``mon,tue,wed,thu,fri``; what has no numbers stays as it is."""
+    match = re.fullmatch(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-7]))?", part)
+    if match is None or part == "*":
+        return part
+    first = int(match[1] or 0)
+    last = 6 if match[1] is None else int(match[2] or first)
+    return ",".join(dict.fromkeys(_CRON_DAYS[first : last + 1 : int(match[3] or 1)]))
+
+
 def _check_schedule(text: str) -> str:
     if interval_seconds(text) is None:
         from apscheduler.triggers.cron import CronTrigger
 
         try:
-            CronTrigger.from_crontab(text)
+            CronTrigger(**cron_fields(text))
         except ValueError as error:
             raise ValueError(f'neither a cron expression ("*/30 * * * *") nor an interval ("15m"): {error}') from None
     return text
@@ -70,9 +99,10 @@ class Database(_Section):
 
 
 class Audit(_Section):
-    """Which audit logs are read, and the key of our rules (matching never rests on it alone)."""
+    """Which audit logs are read, which ``node=`` names are ours, and the key of our rules."""
 
     enabled: bool = True
+    nodes: tuple[str, ...] = ()
     logs: tuple[AbsolutePath, ...] = ("/var/log/audit/audit.log",)
     key: Annotated[str, AfterValidator(_check_key)] = "fimscan"
 

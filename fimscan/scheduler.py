@@ -13,9 +13,9 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from fimscan.config import Config, interval_seconds
+from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
-from fimscan.pipeline import AuditSource, ScanResult, ingest_audit, observe_audit, run_scan
+from fimscan.pipeline import AuditSource, ScanResult, look_at_audit, run_scan
 from fimscan.scan import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -27,7 +27,7 @@ Complain = Callable[[str], None]
 def trigger_of(text: str) -> BaseTrigger:
     """A cron expression or an interval, as the configuration allows them."""
     seconds = interval_seconds(text)
-    return CronTrigger.from_crontab(text) if seconds is None else IntervalTrigger(seconds=seconds)
+    return CronTrigger(**cron_fields(text)) if seconds is None else IntervalTrigger(seconds=seconds)
 
 
 class Scheduler:
@@ -83,30 +83,39 @@ class Scheduler:
         scheduler.shutdown(wait=True)
 
     def scan(self) -> None:
-        """One scheduled scan."""
-        try:
+        """One scheduled scan, and what becomes of its result."""
+
+        def work() -> None:
             result = run_scan(
                 self._database, self._config, source=self._source, trigger="schedule", on_progress=self._check_stop
             )
-        except LockedError as error:
-            self._complain(f"{error}; this one is left out")
-        except InterruptedScanError:
-            return
-        except FimscanError as error:
-            self._complain(str(error))
-        else:
             self._report(result)
+
+        self._attempt(work)
 
     def read_audit(self) -> None:
         """Read what is new in the audit log, and ask the kernel how it is."""
-        if self._source is None or self._stop.is_set():
+
+        def work() -> None:
+            for problem in look_at_audit(self._database, self._source):
+                self._complain(problem)
+
+        self._attempt(work)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Whatever goes wrong is one line, and the schedule goes on."""
+        if self._stop.is_set():
             return
         try:
-            observe_audit(self._database)
-            for problem in ingest_audit(self._database, self._source):
-                self._complain(problem)
+            work()
+        except InterruptedScanError:
+            return
+        except LockedError as error:
+            self._complain(f"{error}; this scan is left out")
         except FimscanError as error:
             self._complain(str(error))
+        except Exception as error:  # noqa: BLE001  # see above
+            self._complain(f"{type(error).__name__}: {error}")
 
     def _has_baseline(self) -> bool:
         with self._database.read() as connection:

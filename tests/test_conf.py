@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from fimscan.cli.main import cli
-from fimscan.config import Config, Watch, interval_seconds, parse_config
+from fimscan.config import Config, Watch, cron_fields, interval_seconds, parse_config
 from fimscan.errors import ConfigError
+from fimscan.scheduler import trigger_of
 from fimscan.shipped import shipped_path
 
 CONF = Path(shipped_path("conf"))
@@ -117,6 +118,23 @@ def test_no_text_can_break_the_configuration_reader(text: str) -> None:
         parse_config(text)
     except ConfigError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("days", "named"),
+    [("0", "sun"), ("7", "sun"), ("1-5", "mon,tue,wed,thu,fri"), ("5-7", "fri,sat,sun"), ("*", "*"), ("mon", "mon")],
+)
+def test_days_of_the_week_are_crons(days: str, named: str) -> None:
+    """crontab counts from Sunday, the scheduler from Monday: '0' must not run on Mondays."""
+    assert cron_fields(f"0 3 * * {days}")["day_of_week"] == named
+
+
+def test_a_cron_expression_runs_on_the_day_that_it_names() -> None:
+    """0 3 * * 0 is Sunday."""
+    from datetime import UTC, datetime
+
+    fire = trigger_of("0 3 * * 0").get_next_fire_time(None, datetime(2026, 11, 23, tzinfo=UTC))
+    assert fire.strftime("%A") == "Sunday"
 
 
 def test_intervals() -> None:

@@ -8,7 +8,7 @@ from fimscan.audit.health import observe, parse_rules, parse_status
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
 from fimscan.audit.records import fields, parse_line
-from fimscan.audit.rules import rules_for
+from fimscan.audit.rules import can_be_watched, rules_for
 from fimscan.audit.sources import LogCursor
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Batch",
     "LogCursor",
     "accesses",
+    "can_be_watched",
     "fields",
     "notice",
     "observe",

@@ -181,29 +181,45 @@ def _open(operation: _Operation) -> list[FileAccess]:
 
 
 def _rename(operation: _Operation) -> list[FileAccess]:
-    """Source and target belong together by identity; with two targets, the call exchanged two files."""
+    """Source and target belong together by identity.
+
+    With one last component for both names, the kernel may merge the two DELETE records (audit_inode_child in
+    kernel/auditsc.c, tests/data/audit/same_names.log): the first keeps its name, and gets the identity of the second.
+    """
     created, deleted = operation.of_kind(b"CREATE"), operation.of_kind(b"DELETE")
     old_at_cwd, new_at_cwd = operation.at_cwd(operation.call.old_dirfd), operation.at_cwd(operation.call.dirfd)
-    exchange = len(created) > 1
-    if exchange:  # either name is the source of one move and the target of the other
-        old_at_cwd = new_at_cwd = old_at_cwd and new_at_cwd
-    found = []
-    for item in created:
-        source = next((other for other in deleted if other.identity == item.identity), None)
-        replaced = next((other for other in deleted if other.identity != item.identity), None)
-        if source is None and replaced is not None and replaced.text == item.text and len(deleted) == 1:
-            # Relative to two directories, one text for both: the kernel merges the two DELETE records into the last.
-            source = replaced
-        found.append(
-            operation.access(
-                Action.RENAME,
-                item,
-                operation.name_of(item, at_cwd=new_at_cwd, parents=2),
-                old=None if source is None else operation.name_of(source, at_cwd=old_at_cwd, parents=2),
-                replaced=None if replaced is None or exchange else replaced.identity,
-            )
-        )
-    return found
+    if not created:
+        return []
+    if len(created) > 1:  # an exchange: either name is the source of one move and the target of the other
+        both = old_at_cwd and new_at_cwd
+        names = [operation.name_of(item, at_cwd=both, parents=2) for item in created[:2]]
+        moves = zip(created, names, reversed(names), strict=False)
+        return [operation.access(Action.RENAME, item, name, old=old) for item, name, old in moves]
+    item = created[0]
+    source = next((other for other in deleted if other.identity == item.identity), None)
+    victim = next((other for other in deleted if other.identity != item.identity), None)
+    name = operation.name_of(item, at_cwd=new_at_cwd, parents=2)
+    if source is not None and victim is not None and source.text == item.text != victim.text:
+        # An exchange whose CREATE records were merged: the second file left the name where the first one now is.
+        other = operation.name_of(victim, at_cwd=old_at_cwd, parents=2)
+        return [
+            operation.access(Action.RENAME, victim, name, old=other),
+            operation.access(Action.RENAME, source, other, old=name),
+        ]
+    if source is None and victim is not None and _is_merged(operation, victim, item):
+        source = victim
+    old = None if source is None else operation.name_of(source, at_cwd=old_at_cwd, parents=2)
+    replaced = None if victim is None else victim.identity
+    return [operation.access(Action.RENAME, item, name, old=old, replaced=replaced)]
+
+
+def _is_merged(operation: _Operation, deleted: Item, created: Item) -> bool:
+    """Whether a rename's one DELETE record stands for two, and not for itself because the other was lost."""
+    paths = sum(record.type == "PATH" for record in operation.event.records)
+    bases = Name(text=deleted.text).base, Name(text=created.text).base
+    return (
+        operation.event.complete and paths == len(operation.items) == 4 and None not in bases and bases[0] == bases[1]
+    )
 
 
 def _link(operation: _Operation) -> list[FileAccess]:

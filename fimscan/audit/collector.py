@@ -12,11 +12,12 @@ from fimscan.audit.actors import UserName
 from fimscan.audit.events import Assembler
 from fimscan.audit.notices import notice
 from fimscan.audit.records import HEADER, event_id, parse_line, type_name
-from fimscan.audit.sources import LogCursor, Segment
+from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.model import AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
 
 _USUAL_LINE = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
 _NO_RECORD = re.compile(rb"\s*\Z|----\s*\Z|time->")  # blank, and what ausearch prints between events
+_EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
 _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
 
 
@@ -25,8 +26,8 @@ class Batch:
     """What a stretch of a log says.
 
     ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
-    ``last_ns`` are the times of its earliest and latest event. ``lost_continuity`` is set in the first batch after a
-    stretch of the log was found to be gone.
+    ``last_ns`` are the times of its earliest and latest event, of any kind; ``None`` where it has none.
+    ``lost_continuity`` is set in the first batch after a stretch of the log was found to be gone.
     """
 
     accesses: tuple[FileAccess, ...] = ()
@@ -45,7 +46,8 @@ class Collector:
     event may begin in one segment and end in the next.
     """
 
-    def __init__(self, *, batch_events: int, user_name: UserName | None) -> None:
+    def __init__(self, log: bytes, *, batch_events: int, user_name: UserName | None) -> None:
+        self._log = log
         self.lost_continuity = False
         self._batch_events = batch_events
         self._user_name = user_name
@@ -53,7 +55,7 @@ class Collector:
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._position = 0
-        self._moved = False
+        self._told = 0  # the position that the last batch reached
         self._clear()
 
     def _clear(self) -> None:
@@ -77,7 +79,7 @@ class Collector:
     @property
     def has_news(self) -> bool:
         """Whether anything was read since the last batch."""
-        return self._moved or self.lost_continuity
+        return self._position != self._told or self._count > 0 or self.lost_continuity
 
     def enter(self, segment: Segment, offset: int) -> None:
         """Go to a segment, or on in the present one under its new name."""
@@ -94,10 +96,9 @@ class Collector:
         stamp, node, event = b"", None, EventId(0, 0)
         returns = b"\r" in block
         add = self._assembler.add
-        self._moved = self._moved or bool(block)
         for match in _USUAL_LINE.finditer(block):
             if match.start() != end:
-                self._unusual(block, end, match.start(), start)
+                yield from self._unusual(block, end, match.start(), start)
             record_node, kind, record_stamp, body = match.groups()
             if record_stamp != stamp or record_node != node:
                 stamp, node = record_stamp, record_node
@@ -110,20 +111,22 @@ class Collector:
             if self._count >= self._batch_events:
                 self._position = start + end
                 yield self.batch()
-        self._unusual(block, end, len(block), start)
+        yield from self._unusual(block, end, len(block), start)
         self._position = start + len(block)
 
     def damage(self, line: bytes, offset: int, problem: str) -> None:
         """Keep a line that could not be understood; ``offset`` is that in the present segment."""
-        self._moved = True
-        self._count += 1
-        self._damaged.append(DamagedLine(source=self.source, offset=offset, line=line[:_KEPT], problem=problem))
+        kept = line[:_KEPT]
+        self._count += 1 + len(kept) // _EVENT
+        self._damaged.append(DamagedLine(source=self.source, offset=offset, line=kept, problem=problem))
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes that are no line to take."""
+        self._position += size
 
     def finish(self) -> None:
         """Nothing more will come: give up the events that are still open."""
-        if done := self._assembler.flush():
-            self._moved = True
-            self._events(done)
+        self._events(self._assembler.flush())
 
     def batch(self) -> Batch:
         """What came since the last batch."""
@@ -137,17 +140,21 @@ class Collector:
             lost_continuity=self.lost_continuity,
         )
         self._clear()
-        self._moved = self.lost_continuity = False
+        self._told = self._position
+        self.lost_continuity = False
         return result
 
     def _cursor(self) -> LogCursor:
+        if not self._segments:
+            return empty_log(self._log)
         position = self._assembler.oldest_open
         if position is None:
             position = self._position
             index = len(self._starts) - 1
         else:
             index = bisect_right(self._starts, position) - 1
-        return self._segments[index].cursor(position - self._starts[index])
+        segment = self._segments[index]
+        return LogCursor(self._log, segment.dev, segment.inode, position - self._starts[index], segment.fingerprint)
 
     def _events(self, events: Iterable[AuditEvent]) -> None:
         for event in events:
@@ -161,7 +168,7 @@ class Collector:
             if (found := notice(event)) is not None:
                 self._notices.append(found)
 
-    def _unusual(self, block: bytes, start: int, end: int, base: int) -> None:
+    def _unusual(self, block: bytes, start: int, end: int, base: int) -> Iterator[Batch]:
         """The lines between two usual ones: with a prefix of syslog's, blank, or damaged."""
         while start < end:
             stop = block.find(b"\n", start, end)
@@ -172,3 +179,6 @@ class Collector:
             elif not _NO_RECORD.match(line):
                 self.damage(line, base + start - self._starts[-1], "not an audit record")
             start = stop + 1
+            if self._count >= self._batch_events:  # in a file that is no log, all lines are damaged
+                self._position = base + min(start, end)
+                yield self.batch()

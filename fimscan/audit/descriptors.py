@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
+from fimscan.audit.actors import UserName
 from fimscan.audit.flags import writes
 from fimscan.audit.records import device_value, id_value
 from fimscan.model import Actor, Holder
@@ -22,12 +23,12 @@ _MAY_WRITE = re.compile(
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
 
 
-def writable_descriptors(own_pid: int) -> tuple[Holder, ...]:
+def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> tuple[Holder, ...]:
     """The processes, but for ``own_pid``, that can write to a regular file without opening it again.
 
     A process that ends meanwhile, or that may not be examined, is left out. See :manpage:`proc(5)` for ``fd``,
     ``fdinfo``, ``smaps``. The device numbers of mappings are the file system's own, which on btrfs and overlayfs are
-    not those of :manpage:`stat(2)`; descriptors are asked directly.
+    not those of :manpage:`stat(2)`; descriptors are asked directly. ``user_name`` names the users of the processes.
     """
     holders: list[Holder] = []
     for entry in os.listdir("/proc"):
@@ -36,7 +37,7 @@ def writable_descriptors(own_pid: int) -> tuple[Holder, ...]:
         try:
             found = dict.fromkeys(_writable(f"/proc/{entry}"))
             if found:
-                actor = _actor(int(entry))
+                actor = _actor(int(entry), user_name)
                 holders += [Holder(dev=dev, inode=inode, actor=actor) for dev, inode in found]
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
@@ -54,11 +55,22 @@ def _writable(process: str) -> Iterator[tuple[int, int]]:
             if table not in seen:
                 seen.add(table)
                 yield from _descriptors(f"{process}/task/{task}", table)
-    if _SHARED.search(_read(f"{process}/maps")):
-        for dev, inode in _MAY_WRITE.findall(_read(f"{process}/smaps")):
+    # All threads share the memory, but a leader that has ended shows none of it.
+    alive = _living(process)
+    if _SHARED.search(_read(f"{alive}/maps")):
+        for dev, inode in _MAY_WRITE.findall(_read(f"{alive}/smaps")):
             device = device_value(dev)
             if device is not None and inode != b"0":
                 yield device, int(inode)
+
+
+def _living(process: str) -> str:
+    """The directory of a thread that has not ended; the process's own, where there is none (or it is the kernel's)."""
+    if _link(f"{process}/exe") is None:
+        for task in os.listdir(f"{process}/task"):
+            if _link(f"{process}/task/{task}/exe") is not None:
+                return f"{process}/task/{task}"
+    return process
 
 
 def _descriptors(task: str, table: tuple[str, ...]) -> Iterator[tuple[int, int]]:
@@ -71,21 +83,26 @@ def _descriptors(task: str, table: tuple[str, ...]) -> Iterator[tuple[int, int]]
                     yield info.st_dev, info.st_ino
 
 
-def _actor(pid: int) -> Actor:
+def _actor(pid: int, user_name: UserName | None) -> Actor:
     process = f"/proc/{pid}"
+    alive = _living(process)
     status = dict(line.split(b":\t", 1) for line in _read(f"{process}/status").splitlines() if b":\t" in line)
     uids = status.get(b"Uid", b"").split()
-    cmdline = _read(f"{process}/cmdline")
+    uid = id_value(uids[0]) if uids else None
+    auid = _id(f"{process}/loginuid")
+    cmdline = _read(f"{alive}/cmdline")
     return Actor(
         pid=pid,
         ppid=int(status.get(b"PPid", b"0")),
-        exe=_link(f"{process}/exe"),
+        exe=_link(f"{alive}/exe"),
         comm=_read(f"{process}/comm").removesuffix(b"\n"),
         cmdline=tuple(cmdline.removesuffix(b"\0").split(b"\0")) if cmdline else None,
-        cwd=_link(f"{process}/cwd"),
-        auid=_id(f"{process}/loginuid"),
+        cwd=_link(f"{alive}/cwd"),
+        auid=auid,
+        login_user=None if user_name is None or auid is None else user_name(auid),
         session=_id(f"{process}/sessionid"),
-        uid=id_value(uids[0]) if uids else None,
+        uid=uid,
+        user=None if user_name is None or uid is None else user_name(uid),
         euid=id_value(uids[1]) if len(uids) > 1 else None,
     )
 

@@ -18,6 +18,7 @@ from fimscan.audit.sources import (
     Segment,
     decompressed,
     open_segment,
+    read_block,
     segments,
     unreadable,
 )
@@ -46,7 +47,7 @@ def read_log(
     Raises:
         InputError: there is no such log, or it may not be read.
     """
-    collector = Collector(batch_events=batch_events, user_name=user_name)
+    collector = Collector(path, batch_events=batch_events, user_name=user_name)
     segment, offset, collector.lost_continuity = _start(path, cursor)
     while segment is not None:
         file = _open(segment)
@@ -75,7 +76,7 @@ def read_stream(
     Raises:
         InputError: it cannot be read.
     """
-    collector = Collector(batch_events=batch_events, user_name=user_name)
+    collector = Collector(name, batch_events=batch_events, user_name=user_name)
     collector.enter(Segment(path=name, dev=0, inode=0, fingerprint=b"", live=False), 0)
     yield from _read(decompressed(file), collector, 0, lambda: True)
     collector.finish()
@@ -85,33 +86,68 @@ def read_stream(
 
 def _read(file: BinaryIO, collector: Collector, offset: int, end: Callable[[], bool]) -> Iterator[Batch]:
     """One opened segment from ``offset`` to its end, or, when that is not its ``end`` yet, to its last newline."""
-    rest = b""
+    lines = _Lines(collector)
     ended = False
+    resumed = offset > 0  # then the damage right there was what the last reading ended with
     try:
         if offset:
             file.seek(offset)
         while True:
-            chunk = file.read(CHUNK)
-            if chunk:
-                whole = chunk.rfind(b"\n") + 1
-                if whole:
-                    yield from collector.take(rest + chunk[:whole])
-                    rest = chunk[whole:]
-                else:
-                    rest += chunk
-                if len(rest) > CHUNK:  # no line is that long; it must not fill the memory
-                    yield from collector.take(rest)
-                    rest = b""
-            elif ended:
-                break
-            elif not (ended := end()):
+            block, damage = read_block(file, CHUNK)
+            if block:
+                yield from lines.add(block)
+            if damage:
+                if block or not resumed:
+                    lines.broken(damage)
                 return
-        yield from collector.take(rest)
-    except DAMAGED_COMPRESSION as error:
-        yield from collector.take(rest)
-        collector.damage(b"", collector.offset, f"the compressed file is damaged: {error}")
+            resumed = False
+            if block:
+                continue
+            if ended:
+                break
+            if not (ended := end()):
+                return
+        yield from collector.take(lines.rest)
+    except DAMAGED_COMPRESSION as error:  # before the place where the last reading ended
+        lines.broken(f"the compressed file is damaged: {error}")
     except OSError as error:
         raise unreadable(collector.source, error) from error
+
+
+class _Lines:
+    """Cuts what is read into whole lines for the collector."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._too_long = False
+        self.rest = b""
+
+    def add(self, block: bytes) -> Iterator[Batch]:
+        """Take the next bytes of the segment; the beginning of a line becomes the ``rest``."""
+        if self._too_long:
+            end = block.find(b"\n") + 1
+            self._collector.skip(end or len(block))
+            self._too_long = not end
+            block = block[end:] if end else b""
+        whole = block.rfind(b"\n") + 1
+        if whole:
+            yield from self._collector.take(self.rest + block[:whole])
+            self.rest = block[whole:]
+        else:
+            self.rest += block
+        if len(self.rest) > CHUNK:  # no record is that long; it must not fill the memory
+            self._drop("a line without end")
+            self._too_long = True
+
+    def broken(self, problem: str) -> None:
+        """Nothing more can be read; a line that is not whole is no record: a number in it may have been cut."""
+        self._drop(problem)
+        self._collector.lost_continuity = True
+
+    def _drop(self, problem: str) -> None:
+        self._collector.damage(self.rest, self._collector.offset, problem)
+        self._collector.skip(len(self.rest))
+        self.rest = b""
 
 
 class _End:
@@ -139,6 +175,11 @@ def _start(path: bytes, cursor: LogCursor | None) -> tuple[Segment | None, int, 
     oldest = next(iter(available), None)
     if cursor is None:
         return oldest, 0, False
+    if (
+        not cursor.fingerprint
+    ):  # its loss was told then; a log that is still empty, or the file that it was, is no new one
+        here = any((segment.dev, segment.inode) == (cursor.dev, cursor.inode) for segment in available)
+        return oldest, 0, not here and oldest is not None
     for segment in available:
         if segment.fingerprint == cursor.fingerprint and _reaches(segment, cursor.offset):
             return segment, cursor.offset, False
@@ -160,7 +201,7 @@ def _reaches(segment: Segment, offset: int) -> bool:
 def _open(segment: Segment) -> BinaryIO | None:
     """The segment's file; ``None`` when another one has its name by now."""
     try:
-        file, _, fingerprint = open_segment(segment.path)
+        file, _, fingerprint, _ = open_segment(segment.path)
     except FileNotFoundError:
         return None
     except OSError as error:

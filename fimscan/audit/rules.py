@@ -49,7 +49,7 @@ def rules_for(directories: Sequence[tuple[bytes, bool]], key: str, *, machine: s
     more = _MORE_X86 if machine in ("x86_64", "i686") else _MORE_ELSEWHERE
     for path, is_directory in _outermost(directories):
         shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
-        if not _is_usable(path):
+        if not can_be_watched(path):
             printable = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in shown)
             lines.append(
                 f"# NOT COVERED: {printable}\n"
@@ -65,7 +65,8 @@ def rules_for(directories: Sequence[tuple[bytes, bool]], key: str, *, machine: s
     return "".join(lines)
 
 
-def _is_usable(path: bytes) -> bool:
+def can_be_watched(path: bytes) -> bool:
+    """Whether auditctl can take a rule for this path."""
     try:
         path.decode("utf-8")
     except UnicodeDecodeError:
@@ -75,7 +76,7 @@ def _is_usable(path: bytes) -> bool:
 
 def _outermost(directories: Sequence[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
     """In their order, without those that another usable one contains."""
-    roots = [path.rstrip(b"/") + b"/" for path, is_directory in directories if is_directory and _is_usable(path)]
+    roots = [path.rstrip(b"/") + b"/" for path, is_directory in directories if is_directory and can_be_watched(path)]
     kept: dict[bytes, bool] = {}
     for path, is_directory in directories:
         inside = path.rstrip(b"/") + b"/"

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from fimscan.errors import InputError
 
 _FIRST_LINE = 256
+_PIECE = 4096  # decompressed bytes at once: what is lost in front of a damaged place
 _GZIP_MAGIC = b"\x1f\x8b"
 # auditd and logrotate count upwards (.1 is the newest); with "dateext", logrotate appends a date instead.
 _SUFFIX = re.compile(rb"(?:\.(\d{1,4})|[.-](\d{8}(?:[-_]?\d{2,6}|-\d{10})?))(?:\.gz)?")
@@ -29,8 +30,9 @@ DAMAGED_COMPRESSION = (EOFError, zlib.error, gzip.BadGzipFile)
 class LogCursor:
     """Where to read on: ``offset`` bytes (decompressed) into the segment that has this ``fingerprint``.
 
-    ``path``, ``dev`` and ``inode`` say where that segment was when it was read. ``fingerprint`` is SHA-256 of the
-    segment's first line, of at most 256 bytes of it.
+    ``path`` is the log that was asked for, whatever the segment is called by now; ``dev`` and ``inode`` are those of
+    the segment when it was read. ``fingerprint`` is SHA-256 of the segment's first line, of at most 256 bytes of it;
+    empty for a log that had no line at all when it was read (it had been emptied): then all that comes is new.
     """
 
     path: bytes
@@ -50,9 +52,14 @@ class Segment:
     fingerprint: bytes
     live: bool
 
-    def cursor(self, offset: int) -> LogCursor:
-        """A place in this segment."""
-        return LogCursor(self.path, self.dev, self.inode, offset, self.fingerprint)
+
+def empty_log(path: bytes) -> LogCursor:
+    """The place before the first line of a log that has none."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return LogCursor(path, 0, 0, 0, b"")
+    return LogCursor(path, info.st_dev, info.st_ino, 0, b"")
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:
@@ -65,8 +72,27 @@ def decompressed(file: BinaryIO) -> BinaryIO:
     return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if magic == _GZIP_MAGIC else file
 
 
-def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes]:
-    """The opened (decompressed) segment at its start, its identity, and its fingerprint; empty before it has a line.
+def read_block(file: BinaryIO, size: int) -> tuple[bytes, str]:
+    """(up to ``size`` bytes, or none at the end; the problem, where a compressed file is damaged behind them).
+
+    One large read of a damaged :class:`gzip.GzipFile` would lose what it has decompressed before it fails.
+    """
+    compressed: object = file
+    if not isinstance(compressed, gzip.GzipFile):
+        return file.read(size), ""
+    block = bytearray()
+    try:
+        while len(block) < size and (piece := compressed.read1(min(_PIECE, size - len(block)))):
+            block += piece
+    except DAMAGED_COMPRESSION as error:
+        return bytes(block), f"the compressed file is damaged: {error}"
+    return bytes(block), ""
+
+
+def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
+    """The opened (decompressed) segment at its start, its identity, its fingerprint, whether its beginning is damaged.
+
+    The fingerprint is empty before there is a line, and that of the compressed bytes where they cannot be read.
 
     Raises:
         OSError: it cannot be opened or read.
@@ -74,25 +100,20 @@ def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes]:
     file: BinaryIO = open(path, "rb")  # noqa: SIM115 -- for the caller to close: held open, it survives a rotation
     try:
         info = os.fstat(file.fileno())
-        if file.read(2) == _GZIP_MAGIC:
+        raw = file.read(_FIRST_LINE)
+        if raw.startswith(_GZIP_MAGIC):
             file.close()
             file = cast("BinaryIO", gzip.open(path))  # noqa: SIM115 -- as above
         file.seek(0)
-        head = _head(file)
+        head, damage = read_block(file, _FIRST_LINE)
         file.seek(0)
     except BaseException:
         file.close()
         raise
     line, newline, _ = head.partition(b"\n")
     complete = newline or len(head) == _FIRST_LINE
-    return file, info, hashlib.sha256(line).digest() if complete else b""
-
-
-def _head(file: BinaryIO) -> bytes:
-    try:
-        return file.read(_FIRST_LINE)
-    except DAMAGED_COMPRESSION:
-        return b""
+    damaged = bool(damage) and not complete
+    return file, info, hashlib.sha256(raw if damaged else line).digest() if complete or damaged else b"", damaged
 
 
 def segments(path: bytes) -> list[Segment]:
@@ -105,12 +126,14 @@ def segments(path: bytes) -> list[Segment]:
     names = _names(path)
     for name in names:
         try:
-            file, info, fingerprint = open_segment(name)
+            file, info, fingerprint, damaged = open_segment(name)
         except FileNotFoundError:
             continue  # rotated between the listing and now; it is found under its new name, or again by the caller
         except OSError as error:
             raise unreadable(name, error) from error
         file.close()
+        if damaged and name.removesuffix(b".gz") in set(names) - {name}:
+            continue  # being written by logrotate
         # While logrotate compresses a segment, it is there twice: the plain one comes first, and is complete.
         if fingerprint and fingerprint not in found:
             found[fingerprint] = Segment(

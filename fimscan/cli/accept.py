@@ -21,10 +21,10 @@ from fimscan.store.scans import Approval
 @click.option("--reason", default="", metavar="R", help="Why it was changed, kept with the acceptance.")
 @click.pass_obj
 def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, ticket: str, reason: str) -> None:
-    """Accept changes into the baseline: paths, numbers of changes (as diff shows them), or --all."""
+    """Accept changes into the baseline: paths (and all below them), numbers of changes as diff shows them, or --all."""
     if everything == bool(names):
         raise UsageError("name paths or change numbers to accept, or give --all (and not both)")
-    approval = Approval(accepted_ns=time.time_ns(), user=_who(), ticket=ticket, reason=reason)
+    approval = Approval(accepted_ns=time.time_ns(), user=_who(), ticket=_printable(ticket), reason=_printable(reason))
     with settings.database() as database:
         if everything:
             done = drifting.accept_everything(database, approval)
@@ -32,6 +32,11 @@ def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, tick
             done = drifting.accept(database, [_name(name) for name in names], approval)
     paths = "1 path" if done.paths == 1 else f"{done.paths:,} paths"
     click.echo(f"Accepted {paths} as of scan {done.scan}.")
+
+
+def _printable(text: str) -> str:
+    """An argument that is not UTF-8, as text that can be stored."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _name(text: str) -> bytes | int:

@@ -6,13 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import click
 
 from fimscan import audit as reader
 from fimscan import report
 from fimscan.cli.checks import print_checks, worst
-from fimscan.cli.context import Settings, use_color
+from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
 from fimscan.model import FileAccess
 from fimscan.pipeline import health, user_name
@@ -59,17 +61,28 @@ def status(settings: Settings, *, form: str) -> int:
 
 def _of_logs(logs: Iterable[str]) -> Iterator[FileAccess]:
     for log in logs:
-        if log == "-":
-            batches = reader.read_stream(sys.stdin.buffer, b"-", user_name=user_name)
-            for batch in batches:
+        damaged = 0
+        with _opened(log) as file:
+            for batch in reader.read_stream(file, os.fsencode(log), user_name=user_name):
                 yield from batch.accesses
-            continue
-        try:
-            with open(log, "rb") as file:
-                for batch in reader.read_stream(file, os.fsencode(log), user_name=user_name):
-                    yield from batch.accesses
-        except OSError as error:
-            raise InputError(f"cannot read {log}: {error.strerror}") from error
+                damaged += len(batch.damaged)
+        if damaged:
+            note(f"{log}: {damaged:,} lines could not be understood")
+
+
+@contextmanager
+def _opened(log: str) -> Iterator[BinaryIO]:
+    if log == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed; name a log")
+        yield sys.stdin.buffer
+        return
+    try:
+        file = open(log, "rb")  # noqa: SIM115  # closed below; only opening it may fail here
+    except OSError as error:
+        raise InputError(f"cannot read {log}: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def _write(accesses: Iterable[FileAccess], form: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from fimscan.config import Config, find_config, load_config
-from fimscan.errors import ConfigError, OutputError
+from fimscan.errors import OutputError
 from fimscan.pipeline import AuditSource
 from fimscan.store.database import Database
 
@@ -49,7 +49,8 @@ def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool =
     """Which logs to read: the given ones, else the configured ones, else none."""
     if disabled or not (config.audit.enabled or logs):
         return None
-    return AuditSource(logs=tuple(os.path.abspath(log) for log in logs) or config.audit.logs)
+    chosen = tuple(os.path.abspath(log) for log in logs) or config.audit.logs
+    return AuditSource(logs=chosen, nodes=config.audit.nodes)
 
 
 def use_color(stream: TextIO) -> bool:
@@ -83,14 +84,3 @@ def output_to(path: str | None) -> Iterator[TextIO]:
 def note(line: str) -> None:
     """Tell the user something that is not a result."""
     print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
-
-
-def optional_config(settings: Settings) -> Config | None:
-    """The configuration where there is one: for commands that can do without."""
-    if settings.config_path is not None:
-        return settings.config()
-    try:
-        path = find_config()
-    except ConfigError:
-        return None
-    return load_config(path)

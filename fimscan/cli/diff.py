@@ -10,7 +10,7 @@ from typing import TextIO
 import click
 
 from fimscan import report
-from fimscan.cli.context import Settings, output_to, terminal_width, use_color
+from fimscan.cli.context import Settings, note, output_to, terminal_width, use_color
 from fimscan.cli.scan import exit_code
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
@@ -23,7 +23,7 @@ _FORMATS = ("text", "json", "ndjson", "csv", "html")
 @click.command()
 @click.option("--from", "start", type=int, metavar="SCAN", help="Compare with this scan, not the accepted baseline.")
 @click.option("--to", "end", type=int, metavar="SCAN", help="The newer side. Default: the last finished scan.")
-@click.option("--path", "pattern", metavar="GLOB", help="Only these paths, e.g. '/etc/ssh/*' (* also matches /).")
+@click.option("--path", "pattern", metavar="GLOB", help="Only this path and below it, or a pattern: '/etc/*.conf'.")
 @click.option(
     "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Only changes with this verdict."
 )
@@ -54,6 +54,9 @@ def diff(  # noqa: PLR0913  # one for each option
     with settings.database() as database:
         found = _history(database, pattern) if history else _difference(database, start, end)
     kept = [row for row in found.findings if _wanted(row, pattern, verdict)]
+    if not kept and found.findings:
+        # 'Nothing differs' would be taken for an all-clear.
+        note(f"none of the {len(found.findings):,} differences matches --path or --verdict")
     found = replace(
         found,
         findings=tuple(kept),
@@ -75,7 +78,7 @@ def _history(database: Database, pattern: str | None) -> Diff:
     if pattern is None:
         raise UsageError("--history needs --path with the path whose history is asked for")
     whole = drifting.between(database, None, None)
-    return replace(whole, findings=tuple(drifting.history(database, os.fsencode(pattern))))
+    return replace(whole, findings=tuple(drifting.history(database, os.fsencode(os.path.abspath(pattern)))))
 
 
 def _wanted(row: Finding, pattern: str | None, verdict: str | None) -> bool:
@@ -89,8 +92,13 @@ def _paths(change: Change) -> list[bytes]:
 
 
 def _matches(path: bytes, pattern: str | None) -> bool:
-    # A path is also its own pattern: names may hold *, ? and [.
-    return pattern is None or path == os.fsencode(pattern) or fnmatch.fnmatchcase(path, os.fsencode(pattern))
+    if pattern is None:
+        return True
+    # A path stands for itself, whatever it holds of *, ? and [, and for all that is below it.
+    plain = os.fsencode(os.path.abspath(pattern))
+    return (
+        path == plain or path.startswith(plain.rstrip(b"/") + b"/") or fnmatch.fnmatchcase(path, os.fsencode(pattern))
+    )
 
 
 def _write(found: Diff, form: str, stream: TextIO) -> None:

@@ -29,7 +29,7 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
         click.echo(f"Wrote {path}: every key there is, with its default. Look at [[watch]] first.")
     url = settings.db_url or load_config(path).database.url
     database = Database(url, host=os.uname().nodename)
-    click.echo(f"Database: {database.file or url}")
+    click.echo(f"Database: {database.name}")
     database.close()
     if quiet:
         return

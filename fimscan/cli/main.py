@@ -89,6 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # A shell starts background jobs with SIGINT ignored, and that is to stay so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_stop)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+    if sys.stdout is None:
+        _complain("standard output is closed, so that nothing can be said; redirect it to /dev/null if that is meant")
+        os._exit(errors.OutputError.exit_code)
     for stream in (sys.stdout, sys.stderr):
         # A report has to come out on any terminal and in any locale; what it can't show is escaped.
         if hasattr(stream, "reconfigure"):
@@ -109,6 +114,9 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
         outcome = cli.main(args=list(arguments), prog_name="fimscan", standalone_mode=False)
     except click.ClickException as error:
         return _usage(error)
+    except SystemExit:
+        # click's answer to a reader that has gone away (EPIPE); all else it reports by an exception of its own.
+        return errors.OutputError.exit_code
     except errors.FimscanError as error:
         if debug:
             traceback.print_exc()

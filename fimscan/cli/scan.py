@@ -49,40 +49,42 @@ def scan(settings: Settings, *, no_audit: bool, logs: tuple[str, ...], trigger: 
     with settings.database(create=True) as database:
         with _progress(database) as progress:
             result = run_scan(database, config, source=source, trigger=trigger, on_progress=progress)
-        if form == "json":
-            report.write_json(result.diff, sys.stdout)
-        else:
-            _print(result, len(drifting.drift(database).findings), verbose=verbose)
-    return 0 if result.is_baseline else exit_code(result.diff)
+        for problem in result.new_problems:
+            note(problem)
+        with drifting.reporting(database, result) as told:
+            if form == "json":
+                report.write_json(told.diff, sys.stdout)
+            else:
+                print_result(told, drifting.waiting(database, told.diff), verbose=verbose)
+            sys.stdout.flush()
+    return 0 if told.is_baseline else exit_code(told.diff)
 
 
-def _print(result: ScanResult, waiting: int, *, verbose: bool) -> None:
+def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
+    """What a scan found, on one screen; nothing when nothing changed and nobody watches.
+
+    ``waiting`` counts the earlier differences that nobody has accepted yet.
+    """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
     seen = f"{scan.counts.get('files', 0):,} files, {report.size_text(scan.counts.get('bytes', 0))}, {seconds:.1f} s"
-    for problem in result.new_problems:
-        note(problem)
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
-        if diff.unreadable:
-            report.write_scan_summary(
-                diff, sys.stdout, limit=_ONE_SCREEN, color=use_color(sys.stdout), width=terminal_width()
-            )
-        return
     if result.adopted or result.dropped:
         click.echo(
             f"The configuration changed: {result.adopted:,} paths are monitored now that were not, "
             f"{result.dropped:,} are not any more."
         )
+    more = (
+        f" {waiting:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all." if waiting else ""
+    )
     if diff.findings or result.new_unreadable:
         report.write_scan_summary(
             diff, sys.stdout, limit=_ONE_SCREEN, color=use_color(sys.stdout), width=terminal_width()
         )
-        older = waiting - len(diff.findings)
-        if older > 0:
-            click.echo(f"{older:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all.")
-    elif verbose or sys.stdout.isatty():
-        more = f" {waiting:,} earlier differences wait for 'fimscan accept' (see 'fimscan diff')." if waiting else ""
+        if more:
+            click.echo(more.strip())
+    elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
 
 

@@ -29,6 +29,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
         with database.read() as connection:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
             baseline = scan_store.baseline(connection, database.host_id)
+            accepted = scan_store.dispositions(connection, database.host_id, last)
         waiting = len(drifting.drift(database).findings) if baseline else 0
     if form == "json":
         document = {
@@ -37,12 +38,15 @@ def status(settings: Settings, *, last: int, form: str) -> None:
             "baseline": baseline.scan if baseline else None,
             "waiting": waiting,
             "scans": [_document(scan) for scan in scans[-last:]],
+            "accepted": [_disposition(item) for item in accepted],
         }
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
     for scan in scans[-last:]:
         click.echo(_line(scan))
+    for item in accepted:
+        click.echo(_accepted(item))
     if baseline is None:
         click.echo("No scan has been finished yet; 'fimscan scan' records the baseline.")
         return
@@ -72,6 +76,26 @@ def _document(scan: Scan) -> dict[str, object]:
         "config_digest": scan.config_digest,
         "ledger": scan.entry or None,
     }
+
+
+def _disposition(item: scan_store.Disposition) -> dict[str, object]:
+    return {
+        "path": None if item.path is None else report.json_text(item.path),
+        "scan": item.scan,
+        "time": report.time_text(item.approval.accepted_ns),
+        "user": item.approval.user,
+        "ticket": item.approval.ticket or None,
+        "reason": item.approval.reason or None,
+    }
+
+
+def _accepted(item: scan_store.Disposition) -> str:
+    what = "everything" if item.path is None else report.show(item.path)
+    why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
+    when = report.minute_text(item.approval.accepted_ns)
+    return f"accepted {when}  {what} as of scan {item.scan}, by {report.show(item.approval.user)}" + (
+        f" ({report.show(why)})" if why else ""
+    )
 
 
 def _line(scan: Scan) -> str:

@@ -53,10 +53,11 @@ def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.Path
             f"no time to report on from {time_text(data.start_ns)} to {time_text(data.end_ns)}: the period has to begin"
             " before it ends, and before now"
         )
-    target = os.path.realpath(os.fsencode(path))
+    named = os.fsencode(path)
+    target = os.path.realpath(named)
     partial = b"%b.%b.new" % (target, secrets.token_hex(8).encode())
     try:
-        _check_replaceable(target)
+        _check_replaceable(named, target)
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(descriptor, "wb") as out, ExitStack() as stack:
@@ -71,10 +72,26 @@ def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.Path
         raise OutputError(f"cannot write the bundle {show(target)}: {error.strerror or error}") from error
 
 
-def _check_replaceable(target: bytes) -> None:
-    # Replacing is right for files only: as root, it would turn /dev/null into a bundle.
-    if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
-        raise OutputError(f"cannot write the bundle {show(target)}: it is there, and is no file; name a file")
+def _check_replaceable(named: bytes, target: bytes) -> None:
+    """Replacing is right for files only: as root, it would turn /dev/null into a bundle.
+
+    The kernel is asked about the name as it was given, too: where ``/dev/stdout`` is a pipe or a deleted file, the text
+    of its link (``pipe:[123]``) leads to nothing, or to another file than the one that is meant.
+    """
+    if named == b"-":
+        raise OutputError("cannot write the bundle to standard output; name a file (./- for one that is called -)")
+    meant, there = _status(named), _status(target)
+    if any(status is not None and not stat.S_ISREG(status.st_mode) for status in (meant, there)) or (
+        meant is not None and (there is None or not os.path.samestat(meant, there))
+    ):
+        raise OutputError(f"cannot write the bundle {show(named)}: it is there, and is no file; name a file")
+
+
+def _status(path: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
 
 
 class _Members(dict[str, Staged]):

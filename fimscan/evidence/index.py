@@ -27,9 +27,16 @@ _AUDIT_LOGS = ("10.3.4", "10.3.4", "05-critical-files.csv")
 
 
 def write_index(out: Staged, host: str, members: Mapping[str, Staged], append_only: int) -> None:
-    """One row for each piece of evidence. ``append_only`` is how many patterns have the policy that audit logs need."""
+    """One row for each piece of evidence.
+
+    ``append_only`` is how many patterns have the policy for logs. It is compared like ``full`` today, so the row must
+    not say that it knows an appended line from an altered one.
+    """
     if append_only:
-        shows = f"{append_only} pattern(s) with policy append-only, under which appending to a log is no change"
+        shows = (
+            f"{append_only} pattern(s) with policy append-only, compared like any other file: appending shows as a"
+            " change, too"
+        )
     else:
         shows = "not covered by this configuration: no pattern has the policy append-only"
     with Table(out, host, ("reference", "requirement", "testing_procedure", "file", "sha256", "shows")) as table:

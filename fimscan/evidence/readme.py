@@ -113,7 +113,10 @@ WHAT IS IN IT
   02-evidence-index.csv       requirement, testing procedure -> file, sha256
   04-policy/configuration.json  the effective configuration, as of now.{masked if facts.masked else whole}
   04-policy/audit-rules.txt   the audit rules that it asks for
-  04-policy/schedule.csv      when what runs (cron: in the host's time zone)
+  04-policy/schedule.csv      when what runs (cron: in the host's time zone);
+                              full is a scan like the others: each reads
+                              every byte of every file whose content the
+                              policy compares
   05-critical-files.csv       what is monitored, and why it is critical
   06-monitored-files.csv      every monitored file, at the last finished scan
   07-scans.csv                every scan since monitoring began
@@ -202,8 +205,16 @@ def _limits() -> str:
     return """\
 WHAT IT DOES NOT PROVE
   - Who is root on the host can change what fimscan records, make a new chain
-    and sign it. That shows only against what was kept elsewhere: the heads
-    of the chain, and the key's fingerprint.
+    and sign it. Of the scans (when each ran, its counts, and the state of all
+    files after it), that shows only against heads of the chain that were kept
+    elsewhere; of the key, only against its fingerprint.
+  - The chain does not bind the rows of 09-changes. That a change is there, and
+    whom it is attributed to, could be altered in the database up to the
+    export, and no head of the chain shows it: these rows are protected by the
+    signature, from the moment of export on only. All that the chain has of
+    them is in each scan's summary: how many changes of each kind, and how many
+    of each verdict, the scan found when it finished. (A verdict can be revised
+    later, when audit records come late; the number of changes can not.)
   - Files that no pattern of 05-critical-files.csv matches were not looked at.
   - A change that was undone between two comparisons leaves no trace here.
   - 11.6.1 (what the payer's browser receives), interviews, and whether all

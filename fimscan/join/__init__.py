@@ -1,12 +1,12 @@
 """Change, FileAccess, Gap -> Attribution. Pure: no input or output, no clock, no database."""
 
-from fimscan.join.attribute import attribute, opened_unmodified
+from fimscan.join.attribute import attribute, content_kept, opened_unmodified
 from fimscan.join.changesets import rows
 from fimscan.join.claims import Evidence
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import Pair, change_of, differences, merge, same_content, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
-from fimscan.join.index import WRITES, AccessIndex, Known, ancestors, relevant
+from fimscan.join.index import WRITES, AccessIndex, Known, relevant
 
 __all__ = [
     "SLACK_NS",
@@ -19,9 +19,9 @@ __all__ = [
     "Need",
     "Pair",
     "ReadClock",
-    "ancestors",
     "attribute",
     "change_of",
+    "content_kept",
     "covers",
     "differences",
     "merge",

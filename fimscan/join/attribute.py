@@ -129,7 +129,7 @@ def opened_unmodified(
     return tuple(UnmodifiedOpen(path=path, actors=_distinct(actors)) for path, actors in sorted(found.items()))
 
 
-def content_unchanged(change: Change) -> bool:
+def content_kept(change: Change) -> bool:
     """Whether a change left the file's content as it was (attributes, times, a mere move)."""
     before, after = change.before, change.after
     return before is not None and after is not None and before.kind is after.kind and same_content(before, after)

@@ -170,40 +170,58 @@ def who_wrote(change: Change, evidence: Evidence) -> Claim:
 def _writers_of_placed(change: Change, after: FileState, placed: FileAccess, evidence: Evidence) -> Claim:
     index = evidence.index
     life = life_of(after.identity, change.window.before_ns, evidence)
-    birth = life.birth
     placers = () if placed.action in BIRTHS else (as_actor(placed, Role.PLACER),)
     unbound = _latest(a for a in index.unbinds(after.path) if inside(a, change.window))
     if unbound is not None and unbound.event > placed.event:
         # The name was taken away again after this, and yet it is there: something was not seen.
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=placers or _created(placed))
-    if birth is not None:
-        written = _writers_in_place(change, after, life, evidence)
-        if written.verdict is Verdict.UNATTRIBUTED:
-            return Claim(verdict=Verdict.CONFIRMED, actors=(*_created(birth), *placers))
-        return replace(written, actors=(*written.actors, *placers))
+    if life.birth is not None:
+        claim = _writers_since_birth(change, after, life.birth, evidence)
+    else:
+        claim = _writers_of_older(change, after, placed, evidence)
+    return replace(claim, actors=(*claim.actors, *placers)) if claim is not NOBODY else NOBODY
+
+
+def _writers_since_birth(change: Change, after: FileState, birth: FileAccess, evidence: Evidence) -> Claim:
+    """A file that was seen to be made: whoever made it, and whoever had it open since."""
+    made = Claim(verdict=Verdict.CONFIRMED, actors=_created(birth))
+    if birth.action not in WRITES and after.kind is not FileKind.FILE:
+        # A directory, link, FIFO or device is what its maker made; opening it changes nothing in it.
+        return made
+    life = life_of(after.identity, change.window.before_ns, evidence)
+    written = _writers_in_place(change, after, life, evidence)
+    return made if written.verdict is Verdict.UNATTRIBUTED else written
+
+
+def _writers_of_older(change: Change, after: FileState, placed: FileAccess, evidence: Evidence) -> Claim:
+    """Whether a file that is older than what was seen of it brought other content to the name that it was given.
+
+    The placer is added by the caller; a claim without actors is one about the placing alone.
+    """
+    life = life_of(after.identity, change.window.before_ns, evidence)
     prior = None if life.reborn else evidence.prior.get(after.identity)
     if prior is not None and prior.kind is after.kind and same_content(prior, after):
-        return Claim(verdict=Verdict.CONFIRMED, actors=placers, notes=("The content was not changed by this.",))
+        return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was known already was put here, as it was.",))
     written = _writers_in_place(change, after, life, evidence)
     if written.verdict is not Verdict.UNATTRIBUTED:
-        return replace(written, actors=(*written.actors, *placers))
-    if prior is not None:
-        # The same file had other content when it was last read, and nobody was seen writing to it.
-        if placers and elsewhere(after, change.window, evidence):
-            note = "It was away from the watched directories in between; who wrote it there is not known."
-            return Claim(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, actors=placers, notes=(note,))
-        return NOBODY
-    return _brought_in(after, placed, placers, index)
+        return written
+    if prior is None:
+        return _brought_in(after, placed, evidence.index)
+    # The same file had other content when it was last read, and nobody was seen writing to it.
+    if elsewhere(after, change.window, evidence):
+        note = "It was away from the watched directories in between; who wrote it there is not known."
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
+    return NOBODY
 
 
-def _brought_in(after: FileState, placed: FileAccess, placers: tuple[Actor, ...], index: AccessIndex) -> Claim:
+def _brought_in(after: FileState, placed: FileAccess, index: AccessIndex) -> Claim:
     """A file that came from where nobody looks: the placer is known, the writer of the content is not."""
     note = "The content was written elsewhere, before it was put here; who wrote it is not known."
     known = max((a.event.time_ns for a in index.of_file(after.identity)), default=0)
     if after.ctime_ns > max(known, placed.event.time_ns) + SLACK_NS and after.kind is FileKind.FILE:
         # Something changed the file after it was placed without opening it here: a descriptor from before.
-        return Claim(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, actors=placers, notes=(note,))
-    return Claim(verdict=Verdict.CONFIRMED, actors=placers, notes=(note,))
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(note,))
+    return Claim(verdict=Verdict.CONFIRMED, notes=(note,))
 
 
 def _writers_in_place(change: Change, after: FileState, life: Life, evidence: Evidence) -> Claim:

@@ -6,6 +6,8 @@ import json
 import zlib
 from bisect import bisect_right
 
+from fimscan.join.index import ancestors
+
 _PATHS_PER_TICK = 256
 
 
@@ -38,6 +40,15 @@ class ReadClock:
         if not self._times:
             return None
         return self._times[max(bisect_right(self._starts, path) - 1, 0)]
+
+    def absent_at(self, path: bytes) -> int | None:
+        """As :meth:`at`, for a path that was not there.
+
+        That was seen when the directory above it was listed (or a directory above that, when it was not there either),
+        which may be long before the files beside it were read.
+        """
+        seen = [self.at(place) for place in (path, *ancestors(path), b"/")]
+        return min((time_ns for time_ns in seen if time_ns is not None), default=None)
 
     def dump(self) -> bytes:
         """A compact form for the store."""

@@ -79,33 +79,44 @@ def change_of(before: FileState | None, after: FileState | None, window: Window)
 def with_moves(changes: Iterable[Change]) -> list[Change]:
     """Replace each removed + added pair that is one file under another name by a ``moved`` change.
 
-    One file: same device, inode and kind, same content and size. A reused inode number with other content stays a
-    removal and an addition. Order: by path. Hard links make several pairs possible; each side is used once.
+    One file: same device, inode and kind, same content, size and mtime, which a rename keeps; a reused inode number is
+    none. A directory's mtime changes with its entries: it has moved when one of its entries has moved with it, or when
+    it is as old as it was. Order: by path. Hard links make several pairs possible; each side is used once.
     """
     changes = list(changes)
     removed: dict[tuple[int, int], list[Change]] = {}
     for change in changes:
         if change.kind is ChangeKind.REMOVED and change.before is not None:
             removed.setdefault(change.before.identity, []).append(change)
-    result: list[Change] = []
+    moves: dict[int, Change] = {}  # id of the addition -> the removal
     used: set[int] = set()
-    for change in changes:
-        origin = _origin_of(change, removed, used)
-        if origin is None or change.after is None or origin.before is None:
-            result.append(change)
-            continue
-        used.add(id(origin))
-        window = Window(
-            after_ns=origin.window.after_ns, before_ns=max(origin.window.before_ns, change.window.before_ns)
-        )
-        changed = differences(origin.before, change.after)
-        result.append(
-            Change(kind=ChangeKind.MOVED, before=origin.before, after=change.after, changed=changed, window=window)
-        )
-    return sorted((c for c in result if id(c) not in used), key=lambda c: c.path)
+    carried: set[tuple[bytes, bytes]] = set()
+    # Entries before the directories that hold them: longer paths first.
+    for change in sorted(changes, key=lambda c: len(c.path), reverse=True):
+        origin = _origin_of(change, removed, used, carried)
+        if origin is not None:
+            moves[id(change)] = origin
+            used.add(id(origin))
+            carried.add((origin.path.rpartition(b"/")[0], change.path.rpartition(b"/")[0]))
+    result = [
+        _move(moves[id(change)], change) if id(change) in moves else change
+        for change in changes
+        if id(change) not in used
+    ]
+    return sorted(result, key=lambda c: c.path)
 
 
-def _origin_of(change: Change, removed: dict[tuple[int, int], list[Change]], used: set[int]) -> Change | None:
+def _move(origin: Change, change: Change) -> Change:
+    before, after = origin.before, change.after
+    assert before is not None and after is not None, "a removal and an addition"
+    window = Window(after_ns=origin.window.after_ns, before_ns=max(origin.window.before_ns, change.window.before_ns))
+    changed = differences(before, after)
+    return Change(kind=ChangeKind.MOVED, before=before, after=after, changed=changed, window=window)
+
+
+def _origin_of(
+    change: Change, removed: dict[tuple[int, int], list[Change]], used: set[int], carried: set[tuple[bytes, bytes]]
+) -> Change | None:
     after = change.after
     if change.kind is not ChangeKind.ADDED or after is None:
         return None
@@ -113,9 +124,12 @@ def _origin_of(change: Change, removed: dict[tuple[int, int], list[Change]], use
         before = candidate.before
         if before is None or id(candidate) in used or before.kind is not after.kind:
             continue
-        if before.kind is FileKind.DIRECTORY:
+        if before.kind is FileKind.DIRECTORY and (before.path, after.path) in carried:
             return candidate
-        if before.size == after.size and same_content(before, after) and before.link_target == after.link_target:
+        same = (
+            before.mtime_ns == after.mtime_ns and before.size == after.size and before.link_target == after.link_target
+        )
+        if same and same_content(before, after):
             return candidate
     return None
 
@@ -141,7 +155,7 @@ def merge(previous: Iterable[FileState], current: Iterable[FileState | Unreadabl
 
     def gone(state: FileState) -> Pair:
         # "0" follows "/": whatever sorts after it is past everything below that directory.
-        blocked[:] = [item for item in blocked if state.path < item.path + b"0"]
+        blocked[:] = [item for item in blocked if state.path < item.path.rstrip(b"/") + b"0"]
         above = (item for item in blocked if state.path.startswith(item.path.rstrip(b"/") + b"/"))
         return Pair(path=state.path, before=state, unreadable=next(above, None))
 

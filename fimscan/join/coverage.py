@@ -51,14 +51,14 @@ class CoverageMap:
     Args:
         observations: what the kernel said of its audit system, at each scan and each reading of the log.
         notices: what the log said of it.
-        extents: where the log was read without a hole.
+        extents: for each log that has to be read, where it was read without a hole.
     """
 
     def __init__(
         self,
         observations: Iterable[AuditObservation],
         notices: Iterable[AuditNotice] = (),
-        extents: Sequence[Extent] = (),
+        extents: Sequence[Sequence[Extent]] = (),
     ) -> None:
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
@@ -88,9 +88,13 @@ class CoverageMap:
     def _unread(self, window: Window) -> list[Gap]:
         if not self._extents:
             return [_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+        return [gap for extents in self._extents for gap in self._holes(extents, window)]
+
+    @staticmethod
+    def _holes(extents: Sequence[Extent], window: Window) -> list[Gap]:
         gaps: list[Gap] = []
         at = window.after_ns
-        for extent in sorted(self._extents, key=lambda e: e.start_ns):
+        for extent in sorted(extents, key=lambda e: e.start_ns):
             if extent.end_ns <= at:
                 continue
             if extent.start_ns > at:

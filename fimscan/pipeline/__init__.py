@@ -1,28 +1,24 @@
 """The order of the work: scan and compare, read the audit log, join the two, show what differs.
 
-Nothing here decides anything about files, records or verdicts: that is done by :mod:`fimscan.scan`,
-:mod:`fimscan.audit` and :mod:`fimscan.join`; what is kept, by :mod:`fimscan.store`.
+What a file, a record or a verdict is, is decided in :mod:`fimscan.scan`, :mod:`fimscan.audit` and :mod:`fimscan.join`;
+what is kept, by :mod:`fimscan.store`.
 
     scanning   one scan, from the lock to the ledger entry          <- open first
     recording  the scanner's stream against the previous state
     auditing   the audit log into the store
     joining    stored changes against stored accesses
     drift      any two points of the history, and what is accepted
-    exporting  the store as evidence
+    health     is everything in place?
 """
 
-from fimscan.pipeline.auditing import AuditSource, ingest_audit, look_at_audit, observe_audit, user_name
-from fimscan.pipeline.joining import attribute_again
+from fimscan.pipeline.auditing import AuditSource, look_at_audit, user_name
 from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.scanning import ScanResult, run_scan
 
 __all__ = [
     "AuditSource",
     "ScanResult",
-    "attribute_again",
-    "ingest_audit",
     "look_at_audit",
-    "observe_audit",
     "run_scan",
     "user_name",
     "watch_specs",

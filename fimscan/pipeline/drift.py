@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
+from fimscan.pipeline.scanning import ScanResult
 from fimscan.store import files
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -48,6 +50,33 @@ def between(database: Database, start: int | None, end: int | None) -> Diff:
         if origin.id > to.id:
             raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
         return _diff(connection, database, origin, to, {})
+
+
+def waiting(database: Database, told: Diff) -> int:
+    """How many differences from the accepted baseline are older than what ``told`` speaks of."""
+    return sum(row.scan <= told.start.id for row in drift(database).findings)
+
+
+@contextmanager
+def reporting(database: Database, result: ScanResult) -> Iterator[ScanResult]:
+    """Give a scan's result out, together with what earlier scans found and nobody could be told of.
+
+    Each change alerts once: leaving the ``with`` without an exception means that it has been written.
+    """
+    host_id = database.host_id
+    with database.read() as connection:
+        told = scan_store.last_reported(connection, host_id)
+        untold = [
+            scan.id
+            for scan in scan_store.all_scans(connection, host_id)
+            if scan.status is ScanStatus.FINISHED and (told is None or scan.id > told.id)
+        ]
+    if told is not None and untold != [result.scan.id]:
+        spanning = between(database, told.id, result.scan.id)
+        result = replace(result, diff=replace(spanning, unreadable=result.diff.unreadable))
+    yield result
+    with database.begin() as connection:
+        scan_store.mark_reported(connection, untold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +124,18 @@ def _acceptable(
     host_id = database.host_id
     if isinstance(name, int):
         finding = scan_store.one_finding(connection, host_id, name)
-        if finding is None:
+        open_changes = {step.change.id for row in waiting.findings for step in (row, *row.steps)}
+        if finding is None or name not in open_changes:
             return {}
         scan_id, paths = finding.scan, _names(finding.change)
     else:
-        rows = [row.change for row in waiting.findings if name in _names(row.change)]
+        # A directory stands for all that is below it.
+        below = name.rstrip(b"/") + b"/"
+        rows = [
+            row.change
+            for row in waiting.findings
+            if any(path == name or path.startswith(below) for path in _names(row.change))
+        ]
         scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
     versions = files.at_paths(connection, host_id, paths, scan_id)
     return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
@@ -146,13 +182,16 @@ def _diff(
         for step in scan_store.findings_between(connection, host_id, start.id, end.id)
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
+    findings = tuple(join.rows(join.with_moves(changes), steps))
+    modified = {row.change.path for row in findings if not join.content_kept(row.change)}
+    opened = scan_store.unmodified_opens(connection, host_id, start.id, end.id)
     return Diff(
         host=database.host,
         start=start,
         end=end,
-        findings=tuple(join.rows(join.with_moves(changes), steps)),
+        findings=findings,
         unreadable=scan_store.unreadable_in(connection, end.id),
-        opened_unmodified=scan_store.unmodified_opens(connection, host_id, start.id, end.id),
+        opened_unmodified=tuple(item for item in opened if item.path not in modified),
     )
 
 
@@ -170,7 +209,7 @@ def _at(versions: Iterable[files.Version], scan_id: int) -> files.Version | None
 
 def _adopted(versions: Sequence[files.Version]) -> files.Version | None:
     """A path that a new configuration brought into view is compared with how it was when it came into view."""
-    return next((version for version in versions if version.adopted), None)
+    return versions[0] if versions and versions[0].adopted else None
 
 
 def _was_dropped(versions: Sequence[files.Version], scan_id: int) -> bool:

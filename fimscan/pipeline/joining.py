@@ -14,23 +14,25 @@ from fimscan.model import Attribution, Change, FileAccess, FileState, Scan, Scan
 from fimscan.store import audit as audit_store
 from fimscan.store import files
 from fimscan.store import scans as scan_store
-from fimscan.store.database import Database
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * join.SLACK_NS
 
 
 class Joiner:
-    """The changes between two neighbouring scans, against everything that was stored about who did what."""
+    """The changes between two neighbouring scans, against everything that was stored about who did what.
+
+    ``logs`` are those that have to have been read for the coverage to be complete.
+    """
 
     def __init__(
-        self, connection: Connection, host_id: int, previous: Scan, scan_id: int, clock: join.ReadClock
+        self, connection: Connection, host_id: int, previous: Scan, scan_id: int, logs: Sequence[bytes]
     ) -> None:
         self._connection = connection
+        self._logs = logs
         self._host_id = host_id
         self._previous = previous
         self._scan_id = scan_id
-        self._clock = clock
         self._written: list[FileAccess] = []
         self._changed: set[tuple[int, int]] = set()
 
@@ -48,24 +50,28 @@ class Joiner:
             holders=scan_store.holders_at(connection, self._previous.id),
             names=self._names(changes),
         )
-        coverage = join.CoverageMap(
-            audit_store.observations(connection, host_id, start, end),
-            audit_store.notices(connection, host_id, start, end),
-            audit_store.extents(connection, host_id),
-        )
+        coverage = self._coverage(start, end)
         self._changed = {
-            state.identity for c in changes if not _content_kept(c) for state in (c.before, c.after) if state
+            state.identity for c in changes if not join.content_kept(c) for state in (c.before, c.after) if state
         }
         return [(change, join.attribute(change, evidence, coverage)) for change in changes]
 
-    def opened_unmodified(self) -> tuple[UnmodifiedOpen, ...]:
+    def _coverage(self, start: int, end: int) -> join.CoverageMap:
+        connection, host_id = self._connection, self._host_id
+        seen = audit_store.observations(connection, host_id, start, end)
+        times = [observation.time_ns for observation in seen]
+        # Two observations are judged by all that was noticed between them, also before the span asked for.
+        notices = audit_store.notices(connection, host_id, min([start, *times]), max([end, *times]))
+        return join.CoverageMap(seen, notices, [audit_store.extents(connection, host_id, log) for log in self._logs])
+
+    def opened_unmodified(self, clock: join.ReadClock) -> tuple[UnmodifiedOpen, ...]:
         """Write-opens of files whose content is what it was; after :meth:`attribute`, which reads the accesses."""
         identities = {a.identity for a in self._written if a.identity is not None} - self._changed
         before = join.ReadClock.load(scan_store.read_clock(self._connection, self._previous.id))
         states: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
             path = version.state.path
-            window = Window(after_ns=before.at(path) or 0, before_ns=self._clock.at(path) or 0)
+            window = Window(after_ns=before.at(path) or 0, before_ns=clock.at(path) or 0)
             states.setdefault(version.state.identity, []).append((version.state, window))
         return join.opened_unmodified(self._written, states)
 
@@ -92,21 +98,14 @@ class Joiner:
         return {version.state.identity: version.state for version in versions}
 
 
-def _content_kept(change: Change) -> bool:
-    before, after = change.before, change.after
-    return before is not None and after is not None and before.kind is after.kind and join.same_content(before, after)
-
-
-def attribute_again(database: Database, since_ns: int) -> None:
+def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:
     """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
-    host_id = database.host_id
-    with database.begin() as connection:
-        finished = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
-        by_scan: dict[int, list[Change]] = {}
-        for finding in scan_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
-            by_scan.setdefault(finding.scan, []).append(finding.change)
-        for earlier, later in pairwise(finished):
-            clock = join.ReadClock.load(scan_store.read_clock(connection, later.id))
-            joiner = Joiner(connection, host_id, earlier, later.id, clock)
-            for change, attribution in joiner.attribute(by_scan.get(later.id, [])) if later.id in by_scan else ():
+    finished = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
+    by_scan: dict[int, list[Change]] = {}
+    for finding in scan_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
+        by_scan.setdefault(finding.scan, []).append(finding.change)
+    for earlier, later in pairwise(finished):
+        if later.id in by_scan:
+            joiner = Joiner(connection, host_id, earlier, later.id, logs)
+            for change, attribution in joiner.attribute(by_scan[later.id]):
                 scan_store.set_attribution(connection, change.id, attribution)

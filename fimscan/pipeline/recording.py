@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.config import Config, Watch
-from fimscan.model import Change, FileKind, FileState, Unreadable, Window
+from fimscan.model import Change, FileKind, FileState, Unreadable, UnreadableReason, Window
 from fimscan.scan import Progress, WatchSpec, scan
 from fimscan.scan.scope import Scope
 from fimscan.store import files
@@ -52,6 +52,7 @@ class Recorder:
         self._scope = Scope(watch_specs(config.watch))
         self._previous_clock = join.ReadClock()
         self._blocked_before: tuple[bytes, ...] = ()
+        self._first_scan_ns = 0
         self._new: list[dict[str, Any]] = []
         self._ended: list[int] = []
         self._dropped: list[int] = []
@@ -78,8 +79,14 @@ class Recorder:
         with self._database.read() as connection:
             last = scan_store.last_finished(connection, self._database.host_id)
             if last is not None:
+                self._first_scan_ns = scan_store.all_scans(connection, self._database.host_id)[0].started_ns
                 self._previous_clock = join.ReadClock.load(scan_store.read_clock(connection, last.id))
-                self._blocked_before = tuple(u.path for u in scan_store.unreadable_in(connection, last.id))
+                # A configured path that was missing was seen to be absent: that is an observation.
+                self._blocked_before = tuple(
+                    item.path
+                    for item in scan_store.unreadable_in(connection, last.id)
+                    if item.reason is not UnreadableReason.MISSING
+                )
 
     def _known(self, connection: Connection) -> Iterator[FileState]:
         for version in files.current(connection, self._database.host_id):
@@ -150,15 +157,13 @@ class Recorder:
 
     def _last_read(self, path: bytes, before: FileState | None) -> int:
         """When this path was last seen as it was: at the last scan, unless that scan could not read it."""
-        blocked = any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self._blocked_before)
-        at = None if blocked else self._previous_clock.at(path)
-        if at is not None and before is None:
-            # That it was not there was seen when its directory was listed, before its neighbours were read.
-            for above in join.ancestors(path):
-                at = min(at, self._previous_clock.at(above) or at)
-        if at is None:
-            return before.read_start_ns if before is not None else 0
-        return max(at, before.read_start_ns) if before is not None else at
+        clock = self._previous_clock
+        if any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self._blocked_before):
+            return before.read_start_ns if before is not None else self._first_scan_ns
+        if before is not None:
+            return max(clock.at(path) or 0, before.read_start_ns)
+        absent = clock.absent_at(path)
+        return self._first_scan_ns if absent is None else absent
 
     def _flush(self) -> None:
         with self._database.begin() as connection:

@@ -12,7 +12,7 @@ from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
-from fimscan.pipeline.auditing import AuditSource, look_at_audit
+from fimscan.pipeline.auditing import AuditSource, look_at_audit, user_name
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.recording import Recorder, watch_specs
 from fimscan.scan import Progress
@@ -70,7 +70,7 @@ def run_scan(
             previous = scan_store.last_finished(connection, database.host_id)
         # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
         # already is in the list of holders.
-        problems = look_at_audit(database, source)
+        problems = (*_symlinked(config), *look_at_audit(database, source))
         started_ns = time.time_ns()
         with database.begin() as connection:
             scan_id = scan_store.begin(
@@ -82,17 +82,27 @@ def run_scan(
                 config_text=config.canonical(),
             )
             # Also without a log to read: the next scan's windows begin here.
-            scan_store.add_holders(connection, scan_id, audit.writable_descriptors(os.getpid()))
+            scan_store.add_holders(connection, scan_id, audit.writable_descriptors(os.getpid(), user_name=user_name))
         try:
             recorder = Recorder(database, scan_id, _previous_scope(database, previous), config)
             recorder.run(config, on_progress)
             problems = tuple(dict.fromkeys((*problems, *look_at_audit(database, source, settle=True))))
-            return _finish(database, recorder, previous, problems)
+            return _finish(database, recorder, previous, problems, source)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
             with suppress(FimscanError), database.begin() as connection:
                 scan_store.interrupt_unfinished(connection, database.host_id)
             raise
+
+
+def _symlinked(config: Config) -> list[str]:
+    """Watches that monitor less than somebody may think."""
+    return [
+        f"{watch.path} is a symbolic link: only the link itself is monitored; to monitor what it points to, watch "
+        f"{os.path.realpath(watch.path)}"
+        for watch in config.watch
+        if os.path.islink(watch.path)
+    ]
 
 
 def _previous_scope(database: Database, previous: Scan | None) -> Scope | None:
@@ -104,7 +114,13 @@ def _previous_scope(database: Database, previous: Scan | None) -> Scope | None:
     return None if text is None else Scope(watch_specs(Config.from_canonical(text).watch))
 
 
-def _finish(database: Database, recorder: Recorder, previous: Scan | None, problems: tuple[str, ...]) -> ScanResult:
+def _finish(
+    database: Database,
+    recorder: Recorder,
+    previous: Scan | None,
+    problems: tuple[str, ...],
+    source: AuditSource | None,
+) -> ScanResult:
     """Attribute, seal and publish, in one transaction."""
     host_id, scan_id = database.host_id, recorder.scan_id
     changes = join.with_moves(recorder.changes)
@@ -114,9 +130,10 @@ def _finish(database: Database, recorder: Recorder, previous: Scan | None, probl
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None:
             unreadable_before = scan_store.unreadable_in(connection, previous.id)
-            joiner = Joiner(connection, host_id, previous, scan_id, recorder.clock)
+            joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else ())
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
-            opened = joiner.opened_unmodified()
+            opened = joiner.opened_unmodified(recorder.clock)
+        scan_store.keep_known_holders(connection, scan_id)
         scan_store.add_unreadable(connection, scan_id, recorder.unreadable)
         scan_store.add_changes(connection, host_id, scan_id, findings)
         scan_store.add_unmodified_opens(connection, scan_id, opened)

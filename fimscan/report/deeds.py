@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fimscan.model import Actor, Role, Verdict
+from fimscan.model import Actor, Change, ChangeKind, FileKind, Role, Verdict
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.words import process_text, user_text
 
-_MAKERS = frozenset({"mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"})
+# Nothing but these makes a directory, a device, a FIFO, a symbolic link or (bind) a socket: open(2) makes files only.
+_MAKERS = frozenset({"bind", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"})
+_CREATING_FLAGS = frozenset({"O_CREAT", "O_TMPFILE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +35,11 @@ class Deed:
         return f"{self.process} {self.acts}"
 
 
-def deeds(actors: Iterable[Actor], verdict: Verdict) -> tuple[Deed, ...]:
+def deeds(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> tuple[Deed, ...]:
     """One deed for each process, in the order of the actors.
+
+    ``change`` is the one that the actors and the verdict are about; ``None`` where there is no single one (nothing
+    was changed, or several times), so that an open is all that can be said of an open.
 
     Entries are merged only when command line and rights agree too, so that two programs which had the same pid one
     after the other stay two. (Not when ``comm`` or ``cwd`` do: threads have names of their own, and one can ``cd``.)
@@ -43,17 +48,17 @@ def deeds(actors: Iterable[Actor], verdict: Verdict) -> tuple[Deed, ...]:
     for actor in actors:
         key = (actor.process, actor.ppid, actor.cmdline, actor.uid, actor.euid)
         groups.setdefault(key, []).append(actor)
-    return tuple(_deed(group, verdict) for group in groups.values())
+    return tuple(_deed(group, verdict, change) for group in groups.values())
 
 
-def _deed(group: list[Actor], verdict: Verdict) -> Deed:
+def _deed(group: list[Actor], verdict: Verdict, change: Change | None) -> Deed:
     ordered = sorted(group, key=lambda actor: -1 if actor.time_ns is None else actor.time_ns)
     first = ordered[0]
     tty = f"on {show(first.tty)}" if first.tty else ""
     session = f"session {first.session}" if first.session is not None else ""
     return Deed(
         process=process_text(first),
-        acts=_joined(list(dict.fromkeys(_act(actor, verdict) for actor in ordered))),
+        acts=_joined(list(dict.fromkeys(_act(actor, verdict, change) for actor in ordered))),
         user=user_text(first),
         place=", ".join(filter(None, (tty, session))) or None,
         events=tuple(dict.fromkeys(filter(None, map(_event, ordered)))),
@@ -72,7 +77,7 @@ def _event(actor: Actor) -> str | None:
     return f"{time_text(actor.event.time_ns)} event {show(str(actor.event))}"
 
 
-def _act(actor: Actor, verdict: Verdict) -> str:
+def _act(actor: Actor, verdict: Verdict, change: Change | None) -> str:
     """What one system call did."""
     call = actor.syscall or ""
     match actor.role:
@@ -83,27 +88,43 @@ def _act(actor: Actor, verdict: Verdict) -> str:
         case Role.CHANGER:
             return _change_act(call)
         case _:
-            return _write_act(actor, call, verdict)
+            return _write_act(actor, call, verdict, change)
 
 
-def _write_act(actor: Actor, call: str, verdict: Verdict) -> str:
+def _write_act(actor: Actor, call: str, verdict: Verdict, change: Change | None) -> str:
     if actor.event is None:
         return "held it open for writing"
     if call.startswith("truncate"):
         return "truncated it"
     if call in _MAKERS:
         return "created it"
-    # "Wrote" is said only of a process that the verdict stands for: an event shows no more than the open.
+    # An event shows no more than the open. What followed is said only of a process that the verdict stands for.
     sure = actor.role is Role.WRITER and verdict in (Verdict.CONFIRMED, Verdict.LIKELY)
-    return "wrote it" if sure else "opened it for writing"
+    return _outcome(actor, call, change) if sure and change is not None else "opened it for writing"
+
+
+def _outcome(actor: Actor, call: str, change: Change) -> str:
+    """What came of an open, as the file shows it: content that nobody saw differ was not "written" (``touch -d``)."""
+    is_new = change.kind is ChangeKind.ADDED
+    if change.state.kind is FileKind.FILE and (is_new or change.kind is ChangeKind.MODIFIED):
+        if not is_new or change.state.size:
+            return "wrote it"
+        if call == "creat" or _CREATING_FLAGS.intersection(actor.flags):
+            return "created it"
+    return "opened it for writing"
 
 
 def _change_act(call: str) -> str:
+    if call in _MAKERS:
+        return "created it"
     for part, words in (
         ("chmod", "changed its mode"),
         ("chown", "changed its owner"),
         ("xattr", "changed its extended attributes"),
         ("utime", "set its times"),
+        ("unlink", "unlinked a name of it"),  # before "link", which is a part of it
+        ("link", "linked it"),
+        ("rename", "renamed a name of it"),
     ):
         if part in call:
             return words

@@ -19,8 +19,11 @@ from fimscan.report.words import (
     doubts,
     headline,
     lead,
+    number_text,
     plural,
     rank,
+    unmodified_heading,
+    unreadable_groups,
     unreadable_text,
     verdict_code,
     verdict_counts,
@@ -29,10 +32,11 @@ from fimscan.report.words import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """One change and its attribution as text; ``scan`` found it."""
+    """One change and its attribution as text; ``scan`` found it, ``number`` is empty when it is not stored."""
 
     scan: int
     kind: str
+    number: str
     differences: tuple[str, ...]
     verdict: str
     code: str
@@ -66,8 +70,12 @@ def write_html(diff: Diff, out: TextIO) -> None:
         seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
         counts=verdict_counts(diff),
         sections=sections,
-        unreadable=[(show(item.path), unreadable_text(item)) for item in diff.unreadable],
-        opened=[(show(item.path), deeds(item.actors, Verdict.CONFIRMED)) for item in diff.opened_unmodified],
+        unreadable=[
+            (heading, [(show(item.path), unreadable_text(item)) for item in items])
+            for heading, items in unreadable_groups(diff)
+        ],
+        opened_heading=unmodified_heading(diff),
+        opened=[(show(item.path), deeds(item.actors, Verdict.CONFIRMED, None)) for item in diff.opened_unmodified],
     )
     out.writelines(page)
     out.write("\n")
@@ -84,10 +92,11 @@ def _row(finding: Finding) -> _Row:
 
 def _answer(finding: Finding) -> _Answer:
     attribution = finding.attribution
-    done = deeds(attribution.actors, attribution.verdict)
+    done = deeds(attribution.actors, attribution.verdict, finding.change)
     return _Answer(
         scan=finding.scan,
         kind=finding.change.kind,
+        number=number_text(finding.change),
         differences=differences(finding.change),
         verdict=attribution.verdict,
         code=verdict_code(attribution),

@@ -1,7 +1,9 @@
 """The text report of a diff: for a tired reader on a terminal, and for grep when piped.
 
-A row begins at the left margin with what happened and ends with the path, so that a name can pretend nothing after
-itself; everything about the row is indented below. The most alarming rows come first.
+A row begins at the left margin with what happened and the change's number, for ``fimscan accept``, and ends with the
+path: ``modified    #17    /etc/hosts``. So the path can be copied up to the end of the line, and a name can pretend
+nothing after itself (a file may be called ``hosts #17``). A row that is no stored change has no number:
+``unreadable  /srv``. Everything about the row is indented below. The most alarming rows come first.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from fimscan.report.words import (
     doubts,
     headline,
     lead,
+    number_text,
     plural,
     rank,
+    unmodified_heading,
+    unreadable_groups,
     unreadable_text,
     verdict_code,
     verdict_counts,
@@ -45,6 +50,7 @@ _VERDICT_STYLE = {
 }
 _INDENT = "    "
 _KIND_WIDTH = len("attributes")
+_NUMBER_WIDTH = len("#9999")  # with larger numbers, paths begin further right
 
 
 def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
@@ -70,13 +76,12 @@ def _report(diff: Diff, width: int) -> Iterator[Text]:
         yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
         for finding in rows:
             yield from _row(finding, width)
-    if diff.unreadable:
-        yield from _heading(f"Not compared ({plural(len(diff.unreadable), 'file')}; not counted as removed)")
-        for unreadable in diff.unreadable:
+    for heading, items in unreadable_groups(diff):
+        yield from _heading(heading)
+        for unreadable in items:
             yield from _unreadable(unreadable)
     if diff.opened_unmodified:
-        count = plural(len(diff.opened_unmodified), "file")
-        yield from _heading(f"Opened for writing, and the content is the same ({count})")
+        yield from _heading(unmodified_heading(diff))
         for opened in diff.opened_unmodified:
             yield from _opened(opened, width)
 
@@ -85,7 +90,7 @@ def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
     yield from _head(diff, width)
     shown = by_rank(diff)[:limit]
     for finding in shown:
-        yield _title(finding.change.kind, _KIND_STYLE[finding.change.kind], finding.change.path)
+        yield _change_title(finding.change)
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
@@ -108,13 +113,18 @@ def _heading(words: str) -> Iterator[Text]:
     yield Text(f"== {words}", style="bold")
 
 
-def _title(kind: str, style: str, path: bytes) -> Text:
-    return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", (show(path), "bold"))
+def _title(kind: str, style: str, path: bytes, number: str = "") -> Text:
+    column = f"{number:<{_NUMBER_WIDTH}}  " if number else ""
+    return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", (column, "dim"), (show(path), "bold"))
+
+
+def _change_title(change: Change) -> Text:
+    return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change))
 
 
 def _row(finding: Finding, width: int) -> Iterator[Text]:
     change = finding.change
-    yield _title(change.kind, _KIND_STYLE[change.kind], change.path)
+    yield _change_title(change)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
     if len(finding.steps) > 1:
@@ -126,13 +136,14 @@ def _row(finding: Finding, width: int) -> Iterator[Text]:
 def _steps(finding: Finding, width: int) -> Iterator[Text]:
     yield _verdict(finding.attribution, _INDENT, f"changed {len(finding.steps)} times")
     for number, step in enumerate(finding.steps, 1):
-        start = f"{_INDENT}{number}. scan {step.scan}: {step.change.kind}, "
+        kind = " ".join(filter(None, (step.change.kind, number_text(step.change))))
+        start = f"{_INDENT}{number}. scan {step.scan}: {kind}, "
         yield from map(Text, pack(differences(step.change), width, start, _INDENT * 3))
         yield from _who(step.attribution, step.change, _INDENT * 2, width)
 
 
 def _who(attribution: Attribution, change: Change, indent: str, width: int) -> Iterator[Text]:
-    done = deeds(attribution.actors, attribution.verdict)
+    done = deeds(attribution.actors, attribution.verdict, change)
     opening = lead(attribution, len(done))
     inner = f"{indent}    "
     reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
@@ -150,9 +161,10 @@ def _who(attribution: Attribution, change: Change, indent: str, width: int) -> I
 
 def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
     attribution = finding.attribution
-    if len(finding.steps) > 1:
+    several = len(finding.steps) > 1
+    if several:
         yield Text(f"{_INDENT}changed {len(finding.steps)} times")
-    done = deeds(attribution.actors, attribution.verdict)
+    done = deeds(attribution.actors, attribution.verdict, None if several else finding.change)
     told = [f"{deed.sentence}, {deed.user}" for deed in done]
     opening = lead(attribution, len(done))
     if opening is None:
@@ -188,5 +200,5 @@ def _unreadable(item: Unreadable) -> Iterator[Text]:
 
 def _opened(item: UnmodifiedOpen, width: int) -> Iterator[Text]:
     yield _title("opened", "dim", item.path)
-    for deed in deeds(item.actors, Verdict.CONFIRMED):
+    for deed in deeds(item.actors, Verdict.CONFIRMED, None):
         yield from map(Text, pack((deed.process, deed.user, *deed.events), width, f"{_INDENT}by ", _INDENT * 2))

@@ -50,7 +50,7 @@ UNREADABLE_WORDS = {
     UnreadableReason.VANISHED: "vanished while it was being read",
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
-    UnreadableReason.MISSING: "configured, but does not exist",
+    UnreadableReason.MISSING: "configured, but there is no such file or directory",
 }
 
 # The order in which a reader has to look at rows, most alarming first.
@@ -140,8 +140,36 @@ def gap_text(gap: Gap, window: Window) -> str:
 
 
 def unreadable_text(item: Unreadable) -> str:
-    """Why a file could not be compared."""
-    return UNREADABLE_WORDS[item.reason] + (f": {show(item.detail)}" if item.detail else "")
+    """Why a file could not be compared; the system's words for it only where they say more than ours."""
+    words = UNREADABLE_WORDS[item.reason]
+    return words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+
+
+def unreadable_groups(diff: Diff) -> tuple[tuple[str, tuple[Unreadable, ...]], ...]:
+    """What could not be compared, under headings that say what that means for the files known before.
+
+    A directory that is not there is different: then the files below it are known to be gone, and are rows themselves.
+    """
+    missing = tuple(item for item in diff.unreadable if item.reason is UnreadableReason.MISSING)
+    others = tuple(item for item in diff.unreadable if item.reason is not UnreadableReason.MISSING)
+    groups = (
+        (
+            f"Not there ({plural(len(missing), 'path')}; what was known of it or below it is reported as removed)",
+            missing,
+        ),
+        (f"Not compared ({plural(len(others), 'file')}; not counted as removed)", others),
+    )
+    return tuple((heading, items) for heading, items in groups if items)
+
+
+def unmodified_heading(diff: Diff) -> str:
+    """The heading above the files that were opened for writing and are the same."""
+    return f"Opened for writing, and the content is the same ({plural(len(diff.opened_unmodified), 'file')})"
+
+
+def number_text(change: Change) -> str:
+    """``#17``, the number that ``fimscan accept`` takes; empty for a change that is not stored."""
+    return f"#{change.id}" if change.id else ""
 
 
 def process_text(actor: Actor) -> str:

@@ -125,30 +125,53 @@ def set_cursor(connection: Connection, host_id: int, position: LogCursor) -> Non
         connection.execute(table.insert().values(host_id=host_id, path=position.path, **values))
 
 
+def note_late(connection: Connection, host_id: int, path: bytes, time_ns: int | None) -> None:
+    """Remember (or with ``None`` forget) since when a log brought records for changes that were already answered."""
+    table = schema.audit_cursor
+    mine = (table.c.host_id == host_id) & (table.c.path == path)
+    connection.execute(update(table).where(mine).values(late_ns=time_ns))
+
+
+def late_since(connection: Connection, host_id: int, path: bytes) -> int | None:
+    """See :func:`note_late`."""
+    table = schema.audit_cursor
+    return connection.scalar(select(table.c.late_ns).where(table.c.host_id == host_id, table.c.path == path))
+
+
 def extend(connection: Connection, host_id: int, path: bytes, stretch: Extent, *, continued: bool) -> None:
     """Remember over which time a log was read without a hole; ``continued`` makes the last stretch longer."""
     table = schema.audit_extent
     mine = (table.c.host_id == host_id) & (table.c.path == path)
     last = connection.scalar(select(func.max(table.c.id)).where(mine))
     if continued and last is not None:
-        connection.execute(update(table).where(table.c.id == last).values(end_ns=stretch.end_ns))
+        longer = (table.c.id == last) & (table.c.end_ns < stretch.end_ns)
+        connection.execute(update(table).where(longer).values(end_ns=stretch.end_ns))
     else:
         connection.execute(
             table.insert().values(host_id=host_id, path=path, start_ns=stretch.start_ns, end_ns=stretch.end_ns)
         )
 
 
-def extents(connection: Connection, host_id: int) -> list[Extent]:
-    """Every stretch of time over which some log was read without a hole."""
+def extents(connection: Connection, host_id: int, path: bytes) -> list[Extent]:
+    """Every stretch of time over which a log was read without a hole."""
     table = schema.audit_extent
-    rows = connection.execute(select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == host_id))
-    return [Extent(start_ns=start, end_ns=end) for start, end in rows]
+    query = select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == host_id, table.c.path == path)
+    return [Extent(start_ns=start, end_ns=end) for start, end in connection.execute(query)]
 
 
 def add_observation(connection: Connection, host_id: int, observation: AuditObservation) -> None:
-    """Record what the kernel said of its audit system."""
-    row = {"host_id": host_id, "time_ns": observation.time_ns, "detail": codec.dump_observation(observation)}
-    _insert_new(connection, schema.observation, [row])
+    """Record what the kernel said of its audit system.
+
+    Of a run of equal answers only the first and the last are kept: what lies between two equal ones is the same.
+    """
+    table = schema.observation
+    detail = codec.dump_observation(observation)
+    mine = select(table).where(table.c.host_id == host_id).order_by(table.c.time_ns.desc()).limit(2)
+    recent = connection.execute(mine).all()
+    if len(recent) == 2 and all(row.detail == detail for row in recent):
+        between = (table.c.host_id == host_id) & (table.c.time_ns == recent[0].time_ns)
+        connection.execute(table.delete().where(between))
+    _insert_new(connection, table, [{"host_id": host_id, "time_ns": observation.time_ns, "detail": detail}])
 
 
 def observations(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditObservation]:

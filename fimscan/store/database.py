@@ -16,6 +16,7 @@ from fimscan.errors import LockedError, StoreError
 from fimscan.store import schema
 
 _BUSY_SECONDS = 15
+_BUSY = "another fimscan scan is running on this database; wait for it, or see 'fimscan status'"
 _LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
 
 
@@ -47,6 +48,11 @@ class Database:
         return _sqlite_file(self.url)
 
     @property
+    def name(self) -> str:
+        """What to call it: the file, or the URL without its password."""
+        return _name(self.url)
+
+    @property
     def own_files(self) -> tuple[bytes, ...]:
         """The files that belong to the database itself, which are never monitored."""
         if self.file is None:
@@ -73,11 +79,8 @@ class Database:
         Raises:
             LockedError: when another scan holds it.
         """
-        busy = LockedError("another fimscan scan is running on this database; wait for it, or see 'fimscan status'")
         if self.file is None:
-            with self.read() as connection:
-                if not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
-                    raise busy
+            with self._server_lock():
                 yield
             return
         try:
@@ -88,18 +91,36 @@ class Database:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise busy from None
+                raise LockedError(_BUSY) from None
             yield
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def _server_lock(self) -> Iterator[None]:
+        # A session's lock outlives transactions, and the pool keeps sessions: it has to be given back by name.
+        engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        with store_errors(self.url), engine.connect() as connection:
+            if not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
+                raise LockedError(_BUSY)
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK_NUMBER})
+
     def is_scanning(self) -> bool:
-        """Whether a scan holds the writer lock now."""
+        """Whether a scan holds the writer lock now. Only looks: whoever took it to find out would make scans fail."""
+        if self.file is None:
+            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :n AND granted"
+            with self.read() as connection:
+                return bool(connection.scalar(text(query), {"n": _LOCK_NUMBER}))
         try:
-            with self.scan_lock():
-                return False
-        except LockedError:
-            return True
+            info = os.stat(self.file + ".lock")
+            with open("/proc/locks", encoding="ascii") as file:
+                held = [line.split()[5] for line in file if " FLOCK " in line and " -> " not in line]
+        except OSError:
+            return False
+        return f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}" in held
 
     def close(self) -> None:
         """Give up all connections."""
@@ -148,10 +169,16 @@ def _name(url: URL) -> str:
 def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
-        # The driver that 'fimscan[postgresql]' brings, not SQLAlchemy's default one.
-        return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
     except ArgumentError as error:
         raise StoreError(f"not a database URL: {url!r}; write sqlite:////absolute/path.db") from error
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise StoreError(f"{backend} is not supported; use sqlite:////absolute/path.db or postgresql://user@host/name")
+    if backend == "sqlite" and not (parsed.database or "").startswith("/"):
+        # Relative to what? To another directory for cron than for a shell, each with a baseline of its own.
+        raise StoreError("the path of an SQLite database must be absolute: sqlite:////absolute/path.db (four slashes)")
+    # The driver that 'fimscan[postgresql]' brings, not SQLAlchemy's default one.
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
 def _sqlite_file(url: URL) -> str | None:
@@ -175,6 +202,9 @@ def _prepare_location(url: URL, *, create: bool) -> None:
             raise StoreError(f"cannot create the database {path}: {error.strerror}") from error
     elif os.path.isdir(path):
         raise StoreError(f"{path} is a directory, not a database")
+    elif os.path.getsize(path) == 0:
+        # An empty file is an empty database to SQLite: what was emptied would silently begin with a new baseline.
+        raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
 
 
 def _engine(url: URL) -> Engine:

@@ -171,6 +171,28 @@ def add_holders(connection: Connection, scan_id: int, holders: Iterable[Holder])
         connection.execute(schema.holder.insert(), rows)
 
 
+def keep_known_holders(connection: Connection, scan_id: int) -> None:
+    """Forget the holders of files that are not monitored: logs, caches and the like of every process."""
+    table, version = schema.holder, schema.file_version
+    known = select(version.c.id).where(
+        version.c.dev == table.c.dev, version.c.inode == table.c.inode, version.c.end_scan.is_(None)
+    )
+    connection.execute(table.delete().where(table.c.scan_id == scan_id, ~known.exists()))
+
+
+def mark_reported(connection: Connection, scan_ids: Sequence[int]) -> None:
+    """Remember that what these scans found was written to where somebody reads it."""
+    if scan_ids:
+        connection.execute(update(_scan).where(_scan.c.id.in_(scan_ids)).values(reported=True))
+
+
+def last_reported(connection: Connection, host_id: int) -> Scan | None:
+    """The newest finished scan whose findings were written out."""
+    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.reported)
+    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    return None if row is None else _scan_of(row)
+
+
 def holders_at(connection: Connection, scan_id: int) -> dict[tuple[int, int], list[Actor]]:
     """Who held writable descriptors when a scan began, by (device, inode)."""
     found: dict[tuple[int, int], list[Actor]] = {}
@@ -350,6 +372,29 @@ def _accept(connection: Connection, host_id: int, approval: Approval, rows: list
     }
     if rows:
         connection.execute(schema.acceptance.insert(), [{**common, **row} for row in rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disposition:
+    """An acceptance as it was made: of one path, or (``path`` is ``None``) of everything as of ``scan``."""
+
+    path: bytes | None
+    scan: int
+    approval: Approval
+
+
+def dispositions(connection: Connection, host_id: int, limit: int) -> list[Disposition]:
+    """The last acceptances, oldest first."""
+    table = schema.acceptance
+    query = select(table).where(table.c.host_id == host_id).order_by(table.c.id.desc()).limit(limit)
+    return [
+        Disposition(
+            path=row.path,
+            scan=row.scan_id,
+            approval=Approval(accepted_ns=row.accepted_ns, user=row.user, ticket=row.ticket, reason=row.reason),
+        )
+        for row in reversed(connection.execute(query).all())
+    ]
 
 
 def baseline(connection: Connection, host_id: int) -> Baseline | None:

@@ -83,6 +83,8 @@ scan = Table(
     Column("previous", String(64), nullable=False, default=""),
     Column("entry", String(64), nullable=False, default=""),
     Column("problems", Text, nullable=False, default="[]"),
+    # Whether what it found was written to where somebody reads it.
+    Column("reported", Boolean, nullable=False, default=False),
     Column("read_clock", LargeBinary, nullable=False, default=b""),
     sqlite_autoincrement=True,  # the number of an interrupted scan is never used again
 )
@@ -214,6 +216,8 @@ audit_cursor = Table(
     Column("inode", Unsigned64, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
+    # Records since then came after the scans whose changes they may explain; null when all were answered anew.
+    Column("late_ns", BigInteger),
 )
 
 audit_extent = Table(

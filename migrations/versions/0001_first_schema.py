@@ -50,6 +50,7 @@ def upgrade() -> None:
         sa.Column("inode", sa.BigInteger(), nullable=False),
         sa.Column("offset", sa.BigInteger(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("late_ns", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_audit_cursor_host_id")),
         sa.PrimaryKeyConstraint("host_id", "path", name=op.f("pk_audit_cursor")),
     )
@@ -111,6 +112,7 @@ def upgrade() -> None:
         sa.Column("previous", sa.String(length=64), nullable=False),
         sa.Column("entry", sa.String(length=64), nullable=False),
         sa.Column("problems", sa.Text(), nullable=False),
+        sa.Column("reported", sa.Boolean(), nullable=False),
         sa.Column("read_clock", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["config_digest"], ["configuration.digest"], name=op.f("fk_scan_config_digest")),
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_scan_host_id")),

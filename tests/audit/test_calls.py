@@ -96,6 +96,31 @@ def test_an_io_uring_operation_has_a_pid_and_no_more(accesses_of: Read) -> None:
     assert (access.actor.pid, access.actor.uid, access.actor.exe, access.actor.auid) == (2, 0, None, None)
 
 
+PARENTS = (
+    b'type=PATH AT item=0 name="d1/" inode=3 dev=fe:00 mode=040755 ouid=0 ogid=0 rdev=00:00 nametype=PARENT',
+    b'type=PATH AT item=1 name="d2/" inode=4 dev=fe:00 mode=040755 ouid=0 ogid=0 rdev=00:00 nametype=PARENT',
+)
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged", "merged"])
+def test_a_lost_record_is_not_taken_for_a_merged_one(how: str, accesses_of: Read) -> None:
+    """Where the record of a rename's source did not arrive, the overwritten file's name is not given as the source."""
+    call = b"type=SYSCALL AT arch=c000003e syscall=82 success=yes exit=0 a0=1 a1=2 a2=1 a3=0 items=%d" + TAIL
+    source = FILE.replace(b"item=0", b"item=2").replace(b'"f"', b'"d1/f"') + b"nametype=DELETE"
+    victim = source.replace(b"item=2", b"item=3").replace(b'"d1/f"', b'"d2/f"').replace(b"inode=5", b"inode=6")
+    created = FILE.replace(b"item=0", b"item=4").replace(b'"f"', b'"d2/f"') + b"nametype=CREATE"
+    if how == "lost":
+        log = event(call % 5, b'type=CWD AT cwd="/x"', *PARENTS, victim, created)
+    elif how == "damaged":
+        log = event(call % 5, b'type=CWD AT cwd="/x"', *PARENTS, b"type=PATH AT item=2 name=", victim, created)
+    else:
+        log = event(call % 4, b'type=CWD AT cwd="/x"', *PARENTS, source.replace(b"inode=5", b"inode=6"), created)
+    (access,) = accesses_of(log)
+    assert (access.action, access.name.path) == (Action.RENAME, b"/x/d2/f")
+    assert access.replaced == (0xFE00, 6)
+    assert (access.old and access.old.path) == (b"/x/d1/f" if how == "merged" else None)
+
+
 def test_a_path_only_open_writes_nothing(accesses_of: Read) -> None:
     """O_PATH makes access mode and O_TRUNC meaningless: no writer is claimed."""
     call = b"type=SYSCALL AT arch=c000003e syscall=2 success=yes exit=3 a0=1 a1=200201 a2=0 a3=0 items=1" + TAIL

@@ -15,15 +15,29 @@ import pytest
 from fimscan.audit import writable_descriptors
 
 HOLD = """
-import mmap, os, sys
+import ctypes, mmap, os, sys, threading, time
 how, path = sys.argv[1:]
-descriptor = os.open(path, {"write": os.O_WRONLY, "append": os.O_RDWR | os.O_APPEND}.get(how, os.O_RDONLY))
-if how == "mapped":
-    writable = os.open(path, os.O_RDWR)
-    memory = mmap.mmap(writable, 0)
+FLAGS = {"write": os.O_WRONLY, "append": os.O_RDWR | os.O_APPEND, "leaderless": os.O_WRONLY}
+if how.startswith("map"):
+    descriptor = os.open(path, os.O_RDONLY if how == "map read-only" else os.O_RDWR)
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if how == "map writable" else 0)
+    memory = mmap.mmap(descriptor, 0, mmap.MAP_SHARED, protection)
     os.closerange(3, 20)  # mmap keeps a descriptor of its own
-print("ready", flush=True)
-sys.stdin.read()
+else:
+    descriptor = os.open(path, FLAGS.get(how, os.O_RDONLY))
+
+def stay():
+    if "leaderless" in how:
+        while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+    print("ready", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+
+if "leaderless" in how:
+    threading.Thread(target=stay).start()
+    ctypes.CDLL(None).pthread_exit(None)
+stay()
 """
 
 
@@ -37,7 +51,19 @@ def holder(how: str, path: Path) -> Iterator[int]:
         process.communicate()
 
 
-@pytest.mark.parametrize(("how", "held"), [("write", True), ("append", True), ("mapped", True), ("read", False)])
+@pytest.mark.parametrize(
+    ("how", "held"),
+    [
+        ("write", True),
+        ("append", True),
+        ("read", False),
+        ("map writable", True),
+        ("map for now read-only", True),  # of a descriptor that could write: mprotect(2) is all it takes
+        ("map read-only", False),
+        ("leaderless", True),
+        ("map leaderless", True),
+    ],
+)
 def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool, tmp_path: Path) -> None:
     """Descriptors and mappings that can write are found with their process; one that only reads is not."""
     path = tmp_path / "held file"
@@ -55,6 +81,24 @@ def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool,
         assert actor.cmdline[-2:] == (how.encode(), os.fsencode(path))
         assert actor.cwd == os.fsencode(tmp_path)
         assert actor.event is None
+
+
+def test_users_are_named_by_the_caller(tmp_path: Path) -> None:
+    """A holder's user has a name where the caller knows one, and its login only where there is one."""
+    path = tmp_path / "held"
+    path.touch()
+    names = {os.getuid(): "the user", 4711: "the login"}
+    with holder("write", path) as pid:
+        try:
+            Path(f"/proc/{pid}/loginuid").write_text("4711")
+            login: str | None = "the login"
+        except OSError:
+            login = names.get(int(Path(f"/proc/{pid}/loginuid").read_text()))
+        named = writable_descriptors(os.getpid(), user_name=names.get)
+        unnamed = writable_descriptors(os.getpid())
+    mine = [found.actor for found in named if (found.actor.pid, found.inode) == (pid, path.stat().st_ino)]
+    assert [(actor.user, actor.login_user) for actor in mine] == [("the user", login)]
+    assert {(h.actor.user, h.actor.login_user) for h in unnamed} == {(None, None)}
 
 
 def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:

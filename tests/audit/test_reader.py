@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -189,11 +190,193 @@ def test_prefixed_lines_and_carriage_returns_are_read(log: bytes, expected: list
         assert keys(list(read_stream(io.BytesIO(text)))) == expected
 
 
-def test_a_broken_gzip_gives_what_it_has(log: bytes) -> None:
-    """A compressed log that was cut is read as far as it goes, and the damage is reported."""
-    whole = gzip.compress(os.urandom(2000).hex().encode() + b"\n" + log)
-    batches = list(read_stream(io.BytesIO(whole[:-200]), b"x.gz"))
-    assert "compressed file is damaged" in [line for batch in batches for line in batch.damaged][-1].problem
+def gzip_that_is_damaged(log: bytes, how: str) -> bytes:
+    """A compressed log that is large on disk, too, whose damage comes behind the lines of ``log``."""
+    noise = b"".join(b"type=EOE msg=audit(1.000:1): %s\n" % os.urandom(100).hex().encode() for _ in range(300))
+    if how == "cut":
+        return gzip.compress(log + noise)[:-400]
+    compressor = zlib.compressobj(wbits=31)
+    return compressor.compress(log + noise) + compressor.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 1000
+
+
+@pytest.mark.parametrize("how", ["cut", "overwritten"])
+def test_a_damaged_gzip_gives_what_is_before_the_damage(how: str, log: bytes, expected: list[Key]) -> None:
+    """A compressed log that was cut is read as far as it goes; the damage is one line, and a loss."""
+    batches = list(read_stream(io.BytesIO(gzip_that_is_damaged(log, how)), b"x.gz"))
+    assert keys(batches) == expected
+    (damage,) = [line for batch in batches for line in batch.damaged]
+    assert "compressed file is damaged" in damage.problem
+    assert damage.offset > len(log)
+    assert any(batch.lost_continuity for batch in batches)
+
+
+@pytest.mark.parametrize("how", ["cut", "overwritten"])
+def test_a_damaged_predecessor_does_not_stop_the_reading(
+    how: str, tmp_path: Path, log: bytes, expected: list[Key]
+) -> None:
+    """Behind a damaged compressed log come the lines of the next one, and the damage is told once."""
+    lines = log.splitlines(keepends=True)
+    live = tmp_path / "audit.log"
+    (tmp_path / "audit.log.1.gz").write_bytes(gzip_that_is_damaged(b"".join(lines[:40]), how))
+    live.write_bytes(b"".join(lines[40:]))
+    batches = list(read_log(os.fsencode(live)))
+    assert keys(batches) == expected
+    assert len([line for batch in batches for line in batch.damaged]) == 1
+    assert list(read_log(os.fsencode(live), batches[-1].cursor)) == []
+
+
+def test_a_damaged_last_predecessor_is_told_once(tmp_path: Path, log: bytes) -> None:
+    """While the live log is still empty, the damage at the end of its predecessor is not found again and again."""
+    live = tmp_path / "audit.log"
+    (tmp_path / "audit.log.1.gz").write_bytes(gzip_that_is_damaged(log, "cut"))
+    live.write_bytes(b"")
+    first = list(read_log(os.fsencode(live), final=True))
+    assert len([line for batch in first for line in batch.damaged]) == 1
+    assert list(read_log(os.fsencode(live), first[-1].cursor, final=True)) == []
+
+
+def test_a_gzip_without_a_readable_beginning_is_reported(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """A compressed log of which nothing can be read is not passed over in silence; logrotate's unfinished one is."""
+    live = tmp_path / "audit.log"
+    live.write_bytes(log)
+    (tmp_path / "audit.log.1.gz").write_bytes(gzip.compress(log)[:20])
+    (batch,) = read_log(os.fsencode(live), final=True)
+    assert keys([batch]) == expected
+    assert [line.source for line in batch.damaged] == [os.fsencode(tmp_path / "audit.log.1.gz")]
+    assert batch.lost_continuity
+    live.rename(tmp_path / "audit.log.1")
+    (batch,) = read_log(os.fsencode(live), final=True)
+    assert not batch.damaged
+    assert not batch.lost_continuity
+
+
+def test_an_emptied_log_is_one_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """': > audit.log' is told once, however long the file stays empty, and what comes then is read from its start."""
+    live = tmp_path / "audit.log"
+    path = os.fsencode(live)
+    live.write_bytes(b"type=EOE msg=audit(1.000:1): \n" * 20)
+    *_, batch = read_log(path, final=True)
+    live.write_bytes(b"")
+    (lost,) = read_log(path, batch.cursor)
+    assert lost.lost_continuity
+    assert (lost.accesses, lost.first_ns, lost.last_ns) == ((), None, None)
+    assert list(read_log(path, lost.cursor)) == []
+    live.write_bytes(log[:60])  # not yet a whole line
+    assert list(read_log(path, lost.cursor)) == []
+    live.write_bytes(log)
+    found = list(read_log(path, lost.cursor, final=True))
+    assert keys(found) == expected
+    assert not any(batch.lost_continuity for batch in found)
+    live.rename(tmp_path / "audit.log.1")
+    live.write_bytes(b"")
+    assert keys(list(read_log(path, lost.cursor, final=True))) == expected
+    assert not any(batch.lost_continuity for batch in read_log(path, lost.cursor))
+
+
+def test_a_log_that_is_refilled_before_it_is_read_is_one_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """Emptied and refilled between two readings: lost once, and the new lines are read from the first."""
+    live = tmp_path / "audit.log"
+    live.write_bytes(b"type=EOE msg=audit(1.000:1): \n" * 20)
+    *_, batch = read_log(os.fsencode(live))
+    live.write_bytes(log)
+    (lost,) = read_log(os.fsencode(live), batch.cursor, final=True)
+    assert lost.lost_continuity
+    assert keys([lost]) == expected
+    assert list(read_log(os.fsencode(live), lost.cursor)) == []
+
+
+def test_a_log_that_is_deleted_and_made_again_is_a_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """Deleted: said. Made again empty: one loss. Another file with lines in it, in the empty one's place: one more."""
+    live = tmp_path / "audit.log"
+    path = os.fsencode(live)
+    live.write_bytes(b"type=EOE msg=audit(1.000:1): \n")
+    *_, batch = read_log(path)
+    live.unlink()
+    with pytest.raises(InputError, match="check that auditd runs"):
+        list(read_log(path, batch.cursor))
+    live.touch()
+    (lost,) = read_log(path, batch.cursor)
+    assert lost.lost_continuity
+    assert list(read_log(path, lost.cursor)) == []
+    (tmp_path / "another").write_bytes(log)
+    (tmp_path / "another").rename(live)
+    (again,) = read_log(path, lost.cursor, final=True)
+    assert again.lost_continuity
+    assert keys([again]) == expected
+
+
+def test_an_empty_log_is_no_loss_to_who_never_read_it(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """The first reading of a log without lines gives nothing, and the next one all."""
+    live = tmp_path / "audit.log"
+    live.touch()
+    assert list(read_log(os.fsencode(live))) == []
+    live.write_bytes(log)
+    (batch,) = read_log(os.fsencode(live), final=True)
+    assert keys([batch]) == expected
+    assert not batch.lost_continuity
+
+
+def test_a_cursor_is_that_of_the_log_wherever_it_points(tmp_path: Path, log: bytes) -> None:
+    """An emptied log whose predecessor is read again is told once: the cursor in that one is the log's, too."""
+    live = tmp_path / "audit.log"
+    path = os.fsencode(live)
+    (tmp_path / "audit.log.1").write_bytes(log)
+    live.write_bytes(b"type=EOE msg=audit(1.000:1): \n")
+    *_, batch = read_log(path)
+    live.write_bytes(b"")
+    *_, lost = read_log(path, batch.cursor, final=True)
+    assert lost.lost_continuity
+    assert lost.cursor.path == path
+    assert list(read_log(path, lost.cursor)) == []
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+def test_batches_hold_everything_and_know_their_times(size: int, log: bytes, expected: list[Key]) -> None:
+    """Whatever does not fill the last batch comes, too; each batch says when its first and last events were."""
+    text = log + b"".join(b"type=SERVICE_START msg=audit(9%09d.000:7): pid=1\n" % n for n in (5, 7, 6))
+    batches = list(read_stream(io.BytesIO(text), batch_events=size))
+    assert keys(batches) == expected
+    for batch in batches:
+        times = [access.event.time_ns for access in batch.accesses]
+        assert not times or (batch.first_ns or 0) <= min(times) <= max(times) <= (batch.last_ns or 0)
+    assert max(batch.last_ns or 0 for batch in batches) == 9_000_000_007_000_000_000
+    (damaged,) = read_stream(io.BytesIO(b"no record\n"))
+    assert (damaged.first_ns, damaged.last_ns) == (None, None)
+
+
+def test_a_file_that_is_no_log_is_damaged_in_little_memory(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """Random bytes are damaged lines, in batches of bounded size, and a record behind them is read."""
+    live = tmp_path / "audit.log"
+    junk = os.urandom(2_000_000).replace(b"\x1f\x8b", b"..") + b"\n" + b"x\n" * 60_000
+    live.write_bytes(junk + log)
+    tracemalloc.start()
+    reader = read_log(os.fsencode(live), final=True)
+    found: list[Key] = []
+    damaged = 0
+    cursor = None
+    for batch in reader:
+        found += keys([batch])
+        damaged += len(batch.damaged)
+        assert len(batch.damaged) <= 5001
+        cursor = cursor or batch.cursor
+        assert all(junk[line.offset :].startswith(line.line) for line in batch.damaged[:5])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == expected
+    assert damaged > 60_000
+    assert peak < 12_000_000
+    (first,) = next(iter(read_log(os.fsencode(live), cursor, final=True))).damaged[:1]
+    assert junk[first.offset - 1 : first.offset] == b"\n"
+
+
+def test_a_line_without_end_is_one_damaged_line(log: bytes, expected: list[Key]) -> None:
+    """However long a line is, it is one damaged line of limited size, even if a record stands in the middle of it."""
+    inside = b"x" * (5 << 20) + log.replace(b"\n", b" ") + b"x" * (1 << 20)
+    batches = list(read_stream(io.BytesIO(inside + b"\n" + log)))
+    assert keys(batches) == expected
+    (line,) = [line for batch in batches for line in batch.damaged]
+    assert line.offset == 0
+    assert len(line.line) < 20_000
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path, log: bytes) -> None:

@@ -77,6 +77,42 @@ def test_accepting_a_change_by_its_number_keeps_later_ones(cli: Cli) -> None:
     assert row["before"]["size"] == len("reviewed") and "steps" not in row
 
 
+def test_accepting_a_directory_accepts_what_is_below(cli: Cli) -> None:
+    """A package's files are accepted at once, and nothing beside them."""
+    (cli.watched / "pkg").mkdir()
+    cli.scan()
+    (cli.watched / "pkg" / "one").write_text("1")
+    (cli.watched / "pkg" / "two").write_text("2")
+    (cli.watched / "pkg-not").write_text("3")
+    cli.scan(1)
+    assert "2 paths" in cli("accept", str(cli.watched / "pkg"), "--ticket", "CHG-2", code=0).stdout
+    assert rows(cli.diff()) == [("added", "pkg-not")]
+    assert "CHG-2" in cli("status", code=0).stdout
+
+
+def test_an_older_change_cannot_be_accepted_over_a_newer_baseline(cli: Cli) -> None:
+    """Its number stands for a state that was left behind."""
+    cli.scan()
+    (cli.watched / "a").write_text("one")
+    cli.scan(4)
+    number = cli.diff()["changes"][0]["id"]
+    (cli.watched / "a").write_text("two")
+    cli.scan(4)
+    cli("accept", "--all", code=0)
+    cli("accept", str(number), code=15)
+    cli("diff", code=0)
+
+
+def test_a_symlinked_watch_is_pointed_out(cli: Cli) -> None:
+    """/sbin is a link to usr/sbin: whoever watches it must hear that only the link is monitored."""
+    link = cli.root / "link"
+    link.symlink_to(cli.watched)
+    cli.config.write_text(cli.config.read_text().replace(f'path = "{cli.watched}"', f'path = "{link}"'))
+    done = cli("scan", "--no-audit", code=0)
+    assert "symbolic link" in done.stderr and str(cli.watched) in done.stderr
+    assert cli("scan", "--no-audit", code=0).stderr == ""
+
+
 def test_accepting_what_does_not_differ_is_an_error(cli: Cli) -> None:
     """A typing mistake must not look like an acceptance, and accepts none of the others."""
     cli.scan()
@@ -147,7 +183,9 @@ def test_filters(cli: Cli) -> None:
     assert rows(cli.diff("--path", f"{cli.watched}/a")) == [("modified", "a")]
     assert rows(cli.diff("--path", f"{cli.watched}/[odd]*")) == [("added", "[odd]*")]
     assert rows(cli.diff("--verdict", "confirmed")) == []
-    cli("diff", "--path", "/nowhere/*", code=0)
+    none = cli("diff", "--path", "/nowhere/*", code=0)
+    assert "none of the 2 differences matches" in none.stderr
+    assert len(rows(cli.diff("--path", str(cli.watched)))) == 2
 
 
 def test_paths_of_any_bytes_survive(cli: Cli) -> None:

@@ -36,7 +36,7 @@ def test_it_scans_on_schedule_and_stops_when_told(cli: Cli) -> None:
         process.kill()
     assert process.returncode == 0
     assert str(cli.watched / "a") in out
-    assert "baseline recorded" in err and "stopped" in err
+    assert "Baseline recorded" in out and "stopped" in err
     assert rows(cli.diff()) == [("modified", "a")]
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import resource
+import stat
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
@@ -127,14 +128,17 @@ def test_the_index_names_every_piece_of_evidence(bundle: Path) -> None:
 
 
 def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str, bytes]]) -> None:
-    """10.3.4 is "not covered" until a pattern has the policy that it needs."""
+    """10.3.4 is "not covered" without a pattern of the policy for logs; with one, no more is claimed than is done."""
     pattern = CriticalPattern(path=b"/var/log", policy="append-only", severity="high", category="logs")
 
     def shown(files: dict[str, bytes]) -> str:
         return next(r["shows"] for r in table(files["02-evidence-index.csv"]) if r["requirement"] == "10.3.4")
 
     assert "not covered" in shown(built())
-    assert "1 pattern(s)" in shown(built(critical=[pattern]))
+    claimed = shown(built(critical=[pattern]))
+    assert claimed == (
+        "1 pattern(s) with policy append-only, compared like any other file: appending shows as a change, too"
+    )
 
 
 def test_every_table_names_the_host(bundle: Path) -> None:
@@ -293,6 +297,20 @@ def test_the_readme_names_what_is_missing(bundle: Path) -> None:
         assert name in text
 
 
+def test_the_readme_says_what_the_chain_does_not_bind(bundle: Path) -> None:
+    """Nobody takes a head of the chain for a proof of who is named in 09-changes, or that no row was taken out."""
+    text = " ".join(members(bundle)["00-README.txt"].decode().split())
+    assert "The chain does not bind the rows of 09-changes." in text
+    assert "protected by the signature, from the moment of export on only" in text
+    assert "how many changes of each kind, and how many of each verdict, the scan found when it finished" in text
+
+
+def test_the_readme_says_that_a_full_scan_is_like_the_others(bundle: Path) -> None:
+    """The job "full" of the schedule doesn't let the other scans look as if they read less."""
+    text = " ".join(members(bundle)["00-README.txt"].decode().split())
+    assert "full is a scan like the others: each reads every byte" in text
+
+
 def test_nothing_was_ever_scanned(built: Callable[..., dict[str, bytes]], tmp_path: Path) -> None:
     """A host without a single finished scan gets a bundle that says so, and that verifies."""
     text = built(scans=(), files=(), findings=())["00-README.txt"].decode()
@@ -383,6 +401,67 @@ def test_devices_are_not_replaced(tmp_path: Path, bundle_input: Make, key: Signi
         with pytest.raises(OutputError, match="no file"):
             build_bundle(bundle_input(), key, target)
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "link to a link", "relative"])
+def test_a_device_made_here_is_not_replaced(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A device (here another /dev/full) is refused however it is reached, and stays; nothing is written beside it."""
+    (tmp_path / "dev").mkdir()
+    device = tmp_path / "dev" / "full"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+    except PermissionError:
+        pytest.skip("needs to make a device")
+    (tmp_path / "link").symlink_to("dev/full")
+    (tmp_path / "second").symlink_to("link")
+    monkeypatch.chdir(tmp_path / "dev")
+    targets: dict[str, str | Path] = {
+        "itself": device,
+        "link": tmp_path / "link",
+        "link to a link": tmp_path / "second",
+        "relative": "full",
+    }
+    with pytest.raises(OutputError, match="no file"):
+        build_bundle(bundle_input(), key, targets[how])
+    assert device.is_char_device()
+    assert os.listdir(tmp_path / "dev") == ["full"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "deleted file", "/dev/full"])
+def test_standard_output_is_not_replaced(tmp_path: Path, bundle_input: Make, key: SigningKey, kind: str) -> None:
+    """/dev/stdout and its like are refused whatever they lead to, also where the link's text leads to no file."""
+    reading, writing = os.pipe()
+    if kind == "/dev/full":
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    elif kind == "deleted file":
+        os.close(writing)
+        writing = os.open(tmp_path / "gone", os.O_WRONLY | os.O_CREAT)
+        os.unlink(tmp_path / "gone")
+    (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{writing}")  # what /dev/stdout is, for descriptor 1
+    try:
+        for target in (tmp_path / "stdout", f"/proc/self/fd/{writing}"):
+            with pytest.raises(OutputError, match="no file"):
+                build_bundle(bundle_input(), key, target)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert os.listdir(tmp_path) == ["stdout"]
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_dash_is_not_taken_for_a_name(
+    tmp_path: Path, bundle_input: Make, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for standard output with "-" gets one line, not a file of that name; ./- is such a file."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="standard output; name a file"):
+        build_bundle(bundle_input(), key, "-")
+    assert os.listdir(tmp_path) == []
+    build_bundle(bundle_input(), key, "./-")
+    assert verify_bundle(tmp_path / "-").ok
 
 
 def test_a_link_to_a_file_stays_a_link(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:

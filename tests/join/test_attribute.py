@@ -55,7 +55,7 @@ def ask(
     known = Known.of([(b"/w", DIRECTORY_ID), (b"/w/d", (DEV, 3))])
     index = AccessIndex(relevant(accesses, [found], known), known)
     evidence = Evidence(index=index, prior={s.identity: s for s in prior}, holders=holders or {})
-    return attribute(found, evidence, CoverageMap(observations, (), extents))
+    return attribute(found, evidence, CoverageMap(observations, (), (extents,)))
 
 
 def who(answer: Attribution) -> list[tuple[int, Role | None]]:

@@ -20,6 +20,16 @@ def test_the_clock_is_never_late(times: dict[bytes, int]) -> None:
         assert at is not None and at <= read_at
 
 
+def test_absence_was_seen_when_the_directory_was_listed() -> None:
+    """A file that is made while its neighbours are being read is made after its directory was listed."""
+    clock = ReadClock()
+    clock.note(b"/w", 10)
+    for number in range(600):
+        clock.note(b"/w/%04d" % number, 1000 + number)
+    assert clock.absent_at(b"/w/zz") == 10
+    assert clock.at(b"/w/zz") == 1000 + 511
+
+
 def test_an_empty_clock_knows_nothing() -> None:
     """A database from before the first scan, and a scan of nothing."""
     assert ReadClock.load(b"").at(b"/x") is None

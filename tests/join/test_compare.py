@@ -52,7 +52,8 @@ def test_every_recorded_attribute_is_compared(field: str, value: object) -> None
 
 def test_removed_and_added_are_one_move_when_it_is_the_same_file() -> None:
     """A rename is one row, with the old name."""
-    moved = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"old", path=b"/w/b"))])
+    there = changed_state(b"old", path=b"/w/b", mtime_ns=state().mtime_ns)
+    moved = with_moves([change(state(b"/w/a"), None), change(None, there)])
     assert [(m.kind, m.path, m.moved_from) for m in moved] == [(ChangeKind.MOVED, b"/w/b", b"/w/a")]
 
 
@@ -60,6 +61,40 @@ def test_a_reused_inode_is_not_a_move() -> None:
     """The kernel gives a freed inode number to the next file: other content is another file."""
     found = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"new", path=b"/w/b"))])
     assert [c.kind for c in found] == [ChangeKind.REMOVED, ChangeKind.ADDED]
+
+
+def test_a_reused_inode_with_the_same_content_is_not_a_move() -> None:
+    """Empty files are all alike: 'rm a; touch b' is a removal and an addition. A rename keeps mtime."""
+    found = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"old", path=b"/w/b"))])
+    assert [c.kind for c in found] == [ChangeKind.REMOVED, ChangeKind.ADDED]
+
+
+def test_a_directory_moves_with_its_entries_and_is_not_confused_with_a_new_one() -> None:
+    """Its mtime is no help: it changes with every entry. Another directory with its inode number is another one."""
+    old = state(b"/w/d", kind=FileKind.DIRECTORY, digests=(), inode=20)
+    new = replace(old, path=b"/w/e", mtime_ns=5)
+    inside = state(b"/w/d/f")
+    with_entry = [
+        change(old, None),
+        change(inside, None),
+        change(None, new),
+        change(None, replace(inside, path=b"/w/e/f")),
+    ]
+    assert {(c.kind, c.path) for c in with_moves(with_entry)} == {
+        (ChangeKind.MOVED, b"/w/e"),
+        (ChangeKind.MOVED, b"/w/e/f"),
+    }
+    assert {c.kind for c in with_moves([change(old, None), change(None, new)])} == {
+        ChangeKind.REMOVED,
+        ChangeKind.ADDED,
+    }
+
+
+def test_unreadable_root_directory_hides_everything() -> None:
+    """'/' that cannot be listed makes nothing below it removed."""
+    blocked = Unreadable(path=b"/", reason=UnreadableReason.PERMISSION)
+    pairs = list(merge([state(b"/"), state(b"/bin"), state(b"/bin/x")], [blocked]))
+    assert all(pair.unreadable for pair in pairs)
 
 
 def test_unreadable_is_not_removed() -> None:

@@ -87,3 +87,26 @@ def test_the_page_says_what_the_text_says(make: Any) -> None:
         *("as root, logged in as alice", "/etc$ vim hosts", "1795408513.818:6628017", "/n\\xff\\x1b"),
     ):
         assert words in seen.text
+
+
+def test_numbers_and_counts_are_on_the_page(make: Any) -> None:
+    """The number that 'accept' takes stands with each change and step, none where there is none; plurals are right."""
+    steps = tuple(make.finding(make.change(id=number), scan=number) for number in (3, 4))
+    missing = Unreadable(path=b"/srv", reason=UnreadableReason.MISSING, detail="No such file or directory")
+    denied = Unreadable(path=b"/x", reason=UnreadableReason.PERMISSION, detail="Permission denied")
+    diff = make.diff(
+        make.finding(make.change(path=b"/a", id=21)),
+        make.finding(make.change(path=b"/b", id=0)),
+        make.finding(make.change(path=b"/c", id=4), steps=steps),
+        unreadable=(missing, denied),
+        opened_unmodified=(UnmodifiedOpen(path=b"/o", actors=(make.actor(),)),),
+    )
+    _, seen = page(diff)
+    for words in (
+        *("modified #21 /a\n", "modified /b\n", "modified #4 /c\n", "scan 3: modified #3, ", "scan 4: modified #4, "),
+        "Not there (1 path; what was known of it or below it is reported as removed)\n",
+        "/srv: configured, but there is no such file or directory\n",
+        "Not compared (1 file; not counted as removed)\n\n/x: permission denied\n",
+        "the content is the same (1 file)\n",
+    ):
+        assert words in seen.text

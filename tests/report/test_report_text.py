@@ -35,13 +35,13 @@ GOLDEN = """\
 as of scan 2 (2026-11-23 04:36 UTC): 1 confirmed, 1 contested, 1 unattributed
 
 == Nobody seen, although audit was watching: investigate (1 row)
-removed     /etc/cron.d/backup
+removed     #17    /etc/cron.d/backup
     file, 220 bytes, mode 0644 (-rw-r--r--), owner 0:0, sha256 1f1f1f1f1f1f
     unattributed (no-event): audit was watching the whole time and saw nobody: investigate
         happened between 2026-11-23T04:05:13.818Z and 2026-11-23T04:36:13.818Z
 
 == One of several processes (1 row)
-added       /etc/shared.db
+added       #17    /etc/shared.db
     file, 248 bytes, mode 0644 (-rw-r--r--), owner 0:0, sha256 9a9a9a9a9a9a
     contested: one of these processes
         happened between 2026-11-23T04:05:13.818Z and 2026-11-23T04:36:13.818Z
@@ -53,7 +53,7 @@ added       /etc/shared.db
         $ cron -f
 
 == Confirmed (1 row)
-modified    /etc/hosts
+modified    #17    /etc/hosts
     sha256 1f1f1f1f1f1f -> 9a9a9a9a9a9a, size 220 -> 248 (+28)
     confirmed: /usr/bin/vim (pid 4242, ppid 4200) wrote it and renamed it into place
         as root, logged in as alice, on pts4, session 3, 2026-11-23T04:35:13.818Z event 1795408513.818:6628017,
@@ -136,11 +136,66 @@ def test_no_difference_is_a_single_line(make: Any) -> None:
 
 def test_unreadable_files_are_listed_even_when_nothing_differs(make: Any) -> None:
     """A file that could not be compared is never passed over in silence."""
-    diff = make.diff(unreadable=(Unreadable(path=b"/srv", reason=UnreadableReason.MISSING, detail="ENOENT"),))
+    diff = make.diff(unreadable=(Unreadable(path=b"/srv", reason=UnreadableReason.IO_ERROR, detail="Bad message"),))
     lines = text(diff).splitlines()
     assert lines[0] == "nothing differs, 1 unreadable, since scan 1 (2026-11-23 04:05 UTC) on web1"
-    assert lines[-2:] == ["unreadable  /srv", "    configured, but does not exist: ENOENT"]
+    assert lines[-2:] == ["unreadable  /srv", "    input/output error: Bad message"]
     assert brief(diff, 5).splitlines()[1] == "unreadable  /srv"
+
+
+def test_a_missing_directory_is_not_said_to_hide_removals(make: Any) -> None:
+    """Files below a configured directory that is gone are reported as removed, and the heading says just that."""
+    gone = [Unreadable(path=path, reason=UnreadableReason.MISSING) for path in (b"/a", b"/b")]
+    denied = Unreadable(path=b"/c", reason=UnreadableReason.PERMISSION)
+    lines = text(make.diff(unreadable=(*gone, denied))).splitlines()[2:]
+    assert [line for line in lines if line.startswith("==")] == [
+        "== Not there (2 paths; what was known of it or below it is reported as removed)",
+        "== Not compared (1 file; not counted as removed)",
+    ]
+    assert lines[1:3] == ["unreadable  /a", "    configured, but there is no such file or directory"]
+    assert lines[-2:] == ["unreadable  /c", "    permission denied"]
+    assert "Not compared" not in text(make.diff(unreadable=gone))
+    assert "== Not there (1 path; " in text(make.diff(unreadable=gone[:1]))
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "words"),
+    [
+        (UnreadableReason.PERMISSION, "Permission denied", "permission denied"),
+        (UnreadableReason.PERMISSION, "Operation not permitted", "permission denied: Operation not permitted"),
+        (UnreadableReason.IO_ERROR, "Input/output error", "input/output error"),
+        (
+            UnreadableReason.MISSING,
+            "No such file or directory",
+            "configured, but there is no such file or directory",
+        ),
+        (UnreadableReason.UNSTABLE, "", "kept changing while it was being read"),
+    ],
+)
+def test_a_reason_is_not_said_twice(make: Any, reason: UnreadableReason, detail: str, words: str) -> None:
+    """The system's own words stand beside ours only where they add something."""
+    diff = make.diff(unreadable=(Unreadable(path=b"/x", reason=reason, detail=detail),))
+    assert text(diff).splitlines()[-1] == f"    {words}"
+
+
+def test_a_change_shows_the_number_that_accept_takes(make: Any) -> None:
+    """The number stands before the path, so that a file named like one fools nobody; without one, there is none."""
+    diff = make.diff(
+        make.finding(make.change(path=b"/a #9", id=12345)),
+        make.finding(make.change(path=b"/b", id=8)),
+        make.finding(make.change(path=b"/c", id=0)),
+    )
+    for written in (text(diff), brief(diff, 9)):
+        rows = [line for line in written.splitlines() if line.startswith("modified")]
+        assert rows == ["modified    #12345  /a #9", "modified    #8     /b", "modified    /c"]
+
+
+def test_each_step_shows_its_own_number(make: Any) -> None:
+    """Each of several changes of a file can be named when accepting."""
+    steps = tuple(make.finding(make.change(id=number), scan=number) for number in (3, 4))
+    written = text(make.diff(make.finding(make.change(id=4), steps=steps)))
+    assert "1. scan 3: modified #3, " in written
+    assert "2. scan 4: modified #4, " in written
 
 
 def test_names_cannot_drive_the_terminal(make: Any) -> None:
@@ -248,6 +303,10 @@ def test_a_gap_over_the_whole_window_says_so(make: Any) -> None:
         (Role.CHANGER, "setxattr", "changed its extended attributes"),
         (Role.CHANGER, "utimensat", "set its times"),
         (Role.CHANGER, None, "changed its attributes"),
+        (Role.CHANGER, "linkat", "linked it"),
+        (Role.CHANGER, "unlinkat", "unlinked a name of it"),
+        (Role.CHANGER, "renameat2", "renamed a name of it"),
+        (Role.CHANGER, "symlink", "created it"),
         (None, "openat", "opened it for writing"),
     ],
 )
@@ -255,6 +314,38 @@ def test_what_a_process_did_is_said_in_words(make: Any, role: Role | None, sysca
     """A reader need not know system calls, and an mkdir is not called a write."""
     attribution = make.attribution(actors=(make.actor(role, syscall=syscall),))
     assert f"(pid 4242, ppid 4200) {words}\n" in text(make.diff(make.finding(attribution=attribution)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "actor", "words"),
+    [
+        # touch -d, or a write of what was there already: nobody saw the content differ.
+        (ChangeKind.ATTRIBUTES, {}, {}, "opened it for writing"),
+        (ChangeKind.ATTRIBUTES, {}, {"event": None}, "held it open for writing"),
+        (ChangeKind.MOVED, {}, {}, "opened it for writing"),
+        (ChangeKind.MODIFIED, {"size": 0}, {}, "wrote it"),
+        (ChangeKind.ADDED, {}, {}, "wrote it"),
+        (ChangeKind.ADDED, {"size": 0}, {}, "created it"),
+        (ChangeKind.ADDED, {"size": 0}, {"syscall": "creat", "flags": ()}, "created it"),
+        (ChangeKind.ADDED, {"size": 0}, {"flags": ("O_RDWR", "O_TMPFILE")}, "created it"),
+        (ChangeKind.ADDED, {"size": 0}, {"flags": ("O_WRONLY",)}, "opened it for writing"),
+        (ChangeKind.ADDED, {"kind": FileKind.SOCKET}, {"syscall": "bind", "flags": ()}, "created it"),
+        (ChangeKind.ADDED, {"kind": FileKind.FIFO}, {"syscall": "mknod", "flags": ()}, "created it"),
+        (ChangeKind.ADDED, {"kind": FileKind.CHAR_DEVICE}, {"syscall": "mknodat", "flags": ()}, "created it"),
+        (ChangeKind.ADDED, {"kind": FileKind.DIRECTORY}, {"syscall": "mkdir", "flags": ()}, "created it"),
+        (ChangeKind.ADDED, {"kind": FileKind.SYMLINK}, {"syscall": "symlinkat", "flags": ()}, "created it"),
+        (ChangeKind.ADDED, {"kind": FileKind.FIFO}, {}, "opened it for writing"),
+        (ChangeKind.MODIFIED, {"kind": FileKind.SOCKET}, {"syscall": "bind", "flags": ()}, "created it"),
+    ],
+)
+def test_the_words_follow_from_what_the_file_shows(
+    make: Any, kind: ChangeKind, state: dict[str, Any], actor: dict[str, Any], words: str
+) -> None:
+    """To have written needs content that shows it; what shows none was opened, or created by a call that can."""
+    change = make.change(kind, after=make.state(**state))
+    diff = make.diff(make.finding(change, make.attribution(actors=(make.actor(**actor),))))
+    for written in (text(diff), brief(diff, 1)):
+        assert re.search(rf"\(pid 4242, ppid 4200\) {words}(, as root.*)?$", written, re.MULTILINE)
 
 
 def test_no_process_is_said_to_have_written_what_it_may_only_have_opened(make: Any) -> None:
@@ -338,8 +429,8 @@ def test_an_alarming_step_lifts_its_row_to_the_top(make: Any) -> None:
     row = make.finding(make.change(path=b"/z"), weak, steps=(hidden, make.finding()))
     plain = make.finding(make.change(path=b"/a"), weak)
     written = text(make.diff(plain, row))
-    assert written.index("modified    /z") < written.index("modified    /a")
-    assert "== Nobody seen, although audit was watching: investigate (1 row)\nmodified    /z" in written
+    assert written.index("modified    #17    /z") < written.index("modified    #17    /a")
+    assert "== Nobody seen, although audit was watching: investigate (1 row)\nmodified    #17    /z" in written
 
 
 def many(make: Any, count: int) -> list[Finding]:
@@ -349,7 +440,7 @@ def many(make: Any, count: int) -> list[Finding]:
 def test_the_full_report_leaves_nothing_out(make: Any) -> None:
     """Each changed path is in 'fimscan diff', however many there are."""
     written = text(make.diff(*many(make, 300)))
-    assert len(re.findall(r"^modified    /f\d{3}$", written, re.MULTILINE)) == 300
+    assert len(re.findall(r"^modified    #17    /f\d{3}$", written, re.MULTILINE)) == 300
 
 
 def test_the_scan_summary_shows_the_most_alarming_and_counts_the_rest(make: Any) -> None:
@@ -359,7 +450,7 @@ def test_the_scan_summary_shows_the_most_alarming_and_counts_the_rest(make: Any)
     lines = brief(make.diff(*many(make, 30), urgent, unreadable=unreadable), 3).splitlines()
     assert lines[0].startswith("31 changed, 1 unreadable since scan 1 ")
     assert [line for line in lines if not line.startswith(" ")][2:5] == [
-        *("modified    /z", "modified    /f000", "modified    /f001"),
+        *("modified    #17    /z", "modified    #17    /f000", "modified    #17    /f001"),
     ]
     assert lines[-1] == "... and 29 more: fimscan diff --from 1 --to 2"
     assert brief(make.diff(*many(make, 3)), 3).splitlines()[-1].startswith("    confirmed: /usr/bin/vim")
@@ -370,7 +461,7 @@ def test_no_name_is_broken_by_a_narrow_terminal(make: Any, width: int) -> None:
     """Paths, commands and event ids can be copied and searched for at any width."""
     long = b"/srv/" + b"a b/" * 40 + b"end"
     written = text(make.diff(make.finding(make.change(path=long))), width)
-    assert f"modified    {long.decode()}\n" in written
+    assert f"modified    #17    {long.decode()}\n" in written
     assert "2026-11-23T04:35:13.818Z event 1795408513.818:6628017" in written
 
 

@@ -143,6 +143,36 @@ def dirfd_rename() -> None:
     os.rename("g", SCRATCH + "/h", src_dir_fd=two)
 
 
+def same_base_names() -> None:
+    files()
+    for name in ("f", "d1/g", "d2/f"):
+        write(name)
+    os.mkdir("longer")
+    write("longer/f")
+
+
+@scenario(same_base_names)
+def same_names() -> None:
+    """One last component for both names: where the target exists, the kernel may write one DELETE for the two."""
+    subprocess.run(["mv", "-f", "f", "d1/"], check=True)  # replaces d1/f
+    subprocess.run(["mv", "d1/f", "."], check=True)
+    os.rename("f", "d1/f")
+    os.rename("d1/f", "d2/f")  # replaces
+    os.rename("d2/f", "longer/f")  # replaces, and is not merged
+    shutil.copy("longer/f", "f")
+    os.rename("f", "longer/f")  # replaces
+    os.rename(SCRATCH + "/d1/g", SCRATCH + "/d2/g")  # replaces
+    one, two = os.open("d2", os.O_RDONLY), os.open("longer", os.O_RDONLY)
+    os.rename("g", "f", src_dir_fd=one, dst_dir_fd=one)
+    os.rename("f", "f", src_dir_fd=one, dst_dir_fd=two)  # replaces; one pointer for both names
+
+
+@scenario(same_base_names)
+def same_names_exchange() -> None:
+    assert syscall(RENAMEAT2, AT_FDCWD, b"f", AT_FDCWD, b"d1/f", 2) == 0
+    assert syscall(RENAMEAT2, AT_FDCWD, b"d1/f", AT_FDCWD, b"f", 2) == 0
+
+
 @scenario(files)
 def exchange() -> None:
     assert syscall(RENAMEAT2, AT_FDCWD, b"a", AT_FDCWD, b"d1/f", 2) == 0

@@ -1,0 +1,185 @@
+"""The audit log into the store: whose records count, and what a crash in between may cost (nothing)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fimscan import audit
+from fimscan.config import Config, parse_config
+from fimscan.model import AuditObservation, Reason, Verdict
+from fimscan.pipeline import AuditSource, ScanResult, auditing, run_scan
+from fimscan.store import audit as audit_store
+from fimscan.store.database import Database
+from tests.conftest import Cli, rows
+from tests.support import rule
+
+
+def event(path: Path, serial: int, *, node: str = "", pid: int = 4242, at: float | None = None) -> str:
+    """A process opens a file for appending, as auditd writes it down."""
+    info = path.stat()
+    stamp = f"{time.time() if at is None else at:.3f}:{serial}"
+    front = f"node={node} " if node else ""
+    dev = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}"
+    return (
+        f"{front}type=SYSCALL msg=audit({stamp}): arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1=1 a2=441 "
+        f'a3=1b6 items=1 ppid=1 pid={pid} auid=1000 uid=0 euid=0 tty=pts0 ses=1 comm="tool" '
+        'exe="/usr/bin/tool" key="k"\n'
+        f'{front}type=CWD msg=audit({stamp}): cwd="/"\n'
+        f'{front}type=PATH msg=audit({stamp}): item=0 name="{path}" inode={info.st_ino} dev={dev} mode=0100644 ouid=0 '
+        "ogid=0 rdev=00:00 nametype=NORMAL\n"
+        f"{front}type=PROCTITLE msg=audit({stamp}): proctitle={b'tool'.hex().upper()}\n"
+    )
+
+
+def test_records_of_another_host_accuse_nobody_here(cli: Cli) -> None:
+    """In a collected log, web2's inode 17 is another file than ours: its processes changed nothing here."""
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli("scan", "--audit-log", str(log), code=0)
+    target = cli.watched / "a"
+    target.write_text("changed")
+    log.write_text(event(target, 1, node="web2"))
+    done = cli("scan", "--audit-log", str(log), code=4)
+    assert "1 accesses of other hosts were left out" in done.stderr
+    document = cli.diff()
+    assert rows(document) == [("modified", "a")]
+    assert document["changes"][0]["attribution"]["actors"] == []
+
+
+def test_a_host_may_have_other_names(cli: Cli) -> None:
+    """[audit] nodes says under which names this host stands in collected logs."""
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli.write_config(extra=f'[audit]\nnodes = ["web1.example"]\nlogs = ["{log}"]\n')
+    cli("scan", code=0)
+    target = cli.watched / "a"
+    target.write_text("changed")
+    log.write_text(event(target, 1, node="web1.example"))
+    cli("scan", code=4)
+    assert [a["pid"] for a in cli.diff()["changes"][0]["attribution"]["actors"]] == [4242]
+
+
+def test_an_emptied_log_stops_nothing(cli: Cli) -> None:
+    """': > audit.log' is the first thing that an intruder does: content is compared all the same."""
+    log = cli.root / "audit.log"
+    log.write_text(event(cli.watched / "a", 1))
+    cli("scan", "--audit-log", str(log), code=0)
+    log.write_text("")
+    for text in ("one", "two"):
+        (cli.watched / "a").write_text(text)
+        cli("scan", "--audit-log", str(log), code=4)
+
+
+class Host:
+    """A database, a watched file and a log that a (pretended) healthy audit system writes."""
+
+    def __init__(self, root: Path) -> None:
+        self.watched = root / "watched"
+        self.watched.mkdir()
+        self.target = self.watched / "file"
+        self.target.write_text("old")
+        self.log = root / "audit.log"
+        self.log.write_text(event(self.target, 1, at=1_000_000_000))
+        self.database = Database(f"sqlite:///{root}/x.db", host="h")
+        self.config: Config = parse_config(f'[[watch]]\npath = "{self.watched}"\n')
+        self.source = AuditSource(logs=(str(self.log),))
+
+    def scan(self) -> ScanResult:
+        return run_scan(self.database, self.config, source=self.source)
+
+    def append(self, text: str) -> None:
+        with self.log.open("a") as file:
+            file.write(text)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """Audit that watches everything and lost nothing, so that only the reading of the log is in question."""
+    made = Host(tmp_path)
+
+    def observe(now_ns: int) -> AuditObservation:
+        return AuditObservation(
+            time_ns=now_ns,
+            boot_id="b",
+            enabled=1,
+            daemon_pid=os.getpid(),
+            lost=0,
+            backlog=0,
+            rules=(rule(os.fsencode(made.watched)),),
+        )
+
+    monkeypatch.setattr(audit, "observe", observe)
+    monkeypatch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
+    yield made
+    made.database.close()
+
+
+def test_one_writer_in_a_log_that_was_read_without_a_hole_is_confirmed(host: Host) -> None:
+    """The measure for the tests below."""
+    host.scan()
+    host.append(event(host.target, 2))
+    host.target.write_text("new")
+    (finding,) = host.scan().diff.findings
+    assert finding.attribution.verdict is Verdict.CONFIRMED
+
+
+def test_nobody_in_a_log_that_was_read_without_a_hole_is_the_alarming_one(host: Host) -> None:
+    """The other measure."""
+    host.scan()
+    host.target.write_text("new")
+    (finding,) = host.scan().diff.findings
+    assert finding.attribution.reason is Reason.NO_EVENT
+
+
+def test_a_crash_while_reading_does_not_hide_that_records_were_lost(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log was replaced, and the process was killed right after the first batch: the hole is still a hole."""
+    host.scan()
+    host.target.write_text("new")
+    host.log.unlink()
+    host.log.write_text(event(host.watched, 1, at=time.time()))
+    extend = audit_store.extend
+    calls = []
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        extend(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit_store, "extend", killed)
+        with pytest.raises(KeyboardInterrupt):
+            host.scan()
+    (finding,) = host.scan().diff.findings
+    assert finding.attribution.reason is Reason.COVERAGE_GAP
+
+
+def test_a_crash_before_changes_are_answered_anew_loses_no_answer(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that came late was stored, and the process was killed before it could be used."""
+    host.scan()
+    late = event(host.target, 2)
+    host.target.write_text("new")
+    (finding,) = host.scan().diff.findings
+    assert finding.attribution.verdict is Verdict.UNATTRIBUTED
+    host.append(late)
+
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(auditing, "attribute_again", killed)
+        with pytest.raises(KeyboardInterrupt):
+            host.scan()
+    host.scan()
+    from fimscan.pipeline import drift
+
+    (row,) = drift.drift(host.database).findings
+    assert [actor.pid for actor in row.attribution.actors] == [4242]
