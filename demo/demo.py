@@ -8,30 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from demo.auditd import audit_daemon, rules_loaded, why_not
 from demo.replay import record, replay
-
-AUDITD_CONF = """\
-log_file = {log}
-log_group = root
-log_format = ENRICHED
-flush = INCREMENTAL_ASYNC
-freq = 50
-max_log_file = 50
-max_log_file_action = ROTATE
-space_left_action = IGNORE
-admin_space_left_action = IGNORE
-disk_full_action = IGNORE
-disk_error_action = IGNORE
-"""
 
 # (what it shows, the file it changes, the command)
 DEEDS: tuple[tuple[str, str, list[str]], ...] = (
@@ -64,75 +47,6 @@ BEFORE = (
     "history",
     "forged",
 )
-
-
-def auditctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask or tell the kernel's audit system something."""
-    return subprocess.run(["auditctl", *arguments], capture_output=True, text=True, check=False)
-
-
-def daemon_pid() -> int:
-    """The running audit daemon's pid, 0 when there is none."""
-    words = auditctl("-s").stdout.split()
-    return int(words[words.index("pid") + 1]) if "pid" in words else 0
-
-
-def log_of(pid: int) -> str:
-    """Where a running auditd writes, from the configuration that it was started with."""
-    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    directory = os.fsdecode(arguments[arguments.index(b"-c") + 1]) if b"-c" in arguments else "/etc/audit"
-    for line in (Path(directory) / "auditd.conf").read_text().splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "log_file":
-            return value.strip()
-    return "/var/log/audit/audit.log"
-
-
-def why_not() -> str | None:
-    """Why audit cannot be used here, ``None`` when it can."""
-    if os.geteuid() != 0:
-        return "only root may use the kernel's audit system"
-    if shutil.which("auditctl") is None:
-        return "auditd is not installed (apt-get install auditd)"
-    status = auditctl("-s")
-    if status.returncode != 0:
-        return f"the kernel's audit system does not answer: {status.stderr.strip()}"
-    if "enabled 2" in status.stdout:
-        return "audit rules are locked until the next boot (-e 2)"
-    return None
-
-
-@contextmanager
-def audit_daemon(directory: Path) -> Iterator[str]:
-    """The log of the auditd that runs; one of our own is started, and stopped again, where none does."""
-    if running := daemon_pid():
-        yield log_of(running)
-        return
-    (directory / "log").mkdir(mode=0o700)
-    log = directory / "log" / "audit.log"
-    (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log))
-    subprocess.run(["auditd", "-c", str(directory)], check=True)
-    deadline = time.monotonic() + 10
-    while not (pid := daemon_pid()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    try:
-        yield str(log)
-    finally:
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-
-
-@contextmanager
-def rules_loaded(text: str) -> Iterator[None]:
-    """Our rules in the kernel, for as long as the demonstration takes."""
-    rules = [line.split() for line in text.splitlines() if line.startswith("-a ")]
-    for rule in rules:
-        auditctl(*rule)
-    try:
-        yield
-    finally:
-        for rule in rules:
-            auditctl(*("-d" if word == "-a" else word for word in rule))
 
 
 def act(directory: Path) -> dict[str, set[int]]:

@@ -42,15 +42,14 @@ def record(url: str, log: Path, target: Path) -> None:
         **sides,
     }
     (target / "states.json").write_text(json.dumps(document, indent=1) + "\n")
-    first, last = start.started_ns // 10**9, (end.finished_ns or 0) // 10**9 + 1
     with log.open("rb") as source, (target / "audit.log").open("wb") as kept:
-        kept.writelines(line for line in source if first <= _second(line) <= last)
+        kept.writelines(line for line in source if (start.finished_ns or 0) <= _time_ns(line) <= (end.finished_ns or 0))
     shutil.copymode(target / "states.json", target / "audit.log")
 
 
-def _second(line: bytes) -> int:
+def _time_ns(line: bytes) -> int:
     found = audit.parse_line(line)
-    return found.id.time_ns // 10**9 if found else 0
+    return found.id.time_ns if found else 0
 
 
 def replay(source: Path, out: TextIO) -> Diff:
@@ -73,11 +72,7 @@ def replay(source: Path, out: TextIO) -> Diff:
     )
     coverage = join.CoverageMap(observations, (), [[join.Extent(start_ns=0, end_ns=end_ns)]])
     modified = {change.path for change in changes}
-    unmodified = {
-        state.identity: [(state, Window(after_ns=start_ns, before_ns=state.read_start_ns))]
-        for state in after
-        if state.path not in modified
-    }
+    unmodified = {state.identity: [(state, window)] for state in after if state.path not in modified}
     scans = [_scan(number, start, data["host"]) for number, start in ((1, start_ns), (2, end_ns))]
     diff = Diff(
         host=data["host"],

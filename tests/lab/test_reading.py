@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.conftest import Installation, load_rules, remove_rules, write_config
+from demo.auditd import remove_rules
+from tests.lab.conftest import Installation, load_rules, write_config
 
 pytestmark = pytest.mark.audit
 
