@@ -166,8 +166,8 @@ def test_two_writers_are_contested_latest_first() -> None:
 
 def test_whoever_opened_after_the_last_change_is_cleared() -> None:
     """A write sets ctime: a process that opened the file after that wrote nothing."""
-    log = [access(Action.OPEN_WRITE, 1500, A), access(Action.OPEN_WRITE, 1600, B)]
-    answer = ask(change(state(), changed_state(at=1500)), log)
+    log = [access(Action.OPEN_WRITE, 1500, A), access(Action.OPEN_WRITE, 1501, B)]
+    answer = ask(change(state(), changed_state(at=1500.001)), log)
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER)])
 
 
@@ -302,6 +302,47 @@ def test_the_same_path_in_a_container_is_another_file() -> None:
     log = [access(Action.CREATE, 1500, A, name=name("f", parent=(DEV, 999)), inode=500)]
     answer = ask(change(None, changed_state()), log)
     assert answer.actors == ()
+
+
+def test_a_removal_in_a_container_is_not_ours() -> None:
+    """Somebody removed a file of this path under another root; ours was removed by nobody who was seen."""
+    log = [access(Action.UNLINK, 1500, A, name=name("f", parent=(DEV, 999)), inode=500)]
+    assert ask(change(state(), None), log).actors == ()
+
+
+def test_the_maker_of_a_deleted_file_did_not_write_the_next_one_with_its_number() -> None:
+    """A's swap file was deleted and its inode number given to a file elsewhere, which B moved here."""
+    log = [
+        access(Action.CREATE, 1300, A, name=name("swap"), inode=11),
+        access(Action.UNLINK, 1310, A, name=name("swap"), inode=11),
+        access(Action.RENAME, 1500, B, old=replace(name("x"), path=b"/tmp/x", parent=(DEV, 99)), inode=11),
+    ]
+    answer = ask(change(state(), changed_state(inode=11)), log)
+    assert who(answer) == [(2, Role.PLACER)]
+
+
+def test_who_removed_the_next_file_of_that_name_and_number_did_not_remove_this_one() -> None:
+    """rm f by A, a new f gets the same inode number, rm f by B: the file that was known was removed by A."""
+    log = [access(Action.UNLINK, 1400, A), access(Action.CREATE, 1450, B), access(Action.UNLINK, 1500, B)]
+    assert who(ask(change(state(), None), log)) == [(1, Role.REMOVER)]
+
+
+def test_who_moved_the_directory_later_did_not_remove_the_file() -> None:
+    """rm d/f by A, then mv d e by B: A removed it."""
+    gone = change(state(b"/w/d/f"), None)
+    log = [
+        access(Action.UNLINK, 1400, A, name=name("f", b"/w/d", (DEV, 3))),
+        access(Action.RENAME, 1500, B, name=name("e"), old=name("d"), inode=3, mode=0o040755),
+    ]
+    answer = ask(gone, log)
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.REMOVER)])
+
+
+def test_a_ctime_of_whole_seconds_clears_nobody_within_that_second() -> None:
+    """ext4 with small inodes keeps seconds only: who opened later in that second may have written."""
+    log = [access(Action.OPEN_WRITE, 1498, A), access(Action.OPEN_WRITE, 1500.5, B)]
+    answer = ask(change(state(), changed_state(mtime_ns=1500 * SECOND, ctime_ns=1500 * SECOND)), log)
+    assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
 
 
 def test_a_failed_call_accuses_nobody() -> None:
