@@ -67,7 +67,9 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
-    seen = f"{scan.counts.get('files', 0):,} files, {report.size_text(scan.counts.get('bytes', 0))}, {seconds:.1f} s"
+    files = scan.counts.get("files", 0)
+    size = report.size_text(scan.counts.get("bytes", 0))
+    seen = f"{files:,} {'file' if files == 1 else 'files'}, {size}, {seconds:.1f} s"
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
     if result.adopted or result.dropped:

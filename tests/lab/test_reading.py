@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from demo import auditd
 from demo.auditd import remove_rules
 from tests.lab.conftest import Installation, load_rules, write_config
 
@@ -234,3 +235,53 @@ def _own_login() -> tuple[int | None, str | None]:
 
     number = int(Path("/proc/self/loginuid").read_text())
     return (None, None) if number == 2**32 - 1 else (number, pwd.getpwuid(number).pw_name)
+
+
+def test_a_move_between_two_watched_directories(fresh: Installation, audit_log: str) -> None:
+    """Both are watched by rules of their own; the file is moved, by the process that renamed it."""
+    second = fresh.root / "second"
+    second.mkdir()
+    write_config(fresh.root, [fresh.watched, second], audit_log)
+    wanted = fresh.run("audit", "rules").stdout.decode().splitlines()
+    rules = auditd.load_rules("\n".join(line for line in wanted if f"dir={second} " in line))
+    try:
+        fresh.run("scan")
+        mover = subprocess.Popen(["mv", str(fresh.watched / "file"), str(second / "file")])
+        mover.wait(timeout=20)
+        fresh.run("scan", codes=(4,))
+    finally:
+        remove_rules(rules)
+    found = row(fresh)
+    assert (found["kind"], found["moved_from"]) == ("moved", str(fresh.watched / "file"))
+    attribution = found["attribution"]
+    assert (attribution["verdict"], [a["pid"] for a in attribution["actors"]]) == ("confirmed", [mover.pid])
+
+
+def test_the_schedule_scans_and_reads_the_log(fresh: Installation) -> None:
+    """Started as a service: the baseline, a change, and its process, without another command."""
+    config = fresh.config.read_text()
+    fresh.config.write_text(config.replace("[[watch]]", '[schedule]\nscan = "3s"\naudit = "1s"\n[[watch]]', 1))
+    command = [sys.executable, "-m", "fimscan", "--config", str(fresh.config), "schedule"]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        _wait_for(fresh, "Accepted baseline: scan 1")
+        pid = write(fresh)
+        _wait_for(fresh, "1 modified")
+        service.terminate()
+        said, complaints = service.communicate(timeout=30)
+    finally:
+        service.kill()
+    assert service.returncode == 0 and "Traceback" not in complaints
+    assert str(fresh.watched / "file") in said
+    attribution = row(fresh)["attribution"]
+    assert (attribution["verdict"], [a["pid"] for a in attribution["actors"]]) == ("confirmed", [pid])
+
+
+def _wait_for(installation: Installation, words: str) -> None:
+    import time
+
+    deadline = time.monotonic() + 40
+    # Until the service has made its database, there is none to ask.
+    while words not in (said := installation.run("status", codes=(0, 24)).stdout.decode()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.3)

@@ -1,0 +1,47 @@
+"""A database of an older fimscan is brought up to date when it is opened, with everything in it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from fimscan.shipped import shipped_path
+from fimscan.store import migrate, scans, schema
+from fimscan.store.database import Database
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{now}"
+
+
+def upgrade() -> None:
+    op.add_column("scan", sa.Column("weather", sa.Text()))
+"""
+
+
+def test_an_older_database_is_upgraded_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scan that was recorded before the upgrade is there after it, and the new column, too."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    before = Database(url, host="h")
+    with before.begin() as connection:
+        scans.begin(
+            connection, before.host_id, trigger="manual", started_ns=17, config_digest="d" * 64, config_text="{}"
+        )
+    before.close()
+
+    newer = tmp_path / "migrations"
+    shutil.copytree(shipped_path("migrations"), newer)
+    (newer / "versions" / "9999_next.py").write_text(NEXT.format(now=schema.SCHEMA_REVISION))
+    monkeypatch.setattr(migrate, "shipped_path", lambda _name: str(newer))
+    monkeypatch.setattr(schema, "SCHEMA_REVISION", "9999")
+    after = Database(url, host="h")
+    with after.read() as connection:
+        assert connection.execute(text("SELECT started_ns, weather FROM scan")).all() == [(17, None)]
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+    after.close()
