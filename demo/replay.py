@@ -67,9 +67,7 @@ def replay(source: Path, out: TextIO) -> Diff:
     with (source / "audit.log").open("rb") as log:
         accesses = [access for batch in audit.read_stream(log, b"audit.log") for access in batch.accesses]
     known = join.Known.of((s.path, s.identity) for s in (*before, *after) if s.kind is FileKind.DIRECTORY)
-    evidence = join.Evidence(
-        index=join.AccessIndex(accesses, known), prior={state.identity: state for state in before}, holders={}
-    )
+    evidence = join.Evidence(index=join.AccessIndex(accesses, known), prior={state.identity: state for state in before})
     coverage = join.CoverageMap(observations, (), [[join.Extent(start_ns=0, end_ns=end_ns)]])
     modified = {change.path for change in changes}
     unmodified = {state.identity: [(state, window)] for state in after if state.path not in modified}

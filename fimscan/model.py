@@ -127,12 +127,27 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Holders:
+    """Who could write to a file without opening it again when the window of its change began.
+
+    ``actors`` held a writable descriptor or mapping at ``as_of_ns``, which is no later than the reading of the old
+    content: whoever had opened the file before that and is not among them had closed it. ``complete`` is false when
+    not every process could be examined (only root may).
+    """
+
+    as_of_ns: int
+    actors: tuple[Actor, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One file that differs between two observations.
 
     ``changed`` names what differs, in the order of :data:`fimscan.join.compare.FIELDS`: ``kind``, ``content``,
     ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``xattr``, ``nlink``, ``dev``, ``inode``, ``mtime``,
-    ``ctime``. It is empty for added and removed files. ``id`` is given by the store, 0 before that.
+    ``ctime``. It is empty for added and removed files. ``holders`` is ``None`` where nobody looked who held the file
+    open. ``id`` is given by the store, 0 before that.
     """
 
     kind: ChangeKind
@@ -140,6 +155,7 @@ class Change:
     after: FileState | None
     changed: tuple[str, ...] = ()
     window: Window
+    holders: Holders | None = None
     id: int = 0
 
     @property

@@ -25,12 +25,14 @@ _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the begin
 class Batch:
     """What a stretch of a log says.
 
+    ``events`` are those that the accesses are from, in the same order.
     ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
     ``last_ns`` are the times of its earliest and latest event, of any kind; ``None`` where it has none.
     ``lost_continuity`` is set in the first batch after a stretch of the log was found to be gone.
     """
 
     accesses: tuple[FileAccess, ...] = ()
+    events: tuple[AuditEvent, ...] = ()
     notices: tuple[AuditNotice, ...] = ()
     damaged: tuple[DamagedLine, ...] = ()
     cursor: LogCursor
@@ -60,6 +62,7 @@ class Collector:
 
     def _clear(self) -> None:
         self._accesses: list[FileAccess] = []
+        self._sources: list[AuditEvent] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
         self._count = 0
@@ -132,6 +135,7 @@ class Collector:
         """What came since the last batch."""
         result = Batch(
             accesses=tuple(self._accesses),
+            events=tuple(self._sources),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
             cursor=self._cursor(),
@@ -164,9 +168,11 @@ class Collector:
                 self._first_ns = time_ns
             if self._last_ns is None or time_ns > self._last_ns:
                 self._last_ns = time_ns
-            self._accesses += accesses(event, self._user_name)
-            if (found := notice(event)) is not None:
-                self._notices.append(found)
+            if found := accesses(event, self._user_name):
+                self._accesses += found
+                self._sources.append(event)
+            if (said := notice(event)) is not None:
+                self._notices.append(said)
 
     def _unusual(self, block: bytes, start: int, end: int, base: int) -> Iterator[Batch]:
         """The lines between two usual ones: with a prefix of syslog's, blank, or damaged."""

@@ -23,14 +23,16 @@ _MAY_WRITE = re.compile(
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
 
 
-def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> tuple[Holder, ...]:
+def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> tuple[tuple[Holder, ...], int]:
     """The processes, but for ``own_pid``, that can write to a regular file without opening it again.
 
-    A process that ends meanwhile, or that may not be examined, is left out. See :manpage:`proc(5)` for ``fd``,
-    ``fdinfo``, ``smaps``. The device numbers of mappings are the file system's own, which on btrfs and overlayfs are
-    not those of :manpage:`stat(2)`; descriptors are asked directly. ``user_name`` names the users of the processes.
+    Gives them, and how many processes could not be examined: those of others may be examined by root only. One that
+    ends meanwhile is left out. See :manpage:`proc(5)` for ``fd``, ``fdinfo``, ``smaps``. The device numbers of
+    mappings are the file system's own, which on btrfs and overlayfs are not those of :manpage:`stat(2)`; descriptors
+    are asked directly. ``user_name`` names the users of the processes.
     """
     holders: list[Holder] = []
+    unexamined = 0
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == own_pid:
             continue
@@ -39,9 +41,11 @@ def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> 
             if found:
                 actor = _actor(int(entry), user_name)
                 holders += [Holder(dev=dev, inode=inode, actor=actor) for dev, inode in found]
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
+        except PermissionError:
+            unexamined += 1
+        except (FileNotFoundError, ProcessLookupError):
             continue
-    return tuple(holders)
+    return tuple(holders), unexamined
 
 
 def _writable(process: str) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
 from fimscan.model import FileAccess
 from fimscan.pipeline import health, user_name
-from fimscan.store import audit as audit_store
+from fimscan.store import accesses as access_store
 
 _FOREVER = 2**63 - 1
 
@@ -46,7 +46,8 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> None:
         _write(_of_logs(logs), form)
         return
     with settings.database() as database, database.read() as connection:
-        _write(audit_store.accesses_between(connection, database.host_id, 0, _FOREVER), form)
+        everything = access_store.references(connection, database.host_id, 0, _FOREVER)
+        _write(access_store.load(connection, everything, user_name=user_name), form)
 
 
 @audit.command()

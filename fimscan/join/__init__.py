@@ -6,7 +6,7 @@ from fimscan.join.claims import Evidence
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import Pair, change_of, differences, merge, same_content, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
-from fimscan.join.index import WRITES, AccessIndex, Known, relevant
+from fimscan.join.index import WRITES, AccessIndex, Known, Relevance
 
 __all__ = [
     "SLACK_NS",
@@ -19,6 +19,7 @@ __all__ = [
     "Need",
     "Pair",
     "ReadClock",
+    "Relevance",
     "attribute",
     "change_of",
     "content_kept",
@@ -26,7 +27,6 @@ __all__ = [
     "differences",
     "merge",
     "opened_unmodified",
-    "relevant",
     "rows",
     "same_content",
     "with_moves",

@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BIRTHS, WRITES, AccessIndex, Identity
-from fimscan.model import Action, Actor, Change, FileAccess, FileKind, FileState, Reason, Role, Verdict, Window
+from fimscan.model import (
+    Action,
+    Actor,
+    Change,
+    FileAccess,
+    FileKind,
+    FileState,
+    Holders,
+    Reason,
+    Role,
+    Verdict,
+    Window,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +44,12 @@ class Evidence:
     """Everything that the claims are drawn from.
 
     ``prior`` gives the last known state of a file by its identity, whatever it was called: it tells whether a file
-    that was moved into place brought new content with it. ``holders`` are the processes that held a writable
-    descriptor of a file when the older observation began. ``names`` counts, for files with several hard links, the
+    that was moved into place brought new content with it. ``names`` counts, for files with several hard links, the
     names that the scans know (one that is missing counts as 1).
     """
 
     index: AccessIndex
     prior: Mapping[Identity, FileState]
-    holders: Mapping[Identity, Sequence[Actor]]
     names: Mapping[Identity, int] = field(default_factory=dict)
 
 
@@ -161,7 +171,7 @@ def who_wrote(change: Change, evidence: Evidence) -> Claim:
         return _writers_of_placed(change, after, placed, evidence)
     if change.before is not None and change.before.identity == after.identity:
         life = life_of(after.identity, change.window.before_ns, evidence)
-        claim = _writers_in_place(change, after, life, evidence)
+        claim = _writers_in_place(change, after, life)
         if claim.actors:
             return claim
     return _path_only(change, after, evidence)
@@ -189,7 +199,7 @@ def _writers_since_birth(change: Change, after: FileState, birth: FileAccess, ev
         # A directory, link, FIFO or device is what its maker made; opening it changes nothing in it.
         return made
     life = life_of(after.identity, change.window.before_ns, evidence)
-    written = _writers_in_place(change, after, life, evidence)
+    written = _writers_in_place(change, after, life)
     return made if written.verdict is Verdict.UNATTRIBUTED else written
 
 
@@ -202,7 +212,7 @@ def _writers_of_older(change: Change, after: FileState, placed: FileAccess, evid
     prior = None if life.reborn else evidence.prior.get(after.identity)
     if prior is not None and prior.kind is after.kind and same_content(prior, after):
         return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was known already was put here, as it was.",))
-    written = _writers_in_place(change, after, life, evidence)
+    written = _writers_in_place(change, after, life)
     if written.verdict is not Verdict.UNATTRIBUTED:
         return written
     if prior is None:
@@ -224,7 +234,7 @@ def _brought_in(after: FileState, placed: FileAccess, index: AccessIndex) -> Cla
     return Claim(verdict=Verdict.CONFIRMED, notes=(note,))
 
 
-def _writers_in_place(change: Change, after: FileState, life: Life, evidence: Evidence) -> Claim:
+def _writers_in_place(change: Change, after: FileState, life: Life) -> Claim:
     """Who had the file open for writing: since its birth or, for a file that is older, over the window."""
     window = change.window
     opened = [
@@ -235,13 +245,14 @@ def _writers_in_place(change: Change, after: FileState, life: Life, evidence: Ev
         and a.event.time_ns <= last_touched(after) + SLACK_NS
     ]
     # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
-    early = [a for a in opened if a.event.time_ns < window.after_ns - SLACK_NS]
-    recent = [a for a in opened if a not in early]
+    # Who had it open already when that was looked at, and is not among the holders, had closed it.
+    holders = change.holders or Holders(as_of_ns=0)
+    early = [a for a in opened if holders.as_of_ns - SLACK_NS <= a.event.time_ns < window.after_ns - SLACK_NS]
+    recent = [a for a in opened if a.event.time_ns >= window.after_ns - SLACK_NS]
     held = [as_actor(a, Role.WRITER) for a in early]
     if not life.reborn:
-        known_pids = {a.actor.pid for a in opened}
-        holders = evidence.holders.get(after.identity, ())
-        held += [replace(holder, role=Role.WRITER) for holder in holders if holder.pid not in known_pids]
+        known_pids = {a.actor.pid for a in (*early, *recent)}
+        held += [replace(holder, role=Role.WRITER) for holder in holders.actors if holder.pid not in known_pids]
     return _decide([as_actor(a, Role.WRITER) for a in recent], held)
 
 

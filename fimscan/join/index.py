@@ -169,19 +169,38 @@ class AccessIndex:
             yield from (a for a in self.unbinds(directory) if a.action is Action.RENAME and a.is_directory)
 
 
-def relevant(accesses: Iterable[FileAccess], changes: Iterable[Change], known: Known) -> Iterator[FileAccess]:
-    """The accesses that can say something about some of the changes: by identity, or by a path or one above it."""
-    identities: set[Identity] = set()
-    paths: set[bytes] = set()
-    for change in changes:
-        for state in (change.before, change.after):
-            if state is not None:
-                identities.add(state.identity)
-                paths.add(state.path)
-                paths.update(ancestors(state.path))
-    for access in accesses:
-        names = (access.name,) if access.old is None else (access.name, access.old)
-        if access.identity in identities or access.replaced in identities or access.name.path in paths:
-            yield access
-        elif any(not paths.isdisjoint(known.places(name)) for name in names):
-            yield access
+class Relevance:
+    """Which accesses can say something about some of the changes: by identity, or by a path or one above it.
+
+    It decides by what stands in an index of accesses, so that the many others need not be loaded. It may choose one
+    too many, never one too few.
+    """
+
+    def __init__(self, changes: Iterable[Change], known: Known) -> None:
+        self._identities: set[tuple[int | None, int | None]] = set()
+        self._paths: set[bytes] = set()
+        for change in changes:
+            for state in (change.before, change.after):
+                if state is not None:
+                    self._identities.add(state.identity)
+                    self._paths.add(state.path)
+                    self._paths.update(ancestors(state.path))
+        # The same paths as a parent's identity and the last component: names can be relative to a descriptor.
+        self._bases: dict[tuple[int | None, int | None], set[bytes]] = defaultdict(set)
+        for path in self._paths:
+            directory, _, base = path.rpartition(b"/")
+            for identity in known.identities.get(directory or b"/", ()):
+                self._bases[identity].add(base)
+
+    def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
+        """Whether one of these files is concerned."""
+        return not self._identities.isdisjoint(identities)
+
+    def by_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
+        """Whether a name is concerned: a path where that is sure, else what the record said."""
+        if name is None:
+            return False
+        if name in self._paths:
+            return True
+        bases = self._bases.get(parent)
+        return bases is not None and name.rstrip(b"/").rpartition(b"/")[2] in bases

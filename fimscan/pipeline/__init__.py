@@ -11,9 +11,10 @@ what is kept, by :mod:`fimscan.store`.
     health     is everything in place?
 """
 
-from fimscan.pipeline.auditing import AuditSource, look_at_audit, user_name
+from fimscan.pipeline.auditing import AuditSource, look_at_audit
 from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.scanning import ScanResult, run_scan
+from fimscan.pipeline.users import user_name
 
 __all__ = [
     "AuditSource",

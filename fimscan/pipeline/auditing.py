@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import pwd
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 
 from sqlalchemy import Connection
 
@@ -17,6 +15,8 @@ from fimscan import audit, join
 from fimscan.errors import InputError
 from fimscan.model import AuditObservation, EventId, FileAccess, Scan
 from fimscan.pipeline.joining import attribute_again
+from fimscan.pipeline.users import user_name
+from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -82,7 +82,7 @@ def _ingest_log(database: Database, source: AuditSource, log: bytes, daemon_pid:
         # After a loss, older segments may be read again: what was lost lies somewhere before the newest of this.
         stretch = join.Extent(start_ns=last_ns if batch.lost_continuity else first_ns, end_ns=last_ns)
         with database.begin() as connection:
-            audit_store.add_accesses(connection, host_id, accesses)
+            access_store.add(connection, host_id, accesses, batch.events)
             audit_store.add_notices(connection, host_id, [n for n in batch.notices if source.is_ours(n.event)])
             audit_store.add_damaged(connection, host_id, batch.damaged)
             audit_store.set_cursor(connection, host_id, batch.cursor)
@@ -140,12 +140,3 @@ def _settled() -> AuditObservation:
             # An empty queue means that the daemon has the records; it writes them out at once, but not in no time.
             time.sleep(_SETTLE_STEP)
             return observation
-
-
-@cache
-def user_name(uid: int) -> str | None:
-    """The name of a user of this host, ``None`` where there is none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from sqlalchemy import Connection
 
 from fimscan import join
-from fimscan.model import Attribution, Change, FileAccess, FileState, Scan, ScanStatus, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, FileState, Holders, Scan, ScanStatus, UnmodifiedOpen, Window
+from fimscan.pipeline.users import user_name
+from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -33,21 +36,23 @@ class Joiner:
         self._host_id = host_id
         self._previous = previous
         self._scan_id = scan_id
-        self._written: list[FileAccess] = []
+        self._span = (0, 0)
         self._changed: set[tuple[int, int]] = set()
+        self._written: set[tuple[int, int]] = set()
 
     def attribute(self, changes: Sequence[Change]) -> list[tuple[Change, Attribution]]:
         """An answer for each change."""
         connection, host_id = self._connection, self._host_id
-        start = min([self._previous.started_ns, *(c.window.after_ns for c in changes)])
+        start = min([self._previous.started_ns, *(c.holders.as_of_ns for c in changes if c.holders is not None)])
+        start = min([start, *(c.window.after_ns for c in changes)])
         end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
         known = join.Known.of(files.directories(connection, host_id, self._previous.id, self._scan_id))
-        stored = audit_store.accesses_between(connection, host_id, start - _SLACK_NS, end)
-        index = join.AccessIndex(join.relevant(self._noting_writes(stored), changes, known), known)
+        self._span = (start - _SLACK_NS, end)
+        relevant = self._relevant(join.Relevance(changes, known))
+        index = join.AccessIndex(access_store.load(connection, relevant, user_name=user_name), known)
         evidence = join.Evidence(
             index=index,
             prior=self._prior(changes),
-            holders=scan_store.holders_at(connection, self._previous.id),
             names=self._names(changes),
         )
         coverage = self._coverage(start, end)
@@ -65,21 +70,35 @@ class Joiner:
         return join.CoverageMap(seen, notices, [audit_store.extents(connection, host_id, log) for log in self._logs])
 
     def opened_unmodified(self, clock: join.ReadClock) -> tuple[UnmodifiedOpen, ...]:
-        """Write-opens of files whose content is what it was; after :meth:`attribute`, which reads the accesses."""
-        identities = {a.identity for a in self._written if a.identity is not None} - self._changed
+        """Write-opens of files whose content is what it was; after :meth:`attribute`, which looks at the accesses."""
+        identities = self._written - self._changed
         before = join.ReadClock.load(scan_store.read_clock(self._connection, self._previous.id))
         states: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
             path = version.state.path
             window = Window(after_ns=before.at(path) or 0, before_ns=clock.at(path) or 0)
             states.setdefault(version.state.identity, []).append((version.state, window))
-        return join.opened_unmodified(self._written, states)
+        if not states:
+            return ()
+        # A second look at the rows, rather than all of them kept in memory for the few that are needed.
+        monitored = (r for r in self._references() if r.action in join.WRITES and r.identity in states)
+        return join.opened_unmodified(access_store.load(self._connection, monitored, user_name=user_name), states)
 
-    def _noting_writes(self, accesses: Iterable[FileAccess]) -> Iterator[FileAccess]:
-        for access in accesses:
-            if access.success and access.action in join.WRITES and access.identity is not None:
-                self._written.append(access)
-            yield access
+    def _references(self) -> Iterator[access_store.Reference]:
+        return access_store.references(self._connection, self._host_id, *self._span)
+
+    def _relevant(self, relevance: join.Relevance) -> Iterator[access_store.Reference]:
+        """What the changes need; which other files were opened for writing is noted on the way."""
+        for found in self._references():
+            dev, inode = found.identity
+            if found.action in join.WRITES and dev is not None and inode is not None:
+                self._written.add((dev, inode))
+            if (
+                relevance.by_identity(found.identity, found.replaced)
+                or relevance.by_name(found.parent, found.name)
+                or relevance.by_name(found.old_parent, found.old_name)
+            ):
+                yield found
 
     def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
         """How many names of each file with hard links are known, at the scan that knows more of them."""
@@ -96,6 +115,21 @@ class Joiner:
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
+
+
+def with_holders(connection: Connection, previous: Scan, changes: Sequence[Change]) -> list[Change]:
+    """The changes since a scan, with who held each file open when it began."""
+    held = scan_store.holders_at(connection, previous.id)
+    complete = previous.counts.get("unexamined_processes", 0) == 0
+    return [
+        replace(
+            change,
+            holders=Holders(
+                as_of_ns=previous.started_ns, actors=tuple(held.get(change.state.identity, ())), complete=complete
+            ),
+        )
+        for change in changes
+    ]
 
 
 def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:

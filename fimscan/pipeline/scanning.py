@@ -12,9 +12,10 @@ from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
-from fimscan.pipeline.auditing import AuditSource, look_at_audit, user_name
-from fimscan.pipeline.joining import Joiner
+from fimscan.pipeline.auditing import AuditSource, look_at_audit
+from fimscan.pipeline.joining import Joiner, with_holders
 from fimscan.pipeline.recording import Recorder, watch_specs
+from fimscan.pipeline.users import user_name
 from fimscan.scan import Progress
 from fimscan.scan.scope import Scope
 from fimscan.store import scans as scan_store
@@ -82,9 +83,11 @@ def run_scan(
                 config_text=config.canonical(),
             )
             # Also without a log to read: the next scan's windows begin here.
-            scan_store.add_holders(connection, scan_id, audit.writable_descriptors(os.getpid(), user_name=user_name))
+            holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name)
+            scan_store.add_holders(connection, scan_id, holders)
         try:
             recorder = Recorder(database, scan_id, _previous_scope(database, previous), config)
+            recorder.counts["unexamined_processes"] = unexamined
             recorder.run(config, on_progress)
             problems = tuple(dict.fromkeys((*problems, *look_at_audit(database, source, settle=True))))
             return _finish(database, recorder, previous, problems, source)
@@ -130,6 +133,7 @@ def _finish(
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None:
             unreadable_before = scan_store.unreadable_in(connection, previous.id)
+            changes = with_holders(connection, previous, changes)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else ())
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
             opened = joiner.opened_unmodified(recorder.clock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select, update
@@ -11,46 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fimscan.audit import LogCursor
 from fimscan.join.coverage import Extent
-from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, FileAccess, NoticeKind
+from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, schema
-
-# Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
-_STREAMED = {"stream_results": True, "yield_per": 2000}
-
-
-def add_accesses(connection: Connection, host_id: int, accesses: Sequence[FileAccess]) -> None:
-    """Record accesses; those that are already there are left as they are."""
-    _insert_new(
-        connection,
-        schema.access,
-        [
-            {
-                "host_id": host_id,
-                "time_ns": access.event.time_ns,
-                "serial": access.event.serial,
-                "node": access.event.node,
-                "item": access.item,
-                "action": access.action.value,
-                "dev": access.dev,
-                "inode": access.inode,
-                "path": access.name.path,
-                "detail": codec.dump_access(access),
-            }
-            for access in accesses
-        ],
-    )
-
-
-def accesses_between(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> Iterator[FileAccess]:
-    """The accesses of a stretch of time, both ends included, in order of time, streamed."""
-    table = schema.access
-    query = (
-        select(table)
-        .where(table.c.host_id == host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
-        .order_by(table.c.time_ns, table.c.serial, table.c.node, table.c.item)
-    )
-    for row in connection.execute(query, execution_options=_STREAMED):
-        yield codec.load_access(row)
 
 
 def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNotice]) -> None:

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fimscan.model import (
-    Action,
     Actor,
     Attribution,
     AuditObservation,
     AuditRule,
     Coverage,
     EventId,
-    FileAccess,
     Gap,
     GapReason,
-    Name,
+    Holders,
     Reason,
     Role,
     Verdict,
@@ -128,60 +126,19 @@ def load_attribution(text: str) -> Attribution:
     )
 
 
-def _name(name: Name | None) -> dict[str, object] | None:
-    if name is None:
+def dump_holders(holders: Holders | None) -> str | None:
+    """Holders -> JSON text; ``None`` stays ``None``."""
+    if holders is None:
         return None
-    return _sparse(
-        text=_text(name.text),
-        path=_text(name.path),
-        parent=None if name.parent is None else list(name.parent),
-    )
+    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]])
 
 
-def _load_name(data: dict[str, Any] | None) -> Name | None:
-    if data is None:
+def load_holders(text: str | None) -> Holders | None:
+    """The inverse of :func:`dump_holders`."""
+    if text is None:
         return None
-    parent = data.get("parent")
-    return Name(
-        text=_bytes(data.get("text")),
-        path=_bytes(data.get("path")),
-        parent=None if parent is None else (parent[0], parent[1]),
-    )
-
-
-def dump_access(access: FileAccess) -> str:
-    """What of an access has no column of its own -> JSON text."""
-    return _dump(
-        _sparse(
-            name=_name(access.name),
-            old=_name(access.old),
-            mode=access.mode,
-            replaced=None if access.replaced is None else list(access.replaced),
-            argument=access.argument,
-            failed=None if access.success else True,
-            actor=_actor(access.actor),
-        )
-    )
-
-
-def load_access(row: Any) -> FileAccess:
-    """A row of the table ``access`` -> the value."""
-    data = json.loads(row.detail)
-    replaced = data.get("replaced")
-    return FileAccess(
-        event=EventId(row.time_ns, row.serial, row.node),
-        item=row.item,
-        action=Action(row.action),
-        name=_load_name(data.get("name")) or Name(),
-        dev=row.dev,
-        inode=row.inode,
-        mode=data.get("mode"),
-        old=_load_name(data.get("old")),
-        replaced=None if replaced is None else (replaced[0], replaced[1]),
-        argument=data.get("argument"),
-        success=not data.get("failed", False),
-        actor=_load_actor(data["actor"]),
-    )
+    as_of_ns, complete, actors = json.loads(text)
+    return Holders(as_of_ns=as_of_ns, complete=complete, actors=tuple(_load_actor(item) for item in actors))
 
 
 def dump_observation(observation: AuditObservation) -> str:

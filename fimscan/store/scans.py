@@ -243,6 +243,7 @@ def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Se
             "changed": ",".join(change.changed),
             "after_ns": change.window.after_ns,
             "before_ns": change.window.before_ns,
+            "holders": codec.dump_holders(change.holders),
             "verdict": finding.attribution.verdict.value,
             "attribution": codec.dump_attribution(finding.attribution),
         }
@@ -320,6 +321,7 @@ def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
         after=versions[row.after_version].state if row.after_version is not None else None,
         changed=tuple(row.changed.split(",")) if row.changed else (),
         window=Window(after_ns=row.after_ns, before_ns=row.before_ns),
+        holders=codec.load_holders(row.holders),
     )
     return Finding(change=change, attribution=codec.load_attribution(row.attribution), scan=row.scan_id)
 

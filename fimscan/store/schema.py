@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -162,25 +162,45 @@ change = Table(
     Column("before_ns", BigInteger, nullable=False, index=True),
     Column("verdict", String(16), nullable=False),
     Column("attribution", Text, nullable=False),
+    # Who held the file open when the window began; null where nobody looked.
+    Column("holders", Text),
     sqlite_autoincrement=True,  # a change's number stands in evidence: never used again
 )
 
-access = Table(
-    "access",
+# The records of some hundred events, compressed together: see fimscan.store.accesses for the form.
+audit_block = Table(
+    "audit_block",
     metadata,
     Column("id", _Id, primary_key=True),
     Column("host_id", ForeignKey("host.id"), nullable=False),
-    Column("time_ns", BigInteger, nullable=False),
-    Column("serial", BigInteger, nullable=False),
-    Column("node", Text, nullable=False),
-    Column("item", SmallInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# What an access is found by; all else is read from its records, at ``position`` in their block. A name is the path
+# where that is sure, else what the record said.
+access = Table(
+    "access",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    # The key: the same log read twice adds nothing.
+    Column("time_ns", BigInteger, primary_key=True),
+    Column("serial", BigInteger, primary_key=True),
+    Column("node", Text, primary_key=True),
+    Column("item", SmallInteger, primary_key=True),
     Column("action", String(16), nullable=False),
     Column("dev", Unsigned64),
     Column("inode", Unsigned64),
-    Column("path", LargeBinary),
-    Column("detail", Text, nullable=False),
-    # The same log read twice adds nothing.
-    UniqueConstraint("host_id", "time_ns", "serial", "node", "item"),
+    Column("parent_dev", Unsigned64),
+    Column("parent_inode", Unsigned64),
+    Column("name", LargeBinary),
+    Column("old_parent_dev", Unsigned64),
+    Column("old_parent_inode", Unsigned64),
+    Column("old_name", LargeBinary),
+    Column("replaced_dev", Unsigned64),
+    Column("replaced_inode", Unsigned64),
+    Column("block_id", ForeignKey("audit_block.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 notice = Table(
@@ -246,6 +266,16 @@ holder = Table(
     Column("dev", Unsigned64, nullable=False),
     Column("inode", Unsigned64, nullable=False),
     Column("actor", Text, nullable=False),
+)
+
+# When a single file was last read between two scans, and who held it open then: the next window begins there.
+recheck = Table(
+    "recheck",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("read_start_ns", BigInteger, nullable=False),
+    Column("holders", Text, nullable=False),
 )
 
 unmodified_open = Table(

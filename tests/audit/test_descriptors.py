@@ -70,7 +70,7 @@ def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool,
     path.write_bytes(b"x" * mmap.PAGESIZE)
     info = path.stat()
     with holder(how, path) as pid:
-        holders = writable_descriptors(os.getpid())
+        holders, _ = writable_descriptors(os.getpid())
     mine = [h for h in holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)]
     assert [h.actor.pid for h in mine] == ([pid] if held else [])
     for found in mine:
@@ -94,8 +94,8 @@ def test_users_are_named_by_the_caller(tmp_path: Path) -> None:
             login: str | None = "the login"
         except OSError:
             login = names.get(int(Path(f"/proc/{pid}/loginuid").read_text()))
-        named = writable_descriptors(os.getpid(), user_name=names.get)
-        unnamed = writable_descriptors(os.getpid())
+        named, _ = writable_descriptors(os.getpid(), user_name=names.get)
+        unnamed, _ = writable_descriptors(os.getpid())
     mine = [found.actor for found in named if (found.actor.pid, found.inode) == (pid, path.stat().st_ino)]
     assert [(actor.user, actor.login_user) for actor in mine] == [("the user", login)]
     assert {(h.actor.user, h.actor.login_user) for h in unnamed} == {(None, None)}
@@ -105,5 +105,5 @@ def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
     """The process that asks is left out."""
     with (tmp_path / "own").open("w") as file:
         inode = os.fstat(file.fileno()).st_ino
-        assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())}
-        assert inode in {holder.inode for holder in writable_descriptors(1)}
+        assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())[0]}
+        assert inode in {holder.inode for holder in writable_descriptors(1)[0]}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.join import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute, relevant
+from fimscan.join import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
 from fimscan.model import (
     Action,
     Actor,
@@ -20,6 +20,7 @@ from fimscan.model import (
     FileAccess,
     FileKind,
     FileState,
+    Holders,
     Reason,
     Role,
     Verdict,
@@ -53,8 +54,9 @@ def ask(
     holders: dict[tuple[int, int], list[Actor]] | None = None,
 ) -> Attribution:
     known = Known.of([(b"/w", DIRECTORY_ID), (b"/w/d", (DEV, 3))])
-    index = AccessIndex(relevant(accesses, [found], known), known)
-    evidence = Evidence(index=index, prior={s.identity: s for s in prior}, holders=holders or {})
+    evidence = Evidence(index=AccessIndex(accesses, known), prior={s.identity: s for s in prior})
+    if holders is not None:
+        found = replace(found, holders=Holders(as_of_ns=0, actors=tuple(holders.get(found.state.identity, ()))))
     return attribute(found, evidence, CoverageMap(observations, (), (extents,)))
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fimscan.model import (
-    Action,
     Actor,
     Attribution,
     AuditObservation,
@@ -17,12 +15,11 @@ from fimscan.model import (
     Coverage,
     Digest,
     EventId,
-    FileAccess,
     FileKind,
     FileState,
     Gap,
     GapReason,
-    Name,
+    Holders,
     Reason,
     Role,
     Verdict,
@@ -58,8 +55,6 @@ actors = st.builds(
     key=names,
     role=st.none() | st.sampled_from(Role),
 )
-identities = st.none() | st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-audit_names = st.builds(Name, text=unknown_or, path=unknown_or, parent=identities)
 gaps = st.builds(
     Gap,
     start_ns=st.integers(0, 2**62),
@@ -90,35 +85,10 @@ def test_attributions_survive(attribution: Attribution) -> None:
     assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
 
 
-@given(
-    st.builds(
-        FileAccess,
-        event=events,
-        action=st.sampled_from(Action),
-        name=audit_names,
-        dev=numbers,
-        inode=numbers,
-        mode=numbers,
-        old=st.none() | audit_names,
-        replaced=identities,
-        argument=numbers,
-        success=st.booleans(),
-        actor=actors,
-    )
-)
-def test_accesses_survive(access: FileAccess) -> None:
-    """Names that lie, parents without a name, failures."""
-    row = SimpleNamespace(
-        time_ns=access.event.time_ns,
-        serial=access.event.serial,
-        node=access.event.node,
-        item=access.item,
-        action=access.action.value,
-        dev=access.dev,
-        inode=access.inode,
-        detail=codec.dump_access(access),
-    )
-    assert codec.load_access(row) == access
+@given(st.none() | st.builds(Holders, as_of_ns=st.integers(0, 2**63), actors=st.lists(actors, max_size=2).map(tuple)))
+def test_holders_survive(holders: Holders | None) -> None:
+    """Who held a file open stays with its change; nobody looked is not the same as nobody held it."""
+    assert codec.load_holders(codec.dump_holders(holders)) == holders
 
 
 @given(octets, numbers, st.none() | st.text(max_size=5))

@@ -1,0 +1,113 @@
+"""Accesses are kept as the records that they are read from, and come back as they were."""
+
+from __future__ import annotations
+
+import glob
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fimscan import join
+from fimscan.audit import Batch, read_stream
+from fimscan.model import EventId, FileAccess
+from fimscan.store import accesses as store
+from fimscan.store.database import Database
+from tests.support import change, changed_state, state
+
+DATA = Path(__file__).parents[1] / "data" / "audit"
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Batch]:
+    """Everything that was ever recorded for the golden pairs."""
+    found: list[Batch] = []
+    for name in sorted(glob.glob(f"{DATA}/*.log")):
+        with open(name, "rb") as file:
+            found += read_stream(file)
+    return found
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    yield made
+    made.close()
+
+
+def stored(database: Database) -> list[FileAccess]:
+    with database.read() as connection:
+        return list(store.load(connection, store.references(connection, database.host_id, 0, 2**63 - 1)))
+
+
+def add(database: Database, batches: list[Batch]) -> None:
+    for batch in batches:
+        with database.begin() as connection:
+            store.add(connection, database.host_id, batch.accesses, batch.events)
+
+
+def test_every_recorded_access_comes_back_from_its_records(database: Database, batches: list[Batch]) -> None:
+    """Names that lie, failures, exchanges, cut events: what was read from the log is what the store gives."""
+    add(database, batches)
+    wanted = {(a.event, a.item): a for batch in reversed(batches) for a in reversed(batch.accesses)}
+    assert stored(database) == [wanted[key] for key in sorted(wanted)]
+
+
+def test_the_same_log_again_adds_nothing(database: Database, batches: list[Batch]) -> None:
+    """Neither rows nor records: a log that is read twice does not make the database grow."""
+    add(database, batches)
+    with database.read() as connection:
+        before = connection.exec_driver_sql("SELECT (SELECT count(*) FROM access), count(*) FROM audit_block").one()
+    add(database, batches)
+    with database.read() as connection:
+        after = connection.exec_driver_sql("SELECT (SELECT count(*) FROM access), count(*) FROM audit_block").one()
+    assert after == before and before[0] > 100
+
+
+def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, batches: list[Batch]) -> None:
+    """The evidence is kept as it was written, whatever bytes are in it."""
+    add(database, batches)
+    event = batches[0].events[0]
+    with database.read() as connection:
+        assert store.records(connection, database.host_id, event.id) == event.records
+        assert store.records(connection, database.host_id, EventId(1, 1)) == ()
+
+
+def test_numbers_beyond_63_bits_survive(database: Database) -> None:
+    """Some network file systems use the upper half of inode numbers."""
+    inode = 2**64 - 5
+    log = (
+        b"type=SYSCALL msg=audit(1700000000.000:9): arch=c000003e syscall=87 success=yes exit=0 a0=0 a1=0 a2=0 a3=0 "
+        b"items=1 ppid=1 pid=2\n"
+        b'type=PATH msg=audit(1700000000.000:9): item=0 name="/x" inode=%d dev=00:2a mode=0100644 ouid=0 ogid=0 '
+        b"rdev=00:00 nametype=DELETE\ntype=PROCTITLE msg=audit(1700000000.000:9): proctitle=2D\n" % inode
+    )
+    add(database, list(read_stream(io.BytesIO(log))))
+    with database.read() as connection:
+        (found,) = store.references(connection, database.host_id, 0, 2**63 - 1)
+    assert found.identity == (0x2A, inode)
+    assert [a.inode for a in stored(database)] == [inode]
+
+
+def test_relevance_finds_by_identity_and_by_every_name(database: Database, batches: list[Batch]) -> None:
+    """What concerns a change is chosen from the rows alone: by the file, its path, or its directory and last name."""
+    add(database, batches)
+    everything = {(a.event, a.item): a for a in stored(database)}
+    with database.read() as connection:
+        rows = list(store.references(connection, database.host_id, 0, 2**63 - 1))
+    for access in everything.values():
+        if access.name.parent is None or access.name.base is None:
+            continue
+        path = b"/w/" + access.name.base
+        known = join.Known.of([(b"/w", access.name.parent)])
+        relevance = join.Relevance([change(state(path=path), changed_state(path=path))], known)
+        chosen = {(r.event, r.item) for r in rows if relevance.by_name(r.parent, r.name)}
+        assert (access.event, access.item) in chosen
+    some = next(a for a in everything.values() if a.identity is not None)
+    assert some.dev is not None and some.inode is not None
+    theirs = replace(changed_state(), dev=some.dev, inode=some.inode)
+    relevance = join.Relevance([change(state(), theirs)], join.Known.of([]))
+    chosen = {(r.event, r.item) for r in rows if relevance.by_identity(r.identity, r.replaced)}
+    assert chosen == {(a.event, a.item) for a in everything.values() if some.identity in (a.identity, a.replaced)}
