@@ -52,7 +52,7 @@ def row(installation: Installation, code: int = 4) -> dict[str, Any]:
 
 def own_accesses(installation: Installation) -> int:
     """How many accesses to our files are stored; the log is shared with everything else on this kernel."""
-    query = "SELECT count(*) FROM access WHERE CAST(path AS TEXT) LIKE ?"
+    query = "SELECT count(*) FROM access WHERE CAST(name AS TEXT) LIKE ?"
     with sqlite3.connect(installation.root / "fimscan.db") as connection:
         return int(connection.execute(query, (f"{installation.watched}/%",)).fetchone()[0])
 
