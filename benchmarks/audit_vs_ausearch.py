@@ -1,15 +1,20 @@
-"""Reading an audit log: fimscan's reader against ``ausearch --raw``, on the same log, one after the other.
+"""Reading an audit log: fimscan against ``ausearch --raw``, on the same log, in turn.
 
-``python benchmarks/audit_vs_ausearch.py [LOG]``. Without a log, about 30 MB are made of the recorded events in
-tests/data/audit, with new serials and five events a millisecond, as a busy host writes them.
+``python benchmarks/audit_vs_ausearch.py [LOG] [--rounds N]``. LOG is best made by ``benchmarks/make_audit_log.py``
+(300 MB by the real kernel). Without one, about 30 MB are made of the recorded events in tests/data/audit, with new
+serials and five events a millisecond.
+
+Every measurement is a process of its own, so that its peak of memory is its own, too; figures are medians.
 """
 
 from __future__ import annotations
 
+import argparse
 import glob
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,10 +24,12 @@ from collections.abc import Callable
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from fimscan.audit import read_stream  # noqa: E402
+from fimscan import audit  # noqa: E402
+from fimscan.store import accesses as access_store  # noqa: E402
+from fimscan.store import audit as audit_store  # noqa: E402
+from fimscan.store.database import Database  # noqa: E402
 
 SIZE = 30_000_000
-REPEATS = 3
 _STAMP = re.compile(rb"audit\(([\d.]+:\d+)\)")
 
 
@@ -33,7 +40,7 @@ def made_log(path: str) -> None:
         with open(name, "rb") as file:
             lines += file.readlines()
     stamps = list(dict.fromkeys(match[1] for line in lines if (match := _STAMP.search(line))))
-    pieces = [_STAMP.split(line, maxsplit=1) for line in lines]
+    pieces = [_STAMP.split(line, maxsplit=1) for line in lines if _STAMP.search(line)]
     number = {stamp: index for index, stamp in enumerate(stamps)}
     written = first = 0
     with open(path, "wb") as file:
@@ -46,32 +53,20 @@ def made_log(path: str) -> None:
             first += len(stamps)
 
 
-def best(action: Callable[[], int]) -> tuple[float, int]:
-    """(seconds of the fastest of three runs, what it counted)."""
-    seconds, counted = float("inf"), 0
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        counted = action()
-        seconds = min(seconds, time.perf_counter() - start)
-    return seconds, counted
-
-
-def ausearch(path: str) -> int:
-    """Lines that ausearch prints (through a pipe, as anything that used them would read them)."""
-    with subprocess.Popen(["ausearch", "--raw", "-if", path], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        return sum(1 for _ in process.stdout)
+# --------------------------------------------------------------------------------------------------------------------
+# What is measured, each in its own process: gives what it counted
 
 
 def events(path: str) -> int:
-    """Events, parsed and assembled, without a look inside."""
+    """Parsed and assembled, without a look inside."""
     from fimscan.audit.collector import Collector
     from fimscan.audit.sources import Segment
+    from fimscan.model import AuditEvent
 
     class Counter(Collector):
         counted = 0
 
-        def _events(self, events):  # type: ignore[no-untyped-def]
+        def _events(self, events: tuple[AuditEvent, ...]) -> None:  # type: ignore[override]
             self.counted += len(events)
 
     counter = Counter(log=b"", batch_events=5000, user_name=None)
@@ -88,26 +83,82 @@ def events(path: str) -> int:
 
 
 def accesses(path: str) -> int:
-    """File accesses: what fimscan stores."""
+    """File accesses: what 'fimscan audit events' prints."""
     with open(path, "rb") as file:
-        return sum(len(batch.accesses) for batch in read_stream(file))
+        return sum(len(batch.accesses) for batch in audit.read_stream(file))
+
+
+def database(path: str) -> int:
+    """File accesses and their records in an SQLite database, committed batch by batch."""
+    with tempfile.TemporaryDirectory() as directory:
+        store = Database(f"sqlite:///{directory}/x.db", host="bench")
+        counted = 0
+        for batch in audit.read_log(os.fsencode(path), final=True):
+            with store.begin() as connection:
+                access_store.add(connection, store.host_id, batch.accesses, batch.events)
+                audit_store.set_cursor(connection, store.host_id, batch.cursor)
+            counted += len(batch.accesses)
+        store.close()
+        return counted
+
+
+MEASURED: dict[str, Callable[[str], int]] = {"events": events, "accesses": accesses, "database": database}
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def measured(command: list[str]) -> tuple[float, float, str]:
+    """(seconds, peak of resident memory in MB, the last line that it printed)."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    last = b""
+    count = 0
+    for line in process.stdout:
+        last = line
+        count += 1
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return seconds, usage.ru_maxrss / 1024, last.decode("utf-8", "replace").strip() if count == 1 else f"{count} lines"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("log", nargs="?")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--measure", choices=sorted(MEASURED), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(MEASURED[options.measure](options.log), options.measure)
+        return
     with tempfile.TemporaryDirectory() as directory:
-        path = sys.argv[1] if len(sys.argv) > 1 else f"{directory}/audit.log"
-        if len(sys.argv) < 2:
+        path = options.log or f"{directory}/audit.log"
+        if not options.log:
             made_log(path)
-        megabytes = os.path.getsize(path) / 1e6
-        print(f"{megabytes:.1f} MB")
-        reference = None
-        if shutil.which("ausearch"):
-            reference, lines = best(lambda: ausearch(path))
-            print(f"ausearch --raw            {reference:6.2f} s {megabytes / reference:7.1f} MB/s  {lines} lines")
-        for title, action in (("fimscan, to events", events), ("fimscan, to accesses", accesses)):
-            seconds, counted = best(lambda action=action: action(path))  # type: ignore[misc]
-            ratio = f"  {reference / seconds:.1f}x ausearch" if reference else ""
-            print(f"{title:25} {seconds:6.2f} s {megabytes / seconds:7.1f} MB/s  {counted}{ratio}")
+        report(path, options.rounds)
+
+
+def report(path: str, rounds: int) -> None:
+    megabytes = os.path.getsize(path) / 1e6
+    print(f"{path}: {megabytes:.1f} MB")
+    commands = {name: [sys.executable, __file__, "--measure", name, path] for name in MEASURED}
+    if shutil.which("ausearch"):
+        commands = {"ausearch --raw": ["ausearch", "--raw", "-if", path], **commands}
+    figures: dict[str, list[tuple[float, float, str]]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            figures[name].append(measured(command))
+    reference = statistics.median(f[0] for f in figures.get("ausearch --raw", [])) if shutil.which("ausearch") else None
+    for name, found in figures.items():
+        seconds = statistics.median(f[0] for f in found)
+        memory = max(f[1] for f in found)
+        ratio = f"{reference / seconds:5.1f}x ausearch" if reference else ""
+        print(
+            f"{name:15} {seconds:7.2f} s {megabytes / seconds:7.1f} MB/s {memory:6.0f} MB resident"
+            f"  {found[0][2]:18} {ratio}"
+        )
 
 
 if __name__ == "__main__":

@@ -124,11 +124,10 @@ def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:
     if (execve := _body(event, "EXECVE")) is not None:
         return _execve(execve)
     title = _body(event, "PROCTITLE")
-    words = None if title is None else _proctitle(title)
-    return words if words is not None and _is_of(words[0], process) else None
+    return None if title is None else _proctitle(title, process.comm, process.exe)
 
 
-def _is_of(title: bytes, process: _Process) -> bool:
+def _is_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:
     """Whether a process title can be that of the program that made the call.
 
     The kernel remembers a task's title from its first record on, also across execve (audit_log_proctitle in
@@ -138,21 +137,22 @@ def _is_of(title: bytes, process: _Process) -> bool:
     """
     # A title that a program made up begins with its name: "nginx: master process".
     firsts = {word.lstrip(b"-").rpartition(b"/")[2] for word in (title, title.partition(b" ")[0].rstrip(b":"))} - {b""}
-    names = [process.comm, process.exe and process.exe.removesuffix(b" (deleted)").rpartition(b"/")[2]]
+    names = [comm, exe and exe.removesuffix(b" (deleted)").rpartition(b"/")[2]]
     known = [name for name in names if name]
     # comm holds 15 bytes.
     pairs = ((first, name) for first in firsts for name in known)
     return not known or any(first.startswith(name) or name.startswith(first[:15]) for first, name in pairs)
 
 
-@lru_cache(maxsize=1024)
-def _proctitle(body: bytes) -> tuple[bytes, ...] | None:
-    """The words of a PROCTITLE record, of which the kernel keeps the first 128 bytes."""
+@lru_cache(maxsize=2048)
+def _proctitle(body: bytes, comm: bytes | None, exe: bytes | None) -> tuple[bytes, ...] | None:
+    """The words of a PROCTITLE record, of which the kernel keeps the first 128 bytes, where they are this program's."""
     raw = fields(body).get(b"proctitle", b"")
     title = text_value(raw)
     if title is None:
         return None
-    return (title,) if raw.startswith(b'"') else tuple(title.split(b"\0"))
+    words = (title,) if raw.startswith(b'"') else tuple(title.split(b"\0"))
+    return words if _is_of(words[0], comm, exe) else None
 
 
 def _execve(body: bytes) -> tuple[bytes, ...] | None:
