@@ -1,4 +1,4 @@
-"""Write ``fimscan/audit/syscalls.json`` from kernel sources: ``python tools/syscall_tables.py TREE[=SOURCE]... > FILE``.
+"""Write ``fimscan/audit/syscalls.json`` from kernel sources: ``python tools/syscall_tables.py TREE[=SOURCE]...``.
 
 Of each architecture that the first tree (or, where that has none, a later one) has a system call table for: its
 ``AUDIT_ARCH_*`` values (include/uapi/linux/audit.h, elf-em.h), the numbers of the calls that fimscan knows how to read
@@ -202,6 +202,7 @@ def as_text(content: dict[str, object]) -> str:
 
 
 def main() -> None:
+    """Print the file."""
     trees = [(tree, source) for tree, _, source in (argument.partition("=") for argument in sys.argv[1:])]
     if not trees:
         sys.exit(__doc__)

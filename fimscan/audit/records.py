@@ -46,7 +46,8 @@ ones, too, at about half the speed."""
 # Blank, what ausearch prints between events, and what other programs say in a log that has records by way of syslog or
 # the kernel's ring buffer. (A line that was cut still has "type=" or "audit(", if it ever had.)
 _NO_RECORD = re.compile(
-    rb"\s*\Z|----\s*\Z|time->|(?:(?:<\d{1,3}>)?(?:1 )?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) \S"
+    rb"\s*\Z|----\s*\Z|time->|"
+    rb"(?:(?:<\d{1,3}>)?(?:1 )?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) \S"
     rb"|\[ *\d{1,9}\.\d{6}\] )(?!.*(?:type=|audit\())"
 )
 
