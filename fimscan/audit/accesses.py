@@ -11,29 +11,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from fimscan.audit import flags as open_flags
 from fimscan.audit.actors import UserName, actor, working_directory
+from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
 from fimscan.audit.paths import Item, make_name, own_parent, parse_item
 from fimscan.audit.records import fields, int_value
 from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, Call, syscall_name
 from fimscan.model import Action, Actor, AuditEvent, AuditRecord, FileAccess, Name
 
-_SYSCALL = re.compile(rb"arch=([0-9a-f]{8}) syscall=(\d{1,10}) ")
+_SYSCALL = re.compile(rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) ")
 _CALL_TYPES = frozenset({"SYSCALL", "URINGOP"})
 _AT_FDCWD = 0xFFFFFF9C  # as 32 bits; some calls are logged with it extended to 64
 _AT_REMOVEDIR = 0x200
-_CREAT_FLAGS = open_flags.O_WRONLY | open_flags.O_CREAT | open_flags.O_TRUNC
 
 
 class _Operation(NamedTuple):
-    """A file-changing call with its records, parsed. ``flags`` are open flags, ``None`` where they are not known."""
+    """A file-changing call with its records, parsed. ``flags`` are an open's, ``None`` where they are not known."""
 
     event: AuditEvent
     name: str
     call: Call
     arguments: tuple[int | None, ...]
     success: bool
-    flags: int | None
+    flags: OpenFlags | None
     items: tuple[Item, ...]
     cwd: bytes | None
     actor: Actor
@@ -101,8 +100,10 @@ def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | No
     arch, name = known
     call = CALLS[name]
     success, arguments = _outcome(record.body)
-    flags = _flags(event, record, name, arguments) if call.action is Action.OPEN_WRITE else None
-    names = () if flags is None else open_flags.flag_names(arch, flags)
+    if call.only is not None and arguments[call.only[0]] != call.only[1]:
+        return None
+    flags = _flags(event, arch, name, arguments) if call.action is Action.OPEN_WRITE else None
+    names = () if flags is None else flags.names
     cwd = working_directory(event)
     who = actor(event, record, syscall=name, flags=names, cwd=cwd, user_name=user_name)
     if who is None:
@@ -137,15 +138,16 @@ def _known_call(record: AuditRecord) -> tuple[bytes, str] | None:
     return (b"", name) if name else None
 
 
-def _flags(event: AuditEvent, record: AuditRecord, name: str, arguments: Sequence[int | None]) -> int | None:
+def _flags(event: AuditEvent, arch: bytes, name: str, arguments: Sequence[int | None]) -> OpenFlags | None:
     if name == "creat":
-        return _CREAT_FLAGS
-    if name == "openat2" or record.type == "URINGOP":  # a2 is a pointer, or not logged
+        return creat_flags(arch)
+    if name == "openat2":  # a2 is a pointer
         how = next((fields(other.body) for other in event.records if other.type == "OPENAT2"), {})
-        return int_value(how.get(b"oflag"), 8)
-    position = CALLS[name].flags
-    value = None if position is None else arguments[position]
-    return None if value is None else value & 0xFFFFFFFF
+        value = int_value(how.get(b"oflag"), 8)
+    else:
+        position = CALLS[name].flags
+        value = None if position is None else arguments[position]
+    return None if value is None else open_flags(arch, value & 0xFFFFFFFF)
 
 
 def _items(event: AuditEvent) -> tuple[Item, ...]:
@@ -163,7 +165,7 @@ def _items(event: AuditEvent) -> tuple[Item, ...]:
 
 def _open(operation: _Operation) -> list[FileAccess]:
     flags = operation.flags
-    if flags is not None and flags & open_flags.O_PATH:
+    if flags is not None and flags.nothing:
         return []
     if created := operation.of_kind(b"CREATE"):
         return [operation.access(Action.CREATE, created[-1], operation.name_of(created[-1]))]
@@ -171,11 +173,11 @@ def _open(operation: _Operation) -> list[FileAccess]:
     if not found or flags is None:
         return []
     item = found[-1]
-    if open_flags.is_tmpfile(flags):  # the name is the directory's, the identity the new file's
+    if flags.nameless:  # the name is the directory's, the identity the new file's
         return [operation.access(Action.CREATE, item, Name())]
-    if open_flags.writes(flags):
+    if flags.writes:
         return [operation.access(Action.OPEN_WRITE, item, operation.name_of(item))]
-    if flags & open_flags.O_TRUNC:
+    if flags.truncates:
         return [operation.access(Action.TRUNCATE, item, operation.name_of(item))]
     return []
 

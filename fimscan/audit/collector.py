@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from dataclasses import dataclass
 from fimscan.audit.accesses import accesses
 from fimscan.audit.actors import UserName
 from fimscan.audit.events import Assembler
+from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
-from fimscan.audit.records import HEADER, event_id, parse_line, type_name
+from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
 from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.model import AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
 
-_USUAL_LINE = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
-_NO_RECORD = re.compile(rb"\s*\Z|----\s*\Z|time->")  # blank, and what ausearch prints between events
 _EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
 _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
 
@@ -99,7 +97,7 @@ class Collector:
         stamp, node, event = b"", None, EventId(0, 0)
         returns = b"\r" in block
         add = self._assembler.add
-        for match in _USUAL_LINE.finditer(block):
+        for match in lines_pattern(block).finditer(block):
             if match.start() != end:
                 yield from self._unusual(block, end, match.start(), start)
             record_node, kind, record_stamp, body = match.groups()
@@ -182,9 +180,19 @@ class Collector:
             line = block[start:stop]
             if record := parse_line(line):
                 self._events(self._assembler.add(record, base + start))
-            elif not _NO_RECORD.match(line):
+            elif is_object(line):
+                self._object(line, base + start)
+            elif not is_no_record(line):
                 self.damage(line, base + start - self._starts[-1], "not an audit record")
             start = stop + 1
             if self._count >= self._batch_events:  # in a file that is no log, all lines are damaged
                 self._position = base + min(start, end)
                 yield self.batch()
+
+    def _object(self, line: bytes, position: int) -> None:
+        try:
+            event = parse_event(line)
+        except NotLaurelError as error:
+            self.damage(line, position - self._starts[-1], str(error))
+        else:
+            self._events((event,))

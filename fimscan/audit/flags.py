@@ -2,54 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
-O_ACCMODE, O_CREAT, O_TRUNC, O_PATH = 0o3, 0o100, 0o1000, 0o10000000
-"""These agree on every architecture that :mod:`fimscan.audit.syscalls` knows."""
-O_WRONLY, O_RDWR = 1, 2
-_TMPFILE = 0o20000000  # __O_TMPFILE; O_TMPFILE proper is this and O_DIRECTORY
-_SYNC = 0o4000000  # __O_SYNC; O_SYNC proper is this and O_DSYNC
+from fimscan.audit.tables import machine
 
-# asm-generic/fcntl.h
-_COMMON = {
-    0o100: "O_CREAT",
-    0o200: "O_EXCL",
-    0o400: "O_NOCTTY",
-    0o1000: "O_TRUNC",
-    0o2000: "O_APPEND",
-    0o4000: "O_NONBLOCK",
-    0o20000: "FASYNC",
-    0o1000000: "O_NOATIME",
-    0o2000000: "O_CLOEXEC",
-    0o10000000: "O_PATH",
-}
-_GENERIC = {0o40000: "O_DIRECT", 0o100000: "O_LARGEFILE", 0o200000: "O_DIRECTORY", 0o400000: "O_NOFOLLOW"}
-# arch/arm{,64}/include/uapi/asm/fcntl.h, arch/powerpc/include/uapi/asm/fcntl.h
-_ARM = {0o40000: "O_DIRECTORY", 0o100000: "O_NOFOLLOW", 0o200000: "O_DIRECT", 0o400000: "O_LARGEFILE"}
-_POWERPC = {0o40000: "O_DIRECTORY", 0o100000: "O_NOFOLLOW", 0o200000: "O_LARGEFILE", 0o400000: "O_DIRECT"}
-_OWN: dict[bytes, dict[int, str]] = {b"c00000b7": _ARM, b"40000028": _ARM, b"c0000015": _POWERPC}
+# The access mode alone is the same on every architecture (asm-generic/fcntl.h, which none overrides there).
+O_ACCMODE, O_WRONLY, O_RDWR = 3, 1, 2
+_MODES = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFlags:
+    """What the flags of one open ask for; ``names`` has the access mode first, and leaves out unknown bits.
+
+    ``writes``: the descriptor can be written to. ``nothing``: it can neither be read nor written (``O_PATH``, with
+    which all other flags but a few mean nothing). ``nameless``: the call made a file without a name in the directory
+    that it named (``O_TMPFILE``).
+    """
+
+    names: tuple[str, ...]
+    writes: bool
+    truncates: bool
+    nothing: bool
+    nameless: bool
 
 
 @lru_cache(maxsize=4096)
-def flag_names(arch: bytes, flags: int) -> tuple[str, ...]:
-    """The names of open flags, access mode first; ``arch`` is a SYSCALL record's. Unknown bits are left out."""
-    bits = _COMMON | _OWN.get(arch, _GENERIC)
-    names = [("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")[flags & O_ACCMODE]]
-    hidden = set()
-    if flags & _TMPFILE:
+def open_flags(arch: bytes, value: int) -> OpenFlags | None:
+    """The flags of an open on an architecture (a SYSCALL record's ``arch=``); ``None`` where that is not known."""
+    found = machine(arch)
+    if found is None:
+        return None
+    bits = found.flags
+    given = {name for name, bit in bits.items() if value & bit}
+    names = [_MODES[value & O_ACCMODE]]
+    hidden = {"__O_TMPFILE", "__O_SYNC", "O_DSYNC"}
+    if nameless := "__O_TMPFILE" in given:  # O_TMPFILE proper is this and O_DIRECTORY
         names.append("O_TMPFILE")
         hidden.add("O_DIRECTORY")
-    names += [name for bit, name in sorted(bits.items()) if flags & bit and name not in hidden]
-    if flags & 0o10000:
-        names.append("O_SYNC" if flags & _SYNC else "O_DSYNC")
-    return tuple(names)
+    names += sorted(given - hidden, key=bits.__getitem__)
+    if "O_DSYNC" in given:  # O_SYNC proper is this and __O_SYNC
+        names.append("O_SYNC" if "__O_SYNC" in given else "O_DSYNC")
+    return OpenFlags(
+        names=tuple(names),
+        writes=writes(value),
+        truncates="O_TRUNC" in given,
+        nothing="O_PATH" in given,
+        nameless=nameless,
+    )
 
 
-def writes(flags: int) -> bool:
+def creat_flags(arch: bytes) -> OpenFlags | None:
+    """The flags that creat(2), which has none, stands for."""
+    found = machine(arch)
+    return None if found is None else open_flags(arch, O_WRONLY | found.flags["O_CREAT"] | found.flags["O_TRUNC"])
+
+
+def writes(value: int) -> bool:
     """Whether a descriptor opened with these flags can be written to (with ``O_PATH``, the mode means nothing)."""
-    return flags & O_ACCMODE in (O_WRONLY, O_RDWR)
-
-
-def is_tmpfile(flags: int) -> bool:
-    """Whether the call made a nameless file in the directory that it named (``O_TMPFILE``)."""
-    return bool(flags & _TMPFILE)
+    return value & O_ACCMODE in (O_WRONLY, O_RDWR)

@@ -23,11 +23,43 @@ _TYPE_NAMES = {
 HEADER = rb"(?:node=(\S{1,255}) )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((\d{1,11}\.\d{3}:\d{1,10})\): ?"
 """Groups: node, type, ``SEC.MS:SERIAL``."""
 
+# Two ways in which syslog writes who said something: "program[pid]: ", and that of RFC 5424.
+_SAID = rb"(?:(?:\[\d{1,10}\])?: | (?:-|\d{1,10}) (?:-|[\w.-]{1,32}) - )"
+
+
+def relayed_by(programs: bytes) -> bytes:
+    """A pattern of what syslog, or a journal written out, puts in front of a line of one of these programs."""
+    return rb"(?:<\d{1,3}>)?[^\"'=\n]{0,300}?\b(?:" + programs + rb")" + _SAID
+
+
 # In front of the header: nothing, or what syslog, journald and dmesg put there. The program's name has to be one that
 # relays audit records, so that a user's "logger type=SYSCALL ..." is no evidence against anybody.
-_RELAY = rb"[^\"'=]{0,300}?\b(?:kernel|auditd?|audisp[\w-]*)(?:\[\d+\])?: "
-_PREFIX = rb"(?:<\d{1,3}>)?(?:" + _RELAY + rb")?(?:\[ *\d+\.\d+\] )?(?:audit: )?"
-_LINE = re.compile(_PREFIX + HEADER + rb"(.*)", re.DOTALL)
+_RELAYS = rb"kernel|(?:tag_)?audit(?:d|_log)?|audisp[\w-]*"
+_PREFIX = rb"(?:" + relayed_by(_RELAYS) + rb"|<\d{1,3}>)?(?:\[ *\d+\.\d+\] )?(?:audit: )?"
+_LINE = re.compile(_PREFIX + HEADER + rb"([^\n]*)")
+
+USUAL_LINES = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
+RELAYED_LINES = re.compile(rb"(?m)^" + _PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
+"""The records in a block of lines; their groups are those of :data:`HEADER`, and the body. The latter finds the usual
+ones, too, at about half the speed."""
+
+# Blank, what ausearch prints between events, and what other programs say in a log that has records by way of syslog or
+# the kernel's ring buffer. (A line that was cut still has "type=" or "audit(", if it ever had.)
+_NO_RECORD = re.compile(
+    rb"\s*\Z|----\s*\Z|time->|"
+    rb"(?:(?:<\d{1,3}>)?(?:1 )?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) \S"
+    rb"|\[ *\d{1,9}\.\d{6}\] )(?!.*(?:type=|audit\())"
+)
+
+
+def lines_pattern(block: bytes) -> re.Pattern[bytes]:
+    """The pattern that finds the records in a block, by its first line."""
+    return RELAYED_LINES if not USUAL_LINES.match(block) and _LINE.match(block) else USUAL_LINES
+
+
+def is_no_record(line: bytes) -> bool:
+    """Whether a line is not meant to be a record, so that it is not damaged either."""
+    return _NO_RECORD.match(line) is not None
 
 
 def parse_line(line: bytes) -> AuditRecord | None:

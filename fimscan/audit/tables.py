@@ -1,0 +1,42 @@
+"""What differs between architectures: system call numbers and open flags, read from ``syscalls.json`` when needed.
+
+That file is made of the kernel's sources by ``tools/syscall_tables.py`` and says which. It holds only the calls of
+:data:`fimscan.audit.syscalls.CALLS`, so reading all of it takes less than a millisecond.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "syscalls.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One architecture as audit tells them apart: number -> name of its calls, name -> bit of its open flags."""
+
+    name: str
+    calls: Mapping[int, str]
+    flags: Mapping[str, int]
+
+
+def machine(arch: bytes) -> Machine | None:
+    """The architecture of a SYSCALL record's ``arch=`` (hexadecimal); ``None`` for one that is not known."""
+    return machines().get(arch)
+
+
+@cache
+def machines() -> Mapping[bytes, Machine]:
+    """Every known architecture by its ``arch=``; those that differ in byte order only share their tables."""
+    with open(_FILE, encoding="utf-8") as file:
+        content: dict[str, Any] = json.load(file)
+    calls = {name: {number: call for call, number in table.items()} for name, table in content["calls"].items()}
+    return {
+        arch.encode(): Machine(name=own["name"], calls=calls[own["calls"]], flags=content["flags"][own["flags"]])
+        for arch, own in content["arches"].items()
+    }
