@@ -11,7 +11,7 @@ from fimscan.model import AuditObservation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """One ``[[watch]]``. ``replaced_since`` is the last scan, where it was another directory and no rule came since."""
+    """One ``[[watch]]``. ``replaced_since`` is a scan at which it was another directory, no rule having come since."""
 
     path: bytes
     exists: bool = True

@@ -8,14 +8,15 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 
 from fimscan import audit
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import InputError
-from fimscan.model import AuditObservation, NoticeKind
+from fimscan.model import AuditNotice, AuditObservation, NoticeKind, ScanStatus
 from fimscan.pipeline.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
 from fimscan.store import files as file_store
@@ -42,7 +43,7 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
         now_ns=now_ns,
         kernel=answer,
         boot_id=audit.boot_id(),
-        watched=tuple(_watched(config, database, now_ns)),
+        watched=tuple(_watched(config, database, answer.rules, now_ns)),
         expected=audit.parse_all(expected.encode("utf-8", "surrogateescape"), os.path.isdir),
         boot=_boot_rules(_RULES_DIRECTORY, _RULES_FILE),
         mounts=audit.parse_mounts(_read("/proc/self/mountinfo")),
@@ -131,9 +132,9 @@ def _previous(database: Database | None, now_ns: int) -> AuditObservation | None
     return before[-1] if before else None
 
 
-def _watched(config: Config, database: Database | None, now_ns: int) -> Iterator[Watched]:
+def _watched(config: Config, database: Database | None, rules: Iterable[audit.Rule], now_ns: int) -> Iterator[Watched]:
     paths = [os.fsencode(watch.path) for watch in config.watch]
-    replaced = _replaced(paths, database, now_ns) if database is not None else {}
+    replaced = _replaced(paths, database, rules, now_ns) if database is not None else {}
     for path in paths:
         yield Watched(
             path=path,
@@ -143,25 +144,28 @@ def _watched(config: Config, database: Database | None, now_ns: int) -> Iterator
         )
 
 
-def _replaced(paths: list[bytes], database: Database, now_ns: int) -> dict[bytes, int]:
-    """Path -> the last scan, of those that have been another file then, where no rule was loaded since."""
+def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule], now_ns: int) -> dict[bytes, int]:
+    """Path -> the first scan after our rules were loaded last, of those that were another file then."""
+    keys = {rule.key for rule in rules if audit.watched_by(rule)} | {None}
     with database.read() as connection:
-        last = scan_store.last_finished(connection, database.host_id)
-        if last is None:
+        notices = audit_store.notices(connection, database.host_id, 0, now_ns)
+        loaded_ns = max((notice.event.time_ns for notice in notices if _loads(notice, keys)), default=0)
+        scans = scan_store.all_scans(connection, database.host_id)
+        since = [scan for scan in scans if scan.status is ScanStatus.FINISHED and scan.started_ns > loaded_ns]
+        if not since:
             return {}
-        known = file_store.at_paths(connection, database.host_id, paths, last.id)
-        notices = audit_store.notices(connection, database.host_id, last.started_ns, now_ns)
-    if any(notice.kind in (NoticeKind.RULE_ADDED, NoticeKind.BOOT) for notice in notices):
-        return {}
+        known = file_store.at_paths(connection, database.host_id, paths, since[0].id)
     found = {}
     for path, version in known.items():
-        try:
+        with suppress(OSError):
             info = os.lstat(path)
-        except OSError:
-            continue
-        if (info.st_dev, info.st_ino) != (version.state.dev, version.state.inode):
-            found[path] = last.id
+            if (info.st_dev, info.st_ino) != (version.state.dev, version.state.inode):
+                found[path] = since[0].id
     return found
+
+
+def _loads(notice: AuditNotice, keys: set[str | None]) -> bool:
+    return notice.kind is NoticeKind.BOOT or (notice.kind is NoticeKind.RULE_ADDED and notice.key in keys)
 
 
 _STARTED = re.compile(rb"\) .(?: -?\d+){18} (\d+)")  # the 22nd field of proc_pid_stat(5), behind the name's bracket
