@@ -239,10 +239,10 @@ def test_a_rule_that_is_not_on_disk_is_lost_at_the_next_boot() -> None:
     empty = BootRules(source="/etc/audit/audit.rules", settings={"-b": "8192"})
     found = only(judge(facts(boot=empty)))
     assert "20 loaded rules" in found.detail
-    assert "will be gone: not in /etc/audit/audit.rules" in found.detail
+    assert "will be gone, not being in /etc/audit/audit.rules: first, -a always,exit" in found.detail
     assert "fimscan audit rules > /etc/audit/rules.d" in found.remedy
     found = bad(judge(facts(kernel=kernel(without(b"utimensat")))))[-1]
-    assert "4 rules, the first of them in /etc/audit/rules.d is not loaded now" in found.detail
+    assert "4 rules in /etc/audit/rules.d not loaded now" in found.detail
     assert found.remedy == "augenrules --load"
 
 
@@ -375,7 +375,8 @@ def test_a_replaced_directory_has_left_its_rules() -> None:
     replaced = (Watched(path=b"/etc"), Watched(path=b"/usr/local/bin", replaced_since=7))
     found = only(judge(facts(watched=replaced)))
     assert found.detail.startswith("/usr/local/bin: is another directory than at scan 7")
-    assert found.remedy == "augenrules --load"
+    assert (found.severity, found.remedy) == (Severity.WARNING, "augenrules --load")
+    assert worst(judge(facts(watched=replaced[1:]))) is Severity.CRITICAL
     above = rules_for([(b"/etc", True), (b"/usr", True)], "fimscan").encode()
     boot = BootRules(source="/etc/audit/rules.d", rules=parse_all(above, lambda _: True), settings={"-b": "8192"})
     assert bad(judge(facts(watched=replaced, kernel=kernel(above), boot=boot))) == []

@@ -45,16 +45,25 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
     """Whether the loaded rules watch each place for writes and attributes, on both ABIs."""
     watching, at_boot = _watching(facts.kernel.rules), _watching(facts.boot.rules if facts.boot else ())
     there = [place for place in facts.watched if place.exists]
-    whole = [place for place in there if covers(watching, place.path, _ALL)]
-    blind = [place for place in there if not any(_sees(rule, place.path) for rule in watching)]
+    left = [place for place in there if _is_left(place, watching)]
+    whole = [place for place in there if covers(watching, place.path, _ALL) and place not in left]
+    blind = [place for place in there if place in left or not any(_sees(rule, place.path) for rule in watching)]
     if whole:
-        number = f"all {len(there)}" if len(whole) == len(facts.watched) else f"{len(whole)} of {len(facts.watched)}"
+        number = f"{len(whole)} of {len(facts.watched)}"
         yield ok(_RULES, f"{number} watched places are covered (64 and 32 bit, writes and attributes)")
     for place in facts.watched:
         if place in whole:
             continue
         shown = show(place.path)
-        if not place.exists:
+        if place in left:
+            yield Check(
+                name=_RULES,
+                severity=_badness(blind, there),
+                detail=f"{shown}: is another directory than at scan {place.replaced_since} (replaced, or mounted over),"
+                " and no rule was loaded since: rules stay with the old one, whatever auditctl -l says",
+                remedy="reboot: rules are locked (-e 2)" if locked else "augenrules --load",
+            )
+        elif not place.exists:
             yield warning(_RULES, f"{shown}: does not exist, so no rule can watch it", "mend path in [[watch]]")
         elif not place.usable and place in blind:
             detail = f"{shown}: auditctl takes no such path (white space, control characters, not UTF-8)"
@@ -70,7 +79,6 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
                 detail=detail,
                 remedy=remedy,
             )
-    yield from _replaced(facts.watched, watching, locked=locked)
 
 
 def _badness(blind: Sequence[Watched], there: Sequence[Watched]) -> Severity:
@@ -112,16 +120,10 @@ def _reaches(rule: AuditRule, path: bytes) -> bool:
     return path == rule.scope or (rule.recursive and is_within(path, rule.scope))
 
 
-def _replaced(watched: Iterable[Watched], watching: Sequence[AuditRule], *, locked: bool) -> Iterator[Check]:
-    for place in watched:
-        from_above = any(_sees(rule, place.path) and rule.scope != place.path for rule in watching)
-        if place.replaced_since is not None and not from_above:
-            yield warning(
-                _RULES,
-                f"{show(place.path)}: is another directory than at scan {place.replaced_since} (replaced, or mounted"
-                " over), and no rule was loaded since: rules stay with the old one, whatever auditctl -l says",
-                "reboot: rules are locked (-e 2)" if locked else "augenrules --load",
-            )
+def _is_left(place: Watched, watching: Sequence[AuditRule]) -> bool:
+    """Whether rules stayed with a directory that is not there any more; one for a directory above sees the new one."""
+    from_above = any(_sees(rule, place.path) and rule.scope != place.path for rule in watching)
+    return place.replaced_since is not None and not from_above
 
 
 def _beyond_permissions(facts: Facts, *, locked: bool) -> Iterator[Check]:
@@ -198,10 +200,10 @@ def _at_boot(facts: Facts) -> Iterator[Check]:
     forgotten = [rule for rule in loaded if not any(one.includes(rule) for one in boot.rules)]
     waiting = [rule for rule in written if not any(one.includes(rule) for one in facts.kernel.rules)]
     if forgotten:
-        detail = f"{_counted(forgotten, 'loaded rule')} will be gone: not in {boot.source}: {forgotten[0].text}"
+        detail = f"{_counted(forgotten, 'loaded rule')} will be gone, not being in {boot.source}: {_first(forgotten)}"
         yield warning(_BOOT, detail, f"{_SAVE} (for other rules than ours: write them to a file there)")
     if waiting:
-        detail = f"{_counted(waiting, 'rule')} in {boot.source} is not loaded now: {waiting[0].text}"
+        detail = f"{_counted(waiting, 'rule')} in {boot.source} not loaded now: {_first(waiting)}"
         locked = facts.kernel.status.get("enabled") == 2
         yield warning(_BOOT, detail, "reboot: rules are locked (-e 2)" if locked else "augenrules --load")
     if loaded and not forgotten and not waiting:
@@ -226,7 +228,11 @@ def _matters(rule: Rule, watched: Iterable[Watched]) -> bool:
 
 
 def _counted(rules: Sequence[Rule], noun: str) -> str:
-    return f"1 {noun}" if len(rules) == 1 else f"{len(rules)} {noun}s, the first of them"
+    return f"1 {noun}" if len(rules) == 1 else f"{len(rules)} {noun}s"
+
+
+def _first(rules: Sequence[Rule]) -> str:
+    return rules[0].text if len(rules) == 1 else f"first, {rules[0].text}"
 
 
 def _listed(names: Sequence[str]) -> str:
