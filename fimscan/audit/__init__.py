@@ -2,29 +2,59 @@
 
 from fimscan.audit.accesses import accesses
 from fimscan.audit.collector import Batch
+from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
 from fimscan.audit.descriptors import writable_descriptors
 from fimscan.audit.events import Assembler
-from fimscan.audit.health import observe, parse_rules, parse_status
+from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
+from fimscan.audit.mounts import Mount, is_within, mount_of, parse_mounts
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
 from fimscan.audit.records import fields, parse_line
 from fimscan.audit.rules import can_be_watched, rules_for
+from fimscan.audit.ruleset import (
+    Rule,
+    excluded_records,
+    parse_all,
+    parse_rules,
+    parse_settings,
+    suppressing,
+    watched_by,
+)
 from fimscan.audit.sources import LogCursor
 
 __all__ = [
     "Assembler",
     "Batch",
+    "DaemonConfig",
+    "Growth",
+    "KernelAnswer",
     "LogCursor",
+    "Mount",
+    "Rule",
     "accesses",
+    "ask",
+    "boot_id",
     "can_be_watched",
+    "config_directory",
+    "excluded_records",
     "fields",
+    "growth",
+    "is_within",
+    "mount_of",
     "notice",
     "observe",
+    "parse_all",
+    "parse_config",
     "parse_line",
+    "parse_mounts",
     "parse_rules",
+    "parse_settings",
     "parse_status",
+    "read_config",
     "read_log",
     "read_stream",
     "rules_for",
+    "suppressing",
+    "watched_by",
     "writable_descriptors",
 ]

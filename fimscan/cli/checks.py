@@ -1,34 +1,76 @@
-"""How checks are shown: one line each, with what to do below it."""
+"""How checks are shown: what is and, below it, what to do about it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from fimscan.cli.context import use_color
-from fimscan.pipeline.health import Check
+from fimscan.pipeline.checks import Check, Severity, worst
+
+_MARKS = {
+    Severity.OK: ("ok  ", "green"),
+    Severity.NOTE: ("note", "cyan"),
+    Severity.WARNING: ("WARN", "bold yellow"),
+    Severity.CRITICAL: ("CRIT", "bold red"),
+}
+_UNWRAPPED = 10**6
 
 
-def print_checks(checks: Sequence[Check], form: str) -> None:
-    """Text for people, JSON for monitoring."""
+def print_checks(checks: Sequence[Check], form: str) -> int:
+    """Text for people, JSON for monitoring; gives the exit code.
+
+    On a terminal lines are broken to fit; elsewhere each detail and each remedy is one line.
+    """
+    code = worst(checks).exit_code
     if form == "json":
-        rows = [{"check": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy or None} for c in checks]
-        json.dump({"schema": "fimscan.checks/1", "ok": not worst(checks), "checks": rows}, sys.stdout, indent=2)
+        json.dump(_document(checks), sys.stdout, indent=2)
         sys.stdout.write("\n")
-        return
+        return code
     console = Console(file=sys.stdout, no_color=not use_color(sys.stdout), highlight=False, soft_wrap=True)
-    width = max(len(check.name) for check in checks)
+    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else _UNWRAPPED
+    margin = max(len(check.name) for check in checks) + 8
     for check in checks:
-        mark = ("ok  ", "green") if check.ok else ("FAIL", "bold red")
-        console.print(Text.assemble(mark, "  ", f"{check.name:<{width}}", "  ", check.detail))
-        if not check.ok and check.remedy:
-            console.print(Text(f"      {'':<{width}}  -> {check.remedy}"))
+        mark, style = _MARKS[check.severity]
+        first, *others = _wrapped(check.detail, width - margin)
+        console.print(Text.assemble((mark, style), "  ", f"{check.name:<{margin - 6}}", first))
+        if check.remedy and check.severity is not Severity.OK:
+            remedy = _wrapped(check.remedy, width - margin - 3)
+            others += [("-> " if number == 0 else "   ") + line for number, line in enumerate(remedy)]
+        for line in others:
+            console.print(Text(" " * margin + line))
+    console.print(Text(_summary(checks)))
+    return code
 
 
-def worst(checks: Sequence[Check]) -> int:
-    """The exit code: 0 when all is well, 1 otherwise."""
-    return 0 if all(check.ok for check in checks) else 1
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    count = Counter(check.severity for check in checks)
+    kinds = ((Severity.CRITICAL, "critical"), (Severity.WARNING, "to mend"), (Severity.NOTE, "to know"))
+    told = ", ".join(f"{count[severity]} {word}" for severity, word in kinds if count[severity])
+    return f"{len(checks)} checks: {told or 'all is well'}"
+
+
+def _document(checks: Sequence[Check]) -> dict[str, object]:
+    rows = [
+        {
+            "check": check.name,
+            "ok": check.ok,
+            "severity": check.severity.value,
+            "detail": check.detail,
+            "remedy": check.remedy or None,
+        }
+        for check in checks
+    ]
+    bad = worst(checks)
+    return {"schema": "fimscan.checks/1", "ok": not bad.exit_code, "severity": bad.value, "checks": rows}

@@ -52,7 +52,7 @@ def _exit_code_help() -> str:
     kinds = [error for error in defined if issubclass(error, errors.FimscanError) and error.meaning]
     lines = [
         "Exit codes of scan and diff: 0 nothing differs, else the sum of 1 (added), 2 (removed), 4 (changed).",
-        "audit status and doctor: 0 all is well, 1 something needs attention. Errors:",
+        "audit status and doctor: 0 all is well, 1 something weakens what is seen, 2 nothing is seen. Errors:",
         *(f"{error.exit_code:>3}  {error.meaning}" for error in kinds),
         f"{_INTERNAL_ERROR:>3}  internal error (a bug; --debug shows where)",
     ]

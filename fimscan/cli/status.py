@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 
 from fimscan import report
-from fimscan.cli.checks import print_checks, worst
+from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
@@ -111,7 +111,7 @@ def _line(scan: Scan) -> str:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def doctor(settings: Settings, *, form: str) -> int:
-    """Say what is wrong, and how to mend it. Exits with 1 when something is."""
+    """Say what is wrong, and how to mend it. Exits with 1 when something is, 2 when it is critical."""
     config = settings.config()
     check, database = health.database_check(settings.url(), os.uname().nodename)
     checks = [check]
@@ -120,5 +120,4 @@ def doctor(settings: Settings, *, form: str) -> int:
     else:
         checks += health.all_checks(config, database)
         database.close()
-    print_checks(checks, form)
-    return worst(checks)
+    return print_checks(checks, form)

@@ -9,6 +9,7 @@ what is kept, by :mod:`fimscan.store`.
     joining    stored changes against stored accesses
     drift      any two points of the history, and what is accepted
     health     is everything in place?
+    coverage   is audit watching what we watch?
 """
 
 from fimscan.pipeline.auditing import AuditSource, look_at_audit

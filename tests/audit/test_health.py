@@ -8,8 +8,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fimscan.audit import health, observe, parse_rules, parse_status
+from fimscan.audit import ask, health, observe, parse_all, parse_rules, parse_status
 
 STATUS = b"enabled 1\nfailure 1\npid 23898\nrate_limit 0\nbacklog_limit 8192\nlost 7\nbacklog 3\nbacklog_wait_time 9\n"
 
@@ -26,6 +28,7 @@ def test_status_is_read_in_both_formats(text: bytes) -> None:
     status = parse_status(text)
     assert (status["enabled"], status["pid"], status["lost"]) == (1, 23898, 7)
     assert (status["backlog"], status["backlog_limit"]) == (3, 8192)
+    assert (status["failure"], status["rate_limit"]) == (1, 0)
 
 
 OURS = b"-a always,exit -F arch=b64 -S all -F dir=/etc -F perm=wa -F success=1 -F key=fimscan"
@@ -42,6 +45,7 @@ ESSENTIAL = b"open,openat,437,creat,truncate,rename,renameat,renameat2,link,link
         (OURS.replace(b"-F success=1", b"-F auid>=1000"), False, False),
         (OURS.replace(b"-F success=1", b"-F exe=/usr/bin/vim"), False, False),
         (OURS.replace(b"-F success=1", b"-F uid=0"), False, False),
+        (OURS.replace(b"-F success=1", b"-C auid!=uid"), False, False),
         (OURS.replace(b"-S all", b"-S open,openat"), False, False),
         (OURS.replace(b"-F perm=wa ", b""), True, True),
         (
@@ -87,6 +91,9 @@ def test_rules_for_other_things_are_left_out() -> None:
         (b"-a never,exclude -F msgtype=PATH", True),
         (b"-a always,exclude -F msgtype=PROCTITLE", False),
         (b"-a never,filesystem -F fstype=0x1021994", True),
+        (b"-a always,exclude -F auid=1000", True),
+        (b"-a always,exclude -F msgtype!=PATH", True),
+        (b"-a always,exclude -F msgtype=1307", True),
     ],
 )
 def test_rules_that_take_events_away_are_told(line: bytes, suppresses: bool) -> None:
@@ -94,6 +101,51 @@ def test_rules_that_take_events_away_are_told(line: bytes, suppresses: bool) -> 
     rules, suppressed = parse_rules(line, directory)
     assert rules == ()
     assert suppressed == ((line.decode(),) if suppresses else ())
+
+
+def test_of_two_rules_that_match_the_first_wins() -> None:
+    """A never rule behind the rules that watch files takes nothing from them; one between or before them does."""
+    never = b"-a never,exit -S all -F exe=/usr/bin/x"
+    for lines, taken in (((OURS, never), 0), ((never, OURS), 1), ((OURS, never, OURS), 1)):
+        assert len(parse_rules(b"\n".join(lines), directory)[1]) == taken
+    assert len(parse_rules(OURS + b"\n-a never,task", directory)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "includes"),
+    [
+        (OURS, OURS.replace(b"key=fimscan", b"key=other"), True),
+        (OURS, OURS.replace(b"/etc", b"/etc/ssh"), True),
+        (OURS, OURS.replace(b"/etc", b"/etcetera"), False),
+        (OURS.replace(b"dir=/etc", b"path=/etc"), OURS.replace(b"/etc", b"/etc/ssh"), False),
+        (OURS, OURS.replace(b"perm=wa", b"perm=w"), True),
+        (OURS.replace(b"perm=wa", b"perm=w"), OURS, False),
+        (OURS, OURS.replace(b"-F perm=wa ", b""), False),
+        (OURS.replace(b"-F arch=b64 ", b""), OURS, True),
+        (OURS, OURS.replace(b"b64", b"b32"), False),
+        (OURS, OURS.replace(b"-F success=1", b"-F auid>=1000"), True),
+        (OURS.replace(b"-F success=1", b"-F auid!=unset"), OURS.replace(b"-F success=1", b"-F auid!=-1"), True),
+        (OURS.replace(b"-F success=1", b"-F uid=0"), OURS, False),
+        (OURS.replace(b"-S all", b"-S open,openat"), OURS.replace(b"-S all", b"-S openat"), True),
+        (OURS.replace(b"-S all", b"-S openat"), OURS, False),
+        (b"-w /etc -p wa -k x", OURS, True),
+        (OURS.replace(b"always", b"never"), OURS, False),
+    ],
+)
+def test_one_rule_sees_all_that_another_one_sees(one: bytes, other: bytes, includes: bool) -> None:
+    """Rules on disk and in the kernel are compared by what they see, not by how they are spelled."""
+    (first,), (second,) = parse_all(one, directory), parse_all(other, directory)
+    assert first.includes(second) is includes
+
+
+@given(st.binary(max_size=200))
+def test_nothing_that_auditctl_could_print_can_raise(noise: bytes) -> None:
+    """Whatever stands in the answer, or in a rules file, is read or left out."""
+    for text in (noise, b"-a always,exit -F " + noise, OURS + noise, b"-w " + noise, b"-a " + noise + b" -S " + noise):
+        parse_rules(text, directory)
+        for rule in parse_all(text, directory):
+            assert rule.includes(rule)
+    parse_status(noise)
 
 
 def test_paths_are_bytes() -> None:
@@ -117,6 +169,8 @@ def test_an_observation_has_status_and_rules(tmp_path: Path, monkeypatch: pytest
     assert (seen.time_ns, seen.enabled, seen.daemon_pid, seen.lost, seen.error) == (42, 2, 0, 5, None)
     assert [rule.key for rule in seen.rules] == ["fimscan"]
     assert len(seen.boot_id) == 36
+    answer = ask()
+    assert (dict(answer.status), len(answer.rules)) == ({"enabled": 2, "pid": 0, "lost": 5}, 1)
 
 
 @pytest.mark.parametrize(

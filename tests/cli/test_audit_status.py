@@ -1,0 +1,100 @@
+"""'fimscan audit status' against the real kernel: rules loaded, half loaded, removed; its text, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo import auditd
+from tests.conftest import Cli
+
+
+@pytest.fixture
+def watching(cli: Cli, tmp_path: Path) -> Iterator[Cli]:
+    """A configuration that reads what the running daemon (or one for this test) writes."""
+    if reason := auditd.why_not():
+        pytest.skip(reason)
+    before = auditd.auditctl("-s").stdout.split()
+    backlog = before[before.index("backlog_limit") + 1]
+    directory = tmp_path / "auditd"
+    directory.mkdir()
+    with auditd.audit_daemon(directory) as log:
+        cli.write_config(f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-test-status"\n')
+        yield cli
+    auditd.auditctl("-b", backlog)
+
+
+def findings(cli: Cli) -> tuple[int, dict[str, Any]]:
+    done = cli("audit", "status", "--format", "json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def of(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [row for row in document["checks"] if row["check"] == name]
+
+
+@pytest.mark.audit
+def test_rules_are_judged_as_the_kernel_has_them(watching: Cli) -> None:
+    """Without rules nothing is seen: 2. With ours the place is covered. With half of them, it says which half lacks."""
+    code, document = findings(watching)
+    assert (code, document["severity"], document["ok"]) == (2, "critical", False)
+    assert "no loaded rule watches it" in of(document, "rules")[0]["detail"]
+    text = watching("audit", "rules", code=0).stdout
+    with auditd.rules_loaded(text):
+        code, document = findings(watching)
+        assert [row["severity"] for row in of(document, "rules")] == ["ok"]
+        assert code < 2
+        # They are loaded, and in no rules file.
+        assert "will be gone" in of(document, "next boot")[0]["detail"]
+    with auditd.rules_loaded("\n".join(line for line in text.splitlines() if "arch=b32" not in line)):
+        (half,) = of(findings(watching)[1], "rules")
+        assert (half["severity"], "32-bit programs" in half["detail"]) == ("warning", True)
+    assert findings(watching)[0] == 2
+
+
+@pytest.mark.audit
+def test_the_running_daemon_is_asked_for_its_own_configuration(watching: Cli) -> None:
+    """The directory that auditd was started with is named, and its log is the one that is read."""
+    document = findings(watching)[1]
+    (daemon,) = of(document, "audit daemon")
+    assert f"pid {auditd.daemon_pid()}, configured by " in daemon["detail"]
+    conf = daemon["detail"].partition("configured by ")[2]
+    assert os.path.exists(conf)
+    assert of(document, "audit log")[0]["severity"] == "ok"
+    assert (
+        "MB are kept" in of(document, "rotation")[0]["detail"]
+        or "rotated away" in of(document, "rotation")[0]["detail"]
+    )
+
+
+@pytest.mark.audit
+def test_a_directory_that_was_replaced_is_noticed(watching: Cli) -> None:
+    """The rule stays with the directory that was moved away; auditctl -l lists it as if nothing had happened."""
+    text = watching("audit", "rules", code=0).stdout
+    with auditd.rules_loaded(text):
+        watching.scan()
+        rules = of(findings(watching)[1], "rules")
+        assert [row["severity"] for row in rules] == ["ok"]
+        watching.watched.rename(watching.watched.with_name("moved"))
+        watching.watched.mkdir()
+        rules = of(findings(watching)[1], "rules")
+        assert "is another directory than at scan 1" in rules[-1]["detail"]
+        # A scan that finds the new one does not bring the rules to it.
+        watching.scan(code=6)
+        assert "is another directory than at scan 1" in of(findings(watching)[1], "rules")[-1]["detail"]
+
+
+@pytest.mark.audit
+def test_text_says_what_to_do_below_each_finding(watching: Cli) -> None:
+    """Piped text has each detail and each remedy on one line; the last line sums up."""
+    done = watching("audit", "status", code=2)
+    lines = done.stdout.splitlines()
+    (finding,) = [number for number, line in enumerate(lines) if line.startswith("CRIT")]
+    assert "no loaded rule watches it" in lines[finding]
+    assert "-> fimscan audit rules > /etc/audit/rules.d/50-fimscan.rules && augenrules --load" in lines[finding + 1]
+    assert "1 critical" in lines[-1]

@@ -1,0 +1,426 @@
+"""What 'fimscan audit status' makes of recorded answers: none of these settings is ever made for real."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fimscan
+from fimscan.audit import (
+    Growth,
+    KernelAnswer,
+    parse_all,
+    parse_config,
+    parse_mounts,
+    parse_settings,
+    parse_status,
+    rules_for,
+)
+from fimscan.model import AuditObservation
+from fimscan.pipeline.checks import Check, Severity, worst
+from fimscan.pipeline.coverage import Facts, judge
+from fimscan.pipeline.coverage.daemon import span
+from fimscan.pipeline.coverage.facts import BootRules, Daemon, LogFile, Watched
+from fimscan.pipeline.coverage.gather import longest_wait
+
+STATUS = b"""\
+enabled 1
+failure 1
+pid 812
+rate_limit 0
+backlog_limit 8192
+lost 0
+backlog 3
+backlog_wait_time 15000
+backlog_wait_time_actual 0
+loginuid_immutable 0 unlocked
+"""
+DEBIAN = """\
+log_file = /var/log/audit/audit.log
+log_format = ENRICHED
+max_log_file = 8
+num_logs = 5
+max_log_file_action = ROTATE
+space_left = 75
+space_left_action = SYSLOG
+admin_space_left = 50
+admin_space_left_action = SUSPEND
+disk_full_action = SUSPEND
+"""
+RULES = rules_for([(b"/etc", True), (b"/usr/local/bin", True)], "fimscan").encode()
+OURS = parse_all(RULES, lambda _: True)
+NOW = 1_700_000_000 * 10**9
+HOUR = 3600 * 10**9
+GIGABYTE = 1 << 30
+
+
+def facts(**values: Any) -> Facts:
+    """A host on which all is well: two directories, our rules loaded and on disk, the daemon up."""
+    log = LogFile(path="/var/log/audit/audit.log", size=1_000_000, by_daemon=True)
+    growth = Growth(size=40_000_000, first_ns=NOW - 48 * HOUR, last_ns=NOW)
+    well = Facts(
+        now_ns=NOW,
+        boot_id="boot-1",
+        kernel=KernelAnswer(status=parse_status(STATUS), rules=OURS),
+        watched=(Watched(path=b"/etc"), Watched(path=b"/usr/local/bin")),
+        expected=OURS,
+        boot=BootRules(source="/etc/audit/rules.d", rules=OURS, settings={"-b": "8192"}),
+        mounts=parse_mounts(b"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"),
+        command_line=frozenset({"quiet", "audit=1"}),
+        daemon=Daemon(path="/etc/audit/auditd.conf", config=parse_config(DEBIAN), growth=growth, free=50 * GIGABYTE),
+        host_names=frozenset({"web1"}),
+        logs=(log,),
+        read_every=60,
+        scan_every=1800,
+        previous=AuditObservation(time_ns=NOW - 30 * 10**9, boot_id="boot-1", enabled=1, daemon_pid=812, lost=0),
+    )
+    return replace(well, **values)
+
+
+def kernel(rules: bytes = RULES, **status: Any) -> KernelAnswer:
+    """Another answer of the kernel."""
+    return KernelAnswer(status={**parse_status(STATUS), **status}, rules=parse_all(rules, lambda _: True))
+
+
+def daemon(text: str, **values: Any) -> Daemon:
+    """The daemon with these lines in its configuration besides Debian's."""
+    well = facts().daemon
+    assert well is not None
+    return replace(well, config=parse_config(DEBIAN + text), **values)
+
+
+def bad(findings: list[Check]) -> list[Check]:
+    return [item for item in findings if item.severity is not Severity.OK]
+
+
+def only(findings: list[Check]) -> Check:
+    """The one thing that is not as it should be."""
+    (found,) = bad(findings)
+    return found
+
+
+def test_a_healthy_host_has_nothing_to_mend() -> None:
+    """Where all is well no line asks for anything, and monitoring hears 0."""
+    findings = judge(facts())
+    assert bad(findings) == []
+    assert worst(findings).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "said", "remedy"),
+    [
+        ({"enabled": 0}, Severity.CRITICAL, "disabled", "auditctl -e 1"),
+        ({"pid": 0}, Severity.CRITICAL, "not running", "systemctl enable --now auditd"),
+        ({"rate_limit": 100}, Severity.WARNING, "100 records a second", "auditctl -r 0"),
+        ({"backlog": 7000}, Severity.WARNING, "7,000 of 8,192", "auditctl -b 16384"),
+        ({"backlog": 5000}, Severity.NOTE, "5,000 of 8,192", "auditctl -b 16384"),
+        ({"backlog_limit": 64}, Severity.WARNING, "64 records", "auditctl -b 8192"),
+        ({"backlog_wait_time": 0}, Severity.WARNING, "dropped at once", "--backlog_wait_time"),
+        ({"backlog_wait_time_actual": 77}, Severity.NOTE, "wait for 77", "auditctl -b 16384"),
+        ({"failure": 0}, Severity.NOTE, "does not tell", "auditctl -f 1"),
+        ({"failure": 2}, Severity.NOTE, "panic", "auditctl -f 1"),
+        ({"lost": 12}, Severity.WARNING, "12 since the last look at 2023-11-14 22:12 UTC, 12 in all", "auditctl -b"),
+    ],
+)
+def test_each_switch_and_counter_of_the_kernel(
+    status: dict[str, Any], severity: Severity, said: str, remedy: str
+) -> None:
+    """Every weakness in the kernel's answer is told with its own severity, and with what to do."""
+    found = only(judge(facts(kernel=kernel(**status))))
+    assert found.severity is severity
+    assert said in found.detail
+    assert remedy in found.remedy
+
+
+def test_lost_events_that_did_not_rise_are_known_already() -> None:
+    """A counter that stays is a note, one that rose since the last look is a warning, one without history too."""
+    before = facts().previous
+    assert before is not None
+    seen = facts(kernel=kernel(lost=9), previous=replace(before, lost=9))
+    assert only(judge(seen)).severity is Severity.NOTE
+    assert "2 since" in only(judge(replace(seen, kernel=kernel(lost=11)))).detail
+    for unknown in (None, replace(before, boot_id="boot-0"), replace(before, lost=400)):
+        found = only(judge(replace(seen, previous=unknown)))
+        assert (found.severity, "since boot or the last reset" in found.detail) == (Severity.WARNING, True)
+
+
+def test_locked_rules_change_at_the_next_boot_only() -> None:
+    """With -e 2, what is missing is to be written to rules.d and takes effect after a reboot; by itself it is fine."""
+    locked = kernel(enabled=2)
+    assert bad(judge(facts(kernel=locked))) == []
+    assert "-e 2" in judge(facts(kernel=locked))[0].detail
+    without = facts(kernel=replace(locked, rules=()), boot=replace(facts().boot or BootRules(source=""), rules=()))
+    missing = [found for found in bad(judge(without)) if found.name == "rules"]
+    assert all("reboot" in found.remedy and "rules.d" in found.remedy for found in missing)
+    assert {found.severity for found in missing} == {Severity.CRITICAL}
+    on_disk = [found for found in bad(judge(facts(kernel=replace(locked, rules=())))) if found.name == "rules"]
+    assert all(found.remedy == "reboot: the rules files have them" for found in on_disk)
+
+
+def test_a_kernel_that_cannot_be_asked_is_taken_for_blind() -> None:
+    """Where nothing can be known, nothing is said to be seen, and the reason stands there."""
+    findings = judge(facts(kernel=KernelAnswer(status={}, error="auditctl is not installed")))
+    assert "not installed" in only(findings).detail
+    assert worst(findings).exit_code == 2
+
+
+NEVER = b"-a never,exit -S all -F dir=/etc"
+
+
+@pytest.mark.parametrize(
+    ("rules", "severity", "said"),
+    [
+        (b"-a never,task\n" + RULES, Severity.CRITICAL, "no record: -a never,task"),
+        (RULES + b"-a never,task\n", Severity.CRITICAL, "no record: -a never,task"),
+        (b"-a never,task -F uid=33\n" + RULES, Severity.WARNING, "no record"),
+        (b"-a never,exit -S all\n" + RULES, Severity.CRITICAL, "takes every event away"),
+        (NEVER + b"\n" + RULES, Severity.WARNING, "before our rules"),
+        (b"-a never,exit -S all -F exe=/usr/bin/x\n" + RULES, Severity.WARNING, "before our rules"),
+        (RULES + NEVER, Severity.NOTE, "takes nothing from them"),
+        (RULES + b"-a always,exclude -F msgtype=PATH", Severity.CRITICAL, "left out (PATH)"),
+        (RULES + b"-a never,exclude -F msgtype=CWD", Severity.WARNING, "left out (CWD)"),
+        (RULES + b"-a always,exclude -F auid=1000", Severity.WARNING, "left out (CWD, PATH, SYSCALL)"),
+        (RULES + b"-a never,filesystem -F fstype=0x1021994", Severity.WARNING, "takes events away"),
+    ],
+)
+def test_rules_that_take_events_away(rules: bytes, severity: Severity, said: str) -> None:
+    """What a never or exclude rule takes away depends on its filter, its conditions and its place before ours."""
+    found = only(judge(facts(kernel=kernel(rules))))
+    assert (found.name, found.severity) == ("suppressed", severity)
+    assert said in found.detail
+    if severity is not Severity.NOTE:
+        assert found.remedy.startswith("auditctl -d ")
+
+
+def without(*words: bytes) -> bytes:
+    """Our rules without the lines that hold one of these."""
+    return b"\n".join(line for line in RULES.splitlines() if not any(word in line for word in words))
+
+
+@pytest.mark.parametrize(
+    ("rules", "severity", "said"),
+    [
+        (without(b"dir=/etc"), Severity.WARNING, "/etc: no loaded rule watches it"),
+        (without(b"arch=b32"), Severity.WARNING, "32-bit programs are not seen"),
+        (without(b"arch=b64"), Severity.WARNING, "64-bit programs are not seen"),
+        (RULES.replace(b"perm=wa", b"perm=w"), Severity.WARNING, "perm without a"),
+        (RULES.replace(b"perm=wa", b"perm=a"), Severity.WARNING, "perm without w"),
+        (without(b"utimensat"), Severity.WARNING, "times that are set"),
+        (RULES.replace(b"success=1", b"auid>=1000 -F success=1"), Severity.CRITICAL, "auid>=1000"),
+        (RULES.replace(b"-F success=1", b"-C auid!=uid"), Severity.CRITICAL, "-C auid!=uid"),
+        (RULES.replace(b"perm=wa", b"perm=r"), Severity.CRITICAL, "does not see every process and call"),
+        (b"", Severity.CRITICAL, "no loaded rule watches it"),
+    ],
+)
+def test_what_loaded_rules_lack_is_named(rules: bytes, severity: Severity, said: str) -> None:
+    """Missing, half and narrowed rules are told apart; only where no place is seen at all it is critical."""
+    loaded = kernel(rules)
+    # The same on disk, so that only the kernel's rules are in question.
+    boot = BootRules(source="/etc/audit/rules.d", rules=loaded.rules, settings={"-b": "8192"})
+    findings = [found for found in bad(judge(facts(kernel=loaded, boot=boot))) if found.name == "rules"]
+    assert {found.severity for found in findings} == {severity}
+    assert all(said in found.detail for found in findings)
+    assert all("augenrules --load" in found.remedy for found in findings)
+
+
+def test_rules_of_others_that_see_as_much_are_enough() -> None:
+    """Coverage is what rules see, whoever wrote them: a watch with all permissions' calls needs none of ours."""
+    loaded = kernel(b"-a always,exit -S all -F dir=/ -F key=everything")
+    boot = BootRules(source="/etc/audit/rules.d", rules=loaded.rules, settings={"-b": "8192"})
+    assert bad(judge(facts(kernel=loaded, boot=boot))) == []
+
+
+def test_a_rule_that_is_not_on_disk_is_lost_at_the_next_boot() -> None:
+    """Loaded and not written, written and not loaded: each is said, with the first such rule."""
+    empty = BootRules(source="/etc/audit/audit.rules", settings={"-b": "8192"})
+    found = only(judge(facts(boot=empty)))
+    assert "20 loaded rules" in found.detail
+    assert "will be gone, not being in /etc/audit/audit.rules: first, -a always,exit" in found.detail
+    assert "fimscan audit rules > /etc/audit/rules.d" in found.remedy
+    found = bad(judge(facts(kernel=kernel(without(b"utimensat")))))[-1]
+    assert "4 rules in /etc/audit/rules.d not loaded now" in found.detail
+    assert found.remedy == "augenrules --load"
+
+
+def test_what_the_next_boot_will_set_is_told() -> None:
+    """A short queue and a rule that takes events away are told before the boot that brings them."""
+    text = b"-D\n-b 320\n" + RULES + b"-a never,task\n-e 2\n"
+    boot = BootRules(source="/etc/audit/rules.d", rules=parse_all(text, lambda _: True), settings=parse_settings(text))
+    short, taking = bad(judge(facts(boot=boot)))
+    assert "320 after the next boot (as set in /etc/audit/rules.d)" in short.detail
+    assert "-a never,task" in taking.detail
+    unset = only(judge(facts(boot=replace(boot, settings={}, rules=OURS))))
+    assert "64 after the next boot (the kernel's default" in unset.detail
+
+
+def test_processes_older_than_audit_are_a_risk_without_audit_on_the_command_line() -> None:
+    """Without audit=1 the number of processes that may leave no record is said."""
+    found = only(judge(facts(command_line=frozenset({"quiet", "audit=0"}), older=41)))
+    assert "41 that run now" in found.detail
+    assert "audit=1" in found.remedy
+    assert bad(judge(facts(command_line=frozenset({"audit=on"})))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "severity", "said"),
+    [
+        ("local_events = no", Severity.CRITICAL, "local_events"),
+        ("write_logs = no", Severity.CRITICAL, "write_logs"),
+        ("log_format = RAW", Severity.NOTE, "by number"),
+        ("name_format = user\nname = web-frontend", Severity.CRITICAL, "node=web-frontend"),
+        ("max_log_file_action = ignore", Severity.NOTE, "by 19 MB a day"),
+        ("max_log_file_action = syslog", Severity.NOTE, "the log grows"),
+        ("num_logs = 1", Severity.NOTE, "the log grows"),
+        ("max_log_file_action = suspend", Severity.WARNING, "stops writing at 8 MB"),
+        ("disk_error_action = halt", Severity.NOTE, "disk_error_action = halt"),
+    ],
+)
+def test_settings_of_the_daemon(text: str, severity: Severity, said: str) -> None:
+    """What the running auditd is told to do with records, a full log and a failing disk is judged."""
+    found = only(judge(facts(daemon=daemon(text))))
+    assert found.severity is severity
+    assert said in found.detail
+    assert "/etc/audit/auditd.conf" in found.remedy
+
+
+def test_keeping_all_logs_and_our_own_name_are_fine() -> None:
+    """keep_logs deletes nothing, and a name that the configuration knows is ours."""
+    assert bad(judge(facts(daemon=daemon("max_log_file_action = keep_logs")))) == []
+    assert bad(judge(facts(daemon=daemon("name_format = user\nname = web1")))) == []
+
+
+def test_a_log_that_has_reached_its_limit_is_not_written_any_more() -> None:
+    """With max_log_file_action = suspend and a full log, nothing is recorded: critical."""
+    full = LogFile(path="/var/log/audit/audit.log", size=8 << 20, by_daemon=True)
+    found = only(judge(facts(daemon=daemon("max_log_file_action = suspend"), logs=(full,))))
+    assert found.severity is Severity.CRITICAL
+
+
+def rotation(found: list[Check]) -> Check:
+    return next(item for item in found if item.name == "rotation")
+
+
+def test_rotation_is_held_against_how_often_the_log_is_read() -> None:
+    """Four files of 8 MB at the measured rate, against the schedule; a burst seen before counts as well."""
+    calm = rotation(judge(facts()))
+    assert calm.severity is Severity.OK
+    assert calm.detail == "a record is rotated away in 40 h at the present rate; read every 1 min"
+    burst = Growth(size=40_000_000, first_ns=NOW - 48 * HOUR, last_ns=NOW, fastest=500_000.0)
+    assert (
+        "in 1.1 min at the fastest seen; read every 1 min"
+        in rotation(judge(facts(daemon=daemon("", growth=burst)))).detail
+    )
+    assert rotation(judge(facts(daemon=daemon("", growth=burst)))).severity is Severity.WARNING
+    assert "num_logs = 16 " in rotation(judge(facts(daemon=daemon("", growth=burst)))).remedy
+    busy = Growth(size=40_000_000, first_ns=NOW - HOUR // 30, last_ns=NOW)
+    assert rotation(judge(facts(daemon=daemon("", growth=busy)))).severity is Severity.WARNING
+
+
+def test_a_schedule_that_does_not_run_reads_only_when_scans_do() -> None:
+    """Where the last look is long ago, the scans' interval counts; where even those stay away, that is said."""
+    before = facts().previous
+    assert before is not None
+    cron = facts(previous=replace(before, time_ns=NOW - HOUR // 4))
+    assert "read every 30 min" in rotation(judge(cron)).detail
+    found = only(judge(facts(previous=replace(before, time_ns=NOW - 30 * HOUR))))
+    assert (found.name, found.severity) == ("last read", Severity.WARNING)
+    assert "30 h ago" in found.detail
+
+
+def test_a_disk_that_fills_up_stops_the_log() -> None:
+    """Nearly full is a warning that says what auditd does then; below its last limit it has stopped."""
+    assert only(judge(facts(daemon=daemon("", free=60 << 20)))).severity is Severity.WARNING
+    stopped = only(judge(facts(daemon=daemon("", free=40 << 20))))
+    assert (stopped.severity, "has stopped writing" in stopped.detail) == (Severity.CRITICAL, True)
+    ignoring = daemon("admin_space_left_action = ignore\ndisk_full_action = ignore", free=40 << 20)
+    assert "loses records" in only(judge(facts(daemon=ignoring))).detail
+    percent = daemon("space_left = 25%\nadmin_space_left = 10%", free=4 * GIGABYTE, total=20 * GIGABYTE)
+    assert only(judge(facts(daemon=percent))).severity is Severity.WARNING
+
+
+def test_a_log_that_nobody_writes_is_told() -> None:
+    """Reading another file than the one that the running daemon writes finds nothing: critical, with the right one."""
+    other = LogFile(path="/old/audit.log", size=10, by_daemon=False)
+    found = only(judge(facts(logs=(other,))))
+    assert found.severity is Severity.CRITICAL
+    assert '"/var/log/audit/audit.log"' in found.remedy
+    assert bad(judge(facts(logs=(*facts().logs, other)))) == []
+    gone = LogFile(path="/old/audit.log", error="No such file or directory", missing=True)
+    assert only(judge(facts(logs=(*facts().logs, gone)))).severity is Severity.WARNING
+
+
+MOUNTS = rb"""27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+40 27 0:40 / /etc/over\040lay rw - overlay o rw
+41 27 0:41 / /usr/local/bin rw shared:2 - btrfs /dev/vdb rw
+"""
+
+
+def test_mounts_that_rules_may_not_reach_are_named() -> None:
+    """What is mounted beneath a watched directory, what is mounted on it, and what has device numbers of its own."""
+    beneath, on_it, numbers = bad(judge(facts(mounts=parse_mounts(MOUNTS))))
+    assert "/etc/over lay: mounted beneath a watched directory, and not scanned" in beneath.detail
+    assert "/usr/local/bin: mounted at" in on_it.detail
+    assert "/usr/local/bin (btrfs)" in numbers.detail
+    assert {beneath.severity, on_it.severity, numbers.severity} == {Severity.NOTE}
+    crossing = bad(judge(facts(mounts=parse_mounts(MOUNTS), cross_mounts=True)))
+    assert "/etc/over lay, /usr/local/bin: mounted at or beneath" in crossing[0].detail
+
+
+def test_a_replaced_directory_has_left_its_rules() -> None:
+    """A rule stays with the directory that it was loaded for; one for a directory above reaches the new one as well."""
+    replaced = (Watched(path=b"/etc"), Watched(path=b"/usr/local/bin", replaced_since=7))
+    found = only(judge(facts(watched=replaced)))
+    assert found.detail.startswith("/usr/local/bin: is another directory than at scan 7")
+    assert (found.severity, found.remedy) == (Severity.WARNING, "augenrules --load")
+    assert worst(judge(facts(watched=replaced[1:]))) is Severity.CRITICAL
+    above = rules_for([(b"/etc", True), (b"/usr", True)], "fimscan").encode()
+    boot = BootRules(source="/etc/audit/rules.d", rules=parse_all(above, lambda _: True), settings={"-b": "8192"})
+    assert bad(judge(facts(watched=replaced, kernel=kernel(above), boot=boot))) == []
+
+
+def test_places_that_no_rule_can_watch() -> None:
+    """A name that auditctl cannot take and one that is not there are told, each with its own remedy."""
+    odd = facts(watched=(Watched(path=b"/etc"), Watched(path=b"/srv/a b", usable=False)))
+    assert "watch a directory above it" in only(judge(odd)).remedy
+    gone = facts(watched=(Watched(path=b"/etc"), Watched(path=b"/nowhere", exists=False)))
+    assert "/nowhere: does not exist" in only(judge(gone)).detail
+
+
+def test_io_uring_is_a_hole_unless_a_rule_asks_for_it() -> None:
+    """Known holes are notes: they do not raise an alarm that nobody could silence."""
+    assert only(judge(facts(io_uring=True))).severity is Severity.NOTE
+    asked = kernel(RULES + b"-a always,io_uring -S openat,renameat -F key=fimscan")
+    assert bad(judge(facts(io_uring=True, kernel=asked))) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0.4 s"), (60, "1 min"), (5400, "1.5 h"), (181440, "2.1 days"), (40 * 86400, "40 days"), (86400, "24 h")],
+)
+def test_stretches_of_time_are_readable(seconds: float, text: str) -> None:
+    """One unit, and one digit behind the point at most."""
+    assert span(seconds) == text
+
+
+def test_the_longest_wait_of_a_schedule() -> None:
+    """Of a cron expression the longest wait counts: that of the weekend, for one that rests then."""
+    assert longest_wait("15m") == 900
+    assert longest_wait("*/30 * * * *") == 1800
+    assert longest_wait("0 3 * * 1-5") in range(71 * 3600, 74 * 3600)
+
+
+def test_judging_reads_nothing() -> None:
+    """Only gather.py asks the kernel, files, clocks and processes: any finding can be replayed from its facts."""
+    forbidden = {"os", "time", "subprocess", "socket", "pathlib", "io", "sqlalchemy", "datetime", "ctypes"}
+    for path in (Path(fimscan.__file__).parent / "pipeline" / "coverage").glob("*.py"):
+        if path.name == "gather.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert not {alias.name.split(".")[0] for alias in node.names} & forbidden, path
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in forbidden, path
