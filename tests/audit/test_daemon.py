@@ -53,6 +53,9 @@ def test_the_directory_is_that_of_the_process(arguments: list[str], directory: s
     command = [sys.executable, "-", *arguments]  # which waits for its program, whatever else it is given
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
+        # The descriptors that Popen waits for are closed a moment before the new program's arguments are in place.
+        while arguments and arguments[0].encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            assert process.poll() is None
         assert config_directory(process.pid) == directory
     finally:
         process.kill()
