@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
@@ -27,20 +28,22 @@ _ATTRIBUTES = frozenset(
 )
 _NEW_CALLS = {b"437": "openat2", b"452": "fchmodat2"}  # numbers, where auditctl is older than the kernel
 _NEEDED_TYPES = frozenset({b"SYSCALL", b"PATH", b"CWD", b"1300", b"1302", b"1307"})
+_CLOCK_READINGS = 3
 _SCOPES = frozenset({b"dir", b"path"})
 
 
 def observe(now_ns: int) -> AuditObservation:
     """Ask the kernel (as root). What prevents that is in ``error``, with what to do; nothing is raised."""
-    boot_id = _boot_id()
+    boot_id, boottime_ns = _boot_id(), now_ns - _clock_offset()
     try:
         status = parse_status(_auditctl("-s"))
         rules, suppressed = parse_rules(_auditctl("-l"), os.path.isdir)
     except _UnavailableError as problem:
-        return AuditObservation(time_ns=now_ns, boot_id=boot_id, error=str(problem))
+        return AuditObservation(time_ns=now_ns, boot_id=boot_id, boottime_ns=boottime_ns, error=str(problem))
     return AuditObservation(
         time_ns=now_ns,
         boot_id=boot_id,
+        boottime_ns=boottime_ns,
         enabled=status.get("enabled"),
         daemon_pid=status.get("pid"),
         lost=status.get("lost"),
@@ -81,6 +84,17 @@ def _boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _clock_offset() -> int:
+    """By how much the wall clock is ahead of CLOCK_BOOTTIME, which nobody can set: the reading least interrupted."""
+    readings = []
+    for _ in range(_CLOCK_READINGS):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall = time.time_ns()
+        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        readings.append((after - before, wall - (before + after) // 2))
+    return min(readings)[1]
 
 
 def parse_status(text: bytes) -> Mapping[str, int]:
