@@ -80,6 +80,11 @@ class FileState:
         """(device, inode): which file this is, whatever it is called. Reused by the kernel once the file is gone."""
         return self.dev, self.inode
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the file system has a block device; tmpfs, overlayfs, btrfs and network file systems have none."""
+        return os.major(self.dev) != 0
+
     def digest(self, algorithm: str) -> bytes | None:
         """The value of one digest, or ``None`` when it was not taken."""
         return next((d.value for d in self.digests if d.algorithm == algorithm), None)
@@ -132,12 +137,16 @@ class Holders:
 
     ``actors`` held a writable descriptor or mapping at ``as_of_ns``, which is no later than the reading of the old
     content: whoever had opened the file before that and is not among them had closed it. ``complete`` is false when
-    not every process could be examined (only root may).
+    not every process could be examined (only root may). ``later`` held one when that was looked at again, at
+    ``later_ns``, before the new content was read: a descriptor can be handed on, so that its holder need not be who
+    opened the file.
     """
 
     as_of_ns: int
     actors: tuple[Actor, ...] = ()
     complete: bool = True
+    later_ns: int = 0
+    later: tuple[Actor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +363,7 @@ class GapReason(StrEnum):
     EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
+    CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 
 
 class NoticeKind(StrEnum):
@@ -427,11 +437,12 @@ class AuditObservation:
 
     ``enabled`` is 0, 1 or 2 (locked until reboot). ``suppressed`` lists loaded rules that take events away again
     (``never`` rules, excluded record types), as text. ``error`` is set, and the rest unknown, when it could not be
-    asked.
+    asked. ``boottime_ns`` is what CLOCK_BOOTTIME said at ``time_ns``: nobody can set that one.
     """
 
     time_ns: int
     boot_id: str = ""
+    boottime_ns: int | None = None
     enabled: int | None = None
     daemon_pid: int | None = None
     lost: int | None = None
@@ -487,15 +498,83 @@ class Coverage:
     gaps: tuple[Gap, ...] = ()
 
 
+class Why(StrEnum):
+    """Why a process was named, or why it was not."""
+
+    # Named
+    WRITE_ACCESS = "write-access"  # had the file open for writing when it can have been changed
+    HELD_OPEN = "held-open"  # had it open when the window began, or got a descriptor without opening it
+    MADE = "made"
+    PLACED = "placed"
+    TOOK_AWAY = "took-away"
+    SET = "set"  # the attributes
+    SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
+    # Not named
+    FAILED = "failed"
+    CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
+    BEFORE_WINDOW = "before-window"
+    AFTER_WINDOW = "after-window"
+    AFTER_LAST_CHANGE = "after-last-change"  # opened it after the time that its ctime says
+    EARLIER_FILE = "earlier-file"  # what the name, or the inode number, stood for before
+    LATER_FILE = "later-file"  # what they stood for afterwards
+    OTHER_FILE = "other-file"  # a file of that name with another inode
+    OVERRULED = "overruled"  # a later call decided what is there now
+    UNDONE = "undone"  # it was put back
+    ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
+    NO_WRITE = "no-write"  # what it did cannot change content
+    NO_PART = "no-part"  # what it did cannot bring about what differs
+
+    @property
+    def names(self) -> bool:
+        """Whether it is a reason for naming a process."""
+        return self in _NAMING
+
+
+_NAMING = frozenset({Why.WRITE_ACCESS, Why.HELD_OPEN, Why.MADE, Why.PLACED, Why.TOOK_AWAY, Why.SET, Why.SAME_PATH})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """One process that had to do with a file, and how that was judged.
+
+    ``actor`` is its latest call of this kind (``action``; ``None`` for one that was found holding a descriptor),
+    ``count`` how many of them there were since ``first_ns``, ``events`` the latest of them, newest first.
+    """
+
+    actor: Actor
+    action: Action | None
+    why: Why
+    count: int = 1
+    first_ns: int | None = None
+    events: tuple[EventId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """How an answer was found: everybody who was considered, those named first; ``omitted`` more were left out.
+
+    ``last_change_ns`` is the moment after which, by the file's ctime, nothing was changed any more; ``None`` where the
+    ctime was no help.
+    """
+
+    rulings: tuple[Ruling, ...] = ()
+    omitted: int = 0
+    last_change_ns: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """Who made a change, how sure that is, and why it is not surer. ``notes`` are sentences for the reader."""
+    """Who made a change, how sure that is, and why it is not surer. ``notes`` are sentences for the reader.
+
+    ``reasoning`` is ``None`` for answers that were given before it was kept.
+    """
 
     verdict: Verdict
     reason: Reason | None = None
     actors: tuple[Actor, ...] = ()
     coverage: Coverage = Coverage(complete=False)
     notes: tuple[str, ...] = ()
+    reasoning: Reasoning | None = None
 
 
 # --------------------------------------------------------------------------------------------------------------------

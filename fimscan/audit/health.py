@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from fimscan.model import AuditObservation
 _TIMEOUT_S = 5
 _NAMES = rb"enabled|failure|flag|pid|rate_limit|lost|backlog|backlog_limit|backlog_wait_time|backlog_wait_time_actual"
 _STATUS = re.compile(rb"\b(" + _NAMES + rb")[ =](\d+)")
+
+_CLOCK_READINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ def observe(now_ns: int) -> AuditObservation:
     return AuditObservation(
         time_ns=now_ns,
         boot_id=boot_id(),
+        boottime_ns=now_ns - _clock_offset(),
         enabled=status.get("enabled"),
         daemon_pid=status.get("pid"),
         lost=status.get("lost"),
@@ -86,6 +90,17 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _clock_offset() -> int:
+    """By how much the wall clock is ahead of CLOCK_BOOTTIME, which nobody can set: the reading least interrupted."""
+    readings = []
+    for _ in range(_CLOCK_READINGS):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall = time.time_ns()
+        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        readings.append((after - before, wall - (before + after) // 2))
+    return min(readings)[1]
 
 
 def parse_status(text: bytes) -> Mapping[str, int]:

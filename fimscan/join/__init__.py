@@ -1,8 +1,8 @@
 """Change, FileAccess, Gap -> Attribution. Pure: no input or output, no clock, no database."""
 
 from fimscan.join.attribute import attribute, content_kept, opened_unmodified
+from fimscan.join.case import Evidence
 from fimscan.join.changesets import rows
-from fimscan.join.claims import Evidence
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import Pair, change_of, differences, merge, same_content, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from fimscan.join.claims import (
-    Claim,
-    Evidence,
-    as_actor,
-    elsewhere,
-    who_changed,
-    who_changed_placed,
-    who_moved,
-    who_removed,
-    who_wrote,
-)
-from fimscan.join.claims import last_bind as _last_bind
+from fimscan.join.attributes import who_changed, who_changed_placed
+from fimscan.join.case import Case, Evidence
+from fimscan.join.claims import Claim, as_actor
 from fimscan.join.compare import same_content
+from fimscan.join.content import who_wrote
 from fimscan.join.coverage import CoverageMap, Need
 from fimscan.join.index import WRITES, Identity
+from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
+from fimscan.join.reasoning import reasoning
 from fimscan.model import (
     Actor,
     Attribution,
@@ -47,12 +42,16 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     Each side of it (presence, content, attributes) is claimed on its own; the answer is as strong as the weakest
     claim, and never stronger than what audit was there to see.
     """
-    claims = _claims(change, evidence)
+    need = _need(change)
+    seen = coverage.over(change.path, change.window, need)
+    # A clock that was set at boot leaves no other trace.
+    clock_changed = any(gap.reason in (GapReason.CLOCK_CHANGED, GapReason.BOOT) for gap in seen.gaps)
+    case = Case(change, evidence, clock_changed=clock_changed)
+    claims = _claims(case)
     weakest = min(claims, key=lambda claim: claim.verdict.strength)
     actors = _distinct(actor for claim in claims for actor in claim.actors)
     notes = tuple(dict.fromkeys(note for claim in claims for note in claim.notes))
-    need = _need(change)
-    seen = _with_other_names(coverage.over(change.path, change.window, need), change, evidence)
+    seen = _with_other_names(seen, case)
     verdict, reason = weakest.verdict, weakest.reason
     if verdict is Verdict.UNATTRIBUTED:
         if coverage.watched(change.path, change.window, need) is False:
@@ -61,43 +60,53 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
             reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
     elif verdict is Verdict.CONFIRMED and not seen.complete:
         verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
-    return Attribution(verdict=verdict, reason=reason, actors=actors, coverage=seen, notes=notes)
-
-
-def _with_other_names(seen: Coverage, change: Change, evidence: Evidence) -> Coverage:
-    """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
-    states = [s for s in (change.before, change.after) if s is not None and s.kind is not FileKind.DIRECTORY]
-    away = (
-        change.after is not None
-        and change.kind is not ChangeKind.ADDED
-        and elsewhere(change.after, change.window, evidence)
+    return Attribution(
+        verdict=verdict,
+        reason=reason,
+        actors=actors,
+        coverage=seen,
+        notes=notes,
+        reasoning=reasoning(case, claims, actors),
     )
-    if not away and all(state.nlink <= max(evidence.names.get(state.identity, 1), 1) for state in states):
+
+
+def _with_other_names(seen: Coverage, case: Case) -> Coverage:
+    """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
+    change, names = case.change, case.evidence.names
+    states = [s for s in (change.before, change.after) if s is not None and s.kind is not FileKind.DIRECTORY]
+    away = change.after is not None and change.kind is not ChangeKind.ADDED and case.was_elsewhere(change.after)
+    if not away and all(state.nlink <= max(names.get(state.identity, 1), 1) for state in states):
         return seen
-    window = change.window
-    gap = Gap(start_ns=window.after_ns, end_ns=window.before_ns, reason=GapReason.OTHER_NAME)
+    gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=GapReason.OTHER_NAME)
     return Coverage(complete=False, gaps=(*seen.gaps, gap))
 
 
-def _claims(change: Change, evidence: Evidence) -> list[Claim]:
+def _claims(case: Case) -> list[Claim]:
+    change = case.change
+    changed = set(change.changed)
     match change.kind:
         case ChangeKind.REMOVED:
-            return [who_removed(change, evidence)]
+            return [who_removed(case)]
         case ChangeKind.ADDED:
-            return [who_wrote(change, evidence)]
+            return [who_wrote(case)]
         case ChangeKind.MOVED:
-            moved = who_moved(change, evidence)
-            return [moved, *(who_changed(change, evidence) if _ATTRIBUTES & set(change.changed) else ())]
-    if not _CONTENT & set(change.changed):
-        return who_changed(change, evidence)
-    written = who_wrote(change, evidence)
+            return [_moved(case), *(who_changed(case) if _ATTRIBUTES & changed else ())]
+    if not _CONTENT & changed:
+        return who_changed(case)
+    written = who_wrote(case)
     assert change.after is not None, "only a removal has no new side"
-    if _last_bind(change.after, change.window, evidence.index) is None:
-        return [written, *who_changed(change, evidence)]
-    changers = who_changed_placed(change, evidence)
-    return [
-        Claim(verdict=written.verdict, reason=written.reason, actors=(*written.actors, *changers), notes=written.notes)
-    ]
+    if last_bind(change.after, case)[0] is None:
+        return [written, *who_changed(case)]
+    changers, ruled = who_changed_placed(case)
+    return [replace(written, actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))]
+
+
+def _moved(case: Case) -> Claim:
+    after = case.change.after
+    assert after is not None, "a moved file is somewhere"
+    if last_bind(after, case)[0] is not None and case.life_of(after.identity).reborn:
+        return made_anew(who_wrote(case), who_removed(case))
+    return who_moved(case)
 
 
 def _need(change: Change) -> Need:

@@ -29,13 +29,18 @@ class Extent:
     end_ns: int
 
 
+def in_scope(rule: AuditRule, path: bytes) -> bool:
+    """Whether a rule is about ``path``."""
+    scope = rule.scope.rstrip(b"/")
+    return path == (scope or b"/") or (rule.recursive and path.startswith(scope + b"/"))
+
+
 def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
     """Whether loaded rules watch ``path`` for what is needed, on both ABIs (a 32-bit program is a writer too)."""
     writes: set[str] = set()
     attributes: set[str] = set()
     for rule in rules:
-        scope = rule.scope.rstrip(b"/")
-        if path == (scope or b"/") or (rule.recursive and path.startswith(scope + b"/")):
+        if in_scope(rule, path):
             arches = rule.arches or {"b64", "b32"}
             if rule.writes:
                 writes |= arches
@@ -63,27 +68,56 @@ class CoverageMap:
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
         self._notices = sorted(notices, key=lambda n: n.event)
-        self._extents = extents
+        self._notice_times = [n.event.time_ns for n in self._notices]
+        self._extents = [sorted(some, key=lambda e: e.start_ns) for some in extents]
+        # Changes come by the thousand, and most of them ask the same.
+        self._scopes = {rule.scope for o in self._observations for rule in o.rules}
+        self._covered: dict[tuple[int, bytes, Need], bool] = {}
+        self._gaps: dict[tuple[int, bool, bool], list[Gap]] = {}
 
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
         """The gaps that touch ``window`` for ``path``, clipped to it, in order of time."""
+        if window.after_ns > window.before_ns:
+            # The old content was read "after" the new one: nothing can be said of when anything was.
+            turned = Window(after_ns=window.before_ns, before_ns=window.after_ns)
+            gap = _gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
+            return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
-        gaps = [*self._unread(window), *self._unobserved(window, around)]
+        gaps = [*self._unread(window), *self._unobserved(window, [self._observations[i] for i in around])]
         for first, second in pairwise(around):
-            gaps += self._between(first, second, path, need)
+            key = first, self._is_covered(first, path, need), self._is_covered(second, path, need)
+            if key not in self._gaps:
+                self._gaps[key] = self._between(*key)
+            gaps += self._gaps[key]
         clipped = _clip(gaps, window)
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
         """Whether a rule covered ``path`` at any moment around the window; ``None`` when nobody could look."""
-        answered = [o for o in self._around(window) if o.error is None]
-        return any(covers(o.rules, path, need) for o in answered) if answered else None
+        answered = [i for i in self._around(window) if self._observations[i].error is None]
+        return any(self._is_covered(i, path, need) for i in answered) if answered else None
 
-    def _around(self, window: Window) -> list[AuditObservation]:
-        """The observations inside the window, with the last before it and the first after it."""
+    def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
+        """The rules about ``path`` that were loaded at any moment around the window, each once."""
+        seen = [rule for i in self._around(window) for rule in self._observations[i].rules if in_scope(rule, path)]
+        return tuple({rule.text: rule for rule in seen}.values())
+
+    def _around(self, window: Window) -> range:
+        """The observations (by position) inside the window, with the last before it and the first after it."""
         first = max(bisect_right(self._times, window.after_ns) - 1, 0)
         last = bisect_left(self._times, window.before_ns)
-        return self._observations[first : last + 1]
+        return range(first, min(last + 1, len(self._observations)))
+
+    def _is_covered(self, position: int, path: bytes, need: Need) -> bool:
+        """Whether the rules of one observation watch ``path``: what holds for its directory, but for a rule's own."""
+        rules = self._observations[position].rules
+        if path in self._scopes:
+            return covers(rules, path, need)
+        key = position, path.rpartition(b"/")[0], need
+        found = self._covered.get(key)
+        if found is None:
+            found = self._covered[key] = covers(rules, path, need)
+        return found
 
     def _unread(self, window: Window) -> list[Gap]:
         if not self._extents:
@@ -94,7 +128,7 @@ class CoverageMap:
     def _holes(extents: Sequence[Extent], window: Window) -> list[Gap]:
         gaps: list[Gap] = []
         at = window.after_ns
-        for extent in sorted(extents, key=lambda e: e.start_ns):
+        for extent in extents:
             if extent.end_ns <= at:
                 continue
             if extent.start_ns > at:
@@ -115,22 +149,24 @@ class CoverageMap:
             gaps.append(_gap(around[-1].time_ns, window.before_ns, GapReason.NOT_OBSERVED))
         return gaps
 
-    def _between(self, first: AuditObservation, second: AuditObservation, path: bytes, need: Need) -> list[Gap]:
-        """What went wrong between two neighbouring observations."""
+    def _between(self, position: int, was: bool, now: bool) -> list[Gap]:  # noqa: FBT001
+        """What went wrong between an observation and the next; whether the path ``was`` covered, and ``now`` is."""
+        first, second = self._observations[position : position + 2]
         start, end = first.time_ns, second.time_ns
+        gaps = [_gap(start, end, GapReason.CLOCK_CHANGED)] if _clock_was_set(first, second) else []
         if first.error or second.error:
-            return [_gap(start, end, GapReason.NOT_OBSERVED)]
+            return [*gaps, _gap(start, end, GapReason.NOT_OBSERVED)]
         if first.boot_id != second.boot_id:
             # Processes that run before auditd and its rules are up are not seen, nor is anything near the crash.
-            return [_gap(start, end, GapReason.BOOT)]
-        notices = [n for n in self._notices if start <= n.event.time_ns <= end]
-        gaps = _silences(notices, end)
+            return [*gaps, _gap(start, end, GapReason.BOOT)]
+        notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
+        gaps += _silences(notices, end)
         if not first.enabled or not second.enabled:
             gaps.append(_gap(start, end, GapReason.AUDIT_DISABLED))
         if (second.lost or 0) > (first.lost or 0):
             gaps.append(_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
         gaps += self._daemon(first, second, notices)
-        gaps += self._rules(first, second, path, need, notices)
+        gaps += self._rules(first, second, notices, was=was, now=now)
         return gaps
 
     @staticmethod
@@ -147,10 +183,9 @@ class CoverageMap:
 
     @staticmethod
     def _rules(
-        first: AuditObservation, second: AuditObservation, path: bytes, need: Need, notices: Sequence[AuditNotice]
+        first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice], *, was: bool, now: bool
     ) -> list[Gap]:
         start, end = first.time_ns, second.time_ns
-        was, now = covers(first.rules, path, need), covers(second.rules, path, need)
         gaps: list[Gap] = []
         if first.suppressed or second.suppressed:
             gaps.append(_gap(start, end, GapReason.NO_RULE))
@@ -166,6 +201,14 @@ class CoverageMap:
         else:
             gaps.append(_gap(start, end, GapReason.NO_RULE))
         return gaps
+
+
+def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:
+    """Whether the wall clock and the one that nobody can set went apart: slewing, as NTP does, moves both alike."""
+    if first.boottime_ns is None or second.boottime_ns is None or first.boot_id != second.boot_id:
+        return False
+    passed = second.time_ns - first.time_ns
+    return abs(passed - (second.boottime_ns - first.boottime_ns)) > SLACK_NS
 
 
 def _gap(start: int, end: int, reason: GapReason, lost: int | None = None) -> Gap:

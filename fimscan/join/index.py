@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from fimscan.model import Action, Change, FileAccess, FileState, Name
+from fimscan.join.coverage import SLACK_NS
+from fimscan.model import Action, Change, FileAccess, FileState, Name, Window
 
 Identity = tuple[int, int]
 
@@ -81,11 +83,26 @@ def ancestors(path: bytes) -> Iterator[bytes]:
         directory = directory.rpartition(b"/")[0]
 
 
+def in_order(access: FileAccess) -> tuple[int, int, str, int]:
+    """What accesses are sorted by: the order of their events (as plain values, which compare quickly)."""
+    event = access.event
+    return event.time_ns, event.serial, event.node, access.item
+
+
+def _time(access: FileAccess) -> int:
+    return access.event.time_ns
+
+
+_Moves = dict[bytes, dict[Identity | None, list[FileAccess]]]
+
+
 class AccessIndex:
-    """Successful accesses in order of time, by file identity and by the paths that they bound or unbound.
+    """Accesses in order of time, by file identity and by the paths that they bound or unbound.
+
+    Failed ones have done nothing, and are only found by :meth:`failed`.
 
     Args:
-        accesses: in any order; failed ones are left out.
+        accesses: in any order.
         known: the directories, to place names.
     """
 
@@ -95,23 +112,46 @@ class AccessIndex:
         self._binds: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._by_path: dict[bytes, list[FileAccess]] = defaultdict(list)
-        for access in sorted((a for a in accesses if a.success), key=lambda a: (a.event, a.item)):
+        self._failed: dict[Identity | bytes, list[FileAccess]] = defaultdict(list)
+        # Renames of directories, by where the directory was or came to, and by the directory.
+        self._left: _Moves = defaultdict(lambda: defaultdict(list))
+        self._came: _Moves = defaultdict(lambda: defaultdict(list))
+        self._outings: dict[bytes, list[int]] = defaultdict(list)
+        for access in sorted(accesses, key=in_order):
             self._add(access)
 
     def _add(self, access: FileAccess) -> None:
-        if access.identity is not None:
-            self._by_identity[access.identity].append(access)
-        if access.action in BINDS:
-            for path in self.known.places(access.name) or self._directories_named(access, access.name):
-                self._binds[path].append(access)
-        if access.action in UNBINDS:
-            name = access.old if access.action is Action.RENAME else access.name
-            for path in (self.known.places(name) or self._directories_named(access, name)) if name is not None else ():
-                self._unbinds[path].append(access)
-        if access.name.path is not None:
-            self._by_path[access.name.path].append(access)
+        identity, path = access.identity, access.name.path
+        if not access.success:
+            if identity is not None:
+                self._failed[identity].append(access)
+            if path is not None:
+                self._failed[path].append(access)
+            return
+        if identity is not None:
+            self._by_identity[identity].append(access)
+        if path is not None:
+            self._by_path[path].append(access)
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
+        if access.action in BINDS:
+            for place in self.known.places(access.name) or self._directories_named(access, access.name):
+                self._binds[place].append(access)
+                if access.action is Action.RENAME and access.is_directory:
+                    self._came[place][identity].append(access)
+        if access.action in UNBINDS:
+            self._add_removal(access)
+
+    def _add_removal(self, access: FileAccess) -> None:
+        name = access.old if access.action is Action.RENAME else access.name
+        if name is None:
+            return
+        for place in self.known.places(name) or self._directories_named(access, name):
+            self._unbinds[place].append(access)
+            if access.action is Action.RENAME and access.is_directory:
+                self._left[place][access.identity].append(access)
+                if not (self.known.is_inside(access.name) and self.known.is_inside(name)):
+                    self._outings[place].append(access.event.time_ns)
 
     def _directories_named(self, access: FileAccess, name: Name) -> frozenset[bytes]:
         """Where a directory was when a rename relative to two descriptors leaves open where it went: the scans know."""
@@ -123,6 +163,14 @@ class AccessIndex:
     def of_file(self, identity: Identity) -> list[FileAccess]:
         """What was done to one file, whatever it was called."""
         return self._by_identity.get(identity, [])
+
+    def of_path(self, path: bytes) -> list[FileAccess]:
+        """What the records say was done under this name, whichever file that was."""
+        return self._by_path.get(path, [])
+
+    def failed(self, key: Identity | bytes) -> list[FileAccess]:
+        """The attempts on a file or a path that the kernel refused."""
+        return self._failed.get(key, [])
 
     def by_path_only(self, state: FileState) -> list[FileAccess]:
         """Accesses to the path of a file for which the device does not speak, so that they are leads, not proofs.
@@ -158,15 +206,39 @@ class AccessIndex:
             if mine and access.old is not None and _is_unplaced(access.old, path):
                 yield access
 
-    def directory_binds(self, path: bytes) -> Iterator[FileAccess]:
-        """Renames that brought one of the directories above ``path`` to where it is."""
-        for directory in ancestors(path):
-            yield from (a for a in self.binds(directory) if a.action is Action.RENAME and a.is_directory)
+    def directory_binds(self, path: bytes, window: Window) -> list[FileAccess]:
+        """Renames that brought one of the directories above ``path`` to where it is: the last of each directory."""
+        return _last_moves(self._came, path, window)
 
-    def directory_unbinds(self, path: bytes) -> Iterator[FileAccess]:
-        """Renames that took one of the directories above ``path`` away."""
+    def directory_unbinds(self, path: bytes, window: Window) -> list[FileAccess]:
+        """Renames that took one of the directories above ``path`` away: the last of each directory.
+
+        Those before it were undone: a directory can only leave again once it has come back.
+        """
+        return _last_moves(self._left, path, window)
+
+    def directories_went_outside(self, path: bytes, window: Window) -> bool:
+        """Whether a directory above ``path`` was renamed to, or from, a place that no scan knows."""
+        if not self._outings:
+            return False
         for directory in ancestors(path):
-            yield from (a for a in self.unbinds(directory) if a.action is Action.RENAME and a.is_directory)
+            times = self._outings.get(directory)
+            if times:
+                first = bisect_left(times, window.after_ns - SLACK_NS)
+                if first < len(times) and times[first] <= window.before_ns + SLACK_NS:
+                    return True
+        return False
+
+
+def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[FileAccess]:
+    found = []
+    if moves:
+        for directory in ancestors(path):
+            for those in moves[directory].values() if directory in moves else ():
+                last = bisect_right(those, window.before_ns + SLACK_NS, key=_time) - 1
+                if last >= 0 and _time(those[last]) >= window.after_ns - SLACK_NS:
+                    found.append(those[last])
+    return found
 
 
 class Relevance:

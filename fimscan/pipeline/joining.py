@@ -117,15 +117,20 @@ class Joiner:
         return {version.state.identity: version.state for version in versions}
 
 
-def with_holders(connection: Connection, previous: Scan, changes: Sequence[Change]) -> list[Change]:
-    """The changes since a scan, with who held each file open when it began."""
+def with_holders(connection: Connection, previous: Scan, running: Scan, changes: Sequence[Change]) -> list[Change]:
+    """The changes between two scans, with who held each file open when either began."""
     held = scan_store.holders_at(connection, previous.id)
+    later = scan_store.holders_at(connection, running.id)
     complete = previous.counts.get("unexamined_processes", 0) == 0
     return [
         replace(
             change,
             holders=Holders(
-                as_of_ns=previous.started_ns, actors=tuple(held.get(change.state.identity, ())), complete=complete
+                as_of_ns=previous.started_ns,
+                actors=tuple(held.get(change.state.identity, ())),
+                complete=complete,
+                later_ns=running.started_ns,
+                later=tuple(later.get(change.state.identity, ())),
             ),
         )
         for change in changes

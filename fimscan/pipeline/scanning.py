@@ -87,7 +87,8 @@ def run_scan(
             scan_store.add_holders(connection, scan_id, holders)
         try:
             recorder = Recorder(database, scan_id, _previous_scope(database, previous), config)
-            recorder.counts["unexamined_processes"] = unexamined
+            # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
+            recorder.counts["protected_processes" if os.geteuid() == 0 else "unexamined_processes"] = unexamined
             recorder.run(config, on_progress)
             problems = tuple(dict.fromkeys((*problems, *look_at_audit(database, source, settle=True))))
             return _finish(database, recorder, previous, problems, source)
@@ -128,12 +129,14 @@ def _finish(
     host_id, scan_id = database.host_id, recorder.scan_id
     changes = join.with_moves(recorder.changes)
     with database.begin() as connection:
+        running = scan_store.one_scan(connection, host_id, scan_id)
+        assert running is not None, "this scan was recorded when it began"
         findings: list[Finding] = []
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None:
             unreadable_before = scan_store.unreadable_in(connection, previous.id)
-            changes = with_holders(connection, previous, changes)
+            changes = with_holders(connection, previous, running, changes)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else ())
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
             opened = joiner.opened_unmodified(recorder.clock)
@@ -141,8 +144,6 @@ def _finish(
         scan_store.add_unreadable(connection, scan_id, recorder.unreadable)
         scan_store.add_changes(connection, host_id, scan_id, findings)
         scan_store.add_unmodified_opens(connection, scan_id, opened)
-        running = scan_store.one_scan(connection, host_id, scan_id)
-        assert running is not None, "this scan was recorded when it began"
         finished_ns = time.time_ns()
         sealed = scan_store.finish(
             connection,

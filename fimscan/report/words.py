@@ -28,6 +28,7 @@ GAP_WORDS = {
     GapReason.BOOT: "the host was restarted",
     GapReason.EVENTS_LOST: "the kernel lost audit events",
     GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
+    GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fimscan.audit import LogCursor
-from fimscan.join.coverage import Extent
+from fimscan.join.coverage import SLACK_NS, Extent
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, schema
 
@@ -130,10 +131,19 @@ def add_observation(connection: Connection, host_id: int, observation: AuditObse
     detail = codec.dump_observation(observation)
     mine = select(table).where(table.c.host_id == host_id).order_by(table.c.time_ns.desc()).limit(2)
     recent = connection.execute(mine).all()
-    if len(recent) == 2 and all(row.detail == detail for row in recent):
+    if len(recent) == 2 and all(_says_the_same(codec.load_observation(*row[1:]), observation) for row in recent):
         between = (table.c.host_id == host_id) & (table.c.time_ns == recent[0].time_ns)
         connection.execute(table.delete().where(between))
     _insert_new(connection, table, [{"host_id": host_id, "time_ns": observation.time_ns, "detail": detail}])
+
+
+def _says_the_same(earlier: AuditObservation, now: AuditObservation) -> bool:
+    """Whether two answers differ in nothing but the time that has passed, by either clock."""
+    apart = 0
+    if earlier.boottime_ns is not None and now.boottime_ns is not None:
+        apart = (now.time_ns - earlier.time_ns) - (now.boottime_ns - earlier.boottime_ns)
+    same_time = replace(earlier, time_ns=now.time_ns, boottime_ns=now.boottime_ns)
+    return same_time == now and abs(apart) <= SLACK_NS and (earlier.boottime_ns is None) == (now.boottime_ns is None)
 
 
 def observations(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditObservation]:

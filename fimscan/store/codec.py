@@ -7,10 +7,11 @@ trip. Absent and default values are left out, so that rows stay small and old ro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fimscan.model import (
+    Action,
     Actor,
     Attribution,
     AuditObservation,
@@ -21,8 +22,11 @@ from fimscan.model import (
     GapReason,
     Holders,
     Reason,
+    Reasoning,
     Role,
+    Ruling,
     Verdict,
+    Why,
 )
 
 
@@ -106,7 +110,49 @@ def dump_attribution(attribution: Attribution) -> str:
             complete=attribution.coverage.complete,
             gaps=[[g.start_ns, g.end_ns, g.reason, g.lost] for g in attribution.coverage.gaps],
             notes=list(attribution.notes),
+            reasoning=_reasoning(attribution),
         )
+    )
+
+
+def _reasoning(attribution: Attribution) -> list[object] | None:
+    """[the ctime's bound, how many are left out, a list of rulings]; None for an answer without."""
+    kept = attribution.reasoning
+    if kept is None:
+        return None
+    places = {actor: place for place, actor in enumerate(attribution.actors)}
+    return [kept.last_change_ns, kept.omitted, [_ruling(ruling, places) for ruling in kept.rulings]]
+
+
+def _ruling(ruling: Ruling, places: Mapping[Actor, int]) -> list[object]:
+    """[actor (its place in the answer, where it is named), action, why, count, first time, events]; defaults cut."""
+    actor = ruling.actor
+    usual = () if actor.event is None else (actor.event,)
+    place = places.get(actor)
+    row: list[object] = [_actor(actor) if place is None else place, ruling.action, ruling.why]
+    rest: list[object] = [ruling.count, ruling.first_ns, [_event(event) for event in ruling.events]]
+    return row if (ruling.count, ruling.first_ns, ruling.events) == (1, actor.time_ns, usual) else row + rest
+
+
+def _load_reasoning(data: list[Any], actors: Sequence[Actor]) -> Reasoning:
+    last_change_ns, omitted, rulings = data
+    return Reasoning(
+        rulings=tuple(_load_ruling(row, actors) for row in rulings), omitted=omitted, last_change_ns=last_change_ns
+    )
+
+
+def _load_ruling(row: list[Any], actors: Sequence[Actor]) -> Ruling:
+    who, action, why, *rest = row
+    actor = actors[who] if isinstance(who, int) else _load_actor(who)
+    usual = () if actor.event is None else (actor.event,)
+    count, first_ns = rest[:2] if rest else (1, actor.time_ns)
+    return Ruling(
+        actor=actor,
+        action=None if action is None else Action(action),
+        why=Why(why),
+        count=count,
+        first_ns=first_ns,
+        events=tuple(EventId(*event) for event in rest[2]) if rest else usual,
     )
 
 
@@ -117,12 +163,14 @@ def load_attribution(text: str) -> Attribution:
         Gap(start_ns=start, end_ns=end, reason=GapReason(reason), lost=lost)
         for start, end, reason, lost in data.get("gaps", ())
     )
+    actors = tuple(_load_actor(item) for item in data.get("actors", ()))
     return Attribution(
         verdict=Verdict(data["verdict"]),
         reason=Reason(data["reason"]) if "reason" in data else None,
-        actors=tuple(_load_actor(item) for item in data.get("actors", ())),
+        actors=actors,
         coverage=Coverage(complete=data["complete"], gaps=gaps),
         notes=tuple(data.get("notes", ())),
+        reasoning=_load_reasoning(data["reasoning"], actors) if "reasoning" in data else None,
     )
 
 
@@ -130,15 +178,23 @@ def dump_holders(holders: Holders | None) -> str | None:
     """Holders -> JSON text; ``None`` stays ``None``."""
     if holders is None:
         return None
-    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]])
+    later = [[holders.later_ns, [_actor(actor) for actor in holders.later]]] if holders.later_ns else []
+    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors], *later])
 
 
 def load_holders(text: str | None) -> Holders | None:
     """The inverse of :func:`dump_holders`."""
     if text is None:
         return None
-    as_of_ns, complete, actors = json.loads(text)
-    return Holders(as_of_ns=as_of_ns, complete=complete, actors=tuple(_load_actor(item) for item in actors))
+    as_of_ns, complete, actors, *more = json.loads(text)
+    later_ns, later = more[0] if more else (0, ())
+    return Holders(
+        as_of_ns=as_of_ns,
+        complete=complete,
+        actors=tuple(_load_actor(item) for item in actors),
+        later_ns=later_ns,
+        later=tuple(_load_actor(item) for item in later),
+    )
 
 
 def dump_observation(observation: AuditObservation) -> str:
@@ -146,6 +202,7 @@ def dump_observation(observation: AuditObservation) -> str:
     return _dump(
         _sparse(
             boot_id=observation.boot_id,
+            boottime_ns=observation.boottime_ns,
             enabled=observation.enabled,
             daemon_pid=observation.daemon_pid,
             lost=observation.lost,

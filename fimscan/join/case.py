@@ -1,0 +1,158 @@
+"""One change with the evidence about it: its window, the files that it is about, and who had to do with them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fimscan.join.coverage import SLACK_NS
+from fimscan.join.index import BIRTHS, AccessIndex, Identity
+from fimscan.model import Action, Actor, Change, FileAccess, FileState, Why, Window
+
+#: An access, or a process that was found holding a descriptor, with how it was judged.
+Ruled = tuple[FileAccess | Actor, Why]
+#: Why an access is left out, and the test for that.
+Test = tuple[Why, Callable[[FileAccess], bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything that the claims are drawn from.
+
+    ``prior`` gives the last known state of a file by its identity, whatever it was called: it tells whether a file
+    that was moved into place brought new content with it. ``names`` counts, for files with several hard links, the
+    names that the scans know (one that is missing counts as 1).
+    """
+
+    index: AccessIndex
+    prior: Mapping[Identity, FileState]
+    names: Mapping[Identity, int] = field(default_factory=dict)
+
+
+def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess], list[Ruled]]:
+    """(the accesses that no test leaves out, the others with the first one that does): deciding is giving reasons."""
+    kept: list[FileAccess] = []
+    ruled: list[Ruled] = []
+    for access in accesses:
+        for why, leaves_out in tests:
+            if leaves_out(access):
+                ruled.append((access, why))
+                break
+        else:
+            kept.append(access)
+    return kept, ruled
+
+
+def inside(access: FileAccess, window: Window) -> bool:
+    """Whether an access fell into the window, as far as two coarse clocks can tell."""
+    return window.after_ns - SLACK_NS <= access.event.time_ns <= window.before_ns + SLACK_NS
+
+
+def last_touched(state: FileState) -> int:
+    """The latest moment that ctime can stand for.
+
+    Some file systems keep whole seconds (ext4 with 128-byte inodes), or every second one (FAT).
+    """
+    return state.ctime_ns + (2 * 10**9 if state.ctime_ns % 10**9 == 0 else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """The present life of an inode number: what was done to the file that has it, and not to those that had it before.
+
+    ``birth`` is its creation, where that was seen. ``reborn`` says that the file that was known by this number when
+    the older observation was made is gone, so that what was known of it says nothing of this one. ``earlier`` is what
+    was done to those that had the number before.
+    """
+
+    birth: FileAccess | None
+    accesses: tuple[FileAccess, ...]
+    reborn: bool
+    earlier: tuple[FileAccess, ...]
+
+    @property
+    def rulings(self) -> tuple[Ruled, ...]:
+        """Who had to do with the earlier files is not to be named for this one."""
+        return tuple([(access, Why.EARLIER_FILE) for access in self.earlier])
+
+
+class Case:
+    """A change and its evidence.
+
+    The window is in ascending order, also where the clock was set back in it. Then no time in it compares with
+    another, so that the ctime clears nobody.
+
+    ``last_change_ns`` is the time after which, by its ctime, the file was not changed: a write, a change of attributes
+    and, where the file system has a block device, the first store to a mapping of it set the ctime, which no call can
+    set back. Elsewhere it is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and network file systems
+    have the times of another clock.
+    """
+
+    def __init__(self, change: Change, evidence: Evidence, *, clock_changed: bool = False) -> None:
+        self.change = change
+        self.evidence = evidence
+        self.index = evidence.index
+        first, last = sorted((change.window.after_ns, change.window.before_ns))
+        self.window = Window(after_ns=first, before_ns=last)
+        after = change.after
+        timed = after is not None and after.is_on_disk and not clock_changed
+        self.last_change_ns = last_touched(after) if after is not None and timed else None
+        self._lives: dict[Identity, Life] = {}
+
+    def is_inside(self, access: FileAccess) -> bool:
+        """Whether an access fell into the window."""
+        return inside(access, self.window)
+
+    def is_outside(self, access: FileAccess) -> bool:
+        """Whether it did not."""
+        return not inside(access, self.window)
+
+    def is_too_late(self, access: FileAccess) -> bool:
+        """Whether the file was not changed any more when this happened."""
+        return self.last_change_ns is not None and access.event.time_ns > self.last_change_ns + SLACK_NS
+
+    def life_of(self, identity: Identity) -> Life:
+        """Follow one inode number up to the end of the window."""
+        life = self._lives.get(identity)
+        if life is None:
+            life = self._lives[identity] = _life_of(identity, self.window.before_ns, self.evidence)
+        return life
+
+    def was_elsewhere(self, state: FileState) -> bool:
+        """Whether the file had, in the window, a name in a directory that no scan knows: rules go by directory."""
+        life, identity = self.life_of(state.identity), state.identity
+        if life.reborn or identity not in self.evidence.prior:
+            return False  # it came from there: that is the placer's deed
+        if self.index.directories_went_outside(state.path, self.window):
+            return True
+        moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
+        names = [n for a in moves if self.is_inside(a) for n in (a.name, a.old) if n is not None]
+        return any(not self.index.known.is_inside(name) for name in names)
+
+
+def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
+    """Through creations, links and removals: the kernel gives the number away again at once."""
+    prior = evidence.prior.get(identity)
+    # Without a known link count the first removal is taken as the end: better to lose a lead than to follow a dead one.
+    names = prior.nlink if prior is not None else 1
+    birth: FileAccess | None = None
+    accesses: list[FileAccess] = []
+    earlier: list[FileAccess] = []
+    reborn = False
+    for access in evidence.index.of_file(identity):
+        if access.event.time_ns > until_ns + SLACK_NS:
+            break
+        if access.action in BIRTHS:
+            earlier += accesses
+            birth, accesses, reborn = access, [access], True
+            names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
+            continue
+        accesses.append(access)
+        if access.action is Action.LINK:
+            names += 1
+        elif access.action is Action.UNLINK or access.replaced == identity:
+            names -= 1
+            if names <= 0:
+                earlier += accesses
+                birth, accesses, reborn = None, [], True
+    return Life(birth=birth, accesses=tuple(accesses), reborn=reborn, earlier=tuple(earlier))

@@ -1,0 +1,154 @@
+"""Who wrote the content that a file has. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fimscan.join.case import Case, Life, Ruled, sift
+from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
+from fimscan.join.compare import same_content
+from fimscan.join.coverage import SLACK_NS
+from fimscan.join.index import BIRTHS, WRITES
+from fimscan.join.presence import last_bind
+from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
+
+_UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
+
+
+def who_wrote(case: Case) -> Claim:
+    """Who wrote the content that is there now and, when it was put there by name, who placed it."""
+    before, after = case.change.before, case.change.after
+    assert after is not None, "content is asked of a file that exists"
+    placed, overruled = last_bind(after, case)
+    if placed is not None:
+        claim = _writers_of_placed(case, after, placed)
+        return replace(claim, ruled=(*claim.ruled, *overruled))
+    ruled: tuple[Ruled, ...] = ()
+    if before is not None and before.identity == after.identity:
+        claim = writers_in_place(case, case.life_of(after.identity))
+        if claim.actors:
+            return claim
+        ruled = claim.ruled
+    claim = _path_only(case, after)
+    return replace(claim, ruled=(*claim.ruled, *ruled))
+
+
+def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Claim:
+    life = case.life_of(after.identity)
+    made = placed.action in BIRTHS
+    placers = () if made else (as_actor(placed, Role.PLACER),)
+    because = (placed, Why.MADE if made else Why.PLACED)
+    unbound = latest(a for a in case.index.unbinds(after.path) if case.is_inside(a))
+    if unbound is not None and unbound.event > placed.event:
+        # The name was taken away again after this, and yet it is there: something was not seen.
+        actors = placers or _created(placed)
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, ruled=(because,))
+    if life.birth is not None:
+        claim = _writers_since_birth(case, after, life.birth)
+    else:
+        claim = _writers_of_older(case, after, placed)
+    if claim.names_nobody:
+        return nobody(((placed, Why.ONLY_PLACED), *claim.ruled))
+    if not made:
+        claim = replace(claim, actors=(*claim.actors, *placers), ruled=(because, *claim.ruled))
+    return claim
+
+
+def _writers_since_birth(case: Case, after: FileState, birth: FileAccess) -> Claim:
+    """A file that was seen to be made: whoever made it, and whoever had it open since."""
+    life = case.life_of(after.identity)
+    made = Claim(verdict=Verdict.CONFIRMED, actors=_created(birth), ruled=((birth, Why.MADE), *life.rulings))
+    if birth.action not in WRITES and after.kind is not FileKind.FILE:
+        # A directory, link, FIFO or device is what its maker made; opening it changes nothing in it.
+        return made
+    written = writers_in_place(case, life)
+    return made if written.names_nobody else written
+
+
+def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim:
+    """Whether a file that is older than what was seen of it brought other content to the name that it was given.
+
+    The placer is added by the caller; a claim without actors is one about the placing alone.
+    """
+    life = case.life_of(after.identity)
+    prior = None if life.reborn else case.evidence.prior.get(after.identity)
+    if prior is not None and prior.kind is after.kind and same_content(prior, after):
+        return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was known already was put here, as it was.",))
+    written = writers_in_place(case, life)
+    if not written.names_nobody:
+        return written
+    if prior is None:
+        return _brought_in(case, after, placed)
+    # The same file had other content when it was last read, and nobody was seen writing to it.
+    if case.was_elsewhere(after):
+        note = "It was away from the watched directories in between; who wrote it there is not known."
+        return replace(written, verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
+    return written
+
+
+def _brought_in(case: Case, after: FileState, placed: FileAccess) -> Claim:
+    """A file that came from where nobody looks: the placer is known, the writer of the content is not."""
+    note = "The content was written elsewhere, before it was put here; who wrote it is not known."
+    known = max((a.event.time_ns for a in case.index.of_file(after.identity)), default=0)
+    if after.ctime_ns > max(known, placed.event.time_ns) + SLACK_NS and after.kind is FileKind.FILE:
+        # Something changed the file after it was placed without opening it here: a descriptor from before.
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(note,))
+    return Claim(verdict=Verdict.CONFIRMED, notes=(note,))
+
+
+def writers_in_place(case: Case, life: Life) -> Claim:
+    """Who had the file open for writing: since its birth or, for a file that is older, over the window."""
+    holders = case.change.holders or Holders(as_of_ns=0)
+    start = case.window.after_ns - SLACK_NS
+    # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
+    # Who had it open already when that was looked at, and is not among the holders, had closed it.
+    kept, ruled = sift(
+        life.accesses,
+        (Why.NO_WRITE, lambda a: a.action not in WRITES),
+        (Why.AFTER_LAST_CHANGE, case.is_too_late),
+        (Why.CLOSED_BEFORE, lambda a: a.event.time_ns < min(start, holders.as_of_ns - SLACK_NS)),
+    )
+    early = [a for a in kept if a.event.time_ns < start]
+    recent = [a for a in kept if a.event.time_ns >= start]
+    holding = _holding(life, holders, [a.actor for a in life.accesses if a.action in WRITES])
+    held = [as_actor(a, Role.WRITER) for a in early] + [replace(h, role=Role.WRITER) for h in holding]
+    claim = decide([as_actor(a, Role.WRITER) for a in recent], held)
+    if claim.verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
+        claim = replace(claim, verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(_UNEXAMINED,))
+    chosen = named(recent, Why.WRITE_ACCESS) + named(early, Why.HELD_OPEN) + named(holding, Why.HELD_OPEN)
+    return replace(claim, ruled=(*chosen, *ruled, *life.rulings))
+
+
+def _holding(life: Life, holders: Holders, openers: Sequence[Actor]) -> list[Actor]:
+    """Who could write without opening the file in the window.
+
+    A process that was seen opening it is judged by that, and by its pid: between the open and the look at who holds
+    the file it can have become another program. A pid alone does not say so in the other direction: who held the file
+    first, and has the pid of a later opener, may have ended before the pid was given away again.
+    """
+    opening = {actor.process for actor in openers}
+    pids = {actor.pid for actor in openers}
+    found = [] if life.reborn else [h for h in holders.actors if h.process not in opening]
+    known = {h.process for h in found}
+    if life.birth is None or life.birth.event.time_ns <= holders.later_ns:
+        found += [h for h in holders.later if h.pid not in pids and h.process not in known]
+    return found
+
+
+def _path_only(case: Case, after: FileState) -> Claim:
+    """Records that match the path and not the device can still be a lead; they are no proof."""
+    leads = [
+        a
+        for a in case.index.by_path_only(after)
+        if case.is_inside(a) and (a.action in WRITES or a.action in (Action.RENAME, Action.LINK))
+    ]
+    claim = decide([as_actor(a, Role.WRITER if a.action in WRITES else Role.PLACER) for a in leads], ())
+    claim = replace(claim, ruled=tuple(named(leads, Why.SAME_PATH)))
+    if claim.verdict is Verdict.CONFIRMED:
+        return replace(claim, verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY)
+    return claim
+
+
+def _created(birth: FileAccess) -> tuple[Actor, ...]:
+    return (as_actor(birth, Role.WRITER),)

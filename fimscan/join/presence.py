@@ -1,0 +1,109 @@
+"""Whose doing it is that a name is there, or is not there any more. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fimscan.join.case import Case, Ruled
+from fimscan.join.claims import Claim, as_actor, latest, named, nobody
+from fimscan.join.index import BIRTHS, in_order
+from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
+
+
+def who_removed(case: Case) -> Claim:
+    """Who took the file from its name: an unlink, a rename away or over it, or a rename of a directory above it."""
+    before = case.change.before
+    assert before is not None, "a removed file was known"
+    index, path = case.index, before.path
+    unbound = [*index.unbinds(path), *index.moved_from_unknown(before.identity, path)]
+    taken = [a for a in unbound if case.is_inside(a)] + index.directory_unbinds(path, case.window)
+    own, ruled = _removal_of(before, taken, case)
+    last = own or latest(taken)
+    if last is None:
+        return nobody(ruled)
+    actors = (as_actor(last, Role.REMOVER),)
+    notes = ("It was renamed, not deleted.",) if last.action is Action.RENAME else ()
+    ruled = [(last, Why.TOOK_AWAY), *ruled]
+    if own is None or own.identity is None:
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
+    return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes, ruled=tuple(ruled))
+
+
+def _removal_of(before: FileState, taken: Sequence[FileAccess], case: Case) -> tuple[FileAccess | None, list[Ruled]]:
+    """(what took this very file from its name, in order of time, and how the others were judged).
+
+    Whoever later removed another file of this name, or of this inode number, or moved the directory that it had been
+    in, has not removed it.
+    """
+    identity, index = before.identity, case.index
+    binds = [a for a in index.binds(before.path) if case.is_inside(a)]
+    takes = [a for a in taken if a.identity == identity or a.is_directory]
+    takes += [a for a in binds if a.replaced == identity]
+    is_take = {id(a) for a in takes}
+    returns = [a for a in (*binds, *index.directory_binds(before.path, case.window)) if id(a) not in is_take]
+    ruled: list[Ruled] = [(a, Why.OTHER_FILE) for a in taken if id(a) not in is_take]
+    found: FileAccess | None = None
+    reborn = False
+    for access in sorted((*takes, *returns), key=in_order):
+        reborn = reborn or (access.identity == identity and access.action in BIRTHS)
+        if reborn:  # the number's next life
+            ruled.append((access, Why.LATER_FILE))
+        elif id(access) in is_take:
+            if found is None or (access.identity == identity and found.identity != identity):
+                ruled += [(found, Why.OVERRULED)] if found is not None else []
+                found = access
+            elif access.identity == identity:
+                ruled.append((found, Why.UNDONE))
+                found = access
+            else:
+                ruled.append((access, Why.NO_PART))
+        elif found is not None and access.identity in (identity, found.identity):
+            ruled += [(found, Why.UNDONE), (access, Why.UNDONE)]
+            found = None  # put back
+        else:
+            ruled.append((access, Why.LATER_FILE if found is not None else Why.OTHER_FILE))
+    return found, ruled
+
+
+def who_moved(case: Case) -> Claim:
+    """Who gave the file its new name and, where that was somebody else, who took the old one away."""
+    before, after = case.change.before, case.change.after
+    assert before is not None and after is not None, "a moved file has both sides"
+    placed, ruled = last_bind(after, case)
+    if placed is None:
+        return nobody(ruled)
+    index = case.index
+    actors = [as_actor(placed, Role.PLACER)]
+    unbound = [a for a in index.unbinds(before.path) if a.identity == before.identity and case.is_inside(a)]
+    gone = latest((*unbound, *index.directory_unbinds(before.path, case.window)))
+    chosen: list[Ruled] = [(placed, Why.PLACED)]
+    if gone is not None and gone.actor.process != placed.actor.process:
+        actors.append(as_actor(gone, Role.REMOVER))
+        chosen.append((gone, Why.TOOK_AWAY))
+    return Claim(verdict=Verdict.CONFIRMED, actors=tuple(actors), ruled=(*chosen, *ruled))
+
+
+def made_anew(made: Claim, removed: Claim) -> Claim:
+    """Not one file under two names, but two files with the same content, the second of which got the first's number."""
+    weaker = min(made, removed, key=lambda claim: claim.verdict.strength)
+    note = "The old file was removed and this one made anew; it only has the same content and inode number."
+    return replace(weaker, actors=(*made.actors, *removed.actors), notes=(note,), ruled=(*made.ruled, *removed.ruled))
+
+
+def last_bind(after: FileState, case: Case) -> tuple[FileAccess | None, list[Ruled]]:
+    """(the last access in the window that made ``after.path`` name this very file, if any did; those before it).
+
+    A creation whose directory is not known counts by its inode and last component; a rename of a directory counts
+    for every path below it.
+    """
+    index, identity = case.index, after.identity
+    base = after.path.rpartition(b"/")[2]
+    direct = [a for a in index.binds(after.path) if a.identity == identity]
+    born = [a for a in index.of_file(identity) if a.action in BIRTHS and a.name.base == base]
+    # A rename or link relative to two descriptors: which directory is meant is not decided, the file and its name are.
+    unplaced = index.moved_to_unknown(identity, after.path)
+    found = [a for a in (*direct, *born, *unplaced) if case.is_inside(a)]
+    found += index.directory_binds(after.path, case.window)
+    last = latest(found)
+    return last, named((a for a in found if a is not last), Why.OVERRULED)
