@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _BACKLOG = "8192"
@@ -22,7 +23,7 @@ log_format = ENRICHED
 flush = INCREMENTAL_ASYNC
 freq = 50
 max_log_file = 50
-num_logs = 5
+num_logs = {logs}
 max_log_file_action = ROTATE
 space_left = 75
 space_left_action = IGNORE
@@ -40,14 +41,13 @@ def auditctl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def daemon_pid() -> int:
     """The running audit daemon's pid, 0 when there is none."""
-    words = auditctl("-s").stdout.split()
-    return int(words[words.index("pid") + 1]) if "pid" in words else 0
+    return _setting("pid")
 
 
 def log_of(pid: int) -> str:
     """Where a running auditd writes, from the configuration that it was started with."""
-    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    directory = os.fsdecode(arguments[arguments.index(b"-c") + 1]) if b"-c" in arguments else "/etc/audit"
+    arguments = _arguments(pid)
+    directory = arguments[arguments.index("-c") + 1] if "-c" in arguments else "/etc/audit"
     for line in (Path(directory) / "auditd.conf").read_text().splitlines():
         key, _, value = line.partition("=")
         if key.strip() == "log_file":
@@ -69,29 +69,107 @@ def why_not() -> str | None:
     return None
 
 
+@dataclass
+class Daemon:
+    """An auditd that writes ``log``. Only one that we started (``directory`` holds its configuration) may be stopped."""
+
+    log: str
+    directory: Path | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it may be stopped, and its log rotated as one likes."""
+        return self.directory is not None
+
+    def start(self) -> None:
+        """Start it and wait until the kernel knows it."""
+        assert self.directory is not None, "somebody else's daemon is not ours to start"
+        _start(["auditd", "-c", str(self.directory)])
+
+    def stop(self) -> None:
+        """Stop it and wait until the kernel has forgotten it."""
+        assert self.directory is not None, "somebody else's daemon is not ours to stop"
+        _stop()
+
+    def rotate(self) -> None:
+        """Have it begin a new log, as ``service auditd rotate`` does."""
+        os.kill(daemon_pid(), signal.SIGUSR1)
+
+
+def own_daemon(directory: Path, *, logs: int = 5) -> Daemon:
+    """A daemon of our own, not yet started, with its configuration and its log in ``directory``; keeps ``logs`` logs."""
+    (directory / "log").mkdir(mode=0o700)
+    log = directory / "log" / "audit.log"
+    (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log, logs=logs))
+    return Daemon(log=str(log), directory=directory)
+
+
 @contextmanager
 def audit_daemon(directory: Path) -> Iterator[str]:
     """The log of the auditd that runs; where none does, one of our own (in ``directory``) for as long as needed."""
-    if running := daemon_pid():
+    with any_daemon(directory) as daemon:
+        yield daemon.log
+
+
+@contextmanager
+def any_daemon(directory: Path, *, logs: int = 5, own: bool = False) -> Iterator[Daemon]:
+    """The auditd that runs; where none does, one of our own in ``directory``.
+
+    With ``own``, one that runs makes way for ours, and is started again with its own arguments afterwards.
+    """
+    running = daemon_pid()
+    limit = _setting("backlog_limit")
+    if running and not own:
+        daemon = Daemon(log=log_of(running))
         auditctl("-b", _BACKLOG)
-        yield log_of(running)
+        yield daemon
         return
-    (directory / "log").mkdir(mode=0o700)
-    log = directory / "log" / "audit.log"
-    (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log))
-    subprocess.run(["auditd", "-c", str(directory)], check=True, timeout=20)
-    deadline = time.monotonic() + 10
-    while not (pid := daemon_pid()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if not pid:
-        raise RuntimeError("auditd does not start")
-    auditctl("-b", _BACKLOG)
+    arguments = _arguments(running) if running else []
+    if running:
+        _stop()
+    daemon = own_daemon(directory, logs=logs)
     try:
-        yield str(log)
+        daemon.start()
+        auditctl("-b", _BACKLOG)
+        yield daemon
     finally:
-        os.kill(pid, signal.SIGTERM)
-        while daemon_pid() == pid and time.monotonic() < deadline + 20:
-            time.sleep(0.05)
+        if daemon_pid():
+            daemon.stop()
+        if arguments:
+            auditctl("-b", str(limit))
+            auditctl("-e", "1")
+            _start(arguments)
+
+
+def _setting(name: str) -> int:
+    words = auditctl("-s").stdout.split()
+    return int(words[words.index(name) + 1]) if name in words else 0
+
+
+def _arguments(pid: int) -> list[str]:
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    return [os.fsdecode(argument) for argument in arguments]
+
+
+def _start(command: list[str]) -> None:
+    subprocess.run(command, check=True, timeout=20)
+    if not _becomes(lambda: daemon_pid() != 0):
+        raise RuntimeError("auditd does not start")
+
+
+def _stop() -> None:
+    pid = daemon_pid()
+    os.kill(pid, signal.SIGTERM)
+    # The kernel forgets it a moment before it is gone, and a new one refuses to start beside it.
+    if not _becomes(lambda: daemon_pid() != pid and not Path(f"/proc/{pid}").exists()):
+        raise RuntimeError("auditd does not stop")
+
+
+def _becomes(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return met
 
 
 def load_rules(text: str) -> list[str]:

@@ -1,0 +1,87 @@
+"""``python -m tests.lab``: plays every scenario, prints fimscan's answers beside the truth, and the figures.
+
+Exits with 0 only where nothing was missed and nobody accused falsely.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+from tests.lab.ground import Unavailable
+from tests.lab.judge import Grade, Judgement, broken, figures
+from tests.lab.runner import Ground, Result, open_ground, play_alone, play_together
+from tests.lab.scenario import Scenario, all_scenarios
+
+
+def main() -> int:
+    """Play, print, judge."""
+    options = _options()
+    wanted = [s for s in all_scenarios() if not options.only or any(word in (s.name, s.group) for word in options.only)]
+    own = options.own_daemon or os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1"
+    failed = False
+    try:
+        with open_ground(own=own) as ground:
+            for number in range(1, options.runs + 1):
+                began = time.monotonic()
+                result = play(wanted, ground, noisy=options.noise)
+                title = f"Run {number} of {options.runs}, {'noisy' if options.noise else 'quiet'}"
+                failed |= report(result, f"{title}, {time.monotonic() - began:.0f} s", brief=options.brief)
+    except Unavailable as reason:
+        print(f"The lab cannot be played: {reason}")
+        return 1
+    return int(failed)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    parser.add_argument("--noise", action="store_true", help="with others who write thousands of times a second")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--brief", action="store_true", help="only what is not right, and the figures")
+    parser.add_argument("--own-daemon", action="store_true", help="stop an auditd that runs, for as long as this takes")
+    parser.add_argument("only", nargs="*", help="names of scenarios or groups")
+    return parser.parse_args()
+
+
+def play(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool) -> Result:
+    """Those that share two scans, then the others one by one."""
+    together = [scenario for scenario in scenarios if not scenario.alone]
+    result = play_together(together, ground, noisy=noisy) if together else Result()
+    for scenario in scenarios:
+        if scenario.alone:
+            try:
+                result.judgements.append(play_alone(scenario, ground, noisy=noisy))
+            except (AssertionError, OSError) as error:
+                result.judgements.append(broken(scenario.name, scenario.group, error))
+    return result
+
+
+def report(result: Result, title: str, *, brief: bool) -> bool:
+    """Print it; gives whether anything is wrong."""
+    shown = [j for j in result.judgements if not brief or j.grade is not Grade.RIGHT]
+    print(f"\n{title}\n")
+    for row in [("scenario", "expected", "fimscan's answer", "who"), *map(_row, shown)]:
+        print("{:<46} {:<30} {:<30} {}".format(*row))
+    for judgement in shown:
+        for problem in judgement.problems:
+            print(f"{judgement.grade}: {judgement.scenario}: {problem}")
+    for problem in result.noise_wrong:
+        print(f"{Grade.FALSE}: {problem}")
+    counted = figures(result.judgements, len(result.noise_wrong))
+    print()
+    for name, number in counted.items():
+        print(f"{number:>6}  {name}")
+    if result.noise_rows:
+        print(f"{result.noise_rows:>6}  changes by the noise itself; the log was rotated {result.rotations} times")
+    return bool(counted["missed"] or counted["FALSE ACCUSATIONS"])
+
+
+def _row(judgement: Judgement) -> tuple[str, str, str, str]:
+    mark = "" if judgement.grade is Grade.RIGHT else f"{judgement.grade}: "
+    return judgement.scenario, judgement.expected, f"{mark}{judgement.got}", judgement.who
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

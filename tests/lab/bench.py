@@ -1,0 +1,300 @@
+"""What a scenario works with: it starts processes, remembers them, and writes down what has to be answered."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from demo import auditd
+from demo.auditd import Daemon
+from tests.lab.family import Family
+from tests.lab.ground import Unavailable
+
+Actor: TypeAlias = dict[str, Any]
+"""An actor as ``fimscan diff --format json`` prints it."""
+
+
+class Who(Protocol):
+    """Somebody who can be named."""
+
+    def is_named_by(self, actor: Actor) -> bool:
+        """Whether this is the one."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that the lab started, and the programs that it has been."""
+
+    pid: int
+    programs: tuple[str, ...]
+    family: Family
+
+    def is_named_by(self, actor: Actor) -> bool:
+        return actor["pid"] == self.pid and actor["exe"] in self.programs
+
+    def child(self, program: str) -> Kin:
+        """Whichever of its descendants (itself included) was this program."""
+        return Kin(self, os.path.realpath(located(program)))
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.programs[0])}[{self.pid}]"
+
+
+@dataclass(frozen=True)
+class Kin:
+    """A descendant that the lab did not start itself: the kernel says whose it is, the lab which program."""
+
+    ancestor: Process
+    program: str
+
+    def is_named_by(self, actor: Actor) -> bool:
+        return actor["exe"] == self.program and self.ancestor.family.has(self.ancestor.pid, actor["pid"])
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.program)} of {self.ancestor}"
+
+
+class Running:
+    """A Python process that does its work in steps: ``pause()`` in its code waits for :meth:`go`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], who: Process) -> None:
+        self._process = process
+        self.who = who
+        self.go()  # until its first pause
+
+    def go(self) -> None:
+        """Let it work until its next pause, or its end."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == b"paused\n", "it ended too early"
+
+    def end(self) -> Process:
+        """Let it work to its end."""
+        self._process.communicate(b"\n" * 10, timeout=60)
+        assert self._process.returncode == 0, self._process.args
+        return self.who
+
+
+class Elder:
+    """A process that is started before anything else of the lab, and writes when it is told to."""
+
+    def __init__(self, family: Family) -> None:
+        code = "import sys\nfor line in sys.stdin:\n open(line[:-1], 'w').write('elder'); print('done', flush=True)"
+        self._process = subprocess.Popen(
+            [sys.executable, "-ISc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.who = Process(self._process.pid, (os.path.realpath(sys.executable),), family)
+
+    def write(self, path: Path) -> None:
+        """Have it open and write a file."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "done\n"
+
+    def end(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One row that has to be there, with its right answer.
+
+    ``named`` are those whom it has to name, with their parts; ``doers`` all who had a part in it, named or not.
+    ``path`` is relative to the scenario's directory; ``None`` speaks for every row that no other one speaks for.
+    """
+
+    path: bytes | None
+    kind: str | None
+    verdict: str
+    reason: str | None = None
+    named: tuple[tuple[str | None, Who], ...] = ()
+    doers: tuple[Who, ...] = ()
+    moved_from: bytes | None = None
+    gap: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+Roles: TypeAlias = Who | tuple[Who, ...]
+
+_PRELUDE = """\
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def pause():
+    print("paused", flush=True); sys.stdin.readline()
+def call(number, *arguments):
+    result = libc.syscall(ctypes.c_long(number), *arguments)
+    if result < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+"""
+
+
+@dataclass
+class Lab:
+    """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches."""
+
+    name: str
+    here: Path
+    elsewhere: Path
+    family: Family
+    daemon: Daemon
+    elder: Elder
+    rules: list[str]
+    expected: list[Expected] = field(default_factory=list)
+    unmodified: list[tuple[bytes, Who]] = field(default_factory=list)
+    alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    # ---- what is done
+
+    def file(self, name: str | bytes, content: str = "content\n") -> Path:
+        """A file that is there already when the scenario begins."""
+        path = self.here / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return path
+
+    def start(self, *command: str | bytes, cwd: Path | None = None, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program in the scenario's directory."""
+        process = subprocess.Popen(
+            [located(os.fsdecode(command[0])), *command[1:]],
+            cwd=cwd or self.here,
+            stderr=subprocess.PIPE,
+            **({"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | options),
+        )
+        self.alive.append(process)
+        return process
+
+    def run(
+        self, *command: str | bytes, cwd: Path | None = None, codes: Iterable[int] = (0,), **options: Any
+    ) -> Process:
+        """Run a program to its end."""
+        process = self.start(*command, cwd=cwd, **options)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode in codes, (command, process.returncode, said)
+        return self.process(process.pid, os.fsdecode(command[0]))
+
+    def process(self, pid: int, *programs: str) -> Process:
+        """The process of this number, which has been these programs."""
+        return Process(pid, tuple(os.path.realpath(located(program)) for program in programs), self.family)
+
+    def shell(self, code: str, **options: Any) -> Process:
+        """Run bash with this code."""
+        return self.run("bash", "-c", code, **options)
+
+    def python(self, code: str, **options: Any) -> Process:
+        """Run Python with this code; ``libc`` and ``call(number, ...)`` are there for what it has no function for."""
+        return self.run(sys.executable, "-ISc", _PRELUDE + code, **options)
+
+    def steps(self, code: str) -> Running:
+        """Start Python with this code, as far as its first ``pause()``."""
+        code = _PRELUDE + "sys.stdin.readline()\n" + code
+        process = self.start(sys.executable, "-ISc", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return Running(process, self.process(process.pid, sys.executable))
+
+    def auditctl(self, *arguments: str) -> None:
+        """Tell the kernel's audit system something, which has to work."""
+        done = auditd.auditctl(*arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+
+    @contextmanager
+    def mounted(self, *options: str, at: Path | None = None) -> Iterator[Path]:
+        """A mount for a while, at a directory that nobody watches unless told otherwise."""
+        place = at or self.elsewhere / "mounted"
+        place.mkdir(exist_ok=True)
+        self.run("mount", *options, str(place))
+        try:
+            yield place
+        finally:
+            self.run("umount", "-l", str(place))
+
+    def needs_own_daemon(self) -> None:
+        """Skip where the audit daemon is somebody else's."""
+        if not self.daemon.is_ours:
+            raise Unavailable(
+                "an auditd runs that is not ours to stop (FIMSCAN_LAB_OWN_DAEMON=1 lets ours take its place)"
+            )
+
+    # ---- what has to be answered
+
+    def expect(
+        self,
+        kind: str | None,
+        path: str | bytes | None,
+        *,
+        verdict: str = "confirmed",
+        reason: str | None = None,
+        by: Roles = (),
+        moved_from: str | None = None,
+        gap: str | None = None,
+        facts: dict[str, Any] | None = None,
+        **roles: Roles,
+    ) -> None:
+        """A row, with who is to be named in it by role.
+
+        ``by`` are those who did it as well, or instead, and are not to be named because nothing says so; ``gap`` is a
+        reason that its coverage has to give; ``facts`` are what is to be known of the first actor.
+        """
+        named = tuple((None if role == "any" else role, who) for role, some in roles.items() for who in _several(some))
+        doers = (*_several(by), *(who for _, who in named))
+        self.expected.append(
+            Expected(
+                path=None if path is None else os.fsencode(path),
+                kind=kind,
+                verdict=verdict,
+                reason=reason,
+                named=named,
+                doers=doers,
+                moved_from=None if moved_from is None else os.fsencode(moved_from),
+                gap=gap,
+                facts=facts or {},
+            )
+        )
+
+    def added(self, path: str | bytes, **answer: Any) -> None:
+        """A file that was not there before."""
+        self.expect("added", path, **answer)
+
+    def removed(self, path: str | bytes, **answer: Any) -> None:
+        """A file that is no longer there."""
+        self.expect("removed", path, **answer)
+
+    def modified(self, path: str | bytes, **answer: Any) -> None:
+        """A file with other content."""
+        self.expect("modified", path, **answer)
+
+    def moved(self, moved_from: str, path: str | bytes, **answer: Any) -> None:
+        """A file with another name."""
+        self.expect("moved", path, moved_from=moved_from, **answer)
+
+    def attributes(self, path: str | bytes, **answer: Any) -> None:
+        """A file with the same content, of which something else differs."""
+        self.expect("attributes", path, **answer)
+
+    def all_else(self, who: Who, kind: str | None = None) -> None:
+        """Whatever else changed in this scenario's directory was this one's work."""
+        self.expect(kind, None, any=who)
+
+    def opened_unmodified(self, path: str | bytes, who: Who) -> None:
+        """No row, but an entry among the files that were opened for writing and not changed."""
+        self.unmodified.append((os.fsencode(path), who))
+
+
+def _several(who: Roles) -> tuple[Who, ...]:
+    return who if isinstance(who, tuple) else (who,)
+
+
+def located(program: str) -> str:
+    """Where a program is; skips the scenario where it is not installed."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if found is None:
+        raise Unavailable(f"{os.path.basename(program)} is not installed")
+    return found

@@ -1,0 +1,76 @@
+"""Where the lab stands: fimscan as a user runs it, on a scratch directory, with its rules in the kernel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from demo import auditd
+
+
+class Unavailable(Exception):
+    """Something that a scenario needs is not there; the text says what."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """fimscan with its own configuration and database, a scratch directory, rules loaded for it."""
+
+    root: Path
+    watched: Path
+    elsewhere: Path
+    config: Path
+
+    def run(
+        self, *arguments: str, codes: tuple[int, ...] = (0,), timeout: float = 120
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command; its exit code has to be one of ``codes``."""
+        done = subprocess.run(
+            [sys.executable, "-m", "fimscan", "--config", str(self.config), *arguments],
+            capture_output=True,
+            check=False,
+            timeout=timeout,
+        )
+        assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
+        return done
+
+
+def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
+    """A configuration that watches these directories; ``more`` is added to each of them."""
+    config = root / "fimscan.toml"
+    sections = "".join(f'[[watch]]\npath = "{path}"\n{more}' for path in watched)
+    config.write_text(
+        f'[database]\nurl = "sqlite:///{root}/fimscan.db"\n'
+        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab"\n'
+        f'[evidence]\nkey = "{root}/key.pem"\n{sections}'
+    )
+    return config
+
+
+def load_rules(installation: Installation) -> list[str]:
+    """Load what 'fimscan audit rules' prints; gives the rules, to be removed again."""
+    return auditd.load_rules(installation.run("audit", "rules").stdout.decode())
+
+
+@contextmanager
+def installed(log: str, more: str = "") -> Iterator[tuple[Installation, list[str]]]:
+    """A new installation and its rules, which are in the kernel."""
+    # A short, plain path on a disk file system, as audit rules take it.
+    with TemporaryDirectory(prefix="fimscan-lab-", ignore_cleanup_errors=True) as directory:
+        root = Path(directory)
+        root.chmod(0o755)  # some scenarios run as other users
+        watched, elsewhere = root / "watched", root / "elsewhere"
+        watched.mkdir()
+        elsewhere.mkdir()
+        config = write_config(root, [watched], log, more)
+        made = Installation(root=root, watched=watched, elsewhere=elsewhere, config=config)
+        rules = load_rules(made)
+        try:
+            yield made, rules
+        finally:
+            auditd.remove_rules(rules)

@@ -1,0 +1,194 @@
+"""Plays scenarios: prepare, baseline, act, scan, compare fimscan's answers with the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from demo.auditd import Daemon, any_daemon, why_not
+from tests.lab.bench import Elder, Lab
+from tests.lab.family import Family
+from tests.lab.ground import Installation, Unavailable, installed
+from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
+from tests.lab.noise import noise
+from tests.lab.scenario import Scenario, Steps
+
+_SOME_CHANGE = tuple(range(8))
+_ROTATE_AT = 300_000
+_PATIENCE = 600.0
+# More than a noisy run fills, so that only the scenario about it loses any.
+_LOGS = 999
+
+
+@dataclass
+class Result:
+    """All judgements of one run; ``noise_rows`` counts what the noise itself changed, ``noise_wrong`` says whose it is not."""
+
+    judgements: list[Judgement] = field(default_factory=list)
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    noise_rows: int = 0
+    noise_wrong: list[str] = field(default_factory=list)
+    rotations: int = 0
+
+
+@dataclass
+class _Play:
+    """One scenario under way."""
+
+    scenario: Scenario
+    lab: Lab
+    acting: Steps
+    ended: Judgement | None = None
+
+    def step(self) -> None:
+        """As far as the baseline, the second time to the end; a scenario that cannot go on is out."""
+        if self.ended is not None:
+            return
+        name, group = self.scenario.name, self.scenario.group
+        try:
+            next(self.acting, None)
+        except Unavailable as reason:
+            self.ended = skipped(name, group, str(reason))
+        except Exception as error:
+            self.ended = broken(name, group, error)
+
+    def judged(self, answers: Answers) -> Judgement:
+        """The result, whatever became of it."""
+        if self.ended is None:
+            try:
+                return judge(self.lab, self.scenario.group, answers)
+            except Unavailable as reason:
+                return skipped(self.scenario.name, self.scenario.group, str(reason))
+        return self.ended
+
+    def clean_up(self) -> None:
+        """End what it started and did not end, undo what it left behind."""
+        self.acting.close()
+        for process in self.lab.alive:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all scenarios share."""
+
+    daemon: Daemon
+    family: Family
+    elder: Elder
+
+
+@contextmanager
+def open_ground(*, own: bool = False) -> Iterator[Ground]:
+    """An audit system to play on; with ``own``, an auditd that runs makes way for ours meanwhile."""
+    if reason := why_not():
+        raise Unavailable(reason)
+    with Family() as family, TemporaryDirectory(prefix="fimscan-auditd-") as directory:
+        elder = Elder(family)
+        try:
+            with any_daemon(Path(directory), logs=_LOGS, own=own) as daemon:
+                yield Ground(daemon, family, elder)
+        finally:
+            elder.end()
+
+
+def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool = False) -> Result:
+    """Scenarios that disturb nobody, each in a directory of its own, all between the same two scans."""
+    result = Result()
+    with ExitStack() as stack:
+        installation, rules = stack.enter_context(installed(ground.daemon.log))
+        plays = [_play(scenario, installation, ground, rules) for scenario in scenarios]
+        for play in plays:
+            stack.callback(play.clean_up)
+            play.step()
+        pids: list[int] = []
+        if noisy:
+            pids = stack.enter_context(noise([installation.watched, *(play.lab.here for play in plays)]))
+            stack.enter_context(_rotation(ground.daemon, result))
+        document = _between_scans(installation, plays)
+        answers = Answers(document)
+        result.documents.append(document)
+        result.judgements += [play.judged(answers) for play in plays]
+        if noisy:
+            result.noise_rows, result.noise_wrong = judge_noise(answers, pids)
+    return result
+
+
+def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Judgement:
+    """A scenario that disturbs the audit system."""
+    with ExitStack() as stack:
+        installation, rules = stack.enter_context(installed(ground.daemon.log, scenario.watch))
+        play = _play(scenario, installation, ground, rules)
+        stack.callback(play.clean_up)
+        play.step()
+        if noisy:
+            stack.enter_context(noise([play.lab.here], processes=1))
+        if play.ended is not None:
+            return play.ended
+        return play.judged(Answers(_between_scans(installation, [play])))
+
+
+def _play(scenario: Scenario, installation: Installation, ground: Ground, rules: list[str]) -> _Play:
+    here, elsewhere = installation.watched / scenario.name, installation.elsewhere / scenario.name
+    here.mkdir()
+    elsewhere.mkdir()
+    lab = Lab(scenario.name, here, elsewhere, ground.family, ground.daemon, ground.elder, rules)
+    return _Play(scenario, lab, scenario.act(lab))
+
+
+def _between_scans(installation: Installation, plays: Sequence[_Play]) -> dict[str, Any]:
+    installation.run("scan", timeout=_PATIENCE)
+    for play in plays:
+        play.step()
+    installation.run("scan", codes=_SOME_CHANGE, timeout=_PATIENCE)
+    said = installation.run("diff", "--format", "json", codes=_SOME_CHANGE, timeout=_PATIENCE).stdout
+    document: dict[str, Any] = json.loads(said)
+    return document
+
+
+@contextmanager
+def _rotation(daemon: Daemon, result: Result) -> Iterator[None]:
+    """A new log as soon as the present one has a few hundred kilobytes, where the daemon is ours."""
+    if not daemon.is_ours:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            try:
+                size = os.path.getsize(daemon.log)
+            except FileNotFoundError:
+                continue  # between the rename and the new log
+            if size > _ROTATE_AT:
+                daemon.rotate()
+                result.rotations += 1
+                _wait_until_smaller(daemon.log, size, over)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _wait_until_smaller(log: str, size: int, over: threading.Event) -> None:
+    while not over.wait(0.005):
+        try:
+            if os.path.getsize(log) < size:
+                return
+        except FileNotFoundError:
+            continue

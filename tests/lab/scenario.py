@@ -1,0 +1,59 @@
+"""The register of scenarios: each is a generator that prepares, yields for the baseline, acts, and says what is right."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tests.lab import scenarios as library
+from tests.lab.bench import Lab
+
+Steps: TypeAlias = Generator[None, None, None]
+"""A scenario under way: to its first ``yield`` the state at the baseline, then what is done and what is right."""
+Act: TypeAlias = Callable[[Lab], Steps]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing that happens to files.
+
+    ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own; ``watch``
+    is then more configuration for the watched directory.
+    """
+
+    name: str
+    group: str
+    act: Act
+    alone: bool = False
+    watch: str = ""
+
+
+_REGISTER: dict[str, Scenario] = {}
+
+
+def scenario(act: Act) -> Act:
+    """Register a scenario that shares its two scans with others."""
+    return _register(act, alone=False, watch="")
+
+
+def alone(watch: str = "") -> Callable[[Act], Act]:
+    """Register a scenario that has two scans for itself."""
+    return lambda act: _register(act, alone=True, watch=watch)
+
+
+def _register(act: Act, *, alone: bool, watch: str) -> Act:
+    name = act.__name__
+    assert name not in _REGISTER, f"two scenarios are called {name}"
+    group = act.__module__.rpartition(".")[2]
+    _REGISTER[name] = Scenario(name=name, group=group, act=act, alone=alone, watch=watch)
+    return act
+
+
+def all_scenarios() -> list[Scenario]:
+    """Every scenario of the library, in the order in which it is written down."""
+    for module in sorted(info.name for info in pkgutil.iter_modules(library.__path__)):
+        importlib.import_module(f"{library.__name__}.{module}")
+    return list(_REGISTER.values())
