@@ -41,13 +41,13 @@ class Installation:
 
 
 def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
-    """A configuration that watches these directories; ``more`` is added to each of them."""
+    """A configuration that watches these directories; ``more`` are further sections."""
     config = root / "fimscan.toml"
-    sections = "".join(f'[[watch]]\npath = "{path}"\n{more}' for path in watched)
+    sections = "".join(f'[[watch]]\npath = "{path}"\n' for path in watched)
     config.write_text(
         f'[database]\nurl = "sqlite:///{root}/fimscan.db"\n'
         f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab"\n'
-        f'[evidence]\nkey = "{root}/key.pem"\n{sections}'
+        f'[evidence]\nkey = "{root}/key.pem"\n{more}{sections}'
     )
     return config
 

@@ -128,7 +128,7 @@ def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool 
 def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Judgement:
     """A scenario that disturbs the audit system."""
     with ExitStack() as stack:
-        installation, rules = stack.enter_context(installed(ground.daemon.log, scenario.watch))
+        installation, rules = stack.enter_context(installed(ground.daemon.log, scenario.config))
         play = _play(scenario, installation, ground, rules)
         stack.callback(play.clean_up)
         play.step()

@@ -20,15 +20,15 @@ Act: TypeAlias = Callable[[Lab], Steps]
 class Scenario:
     """One thing that happens to files.
 
-    ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own; ``watch``
-    is then more configuration for the watched directory.
+    ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own; ``config``
+    is then more of the configuration.
     """
 
     name: str
     group: str
     act: Act
     alone: bool = False
-    watch: str = ""
+    config: str = ""
 
 
 _REGISTER: dict[str, Scenario] = {}
@@ -36,19 +36,19 @@ _REGISTER: dict[str, Scenario] = {}
 
 def scenario(act: Act) -> Act:
     """Register a scenario that shares its two scans with others."""
-    return _register(act, alone=False, watch="")
+    return _register(act, alone=False, config="")
 
 
-def alone(watch: str = "") -> Callable[[Act], Act]:
+def alone(config: str = "") -> Callable[[Act], Act]:
     """Register a scenario that has two scans for itself."""
-    return lambda act: _register(act, alone=True, watch=watch)
+    return lambda act: _register(act, alone=True, config=config)
 
 
-def _register(act: Act, *, alone: bool, watch: str) -> Act:
+def _register(act: Act, *, alone: bool, config: str) -> Act:
     name = act.__name__
     assert name not in _REGISTER, f"two scenarios are called {name}"
     group = act.__module__.rpartition(".")[2]
-    _REGISTER[name] = Scenario(name=name, group=group, act=act, alone=alone, watch=watch)
+    _REGISTER[name] = Scenario(name=name, group=group, act=act, alone=alone, config=config)
     return act
 
 

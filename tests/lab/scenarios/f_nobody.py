@@ -205,7 +205,7 @@ def through_io_uring(lab: Lab) -> Steps:
     lab.modified("f", verdict="unattributed", reason="no-event", by=writer)
 
 
-@alone(watch="cross_mounts = true\n")
+@alone(config="[scan]\ncross_mounts = true\n")
 def file_system_mounted_after_the_rules(lab: Lab) -> Steps:
     """A rule for a directory does not reach what is mounted below it later."""
     inside = lab.here / "mounted"
