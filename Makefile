@@ -1,5 +1,6 @@
 # make run    set everything up and do the main job: record a baseline, or show what changed since and who did it
 # make demo   real processes change files in a scratch directory; see each of them named
+# make lab    real processes under the real kernel's audit, quiet and noisy: what fimscan says, and the truth (root)
 # make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ WATCH ?= /etc
 CONFIG ?= fimscan.toml
 DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
 
-.PHONY: run demo test lint bench wheel clean
+.PHONY: run demo lab test lint bench wheel clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -17,6 +18,10 @@ run: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m demo.demo
+
+lab: $(VENV)/.developer
+	$(BIN)/python -m tests.lab $(ARGS)
+	$(BIN)/python -m tests.lab --noise $(ARGS)
 
 test: $(VENV)/.developer
 	$(BIN)/python -m pytest $(ARGS)

@@ -71,7 +71,7 @@ def why_not() -> str | None:
 
 @dataclass
 class Daemon:
-    """An auditd that writes ``log``. Only one that we started (``directory`` holds its configuration) may be stopped."""
+    """An auditd that writes ``log``. Only ours (``directory`` holds its configuration) may be stopped."""
 
     log: str
     directory: Path | None = None
@@ -97,7 +97,7 @@ class Daemon:
 
 
 def own_daemon(directory: Path, *, logs: int = 5) -> Daemon:
-    """A daemon of our own, not yet started, with its configuration and its log in ``directory``; keeps ``logs`` logs."""
+    """A daemon of our own, not yet started, with configuration and log in ``directory``; keeps ``logs`` logs."""
     (directory / "log").mkdir(mode=0o700)
     log = directory / "log" / "audit.log"
     (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log, logs=logs))

@@ -73,8 +73,10 @@ def report(result: Result, title: str, *, brief: bool) -> bool:
     print()
     for name, number in counted.items():
         print(f"{number:>6}  {name}")
-    if result.noise_rows:
-        print(f"{result.noise_rows:>6}  changes by the noise itself; the log was rotated {result.rotations} times")
+    if result.noise_calls:
+        rate = result.noise_calls / result.noise_seconds
+        print(f"{result.noise_calls:>6}  calls by the noise ({rate:,.0f} a second); {result.noise_rows} changes by it")
+        print(f"{result.rotations:>6}  rotations of the log")
     return bool(counted["missed"] or counted["FALSE ACCUSATIONS"])
 
 

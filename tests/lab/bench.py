@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,13 +162,22 @@ class Lab:
         path.write_text(content)
         return path
 
-    def start(self, *command: str | bytes, cwd: Path | None = None, **options: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        *command: str | bytes,
+        cwd: Path | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Start a program in the scenario's directory."""
         process = subprocess.Popen(
             [located(os.fsdecode(command[0])), *command[1:]],
             cwd=cwd or self.here,
+            stdin=stdin,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            **({"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | options),
+            env=env,
         )
         self.alive.append(process)
         return process

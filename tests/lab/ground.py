@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from demo import auditd
 
 
-class Unavailable(Exception):
+class Unavailable(Exception):  # noqa: N818 - it is no error: the scenario is skipped
     """Something that a scenario needs is not there; the text says what."""
 
 

@@ -1,8 +1,9 @@
-"""Other processes that write in the same directories: as many unrelated events as one likes, from files of their own."""
+"""Other processes that write in the same directories, to files of their own: as many unrelated events as one likes."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,30 +18,53 @@ _CALLS_A_FILE = 6
 _KEPT = 3
 
 
+class Noise:
+    """One process that makes it."""
+
+    def __init__(self, number: int, rate: int, directories: Sequence[Path]) -> None:
+        command = [sys.executable, __file__, str(number), str(rate), *map(str, directories)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._calls = 0
+
+    @property
+    def pid(self) -> int:
+        """Whom its files have to be given to."""
+        return self._process.pid
+
+    def stop(self) -> int:
+        """End it; gives the number of audited calls that it made."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            said, _ = self._process.communicate()
+            self._calls = int(said or 0)
+        return self._calls
+
+
 @contextmanager
-def noise(directories: Sequence[Path], *, processes: int = 2, rate: int = 1500) -> Iterator[list[int]]:
-    """That many processes with about ``rate`` audited calls a second each; gives their pids."""
-    command = [sys.executable, "-m", "tests.lab.noise", str(rate), *map(str, directories)]
-    started = [subprocess.Popen([*command[:3], str(number), *command[3:]]) for number in range(processes)]
+def noise(directories: Sequence[Path], *, processes: int = 2, rate: int = 1500) -> Iterator[list[Noise]]:
+    """That many processes with up to ``rate`` audited calls a second each."""
+    sources = [Noise(number, rate, directories) for number in range(processes)]
     try:
-        yield [process.pid for process in started]
+        yield sources
     finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait()
+        for source in sources:
+            source.stop()
 
 
 def make_noise(number: int, rate: int, directories: Sequence[str]) -> None:
     """Create, write, rename, change, truncate and remove, round the directories, until stopped."""
     pause = _CALLS_A_FILE * len(directories) / rate
     began = time.monotonic()
-    for turn in count():
-        for directory in directories:
-            name = f"{directory}/{PREFIX}{number}-{turn % _KEPT}"
-            with suppress(OSError):  # some scenarios take whole directories away
-                _one_life(name, turn)
-        time.sleep(max(0.0, began + pause * (turn + 1) - time.monotonic()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    calls = 0
+    with suppress(KeyboardInterrupt):
+        for turn in count():
+            for directory in directories:
+                calls += _CALLS_A_FILE
+                with suppress(OSError):  # some scenarios take whole directories away
+                    _one_life(f"{directory}/{PREFIX}{number}-{turn % _KEPT}", turn)
+            time.sleep(max(0.0, began + pause * (turn + 1) - time.monotonic()))
+    print(calls)
 
 
 def _one_life(name: str, turn: int) -> None:

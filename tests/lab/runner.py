@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tests.lab.bench import Elder, Lab
 from tests.lab.family import Family
 from tests.lab.ground import Installation, Unavailable, installed
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
-from tests.lab.noise import noise
+from tests.lab.noise import Noise, noise
 from tests.lab.scenario import Scenario, Steps
 
 _SOME_CHANGE = tuple(range(8))
@@ -29,10 +30,16 @@ _LOGS = 999
 
 @dataclass
 class Result:
-    """All judgements of one run; ``noise_rows`` counts what the noise itself changed, ``noise_wrong`` says whose it is not."""
+    """All judgements of one run, with the document and schema that those played together were judged by.
+
+    ``noise_rows`` counts the changes by the noise itself; ``noise_wrong`` are those that somebody else is accused of.
+    """
 
     judgements: list[Judgement] = field(default_factory=list)
-    documents: list[dict[str, Any]] = field(default_factory=list)
+    document: dict[str, Any] = field(default_factory=dict)
+    schema: dict[str, Any] = field(default_factory=dict)
+    noise_calls: int = 0
+    noise_seconds: float = 0.0
     noise_rows: int = 0
     noise_wrong: list[str] = field(default_factory=list)
     rotations: int = 0
@@ -112,16 +119,20 @@ def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool 
         for play in plays:
             stack.callback(play.clean_up)
             play.step()
-        pids: list[int] = []
+        loud: list[Noise] = []
         if noisy:
-            pids = stack.enter_context(noise([installation.watched, *(play.lab.here for play in plays)]))
+            loud = stack.enter_context(noise([installation.watched, *(play.lab.here for play in plays)]))
             stack.enter_context(_rotation(ground.daemon, result))
+        began = time.monotonic()
         document = _between_scans(installation, plays)
         answers = Answers(document)
-        result.documents.append(document)
+        result.document = document
+        result.schema = json.loads(installation.run("diff", "--schema").stdout)
         result.judgements += [play.judged(answers) for play in plays]
         if noisy:
-            result.noise_rows, result.noise_wrong = judge_noise(answers, pids)
+            result.noise_rows, result.noise_wrong = judge_noise(answers, [source.pid for source in loud])
+            result.noise_calls = sum(source.stop() for source in loud)
+            result.noise_seconds = time.monotonic() - began
     return result
 
 

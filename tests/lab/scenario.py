@@ -1,4 +1,4 @@
-"""The register of scenarios: each is a generator that prepares, yields for the baseline, acts, and says what is right."""
+"""The register of scenarios: generators that prepare, yield for the baseline, act, and say what is right."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Act: TypeAlias = Callable[[Lab], Steps]
 class Scenario:
     """One thing that happens to files.
 
-    ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own; ``config``
-    is then more of the configuration.
+    ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own;
+    ``config`` is then more of its configuration.
     """
 
     name: str

@@ -17,7 +17,7 @@ import pytest
 
 from demo import auditd
 from demo.auditd import remove_rules
-from tests.lab.conftest import Installation, load_rules, write_config
+from tests.lab.ground import Installation, load_rules, write_config
 
 pytestmark = pytest.mark.audit
 

@@ -81,7 +81,8 @@ def _package(lab: Lab, version: str) -> Path:
     tree = lab.elsewhere / f"package-{version}"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN/control").write_text(
-        f"Package: fimscan-lab\nVersion: {version}\nArchitecture: all\nMaintainer: n <n@example.org>\nDescription: none\n"
+        f"Package: fimscan-lab\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: n <n@example.org>\nDescription: none\n"
     )
     files = tree / "usr/share/doc/lab"
     files.mkdir(parents=True)

@@ -1,0 +1,72 @@
+"""Real processes under the real kernel's audit: every change is given to the process that the lab itself started."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.conftest import unavailable
+from tests.lab.judge import Grade, Judgement
+from tests.lab.runner import Ground, Result, play_alone, play_together
+from tests.lab.scenario import Scenario, all_scenarios
+
+pytestmark = pytest.mark.audit
+
+TOGETHER = [scenario for scenario in all_scenarios() if not scenario.alone]
+ALONE = [scenario for scenario in all_scenarios() if scenario.alone]
+# Cannot be played where audit was enabled before: no fault of this machine's.
+_MAY_BE_SKIPPED = {"process_older_than_audit"}
+
+
+@pytest.fixture(scope="module")
+def played(ground: Ground) -> Result:
+    """Every scenario that disturbs nobody, between the same two scans."""
+    return play_together(TOGETHER, ground)
+
+
+def check(judgement: Judgement) -> None:
+    if judgement.grade is Grade.SKIPPED:
+        if judgement.scenario in _MAY_BE_SKIPPED:
+            pytest.skip(judgement.got)
+        unavailable(judgement.got)
+    assert judgement.grade is Grade.RIGHT, "\n".join(judgement.problems)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", [scenario.name for scenario in TOGETHER])
+def test_the_right_process_is_named(name: str, played: Result) -> None:
+    """Verdict, reason, roles, pid and program are those that the lab knows, and nothing else changed."""
+    check(next(judgement for judgement in played.judgements if judgement.scenario == name))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scenario", ALONE, ids=lambda scenario: scenario.name)
+def test_where_audit_did_not_look_the_reason_says_so(scenario: Scenario, ground: Ground) -> None:
+    """Nobody is accused of what nobody could see."""
+    check(play_alone(scenario, ground))
+
+
+@pytest.mark.timeout(600)
+def test_noise_changes_no_answer(ground: Ground) -> None:
+    """While others write thousands of times a second beside them, the same processes are named, and no others."""
+    result = play_together(TOGETHER[::4], ground, noisy=True)
+    wrong = [j for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)]
+    assert [(j.scenario, j.problems) for j in wrong] == []
+    assert result.noise_rows > 0 and result.noise_wrong == []
+
+
+@pytest.mark.timeout(300)
+def test_the_document_follows_its_schema(played: Result) -> None:
+    """What 'diff --format json' prints is what 'diff --schema' promises."""
+    import jsonschema
+
+    jsonschema.Draft202012Validator(played.schema).validate(played.document)
+
+
+@pytest.mark.timeout(300)
+def test_actors_are_complete(played: Result) -> None:
+    """Each actor that the log names has what an assessor asks for: program, command line, directory, audit event."""
+    seen = [a for row in played.document["changes"] for a in row["attribution"]["actors"] if a["event"] is not None]
+    assert len(seen) > len(TOGETHER)
+    for actor in seen:
+        assert actor["cmdline"] and actor["cwd"] and actor["exe"] and actor["comm"]
+        assert actor["time"] and actor["syscall"] and actor["uid"] is not None
