@@ -247,7 +247,7 @@ def submit(operation, fd, address, length, flags=0, offset=0):
     tail = struct.unpack_from("I", queue, sq[1])[0]
     index = tail & struct.unpack_from("I", queue, sq[2])[0]
     entry = struct.pack("=BBHiQQII", operation, 0, 0, fd, offset, address, length, flags)
-    entries[index * 64 : index * 64 + 64] = entry.ljust(64, b"\0")
+    entries[index * 64 : index * 64 + 64] = entry.ljust(64, b"\\0")
     struct.pack_into("I", queue, sq[6] + 4 * index, index)
     struct.pack_into("I", queue, sq[1], tail + 1)
     call(ENTER, ring, 1, 1, 1, None, 0)
