@@ -12,6 +12,7 @@ import io
 import os
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -19,6 +20,7 @@ from fimscan.errors import InputError
 
 _FIRST_LINE = 256
 _PIECE = 4096  # decompressed bytes at once: what is lost in front of a damaged place
+_PASSES = 50  # a log that is rotated each time that it is looked at is given up in the end
 _GZIP_MAGIC = b"\x1f\x8b"
 # auditd and logrotate count upwards (.1 is the newest); with "dateext", logrotate appends a date instead.
 _SUFFIX = re.compile(rb"(?:\.(\d{1,4})|[.-](\d{8}(?:[-_]?\d{2,6}|-\d{10})?))(?:\.gz)?")
@@ -122,13 +124,26 @@ def segments(path: bytes) -> list[Segment]:
     Raises:
         InputError: the log's directory, or one of its files, cannot be read; or there is no log at all.
     """
+    for _ in range(_PASSES):
+        names = _names(path)
+        before = _inodes(names)
+        found = _opened(path, names)
+        # A rotation in between moves segments to names that were looked at already: one would be passed over in
+        # silence, with all that it holds.
+        if _inodes(_names(path)) == before:
+            break
+    if not names:
+        raise InputError(f"no audit log at {os.fsdecode(path)}: check that auditd runs, and [audit] logs")
+    return found
+
+
+def _opened(path: bytes, names: list[bytes]) -> list[Segment]:
     found: dict[bytes, Segment] = {}
-    names = _names(path)
     for name in names:
         try:
             file, info, fingerprint, damaged = open_segment(name)
         except FileNotFoundError:
-            continue  # rotated between the listing and now; it is found under its new name, or again by the caller
+            continue  # rotated between the listing and now; it is found under its new name
         except OSError as error:
             raise unreadable(name, error) from error
         file.close()
@@ -139,9 +154,15 @@ def segments(path: bytes) -> list[Segment]:
             found[fingerprint] = Segment(
                 path=name, dev=info.st_dev, inode=info.st_ino, fingerprint=fingerprint, live=name == path
             )
-    if not names:
-        raise InputError(f"no audit log at {os.fsdecode(path)}: check that auditd runs, and [audit] logs")
     return list(found.values())
+
+
+def _inodes(names: list[bytes]) -> list[tuple[bytes, int]]:
+    found = []
+    for name in names:
+        with suppress(FileNotFoundError):
+            found.append((name, os.lstat(name).st_ino))
+    return found
 
 
 def unreadable(path: bytes, error: OSError) -> InputError:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from fimscan.audit import Batch, LogCursor, read_log, read_stream
+from fimscan.audit import Batch, LogCursor, read_log, read_stream, sources
 from fimscan.errors import InputError
 from fimscan.model import EventId, FileAccess
 
@@ -86,6 +86,33 @@ def test_rotation_while_reading_loses_nothing(tmp_path: Path, log: bytes, expect
     found += reader
     assert keys(found) == expected
     assert not any(batch.lost_continuity for batch in found)
+
+
+def test_a_rotation_while_the_segments_are_listed_hides_none(
+    tmp_path: Path, log: bytes, expected: list[Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every segment gets the next name while they are looked at, oldest first: none is passed over."""
+    live = tmp_path / "audit.log"
+    lines = log.splitlines(keepends=True)
+    names = [live.with_name("audit.log.3"), live.with_name("audit.log.2"), live.with_name("audit.log.1"), live]
+    for number, name in enumerate(names):
+        name.write_bytes(b"".join(lines[number * len(lines) // 4 : (number + 1) * len(lines) // 4]))
+    really, looked_at = sources.open_segment, 0
+
+    def rotate_meanwhile(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
+        nonlocal looked_at
+        opened = really(path)
+        looked_at += path.endswith(b".2")
+        if path.endswith(b".2") and looked_at == 3:  # on the way from the second to the third
+            for number in (3, 2, 1):
+                live.with_name(f"audit.log.{number}").rename(live.with_name(f"audit.log.{number + 1}"))
+            live.rename(live.with_name("audit.log.1"))
+            live.touch()
+        return opened
+
+    monkeypatch.setattr(sources, "open_segment", rotate_meanwhile)
+    assert keys(list(read_log(os.fsencode(live), final=True))) == expected
+    assert looked_at > 3
 
 
 def test_lines_written_just_before_a_rotation_are_read(
