@@ -1,0 +1,125 @@
+"""What is never done to the machine itself, a reboot and a clock set back: played from a recorded log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fimscan import join
+from fimscan.audit import read_log
+from fimscan.model import (
+    Attribution,
+    AuditNotice,
+    AuditObservation,
+    AuditRule,
+    Change,
+    ChangeKind,
+    Digest,
+    EventId,
+    FileAccess,
+    FileKind,
+    FileState,
+    Holders,
+    NoticeKind,
+    Reason,
+    Verdict,
+    Window,
+)
+
+_RECORDED = Path(__file__).parents[1] / "data" / "audit" / "open_modes.log"
+_SECOND = 10**9
+_HOUR = 3600 * _SECOND
+
+
+@pytest.fixture
+def opened() -> FileAccess:
+    """The first write-open of a log that a real kernel wrote."""
+    batches = read_log(str(_RECORDED).encode(), final=True)
+    return next(a for batch in batches for a in batch.accesses if a.action in join.WRITES and a.name.path)
+
+
+def answer(
+    access: FileAccess, window: Window, observed: list[AuditObservation], notices: list[AuditNotice] | None = None
+) -> Attribution:
+    """For a file of which the content differs, and that this one access is known of."""
+    assert access.identity is not None and access.name.path is not None
+    written_ns = access.event.time_ns
+
+    def state(content: bytes, read_ns: int, changed_ns: int) -> FileState:
+        return FileState(
+            path=access.name.path or b"",
+            kind=FileKind.FILE,
+            dev=access.dev or 0,
+            inode=access.inode or 0,
+            nlink=1,
+            mode=0o644,
+            uid=0,
+            gid=0,
+            size=1,
+            mtime_ns=changed_ns,
+            ctime_ns=changed_ns,
+            digests=(Digest(algorithm="sha256", value=content),),
+            read_start_ns=read_ns,
+            read_end_ns=read_ns,
+        )
+
+    before, after = state(b"old", window.after_ns, 1), state(b"new", window.before_ns, written_ns)
+    change = Change(
+        kind=ChangeKind.MODIFIED,
+        before=before,
+        after=after,
+        changed=("content",),
+        window=window,
+        holders=Holders(as_of_ns=window.after_ns),
+    )
+    known = join.Known.of([(access.name.path.rpartition(b"/")[0], (access.dev or 0, 1))])
+    evidence = join.Evidence(index=join.AccessIndex([access], known), prior={before.identity: before})
+    extent = join.Extent(start_ns=observed[0].time_ns, end_ns=observed[-1].time_ns)
+    return join.attribute(change, evidence, join.CoverageMap(observed, notices or (), [[extent]]))
+
+
+def observation(time_ns: int, boot: str = "first") -> AuditObservation:
+    rule = AuditRule(
+        scope=b"/", recursive=True, arches=frozenset(), writes=True, attributes=True, key="fimscan", text=""
+    )
+    return AuditObservation(time_ns=time_ns, boot_id=boot, enabled=1, daemon_pid=7, lost=0, rules=(rule,))
+
+
+def around(access: FileAccess) -> Window:
+    return Window(after_ns=access.event.time_ns - _SECOND, before_ns=access.event.time_ns + _SECOND)
+
+
+def test_without_either_the_writer_is_confirmed(opened: FileAccess) -> None:
+    """The same evidence as below, on a machine whose clock nobody has touched."""
+    window = around(opened)
+    found = answer(opened, window, [observation(window.after_ns), observation(window.before_ns)])
+    assert (found.verdict, [a.pid for a in found.actors]) == (Verdict.CONFIRMED, [opened.actor.pid])
+
+
+def test_after_a_reboot_the_writer_is_likely_at_best(opened: FileAccess) -> None:
+    """Before auditd and its rules are up again, and near a crash, others may have written unseen."""
+    window = around(opened)
+    found = answer(opened, window, [observation(window.after_ns), observation(window.before_ns, "second")])
+    assert (found.verdict, found.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)
+    assert {gap.reason for gap in found.coverage.gaps} == {"boot"}
+
+
+def test_a_serial_that_returns_after_a_reboot_is_another_event(opened: FileAccess) -> None:
+    """Serials begin anew at every boot: two events with one serial are two processes, and both are listed."""
+    event = EventId(opened.event.time_ns - _SECOND // 2, opened.event.serial, opened.event.node)
+    actor = replace(opened.actor, pid=opened.actor.pid + 1, event=event, time_ns=event.time_ns)
+    assert len({opened.event, event}) == 2 and replace(opened, event=event, actor=actor) != opened
+
+
+def test_a_clock_that_was_set_back_raises_no_alarm(opened: FileAccess) -> None:
+    """The new content was read "before" the old one: nothing that happened can lie in such a window, and that is known.
+
+    Whatever is said, it is not that nothing happened although all was seen, and nobody is confirmed.
+    """
+    window = Window(after_ns=opened.event.time_ns + _HOUR, before_ns=opened.event.time_ns + _SECOND)
+    notices = [AuditNotice(event=EventId(window.after_ns, 1), kind=NoticeKind.ENABLED)]
+    found = answer(opened, window, [observation(window.before_ns), observation(window.after_ns)], notices)
+    assert found.reason is Reason.COVERAGE_GAP and found.verdict is not Verdict.CONFIRMED
+    assert not found.coverage.complete
