@@ -10,7 +10,7 @@ from fimscan.join.case import Case, Evidence
 from fimscan.join.claims import Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
-from fimscan.join.coverage import CoverageMap, Need
+from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.join.reasoning import reasoning
@@ -58,6 +58,12 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
             reason = Reason.NOT_COVERED
         else:
             reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
+    elif _is_written_unseen(case, actors, seen):
+        verdict, reason, actors = Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP, ()
+        notes = (
+            *notes,
+            "Those who opened it did so before a gap, and it was changed within that: by whom is not known.",
+        )
     elif verdict is Verdict.CONFIRMED and not seen.complete:
         verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
     return Attribution(
@@ -70,14 +76,29 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     )
 
 
+def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
+    """Whether this same file was last changed in a gap that began after everybody known had opened it."""
+    before, after, last = case.change.before, case.change.after, case.last_change_ns
+    if before is None or after is None or last is None or before.identity != after.identity:
+        return False
+    if not all(actor.role is Role.WRITER and actor.time_ns is not None for actor in actors):
+        return False  # held since before the window, or put into place: that is known all the same
+    opened = max((actor.time_ns or 0 for actor in actors), default=last)
+    return any(opened + SLACK_NS < gap.start_ns <= last <= gap.end_ns for gap in seen.gaps)
+
+
 def _with_other_names(seen: Coverage, case: Case) -> Coverage:
     """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
     change, names = case.change, case.evidence.names
     states = [s for s in (change.before, change.after) if s is not None and s.kind is not FileKind.DIRECTORY]
-    away = change.after is not None and change.kind is not ChangeKind.ADDED and case.was_elsewhere(change.after)
-    if not away and all(state.nlink <= max(names.get(state.identity, 1), 1) for state in states):
+    since = None
+    if change.after is not None and change.kind is not ChangeKind.ADDED:
+        since = case.elsewhere_since(change.after)
+    if any(s.nlink > max(names.get(s.identity, 1), 1) for s in (states if since is None else states[:1])):
+        since = case.window.after_ns
+    if since is None:
         return seen
-    gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=GapReason.OTHER_NAME)
+    gap = Gap(start_ns=max(since, case.window.after_ns), end_ns=case.window.before_ns, reason=GapReason.OTHER_NAME)
     return Coverage(complete=False, gaps=(*seen.gaps, gap))
 
 

@@ -118,16 +118,16 @@ class Case:
             life = self._lives[identity] = _life_of(identity, self.window.before_ns, self.evidence)
         return life
 
-    def was_elsewhere(self, state: FileState) -> bool:
-        """Whether the file had, in the window, a name in a directory that no scan knows: rules go by directory."""
+    def elsewhere_since(self, state: FileState) -> int | None:
+        """Since when the file had a name in a directory that no scan knows (rules go by directory); ``None``: never."""
         life, identity = self.life_of(state.identity), state.identity
         if life.reborn or identity not in self.evidence.prior:
-            return False  # it came from there: that is the placer's deed
+            return None  # it came from there: that is the placer's deed
         if self.index.directories_went_outside(state.path, self.window):
-            return True
+            return self.window.after_ns
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
-        names = [n for a in moves if self.is_inside(a) for n in (a.name, a.old) if n is not None]
-        return any(not self.index.known.is_inside(name) for name in names)
+        names = [(a.event.time_ns, n) for a in moves if self.is_inside(a) for n in (a.name, a.old) if n is not None]
+        return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
 
 
 def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:

@@ -81,7 +81,7 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
     if prior is None:
         return _brought_in(case, after, placed)
     # The same file had other content when it was last read, and nobody was seen writing to it.
-    if case.was_elsewhere(after):
+    if case.elsewhere_since(after) is not None:
         note = "It was away from the watched directories in between; who wrote it there is not known."
         return replace(written, verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
     return written

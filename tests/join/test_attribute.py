@@ -14,13 +14,16 @@ from fimscan.model import (
     Action,
     Actor,
     Attribution,
+    AuditNotice,
     AuditObservation,
     Change,
     ChangeKind,
+    EventId,
     FileAccess,
     FileKind,
     FileState,
     Holders,
+    NoticeKind,
     Reason,
     Role,
     Verdict,
@@ -412,3 +415,23 @@ def test_a_kind_change_is_the_placers() -> None:
         access(Action.SYMLINK, 1500, A, inode=11),
     ]
     assert who(ask(change(state(), link), log)) == [(1, Role.WRITER)]
+
+
+def test_the_only_one_on_record_is_not_accused_of_a_write_in_a_later_gap() -> None:
+    """It had opened the file before audit was switched off, and the file changed after that: by anybody."""
+    off = [
+        AuditNotice(event=EventId(1600 * SECOND, 8), kind=NoticeKind.DISABLED),
+        AuditNotice(event=EventId(1800 * SECOND, 9), kind=NoticeKind.ENABLED),
+    ]
+
+    def answer(last_change: int) -> Attribution:
+        after = replace(changed_state(), ctime_ns=last_change * SECOND + 1)
+        found = replace(change(state(), after), holders=Holders(as_of_ns=0))
+        index = AccessIndex([access(Action.OPEN_WRITE, 1500, A)], Known.of([(b"/w", DIRECTORY_ID)]))
+        return attribute(found, Evidence(index=index, prior={}), CoverageMap(HEALTHY, off, (WHOLE,)))
+
+    unseen = answer(1700)
+    assert (unseen.verdict, unseen.reason, unseen.actors) == (Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP, ())
+    assert any("within that" in note for note in unseen.notes)
+    seen = answer(1501)
+    assert (seen.verdict, seen.reason, who(seen)) == (Verdict.LIKELY, Reason.COVERAGE_GAP, [(1, Role.WRITER)])

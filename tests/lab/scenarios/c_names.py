@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from tests.lab.bench import Lab
 from tests.lab.scenario import Steps, scenario
@@ -150,6 +151,19 @@ def through_a_hard_link_that_nobody_watches(lab: Lab) -> Steps:
     yield
     (lab.elsewhere / "g").hardlink_to(lab.here / "f")
     writer = lab.shell(f"echo by the other name > {lab.elsewhere}/g")
+    lab.modified("f", verdict="unattributed", reason="coverage-gap", gap="other-name", by=writer)
+
+
+@scenario
+def opened_here_written_through_a_link_elsewhere(lab: Lab) -> Steps:
+    # Who opened it before there was another name has written nothing, and is the only one on record.
+    lab.file("f")
+    yield
+    lab.shell(": >> f")
+    time.sleep(0.1)
+    lab.run("ln", "f", f"{lab.elsewhere}/g")
+    writer = lab.shell(f"echo evil >> {lab.elsewhere}/g")
+    lab.run("rm", f"{lab.elsewhere}/g")
     lab.modified("f", verdict="unattributed", reason="coverage-gap", gap="other-name", by=writer)
 
 
