@@ -29,7 +29,7 @@ _SAID = rb"(?:(?:\[\d{1,10}\])?: | (?:-|\d{1,10}) (?:-|[\w.-]{1,32}) - )"
 
 def relayed_by(programs: bytes) -> bytes:
     """A pattern of what syslog, or a journal written out, puts in front of a line of one of these programs."""
-    return rb"(?:<\d{1,3}>)?[^\"'=\n]{0,300}?\b(?:" + programs + rb")" + _SAID
+    return rb"(?:<\d{1,3}>)?(?:[^\"'=\n ]{1,60} {1,2}){0,12}?(?:" + programs + rb")" + _SAID
 
 
 # In front of the header: nothing, or what syslog, journald and dmesg put there. The program's name has to be one that
