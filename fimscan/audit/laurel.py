@@ -25,7 +25,9 @@ _STAMP = re.compile(r"\d{1,11}\.\d{3}:\d{1,10}", re.ASCII)
 _TYPE = re.compile(r"[A-Z0-9_]{1,64}(?:\[\d{1,10}\])?", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
+_UNKNOWN_CALL = re.compile(r"unknown-syscall\((\d{1,10})\)", re.ASCII)  # auditd's name for what it does not know
 _BARE = re.compile(rb"[!#-~]+")
+_QUOTABLE = re.compile(rb"[^\x00-\x1f\"\x7f]+")
 
 _NO_RECORDS = frozenset({"ID", "NODE", "CONTAINER_INFO", "PARENT_INFO"})
 # What the kernel quotes, or writes in hexadecimal.
@@ -119,7 +121,11 @@ def _field(name: str, given: str | int | None) -> bytes | None:
         value = b"%d" % given
     else:
         value = _bytes(given)
-        if name in _TEXTS or not _BARE.fullmatch(value) or (name.isupper() and name not in ("ARCH", "SYSCALL")):
+        if name.isupper():  # auditd quotes names of users as they are
+            if not _QUOTABLE.fullmatch(value):
+                return None
+            value = value if name in ("ARCH", "SYSCALL") else b'"' + value + b'"'
+        elif name in _TEXTS or not _BARE.fullmatch(value):
             value = _encoded(value)
         else:
             value = value.removeprefix(b"0x").removeprefix(b"0o")
@@ -148,7 +154,9 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, bytes]:
     name, number = row.get("SYSCALL"), row.get("syscall")
     if not arch or (name is None and number is None):
         raise NotLaurelError("a system call without its number or name")
-    if found is not None and number is None:
+    if number is None and (unknown := _UNKNOWN_CALL.fullmatch(str(name))):
+        number = int(unknown[1])
+    elif found is not None and number is None:
         # A call that is not in our tables changes no file, and is not looked at any further.
         number = next((number for number, own in found.calls.items() if own == name), 0xFFFFFFFF)
     given = {"arch": _field("arch", arch), "syscall": _field("syscall", number if isinstance(number, int) else None)}
