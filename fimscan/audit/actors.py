@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.uring import PROCESS
 from fimscan.model import Actor, AuditEvent, AuditRecord
 
 UserName = Callable[[int], str | None]
@@ -52,6 +53,27 @@ def _process(text: bytes) -> _Process:
     )
 
 
+def _completed(process: _Process, event: AuditEvent) -> _Process:
+    """An io_uring operation's record has a pid and uids only; the rest is said by another record of its event, if any.
+
+    That of the system call that submitted it, where it was carried out at once, or fimscan's own (see ``uring``).
+    """
+    for record in event.records:
+        if record.type in ("SYSCALL", PROCESS):
+            other = _process(record.body[max(record.body.find(b" ppid="), 0) :])
+            if other.pid == process.pid:
+                return replace(
+                    process,
+                    exe=other.exe,
+                    comm=other.comm,
+                    auid=other.auid,
+                    login_user=other.login_user,
+                    session=other.session,
+                    tty=other.tty,
+                )
+    return process
+
+
 def _translated(raw: bytes | None) -> str | None:
     """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
     if not raw:
@@ -72,8 +94,11 @@ def actor(
     """The process that made the ``call``; ``None`` where its record does not even say the process id."""
     # The arguments before ppid= differ from call to call, what follows mostly does not.
     process = _process(call.body[max(call.body.find(b" ppid="), 0) :])
-    if process.pid is None:
+    pid = process.pid
+    if pid is None:
         return None
+    if call.type == "URINGOP":
+        process = _completed(process, event)
     login_user, user = process.login_user, process.user
     if user_name is not None:
         if login_user is None and process.auid is not None:
@@ -81,7 +106,7 @@ def actor(
         if user is None and process.uid is not None:
             user = user_name(process.uid)
     return Actor(
-        pid=process.pid,
+        pid=pid,
         ppid=process.ppid,
         exe=process.exe,
         comm=process.comm,

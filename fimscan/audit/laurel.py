@@ -124,7 +124,7 @@ def _field(name: str, given: str | int | None) -> bytes | None:
         if name.isupper():  # auditd quotes names of users as they are
             if not _QUOTABLE.fullmatch(value):
                 return None
-            value = value if name in ("ARCH", "SYSCALL") else b'"' + value + b'"'
+            value = b'"' + value + b'"'
         elif name in _TEXTS or not _BARE.fullmatch(value):
             value = _encoded(value)
         else:
