@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from fimscan.audit.actors import UserName, actor, working_directory
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
-from fimscan.audit.paths import Item, make_name, own_parent, parse_item
+from fimscan.audit.paths import Item, make_name, own_parent, parse_item, with_kinds
 from fimscan.audit.records import fields, int_value
 from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, Call, syscall_name
 from fimscan.model import Action, Actor, AuditEvent, AuditRecord, FileAccess, Name
@@ -108,7 +108,10 @@ def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | No
     who = actor(event, record, syscall=name, flags=names, cwd=cwd, user_name=user_name)
     if who is None:
         return None
-    return _Operation(event, name, call, arguments, success, flags, _items(event), cwd, who)
+    items = _items(event)
+    if success and items and not items[0].kind:
+        items = with_kinds(items, call.action)
+    return _Operation(event, name, call, arguments, success, flags, items, cwd, who)
 
 
 _OUTCOME = re.compile(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -34,6 +35,8 @@ class _Process:
 
 @lru_cache(maxsize=2048)
 def _process(text: bytes) -> _Process:
+    if b" key=" not in text:  # the last field of a whole record: without it, the line was cut within some other
+        text = text.rpartition(b" ")[0]
     values = fields(text)
     tty = values.get(b"tty")
     key = text_value(values.get(b"key"))
@@ -76,7 +79,7 @@ def _completed(process: _Process, event: AuditEvent) -> _Process:
 
 def _translated(raw: bytes | None) -> str | None:
     """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
-    if not raw:
+    if not raw or (raw.startswith(b'"') and not (raw.endswith(b'"') and len(raw) > 2)):
         return None
     name = raw.strip(b'"').decode("utf-8", "backslashreplace")
     return None if name == "unset" or name.startswith("unknown") else name
@@ -146,7 +149,8 @@ def _body(event: AuditEvent, kind: str) -> bytes | None:
 
 
 def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:
-    if (execve := _body(event, "EXECVE")) is not None:
+    execve = [record.body for record in event.records if record.type == "EXECVE"]
+    if execve:
         return _execve(execve)
     title = _body(event, "PROCTITLE")
     return None if title is None else _proctitle(title, process.comm, process.exe)
@@ -180,10 +184,31 @@ def _proctitle(body: bytes, comm: bytes | None, exe: bytes | None) -> tuple[byte
     return words if _is_of(words[0], comm, exe) else None
 
 
-def _execve(body: bytes) -> tuple[bytes, ...] | None:
-    """The words of an EXECVE record; those that are too long for one (``a1[0]=``) end the list."""
-    values = fields(body)
+_WORD = re.compile(rb'(?:^| )a(\d{1,7})(?:\[(\d{1,7})\])?=("[^"]*"|[0-9A-F]+)(?= |\x1d|\Z)')
+_LENGTH = re.compile(rb"(?:^| )a(\d{1,7})_len=(\d{1,9})(?= |\x1d|\Z)")
+
+
+def _execve(bodies: Sequence[bytes]) -> tuple[bytes, ...] | None:
+    """The words of the EXECVE records of one call, up to the first of which a part is missing.
+
+    A word that is too long for one record is written in pieces, ``a1_len=16384 a1[0]=.. a1[1]=..``, over as many
+    records as that takes; the length is that of what is written, without quotes (audit_log_execve_info in
+    kernel/auditsc.c).
+    """
+    pieces: dict[int, dict[int, bytes]] = {}
+    lengths: dict[int, int] = {}
+    for body in bodies:
+        lengths |= {int(number): int(length) for number, length in _LENGTH.findall(body)}
+        for number, piece, text in _WORD.findall(body):
+            pieces.setdefault(int(number), {}).setdefault(int(piece or 0), text)
     words: list[bytes] = []
-    while (word := text_value(values.get(b"a%d" % len(words)))) is not None:
-        words.append(word)
+    while (own := pieces.get(len(words))) is not None:
+        texts = [own.get(index, b"") for index in range(len(own))]
+        whole = lengths.get(len(words))
+        if whole is not None and sum(len(text.strip(b'"')) for text in texts) != whole:
+            break
+        parts = [text_value(text) for text in texts]
+        if any(part is None for part in parts):
+            break
+        words.append(b"".join(part for part in parts if part))
     return tuple(words) or None

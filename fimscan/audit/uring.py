@@ -62,7 +62,7 @@ def _completed(event: AuditEvent, found: Mapping[_Process, Sequence[_Witness]]) 
     (before, first), (after, second) = near
     said = [(name, value) for name in _SAID if (value := first.get(name)) is not None and second.get(name) == value]
     body = b"from=%b,%b pid=%b" % (str(before).encode(), str(after).encode(), process[1])
-    body += b"".join(b" %b=%b" % pair for pair in said)
+    body += b"".join(b" %b=%b" % pair for pair in said) + b" key=(null)"  # as in a record that is whole
     if (user := first.get(b"AUID")) is not None and second.get(b"AUID") == user:
         body += b"\x1dAUID=" + user
     return replace(event, records=(*event.records, AuditRecord(event.id, PROCESS, body)))
