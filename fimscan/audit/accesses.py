@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from fimscan.audit.actors import UserName, actor, working_directory
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
-from fimscan.audit.paths import Item, make_name, own_parent, parse_item
+from fimscan.audit.paths import Item, make_name, own_parent, parse_item, with_kinds
 from fimscan.audit.records import fields, int_value
 from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, Call, syscall_name
 from fimscan.model import Action, Actor, AuditEvent, AuditRecord, FileAccess, Name
@@ -95,7 +95,7 @@ def accesses(event: AuditEvent, user_name: UserName | None = None) -> tuple[File
 
 def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | None:
     record = next((record for record in event.records if record.type in _CALL_TYPES), None)
-    if record is None or (known := _known_call(record)) is None:
+    if record is None or (known := _known_call(record, event)) is None:
         return None
     arch, name = known
     call = CALLS[name]
@@ -108,7 +108,10 @@ def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | No
     who = actor(event, record, syscall=name, flags=names, cwd=cwd, user_name=user_name)
     if who is None:
         return None
-    return _Operation(event, name, call, arguments, success, flags, _items(event), cwd, who)
+    items = _items(event)
+    if success and items and not items[0].kind:
+        items = with_kinds(items, call.action)
+    return _Operation(event, name, call, arguments, success, flags, items, cwd, who)
 
 
 _OUTCOME = re.compile(
@@ -128,14 +131,16 @@ def _outcome(body: bytes) -> tuple[bool, tuple[int | None, ...]]:
     )
 
 
-def _known_call(record: AuditRecord) -> tuple[bytes, str] | None:
+def _known_call(record: AuditRecord, event: AuditEvent) -> tuple[bytes, str] | None:
     """(architecture, name) of a call that changes files. Most events of a log stop here, before anything is parsed."""
     if record.type == "SYSCALL":
         match = _SYSCALL.match(record.body)
         name = syscall_name(match[1], int(match[2])) if match else None
         return (match[1], name) if match and name else None
     name = URING_OPERATIONS.get(int_value(fields(record.body).get(b"uring_op")) or 0)
-    return (b"", name) if name else None
+    # An operation that is carried out at once has the record of the system call behind its own.
+    arch = next((match[1] for other in event.records if (match := _SYSCALL.match(other.body))), b"")
+    return (arch, name) if name else None
 
 
 def _flags(event: AuditEvent, arch: bytes, name: str, arguments: Sequence[int | None]) -> OpenFlags | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.uring import PROCESS
 from fimscan.model import Actor, AuditEvent, AuditRecord
 
 UserName = Callable[[int], str | None]
@@ -33,6 +35,8 @@ class _Process:
 
 @lru_cache(maxsize=2048)
 def _process(text: bytes) -> _Process:
+    if b" key=" not in text:  # the last field of a whole record: without it, the line was cut within some other
+        text = text.rpartition(b" ")[0]
     values = fields(text)
     tty = values.get(b"tty")
     key = text_value(values.get(b"key"))
@@ -52,9 +56,30 @@ def _process(text: bytes) -> _Process:
     )
 
 
+def _completed(process: _Process, event: AuditEvent) -> _Process:
+    """An io_uring operation's record has a pid and uids only; the rest is said by another record of its event, if any.
+
+    That of the system call that submitted it, where it was carried out at once, or fimscan's own (see ``uring``).
+    """
+    for record in event.records:
+        if record.type in ("SYSCALL", PROCESS):
+            other = _process(record.body[max(record.body.find(b" ppid="), 0) :])
+            if other.pid == process.pid:
+                return replace(
+                    process,
+                    exe=other.exe,
+                    comm=other.comm,
+                    auid=other.auid,
+                    login_user=other.login_user,
+                    session=other.session,
+                    tty=other.tty,
+                )
+    return process
+
+
 def _translated(raw: bytes | None) -> str | None:
     """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
-    if not raw:
+    if not raw or (raw.startswith(b'"') and not (raw.endswith(b'"') and len(raw) > 2)):
         return None
     name = raw.strip(b'"').decode("utf-8", "backslashreplace")
     return None if name == "unset" or name.startswith("unknown") else name
@@ -72,8 +97,11 @@ def actor(
     """The process that made the ``call``; ``None`` where its record does not even say the process id."""
     # The arguments before ppid= differ from call to call, what follows mostly does not.
     process = _process(call.body[max(call.body.find(b" ppid="), 0) :])
-    if process.pid is None:
+    pid = process.pid
+    if pid is None:
         return None
+    if call.type == "URINGOP":
+        process = _completed(process, event)
     login_user, user = process.login_user, process.user
     if user_name is not None:
         if login_user is None and process.auid is not None:
@@ -81,7 +109,7 @@ def actor(
         if user is None and process.uid is not None:
             user = user_name(process.uid)
     return Actor(
-        pid=process.pid,
+        pid=pid,
         ppid=process.ppid,
         exe=process.exe,
         comm=process.comm,
@@ -121,7 +149,8 @@ def _body(event: AuditEvent, kind: str) -> bytes | None:
 
 
 def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:
-    if (execve := _body(event, "EXECVE")) is not None:
+    execve = [record.body for record in event.records if record.type == "EXECVE"]
+    if execve:
         return _execve(execve)
     title = _body(event, "PROCTITLE")
     return None if title is None else _proctitle(title, process.comm, process.exe)
@@ -155,10 +184,31 @@ def _proctitle(body: bytes, comm: bytes | None, exe: bytes | None) -> tuple[byte
     return words if _is_of(words[0], comm, exe) else None
 
 
-def _execve(body: bytes) -> tuple[bytes, ...] | None:
-    """The words of an EXECVE record; those that are too long for one (``a1[0]=``) end the list."""
-    values = fields(body)
+_WORD = re.compile(rb'(?:^| )a(\d{1,7})(?:\[(\d{1,7})\])?=("[^"]*"|[0-9A-F]+)(?= |\x1d|\Z)')
+_LENGTH = re.compile(rb"(?:^| )a(\d{1,7})_len=(\d{1,9})(?= |\x1d|\Z)")
+
+
+def _execve(bodies: Sequence[bytes]) -> tuple[bytes, ...] | None:
+    """The words of the EXECVE records of one call, up to the first of which a part is missing.
+
+    A word that is too long for one record is written in pieces, ``a1_len=16384 a1[0]=.. a1[1]=..``, over as many
+    records as that takes; the length is that of what is written, without quotes (audit_log_execve_info in
+    kernel/auditsc.c).
+    """
+    pieces: dict[int, dict[int, bytes]] = {}
+    lengths: dict[int, int] = {}
+    for body in bodies:
+        lengths |= {int(number): int(length) for number, length in _LENGTH.findall(body)}
+        for number, piece, text in _WORD.findall(body):
+            pieces.setdefault(int(number), {}).setdefault(int(piece or 0), text)
     words: list[bytes] = []
-    while (word := text_value(values.get(b"a%d" % len(words)))) is not None:
-        words.append(word)
+    while (own := pieces.get(len(words))) is not None:
+        texts = [own.get(index, b"") for index in range(len(own))]
+        whole = lengths.get(len(words))
+        if whole is not None and sum(len(text.strip(b'"')) for text in texts) != whole:
+            break
+        parts = [text_value(text) for text in texts]
+        if any(part is None for part in parts):
+            break
+        words.append(b"".join(part for part in parts if part))
     return tuple(words) or None

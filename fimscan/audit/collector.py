@@ -13,6 +13,7 @@ from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
 from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
 from fimscan.audit.sources import LogCursor, Segment, empty_log
+from fimscan.audit.uring import is_lone, with_processes
 from fimscan.model import AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
 
 _EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
@@ -131,6 +132,9 @@ class Collector:
 
     def batch(self) -> Batch:
         """What came since the last batch."""
+        if any(is_lone(event) for event in self._sources):
+            self._sources = list(with_processes(self._sources))
+            self._accesses = [access for event in self._sources for access in accesses(event, self._user_name)]
         result = Batch(
             accesses=tuple(self._accesses),
             events=tuple(self._sources),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from fimscan.audit.events import Assembler
@@ -25,17 +25,20 @@ _STAMP = re.compile(r"\d{1,11}\.\d{3}:\d{1,10}", re.ASCII)
 _TYPE = re.compile(r"[A-Z0-9_]{1,64}(?:\[\d{1,10}\])?", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
+_UNKNOWN_CALL = re.compile(r"unknown-syscall\((\d{1,10})\)", re.ASCII)  # auditd's name for what it does not know
 _BARE = re.compile(rb"[!#-~]+")
+_QUOTABLE = re.compile(rb"[^\x00-\x1f\"\x7f]+")
 
-_TEXTS = frozenset(
-    {"comm", "cwd", "exe", "key", "name", "proctitle"}
-)  # what the kernel quotes or writes in hexadecimal
+_NO_RECORDS = frozenset({"ID", "NODE", "CONTAINER_INFO", "PARENT_INFO"})
+# What the kernel quotes, or writes in hexadecimal.
+_TEXTS = frozenset({"comm", "cwd", "exe", "key", "name", "proctitle"})
 # The kernel's order, as far as anything depends on it: what is about the process begins with ppid=.
-_FIRST = (
-    *("uring_op", "arch", "syscall", "success", "exit", "a0", "a1", "a2", "a3", "items", "ppid", "pid"),
-    *("item", "name", "inode", "dev", "mode", "ouid", "ogid", "rdev", "obj", "nametype"),
-)
-_LATE = ("PROCTITLE",)  # ends an event
+_CALL = ("uring_op", "arch", "syscall", "success", "exit", "a0", "a1", "a2", "a3", "items", "ppid", "pid")
+_ORDER = {
+    "SYSCALL": _CALL,
+    "URINGOP": _CALL,
+    "PATH": ("item", "name", "inode", "dev", "mode", "ouid", "ogid", "rdev", "obj", "nametype"),
+}
 
 
 class NotLaurelError(ValueError):
@@ -72,41 +75,61 @@ def parse_event(line: bytes) -> AuditEvent:
 
 
 def _records(identity: EventId, content: Mapping[str, Any]) -> Iterator[AuditRecord]:
-    for kind in sorted(content, key=lambda kind: kind in _LATE):
-        rows = content[kind] if isinstance(content[kind], list) else [content[kind]]
-        if _TYPE.fullmatch(kind) and kind not in ("ID", "NODE", "CONTAINER_INFO", "PARENT_INFO"):
-            for row in rows:
-                if isinstance(row, dict) and (values := _values(kind, row)):
-                    yield AuditRecord(identity, kind, _body(values))
+    late = content.get("PROCTITLE")  # ends an event
+    for kind, rows in (*content.items(), ("PROCTITLE", late)):
+        if kind in _NO_RECORDS or not _is_type(kind) or (kind == "PROCTITLE" and rows is not late):
+            continue
+        for row in rows if isinstance(rows, list) else [rows]:
+            if isinstance(row, dict) and (fields := _fields(kind, row)):
+                yield AuditRecord(identity, kind, _body(kind, fields))
 
 
-def _values(kind: str, row: Mapping[str, Any]) -> dict[str, bytes]:
-    """The fields of a record, each as the kernel writes it."""
-    found = {name: value for name, given in row.items() if _FIELD.fullmatch(name) and (value := _value(name, given))}
+@lru_cache(maxsize=256)
+def _is_type(kind: str) -> bool:
+    return _TYPE.fullmatch(kind) is not None
+
+
+def _fields(kind: str, row: Mapping[str, Any]) -> dict[str, bytes]:
+    """The fields of a record, each with its name, as the kernel writes it."""
+    fields = {
+        name: field
+        for name, given in row.items()
+        if (given is None or type(given) in (str, int)) and (field := _field(name, given)) is not None
+    }
     words = row.get("ARGV")
     if isinstance(words, list):
-        found |= _argv(kind, words)
-    elif kind == "EXECVE" and not any(re.fullmatch(r"a\d+", name) for name in found):
+        fields |= _argv(kind, words)
+    elif kind == "EXECVE" and "a0" not in fields:
         return {}  # ARGV_STR does not say where a word ends
-    if kind == "SYSCALL":
-        _restore_numbers(found)
-    elif kind == "OPENAT2" and "oflag" in found:
-        found["oflag"] = _octal(_bytes(row["oflag"]) if isinstance(row["oflag"], str) else found["oflag"])
-    return found
+    if kind == "SYSCALL" and ("arch" not in fields or "syscall" not in fields):
+        fields |= _numbers(row)
+    elif kind == "OPENAT2" and isinstance(row.get("oflag"), str):
+        fields["oflag"] = b"oflag=" + _octal(_bytes(row["oflag"]))
+    return fields
 
 
-def _value(name: str, given: object) -> bytes | None:
-    if isinstance(given, bool | float | list | dict):
+@lru_cache(maxsize=16384, typed=True)  # most values come again and again
+def _field(name: str, given: str | int | None) -> bytes | None:
+    """A field, or ``None`` where it cannot be one of the kernel's."""
+    if not _FIELD.fullmatch(name):
         return None
     if given is None:
-        return b"(null)"
-    if isinstance(given, int):
-        return b"%d" % given if name not in _TEXTS and -(1 << 64) < given < 1 << 64 else None
-    assert isinstance(given, str), "JSON has no other types"
-    text = _bytes(given)
-    if name in _TEXTS or (name.isupper() and name not in ("ARCH", "SYSCALL")):
-        return _encoded(text)
-    return text.removeprefix(b"0x").removeprefix(b"0o") if _BARE.fullmatch(text) else _encoded(text)
+        value = b"(null)"
+    elif isinstance(given, int):
+        if name in _TEXTS or not -(1 << 64) < given < 1 << 64:
+            return None
+        value = b"%d" % given
+    else:
+        value = _bytes(given)
+        if name.isupper():  # auditd quotes names of users as they are
+            if not _QUOTABLE.fullmatch(value):
+                return None
+            value = b'"' + value + b'"'
+        elif name in _TEXTS or not _BARE.fullmatch(value):
+            value = _encoded(value)
+        else:
+            value = value.removeprefix(b"0x").removeprefix(b"0o")
+    return b"%b=%b" % (name.encode(), value)
 
 
 def _argv(kind: str, words: list[object]) -> dict[str, bytes]:
@@ -115,30 +138,34 @@ def _argv(kind: str, words: list[object]) -> dict[str, bytes]:
         if not isinstance(word, str):  # {"skipped_args": ..}: the rest of the command line is not known
             break
         texts.append(_bytes(word))
+    if kind == "PROCTITLE":
+        return {"proctitle": b"proctitle=" + _encoded(b"\0".join(texts))} if texts else {}
     if kind == "SYSCALL":
-        return {f"a{number}": text.removeprefix(b"0x") for number, text in enumerate(texts) if _BARE.fullmatch(text)}
-    if kind == "PROCTITLE" and texts:
-        return {"proctitle": _encoded(b"\0".join(texts))}
-    return {f"a{number}": _encoded(text) for number, text in enumerate(texts)}
+        texts = [text.removeprefix(b"0x") if _BARE.fullmatch(text) else b"?" for text in texts[:4]]
+    else:
+        texts = [_encoded(text) for text in texts]
+    return {f"a{number}": b"a%d=%b" % (number, text) for number, text in enumerate(texts)}
 
 
-def _restore_numbers(values: dict[str, bytes]) -> None:
+def _numbers(row: Mapping[str, Any]) -> dict[str, bytes]:
     """With ``drop-raw``, laurel leaves out the numbers of what it translated: ARCH and SYSCALL are names, then."""
-    if "arch" not in values and (arch := _arches().get(values.get("ARCH", b""))):
-        values["arch"] = arch
-    if "syscall" not in values and "arch" in values:
-        found = machines().get(values["arch"])
-        name = values.get("SYSCALL", b"").decode("latin-1")
-        numbers = [] if found is None else [number for number, own in found.calls.items() if own == name]
-        # A call that is not in our tables changes no file, and is not looked at any further.
-        values["syscall"] = b"%d" % numbers[0] if numbers else b"4294967295"
-    if "arch" not in values or "syscall" not in values:
+    arch = str(row.get("arch") or _arches().get(row.get("ARCH")) or "").removeprefix("0x")
+    found = machines().get(arch.encode("utf-8", "replace"))
+    name, number = row.get("SYSCALL"), row.get("syscall")
+    if not arch or (name is None and number is None):
         raise NotLaurelError("a system call without its number or name")
+    if number is None and (unknown := _UNKNOWN_CALL.fullmatch(str(name))):
+        number = int(unknown[1])
+    elif found is not None and number is None:
+        # A call that is not in our tables changes no file, and is not looked at any further.
+        number = next((number for number, own in found.calls.items() if own == name), 0xFFFFFFFF)
+    given = {"arch": _field("arch", arch), "syscall": _field("syscall", number if isinstance(number, int) else None)}
+    return {name: field for name, field in given.items() if field is not None}
 
 
 @cache
-def _arches() -> Mapping[bytes, bytes]:
-    return {found.name.encode(): arch for arch, found in machines().items()}
+def _arches() -> Mapping[object, str]:
+    return {found.name: arch.decode() for arch, found in machines().items()}
 
 
 def _octal(text: bytes) -> bytes:
@@ -160,11 +187,10 @@ def _encoded(text: bytes) -> bytes:
     return b'"' + text + b'"' if _BARE.fullmatch(text) or not text else text.hex().upper().encode()
 
 
-def _body(values: Mapping[str, bytes]) -> bytes:
+def _body(kind: str, fields: dict[str, bytes]) -> bytes:
     """Fields in the kernel's order, then, behind 0x1D, the translations."""
-    first = [name for name in _FIRST if name in values]
-    more = [name for name in values if name not in _FIRST and not name.isupper()]
-    translated = [name for name in values if name.isupper()]
-    body = b" ".join(b"%b=%b" % (name.encode(), values[name]) for name in (*first, *more))
-    late = b" ".join(b"%b=%b" % (name.encode(), values[name]) for name in translated)
-    return body + b"\x1d" + late if late else body
+    first = [fields.pop(name) for name in _ORDER.get(kind, ()) if name in fields]
+    more = [field for name, field in fields.items() if not name.isupper()]
+    translated = [field for name, field in fields.items() if name.isupper()]
+    body = b" ".join(first + more)
+    return body + b"\x1d" + b" ".join(translated) if translated else body

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fimscan.audit.records import device_value, fields, int_value, text_value
-from fimscan.model import Name
+from fimscan.model import Action, Name
 
 
 class Item(NamedTuple):
@@ -31,8 +31,11 @@ class Item(NamedTuple):
 _USUAL = re.compile(
     rb'item=(\d{1,6}) name=("[^"]*"|[0-9A-F]+|\(null\)) inode=(\d{1,20}) dev=([0-9a-f]{1,4}:[0-9a-f]{1,6})'
     rb" mode=([0-7]{1,8})"
-    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=([A-Z]+)(?= |\x1d|\Z)"
+    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(PARENT|CREATE|DELETE|NORMAL|UNKNOWN)"
 )
+
+# Where the 0x1D behind it was dropped, the first translation follows at once: "nametype=CREATEOUID=".
+_KIND = re.compile(rb"PARENT|CREATE|DELETE|NORMAL|UNKNOWN")
 
 
 @lru_cache(maxsize=4096)
@@ -49,8 +52,43 @@ def parse_item(body: bytes) -> Item | None:
     if item is None:
         return None
     identity = _identity(device_value(values.get(b"dev")), int_value(values.get(b"inode")))
-    kind = values.get(b"nametype", values.get(b"objtype", b""))
-    return Item(item, kind, text_value(values.get(b"name")), identity, int_value(values.get(b"mode"), 8))
+    kind = _KIND.match(values.get(b"nametype", values.get(b"objtype", b"")))
+    return Item(
+        item, kind[0] if kind else b"", text_value(values.get(b"name")), identity, int_value(values.get(b"mode"), 8)
+    )
+
+
+_LOOKUPS = frozenset({Action.OPEN_WRITE, Action.TRUNCATE, Action.CHMOD, Action.CHOWN, Action.SETXATTR, Action.UTIME})
+_CHILDREN = {
+    **dict.fromkeys((Action.UNLINK, Action.RMDIR), b"DELETE"),
+    **dict.fromkeys((Action.MKDIR, Action.MKNOD, Action.SYMLINK), b"CREATE"),
+    Action.OPEN_WRITE: b"NORMAL",  # or it was created just then: opened it was in either case
+}
+
+
+def with_kinds(items: tuple[Item, ...], action: Action) -> tuple[Item, ...]:
+    """The PATH records of a successful call on a kernel that does not say what they are (before 2.6.39: RHEL 6).
+
+    Only what is sure: a lookup leaves one record; a change of a directory leaves that and the file; and a file that
+    was renamed or linked stands there twice, of which the names are not told apart.
+    """
+    if any(item.kind or item.identity is None or item.mode is None for item in items):
+        return items
+    if len(items) == 1 and action in _LOOKUPS:
+        return (items[0]._replace(kind=b"NORMAL"),)
+    if len(items) == 2 and action in _CHILDREN and is_directory(items[0]) and items[0].identity != items[1].identity:
+        return (items[0]._replace(kind=b"PARENT"), items[1]._replace(kind=_CHILDREN[action]))
+    if action in (Action.RENAME, Action.LINK):
+        files = [item for item in items if not is_directory(item)]
+        twice = [item for item in files if sum(item.identity == other.identity for other in files) == 2]
+        if len(twice) == 2:
+            return (twice[1]._replace(kind=b"CREATE", text=None),)
+    return items
+
+
+def is_directory(item: Item) -> bool:
+    """By the mode in its record."""
+    return item.mode is not None and item.mode & 0o170000 == 0o040000
 
 
 def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:

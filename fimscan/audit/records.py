@@ -29,7 +29,7 @@ _SAID = rb"(?:(?:\[\d{1,10}\])?: | (?:-|\d{1,10}) (?:-|[\w.-]{1,32}) - )"
 
 def relayed_by(programs: bytes) -> bytes:
     """A pattern of what syslog, or a journal written out, puts in front of a line of one of these programs."""
-    return rb"(?:<\d{1,3}>)?[^\"'=\n]{0,300}?\b(?:" + programs + rb")" + _SAID
+    return rb"(?:<\d{1,3}>)?(?:[^\"'=\n ]{1,60} {1,2}){0,12}?(?:" + programs + rb")" + _SAID
 
 
 # In front of the header: nothing, or what syslog, journald and dmesg put there. The program's name has to be one that
@@ -90,7 +90,8 @@ def type_name(raw: bytes) -> str:
 
 _FIELD = re.compile(rb'([A-Za-z0-9_-]+)=("[^"\x1d]*"?|[^ \x1d]*)')
 # Where the 0x1D was dropped, an unquoted value and the first translated name run together: "res=1AUID=".
-_GLUED = re.compile(rb"(ARCH|SYSCALL|[A-Z]{0,3}[UG]ID|SADDR|ID)=")
+_GLUED = re.compile(rb"(ARCH|SYSCALL|SADDR|(?:[AEFISO]|FS|OA)?[UG]ID|ID)=")
+_ODD_HEX = re.compile(rb"(?:[0-9A-F]{2})*[0-9A-F]")
 
 
 def fields(body: bytes) -> dict[bytes, bytes]:
@@ -102,8 +103,11 @@ def fields(body: bytes) -> dict[bytes, bytes]:
     result = dict(reversed(found))
     for name, value in found:
         if b"=" in value and not value.startswith(b'"') and (glued := _GLUED.search(value)):
-            result[name] = value[: glued.start()]
-            result.setdefault(glued[1], value[glued.end() :])
+            own, late = value[: glued.start()], glued[1]
+            if name == b"key" and len(late) > 3 and late[0] in b"AEF" and _ODD_HEX.fullmatch(own):  # "key=6AUID="
+                own, late = own + late[:1], late[1:]
+            result[name] = own
+            result.setdefault(late, value[glued.end() :])
     return result
 
 

@@ -76,6 +76,10 @@ def test_translations_keep_their_own_names(separator: bytes) -> None:
     assert fields(b'ses=1 key="k"' + separator + b"ARCH=x86_64")[b"key"] == b'"k"'
     assert fields(b"key=(null)" + separator + b"ARCH=x86_64")[b"key"] == b"(null)"
     assert fields(b"key=ABCD" + separator + b"ARCH=x86_64")[b"key"] == b"ABCD"
+    values = fields(b"key=616A" + separator + b'UID="root" GID="root"')
+    assert (values[b"key"], values[b"UID"], values.get(b"AUID")) == (b"616A", b'"root"', None)
+    values = fields(b"key=616B" + separator + b'AUID="alice" UID="root"')
+    assert (values[b"key"], values[b"AUID"]) == (b"616B", b'"alice"')
 
 
 @given(st.binary(min_size=1, max_size=60))

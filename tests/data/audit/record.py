@@ -15,12 +15,17 @@ import re
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(HERE))))
+
+from tests.data.audit import uring  # noqa: E402
+
 SCRATCH = "/tmp/fimscan-record"
 KEY = "fimscan"
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -382,7 +387,23 @@ def i386_program() -> None:
     os.unlink("/tmp/fimscan-i386.c")
 
 
+@scenario(files)
+def io_uring() -> None:
+    ring = uring.Ring()
+    how = struct.pack("=QQQ", os.O_WRONLY | os.O_CREAT, 0o644, 0)
+    os.unlink("b")
+    ring.submit(uring.OPENAT, b"new", size=0o644, flags=os.O_WRONLY | os.O_CREAT)
+    ring.submit(uring.OPENAT2, b"new2", offset=ring.pointer(how), size=len(how))
+    ring.submit(uring.OPENAT, b"a", flags=os.O_WRONLY)  # carried out at once: with the record of the system call
+    ring.submit(uring.MKDIRAT, b"made", size=0o755)
+    ring.submit(uring.RENAMEAT, b"new", offset=ring.pointer(b"d1/old\0"), size=uring.AT_FDCWD & 0xFFFFFFFF)
+    ring.submit(uring.UNLINKAT, b"new2", how=uring.ASYNC)
+    os.unlink("a")
+    ring.submit(uring.UNLINKAT, b"d1/old")  # nothing of this process comes after it
+
+
 def auditctl(action: str) -> None:
+    uring.rule(SCRATCH.encode(), KEY.encode(), add=action == "-a")
     for what in (
         "-F arch=b64 {} -F perm=wa -F key=" + KEY,
         "-F arch=b32 {} -F perm=wa -F key=" + KEY,
@@ -407,7 +428,7 @@ def settled(log: str, start: int) -> bytes:
 
 def lines_of(text: bytes) -> bytes:
     """The lines of all events that our rules made."""
-    ours = re.compile(rb'type=SYSCALL msg=audit\(([^)]*)\).* key="%b' % KEY.encode())
+    ours = re.compile(rb'type=(?:SYSCALL|URINGOP) msg=audit\(([^)]*)\).* key="%b' % KEY.encode())
     events = set(ours.findall(text))
     lines = text.splitlines(keepends=True)
     return b"".join(line for line in lines if line.partition(b"msg=audit(")[2].partition(b")")[0] in events)

@@ -1,0 +1,72 @@
+"""Who is behind an io_uring operation, where its own record does not say.
+
+A worker thread of the kernel's carries out most operations that change files, and its event has a URINGOP record alone:
+pid, ppid and uids, but neither login, nor program (audit_log_uring in kernel/auditsc.c; seen on 6.18). What other
+events of the same pid say is only taken where the one before and the one after agree: a process may execute another
+program, and a pid may be given to another process, between any two events.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fimscan.audit.records import fields
+from fimscan.model import AuditEvent, AuditRecord, EventId
+
+PROCESS = "FIMSCAN_PROCESS"
+"""The type of the record that is added: fields of SYSCALL records, and in ``from=`` the events that they are from."""
+_NEAR_NS = 60_000_000_000
+_SAID = (b"auid", b"tty", b"ses", b"comm", b"exe")
+
+_Process = tuple[str, bytes, bytes]  # node, pid, ppid
+_Witness = tuple[EventId, Mapping[bytes, bytes]]
+
+
+def is_lone(event: AuditEvent) -> bool:
+    """Whether the event is an io_uring operation and no system call, too (that one tells who made it)."""
+    records = event.records
+    return records[0].type == "URINGOP" and all(record.type not in ("SYSCALL", PROCESS) for record in records)
+
+
+def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
+    """The same events, those of lone operations with a record of what the events around them say of their process."""
+    wanted = {process for event in events if is_lone(event) and (process := _process(event.records[0], event))}
+    found: dict[_Process, list[_Witness]] = {}
+    for event in events:
+        call = next((record for record in event.records if record.type == "SYSCALL"), None)
+        if call is not None and (process := _process(call, event)) in wanted:
+            assert process is not None
+            found.setdefault(process, []).append((event.id, fields(call.body[call.body.find(b" ppid=") :])))
+    for witnesses in found.values():
+        witnesses.sort(key=lambda witness: witness[0])
+    return tuple([_completed(event, found) if is_lone(event) else event for event in events])
+
+
+def _process(record: AuditRecord, event: AuditEvent) -> _Process | None:
+    values = fields(record.body)
+    pid, ppid = values.get(b"pid"), values.get(b"ppid")
+    return (event.id.node, pid, ppid) if pid and ppid else None
+
+
+def _completed(event: AuditEvent, found: Mapping[_Process, Sequence[_Witness]]) -> AuditEvent:
+    process = _process(event.records[0], event)
+    witnesses = found.get(process, ()) if process else ()
+    place = bisect(witnesses, event.id, key=lambda witness: witness[0])
+    near = [
+        witness for witness in witnesses[max(place - 1, 0) : place + 1] if _distance(witness[0], event.id) <= _NEAR_NS
+    ]
+    if process is None or not 0 < place < len(witnesses) or len(near) < 2:
+        return event
+    (before, first), (after, second) = near
+    said = [(name, value) for name in _SAID if (value := first.get(name)) is not None and second.get(name) == value]
+    body = b"from=%b,%b pid=%b" % (str(before).encode(), str(after).encode(), process[1])
+    body += b"".join(b" %b=%b" % pair for pair in said) + b" key=(null)"  # as in a record that is whole
+    if (user := first.get(b"AUID")) is not None and second.get(b"AUID") == user:
+        body += b"\x1dAUID=" + user
+    return replace(event, records=(*event.records, AuditRecord(event.id, PROCESS, body)))
+
+
+def _distance(one: EventId, other: EventId) -> int:
+    return abs(one.time_ns - other.time_ns)
