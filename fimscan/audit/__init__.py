@@ -7,8 +7,8 @@ from fimscan.audit.events import Assembler
 from fimscan.audit.health import observe, parse_rules, parse_status
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
-from fimscan.audit.records import fields, parse_line
-from fimscan.audit.rules import can_be_watched, rules_for
+from fimscan.audit.records import fields, line_of, parse_line
+from fimscan.audit.rules import can_be_watched, process_rules, rules_for
 from fimscan.audit.sources import LogCursor
 
 __all__ = [
@@ -18,11 +18,13 @@ __all__ = [
     "accesses",
     "can_be_watched",
     "fields",
+    "line_of",
     "notice",
     "observe",
     "parse_line",
     "parse_rules",
     "parse_status",
+    "process_rules",
     "read_log",
     "read_stream",
     "rules_for",

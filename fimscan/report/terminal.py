@@ -75,7 +75,7 @@ def _report(diff: Diff, width: int) -> Iterator[Text]:
         rows = list(findings)
         yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
         for finding in rows:
-            yield from _row(finding, width)
+            yield from row_lines(finding, width)
     for heading, items in unreadable_groups(diff):
         yield from _heading(heading)
         for unreadable in items:
@@ -122,7 +122,8 @@ def _change_title(change: Change) -> Text:
     return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change))
 
 
-def _row(finding: Finding, width: int) -> Iterator[Text]:
+def row_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """One row as the diff shows it."""
     change = finding.change
     yield _change_title(change)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
