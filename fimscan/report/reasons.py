@@ -111,7 +111,7 @@ def time_texts(change: Change, reasoning: Reasoning | None) -> tuple[str, ...]:
 
 
 def lineage_text(lineage: Lineage) -> str:
-    """Who started whom, and for whom: ``/usr/bin/vim (pid 812), started by /usr/bin/sudo (pid 810), by /bin/bash (pid 790); it ran as root, logged in as ...``."""
+    """Who started whom, for whom: ``/usr/bin/vim (pid 812), started by /usr/bin/sudo (pid 810); it ran as root``."""
     chain = [process_text(lineage.actor, parent=False)]
     chain += [
         f"{'started by' if number == 0 else 'by'} {process_text(ancestor, parent=False)}"
