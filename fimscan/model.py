@@ -635,9 +635,30 @@ class UnmodifiedOpen:
     actors: tuple[Actor, ...]
 
 
+class Standing(StrEnum):
+    """What is known of a program that changed something: whether it is the one that was accepted."""
+
+    ACCEPTED = "accepted"  # the content that the accepted baseline has
+    CHANGED = "changed"  # monitored, and not what was accepted
+    GONE = "gone"  # monitored and accepted, and not there any more
+    NOT_MONITORED = "not-monitored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program's file as of the scan that found a change. ``change`` is the number of its own latest change."""
+
+    path: bytes
+    standing: Standing
+    change: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What differs between two points, and who did it: the value that every report format renders."""
+    """What differs between two points, and who did it: the value that every report format renders.
+
+    ``suspect_programs`` are those of the actors that are monitored and not what was accepted.
+    """
 
     host: str
     start: Scan
@@ -645,6 +666,39 @@ class Diff:
     findings: tuple[Finding, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     opened_unmodified: tuple[UnmodifiedOpen, ...] = ()
+    suspect_programs: tuple[Program, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a process came from: its parent, that one's parent and so on, as far as the records tell.
+
+    ``unknown`` is the process id at which they stop telling; ``None`` where the last one has no parent.
+    """
+
+    actor: Actor
+    ancestors: tuple[Actor, ...] = ()
+    unknown: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a change got its verdict: the answer, with what it rests on.
+
+    ``after_scan`` and ``before_scan`` are the scans whose readings bound the window; ``None`` where the file was read
+    by itself, between scans. ``protected`` counts the processes that not even root may ask what they hold open,
+    ``records`` are the lines of the audit log about those who are named.
+    """
+
+    host: str
+    finding: Finding
+    after_scan: int | None
+    before_scan: int | None
+    protected: int = 0
+    rules: tuple[AuditRule, ...] = ()
+    lineages: tuple[Lineage, ...] = ()
+    programs: tuple[Program, ...] = ()
+    records: tuple[bytes, ...] = ()
 
 
 def device_text(dev: int) -> str:

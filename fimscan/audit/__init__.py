@@ -9,8 +9,8 @@ from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_stat
 from fimscan.audit.mounts import Mount, is_within, mount_of, parse_mounts
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
-from fimscan.audit.records import fields, parse_line
-from fimscan.audit.rules import can_be_watched, rules_for
+from fimscan.audit.records import fields, line_of, parse_line
+from fimscan.audit.rules import can_be_watched, process_rules, rules_for
 from fimscan.audit.ruleset import (
     Rule,
     excluded_records,
@@ -40,6 +40,7 @@ __all__ = [
     "fields",
     "growth",
     "is_within",
+    "line_of",
     "mount_of",
     "notice",
     "observe",
@@ -50,6 +51,7 @@ __all__ = [
     "parse_rules",
     "parse_settings",
     "parse_status",
+    "process_rules",
     "read_config",
     "read_log",
     "read_stream",

@@ -11,10 +11,11 @@ from fimscan.audit.actors import UserName
 from fimscan.audit.events import Assembler
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
+from fimscan.audit.processes import execution
 from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
 from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.audit.uring import is_lone, with_processes
-from fimscan.model import AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
+from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
 
 _EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
 _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
@@ -24,7 +25,8 @@ _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the begin
 class Batch:
     """What a stretch of a log says.
 
-    ``events`` are those that the accesses are from, in the same order.
+    ``events`` are those that the accesses are from, in the same order. ``executions`` are processes as they were when
+    they began to run a program.
     ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
     ``last_ns`` are the times of its earliest and latest event, of any kind; ``None`` where it has none.
     ``lost_continuity`` is set in the first batch after a stretch of the log was found to be gone.
@@ -32,6 +34,7 @@ class Batch:
 
     accesses: tuple[FileAccess, ...] = ()
     events: tuple[AuditEvent, ...] = ()
+    executions: tuple[Actor, ...] = ()
     notices: tuple[AuditNotice, ...] = ()
     damaged: tuple[DamagedLine, ...] = ()
     cursor: LogCursor
@@ -62,6 +65,7 @@ class Collector:
     def _clear(self) -> None:
         self._accesses: list[FileAccess] = []
         self._sources: list[AuditEvent] = []
+        self._executions: list[Actor] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
         self._count = 0
@@ -138,6 +142,7 @@ class Collector:
         result = Batch(
             accesses=tuple(self._accesses),
             events=tuple(self._sources),
+            executions=tuple(self._executions),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
             cursor=self._cursor(),
@@ -173,6 +178,8 @@ class Collector:
             if found := accesses(event, self._user_name):
                 self._accesses += found
                 self._sources.append(event)
+            elif (started := execution(event, self._user_name)) is not None:
+                self._executions.append(started)
             if (said := notice(event)) is not None:
                 self._notices.append(said)
 

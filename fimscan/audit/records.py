@@ -71,6 +71,14 @@ def parse_line(line: bytes) -> AuditRecord | None:
     return AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r\n"))
 
 
+def line_of(record: AuditRecord) -> bytes:
+    """The inverse of :func:`parse_line`: the line as auditd writes it, without a newline."""
+    event = record.id
+    node = f"node={event.node} " if event.node else ""
+    stamp = f"{event.time_ns // 10**9}.{event.time_ns // 10**6 % 1000:03d}:{event.serial}"
+    return f"{node}type={record.type} msg=audit({stamp}): ".encode("latin-1") + record.body
+
+
 @lru_cache(maxsize=1024)
 def event_id(stamp: bytes, node: bytes | None) -> EventId:
     """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as an event's identity."""

@@ -65,6 +65,18 @@ def rules_for(directories: Sequence[tuple[bytes, bool]], key: str, *, machine: s
     return "".join(lines)
 
 
+_PROCESSES = """\
+# Optional: which program each process of a login ran, so that "fimscan explain" can tell who started whom. One event,
+# of about 1 KB, for every program that somebody who logged in starts, root included; what services start is left out.
+"""
+
+
+def process_rules(key: str) -> str:
+    """Rules that report the programs started in login sessions; their key says that nothing depends on them."""
+    tail = f"-S execve,execveat -F auid!=unset -F success=1 -F key={key}-processes"
+    return _PROCESSES + "".join(f"-a always,exit -F arch={arch} {tail}\n" for arch in ("b64", "b32"))
+
+
 def can_be_watched(path: bytes) -> bool:
     """Whether auditctl can take a rule for this path."""
     try:

@@ -29,11 +29,14 @@ def audit() -> None:
 
 
 @audit.command()
+@click.option("--processes", is_flag=True, help="Also rules for the programs that are started in login sessions.")
 @click.pass_obj
-def rules(settings: Settings) -> None:
+def rules(settings: Settings, *, processes: bool) -> None:
     """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules."""
     config = settings.config()
     sys.stdout.write(health.rules_for(config))
+    if processes:
+        sys.stdout.write(reader.process_rules(config.audit.key))
 
 
 @audit.command()

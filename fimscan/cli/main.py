@@ -19,6 +19,7 @@ _COMMANDS = {
     "init": "fimscan.cli.init:init",
     "scan": "fimscan.cli.scan:scan",
     "diff": "fimscan.cli.diff:diff",
+    "explain": "fimscan.cli.explain:explain",
     "accept": "fimscan.cli.accept:accept",
     "audit": "fimscan.cli.audit:audit",
     "schedule": "fimscan.cli.schedule:schedule",

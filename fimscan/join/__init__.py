@@ -1,5 +1,6 @@
 """Change, FileAccess, Gap -> Attribution. Pure: no input or output, no clock, no database."""
 
+from fimscan.join.ancestry import lineage
 from fimscan.join.attribute import attribute, content_kept, opened_unmodified
 from fimscan.join.case import Evidence
 from fimscan.join.changesets import rows
@@ -25,6 +26,7 @@ __all__ = [
     "content_kept",
     "covers",
     "differences",
+    "lineage",
     "merge",
     "opened_unmodified",
     "rows",

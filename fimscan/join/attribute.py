@@ -109,14 +109,15 @@ def _claims(case: Case) -> list[Claim]:
         case ChangeKind.REMOVED:
             return [who_removed(case)]
         case ChangeKind.ADDED:
-            return [who_wrote(case)]
+            return [_written(case)]
         case ChangeKind.MOVED:
             return [_moved(case), *(who_changed(case) if _ATTRIBUTES & changed else ())]
     if not _CONTENT & changed:
         return who_changed(case)
-    written = who_wrote(case)
     assert change.after is not None, "only a removal has no new side"
-    if last_bind(change.after, case)[0] is None:
+    placed = last_bind(change.after, case)
+    written = who_wrote(case, placed)
+    if placed[0] is None:
         return [written, *who_changed(case)]
     changers, ruled = who_changed_placed(case)
     return [replace(written, actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))]
@@ -125,9 +126,16 @@ def _claims(case: Case) -> list[Claim]:
 def _moved(case: Case) -> Claim:
     after = case.change.after
     assert after is not None, "a moved file is somewhere"
-    if last_bind(after, case)[0] is not None and case.life_of(after.identity).reborn:
-        return made_anew(who_wrote(case), who_removed(case))
-    return who_moved(case)
+    placed = last_bind(after, case)
+    if placed[0] is not None and case.life_of(after.identity).reborn:
+        return made_anew(who_wrote(case, placed), who_removed(case))
+    return who_moved(case, placed)
+
+
+def _written(case: Case) -> Claim:
+    after = case.change.after
+    assert after is not None, "what was added is there"
+    return who_wrote(case, last_bind(after, case))
 
 
 def _need(change: Change) -> Need:

@@ -10,17 +10,17 @@ from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BIRTHS, WRITES
-from fimscan.join.presence import last_bind
+from fimscan.join.presence import Bind
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
 
 _UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
 
 
-def who_wrote(case: Case) -> Claim:
+def who_wrote(case: Case, bind: Bind) -> Claim:
     """Who wrote the content that is there now and, when it was put there by name, who placed it."""
     before, after = case.change.before, case.change.after
     assert after is not None, "content is asked of a file that exists"
-    placed, overruled = last_bind(after, case)
+    placed, overruled = bind
     if placed is not None:
         claim = _writers_of_placed(case, after, placed)
         return replace(claim, ruled=(*claim.ruled, *overruled))
@@ -112,8 +112,8 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     early = [a for a in kept if a.event.time_ns < start]
     recent = [a for a in kept if a.event.time_ns >= start]
     holding = _holding(life, holders, [a.actor for a in life.accesses if a.action in WRITES])
-    held = [as_actor(a, Role.WRITER) for a in early] + [replace(h, role=Role.WRITER) for h in holding]
-    claim = decide([as_actor(a, Role.WRITER) for a in recent], held)
+    claim = decide([a.actor for a in recent], [*(a.actor for a in early), *holding])
+    claim = replace(claim, actors=tuple(replace(actor, role=Role.WRITER) for actor in claim.actors))
     if claim.verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
         claim = replace(claim, verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(_UNEXAMINED,))
     chosen = named(recent, Why.WRITE_ACCESS) + named(early, Why.HELD_OPEN) + named(holding, Why.HELD_OPEN)

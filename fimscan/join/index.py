@@ -14,7 +14,8 @@ Identity = tuple[int, int]
 
 WRITES = frozenset({Action.CREATE, Action.OPEN_WRITE, Action.TRUNCATE})
 BIRTHS = frozenset({Action.CREATE, Action.MKDIR, Action.MKNOD, Action.SYMLINK})
-BINDS = BIRTHS | {Action.RENAME, Action.LINK}
+MOVES = frozenset({Action.RENAME, Action.LINK})
+BINDS = BIRTHS | MOVES
 UNBINDS = frozenset({Action.UNLINK, Action.RMDIR, Action.RENAME})
 
 
@@ -66,7 +67,7 @@ class Known:
         return frozenset((name.path,))
 
 
-def _is_unplaced(name: Name, path: bytes) -> bool:
+def is_unplaced(name: Name, path: bytes) -> bool:
     """Whether a name, of which only the last component is known, can be this path's."""
     return name.parent is None and name.path is None and name.base == path.rpartition(b"/")[2]
 
@@ -192,18 +193,11 @@ class AccessIndex:
         """What took the name away: unlinks of it and renames from it."""
         return self._unbinds.get(path, [])
 
-    def moved_to_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
-        """Renames and links of this very file to this last component, in a directory that the record leaves open."""
-        for access in self.of_file(identity):
-            mine = access.identity == identity and access.action in (Action.RENAME, Action.LINK)
-            if mine and _is_unplaced(access.name, path):
-                yield access
-
     def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
         """Renames of this very file from this last component, in a directory that the record leaves open."""
         for access in self.of_file(identity):
             mine = access.identity == identity and access.action is Action.RENAME
-            if mine and access.old is not None and _is_unplaced(access.old, path):
+            if mine and access.old is not None and is_unplaced(access.old, path):
                 yield access
 
     def directory_binds(self, path: bytes, window: Window) -> list[FileAccess]:

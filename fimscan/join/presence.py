@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from fimscan.join.case import Case, Ruled
 from fimscan.join.claims import Claim, as_actor, latest, named, nobody
-from fimscan.join.index import BIRTHS, in_order
+from fimscan.join.index import BINDS, BIRTHS, MOVES, in_order, is_unplaced
 from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
+
+#: See :func:`last_bind`.
+Bind = tuple[FileAccess | None, list[Ruled]]
 
 
 def who_removed(case: Case) -> Claim:
@@ -66,11 +69,11 @@ def _removal_of(before: FileState, taken: Sequence[FileAccess], case: Case) -> t
     return found, ruled
 
 
-def who_moved(case: Case) -> Claim:
+def who_moved(case: Case, bind: Bind) -> Claim:
     """Who gave the file its new name and, where that was somebody else, who took the old one away."""
     before, after = case.change.before, case.change.after
     assert before is not None and after is not None, "a moved file has both sides"
-    placed, ruled = last_bind(after, case)
+    placed, ruled = bind
     if placed is None:
         return nobody(ruled)
     index = case.index
@@ -91,7 +94,7 @@ def made_anew(made: Claim, removed: Claim) -> Claim:
     return replace(weaker, actors=(*made.actors, *removed.actors), notes=(note,), ruled=(*made.ruled, *removed.ruled))
 
 
-def last_bind(after: FileState, case: Case) -> tuple[FileAccess | None, list[Ruled]]:
+def last_bind(after: FileState, case: Case) -> Bind:
     """(the last access in the window that made ``after.path`` name this very file, if any did; those before it).
 
     A creation whose directory is not known counts by its inode and last component; a rename of a directory counts
@@ -99,11 +102,14 @@ def last_bind(after: FileState, case: Case) -> tuple[FileAccess | None, list[Rul
     """
     index, identity = case.index, after.identity
     base = after.path.rpartition(b"/")[2]
-    direct = [a for a in index.binds(after.path) if a.identity == identity]
-    born = [a for a in index.of_file(identity) if a.action in BIRTHS and a.name.base == base]
-    # A rename or link relative to two descriptors: which directory is meant is not decided, the file and its name are.
-    unplaced = index.moved_to_unknown(identity, after.path)
-    found = [a for a in (*direct, *born, *unplaced) if case.is_inside(a)]
+    found = [a for a in index.binds(after.path) if a.identity == identity and case.is_inside(a)]
+    for access in index.of_file(identity):
+        if access.action in BINDS and access.identity == identity and case.is_inside(access):
+            # A rename or link relative to two descriptors leaves open which directory is meant: the file and its last
+            # component decide.
+            born = access.action in BIRTHS and access.name.base == base
+            if born or (access.action in MOVES and is_unplaced(access.name, after.path)):
+                found.append(access)
     found += index.directory_binds(after.path, case.window)
     last = latest(found)
     return last, named((a for a in found if a is not last), Why.OVERRULED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain
 
 from fimscan.join.case import Case, Ruled
@@ -22,8 +22,8 @@ def reasoning(case: Case, claims: Sequence[Claim], actors: Sequence[Actor]) -> R
         known = judged.get(id(item[0]))
         if known is None or (item[1].names and not known[1].names):
             judged[id(item[0])] = item
-    for item in _never_asked(case):
-        judged.setdefault(id(item[0]), item)
+    for item in _never_asked(case, judged):
+        judged[id(item[0])] = item
     groups = _grouped(judged.values(), actors)
     rulings = sorted((group.ruling(actors) for group in groups), key=_place)
     return Reasoning(
@@ -36,12 +36,14 @@ def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
     return not ruling.why.names, -(ruling.actor.time_ns or 0), ruling.actor.pid, ruling.why
 
 
-def _never_asked(case: Case) -> Iterator[Ruled]:
+def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
     """Those that no claim had to look at: for what they did, when, or to which file."""
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
     identities = {state.identity for state in sides}
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
     for access in _concerned(case):
+        if id(access) in judged:
+            continue
         time_ns = access.event.time_ns
         if time_ns < start:
             yield access, Why.BEFORE_WINDOW

@@ -18,6 +18,7 @@ from fimscan.pipeline.joining import attribute_again
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
+from fimscan.store import processes as process_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
@@ -83,6 +84,8 @@ def _ingest_log(database: Database, source: AuditSource, log: bytes, daemon_pid:
         stretch = join.Extent(start_ns=last_ns if batch.lost_continuity else first_ns, end_ns=last_ns)
         with database.begin() as connection:
             access_store.add(connection, host_id, accesses, batch.events)
+            processes = [actor for actor in batch.executions if actor.event and source.is_ours(actor.event)]
+            process_store.add(connection, host_id, [*processes, *(access.actor for access in accesses)])
             audit_store.add_notices(connection, host_id, [n for n in batch.notices if source.is_ours(n.event)])
             audit_store.add_damaged(connection, host_id, batch.damaged)
             audit_store.set_cursor(connection, host_id, batch.cursor)

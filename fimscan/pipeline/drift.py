@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from fimscan import join
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
+from fimscan.pipeline.explaining import suspects
 from fimscan.pipeline.scanning import ScanResult
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -183,6 +184,7 @@ def _diff(
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     findings = tuple(join.rows(join.with_moves(changes), steps))
+    exes = {actor.exe for row in findings for actor in row.attribution.actors if actor.exe is not None}
     modified = {row.change.path for row in findings if not join.content_kept(row.change)}
     opened = scan_store.unmodified_opens(connection, host_id, start.id, end.id)
     return Diff(
@@ -192,6 +194,7 @@ def _diff(
         findings=findings,
         unreadable=scan_store.unreadable_in(connection, end.id),
         opened_unmodified=tuple(item for item in opened if item.path not in modified),
+        suspect_programs=suspects(connection, host_id, exes, end.id),
     )
 
 

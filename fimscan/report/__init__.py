@@ -17,6 +17,7 @@ from fimscan.report.display import (
     size_text,
     time_text,
 )
+from fimscan.report.explanation import explanation_document, write_explanation, write_explanation_json
 from fimscan.report.jsonview import access_document, actor_document, diff_document, summary
 from fimscan.report.machine import write_accesses_ndjson, write_json, write_ndjson
 from fimscan.report.page import write_html
@@ -33,6 +34,7 @@ __all__ = [
     "command_text",
     "diff_document",
     "diff_schema",
+    "explanation_document",
     "json_text",
     "minute_text",
     "mode_octal",
@@ -45,6 +47,8 @@ __all__ = [
     "write_accesses_ndjson",
     "write_accesses_text",
     "write_csv",
+    "write_explanation",
+    "write_explanation_json",
     "write_html",
     "write_json",
     "write_ndjson",

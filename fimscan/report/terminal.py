@@ -19,6 +19,7 @@ from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.deeds import Deed, deeds
 from fimscan.report.differences import differences
 from fimscan.report.display import minute_text, show
+from fimscan.report.reasons import program_text
 from fimscan.report.words import (
     RANK_WORDS,
     by_rank,
@@ -75,7 +76,8 @@ def _report(diff: Diff, width: int) -> Iterator[Text]:
         rows = list(findings)
         yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
         for finding in rows:
-            yield from _row(finding, width)
+            yield from row_lines(finding, width)
+            yield from _suspects(finding, diff)
     for heading, items in unreadable_groups(diff):
         yield from _heading(heading)
         for unreadable in items:
@@ -122,7 +124,8 @@ def _change_title(change: Change) -> Text:
     return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change))
 
 
-def _row(finding: Finding, width: int) -> Iterator[Text]:
+def row_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """One row as the diff shows it."""
     change = finding.change
     yield _change_title(change)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
@@ -131,6 +134,14 @@ def _row(finding: Finding, width: int) -> Iterator[Text]:
         yield from _steps(finding, width)
     else:
         yield from _who(finding.attribution, change, _INDENT, width)
+
+
+def _suspects(finding: Finding, diff: Diff) -> Iterator[Text]:
+    """A program that is not what was accepted may do anything, whoever ran it."""
+    exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors}
+    for program in diff.suspect_programs:
+        if program.path in exes:
+            yield Text(f"{_INDENT}the program is suspect: {program_text(program)}", style="bold red")
 
 
 def _steps(finding: Finding, width: int) -> Iterator[Text]:

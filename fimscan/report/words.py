@@ -173,7 +173,7 @@ def number_text(change: Change) -> str:
     return f"#{change.id}" if change.id else ""
 
 
-def process_text(actor: Actor) -> str:
+def process_text(actor: Actor, *, parent: bool = True) -> str:
     """The program and its process: ``/usr/bin/vim (pid 4242, ppid 4200)``."""
     if actor.exe is not None:
         program = show(actor.exe)
@@ -181,8 +181,8 @@ def process_text(actor: Actor) -> str:
         program = f"a process that calls itself {show(actor.comm)}"
     else:
         program = "an unknown program"
-    parent = "" if actor.ppid is None else f", ppid {actor.ppid}"
-    return f"{program} (pid {actor.pid}{parent})"
+    above = f", ppid {actor.ppid}" if parent and actor.ppid is not None else ""
+    return f"{program} (pid {actor.pid}{above})"
 
 
 def user_text(actor: Actor) -> str:

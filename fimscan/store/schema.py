@@ -301,3 +301,14 @@ acceptance = Table(
     Column("reason", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# Which program a process was at a time (an actor as JSON), for those that did something and those that started them.
+process = Table(
+    "process",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("pid", BigInteger, primary_key=True),
+    Column("time_ns", BigInteger, primary_key=True),
+    Column("actor", Text, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -62,3 +62,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("host_id", "path", name=op.f("pk_recheck")),
     )
     op.add_column("change", sa.Column("holders", sa.Text()))
+    op.create_table(
+        "process",
+        sa.Column("host_id", _ID, nullable=False),
+        sa.Column("pid", sa.BigInteger(), nullable=False),
+        sa.Column("time_ns", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_process_host_id")),
+        sa.PrimaryKeyConstraint("host_id", "pid", "time_ns", name=op.f("pk_process")),
+        sqlite_with_rowid=False,
+    )

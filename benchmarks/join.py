@@ -1,0 +1,305 @@
+"""The join: changes against accesses, at growing sizes, to show how it grows; and on awkward shapes of history.
+
+``python benchmarks/join.py [CHANGES] [ACCESSES]``, 100,000 and 1,000,000 by default. Each size is measured in memory
+(index and answers), and through the database: from stored records to answers.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from fimscan import audit, join  # noqa: E402
+from fimscan.audit import Assembler  # noqa: E402
+from fimscan.model import (  # noqa: E402
+    Action,
+    Actor,
+    AuditEvent,
+    AuditObservation,
+    AuditRule,
+    Change,
+    Digest,
+    EventId,
+    FileAccess,
+    FileKind,
+    FileState,
+    Holders,
+    Name,
+    Scan,
+    ScanStatus,
+    Window,
+)
+
+SECOND = 10**9
+DEV = os.makedev(0xFE, 0)
+START, END = 1_000_000 * SECOND, 1_100_000 * SECOND
+IN_DIRECTORY = 500
+
+
+def state(number: int, content: bytes, changed_ns: int, directory: bytes | None = None) -> FileState:
+    """File ``number``, in a directory of 500 others."""
+    folder = directory or b"/w/d%d" % (number // IN_DIRECTORY)
+    return FileState(
+        path=folder + b"/f%d" % number,
+        kind=FileKind.FILE,
+        dev=DEV,
+        inode=1_000_000 + number,
+        nlink=1,
+        mode=0o644,
+        uid=0,
+        gid=0,
+        size=len(content),
+        mtime_ns=changed_ns,
+        ctime_ns=changed_ns,
+        digests=(Digest(algorithm="xxh3_128", value=content),),
+        read_start_ns=START,
+        read_end_ns=START + 1,
+    )
+
+
+def change(number: int, directory: bytes | None = None) -> Change:
+    """Its content changed in the middle of the window."""
+    window = Window(after_ns=START, before_ns=END)
+    after = state(number, b"new", START + 50_000 * SECOND, directory)
+    found = join.change_of(state(number, b"old", START // 2, directory), after, window)
+    assert found is not None, "the contents differ"
+    return replace(found, id=number + 1, holders=Holders(as_of_ns=START))
+
+
+def access(serial: int, number: int, at_ns: int, action: Action = Action.OPEN_WRITE) -> FileAccess:
+    """One of a thousand processes opens file ``number``."""
+    folder = number // IN_DIRECTORY
+    event = EventId(at_ns // 10**6 * 10**6, serial)
+    pid = 1000 + serial % 1000
+    actor = Actor(
+        pid=pid,
+        ppid=1,
+        exe=b"/usr/bin/tool%d" % (pid % 7),
+        comm=b"tool",
+        auid=1000,
+        uid=0,
+        session=3,
+        syscall="openat",
+        flags=("O_WRONLY",),
+        time_ns=event.time_ns,
+        event=event,
+    )
+    path = b"/w/d%d/f%d" % (folder, number)
+    return FileAccess(
+        event=event,
+        action=action,
+        name=Name(text=path, path=path, parent=(DEV, 500_000 + folder)),
+        dev=DEV,
+        inode=1_000_000 + number,
+        mode=0o100644,
+        actor=actor,
+    )
+
+
+def accesses(changes: int, count: int) -> list[FileAccess]:
+    """Spread over time, over the changed files and over half as many that did not change."""
+    step = (END - START) // count
+    return [access(i + 1, i * 7919 % (changes * 3 // 2), START + i * step) for i in range(count)]
+
+
+def known(changes: int) -> join.Known:
+    return join.Known.of((b"/w/d%d" % i, (DEV, 500_000 + i)) for i in range(changes * 3 // 2 // IN_DIRECTORY + 1))
+
+
+def observation(at_ns: int) -> AuditObservation:
+    rule = AuditRule(
+        scope=b"/w",
+        recursive=True,
+        arches=frozenset({"b64", "b32"}),
+        writes=True,
+        attributes=True,
+        key="fimscan",
+        text="",
+    )
+    return AuditObservation(time_ns=at_ns, boot_id="b", enabled=1, daemon_pid=5, lost=0, backlog=0, rules=(rule,))
+
+
+def coverage() -> join.CoverageMap:
+    extent = join.Extent(start_ns=0, end_ns=2 * END)
+    return join.CoverageMap((observation(START - 1), observation(END + SECOND)), (), [[extent]])
+
+
+def answer(changes: Iterable[Change], those: Iterable[FileAccess], directories: join.Known) -> dict[str, int]:
+    """How many verdicts of each kind."""
+    changes = list(changes)
+    prior = {c.before.identity: c.before for c in changes if c.before is not None}
+    evidence = join.Evidence(index=join.AccessIndex(those, directories), prior=prior)
+    covered = coverage()
+    counts: dict[str, int] = {}
+    for item in changes:
+        verdict = join.attribute(item, evidence, covered).verdict
+        counts[verdict] = counts.get(verdict, 0) + 1
+    return counts
+
+
+def timed(title: str, action: Callable[[], object]) -> None:
+    start = time.perf_counter()
+    found = action()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"{title:58} {seconds:7.2f} s   peak {peak:5d} MB   {found}", flush=True)
+
+
+def in_memory(changes: int, count: int) -> None:
+    """Index and answers; making the accesses is not counted."""
+    asked, those, directories = [change(i) for i in range(changes)], accesses(changes, count), known(changes)
+    timed(f"in memory: {changes:,} x {count:,}", lambda: answer(asked, those, directories))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Through the database
+
+
+def line(found: FileAccess) -> list[bytes]:
+    """The records of an access, as auditd writes them."""
+    who, event = found.actor, found.event
+    stamp = b"audit(%d.%03d:%d)" % (event.time_ns // SECOND, event.time_ns // 10**6 % 1000, event.serial)
+    return [
+        b"type=SYSCALL msg=%b: arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1=7ffd a2=1 a3=0 items=1 "
+        b"ppid=1 pid=%d auid=1000 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=3 "
+        b'comm="tool" exe="%b" key="fimscan"' % (stamp, who.pid, who.exe or b""),
+        b'type=CWD msg=%b: cwd="/w"' % stamp,
+        b'type=PATH msg=%b: item=0 name="%b" inode=%d dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 '
+        b"nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0 cap_frootid=0"
+        % (stamp, found.name.path or b"", found.inode or 0),
+        b"type=PROCTITLE msg=%b: proctitle=746F6F6C00" % stamp,
+    ]
+
+
+def events(those: Iterable[FileAccess]) -> Iterable[AuditEvent]:
+    assembler = Assembler()
+    for found in those:
+        for text in line(found):
+            record = audit.parse_line(text)
+            assert record is not None, text
+            yield from assembler.add(record)
+    yield from assembler.flush()
+
+
+def through_the_database(changes: int, count: int) -> None:
+    """Store records and versions, then answer as a scan does."""
+    from fimscan.pipeline.joining import Joiner
+    from fimscan.store import accesses as access_store
+    from fimscan.store import audit as audit_store
+    from fimscan.store import files
+    from fimscan.store import scans as scan_store
+    from fimscan.store.database import Database
+
+    with tempfile.TemporaryDirectory() as directory:
+        database = Database(f"sqlite:///{directory}/b.db", host="h")
+        host_id = database.host_id
+        with database.begin() as connection:
+            numbers = [
+                scan_store.begin(
+                    connection, host_id, trigger="manual", started_ns=at, config_digest="d" * 64, config_text="{}"
+                )
+                for at in (START, END)
+            ]
+            states = [state(i, b"old", START // 2) for i in range(changes)]
+            folders = known(changes).identities
+            states += [
+                replace(states[0], path=path, kind=FileKind.DIRECTORY, inode=min(ids)[1], digests=())
+                for path, ids in folders.items()
+            ]
+            rows = [files.new_row(host_id, numbers[0], item, adopted=False) for item in states]
+            files.insert(connection, rows)
+            for at in (START - 1, END + SECOND):
+                audit_store.add_observation(connection, host_id, observation(at))
+            audit_store.extend(connection, host_id, b"log", join.Extent(start_ns=0, end_ns=2 * END), continued=False)
+            batch: list[AuditEvent] = []
+            for event in events(accesses(changes, count)):
+                batch.append(event)
+                if len(batch) == 5000:
+                    access_store.add(connection, host_id, [a for e in batch for a in audit.accesses(e)], batch)
+                    batch = []
+            access_store.add(connection, host_id, [a for e in batch for a in audit.accesses(e)], batch)
+        previous = Scan(
+            id=numbers[0], host="h", trigger="manual", status=ScanStatus.FINISHED, started_ns=START, finished_ns=START
+        )
+        asked = [change(i) for i in range(changes)]
+        with database.begin() as connection:
+            joiner = Joiner(connection, host_id, previous, numbers[1], [b"log"])
+            timed(
+                f"through the database: {changes:,} x {count:,}",
+                lambda: _counts(a.verdict for _, a in joiner.attribute(asked)),
+            )
+        database.close()
+
+
+def _counts(verdicts: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for verdict in verdicts:
+        counts[str(verdict)] = counts.get(str(verdict), 0) + 1
+    return counts
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Awkward shapes
+
+
+def hot_file(count: int) -> object:
+    """A log file to which a process appends: one change, all accesses."""
+    step = (END - START) // count
+    return answer([change(0)], (access(i + 1, 0, START + i * step) for i in range(count)), known(1))
+
+
+def one_directory(changes: int, count: int) -> object:
+    """All files in one directory."""
+    step = (END - START) // count
+    flat = join.Known.of([(b"/w/all", (DEV, 500_000))])
+    those = (
+        replace(found, name=Name(text=name, path=b"/w/all/" + name, parent=(DEV, 500_000)))
+        for i in range(count)
+        for number in [i * 7919 % changes]
+        for name in [b"f%d" % number]
+        for found in [access(i + 1, number, START + i * step)]
+    )
+    return answer((change(i, b"/w/all") for i in range(changes)), those, flat)
+
+
+def renamed_above(changes: int, renames: int) -> object:
+    """The directory above all files is moved away and back, again and again."""
+    step = (END - START) // renames
+    directories = join.Known.of([(b"/w", (DEV, 2)), (b"/w/all", (DEV, 500_000))])
+    here = Name(text=b"all", path=b"/w/all", parent=(DEV, 2))
+    there = Name(text=b"away", path=b"/w/away", parent=(DEV, 2))
+    moves = [
+        replace(
+            access(i + 1, 0, START + i * step, Action.RENAME),
+            name=there if i % 2 == 0 else here,
+            old=here if i % 2 == 0 else there,
+            inode=500_000,
+            mode=0o040755,
+        )
+        for i in range(renames)
+    ]
+    return answer((change(i, b"/w/all") for i in range(changes)), moves, directories)
+
+
+def main() -> None:
+    changes = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+    for part in (4, 2, 1):
+        in_memory(changes // part, count // part)
+    timed(f"one file, {count:,} accesses", lambda: hot_file(count))
+    timed(f"{changes:,} changes in one directory, {count:,} accesses", lambda: one_directory(changes, count))
+    timed(f"{changes:,} changes below {changes:,} renames", lambda: renamed_above(changes, changes))
+    for part in (4, 2, 1):
+        through_the_database(changes // part, count // part)
+
+
+if __name__ == "__main__":
+    main()

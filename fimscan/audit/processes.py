@@ -1,0 +1,24 @@
+"""Which program a process runs: what EXECVE records say, where rules for execve are loaded."""
+
+from __future__ import annotations
+
+import re
+
+from fimscan.audit.actors import UserName, actor, working_directory
+from fimscan.model import Actor, AuditEvent
+
+_SUCCESS = re.compile(rb" success=yes ")
+
+
+def execution(event: AuditEvent, user_name: UserName | None = None) -> Actor | None:
+    """The process as it is after an execve that succeeded; ``None`` for every other event.
+
+    The EXECVE record comes second, or third behind a BPRM_FCAPS one (audit_log_exit in kernel/auditsc.c).
+    """
+    records = event.records
+    if not any(record.type == "EXECVE" for record in records[1:4]):
+        return None
+    call = records[0]
+    if call.type != "SYSCALL" or not _SUCCESS.search(call.body):
+        return None
+    return actor(event, call, syscall="execve", flags=(), cwd=working_directory(event), user_name=user_name)

@@ -1,0 +1,30 @@
+"""``fimscan explain``: why a change got its verdict."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from fimscan import report
+from fimscan.cli.context import Settings, terminal_width, use_color
+from fimscan.pipeline import explaining
+
+
+@click.command()
+@click.argument("change", metavar="CHANGE|PATH")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def explain(settings: Settings, *, change: str, form: str) -> None:
+    """Tell why a change got its verdict: who was considered, what cleared them, and the audit records.
+
+    CHANGE is a number that diff shows; a PATH stands for its latest change ('./17' for a file called 17).
+    """
+    wanted = int(change) if change.isascii() and change.isdigit() else os.fsencode(os.path.abspath(change))
+    with settings.database() as database:
+        explanation = explaining.explain(database, wanted)
+    if form == "json":
+        report.write_explanation_json(explanation, sys.stdout)
+    else:
+        report.write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())

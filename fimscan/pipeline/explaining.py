@@ -1,0 +1,163 @@
+"""Why a change got its verdict: the kept reasoning, with what it rests on. Reading only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from sqlalchemy import Connection
+
+from fimscan import audit, join
+from fimscan.errors import UsageError
+from fimscan.model import (
+    Actor,
+    AuditRule,
+    EventId,
+    Explanation,
+    Finding,
+    Lineage,
+    NoticeKind,
+    Program,
+    Scan,
+    ScanStatus,
+    Standing,
+)
+from fimscan.store import accesses as access_store
+from fimscan.store import audit as audit_store
+from fimscan.store import files
+from fimscan.store import processes as process_store
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+_EVENTS_SHOWN = 20
+_DELETED = b" (deleted)"
+
+
+def explain(database: Database, wanted: bytes | int) -> Explanation:
+    """Explain a change by its number, or the latest change of a path.
+
+    Raises:
+        UsageError: there is no such change.
+    """
+    with database.read() as connection:
+        finding = _finding(connection, database, wanted)
+        return _explained(connection, database, finding)
+
+
+def _finding(connection: Connection, database: Database, wanted: bytes | int) -> Finding:
+    if isinstance(wanted, int):
+        found = scan_store.one_finding(connection, database.host_id, wanted)
+        if found is None:
+            raise UsageError(f"there is no change {wanted}; 'fimscan diff' shows their numbers")
+        return found
+    history = scan_store.history_of(connection, database.host_id, wanted)
+    if not history:
+        shown = wanted.decode("utf-8", "backslashreplace")
+        raise UsageError(f"no scan has found a change of {shown}; 'fimscan diff' shows what differs")
+    return history[-1]
+
+
+def _explained(connection: Connection, database: Database, finding: Finding) -> Explanation:
+    host_id, attribution, change = database.host_id, finding.attribution, finding.change
+    window = change.window
+    scans = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
+    earlier = [scan for scan in scans if scan.id < finding.scan]
+    exes = (actor.exe for actor in attribution.actors if actor.exe is not None)
+    return Explanation(
+        host=database.host,
+        finding=finding,
+        after_scan=_reading(earlier, window.after_ns),
+        before_scan=_reading([scan for scan in scans if scan.id == finding.scan], window.before_ns),
+        protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
+        rules=_rules(connection, host_id, finding),
+        lineages=_lineages(connection, host_id, attribution.actors),
+        programs=programs(connection, host_id, exes, finding.scan),
+        records=_records(connection, host_id, finding),
+    )
+
+
+def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:
+    """The scan that was reading files at a time."""
+    at_it = (scan.id for scan in scans if scan.finished_ns and scan.started_ns <= time_ns <= scan.finished_ns)
+    return next(at_it, None)
+
+
+def _rules(connection: Connection, host_id: int, finding: Finding) -> tuple[AuditRule, ...]:
+    window = finding.change.window
+    seen = audit_store.observations(connection, host_id, window.after_ns, window.before_ns)
+    return join.CoverageMap(seen).rules(finding.change.path, window)
+
+
+def _lineages(connection: Connection, host_id: int, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
+    """One for each process, by its first call: parents end, and then the ppid is another."""
+    first: dict[object, Actor] = {}
+    for actor in sorted(actors, key=lambda a: a.time_ns or 0):
+        first.setdefault((actor.process, actor.ppid), actor)
+    last_known = partial(process_store.before, connection, host_id)
+    return tuple(
+        join.lineage(actor, last_known, boot_ns=_boot(connection, host_id, actor.time_ns or 0))
+        for actor in first.values()
+    )
+
+
+def _boot(connection: Connection, host_id: int, time_ns: int) -> int:
+    notices = audit_store.notices(connection, host_id, 0, time_ns)
+    return max((n.event.time_ns for n in notices if n.kind is NoticeKind.BOOT), default=0)
+
+
+def _records(connection: Connection, host_id: int, finding: Finding) -> tuple[bytes, ...]:
+    """The log's lines of the events of those who are named."""
+    reasoning = finding.attribution.reasoning
+    events: dict[EventId, None] = {}
+    for actor in finding.attribution.actors:
+        if actor.event is not None:
+            events[actor.event] = None
+    for ruling in reasoning.rulings if reasoning else ():
+        if ruling.why.names:
+            events.update(dict.fromkeys(ruling.events))
+    shown = sorted(events, reverse=True)[:_EVENTS_SHOWN]
+    records = [access_store.records(connection, host_id, event) for event in sorted(shown)]
+    return tuple(audit.line_of(record) for some in records for record in some)
+
+
+def programs(connection: Connection, host_id: int, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
+    """What is known of programs as of a scan, in order of path."""
+    paths = sorted({exe.removesuffix(_DELETED) for exe in exes})
+    baseline = scan_store.baseline(connection, host_id)
+    if baseline is None or not paths:
+        return tuple(Program(path=path, standing=Standing.NOT_MONITORED) for path in paths)
+    now = files.at_paths(connection, host_id, paths, scan_id)
+    accepted: dict[bytes, files.Version | None] = dict(files.at_paths(connection, host_id, paths, baseline.scan))
+    accepted.update({path: baseline.overrides[path][0] for path in paths if path in baseline.overrides})
+    return tuple(_program(connection, host_id, path, now, accepted, scan_id) for path in paths)
+
+
+def suspects(connection: Connection, host_id: int, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
+    """Those of some programs that are monitored, and not what was accepted."""
+    alarming = (Standing.CHANGED, Standing.GONE)
+    return tuple(item for item in programs(connection, host_id, exes, scan_id) if item.standing in alarming)
+
+
+def _program(
+    connection: Connection,
+    host_id: int,
+    path: bytes,
+    now: Mapping[bytes, files.Version],
+    accepted: Mapping[bytes, files.Version | None],
+    scan_id: int,
+) -> Program:
+    version, wanted = now.get(path), accepted.get(path)
+    if version is None and wanted is None:
+        return Program(path=path, standing=Standing.NOT_MONITORED)
+    if version is not None and (version.adopted if wanted is None else _equal(version, wanted)):
+        return Program(path=path, standing=Standing.ACCEPTED)
+    changes = [f for f in scan_store.history_of(connection, host_id, path) if f.scan <= scan_id]
+    return Program(
+        path=path,
+        standing=Standing.GONE if version is None else Standing.CHANGED,
+        change=changes[-1].change.id if changes else None,
+    )
+
+
+def _equal(version: files.Version, accepted: files.Version) -> bool:
+    return version.state.kind is accepted.state.kind and join.same_content(version.state, accepted.state)

@@ -1,0 +1,200 @@
+"""``fimscan explain``: an answer with what it rests on, for an assessor or somebody who has to act on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from rich.text import Text
+
+from fimscan.model import Actor, Explanation, Lineage, Ruling, Verdict, Why
+from fimscan.report.console import wrap, write_lines
+from fimscan.report.display import json_text, show, time_text
+from fimscan.report.jsonview import actor_document, row_document
+from fimscan.report.reasons import (
+    considered_heading,
+    lineage_text,
+    program_text,
+    ruling_text,
+    time_texts,
+    why_text,
+    window_texts,
+)
+from fimscan.report.terminal import row_lines
+from fimscan.report.words import gap_text, plural, process_text
+
+EXPLANATION_SCHEMA = "fimscan.explanation/1"
+_INDENT = "    "
+_OPENS_ONLY = (
+    "Audit records show that a file was opened, never a write: a process that is named could write from then on. A"
+    " descriptor can be handed on to another process; those that held one when either scan began are listed here too."
+)
+
+
+def write_explanation(explanation: Explanation, out: TextIO, *, color: bool, width: int) -> None:
+    """The explanation as text; lines are broken at ``width`` where they can be."""
+    write_lines(_text(explanation, width), out, color=color)
+
+
+def _text(explanation: Explanation, width: int) -> Iterator[Text]:
+    finding = explanation.finding
+    attribution, change = finding.attribution, finding.change
+    yield from row_lines(finding, width)
+    since, until = window_texts(explanation)
+    yield from _section("When it happened", (f"after {since}", f"before {until}"), width)
+    yield from _section("What the file's times say", time_texts(change, attribution.reasoning), width)
+    yield from _section("Was audit watching", _coverage(explanation), width)
+    yield from _section("Who held it open for writing when the window began", _holders(explanation), width)
+    yield from _considered(explanation, width)
+    yield from _section("Where the processes come from", map(lineage_text, explanation.lineages), width)
+    yield from _section("Their programs", map(program_text, explanation.programs), width)
+    yield from _records(explanation.records, attribution.actors)
+
+
+def _section(title: str, sentences: Iterable[str], width: int) -> Iterator[Text]:
+    lines = list(sentences)
+    if not lines:
+        return
+    yield Text()
+    yield Text(title, style="bold")
+    for sentence in lines:
+        yield from map(Text, wrap(sentence, width, f"{_INDENT}- ", f"{_INDENT}  "))
+
+
+def _coverage(explanation: Explanation) -> Iterator[str]:
+    finding = explanation.finding
+    coverage = finding.attribution.coverage
+    if coverage.complete:
+        yield "yes, the whole time: rules loaded, daemon running, no event lost, and the log read without a hole"
+    else:
+        yield "not all of the time"
+        yield from (gap_text(gap, finding.change.window) for gap in coverage.gaps)
+    rules = explanation.rules
+    telling = [rule for rule in rules if rule.writes or rule.attributes]
+    yield from (f"rule: {show(rule.text)}" for rule in telling)
+    if len(rules) > len(telling):
+        yield f"and {plural(len(rules) - len(telling), 'rule')} for single system calls"
+    if not rules:
+        yield "no rule about this path was loaded"
+
+
+def _holders(explanation: Explanation) -> Iterator[str]:
+    holders = explanation.finding.change.holders
+    if holders is None:
+        yield "nobody looked"
+        return
+    yield from (process_text(actor) for actor in holders.actors)
+    if not holders.actors:
+        yield f"nobody, as of {time_text(holders.as_of_ns)}"
+    yield from (f"when the next scan began: {process_text(actor)}" for actor in holders.later)
+    if not holders.complete:
+        yield "not every process could be asked: only root may"
+    if explanation.protected:
+        yield f"{explanation.protected} could not be asked even by root, as init of a container cannot"
+
+
+def _considered(explanation: Explanation, width: int) -> Iterator[Text]:
+    reasoning = explanation.finding.attribution.reasoning
+    yield Text()
+    if reasoning is None:
+        yield Text("Who was considered was not kept: the answer was given by an earlier fimscan.")
+        return
+    yield Text(considered_heading(reasoning), style="bold")
+    if not reasoning.rulings:
+        yield Text(f"{_INDENT}nobody was seen having to do with this file or its name")
+    named = {ruling.actor.process for ruling in reasoning.rulings if ruling.why.names}
+    for ruling in reasoning.rulings:
+        mark, style = _mark(ruling, named=ruling.actor.process in named)
+        yield Text.assemble(_INDENT, (mark, style), f"  {ruling_text(ruling)}")
+        yield from map(Text, wrap(why_text(ruling), width, f"{_INDENT * 4}", f"{_INDENT * 4}"))
+    if any(ruling.why is Why.WRITE_ACCESS for ruling in reasoning.rulings):
+        yield from map(Text, wrap(_OPENS_ONLY, width, _INDENT, _INDENT))
+
+
+def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
+    """What else somebody did who is named for something clears nobody."""
+    if ruling.why.names:
+        return "NAMED  ", "bold red"
+    return ("also   " if named else "cleared"), "dim"
+
+
+def _records(records: Iterable[bytes], actors: Iterable[Actor]) -> Iterator[Text]:
+    # In front of auditd's translations stands a byte that is no character.
+    lines = [show(line.replace(b"\x1d", b" ")) for line in records]
+    if lines:
+        yield Text()
+        yield Text("The audit records of those who are named", style="bold")
+        yield from (Text(f"{_INDENT}{line}", style="dim") for line in lines)
+    elif any(actor.event is not None for actor in actors):
+        yield Text()
+        yield Text("The audit records of those who are named are not stored (they were read by an earlier fimscan).")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def write_explanation_json(explanation: Explanation, out: TextIO) -> None:
+    """The ``fimscan.explanation/1`` document."""
+    json.dump(explanation_document(explanation), out, indent=2)
+    out.write("\n")
+
+
+def explanation_document(explanation: Explanation) -> dict[str, Any]:
+    """The row of ``fimscan diff --format json``, and beside it what the answer rests on."""
+    finding = explanation.finding
+    reasoning = finding.attribution.reasoning
+    last = None if reasoning is None else reasoning.last_change_ns
+    considered = None if reasoning is None else [_ruling(ruling) for ruling in reasoning.rulings]
+    return {
+        "schema": EXPLANATION_SCHEMA,
+        "host": json_text(explanation.host),
+        "change": row_document(finding),
+        "window": {"after_scan": explanation.after_scan, "before_scan": explanation.before_scan},
+        "last_change": None if last is None else time_text(last),
+        "considered": considered,
+        "omitted": 0 if reasoning is None else reasoning.omitted,
+        "holders": _holders_document(explanation),
+        "rules": [json_text(rule.text) for rule in explanation.rules],
+        "lineages": [_lineage(item) for item in explanation.lineages],
+        "programs": [
+            {"path": json_text(item.path), "standing": item.standing.value, "change": item.change}
+            for item in explanation.programs
+        ],
+        "records": [json_text(line) for line in explanation.records],
+        "notes": [] if finding.attribution.verdict is Verdict.UNATTRIBUTED else [_OPENS_ONLY],
+    }
+
+
+def _ruling(ruling: Ruling) -> dict[str, Any]:
+    return {
+        "outcome": "named" if ruling.why.names else "cleared",
+        "why": ruling.why.value,
+        "words": why_text(ruling),
+        "action": None if ruling.action is None else ruling.action.value,
+        "count": ruling.count,
+        "first": None if ruling.first_ns is None else time_text(ruling.first_ns),
+        "events": [json_text(str(event)) for event in ruling.events],
+        "actor": actor_document(ruling.actor),
+    }
+
+
+def _holders_document(explanation: Explanation) -> dict[str, Any] | None:
+    holders = explanation.finding.change.holders
+    if holders is None:
+        return None
+    return {
+        "as_of": time_text(holders.as_of_ns),
+        "complete": holders.complete,
+        "protected": explanation.protected,
+        "actors": [actor_document(actor) for actor in holders.actors],
+        "later": [actor_document(actor) for actor in holders.later],
+    }
+
+
+def _lineage(lineage: Lineage) -> dict[str, Any]:
+    return {
+        "actor": actor_document(lineage.actor),
+        "ancestors": [actor_document(actor) for actor in lineage.ancestors],
+        "unknown": lineage.unknown,
+    }

@@ -1,0 +1,68 @@
+"""Which program each process was, as far as the log told: what ancestry is found from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from fimscan.model import Actor
+from fimscan.store import codec
+from fimscan.store.schema import process as table
+
+_IN_ONE_QUERY = 500
+
+
+def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
+    """Remember what processes were; what is no news about a pid is left out."""
+    news: dict[int, list[Actor]] = {}
+    for actor in actors:
+        those = news.setdefault(actor.pid, [])
+        if actor.time_ns is not None and not (those and _same(those[-1], actor)):
+            those.append(actor)
+    known = _latest(connection, host_id, news)
+    rows = [
+        {"host_id": host_id, "pid": pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])}
+        for pid, those in news.items()
+        for actor in those
+        if pid not in known or not _same(known[pid], actor)
+    ]
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def _same(known: Actor, actor: Actor) -> bool:
+    return known.process == actor.process and known.ppid == actor.ppid
+
+
+def _latest(connection: Connection, host_id: int, pids: Iterable[int]) -> dict[int, Actor]:
+    wanted = sorted(pids)
+    found: dict[int, Actor] = {}
+    for start in range(0, len(wanted), _IN_ONE_QUERY):
+        chunk = wanted[start : start + _IN_ONE_QUERY]
+        last = (
+            select(table.c.pid, func.max(table.c.time_ns).label("time_ns"))
+            .where(table.c.host_id == host_id, table.c.pid.in_(chunk))
+            .group_by(table.c.pid)
+            .subquery()
+        )
+        query = select(table.c.pid, table.c.actor).join(
+            last, (last.c.pid == table.c.pid) & (last.c.time_ns == table.c.time_ns)
+        )
+        for pid, text in connection.execute(query.where(table.c.host_id == host_id)):
+            found[pid] = codec.load_actors(text)[0]
+    return found
+
+
+def before(connection: Connection, host_id: int, pid: int, time_ns: int) -> Actor | None:
+    """What a pid was last known to be at a time."""
+    query = (
+        select(table.c.actor)
+        .where(table.c.host_id == host_id, table.c.pid == pid, table.c.time_ns <= time_ns)
+        .order_by(table.c.time_ns.desc())
+        .limit(1)
+    )
+    text = connection.scalar(query)
+    return None if text is None else codec.load_actors(text)[0]
