@@ -80,7 +80,7 @@ def test_numbers_beyond_63_bits_survive(database: Database) -> None:
     inode = 2**64 - 5
     log = (
         b"type=SYSCALL msg=audit(1700000000.000:9): arch=c000003e syscall=87 success=yes exit=0 a0=0 a1=0 a2=0 a3=0 "
-        b"items=1 ppid=1 pid=2\n"
+        b"items=1 ppid=1 pid=2 key=(null)\n"
         b'type=PATH msg=audit(1700000000.000:9): item=0 name="/x" inode=%d dev=00:2a mode=0100644 ouid=0 ogid=0 '
         b"rdev=00:00 nametype=DELETE\ntype=PROCTITLE msg=audit(1700000000.000:9): proctitle=2D\n" % inode
     )
