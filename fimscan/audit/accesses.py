@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fimscan.audit.actors import UserName, actor, working_directory
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
 from fimscan.audit.paths import Item, make_name, own_parent, parse_item, with_kinds
-from fimscan.audit.records import fields, int_value
+from fimscan.audit.records import fields, int_value, kernel_part
 from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, Call, syscall_name
 from fimscan.model import Action, Actor, AuditEvent, AuditRecord, FileAccess, Name
 
@@ -94,7 +94,7 @@ def accesses(event: AuditEvent, user_name: UserName | None = None) -> tuple[File
 
 
 def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | None:
-    record = next((record for record in event.records if record.type in _CALL_TYPES), None)
+    record = _call_record(event)
     if record is None or (known := _known_call(record, event)) is None:
         return None
     arch, name = known
@@ -112,6 +112,20 @@ def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | No
     if success and items and not items[0].kind:
         items = with_kinds(items, call.action)
     return _Operation(event, name, call, arguments, success, flags, items, cwd, who)
+
+
+def _call_record(event: AuditEvent) -> AuditRecord | None:
+    """The record of what was done. That of io_uring_enter says nothing of the operations that it carried out itself.
+
+    An event has one such record. Several that differ have been mixed up, and say nothing for sure.
+    """
+    calls = [record for record in event.records if record.type in _CALL_TYPES]
+    if len(calls) > 1:
+        operations = [record for record in calls if record.type == "URINGOP"]
+        calls = operations or calls
+        if len({kernel_part(record.body) for record in calls}) > 1:
+            return None
+    return calls[0] if calls else None
 
 
 _OUTCOME = re.compile(
@@ -156,12 +170,15 @@ def _flags(event: AuditEvent, arch: bytes, name: str, arguments: Sequence[int | 
 
 
 def _items(event: AuditEvent) -> tuple[Item, ...]:
-    """The PATH records in their order; of two with one number (a repeated line) the first."""
+    """The PATH records in their order. A repeated line is one; of two that contradict each other, neither counts."""
     items: dict[int, Item] = {}
+    wrong: set[int] = set()
     for record in event.records:
-        if record.type == "PATH" and (item := parse_item(record.body)) is not None:
-            items.setdefault(item.number, item)
-    return tuple([items[number] for number in sorted(items)])
+        if record.type != "PATH" or (item := parse_item(record.body)) is None:
+            continue
+        if items.setdefault(item.number, item) != item:
+            wrong.add(item.number)
+    return tuple([items[number] for number in sorted(items) if number not in wrong])
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -222,7 +239,7 @@ def _rename(operation: _Operation) -> list[FileAccess]:
 
 def _is_merged(operation: _Operation, deleted: Item, created: Item) -> bool:
     """Whether a rename's one DELETE record stands for two, and not for itself because the other was lost."""
-    paths = sum(record.type == "PATH" for record in operation.event.records)
+    paths = len({record.body for record in operation.event.records if record.type == "PATH"})
     bases = Name(text=deleted.text).base, Name(text=created.text).base
     return (
         operation.event.complete and paths == len(operation.items) == 4 and None not in bases and bases[0] == bases[1]

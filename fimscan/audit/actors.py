@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.records import fields, id_value, int_value, kernel_part, text_value
 from fimscan.audit.uring import PROCESS
 from fimscan.model import Actor, AuditEvent, AuditRecord
 
@@ -142,10 +142,11 @@ def _cwd(body: bytes) -> bytes | None:
 
 
 def _body(event: AuditEvent, kind: str) -> bytes | None:
-    for record in event.records:
-        if record.type == kind:
-            return record.body
-    return None
+    """The one record of a kind. Two that differ have been mixed up, and neither counts."""
+    bodies = [record.body for record in event.records if record.type == kind]
+    if not bodies or (len(bodies) > 1 and len({kernel_part(body) for body in bodies}) > 1):
+        return None
+    return bodies[0]
 
 
 def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:

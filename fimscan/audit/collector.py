@@ -136,7 +136,7 @@ class Collector:
 
     def batch(self) -> Batch:
         """What came since the last batch."""
-        if any(is_lone(event) for event in self._sources):
+        if any(access.actor.exe is None for access in self._accesses) and any(map(is_lone, self._sources)):
             self._sources = list(with_processes(self._sources))
             self._accesses = [access for event in self._sources for access in accesses(event, self._user_name)]
         result = Batch(

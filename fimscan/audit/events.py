@@ -38,11 +38,17 @@ class _Open:
         self.position = position
         self.deadline = deadline
 
+    def is_whole(self) -> bool:
+        """Whether the PATH records are as many as they seem to be: a line that came twice is one record."""
+        items = {record.body.partition(b" ")[0] for record in self.records if record.type == "PATH"}
+        self.paths = len(items)
+        return self.items is not None and self.paths >= self.items
+
     def missing(self) -> tuple[str, ...]:
         """What the event announced, or needs, and does not have."""
         if self.items is None:
             return ("no SYSCALL record",) if any(record.type in _COMPANIONS for record in self.records) else ()
-        if self.paths < self.items:
+        if not self.is_whole():
             return (f"{self.items - self.paths} of {self.items} PATH records are missing",)
         return ()
 
@@ -89,7 +95,7 @@ class Assembler:
         elif kind in _CALLS:
             items = _ITEMS.search(record.body)
             group.items = int(items[1]) if items else 0
-        if group.last and group.items is not None and group.paths >= group.items:
+        if group.last and group.items is not None and group.paths >= group.items and group.is_whole():
             del self._open[group.id]
             self._current = None
             return (AuditEvent(id=group.id, records=tuple(group.records)),)

@@ -119,6 +119,11 @@ def fields(body: bytes) -> dict[bytes, bytes]:
     return result
 
 
+def kernel_part(body: bytes) -> bytes:
+    """What the kernel wrote of a record: without the translations of an ENRICHED log."""
+    return body.partition(b"\x1d")[0]
+
+
 _HEX = re.compile(rb"(?:[0-9A-F]{2})+")
 
 

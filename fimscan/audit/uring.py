@@ -26,38 +26,45 @@ _Witness = tuple[EventId, Mapping[bytes, bytes]]
 
 def is_lone(event: AuditEvent) -> bool:
     """Whether the event is an io_uring operation and no system call, too (that one tells who made it)."""
-    records = event.records
-    return records[0].type == "URINGOP" and all(record.type not in ("SYSCALL", PROCESS) for record in records)
+    types = {record.type for record in event.records}
+    return "URINGOP" in types and not types & {"SYSCALL", PROCESS}
 
 
 def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
     """The same events, those of lone operations with a record of what the events around them say of their process."""
-    wanted = {process for event in events if is_lone(event) and (process := _process(event.records[0], event))}
+    lone = {event.id: process for event in events if is_lone(event) and (process := _process("URINGOP", event))}
+    wanted = set(lone.values())
     found: dict[_Process, list[_Witness]] = {}
     for event in events:
-        call = next((record for record in event.records if record.type == "SYSCALL"), None)
-        if call is not None and (process := _process(call, event)) in wanted:
-            assert process is not None
+        process = _process("SYSCALL", event)
+        if process is not None and process in wanted:
+            call = next(record for record in event.records if record.type == "SYSCALL")
             found.setdefault(process, []).append((event.id, fields(call.body[call.body.find(b" ppid=") :])))
     for witnesses in found.values():
         witnesses.sort(key=lambda witness: witness[0])
-    return tuple([_completed(event, found) if is_lone(event) else event for event in events])
+    return tuple(
+        [
+            _completed(event, process, found.get(process, ()))
+            if (process := lone.get(event.id)) and is_lone(event)
+            else event
+            for event in events
+        ]
+    )
 
 
-def _process(record: AuditRecord, event: AuditEvent) -> _Process | None:
-    values = fields(record.body)
+def _process(kind: str, event: AuditEvent) -> _Process | None:
+    body = next((record.body for record in event.records if record.type == kind), b"")
+    values = fields(body) if body else {}
     pid, ppid = values.get(b"pid"), values.get(b"ppid")
     return (event.id.node, pid, ppid) if pid and ppid else None
 
 
-def _completed(event: AuditEvent, found: Mapping[_Process, Sequence[_Witness]]) -> AuditEvent:
-    process = _process(event.records[0], event)
-    witnesses = found.get(process, ()) if process else ()
+def _completed(event: AuditEvent, process: _Process, witnesses: Sequence[_Witness]) -> AuditEvent:
     place = bisect(witnesses, event.id, key=lambda witness: witness[0])
     near = [
         witness for witness in witnesses[max(place - 1, 0) : place + 1] if _distance(witness[0], event.id) <= _NEAR_NS
     ]
-    if process is None or not 0 < place < len(witnesses) or len(near) < 2:
+    if not 0 < place < len(witnesses) or len(near) < 2:
         return event
     (before, first), (after, second) = near
     said = [(name, value) for name in _SAID if (value := first.get(name)) is not None and second.get(name) == value]
