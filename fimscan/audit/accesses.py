@@ -119,13 +119,14 @@ def _call_record(event: AuditEvent) -> AuditRecord | None:
 
     An event has one such record. Several that differ have been mixed up, and say nothing for sure.
     """
-    calls = [record for record in event.records if record.type in _CALL_TYPES]
-    if len(calls) > 1:
-        operations = [record for record in calls if record.type == "URINGOP"]
-        calls = operations or calls
-        if len({kernel_part(record.body) for record in calls}) > 1:
-            return None
-    return calls[0] if calls else None
+    found = None
+    for record in event.records:
+        if record.type in _CALL_TYPES:
+            if found is None or (found.type == "SYSCALL" and record.type == "URINGOP"):
+                found = record
+            elif found.type == record.type and kernel_part(found.body) != kernel_part(record.body):
+                return None
+    return found
 
 
 _OUTCOME = re.compile(

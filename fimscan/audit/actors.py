@@ -143,10 +143,14 @@ def _cwd(body: bytes) -> bytes | None:
 
 def _body(event: AuditEvent, kind: str) -> bytes | None:
     """The one record of a kind. Two that differ have been mixed up, and neither counts."""
-    bodies = [record.body for record in event.records if record.type == kind]
-    if not bodies or (len(bodies) > 1 and len({kernel_part(body) for body in bodies}) > 1):
-        return None
-    return bodies[0]
+    found = None
+    for record in event.records:
+        if record.type == kind:
+            if found is None:
+                found = record.body
+            elif kernel_part(record.body) != kernel_part(found):
+                return None
+    return found
 
 
 def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:
