@@ -60,6 +60,15 @@ def test_an_event_is_done_when_all_that_it_announced_is_there() -> None:
     assert assembler.oldest_open is None
 
 
+def test_a_repeated_line_does_not_stand_in_for_a_lost_one() -> None:
+    """Two copies of one PATH record are not the two that were announced."""
+    assembler = Assembler()
+    for kind, body in (("SYSCALL", b"x items=2"), ("PATH", b"item=0 a"), ("PATH", b"item=0 a"), ("PROCTITLE", b"")):
+        assert not assembler.add(record(kind, body))
+    (event,) = assembler.flush()
+    assert (event.complete, event.warnings) == (False, ("1 of 2 PATH records are missing",))
+
+
 def test_the_clock_of_the_records_gives_up_an_event() -> None:
     """An event that lacks something is given, incomplete and with the reason, when the records are 5 s further."""
     assembler = Assembler()
