@@ -404,8 +404,7 @@ def _stamp(access: FileAccess) -> bytes:
 )
 def test_reading_while_it_is_written_loses_and_invents_nothing(names: list[str], form: str, chance: Random) -> None:
     """A log that grows by a few bytes at a time, and is rotated now and then, gives what it gives as a whole."""
-    log = b"".join(interleaved(b"".join(LOGS[name] for name in names), chance)) if form == "raw" else b""
-    log = log or FORMS[form](b"".join(LOGS[name] for name in names))
+    log = b"".join(line for name in names for line in interleaved(FORMS[form](LOGS[name]), chance))
     with tempfile.TemporaryDirectory() as directory:
         live = os.path.join(os.fsencode(directory), b"audit.log")
         cursor, batches, place, rotations = None, list[Batch](), 0, 0
