@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fimscan.model import (
+    Action,
     Actor,
     Attribution,
     AuditObservation,
@@ -21,8 +22,11 @@ from fimscan.model import (
     GapReason,
     Holders,
     Reason,
+    Reasoning,
     Role,
+    Ruling,
     Verdict,
+    Why,
 )
 from fimscan.store import codec, files, scans
 from fimscan.store.database import Database
@@ -70,6 +74,17 @@ def test_actors_survive(some: tuple[Actor, ...]) -> None:
     assert codec.load_actors(codec.dump_actors(some)) == some
 
 
+rulings = st.builds(
+    Ruling,
+    actor=actors,
+    action=st.none() | st.sampled_from(Action),
+    why=st.sampled_from(Why),
+    count=st.integers(1, 10**6),
+    first_ns=numbers,
+    events=st.lists(events, max_size=3).map(tuple),
+)
+
+
 @given(
     st.builds(
         Attribution,
@@ -78,6 +93,13 @@ def test_actors_survive(some: tuple[Actor, ...]) -> None:
         actors=st.lists(actors, max_size=2).map(tuple),
         coverage=st.builds(Coverage, complete=st.booleans(), gaps=st.lists(gaps, max_size=2).map(tuple)),
         notes=st.lists(st.text(max_size=9), max_size=2).map(tuple),
+        reasoning=st.none()
+        | st.builds(
+            Reasoning,
+            rulings=st.lists(rulings, max_size=2).map(tuple),
+            omitted=st.integers(0, 9),
+            last_change_ns=numbers,
+        ),
     )
 )
 def test_attributions_survive(attribution: Attribution) -> None:
@@ -85,7 +107,16 @@ def test_attributions_survive(attribution: Attribution) -> None:
     assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
 
 
-@given(st.none() | st.builds(Holders, as_of_ns=st.integers(0, 2**63), actors=st.lists(actors, max_size=2).map(tuple)))
+@given(
+    st.none()
+    | st.builds(
+        Holders,
+        as_of_ns=st.integers(0, 2**63),
+        actors=st.lists(actors, max_size=2).map(tuple),
+        later_ns=st.integers(1, 2**63),
+        later=st.lists(actors, max_size=2).map(tuple),
+    )
+)
 def test_holders_survive(holders: Holders | None) -> None:
     """Who held a file open stays with its change; nobody looked is not the same as nobody held it."""
     assert codec.load_holders(codec.dump_holders(holders)) == holders
@@ -95,7 +126,9 @@ def test_holders_survive(holders: Holders | None) -> None:
 def test_observations_survive(scope: bytes, lost: int | None, error: str | None) -> None:
     """Rules of any path, and questions that got no answer."""
     rules: tuple[AuditRule, ...] = (rule(scope), rule(scope, key=None, arches=frozenset()))
-    seen = AuditObservation(time_ns=5, boot_id="b", lost=lost, rules=rules, suppressed=("never",), error=error)
+    seen = AuditObservation(
+        time_ns=5, boot_id="b", boottime_ns=3, lost=lost, rules=rules, suppressed=("never",), error=error
+    )
     assert codec.load_observation(5, codec.dump_observation(seen)) == seen
 
 

@@ -1,0 +1,128 @@
+"""``fimscan explain``: the answer with its reasons, as a user reads it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from fimscan.store.database import Database
+from tests.conftest import Cli
+from tests.pipeline.test_audit_reading import event
+
+
+def execve(serial: int, pid: int, ppid: int, exe: str, *words: str) -> str:
+    """A program that is started in the session of :func:`event`, as auditd writes it down."""
+    stamp = f"{time.time():.3f}:{serial}"
+    arguments = " ".join(f'a{number}="{word}"' for number, word in enumerate(words))
+    return (
+        f"type=SYSCALL msg=audit({stamp}): arch=c000003e syscall=59 success=yes exit=0 a0=1 a1=2 a2=3 a3=4 items=0 "
+        f'ppid={ppid} pid={pid} auid=1000 uid=0 euid=0 tty=pts0 ses=1 comm="{words[0]}" exe="{exe}" key="p"\n'
+        f"type=EXECVE msg=audit({stamp}): argc={len(words)} {arguments}\n"
+        f"type=PROCTITLE msg=audit({stamp}): proctitle={words[0].encode().hex().upper()}\n"
+    )
+
+
+@pytest.fixture
+def changed(cli: Cli) -> Cli:
+    """One file, written by a process that two others started; a third opened it after its last change."""
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli.write_config(extra=f'[audit]\nlogs = ["{log}"]\n')
+    cli("scan", code=0)
+    target = cli.watched / "a"
+    records = execve(1, 400, 1, "/usr/sbin/sshd", "sshd") + execve(2, 1, 400, "/usr/bin/bash", "bash")
+    records += event(target, 3)
+    target.write_text("changed")
+    time.sleep(0.05)
+    records += event(target, 4, pid=4343)
+    log.write_text(records)
+    cli("scan", code=4)
+    return cli
+
+
+def explained(cli: Cli, what: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(cli("explain", what, "--format", "json", code=0).stdout)
+    return document
+
+
+def test_a_change_is_explained_by_number_and_by_path(changed: Cli) -> None:
+    """The number that diff shows, or the path, which stands for its latest change."""
+    number = changed.diff()["changes"][0]["id"]
+    by_path = explained(changed, str(changed.watched / "a"))
+    assert by_path == explained(changed, str(number))
+    assert by_path["schema"] == "fimscan.explanation/1"
+
+
+def test_everybody_considered_is_listed_with_the_reason(changed: Cli) -> None:
+    """Who is named, and who came too late."""
+    document = explained(changed, str(changed.watched / "a"))
+    judged = {item["actor"]["pid"]: (item["outcome"], item["why"]) for item in document["considered"]}
+    assert judged == {4242: ("named", "write-access"), 4343: ("cleared", "after-last-change")}
+    shown = changed("explain", str(changed.watched / "a"), code=0).stdout
+    assert "NAMED    /usr/bin/tool (pid 4242" in shown
+    assert "cleared  /usr/bin/tool (pid 4343" in shown
+    assert "read by scan 1" in " ".join(shown.split())
+
+
+def test_the_records_of_who_is_named_are_shown_as_they_were(changed: Cli) -> None:
+    """Line for line as in the log, and only those."""
+    log = (changed.root / "audit.log").read_text().splitlines()
+    document = explained(changed, str(changed.watched / "a"))
+    assert document["records"] == [line for line in log if ":3):" in line]
+
+
+def test_the_parents_are_named_as_far_as_the_log_tells(changed: Cli) -> None:
+    """pid 1 is bash here, started by pid 400, of the same session; whose parent would be a circle."""
+    (found,) = explained(changed, str(changed.watched / "a"))["lineages"]
+    assert [(a["pid"], a["exe"]) for a in found["ancestors"]] == [(1, "/usr/bin/bash"), (400, "/usr/sbin/sshd")]
+
+
+def test_what_there_is_nothing_of_is_said(changed: Cli) -> None:
+    """One line, and the exit code of wrong arguments."""
+    for what in ("999", str(changed.watched / "b")):
+        done = changed("explain", what, code=15)
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_answer_of_an_earlier_version_is_explained_without_reasons(changed: Cli) -> None:
+    """What was not kept cannot be told; everything else can."""
+    database = Database(f"sqlite:///{changed.database}", host="h")
+    with database.begin() as connection:
+        connection.execute(text("UPDATE change SET attribution = json_remove(attribution, '$.reasoning')"))
+    database.close()
+    shown = changed("explain", str(changed.watched / "a"), code=0).stdout
+    assert "was not kept" in shown
+    assert explained(changed, str(changed.watched / "a"))["considered"] is None
+
+
+def test_a_program_that_is_not_the_accepted_one_is_said(cli: Cli) -> None:
+    """The accused binary is monitored and was changed itself: diff and explain say so, with the number of that."""
+    log = cli.root / "audit.log"
+    log.write_text("")
+    tool, target = cli.watched / "tool", cli.watched / "a"
+    tool.write_text("program")
+    cli.write_config(extra=f'[audit]\nlogs = ["{log}"]\n')
+    cli("scan", code=0)
+    log.write_text(event(target, 1).replace("/usr/bin/tool", str(tool)))
+    target.write_text("changed")
+    cli("scan", code=4)
+    (known,) = explained(cli, str(target))["programs"]
+    assert (known["standing"], known["change"]) == ("accepted", None)
+    assert "suspect" not in cli("diff").stdout
+
+    Path(tool).write_text("something else")
+    log.write_text(log.read_text() + event(target, 2).replace("/usr/bin/tool", str(tool)))
+    target.write_text("changed again")
+    cli("scan", code=4)
+    number = next(row["id"] for row in cli.diff()["changes"] if row["path"] == str(tool))
+    (known,) = explained(cli, str(target))["programs"]
+    assert (known["standing"], known["change"]) == ("changed", number)
+    assert (
+        f"the program is suspect: {tool}: its own content is not what was accepted (change #{number})"
+        in cli("diff").stdout
+    )
