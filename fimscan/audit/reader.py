@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from fimscan.audit.actors import UserName
@@ -25,6 +26,7 @@ from fimscan.audit.sources import (
 
 CHUNK = 1 << 20
 BATCH_EVENTS = 5000
+MOST_NEWS = 8 << 20  # bytes that may come after a reading began and still be part of it
 
 
 def read_log(
@@ -48,6 +50,7 @@ def read_log(
         InputError: there is no such log, or it may not be read.
     """
     collector = Collector(path, batch_events=batch_events, user_name=user_name)
+    chase = _Chase(path)
     segment, offset, collector.lost_continuity = _start(path, cursor)
     while segment is not None:
         file = _open(segment)
@@ -58,10 +61,11 @@ def read_log(
             continue
         with file:
             collector.enter(segment, offset)
+            chase.enter(segment, offset)
             end = _End(path, segment, final=final)
-            yield from _read(file, collector, offset, end)
+            yield from _read(file, collector, offset, end, enough=chase.is_over_after)
         # A log that is rotated only now may have got more lines before that: they are for the next call.
-        segment, offset = _successor(path, segment, collector) if end.reached else None, 0
+        segment, offset = _successor(path, segment, collector) if end.reached and not chase.is_over else None, 0
     if final:
         collector.finish()
     if collector.has_news:
@@ -84,8 +88,18 @@ def read_stream(
         yield collector.batch()
 
 
-def _read(file: BinaryIO, collector: Collector, offset: int, end: Callable[[], bool]) -> Iterator[Batch]:
-    """One opened segment from ``offset`` to its end, or, when that is not its ``end`` yet, to its last newline."""
+def _read(
+    file: BinaryIO,
+    collector: Collector,
+    offset: int,
+    end: Callable[[], bool],
+    *,
+    enough: Callable[[int], bool] = lambda _read: False,
+) -> Iterator[Batch]:
+    """One opened segment from ``offset`` to its end, or, when that is not its ``end`` yet, to its last newline.
+
+    ``enough`` is told how many bytes were read, and may stop it there.
+    """
     lines = _Lines(collector)
     ended = False
     resumed = offset > 0  # then the damage right there was what the last reading ended with
@@ -102,6 +116,8 @@ def _read(file: BinaryIO, collector: Collector, offset: int, end: Callable[[], b
                 return
             resumed = False
             if block:
+                if enough(len(block)):
+                    return
                 continue
             if ended:
                 break
@@ -148,6 +164,36 @@ class _Lines:
         self._collector.damage(self.rest, self._collector.offset, problem)
         self._collector.skip(len(self.rest))
         self.rest = b""
+
+
+class _Chase:
+    """Ends a reading of a log that grows faster than it is read; the next one goes on from there.
+
+    All that was there when the reading began is read, and somewhat more.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self._left: int | None = None  # not known before the segment is reached that was live at first
+        self._live: os.stat_result | None = None
+        with suppress(FileNotFoundError):
+            self._live = os.lstat(path)
+
+    def enter(self, segment: Segment, offset: int) -> None:
+        """Note that a segment is read next, from there on."""
+        live = self._live
+        if self._left is None and live is not None and (segment.dev, segment.inode) == (live.st_dev, live.st_ino):
+            self._left = max(live.st_size - offset, 0) + MOST_NEWS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether enough was read."""
+        return self._left is not None and self._left <= 0
+
+    def is_over_after(self, read: int) -> bool:
+        """Whether enough was read with this many bytes more."""
+        if self._left is not None:
+            self._left -= read
+        return self.is_over
 
 
 class _End:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from fimscan.audit import Batch, LogCursor, read_log, read_stream, sources
+from fimscan.audit import Batch, LogCursor, read_log, read_stream, reader, sources
 from fimscan.errors import InputError
 from fimscan.model import EventId, FileAccess
 
@@ -134,6 +134,40 @@ def test_lines_written_just_before_a_rotation_are_read(
 
     monkeypatch.setattr(os, "stat", rotate_first)
     assert keys(list(read_log(os.fsencode(live)))) == expected
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_log_that_grows_as_fast_as_it_is_read_ends_the_reading(
+    tmp_path: Path, recorded: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch, *, rotated: bool
+) -> None:
+    """On a host that never rests, a scan would not begin; what came meanwhile is for the next reading, and not lost."""
+    live = tmp_path / "audit.log"
+    rest = recorded("unlinks") + recorded("chmods")
+    written = recorded("rename_order")
+    live.write_bytes(written)
+    expected = keys(list(read_log(os.fsencode(live), final=True)))
+    blocks = 0
+
+    def growing(file: BinaryIO, size: int) -> tuple[bytes, str]:
+        nonlocal blocks
+        block = sources.read_block(file, size)
+        blocks += 1
+        assert blocks < 100, "it never ends"
+        if rotated and block[0]:
+            live.rename(tmp_path / f"audit.log.{100 - blocks}")
+        with live.open("ab") as more:
+            more.write(re.sub(rb"audit\((\d+)", lambda m: b"audit(%d" % (int(m[1]) + 1000 * blocks), rest))
+        return block
+
+    monkeypatch.setattr(reader, "MOST_NEWS", 50_000)
+    monkeypatch.setattr(reader, "read_block", growing)
+    first = list(read_log(os.fsencode(live)))
+    assert 2 < blocks < 20 and not any(batch.lost_continuity for batch in first)
+    monkeypatch.undo()
+    second = list(read_log(os.fsencode(live), first[-1].cursor, final=True))
+    whole = keys(list(read_log(os.fsencode(live), final=True)))
+    assert sorted(set(keys(first) + keys(second))) == sorted(whole)
+    assert set(expected) <= set(keys(first))
 
 
 def test_a_compressed_log_can_come_through_a_pipe(log: bytes, expected: list[Key]) -> None:
