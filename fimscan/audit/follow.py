@@ -134,10 +134,6 @@ class EventStream:
         batches: list[Batch] = []
         fresh = self.source.connections != self._connection
         if fresh:
-            # What lay between the two connections is lost, and with it the rest of the events that were open.
-            self._collector.finish()
-            if self._collector.has_news:
-                batches.append(self._collector.batch())
             self._connection = self.source.connections
             self._collector = self._begin()
         whole = data.rfind(b"\n") + 1
@@ -146,6 +142,9 @@ class EventStream:
             self._rest = data[whole:]
         elif len(self._rest) + len(data) <= _LONGEST_LINE:
             self._rest += data
+        if not self.source.is_connected:
+            # What comes until the next connection is lost, and with it the rest of the events that are open.
+            self._collector.finish()
         if self._collector.has_news:
             batches.append(self._collector.batch())
         return batches, fresh, not self._rest and self._collector.is_settled

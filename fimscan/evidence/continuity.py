@@ -38,8 +38,8 @@ class Stretch:
 def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int) -> list[Stretch]:
     """The stretches that touch the period, in order; ``ok`` where one is not longer than ``max_gap_ns``.
 
-    Only finished scans that looked at everything count, each at its end. The first stretch begins with the last comparison before the period if
-    there was one, so that an edge of the period can't hide half of a gap.
+    Only finished scans that looked at everything count, each at its end. The first stretch begins with the last
+    comparison before the period if there was one, so that an edge of the period can't hide half of a gap.
     """
     done = [
         (scan.finished_ns, scan.id)

@@ -63,7 +63,7 @@ class Recorder:
         return len(self._new) + len(self._ended)
 
     def record(self, pair: join.Pair, version: files.Version | None, seen_ns: int | None = None) -> None:
-        """One path, in increasing order; ``version`` is the stored one. ``seen_ns``: when it was seen that it is gone."""
+        """One path, in increasing order; ``version`` is what is stored, ``seen_ns`` when it was seen to be gone."""
         if pair.unreadable is not None:
             if pair.unreadable.path == pair.path:
                 self.unreadable.append(pair.unreadable)

@@ -14,7 +14,7 @@ from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
-from fimscan.pipeline.auditing import AuditSource, look_at_audit
+from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recording import Recorder, record_everything, watch_specs
@@ -24,6 +24,8 @@ from fimscan.scan.scope import Scope
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
+
+_LIVE_LOOK_SECONDS = 5.0  # a look at a few files holds the lock for moments: it must not make a scan fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,14 @@ def run_scan(
     source: AuditSource | None,
     trigger: str = "manual",
     on_progress: Callable[[Progress], None] | None = None,
+    reader: AuditReader | None = None,
 ) -> ScanResult:
     """Compare the monitored files with the last finished scan, and say who made each change.
 
     Args:
         source: the audit logs; ``None`` reads none, and every answer says so.
         trigger: ``manual``, ``cron`` or ``schedule``; kept with the scan.
+        reader: what reads ``source``, where somebody else wants to know what it reads.
 
     Raises:
         InputError: none of the configured directories exists, so there is nothing to compare.
@@ -69,13 +73,14 @@ def run_scan(
     if not any(os.path.lexists(watch.path) for watch in config.watch):
         missing = ", ".join(watch.path for watch in config.watch)
         raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
-    with database.scan_lock():
+    reader = reader or AuditReader(database, source)
+    with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         with database.begin() as connection:
             scan_store.interrupt_unfinished(connection, database.host_id)
             previous = scan_store.last_finished(connection, database.host_id)
         # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
         # already is in the list of holders.
-        problems = (*_symlinked(config), *look_at_audit(database, source))
+        problems = (*_symlinked(config), *reader.look())
         started_ns = time.time_ns()
         with database.begin() as connection:
             scan_id = scan_store.begin(
@@ -101,7 +106,7 @@ def run_scan(
             )
             recorder.counts["unexamined_processes"] = unexamined
             record_everything(recorder, database, config, on_progress)
-            problems = tuple(dict.fromkeys((*problems, *look_at_audit(database, source, settle=True))))
+            problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
             return _finish(database, recorder, previous, readings, problems, source)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
-import stat
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, closing
 
@@ -51,14 +49,6 @@ class Spotter:
                 stack.enter_context(closing(stream))
             for one in heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]:
                 yield self._result(one)
-
-    def size(self, path: bytes) -> int:
-        """The size of the regular file at ``path``, 0 where there is none: how long reading it would take."""
-        try:
-            found = os.lstat(path)
-        except OSError:
-            return 0
-        return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
     def _result(self, found: Found) -> FileState | Unreadable:
         if not isinstance(found, tuple):

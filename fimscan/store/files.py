@@ -102,6 +102,12 @@ def current(connection: Connection, host_id: int) -> Iterator[Version]:
         yield version_of(row)
 
 
+def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:
+    """The open version of a path."""
+    query = select(table).where(table.c.host_id == host_id, table.c.path == path, table.c.end_scan.is_(None))
+    return next(iter(_versions(connection, query)), None)
+
+
 def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version]:
     """The open versions of a path and of everything below it, in order of path, streamed."""
     prefix = path.rstrip(b"/") + b"/"
