@@ -81,6 +81,7 @@ class AuditReader:
         self._observe = observe
         self._on_accesses = on_accesses
         self._stream = stream
+        self._continued = False  # whether what the stream brings next follows on what it brought before
 
     def look(self, *, settle: bool = False) -> tuple[str, ...]:
         """Observe, then read; gives the problems, a line each.
@@ -142,13 +143,15 @@ class AuditReader:
         if self._stream is None:
             return [f"{os.fsdecode(log)} is read by 'fimscan schedule' only, and no log is configured"]
         batches, fresh, settled = self._stream.read()
-        known = not fresh
+        self._continued &= not fresh
         for batch in batches:
-            self._store(source, log, batch, reached_ns, known=known)
-            known = True
+            self._store(source, log, batch, reached_ns, known=self._continued)
+            self._continued = True
         connected = self._stream.source.is_connected
         # An event that is only half here would be lost with this process: it is not covered yet.
-        self._reached(source, log, reached_ns if connected and settled else None, known=known)
+        whole = connected and settled
+        self._reached(source, log, reached_ns if whole else None, known=self._continued)
+        self._continued |= whole
         return [] if connected else [f"{os.fsdecode(log)}: nobody sends events; is audisp's af_unix plugin active?"]
 
     def _store(self, source: AuditSource, log: bytes, batch: audit.Batch, reached_ns: int, *, known: bool) -> int:

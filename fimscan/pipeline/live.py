@@ -99,6 +99,8 @@ class Live:
     def step(self) -> tuple[ScanResult | None, tuple[str, ...]]:
         """Read what is new and look at what is due; gives what was found, and the new problems, a line each."""
         if not self._is_started:
+            if not self._has_baseline():
+                return None, ()
             self._is_started = True
             self._look_back()
         problems: tuple[str, ...] = ()
@@ -131,6 +133,10 @@ class Live:
             last = scan_store.last_finished(connection, host_id)
             if last is not None:
                 self._agenda.add(errands(connection, host_id, accesses, self._scope, last.id))
+
+    def _has_baseline(self) -> bool:
+        with self._database.read() as connection:
+            return scan_store.last_full(connection, self._database.host_id) is not None
 
     def _look_back(self) -> None:
         host_id = self._database.host_id
