@@ -11,6 +11,7 @@ from fimscan import join
 from fimscan.model import Action, FileAccess, FileKind, Name
 from fimscan.pipeline.agenda import Errand
 from fimscan.scan.scope import Scope
+from fimscan.store import accesses as access_store
 from fimscan.store import files
 
 _TWO_NAMES = frozenset({Action.RENAME, Action.LINK})
@@ -48,6 +49,26 @@ def errands(
         for path in paths:
             if scope.includes(path, is_directory=below or access.is_directory):
                 yield Errand(path=path, below=below, partners=partners - {path})
+
+
+def concerned(
+    connection: Connection, host_id: int, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
+) -> list[access_store.Reference]:
+    """Those references that :func:`errands` may find something in: the others need not be loaded."""
+    wanted = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
+    identities = {(dev, inode) for dev, inode in wanted if dev is not None and inode is not None}
+    known: set[tuple[int | None, int | None]] = {
+        version.state.identity for version in files.by_identity(connection, host_id, identities, scan_id)
+    }
+    return [
+        reference
+        for reference in references
+        if not known.isdisjoint((reference.identity, reference.replaced, reference.parent, reference.old_parent))
+        or any(
+            name is not None and scope.includes(name, is_directory=True)
+            for name in (reference.name, reference.old_name)
+        )
+    ]
 
 
 def _names(access: FileAccess) -> Iterable[Name]:

@@ -25,7 +25,7 @@ class Joiner:
     """The changes between two neighbouring scans, against everything that was stored about who did what.
 
     ``logs`` are those that have to have been read for the coverage to be complete; with ``readings``, write-opens that
-    changed nothing can be told.
+    changed nothing can be told. ``known`` are the directories of both scans, where somebody has them already.
     """
 
     def __init__(
@@ -36,7 +36,9 @@ class Joiner:
         scan_id: int,
         logs: Sequence[bytes],
         readings: Readings | None = None,
+        known: join.Known | None = None,
     ) -> None:
+        self._known = known
         self._readings = readings
         self._cleared: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         self._connection = connection
@@ -61,7 +63,7 @@ class Joiner:
         starts += [c.window.after_ns for c in changes]
         start = min([self._previous.started_ns if full is None else full.started_ns, *starts])
         end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
-        known = join.Known.of(files.directories(connection, host_id, self._previous.id, self._scan_id))
+        known = self._known or directories_of(connection, host_id, self._previous.id, self._scan_id)
         self._span = (start - _SLACK_NS, end)
         relevant = self._relevant(join.Relevance(changes, known))
         index = join.AccessIndex(access_store.load(connection, relevant, user_name=user_name), known)
@@ -149,6 +151,11 @@ class Joiner:
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
+
+
+def directories_of(connection: Connection, host_id: int, start: int, end: int) -> join.Known:
+    """The directories of two scans."""
+    return join.Known.of(files.directories(connection, host_id, start, end))
 
 
 def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:

@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -22,7 +21,7 @@ from fimscan.errors import LockedError
 from fimscan.model import FileAccess, Scan
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader, AuditSource
-from fimscan.pipeline.errands import errands
+from fimscan.pipeline.errands import concerned, errands
 from fimscan.pipeline.readings import FullReading
 from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.scanning import ScanResult
@@ -39,7 +38,6 @@ _REST = 9
 _LEAST_REST_S, _LONGEST_REST_S = 0.2, 60.0
 # After a start: what was read just before the end of the last run may not have been looked at any more.
 _LOOK_BACK_NS = 150 * 10**9
-_LOOKED_BACK = 50_000
 
 
 class Live:
@@ -144,8 +142,11 @@ class Live:
             ends = [e.end_ns for path in self._source.paths for e in audit_store.extents(connection, host_id, path)]
             if not ends:
                 return
-            recent = access_store.references(connection, host_id, max(ends) - _LOOK_BACK_NS, time.time_ns())
-            found = list(access_store.load(connection, islice(list(recent), _LOOKED_BACK)))
+            recent = list(access_store.references(connection, host_id, max(ends) - _LOOK_BACK_NS, time.time_ns()))
+            last = scan_store.last_finished(connection, host_id)
+            assert last is not None, "there is a baseline"
+            ours = concerned(connection, host_id, recent, self._scope, last.id)
+            found = list(access_store.load(connection, ours))
         self._note(found)
 
     def _look(self, due: Sequence[Errand]) -> tuple[ScanResult | None, tuple[str, ...]]:

@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 
 from fimscan import audit, join
 from fimscan.config import Config
-from fimscan.model import LIVE, Actor, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
+from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
-from fimscan.pipeline.joining import Joiner
+from fimscan.pipeline.joining import Joiner, directories_of
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recording import Recorder, is_same, watch_specs
 from fimscan.pipeline.scanning import ScanResult, seal
@@ -96,6 +96,7 @@ class SpotCheck:
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
         self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts)
+        self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
 
     def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
         """Look at what is due; gives the partial scan, if something changed, and the problems with the audit log."""
@@ -216,13 +217,14 @@ class SpotCheck:
             recorder.record(one.pair, one.version, one.seen_ns)
         recorder.flush(connection)
         source = self._reader.source
-        joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
+        known = self._directories(connection, previous.id, scan_id, recorder.changes)
+        joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings, known)
         changes = [readings.with_holders(change) for change in join.with_moves(recorder.changes)]
         findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
         opened = joiner.opened_unmodified()
         digest = StateDigest()
-        for one_digest in files.state_digests(connection, host_id):
-            digest.add(one_digest)
+        for some in files.state_digests(connection, host_id):
+            digest.add(some)
         sealed = seal(connection, host_id, recorder, findings, opened, digest)
         scan_store.set_rechecks(connection, host_id, [r for r in map(_recheck, seen) if r is not None])
         found = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
@@ -236,6 +238,19 @@ class SpotCheck:
             ),
             is_baseline=False,
         )
+
+    def _directories(
+        self, connection: Connection, previous: int, scan_id: int, changes: Sequence[Change]
+    ) -> join.Known:
+        """All directories of both scans: read anew only when there may be others, since they may be very many."""
+        states = (state for change in changes for state in (change.before, change.after) if state is not None)
+        if any(state.kind is FileKind.DIRECTORY for state in states):
+            self._known = None
+            return directories_of(connection, self._database.host_id, previous, scan_id)
+        if self._known is None or self._known[0] != previous:
+            self._known = previous, directories_of(connection, self._database.host_id, previous, scan_id)
+        self._known = scan_id, self._known[1]
+        return self._known[1]
 
 
 def _recheck(seen: Seen) -> scan_store.Recheck | None:

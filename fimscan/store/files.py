@@ -128,13 +128,15 @@ def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version
 
 
 def state_digests(connection: Connection, host_id: int) -> Iterator[bytes]:
-    """The digests of all open versions, in order of path, streamed: what the digest of the state is made of."""
+    """The digests of all open versions, one after the other in order of path: what the state's digest is made of."""
     query = (
         select(table.c.state_digest)
         .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
         .order_by(table.c.path)
     )
-    return iter(connection.execute(query, execution_options=_STREAMED).scalars())
+    many = {"stream_results": True, "yield_per": 20_000}
+    for rows in connection.execute(query, execution_options=many).partitions():
+        yield b"".join([digest for (digest,) in rows])
 
 
 def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Version]:

@@ -14,11 +14,12 @@ from fimscan import audit
 from fimscan.model import FileAccess
 
 EVENT = (
-    "type=SYSCALL msg=audit(1700000000.{n:03d}:{n}): arch=c000003e syscall=87 success=yes exit=0 items=2 ppid=1 pid={n} "
-    'auid=0 uid=0 euid=0 tty=(none) ses=1 comm="rm" exe="/bin/rm" key="k"\n'
+    "type=SYSCALL msg=audit(1700000000.{n:03d}:{n}): arch=c000003e syscall=87 success=yes exit=0 items=2 ppid=1 "
+    'pid={n} auid=0 uid=0 euid=0 tty=(none) ses=1 comm="rm" exe="/bin/rm" key="k"\n'
     'type=CWD msg=audit(1700000000.{n:03d}:{n}): cwd="/"\n'
     'type=PATH msg=audit(1700000000.{n:03d}:{n}): item=0 name="/w" inode=2 dev=fe:00 mode=040755 nametype=PARENT\n'
-    'type=PATH msg=audit(1700000000.{n:03d}:{n}): item=1 name="/w/{n}" inode={n} dev=fe:00 mode=0100644 nametype=DELETE\n'
+    'type=PATH msg=audit(1700000000.{n:03d}:{n}): item=1 name="/w/{n}" inode={n} dev=fe:00 mode=0100644 '
+    "nametype=DELETE\n"
     "type=PROCTITLE msg=audit(1700000000.{n:03d}:{n}): proctitle=726D\n"
     "type=EOE msg=audit(1700000000.{n:03d}:{n}): \n"
 )

@@ -1,4 +1,4 @@
-"""``fimscan schedule`` with a real auditd: single files within seconds, and narrow windows that accuse nobody wrongly."""
+"""``fimscan schedule`` with a real auditd: single files within seconds, and nobody accused wrongly."""
 
 from __future__ import annotations
 
@@ -79,8 +79,11 @@ class Service:
             time.sleep(0.05)
         return time.monotonic() - start
 
-    def wait_for_row(self, name: str, seconds: float = 15) -> dict[str, Any]:
+    def wait_for(self, name: str, seconds: float = 15) -> None:
         self.wait(lambda: f"{self.host.watched}/{name}" in self.said(), seconds)
+
+    def wait_for_row(self, name: str, seconds: float = 15) -> dict[str, Any]:
+        self.wait_for(name, seconds)
         return self.rows()[name]
 
 
@@ -141,7 +144,7 @@ def test_a_change_is_told_within_seconds_with_its_process(host: Installation) ->
         took = running.wait(lambda: str(host.watched / "file") in running.said())
         assert took < 5
         assert answer(running.rows()["file"]) == ("confirmed", [pid])
-        print(f"latency {took:.2f} s")  # noqa: T201
+        print(f"latency {took:.2f} s")
 
 
 def test_a_file_found_unchanged_clears_who_had_opened_it(host: Installation) -> None:
@@ -202,7 +205,7 @@ def test_replaced_removed_created_and_moved(host: Installation) -> None:
         made = shell("mkdir deep && cd deep && mkdir deeper && cd deeper && echo x > leaf", host)
         names = ("file", "gone", "fresh", "to", "wood", "deep/deeper/leaf")
         for name in names:
-            running.wait(lambda name=name: f"{host.watched}/{name}" in running.said())
+            running.wait_for(name)
         document = json.loads(host.run("diff", "--format", "json", codes=tuple(range(8))).stdout)
         rows = {os.path.relpath(row["path"], host.watched): row for row in document["changes"]}
     assert (rows["file"]["kind"], rows["file"]["attribution"]["verdict"]) == ("modified", "confirmed")
@@ -226,7 +229,7 @@ def test_a_hot_log_is_looked_at_less_and_less_often(host: Installation) -> None:
         )
         pid = shell(f'exec {sys.executable} -c "{code}"', host)
         used_so_far = processor_seconds(running.process.pid) - before
-        print(f"hot {used_so_far / 18:.2%}")  # noqa: T201
+        print(f"hot {used_so_far / 18:.2%}")
         row = running.wait_for_row("file", 60)
         used = processor_seconds(running.process.pid) - before
     assert set(answer(row)[1]) == {pid}
@@ -246,24 +249,24 @@ def test_an_idle_service_costs_nothing(host: Installation) -> None:
         before = processor_seconds(running.process.pid)
         time.sleep(8)
         used = processor_seconds(running.process.pid) - before
-    print(f"idle {used / 8:.2%}")  # noqa: T201
+    print(f"idle {used / 8:.2%}")
     assert used / 8 < 0.02  # the log is shared: it may not have been quiet
 
 
 def test_a_service_that_was_killed_tells_what_it_had_not_told(host: Installation) -> None:
     """kill -9 between the write and the look: the next start looks, and names the process."""
     pid = 0
-    with suppress(Killed), service(host) as running:
+    with suppress(KilledError), service(host) as running:
         pid = shell("echo new >> file", host)
         time.sleep(0.6)
         running.process.kill()
-        raise Killed
+        raise KilledError
     with service(host) as again:
         row = again.wait_for_row("file")
         assert answer(row) == ("confirmed", [pid])
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The service was: it did not end as it should."""
 
 

@@ -52,8 +52,9 @@ class Writer:
             self.serial += 1
             stamp = f"audit({time.time():.3f}:{self.serial})"
             own = (
-                f"type=SYSCALL msg={stamp}: arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1=1 a2=441 a3=1b6 "
-                f'items=1 ppid=1 pid={self.serial} auid=1000 uid=0 euid=0 tty=pts0 ses=1 comm="t" exe="/t" key="k"\n'
+                f"type=SYSCALL msg={stamp}: arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1=1 a2=441 "
+                f'a3=1b6 items=1 ppid=1 pid={self.serial} auid=1000 uid=0 euid=0 tty=pts0 ses=1 comm="t" '
+                f'exe="/t" key="k"\n'
                 f'type=CWD msg={stamp}: cwd="/"\n'
                 f'type=PATH msg={stamp}: item=0 name="/w/{self.serial}" inode={self.serial} dev=fe:00 mode=0100644 '
                 f"ouid=0 ogid=0 rdev=00:00 nametype=NORMAL\ntype=PROCTITLE msg={stamp}: proctitle=74\n"
