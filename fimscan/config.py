@@ -70,6 +70,22 @@ def _check_schedule(text: str) -> str:
     return text
 
 
+_SIZE = re.compile(r"(\d+)\s*([kMG]?)")
+_UNIT_BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+def _check_interval(text: str) -> str:
+    if interval_seconds(text) is None:
+        raise ValueError('not an interval ("1s", "5m")')
+    return text
+
+
+def _check_size(text: str) -> str:
+    if not _SIZE.fullmatch(text.strip()):
+        raise ValueError('not a size ("64M", "1G", or bytes)')
+    return text
+
+
 def _check_absolute(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError("must be an absolute path")
@@ -85,6 +101,8 @@ def _check_key(text: str) -> str:
 
 
 Schedule = Annotated[str, AfterValidator(_check_schedule)]
+Interval = Annotated[str, AfterValidator(_check_interval)]
+Size = Annotated[str, AfterValidator(_check_size)]
 AbsolutePath = Annotated[str, AfterValidator(_check_absolute)]
 
 
@@ -104,6 +122,7 @@ class Audit(_Section):
     enabled: bool = True
     nodes: tuple[str, ...] = ()
     logs: tuple[AbsolutePath, ...] = ("/var/log/audit/audit.log",)
+    socket: AbsolutePath | Literal[""] = ""
     key: Annotated[str, AfterValidator(_check_key)] = "fimscan"
 
 
@@ -142,6 +161,32 @@ class ScheduleSettings(_Section):
     audit: Schedule = "1m"
 
 
+class LiveSettings(_Section):
+    """How ``fimscan schedule`` looks at single files between the scans."""
+
+    enabled: bool = True
+    debounce: Interval = "1s"
+    max_delay: Interval = "10s"
+    max_size: Size = "64M"
+
+    @property
+    def debounce_s(self) -> float:
+        """Seconds."""
+        return float(interval_seconds(self.debounce) or 0)
+
+    @property
+    def max_delay_s(self) -> float:
+        """Seconds."""
+        return float(interval_seconds(self.max_delay) or 0)
+
+    @property
+    def max_size_bytes(self) -> int:
+        """Bytes."""
+        match = _SIZE.fullmatch(self.max_size.strip())
+        assert match is not None, "checked when it was read"
+        return int(match[1]) * _UNIT_BYTES[match[2]]
+
+
 class Evidence(_Section):
     """The key that signs evidence; it is made when it is first needed."""
 
@@ -157,6 +202,7 @@ class Config(_Section):
     scan: ScanSettings = ScanSettings()
     watch: tuple[Watch, ...] = Field(min_length=1)
     schedule: ScheduleSettings = ScheduleSettings()
+    live: LiveSettings = LiveSettings()
     evidence: Evidence = Evidence()
 
     @model_validator(mode="after")

@@ -589,9 +589,13 @@ class ScanStatus(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+LIVE = "live"
+"""The trigger of a partial scan: one that looked at just the paths that the audit log spoke of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """One comparison of the monitored files.
+    """One comparison of the monitored files, or (``is_partial``) of just the few that something was done to.
 
     ``counts`` has the number of ``files`` seen, ``bytes`` read and, of the changes that it found, each
     :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`. ``entry`` is its ledger digest (hex), ``previous``
@@ -612,6 +616,11 @@ class Scan:
     previous: str = ""
     entry: str = ""
     problems: tuple[str, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it looked at some paths only: then it says nothing of the others."""
+        return self.trigger == LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

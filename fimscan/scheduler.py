@@ -15,10 +15,13 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
-from fimscan.pipeline import AuditSource, ScanResult, look_at_audit, run_scan
+from fimscan.pipeline import AuditSource, Live, ScanResult, look_at_audit, run_scan
 from fimscan.scan import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+
+_IDLE_SECONDS = 1.0
+_LIVE_SECONDS = 0.25
 
 Report = Callable[[ScanResult], None]
 Complain = Callable[[str], None]
@@ -56,12 +59,15 @@ class Scheduler:
         self._report = report
         self._complain = complain
         self._stop = threading.Event()
+        # One thing at a time: a scan, a reading of the log, a look at what the log spoke of.
+        self._busy = threading.Lock()
+        self._live = Live(database, config, source) if source is not None and config.live.enabled else None
         self._signal = signal.SIGTERM
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; a scan in progress is then recorded as interrupted.
 
-        A database without a baseline gets one at once.
+        A database without a baseline, or with one of another configuration, gets a scan at once.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -70,7 +76,7 @@ class Scheduler:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone="UTC",
         )
-        if not self._has_baseline():
+        if not self._has_baseline() or not (self._live is None or self._live.is_in_scope()):
             scheduler.add_job(self.scan, name="baseline")
         scheduler.add_job(self.scan, trigger_of(self._config.schedule.scan), name="scan")
         scheduler.add_job(self.scan, trigger_of(self._config.schedule.full), name="full")
@@ -78,16 +84,27 @@ class Scheduler:
             scheduler.add_job(self.read_audit, trigger_of(self._config.schedule.audit), name="audit")
         scheduler.start()
         # Waiting with a timeout lets Python run signal handlers on every platform.
-        while not self._stop.wait(timeout=1):
-            pass
+        while not self._stop.is_set():
+            if self._live is None:
+                self._stop.wait(timeout=_IDLE_SECONDS)
+            else:
+                self._live.wait(_LIVE_SECONDS)
+                self.look()
         scheduler.shutdown(wait=True)
+        if self._live is not None:
+            self._live.close()
 
     def scan(self) -> None:
         """One scheduled scan, and what becomes of its result."""
 
         def work() -> None:
             result = run_scan(
-                self._database, self._config, source=self._source, trigger="schedule", on_progress=self._check_stop
+                self._database,
+                self._config,
+                source=self._source,
+                trigger="schedule",
+                on_progress=self._check_stop,
+                reader=self._live.reader if self._live is not None else None,
             )
             self._report(result)
 
@@ -97,17 +114,33 @@ class Scheduler:
         """Read what is new in the audit log, and ask the kernel how it is."""
 
         def work() -> None:
-            for problem in look_at_audit(self._database, self._source):
+            look = self._live.reader.look if self._live is not None else None
+            for problem in look() if look is not None else look_at_audit(self._database, self._source):
                 self._complain(problem)
 
         self._attempt(work)
+
+    def look(self) -> None:
+        """Follow the log a step further, unless something else is being done."""
+
+        def work() -> None:
+            assert self._live is not None, "there is a log to follow"
+            result, problems = self._live.step()
+            for problem in problems:
+                self._complain(problem)
+            if result is not None:
+                self._report(result)
+
+        if not self._busy.locked():
+            self._attempt(work)
 
     def _attempt(self, work: Callable[[], None]) -> None:
         """Whatever goes wrong is one line, and the schedule goes on."""
         if self._stop.is_set():
             return
         try:
-            work()
+            with self._busy:
+                work()
         except InterruptedScanError:
             return
         except LockedError as error:

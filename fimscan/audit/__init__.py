@@ -5,7 +5,9 @@ from fimscan.audit.collector import Batch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
 from fimscan.audit.descriptors import writable_descriptors
 from fimscan.audit.events import Assembler
+from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
+from fimscan.audit.kernel import Observer
 from fimscan.audit.mounts import Mount, is_within, mount_of, parse_mounts
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
@@ -26,10 +28,14 @@ __all__ = [
     "Assembler",
     "Batch",
     "DaemonConfig",
+    "EventSocket",
+    "EventStream",
     "Growth",
     "KernelAnswer",
     "LogCursor",
+    "LogWatch",
     "Mount",
+    "Observer",
     "Rule",
     "accesses",
     "ask",

@@ -83,6 +83,11 @@ class Collector:
         return self._segments[-1].path
 
     @property
+    def is_settled(self) -> bool:
+        """Whether no event is open."""
+        return self._assembler.oldest_open is None
+
+    @property
     def has_news(self) -> bool:
         """Whether anything was read since the last batch."""
         return self._position != self._told or self._count > 0 or self.lost_continuity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from fimscan.audit.actors import UserName
@@ -23,13 +23,16 @@ _MAY_WRITE = re.compile(
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
 
 
-def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> tuple[tuple[Holder, ...], int]:
+def writable_descriptors(
+    own_pid: int, *, user_name: UserName | None = None, of: Collection[tuple[int, int]] | None = None
+) -> tuple[tuple[Holder, ...], int]:
     """The processes, but for ``own_pid``, that can write to a regular file without opening it again.
 
     Gives them, and how many processes could not be examined: those of others may be examined by root only. One that
     ends meanwhile is left out. See :manpage:`proc(5)` for ``fd``, ``fdinfo``, ``smaps``. The device numbers of
     mappings are the file system's own, which on btrfs and overlayfs are not those of :manpage:`stat(2)`; descriptors
-    are asked directly. ``user_name`` names the users of the processes.
+    are asked directly. ``user_name`` names the users of the processes. With ``of`` (device and inode of some files),
+    only their holders are looked for, which takes less time.
     """
     holders: list[Holder] = []
     unexamined = 0
@@ -37,7 +40,7 @@ def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> 
         if not entry.isdigit() or int(entry) == own_pid:
             continue
         try:
-            found = dict.fromkeys(_writable(f"/proc/{entry}"))
+            found = dict.fromkeys(_writable(f"/proc/{entry}", of))
             if found:
                 actor = _actor(int(entry), user_name)
                 holders += [Holder(dev=dev, inode=inode, actor=actor) for dev, inode in found]
@@ -48,8 +51,8 @@ def writable_descriptors(own_pid: int, *, user_name: UserName | None = None) -> 
     return tuple(holders), unexamined
 
 
-def _writable(process: str) -> Iterator[tuple[int, int]]:
-    """(device, inode) of what the process can write to."""
+def _writable(process: str, of: Collection[tuple[int, int]] | None) -> Iterator[tuple[int, int]]:
+    """(device, inode) of what the process can write to, as far as it is ``of`` interest."""
     seen: set[tuple[str, ...]] = set()
     for task in os.listdir(f"{process}/task"):
         # Threads share one table of descriptors as a rule, but each can have its own, and a leader that has ended has
@@ -58,13 +61,13 @@ def _writable(process: str) -> Iterator[tuple[int, int]]:
             table = tuple(os.listdir(f"{process}/task/{task}/fd"))
             if table not in seen:
                 seen.add(table)
-                yield from _descriptors(f"{process}/task/{task}", table)
+                yield from _descriptors(f"{process}/task/{task}", table, of)
     # All threads share the memory, but a leader that has ended shows none of it.
     alive = _living(process)
     if _SHARED.search(_read(f"{alive}/maps")):
         for dev, inode in _MAY_WRITE.findall(_read(f"{alive}/smaps")):
             device = device_value(dev)
-            if device is not None and inode != b"0":
+            if device is not None and inode != b"0" and (of is None or (device, int(inode)) in of):
                 yield device, int(inode)
 
 
@@ -77,11 +80,13 @@ def _living(process: str) -> str:
     return process
 
 
-def _descriptors(task: str, table: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+def _descriptors(
+    task: str, table: tuple[str, ...], of: Collection[tuple[int, int]] | None
+) -> Iterator[tuple[int, int]]:
     for descriptor in table:
         with suppress(FileNotFoundError):  # closed meanwhile
             info = os.stat(f"{task}/fd/{descriptor}")
-            if stat.S_ISREG(info.st_mode):
+            if stat.S_ISREG(info.st_mode) and (of is None or (info.st_dev, info.st_ino) in of):
                 flags = _FLAGS.search(_read(f"{task}/fdinfo/{descriptor}"))
                 if flags and writes(int(flags[1], 8)):
                     yield info.st_dev, info.st_ino

@@ -47,7 +47,7 @@ def observe(now_ns: int) -> AuditObservation:
     return AuditObservation(
         time_ns=now_ns,
         boot_id=boot_id(),
-        boottime_ns=now_ns - _clock_offset(),
+        boottime_ns=now_ns - clock_offset(),
         enabled=status.get("enabled"),
         daemon_pid=status.get("pid"),
         lost=status.get("lost"),
@@ -92,7 +92,7 @@ def boot_id() -> str:
         return ""
 
 
-def _clock_offset() -> int:
+def clock_offset() -> int:
     """By how much the wall clock is ahead of CLOCK_BOOTTIME, which nobody can set: the reading least interrupted."""
     readings = []
     for _ in range(_CLOCK_READINGS):

@@ -217,6 +217,8 @@ class _End:
 
 def _start(path: bytes, cursor: LogCursor | None) -> tuple[Segment | None, int, bool]:
     """(segment to start with, offset in it, whether something before it was lost)."""
+    if cursor is not None and (live := _still_live(path, cursor)) is not None:
+        return live, cursor.offset, False
     available = segments(path)
     oldest = next(iter(available), None)
     if cursor is None:
@@ -230,6 +232,20 @@ def _start(path: bytes, cursor: LogCursor | None) -> tuple[Segment | None, int, 
         if segment.fingerprint == cursor.fingerprint and _reaches(segment, cursor.offset):
             return segment, cursor.offset, False
     return oldest, 0, True
+
+
+def _still_live(path: bytes, cursor: LogCursor) -> Segment | None:
+    """The segment of the cursor, where that is the live log still: then its predecessors need no look."""
+    if not cursor.fingerprint:
+        return None
+    try:
+        file, info, fingerprint, _ = open_segment(path)
+    except OSError:
+        return None  # what is wrong with it is said when it is looked for
+    with file:
+        if fingerprint != cursor.fingerprint or info.st_size < cursor.offset:
+            return None
+    return Segment(path=path, dev=info.st_dev, inode=info.st_ino, fingerprint=fingerprint, live=True)
 
 
 def _reaches(segment: Segment, offset: int) -> bool:

@@ -50,7 +50,7 @@ def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool =
     if disabled or not (config.audit.enabled or logs):
         return None
     chosen = tuple(os.path.abspath(log) for log in logs) or config.audit.logs
-    return AuditSource(logs=chosen, nodes=config.audit.nodes)
+    return AuditSource(logs=chosen, nodes=config.audit.nodes, socket=config.audit.socket or None)
 
 
 def use_color(stream: TextIO) -> bool:

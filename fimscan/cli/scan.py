@@ -95,7 +95,7 @@ class _progress:  # noqa: N801  # used like a function
 
     def __init__(self, database: Database) -> None:
         with database.read() as connection:
-            last = scan_store.last_finished(connection, database.host_id)
+            last = scan_store.last_full(connection, database.host_id)
         self._total = last.counts.get("files") if last else None
         self._shown = Progress(
             TextColumn("scanning"),

@@ -52,7 +52,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
         return
     own = f", and {len(baseline.overrides):,} paths accepted since" if baseline.overrides else ""
     click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Waiting for acceptance: {waiting:,}.")
-    finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
+    finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
     for problem in finished[-1].problems:
         click.echo(f"At the last scan: {report.show(problem.encode())}")
 

@@ -38,13 +38,14 @@ class Stretch:
 def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int) -> list[Stretch]:
     """The stretches that touch the period, in order; ``ok`` where one is not longer than ``max_gap_ns``.
 
-    Only finished scans count, each at its end. The first stretch begins with the last comparison before the period if
-    there was one, so that an edge of the period can't hide half of a gap.
+    Only finished scans that looked at everything count, each at its end. The first stretch begins with the last
+    comparison before the period if there was one, so that an edge of the period can't hide half of a gap.
     """
     done = [
         (scan.finished_ns, scan.id)
         for scan in sorted(scans, key=lambda scan: scan.id)
-        if scan.status is ScanStatus.FINISHED and scan.finished_ns is not None and scan.finished_ns <= end_ns
+        if scan.status is ScanStatus.FINISHED and not scan.is_partial
+        if scan.finished_ns is not None and scan.finished_ns <= end_ns
     ]
     if not done:
         return [Stretch(from_ns=start_ns, to_ns=end_ns, ok=False, note="no comparison at all")]

@@ -7,18 +7,21 @@ what is kept, by :mod:`fimscan.store`.
     recording  the scanner's stream against the previous state
     auditing   the audit log into the store
     joining    stored changes against stored accesses
+    live       single files, as soon as the audit log speaks of them (errands, agenda, spotting)
     drift      any two points of the history, and what is accepted
     health     is everything in place?
     coverage   is audit watching what we watch?
 """
 
 from fimscan.pipeline.auditing import AuditSource, look_at_audit
+from fimscan.pipeline.live import Live
 from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.scanning import ScanResult, run_scan
 from fimscan.pipeline.users import user_name
 
 __all__ = [
     "AuditSource",
+    "Live",
     "ScanResult",
     "look_at_audit",
     "run_scan",

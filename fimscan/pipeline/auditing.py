@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -28,15 +28,26 @@ _SETTLE_STEP = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSource:
-    """Which audit logs to read, and which ``node=`` names in them are this host's (besides its own)."""
+    """Which audit logs to read, and which ``node=`` names in them are this host's (besides its own).
+
+    ``socket`` is that of audisp's af_unix plugin. Only where there are no logs is what it sends stored, under its path.
+    """
 
     logs: tuple[str, ...]
     nodes: tuple[str, ...] = ()
+    socket: str | None = None
 
     @property
     def paths(self) -> tuple[bytes, ...]:
-        """The logs as the store knows them."""
+        """What is read, as the store knows it."""
+        if self.is_stream:
+            return (os.fsencode(self.socket or ""),)
         return tuple(os.fsencode(log) for log in self.logs)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the socket is all there is."""
+        return not self.logs and self.socket is not None
 
     def is_ours(self, event: EventId) -> bool:
         """Whether an event is this host's: collected logs hold those of others, whose inodes mean other files."""
@@ -44,45 +55,116 @@ class AuditSource:
 
 
 def look_at_audit(database: Database, source: AuditSource | None, *, settle: bool = False) -> tuple[str, ...]:
-    """Observe, then read; gives the problems, a line each.
+    """Observe, then read, once; gives the problems, a line each. See :class:`AuditReader`."""
+    return AuditReader(database, source).look(settle=settle)
 
-    With ``settle``, first wait until what was done so far has reached the log.
+
+class AuditReader:
+    """Observes the audit system and reads what is new in its logs into the store.
+
+    Args:
+        observe: what asks the kernel; :func:`fimscan.audit.observe` unless told otherwise.
+        on_accesses: told of the accesses that were read, once they are stored.
+        stream: the socket, where that is all there is to read.
     """
-    if source is None:
-        return ()
-    observation = _settled() if settle else audit.observe(time.time_ns())
-    with database.begin() as connection:
-        audit_store.add_observation(connection, database.host_id, observation)
-    problems = [observation.error] if observation.error else []
-    for log in source.paths:
-        try:
-            problems += _ingest_log(database, source, log, observation.daemon_pid)
-        except InputError as error:
-            problems.append(str(error))
-    return tuple(problems)
 
+    def __init__(
+        self,
+        database: Database,
+        source: AuditSource | None,
+        *,
+        observe: Callable[[int], AuditObservation] | None = None,
+        on_accesses: Callable[[Sequence[FileAccess]], None] | None = None,
+        stream: audit.EventStream | None = None,
+    ) -> None:
+        self.source = source
+        self._database = database
+        self._observe = observe
+        self._on_accesses = on_accesses
+        self._stream = stream
+        self._continued = False  # whether what the stream brings next follows on what it brought before
 
-def _ingest_log(database: Database, source: AuditSource, log: bytes, daemon_pid: int | None) -> list[str]:
-    """Read one log from where it was last left, exactly once.
+    def look(self, *, settle: bool = False) -> tuple[str, ...]:
+        """Observe, then read; gives the problems, a line each.
 
-    What was read, how far, and over which time the log is known are one transaction each batch: a process that is
-    killed loses nothing, counts nothing twice, and takes no hole for coverage.
-    """
-    host_id = database.host_id
-    with database.read() as connection:
-        cursor = audit_store.cursor(connection, host_id, log)
-        last = scan_store.last_finished(connection, host_id)
-    known = cursor is not None
-    reached_ns = time.time_ns()
-    foreign = 0
-    for batch in audit.read_log(log, cursor, user_name=user_name):
+        With ``settle``, first wait until what was done so far has reached the log.
+        """
+        if self.source is None:
+            return ()
+        observation = self._settled() if settle else self._ask()
+        with self._database.begin() as connection:
+            # How long the queue was is of no use later, and would make every answer another one.
+            audit_store.add_observation(connection, self._database.host_id, replace(observation, backlog=None))
+        problems = [observation.error] if observation.error else []
+        if self.source.is_stream:
+            return (*problems, *self._receive(self.source))
+        for log in self.source.paths:
+            try:
+                problems += self._ingest_log(self.source, log, observation.daemon_pid)
+            except InputError as error:
+                problems.append(str(error))
+        return tuple(problems)
+
+    def _ask(self) -> AuditObservation:
+        return (self._observe or audit.observe)(time.time_ns())
+
+    def _settled(self) -> AuditObservation:
+        """Wait until the kernel's queue is empty: its records are on their way, and the last change's among them."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            time.sleep(_SETTLE_STEP)
+            observation = self._ask()
+            if not observation.backlog or time.monotonic() > deadline:
+                # An empty queue means that the daemon has the records; it writes them out at once, but not in no time.
+                time.sleep(_SETTLE_STEP)
+                return observation
+
+    def _ingest_log(self, source: AuditSource, log: bytes, daemon_pid: int | None) -> list[str]:
+        """Read one log from where it was last left, exactly once.
+
+        What was read, how far, and over which time the log is known are one transaction each batch: a process that is
+        killed loses nothing, counts nothing twice, and takes no hole for coverage.
+        """
+        database, host_id = self._database, self._database.host_id
+        with database.read() as connection:
+            cursor = audit_store.cursor(connection, host_id, log)
+        known = cursor is not None
+        reached_ns = time.time_ns()
+        foreign = 0
+        for batch in audit.read_log(log, cursor, user_name=user_name):
+            foreign += self._store(source, log, batch, reached_ns, known=known)
+            known = True
+        self._reached(source, log, reached_ns if _is_written_by(daemon_pid, log) else None, known=known)
+        return [f"{os.fsdecode(log)}: {foreign:,} accesses of other hosts were left out (node=)"] if foreign else []
+
+    def _receive(self, source: AuditSource) -> list[str]:
+        """Take what the socket has. Between two connections there is a hole, and before a process's first one."""
+        log = source.paths[0]
+        reached_ns = time.time_ns()
+        if self._stream is None:
+            return [f"{os.fsdecode(log)} is read by 'fimscan schedule' only, and no log is configured"]
+        batches, fresh, settled = self._stream.read()
+        self._continued &= not fresh
+        for batch in batches:
+            self._store(source, log, batch, reached_ns, known=self._continued)
+            self._continued = True
+        connected = self._stream.source.is_connected
+        # An event that is only half here would be lost with this process: it is not covered yet.
+        whole = connected and settled
+        self._reached(source, log, reached_ns if whole else None, known=self._continued)
+        self._continued |= whole
+        return [] if connected else [f"{os.fsdecode(log)}: nobody sends events; is audisp's af_unix plugin active?"]
+
+    def _store(self, source: AuditSource, log: bytes, batch: audit.Batch, reached_ns: int, *, known: bool) -> int:
+        """One batch, in one transaction; gives how many accesses are another host's."""
+        host_id = self._database.host_id
         accesses = [access for access in batch.accesses if source.is_ours(access.event)]
-        foreign += len(batch.accesses) - len(accesses)
         first_ns = min(batch.first_ns or reached_ns, reached_ns)
         last_ns = min(batch.last_ns or first_ns, reached_ns)
         # After a loss, older segments may be read again: what was lost lies somewhere before the newest of this.
         stretch = join.Extent(start_ns=last_ns if batch.lost_continuity else first_ns, end_ns=last_ns)
-        with database.begin() as connection:
+        with self._database.begin() as connection:
+            last = scan_store.last_finished(connection, host_id)
             access_store.add(connection, host_id, accesses, batch.events)
             processes = [actor for actor in batch.executions if actor.event and source.is_ours(actor.event)]
             process_store.add(connection, host_id, [*processes, *(access.actor for access in accesses)])
@@ -91,17 +173,21 @@ def _ingest_log(database: Database, source: AuditSource, log: bytes, daemon_pid:
             audit_store.set_cursor(connection, host_id, batch.cursor)
             audit_store.extend(connection, host_id, log, stretch, continued=known and not batch.lost_continuity)
             _note_late(connection, host_id, log, accesses, last)
-        known = True
-    with database.begin() as connection:
-        if _is_written_by(daemon_pid, log):
-            # All that the daemon wrote until then was read; of another file nobody knows how much is missing.
-            stretch = join.Extent(start_ns=reached_ns, end_ns=reached_ns)
-            audit_store.extend(connection, host_id, log, stretch, continued=known)
-        late_ns = audit_store.late_since(connection, host_id, log)
-        if late_ns is not None:
-            attribute_again(connection, host_id, late_ns, source.paths)
-            audit_store.note_late(connection, host_id, log, None)
-    return [f"{os.fsdecode(log)}: {foreign:,} accesses of other hosts were left out (node=)"] if foreign else []
+        if self._on_accesses is not None and accesses:
+            self._on_accesses(accesses)
+        return len(batch.accesses) - len(accesses)
+
+    def _reached(self, source: AuditSource, log: bytes, reached_ns: int | None, *, known: bool) -> None:
+        """All that the daemon wrote until then was read. Of another file (``None``) nobody knows what is missing."""
+        host_id = self._database.host_id
+        with self._database.begin() as connection:
+            if reached_ns is not None:
+                stretch = join.Extent(start_ns=reached_ns, end_ns=reached_ns)
+                audit_store.extend(connection, host_id, log, stretch, continued=known)
+            late_ns = audit_store.late_since(connection, host_id, log)
+            if late_ns is not None:
+                attribute_again(connection, host_id, late_ns, source.paths)
+                audit_store.note_late(connection, host_id, log, None)
 
 
 def _note_late(
@@ -131,15 +217,3 @@ def _is_written_by(pid: int | None, log: bytes) -> bool:
             if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
                 return True
     return False
-
-
-def _settled() -> AuditObservation:
-    """Wait until the kernel's queue is empty: its records are on their way, and the last change must be among them."""
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    while True:
-        time.sleep(_SETTLE_STEP)
-        observation = audit.observe(time.time_ns())
-        if not observation.backlog or time.monotonic() > deadline:
-            # An empty queue means that the daemon has the records; it writes them out at once, but not in no time.
-            time.sleep(_SETTLE_STEP)
-            return observation

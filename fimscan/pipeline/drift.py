@@ -185,15 +185,14 @@ def _diff(
     ]
     findings = tuple(join.rows(join.with_moves(changes), steps))
     exes = {actor.exe for row in findings for actor in row.attribution.actors if actor.exe is not None}
-    modified = {row.change.path for row in findings if not join.content_kept(row.change)}
-    opened = scan_store.unmodified_opens(connection, host_id, start.id, end.id)
+    complete = scan_store.last_full(connection, host_id, until=end.id)
     return Diff(
         host=database.host,
         start=start,
         end=end,
         findings=findings,
-        unreadable=scan_store.unreadable_in(connection, end.id),
-        opened_unmodified=tuple(item for item in opened if item.path not in modified),
+        unreadable=scan_store.unreadable_in(connection, complete.id) if complete is not None else (),
+        opened_unmodified=scan_store.unmodified_opens(connection, host_id, start.id, end.id),
         suspect_programs=suspects(connection, host_id, exes, end.id),
     )
 

@@ -64,7 +64,7 @@ def _store_checks(database: Database) -> Iterator[Check]:
     with database.read() as connection:
         scans = scan_store.all_scans(connection, database.host_id)
         damaged = audit_store.damaged_count(connection, database.host_id)
-        finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
+        finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
         unreadable = scan_store.unreadable_in(connection, finished[-1].id) if finished else ()
     if not finished:
         yield warning("last scan", "there is none", "fimscan scan records the baseline")

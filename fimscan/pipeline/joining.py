@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
 
 from sqlalchemy import Connection
 
 from fimscan import join
-from fimscan.model import Attribution, Change, FileState, Holders, Scan, ScanStatus, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, FileState, Scan, UnmodifiedOpen, Window
+from fimscan.pipeline.readings import Readings
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -25,12 +24,23 @@ _SLACK_NS = 2 * join.SLACK_NS
 class Joiner:
     """The changes between two neighbouring scans, against everything that was stored about who did what.
 
-    ``logs`` are those that have to have been read for the coverage to be complete.
+    ``logs`` are those that have to have been read for the coverage to be complete; with ``readings``, write-opens that
+    changed nothing can be told. ``known`` are the directories of both scans, where somebody has them already.
     """
 
     def __init__(
-        self, connection: Connection, host_id: int, previous: Scan, scan_id: int, logs: Sequence[bytes]
+        self,
+        connection: Connection,
+        host_id: int,
+        previous: Scan,
+        scan_id: int,
+        logs: Sequence[bytes],
+        readings: Readings | None = None,
+        known: join.Known | None = None,
     ) -> None:
+        self._known = known
+        self._readings = readings
+        self._cleared: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         self._connection = connection
         self._logs = logs
         self._host_id = host_id
@@ -40,13 +50,20 @@ class Joiner:
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
 
-    def attribute(self, changes: Sequence[Change]) -> list[tuple[Change, Attribution]]:
-        """An answer for each change."""
+    def attribute(self, changes: Sequence[Change], full: Scan | None = None) -> list[tuple[Change, Attribution]]:
+        """An answer for each change.
+
+        With ``full``, the complete scan before this one, which is complete as well, all accesses since then are gone
+        through, for :meth:`opened_unmodified`.
+        """
         connection, host_id = self._connection, self._host_id
-        start = min([self._previous.started_ns, *(c.holders.as_of_ns for c in changes if c.holders is not None)])
-        start = min([start, *(c.window.after_ns for c in changes)])
+        self._cleared = self._known_to_be_unmodified(changes)
+        starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
+        starts += [window.after_ns for some in self._cleared.values() for _, window in some]
+        starts += [c.window.after_ns for c in changes]
+        start = min([self._previous.started_ns if full is None else full.started_ns, *starts])
         end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
-        known = join.Known.of(files.directories(connection, host_id, self._previous.id, self._scan_id))
+        known = self._known or directories_of(connection, host_id, self._previous.id, self._scan_id)
         self._span = (start - _SLACK_NS, end)
         relevant = self._relevant(join.Relevance(changes, known))
         index = join.AccessIndex(access_store.load(connection, relevant, user_name=user_name), known)
@@ -69,20 +86,39 @@ class Joiner:
         notices = audit_store.notices(connection, host_id, min([start, *times]), max([end, *times]))
         return join.CoverageMap(seen, notices, [audit_store.extents(connection, host_id, log) for log in self._logs])
 
-    def opened_unmodified(self, clock: join.ReadClock) -> tuple[UnmodifiedOpen, ...]:
-        """Write-opens of files whose content is what it was; after :meth:`attribute`, which looks at the accesses."""
-        identities = self._written - self._changed
-        before = join.ReadClock.load(scan_store.read_clock(self._connection, self._previous.id))
-        states: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
-        for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
-            path = version.state.path
-            window = Window(after_ns=before.at(path) or 0, before_ns=clock.at(path) or 0)
-            states.setdefault(version.state.identity, []).append((version.state, window))
+    def opened_unmodified(self, clock: join.ReadClock | None = None) -> tuple[UnmodifiedOpen, ...]:
+        """Write-opens of files whose content is what it was, after :meth:`attribute`, which looks at the accesses.
+
+        Those of changed files were made before somebody looked at them, between two scans, and found them unchanged.
+        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged.
+        """
+        states = dict(self._cleared)
+        if clock is not None:
+            assert self._readings is not None, "whoever asks for these knows when the files were read"
+            identities = self._written - self._changed
+            for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
+                state = version.state
+                window = Window(
+                    after_ns=max(self._readings.full.clock.at(state.path) or 0, state.read_start_ns),
+                    before_ns=clock.at(state.path) or 0,
+                )
+                states.setdefault(state.identity, []).append((state, window))
         if not states:
             return ()
         # A second look at the rows, rather than all of them kept in memory for the few that are needed.
         monitored = (r for r in self._references() if r.action in join.WRITES and r.identity in states)
         return join.opened_unmodified(access_store.load(self._connection, monitored, user_name=user_name), states)
+
+    def _known_to_be_unmodified(
+        self, changes: Sequence[Change]
+    ) -> dict[tuple[int, int], list[tuple[FileState, Window]]]:
+        found: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
+        for change in changes:
+            stretch = self._readings.cleared(change) if self._readings is not None else None
+            if stretch is not None and change.before is not None:
+                window = Window(after_ns=stretch[0], before_ns=stretch[1])
+                found.setdefault(change.before.identity, []).append((change.before, window))
+        return found
 
     def _references(self) -> Iterator[access_store.Reference]:
         return access_store.references(self._connection, self._host_id, *self._span)
@@ -117,34 +153,19 @@ class Joiner:
         return {version.state.identity: version.state for version in versions}
 
 
-def with_holders(connection: Connection, previous: Scan, running: Scan, changes: Sequence[Change]) -> list[Change]:
-    """The changes between two scans, with who held each file open when either began."""
-    held = scan_store.holders_at(connection, previous.id)
-    later = scan_store.holders_at(connection, running.id)
-    complete = previous.counts.get("unexamined_processes", 0) == 0
-    return [
-        replace(
-            change,
-            holders=Holders(
-                as_of_ns=previous.started_ns,
-                actors=tuple(held.get(change.state.identity, ())),
-                complete=complete,
-                later_ns=running.started_ns,
-                later=tuple(later.get(change.state.identity, ())),
-            ),
-        )
-        for change in changes
-    ]
+def directories_of(connection: Connection, host_id: int, start: int, end: int) -> join.Known:
+    """The directories of two scans."""
+    return join.Known.of(files.directories(connection, host_id, start, end))
 
 
 def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:
     """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
-    finished = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
     by_scan: dict[int, list[Change]] = {}
     for finding in scan_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
         by_scan.setdefault(finding.scan, []).append(finding.change)
-    for earlier, later in pairwise(finished):
-        if later.id in by_scan:
-            joiner = Joiner(connection, host_id, earlier, later.id, logs)
-            for change, attribution in joiner.attribute(by_scan[later.id]):
+    for scan_id, changes in by_scan.items():
+        earlier = scan_store.finished_before(connection, host_id, scan_id)
+        if earlier is not None:
+            joiner = Joiner(connection, host_id, earlier, scan_id, logs)
+            for change, attribution in joiner.attribute(changes):
                 scan_store.set_attribution(connection, change.id, attribution)

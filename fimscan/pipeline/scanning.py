@@ -8,18 +8,24 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from sqlalchemy import Connection
+
 from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
-from fimscan.pipeline.auditing import AuditSource, look_at_audit
-from fimscan.pipeline.joining import Joiner, with_holders
-from fimscan.pipeline.recording import Recorder, watch_specs
+from fimscan.pipeline.auditing import AuditReader, AuditSource
+from fimscan.pipeline.joining import Joiner
+from fimscan.pipeline.readings import FullReading, Readings
+from fimscan.pipeline.recording import Recorder, record_everything, watch_specs
 from fimscan.pipeline.users import user_name
 from fimscan.scan import Progress
 from fimscan.scan.scope import Scope
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.ledger import StateDigest
+
+_LIVE_LOOK_SECONDS = 5.0  # a look at a few files holds the lock for moments: it must not make a scan fail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +56,14 @@ def run_scan(
     source: AuditSource | None,
     trigger: str = "manual",
     on_progress: Callable[[Progress], None] | None = None,
+    reader: AuditReader | None = None,
 ) -> ScanResult:
     """Compare the monitored files with the last finished scan, and say who made each change.
 
     Args:
         source: the audit logs; ``None`` reads none, and every answer says so.
         trigger: ``manual``, ``cron`` or ``schedule``; kept with the scan.
+        reader: what reads ``source``, where somebody else wants to know what it reads.
 
     Raises:
         InputError: none of the configured directories exists, so there is nothing to compare.
@@ -65,13 +73,14 @@ def run_scan(
     if not any(os.path.lexists(watch.path) for watch in config.watch):
         missing = ", ".join(watch.path for watch in config.watch)
         raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
-    with database.scan_lock():
+    reader = reader or AuditReader(database, source)
+    with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         with database.begin() as connection:
             scan_store.interrupt_unfinished(connection, database.host_id)
             previous = scan_store.last_finished(connection, database.host_id)
         # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
         # already is in the list of holders.
-        problems = (*_symlinked(config), *look_at_audit(database, source))
+        problems = (*_symlinked(config), *reader.look())
         started_ns = time.time_ns()
         with database.begin() as connection:
             scan_id = scan_store.begin(
@@ -86,12 +95,20 @@ def run_scan(
             holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name)
             scan_store.add_holders(connection, scan_id, holders)
         try:
-            recorder = Recorder(database, scan_id, _previous_scope(database, previous), config)
+            with database.read() as connection:
+                readings = Readings(
+                    full=FullReading.load(connection, database.host_id),
+                    rechecks=scan_store.rechecks(connection, database.host_id),
+                )
+            scope = Scope(watch_specs(config.watch))
+            recorder = Recorder(
+                database.host_id, scan_id, readings, scope, scope_of(database, readings.full.scan, config)
+            )
             # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
             recorder.counts["protected_processes" if os.geteuid() == 0 else "unexamined_processes"] = unexamined
-            recorder.run(config, on_progress)
-            problems = tuple(dict.fromkeys((*problems, *look_at_audit(database, source, settle=True))))
-            return _finish(database, recorder, previous, problems, source)
+            record_everything(recorder, database, config, on_progress)
+            problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
+            return _finish(database, recorder, previous, readings, problems, source)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
             with suppress(FimscanError), database.begin() as connection:
@@ -109,12 +126,14 @@ def _symlinked(config: Config) -> list[str]:
     ]
 
 
-def _previous_scope(database: Database, previous: Scan | None) -> Scope | None:
-    """What the last finished scan looked at: a path that was not in it is new to us, not new on the disk."""
-    if previous is None:
+def scope_of(database: Database, scan: Scan | None, config: Config) -> Scope | None:
+    """What a scan looked at: a path that was not in it is new to us, not new on the disk."""
+    if scan is None:
         return None
+    if scan.config_digest == config.digest:
+        return Scope(watch_specs(config.watch))
     with database.read() as connection:
-        text = scan_store.configuration_text(connection, previous.config_digest)
+        text = scan_store.configuration_text(connection, scan.config_digest)
     return None if text is None else Scope(watch_specs(Config.from_canonical(text).watch))
 
 
@@ -122,42 +141,33 @@ def _finish(
     database: Database,
     recorder: Recorder,
     previous: Scan | None,
+    readings: Readings,
     problems: tuple[str, ...],
     source: AuditSource | None,
 ) -> ScanResult:
     """Attribute, seal and publish, in one transaction."""
-    host_id, scan_id = database.host_id, recorder.scan_id
-    changes = join.with_moves(recorder.changes)
+    host_id, scan_id, full = database.host_id, recorder.scan_id, readings.full.scan
     with database.begin() as connection:
-        running = scan_store.one_scan(connection, host_id, scan_id)
-        assert running is not None, "this scan was recorded when it began"
+        running = _running(connection, host_id, scan_id)
         findings: list[Finding] = []
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
-        if previous is not None:
-            unreadable_before = scan_store.unreadable_in(connection, previous.id)
-            changes = with_holders(connection, previous, running, changes)
-            joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else ())
-            findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
+        if previous is not None and full is not None:
+            unreadable_before = scan_store.unreadable_in(connection, full.id)
+            joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
+            held = scan_store.holders_at(connection, scan_id)
+            changes = [
+                readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()))
+                for change in join.with_moves(recorder.changes)
+            ]
+            findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, full)]
             opened = joiner.opened_unmodified(recorder.clock)
         scan_store.keep_known_holders(connection, scan_id)
         scan_store.add_unreadable(connection, scan_id, recorder.unreadable)
-        scan_store.add_changes(connection, host_id, scan_id, findings)
-        scan_store.add_unmodified_opens(connection, scan_id, opened)
-        finished_ns = time.time_ns()
-        sealed = scan_store.finish(
-            connection,
-            replace(
-                running,
-                finished_ns=finished_ns,
-                counts=recorder.counts | _counts(findings, recorder.unreadable),
-                state_digest=recorder.digest.hexdigest(),
-                problems=problems,
-            ),
-            read_clock=recorder.clock.dump(),
-        )
+        scan_store.forget_rechecks(connection, host_id, running.started_ns)
+        sealed = seal(connection, host_id, recorder, findings, opened, recorder.digest, problems)
         if previous is None:
-            approval = scan_store.Approval(accepted_ns=finished_ns, user="fimscan", reason="first scan")
+            approval = scan_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             scan_store.accept_scan(connection, host_id, scan_id, approval)
         findings = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
     known_unreadable = {(item.path, item.reason) for item in unreadable_before}
@@ -174,8 +184,40 @@ def _finish(
         adopted=recorder.adopted,
         dropped=recorder.dropped,
         new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),
-        new_problems=tuple(p for p in problems if previous is None or p not in previous.problems),
+        new_problems=tuple(p for p in problems if full is None or p not in full.problems),
     )
+
+
+def seal(
+    connection: Connection,
+    host_id: int,
+    recorder: Recorder,
+    findings: Sequence[Finding],
+    opened: Sequence[UnmodifiedOpen],
+    digest: StateDigest,
+    problems: tuple[str, ...] = (),
+) -> Scan:
+    """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after it."""
+    scan_id = recorder.scan_id
+    scan_store.add_changes(connection, host_id, scan_id, findings)
+    scan_store.add_unmodified_opens(connection, scan_id, opened)
+    return scan_store.finish(
+        connection,
+        replace(
+            _running(connection, host_id, scan_id),
+            finished_ns=time.time_ns(),
+            counts=recorder.counts | _counts(findings, recorder.unreadable),
+            state_digest=digest.hexdigest(),
+            problems=problems,
+        ),
+        read_clock=recorder.clock.dump(),
+    )
+
+
+def _running(connection: Connection, host_id: int, scan_id: int) -> Scan:
+    found = scan_store.one_scan(connection, host_id, scan_id)
+    assert found is not None, "this scan was recorded when it began"
+    return found
 
 
 def _counts(findings: Sequence[Finding], unreadable: Sequence[Unreadable]) -> dict[str, int]:

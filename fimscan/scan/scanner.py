@@ -82,12 +82,12 @@ def _scan(
 ) -> Generator[FileState | Unreadable]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
-    with _all_descriptors() as limit, ExitStack() as stack:
+    with all_descriptors() as limit, ExitStack() as stack:
         walks = [
             Walk(
                 watch,
                 others=[other.path for other in watches],
-                hidden=_hidden_names(skip),
+                hidden=hidden_names(skip),
                 cross_mounts=cross_mounts,
                 descriptors=limit,
             )
@@ -103,7 +103,7 @@ def _scan(
 
 
 @contextmanager
-def _all_descriptors() -> Iterator[Descriptors]:
+def all_descriptors() -> Iterator[Descriptors]:
     """Lift the soft limit of open files to the hard one for a while: a level of depth takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -113,7 +113,8 @@ def _all_descriptors() -> Iterator[Descriptors]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _hidden_names(paths: Collection[bytes]) -> HiddenNames:
+def hidden_names(paths: Collection[bytes]) -> HiddenNames:
+    """Full paths -> the names to pass over, by the identity of their directories."""
     hidden: dict[tuple[int, int], frozenset[bytes]] = {}
     for path in {*paths, *map(os.path.realpath, paths)}:
         directory, name = os.path.split(path)

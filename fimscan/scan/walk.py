@@ -13,11 +13,16 @@ import os
 import stat
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
+from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan.state import Changed, open_quietly, refusal, to_raw, to_result, xattr_digest
 from fimscan.scan.watch import WatchSpec
+
+# A directory on the way that is a symlink now, or no directory any more, is as good as gone.
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -125,6 +130,61 @@ class Walk:
         finally:
             for directory in stack:
                 self._close(directory)
+
+    def found_at(self, path: bytes, *, below: bool) -> Generator[Found]:
+        """What there is at one ``path`` of this watch and, where that is a directory, ``below`` it; nothing if nothing.
+
+        It is reached as the whole walk reaches it: from the root on, without following a symlink or, unless that is
+        allowed, entering another file system.
+        """
+        if path == self._watch.path:
+            yield from self.found() if below else self._alone(self.found())
+            return
+        with ExitStack() as stack:
+            try:
+                parent = self._way_to(path, stack)
+                name = path.rpartition(b"/")[2]
+                if parent is None or name in self._hidden_in(os.fstat(parent.fd)):
+                    return
+                found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    yield _unreadable(path, error)
+                return
+            open_directories = [parent]
+            stack.callback(self._close_all, open_directories)
+            yield self._enter(parent, name, path) if stat.S_ISDIR(found.st_mode) else (path, parent, name)
+            if below:
+                open_directories.extend(parent.entered.values())
+                parent.entered.clear()
+                yield from self._below(open_directories)
+
+    def _way_to(self, path: bytes, stack: ExitStack) -> Directory | None:
+        """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
+        fd = os.open(self._watch.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        held = stack.enter_context(ExitStack())
+        held.callback(os.close, fd)
+        self._device = os.fstat(fd).st_dev
+        for name in path[self._root_prefix :].split(b"/")[:-1]:
+            inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            held.callback(os.close, inner)
+            fd = inner
+            if self._is_foreign(os.fstat(fd)):
+                return None
+        # Its own descriptor, out of the budget that it is given back to.
+        parent = self._descriptors.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, fd)
+        held.close()
+        return Directory(parent, _prefix(path.rpartition(b"/")[0]), self._watch.algorithms)
+
+    def _close_all(self, directories: list[Directory]) -> None:
+        while directories:
+            self._close(directories.pop())
+
+    @staticmethod
+    def _alone(found: Generator[Found]) -> Iterator[Found]:
+        """The first that a walk finds; then the walk ends."""
+        with closing(found):
+            yield from islice(found, 1)
 
     def _root(self, parent: Directory, name: bytes) -> Iterator[Found]:
         try:

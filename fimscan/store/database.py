@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from fimscan.errors import LockedError, StoreError
 from fimscan.store import schema
 
 _BUSY_SECONDS = 15
+_LOCK_STEP_SECONDS = 0.05
 _BUSY = "another fimscan scan is running on this database; wait for it, or see 'fimscan status'"
 _LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
 
@@ -73,14 +75,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def scan_lock(self) -> Iterator[None]:
+    def scan_lock(self, *, wait_s: float = 0) -> Iterator[None]:
         """Hold the one writer lock. The kernel (or the server) releases it when the process dies, however it dies.
 
         Raises:
-            LockedError: when another scan holds it.
+            LockedError: when another scan holds it, and still does after ``wait_s`` seconds.
         """
+        deadline = time.monotonic() + wait_s
         if self.file is None:
-            with self._server_lock():
+            with self._server_lock(deadline):
                 yield
             return
         try:
@@ -88,21 +91,19 @@ class Database:
         except OSError as error:
             raise StoreError(f"cannot write beside the database {self.file}: {error.strerror}") from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockedError(_BUSY) from None
+            while not _is_taken(descriptor):
+                _wait_until(deadline)
             yield
         finally:
             os.close(descriptor)
 
     @contextmanager
-    def _server_lock(self) -> Iterator[None]:
+    def _server_lock(self, deadline: float) -> Iterator[None]:
         # A session's lock outlives transactions, and the pool keeps sessions: it has to be given back by name.
         engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         with store_errors(self.url), engine.connect() as connection:
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
-                raise LockedError(_BUSY)
+            while not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
+                _wait_until(deadline)
             try:
                 yield
             finally:
@@ -135,6 +136,21 @@ class Database:
                 assert result.inserted_primary_key is not None, "an insert of one row gives its key"
                 found = result.inserted_primary_key[0]
         return int(found)
+
+
+def _is_taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait_until(deadline: float) -> None:
+    """A moment, until the next attempt; raises :class:`LockedError` once it is too late for one."""
+    if time.monotonic() >= deadline:
+        raise LockedError(_BUSY)
+    time.sleep(_LOCK_STEP_SECONDS)
 
 
 @contextmanager

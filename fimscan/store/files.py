@@ -102,6 +102,43 @@ def current(connection: Connection, host_id: int) -> Iterator[Version]:
         yield version_of(row)
 
 
+def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:
+    """The open version of a path."""
+    query = select(table).where(table.c.host_id == host_id, table.c.path == path, table.c.end_scan.is_(None))
+    return next(iter(_versions(connection, query)), None)
+
+
+def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version]:
+    """The open versions of a path and of everything below it, in order of path, streamed."""
+    prefix = path.rstrip(b"/") + b"/"
+    query = (
+        select(table)
+        .where(
+            table.c.host_id == host_id,
+            table.c.end_scan.is_(None),
+            # "0" follows "/". What sorts between the path and the slash ("a-b" for "a") is sorted out below.
+            table.c.path >= path,
+            table.c.path < prefix[:-1] + b"0",
+        )
+        .order_by(table.c.path)
+    )
+    for row in connection.execute(query, execution_options=_STREAMED):
+        if row.path == path or row.path.startswith(prefix):
+            yield version_of(row)
+
+
+def state_digests(connection: Connection, host_id: int) -> Iterator[bytes]:
+    """The digests of all open versions, one after the other in order of path: what the state's digest is made of."""
+    query = (
+        select(table.c.state_digest)
+        .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
+        .order_by(table.c.path)
+    )
+    many = {"stream_results": True, "yield_per": 20_000}
+    for rows in connection.execute(query, execution_options=many).partitions():
+        yield b"".join([digest for (digest,) in rows])
+
+
 def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Version]:
     """Every version that was valid at a scan, in order of path, streamed."""
     query = (
@@ -133,7 +170,7 @@ def touched_between(connection: Connection, host_id: int, start: int, end: int) 
 def by_ids(connection: Connection, ids: Iterable[int]) -> dict[int, Version]:
     """Versions by their row number."""
     found: dict[int, Version] = {}
-    for chunk in _chunks(sorted(set(ids))):
+    for chunk in chunks(sorted(set(ids))):
         found.update((v.id, v) for v in _versions(connection, select(table).where(table.c.id.in_(chunk))))
     return found
 
@@ -141,7 +178,7 @@ def by_ids(connection: Connection, ids: Iterable[int]) -> dict[int, Version]:
 def at_paths(connection: Connection, host_id: int, paths: Iterable[bytes], scan_id: int) -> dict[bytes, Version]:
     """The versions of some paths as of a scan."""
     found: dict[bytes, Version] = {}
-    for chunk in _chunks(sorted(set(paths))):
+    for chunk in chunks(sorted(set(paths))):
         query = select(table).where(
             table.c.host_id == host_id,
             table.c.path.in_(chunk),
@@ -158,10 +195,12 @@ def by_identity(
     """Every path that these files (device, inode) had as of a scan."""
     wanted = set(identities)
     found: list[Version] = []
-    for chunk in _chunks(sorted({inode for _, inode in wanted})):
+    for chunk in chunks(sorted(wanted)):
         query = select(table).where(
             table.c.host_id == host_id,
-            table.c.inode.in_(chunk),
+            # Both, so that the index serves: some rows too many are sorted out below.
+            table.c.dev.in_({dev for dev, _ in chunk}),
+            table.c.inode.in_({inode for _, inode in chunk}),
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
@@ -204,6 +243,7 @@ def _versions(connection: Connection, query: Select[Any]) -> list[Version]:
     return [version_of(row) for row in connection.execute(query)]
 
 
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """So many at once as a query takes as parameters."""
     for start in range(0, len(items), _IN_ONE_QUERY):
         yield items[start : start + _IN_ONE_QUERY]

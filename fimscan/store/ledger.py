@@ -68,7 +68,7 @@ class StateDigest:
         self._hash = hashlib.sha256()
 
     def add(self, digest: bytes) -> None:
-        """Append one file's 32 bytes. Paths ascend as byte strings; the order is the caller's to keep."""
+        """Append one file's 32 bytes, or those of several. Paths ascend as byte strings: the caller keeps the order."""
         self._hash.update(digest)
 
     def hexdigest(self) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from fimscan.model import (
+    LIVE,
     Actor,
     Attribution,
     Change,
     ChangeKind,
     Finding,
     Holder,
+    Holders,
     Scan,
     ScanStatus,
     Unreadable,
@@ -93,6 +95,27 @@ def last_finished(connection: Connection, host_id: int) -> Scan | None:
     query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value).order_by(_scan.c.id.desc()).limit(1)
     row = connection.execute(query).first()
     return None if row is None else _scan_of(row)
+
+
+def last_full(connection: Connection, host_id: int, until: int | None = None) -> Scan | None:
+    """The newest completed scan that looked at everything (and is not newer than the scan ``until``)."""
+    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE)
+    if until is not None:
+        query = query.where(_scan.c.id <= until)
+    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    return None if row is None else _scan_of(row)
+
+
+def finished_before(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
+    """The completed scan before another one."""
+    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)
+    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    return None if row is None else _scan_of(row)
+
+
+def first_started_ns(connection: Connection, host_id: int) -> int | None:
+    """When the first scan of all began."""
+    return connection.scalar(select(_scan.c.started_ns).where(_scan.c.host_id == host_id).order_by(_scan.c.id).limit(1))
 
 
 def all_scans(connection: Connection, host_id: int) -> list[Scan]:
@@ -199,6 +222,61 @@ def holders_at(connection: Connection, scan_id: int) -> dict[tuple[int, int], li
     for row in connection.execute(select(schema.holder).where(schema.holder.c.scan_id == scan_id)):
         found.setdefault((row.dev, row.inode), []).extend(codec.load_actors(row.actor))
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recheck:
+    """A single path that was looked at again after a scan: when its reading began, and who could write to it then.
+
+    ``holders`` are those of the file that was there; ``None`` where there was none.
+    """
+
+    path: bytes
+    read_start_ns: int
+    holders: Holders | None = None
+
+
+def set_rechecks(connection: Connection, host_id: int, items: Sequence[Recheck]) -> None:
+    """Remember the latest look at each of these paths."""
+    table = schema.recheck
+    _forget(connection, host_id, [item.path for item in items])
+    rows = [
+        {
+            "host_id": host_id,
+            "path": item.path,
+            "read_start_ns": item.read_start_ns,
+            "holders": codec.dump_holders(item.holders) or "",
+        }
+        for item in items
+    ]
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
+def _forget(connection: Connection, host_id: int, paths: Sequence[bytes]) -> None:
+    table = schema.recheck
+    for chunk in files.chunks(paths):
+        connection.execute(table.delete().where(table.c.host_id == host_id, table.c.path.in_(chunk)))
+
+
+def forget_rechecks(connection: Connection, host_id: int, before_ns: int) -> None:
+    """Forget the looks at single paths that a scan, whose reading began later, has made pointless."""
+    table = schema.recheck
+    connection.execute(table.delete().where(table.c.host_id == host_id, table.c.read_start_ns < before_ns))
+
+
+def rechecks(connection: Connection, host_id: int, paths: Iterable[bytes] | None = None) -> dict[bytes, Recheck]:
+    """The latest looks at these paths (``None``: at any) since the last complete scan."""
+    table = schema.recheck
+    mine = select(table).where(table.c.host_id == host_id)
+    queries = [mine] if paths is None else [mine.where(table.c.path.in_(c)) for c in files.chunks(sorted(set(paths)))]
+    return {
+        row.path: Recheck(
+            path=row.path, read_start_ns=row.read_start_ns, holders=codec.load_holders(row.holders or None)
+        )
+        for query in queries
+        for row in connection.execute(query)
+    }
 
 
 def add_unmodified_opens(connection: Connection, scan_id: int, opened: Iterable[Opened]) -> None:

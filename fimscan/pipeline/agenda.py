@@ -1,0 +1,128 @@
+"""Which paths are to be looked at, and when: not while they are being written, not too late, and none all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+_LONGEST_PAUSE_S = 60.0
+_MOST_PATHS = 100_000
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """A path to look at; with ``below``, the subtree there. ``partners`` are its other names (where it came from)."""
+
+    path: bytes
+    below: bool = False
+    partners: frozenset[bytes] = frozenset()
+
+
+@dataclass(slots=True)
+class _Entry:
+    first: float
+    last: float
+    below: bool
+    partners: set[bytes] = field(default_factory=set)
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class _Look:
+    """When a path was last looked at, and how long to wait until the next look at least."""
+
+    at: float
+    pause: float
+
+
+class Agenda:
+    """Errands that wait until nothing was heard of their path for a while.
+
+    A path of which something is heard all the time is looked at every ``max_delay`` at first, then, the more often it
+    was, the less often: with twice the pause each time, up to a minute. Such a pause is forgotten after twice its time.
+
+    Args:
+        quiet: seconds without news after which a path is looked at.
+        max_delay: seconds after the first news at which it is looked at all the same.
+        clock: seconds, as :func:`time.monotonic`.
+    """
+
+    def __init__(self, *, quiet: float, max_delay: float, clock: Callable[[], float]) -> None:
+        self._quiet = quiet
+        self._max_delay = max_delay
+        self._clock = clock
+        self._entries: dict[bytes, _Entry] = {}
+        self._looks: dict[bytes, _Look] = {}
+        self.overflowed = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, errands: Iterable[Errand]) -> None:
+        """News of some paths. What does not fit is counted in ``overflowed``: the next complete scan sees it."""
+        now = self._clock()
+        for errand in errands:
+            entry = self._entries.get(errand.path)
+            if entry is None:
+                if len(self._entries) >= _MOST_PATHS:
+                    self.overflowed += 1
+                    continue
+                look = self._looks.get(errand.path)
+                entry = _Entry(now, now, errand.below, not_before=look.at + look.pause if look is not None else 0.0)
+                self._entries[errand.path] = entry
+            entry.last = now
+            entry.below |= errand.below
+            entry.partners |= errand.partners
+
+    def due(self) -> list[Errand]:
+        """What is to be looked at now, in order of path, the names of one file together."""
+        now = self._clock()
+        ready = {path for path, entry in self._entries.items() if self._ready_at(entry) <= now}
+        chosen: set[bytes] = set()
+        while ready:
+            path = ready.pop()
+            chosen.add(path)
+            ready |= self._entries[path].partners & self._entries.keys() - chosen
+        return [
+            Errand(path=path, below=entry.below, partners=frozenset(entry.partners))
+            for path in sorted(chosen)
+            for entry in (self._entries[path],)
+        ]
+
+    def next_at(self) -> float | None:
+        """When the next path is due."""
+        return min(map(self._ready_at, self._entries.values()), default=None)
+
+    def is_overdue(self, path: bytes) -> bool:
+        """Whether a path has to be looked at even if it is still being written."""
+        entry = self._entries.get(path)
+        return entry is None or self._clock() - entry.first >= self._max_delay
+
+    def wait(self, path: bytes) -> None:
+        """It is still being written: as if there had been news of it."""
+        if path in self._entries:
+            self._entries[path].last = self._clock()
+
+    def done(self, path: bytes) -> None:
+        """It was looked at."""
+        now = self._clock()
+        self._entries.pop(path, None)
+        look = self._looks.pop(path, None)
+        again = look is not None and now - look.at < 2 * look.pause + self._max_delay
+        pause = min(look.pause * 2, _LONGEST_PAUSE_S) if look is not None and again else self._quiet
+        self._looks[path] = _Look(now, pause)
+        if len(self._looks) > _REMEMBERED:
+            self._looks = dict(self._recent(now))
+
+    def again(self, path: bytes, *, below: bool = False) -> None:
+        """It was looked at in vain, or is not done with: look again, after its pause."""
+        self.done(path)
+        self.add([Errand(path=path, below=below)])
+
+    def _recent(self, now: float) -> Iterator[tuple[bytes, _Look]]:
+        kept = [(p, k) for p, k in self._looks.items() if now - k.at < 2 * k.pause + self._max_delay]
+        return iter(kept[-_REMEMBERED // 2 :])
+
+    def _ready_at(self, entry: _Entry) -> float:
+        return max(min(entry.last + self._quiet, entry.first + self._max_delay), entry.not_before)

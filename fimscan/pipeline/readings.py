@@ -1,0 +1,103 @@
+"""When each path was last read, and who could write to it then: where the window of its next change begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+
+from fimscan import join
+from fimscan.model import Actor, Change, FileState, Holders, Scan, UnreadableReason
+from fimscan.store import scans as scan_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullReading:
+    """The last complete scan, as far as later ones need it; ``scan`` is ``None`` before the first."""
+
+    scan: Scan | None = None
+    first_scan_ns: int = 0
+    clock: join.ReadClock = field(default_factory=join.ReadClock)
+    blocked: tuple[bytes, ...] = ()
+    held: Mapping[tuple[int, int], list[Actor]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, connection: Connection, host_id: int) -> FullReading:
+        """From the store."""
+        scan = scan_store.last_full(connection, host_id)
+        if scan is None:
+            return cls()
+        return cls(
+            scan=scan,
+            first_scan_ns=scan_store.first_started_ns(connection, host_id) or 0,
+            clock=join.ReadClock.load(scan_store.read_clock(connection, scan.id)),
+            # A configured path that was missing was seen to be absent: that is an observation.
+            blocked=tuple(
+                item.path
+                for item in scan_store.unreadable_in(connection, scan.id)
+                if item.reason is not UnreadableReason.MISSING
+            ),
+            held=scan_store.holders_at(connection, scan.id),
+        )
+
+    def last_read(self, path: bytes, before: FileState | None) -> int:
+        """When this path was last seen as it was: at that scan, unless that scan could not read it."""
+        if any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self.blocked):
+            return before.read_start_ns if before is not None else self.first_scan_ns
+        if before is not None:
+            return max(self.clock.at(path) or 0, before.read_start_ns)
+        absent = self.clock.absent_at(path)
+        return self.first_scan_ns if absent is None else absent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """A complete scan and the looks at single files since then."""
+
+    full: FullReading
+    rechecks: Mapping[bytes, scan_store.Recheck]
+
+    def last_read(self, before: FileState | None, after: FileState | None) -> int:
+        """When the old state was last seen.
+
+        A look in between counts only where it was at the very file that changed. When another one was put in its
+        place, that one may have been written before the look, at leisure and under another name.
+        """
+        path = (after or before).path  # type: ignore[union-attr]  # one side is always there
+        read = self.full.last_read(path, before)
+        recheck = self._recheck(before, after)
+        return read if recheck is None else max(read, recheck.read_start_ns)
+
+    def with_holders(self, change: Change, later_ns: int = 0, later: Iterable[Actor] = ()) -> Change:
+        """The change, with who could write to the file when its window began, and ``later``, before its end."""
+        scan = self.full.scan
+        recheck = self._recheck(change.before, change.after)
+        if recheck is not None and recheck.holders is not None:
+            held = recheck.holders
+        elif scan is not None:
+            held = Holders(
+                as_of_ns=scan.started_ns,
+                actors=tuple(self.full.held.get(change.state.identity, ())),
+                complete=scan.counts.get("unexamined_processes", 0) == 0,
+            )
+        else:
+            return change
+        return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))
+
+    def cleared(self, change: Change) -> tuple[int, int] | None:
+        """The stretch before the window over which the old content is known to have stayed as it was, if there is one.
+
+        Whoever opened the file in that time, and did not keep it open, has written nothing.
+        """
+        before = change.before
+        recheck = self._recheck(before, change.after)
+        if before is None or recheck is None:
+            return None
+        start = self.full.last_read(before.path, before)
+        return (start, recheck.read_start_ns) if start < recheck.read_start_ns else None
+
+    def _recheck(self, before: FileState | None, after: FileState | None) -> scan_store.Recheck | None:
+        if before is None or (after is not None and after.identity != before.identity):
+            return None
+        return self.rechecks.get(before.path)

@@ -1,0 +1,289 @@
+"""One look at a few paths: what is there, who could write to it, and, if something changed, a partial scan of it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from fimscan import audit, join
+from fimscan.config import Config
+from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
+from fimscan.pipeline.agenda import Agenda, Errand
+from fimscan.pipeline.auditing import AuditReader
+from fimscan.pipeline.joining import Joiner, directories_of
+from fimscan.pipeline.readings import FullReading, Readings
+from fimscan.pipeline.recording import Recorder, is_same, watch_specs
+from fimscan.pipeline.scanning import ScanResult, seal
+from fimscan.pipeline.users import user_name
+from fimscan.scan import Spotter
+from fimscan.scan.scope import Scope
+from fimscan.store import files
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+from fimscan.store.ledger import StateDigest
+
+_LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
+_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED})
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One path as it was found, beside what is stored of it. ``holders`` could write to it when its reading began."""
+
+    pair: join.Pair
+    version: files.Version | None
+    seen_ns: int
+    holders: Holders | None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether what is stored does not say this."""
+        before, after = self.pair.before, self.pair.after
+        return before is None or after is None or not is_same(before, after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    """Who could write to which of the files that are to be looked at, before the first of them is read."""
+
+    as_of_ns: int
+    stats: Mapping[bytes, os.stat_result]
+    held: Mapping[Identity, Sequence[Actor]]
+    everything: bool
+    complete: bool
+
+    def holders(self, state: FileState) -> Holders | None:
+        """Those of a file, ``None`` where nobody asked for it: it came to its path only after that."""
+        here = self.stats.get(state.path)
+        if not self.everything and (here is None or (here.st_dev, here.st_ino) != state.identity):
+            return None
+        actors = tuple(self.held.get(state.identity, ()))
+        return Holders(as_of_ns=self.as_of_ns, actors=actors, complete=self.complete)
+
+
+@dataclass(slots=True)
+class _Batch:
+    seen: dict[bytes, Seen] = field(default_factory=dict)
+    covered: list[bytes] = field(default_factory=list)
+
+    def has(self, path: bytes) -> bool:
+        """Whether it was seen already, with the directory above it."""
+        return path in self.seen or any(path.startswith(above) for above in self.covered)
+
+
+class SpotCheck:
+    """Looks at the paths of an agenda. Needs the writer lock while it does.
+
+    Args:
+        max_size: bytes; files that are larger are left to the complete scans.
+    """
+
+    def __init__(
+        self, database: Database, config: Config, reader: AuditReader, agenda: Agenda, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._config = config
+        self._reader = reader
+        self._agenda = agenda
+        self._clock = clock
+        specs = watch_specs(config.watch)
+        self._scope = Scope(specs)
+        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts)
+        self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
+
+    def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
+        """Look at what is due; gives the partial scan, if something changed, and the problems with the audit log."""
+        seen = self._see(due)
+        if not any(one.is_news for one in seen):
+            if kept := [one for one in map(_recheck, seen) if one is not None]:
+                with self._database.begin() as connection:
+                    scan_store.set_rechecks(connection, self._database.host_id, kept)
+            return None, ()
+        # What was done before the reading has to be in the log by now.
+        problems = self._reader.look(settle=True)
+        with self._database.begin() as connection:
+            return self._record(connection, seen, full), problems
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _see(self, due: Sequence[Errand]) -> list[Seen]:
+        moment = self._ask_who_holds(due)
+        begun = self._clock()
+        batch = _Batch()
+        with self._database.read() as connection:
+            for errand in due:
+                if self._clock() - begun > _LOOK_SECONDS:
+                    break  # the others are still due
+                if batch.has(errand.path):
+                    self._agenda.done(errand.path)
+                elif not self._is_left(connection, errand, moment):
+                    self._see_one(connection, errand, moment, batch)
+        return sorted(batch.seen.values(), key=lambda one: one.pair.path)
+
+    def _ask_who_holds(self, due: Sequence[Errand]) -> _Moment:
+        stats = {errand.path: found for errand in due if (found := _lstat(errand.path)) is not None}
+        # Which files lie in a directory is not known before it is read.
+        everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
+        of = None if everything else {(found.st_dev, found.st_ino) for found in stats.values()}
+        as_of_ns = time.time_ns()
+        holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name, of=of)
+        held: dict[Identity, list[Actor]] = {}
+        for holder in holders:
+            held.setdefault((holder.dev, holder.inode), []).append(holder.actor)
+        # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
+        complete = not unexamined or os.geteuid() == 0
+        return _Moment(as_of_ns=as_of_ns, stats=stats, held=held, everything=everything, complete=complete)
+
+    def _is_left(self, connection: Connection, errand: Errand, moment: _Moment) -> bool:
+        """Whether a path is not looked at now: it is too large, or still being written."""
+        found = moment.stats.get(errand.path)
+        if found is None or not stat.S_ISREG(found.st_mode):
+            return False
+        if found.st_size > self._config.live.max_size_bytes:
+            self._agenda.done(errand.path)
+            return True
+        if (found.st_dev, found.st_ino) not in moment.held:
+            return False
+        if not self._agenda.is_overdue(errand.path):
+            self._agenda.wait(errand.path)
+            return True
+        version = files.open_at(connection, self._database.host_id, errand.path)
+        if version is not None and _is_untouched(version.state, found):
+            # Nothing says when its holder writes or closes, so it is asked again, for as long as it is held.
+            self._agenda.again(errand.path)
+            return True
+        return False
+
+    def _see_one(self, connection: Connection, errand: Errand, moment: _Moment, batch: _Batch) -> None:
+        retry = False
+        below, versions, found = self._found(connection, errand)
+        seen_ns = time.time_ns()
+        if below:
+            batch.covered.append(errand.path.rstrip(b"/") + b"/")
+        for pair in join.merge([version.state for version in versions.values()], found):
+            if pair.unreadable is not None:
+                retry |= pair.unreadable.reason in _PASSING
+                continue
+            holders = moment.holders(pair.after) if pair.after is not None else None
+            retry |= holders is not None and bool(holders.actors)
+            version = versions.get(pair.path)
+            batch.seen.setdefault(pair.path, Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders))
+        if retry:
+            self._agenda.again(errand.path, below=errand.below)
+        else:
+            self._agenda.done(errand.path)
+
+    def _found(
+        self, connection: Connection, errand: Errand
+    ) -> tuple[bool, dict[bytes, files.Version], list[FileState | Unreadable]]:
+        """(was the subtree taken in, what is stored of it by path, what is there)."""
+        host_id, path, skip = self._database.host_id, errand.path, self._database.own_files
+        version = files.open_at(connection, host_id, path)
+        found = list(self._spotter.look(path, below=errand.below, skip=skip))
+        now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
+        if now is not None and not self._scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
+            return False, {}, []
+        was_identity = _directory_identity(version.state) if version is not None else None
+        is_identity = _directory_identity(now) if now is not None else None
+        below = errand.below or was_identity != is_identity
+        if below and not errand.below:
+            found = list(self._spotter.look(path, below=True, skip=skip))
+        stored = files.below(connection, host_id, path) if below else iter(() if version is None else (version,))
+        return below, {one.state.path: one for one in stored}, found
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _record(self, connection: Connection, seen: Sequence[Seen], full: FullReading) -> ScanResult:
+        host_id, config = self._database.host_id, self._config
+        previous = scan_store.last_finished(connection, host_id)
+        assert previous is not None, "there is a complete scan"
+        scan_id = scan_store.begin(
+            connection,
+            host_id,
+            trigger=LIVE,
+            started_ns=min(one.holders.as_of_ns if one.holders is not None else one.seen_ns for one in seen),
+            config_digest=config.digest,
+            config_text=config.canonical(),
+        )
+        paths = [one.pair.path for one in seen]
+        readings = Readings(full=full, rechecks=scan_store.rechecks(connection, host_id, paths))
+        recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope)
+        for one in seen:
+            recorder.record(one.pair, one.version, one.seen_ns)
+        recorder.flush(connection)
+        source = self._reader.source
+        known = self._directories(connection, previous.id, scan_id, recorder.changes)
+        joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings, known)
+        held = {one.pair.path: one.holders for one in seen if one.holders is not None}
+        changes = [
+            readings.with_holders(change, now.as_of_ns, now.actors)
+            if (now := held.get(change.path)) is not None
+            else readings.with_holders(change)
+            for change in join.with_moves(recorder.changes)
+        ]
+        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
+        opened = joiner.opened_unmodified()
+        digest = StateDigest()
+        for some in files.state_digests(connection, host_id):
+            digest.add(some)
+        sealed = seal(connection, host_id, recorder, findings, opened, digest)
+        scan_store.set_rechecks(connection, host_id, [r for r in map(_recheck, seen) if r is not None])
+        found = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+        return ScanResult(
+            diff=Diff(
+                host=self._database.host,
+                start=previous,
+                end=sealed,
+                findings=tuple(sorted(found, key=lambda f: f.change.path)),
+                opened_unmodified=opened,
+            ),
+            is_baseline=False,
+        )
+
+    def _directories(
+        self, connection: Connection, previous: int, scan_id: int, changes: Sequence[Change]
+    ) -> join.Known:
+        """All directories of both scans: read anew only when there may be others, since they may be very many."""
+        states = (state for change in changes for state in (change.before, change.after) if state is not None)
+        if any(state.kind is FileKind.DIRECTORY for state in states):
+            self._known = None
+            return directories_of(connection, self._database.host_id, previous, scan_id)
+        if self._known is None or self._known[0] != previous:
+            self._known = previous, directories_of(connection, self._database.host_id, previous, scan_id)
+        self._known = scan_id, self._known[1]
+        return self._known[1]
+
+
+def _recheck(seen: Seen) -> scan_store.Recheck | None:
+    after = seen.pair.after
+    if after is None or seen.holders is None:
+        return None
+    return scan_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=seen.holders)
+
+
+def _lstat(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _is_directory(found: os.stat_result | None) -> bool:
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _directory_identity(state: FileState) -> Identity | None:
+    return state.identity if state.kind is FileKind.DIRECTORY else None
+
+
+def _is_untouched(state: FileState, found: os.stat_result) -> bool:
+    """Whether nothing was done to a file since it was read, as far as its inode tells."""
+    known = (*state.identity, state.size, state.mtime_ns, state.ctime_ns)
+    return known == (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

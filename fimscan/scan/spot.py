@@ -1,0 +1,64 @@
+"""Single paths, or single subtrees, as a whole scan would see them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Generator, Sequence
+from contextlib import ExitStack, closing
+
+from fimscan.model import FileState, Unreadable
+from fimscan.scan.scanner import all_descriptors, hidden_names
+from fimscan.scan.state import Reader, to_result
+from fimscan.scan.walk import Found, Walk, path_of
+from fimscan.scan.watch import WatchSpec
+
+
+class Spotter:
+    """Looks at one path after the other, within what the watches speak for."""
+
+    def __init__(self, watches: Sequence[WatchSpec], *, cross_mounts: bool = False) -> None:
+        self._watches = {watch.path: watch for watch in watches}
+        self._cross_mounts = cross_mounts
+        self._reader = Reader()
+
+    def look(
+        self, path: bytes, *, below: bool = False, skip: Collection[bytes] = ()
+    ) -> Generator[FileState | Unreadable]:
+        """What is at ``path`` and, with ``below``, in the subtree there, in byte order; nothing where nothing is.
+
+        ``path`` has to be one that the watches include (:class:`fimscan.scan.scope.Scope`). ``skip`` is as for
+        :func:`fimscan.scan.scan`.
+        """
+        hidden = hidden_names(skip)
+        with all_descriptors() as limit, ExitStack() as stack:
+
+            def walk(watch: WatchSpec) -> Walk:
+                return Walk(
+                    watch,
+                    others=self._watches,
+                    hidden=hidden,
+                    cross_mounts=self._cross_mounts,
+                    descriptors=limit,
+                )
+
+            streams: list[Generator[Found]] = [walk(self._owner(path)).found_at(path, below=below)]
+            if below:
+                prefix = path.rstrip(b"/") + b"/"
+                streams += [walk(w).found() for w in self._watches.values() if w.path.startswith(prefix)]
+            for stream in streams:
+                stack.enter_context(closing(stream))
+            for one in heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]:
+                yield self._result(one)
+
+    def _result(self, found: Found) -> FileState | Unreadable:
+        if not isinstance(found, tuple):
+            return found
+        path, directory, name = found
+        return to_result(path, self._reader.read(directory.fd, name, directory.algorithms), directory.algorithms)
+
+    def _owner(self, path: bytes) -> WatchSpec:
+        """The innermost watch around a path."""
+        root = path
+        while root not in self._watches:
+            root = root.rpartition(b"/")[0] or b"/"
+        return self._watches[root]
