@@ -47,7 +47,9 @@ def readme(data: BundleInput, facts: Facts) -> str:
 
 def _scope(data: BundleInput, facts: Facts) -> str:
     finished = [scan for scan in data.scans if scan.status is ScanStatus.FINISHED]
-    inside = [scan for scan in finished if scan.finished_ns is not None and scan.finished_ns >= data.start_ns]
+    # A look at single files is in the chain, and is no comparison of all that is monitored.
+    complete = [scan for scan in finished if not scan.is_partial]
+    inside = [scan for scan in complete if scan.finished_ns is not None and scan.finished_ns >= data.start_ns]
     return f"""\
 Evidence of change detection (PCI DSS v4.0.1, requirement 11.5.2 and related)
 
@@ -58,7 +60,7 @@ Period:         {time_text(data.start_ns)} to {time_text(data.end_ns)}
 Generated:      {time_text(data.generated_ns)} by fimscan {data.version}
 Signed by:      {facts.fingerprint}
 
-Comparisons:    {len(inside)} finished in the period, {len(finished)} since monitoring began
+Comparisons:    {len(inside)} finished in the period, {len(complete)} since monitoring began
 Largest gap:    {_largest_gap(facts.stretches, data.max_gap_days)}
 Chain of scans: {_chain(data, facts, finished)}
 Files:          {_files(facts.files, finished)}
