@@ -420,6 +420,9 @@ class AuditRule:
     ``scope`` is the directory (``recursive``) or the single path watched. ``arches`` are the ABIs it applies to
     (``b64``, ``b32``); a rule without ``arch=`` applies to both. ``writes`` and ``attributes`` say whether it fires on
     perm=w and perm=a system calls, for every process.
+
+    ``target`` is what was found at ``scope``, by device and inode, when the rule was first seen, at ``since_ns``. The
+    kernel ties a rule to that very directory: ``stale`` is set when another one is there now, which nobody watches.
     """
 
     scope: bytes
@@ -429,6 +432,9 @@ class AuditRule:
     attributes: bool
     key: str | None
     text: str
+    target: tuple[int, int] | None = None
+    since_ns: int = 0
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from fimscan.audit.ruleset import (
     watched_by,
 )
 from fimscan.audit.sources import LogCursor
+from fimscan.audit.targets import carried_on
 
 __all__ = [
     "Assembler",
@@ -41,6 +42,7 @@ __all__ = [
     "ask",
     "boot_id",
     "can_be_watched",
+    "carried_on",
     "config_directory",
     "excluded_records",
     "fields",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fimscan.audit.ruleset import Rule, parse_all, suppressing, watched_by
+from fimscan.audit.targets import with_targets
 from fimscan.model import AuditObservation
 
 _TIMEOUT_S = 5
@@ -53,7 +54,7 @@ def observe(now_ns: int) -> AuditObservation:
         lost=status.get("lost"),
         backlog=status.get("backlog"),
         backlog_limit=status.get("backlog_limit"),
-        rules=tuple(rule for rule in watching if rule is not None),
+        rules=with_targets([rule for rule in watching if rule is not None], now_ns),
         suppressed=tuple(rule.text for rule in suppressing(answer.rules)),
         error=answer.error,
     )

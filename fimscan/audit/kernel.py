@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fimscan.audit.health import clock_offset, observe
+from fimscan.audit.targets import with_targets
 from fimscan.model import AuditObservation
 
 _NETLINK_AUDIT = 9
@@ -111,6 +112,7 @@ class Observer:
             self._last,
             time_ns=now_ns,
             boottime_ns=now_ns - clock_offset(),
+            rules=with_targets(self._last.rules, now_ns),
             enabled=status["enabled"],
             daemon_pid=status["pid"],
             lost=status["lost"],

@@ -40,7 +40,7 @@ def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
     writes: set[str] = set()
     attributes: set[str] = set()
     for rule in rules:
-        if in_scope(rule, path):
+        if in_scope(rule, path) and not rule.stale:
             arches = rule.arches or {"b64", "b32"}
             if rule.writes:
                 writes |= arches
@@ -197,7 +197,9 @@ class CoverageMap:
             gaps.append(_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
         elif was:
             removed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_REMOVED]
-            gaps.append(_gap(min(removed, default=start), end, GapReason.RULE_REMOVED))
+            stale = any(rule.stale for rule in second.rules)  # still listed, but for a directory that is elsewhere now
+            reason = GapReason.NO_RULE if stale and not removed else GapReason.RULE_REMOVED
+            gaps.append(_gap(min(removed, default=start), end, reason))
         else:
             gaps.append(_gap(start, end, GapReason.NO_RULE))
         return gaps

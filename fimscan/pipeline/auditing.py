@@ -92,9 +92,14 @@ class AuditReader:
         if self.source is None:
             return ()
         observation = self._settled() if settle else self._ask()
+        host_id = self._database.host_id
         with self._database.begin() as connection:
             # How long the queue was is of no use later, and would make every answer another one.
-            audit_store.add_observation(connection, self._database.host_id, replace(observation, backlog=None))
+            answer = replace(observation, backlog=None)
+            earlier = audit_store.last_answer(connection, host_id)
+            since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
+            notices = audit_store.notices(connection, host_id, since_ns, observation.time_ns)
+            audit_store.add_observation(connection, host_id, audit.carried_on(earlier, answer, notices))
         problems = [observation.error] if observation.error else []
         if self.source.is_stream:
             return (*problems, *self._receive(self.source))

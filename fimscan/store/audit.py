@@ -15,6 +15,8 @@ from fimscan.join.coverage import SLACK_NS, Extent
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, schema
 
+_LOOKED_BACK = 20
+
 
 def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNotice]) -> None:
     """Record what the log said of the audit system."""
@@ -135,6 +137,15 @@ def add_observation(connection: Connection, host_id: int, observation: AuditObse
         between = (table.c.host_id == host_id) & (table.c.time_ns == recent[0].time_ns)
         connection.execute(table.delete().where(between))
     _insert_new(connection, table, [{"host_id": host_id, "time_ns": observation.time_ns, "detail": detail}])
+
+
+def last_answer(connection: Connection, host_id: int) -> AuditObservation | None:
+    """The newest observation at which the audit system could be asked, if any did not long ago."""
+    table = schema.observation
+    query = select(table.c.time_ns, table.c.detail).where(table.c.host_id == host_id)
+    rows = connection.execute(query.order_by(table.c.time_ns.desc()).limit(_LOOKED_BACK))
+    answers = (codec.load_observation(time_ns, detail) for time_ns, detail in rows)
+    return next((answer for answer in answers if answer.error is None), None)
 
 
 def _says_the_same(earlier: AuditObservation, now: AuditObservation) -> bool:

@@ -224,23 +224,41 @@ def _rule(rule: AuditRule) -> Sequence[object]:
         rule.attributes,
         rule.key,
         rule.text,
+        None if rule.target is None else list(rule.target),
+        rule.since_ns,
+        rule.stale,
     ]
 
 
 def load_observation(time_ns: int, text: str) -> AuditObservation:
     """The inverse of :func:`dump_observation`."""
     data = json.loads(text)
-    rules = tuple(
-        AuditRule(
-            scope=_bytes(scope) or b"",
-            recursive=recursive,
-            arches=frozenset(arches),
-            writes=writes,
-            attributes=attributes,
-            key=key,
-            text=rule_text,
-        )
-        for scope, recursive, arches, writes, attributes, key, rule_text in data.pop("rules", ())
-    )
+    rules = tuple(_load_rule(*values) for values in data.pop("rules", ()))
     suppressed = tuple(data.pop("suppressed", ()))
     return AuditObservation(time_ns=time_ns, rules=rules, suppressed=suppressed, **data)
+
+
+def _load_rule(  # noqa: PLR0913, PLR0917  # in the order of _rule
+    scope: str,
+    recursive: bool,  # noqa: FBT001
+    arches: list[str],
+    writes: bool,  # noqa: FBT001
+    attributes: bool,  # noqa: FBT001
+    key: str | None,
+    text: str,
+    target: list[int] | None = None,
+    since_ns: int = 0,
+    stale: bool = False,  # noqa: FBT001, FBT002
+) -> AuditRule:
+    return AuditRule(
+        scope=_bytes(scope) or b"",
+        recursive=recursive,
+        arches=frozenset(arches),
+        writes=writes,
+        attributes=attributes,
+        key=key,
+        text=text,
+        target=None if target is None else (target[0], target[1]),
+        since_ns=since_ns,
+        stale=stale,
+    )

@@ -165,6 +165,29 @@ def test_no_rules_at_all_is_not_covered(fresh: Installation) -> None:
     load_rules(fresh)
 
 
+def test_a_replaced_directory_is_not_covered_by_its_old_rules(fresh: Installation) -> None:
+    """The kernel still lists a rule for the path, and sees nothing there: no alarm that audit saw nobody."""
+    fresh.run("scan")
+    fresh.watched.rename(fresh.root / "away")
+    fresh.watched.mkdir()
+    (fresh.watched / "file").write_text("old\n")
+    fresh.run("scan", codes=(4,))
+    write(fresh)
+    fresh.run("scan", codes=(4,))
+    document = json.loads(fresh.run("diff", "--from", "2", "--format", "json", codes=(4,)).stdout)
+    (found,) = [r for r in document["changes"] if r["path"].endswith("/file")]
+    assert found["attribution"]["verdict"] == "unattributed"
+    assert found["attribution"]["reason"] in ("not-covered", "coverage-gap")
+    remove_rules([line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")])
+    load_rules(fresh)
+    fresh.run("scan")
+    pid = write(fresh)
+    fresh.run("scan", codes=(4,))
+    document = json.loads(fresh.run("diff", "--from", "4", "--format", "json", codes=(4,)).stdout)
+    (attribution,) = [row["attribution"] for row in document["changes"]]
+    assert (attribution["verdict"], [a["pid"] for a in attribution["actors"]]) == ("confirmed", [pid])
+
+
 def test_a_process_that_had_the_file_open_before_is_likely(fresh: Installation) -> None:
     """Opened before the baseline, written after it: audit saw only the open, /proc knows who holds it."""
     code = f"f = open('{fresh.watched}/file', 'a'); print('open', flush=True); input(); f.write('held'); f.flush()"

@@ -1,0 +1,53 @@
+"""Which directory a rule watches: the one that was at its path when it was loaded, whatever is there by now.
+
+The kernel keeps a tree or an inode, and lists a path (kernel/audit_tree.c, kernel/audit_watch.c; tried on 6.18: a
+directory that was moved away keeps the rule, and nothing is seen of the one that took its place).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fimscan.model import AuditNotice, AuditObservation, AuditRule, NoticeKind
+
+
+def with_targets(rules: Iterable[AuditRule], now_ns: int) -> tuple[AuditRule, ...]:
+    """The rules, each with what is at its path now."""
+    found: dict[bytes, tuple[int, int] | None] = {}
+    for rule in rules:
+        if rule.scope not in found:
+            found[rule.scope] = _identity(rule.scope)
+    return tuple(replace(rule, target=found[rule.scope], since_ns=now_ns, stale=False) for rule in rules)
+
+
+def _identity(path: bytes) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def carried_on(
+    earlier: AuditObservation | None, now: AuditObservation, notices: Iterable[AuditNotice]
+) -> AuditObservation:
+    """An observation whose rules remember what they were loaded for; ``notices`` are those since the earlier one.
+
+    A rule that was loaded again since it was first seen watches what is there now. Notices that are still unread can
+    make a fresh rule look stale once, never a stale one fresh.
+    """
+    if earlier is None or earlier.boot_id != now.boot_id:
+        return now
+    known = {rule.text: rule for rule in earlier.rules if rule.target is not None}
+    loaded = [(n.event.time_ns, n.key) for n in notices if n.kind is NoticeKind.RULE_ADDED]
+
+    def remembering(rule: AuditRule) -> AuditRule:
+        before = known.get(rule.text)
+        if before is None or any(at > before.since_ns and key in (None, rule.key) for at, key in loaded):
+            return rule
+        stale = rule.target != before.target
+        return replace(rule, target=before.target, since_ns=before.since_ns, stale=stale)
+
+    return replace(now, rules=tuple(remembering(rule) for rule in now.rules))

@@ -1,0 +1,59 @@
+"""A rule watches the directory that it was loaded for, not the one that has its path today."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from fimscan.audit import carried_on
+from fimscan.audit.targets import with_targets
+from fimscan.join import CoverageMap, Extent, Need
+from fimscan.model import AuditNotice, AuditObservation, EventId, GapReason, NoticeKind, Window
+from tests.support import SECOND, observation, rule
+
+OLD, NEW = (1, 10), (1, 11)
+
+
+def seen(at: float, target: tuple[int, int] | None) -> AuditObservation:
+    return observation(at, rules=(rule(target=target, since_ns=int(at * SECOND)),))
+
+
+def added(at: float, key: str | None = "fimscan") -> AuditNotice:
+    return AuditNotice(event=EventId(int(at * SECOND), 1), kind=NoticeKind.RULE_ADDED, key=key)
+
+
+def test_another_directory_at_the_path_makes_its_rule_stale_for_good() -> None:
+    """Also at later looks, which see the same directory as the look before them."""
+    first = seen(1, OLD)
+    second = carried_on(first, seen(2, NEW), [])
+    third = carried_on(second, seen(3, NEW), [])
+    assert [o.rules[0].stale for o in (first, second, third)] == [False, True, True]
+    assert carried_on(third, seen(4, OLD), []).rules[0].stale is False, "the old one was moved back"
+    assert carried_on(first, seen(2, None), []).rules[0].stale is True
+
+
+def test_a_rule_that_was_loaded_again_watches_what_is_there() -> None:
+    """By its own key only; and a reboot loads all rules anew."""
+    stale = carried_on(seen(1, OLD), seen(2, NEW), [])
+    assert carried_on(stale, seen(4, NEW), [added(3)]).rules[0].stale is False
+    assert carried_on(stale, seen(4, NEW), [added(3, "other")]).rules[0].stale is True
+    assert carried_on(stale, seen(4, NEW), [added(0.5)]).rules[0].stale is True
+    assert carried_on(stale, replace(seen(4, NEW), boot_id="boot-2"), []).rules[0].stale is False
+
+
+def test_what_happens_in_the_other_directory_is_not_covered() -> None:
+    """Nobody was looking there: never the alarm that audit watched and saw nobody."""
+    first = seen(900, OLD)
+    second = carried_on(first, seen(2100, NEW), [])
+    window = Window(after_ns=1000 * SECOND, before_ns=2000 * SECOND)
+    whole = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
+    coverage = CoverageMap((first, second), (), whole).over(b"/w/f", window, Need())
+    assert [gap.reason for gap in coverage.gaps] == [GapReason.NO_RULE]
+    assert CoverageMap((first, seen(2100, OLD)), (), whole).over(b"/w/f", window, Need()).complete
+
+
+def test_targets_are_found_on_the_disk(tmp_path: Path) -> None:
+    """Device and inode of what is there; nothing where nothing is."""
+    info = tmp_path.stat()
+    rules = [rule(str(tmp_path).encode()), rule(b"/nowhere/at/all")]
+    assert [r.target for r in with_targets(rules, 7)] == [(info.st_dev, info.st_ino), None]
