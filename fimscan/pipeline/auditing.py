@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -92,23 +92,31 @@ class AuditReader:
         if self.source is None:
             return ()
         observation = self._settled() if settle else self._ask()
+        problems = [observation.error] if observation.error else []
+        problems += self._read(self.source, observation)
+        self._remember(observation)
+        return tuple(problems)
+
+    def _read(self, source: AuditSource, observation: AuditObservation) -> Iterator[str]:
+        if source.is_stream:
+            yield from self._receive(source)
+            return
+        for log in source.paths:
+            try:
+                yield from self._ingest_log(source, log, observation.daemon_pid)
+            except InputError as error:
+                yield str(error)
+
+    def _remember(self, observation: AuditObservation) -> None:
+        """After the log was read: it says which rules were loaded again before the observation."""
         host_id = self._database.host_id
         with self._database.begin() as connection:
-            # How long the queue was is of no use later, and would make every answer another one.
-            answer = replace(observation, backlog=None)
             earlier = audit_store.last_answer(connection, host_id)
             since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
             notices = audit_store.notices(connection, host_id, since_ns, observation.time_ns)
-            audit_store.add_observation(connection, host_id, audit.carried_on(earlier, answer, notices))
-        problems = [observation.error] if observation.error else []
-        if self.source.is_stream:
-            return (*problems, *self._receive(self.source))
-        for log in self.source.paths:
-            try:
-                problems += self._ingest_log(self.source, log, observation.daemon_pid)
-            except InputError as error:
-                problems.append(str(error))
-        return tuple(problems)
+            # How long the queue was is of no use later, and would make every answer another one.
+            answer = audit.carried_on(earlier, replace(observation, backlog=None), notices)
+            audit_store.add_observation(connection, host_id, answer)
 
     def _ask(self) -> AuditObservation:
         return (self._observe or audit.observe)(time.time_ns())
