@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from demo import auditd
+from demo.auditd import Daemon
 
 
 class Unavailable(Exception):  # noqa: N818 - it is no error: the scenario is skipped
@@ -55,6 +58,18 @@ def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> P
 def load_rules(installation: Installation) -> list[str]:
     """Load what 'fimscan audit rules' prints; gives the rules, to be removed again."""
     return auditd.load_rules(installation.run("audit", "rules").stdout.decode())
+
+
+def forget_log(daemon: Daemon) -> None:
+    """Have our daemon begin a new log, and remove what it wrote before, as rotation does in the end."""
+    size = os.path.getsize(daemon.log)
+    daemon.rotate()
+    deadline = time.monotonic() + 5
+    while os.path.exists(daemon.log) and os.path.getsize(daemon.log) >= size and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)  # until all of its logs have their new names
+    for older in Path(daemon.log).parent.glob("audit.log.*"):
+        older.unlink(missing_ok=True)
 
 
 @contextmanager

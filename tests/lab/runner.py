@@ -16,7 +16,7 @@ from typing import Any
 from demo.auditd import Daemon, any_daemon, why_not
 from tests.lab.bench import Elder, Lab
 from tests.lab.family import Family
-from tests.lab.ground import Installation, Unavailable, installed
+from tests.lab.ground import Installation, Unavailable, forget_log, installed
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
 from tests.lab.noise import Noise, noise
 from tests.lab.scenario import Scenario, Steps
@@ -138,6 +138,8 @@ def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool 
 
 def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Judgement:
     """A scenario that disturbs the audit system."""
+    if ground.daemon.is_ours:
+        forget_log(ground.daemon)  # a new installation reads all that there is
     with ExitStack() as stack:
         installation, rules = stack.enter_context(installed(ground.daemon.log, scenario.config))
         play = _play(scenario, installation, ground, rules)

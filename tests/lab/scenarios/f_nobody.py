@@ -12,7 +12,7 @@ from pathlib import Path
 
 from demo import auditd
 from tests.lab.bench import Lab
-from tests.lab.ground import Unavailable
+from tests.lab.ground import Unavailable, forget_log
 from tests.lab.noise import noise
 from tests.lab.scenario import Steps, alone
 
@@ -164,10 +164,7 @@ def log_rotated_away_unread(lab: Lab) -> Steps:
     yield
     hidden = lab.shell("echo other > f")
     time.sleep(0.2)
-    lab.daemon.rotate()
-    time.sleep(0.2)
-    for older in Path(lab.daemon.log).parent.glob("audit.log.*"):
-        older.unlink()  # as the next rotations do
+    forget_log(lab.daemon)
     seen = lab.shell("echo other > after")
     lab.modified("f", verdict="unattributed", reason="coverage-gap", gap="log-missing", by=hidden)
     lab.modified("after", verdict="likely", reason="coverage-gap", gap="log-missing", writer=seen)
