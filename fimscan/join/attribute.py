@@ -56,6 +56,11 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     if verdict is Verdict.UNATTRIBUTED:
         if coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
+        elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
+            # Mounted beneath the directory, perhaps after its rules were loaded: no proof that anybody looked there.
+            reason = Reason.NOT_COVERED
+            gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=GapReason.NO_RULE)
+            seen = Coverage(complete=False, gaps=(gap,))
         else:
             reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
     elif _is_written_unseen(case, actors, seen):

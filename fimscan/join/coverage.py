@@ -97,6 +97,13 @@ class CoverageMap:
         answered = [i for i in self._around(window) if self._observations[i].error is None]
         return any(self._is_covered(i, path, need) for i in answered) if answered else None
 
+    def watches_device(self, path: bytes, window: Window, dev: int) -> bool:
+        """Whether a rule about ``path`` is known to reach its file system, or not known to begin on another one.
+
+        A rule for a directory takes in what was mounted beneath it when it was loaded, and nothing that came later.
+        """
+        return any(rule.target is None or rule.target[0] == dev for rule in self.rules(path, window))
+
     def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
         """The rules about ``path`` that were loaded at any moment around the window, each once."""
         seen = [rule for i in self._around(window) for rule in self._observations[i].rules if in_scope(rule, path)]

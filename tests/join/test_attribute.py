@@ -38,6 +38,7 @@ from tests.support import (
     changed_state,
     name,
     observation,
+    rule,
     state,
 )
 
@@ -246,6 +247,20 @@ def test_nobody_although_fully_covered_is_the_alarming_one() -> None:
     """Covered, and yet nothing: no-event, and not confused with a gap."""
     answer = ask(change(state(), changed_state()), [])
     assert (answer.verdict, answer.reason, answer.coverage.complete) == (Verdict.UNATTRIBUTED, Reason.NO_EVENT, True)
+
+
+def test_nobody_on_a_file_system_that_a_rule_may_not_reach_is_no_alarm() -> None:
+    """Mounted beneath a watched directory after its rules were loaded: nobody looked there, whatever the path says."""
+    elsewhere = tuple(replace(o, rules=(rule(target=(DEV + 1, 2)),)) for o in HEALTHY)
+    answer = ask(change(state(), changed_state()), [], observations=elsewhere)
+    assert (answer.verdict, answer.reason, answer.coverage.complete) == (
+        Verdict.UNATTRIBUTED,
+        Reason.NOT_COVERED,
+        False,
+    )
+    here = tuple(replace(o, rules=(rule(target=(DEV, 2)),)) for o in HEALTHY)
+    answer = ask(change(state(), changed_state()), [], observations=here)
+    assert answer.reason is Reason.NO_EVENT
 
 
 def test_nobody_because_no_rule_covers_the_path() -> None:
