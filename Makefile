@@ -2,6 +2,7 @@
 # make demo   real processes change files in a scratch directory; see each of them named
 # make lab    real processes under the real kernel's audit, quiet and noisy: what fimscan says, and the truth (root)
 # make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
+#                                                               (LOG=FILE: made by benchmarks/make_audit_log.py)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +34,8 @@ lint: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/scan_vs_aide.py
-	$(BIN)/python benchmarks/audit_vs_ausearch.py
+	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
+	$(BIN)/python benchmarks/join.py
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel
