@@ -95,6 +95,7 @@ class AuditReader:
         problems = [observation.error] if observation.error else []
         problems += self._read(self.source, observation)
         self._remember(observation)
+        self._answer_anew(self.source)
         return tuple(problems)
 
     def _read(self, source: AuditSource, observation: AuditObservation) -> Iterator[str]:
@@ -147,7 +148,7 @@ class AuditReader:
         for batch in audit.read_log(log, cursor, user_name=user_name):
             foreign += self._store(source, log, batch, reached_ns, known=known)
             known = True
-        self._reached(source, log, reached_ns if _is_written_by(daemon_pid, log) else None, known=known)
+        self._reached(log, reached_ns if _is_written_by(daemon_pid, log) else None, known=known)
         return [f"{os.fsdecode(log)}: {foreign:,} accesses of other hosts were left out (node=)"] if foreign else []
 
     def _receive(self, source: AuditSource) -> list[str]:
@@ -164,7 +165,7 @@ class AuditReader:
         connected = self._stream.source.is_connected
         # An event that is only half here would be lost with this process: it is not covered yet.
         whole = connected and settled
-        self._reached(source, log, reached_ns if whole else None, known=self._continued)
+        self._reached(log, reached_ns if whole else None, known=self._continued)
         self._continued |= whole
         return [] if connected else [f"{os.fsdecode(log)}: nobody sends events; is audisp's af_unix plugin active?"]
 
@@ -190,17 +191,22 @@ class AuditReader:
             self._on_accesses(accesses)
         return len(batch.accesses) - len(accesses)
 
-    def _reached(self, source: AuditSource, log: bytes, reached_ns: int | None, *, known: bool) -> None:
+    def _reached(self, log: bytes, reached_ns: int | None, *, known: bool) -> None:
         """All that the daemon wrote until then was read. Of another file (``None``) nobody knows what is missing."""
+        if reached_ns is not None:
+            stretch = join.Extent(start_ns=reached_ns, end_ns=reached_ns)
+            with self._database.begin() as connection:
+                audit_store.extend(connection, self._database.host_id, log, stretch, continued=known)
+
+    def _answer_anew(self, source: AuditSource) -> None:
+        """Changes of earlier scans of which the logs only now said something."""
         host_id = self._database.host_id
-        with self._database.begin() as connection:
-            if reached_ns is not None:
-                stretch = join.Extent(start_ns=reached_ns, end_ns=reached_ns)
-                audit_store.extend(connection, host_id, log, stretch, continued=known)
-            late_ns = audit_store.late_since(connection, host_id, log)
-            if late_ns is not None:
-                attribute_again(connection, host_id, late_ns, source.paths)
-                audit_store.note_late(connection, host_id, log, None)
+        for log in source.paths:
+            with self._database.begin() as connection:
+                late_ns = audit_store.late_since(connection, host_id, log)
+                if late_ns is not None:
+                    attribute_again(connection, host_id, late_ns, source.paths)
+                    audit_store.note_late(connection, host_id, log, None)
 
 
 def _note_late(

@@ -20,6 +20,7 @@ from fimscan.audit import kernel
 from fimscan.config import Config, parse_config
 from fimscan.errors import LockedError
 from fimscan.evidence.continuity import continuity
+from fimscan.join import SLACK_NS
 from fimscan.model import AuditObservation, GapReason, ScanStatus, Verdict
 from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
 from fimscan.store import files
@@ -61,6 +62,7 @@ class Host:
         self._serial += 1
         with self.log.open("a") as file:
             file.write(event(path or self.target, self._serial, pid=pid))
+        time.sleep(2 * SLACK_NS / 1e9)  # closer together, the clocks of audit and of file systems tell no order
 
     def step(self, seconds: float = 2) -> ScanResult | None:
         """Read the log; look some time later."""
