@@ -75,6 +75,14 @@ class Xattr:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prefix:
+    """The beginning of a file's content: so many bytes, and their digests."""
+
+    size: int
+    digests: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
     """One file as it was observed.
 
@@ -84,6 +92,9 @@ class FileState:
     (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
     of their names, ``None`` where nothing but the digest was recorded. ``flags`` are those that ``chattr(1)`` sets
     (``ioctl_iflags(2)``), ``None`` where the file system has none, or where they were not recorded.
+
+    ``prefix`` is of a log that is only appended to, up to the length that it had when it was last verified; ``None``
+    where nobody asked for that, or where the file is shorter now. It is a step of the comparison, and not recorded.
 
     The content was read between ``read_start_ns`` and ``read_end_ns``; a change seen later happened after
     ``read_start_ns``.
@@ -105,6 +116,7 @@ class FileState:
     xattr_digest: bytes | None = None
     xattrs: tuple[Xattr, ...] | None = ()
     flags: int | None = None
+    prefix: Prefix | None = None
     read_start_ns: int
     read_end_ns: int
 
@@ -156,6 +168,15 @@ class ChangeKind(StrEnum):
     ATTRIBUTES = "attributes"  # everything else that is recorded
 
 
+class Breach(StrEnum):
+    """What was done to a log that is only to be appended to."""
+
+    REWRITTEN = "rewritten"  # what was verified is not the same any more
+    TRUNCATED = "truncated"  # it is shorter than what was verified
+    REPLACED = "replaced"  # another file is in its place
+    LOST = "lost"  # it is gone, and nothing has its content
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """The time in which a change must have happened: old content read .. new content read, for this very file."""
@@ -190,7 +211,8 @@ class Change:
     ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``acl``, ``capabilities``, ``selinux``, ``xattr`` (all other
     extended attributes), ``flags``, ``nlink``, ``dev``, ``inode``, ``mtime``, ``ctime``. It is empty for added and
     removed files. ``holders`` is ``None`` where nobody looked who held the file open. ``id`` is given by the store, 0
-    before that.
+    before that. ``breach`` is set where a log that is only to be appended to lost what was verified of it, ``before``:
+    no other file has that content.
     """
 
     kind: ChangeKind
@@ -199,6 +221,7 @@ class Change:
     changed: tuple[str, ...] = ()
     window: Window
     holders: Holders | None = None
+    breach: Breach | None = None
     id: int = 0
 
     @property
@@ -707,7 +730,9 @@ class Program:
 class Diff:
     """What differs between two points, and who did it: the value that every report format renders.
 
-    ``suspect_programs`` are those of the actors that are monitored and not what was accepted.
+    ``logs_grown`` and ``logs_rotated`` count the logs that were only appended to, and those of which all that was
+    verified before is found under another name. ``suspect_programs`` are those of the actors that are monitored and not
+    what was accepted.
     """
 
     host: str
@@ -717,6 +742,8 @@ class Diff:
     unreadable: tuple[Unreadable, ...] = ()
     opened_unmodified: tuple[UnmodifiedOpen, ...] = ()
     suspect_programs: tuple[Program, ...] = ()
+    logs_grown: int = 0
+    logs_rotated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from fimscan.model import Change, ChangeKind, FileKind, FileState, Unreadable, UnreadableReason, Window
@@ -92,14 +92,19 @@ def says_the_same(before: FileState, after: FileState) -> bool:
     )
 
 
-def change_of(before: FileState | None, after: FileState | None, window: Window) -> Change | None:
-    """The change from one state to the other (``None`` is absence), or ``None`` when nothing differs."""
+def change_of(
+    before: FileState | None, after: FileState | None, window: Window, expected: Collection[str] = ()
+) -> Change | None:
+    """The change from one state to the other (``None`` is absence), or ``None`` when nothing differs.
+
+    In ``expected`` fields states may differ.
+    """
     if before is None or after is None:
         if before is after:
             return None
         kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
         return Change(kind=kind, before=before, after=after, window=window)
-    changed = differences(before, after)
+    changed = tuple(name for name in differences(before, after) if name not in expected)
     if not changed:
         return None
     kind = ChangeKind.MODIFIED if _OF_CONTENT & set(changed) else ChangeKind.ATTRIBUTES

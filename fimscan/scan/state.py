@@ -13,13 +13,14 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr
+from fimscan.model import Digest, FileKind, FileState, Prefix, Unreadable, UnreadableReason, Xattr
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
-mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns``."""
+mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
+(size, digest values) or ``None``."""
 
 _ATTEMPTS = 3
 
@@ -47,10 +48,11 @@ class Reader:
     def __init__(self) -> None:
         self._digester = Digester()
 
-    def read(self, directory: int, name: bytes, algorithms: Sequence[str]) -> Raw:
+    def read(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None = None) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
+        ``verified`` is set of logs: the length of the prefix to be digested, too.
         """
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
@@ -60,6 +62,8 @@ class Reader:
                     return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
                 if not stat.S_ISREG(found.st_mode):
                     return _read_special(directory, name, found, start)
+                if algorithms and verified is not None:
+                    return self._read_log(directory, name, found, algorithms, verified)
                 if algorithms:
                     return self._read_content(directory, name, found, algorithms, start)
                 return _read_attributes(directory, name, found, start)
@@ -72,7 +76,7 @@ class Reader:
     def _read_content(
         self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], start: int
     ) -> Raw:
-        fd, before = _open_found(directory, name, found)
+        fd, before = open_found(directory, name, found)
         try:
             # A ctime further in the future is not this clock's, so it does not hide a change made now.
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
@@ -87,8 +91,29 @@ class Reader:
         _require_same(before, after)
         return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
 
+    def _read_log(
+        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], verified: int
+    ) -> Raw:
+        """A log as it was when it was opened: that it grows meanwhile is what it is there for.
 
-def _open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
+        Whoever writes over what was read already is found out the next time, when that is verified again.
+        """
+        start = time.time_ns()
+        fd, before = open_found(directory, name, found)
+        try:
+            digests = self._digester.digest_log(fd, before.st_size, verified, algorithms)
+            xattrs, flags = read_xattrs(fd), read_flags(fd)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if digests is None or after.st_size < before.st_size:
+            raise Changed
+        whole, prefix = digests
+        raw = to_raw(before, (start, time.time_ns()), digests=whole, xattrs=xattrs, flags=flags)
+        return (*raw[:-1], None if prefix is None else (verified, prefix))
+
+
+def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
     """Open the regular file that was found by this name, and no other."""
     try:
         fd = open_quietly(name, _OPEN_FLAGS, directory)
@@ -106,7 +131,7 @@ def _open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int
 def _read_attributes(directory: int, name: bytes, found: os.stat_result, start: int) -> Raw:
     """Everything of a regular file but its content. Only its flags need it to be open: it need not be readable."""
     try:
-        fd, before = _open_found(directory, name, found)
+        fd, before = open_found(directory, name, found)
     except OSError as error:
         if error.errno not in _CLOSED_TO_US:
             raise
@@ -171,7 +196,7 @@ def to_raw(
     flags: int | None = None,
 ) -> Raw:
     """A file as a tuple of what ``marshal`` knows. ``found[:7]`` is mode, inode, dev, nlink, uid, gid, size."""
-    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read)
+    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read, None)
 
 
 def refusal(error: OSError) -> Raw:
@@ -190,7 +215,7 @@ def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | U
     """The value of the vocabulary; ``algorithms`` are those that the file was read with."""
     if len(raw) == 2:
         return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
-    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattrs, flags, start, end = raw
+    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattrs, flags, start, end, prefix = raw
     return FileState(
         path=path,
         kind=_KINDS[stat.S_IFMT(mode)],
@@ -203,11 +228,16 @@ def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | U
         size=size,
         mtime_ns=mtime_ns,
         ctime_ns=ctime_ns,
-        digests=tuple(Digest(algorithm=name, value=value) for name, value in zip(algorithms, values, strict=False)),
+        digests=_digests(algorithms, values),
         link_target=link,
         xattr_digest=xattrs[0] if xattrs else None,
         xattrs=tuple(Xattr(name=name, size=length, data=data) for name, length, data in xattrs[1]) if xattrs else (),
         flags=flags,
+        prefix=Prefix(size=prefix[0], digests=_digests(algorithms, prefix[1])) if prefix is not None else None,
         read_start_ns=start,
         read_end_ns=end,
     )
+
+
+def _digests(algorithms: Sequence[str], values: Sequence[bytes]) -> tuple[Digest, ...]:
+    return tuple(Digest(algorithm=name, value=value) for name, value in zip(algorithms, values, strict=False))

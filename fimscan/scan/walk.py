@@ -34,12 +34,13 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 class Directory:
     """An open directory, and what is left to be emitted of it."""
 
-    __slots__ = ("algorithms", "entered", "fd", "names", "prefix", "subdirectories")
+    __slots__ = ("algorithms", "append_only", "entered", "fd", "names", "prefix", "subdirectories")
 
-    def __init__(self, fd: int, prefix: bytes, algorithms: tuple[str, ...]) -> None:
+    def __init__(self, fd: int, prefix: bytes, watch: WatchSpec) -> None:
         self.fd = fd
         self.prefix = prefix
-        self.algorithms = algorithms
+        self.algorithms = watch.algorithms
+        self.append_only = watch.append_only
         self.names: Iterator[bytes] = iter(())
         self.subdirectories: set[bytes] = set()
         # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
@@ -121,7 +122,7 @@ class Walk:
         except OSError as error:
             yield self._unreadable_root(error)
             return
-        parent = Directory(parent_fd, _prefix(parent_path), self._watch.algorithms)
+        parent = Directory(parent_fd, _prefix(parent_path), self._watch)
         stack = [parent]
         try:
             yield from self._root(parent, name or b".")
@@ -175,7 +176,7 @@ class Walk:
         # Its own descriptor, out of the budget that it is given back to.
         parent = self._descriptors.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, fd)
         held.close()
-        return Directory(parent, _prefix(path.rpartition(b"/")[0]), self._watch.algorithms)
+        return Directory(parent, _prefix(path.rpartition(b"/")[0]), self._watch)
 
     def _close_all(self, directories: list[Directory]) -> None:
         while directories:
@@ -259,7 +260,7 @@ class Walk:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # replaced in the last microseconds
                 raise Changed from error
             raise
-        return Directory(fd, _prefix(path), self._watch.algorithms)
+        return Directory(fd, _prefix(path), self._watch)
 
     def _list(self, directory: Directory, found: os.stat_result) -> None:
         if self._is_foreign(found):  # mounted upon since the check
