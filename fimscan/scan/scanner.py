@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
@@ -39,12 +40,16 @@ class Progress:
     elapsed_s: float
 
 
+Verified: TypeAlias = Callable[[bytes], int | None]
+
+
 def scan(
     watches: Sequence[WatchSpec],
     *,
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
+    verified: Verified | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
@@ -64,6 +69,8 @@ def scan(
         cross_mounts: enter other file systems.
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
+        verified: how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new one. It
+            is asked in the order of the walk, and the state that is found has the digests of so much as ``prefix``.
         on_progress: told about ten times a second, and once at the end.
 
     Raises:
@@ -74,11 +81,19 @@ def scan(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    return _scan(watches, count, skip, _Meter(on_progress), cross_mounts=cross_mounts)
+    settings = _Settings(skip=skip, cross_mounts=cross_mounts, verified=verified or (lambda _path: None))
+    return _scan(watches, count, settings, _Meter(on_progress))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    skip: Collection[bytes]
+    cross_mounts: bool
+    verified: Verified
 
 
 def _scan(
-    watches: Sequence[WatchSpec], workers: int, skip: Collection[bytes], meter: _Meter, *, cross_mounts: bool
+    watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter: _Meter
 ) -> Generator[FileState | Unreadable]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
@@ -87,14 +102,14 @@ def _scan(
             Walk(
                 watch,
                 others=[other.path for other in watches],
-                hidden=hidden_names(skip),
-                cross_mounts=cross_mounts,
+                hidden=hidden_names(settings.skip),
+                cross_mounts=settings.cross_mounts,
                 descriptors=limit,
             )
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for batch in _answered(found, workers, stack):
+        for batch in _answered(_Feed(found, settings.verified), workers, stack):
             for result in batch.results():
                 meter.count(result)
                 yield result
@@ -141,33 +156,45 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
             yield from heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """What the walks find, and what was known of it."""
+
+    found: Iterator[Found]
+    verified: Verified
+
+
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
     __slots__ = ("_found",)
 
-    def __init__(self, found: Iterator[Found], limit: int) -> None:
+    def __init__(self, feed: _Feed, limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
         self._found: list[Found] = []
         try:
-            self._fill(found, limit)
+            self._fill(feed, limit)
         except BaseException:
             self.release()
             raise
 
-    def _fill(self, found: Iterator[Found], limit: int) -> None:
+    def _fill(self, feed: _Feed, limit: int) -> None:
         size = 0
+        lengths: list[int] | None = None
         last: Directory | None = None
-        for one in found:
+        for one in feed.found:
             self._found.append(one)
             if isinstance(one, tuple):
-                _, directory, name = one
+                path, directory, name = one
                 if directory is not last:
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
-                    self.tasks.append((os.dup(directory.fd), directory.algorithms, []))
+                    lengths = [] if directory.append_only else None
+                    self.tasks.append((os.dup(directory.fd), directory.algorithms, [], lengths))
                     last = directory
                 self.tasks[-1][2].append(name)
+                if lengths is not None:
+                    lengths.append(feed.verified(path) or 0)
                 size += len(name)
             if len(self._found) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
                 return
@@ -188,7 +215,7 @@ class _Share(Batch):
             yield to_result(one[0], next(answers), one[1].algorithms) if isinstance(one, tuple) else one
 
 
-def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterator[_Share]:
+def _answered(found: _Feed, workers: int, stack: ExitStack) -> Iterator[_Share]:
     """Batches in order, answered: by this process first, and by workers if there is more to it."""
     begin = time.monotonic()
     reader = Reader()
@@ -202,7 +229,7 @@ def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterato
             yield from _shared_out(found, stack.enter_context(closing(Pool(workers))))
 
 
-def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
+def _shared_out(found: _Feed, pool: Pool) -> Iterator[_Share]:
     window: deque[_Share] = deque()
     exhausted = False
     while True:

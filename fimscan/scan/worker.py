@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from itertools import repeat
 from typing import TypeAlias
 
 from fimscan.scan.state import Raw, Reader
@@ -24,19 +25,23 @@ MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 64  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 
-Task: TypeAlias = tuple[int, tuple[str, ...], list[bytes]]
-"""(directory descriptor, algorithms, names in that directory)."""
+Task: TypeAlias = tuple[int, tuple[str, ...], list[bytes], list[int] | None]
+"""(directory descriptor, algorithms, names in that directory, of logs: how much of each was verified before)."""
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> list[Raw]:
     """What all the names of a request are, in order."""
-    return [reader.read(fd, name, algorithms) for fd, algorithms, names in tasks for name in names]
+    return [
+        reader.read(fd, name, algorithms, verified)
+        for fd, algorithms, names, lengths in tasks
+        for name, verified in zip(names, lengths or repeat(None), strict=False)
+    ]
 
 
 def send_request(channel: socket.socket, tasks: list[Task]) -> None:
     """Hand tasks to a worker. Raises ``OSError`` when it is gone."""
-    message = marshal.dumps([(algorithms, names) for _, algorithms, names in tasks])
-    socket.send_fds(channel, [message], [fd for fd, _, _ in tasks])
+    message = marshal.dumps([task[1:] for task in tasks])
+    socket.send_fds(channel, [message], [task[0] for task in tasks])
 
 
 def main(channel_fd: int) -> None:
@@ -49,7 +54,7 @@ def main(channel_fd: int) -> None:
             if not message:
                 return
             request = marshal.loads(message)  # noqa: S302 - written by our own parent, a moment ago
-            tasks = [(fd, algorithms, names) for fd, (algorithms, names) in zip(fds, request, strict=True)]
+            tasks = [(fd, *task) for fd, task in zip(fds, request, strict=True)]
             answer = marshal.dumps(read_tasks(reader, tasks))
             for fd in fds:
                 os.close(fd)
