@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 
 from fimscan.model import FileState, Unreadable
 from fimscan.scan.scanner import all_descriptors, hidden_names
 from fimscan.scan.state import Reader, to_result
-from fimscan.scan.walk import Found, Walk, path_of
+from fimscan.scan.walk import Descriptors, Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 
 
@@ -31,16 +33,7 @@ class Spotter:
         """
         hidden = hidden_names(skip)
         with all_descriptors() as limit, ExitStack() as stack:
-
-            def walk(watch: WatchSpec) -> Walk:
-                return Walk(
-                    watch,
-                    others=self._watches,
-                    hidden=hidden,
-                    cross_mounts=self._cross_mounts,
-                    descriptors=limit,
-                )
-
+            walk = partial(self._walk, hidden=hidden, descriptors=limit)
             streams: list[Generator[Found]] = [walk(self._owner(path)).found_at(path, below=below)]
             if below:
                 prefix = path.rstrip(b"/") + b"/"
@@ -49,6 +42,20 @@ class Spotter:
                 stack.enter_context(closing(stream))
             for one in heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]:
                 yield self._result(one)
+
+    def stat(self, path: bytes) -> os.stat_result | None:
+        """``lstat(2)`` of such a path, without following a symlink on the way there either; ``None`` if nothing is."""
+        with all_descriptors() as limit:
+            return self._walk(self._owner(path), hidden={}, descriptors=limit).stat_at(path)
+
+    def _walk(self, watch: WatchSpec, *, hidden: HiddenNames, descriptors: Descriptors) -> Walk:
+        return Walk(
+            watch,
+            others=self._watches,
+            hidden=hidden,
+            cross_mounts=self._cross_mounts,
+            descriptors=descriptors,
+        )
 
     def _result(self, found: Found) -> FileState | Unreadable:
         if not isinstance(found, tuple):
