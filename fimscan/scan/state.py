@@ -16,16 +16,22 @@ from typing import Any, TypeAlias
 
 from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason
 from fimscan.scan.digest import Digester
+from fimscan.scan.mounts import file_system_types
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
 mtime_ns, ctime_ns, digest values, link_target, xattr_digest, read_start_ns, read_end_ns``."""
 
 _ATTEMPTS = 3
+_FASTEST = "xxh3_128"
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
 # changed so recently could change again, unnoticed, while it is read. It is given this long to settle.
 _SETTLE_NS = 20_000_000
+
+# Times tell of a write only at its beginning: of a mapped page's first (the next ones are free until the page has been
+# written back, 35 s by default), of a long write(2)'s call. For so long, unchanged times do not mean unchanged content.
+_FRESH_NS = 60 * 10**9
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KINDS = {
@@ -48,6 +54,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._digester = Digester()
+        # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
+        self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
     def read(self, directory: int, name: bytes, algorithms: Sequence[str]) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
@@ -90,6 +98,8 @@ class Reader:
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
             digests = self._digester.digest(fd, before.st_size, algorithms)
+            if digests is not None and self._may_change_silently(before):
+                self._require_same_content(fd, before.st_size, algorithms, digests)
             xattr = xattr_digest(fd)
             after = os.fstat(fd)
         finally:
@@ -98,6 +108,17 @@ class Reader:
             raise Changed
         _require_same(before, after)
         return after, digests, xattr
+
+    def _may_change_silently(self, found: os.stat_result) -> bool:
+        return abs(time.time_ns() - found.st_ctime_ns) < _FRESH_NS or found.st_dev in self._silent
+
+    def _require_same_content(self, fd: int, size: int, algorithms: Sequence[str], digests: tuple[bytes, ...]) -> None:
+        """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
+        fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
+        os.lseek(fd, 0, os.SEEK_SET)
+        again = self._digester.digest(fd, size, (fastest,))
+        if again is None or again[0] != digests[algorithms.index(fastest)]:
+            raise Changed
 
 
 def _read_attributes(

@@ -1,7 +1,7 @@
 """A process that swaps files and directories of a tree, as fast as it can, until its standard input closes.
 
-``python racer.py TREE SPARE COUNTER SEED``: SPARE lies outside of what is watched and holds what is swapped in: symlinks
-that lead out, FIFOs and (for root) devices. Each round is one exchange by renameat2(2), which leaves no moment in which
+``python racer.py TREE SPARE COUNTER SEED``: SPARE lies outside of what is watched and holds what is swapped in, such as
+symlinks that lead out, FIFOs and devices. Each round is one exchange by renameat2(2), which leaves no moment in which
 the name is gone, or one rename of a directory that a walk may stand in. COUNTER is a file that holds their number.
 """
 
