@@ -45,6 +45,35 @@ class Digest:
     value: bytes
 
 
+#: Extended attributes that differ under a name of their own, among those of :attr:`Change.changed`.
+_XATTR_FIELDS = {
+    b"system.posix_acl_access": "acl",
+    b"system.posix_acl_default": "acl",
+    b"system.nfs4_acl": "acl",
+    b"security.capability": "capabilities",
+    b"security.selinux": "selinux",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xattr:
+    """One extended attribute. ``data`` is its value or, where that is long, the SHA-256 of it."""
+
+    name: bytes
+    size: int
+    data: bytes
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether ``data`` is the value itself."""
+        return len(self.data) == self.size
+
+    @property
+    def field(self) -> str:
+        """What it is called where it differs: ``acl``, ``capabilities``, ``selinux`` or ``xattr``."""
+        return _XATTR_FIELDS.get(self.name, "xattr")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
     """One file as it was observed.
@@ -52,7 +81,9 @@ class FileState:
     ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
     it, sizes are bytes. ``digests`` is ordered as configured and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
-    (ACLs, SELinux label, capabilities), ``None`` where there are none.
+    (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
+    of their names, ``None`` where nothing but the digest was recorded. ``flags`` are those that ``chattr(1)`` sets
+    (``ioctl_iflags(2)``), ``None`` where the file system has none, or where they were not recorded.
 
     The content was read between ``read_start_ns`` and ``read_end_ns``; a change seen later happened after
     ``read_start_ns``.
@@ -72,6 +103,8 @@ class FileState:
     digests: tuple[Digest, ...] = ()
     link_target: bytes | None = None
     xattr_digest: bytes | None = None
+    xattrs: tuple[Xattr, ...] | None = ()
+    flags: int | None = None
     read_start_ns: int
     read_end_ns: int
 
@@ -154,9 +187,10 @@ class Change:
     """One file that differs between two observations.
 
     ``changed`` names what differs, in the order of :data:`fimscan.join.compare.FIELDS`: ``kind``, ``content``,
-    ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``xattr``, ``nlink``, ``dev``, ``inode``, ``mtime``,
-    ``ctime``. It is empty for added and removed files. ``holders`` is ``None`` where nobody looked who held the file
-    open. ``id`` is given by the store, 0 before that.
+    ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``acl``, ``capabilities``, ``selinux``, ``xattr`` (all other
+    extended attributes), ``flags``, ``nlink``, ``dev``, ``inode``, ``mtime``, ``ctime``. It is empty for added and
+    removed files. ``holders`` is ``None`` where nobody looked who held the file open. ``id`` is given by the store, 0
+    before that.
     """
 
     kind: ChangeKind
@@ -362,6 +396,7 @@ class GapReason(StrEnum):
     BOOT = "boot"  # the host was restarted
     EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
+    UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
     CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 

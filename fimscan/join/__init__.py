@@ -5,7 +5,7 @@ from fimscan.join.attribute import attribute, content_kept, opened_unmodified
 from fimscan.join.case import Evidence
 from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
-from fimscan.join.compare import Pair, change_of, differences, merge, same_content, with_moves
+from fimscan.join.compare import Pair, change_of, differences, merge, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
 from fimscan.join.index import WRITES, AccessIndex, Known, Relevance
 
@@ -31,5 +31,6 @@ __all__ = [
     "opened_unmodified",
     "rows",
     "same_content",
+    "says_the_same",
     "with_moves",
 ]

@@ -171,7 +171,7 @@ def _diff(
         if not versions:
             after = files.at_paths(connection, host_id, [path], end.id).get(path)
         accepted = _at(versions, start.id) or _adopted(versions)
-        before = overrides[path][0] if path in overrides else accepted
+        before = _as_known(overrides[path][0] if path in overrides else accepted, versions)
         if after is None and _was_dropped(versions, end.id):
             continue
         window = Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns)
@@ -207,6 +207,17 @@ def _by_path(versions: Iterable[files.Version]) -> dict[bytes, list[files.Versio
 def _at(versions: Iterable[files.Version], scan_id: int) -> files.Version | None:
     valid = (v for v in versions if v.first_scan <= scan_id and (v.end_scan is None or v.end_scan > scan_id))
     return next(valid, None)
+
+
+def _as_known(accepted: files.Version | None, versions: Iterable[files.Version]) -> files.Version | None:
+    """What was accepted, as it was recorded last: a newer fimscan may have recorded more of the same state."""
+    for version in versions:
+        if accepted is None or version.first_scan <= accepted.first_scan:
+            continue
+        if join.differences(accepted.state, version.state):
+            break
+        accepted = version
+    return accepted
 
 
 def _adopted(versions: Sequence[files.Version]) -> files.Version | None:

@@ -102,7 +102,7 @@ class Recorder:
 
     def _record_seen(self, version: files.Version, after: FileState) -> None:
         before = version.state
-        if is_same(before, after):
+        if join.says_the_same(before, after):
             self.digest.add(version.digest)
             return
         self._ended.append(version.id)
@@ -157,12 +157,3 @@ def record_everything(
             if recorder.unwritten >= _BATCH:
                 write()
     write()
-
-
-def is_same(before: FileState, after: FileState) -> bool:
-    """Whether a stored state still says all of what was seen."""
-    return not join.differences(before, after) and _algorithms(before) == _algorithms(after)
-
-
-def _algorithms(state: FileState) -> frozenset[str]:
-    return frozenset(digest.algorithm for digest in state.digests)

@@ -17,7 +17,7 @@ from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
 from fimscan.pipeline.readings import FullReading, Readings
-from fimscan.pipeline.recording import Recorder, is_same, watch_specs
+from fimscan.pipeline.recording import Recorder, watch_specs
 from fimscan.pipeline.scanning import ScanResult, seal
 from fimscan.pipeline.users import user_name
 from fimscan.scan import Spotter
@@ -46,7 +46,7 @@ class Seen:
     def is_news(self) -> bool:
         """Whether what is stored does not say this."""
         before, after = self.pair.before, self.pair.after
-        return before is None or after is None or not is_same(before, after)
+        return before is None or after is None or not join.says_the_same(before, after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from fimscan.model import (
     Verdict,
     device_text,
 )
+from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import b64_or_none, json_text, mode_octal, time_text
 from fimscan.report.schema import DIFF_SCHEMA
 
@@ -155,6 +156,9 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
         "ctime": time_text(state.ctime_ns),
         **digests,
         "xattr_sha256": None if state.xattr_digest is None else state.xattr_digest.hex(),
+        **{field: _optional(named_text(state, field)) for field in NAMED},
+        "xattrs": other_texts(state),
+        "flags": flags_text(state),
         **_text("link_target", state.link_target),
     }
 

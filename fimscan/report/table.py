@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
+from fimscan.report.attributes import NAMED, flags_text, named_text
 from fimscan.report.display import b64_or_none, command_text, mode_octal, show, time_text
 
-_STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target")
+_STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
 _ACTOR = (
     *("role", "pid", "ppid", "exe", "comm", "cmdline", "cwd", "auid", "login_user", "uid", "user", "euid", "session"),
     *("tty", "syscall", "flags", "time", "event", "key"),
@@ -107,6 +108,8 @@ def _state(side: str, state: FileState | None) -> _Cells:
         sha256.hex() if sha256 is not None else None,
         xxh3.hex() if xxh3 is not None else None,
         _text(state.link_target),
+        *(named_text(state, field) for field in NAMED),
+        flags_text(state),
     )
     return {f"{side}_{name}": value for name, value in zip(_STATE, values, strict=True)}
 

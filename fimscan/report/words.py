@@ -29,6 +29,7 @@ GAP_WORDS = {
     GapReason.EVENTS_LOST: "the kernel lost audit events",
     GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
+    GapReason.UNSEEN_CALL: "flags are set by a call that no audit rule for files sees",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
 }
 
@@ -109,6 +110,8 @@ def verdict_code(attribution: Attribution) -> str:
 
 def lead(attribution: Attribution, processes: int) -> str | None:
     """The sentence above a list of so many processes; ``None`` where the only one says everything itself."""
+    if any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps):
+        return "who set its flags is not known: chattr's call (ioctl) says no path, so no audit rule for files sees it"
     if attribution.verdict is Verdict.UNATTRIBUTED:
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
     if processes == 0:

@@ -7,20 +7,20 @@ What a reader finds travels between processes as a plain tuple, since a million 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr
+from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
 from fimscan.scan.mounts import file_system_types
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
-mtime_ns, ctime_ns, digest values, link_target, xattr_digest, read_start_ns, read_end_ns``."""
+mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns``."""
 
 _ATTEMPTS = 3
 _FASTEST = "xxh3_128"
@@ -34,6 +34,8 @@ _SETTLE_NS = 20_000_000
 _FRESH_NS = 60 * 10**9
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+# No permission, or a lease on it: for want of its flags alone a file is not unreadable.
+_CLOSED_TO_US = (errno.EACCES, errno.EPERM, errno.EAGAIN)
 _KINDS = {
     stat.S_IFREG: FileKind.FILE,
     stat.S_IFDIR: FileKind.DIRECTORY,
@@ -43,10 +45,6 @@ _KINDS = {
     stat.S_IFCHR: FileKind.CHAR_DEVICE,
     stat.S_IFBLK: FileKind.BLOCK_DEVICE,
 }
-
-
-class Changed(Exception):  # noqa: N818 - not an error: the attempt is repeated
-    """The file is not what it was at the beginning of this attempt."""
 
 
 class Reader:
@@ -60,7 +58,7 @@ class Reader:
     def read(self, directory: int, name: bytes, algorithms: Sequence[str]) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
-        ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` nothing is opened.
+        ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
         """
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
@@ -68,46 +66,36 @@ class Reader:
                 found = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
-                if algorithms and stat.S_ISREG(found.st_mode):
-                    after, digests, xattr = self._read_content(directory, name, found, algorithms)
-                    link = None
-                else:
-                    after, link, xattr = _read_attributes(directory, name, found)
-                    digests = ()
+                if not stat.S_ISREG(found.st_mode):
+                    return _read_special(directory, name, found, start)
+                if algorithms:
+                    return self._read_content(directory, name, found, algorithms, start)
+                return _read_attributes(directory, name, found, start)
             except Changed:
                 continue
             except OSError as error:
                 return refusal(error)
-            return to_raw(after, (start, time.time_ns()), digests=digests, link=link, xattr=xattr)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
     def _read_content(
-        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str]
-    ) -> tuple[os.stat_result, tuple[bytes, ...], bytes | None]:
+        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], start: int
+    ) -> Raw:
+        fd, before = _open_found(directory, name, found)
         try:
-            fd = open_quietly(name, _OPEN_FLAGS, directory)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):  # replaced by a symlink, by a socket
-                raise Changed from error
-            raise
-        try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode) or (before.st_ino, before.st_dev) != (found.st_ino, found.st_dev):
-                raise Changed
             # A ctime further in the future is not this clock's, so it does not hide a change made now.
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
             digests = self._digester.digest(fd, before.st_size, algorithms)
             if digests is not None and self._may_change_silently(before):
                 self._require_same_content(fd, before.st_size, algorithms, digests)
-            xattr = xattr_digest(fd)
+            xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
         finally:
             os.close(fd)
         if digests is None:
             raise Changed
         _require_same(before, after)
-        return after, digests, xattr
+        return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
 
     def _may_change_silently(self, found: os.stat_result) -> bool:
         return abs(time.time_ns() - found.st_ctime_ns) < _FRESH_NS or found.st_dev in self._silent
@@ -121,9 +109,42 @@ class Reader:
             raise Changed
 
 
-def _read_attributes(
-    directory: int, name: bytes, before: os.stat_result
-) -> tuple[os.stat_result, bytes | None, bytes | None]:
+def _open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
+    """Open the regular file that was found by this name, and no other."""
+    try:
+        fd = open_quietly(name, _OPEN_FLAGS, directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # replaced by a symlink, by a socket
+            raise Changed from error
+        raise
+    before = os.fstat(fd)
+    if stat.S_ISREG(before.st_mode) and (before.st_ino, before.st_dev) == (found.st_ino, found.st_dev):
+        return fd, before
+    os.close(fd)
+    raise Changed
+
+
+def _read_attributes(directory: int, name: bytes, found: os.stat_result, start: int) -> Raw:
+    """Everything of a regular file but its content. Only its flags need it to be open: it need not be readable."""
+    try:
+        fd, before = _open_found(directory, name, found)
+    except OSError as error:
+        if error.errno not in _CLOSED_TO_US:
+            raise
+        xattrs, flags = read_xattrs(_in_proc(directory, name)), None
+        after = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        _require_same(found, after)
+    else:
+        try:
+            xattrs, flags, after = read_xattrs(fd), read_flags(fd), os.fstat(fd)
+        finally:
+            os.close(fd)
+        _require_same(before, after)
+    return to_raw(after, (start, time.time_ns()), xattrs=xattrs, flags=flags)
+
+
+def _read_special(directory: int, name: bytes, before: os.stat_result, start: int) -> Raw:
+    """A symlink, FIFO, socket or device: never opened."""
     link = None
     if stat.S_ISLNK(before.st_mode):
         try:
@@ -132,11 +153,15 @@ def _read_attributes(
             if error.errno == errno.EINVAL:  # no longer a symlink
                 raise Changed from error
             raise
-    # There is no llistxattrat(2) before Linux 6.13; the descriptor's entry in /proc stands for the directory.
-    xattr = xattr_digest(b"/proc/self/fd/%d/%s" % (directory, name))
+    xattrs = read_xattrs(_in_proc(directory, name))
     after = os.stat(name, dir_fd=directory, follow_symlinks=False)
     _require_same(before, after)
-    return after, link, xattr
+    return to_raw(after, (start, time.time_ns()), link=link, xattrs=xattrs)
+
+
+def _in_proc(directory: int, name: bytes) -> bytes:
+    """There is no llistxattrat(2) before Linux 6.13; the descriptor's entry in /proc stands for the directory."""
+    return b"/proc/self/fd/%d/%s" % (directory, name)
 
 
 def _require_same(before: os.stat_result, after: os.stat_result) -> None:
@@ -157,45 +182,17 @@ def open_quietly(name: bytes, flags: int, directory: int | None) -> int:
         return os.open(name, flags, dir_fd=directory)
 
 
-def xattr_digest(file: int | bytes) -> bytes | None:
-    """SHA-256 over all extended attributes of a descriptor, or of a path whose last component is not followed.
-
-    Names in byte order; each name and each value is preceded by its length (8 bytes, little-endian). ``None`` when
-    there are none, or the file system has none.
-    """
-    follow = isinstance(file, int)
-    try:
-        names = os.listxattr(file, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return None
-        raise
-    if not names:
-        return None
-    total = hashlib.sha256()
-    for name in sorted(map(os.fsencode, names)):
-        try:
-            value = os.getxattr(file, name, follow_symlinks=follow)
-        except OSError as error:
-            if error.errno == errno.ENODATA:  # removed since it was listed
-                raise Changed from error
-            raise
-        for part in (name, value):
-            total.update(len(part).to_bytes(8, "little"))
-            total.update(part)
-    return total.digest()
-
-
 def to_raw(
     found: os.stat_result,
     read: tuple[int, int],
     *,
     digests: tuple[bytes, ...] = (),
     link: bytes | None = None,
-    xattr: bytes | None = None,
+    xattrs: RawXattrs | None = None,
+    flags: int | None = None,
 ) -> Raw:
     """A file as a tuple of what ``marshal`` knows. ``found[:7]`` is mode, inode, dev, nlink, uid, gid, size."""
-    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattr, *read)
+    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read)
 
 
 def refusal(error: OSError) -> Raw:
@@ -214,7 +211,7 @@ def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | U
     """The value of the vocabulary; ``algorithms`` are those that the file was read with."""
     if len(raw) == 2:
         return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
-    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattr, start, end = raw
+    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattrs, flags, start, end = raw
     return FileState(
         path=path,
         kind=_KINDS[stat.S_IFMT(mode)],
@@ -229,7 +226,9 @@ def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | U
         ctime_ns=ctime_ns,
         digests=tuple(Digest(algorithm=name, value=value) for name, value in zip(algorithms, values, strict=False)),
         link_target=link,
-        xattr_digest=xattr,
+        xattr_digest=xattrs[0] if xattrs else None,
+        xattrs=tuple(Xattr(name=name, size=length, data=data) for name, length, data in xattrs[1]) if xattrs else (),
+        flags=flags,
         read_start_ns=start,
         read_end_ns=end,
     )

@@ -18,7 +18,8 @@ from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan.state import Changed, open_quietly, refusal, to_raw, to_result, xattr_digest
+from fimscan.scan.attributes import Changed, read_flags, read_xattrs
+from fimscan.scan.state import open_quietly, refusal, to_raw, to_result
 from fimscan.scan.watch import WatchSpec
 
 # A directory on the way that is a symlink now, or no directory any more, is as good as gone.
@@ -251,17 +252,17 @@ class Walk:
             if not stat.S_ISDIR(found.st_mode):  # replaced since it was listed
                 return path, parent, name
             if self._is_foreign(found):  # not even opened, which could mount it (autofs) or hang (NFS)
-                xattr = xattr_digest(b"/proc/self/fd/%d/%s" % (parent.fd, name))
+                xattrs, flags = read_xattrs(b"/proc/self/fd/%d/%s" % (parent.fd, name)), None
             else:
                 child = self._open(parent, name, path)
                 parent.entered[name] = child
-                found, xattr = os.fstat(child.fd), xattr_digest(child.fd)
+                found, xattrs, flags = os.fstat(child.fd), read_xattrs(child.fd), read_flags(child.fd)
                 self._list(child, found)
         except OSError as error:
             return _unreadable(path, error)
         except Changed:
             return Unreadable(path=path, reason=UnreadableReason.UNSTABLE, detail="changed while it was listed")
-        return to_result(path, to_raw(found, (start, time.time_ns()), xattr=xattr), ())
+        return to_result(path, to_raw(found, (start, time.time_ns()), xattrs=xattrs, flags=flags), ())
 
     def _is_foreign(self, found: os.stat_result) -> bool:
         return found.st_dev != self._device and not self._cross_mounts

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select, update
 
-from fimscan.model import Digest, FileKind, FileState
+from fimscan.model import Digest, FileKind, FileState, Xattr
 from fimscan.store.ledger import state_digest
 from fimscan.store.schema import file_version as table
+from fimscan.store.xattrs import dump_xattrs, load_xattrs
 
 _ALGORITHMS = ("xxh3_128", "sha256", "sha512", "blake3")
 _SECOND = 10**9
@@ -57,6 +58,8 @@ def new_row(host_id: int, scan_id: int, state: FileState, *, adopted: bool) -> d
         **digests,
         "link_target": state.link_target,
         "xattr_digest": state.xattr_digest,
+        "xattrs": dump_xattrs(state.xattrs) if state.xattrs else None,
+        "flags": state.flags,
         "read_start_ns": state.read_start_ns,
         "read_end_ns": state.read_end_ns,
         "state_digest": state_digest(state),
@@ -81,6 +84,8 @@ def version_of(row: Row[Any]) -> Version:
         digests=tuple(Digest(algorithm=name, value=value) for name, value in values if value is not None),
         link_target=row.link_target,
         xattr_digest=row.xattr_digest,
+        xattrs=_xattrs(row),
+        flags=row.flags,
         read_start_ns=row.read_start_ns,
         read_end_ns=row.read_end_ns,
     )
@@ -93,6 +98,12 @@ def version_of(row: Row[Any]) -> Version:
         adopted=row.adopted,
         dropped=row.dropped,
     )
+
+
+def _xattrs(row: Row[Any]) -> tuple[Xattr, ...] | None:
+    if row.xattrs is not None:
+        return load_xattrs(row.xattrs)
+    return () if row.xattr_digest is None else None
 
 
 def current(connection: Connection, host_id: int) -> Iterator[Version]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fimscan.model import FileKind, FileState, Scan, ScanStatus
+from fimscan.store.xattrs import dump_xattrs
 
 GENESIS = "0" * 64
 """What stands in the place of the previous entry of the first finished scan."""
@@ -35,9 +36,16 @@ def state_digest(state: FileState) -> bytes:
 
     KIND is followed by a space, too. Numbers are of any length: a file system with 64-bit seconds holds times whose
     nanoseconds do not fit 64 bits.
+
+    A state of which that is not all, since it has extended attributes or flags, begins with ``fimscan.state/2`` and
+    has two more fields in front of the digests: ``FLAGS`` (a number, or ``-`` and a space for unknown ones) and
+    ``XATTRS``, one byte string, ``-,`` where unknown (see :func:`fimscan.store.xattrs.dump_xattrs`). So what was
+    recorded before there were these has the digest that it had.
     """
     path, target, xattr = state.path, state.link_target, state.xattr_digest
-    text = b"fimscan.state/1 %b %d %d %d %d %d %d %d %d %d %d:%b,%b%b" % (
+    extended = state.flags is not None or bool(state.xattrs)
+    text = b"fimscan.state/%d %b %d %d %d %d %d %d %d %d %d %d:%b,%b%b%b" % (
+        2 if extended else 1,
         _KINDS[state.kind],
         state.dev,
         state.inode,
@@ -50,13 +58,23 @@ def state_digest(state: FileState) -> bytes:
         state.ctime_ns,
         len(path),
         path,
-        b"-," if target is None else b"%d:%b," % (len(target), target),
-        b"-," if xattr is None else b"%d:%b," % (len(xattr), xattr),
+        _optional(target),
+        _optional(xattr),
+        _extension(state) if extended else b"",
     )
     for digest in state.digests:
         name, value = digest.algorithm.encode(), digest.value
         text += b"%d:%b,%d:%b," % (len(name), name, len(value), value)
     return hashlib.sha256(text).digest()
+
+
+def _optional(value: bytes | None) -> bytes:
+    return b"-," if value is None else b"%d:%b," % (len(value), value)
+
+
+def _extension(state: FileState) -> bytes:
+    flags = b"- " if state.flags is None else b"%d " % state.flags
+    return flags + _optional(None if state.xattrs is None else dump_xattrs(state.xattrs))
 
 
 class StateDigest:

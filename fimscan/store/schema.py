@@ -21,10 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -101,6 +102,9 @@ file_version = Table(
     Column("adopted", Boolean, nullable=False, default=False),
     # Ended because the configuration no longer includes the path, not because the file is gone.
     Column("dropped", Boolean, nullable=False, default=False),
+    # Of logs that are only appended to: it began as the policy expects (grown, rotated); it ended so (rotated away).
+    Column("followed", Boolean, nullable=False, default=False, server_default=false()),
+    Column("retired", Boolean, nullable=False, default=False, server_default=false()),
     Column("kind", String(16), nullable=False),
     Column("dev", Unsigned64, nullable=False),
     Column("inode", Unsigned64, nullable=False),
@@ -120,6 +124,9 @@ file_version = Table(
     Column("blake3", LargeBinary),
     Column("link_target", LargeBinary),
     Column("xattr_digest", LargeBinary),
+    # Null with a digest: nothing but that was recorded.
+    Column("xattrs", LargeBinary),
+    Column("flags", Integer),
     Column("read_start_ns", BigInteger, nullable=False),
     Column("read_end_ns", BigInteger, nullable=False),
     Column("state_digest", LargeBinary, nullable=False),
@@ -164,6 +171,8 @@ change = Table(
     Column("attribution", Text, nullable=False),
     # Who held the file open when the window began; null where nobody looked.
     Column("holders", Text),
+    # What was done to a log that is only to be appended to.
+    Column("breach", String(16)),
     sqlite_autoincrement=True,  # a change's number stands in evidence: never used again
 )
 
