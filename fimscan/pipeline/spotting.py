@@ -128,7 +128,7 @@ class SpotCheck:
         return sorted(batch.seen.values(), key=lambda one: one.pair.path)
 
     def _ask_who_holds(self, due: Sequence[Errand]) -> _Moment:
-        stats = {errand.path: found for errand in due if (found := _lstat(errand.path)) is not None}
+        stats = {errand.path: found for errand in due if (found := self._spotter.stat(errand.path)) is not None}
         # Which files lie in a directory is not known before it is read.
         everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
         of = None if everything else {(found.st_dev, found.st_ino) for found in stats.values()}
@@ -266,13 +266,6 @@ def _recheck(seen: Seen) -> scan_store.Recheck | None:
     if after is None or seen.holders is None:
         return None
     return scan_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=seen.holders)
-
-
-def _lstat(path: bytes) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
 
 
 def _is_directory(found: os.stat_result | None) -> bool:

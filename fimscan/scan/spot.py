@@ -81,6 +81,11 @@ class Spotter:
         finally:
             os.close(fd)
 
+    def stat(self, path: bytes) -> os.stat_result | None:
+        """``lstat(2)`` of such a path, without following a symlink on the way there either; ``None`` if nothing is."""
+        with all_descriptors() as limit:
+            return self._walk(self._owner(path), hidden={}, descriptors=limit).stat_at(path)
+
     def _walk(self, watch: WatchSpec, *, hidden: HiddenNames, descriptors: Descriptors) -> Walk:
         return Walk(
             watch,

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from fimscan.model import Digest, FileKind, FileState, Prefix, Unreadable, UnreadableReason, Xattr
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
+from fimscan.scan.mounts import file_system_types
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
@@ -23,10 +24,15 @@ mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, re
 (size, digest values) or ``None``."""
 
 _ATTEMPTS = 3
+_FASTEST = "xxh3_128"
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
 # changed so recently could change again, unnoticed, while it is read. It is given this long to settle.
 _SETTLE_NS = 20_000_000
+
+# Times tell of a write only at its beginning: of a mapped page's first (the next ones are free until the page has been
+# written back, 35 s by default), of a long write(2)'s call. For so long, unchanged times do not mean unchanged content.
+_FRESH_NS = 60 * 10**9
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # No permission, or a lease on it: for want of its flags alone a file is not unreadable.
@@ -47,6 +53,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._digester = Digester()
+        # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
+        self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
     def read(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None = None) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
@@ -82,6 +90,8 @@ class Reader:
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
             digests = self._digester.digest(fd, before.st_size, algorithms)
+            if digests is not None and self._may_change_silently(before):
+                self._require_same_content(fd, before.st_size, algorithms, digests)
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
         finally:
@@ -90,6 +100,17 @@ class Reader:
             raise Changed
         _require_same(before, after)
         return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
+
+    def _may_change_silently(self, found: os.stat_result) -> bool:
+        return abs(time.time_ns() - found.st_ctime_ns) < _FRESH_NS or found.st_dev in self._silent
+
+    def _require_same_content(self, fd: int, size: int, algorithms: Sequence[str], digests: tuple[bytes, ...]) -> None:
+        """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
+        fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
+        os.lseek(fd, 0, os.SEEK_SET)
+        again = self._digester.digest(fd, size, (fastest,))
+        if again is None or again[0] != digests[algorithms.index(fastest)]:
+            raise Changed
 
     def _read_log(
         self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], verified: int

@@ -161,6 +161,21 @@ class Walk:
                 parent.entered.clear()
                 yield from self._below(open_directories)
 
+    def stat_at(self, path: bytes) -> os.stat_result | None:
+        """``lstat(2)`` of one ``path`` of this watch, reached as the whole walk reaches it; ``None`` if nothing is."""
+        name = path.rpartition(b"/")[2]
+        try:
+            if path == self._watch.path:
+                return os.lstat(path)
+            with ExitStack() as stack:
+                parent = self._way_to(path, stack)
+                if parent is None:
+                    return None
+                stack.callback(self._close, parent)
+                return os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        except OSError:
+            return None
+
     def _way_to(self, path: bytes, stack: ExitStack) -> Directory | None:
         """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
         fd = os.open(self._watch.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
