@@ -19,8 +19,8 @@ _STREAMED = {"stream_results": True, "yield_per": 2000}
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 _SUBJECTS = {
     Subject.SCAN: "what scan {} says of its problems and read times",
-    Subject.BEGUN: "the file versions that began with scan {}, or when they were read,",
-    Subject.ENDED: "the file versions that ended with scan {}",
+    Subject.BEGUN: "a file version that began with scan {}, or the time of its reading,",
+    Subject.ENDED: "a file version that ended with scan {}",
     Subject.UNREADABLE: "what scan {} could not read",
     Subject.HOLDERS: "who held files open when scan {} began",
     Subject.OPENED: "what was opened and not modified before scan {}",
