@@ -664,8 +664,9 @@ class Scan:
     ``counts`` has the number of ``files`` seen, ``bytes`` read and, of the changes that it found, each
     :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`. ``entry`` is its ledger digest (hex), ``previous``
     that of the finished scan before it, ``state_digest`` covers every file state, and ``config_digest`` the effective
-    configuration. See :mod:`fimscan.store.ledger` for how they are made. ``problems`` says, a line each, why the audit
-    log could not (all) be read; it is not part of the ledger.
+    configuration, ``journal`` all that was written besides. See :mod:`fimscan.store.ledger` and
+    :mod:`fimscan.store.journal` for how they are made. ``problems`` says, a line each, why the audit
+    log could not (all) be read.
     """
 
     id: int
@@ -677,6 +678,7 @@ class Scan:
     counts: Mapping[str, int] = field(default_factory=dict)
     config_digest: str = ""
     state_digest: str = ""
+    journal: str = ""
     previous: str = ""
     entry: str = ""
     problems: tuple[str, ...] = ()

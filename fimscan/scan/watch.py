@@ -56,3 +56,9 @@ class WatchSpec:
             return spec.match_file(os.fsdecode(relative).replace("\n", "\0"))
 
         return is_excluded
+
+    def excluding_pattern(self, relative: bytes) -> str | None:
+        """Which pattern excludes a path relative to the root; the last one that matches decides, as in gitignore."""
+        patterns = [pattern for pattern in self.exclude if pattern]
+        found = GitIgnoreSpec.from_lines(patterns).check_file(os.fsdecode(relative).replace("\n", "\0"))
+        return patterns[found.index] if found.include and found.index is not None else None

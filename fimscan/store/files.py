@@ -150,6 +150,15 @@ def state_digests(connection: Connection, host_id: int) -> Iterator[bytes]:
         yield b"".join([digest for (digest,) in rows])
 
 
+def state_digests_at(connection: Connection, host_id: int, scan_id: int) -> Iterator[bytes]:
+    """As :func:`state_digests`, of the versions that were valid at a finished scan."""
+    valid = (table.c.first_scan <= scan_id) & (table.c.end_scan.is_(None) | (table.c.end_scan > scan_id))
+    query = select(table.c.state_digest).where(table.c.host_id == host_id, valid).order_by(table.c.path)
+    many = {"stream_results": True, "yield_per": 20_000}
+    for rows in connection.execute(query, execution_options=many).partitions():
+        yield b"".join([digest for (digest,) in rows])
+
+
 def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Version]:
     """Every version that was valid at a scan, in order of path, streamed."""
     query = (

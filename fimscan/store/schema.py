@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -87,6 +87,8 @@ scan = Table(
     # Whether what it found was written to where somebody reads it.
     Column("reported", Boolean, nullable=False, default=False),
     Column("read_clock", LargeBinary, nullable=False, default=b""),
+    # The journal's head when it was finished; empty for scans that were made before there was a journal.
+    Column("journal", String(64), nullable=False, default="", server_default=""),
     sqlite_autoincrement=True,  # the number of an interrupted scan is never used again
 )
 
@@ -320,4 +322,19 @@ process = Table(
     Column("time_ns", BigInteger, primary_key=True),
     Column("actor", Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# What was written when, as digests of rows: see fimscan.store.journal for the form.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("items", LargeBinary, nullable=False),
+    Column("scan_entry", String(64), nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("entry", String(64), nullable=False),
+    sqlite_autoincrement=True,
 )

@@ -300,7 +300,7 @@ def test_the_readme_names_what_is_missing(bundle: Path) -> None:
 def test_the_readme_says_what_the_chain_does_not_bind(bundle: Path) -> None:
     """Nobody takes a head of the chain for a proof of who is named in 09-changes, or that no row was taken out."""
     text = " ".join(members(bundle)["00-README.txt"].decode().split())
-    assert "The chain does not bind the rows of 09-changes." in text
+    assert "This bundle does not show by itself that the rows of 09-changes are those" in text
     assert "protected by the signature, from the moment of export on only" in text
     assert "how many changes of each kind, and how many of each verdict, the scan found when it finished" in text
 
