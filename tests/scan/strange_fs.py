@@ -27,7 +27,7 @@ _CONTENT = b"hello"
 _SLOW_SIZE = 1 << 20
 
 
-class _Refusal(Exception):
+class _Refusal(Exception):  # noqa: N818  # an answer, not an error
     """An errno; 0 for no answer at all."""
 
 
