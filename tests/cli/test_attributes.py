@@ -216,6 +216,7 @@ def downgrade() -> Callable[[Cli], None]:
 
         with sqlite3.connect(cli.database) as raw:
             raw.execute("UPDATE file_version SET xattrs = NULL, flags = NULL")
+            raw.execute("UPDATE scan SET journal = ''")
         database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename)
         with database.begin() as connection:
             complete = StateDigest()
@@ -233,6 +234,8 @@ def downgrade() -> Callable[[Cli], None]:
             for column in ("xattrs", "flags", "followed", "retired"):
                 raw.execute(f"ALTER TABLE file_version DROP COLUMN {column}")
             raw.execute("ALTER TABLE change DROP COLUMN breach")
+            raw.execute("ALTER TABLE scan DROP COLUMN journal")
+            raw.execute("DROP TABLE journal")
             raw.execute("UPDATE alembic_version SET version_num = '0002'")
 
     return undo

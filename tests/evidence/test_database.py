@@ -175,8 +175,9 @@ def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]
 
 
 _COPY_OF_A_CHANGE = (
-    "INSERT INTO change SELECT 99, scan_id, host_id, kind, path, moved_from, before_version, after_version, changed, "
-    "after_ns, before_ns, verdict, attribution, holders FROM change WHERE id = 1"
+    "INSERT INTO change (id, scan_id, host_id, kind, path, changed, after_ns, before_ns, verdict, attribution) "
+    "SELECT 99, scan_id, host_id, kind, path, changed, after_ns, before_ns, verdict, attribution "
+    "FROM change WHERE id = 1"
 )
 _COPY_OF_AN_ACCEPTANCE = (
     "INSERT INTO acceptance SELECT 99, host_id, path, scan_id, version_id, accepted_ns, user, ticket, reason "

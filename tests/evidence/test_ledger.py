@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fimscan.evidence.inputs import BundleInput
-from fimscan.model import Digest, FileKind, FileState, Scan, Xattr
+from fimscan.model import Digest, FileKind, FileState, Prefix, Scan, Xattr
 from fimscan.store.ledger import (
     GENESIS,
     StateDigest,
@@ -42,16 +42,19 @@ OTHER: dict[str, object] = {
     "xattr_digest": b"",
     "xattrs": (Xattr(name=b"user.a", size=1, data=b"1"),),
     "flags": 0,
+    "read_start_ns": 9,
+    "read_end_ns": 9,
+    "prefix": Prefix(size=1, digests=()),
 }
-READ_TIMES = {"read_start_ns", "read_end_ns"}
+NOT_RECORDED = {"read_start_ns", "read_end_ns", "prefix"}
 
 
 @pytest.mark.parametrize("name", sorted(field.name for field in fields(FileState)))
-def test_every_field_counts_but_read_times(state_of: Callable[..., FileState], name: str) -> None:
-    """A state digest changes with each field that is recorded, and not with when the file was read."""
+def test_every_field_counts_that_is_recorded(state_of: Callable[..., FileState], name: str) -> None:
+    """A state digest changes with each field that is recorded of a file, and not with when it was read."""
     state = state_of(b"/a")
-    changed = state_of(**{"path": b"/a", name: 9 if name in READ_TIMES else OTHER[name]})
-    assert (state_digest(state) == state_digest(changed)) == (name in READ_TIMES)
+    changed = state_of(**{"path": b"/a", name: OTHER[name]})
+    assert (state_digest(state) == state_digest(changed)) == (name in NOT_RECORDED)
 
 
 texts = st.binary(max_size=6)
