@@ -143,11 +143,11 @@ class Watch(_Section):
     severity: Severity = "high"
     category: str = "configuration"
     rationale: str = ""
-    keep: int | None = Field(default=None, ge=1)
+    keep: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _keep_is_of_logs(self) -> Watch:
-        if self.keep is not None and self.policy != "append-only":
+        if self.keep and self.policy != "append-only":
             raise ValueError('keep: only with policy = "append-only"')
         return self
 

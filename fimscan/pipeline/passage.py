@@ -42,9 +42,9 @@ class Passage:
             return False
         if self.after is None:
             return self.is_retired
-        return bool(self.later) or (
-            self.before is not self.accepted and self.before is not None and self.before.followed
-        )
+        if self.later:
+            return True
+        return self.before is not None and self.before is not self.accepted and self.before.followed
 
     @property
     def is_same_file(self) -> bool:

@@ -211,7 +211,7 @@ def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) 
     return size
 
 
-def keep_of(watches: Iterable[Watch], scope: Scope) -> Callable[[bytes], int | None]:
+def keep_of(watches: Iterable[Watch], scope: Scope) -> Callable[[bytes], int]:
     """How many rotated generations of a log its watch wants to be kept."""
     keeps = {os.fsencode(watch.path): watch.keep for watch in watches}
-    return lambda path: keeps.get(scope.root_of(path) or b"")
+    return lambda path: keeps.get(scope.root_of(path) or b"", 0)

@@ -13,8 +13,8 @@ from fimscan.model import FileKind, FileState
 from fimscan.scan import Spotter
 from fimscan.store import files
 
-Keep = Callable[[bytes], int | None]
-"""How many rotated generations of a log are to be kept; ``None`` where nobody said, so that each is missed."""
+Keep = Callable[[bytes], int]
+"""How many rotated generations of a log are to be kept; 0 where nobody said, so that each is missed."""
 
 
 class LogJudge:
@@ -130,7 +130,7 @@ class LogJudge:
         By the ctime, which a rotation sets of the oldest first, and which nobody can set back.
         """
         keep = self._keep(old.path)
-        if keep is None or not join.is_generation(old.path):
+        if not keep or not join.is_generation(old.path):
             return False
         newer = [
             version
