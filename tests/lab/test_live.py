@@ -24,6 +24,7 @@ from fimscan.store.database import Database
 from fimscan.store.files import state_digests
 from fimscan.store.ledger import StateDigest
 from tests.lab.ground import Installation, load_rules, write_config
+from tests.lab.runner import Ground
 
 pytestmark = pytest.mark.audit
 
@@ -145,6 +146,20 @@ def test_a_change_is_told_within_seconds_with_its_process(host: Installation) ->
         assert took < 5
         assert answer(running.rows()["file"]) == ("confirmed", [pid])
         print(f"latency {took:.2f} s")
+
+
+def test_the_socket_of_the_real_plugin_is_enough(host: Installation, ground: Ground) -> None:
+    """auditd's own af_unix plugin sends the events, and no log is read at all."""
+    if not ground.daemon.is_ours:
+        pytest.skip("the auditd that runs here is not ours to configure")
+    text = host.config.read_text()
+    logs = next(line for line in text.splitlines() if line.startswith("logs ="))
+    host.config.write_text(text.replace(logs, f'logs = []\nsocket = "{ground.daemon.socket}"'))
+    with service(host) as running:
+        pid = shell("echo new >> file", host)
+        took = running.wait(lambda: str(host.watched / "file") in running.said())
+        assert took < 5
+        assert answer(running.rows()["file"]) == ("confirmed", [pid])
 
 
 def test_a_file_found_unchanged_clears_who_had_opened_it(host: Installation) -> None:
