@@ -192,6 +192,11 @@ HOW TO READ IT
     both can hold card data and passwords.
   - A number or name that is not known, or was never set (a login user of a
     daemon, say), is empty, never zero.
+  - breach: of a log (policy append-only in 05-critical-files.csv), what was
+    done to content that had been verified: rewritten, truncated, replaced, or
+    lost. Logs that only grew or were rotated, with all that was verified
+    found in another file, are no changes; 07-scans.csv counts them in its
+    summary (logs_grown, logs_rotated).
   - outcome is success for every change: its result was seen in the file.
     Failed attempts change nothing and are in the audit log only.
   - verdict: confirmed (exactly one process can have done it, and audit

@@ -1,6 +1,21 @@
 """Change, FileAccess, Gap -> Attribution. Pure: no input or output, no clock, no database."""
 
 from fimscan.join.ancestry import lineage
+from fimscan.join.appendonly import (
+    ROTATION,
+    Disruption,
+    Judgement,
+    are_of,
+    common_beginning,
+    family,
+    growth,
+    has_grown,
+    has_only_grown,
+    is_copy,
+    is_generation,
+    is_next_generation,
+    judge,
+)
 from fimscan.join.attribute import attribute, content_kept, opened_unmodified
 from fimscan.join.case import Evidence
 from fimscan.join.changesets import rows
@@ -10,22 +25,35 @@ from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
 from fimscan.join.index import WRITES, AccessIndex, Known, Relevance
 
 __all__ = [
+    "ROTATION",
     "SLACK_NS",
     "WRITES",
     "AccessIndex",
     "CoverageMap",
+    "Disruption",
     "Evidence",
     "Extent",
+    "Judgement",
     "Known",
     "Need",
     "Pair",
     "ReadClock",
     "Relevance",
+    "are_of",
     "attribute",
     "change_of",
+    "common_beginning",
     "content_kept",
     "covers",
     "differences",
+    "family",
+    "growth",
+    "has_grown",
+    "has_only_grown",
+    "is_copy",
+    "is_generation",
+    "is_next_generation",
+    "judge",
     "lineage",
     "merge",
     "opened_unmodified",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from fimscan.join.compare import change_of, same_content
+from fimscan.join.compare import change_of, differences, same_content
 from fimscan.model import Breach, Change, Digest, FileKind, FileState, Window
 
 #: What follows from appending, and from another file's being put in its place by a rotation.
@@ -19,6 +20,9 @@ ROTATION = GROWTH | {"inode", "nlink"}
 
 _COMPRESSED = re.compile(rb"\.(?:gz|bz2|xz|zst|lzma|Z)$")
 _GENERATION = re.compile(rb"[-._]\d+(?=[-._]|$)")
+
+
+_FAMILIES = 1 << 16  # names of logs that are remembered with their family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,7 @@ def is_copy(candidate: FileState, old: FileState) -> bool:
     return both_files and candidate.size == old.size and bool(old.digests) and same_content(old, candidate)
 
 
+@lru_cache(maxsize=_FAMILIES)
 def family(path: bytes) -> bytes:
     """What a log and its rotated predecessors have in common: the path without numbers, dates and compression.
 
@@ -84,9 +89,26 @@ def family(path: bytes) -> bytes:
     return directory + slash + (_GENERATION.sub(b"", plain) or plain)
 
 
+def common_beginning(path: bytes) -> bytes:
+    """What the paths of a log's whole family begin with."""
+    directory, slash, name = path.rpartition(b"/")
+    return directory + slash + re.split(rb"[-._]", name, maxsplit=1)[0]
+
+
 def is_generation(path: bytes) -> bool:
     """Whether it is named as a rotated log."""
     return family(path) != path
+
+
+def has_only_grown(before: FileState, after: FileState) -> bool:
+    """Whether growth is all that there is to it."""
+    return has_grown(before, after) and GROWTH.issuperset(differences(before, after))
+
+
+def is_next_generation(candidate: FileState, old: FileState) -> bool:
+    """Whether a file is named as what became of a log that was empty: then there is no content to know it by."""
+    same = old.path != candidate.path and family(old.path) == family(candidate.path)
+    return old.size == 0 and same and is_generation(candidate.path)
 
 
 def growth(before: FileState, after: FileState, window: Window) -> Change | None:
@@ -115,7 +137,8 @@ def judge(one: Disruption, *, is_kept: bool, is_home: bool, is_expired: bool) ->
         rest = change_of(before, after, one.window, expected=ROTATION)
         return Judgement(path=one.path, change=rest, is_followed=True, is_retired=False)
     if begins_with(after, before):
-        return Judgement(path=one.path, change=growth(before, after, one.window), is_followed=True, is_retired=False)
+        # Nothing was lost, but whoever writes to the file that was there does not write to this one.
+        return Judgement(path=one.path, change=growth(before, after, one.window), is_followed=False, is_retired=False)
     breach = Breach.LOST if is_home else _breach(before, after)
     return Judgement(path=one.path, change=_breached(change, breach), is_followed=False, is_retired=False)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from sqlalchemy import Connection
@@ -30,6 +30,7 @@ def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
             path=os.fsencode(watch.path),
             exclude=watch.exclude,
             algorithms=() if watch.policy == "attributes" else watch.digests,
+            append_only=watch.policy == "append-only",
         )
         for watch in watches
     )
@@ -44,6 +45,7 @@ class Recorder:
         self.scan_id = scan_id
         self.changes: list[Change] = []
         self.unreadable: list[Unreadable] = []
+        self.disruptions: list[join.Disruption] = []
         self.counts = {"files": 0, "bytes": 0}
         self.adopted = 0
         self.dropped = 0
@@ -86,7 +88,7 @@ class Recorder:
         state = version.state
         if self._scope.includes(state.path, is_directory=state.kind is FileKind.DIRECTORY):
             self._ended.append(version.id)
-            self._note(state, None, seen_ns)
+            self._note_either(state, None, seen_ns)
         else:
             self._dropped.append(version.id)
             self.dropped += 1
@@ -96,7 +98,7 @@ class Recorder:
         known = scope is not None and scope.includes(after.path, is_directory=after.kind is FileKind.DIRECTORY)
         self._add(after, adopted=not known)
         if known:
-            self._note(None, after, after.read_end_ns)
+            self._note_either(None, after, after.read_end_ns)
         elif scope is not None:
             self.adopted += 1
 
@@ -106,19 +108,49 @@ class Recorder:
             self.digest.add(version.digest)
             return
         self._ended.append(version.id)
-        self._add(after, adopted=False)
-        self._note(before, after, after.read_end_ns)
+        if self._scope.is_append_only(after.path) and join.has_grown(before, after):
+            self._add(after, adopted=False, followed=True)
+            self._note_growth(before, after)
+        else:
+            self._add(after, adopted=False)
+            self._note_either(before, after, after.read_end_ns)
 
-    def _add(self, state: FileState, *, adopted: bool) -> None:
-        row = files.new_row(self._host_id, self.scan_id, state, adopted=adopted)
+    def _add(self, state: FileState, *, adopted: bool, followed: bool = False) -> None:
+        row = files.new_row(self._host_id, self.scan_id, state, adopted=adopted, followed=followed)
         self.digest.add(row["state_digest"])
         self._new.append(row)
 
-    def _note(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
-        window = Window(after_ns=self._readings.last_read(before, after), before_ns=seen_ns)
-        change = join.change_of(before, after, window)
+    def _note_either(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
+        """A change or, where what becomes of a log's content is not known before all was seen, a disruption."""
+        window = self._window(before, after, seen_ns)
+        path = (after or before).path  # type: ignore[union-attr]  # one side is always there
+        if self._scope.is_append_only(path) and FileKind.FILE in {s.kind for s in (before, after) if s is not None}:
+            self.disruptions.append(join.Disruption(before=before, after=after, window=window))
+        else:
+            self._note(join.change_of(before, after, window))
+
+    def _note_growth(self, before: FileState, after: FileState) -> None:
+        if after.size > before.size:
+            self.counts["logs_grown"] = self.counts.get("logs_grown", 0) + 1
+        self._note(join.growth(before, after, self._window(before, after, after.read_end_ns)))
+
+    def _window(self, before: FileState | None, after: FileState | None, seen_ns: int) -> Window:
+        return Window(after_ns=self._readings.last_read(before, after), before_ns=seen_ns)
+
+    def _note(self, change: Change | None) -> None:
         if change is not None:
             self.changes.append(change)
+
+    def settle(self, connection: Connection, judgements: Sequence[join.Judgement]) -> None:
+        """What became of the disrupted logs: the rest is a change like any other."""
+        followed = [one.path for one in judgements if one.is_followed]
+        retired = [one.path for one in judgements if one.is_retired]
+        files.mark(connection, self._host_id, self.scan_id, followed=followed, retired=retired)
+        if followed or retired:
+            self.counts["logs_rotated"] = len({*followed, *retired})
+        for one in judgements:
+            self._note(one.change)
+        self.disruptions.clear()
 
     def flush(self, connection: Connection) -> None:
         """Write the versions that began and ended since the last time."""
@@ -132,13 +164,7 @@ def record_everything(
     recorder: Recorder, database: Database, config: Config, on_progress: Callable[[Progress], None] | None
 ) -> None:
     """Walk, hash, compare and store, in batches."""
-    found = scan(
-        watch_specs(config.watch),
-        workers=config.scan.workers,
-        cross_mounts=config.scan.cross_mounts,
-        skip=database.own_files,
-        on_progress=on_progress,
-    )
+    specs = watch_specs(config.watch)
     versions: dict[bytes, files.Version] = {}
 
     def known(connection: Connection) -> Iterator[FileState]:
@@ -151,9 +177,41 @@ def record_everything(
         with database.begin() as connection:
             recorder.flush(connection)
 
-    with closing(found), database.read() as reading:
+    with database.read() as reading, ExitStack() as stack:
+        found = scan(
+            specs,
+            workers=config.scan.workers,
+            cross_mounts=config.scan.cross_mounts,
+            skip=database.own_files,
+            verified=_verified(reading, database.host_id, specs),
+            on_progress=on_progress,
+        )
+        stack.enter_context(closing(found))
         for pair in join.merge(known(reading), found):
             recorder.record(pair, versions.pop(pair.path, None))
             if recorder.unwritten >= _BATCH:
                 write()
     write()
+
+
+def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None] | None:
+    """How much of each log was verified before; to be asked in increasing order of path."""
+    roots = [spec.path for spec in specs if spec.append_only]
+    if not roots:
+        return None
+    known = files.sizes(connection, host_id, roots)
+    at: tuple[bytes, int] | None = (b"", 0)
+
+    def size(path: bytes) -> int | None:
+        nonlocal at
+        while at is not None and at[0] < path:
+            at = next(known, None)
+        return at[1] if at is not None and at[0] == path else None
+
+    return size
+
+
+def keep_of(watches: Iterable[Watch], scope: Scope) -> Callable[[bytes], int]:
+    """How many rotated generations of a log its watch wants to be kept."""
+    keeps = {os.fsencode(watch.path): watch.keep for watch in watches}
+    return lambda path: keeps.get(scope.root_of(path) or b"", 0)

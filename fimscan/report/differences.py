@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fimscan.model import Change, ChangeKind, FileState, device_text
+from fimscan.model import Breach, Change, ChangeKind, FileState, device_text
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import mode_octal, mode_text, owner_text, show, size_text, time_text
 
@@ -20,6 +20,9 @@ def differences(change: Change) -> tuple[str, ...]:
     back, although the content differs is said, as it takes an effort to bring about.
     """
     before, after = change.before, change.after
+    if change.breach is not None:
+        said = _differing(change.changed, before, after) if before is not None and after is not None else ()
+        return (breach_text(change), *said)
     if before is None or after is None:
         return _described(change.state)
     if change.kind is ChangeKind.MOVED:
@@ -27,6 +30,21 @@ def differences(change: Change) -> tuple[str, ...]:
         changed = tuple(name for name in change.changed if name != "ctime")
         return (f"from {show(before.path)}", *_differing(changed, before, after))
     return _differing(change.changed, before, after)
+
+
+def breach_text(change: Change) -> str:
+    """What was done to a log that is only to be appended to: ``the first 9 bytes, verified ..., are not the same``."""
+    before, after = change.before, change.after
+    verified = f"{before.size if before is not None else 0} bytes, verified at {time_text(change.window.after_ns)},"
+    match change.breach:
+        case Breach.REWRITTEN:
+            return f"the first {verified} are not the same"
+        case Breach.TRUNCATED:
+            left = after.size if after is not None else 0
+            return f"truncated to {left} bytes: no other file has the {verified} whole"
+        case Breach.REPLACED:
+            return f"replaced: no other file has the {verified} whole"
+    return f"its {verified} are gone: no other file has them whole"
 
 
 def _differing(changed: tuple[str, ...], before: FileState, after: FileState) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ def summary(diff: Diff) -> dict[str, int]:
         "unreadable": len(diff.unreadable),
         **{verdict.value: verdicts[verdict] for verdict in Verdict},
         "opened_unmodified": len(diff.opened_unmodified),
+        "logs_grown": diff.logs_grown,
+        "logs_rotated": diff.logs_rotated,
     }
 
 
@@ -131,6 +133,7 @@ def _change(change: Change) -> dict[str, Any]:
     return {
         "kind": change.kind.value,
         "changed": list(change.changed),
+        "breach": change.breach.value if change.breach is not None else None,
         **_text("moved_from", change.moved_from),
         "before": _state(change.before),
         "after": _state(change.after),

@@ -20,6 +20,7 @@ from fimscan.report.words import (
     doubts,
     headline,
     lead,
+    log_lines,
     number_text,
     plural,
     rank,
@@ -70,6 +71,7 @@ def write_html(diff: Diff, out: TextIO) -> None:
         headline=headline(diff),
         seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
         counts=verdict_counts(diff),
+        logs=log_lines(diff),
         sections=sections,
         unreadable=[
             (heading, [(show(item.path), unreadable_text(item)) for item in items])

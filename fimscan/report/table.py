@@ -17,7 +17,7 @@ _ACTOR = (
 )
 COLUMNS = (
     *("host", "from_scan", "to_scan", "scan", "id", "kind", "path", "path_b64", "moved_from", "moved_from_b64"),
-    *("changed", "steps"),
+    *("changed", "breach", "steps"),
     *(f"before_{name}" for name in _STATE),
     *(f"after_{name}" for name in _STATE),
     *("window_after", "window_before", "verdict", "reason", "coverage_complete", "coverage_gaps", "notes"),
@@ -73,6 +73,7 @@ def _finding(finding: Finding) -> _Cells:
         **_path("path", change.path),
         **_path("moved_from", change.moved_from),
         "changed": " ".join(change.changed),
+        "breach": change.breach,
         "steps": max(1, len(finding.steps)),
         **_state("before", change.before),
         **_state("after", change.after),

@@ -97,6 +97,16 @@ def headline(diff: Diff) -> str:
     return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
 
 
+def log_lines(diff: Diff) -> tuple[str, ...]:
+    """What became of logs that are only to be appended to, where that is as expected: one line, or none."""
+    said = []
+    if diff.logs_grown:
+        said.append(f"{plural(diff.logs_grown, 'log')} grew, and begin as they were")
+    if diff.logs_rotated:
+        said.append(f"{diff.logs_rotated} rotated, and nothing of them is missing")
+    return (f"logs: {'; '.join(said)}",) if said else ()
+
+
 def verdict_counts(diff: Diff) -> tuple[str, ...]:
     """``3 confirmed``, ``1 unattributed``: strongest verdict first, those that occur."""
     counts = summary(diff)

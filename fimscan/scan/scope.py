@@ -38,6 +38,11 @@ class Scope:
             root = root.rpartition(b"/")[0] or b"/"
         return root
 
+    @property
+    def has_logs(self) -> bool:
+        """Whether any watch is one of logs."""
+        return bool(self._append_only)
+
     def is_append_only(self, path: bytes) -> bool:
         """Whether the watch that speaks for it is one of logs."""
         return bool(self._append_only) and self.root_of(path) in self._append_only

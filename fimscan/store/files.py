@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, or_, select, update
 
 from fimscan.model import Digest, FileKind, FileState, Xattr
 from fimscan.store.ledger import state_digest
@@ -31,9 +31,11 @@ class Version:
     end_scan: int | None
     adopted: bool
     dropped: bool
+    followed: bool
+    retired: bool
 
 
-def new_row(host_id: int, scan_id: int, state: FileState, *, adopted: bool) -> dict[str, Any]:
+def new_row(host_id: int, scan_id: int, state: FileState, *, adopted: bool, followed: bool = False) -> dict[str, Any]:
     """The column values of a version that begins with this scan."""
     digests: dict[str, bytes | None] = dict.fromkeys(_ALGORITHMS)
     digests.update((digest.algorithm, digest.value) for digest in state.digests)
@@ -43,6 +45,7 @@ def new_row(host_id: int, scan_id: int, state: FileState, *, adopted: bool) -> d
         "first_scan": scan_id,
         "adopted": adopted,
         "dropped": False,
+        "followed": followed,
         "kind": state.kind.value,
         "dev": state.dev,
         "inode": state.inode,
@@ -97,6 +100,8 @@ def version_of(row: Row[Any]) -> Version:
         end_scan=row.end_scan,
         adopted=row.adopted,
         dropped=row.dropped,
+        followed=row.followed,
+        retired=row.retired,
     )
 
 
@@ -253,10 +258,58 @@ def end(connection: Connection, ids: Sequence[int], scan_id: int, *, dropped: bo
         connection.execute(statement, [{"version": version} for version in ids])
 
 
+def mark(
+    connection: Connection, host_id: int, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]
+) -> None:
+    """Remember of these paths that what this scan found, or found gone, is what is expected of a log."""
+    mine = table.c.host_id == host_id
+    for chunk in chunks(sorted(followed)):
+        began = update(table).where(mine, table.c.first_scan == scan_id, table.c.path.in_(chunk))
+        connection.execute(began.values(followed=True))
+    for chunk in chunks(sorted(retired)):
+        ended = update(table).where(mine, table.c.end_scan == scan_id, table.c.path.in_(chunk))
+        connection.execute(ended.values(retired=True))
+
+
+def beginning_with(connection: Connection, host_id: int, prefix: bytes, since: int | None = None) -> list[Version]:
+    """The open versions of paths that begin so; with ``since``, also those that ended with that scan or a later one."""
+    is_open: ColumnElement[bool] = table.c.end_scan.is_(None)
+    is_wanted = is_open if since is None else or_(is_open, table.c.end_scan >= since)
+    query = select(table).where(table.c.host_id == host_id, table.c.path >= prefix, is_wanted)
+    if end := _after_all(prefix):
+        query = query.where(table.c.path < end)
+    return _versions(connection, query.order_by(table.c.path))
+
+
+def _after_all(prefix: bytes) -> bytes:
+    """The first byte string after all that begin with another one; empty where there is none."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1]) if kept else b""
+
+
+def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """(path, size) of every file at or below some paths, in order of path, streamed."""
+    inside = []
+    for root in roots:
+        below = root.rstrip(b"/") + b"/"
+        inside += [table.c.path == root, and_(table.c.path >= below, table.c.path < _after_all(below))]
+    query = (
+        select(table.c.path, table.c.size)
+        .where(
+            table.c.host_id == host_id, table.c.end_scan.is_(None), table.c.kind == FileKind.FILE.value, or_(*inside)
+        )
+        .order_by(table.c.path)
+    )
+    for row in connection.execute(query, execution_options=_STREAMED):
+        yield row.path, row.size
+
+
 def undo(connection: Connection, scan_id: int) -> None:
     """Take back what an interrupted scan had written."""
     connection.execute(table.delete().where(table.c.first_scan == scan_id))
-    connection.execute(update(table).where(table.c.end_scan == scan_id).values(end_scan=None, dropped=False))
+    connection.execute(
+        update(table).where(table.c.end_scan == scan_id).values(end_scan=None, dropped=False, retired=False)
+    )
 
 
 def _versions(connection: Connection, query: Select[Any]) -> list[Version]:

@@ -13,6 +13,7 @@ from fimscan.model import (
     LIVE,
     Actor,
     Attribution,
+    Breach,
     Change,
     ChangeKind,
     Finding,
@@ -326,6 +327,7 @@ def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Se
             "after_ns": change.window.after_ns,
             "before_ns": change.window.before_ns,
             "holders": codec.dump_holders(change.holders),
+            "breach": change.breach,
             "verdict": finding.attribution.verdict.value,
             "attribution": codec.dump_attribution(finding.attribution),
         }
@@ -410,6 +412,7 @@ def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
         changed=tuple(row.changed.split(",")) if row.changed else (),
         window=Window(after_ns=row.after_ns, before_ns=row.before_ns),
         holders=codec.load_holders(row.holders),
+        breach=Breach(row.breach) if row.breach is not None else None,
     )
     return Finding(change=change, attribution=codec.load_attribution(row.attribution), scan=row.scan_id)
 

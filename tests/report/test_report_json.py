@@ -285,6 +285,8 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
             "contested": 0,
             "unattributed": 0,
             "opened_unmodified": 0,
+            "logs_grown": 0,
+            "logs_rotated": 0,
         },
         "changes": [
             {
@@ -294,6 +296,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                 "path_b64": None,
                 "kind": "modified",
                 "changed": ["content", "size", "mtime", "ctime"],
+                "breach": None,
                 "moved_from": None,
                 "moved_from_b64": None,
                 "before": before,
