@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import subprocess
@@ -107,3 +108,23 @@ def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
         inode = os.fstat(file.fileno()).st_ino
         assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())[0]}
         assert inode in {holder.inode for holder in writable_descriptors(1)[0]}
+
+
+def test_a_file_system_that_is_gone_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has a file open on a FUSE mount whose daemon died: its other files are found all the same."""
+    (tmp_path / "gone").touch()
+    (tmp_path / "here").touch()
+    real = os.stat
+
+    def stat(path: object, **options: object) -> os.stat_result:
+        info: os.stat_result = real(path, **options)  # type: ignore[call-overload]
+        if isinstance(path, str) and path.startswith("/proc/") and info.st_ino == gone:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), path)
+        return info
+
+    with (tmp_path / "gone").open("a") as one, (tmp_path / "here").open("a") as other:
+        gone, here = os.fstat(one.fileno()).st_ino, os.fstat(other.fileno()).st_ino
+        monkeypatch.setattr(os, "stat", stat)
+        holders, _ = writable_descriptors(0)
+    mine = {holder.inode for holder in holders if holder.actor.pid == os.getpid()}
+    assert here in mine and gone not in mine
