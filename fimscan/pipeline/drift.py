@@ -12,6 +12,7 @@ from fimscan import join
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
 from fimscan.pipeline.explaining import suspects
+from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.scanning import ScanResult
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -194,6 +195,7 @@ def _diff(
         unreadable=scan_store.unreadable_in(connection, complete.id) if complete is not None else (),
         opened_unmodified=scan_store.unmodified_opens(connection, host_id, start.id, end.id),
         suspect_programs=suspects(connection, host_id, exes, end.id),
+        reconfigurations=reconfigurations(connection, host_id, start.id, end.id),
     )
 
 

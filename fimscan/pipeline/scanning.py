@@ -17,6 +17,7 @@ from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unrea
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.readings import FullReading, Readings
+from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.recording import Recorder, record_everything, watch_specs
 from fimscan.pipeline.users import user_name
 from fimscan.scan import Progress
@@ -170,6 +171,7 @@ def _finish(
             approval = scan_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             scan_store.accept_scan(connection, host_id, scan_id, approval)
         findings = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+        reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
     known_unreadable = {(item.path, item.reason) for item in unreadable_before}
     return ScanResult(
         diff=Diff(
@@ -179,6 +181,7 @@ def _finish(
             findings=tuple(sorted(findings, key=lambda f: f.change.path)),
             unreadable=tuple(recorder.unreadable),
             opened_unmodified=opened,
+            reconfigurations=reconfigured,
         ),
         is_baseline=previous is None,
         adopted=recorder.adopted,

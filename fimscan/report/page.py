@@ -10,6 +10,7 @@ from typing import TextIO
 from jinja2 import Environment, StrictUndefined
 
 from fimscan.model import Diff, FileState, Finding, Verdict, device_text
+from fimscan.report.configuration import configuration_lines
 from fimscan.report.deeds import Deed, deeds
 from fimscan.report.differences import differences
 from fimscan.report.display import minute_text, mode_octal, owner_text, show, time_text
@@ -69,6 +70,7 @@ def write_html(diff: Diff, out: TextIO) -> None:
         headline=headline(diff),
         seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
         counts=verdict_counts(diff),
+        configuration=[list(configuration_lines(item)) for item in diff.reconfigurations],
         sections=sections,
         unreadable=[
             (heading, [(show(item.path), unreadable_text(item)) for item in items])
