@@ -16,7 +16,7 @@ from fimscan.model import (
     Verdict,
     Window,
 )
-from fimscan.report.display import minute_text, show, time_text
+from fimscan.report.display import minute_text, moment_text, show
 from fimscan.report.jsonview import summary
 
 GAP_WORDS = {
@@ -126,7 +126,7 @@ def doubts(attribution: Attribution, change: Change) -> tuple[str, ...]:
     said += [gap_text(gap, change.window) for gap in attribution.coverage.gaps]
     if attribution.verdict is not Verdict.CONFIRMED:
         window = change.window
-        said.append(f"happened between {time_text(window.after_ns)} and {time_text(window.before_ns)}")
+        said.append(f"happened between {moment_text(window.after_ns)} and {moment_text(window.before_ns)}")
     return (*said, *(f"note: {show(note)}" for note in attribution.notes))
 
 
@@ -136,7 +136,7 @@ def gap_text(gap: Gap, window: Window) -> str:
     if gap.start_ns <= window.after_ns and gap.end_ns >= window.before_ns:
         when = "the whole time"
     else:
-        when = f"{time_text(gap.start_ns)} to {time_text(gap.end_ns)}"
+        when = f"{moment_text(gap.start_ns)} to {moment_text(gap.end_ns)}"
     return f"audit gap: {GAP_WORDS[gap.reason]}{lost}, {when}"
 
 
