@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Select, select, type_coerce
@@ -24,6 +25,7 @@ from fimscan.store import files, schema
 from fimscan.store.schema import Unsigned64
 
 _STREAMED = {"stream_results": True, "yield_per": 5000}
+_AT_ONCE = 1000
 _scan, _version, _access = schema.scan, schema.file_version, schema.access
 
 
@@ -100,11 +102,24 @@ def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
 def _of_scans(connection: Connection, host_id: int, scan_id: int | None) -> Iterator[Item]:
     for subject, query in _queries(host_id, scan_id):
         rows = connection.execute(query, execution_options=_STREAMED)
-        for number, those in groupby(rows, key=lambda row: int(row[0])):
+        for number, those in groupby(rows, key=itemgetter(0)):
             total = hashlib.sha256()
-            for row in those:
-                total.update(b"".join([_encoded(value) for value in row[1:]]))
+            while some := list(islice(those, _AT_ONCE)):
+                total.update(b"".join(map(_version_row if subject is Subject.BEGUN else _row, some)))
             yield Item(subject, number, total.digest())
+
+
+def _row(row: Sequence[object]) -> bytes:
+    return b"".join([_encoded(value) for value in row[1:]])
+
+
+def _version_row(row: Sequence[Any]) -> bytes:
+    """The same, in a quarter of the time: a baseline has a million of them."""
+    _, number, digest, adopted, start_ns, end_ns = row
+    try:
+        return b"%d %d:%b,%d %d %d " % (number, len(digest), digest, adopted, start_ns, end_ns)
+    except TypeError:
+        return _row(row)  # what fimscan never writes
 
 
 def _queries(host_id: int, scan_id: int | None) -> Iterator[tuple[Subject, Select[Any]]]:
