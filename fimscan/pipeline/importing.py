@@ -244,6 +244,7 @@ def _alone(entry: AideEntry, taken_ns: int) -> FileState:
         ctime_ns=(entry.ctime_s or 0) * _NS,
         digests=entry.digests,
         link_target=entry.link_target,
+        xattrs=None,
         read_start_ns=taken_ns,
         read_end_ns=taken_ns,
     )
