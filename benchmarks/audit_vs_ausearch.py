@@ -22,12 +22,14 @@ from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
 
+from sqlalchemy import func, select
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from fimscan import audit  # noqa: E402
-from fimscan.store import accesses as access_store  # noqa: E402
-from fimscan.store import audit as audit_store  # noqa: E402
+from fimscan.pipeline import AuditSource, look_at_audit  # noqa: E402
+from fimscan.store import schema  # noqa: E402
 from fimscan.store.database import Database  # noqa: E402
 
 SIZE = 30_000_000
@@ -90,17 +92,14 @@ def accesses(path: str) -> int:
 
 
 def database(path: str) -> int:
-    """File accesses and their records in an SQLite database, committed batch by batch."""
+    """File accesses, their records and all else in an SQLite database, as a scan reads them."""
     with tempfile.TemporaryDirectory() as directory:
-        store = Database(f"sqlite:///{directory}/x.db", host="bench")
-        counted = 0
-        for batch in audit.read_log(os.fsencode(path), final=True):
-            with store.begin() as connection:
-                access_store.add(connection, store.host_id, batch.accesses, batch.events)
-                audit_store.set_cursor(connection, store.host_id, batch.cursor)
-            counted += len(batch.accesses)
+        store = Database(f"sqlite:///{directory}/x.db", host=os.uname().nodename)
+        look_at_audit(store, AuditSource(logs=(path,)))
+        with store.read() as connection:
+            counted = connection.execute(select(func.count()).select_from(schema.access)).scalar_one()
         store.close()
-        return counted
+        return int(counted)
 
 
 MEASURED: dict[str, Callable[[str], int]] = {"events": events, "accesses": accesses, "database": database}

@@ -139,7 +139,7 @@ def shifted_change(found: Change) -> Change:
 
 
 def shifted_access(found: FileAccess) -> FileAccess:
-    event = replace(found.event, time_ns=shifted(found.event.time_ns))
+    event = found.event._replace(time_ns=shifted(found.event.time_ns))
     return replace(found, event=event, actor=replace(found.actor, event=event, time_ns=event.time_ns))
 
 
