@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 
 from sqlalchemy import Connection
 
@@ -52,7 +53,13 @@ class AuditSource:
 
     def is_ours(self, event: EventId) -> bool:
         """Whether an event is this host's: collected logs hold those of others, whose inodes mean other files."""
-        return event.node in {"", os.uname().nodename, socket.getfqdn(), *self.nodes}
+        return not event.node or event.node in self.nodes or event.node in _own_names()
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    """What auditd may call this host (``name_format`` in auditd.conf(5)); the second may take a question to the DNS."""
+    return frozenset((os.uname().nodename, socket.getfqdn()))
 
 
 def look_at_audit(database: Database, source: AuditSource | None, *, settle: bool = False) -> tuple[str, ...]:
