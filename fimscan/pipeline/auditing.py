@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,6 +15,7 @@ from sqlalchemy import Connection
 from fimscan import audit, join
 from fimscan.errors import InputError
 from fimscan.model import AuditObservation, EventId, FileAccess, Scan
+from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.joining import attribute_again
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
@@ -153,7 +153,7 @@ class AuditReader:
         known = cursor is not None
         reached_ns = time.time_ns()
         foreign = 0
-        with _no_search_for_cycles():
+        with no_search_for_cycles():
             for batch in audit.read_log(log, cursor, user_name=user_name):
                 foreign += self._store(source, log, batch, reached_ns, known=known)
                 known = True
@@ -216,18 +216,6 @@ class AuditReader:
                 if late_ns is not None:
                     attribute_again(connection, host_id, late_ns, source.paths)
                     audit_store.note_late(connection, host_id, log, None)
-
-
-@contextmanager
-def _no_search_for_cycles() -> Iterator[None]:
-    """What is made of a log is a tree, freed batch by batch: the search for cycles among it is a fifth of the work."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _note_late(

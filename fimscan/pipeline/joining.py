@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.model import Attribution, Change, FileState, Scan, UnmodifiedOpen, Window
+from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.readings import Readings
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
@@ -50,6 +51,7 @@ class Joiner:
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
 
+    @no_search_for_cycles()
     def attribute(self, changes: Sequence[Change], full: Scan | None = None) -> list[tuple[Change, Attribution]]:
         """An answer for each change.
 
