@@ -50,7 +50,8 @@ class FileState:
     """One file as it was observed.
 
     ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
-    it, sizes are bytes. ``digests`` is ordered as configured and empty for everything but regular files (and for
+    it, sizes are bytes. ``digests`` is in the order of
+    :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
     (ACLs, SELinux label, capabilities), ``None`` where there are none.
 
@@ -173,6 +174,11 @@ class Change:
         state = self.after if self.after is not None else self.before
         assert state is not None, "a change has at least one side"
         return state
+
+    @property
+    def sides(self) -> tuple[FileState, ...]:
+        """The states that there are: of an added or removed file just one."""
+        return tuple(state for state in (self.before, self.after) if state is not None)
 
     @property
     def path(self) -> bytes:

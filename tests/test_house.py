@@ -13,7 +13,7 @@ import fimscan
 PACKAGE = Path(fimscan.__file__).parent
 # A room may import rooms of lower floors, and itself; never a neighbour on its own floor.
 FLOORS = (
-    ("model", "errors", "shipped", "_shipped", "__init__"),
+    ("model", "packed", "errors", "shipped", "_shipped", "__init__"),
     ("config", "scan", "audit", "join", "report"),
     ("store",),
     ("evidence", "pipeline"),

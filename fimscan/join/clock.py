@@ -25,15 +25,15 @@ class ReadClock:
         self._times: list[int] = []
         self._in_tick = _PATHS_PER_TICK
 
-    def note(self, path: bytes, read_start_ns: int) -> None:
-        """Remember one reading; paths must come in increasing order."""
+    def note(self, path: bytes, read_start_ns: int, count: int = 1) -> None:
+        """Remember the earliest of so many readings, ``path``'s and the next ones; paths come in increasing order."""
         if self._in_tick >= _PATHS_PER_TICK:
             self._starts.append(path)
             self._times.append(read_start_ns)
             self._in_tick = 0
         elif read_start_ns < self._times[-1]:
             self._times[-1] = read_start_ns
-        self._in_tick += 1
+        self._in_tick += count
 
     def at(self, path: bytes) -> int | None:
         """Nanoseconds since the epoch before which ``path`` was certainly not read; ``None`` for an empty scan."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
+from fimscan.packed import pack
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
@@ -37,7 +38,7 @@ Identity = tuple[int, int]
 class Seen:
     """One path as it was found, beside what is stored of it. ``holders`` could write to it when its reading began."""
 
-    pair: join.Pair
+    pair: join.Pair[FileState, FileState]
     version: files.Version | None
     seen_ns: int
     holders: Holders | None
@@ -216,7 +217,7 @@ class SpotCheck:
         readings = Readings(full=full, rechecks=scan_store.rechecks(connection, host_id, paths))
         recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope)
         for one in seen:
-            recorder.record(one.pair, one.version, one.seen_ns)
+            _record(recorder, one)
         recorder.flush(connection)
         source = self._reader.source
         known = self._directories(connection, previous.id, scan_id, recorder.changes)
@@ -259,6 +260,19 @@ class SpotCheck:
             self._known = previous, directories_of(connection, self._database.host_id, previous, scan_id)
         self._known = scan_id, self._known[1]
         return self._known[1]
+
+
+def _record(recorder: Recorder, seen: Seen) -> None:
+    after, version = seen.pair.after, seen.version
+    if after is None:
+        assert version is not None, "a pair without a new side has an old one"
+        recorder.record_gone(version, seen.seen_ns)
+        return
+    recorder.count(1, after.size if after.digests else 0, after.path, after.read_start_ns)
+    if version is None:
+        recorder.record_new(pack(after))
+    else:
+        recorder.record_seen(version, pack(after))
 
 
 def _recheck(seen: Seen) -> scan_store.Recheck | None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
+from fimscan.packed import pack, unpack
+from fimscan.scan.block import Block, Entry, answer_of
 from fimscan.scan.pool import Batch, Pool
-from fimscan.scan.state import Reader, to_result
+from fimscan.scan.state import Reader
 from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
@@ -47,6 +49,26 @@ def scan(
     skip: Collection[bytes] = (),
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
+    """As :func:`scan_blocks`, one by one, as values of the vocabulary."""
+    blocks = scan_blocks(watches, workers=workers, cross_mounts=cross_mounts, skip=skip, on_progress=on_progress)
+
+    def results() -> Generator[FileState | Unreadable]:
+        with closing(blocks):
+            for block in blocks:
+                for entry in block.entries():
+                    yield entry if isinstance(entry, Unreadable) else unpack(entry)
+
+    return results()
+
+
+def scan_blocks(
+    watches: Sequence[WatchSpec],
+    *,
+    workers: int = 0,
+    cross_mounts: bool = False,
+    skip: Collection[bytes] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Generator[Block]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
 
     Where watches nest, the innermost speaks for its subtree, even where an outer one excludes it. Symlinks are
@@ -79,7 +101,7 @@ def scan(
 
 def _scan(
     watches: Sequence[WatchSpec], workers: int, skip: Collection[bytes], meter: _Meter, *, cross_mounts: bool
-) -> Generator[FileState | Unreadable]:
+) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
     with all_descriptors() as limit, ExitStack() as stack:
@@ -94,10 +116,10 @@ def _scan(
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for batch in _answered(found, workers, stack):
-            for result in batch.results():
-                meter.count(result)
-                yield result
+        for share in _answered(found, workers, stack):
+            block = share.block()
+            meter.count(block)
+            yield block
             meter.report()
     meter.report(final=True)
 
@@ -144,12 +166,13 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_own", "_paths")
 
     def __init__(self, found: Iterator[Found], limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
-        self._found: list[Found] = []
+        self._paths: list[bytes] = []
+        self._own: list[tuple[int, Entry]] = []
         try:
             self._fill(found, limit)
         except BaseException:
@@ -157,35 +180,37 @@ class _Share(Batch):
             raise
 
     def _fill(self, found: Iterator[Found], limit: int) -> None:
-        size = 0
+        paths, size = self._paths, 0
         last: Directory | None = None
         for one in found:
-            self._found.append(one)
             if isinstance(one, tuple):
-                _, directory, name = one
+                path, directory, name = one
                 if directory is not last:
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
-                    self.tasks.append((os.dup(directory.fd), directory.algorithms, []))
+                    self.tasks.append((os.dup(directory.fd), directory.prefix, directory.algorithms, []))
+                    size += len(directory.prefix)
                     last = directory
-                self.tasks[-1][2].append(name)
+                self.tasks[-1][3].append(name)
                 size += len(name)
-            if len(self._found) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
+                paths.append(path)
+            else:
+                self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
+                paths.append(one.path)
+            if len(paths) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
                 return
 
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._paths)
 
     def release(self) -> None:
         """Close the descriptors."""
         while self.tasks:
             os.close(self.tasks.pop()[0])
 
-    def results(self) -> Iterator[FileState | Unreadable]:
-        """Everything in the walk's order, once the answers are there."""
-        assert self.answers is not None
-        answers = iter(self.answers)
-        for one in self._found:
-            yield to_result(one[0], next(answers), one[1].algorithms) if isinstance(one, tuple) else one
+    def block(self) -> Block:
+        """Everything in the walk's order, once the answer is there."""
+        assert self.answer is not None
+        return Block(self._paths, self.answer, self._own)
 
 
 def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterator[_Share]:
@@ -194,7 +219,7 @@ def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterato
     reader = Reader()
     while share := _Share(found, _ALONE_NAMES):
         try:
-            share.answers = read_tasks(reader, share.tasks)
+            share.answer = read_tasks(reader, share.tasks)
         finally:
             share.release()
         yield share
@@ -214,14 +239,14 @@ def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
                 exhausted = True
         if not window:
             return
-        pool.collect(wait=window[0].answers is None)
-        if window[0].answers is not None:
+        pool.collect(wait=window[0].answer is None)
+        if window[0].answer is not None:
             yield window.popleft()
 
 
 def _submit(pool: Pool, share: _Share) -> None:
     if not share.tasks:
-        share.answers = []
+        share.answer = answer_of([])
         return
     try:
         pool.submit(share)
@@ -237,10 +262,9 @@ class _Meter:
         self._begin = self._told = time.monotonic()
         self._files = self._bytes = 0
 
-    def count(self, result: FileState | Unreadable) -> None:
-        self._files += 1
-        if isinstance(result, FileState) and result.digests:
-            self._bytes += result.size
+    def count(self, block: Block) -> None:
+        self._files += len(block.paths)
+        self._bytes += block.bytes
 
     def report(self, *, final: bool = False) -> None:
         now = time.monotonic()

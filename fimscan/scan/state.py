@@ -1,7 +1,7 @@
 """One name in an open directory -> what is known about the file that it names.
 
-What a reader finds travels between processes as a plain tuple, since a million dataclasses are slow to serialise
-(:data:`Raw`); :func:`to_result` makes the value of the vocabulary from it.
+What a reader finds is a plain tuple (:data:`Raw`). With its path and its digest it is the form that travels between
+processes (:func:`to_packed`), and :func:`to_result` makes the value of the vocabulary from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.packed import ALGORITHMS, Packed, state_digest, unpack
 from fimscan.scan.digest import Digester
 
 Raw: TypeAlias = tuple[Any, ...]
@@ -189,26 +190,22 @@ def refusal(error: OSError) -> Raw:
     return reason.value, error.strerror or str(error)
 
 
-def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | Unreadable:
-    """The value of the vocabulary; ``algorithms`` are those that the file was read with."""
-    if len(raw) == 2:
-        return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
+def to_packed(path: bytes, raw: Raw, algorithms: Sequence[str]) -> Packed:
+    """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
     mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattr, start, end = raw
-    return FileState(
-        path=path,
-        kind=_KINDS[stat.S_IFMT(mode)],
-        dev=dev,
-        inode=inode,
-        nlink=nlink,
-        mode=mode & 0o7777,
-        uid=uid,
-        gid=gid,
-        size=size,
-        mtime_ns=mtime_ns,
-        ctime_ns=ctime_ns,
-        digests=tuple(Digest(algorithm=name, value=value) for name, value in zip(algorithms, values, strict=False)),
-        link_target=link,
-        xattr_digest=xattr,
-        read_start_ns=start,
-        read_end_ns=end,
-    )
+    kind = _KINDS[stat.S_IFMT(mode)].value
+    digests = map(dict(zip(algorithms, values, strict=False)).get, ALGORITHMS)
+    mode &= 0o7777
+    times = mtime_ns, ctime_ns
+    values = (path, kind, dev, inode, nlink, mode, uid, gid, size, *times, *digests, link, xattr, start, end)
+    return (*values, state_digest(values))
+
+
+def to_unreadable(path: bytes, raw: Raw) -> Unreadable:
+    """The value of a refusal."""
+    return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
+
+
+def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | Unreadable:
+    """The value of the vocabulary."""
+    return to_unreadable(path, raw) if len(raw) == 2 else unpack(to_packed(path, raw, algorithms))

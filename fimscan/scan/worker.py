@@ -9,6 +9,7 @@ ends this process.
 from __future__ import annotations
 
 import fcntl
+import gc
 import marshal
 import os
 import select
@@ -18,30 +19,37 @@ import sys
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from fimscan.scan.state import Raw, Reader
+from fimscan.scan.block import Answer, answer_of
+from fimscan.scan.state import Reader, to_packed
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 64  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 
-Task: TypeAlias = tuple[int, tuple[str, ...], list[bytes]]
-"""(directory descriptor, algorithms, names in that directory)."""
+Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes]]
+"""(directory descriptor, its path with a slash behind, algorithms, names in that directory)."""
 
 
-def read_tasks(reader: Reader, tasks: Iterable[Task]) -> list[Raw]:
+def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
-    return [reader.read(fd, name, algorithms) for fd, algorithms, names in tasks for name in names]
+    results = []
+    for fd, prefix, algorithms, names in tasks:
+        for name in names:
+            raw = reader.read(fd, name, algorithms)
+            results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
+    return answer_of(results)
 
 
 def send_request(channel: socket.socket, tasks: list[Task]) -> None:
     """Hand tasks to a worker. Raises ``OSError`` when it is gone."""
-    message = marshal.dumps([(algorithms, names) for _, algorithms, names in tasks])
-    socket.send_fds(channel, [message], [fd for fd, _, _ in tasks])
+    message = marshal.dumps([task[1:] for task in tasks])
+    socket.send_fds(channel, [message], [task[0] for task in tasks])
 
 
 def main(channel_fd: int) -> None:
     """Serve requests until the parent closes the socket, or dies."""
     _live_and_die_with_the_parent()
+    gc.disable()  # there are no cycles to be found among a million tuples
     reader = Reader()
     with socket.socket(fileno=channel_fd) as channel:
         while True:
@@ -49,7 +57,7 @@ def main(channel_fd: int) -> None:
             if not message:
                 return
             request = marshal.loads(message)  # noqa: S302 - written by our own parent, a moment ago
-            tasks = [(fd, algorithms, names) for fd, (algorithms, names) in zip(fds, request, strict=True)]
+            tasks = [(fd, *task) for fd, task in zip(fds, request, strict=True)]
             answer = marshal.dumps(read_tasks(reader, tasks))
             for fd in fds:
                 os.close(fd)

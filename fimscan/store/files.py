@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select, update
+import sqlalchemy
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
 
-from fimscan.model import Digest, FileKind, FileState
-from fimscan.store.ledger import state_digest
+from fimscan.model import FileKind, FileState
+from fimscan.packed import FIELDS, Packed, unpack
 from fimscan.store.schema import file_version as table
 
-_ALGORITHMS = ("xxh3_128", "sha256", "sha512", "blake3")
 _SECOND = 10**9
 # Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
-_STREAMED = {"stream_results": True, "yield_per": 2000}
+STREAMED = {"stream_results": True, "yield_per": 2000}
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
+
+_DEV, _INODE = FIELDS.index("dev"), FIELDS.index("inode")
+_TIMES = slice(FIELDS.index("mtime_ns"), FIELDS.index("ctime_ns") + 1)
+_COLUMNS = (
+    *("host_id", "first_scan", "adopted", "dropped"),
+    *FIELDS[: _TIMES.start],
+    *("mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec"),
+    *FIELDS[_TIMES.stop :],
+    "state_digest",
+)
+
+Row: TypeAlias = tuple[Any, ...]
+"""What is stored of a version that begins: the values of these columns."""
+
+Known: TypeAlias = tuple[bytes, bytes, tuple[int, bytes]]
+"""(path, state digest, (row number, state digest)) of an open version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,61 +48,29 @@ class Version:
     dropped: bool
 
 
-def new_row(host_id: int, scan_id: int, state: FileState, *, adopted: bool) -> dict[str, Any]:
-    """The column values of a version that begins with this scan."""
-    digests: dict[str, bytes | None] = dict.fromkeys(_ALGORITHMS)
-    digests.update((digest.algorithm, digest.value) for digest in state.digests)
-    return {
-        "host_id": host_id,
-        "path": state.path,
-        "first_scan": scan_id,
-        "adopted": adopted,
-        "dropped": False,
-        "kind": state.kind.value,
-        "dev": state.dev,
-        "inode": state.inode,
-        "nlink": state.nlink,
-        "mode": state.mode,
-        "uid": state.uid,
-        "gid": state.gid,
-        "size": state.size,
-        "mtime_s": state.mtime_ns // _SECOND,
-        "mtime_nsec": state.mtime_ns % _SECOND,
-        "ctime_s": state.ctime_ns // _SECOND,
-        "ctime_nsec": state.ctime_ns % _SECOND,
-        **digests,
-        "link_target": state.link_target,
-        "xattr_digest": state.xattr_digest,
-        "read_start_ns": state.read_start_ns,
-        "read_end_ns": state.read_end_ns,
-        "state_digest": state_digest(state),
-    }
+def new_row(host_id: int, scan_id: int, packed: Packed, *, adopted: bool) -> Row:
+    """The values of :data:`_COLUMNS` for a version that begins with this scan."""
+    head, (mtime_ns, ctime_ns), tail = packed[: _TIMES.start], packed[_TIMES], packed[_TIMES.stop :]
+    if (packed[_DEV] | packed[_INODE]) >> 63:
+        head = tuple(_signed(value) if at in (_DEV, _INODE) else value for at, value in enumerate(head))
+    times = (*divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND))
+    return (host_id, scan_id, adopted, False, *head, *times, *tail)
 
 
-def version_of(row: Row[Any]) -> Version:
+def _signed(value: int) -> int:
+    """As :class:`fimscan.store.schema.Unsigned64`, which a row that goes straight to the driver does not pass."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def version_of(row: sqlalchemy.Row[Any]) -> Version:
     """A row -> the value."""
-    values = ((name, getattr(row, name)) for name in _ALGORITHMS)
-    state = FileState(
-        path=row.path,
-        kind=FileKind(row.kind),
-        dev=row.dev,
-        inode=row.inode,
-        nlink=row.nlink,
-        mode=row.mode,
-        uid=row.uid,
-        gid=row.gid,
-        size=row.size,
-        mtime_ns=row.mtime_s * _SECOND + row.mtime_nsec,
-        ctime_ns=row.ctime_s * _SECOND + row.ctime_nsec,
-        digests=tuple(Digest(algorithm=name, value=value) for name, value in values if value is not None),
-        link_target=row.link_target,
-        xattr_digest=row.xattr_digest,
-        read_start_ns=row.read_start_ns,
-        read_end_ns=row.read_end_ns,
-    )
+    times = {
+        "mtime_ns": row.mtime_s * _SECOND + row.mtime_nsec,
+        "ctime_ns": row.ctime_s * _SECOND + row.ctime_nsec,
+    }
     return Version(
         id=row.id,
-        state=state,
+        state=unpack(tuple(times[name] if name in times else getattr(row, name) for name in FIELDS)),
         digest=row.state_digest,
         first_scan=row.first_scan,
         end_scan=row.end_scan,
@@ -95,11 +79,15 @@ def version_of(row: Row[Any]) -> Version:
     )
 
 
-def current(connection: Connection, host_id: int) -> Iterator[Version]:
-    """Every open version, in order of path, streamed."""
-    query = select(table).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
-    for row in connection.execute(query, execution_options=_STREAMED):
-        yield version_of(row)
+def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
+    """Every open version, in order of path, streamed: as much of it as says whether anything differs."""
+    query = (
+        select(table.c.path, table.c.state_digest, table.c.id)
+        .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
+        .order_by(table.c.path)
+    )
+    for rows in connection.execute(query, execution_options=STREAMED).partitions():
+        yield [(path, digest, (version, digest)) for path, digest, version in rows]
 
 
 def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:
@@ -122,7 +110,7 @@ def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         if row.path == path or row.path.startswith(prefix):
             yield version_of(row)
 
@@ -150,7 +138,7 @@ def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Versio
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         yield version_of(row)
 
 
@@ -220,10 +208,13 @@ def directories(connection: Connection, host_id: int, start: int, end: int) -> I
         yield path, (dev, inode)
 
 
-def insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add versions."""
-    if rows:
-        connection.execute(table.insert(), rows)
+def insert(connection: Connection, rows: Sequence[Row]) -> None:
+    """Add versions: straight through the driver, since converting values costs more than storing them."""
+    if not rows:
+        return
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    marks = ", ".join([mark] * len(_COLUMNS))
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(_COLUMNS)}) VALUES ({marks})", list(rows))  # noqa: S608 - names only
 
 
 def end(connection: Connection, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:

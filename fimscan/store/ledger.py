@@ -12,12 +12,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fimscan.model import FileKind, FileState, Scan, ScanStatus
+from fimscan import packed
+from fimscan.model import FileState, Scan, ScanStatus
 
 GENESIS = "0" * 64
 """What stands in the place of the previous entry of the first finished scan."""
-
-_KINDS = {kind: kind.value.encode("ascii") for kind in FileKind}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -25,38 +24,8 @@ _KINDS = {kind: kind.value.encode("ascii") for kind in FileKind}
 
 
 def state_digest(state: FileState) -> bytes:
-    """SHA-256 (32 bytes) over everything in a file state but the times at which it was read.
-
-    The digested text has one field after the other, each decimal number followed by a space, each byte string as its
-    length, a colon, the bytes and a comma (a netstring), an unknown byte string as ``-,``::
-
-        fimscan.state/1 KIND DEV INODE NLINK MODE UID GID SIZE MTIME_NS CTIME_NS PATH LINK_TARGET XATTR_DIGEST
-        then, for each digest in its order, ALGORITHM VALUE
-
-    KIND is followed by a space, too. Numbers are of any length: a file system with 64-bit seconds holds times whose
-    nanoseconds do not fit 64 bits.
-    """
-    path, target, xattr = state.path, state.link_target, state.xattr_digest
-    text = b"fimscan.state/1 %b %d %d %d %d %d %d %d %d %d %d:%b,%b%b" % (
-        _KINDS[state.kind],
-        state.dev,
-        state.inode,
-        state.nlink,
-        state.mode,
-        state.uid,
-        state.gid,
-        state.size,
-        state.mtime_ns,
-        state.ctime_ns,
-        len(path),
-        path,
-        b"-," if target is None else b"%d:%b," % (len(target), target),
-        b"-," if xattr is None else b"%d:%b," % (len(xattr), xattr),
-    )
-    for digest in state.digests:
-        name, value = digest.algorithm.encode(), digest.value
-        text += b"%d:%b,%d:%b," % (len(name), name, len(value), value)
-    return hashlib.sha256(text).digest()
+    """A file state's own digest: see :func:`fimscan.packed.state_digest`."""
+    return bytes(packed.pack(state)[-1])
 
 
 class StateDigest:
