@@ -610,7 +610,8 @@ class Scan:
     """One comparison of the monitored files, or (``is_partial``) of just the few that something was done to.
 
     ``counts`` has the number of ``files`` seen, ``bytes`` read and, of the changes that it found, each
-    :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`. ``entry`` is its ledger digest (hex), ``previous``
+    :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`; where files were vouched for, also ``vouched`` and
+    ``vouched_ns`` (:attr:`vouched`). ``entry`` is its ledger digest (hex), ``previous``
     that of the finished scan before it, ``state_digest`` covers every file state, and ``config_digest`` the effective
     configuration. See :mod:`fimscan.store.ledger` for how they are made. ``problems`` says, a line each, why the audit
     log could not (all) be read; it is not part of the ledger.
@@ -628,6 +629,12 @@ class Scan:
     previous: str = ""
     entry: str = ""
     problems: tuple[str, ...] = ()
+
+    @property
+    def vouched(self) -> tuple[int, int] | None:
+        """How many files were not read since their ctime vouched for them, and after what time all of them had been."""
+        count = self.counts.get("vouched", 0)
+        return (count, self.counts["vouched_ns"]) if count else None
 
     @property
     def is_partial(self) -> bool:

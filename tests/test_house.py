@@ -13,7 +13,8 @@ import fimscan
 PACKAGE = Path(fimscan.__file__).parent
 # A room may import rooms of lower floors, and itself; never a neighbour on its own floor.
 FLOORS = (
-    ("model", "packed", "errors", "shipped", "_shipped", "__init__"),
+    ("model", "errors", "shipped", "_shipped", "__init__"),
+    ("packed",),
     ("config", "scan", "audit", "join", "report"),
     ("store",),
     ("evidence", "pipeline"),

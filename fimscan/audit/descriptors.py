@@ -84,8 +84,13 @@ def _descriptors(
     task: str, table: tuple[str, ...], of: Collection[tuple[int, int]] | None
 ) -> Iterator[tuple[int, int]]:
     for descriptor in table:
-        with suppress(FileNotFoundError):  # closed meanwhile
+        try:
             info = os.stat(f"{task}/fd/{descriptor}")
+        except PermissionError:
+            raise
+        except OSError:  # closed meanwhile, or its file system has died (FUSE: ENOTCONN; NFS: ESTALE)
+            continue
+        with suppress(FileNotFoundError):
             if stat.S_ISREG(info.st_mode) and (of is None or (info.st_dev, info.st_ino) in of):
                 flags = _FLAGS.search(_read(f"{task}/fdinfo/{descriptor}"))
                 if flags and writes(int(flags[1], 8)):

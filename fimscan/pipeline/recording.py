@@ -16,7 +16,7 @@ from fimscan.config import Config, Watch
 from fimscan.model import Change, FileKind, FileState, Unreadable, Window
 from fimscan.packed import Packed, unpack
 from fimscan.pipeline.readings import Readings
-from fimscan.scan import Progress, WatchSpec, scan_blocks
+from fimscan.scan import Block, Progress, Voucher, WatchSpec, scan_blocks
 from fimscan.scan.scope import Scope
 from fimscan.store import files
 from fimscan.store.database import Database
@@ -74,12 +74,18 @@ class Recorder:
         """Whether there is nothing to compare with: what is new is the baseline, and no change."""
         return self._previous_scope is None
 
-    def count(self, states: int, size: int, path: bytes, read_start_ns: int) -> None:
-        """So many states were read, from this path and this time on, with so many bytes of content."""
-        if states:
-            self.counts["files"] += states
-            self.counts["bytes"] += size
-            self.clock.note(path, read_start_ns, states)
+    def count(self, block: Block) -> None:
+        """What is in a block, and when it was read."""
+        if not block.states:
+            return
+        self.counts["files"] += block.states
+        self.counts["bytes"] += block.bytes
+        read_ns = block.seen_ns
+        if block.vouched:
+            read_ns = min(read_ns, block.vouched_ns)
+            self.counts["vouched"] = self.counts.get("vouched", 0) + block.vouched
+            self.counts["vouched_ns"] = min(self.counts.get("vouched_ns", read_ns), block.vouched_ns)
+        self.clock.note(block.paths[0], read_ns, block.states, block.seen_ns)
 
     def keep(self, digests: bytes) -> None:
         """One version, or several, stays valid; these are the digests of their states."""
@@ -151,20 +157,27 @@ class Recorder:
 
 
 def record_everything(
-    recorder: Recorder, database: Database, config: Config, on_progress: Callable[[Progress], None] | None
+    recorder: Recorder,
+    database: Database,
+    config: Config,
+    on_progress: Callable[[Progress], None] | None,
+    vouchers: Callable[[Connection], Iterable[Voucher]],
 ) -> None:
     """Walk, hash, compare and store, a block at a time."""
-    found = scan_blocks(
-        watch_specs(config.watch),
-        workers=config.scan.workers,
-        cross_mounts=config.scan.cross_mounts,
-        skip=database.own_files,
-        on_progress=on_progress,
-    )
-    with closing(found), database.read() as reading, _Writer(recorder, database) as writer:
+    with database.read() as reading, database.read() as beside, ExitStack() as stack:
+        found = scan_blocks(
+            watch_specs(config.watch),
+            workers=config.scan.workers,
+            cross_mounts=config.scan.cross_mounts,
+            skip=database.own_files,
+            on_progress=on_progress,
+            vouchers=vouchers(beside),
+        )
+        stack.enter_context(closing(found))
+        writer = stack.enter_context(_Writer(recorder, database))
         stored = join.Merge(files.known(reading, database.host_id))
         for block in found:
-            recorder.count(block.states, block.bytes, block.paths[0], block.earliest_ns)
+            recorder.count(block)
             if stored.step_over(block.paths, block.digests):
                 recorder.keep(b"".join(block.digests))
             elif recorder.is_first and block.states == len(block.paths) and stored.is_beyond(block.paths[-1]):

@@ -7,14 +7,14 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
 from fimscan.packed import pack, unpack
-from fimscan.scan.block import Block, Entry, answer_of
+from fimscan.scan.block import Block, Entry, Voucher, answer_of
 from fimscan.scan.pool import Batch, Pool
 from fimscan.scan.state import Reader
 from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
@@ -28,6 +28,7 @@ _BATCH_NAMES = 128
 _BATCH_NAME_BYTES = 32 * 1024
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
 _WINDOW_BATCHES = 64
+_VOUCHER_BYTES = 64  # in a request, about
 _RESERVED_DESCRIPTORS = 256  # for batches in hand, the pool, and whatever the rest of the program has open
 _PROGRESS_SECONDS = 0.1
 
@@ -68,6 +69,7 @@ def scan_blocks(
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
     on_progress: Callable[[Progress], None] | None = None,
+    vouchers: Iterable[Voucher] = (),
 ) -> Generator[Block]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
 
@@ -87,6 +89,7 @@ def scan_blocks(
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
         on_progress: told about ten times a second, and once at the end.
+        vouchers: known files that are not to be read again if nothing was done to them, in increasing order of path.
 
     Raises:
         ConfigError: at once, when the same path is watched twice.
@@ -96,11 +99,18 @@ def scan_blocks(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    return _scan(watches, count, skip, _Meter(on_progress), cross_mounts=cross_mounts)
+    beside = _Vouchers(iter(vouchers))
+    return _scan(watches, count, skip, _Meter(on_progress), beside, cross_mounts=cross_mounts)
 
 
 def _scan(
-    watches: Sequence[WatchSpec], workers: int, skip: Collection[bytes], meter: _Meter, *, cross_mounts: bool
+    watches: Sequence[WatchSpec],
+    workers: int,
+    skip: Collection[bytes],
+    meter: _Meter,
+    vouchers: _Vouchers,
+    *,
+    cross_mounts: bool,
 ) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
@@ -116,7 +126,7 @@ def _scan(
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for share in _answered(found, workers, stack):
+        for share in _answered(found, vouchers, workers, stack):
             block = share.block()
             meter.count(block)
             yield block
@@ -166,20 +176,21 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
-    __slots__ = ("_own", "_paths")
+    __slots__ = ("_own", "_paths", "_vouchers")
 
-    def __init__(self, found: Iterator[Found], limit: int) -> None:
+    def __init__(self, found: Iterator[Found], limit: int, vouchers: _Vouchers) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
+        self._vouchers: list[tuple[int, Voucher]] = []
         self._paths: list[bytes] = []
         self._own: list[tuple[int, Entry]] = []
         try:
-            self._fill(found, limit)
+            self._fill(found, limit, vouchers)
         except BaseException:
             self.release()
             raise
 
-    def _fill(self, found: Iterator[Found], limit: int) -> None:
+    def _fill(self, found: Iterator[Found], limit: int, vouchers: _Vouchers) -> None:
         paths, size = self._paths, 0
         last: Directory | None = None
         for one in found:
@@ -187,11 +198,15 @@ class _Share(Batch):
                 path, directory, name = one
                 if directory is not last:
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
-                    self.tasks.append((os.dup(directory.fd), directory.prefix, directory.algorithms, []))
+                    self.tasks.append((os.dup(directory.fd), directory.prefix, directory.algorithms, [], {}))
                     size += len(directory.prefix)
                     last = directory
                 self.tasks[-1][3].append(name)
                 size += len(name)
+                if vouchers.path <= path and (voucher := vouchers.of(path)) is not None:
+                    self._vouchers.append((len(paths), voucher))
+                    self.tasks[-1][4][name] = voucher.stat
+                    size += _VOUCHER_BYTES
                 paths.append(path)
             else:
                 self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
@@ -210,29 +225,49 @@ class _Share(Batch):
     def block(self) -> Block:
         """Everything in the walk's order, once the answer is there."""
         assert self.answer is not None
-        return Block(self._paths, self.answer, self._own)
+        return Block(self._paths, self.answer, self._own, self._vouchers)
 
 
-def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterator[_Share]:
+class _Vouchers:
+    """Vouchers beside the paths of the walk, both in increasing order."""
+
+    def __init__(self, vouchers: Iterator[Voucher]) -> None:
+        self._vouchers = vouchers
+        self._next: Voucher | None = None
+        self.path = b""  # that of the next one; when there is none, what no path comes up to
+        self._read_on()
+
+    def of(self, path: bytes) -> Voucher | None:
+        """That of a path, if there is one; those before it are done with."""
+        while self.path < path:
+            self._read_on()
+        return self._next if self.path == path else None
+
+    def _read_on(self) -> None:
+        self._next = next(self._vouchers, None)
+        self.path = b"0" if self._next is None else self._next.path  # "0" follows "/", with which every path begins
+
+
+def _answered(found: Iterator[Found], vouchers: _Vouchers, workers: int, stack: ExitStack) -> Iterator[_Share]:
     """Batches in order, answered: by this process first, and by workers if there is more to it."""
     begin = time.monotonic()
     reader = Reader()
-    while share := _Share(found, _ALONE_NAMES):
+    while share := _Share(found, _ALONE_NAMES, vouchers):
         try:
             share.answer = read_tasks(reader, share.tasks)
         finally:
             share.release()
         yield share
         if workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(found, stack.enter_context(closing(Pool(workers))))
+            yield from _shared_out(found, vouchers, stack.enter_context(closing(Pool(workers))))
 
 
-def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
+def _shared_out(found: Iterator[Found], vouchers: _Vouchers, pool: Pool) -> Iterator[_Share]:
     window: deque[_Share] = deque()
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
-            if share := _Share(found, _BATCH_NAMES):
+            if share := _Share(found, _BATCH_NAMES, vouchers):
                 window.append(share)
                 _submit(pool, share)
             else:
@@ -246,7 +281,7 @@ def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
 
 def _submit(pool: Pool, share: _Share) -> None:
     if not share.tasks:
-        share.answer = answer_of([])
+        share.answer = answer_of(time.time_ns(), [])
         return
     try:
         pool.submit(share)

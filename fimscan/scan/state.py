@@ -15,13 +15,17 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
-from fimscan.packed import ALGORITHMS, Packed, state_digest, unpack
+from fimscan.packed import ALGORITHMS, FIELDS, Packed, state_digest, unpack
 from fimscan.scan.digest import Digester
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
 mtime_ns, ctime_ns, digest values, link_target, xattr_digest, read_start_ns, read_end_ns``."""
 
+STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
+"""What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
+
+_SECOND = 10**9
 _ATTEMPTS = 3
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
@@ -73,6 +77,17 @@ class Reader:
                 return refusal(error)
             return to_raw(after, (start, time.time_ns()), digests=digests, link=link, xattr=xattr)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
+
+    def is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
+        """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been."""
+        try:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            return False
+        mode, inode, dev, *others = found[:7]
+        times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
+        kind = _KINDS[stat.S_IFMT(mode)].value
+        return (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
 
     def _read_content(
         self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str]

@@ -16,28 +16,35 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterable
-from typing import TypeAlias
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
+from fimscan.packed import Packed
 from fimscan.scan.block import Answer, answer_of
-from fimscan.scan.state import Reader, to_packed
+from fimscan.scan.state import Raw, Reader, to_packed
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 64  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 
-Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes]]
-"""(directory descriptor, its path with a slash behind, algorithms, names in that directory)."""
+Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes], dict[bytes, Sequence[Any]]]
+"""(directory descriptor, its path with a slash behind, algorithms, names in that directory, and of those of them that
+need not be read if nothing has been done to them: what is known of them)."""
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
-    results = []
-    for fd, prefix, algorithms, names in tasks:
+    begun_ns = time.time_ns()
+    results: list[Packed | Raw] = []
+    for fd, prefix, algorithms, names, known in tasks:
         for name in names:
+            if name in known and reader.is_still(fd, name, known[name]):
+                results.append(())
+                continue
             raw = reader.read(fd, name, algorithms)
             results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
-    return answer_of(results)
+    return answer_of(begun_ns, results)
 
 
 def send_request(channel: socket.socket, tasks: list[Task]) -> None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, case, or_, select, update
 
 from fimscan.model import FileKind, FileState
-from fimscan.packed import FIELDS, Packed, unpack
+from fimscan.packed import ALGORITHMS, FIELDS, Packed, unpack
 from fimscan.store.schema import file_version as table
 
 _SECOND = 10**9
 # Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
 STREAMED = {"stream_results": True, "yield_per": 2000}
+_A_TICK = 256  # about as many as a clock of readings keeps one time for
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
 
 _DEV, _INODE = FIELDS.index("dev"), FIELDS.index("inode")
@@ -88,6 +89,23 @@ def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
     )
     for rows in connection.execute(query, execution_options=STREAMED).partitions():
         yield [(path, digest, (version, digest)) for path, digest, version in rows]
+
+
+def stats(connection: Connection, host_id: int) -> Iterator[Sequence[Sequence[Any]]]:
+    """Of every open version, but directories', what vouches for it, in order of path, streamed in chunks.
+
+    That is its path, its state's digest, the algorithms of its digests (a bit for each, the first one lowest), when it
+    was read, then ``kind dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
+    """
+    c = table.c
+    taken = [case((c[name].is_(None), 0), else_=1 << bit) for bit, name in enumerate(ALGORITHMS)]
+    numbers = (c.nlink, c.mode, c.uid, c.gid, c.size, c.mtime_s, c.mtime_nsec, c.ctime_s, c.ctime_nsec)
+    query = (
+        select(c.path, c.state_digest, sum(taken[1:], taken[0]), c.read_start_ns, c.kind, c.dev, c.inode, *numbers)
+        .where(c.host_id == host_id, c.end_scan.is_(None), c.kind != FileKind.DIRECTORY.value)
+        .order_by(c.path)
+    )
+    yield from connection.execute(query, execution_options=STREAMED).partitions(_A_TICK)
 
 
 def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:

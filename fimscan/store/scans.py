@@ -106,6 +106,19 @@ def last_full(connection: Connection, host_id: int, until: int | None = None) ->
     return None if row is None else _scan_of(row)
 
 
+def full_back_to(connection: Connection, host_id: int, until: int, time_ns: int) -> list[Scan]:
+    """The completed scans that looked at everything, from ``until`` back to the last that began before a time."""
+    query = _scans(host_id).where(
+        _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.id <= until
+    )
+    found = []
+    for row in connection.execute(query.order_by(_scan.c.id.desc())):
+        found.append(_scan_of(row))
+        if row.started_ns <= time_ns:
+            break
+    return found
+
+
 def finished_before(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
     """The completed scan before another one."""
     query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)
