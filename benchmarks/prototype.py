@@ -68,6 +68,8 @@ def main() -> None:
     for start in range(0, len(paths), _CHUNK):
         chunk: list[Found | None] = marshal.load(pipes[start // _CHUNK % shares])
         done += sum(one is not None for one in chunk)
+    for _ in pipes:
+        os.wait()
     print(f"{done} files")
 
 
