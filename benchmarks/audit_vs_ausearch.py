@@ -14,12 +14,13 @@ import glob
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
@@ -108,8 +109,17 @@ MEASURED: dict[str, Callable[[str], int]] = {"events": events, "accesses": acces
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def measured(command: list[str]) -> tuple[float, float, str]:
-    """(seconds, peak of resident memory in MB, the last line that it printed)."""
+class Figures(NamedTuple):
+    """Seconds on the clock, of processors, peak of resident memory in MB, what was counted."""
+
+    seconds: float
+    cpu_s: float
+    memory_mb: float
+    counted: str
+
+
+def measured(command: list[str]) -> Figures:
+    """Run it, and see how it does."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -121,7 +131,8 @@ def measured(command: list[str]) -> tuple[float, float, str]:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    return seconds, usage.ru_maxrss / 1024, last.decode("utf-8", "replace").strip() if count == 1 else f"{count} lines"
+    counted = last.decode("utf-8", "replace").strip() if count == 1 else f"{count} lines"
+    return Figures(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, counted)
 
 
 def main() -> None:
@@ -146,18 +157,19 @@ def report(path: str, rounds: int) -> None:
     commands = {name: [sys.executable, __file__, "--measure", name, path] for name in MEASURED}
     if shutil.which("ausearch"):
         commands = {"ausearch --raw": ["ausearch", "--raw", "-if", path], **commands}
-    figures: dict[str, list[tuple[float, float, str]]] = {name: [] for name in commands}
+    figures: dict[str, list[Figures]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
             figures[name].append(measured(command))
-    reference = statistics.median(f[0] for f in figures.get("ausearch --raw", [])) if shutil.which("ausearch") else None
-    for name, found in figures.items():
-        seconds = statistics.median(f[0] for f in found)
-        memory = max(f[1] for f in found)
-        ratio = f"{reference / seconds:5.1f}x ausearch" if reference else ""
+    medians = {
+        name: (median(f.seconds for f in found), median(f.cpu_s for f in found)) for name, found in figures.items()
+    }
+    peer = medians.get("ausearch --raw")
+    for name, (seconds, cpu_s) in medians.items():
+        ratio = f"{peer[0] / seconds:5.1f}x ausearch ({peer[1] / cpu_s:.1f}x in CPU time)" if peer else ""
         print(
-            f"{name:15} {seconds:7.2f} s {megabytes / seconds:7.1f} MB/s {memory:6.0f} MB resident"
-            f"  {found[0][2]:18} {ratio}"
+            f"{name:15} {seconds:7.2f} s ({cpu_s:6.2f} s CPU) {megabytes / seconds:7.1f} MB/s"
+            f" {max(f.memory_mb for f in figures[name]):6.0f} MB resident  {figures[name][0].counted:18} {ratio}"
         )
 
 

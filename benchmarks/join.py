@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import sys
@@ -294,8 +295,11 @@ def renamed_above(changes: int, renames: int) -> None:
 
 
 def main() -> None:
-    changes = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("changes", nargs="?", type=int, default=100_000)
+    parser.add_argument("accesses", nargs="?", type=int, default=1_000_000)
+    options = parser.parse_args()
+    changes, count = options.changes, options.accesses
     for part in (4, 2, 1):
         in_memory(changes // part, count // part)
     hot_file(count)

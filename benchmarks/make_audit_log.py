@@ -150,11 +150,18 @@ def settings_kept() -> Iterator[None]:
         auditd.auditctl("-r", before["rate_limit"])
 
 
+def require_daemon(now: dict[str, int]) -> None:
+    """Without a daemon nothing is written, however long one waits."""
+    if not now["pid"]:
+        raise RuntimeError("auditd has ended meanwhile: start it, and this again")
+
+
 def record(follower: Follower, workers: Workers, size: int) -> None:
     """Let them work until ``size`` bytes are there, then copy what is still under way."""
     shown = time.monotonic()
     while follower.bytes < size:
         now = status()
+        require_daemon(now)
         workers.pace(now["backlog"], now["backlog_limit"])
         follower.copy()
         if sys.stderr.isatty() and time.monotonic() - shown > 1:
@@ -164,7 +171,9 @@ def record(follower: Follower, workers: Workers, size: int) -> None:
     workers.end()
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < QUIET_S:
-        if follower.copy() or status()["backlog"]:
+        now = status()
+        require_daemon(now)
+        if follower.copy() or now["backlog"]:
             quiet_since = time.monotonic()
         time.sleep(POLL_S)
 

@@ -31,6 +31,16 @@ admin_space_left = 50
 admin_space_left_action = IGNORE
 disk_full_action = IGNORE
 disk_error_action = IGNORE
+plugin_dir = {plugins}
+"""
+
+AF_UNIX_CONF = """\
+active = yes
+direction = out
+path = builtin_af_unix
+type = builtin
+args = 0600 {socket}
+format = string
 """
 
 
@@ -77,6 +87,12 @@ class Daemon:
     directory: Path | None = None
 
     @property
+    def socket(self) -> Path:
+        """Where its af_unix plugin listens."""
+        assert self.directory is not None, "nobody knows how somebody else's daemon is configured"
+        return self.directory / "events"
+
+    @property
     def is_ours(self) -> bool:
         """Whether it may be stopped, and its log rotated as one likes."""
         return self.directory is not None
@@ -100,8 +116,13 @@ def own_daemon(directory: Path, *, logs: int = 5) -> Daemon:
     """A daemon of our own, not yet started, with configuration and log in ``directory``; keeps ``logs`` logs."""
     (directory / "log").mkdir(mode=0o700)
     log = directory / "log" / "audit.log"
-    (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log, logs=logs))
-    return Daemon(log=str(log), directory=directory)
+    plugins = directory / "plugins"
+    plugins.mkdir()
+    (directory / "auditd.conf").write_text(AUDITD_CONF.format(log=log, logs=logs, plugins=plugins))
+    daemon = Daemon(log=str(log), directory=directory)
+    (plugins / "af_unix.conf").write_text(AF_UNIX_CONF.format(socket=daemon.socket))
+    (plugins / "af_unix.conf").chmod(0o640)
+    return daemon
 
 
 @contextmanager

@@ -145,6 +145,13 @@ class Watch(_Section):
     severity: Severity = "high"
     category: str = "configuration"
     rationale: str = ""
+    keep: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _keep_is_of_logs(self) -> Watch:
+        if self.keep and self.policy != "append-only":
+            raise ValueError('keep: only with policy = "append-only"')
+        return self
 
     @model_validator(mode="after")
     def _digests_include_the_fast_one(self) -> Watch:

@@ -45,6 +45,43 @@ class Digest:
     value: bytes
 
 
+#: Extended attributes that differ under a name of their own, among those of :attr:`Change.changed`.
+_XATTR_FIELDS = {
+    b"system.posix_acl_access": "acl",
+    b"system.posix_acl_default": "acl",
+    b"system.nfs4_acl": "acl",
+    b"security.capability": "capabilities",
+    b"security.selinux": "selinux",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xattr:
+    """One extended attribute. ``data`` is its value or, where that is long, the SHA-256 of it."""
+
+    name: bytes
+    size: int
+    data: bytes
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether ``data`` is the value itself."""
+        return len(self.data) == self.size
+
+    @property
+    def field(self) -> str:
+        """What it is called where it differs: ``acl``, ``capabilities``, ``selinux`` or ``xattr``."""
+        return _XATTR_FIELDS.get(self.name, "xattr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefix:
+    """The beginning of a file's content: so many bytes, and their digests."""
+
+    size: int
+    digests: tuple[Digest, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
     """One file as it was observed.
@@ -53,7 +90,12 @@ class FileState:
     it, sizes are bytes. ``digests`` is in the order of
     :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
-    (ACLs, SELinux label, capabilities), ``None`` where there are none.
+    (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
+    of their names, ``None`` where nothing but the digest was recorded. ``flags`` are those that ``chattr(1)`` sets
+    (``ioctl_iflags(2)``), ``None`` where the file system has none, or where they were not recorded.
+
+    ``prefix`` is of a log that is only appended to, up to the length that it had when it was last verified; ``None``
+    where nobody asked for that, or where the file is shorter now. It is a step of the comparison, and not recorded.
 
     The content was read between ``read_start_ns`` and ``read_end_ns``; a change seen later happened after
     ``read_start_ns``.
@@ -73,6 +115,9 @@ class FileState:
     digests: tuple[Digest, ...] = ()
     link_target: bytes | None = None
     xattr_digest: bytes | None = None
+    xattrs: tuple[Xattr, ...] | None = ()
+    flags: int | None = None
+    prefix: Prefix | None = None
     read_start_ns: int
     read_end_ns: int
 
@@ -124,6 +169,15 @@ class ChangeKind(StrEnum):
     ATTRIBUTES = "attributes"  # everything else that is recorded
 
 
+class Breach(StrEnum):
+    """What was done to a log that is only to be appended to."""
+
+    REWRITTEN = "rewritten"  # what was verified is not the same any more
+    TRUNCATED = "truncated"  # it is shorter than what was verified
+    REPLACED = "replaced"  # another file is in its place
+    LOST = "lost"  # it is gone, and nothing has its content
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """The time in which a change must have happened: old content read .. new content read, for this very file."""
@@ -155,9 +209,11 @@ class Change:
     """One file that differs between two observations.
 
     ``changed`` names what differs, in the order of :data:`fimscan.join.compare.FIELDS`: ``kind``, ``content``,
-    ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``xattr``, ``nlink``, ``dev``, ``inode``, ``mtime``,
-    ``ctime``. It is empty for added and removed files. ``holders`` is ``None`` where nobody looked who held the file
-    open. ``id`` is given by the store, 0 before that.
+    ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``acl``, ``capabilities``, ``selinux``, ``xattr`` (all other
+    extended attributes), ``flags``, ``nlink``, ``dev``, ``inode``, ``mtime``, ``ctime``. It is empty for added and
+    removed files. ``holders`` is ``None`` where nobody looked who held the file open. ``id`` is given by the store, 0
+    before that. ``breach`` is set where a log that is only to be appended to lost what was verified of it, ``before``:
+    no other file has that content.
     """
 
     kind: ChangeKind
@@ -166,6 +222,7 @@ class Change:
     changed: tuple[str, ...] = ()
     window: Window
     holders: Holders | None = None
+    breach: Breach | None = None
     id: int = 0
 
     @property
@@ -368,6 +425,7 @@ class GapReason(StrEnum):
     BOOT = "boot"  # the host was restarted
     EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
+    UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
     CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 
@@ -613,8 +671,9 @@ class Scan:
     :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`; where files were vouched for, also ``vouched`` and
     ``vouched_ns`` (:attr:`vouched`). ``entry`` is its ledger digest (hex), ``previous``
     that of the finished scan before it, ``state_digest`` covers every file state, and ``config_digest`` the effective
-    configuration. See :mod:`fimscan.store.ledger` for how they are made. ``problems`` says, a line each, why the audit
-    log could not (all) be read; it is not part of the ledger.
+    configuration, ``journal`` all that was written besides. See :mod:`fimscan.store.ledger` and
+    :mod:`fimscan.store.journal` for how they are made. ``problems`` says, a line each, why the audit
+    log could not (all) be read.
     """
 
     id: int
@@ -626,6 +685,7 @@ class Scan:
     counts: Mapping[str, int] = field(default_factory=dict)
     config_digest: str = ""
     state_digest: str = ""
+    journal: str = ""
     previous: str = ""
     entry: str = ""
     problems: tuple[str, ...] = ()
@@ -685,7 +745,9 @@ class Program:
 class Diff:
     """What differs between two points, and who did it: the value that every report format renders.
 
-    ``suspect_programs`` are those of the actors that are monitored and not what was accepted.
+    ``logs_grown`` and ``logs_rotated`` count the logs that were only appended to, and those of which all that was
+    verified before is found under another name. ``suspect_programs`` are those of the actors that are monitored and not
+    what was accepted.
     """
 
     host: str
@@ -695,6 +757,8 @@ class Diff:
     unreadable: tuple[Unreadable, ...] = ()
     opened_unmodified: tuple[UnmodifiedOpen, ...] = ()
     suspect_programs: tuple[Program, ...] = ()
+    logs_grown: int = 0
+    logs_rotated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from fimscan.audit.actors import UserName
 from fimscan.audit.flags import writes
+from fimscan.audit.mounts import parse_mounts
 from fimscan.audit.records import device_value, id_value
 from fimscan.model import Actor, Holder
 
@@ -21,6 +22,8 @@ _MAY_WRITE = re.compile(
     re.MULTILINE,
 )
 _FLAGS = re.compile(rb"^flags:\s*([0-7]+)", re.MULTILINE)
+_MOUNT = re.compile(rb"^mnt_id:\s*(\d+)", re.MULTILINE)
+_INODE = re.compile(rb"^ino:\s*(\d+)", re.MULTILINE)  # since Linux 5.14
 
 
 def writable_descriptors(
@@ -85,16 +88,32 @@ def _descriptors(
 ) -> Iterator[tuple[int, int]]:
     for descriptor in table:
         try:
-            info = os.stat(f"{task}/fd/{descriptor}")
+            info = _read(f"{task}/fdinfo/{descriptor}")
+            flags = _FLAGS.search(info)
+            if flags is None or not writes(int(flags[1], 8)):
+                continue
+            identity = _told(task, info) or _asked(f"{task}/fd/{descriptor}")
         except PermissionError:
             raise
-        except OSError:  # closed meanwhile, or its file system has died (FUSE: ENOTCONN; NFS: ESTALE)
+        except OSError:  # closed meanwhile; or its file system has failed (ENOTCONN, EIO), with all that is on it
             continue
-        with suppress(FileNotFoundError):
-            if stat.S_ISREG(info.st_mode) and (of is None or (info.st_dev, info.st_ino) in of):
-                flags = _FLAGS.search(_read(f"{task}/fdinfo/{descriptor}"))
-                if flags and writes(int(flags[1], 8)):
-                    yield info.st_dev, info.st_ino
+        if identity is not None and (of is None or identity in of):
+            yield identity
+
+
+def _asked(descriptor: str) -> tuple[int, int] | None:
+    """(device, inode) of a regular file, from its file system."""
+    found = os.stat(descriptor)
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
+
+def _told(task: str, info: bytes) -> tuple[int, int] | None:
+    """(device, inode) as the kernel tells it, where asking might take forever; ``None`` where one has to ask."""
+    mount, inode = _MOUNT.search(info), _INODE.search(info)
+    if mount is None or inode is None:
+        return None
+    found = (m for m in parse_mounts(_read(f"{task}/mountinfo")) if m.id == int(mount[1]))
+    return next(((m.dev, int(inode[1])) for m in found if m.may_hang), None)
 
 
 def _actor(pid: int, user_name: UserName | None) -> Actor:

@@ -1,4 +1,4 @@
-"""``fimscan export pci-dss`` and ``fimscan verify``."""
+"""``fimscan export pci-dss`` and ``fimscan verify``, of bundles and of the database."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from fimscan.cli.context import Settings
 from fimscan.errors import UsageError, VerificationError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
+from fimscan.evidence.database import verify_database
 from fimscan.evidence.signing import load_or_create_key
-from fimscan.evidence.verify import verify_bundle
+from fimscan.evidence.verify import VerifyReport, verify_bundle
 from fimscan.pipeline import health
 
 
@@ -45,12 +46,47 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
 
 
 @click.command()
-@click.argument("bundle", metavar="FILE.zip")
+@click.argument("bundle", metavar="[FILE.zip]", required=False)
 @click.option("--fingerprint", metavar="F", help="The signer's key must be this one (as 'export' printed it).")
+@click.option("--db", "of_database", is_flag=True, help="Check the database instead: was anything in it altered?")
+@click.option("--head", metavar="HEX", help="With --db: a head that was noted elsewhere must be in its chains.")
+@click.option("--scan", type=int, metavar="N", help="With --db: recompute the state of this scan, not of the last one.")
+@click.option("--all", "every_scan", is_flag=True, help="With --db: recompute the state of every scan.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def verify(*, bundle: str, fingerprint: str | None, form: str) -> int:
-    """Check a bundle: every byte of the file, the signature, the digests, the chain of scans."""
-    found = verify_bundle(bundle, fingerprint=fingerprint)
+@click.pass_obj
+def verify(  # noqa: PLR0913  # one for each option
+    settings: Settings,
+    *,
+    bundle: str | None,
+    fingerprint: str | None,
+    of_database: bool,
+    head: str | None,
+    scan: int | None,
+    every_scan: bool,
+    form: str,
+) -> int:
+    """Check a bundle, every byte of it, or with --db the database.
+
+    A bundle: the file, the signature, the digests, the chain of scans. The database: the chains, and every row that
+    they cover. What was altered is named, a line each. Who may write the database can make all of it anew: keep the
+    head that 'status' prints elsewhere, and give it with --head.
+    """
+    if (bundle is None) != of_database:
+        raise UsageError("name a bundle to check, or give --db to check the database (and not both)")
+    if not of_database:
+        if head is not None or scan is not None or every_scan:
+            raise UsageError("--head, --scan and --all are about the database: give --db")
+        found = verify_bundle(bundle or "", fingerprint=fingerprint)
+    elif fingerprint is not None or (scan is not None and every_scan):
+        raise UsageError("--db: give --scan or --all, not both, and no --fingerprint")
+    else:
+        with settings.database() as database:
+            found = verify_database(database, scan=scan, every_scan=every_scan, head=head)
+    _print(found, form, is_signed=not of_database, is_known=fingerprint is not None)
+    return 0 if found.ok else VerificationError.exit_code
+
+
+def _print(found: VerifyReport, form: str, *, is_signed: bool, is_known: bool) -> None:
     if form == "json":
         checks = [{"check": c.name, "ok": c.ok, "detail": c.detail} for c in found.checks]
         document = {
@@ -61,14 +97,14 @@ def verify(*, bundle: str, fingerprint: str | None, form: str) -> int:
         }
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
-    else:
-        for check in found.checks:
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
-        if found.fingerprint:
-            click.echo(f"Signed by {found.fingerprint}")
-        if found.ok and fingerprint is None:
-            click.echo("Compare this fingerprint with the one you were given: anybody can sign with their own key.")
-    return 0 if found.ok else VerificationError.exit_code
+        return
+    for check in found.checks:
+        for line in check.detail.split("\n"):
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {report.show(os.fsencode(line))}")
+    if found.fingerprint:
+        click.echo(f"Signed by {found.fingerprint}")
+    if is_signed and found.ok and not is_known:
+        click.echo("Compare this fingerprint with the one you were given: anybody can sign with their own key.")
 
 
 def _nanoseconds(text: str, option: str, *, whole_day: bool = False) -> int:

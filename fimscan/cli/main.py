@@ -20,6 +20,7 @@ _COMMANDS = {
     "scan": "fimscan.cli.scan:scan",
     "diff": "fimscan.cli.diff:diff",
     "explain": "fimscan.cli.explain:explain",
+    "explain-path": "fimscan.cli.explain_path:explain_path_command",
     "accept": "fimscan.cli.accept:accept",
     "audit": "fimscan.cli.audit:audit",
     "schedule": "fimscan.cli.schedule:schedule",

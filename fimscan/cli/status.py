@@ -15,6 +15,7 @@ from fimscan.cli.context import Settings
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
 from fimscan.pipeline import health
+from fimscan.store import journal
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
@@ -30,6 +31,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
             baseline = scan_store.baseline(connection, database.host_id)
             accepted = scan_store.dispositions(connection, database.host_id, last)
+            head = journal.common_head(connection, database.host_id, scans)
         waiting = len(drifting.drift(database).findings) if baseline else 0
     if form == "json":
         document = {
@@ -37,6 +39,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
             "host": os.uname().nodename,
             "baseline": baseline.scan if baseline else None,
             "waiting": waiting,
+            "head": head,
             "scans": [_document(scan) for scan in scans[-last:]],
             "accepted": [_disposition(item) for item in accepted],
         }
@@ -52,6 +55,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
         return
     own = f", and {len(baseline.overrides):,} paths accepted since" if baseline.overrides else ""
     click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Waiting for acceptance: {waiting:,}.")
+    click.echo(f"Head: {head} (kept elsewhere, it shows later what was altered: 'fimscan verify --db --head')")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
     for problem in finished[-1].problems:
         click.echo(f"At the last scan: {report.show(problem.encode())}")

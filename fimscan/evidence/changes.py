@@ -21,7 +21,7 @@ OUTCOME = "success"
 """Of every change: its result was seen in the file itself. A failed attempt changes nothing, so it is not here."""
 
 _CHANGE = (
-    *("change", "scan", "type", "object", "object_b64", "moved_from", "moved_from_b64", "changed"),
+    *("change", "scan", "type", "object", "object_b64", "moved_from", "moved_from_b64", "changed", "breach"),
     *("window_after_utc", "window_before_utc", "outcome", "sha256_before", "sha256_after"),
     *("verdict", "reason", "notes", "candidate"),
 )
@@ -64,7 +64,8 @@ def _rows(finding: Finding) -> Iterable[tuple[Cell, ...]]:
     change, answer = finding.change, finding.attribution
     about: tuple[Cell, ...] = (
         *(change.id, finding.scan, change.kind, *path_cells(change.path), *path_cells(change.moved_from)),
-        *(" ".join(change.changed), time_text(change.window.after_ns), time_text(change.window.before_ns), OUTCOME),
+        *(" ".join(change.changed), change.breach),
+        *(time_text(change.window.after_ns), time_text(change.window.before_ns), OUTCOME),
         *(hex_digest(change.before, "sha256"), hex_digest(change.after, "sha256")),
         *(answer.verdict, answer.reason, show(" ".join(answer.notes))),
     )

@@ -29,13 +29,12 @@ _AUDIT_LOGS = ("10.3.4", "10.3.4", "05-critical-files.csv")
 def write_index(out: Staged, host: str, members: Mapping[str, Staged], append_only: int) -> None:
     """One row for each piece of evidence.
 
-    ``append_only`` is how many patterns have the policy for logs. It is compared like ``full`` today, so the row must
-    not say that it knows an appended line from an altered one.
+    ``append_only`` is how many patterns have the policy for logs.
     """
     if append_only:
         shows = (
-            f"{append_only} pattern(s) with policy append-only, compared like any other file: appending shows as a"
-            " change, too"
+            f"{append_only} pattern(s) with policy append-only: logs may grow and be rotated; what was verified of them"
+            " and is altered, cut off or gone is a change (column breach of 09-changes.csv)"
         )
     else:
         shows = "not covered by this configuration: no pattern has the policy append-only"

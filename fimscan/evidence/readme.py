@@ -192,6 +192,11 @@ HOW TO READ IT
     both can hold card data and passwords.
   - A number or name that is not known, or was never set (a login user of a
     daemon, say), is empty, never zero.
+  - breach: of a log (policy append-only in 05-critical-files.csv), what was
+    done to content that had been verified: rewritten, truncated, replaced, or
+    lost. Logs that only grew or were rotated, with all that was verified
+    found in another file, are no changes; 07-scans.csv counts them in its
+    summary (logs_grown, logs_rotated).
   - outcome is success for every change: its result was seen in the file.
     Failed attempts change nothing and are in the audit log only.
   - verdict: confirmed (exactly one process can have done it, and audit
@@ -207,16 +212,18 @@ def _limits() -> str:
     return """\
 WHAT IT DOES NOT PROVE
   - Who is root on the host can change what fimscan records, make a new chain
-    and sign it. Of the scans (when each ran, its counts, and the state of all
-    files after it), that shows only against heads of the chain that were kept
+    and sign it. That shows only against heads of the chain that were kept
     elsewhere; of the key, only against its fingerprint.
-  - The chain does not bind the rows of 09-changes. That a change is there, and
-    whom it is attributed to, could be altered in the database up to the
-    export, and no head of the chain shows it: these rows are protected by the
-    signature, from the moment of export on only. All that the chain has of
-    them is in each scan's summary: how many changes of each kind, and how many
-    of each verdict, the scan found when it finished. (A verdict can be revised
-    later, when audit records come late; the number of changes can not.)
+  - This bundle does not show by itself that the rows of 09-changes are those
+    that were recorded. In the host's database they are bound to the chain:
+    each scan's summary names the head of a journal that has the digest of
+    every change, of its answer (also where that was revised when audit
+    records came late), and of every acceptance. On the host,
+    "fimscan verify --db --head HEAD" checks all of it against a head of this
+    bundle. Here, these rows are protected by the signature, from the moment
+    of export on only; all that the chain has of them is in each scan's
+    summary: how many changes of each kind, and how many of each verdict, the
+    scan found when it finished.
   - Files that no pattern of 05-critical-files.csv matches were not looked at.
   - A change that was undone between two comparisons leaves no trace here.
   - 11.6.1 (what the payer's browser receives), interviews, and whether all

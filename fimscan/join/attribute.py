@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from fimscan.join.attributes import who_changed, who_changed_placed
+from fimscan.join.attributes import has_unseen_flags, who_changed, who_changed_placed
 from fimscan.join.case import Case, Evidence
-from fimscan.join.claims import Claim, as_actor
+from fimscan.join.claims import UNSEEN, Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
@@ -33,7 +33,7 @@ from fimscan.model import (
 )
 
 _CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
-_ATTRIBUTES = frozenset({"mode", "uid", "gid", "xattr"})
+_ATTRIBUTES = frozenset({"mode", "uid", "gid", "acl", "capabilities", "selinux", "xattr"})
 
 
 def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attribution:
@@ -54,13 +54,15 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     seen = _with_other_names(seen, case)
     verdict, reason = weakest.verdict, weakest.reason
     if verdict is Verdict.UNATTRIBUTED:
-        if coverage.watched(change.path, change.window, need) is False:
+        if all(claim.reason is Reason.NOT_COVERED for claim in claims if claim.names_nobody):
+            reason = Reason.NOT_COVERED
+            seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+        elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
         elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
             # Mounted beneath the directory, perhaps after its rules were loaded: no proof that anybody looked there.
             reason = Reason.NOT_COVERED
-            gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=GapReason.NO_RULE)
-            seen = Coverage(complete=False, gaps=(gap,))
+            seen = _with_gap(seen, case, GapReason.NO_RULE)
         else:
             reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
     elif _is_written_unseen(case, actors, seen):
@@ -79,6 +81,12 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         notes=notes,
         reasoning=reasoning(case, claims, actors),
     )
+
+
+def _with_gap(seen: Coverage, case: Case, reason: GapReason) -> Coverage:
+    """What was seen, but for something over the whole window."""
+    gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=reason)
+    return Coverage(complete=False, gaps=(*seen.gaps, gap))
 
 
 def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
@@ -116,7 +124,7 @@ def _claims(case: Case) -> list[Claim]:
         case ChangeKind.ADDED:
             return [_written(case)]
         case ChangeKind.MOVED:
-            return [_moved(case), *(who_changed(case) if _ATTRIBUTES & changed else ())]
+            return [_moved(case), *(who_changed(case) if (_ATTRIBUTES | {"flags"}) & changed else ())]
     if not _CONTENT & changed:
         return who_changed(case)
     assert change.after is not None, "only a removal has no new side"
@@ -125,7 +133,9 @@ def _claims(case: Case) -> list[Claim]:
     if placed[0] is None:
         return [written, *who_changed(case)]
     changers, ruled = who_changed_placed(case)
-    return [replace(written, actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))]
+    claim = replace(written, actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
+    unseen = "flags" in changed and has_unseen_flags(change.before, change.after)
+    return [claim, UNSEEN] if unseen else [claim]
 
 
 def _moved(case: Case) -> Claim:

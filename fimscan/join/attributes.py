@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fimscan.join.case import Case, Ruled, sift
-from fimscan.join.claims import NOBODY, Claim, as_actor, decide, latest, named, one_each
+from fimscan.join.claims import NOBODY, UNSEEN, Claim, as_actor, decide, latest, named, one_each
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import WRITES
 from fimscan.model import Action, Actor, FileAccess, FileState, Role, Verdict, Why
 
 _SETUID_BITS = 0o6000
 _OF_CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
+_OF_XATTRS = frozenset({"acl", "capabilities", "selinux", "xattr"})
+_CLAIMED = frozenset({"mode", "uid", "gid"}) | _OF_XATTRS
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # ioctl_iflags(2)
 
 
 def who_changed(case: Case) -> list[Claim]:
@@ -29,10 +32,13 @@ def who_changed(case: Case) -> list[Claim]:
         claims.append(_who_set_mode(before, after, done))
     if fields & {"uid", "gid"}:
         claims.append(_all_changers(done, (Action.CHOWN,)))
-    if "xattr" in fields:
+    if fields & _OF_XATTRS:
         # Writing to a file, chown and chmod can each drop or rewrite attributes (capabilities, ACLs).
         claims.append(_first_all(done, (Action.SETXATTR,), (Action.CHOWN, Action.CHMOD), tuple(WRITES)))
-    if not claims and not fields & _OF_CONTENT:
+    if "flags" in fields:
+        claims.append(UNSEEN)
+        fields -= {"flags", "ctime"}
+    if not fields & _CLAIMED and fields and not fields & _OF_CONTENT:
         claims.append(_who_touched(fields, done))
     return [replace(claim, ruled=(*claim.ruled, *late, *life.rulings)) for claim in claims]
 
@@ -44,10 +50,17 @@ def who_changed_placed(case: Case) -> tuple[list[Actor], list[Ruled]]:
     """
     after = case.change.after
     assert after is not None, "only an existing file was placed"
-    kinds = {"mode": Action.CHMOD, "uid": Action.CHOWN, "gid": Action.CHOWN, "xattr": Action.SETXATTR}
+    kinds = {"mode": Action.CHMOD, "uid": Action.CHOWN, "gid": Action.CHOWN}
+    kinds |= dict.fromkeys(_OF_XATTRS, Action.SETXATTR)
     wanted = {kinds[name] for name in case.change.changed if name in kinds}
     done = [a for a in case.life_of(after.identity).accesses if a.action in wanted and case.is_inside(a)]
     return one_each(as_actor(a, Role.CHANGER) for a in done), named(done, Why.SET)
+
+
+def has_unseen_flags(before: FileState | None, after: FileState) -> bool:
+    """Whether somebody made a file that was put into place immutable or append-only: those are never inherited."""
+    old = before.flags if before is not None else None
+    return bool((after.flags or 0) & ~(old or 0) & (_IMMUTABLE | _APPEND_ONLY))
 
 
 def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess]) -> Claim:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fimscan.model import Attribution, Change, Coverage, Finding, Reason, Verdict, Window
+from fimscan.model import Attribution, Breach, Change, Coverage, Finding, Reason, Verdict, Window
 
 _UNKNOWN = Attribution(
     verdict=Verdict.UNATTRIBUTED,
@@ -51,17 +51,21 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
     last = steps[-1]
     if len(steps) == 1:
         return Finding(
-            change=replace(change, id=last.change.id, window=last.change.window),
+            change=replace(change, id=last.change.id, window=last.change.window, breach=last.change.breach),
             attribution=last.attribution,
             scan=last.scan,
         )
     window = Window(after_ns=steps[0].change.window.after_ns, before_ns=last.change.window.before_ns)
     return Finding(
-        change=replace(change, id=last.change.id, window=window),
+        change=replace(change, id=last.change.id, window=window, breach=_last_breach(steps)),
         attribution=_combined(steps),
         scan=last.scan,
         steps=tuple(steps),
     )
+
+
+def _last_breach(steps: Sequence[Finding]) -> Breach | None:
+    return next((step.change.breach for step in reversed(steps) if step.change.breach is not None), None)
 
 
 def _combined(steps: Sequence[Finding]) -> Attribution:

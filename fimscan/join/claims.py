@@ -30,6 +30,8 @@ class Claim:
 
 
 NOBODY = Claim(verdict=Verdict.UNATTRIBUTED)
+#: Nobody can be named for what no audit rule for files sees: that it was not seen is no alarm, and clears nobody.
+UNSEEN = Claim(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED)
 
 
 def nobody(ruled: Iterable[Ruled]) -> Claim:

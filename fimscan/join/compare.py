@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fimscan.model import Change, ChangeKind, FileKind, FileState, Window
 
@@ -15,7 +15,11 @@ FIELDS = (
     "mode",
     "uid",
     "gid",
+    "acl",
+    "capabilities",
+    "selinux",
     "xattr",
+    "flags",
     "nlink",
     "dev",
     "inode",
@@ -24,7 +28,8 @@ FIELDS = (
 )
 
 # A directory's size, link count and times follow from its entries, each of which is compared by itself.
-_OF_DIRECTORIES = frozenset({"kind", "mode", "uid", "gid", "xattr", "dev", "inode"})
+_OF_DIRECTORIES = frozenset({"kind", "mode", "uid", "gid", "dev", "inode", "flags"})
+_OF_XATTRS = frozenset({"acl", "capabilities", "selinux", "xattr"})
 _OF_CONTENT = frozenset({"kind", "content", "link_target"})
 _PLAIN = (
     ("kind", "kind"),
@@ -34,6 +39,7 @@ _PLAIN = (
     ("uid", "uid"),
     ("gid", "gid"),
     ("xattr", "xattr_digest"),
+    ("flags", "flags"),
     ("nlink", "nlink"),
     ("dev", "dev"),
     ("inode", "inode"),
@@ -52,23 +58,52 @@ def same_content(before: FileState, after: FileState) -> bool:
 
 
 def differences(before: FileState, after: FileState) -> tuple[str, ...]:
-    """The names of :data:`FIELDS` in which two states differ; read times and the path itself don't count."""
+    """The names of :data:`FIELDS` in which two states differ; read times and the path itself don't count.
+
+    What was not recorded is no difference to what is.
+    """
     found = {name for name, attribute in _PLAIN if getattr(before, attribute) != getattr(after, attribute)}
+    if "xattr" in found:
+        found = found - {"xattr"} | _named_xattrs(before, after)
+    if "flags" in found and (before.flags is None or after.flags is None):
+        found.remove("flags")
     if before.kind is after.kind is FileKind.DIRECTORY:
-        found &= _OF_DIRECTORIES
+        found &= _OF_DIRECTORIES | _OF_XATTRS
     elif before.kind is after.kind is FileKind.FILE and not same_content(before, after):
         found.add("content")
     return tuple(name for name in FIELDS if name in found)
 
 
-def change_of(before: FileState | None, after: FileState | None, window: Window) -> Change | None:
-    """The change from one state to the other (``None`` is absence), or ``None`` when nothing differs."""
+def _named_xattrs(before: FileState, after: FileState) -> set[str]:
+    """Which kinds of extended attributes differ; ``xattr`` where all that is known is that some do."""
+    if before.xattrs is None or after.xattrs is None:
+        return {"xattr"}
+    return {xattr.field for xattr in set(before.xattrs) ^ set(after.xattrs)} or {"xattr"}
+
+
+def says_the_same(before: FileState, after: FileState) -> bool:
+    """Whether a state that is recorded says all of another one; what was not recorded before has to be now."""
+    return (
+        not differences(before, after)
+        and (before.flags is None) == (after.flags is None)
+        and (before.xattrs is None) == (after.xattrs is None)
+        and {digest.algorithm for digest in before.digests} == {digest.algorithm for digest in after.digests}
+    )
+
+
+def change_of(
+    before: FileState | None, after: FileState | None, window: Window, expected: Collection[str] = ()
+) -> Change | None:
+    """The change from one state to the other (``None`` is absence), or ``None`` when nothing differs.
+
+    In ``expected`` fields states may differ.
+    """
     if before is None or after is None:
         if before is after:
             return None
         kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
         return Change(kind=kind, before=before, after=after, window=window)
-    changed = differences(before, after)
+    changed = tuple(name for name in differences(before, after) if name not in expected)
     if not changed:
         return None
     kind = ChangeKind.MODIFIED if _OF_CONTENT & set(changed) else ChangeKind.ATTRIBUTES

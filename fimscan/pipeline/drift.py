@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from fimscan import join
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
 from fimscan.pipeline.explaining import suspects
+from fimscan.pipeline.passage import Passage
 from fimscan.pipeline.scanning import ScanResult
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -165,17 +167,19 @@ def _diff(
     host_id = database.host_id
     touched = _by_path(files.touched_between(connection, host_id, start.id, end.id))
     changes = []
+    logs = Counter[bool]()  # those that were only appended to (True), and those that were rotated
     for path in sorted({*touched, *overrides}):
-        versions = touched.get(path, [])
+        versions = [version for version in touched.get(path, []) if version.first_scan <= end.id]
         after = _at(versions, end.id)
         if not versions:
             after = files.at_paths(connection, host_id, [path], end.id).get(path)
-        accepted = _at(versions, start.id) or _adopted(versions)
-        before = overrides[path][0] if path in overrides else accepted
+        accepted = overrides[path][0] if path in overrides else _at(versions, start.id) or _adopted(versions)
         if after is None and _was_dropped(versions, end.id):
             continue
-        window = Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns)
-        change = join.change_of(before.state if before else None, after.state if after else None, window)
+        passage = Passage.of(accepted, versions, after, end.id)
+        if passage.is_followed:
+            logs[passage.is_same_file] += 1
+        change = passage.change(Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns))
         if change is not None:
             changes.append(change)
     steps = [
@@ -194,6 +198,8 @@ def _diff(
         unreadable=scan_store.unreadable_in(connection, complete.id) if complete is not None else (),
         opened_unmodified=scan_store.unmodified_opens(connection, host_id, start.id, end.id),
         suspect_programs=suspects(connection, host_id, exes, end.id),
+        logs_grown=logs[True],
+        logs_rotated=logs[False],
     )
 
 

@@ -13,6 +13,7 @@ from fimscan.model import ScanStatus, UnreadableReason
 from fimscan.pipeline import coverage
 from fimscan.pipeline.checks import Check, critical, ok, warning
 from fimscan.store import audit as audit_store
+from fimscan.store import integrity
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
@@ -66,6 +67,7 @@ def _store_checks(database: Database) -> Iterator[Check]:
         damaged = audit_store.damaged_count(connection, database.host_id)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
         unreadable = scan_store.unreadable_in(connection, finished[-1].id) if finished else ()
+        altered = integrity.replayed(connection, database.host_id)[1]
     if not finished:
         yield warning("last scan", "there is none", "fimscan scan records the baseline")
         return
@@ -81,6 +83,10 @@ def _store_checks(database: Database) -> Iterator[Check]:
         yield warning("unreadable", detail, "'fimscan diff' lists them, with reasons")
     else:
         yield ok("unreadable", "no file at the last scan")
+    if altered:
+        yield critical("ledger", f"{len(altered)} problems; the first: {altered[0]}", "'fimscan verify --db' names all")
+    else:
+        yield ok("ledger", "the chains hold; 'fimscan verify --db' checks every row")
     yield ok("audit lines", f"{damaged:,} could not be understood; they are kept in the table damaged_line")
 
 

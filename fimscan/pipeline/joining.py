@@ -166,5 +166,5 @@ def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: S
         earlier = scan_store.finished_before(connection, host_id, scan_id)
         if earlier is not None:
             joiner = Joiner(connection, host_id, earlier, scan_id, logs)
-            for change, attribution in joiner.attribute(changes):
-                scan_store.set_attribution(connection, change.id, attribution)
+            answers = {change.id: attribution for change, attribution in joiner.attribute(changes)}
+            scan_store.set_attributions(connection, host_id, answers)

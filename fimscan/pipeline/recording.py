@@ -7,20 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.config import Config, Watch
-from fimscan.model import Change, FileKind, FileState, Unreadable, Window
-from fimscan.packed import Packed, unpack
-from fimscan.pipeline.readings import Readings
-from fimscan.scan import Block, Progress, Voucher, WatchSpec, scan_blocks
+from fimscan.packed import Packed
+from fimscan.pipeline.recorder import Recorder
+from fimscan.scan import Known, Progress, Voucher, WatchSpec, scan_blocks
 from fimscan.scan.scope import Scope
 from fimscan.store import files
 from fimscan.store.database import Database
-from fimscan.store.ledger import StateDigest
 
 _BATCH = 500
 _TRANSACTION_ROWS = 50_000
@@ -34,126 +32,10 @@ def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
             path=os.fsencode(watch.path),
             exclude=watch.exclude,
             algorithms=() if watch.policy == "attributes" else watch.digests,
+            append_only=watch.policy == "append-only",
         )
         for watch in watches
     )
-
-
-class Recorder:
-    """Turns what was found, beside what is stored, into stored versions, and remembers what changed.
-
-    All of its methods are told of paths in increasing order.
-    """
-
-    def __init__(
-        self, host_id: int, scan_id: int, readings: Readings, scope: Scope, previous_scope: Scope | None
-    ) -> None:
-        self.scan_id = scan_id
-        self.changes: list[Change] = []
-        self.unreadable: list[Unreadable] = []
-        self.counts = {"files": 0, "bytes": 0}
-        self.adopted = 0
-        self.dropped = 0
-        self.digest = StateDigest()
-        self.clock = join.ReadClock()
-        self._host_id = host_id
-        self._readings = readings
-        self._scope = scope
-        self._previous_scope = previous_scope
-        self._new: list[files.Row] = []
-        self._ended: list[int] = []
-        self._dropped: list[int] = []
-
-    @property
-    def unwritten(self) -> int:
-        """How much waits for :meth:`flush`."""
-        return len(self._new) + len(self._ended) + len(self._dropped)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether there is nothing to compare with: what is new is the baseline, and no change."""
-        return self._previous_scope is None
-
-    def count(self, block: Block) -> None:
-        """What is in a block, and when it was read."""
-        if not block.states:
-            return
-        self.counts["files"] += block.states
-        self.counts["bytes"] += block.bytes
-        read_ns = block.seen_ns
-        if block.vouched:
-            read_ns = min(read_ns, block.vouched_ns)
-            self.counts["vouched"] = self.counts.get("vouched", 0) + block.vouched
-            self.counts["vouched_ns"] = min(self.counts.get("vouched_ns", read_ns), block.vouched_ns)
-        self.clock.note(block.paths[0], read_ns, block.states, block.seen_ns)
-
-    def keep(self, digests: bytes) -> None:
-        """One version, or several, stays valid; these are the digests of their states."""
-        self.digest.add(digests)
-
-    def record_failure(self, pair: join.Pair[Any, Any], digest: bytes | None) -> None:
-        """A path that could not be read; ``digest`` is that of the version which is stored of it, and stays valid."""
-        assert pair.unreadable is not None, "that is what a failure is"
-        if pair.unreadable.path == pair.path:
-            self.unreadable.append(pair.unreadable)
-        if digest is not None:
-            self.keep(digest)
-
-    def record_gone(self, version: files.Version, seen_ns: int) -> None:
-        """What is stored was not found any more, at this time."""
-        state = version.state
-        if self._scope.includes(state.path, is_directory=state.kind is FileKind.DIRECTORY):
-            self._ended.append(version.id)
-            self._note(state, None, seen_ns)
-        else:
-            self._dropped.append(version.id)
-            self.dropped += 1
-
-    def record_baseline(self, found: Iterable[Packed]) -> None:
-        """These are new, as everything is."""
-        for packed in found:
-            self._add(packed, adopted=True)
-
-    def record_new(self, after: Packed) -> None:
-        """Nothing is stored of this path yet."""
-        scope = self._previous_scope
-        if scope is None:
-            self._add(after, adopted=True)
-            return
-        state = unpack(after)
-        known = scope.includes(state.path, is_directory=state.kind is FileKind.DIRECTORY)
-        self._add(after, adopted=not known)
-        if known:
-            self._note(None, state, state.read_end_ns)
-        else:
-            self.adopted += 1
-
-    def record_seen(self, version: files.Version, after: Packed) -> None:
-        """What is stored may not be what was found."""
-        before, now = version.state, unpack(after)
-        if is_same(before, now):
-            self.keep(version.digest)
-            return
-        self._ended.append(version.id)
-        self._add(after, adopted=False)
-        self._note(before, now, now.read_end_ns)
-
-    def _add(self, packed: Packed, *, adopted: bool) -> None:
-        self.digest.add(packed[-1])
-        self._new.append(files.new_row(self._host_id, self.scan_id, packed, adopted=adopted))
-
-    def _note(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
-        window = Window(after_ns=self._readings.last_read(before, after), before_ns=seen_ns)
-        change = join.change_of(before, after, window)
-        if change is not None:
-            self.changes.append(change)
-
-    def flush(self, connection: Connection) -> None:
-        """Write the versions that began and ended since the last time."""
-        files.end(connection, self._ended, self.scan_id)
-        files.end(connection, self._dropped, self.scan_id, dropped=True)
-        files.insert(connection, self._new)
-        self._new, self._ended, self._dropped = [], [], []
 
 
 def record_everything(
@@ -164,14 +46,15 @@ def record_everything(
     vouchers: Callable[[Connection], Iterable[Voucher]],
 ) -> None:
     """Walk, hash, compare and store, a block at a time."""
+    specs = watch_specs(config.watch)
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
         found = scan_blocks(
-            watch_specs(config.watch),
+            specs,
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
+            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers(beside)),
             on_progress=on_progress,
-            vouchers=vouchers(beside),
         )
         stack.enter_context(closing(found))
         writer = stack.enter_context(_Writer(recorder, database))
@@ -270,10 +153,22 @@ class _Writer:
             self._open.__exit__(*exception)  # type: ignore[arg-type]
 
 
-def is_same(before: FileState, after: FileState) -> bool:
-    """Whether a stored state still says all of what was seen."""
-    return not join.differences(before, after) and _algorithms(before) == _algorithms(after)
+def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
+    """How much of each log was verified before; to be asked in increasing order of path."""
+    roots = [spec.path for spec in specs if spec.append_only]
+    known = files.sizes(connection, host_id, roots) if roots else iter(())
+    at: tuple[bytes, int] | None = (b"", 0)
+
+    def size(path: bytes) -> int | None:
+        nonlocal at
+        while at is not None and at[0] < path:
+            at = next(known, None)
+        return at[1] if at is not None and at[0] == path else None
+
+    return size
 
 
-def _algorithms(state: FileState) -> frozenset[str]:
-    return frozenset(digest.algorithm for digest in state.digests)
+def keep_of(watches: Iterable[Watch], scope: Scope) -> Callable[[bytes], int]:
+    """How many rotated generations of a log its watch wants to be kept."""
+    keeps = {os.fsencode(watch.path): watch.keep for watch in watches}
+    return lambda path: keeps.get(scope.root_of(path) or b"", 0)

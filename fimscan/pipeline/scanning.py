@@ -17,10 +17,12 @@ from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unrea
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.readings import FullReading, Readings
-from fimscan.pipeline.recording import Recorder, record_everything, watch_specs
+from fimscan.pipeline.recorder import Recorder
+from fimscan.pipeline.recording import keep_of, record_everything, watch_specs
+from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.users import user_name
 from fimscan.pipeline.vouching import vouchers
-from fimscan.scan import Progress, Voucher
+from fimscan.scan import Progress, Spotter, Voucher
 from fimscan.scan.scope import Scope
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -118,12 +120,26 @@ def run_scan(
 
             record_everything(recorder, database, config, on_progress, vouched)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
-            return _finish(database, recorder, previous, readings, problems, source)
+            judgements = _judge_logs(database, config, recorder, scope, readings)
+            return _finish(database, recorder, previous, readings, problems, source, judgements)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
             with suppress(FimscanError), database.begin() as connection:
                 scan_store.interrupt_unfinished(connection, database.host_id)
             raise
+
+
+def _judge_logs(
+    database: Database, config: Config, recorder: Recorder, scope: Scope, readings: Readings
+) -> list[join.Judgement]:
+    """What became of logs that are more than longer: read before anything is locked, since logs may be large."""
+    full = readings.full.scan
+    if not recorder.disruptions or full is None:
+        return []
+    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts)
+    with database.read() as connection:
+        judge = LogJudge(connection, database.host_id, full.id, spotter, keep_of(config.watch, scope))
+        return judge.judge(recorder.disruptions)
 
 
 def _symlinked(config: Config) -> list[str]:
@@ -154,6 +170,7 @@ def _finish(
     readings: Readings,
     problems: tuple[str, ...],
     source: AuditSource | None,
+    judgements: Sequence[join.Judgement],
 ) -> ScanResult:
     """Attribute, seal and publish, in one transaction."""
     host_id, scan_id, full = database.host_id, recorder.scan_id, readings.full.scan
@@ -163,6 +180,7 @@ def _finish(
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None and full is not None:
+            recorder.settle(connection, judgements)
             unreadable_before = scan_store.unreadable_in(connection, full.id)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
             held = scan_store.holders_at(connection, scan_id)
@@ -191,6 +209,8 @@ def _finish(
             findings=tuple(sorted(findings, key=lambda f: f.change.path)),
             unreadable=tuple(recorder.unreadable),
             opened_unmodified=opened,
+            logs_grown=sealed.counts.get("logs_grown", 0),
+            logs_rotated=sealed.counts.get("logs_rotated", 0),
         ),
         is_baseline=previous is None,
         adopted=recorder.adopted,

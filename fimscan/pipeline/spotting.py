@@ -18,7 +18,9 @@ from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
 from fimscan.pipeline.readings import FullReading, Readings
-from fimscan.pipeline.recording import Recorder, is_same, watch_specs
+from fimscan.pipeline.recorder import Recorder
+from fimscan.pipeline.recording import keep_of, watch_specs
+from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.scanning import ScanResult, seal
 from fimscan.pipeline.users import user_name
 from fimscan.scan import Spotter
@@ -42,12 +44,13 @@ class Seen:
     version: files.Version | None
     seen_ns: int
     holders: Holders | None
+    has_only_grown: bool = False
 
     @property
     def is_news(self) -> bool:
-        """Whether what is stored does not say this."""
+        """Whether what is stored does not say this. Growth of a log is left to the complete scans."""
         before, after = self.pair.before, self.pair.after
-        return before is None or after is None or not is_same(before, after)
+        return before is None or after is None or not (self.has_only_grown or join.says_the_same(before, after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +132,7 @@ class SpotCheck:
         return sorted(batch.seen.values(), key=lambda one: one.pair.path)
 
     def _ask_who_holds(self, due: Sequence[Errand]) -> _Moment:
-        stats = {errand.path: found for errand in due if (found := _lstat(errand.path)) is not None}
+        stats = {errand.path: found for errand in due if (found := self._spotter.stat(errand.path)) is not None}
         # Which files lie in a directory is not known before it is read.
         everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
         of = None if everything else {(found.st_dev, found.st_ino) for found in stats.values()}
@@ -175,11 +178,19 @@ class SpotCheck:
             holders = moment.holders(pair.after) if pair.after is not None else None
             retry |= holders is not None and bool(holders.actors)
             version = versions.get(pair.path)
-            batch.seen.setdefault(pair.path, Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders))
+            grown = self._has_only_grown(pair)
+            one = Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders, has_only_grown=grown)
+            batch.seen.setdefault(pair.path, one)
         if retry:
             self._agenda.again(errand.path, below=errand.below)
         else:
             self._agenda.done(errand.path)
+
+    def _has_only_grown(self, pair: join.Pair[FileState, FileState]) -> bool:
+        before, after = pair.before, pair.after
+        if before is None or after is None or not self._scope.is_append_only(pair.path):
+            return False
+        return not join.says_the_same(before, after) and join.has_only_grown(before, after)
 
     def _found(
         self, connection: Connection, errand: Errand
@@ -187,7 +198,9 @@ class SpotCheck:
         """(was the subtree taken in, what is stored of it by path, what is there)."""
         host_id, path, skip = self._database.host_id, errand.path, self._database.own_files
         version = files.open_at(connection, host_id, path)
-        found = list(self._spotter.look(path, below=errand.below, skip=skip))
+        # Of logs, what was verified before is read again as such.
+        sizes = dict(files.sizes(connection, host_id, [path])) if self._scope.has_logs else {}
+        found = list(self._spotter.look(path, below=errand.below, skip=skip, verified=sizes.get))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
         if now is not None and not self._scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
             return False, {}, []
@@ -195,7 +208,7 @@ class SpotCheck:
         is_identity = _directory_identity(now) if now is not None else None
         below = errand.below or was_identity != is_identity
         if below and not errand.below:
-            found = list(self._spotter.look(path, below=True, skip=skip))
+            found = list(self._spotter.look(path, below=True, skip=skip, verified=sizes.get))
         stored = files.below(connection, host_id, path) if below else iter(() if version is None else (version,))
         return below, {one.state.path: one for one in stored}, found
 
@@ -219,6 +232,9 @@ class SpotCheck:
         for one in seen:
             _record(recorder, one)
         recorder.flush(connection)
+        assert full.scan is not None, "there is a complete scan"
+        judge = LogJudge(connection, host_id, full.scan.id, self._spotter, keep_of(config.watch, self._scope))
+        recorder.settle(connection, judge.judge(recorder.disruptions))
         source = self._reader.source
         known = self._directories(connection, previous.id, scan_id, recorder.changes)
         joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings, known)
@@ -244,6 +260,8 @@ class SpotCheck:
                 end=sealed,
                 findings=tuple(sorted(found, key=lambda f: f.change.path)),
                 opened_unmodified=opened,
+                logs_grown=sealed.counts.get("logs_grown", 0),
+                logs_rotated=sealed.counts.get("logs_rotated", 0),
             ),
             is_baseline=False,
         )
@@ -279,16 +297,9 @@ def _record(recorder: Recorder, seen: Seen) -> None:
 
 def _recheck(seen: Seen) -> scan_store.Recheck | None:
     after = seen.pair.after
-    if after is None or seen.holders is None:
+    if after is None or seen.holders is None or seen.has_only_grown:
         return None
     return scan_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=seen.holders)
-
-
-def _lstat(path: bytes) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
 
 
 def _is_directory(found: os.stat_result | None) -> bool:

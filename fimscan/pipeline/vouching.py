@@ -3,10 +3,11 @@
 Every change of a file sets its ctime, which no system call can set back. That is the kernel's word, and worth as much
 as its clock, so it is only taken where the policy allows it, and not
 
-* for a file that was *too fresh* when it was last read: one that is changed twice within a tick of the clock has the
-  same ctime both times, and the reading may have been between the two;
+* for a file that was *too fresh* when it was last read: one that is changed twice within a tick of the clock, or twice
+  through one mapped page, has the same ctime both times, and the reading may have been between the two;
 * for one that a process has open for writing, or mapped, now or when the last scan began: what is written to a page
-  that is dirty already leaves no trace until the page is;
+  that is dirty already leaves no trace;
+* on tmpfs, where what is written through a mapped page leaves none at all;
 * for one that the last scan could not read, or with other digests than are wanted now.
 """
 
@@ -20,10 +21,10 @@ from fimscan.model import FileKind
 from fimscan.packed import ALGORITHMS
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan import Voucher, WatchSpec
+from fimscan.scan.state import FRESH_NS
 from fimscan.store import files
 
-# File systems keep times as coarsely as two seconds (FAT); it is also far beyond the tick of any kernel's clock.
-_FRESH_NS = 2 * 10**9
+_FRESH_NS = FRESH_NS
 _SECOND = 10**9
 
 Wanted = Callable[[bytes], int]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fimscan.model import Change, ChangeKind, FileState, device_text
+from fimscan.model import Breach, Change, ChangeKind, FileState, device_text
+from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import mode_octal, mode_text, owner_text, show, size_text, time_text
 
 # Strongest first: the digest that a reader is shown is the best that both sides have.
@@ -19,6 +20,9 @@ def differences(change: Change) -> tuple[str, ...]:
     back, although the content differs is said, as it takes an effort to bring about.
     """
     before, after = change.before, change.after
+    if change.breach is not None:
+        said = _differing(change.changed, before, after) if before is not None and after is not None else ()
+        return (breach_text(change), *said)
     if before is None or after is None:
         return _described(change.state)
     if change.kind is ChangeKind.MOVED:
@@ -26,6 +30,21 @@ def differences(change: Change) -> tuple[str, ...]:
         changed = tuple(name for name in change.changed if name != "ctime")
         return (f"from {show(before.path)}", *_differing(changed, before, after))
     return _differing(change.changed, before, after)
+
+
+def breach_text(change: Change) -> str:
+    """What was done to a log that is only to be appended to: ``the first 9 bytes, verified ..., are not the same``."""
+    before, after = change.before, change.after
+    verified = f"{before.size if before is not None else 0} bytes, verified at {time_text(change.window.after_ns)},"
+    match change.breach:
+        case Breach.REWRITTEN:
+            return f"the first {verified} are not the same"
+        case Breach.TRUNCATED:
+            left = after.size if after is not None else 0
+            return f"truncated to {left} bytes: no other file has the {verified} whole"
+        case Breach.REPLACED:
+            return f"replaced: no other file has the {verified} whole"
+    return f"its {verified} are gone: no other file has them whole"
 
 
 def _differing(changed: tuple[str, ...], before: FileState, after: FileState) -> tuple[str, ...]:
@@ -48,6 +67,8 @@ def _described(state: FileState) -> tuple[str, ...]:
         size_text(state.size),
         f"mode {mode_octal(state.mode)} ({mode_text(state.mode, state.kind)})",
         f"owner {owner_text(state.uid, state.gid)}",
+        *(f"{name} {text}" for name in NAMED[:2] if (text := named_text(state, name)) is not None),
+        *([f"flags {text}"] if (text := flags_text(state)) else []),
         *(f"{name} {_hex(state, name)}" for name in _taken(state)[:1]),
     )
 
@@ -84,13 +105,27 @@ def _owner(before: FileState, after: FileState) -> str:
     return f"owner {owner_text(before.uid, before.gid)} -> {owner_text(after.uid, after.gid)}"
 
 
+def _named(field: str) -> Callable[[FileState, FileState], str]:
+    def text(before: FileState, after: FileState) -> str:
+        return f"{field} {named_text(before, field) or 'none'} -> {named_text(after, field) or 'none'}"
+
+    return text
+
+
 def _xattr(before: FileState, after: FileState) -> str:
-    what = "changed"
-    if before.xattr_digest is None:
-        what = "added"
-    elif after.xattr_digest is None:
-        what = "removed"
-    return f"extended attributes (ACL, label, capabilities) {what}"
+    old, new = other_texts(before), other_texts(after)
+    if old is None or new is None:
+        return "extended attributes (ACL, label, capabilities) changed"
+    names = sorted(name for name in old | new if old.get(name) != new.get(name))
+    return ", ".join(f"{show(name)} {_quoted(old.get(name))} -> {_quoted(new.get(name))}" for name in names)
+
+
+def _quoted(text: str | None) -> str:
+    return "none" if text is None else f'"{text}"'
+
+
+def _flags(before: FileState, after: FileState) -> str:
+    return f"flags {flags_text(before) or 'none'} -> {flags_text(after) or 'none'}"
 
 
 def _mtime(before: FileState, after: FileState) -> str:
@@ -105,7 +140,9 @@ _TEXTS: dict[str, Callable[[FileState, FileState], str]] = {
     "size": _size,
     "mode": _mode,
     "owner": _owner,
+    **{field: _named(field) for field in NAMED},
     "xattr": _xattr,
+    "flags": _flags,
     "nlink": lambda before, after: f"links {before.nlink} -> {after.nlink}",
     "dev": lambda before, after: f"device {device_text(before.dev)} -> {device_text(after.dev)}",
     "inode": lambda before, after: f"inode {before.inode} -> {after.inode}",

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fimscan.model import Actor, Explanation, Lineage, Ruling, Verdict, Why
 from fimscan.report.console import wrap, write_lines
-from fimscan.report.display import json_text, show, time_text
+from fimscan.report.display import json_text, moment_text, show, time_text
 from fimscan.report.jsonview import actor_document, row_document
 from fimscan.report.reasons import (
     considered_heading,
@@ -86,12 +86,12 @@ def _holders(explanation: Explanation) -> Iterator[str]:
         return
     yield from (process_text(actor) for actor in holders.actors)
     if not holders.actors:
-        yield f"nobody, as of {time_text(holders.as_of_ns)}"
+        yield f"nobody, as of {moment_text(holders.as_of_ns)}"
     yield from (f"when the next scan began: {process_text(actor)}" for actor in holders.later)
     if not holders.complete:
         yield "not every process could be asked: only root may"
     if explanation.protected:
-        yield f"{explanation.protected} could not be asked even by root, as init of a container cannot"
+        yield f"not even root could ask {explanation.protected:,} of the processes, as init of a container"
 
 
 def _considered(explanation: Explanation, width: int) -> Iterator[Text]:

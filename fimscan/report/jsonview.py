@@ -26,6 +26,7 @@ from fimscan.model import (
     Verdict,
     device_text,
 )
+from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import b64_or_none, json_text, mode_octal, time_text
 from fimscan.report.schema import DIFF_SCHEMA
 
@@ -53,6 +54,8 @@ def summary(diff: Diff) -> dict[str, int]:
         "unreadable": len(diff.unreadable),
         **{verdict.value: verdicts[verdict] for verdict in Verdict},
         "opened_unmodified": len(diff.opened_unmodified),
+        "logs_grown": diff.logs_grown,
+        "logs_rotated": diff.logs_rotated,
     }
 
 
@@ -134,6 +137,7 @@ def _change(change: Change) -> dict[str, Any]:
     return {
         "kind": change.kind.value,
         "changed": list(change.changed),
+        "breach": change.breach.value if change.breach is not None else None,
         **_text("moved_from", change.moved_from),
         "before": _state(change.before),
         "after": _state(change.after),
@@ -159,6 +163,9 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
         "ctime": time_text(state.ctime_ns),
         **digests,
         "xattr_sha256": None if state.xattr_digest is None else state.xattr_digest.hex(),
+        **{field: _optional(named_text(state, field)) for field in NAMED},
+        "xattrs": other_texts(state),
+        "flags": flags_text(state),
         **_text("link_target", state.link_target),
     }
 

@@ -10,6 +10,7 @@ from typing import TextIO
 from jinja2 import Environment, StrictUndefined
 
 from fimscan.model import Diff, FileState, Finding, Verdict, device_text
+from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.deeds import Deed, deeds
 from fimscan.report.differences import differences
 from fimscan.report.display import minute_text, mode_octal, owner_text, show, time_text
@@ -19,6 +20,7 @@ from fimscan.report.words import (
     doubts,
     headline,
     lead,
+    log_lines,
     number_text,
     plural,
     rank,
@@ -72,6 +74,7 @@ def write_html(diff: Diff, out: TextIO) -> None:
             filter(None, (f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})", vouched_text(diff.end)))
         ),
         counts=verdict_counts(diff),
+        logs=log_lines(diff),
         sections=sections,
         unreadable=[
             (heading, [(show(item.path), unreadable_text(item)) for item in items])
@@ -132,5 +135,8 @@ def _recorded(state: FileState | None) -> dict[str, str]:
         "read": f"{time_text(state.read_start_ns)} to {time_text(state.read_end_ns)}",
         **{digest.algorithm: digest.value.hex() for digest in state.digests},
         **xattr,
+        **{field: text for field in NAMED if (text := named_text(state, field)) is not None},
+        **(other_texts(state) or {}),
+        **({"flags": text} if (text := flags_text(state)) else {}),
         **target,
     }

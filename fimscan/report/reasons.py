@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fimscan.model import Action, Change, Explanation, Lineage, Program, Reasoning, Ruling, Standing, Why
-from fimscan.report.display import show, time_text
+from fimscan.report.display import moment_text, show
 from fimscan.report.words import plural, process_text, user_text
 
 ACTION_WORDS: Mapping[Action | None, str] = {
@@ -59,7 +59,7 @@ _STANDING_WORDS: Mapping[Standing, str] = {
 
 def ruling_text(ruling: Ruling) -> str:
     """``/usr/bin/vim (pid 4) opened it for writing 3 times, 12:00 to 12:05``."""
-    times = [time_text(ns) for ns in dict.fromkeys((ruling.first_ns, ruling.actor.time_ns)) if ns is not None]
+    times = [moment_text(ns) for ns in dict.fromkeys((ruling.first_ns, ruling.actor.time_ns)) if ns is not None]
     count = f" {ruling.count} times" if ruling.count > 1 else ""
     when = ", " + " to ".join(times) if times else ""
     events = ", ".join(str(event) for event in ruling.events)
@@ -79,7 +79,7 @@ def window_texts(explanation: Explanation) -> tuple[str, str]:
     old = "the old content was read" if change.before is not None else "it was seen not to be there"
     new = "the new content was read" if change.after is not None else "it was seen to be gone"
     return tuple(  # type: ignore[return-value]  # two of them
-        f"{time_text(ns)}, when {seen} " + (f"by scan {scan}" if scan else "by itself, between two scans")
+        f"{moment_text(ns)}, when {seen} " + (f"by scan {scan}" if scan else "by itself, between two scans")
         for ns, seen, scan in (
             (change.window.after_ns, old, explanation.after_scan),
             (change.window.before_ns, new, explanation.before_scan),
@@ -95,18 +95,18 @@ def time_texts(change: Change, reasoning: Reasoning | None) -> tuple[str, ...]:
     said = []
     if reasoning is not None and reasoning.last_change_ns is not None:
         said.append(
-            f"ctime, which no call can set back: nothing was changed after {time_text(reasoning.last_change_ns)},"
+            f"ctime, which no call can set back: nothing was changed after {moment_text(reasoning.last_change_ns)},"
             " so whoever opened it later is cleared"
         )
     else:
         said.append(
-            f"ctime {time_text(after.ctime_ns)} clears nobody here: the clock was set, or the file system does not"
+            f"ctime {moment_text(after.ctime_ns)} clears nobody here: the clock was set, or the file system does not"
             " keep it by this host's clock at every change"
         )
     if not change.window.after_ns - 10**9 <= after.mtime_ns <= change.window.before_ns + 10**9:
         kept = before is not None and before.mtime_ns == after.mtime_ns
         how = "stayed as it was" if kept else "lies outside of the window"
-        said.append(f"mtime {time_text(after.mtime_ns)} {how}: a program can set it to anything, so it is not used")
+        said.append(f"mtime {moment_text(after.mtime_ns)} {how}: a program can set it to anything, so it is not used")
     return tuple(said)
 
 

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
+from fimscan.report.attributes import NAMED, flags_text, named_text
 from fimscan.report.display import b64_or_none, command_text, mode_octal, show, time_text
 
-_STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target")
+_STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
 _ACTOR = (
     *("role", "pid", "ppid", "exe", "comm", "cmdline", "cwd", "auid", "login_user", "uid", "user", "euid", "session"),
     *("tty", "syscall", "flags", "time", "event", "key"),
 )
 COLUMNS = (
     *("host", "from_scan", "to_scan", "scan", "id", "kind", "path", "path_b64", "moved_from", "moved_from_b64"),
-    *("changed", "steps"),
+    *("changed", "breach", "steps"),
     *(f"before_{name}" for name in _STATE),
     *(f"after_{name}" for name in _STATE),
     *("window_after", "window_before", "verdict", "reason", "coverage_complete", "coverage_gaps", "notes"),
@@ -72,6 +73,7 @@ def _finding(finding: Finding) -> _Cells:
         **_path("path", change.path),
         **_path("moved_from", change.moved_from),
         "changed": " ".join(change.changed),
+        "breach": change.breach,
         "steps": max(1, len(finding.steps)),
         **_state("before", change.before),
         **_state("after", change.after),
@@ -107,6 +109,8 @@ def _state(side: str, state: FileState | None) -> _Cells:
         sha256.hex() if sha256 is not None else None,
         xxh3.hex() if xxh3 is not None else None,
         _text(state.link_target),
+        *(named_text(state, field) for field in NAMED),
+        flags_text(state),
     )
     return {f"{side}_{name}": value for name, value in zip(_STATE, values, strict=True)}
 

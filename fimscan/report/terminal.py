@@ -17,7 +17,7 @@ from rich.text import Text
 from fimscan.model import Attribution, Change, ChangeKind, Diff, Finding, UnmodifiedOpen, Unreadable, Verdict
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.deeds import Deed, deeds
-from fimscan.report.differences import differences
+from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
@@ -26,6 +26,7 @@ from fimscan.report.words import (
     doubts,
     headline,
     lead,
+    log_lines,
     number_text,
     plural,
     rank,
@@ -94,6 +95,8 @@ def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
     shown = by_rank(diff)[:limit]
     for finding in shown:
         yield _change_title(finding.change)
+        if finding.change.breach is not None:
+            yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
@@ -111,6 +114,8 @@ def _head(diff: Diff, width: int) -> Iterator[Text]:
             yield Text(line)
     if (vouched := vouched_text(diff.end)) is not None:
         yield Text(f"of its files, {vouched}")
+    for line in log_lines(diff):
+        yield Text(line)
 
 
 def _heading(words: str) -> Iterator[Text]:

@@ -17,7 +17,7 @@ from fimscan.model import (
     Verdict,
     Window,
 )
-from fimscan.report.display import minute_text, show, time_text
+from fimscan.report.display import minute_text, moment_text, show
 from fimscan.report.jsonview import summary
 
 GAP_WORDS = {
@@ -30,6 +30,7 @@ GAP_WORDS = {
     GapReason.EVENTS_LOST: "the kernel lost audit events",
     GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
+    GapReason.UNSEEN_CALL: "flags are set by a call that no audit rule for files sees",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
 }
 
@@ -105,6 +106,16 @@ def vouched_text(scan: Scan) -> str | None:
     return f"{files:,} vouched for by ctime, last read after {minute_text(read_ns)}"
 
 
+def log_lines(diff: Diff) -> tuple[str, ...]:
+    """What became of logs that are only to be appended to, where that is as expected: one line, or none."""
+    said = []
+    if diff.logs_grown:
+        said.append(f"{plural(diff.logs_grown, 'log')} grew, and begin as they were")
+    if diff.logs_rotated:
+        said.append(f"{diff.logs_rotated} rotated, and nothing of them is missing")
+    return (f"logs: {'; '.join(said)}",) if said else ()
+
+
 def verdict_counts(diff: Diff) -> tuple[str, ...]:
     """``3 confirmed``, ``1 unattributed``: strongest verdict first, those that occur."""
     counts = summary(diff)
@@ -118,6 +129,8 @@ def verdict_code(attribution: Attribution) -> str:
 
 def lead(attribution: Attribution, processes: int) -> str | None:
     """The sentence above a list of so many processes; ``None`` where the only one says everything itself."""
+    if any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps):
+        return "who set its flags is not known: chattr's call (ioctl) says no path, so no audit rule for files sees it"
     if attribution.verdict is Verdict.UNATTRIBUTED:
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
     if processes == 0:
@@ -135,7 +148,7 @@ def doubts(attribution: Attribution, change: Change) -> tuple[str, ...]:
     said += [gap_text(gap, change.window) for gap in attribution.coverage.gaps]
     if attribution.verdict is not Verdict.CONFIRMED:
         window = change.window
-        said.append(f"happened between {time_text(window.after_ns)} and {time_text(window.before_ns)}")
+        said.append(f"happened between {moment_text(window.after_ns)} and {moment_text(window.before_ns)}")
     return (*said, *(f"note: {show(note)}" for note in attribution.notes))
 
 
@@ -145,7 +158,7 @@ def gap_text(gap: Gap, window: Window) -> str:
     if gap.start_ns <= window.after_ns and gap.end_ns >= window.before_ns:
         when = "the whole time"
     else:
-        when = f"{time_text(gap.start_ns)} to {time_text(gap.end_ns)}"
+        when = f"{moment_text(gap.start_ns)} to {moment_text(gap.end_ns)}"
     return f"audit gap: {GAP_WORDS[gap.reason]}{lost}, {when}"
 
 

@@ -56,3 +56,28 @@ class Digester:
                 one.update(buffer[:count])
             total += count
         return tuple(one.digest() for one in hashes)
+
+    def digest_log(
+        self, fd: int, size: int, verified: int, algorithms: Sequence[str]
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...] | None] | None:
+        """(the digests of the first ``size`` bytes, those of the first ``verified`` bytes), in one pass.
+
+        A log grows while it is read: what comes after ``size`` is left to the next time. The second is ``None`` where
+        there are not so many bytes; all of it is ``None`` when the file is seen to shrink.
+
+        Raises:
+            OSError: as ``read(2)``.
+        """
+        hashes = [ALGORITHMS[name](self._buffer[:0]) for name in algorithms]
+        taken: list[tuple[bytes, ...]] = []
+        total = 0
+        for end in (verified, size) if verified <= size else (size,):
+            while total < end:
+                count = os.readv(fd, [self._buffer[: end - total]])
+                if not count:
+                    return None
+                for one in hashes:
+                    one.update(self._buffer[:count])
+                total += count
+            taken.append(tuple(one.digest() for one in hashes))
+        return taken[-1], taken[0] if verified <= size else None

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
@@ -42,16 +43,40 @@ class Progress:
     elapsed_s: float
 
 
+Verified: TypeAlias = Callable[[bytes], int | None]
+
+
+def nothing_verified(_path: bytes) -> None:
+    """No log is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What was known before, where that decides how a file is read. Both are asked in the order of the walk.
+
+    ``verified`` tells how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new
+    one; the state that is found has the digests of so much as ``prefix``. ``vouchers`` are of the files that are not to
+    be read again if nothing was done to them, in increasing order of path.
+    """
+
+    verified: Verified = nothing_verified
+    vouchers: Iterable[Voucher] = ()
+
+
 def scan(
     watches: Sequence[WatchSpec],
     *,
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
+    verified: Verified | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
     """As :func:`scan_blocks`, one by one, as values of the vocabulary."""
-    blocks = scan_blocks(watches, workers=workers, cross_mounts=cross_mounts, skip=skip, on_progress=on_progress)
+    known = Known(verified=verified or nothing_verified)
+    blocks = scan_blocks(
+        watches, workers=workers, cross_mounts=cross_mounts, skip=skip, known=known, on_progress=on_progress
+    )
 
     def results() -> Generator[FileState | Unreadable]:
         with closing(blocks):
@@ -68,8 +93,8 @@ def scan_blocks(
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
+    known: Known | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    vouchers: Iterable[Voucher] = (),
 ) -> Generator[Block]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
 
@@ -88,8 +113,8 @@ def scan_blocks(
         cross_mounts: enter other file systems.
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
+        known: what is known already of some of the files.
         on_progress: told about ten times a second, and once at the end.
-        vouchers: known files that are not to be read again if nothing was done to them, in increasing order of path.
 
     Raises:
         ConfigError: at once, when the same path is watched twice.
@@ -99,19 +124,18 @@ def scan_blocks(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    beside = _Vouchers(iter(vouchers))
-    return _scan(watches, count, skip, _Meter(on_progress), beside, cross_mounts=cross_mounts)
+    settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or Known())
+    return _scan(watches, count, settings, _Meter(on_progress))
 
 
-def _scan(
-    watches: Sequence[WatchSpec],
-    workers: int,
-    skip: Collection[bytes],
-    meter: _Meter,
-    vouchers: _Vouchers,
-    *,
-    cross_mounts: bool,
-) -> Generator[Block]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    skip: Collection[bytes]
+    cross_mounts: bool
+    known: Known
+
+
+def _scan(watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter: _Meter) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
     with all_descriptors() as limit, ExitStack() as stack:
@@ -119,14 +143,15 @@ def _scan(
             Walk(
                 watch,
                 others=[other.path for other in watches],
-                hidden=hidden_names(skip),
-                cross_mounts=cross_mounts,
+                hidden=hidden_names(settings.skip),
+                cross_mounts=settings.cross_mounts,
                 descriptors=limit,
             )
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for share in _answered(found, vouchers, workers, stack):
+        feed = _Feed(found, settings.known.verified, _Vouchers(iter(settings.known.vouchers)))
+        for share in _answered(feed, workers, stack):
             block = share.block()
             meter.count(block)
             yield block
@@ -173,46 +198,62 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
             yield from heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """What the walks find, and what was known of it."""
+
+    found: Iterator[Found]
+    verified: Verified
+    vouchers: _Vouchers
+
+
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
     __slots__ = ("_own", "_paths", "_vouchers")
 
-    def __init__(self, found: Iterator[Found], limit: int, vouchers: _Vouchers) -> None:
+    def __init__(self, feed: _Feed, limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
         self._vouchers: list[tuple[int, Voucher]] = []
         self._paths: list[bytes] = []
         self._own: list[tuple[int, Entry]] = []
         try:
-            self._fill(found, limit, vouchers)
+            self._fill(feed, limit)
         except BaseException:
             self.release()
             raise
 
-    def _fill(self, found: Iterator[Found], limit: int, vouchers: _Vouchers) -> None:
+    def _fill(self, feed: _Feed, limit: int) -> None:
         paths, size = self._paths, 0
         last: Directory | None = None
-        for one in found:
+        for one in feed.found:
             if isinstance(one, tuple):
-                path, directory, name = one
-                if directory is not last:
+                if one[1] is not last:
+                    last = one[1]
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
-                    self.tasks.append((os.dup(directory.fd), directory.prefix, directory.algorithms, [], {}))
-                    size += len(directory.prefix)
-                    last = directory
-                self.tasks[-1][3].append(name)
-                size += len(name)
-                if vouchers.path <= path and (voucher := vouchers.of(path)) is not None:
-                    self._vouchers.append((len(paths), voucher))
-                    self.tasks[-1][4][name] = voucher.stat
-                    size += _VOUCHER_BYTES
-                paths.append(path)
+                    lengths: list[int] | None = [] if last.append_only else None
+                    self.tasks.append((os.dup(last.fd), last.prefix, last.algorithms, [], lengths, {}))
+                    size += len(last.prefix)
+                size += self._ask(feed, one[0], one[2])
+                paths.append(one[0])
             else:
                 self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
                 paths.append(one.path)
             if len(paths) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
                 return
+
+    def _ask(self, feed: _Feed, path: bytes, name: bytes) -> int:
+        """Add a name of the last task's directory; gives how many bytes of the request that takes, about."""
+        _, _, _, names, lengths, known = self.tasks[-1]
+        names.append(name)
+        if lengths is not None:
+            lengths.append(feed.verified(path) or 0)
+        if feed.vouchers.path <= path and (voucher := feed.vouchers.of(path)) is not None:
+            self._vouchers.append((len(self._paths), voucher))
+            known[name] = voucher.stat
+            return len(name) + _VOUCHER_BYTES
+        return len(name)
 
     def __bool__(self) -> bool:
         return bool(self._paths)
@@ -248,26 +289,26 @@ class _Vouchers:
         self.path = b"0" if self._next is None else self._next.path  # "0" follows "/", with which every path begins
 
 
-def _answered(found: Iterator[Found], vouchers: _Vouchers, workers: int, stack: ExitStack) -> Iterator[_Share]:
+def _answered(feed: _Feed, workers: int, stack: ExitStack) -> Iterator[_Share]:
     """Batches in order, answered: by this process first, and by workers if there is more to it."""
     begin = time.monotonic()
     reader = Reader()
-    while share := _Share(found, _ALONE_NAMES, vouchers):
+    while share := _Share(feed, _ALONE_NAMES):
         try:
             share.answer = read_tasks(reader, share.tasks)
         finally:
             share.release()
         yield share
         if workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(found, vouchers, stack.enter_context(closing(Pool(workers))))
+            yield from _shared_out(feed, stack.enter_context(closing(Pool(workers))))
 
 
-def _shared_out(found: Iterator[Found], vouchers: _Vouchers, pool: Pool) -> Iterator[_Share]:
+def _shared_out(feed: _Feed, pool: Pool) -> Iterator[_Share]:
     window: deque[_Share] = deque()
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
-            if share := _Share(found, _BATCH_NAMES, vouchers):
+            if share := _Share(feed, _BATCH_NAMES):
                 window.append(share)
                 _submit(pool, share)
             else:

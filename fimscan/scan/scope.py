@@ -11,15 +11,15 @@ class Scope:
     """Asks the walk's question of a path alone: would it be visited? The most specific watch decides."""
 
     def __init__(self, watches: Iterable[WatchSpec]) -> None:
+        watches = tuple(watches)
         self._roots = {watch.path: watch.excluder() for watch in watches}
+        self._append_only = frozenset(watch.path for watch in watches if watch.append_only)
 
     def includes(self, path: bytes, *, is_directory: bool) -> bool:
         """Whether ``path`` is a watch's root, or below one and neither it nor a directory above it is excluded."""
-        root = path
-        while root not in self._roots:
-            if root in (b"/", b""):
-                return False
-            root = root.rpartition(b"/")[0] or b"/"
+        root = self.root_of(path)
+        if root is None:
+            return False
         is_excluded = self._roots[root]
         if root == path or is_excluded is None:
             return True
@@ -28,3 +28,21 @@ class Scope:
         if any(is_excluded(directory) for directory in above):
             return False
         return not is_excluded(b"/".join(parts) + (b"/" if is_directory else b""))
+
+    def root_of(self, path: bytes) -> bytes | None:
+        """The path of the watch that speaks for this one; ``None`` where none does."""
+        root = path
+        while root not in self._roots:
+            if root in (b"/", b""):
+                return None
+            root = root.rpartition(b"/")[0] or b"/"
+        return root
+
+    @property
+    def has_logs(self) -> bool:
+        """Whether any watch is one of logs."""
+        return bool(self._append_only)
+
+    def is_append_only(self, path: bytes) -> bool:
+        """Whether the watch that speaks for it is one of logs."""
+        return bool(self._append_only) and self.root_of(path) in self._append_only

@@ -7,7 +7,6 @@ processes (:func:`to_packed`), and :func:`to_result` makes the value of the voca
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
@@ -16,23 +15,34 @@ from typing import Any, TypeAlias
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
 from fimscan.packed import ALGORITHMS, FIELDS, Packed, state_digest, unpack
+from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
+from fimscan.scan.mounts import file_system_types
+from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
-mtime_ns, ctime_ns, digest values, link_target, xattr_digest, read_start_ns, read_end_ns``."""
+mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
+(size, digest values) or ``None``."""
 
 STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
 """What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
 
 _SECOND = 10**9
 _ATTEMPTS = 3
+_FASTEST = "xxh3_128"
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
 # changed so recently could change again, unnoticed, while it is read. It is given this long to settle.
 _SETTLE_NS = 20_000_000
 
+# Times tell of a write only at its beginning: of a mapped page's first (the next ones are free until the page has been
+# written back, 35 s by default), of a long write(2)'s call. For so long, unchanged times do not mean unchanged content.
+FRESH_NS = 60 * _SECOND
+
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+# No permission, or a lease on it: for want of its flags alone a file is not unreadable.
+_CLOSED_TO_US = (errno.EACCES, errno.EPERM, errno.EAGAIN)
 _KINDS = {
     stat.S_IFREG: FileKind.FILE,
     stat.S_IFDIR: FileKind.DIRECTORY,
@@ -44,20 +54,19 @@ _KINDS = {
 }
 
 
-class Changed(Exception):  # noqa: N818 - not an error: the attempt is repeated
-    """The file is not what it was at the beginning of this attempt."""
-
-
 class Reader:
     """Reads files, each by its name in an open directory. One for each thread: it owns a buffer."""
 
     def __init__(self) -> None:
         self._digester = Digester()
+        # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
+        self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
-    def read(self, directory: int, name: bytes, algorithms: Sequence[str]) -> Raw:
+    def read(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None = None) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
-        ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` nothing is opened.
+        ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
+        ``verified`` is set of logs: the length of the prefix to be digested, too.
         """
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
@@ -65,21 +74,24 @@ class Reader:
                 found = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
-                if algorithms and stat.S_ISREG(found.st_mode):
-                    after, digests, xattr = self._read_content(directory, name, found, algorithms)
-                    link = None
-                else:
-                    after, link, xattr = _read_attributes(directory, name, found)
-                    digests = ()
+                if not stat.S_ISREG(found.st_mode):
+                    return _read_special(directory, name, found, start)
+                if algorithms and verified is not None:
+                    return self._read_log(directory, name, found, algorithms, verified)
+                if algorithms:
+                    return self._read_content(directory, name, found, algorithms, start)
+                return _read_attributes(directory, name, found, start)
             except Changed:
                 continue
             except OSError as error:
                 return refusal(error)
-            return to_raw(after, (start, time.time_ns()), digests=digests, link=link, xattr=xattr)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
     def is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
-        """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been."""
+        """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been.
+
+        Never of one whose times may not tell: ``False`` means no more than that it has to be read.
+        """
         try:
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
@@ -87,38 +99,98 @@ class Reader:
         mode, inode, dev, *others = found[:7]
         times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
         kind = _KINDS[stat.S_IFMT(mode)].value
-        return (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
+        same = (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
+        return same and dev not in self._silent
 
     def _read_content(
-        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str]
-    ) -> tuple[os.stat_result, tuple[bytes, ...], bytes | None]:
+        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], start: int
+    ) -> Raw:
+        fd, before = open_found(directory, name, found)
         try:
-            fd = open_quietly(name, _OPEN_FLAGS, directory)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):  # replaced by a symlink, by a socket
-                raise Changed from error
-            raise
-        try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode) or (before.st_ino, before.st_dev) != (found.st_ino, found.st_dev):
-                raise Changed
             # A ctime further in the future is not this clock's, so it does not hide a change made now.
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
             digests = self._digester.digest(fd, before.st_size, algorithms)
-            xattr = xattr_digest(fd)
+            if digests is not None and self._may_change_silently(before):
+                self._require_same_content(fd, before.st_size, algorithms, digests)
+            xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
         finally:
             os.close(fd)
         if digests is None:
             raise Changed
         _require_same(before, after)
-        return after, digests, xattr
+        return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
+
+    def _may_change_silently(self, found: os.stat_result) -> bool:
+        return abs(time.time_ns() - found.st_ctime_ns) < FRESH_NS or found.st_dev in self._silent
+
+    def _require_same_content(self, fd: int, size: int, algorithms: Sequence[str], digests: tuple[bytes, ...]) -> None:
+        """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
+        fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
+        os.lseek(fd, 0, os.SEEK_SET)
+        again = self._digester.digest(fd, size, (fastest,))
+        if again is None or again[0] != digests[algorithms.index(fastest)]:
+            raise Changed
+
+    def _read_log(
+        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], verified: int
+    ) -> Raw:
+        """A log as it was when it was opened: that it grows meanwhile is what it is there for.
+
+        Whoever writes over what was read already is found out the next time, when that is verified again.
+        """
+        start = time.time_ns()
+        fd, before = open_found(directory, name, found)
+        try:
+            digests = self._digester.digest_log(fd, before.st_size, verified, algorithms)
+            xattrs, flags = read_xattrs(fd), read_flags(fd)
+            after = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if digests is None or after.st_size < before.st_size:
+            raise Changed
+        whole, prefix = digests
+        raw = to_raw(before, (start, time.time_ns()), digests=whole, xattrs=xattrs, flags=flags)
+        return (*raw[:-1], None if prefix is None else (verified, prefix))
 
 
-def _read_attributes(
-    directory: int, name: bytes, before: os.stat_result
-) -> tuple[os.stat_result, bytes | None, bytes | None]:
+def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
+    """Open the regular file that was found by this name, and no other."""
+    try:
+        fd = open_quietly(name, _OPEN_FLAGS, directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # replaced by a symlink, by a socket
+            raise Changed from error
+        raise
+    before = os.fstat(fd)
+    if stat.S_ISREG(before.st_mode) and (before.st_ino, before.st_dev) == (found.st_ino, found.st_dev):
+        return fd, before
+    os.close(fd)
+    raise Changed
+
+
+def _read_attributes(directory: int, name: bytes, found: os.stat_result, start: int) -> Raw:
+    """Everything of a regular file but its content. Only its flags need it to be open: it need not be readable."""
+    try:
+        fd, before = open_found(directory, name, found)
+    except OSError as error:
+        if error.errno not in _CLOSED_TO_US:
+            raise
+        xattrs, flags = read_xattrs(_in_proc(directory, name)), None
+        after = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        _require_same(found, after)
+    else:
+        try:
+            xattrs, flags, after = read_xattrs(fd), read_flags(fd), os.fstat(fd)
+        finally:
+            os.close(fd)
+        _require_same(before, after)
+    return to_raw(after, (start, time.time_ns()), xattrs=xattrs, flags=flags)
+
+
+def _read_special(directory: int, name: bytes, before: os.stat_result, start: int) -> Raw:
+    """A symlink, FIFO, socket or device: never opened."""
     link = None
     if stat.S_ISLNK(before.st_mode):
         try:
@@ -127,11 +199,15 @@ def _read_attributes(
             if error.errno == errno.EINVAL:  # no longer a symlink
                 raise Changed from error
             raise
-    # There is no llistxattrat(2) before Linux 6.13; the descriptor's entry in /proc stands for the directory.
-    xattr = xattr_digest(b"/proc/self/fd/%d/%s" % (directory, name))
+    xattrs = read_xattrs(_in_proc(directory, name))
     after = os.stat(name, dir_fd=directory, follow_symlinks=False)
     _require_same(before, after)
-    return after, link, xattr
+    return to_raw(after, (start, time.time_ns()), link=link, xattrs=xattrs)
+
+
+def _in_proc(directory: int, name: bytes) -> bytes:
+    """There is no llistxattrat(2) before Linux 6.13; the descriptor's entry in /proc stands for the directory."""
+    return b"/proc/self/fd/%d/%s" % (directory, name)
 
 
 def _require_same(before: os.stat_result, after: os.stat_result) -> None:
@@ -152,45 +228,17 @@ def open_quietly(name: bytes, flags: int, directory: int | None) -> int:
         return os.open(name, flags, dir_fd=directory)
 
 
-def xattr_digest(file: int | bytes) -> bytes | None:
-    """SHA-256 over all extended attributes of a descriptor, or of a path whose last component is not followed.
-
-    Names in byte order; each name and each value is preceded by its length (8 bytes, little-endian). ``None`` when
-    there are none, or the file system has none.
-    """
-    follow = isinstance(file, int)
-    try:
-        names = os.listxattr(file, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return None
-        raise
-    if not names:
-        return None
-    total = hashlib.sha256()
-    for name in sorted(map(os.fsencode, names)):
-        try:
-            value = os.getxattr(file, name, follow_symlinks=follow)
-        except OSError as error:
-            if error.errno == errno.ENODATA:  # removed since it was listed
-                raise Changed from error
-            raise
-        for part in (name, value):
-            total.update(len(part).to_bytes(8, "little"))
-            total.update(part)
-    return total.digest()
-
-
 def to_raw(
     found: os.stat_result,
     read: tuple[int, int],
     *,
     digests: tuple[bytes, ...] = (),
     link: bytes | None = None,
-    xattr: bytes | None = None,
+    xattrs: RawXattrs | None = None,
+    flags: int | None = None,
 ) -> Raw:
     """A file as a tuple of what ``marshal`` knows. ``found[:7]`` is mode, inode, dev, nlink, uid, gid, size."""
-    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattr, *read)
+    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read, None)
 
 
 def refusal(error: OSError) -> Raw:
@@ -207,13 +255,17 @@ def refusal(error: OSError) -> Raw:
 
 def to_packed(path: bytes, raw: Raw, algorithms: Sequence[str]) -> Packed:
     """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
-    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattr, start, end = raw
-    kind = _KINDS[stat.S_IFMT(mode)].value
-    digests = map(dict(zip(algorithms, values, strict=False)).get, ALGORITHMS)
-    mode &= 0o7777
-    times = mtime_ns, ctime_ns
-    values = (path, kind, dev, inode, nlink, mode, uid, gid, size, *times, *digests, link, xattr, start, end)
+    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, taken, link, xattrs, flags, start, end, prefix = raw
+    kind, mode = _KINDS[stat.S_IFMT(mode)].value, mode & 0o7777
+    head = (path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *_in_slots(algorithms, taken))
+    extended = (None, b"") if xattrs is None else (xattrs[0], dump_raw_xattrs(xattrs[1]))
+    beginning = None if prefix is None else (prefix[0], _in_slots(algorithms, prefix[1]))
+    values = (*head, link, *extended, flags, start, end, beginning)
     return (*values, state_digest(values))
+
+
+def _in_slots(algorithms: Sequence[str], taken: Sequence[bytes]) -> tuple[bytes | None, ...]:
+    return tuple(map(dict(zip(algorithms, taken, strict=False)).get, ALGORITHMS))
 
 
 def to_unreadable(path: bytes, raw: Raw) -> Unreadable:

@@ -18,7 +18,8 @@ from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan.state import Changed, open_quietly, refusal, to_raw, to_result, xattr_digest
+from fimscan.scan.attributes import Changed, read_flags, read_xattrs
+from fimscan.scan.state import open_quietly, refusal, to_raw, to_result
 from fimscan.scan.watch import WatchSpec
 
 # A directory on the way that is a symlink now, or no directory any more, is as good as gone.
@@ -33,12 +34,13 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 class Directory:
     """An open directory, and what is left to be emitted of it."""
 
-    __slots__ = ("algorithms", "entered", "fd", "names", "prefix", "subdirectories")
+    __slots__ = ("algorithms", "append_only", "entered", "fd", "names", "prefix", "subdirectories")
 
-    def __init__(self, fd: int, prefix: bytes, algorithms: tuple[str, ...]) -> None:
+    def __init__(self, fd: int, prefix: bytes, watch: WatchSpec) -> None:
         self.fd = fd
         self.prefix = prefix
-        self.algorithms = algorithms
+        self.algorithms = watch.algorithms
+        self.append_only = watch.append_only
         self.names: Iterator[bytes] = iter(())
         self.subdirectories: set[bytes] = set()
         # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
@@ -120,7 +122,7 @@ class Walk:
         except OSError as error:
             yield self._unreadable_root(error)
             return
-        parent = Directory(parent_fd, _prefix(parent_path), self._watch.algorithms)
+        parent = Directory(parent_fd, _prefix(parent_path), self._watch)
         stack = [parent]
         try:
             yield from self._root(parent, name or b".")
@@ -159,6 +161,21 @@ class Walk:
                 parent.entered.clear()
                 yield from self._below(open_directories)
 
+    def stat_at(self, path: bytes) -> os.stat_result | None:
+        """``lstat(2)`` of one ``path`` of this watch, reached as the whole walk reaches it; ``None`` if nothing is."""
+        name = path.rpartition(b"/")[2]
+        try:
+            if path == self._watch.path:
+                return os.lstat(path)
+            with ExitStack() as stack:
+                parent = self._way_to(path, stack)
+                if parent is None:
+                    return None
+                stack.callback(self._close, parent)
+                return os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        except OSError:
+            return None
+
     def _way_to(self, path: bytes, stack: ExitStack) -> Directory | None:
         """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
         fd = os.open(self._watch.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -174,7 +191,7 @@ class Walk:
         # Its own descriptor, out of the budget that it is given back to.
         parent = self._descriptors.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, fd)
         held.close()
-        return Directory(parent, _prefix(path.rpartition(b"/")[0]), self._watch.algorithms)
+        return Directory(parent, _prefix(path.rpartition(b"/")[0]), self._watch)
 
     def _close_all(self, directories: list[Directory]) -> None:
         while directories:
@@ -236,17 +253,17 @@ class Walk:
             if not stat.S_ISDIR(found.st_mode):  # replaced since it was listed
                 return path, parent, name
             if self._is_foreign(found):  # not even opened, which could mount it (autofs) or hang (NFS)
-                xattr = xattr_digest(b"/proc/self/fd/%d/%s" % (parent.fd, name))
+                xattrs, flags = read_xattrs(b"/proc/self/fd/%d/%s" % (parent.fd, name)), None
             else:
                 child = self._open(parent, name, path)
                 parent.entered[name] = child
-                found, xattr = os.fstat(child.fd), xattr_digest(child.fd)
+                found, xattrs, flags = os.fstat(child.fd), read_xattrs(child.fd), read_flags(child.fd)
                 self._list(child, found)
         except OSError as error:
             return _unreadable(path, error)
         except Changed:
             return Unreadable(path=path, reason=UnreadableReason.UNSTABLE, detail="changed while it was listed")
-        return to_result(path, to_raw(found, (start, time.time_ns()), xattr=xattr), ())
+        return to_result(path, to_raw(found, (start, time.time_ns()), xattrs=xattrs, flags=flags), ())
 
     def _is_foreign(self, found: os.stat_result) -> bool:
         return found.st_dev != self._device and not self._cross_mounts
@@ -258,7 +275,7 @@ class Walk:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # replaced in the last microseconds
                 raise Changed from error
             raise
-        return Directory(fd, _prefix(path), self._watch.algorithms)
+        return Directory(fd, _prefix(path), self._watch)
 
     def _list(self, directory: Directory, found: os.stat_result) -> None:
         if self._is_foreign(found):  # mounted upon since the check

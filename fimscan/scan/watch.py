@@ -20,7 +20,8 @@ class WatchSpec:
 
     ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it: an excluded directory is
     not entered, so nothing below it can be re-included, and the root itself cannot be excluded. ``algorithms`` are
-    the digests; with none of them, no content is read.
+    the digests; with none of them, no content is read. ``append_only`` says that files in it are logs: they may grow
+    while they are read.
 
     Raises:
         ConfigError: when one of the three makes no sense.
@@ -29,6 +30,7 @@ class WatchSpec:
     path: bytes
     exclude: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ("xxh3_128", "sha256")
+    append_only: bool = False
 
     def __post_init__(self) -> None:
         shown = os.fsdecode(self.path)
@@ -54,3 +56,9 @@ class WatchSpec:
             return spec.match_file(os.fsdecode(relative).replace("\n", "\0"))
 
         return is_excluded
+
+    def excluding_pattern(self, relative: bytes) -> str | None:
+        """Which pattern excludes a path relative to the root; the last one that matches decides, as in gitignore."""
+        patterns = [pattern for pattern in self.exclude if pattern]
+        found = GitIgnoreSpec.from_lines(patterns).check_file(os.fsdecode(relative).replace("\n", "\0"))
+        return patterns[found.index] if found.include and found.index is not None else None

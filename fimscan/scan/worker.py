@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, TypeAlias
 
 from fimscan.packed import Packed
@@ -28,21 +29,21 @@ MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 64  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 
-Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes], dict[bytes, Sequence[Any]]]
-"""(directory descriptor, its path with a slash behind, algorithms, names in that directory, and of those of them that
-need not be read if nothing has been done to them: what is known of them)."""
+Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes], list[int] | None, dict[bytes, Sequence[Any]]]
+"""(directory descriptor, its path with a slash behind, algorithms, names in that directory, of logs: how much of each
+was verified before; of names that need not be read if nothing has been done to them: what is known of them)."""
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
     begun_ns = time.time_ns()
     results: list[Packed | Raw] = []
-    for fd, prefix, algorithms, names, known in tasks:
-        for name in names:
+    for fd, prefix, algorithms, names, lengths, known in tasks:
+        for name, verified in zip(names, lengths or repeat(None), strict=False):
             if name in known and reader.is_still(fd, name, known[name]):
                 results.append(())
                 continue
-            raw = reader.read(fd, name, algorithms)
+            raw = reader.read(fd, name, algorithms, verified)
             results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
     return answer_of(begun_ns, results)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, select, type_coerce
@@ -17,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
+from fimscan.store import covered, journal
 from fimscan.store.schema import Unsigned64, audit_block
 from fimscan.store.schema import access as table
 
@@ -36,6 +38,9 @@ def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], ev
     by_event: dict[EventId, list[FileAccess]] = {}
     for access in accesses:
         by_event.setdefault(access.event, []).append(access)
+    if not by_event:
+        return
+    journal.lock(connection, host_id)  # what is known must stay what is there: the journal covers all rows of a block
     known = _known(connection, host_id, by_event)
     fresh: dict[EventId, AuditEvent] = {}
     for event in events:
@@ -43,15 +48,21 @@ def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], ev
             # Of two events with one key, the second is what came after the first was finished: it says too little.
             fresh.setdefault(event.id, event)
     rows: list[_Row] = []
+    written: list[covered.Item] = []
     kept = iter(fresh.values())
     while some := list(islice(kept, _EVENTS_IN_BLOCK)):
         data = zlib.compress(b"\n\n".join([_text_of(event) for event in some]), _LEVEL)
         inserted = connection.execute(audit_block.insert().values(host_id=host_id, data=data)).inserted_primary_key
         assert inserted is not None, "an insert of one row gives its key"
         block_id = inserted[0]
+        mine: list[_Row] = []
         for position, event in enumerate(some):
-            rows += [_row(access, host_id, block_id, position) for access in by_event[event.id]]
+            mine += [_row(access, host_id, block_id, position) for access in by_event[event.id]]
+        mine.sort(key=_KEY)
+        written.append(covered.of_audit_block(block_id, data, mine))
+        rows += mine
     _insert(connection, rows)
+    journal.record(connection, host_id, journal.Cause.AUDIT, written)
 
 
 def _known(connection: Connection, host_id: int, events: Iterable[EventId]) -> set[EventId]:
@@ -66,6 +77,7 @@ def _known(connection: Connection, host_id: int, events: Iterable[EventId]) -> s
 
 
 _Row = tuple[Any, ...]
+_KEY = itemgetter(1, 2, 3, 4)  # time, serial, node, item
 
 
 def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row:

@@ -18,6 +18,7 @@ from fimscan.store import schema
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
+_ROOM_BYTES = 256 * 1024  # of the write-ahead log's index, a few pages of the log itself, and some more
 _BUSY = "another fimscan scan is running on this database; wait for it, or see 'fimscan status'"
 _LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
 
@@ -176,11 +177,24 @@ def _explain(message: str, url: URL) -> str:
         return f"{name} is not an intact fimscan database ({message}); move it away, or restore it from a backup"
     if "locked" in low:
         return f"{name} is locked by another program; try again when it has finished"
-    if "full" in low:
+    if "full" in low or ("disk i/o" in low and _is_full(_sqlite_file(url))):
         return f"no space left to write {name}; make room and run the scan again (the last finished scan is intact)"
+    if "disk i/o" in low:
+        return f"{name} cannot be read or written ({message}): its disk fails, or is gone; see the kernel's log (dmesg)"
     if "readonly" in low or "unable to open" in low:
         return f"{name} cannot be opened for writing; check its owner and permissions, and those of its directory"
     return f"database {name}: {message}"
+
+
+def _is_full(path: str | None) -> bool:
+    """Whether there is no room for what SQLite keeps beside a database, of which it only says that it failed."""
+    if path is None:
+        return False
+    try:
+        found = os.statvfs(os.path.dirname(path) or "/")
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _ROOM_BYTES
 
 
 def _name(url: URL) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import sqlalchemy
-from sqlalchemy import Connection, Select, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, or_, select, update
 
 from fimscan.model import FileKind, FileState
 from fimscan.packed import ALGORITHMS, FIELDS, Packed, unpack
@@ -20,12 +20,13 @@ _A_TICK = 256  # about as many as a clock of readings keeps one time for
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
 
 _DEV, _INODE = FIELDS.index("dev"), FIELDS.index("inode")
+_PREFIX = FIELDS.index("prefix")  # the last of them; it is not recorded
 _TIMES = slice(FIELDS.index("mtime_ns"), FIELDS.index("ctime_ns") + 1)
 _COLUMNS = (
-    *("host_id", "first_scan", "adopted", "dropped"),
+    *("host_id", "first_scan", "adopted", "dropped", "followed"),
     *FIELDS[: _TIMES.start],
     *("mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec"),
-    *FIELDS[_TIMES.stop :],
+    *FIELDS[_TIMES.stop : _PREFIX],
     "state_digest",
 )
 
@@ -47,15 +48,17 @@ class Version:
     end_scan: int | None
     adopted: bool
     dropped: bool
+    followed: bool
+    retired: bool
 
 
-def new_row(host_id: int, scan_id: int, packed: Packed, *, adopted: bool) -> Row:
+def new_row(host_id: int, scan_id: int, packed: Packed, *, adopted: bool, followed: bool = False) -> Row:
     """The values of :data:`_COLUMNS` for a version that begins with this scan."""
-    head, (mtime_ns, ctime_ns), tail = packed[: _TIMES.start], packed[_TIMES], packed[_TIMES.stop :]
+    head, (mtime_ns, ctime_ns), tail = packed[: _TIMES.start], packed[_TIMES], packed[_TIMES.stop : _PREFIX]
     if (packed[_DEV] | packed[_INODE]) >> 63:
         head = tuple(_signed(value) if at in (_DEV, _INODE) else value for at, value in enumerate(head))
     times = (*divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND))
-    return (host_id, scan_id, adopted, False, *head, *times, *tail)
+    return (host_id, scan_id, adopted, False, followed, *head, *times, *tail, packed[-1])
 
 
 def _signed(value: int) -> int:
@@ -65,18 +68,24 @@ def _signed(value: int) -> int:
 
 def version_of(row: sqlalchemy.Row[Any]) -> Version:
     """A row -> the value."""
-    times = {
+    # Attributes that were not recorded are known to be none where there is no digest of them.
+    xattrs = b"" if row.xattrs is None and row.xattr_digest is None else row.xattrs
+    special = {
         "mtime_ns": row.mtime_s * _SECOND + row.mtime_nsec,
         "ctime_ns": row.ctime_s * _SECOND + row.ctime_nsec,
+        "xattrs": xattrs,
+        "prefix": None,
     }
     return Version(
         id=row.id,
-        state=unpack(tuple(times[name] if name in times else getattr(row, name) for name in FIELDS)),
+        state=unpack(tuple(special[name] if name in special else getattr(row, name) for name in FIELDS)),
         digest=row.state_digest,
         first_scan=row.first_scan,
         end_scan=row.end_scan,
         adopted=row.adopted,
         dropped=row.dropped,
+        followed=row.followed,
+        retired=row.retired,
     )
 
 
@@ -140,6 +149,15 @@ def state_digests(connection: Connection, host_id: int) -> Iterator[bytes]:
         .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
         .order_by(table.c.path)
     )
+    many = {"stream_results": True, "yield_per": 20_000}
+    for rows in connection.execute(query, execution_options=many).partitions():
+        yield b"".join([digest for (digest,) in rows])
+
+
+def state_digests_at(connection: Connection, host_id: int, scan_id: int) -> Iterator[bytes]:
+    """As :func:`state_digests`, of the versions that were valid at a finished scan."""
+    valid = (table.c.first_scan <= scan_id) & (table.c.end_scan.is_(None) | (table.c.end_scan > scan_id))
+    query = select(table.c.state_digest).where(table.c.host_id == host_id, valid).order_by(table.c.path)
     many = {"stream_results": True, "yield_per": 20_000}
     for rows in connection.execute(query, execution_options=many).partitions():
         yield b"".join([digest for (digest,) in rows])
@@ -242,10 +260,58 @@ def end(connection: Connection, ids: Sequence[int], scan_id: int, *, dropped: bo
         connection.execute(statement, [{"version": version} for version in ids])
 
 
+def mark(
+    connection: Connection, host_id: int, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]
+) -> None:
+    """Remember of these paths that what this scan found, or found gone, is what is expected of a log."""
+    mine = table.c.host_id == host_id
+    for chunk in chunks(sorted(followed)):
+        began = update(table).where(mine, table.c.first_scan == scan_id, table.c.path.in_(chunk))
+        connection.execute(began.values(followed=True))
+    for chunk in chunks(sorted(retired)):
+        ended = update(table).where(mine, table.c.end_scan == scan_id, table.c.path.in_(chunk))
+        connection.execute(ended.values(retired=True))
+
+
+def beginning_with(connection: Connection, host_id: int, prefix: bytes, since: int | None = None) -> list[Version]:
+    """The open versions of paths that begin so; with ``since``, also those that ended with that scan or a later one."""
+    is_open: ColumnElement[bool] = table.c.end_scan.is_(None)
+    is_wanted = is_open if since is None else or_(is_open, table.c.end_scan >= since)
+    query = select(table).where(table.c.host_id == host_id, table.c.path >= prefix, is_wanted)
+    if end := _after_all(prefix):
+        query = query.where(table.c.path < end)
+    return _versions(connection, query.order_by(table.c.path))
+
+
+def _after_all(prefix: bytes) -> bytes:
+    """The first byte string after all that begin with another one; empty where there is none."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes([kept[-1] + 1]) if kept else b""
+
+
+def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """(path, size) of every file at or below some paths, in order of path, streamed."""
+    inside = []
+    for root in roots:
+        below = root.rstrip(b"/") + b"/"
+        inside += [table.c.path == root, and_(table.c.path >= below, table.c.path < _after_all(below))]
+    query = (
+        select(table.c.path, table.c.size)
+        .where(
+            table.c.host_id == host_id, table.c.end_scan.is_(None), table.c.kind == FileKind.FILE.value, or_(*inside)
+        )
+        .order_by(table.c.path)
+    )
+    for row in connection.execute(query, execution_options=STREAMED):
+        yield row.path, row.size
+
+
 def undo(connection: Connection, scan_id: int) -> None:
     """Take back what an interrupted scan had written."""
     connection.execute(table.delete().where(table.c.first_scan == scan_id))
-    connection.execute(update(table).where(table.c.end_scan == scan_id).values(end_scan=None, dropped=False))
+    connection.execute(
+        update(table).where(table.c.end_scan == scan_id).values(end_scan=None, dropped=False, retired=False)
+    )
 
 
 def _versions(connection: Connection, query: Select[Any]) -> list[Version]:

@@ -1,8 +1,10 @@
 """The ledger: a hash chain over all finished scans, replayable with ``printf`` and ``sha256sum``. No SQL here.
 
 Each entry is SHA-256 over three lines (the previous entry, the scan's summary, the digest of the complete state), so a
-scan that is altered, dropped or put elsewhere in the order breaks every entry after it. What a chain alone can't show
-is that its newest entries were cut off: for that, its head has to be known elsewhere too.
+scan that is altered, dropped or put elsewhere in the order breaks every entry after it. A summary names the head of
+the journal (:mod:`fimscan.store.journal`), which covers all other rows. What a chain alone can't show is that its
+newest entries were cut off, or all of it made anew by somebody who may write the database: for that, its head has to be
+known elsewhere, too.
 """
 
 from __future__ import annotations
@@ -61,8 +63,11 @@ class LedgerLine:
 
 
 def summary_line(scan: Scan) -> str:
-    """What the ledger says of a scan: one line of ASCII JSON, keys sorted, no spaces."""
-    fields = {
+    """What the ledger says of a scan: one line of ASCII JSON, keys sorted, no spaces.
+
+    ``journal`` is not in the summaries of scans that were made before there was one.
+    """
+    fields: dict[str, object] = {
         "config_digest": scan.config_digest,
         "counts": dict(scan.counts),
         "finished_ns": scan.finished_ns,
@@ -71,6 +76,8 @@ def summary_line(scan: Scan) -> str:
         "started_ns": scan.started_ns,
         "trigger": scan.trigger,
     }
+    if scan.journal:
+        fields["journal"] = scan.journal
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 
 from fimscan.shipped import shipped_path
+from fimscan.store import journal
 
 
 def _config() -> Config:
@@ -26,5 +27,8 @@ def upgrade(engine: Engine) -> None:
     """Bring the database to the newest revision, in one transaction."""
     config = _config()
     with engine.begin() as connection:
+        had_journal = inspect(connection).has_table("journal")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if not had_journal:
+            journal.adopt(connection)

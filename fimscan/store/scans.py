@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from fimscan.model import (
     LIVE,
     Actor,
     Attribution,
+    Breach,
     Change,
     ChangeKind,
     Finding,
@@ -25,7 +26,7 @@ from fimscan.model import (
     Window,
 )
 from fimscan.model import UnmodifiedOpen as Opened
-from fimscan.store import codec, files, schema
+from fimscan.store import codec, covered, files, journal, schema
 from fimscan.store.ledger import GENESIS, entry, summary_line
 
 _scan = schema.scan
@@ -69,22 +70,25 @@ def interrupt_unfinished(connection: Connection, host_id: int) -> list[int]:
 
 def finish(connection: Connection, scan: Scan, *, read_clock: bytes) -> Scan:
     """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it."""
-    last = last_finished(connection, _host_id(connection, scan.id))
+    host_id = _host_id(connection, scan.id)
+    mine = update(_scan).where(_scan.c.id == scan.id)
+    connection.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
+    journal.record(connection, host_id, journal.Cause.SCAN, covered.of_scan(connection, host_id, scan.id))
+    last = last_finished(connection, host_id)
     previous = last.entry if last else GENESIS
-    sealed = replace(scan, status=ScanStatus.FINISHED, previous=previous)
+    sealed = replace(
+        scan, status=ScanStatus.FINISHED, previous=previous, journal=journal.head(connection, host_id) or ""
+    )
     sealed = replace(sealed, entry=entry(previous, summary_line(sealed), sealed.state_digest))
     connection.execute(
-        update(_scan)
-        .where(_scan.c.id == scan.id)
-        .values(
+        mine.values(
             status=sealed.status.value,
             finished_ns=sealed.finished_ns,
             counts=json.dumps(dict(sealed.counts), sort_keys=True),
             state_digest=sealed.state_digest,
+            journal=sealed.journal,
             previous=sealed.previous,
             entry=sealed.entry,
-            problems=json.dumps(sealed.problems),
-            read_clock=read_clock,
         )
     )
     return sealed
@@ -168,6 +172,7 @@ def _scan_of(row: Row[Any]) -> Scan:
         counts=json.loads(row.counts),
         config_digest=row.config_digest,
         state_digest=row.state_digest,
+        journal=row.journal,
         previous=row.previous,
         entry=row.entry,
         problems=tuple(json.loads(row.problems)),
@@ -337,6 +342,7 @@ def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Se
             "after_ns": change.window.after_ns,
             "before_ns": change.window.before_ns,
             "holders": codec.dump_holders(change.holders),
+            "breach": change.breach,
             "verdict": finding.attribution.verdict.value,
             "attribution": codec.dump_attribution(finding.attribution),
         }
@@ -361,12 +367,18 @@ def _version_ids(
     }
 
 
-def set_attribution(connection: Connection, change_id: int, attribution: Attribution) -> None:
-    """Replace the answer for a change, when later records say more."""
-    connection.execute(
-        update(schema.change)
-        .where(schema.change.c.id == change_id)
-        .values(verdict=attribution.verdict.value, attribution=codec.dump_attribution(attribution))
+def set_attributions(connection: Connection, host_id: int, answers: Mapping[int, Attribution]) -> None:
+    """Replace the answers for changes (by number), when later records say more."""
+    table = schema.change
+    altered = []
+    for change_id, attribution in answers.items():
+        text = codec.dump_attribution(attribution)
+        another = (table.c.id == change_id) & (table.c.attribution != text)
+        values = {"verdict": attribution.verdict.value, "attribution": text}
+        if connection.execute(update(table).where(another).values(**values)).rowcount:
+            altered.append(change_id)
+    journal.record(
+        connection, host_id, journal.Cause.LATE_RECORDS, covered.of_changes(connection, host_id, ids=altered)
     )
 
 
@@ -419,6 +431,7 @@ def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
         changed=tuple(row.changed.split(",")) if row.changed else (),
         window=Window(after_ns=row.after_ns, before_ns=row.before_ns),
         holders=codec.load_holders(row.holders),
+        breach=Breach(row.breach) if row.breach is not None else None,
     )
     return Finding(change=change, attribution=codec.load_attribution(row.attribution), scan=row.scan_id)
 
@@ -457,11 +470,11 @@ def accept_paths(
     connection: Connection, host_id: int, states: Mapping[bytes, tuple[int | None, int]], approval: Approval
 ) -> None:
     """Accept single paths; ``states`` gives, by path, the version (``None``: absent) and the scan that it is of."""
-    rows = [{"path": path, "version_id": version, "scan_id": scan} for path, (version, scan) in states.items()]
-    _accept(connection, host_id, approval, rows)
+    items = [{"path": path, "version_id": version, "scan_id": scan} for path, (version, scan) in states.items()]
+    _accept(connection, host_id, approval, items)
 
 
-def _accept(connection: Connection, host_id: int, approval: Approval, rows: list[dict[str, Any]]) -> None:
+def _accept(connection: Connection, host_id: int, approval: Approval, items: list[dict[str, Any]]) -> None:
     common = {
         "host_id": host_id,
         "accepted_ns": approval.accepted_ns,
@@ -469,8 +482,13 @@ def _accept(connection: Connection, host_id: int, approval: Approval, rows: list
         "ticket": approval.ticket,
         "reason": approval.reason,
     }
-    if rows:
-        connection.execute(schema.acceptance.insert(), [{**common, **row} for row in rows])
+    if not items:
+        return
+    table = schema.acceptance
+    last = connection.scalar(select(func.max(table.c.id)).where(table.c.host_id == host_id)) or 0
+    connection.execute(table.insert(), [{**common, **item} for item in items])
+    made = covered.of_acceptances(connection, host_id, after=last)
+    journal.record(connection, host_id, journal.Cause.ACCEPT, made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

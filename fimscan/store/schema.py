@@ -21,10 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -86,6 +87,8 @@ scan = Table(
     # Whether what it found was written to where somebody reads it.
     Column("reported", Boolean, nullable=False, default=False),
     Column("read_clock", LargeBinary, nullable=False, default=b""),
+    # The journal's head when it was finished; empty for scans that were made before there was a journal.
+    Column("journal", String(64), nullable=False, default="", server_default=""),
     sqlite_autoincrement=True,  # the number of an interrupted scan is never used again
 )
 
@@ -101,6 +104,9 @@ file_version = Table(
     Column("adopted", Boolean, nullable=False, default=False),
     # Ended because the configuration no longer includes the path, not because the file is gone.
     Column("dropped", Boolean, nullable=False, default=False),
+    # Of logs that are only appended to: it began as the policy expects (grown, rotated); it ended so (rotated away).
+    Column("followed", Boolean, nullable=False, default=False, server_default=false()),
+    Column("retired", Boolean, nullable=False, default=False, server_default=false()),
     Column("kind", String(16), nullable=False),
     Column("dev", Unsigned64, nullable=False),
     Column("inode", Unsigned64, nullable=False),
@@ -120,6 +126,9 @@ file_version = Table(
     Column("blake3", LargeBinary),
     Column("link_target", LargeBinary),
     Column("xattr_digest", LargeBinary),
+    # Null with a digest: nothing but that was recorded.
+    Column("xattrs", LargeBinary),
+    Column("flags", Integer),
     Column("read_start_ns", BigInteger, nullable=False),
     Column("read_end_ns", BigInteger, nullable=False),
     Column("state_digest", LargeBinary, nullable=False),
@@ -164,6 +173,8 @@ change = Table(
     Column("attribution", Text, nullable=False),
     # Who held the file open when the window began; null where nobody looked.
     Column("holders", Text),
+    # What was done to a log that is only to be appended to.
+    Column("breach", String(16)),
     sqlite_autoincrement=True,  # a change's number stands in evidence: never used again
 )
 
@@ -311,4 +322,19 @@ process = Table(
     Column("time_ns", BigInteger, primary_key=True),
     Column("actor", Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# What was written when, as digests of rows: see fimscan.store.journal for the form.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("items", LargeBinary, nullable=False),
+    Column("scan_entry", String(64), nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("entry", String(64), nullable=False),
+    sqlite_autoincrement=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from fimscan.audit import writable_descriptors
+
+_STRANGE_FS = Path(__file__).parents[1] / "scan" / "strange_fs.py"
 
 HOLD = """
 import ctypes, mmap, os, sys, threading, time
@@ -107,3 +110,26 @@ def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
         inode = os.fstat(file.fileno()).st_ino
         assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())[0]}
         assert inode in {holder.inode for holder in writable_descriptors(1)[0]}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("signal_number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_file_system_that_hangs_or_has_died_is_not_asked(signal_number: int, tmp_path: Path) -> None:
+    """Any process may have a file open on a dead network file system: that is no reason to wait, or to fail."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("needs root and /dev/fuse")
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    with subprocess.Popen([sys.executable, _STRANGE_FS, mounted, "a"], stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        try:
+            assert server.stdout.readline() == b"ready\n"
+            info = (mounted / "a").stat()
+            with holder("append", mounted / "a") as pid:
+                server.send_signal(signal_number)
+                holders, _ = writable_descriptors(os.getpid())
+                assert pid in {h.actor.pid for h in holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)}
+                server.send_signal(signal.SIGCONT)
+        finally:
+            server.kill()
+            subprocess.run(["umount", "-l", mounted], check=True)

@@ -6,13 +6,14 @@ import hashlib
 import subprocess
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fimscan.evidence.inputs import BundleInput
-from fimscan.model import Digest, FileKind, FileState, Scan
+from fimscan.model import Digest, FileKind, FileState, Prefix, Scan, Xattr
 from fimscan.packed import ALGORITHMS
 from fimscan.store.ledger import (
     GENESIS,
@@ -40,16 +41,21 @@ OTHER: dict[str, object] = {
     "digests": (Digest(algorithm="xxh3_128", value=b"1"),),
     "link_target": b"",
     "xattr_digest": b"",
+    "xattrs": (Xattr(name=b"user.a", size=1, data=b"1"),),
+    "flags": 0,
+    "read_start_ns": 9,
+    "read_end_ns": 9,
+    "prefix": Prefix(size=1, digests=()),
 }
-READ_TIMES = {"read_start_ns", "read_end_ns"}
+NOT_RECORDED = {"read_start_ns", "read_end_ns", "prefix"}
 
 
 @pytest.mark.parametrize("name", sorted(field.name for field in fields(FileState)))
-def test_every_field_counts_but_read_times(state_of: Callable[..., FileState], name: str) -> None:
-    """A state digest changes with each field that is recorded, and not with when the file was read."""
+def test_every_field_counts_that_is_recorded(state_of: Callable[..., FileState], name: str) -> None:
+    """A state digest changes with each field that is recorded of a file, and not with when it was read."""
     state = state_of(b"/a")
-    changed = state_of(**{"path": b"/a", name: 9 if name in READ_TIMES else OTHER[name]})
-    assert (state_digest(state) == state_digest(changed)) == (name in READ_TIMES)
+    changed = state_of(**{"path": b"/a", name: OTHER[name]})
+    assert (state_digest(state) == state_digest(changed)) == (name in NOT_RECORDED)
 
 
 texts = st.binary(max_size=6)
@@ -69,8 +75,8 @@ def test_no_two_states_share_an_encoding(
     """Bytes can't move from one field to the next unseen, however they look."""
     states = []
     for (path, target, xattr, taken), (size, mtime) in ((one, numbers), (other, other_numbers)):
-        known = {"dev": 1, "inode": 1, "nlink": 1, "mode": 0, "uid": 0, "gid": 0, "ctime_ns": 0}
-        times = {"read_start_ns": 0, "read_end_ns": 0, "mtime_ns": mtime, "size": size}
+        known: dict[str, Any] = {"dev": 1, "inode": 1, "nlink": 1, "mode": 0, "uid": 0, "gid": 0, "ctime_ns": 0}
+        times: dict[str, Any] = {"read_start_ns": 0, "read_end_ns": 0, "mtime_ns": mtime, "size": size}
         states.append(
             FileState(
                 path=path, kind=FileKind.FILE, link_target=target, xattr_digest=xattr, digests=taken, **known, **times
@@ -84,6 +90,18 @@ def test_the_documented_encoding(state_of: Callable[..., FileState]) -> None:
     state = state_of(b"/a", b"x", digests=(Digest(algorithm="blake3", value=b"\1\2"),), link_target=b"to")
     text = b"fimscan.state/1 file 65024 7 1 420 0 42 1 %d %d 2:/a,2:to,-,6:blake3,2:\1\2," % ((state.mtime_ns,) * 2)
     assert state_digest(state) == hashlib.sha256(text).digest()
+
+
+def test_the_documented_encoding_of_what_came_later(state_of: Callable[..., FileState]) -> None:
+    """Attributes and flags have a second form, so that no state that was recorded without them has another digest."""
+    xattrs = (Xattr(name=b"user.a", size=70, data=b"\3"), Xattr(name=b"user.b", size=0, data=b""))
+    state = state_of(b"/a", b"x", digests=(), xattr_digest=b"\1", xattrs=xattrs, flags=16)
+    fields = b"file 65024 7 1 420 0 42 1 %d %d 2:/a,-,1:\1," % ((state.mtime_ns,) * 2)
+    inner = b"6:user.a,70 1:\3,6:user.b,0 0:,"
+    text = b"fimscan.state/2 %b16 %d:%b," % (fields, len(inner), inner)
+    assert state_digest(state) == hashlib.sha256(text).digest()
+    unknown = replace(state, xattrs=None, flags=None)
+    assert state_digest(unknown) == hashlib.sha256(b"fimscan.state/1 " + fields).digest()
 
 
 def test_a_complete_state_is_digested_in_order() -> None:

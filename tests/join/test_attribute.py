@@ -22,11 +22,13 @@ from fimscan.model import (
     FileAccess,
     FileKind,
     FileState,
+    GapReason,
     Holders,
     NoticeKind,
     Reason,
     Role,
     Verdict,
+    Xattr,
 )
 from tests.support import (
     DEV,
@@ -450,3 +452,60 @@ def test_the_only_one_on_record_is_not_accused_of_a_write_in_a_later_gap() -> No
     assert any("within that" in note for note in unseen.notes)
     seen = answer(1501)
     assert (seen.verdict, seen.reason, who(seen)) == (Verdict.LIKELY, Reason.COVERAGE_GAP, [(1, Role.WRITER)])
+
+
+# --- attributes and flags -------------------------------------------------------------------------------------------
+
+
+def _with(*names: bytes, at: float = 1500, **values: object) -> FileState:
+    xattrs = tuple(Xattr(name=each, size=1, data=b"1") for each in names)
+    return changed_state(b"old", at, xattr_digest=b"".join(names), xattrs=xattrs, mtime_ns=state().mtime_ns, **values)
+
+
+@pytest.mark.parametrize("attribute_name", [b"security.capability", b"system.posix_acl_access", b"security.selinux"])
+def test_whoever_set_an_attribute_is_the_changer(attribute_name: bytes) -> None:
+    """A capability, an access list and a label are set by the same call as any other attribute."""
+    answer = ask(change(state(), _with(attribute_name)), [access(Action.SETXATTR, 1500, A)])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.CHANGER)])
+
+
+def test_a_chmod_that_also_changed_the_access_list_is_named_once() -> None:
+    """chmod sets the mask of a list: one call brings about both."""
+    after = _with(b"system.posix_acl_access", mode=0o600)
+    answer = ask(change(state(), after), [access(Action.CHMOD, 1500, A, argument=0o600)])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.CHANGER)])
+
+
+@pytest.mark.parametrize("action", [Action.OPEN_WRITE, Action.CHMOD, Action.SETXATTR, Action.UTIME, Action.LINK])
+def test_nobody_is_accused_of_flags_that_audit_cannot_see(action: Action) -> None:
+    """chattr's ioctl leaves no event with a path: whoever did something else at that time has not set them.
+
+    Nor is it the alarm that audit saw nothing although it was watching.
+    """
+    after = changed_state(b"old", mtime_ns=state().mtime_ns, flags=0x10)
+    answer = ask(change(state(flags=0), after), [access(action, 1500, A)])
+    assert (answer.verdict, answer.reason, answer.actors) == (Verdict.UNATTRIBUTED, Reason.NOT_COVERED, ())
+    assert [gap.reason for gap in answer.coverage.gaps] == [GapReason.UNSEEN_CALL]
+
+
+def test_what_came_with_the_flags_is_still_answered_for() -> None:
+    """The mode has its changer, and the answer is as strong as its weakest part; a mode that nobody set is an alarm."""
+    found = change(state(flags=0), changed_state(b"old", mode=0o600, mtime_ns=state().mtime_ns, flags=0x10))
+    answer = ask(found, [access(Action.CHMOD, 1500, A, argument=0o600)])
+    assert (answer.verdict, answer.reason, who(answer)) == (
+        *(Verdict.UNATTRIBUTED, Reason.NOT_COVERED),
+        [(1, Role.CHANGER)],
+    )
+    assert ask(found, []).reason is Reason.NO_EVENT
+
+
+def test_flags_that_a_new_file_cannot_inherit_are_not_its_writers() -> None:
+    """A file put into place comes with its directory's flags, but never immutable."""
+    log = [
+        access(Action.CREATE, 1400, A, inode=11, name=name("t")),
+        access(Action.RENAME, 1500, A, inode=11, name=name("f"), old=name("t"), replaced=(DEV, 10)),
+    ]
+    inherited = ask(change(state(flags=0), changed_state(inode=11, flags=0x40)), log)
+    assert inherited.verdict is Verdict.CONFIRMED
+    immutable = ask(change(state(flags=0), changed_state(inode=11, flags=0x10)), log)
+    assert (immutable.verdict, immutable.reason) == (Verdict.UNATTRIBUTED, Reason.NOT_COVERED)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.join import Pair, differences, merge, with_moves
-from fimscan.model import ChangeKind, Digest, FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.join import Pair, differences, merge, says_the_same, with_moves
+from fimscan.model import ChangeKind, Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr
 from tests.support import change, changed_state, state
 
 paths = st.binary(min_size=1, max_size=4).map(lambda b: b"/" + b.replace(b"\0", b"/"))
@@ -48,6 +48,44 @@ def test_every_recorded_attribute_is_compared(field: str, value: object) -> None
     """A change in any recorded attribute is reported as such."""
     after = replace(state(), **{field: value})  # type: ignore[arg-type]
     assert change(state(), after).kind is ChangeKind.ATTRIBUTES
+
+
+def _xattr(name: bytes, value: bytes = b"1") -> Xattr:
+    return Xattr(name=name, size=len(value), data=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        (b"system.posix_acl_access", "acl"),
+        (b"system.posix_acl_default", "acl"),
+        (b"security.capability", "capabilities"),
+        (b"security.selinux", "selinux"),
+        (b"user.note", "xattr"),
+        (b"trusted.x", "xattr"),
+    ],
+)
+def test_the_attribute_that_differs_is_named(name: bytes, field: str) -> None:
+    """Added, removed or altered beside another one that stayed: only the one that differs is named."""
+    kept = _xattr(b"user.kept")
+    without = state(xattr_digest=b"0", xattrs=(kept,))
+    one = replace(without, xattr_digest=b"1", xattrs=(_xattr(name), kept))
+    other = replace(without, xattr_digest=b"2", xattrs=(_xattr(name, b"2"), kept))
+    for before, after in ((without, one), (one, without), (one, other)):
+        assert differences(before, after) == (field,)
+        assert differences(replace(before, kind=FileKind.DIRECTORY), replace(after, kind=FileKind.DIRECTORY)) == (
+            field,
+        )
+
+
+def test_what_was_not_recorded_before_is_no_difference_but_is_recorded() -> None:
+    """After an upgrade no file is reported for its flags having been unknown; that some attribute differs is."""
+    old = state(xattr_digest=b"1", xattrs=None)
+    now = replace(old, flags=0x10, xattrs=(_xattr(b"user.a"),))
+    assert differences(old, now) == differences(now, old) == ()
+    assert not says_the_same(old, now) and says_the_same(now, now)
+    assert differences(old, replace(now, xattr_digest=b"2")) == ("xattr",)
+    assert differences(now, replace(now, flags=0)) == ("flags",)
 
 
 def test_removed_and_added_are_one_move_when_it_is_the_same_file() -> None:

@@ -21,7 +21,7 @@ from fimscan.config import Config, parse_config
 from fimscan.errors import LockedError
 from fimscan.evidence.continuity import continuity
 from fimscan.join import SLACK_NS
-from fimscan.model import AuditObservation, GapReason, ScanStatus, Verdict
+from fimscan.model import AuditObservation, Breach, GapReason, ScanStatus, Verdict
 from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -62,7 +62,11 @@ class Host:
         self._serial += 1
         with self.log.open("a") as file:
             file.write(event(path or self.target, self._serial, pid=pid))
-        time.sleep(2 * SLACK_NS / 1e9)  # closer together, the clocks of audit and of file systems tell no order
+        self.let_time_pass()
+
+    def let_time_pass(self) -> None:
+        """What happens closer together has no order: audit and file systems go by different clocks."""
+        time.sleep(2 * SLACK_NS / 1e9)
 
     def step(self, seconds: float = 2) -> ScanResult | None:
         """Read the log; look some time later."""
@@ -272,10 +276,12 @@ def test_the_socket_alone_leaves_a_gap_for_each_disconnection(host: Host) -> Non
     host.live.wait(0)
     client, _ = listener.accept()
     host.scan()
+    host.let_time_pass()
 
     def send(pid: int) -> None:
         client.sendall(event(host.target, pid, pid=pid).encode())
         host.live.wait(5)
+        host.let_time_pass()
 
     host.target.write_text("one")
     send(1001)
@@ -298,7 +304,7 @@ def test_the_socket_alone_leaves_a_gap_for_each_disconnection(host: Host) -> Non
     listener.close()
 
 
-KILLS = 30
+KILLS = int(os.environ.get("FIMSCAN_KILLS", "10"))
 SERVICE = """
 import os, sys, time
 from fimscan import audit
@@ -360,3 +366,61 @@ def test_killed_while_looking(host: Host) -> None:
         # Each change begins where the one before it ended: none is missing, none is there twice.
         assert [f.change.before for f in history] == states[:-1], path
         assert states[-1].size == path.stat().st_size
+
+
+# --- logs that are only appended to ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log_host(host: Host) -> Host:
+    """The same host, whose file is a log."""
+    text = f'[[watch]]\npath = "{host.watched}"\npolicy = "append-only"\n'
+    host.config = parse_config(text)
+    host.live.close()
+    host.live = host.new_live()
+    host.target.write_text("first line\n")
+    host.scan()
+    return host
+
+
+def test_a_growing_log_is_no_news(log_host: Host) -> None:
+    """No partial scan for every line, and nobody is said to have left it as it was; a scan records the growth."""
+    host = log_host
+    with host.target.open("a") as file:
+        file.write("second line\n")
+    host.opened()
+    assert host.step() is None
+    assert host.rechecks() == {}
+    result = host.scan()
+    assert (result.diff.findings, result.diff.logs_grown, result.diff.opened_unmodified) == ((), 1, ())
+    assert_whole(host.database)
+
+
+def test_a_log_that_is_altered_is_told_at_once(log_host: Host) -> None:
+    """With who had it open."""
+    host = log_host
+    host.target.write_text("FIRST line\nsecond line\n")
+    host.opened(pid=77)
+    result = host.step()
+    assert result is not None
+    (finding,) = result.diff.findings
+    assert finding.change.breach is Breach.REWRITTEN
+    assert [actor.pid for actor in finding.attribution.actors] == [77]
+    assert_whole(host.database)
+
+
+def test_a_look_in_the_middle_of_a_rotation(log_host: Host) -> None:
+    """Only the new log was heard of: the old one is looked for beside it, and its new name is known when it comes."""
+    host = log_host
+    host.target.rename(host.watched / "file.1")
+    host.target.write_text("new\n")
+    host.opened()
+    first = host.step()
+    assert first is not None and first.diff.findings == () and first.diff.logs_rotated == 1
+    assert_whole(host.database)
+    host.opened(host.watched / "file.1")
+    second = host.step(5)
+    assert second is None or second.diff.findings == ()
+    result = host.scan()
+    assert result.diff.findings == () and drift.drift(host.database).findings == ()
+    assert_whole(host.database)

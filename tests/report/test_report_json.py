@@ -37,14 +37,15 @@ from fimscan.model import (
     UnreadableReason,
     Verdict,
     Window,
+    Xattr,
 )
 from fimscan.report import access_document, diff_document, diff_schema, write_accesses_ndjson, write_json, write_ndjson
 
 SCHEMA = json.loads(diff_schema())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 FIELDS = (
-    *("kind", "content", "link_target", "size", "mode", "uid", "gid", "xattr", "nlink", "dev", "inode", "mtime"),
-    "ctime",
+    *("kind", "content", "link_target", "size", "mode", "uid", "gid", "acl", "capabilities"),
+    *("selinux", "xattr", "flags", "nlink", "dev", "inode", "mtime", "ctime"),
 )
 
 times = st.integers(-(2**63), 2**66)
@@ -52,6 +53,9 @@ counts = st.integers(0, 2**64 - 1)
 raw = st.one_of(st.binary(max_size=8), st.text(max_size=8).map(str.encode))
 paths = raw.map(lambda value: b"/" + value)
 texts = raw.map(lambda value: value.decode("utf-8", "surrogateescape"))  # how a str holds what is not UTF-8
+xattr_names = st.sampled_from([b"user.a", b"user.\xff", b"security.capability", b"security.selinux"]) | st.sampled_from(
+    [b"system.posix_acl_access", b"system.posix_acl_default"]
+)
 events = st.builds(EventId, times, counts, st.sampled_from(["", "node1", "n\udcff"]))
 
 
@@ -82,6 +86,10 @@ states = st.builds(
     digests=digests,
     link_target=maybe(raw),
     xattr_digest=maybe(st.just(b"\1" * 32)),
+    xattrs=maybe(
+        st.lists(st.builds(Xattr, name=xattr_names, size=st.integers(0, 40), data=raw), max_size=3).map(tuple)
+    ),
+    flags=maybe(st.integers(0, 2**31 - 1)),
     read_start_ns=times,
     read_end_ns=times,
 )
@@ -223,6 +231,11 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
         "xxh3_128": "1f" * 16,
         "sha256": "1f" * 32,
         "xattr_sha256": None,
+        "acl": None,
+        "capabilities": None,
+        "selinux": None,
+        "xattrs": {},
+        "flags": None,
         "link_target": None,
         "link_target_b64": None,
     }
@@ -272,6 +285,8 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
             "contested": 0,
             "unattributed": 0,
             "opened_unmodified": 0,
+            "logs_grown": 0,
+            "logs_rotated": 0,
         },
         "changes": [
             {
@@ -281,6 +296,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                 "path_b64": None,
                 "kind": "modified",
                 "changed": ["content", "size", "mtime", "ctime"],
+                "breach": None,
                 "moved_from": None,
                 "moved_from_b64": None,
                 "before": before,

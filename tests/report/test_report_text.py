@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from fimscan.model import (
     Unreadable,
     UnreadableReason,
     Verdict,
+    Xattr,
 )
 from fimscan.report import write_accesses_text, write_scan_summary, write_text
 
@@ -69,6 +71,13 @@ opened      /etc/group
     by /usr/bin/vim (pid 4242, ppid 4200), as root, logged in as alice,
         2026-11-23T04:35:13.818Z event 1795408513.818:6628017
 """
+
+NOBODY = 2**32 - 1  # the id of an ACL's entry that names none
+_ENTRIES = ((1, 6, NOBODY), (2, 4, 1000), (4, 4, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY))
+_ACL_VALUE = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in _ENTRIES)
+ACL = Xattr(name=b"system.posix_acl_access", size=len(_ACL_VALUE), data=_ACL_VALUE)
+CAPABILITY = Xattr(name=b"security.capability", size=20, data=struct.pack("<5I", 2 << 24 | 1, 1 << 10, 0, 0, 0))
+LABEL = Xattr(name=b"security.selinux", size=13, data=b"u:r:etc_t:s0\0")
 
 
 def text(diff: Diff, width: int = 120, *, color: bool = False) -> str:
@@ -387,7 +396,12 @@ def test_what_is_unknown_about_a_process_is_said_to_be(make: Any, other: dict[st
     [
         (("mode", "ctime"), {"mode": 0o4755}, "mode 0644 -> 4755 (-rw-r--r-- -> -rwsr-xr-x)"),
         (("uid", "gid", "ctime"), {"uid": 1000, "gid": 50}, "owner 0:0 -> 1000:50"),
-        (("xattr", "ctime"), {"xattr_digest": b"x"}, "extended attributes (ACL, label, capabilities) added"),
+        (("xattr",), {"xattrs": None}, "extended attributes (ACL, label, capabilities) changed"),
+        (("xattr",), {"xattrs": (Xattr(name=b"user.a", size=1, data=b"b"),)}, 'user.a none -> "b"'),
+        (("acl",), {"xattrs": (ACL,)}, "acl none -> user::rw-,user:1000:r--,group::r--,mask::r--,other::---"),
+        (("capabilities",), {"xattrs": (CAPABILITY,)}, "capabilities none -> cap_net_bind_service=ep"),
+        (("selinux",), {"xattrs": (LABEL,)}, "selinux none -> u:r:etc_t:s0"),
+        (("flags",), {"flags": 0x30}, "flags none -> ia"),
         (("nlink", "ctime"), {"nlink": 2}, "links 1 -> 2"),
         (("inode",), {"inode": 99}, "inode 12 -> 99"),
         (("dev",), {"dev": 0xFD01}, "device fe:00 -> fd:01"),

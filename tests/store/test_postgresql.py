@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
 from tests.conftest import Cli, rows
+from tests.pipeline.test_audit_reading import event
 
 URL = os.environ.get("FIMSCAN_TEST_POSTGRESQL")
 
@@ -32,3 +34,20 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     assert len(cli.diff()["changes"]) == 4
     cli("accept", "--all", code=0)
     cli("diff", code=0)
+
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli("scan", "--audit-log", str(log), code=0)
+    (cli.watched / "a").write_text("again")
+    opened = time.time()
+    log.write_text(event(cli.watched / "a", 1, at=opened))
+    cli("scan", "--audit-log", str(log), code=4)
+    (change,) = cli.diff()["changes"]
+    assert [actor["pid"] for actor in change["attribution"]["actors"]] == [4242]
+    assert "type=SYSCALL" in cli("explain", str(change["id"]), code=0).stdout
+    with log.open("a") as file:  # late: what was said already is answered anew
+        file.write(event(cli.watched / "a", 2, pid=4343, at=opened))
+    cli("scan", "--audit-log", str(log), code=0)
+    (change,) = cli.diff()["changes"]
+    assert sorted(actor["pid"] for actor in change["attribution"]["actors"]) == [4242, 4343]
+    assert len(cli("audit", "events", "--format", "ndjson", code=0).stdout.splitlines()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,7 @@ from fimscan.model import (
     Ruling,
     Verdict,
     Why,
+    Xattr,
 )
 from fimscan.packed import pack
 from fimscan.store import codec, files, scans
@@ -133,6 +135,17 @@ def test_observations_survive(scope: bytes, lost: int | None, error: str | None)
     assert codec.load_observation(5, codec.dump_observation(seen)) == seen
 
 
+xattrs = st.builds(Xattr, name=octets, size=st.integers(0, 65536), data=octets)
+# (digest, attributes): those of a file without any, with some, and of one that was recorded when nothing else was.
+extended = st.just((None, ())) | st.tuples(octets, st.none() | st.lists(xattrs, min_size=1, max_size=3).map(tuple))
+
+
+@st.composite
+def with_xattrs(draw: st.DrawFn, plain: st.SearchStrategy[FileState]) -> FileState:
+    digest, found = draw(extended)
+    return replace(draw(plain), xattr_digest=digest, xattrs=found)
+
+
 states = st.builds(
     FileState,
     path=octets.map(lambda name: b"/" + name),
@@ -148,14 +161,14 @@ states = st.builds(
     ctime_ns=st.integers(-(2**70), 2**70),
     digests=st.just(()) | octets.map(lambda v: (Digest(algorithm="xxh3_128", value=v),)),
     link_target=unknown_or,
-    xattr_digest=unknown_or,
+    flags=st.none() | st.integers(0, 2**31 - 1),
     read_start_ns=st.integers(0, 2**62),
     read_end_ns=st.integers(0, 2**62),
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(states, max_size=4, unique_by=lambda s: s.path))
+@given(st.lists(with_xattrs(states), max_size=4, unique_by=lambda s: s.path))
 def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState]) -> None:
     """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")

@@ -1,0 +1,111 @@
+"""Checking the database itself: the ledger, the journal, and every row against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from sqlalchemy import Connection
+
+from fimscan.errors import UsageError
+from fimscan.evidence.verify import Check, VerifyReport
+from fimscan.model import Scan
+from fimscan.store import integrity, journal
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+from fimscan.store.journal import Replay
+
+_MOST_PROBLEMS = 20  # of one kind that are told; the others are counted
+
+
+def verify_database(
+    database: Database, *, scan: int | None = None, every_scan: bool = False, head: str | None = None
+) -> VerifyReport:
+    """Check this host's records.
+
+    Every version of a file and every row that the journal covers is checked and so, by induction, is the complete state
+    at each scan. The digest of that state is recomputed for the last scan, for ``scan``, or for ``every_scan``.
+
+    Args:
+        head: a head that was noted elsewhere (64 hex digits): the chains must have it.
+
+    Raises:
+        UsageError: there is no finished scan with the number ``scan``, or ``head`` is no head.
+        StoreError: the database can't be read at all.
+    """
+    if head is not None and (len(head) != 64 or set(head) - set("0123456789abcdef")):
+        raise UsageError(f"--head {head}: a head has 64 hexadecimal digits, as 'fimscan status' prints it")
+    with database.read() as connection:
+        try:
+            both, problems = integrity.replayed(connection, database.host_id)
+        except integrity.UNREADABLE as error:
+            return VerifyReport(checks=(_check("chain", [f"it can't be read: {error!r}"], ""),), fingerprint="")
+        if not both.scans:
+            nothing = f"there is no finished scan of {database.host} in {database.name}: nothing can be checked"
+            return VerifyReport(checks=(_check("chain", [nothing], ""),), fingerprint="")
+        chosen = _chosen(both.scans, scan, every_scan=every_scan)
+        checks = [
+            *_chain(both, problems, _head(connection, database.host_id)),
+            *([_known_head(both, head)] if head is not None else []),
+            *_rows(connection, database.host_id, both, chosen),
+        ]
+    return VerifyReport(checks=tuple(checks), fingerprint="")
+
+
+def _head(connection: Connection, host_id: int) -> str | None:
+    return journal.common_head(connection, host_id, scan_store.all_scans(connection, host_id))
+
+
+def _chosen(finished: Sequence[Scan], scan: int | None, *, every_scan: bool) -> Sequence[Scan]:
+    if every_scan:
+        return finished
+    if scan is None:
+        return finished[-1:]
+    chosen = [one for one in finished if one.id == scan]
+    if not chosen:
+        raise UsageError(f"there is no finished scan {scan}; 'fimscan status' lists them")
+    return chosen
+
+
+def _chain(both: Replay, problems: Sequence[str], head: str | None) -> Iterable[Check]:
+    detail = f"{len(both.scans)} finished scans and {both.count} entries of the journal, each follows the one before"
+    yield _check("chain", problems, f"{detail}; the head is {head}")
+
+
+def _known_head(both: Replay, head: str) -> Check:
+    if both.covers(head):
+        return Check(name="head", ok=True, detail="what was written up to the head that was noted is all there")
+    return Check(
+        name="head",
+        ok=False,
+        detail=f"{head} is in neither chain: entries were cut off, or all of it was made anew",
+    )
+
+
+def _rows(connection: Connection, host_id: int, both: Replay, chosen: Sequence[Scan]) -> Iterable[Check]:
+    yield _guarded("configurations", integrity.configurations(connection, both.scans), "each has its digest")
+    own = integrity.own_digests(connection, host_id)
+    yield _guarded("files", own, "every version of every file has the digest of what it says")
+    states = (problem for scan in chosen for problem in integrity.complete_state(connection, host_id, scan))
+    which = f"of scan {chosen[0].id}" if len(chosen) == 1 else f"of each of {len(chosen)} scans"
+    yield _guarded("state", states, f"the complete state {which} is the one that was recorded")
+    rows = integrity.covered_rows(connection, host_id, both.newest)
+    kinds = "scans, changes with their answers, acceptances and audit records"
+    yield _guarded("rows", rows, f"{len(both.newest):,} digests of {kinds}, each as it was written")
+
+
+def _guarded(name: str, problems: Iterable[str], detail: str) -> Check:
+    """A check; what cannot even be read is a problem, too."""
+    found: list[str] = []
+    more = 0
+    try:
+        iterator = iter(problems)
+        found = list(islice(iterator, _MOST_PROBLEMS))
+        more = sum(1 for _ in iterator)
+    except integrity.UNREADABLE as error:
+        found.append(f"a row can't be read: {error!r}")
+    return _check(name, [*found, *([f"and {more:,} more"] if more else [])], detail)
+
+
+def _check(name: str, problems: Sequence[str], detail: str) -> Check:
+    return Check(name=name, ok=not problems, detail="\n".join(problems) or detail)

@@ -1,0 +1,88 @@
+"""What a rotated log holds: digests of the beginnings of its content, also of what it was before it was compressed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import lzma
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import BinaryIO, Protocol, TypeAlias, cast
+
+from fimscan.model import Digest
+from fimscan.scan.digest import ALGORITHMS
+
+Prefixes: TypeAlias = Mapping[int, tuple[Digest, ...]]
+"""Length -> the digests of so many bytes; a length that the content does not have is missing."""
+
+_CHUNK_BYTES = 256 * 1024
+_LONGEST_MAGIC = 6
+
+
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
+def _zstd(file: BinaryIO) -> _Stream | None:
+    """Zstd came to the standard library with Python 3.14; before that, a package that may be there has it."""
+    for module in ("compression.zstd", "zstandard"):
+        try:
+            return cast("_Stream", importlib.import_module(module).open(file, "rb"))
+        except ImportError:
+            continue
+    return None
+
+
+_FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], _Stream | None]], ...] = (
+    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
+    (b"BZh", bz2.BZ2File),
+    (b"\xfd7zXZ\0", lzma.LZMAFile),
+    (b"\x28\xb5\x2f\xfd", _zstd),
+)
+
+
+def read_prefixes(fd: int, lengths: Sequence[int], algorithms: Sequence[str]) -> list[Prefixes]:
+    """The prefixes of these lengths: of the file as it is and, where it is compressed, of what was compressed.
+
+    Nothing is read beyond the longest, however much more there is: a small file can be unpacked to a terabyte.
+
+    Raises:
+        OSError: as ``read(2)``.
+    """
+    with open(fd, "rb", closefd=False) as file:
+        magic = file.read(_LONGEST_MAGIC)
+        found: list[Prefixes] = [dict(_prefixes(_rewound(file), lengths, algorithms))]
+        for start, unpack in _FORMATS:
+            if magic.startswith(start) and (unpacked := unpack(_rewound(file))) is not None:
+                with closing(unpacked):
+                    found.append(dict(_prefixes(unpacked, lengths, algorithms)))
+    return found
+
+
+def _rewound(file: BinaryIO) -> BinaryIO:
+    file.seek(0, os.SEEK_SET)
+    return file
+
+
+def _prefixes(
+    stream: BinaryIO | _Stream, lengths: Sequence[int], algorithms: Sequence[str]
+) -> Iterator[tuple[int, tuple[Digest, ...]]]:
+    hashes = [ALGORITHMS[name](memoryview(b"")) for name in algorithms]
+    total = 0
+    for length in sorted(set(lengths)):
+        while total < length:
+            try:
+                data = stream.read(min(length - total, _CHUNK_BYTES))
+            except (EOFError, OSError, zlib.error, lzma.LZMAError):
+                return  # damaged, or cut off: what came before that was there
+            if not data:
+                return
+            for one in hashes:
+                one.update(memoryview(data))
+            total += len(data)
+        values = (one.digest() for one in hashes)
+        yield length, tuple(Digest(algorithm=a, value=v) for a, v in zip(algorithms, values, strict=True))

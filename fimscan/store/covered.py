@@ -1,0 +1,198 @@
+"""Rows -> digests: what the journal covers of each, and so what cannot be altered unnoticed.
+
+A row's digest is SHA-256 over its values, each number in decimal with a space after it, each text or byte string as its
+length, a colon, the bytes and a comma (a netstring), an unknown value as ``-,``. Rows that are written once, together,
+with a scan (its file versions, what it could not read ...) have one digest for all: SHA-256 over theirs, in order.
+
+Not covered, since no finding rests on it any more once it was made: what audit said of itself (``observation``,
+``notice``, ``audit_extent``), how far logs were read (``audit_cursor``), lines that could not be understood, the looks
+at single files since the last scan (``recheck``), ancestry (``process``), and whether a scan was reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from itertools import chain, groupby
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, Select, select, type_coerce
+
+from fimscan.model import ScanStatus
+from fimscan.store import files, schema
+from fimscan.store.schema import Unsigned64
+
+_STREAMED = {"stream_results": True, "yield_per": 5000}
+_scan, _version, _access = schema.scan, schema.file_version, schema.access
+
+
+class Subject(IntEnum):
+    """Of what an item is the digest. The numbers are written down: they never change."""
+
+    SCAN = 1  # a scan's problems and read times: what its own ledger entry leaves out
+    BEGUN = 2  # the file versions that begin with a scan, with what a state digest leaves out
+    ENDED = 3  # the file versions that end with a scan
+    UNREADABLE = 4
+    HOLDERS = 5
+    OPENED = 6  # opened for writing and unmodified
+    CHANGE = 7
+    ACCEPTANCE = 8
+    AUDIT_BLOCK = 9
+
+
+# By name: a column that is added later must not change the digests of what is there.
+_CHANGE = (
+    *("id", "scan_id", "kind", "path", "moved_from", "before_version", "after_version", "changed"),
+    *("after_ns", "before_ns", "verdict", "attribution", "holders"),
+)
+_ACCEPTANCE = ("id", "path", "scan_id", "version_id", "accepted_ns", "user", "ticket", "reason")
+_WITH_SCAN = (
+    (Subject.UNREADABLE, schema.unreadable, ("path", "reason", "detail")),
+    (Subject.HOLDERS, schema.holder, ("id", "dev", "inode", "actor")),
+    (Subject.OPENED, schema.unmodified_open, ("path", "actors")),
+)
+
+
+class Item(NamedTuple):
+    """The digest of one row (``id`` is its number), or of all rows of a scan (``id`` is the scan's number)."""
+
+    subject: Subject
+    id: int
+    digest: bytes
+
+
+def digest_of(values: Iterable[object]) -> bytes:
+    """See the module."""
+    return hashlib.sha256(b"".join([_encoded(value) for value in values])).digest()
+
+
+def _encoded(value: object) -> bytes:
+    match value:
+        case None:
+            return b"-,"
+        case int():
+            return b"%d " % value
+        case str():
+            data = value.encode("utf-8", "surrogateescape")
+        case bytes() | memoryview():
+            data = bytes(value)
+        case _:  # what fimscan never writes
+            data = repr(value).encode()
+    return b"%d:%b," % (len(data), data)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What is written with a scan
+
+
+def of_scan(connection: Connection, host_id: int, scan_id: int) -> Iterator[Item]:
+    """Everything that a scan wrote, when it is about to be finished."""
+    yield from _of_scans(connection, host_id, scan_id)
+    yield from of_changes(connection, host_id, scan_id=scan_id)
+
+
+def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
+    """What all finished scans wrote, but for their changes."""
+    return _of_scans(connection, host_id, None)
+
+
+def _of_scans(connection: Connection, host_id: int, scan_id: int | None) -> Iterator[Item]:
+    for subject, query in _queries(host_id, scan_id):
+        rows = connection.execute(query, execution_options=_STREAMED)
+        for number, those in groupby(rows, key=lambda row: int(row[0])):
+            total = hashlib.sha256()
+            for row in those:
+                total.update(b"".join([_encoded(value) for value in row[1:]]))
+            yield Item(subject, number, total.digest())
+
+
+def _queries(host_id: int, scan_id: int | None) -> Iterator[tuple[Subject, Select[Any]]]:
+    """For each subject its rows, the scan's number first; of one scan, or (``None``) of all finished ones."""
+    v = _version.c
+    begun = (v.first_scan, v.id, v.state_digest, v.adopted, v.read_start_ns, v.read_end_ns)
+    yield Subject.SCAN, _of(select(_scan.c.id, _scan.c.problems, _scan.c.read_clock), _scan.c.id, host_id, scan_id)
+    yield Subject.BEGUN, _of(select(*begun), v.first_scan, host_id, scan_id).order_by(v.first_scan, v.id)
+    ended = select(v.end_scan, v.id, v.dropped)
+    yield Subject.ENDED, _of(ended, v.end_scan, host_id, scan_id).order_by(v.end_scan, v.id)
+    for subject, table, names in _WITH_SCAN:
+        of, key = table.c.scan_id, table.c[names[0]]
+        query = select(of, *(plain(table.c[name]) for name in names))
+        yield subject, _of(query, of, host_id, scan_id).order_by(of, key)
+
+
+def _of(query: Select[Any], of: Any, host_id: int, scan_id: int | None) -> Select[Any]:
+    if scan_id is not None:
+        return query.where(of == scan_id)
+    finished = select(_scan.c.id).where(_scan.c.host_id == host_id, _scan.c.status == ScanStatus.FINISHED.value)
+    return query.where(of.in_(finished))
+
+
+def plain(column: Any) -> Any:
+    """A column as the database holds it: 64-bit numbers with their sign."""
+    return type_coerce(column, BigInteger) if isinstance(column.type, Unsigned64) else column
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Single rows
+
+
+def of_changes(
+    connection: Connection, host_id: int, *, scan_id: int | None = None, ids: Sequence[int] | None = None
+) -> Iterator[Item]:
+    """Changes with their answers: of one scan, some by number, or (with neither) all."""
+    table = schema.change
+    query = select(*(table.c[name] for name in _CHANGE)).where(table.c.host_id == host_id).order_by(table.c.id)
+    if scan_id is not None:
+        query = query.where(table.c.scan_id == scan_id)
+    if ids is None:
+        return _single(connection, Subject.CHANGE, query)
+    chunks = files.chunks(sorted(ids))
+    return chain.from_iterable(_single(connection, Subject.CHANGE, query.where(table.c.id.in_(c))) for c in chunks)
+
+
+def of_acceptances(connection: Connection, host_id: int, *, after: int = 0) -> Iterator[Item]:
+    """Acceptances, with those numbers that are larger than ``after``."""
+    table = schema.acceptance
+    query = (
+        select(*(table.c[name] for name in _ACCEPTANCE))
+        .where(table.c.host_id == host_id, table.c.id > after)
+        .order_by(table.c.id)
+    )
+    return _single(connection, Subject.ACCEPTANCE, query)
+
+
+def _single(connection: Connection, subject: Subject, query: Select[Any]) -> Iterator[Item]:
+    for row in connection.execute(query, execution_options=_STREAMED):
+        yield Item(subject, row.id, digest_of(row))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Audit records, with the rows that they are found by
+
+
+def of_audit_block(number: int, data: bytes, rows: Iterable[tuple[Any, ...]]) -> Item:
+    """A block with its rows of the table ``access``, as the database holds them, in the order of that table's key."""
+    total = hashlib.sha256()
+    for row in rows:
+        total.update(repr(row).encode("utf-8", "backslashreplace"))
+    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + total.digest()).digest())
+
+
+def of_audit_blocks(connection: Connection, host_id: int) -> Iterator[Item]:
+    """All of them: memory grows with their number, not with that of the rows, which come in the order of the key."""
+    totals: dict[int, Any] = {}
+    columns = _access.columns
+    query = select(*map(plain, columns)).where(_access.c.host_id == host_id)
+    query = query.order_by(*(_access.c[name] for name in ("time_ns", "serial", "node", "item")))
+    block = [column.name for column in columns].index("block_id")
+    for row in connection.execute(query, execution_options=_STREAMED):
+        total = totals.get(row[block])
+        if total is None:
+            total = totals[row[block]] = hashlib.sha256()
+        total.update(repr(tuple(row)).encode("utf-8", "backslashreplace"))
+    blocks = schema.audit_block
+    found = select(blocks.c.id, blocks.c.data).where(blocks.c.host_id == host_id).order_by(blocks.c.id)
+    for number, data in connection.execute(found, execution_options=_STREAMED):
+        rows = totals.get(number, hashlib.sha256()).digest()
+        yield Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + rows).digest())

@@ -1,0 +1,21 @@
+"""The extended attributes themselves and the flags of chattr; how logs that are only appended to have grown.
+
+What was recorded before has neither: the digest over all extended attributes and null flags, and is no other for that.
+The next scan records them, and does not report that they were unknown.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("file_version", sa.Column("xattrs", sa.LargeBinary(), nullable=True))
+    op.add_column("file_version", sa.Column("flags", sa.Integer(), nullable=True))
+    for name in ("followed", "retired"):
+        op.add_column("file_version", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("change", sa.Column("breach", sa.String(length=16), nullable=True))

@@ -1,0 +1,35 @@
+"""``fimscan explain-path``: text, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conftest import Cli
+
+
+def test_a_monitored_path(cli: Cli) -> None:
+    """The rule, its policy, and what is known of the path."""
+    cli.write_config(watch='exclude = ["*.swp"]\nseverity = "low"\ncategory = "system"')
+    path = str(cli.watched / "a")
+    before = json.loads(cli("explain-path", path, "--format", "json", code=0).stdout)
+    assert before["monitored"] and before["baseline"] is None and before["last_read"] is None
+    cli.scan()
+    text = cli("explain-path", path, code=0).stdout
+    assert "policy full, digests: xxh3_128, sha256" in text and "severity low, category system" in text
+    assert "in the accepted baseline (scan 1)" in text and "last read 2" in text
+    (cli.watched / "new").write_text("x")
+    cli.scan(1)
+    found = json.loads(cli("explain-path", str(cli.watched / "new"), "--format", "json", code=0).stdout)
+    assert found["baseline"] == {"scan": 1, "present": False} and found["known"] and found["last_read"]
+
+
+def test_a_path_that_is_not_monitored(cli: Cli) -> None:
+    """Exit code 1, and what decides."""
+    cli.write_config(watch='exclude = ["*.swp", "cache/"]')
+    cli.scan()
+    assert 'excluded by the pattern "*.swp"' in cli("explain-path", f"{cli.watched}/x.swp", code=1).stdout
+    below = cli("explain-path", f"{cli.watched}/cache/x/y", code=1).stdout
+    assert f"as is everything below {cli.watched}/cache" in below
+    assert "no [[watch]] covers it" in cli("explain-path", "/nowhere", code=1).stdout
+    found = json.loads(cli("explain-path", "--format", "json", f"{cli.watched}/x.swp", code=1).stdout)
+    assert (found["reason"], found["pattern"]) == ("excluded", "*.swp")

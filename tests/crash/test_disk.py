@@ -1,0 +1,108 @@
+"""A disk that is full, at whatever moment of a scan it becomes so, and one that cannot be written to at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.crash.ground import Ground
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
+
+
+@pytest.fixture
+def disk(cli: Cli) -> Iterator[Path]:
+    """A small file system of its own, which the database is on."""
+    mounted = cli.root / "disk"
+    mounted.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", mounted], check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    cli.config.write_text(cli.config.read_text().replace(str(cli.database), str(mounted / "fim.db")))
+    yield mounted
+    subprocess.run(["umount", "-l", mounted], check=True)
+
+
+def fill(disk: Path, but_for: int) -> None:
+    """Leave so many kilobytes."""
+    found = os.statvfs(disk)
+    free = found.f_bavail * found.f_frsize - but_for * 1024
+    with open(disk / "filler", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(free, 1))
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_full_disk_at_any_moment(cli: Cli, disk: Path) -> None:
+    """From no room at all, over too little to begin, to store and to finish with: 24 and one line; else it is done."""
+    ground = Ground(cli, 1200)
+    cli.scan()
+    for _ in range(900):
+        ground.change_one()
+    codes = []
+    for free in (0, 16, 48, 100, 400, 900):
+        fill(disk, free)
+        done = cli("scan", "--no-audit", "--format", "json")
+        codes.append(done.returncode)
+        if done.returncode == 24:
+            assert "no space left" in said(done) or "cannot" in said(done)
+        else:
+            assert done.returncode in (0, 4), done.stderr
+            ground.count(done.stdout)
+        (disk / "filler").unlink()
+        ground.check_database(disk / "fim.db")
+    assert codes[0] == 24 and codes.count(24) >= 3, codes
+    ground.scan()
+    ground.check_database(disk / "fim.db")
+    object.__setattr__(cli, "root", disk)  # where the database is
+    ground.check_changes()
+
+
+def test_a_file_system_that_is_mounted_read_only(cli: Cli, disk: Path) -> None:
+    """One line that says so, for what writes and for what only reads; the database is as it was afterwards."""
+    cli.scan()
+    (cli.watched / "a").write_text("changed")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    for writing in (("scan", "--no-audit"), ("accept", "--all")):
+        assert "cannot" in said(cli(*writing, code=24)), writing
+    for reading in (("status",), ("diff",), ("verify", "--db")):
+        done = cli(*reading)
+        assert done.returncode == 0 or (done.returncode == 24 and "cannot" in said(done)), reading
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    cli.scan(4)
+
+
+def test_a_database_that_one_may_not_write(cli: Cli) -> None:
+    """Its owner's, in a directory of its owner's: everybody else is told."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        watched = place / "watched"
+        watched.mkdir()
+        (watched / "a").write_text("x")
+        config = place / "fimscan.toml"
+        config.write_text(f'[database]\nurl = "sqlite:///{place}/fim.db"\n[[watch]]\npath = "{watched}"\n')
+        theirs = Cli(root=place, watched=watched)
+        theirs.scan()
+        for path in (place, watched, place / "fim.db"):
+            path.chmod(0o755 if path.is_dir() else 0o444)
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *theirs.command("scan", "--no-audit")]
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv (util-linux) is missing")
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd="/", env={"PATH": os.environ["PATH"]}
+        )
+        if "No module named" in done.stderr or done.returncode in (126, 127):
+            pytest.skip("other users may not read this installation")
+        assert done.returncode == 24, done
+        assert "cannot" in said(done)
+        (watched / "a").write_text("y")
+        theirs.scan(4)

@@ -1,0 +1,389 @@
+"""A database that was edited behind fimscan's back is noticed; one that was not verifies, whatever happened to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from fimscan import audit
+from fimscan.audit import kernel
+from fimscan.config import parse_config
+from fimscan.errors import UsageError
+from fimscan.evidence.database import verify_database
+from fimscan.model import AuditObservation, FileKind, ScanStatus
+from fimscan.packed import pack
+from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
+from fimscan.store import files, journal, migrate
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+from tests.conftest import Cli
+from tests.pipeline.test_audit_reading import event
+from tests.support import rule, state
+
+HOST = "h"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A watched directory, its log and its database."""
+
+    root: Path
+    database: Database
+    log: Path
+
+    @property
+    def watched(self) -> Path:
+        return self.root / "watched"
+
+    def scan(self, extra: str = "") -> ScanResult:
+        text = f'[[watch]]\npath = "{self.watched}"\n{extra}\n[[watch]]\npath = "{self.root}/missing"\n'
+        return run_scan(self.database, parse_config(text), source=AuditSource(logs=(str(self.log),)))
+
+    def append(self, records: str) -> None:
+        with self.log.open("a") as file:
+            file.write(records)
+        time.sleep(0.02)
+
+    def look(self) -> ScanResult | None:
+        """What 'fimscan schedule' does between two scans."""
+        config = parse_config(f'[[watch]]\npath = "{self.watched}"\n[[watch]]\npath = "{self.root}/missing"\n')
+        now = 0.0
+        live = Live(self.database, config, AuditSource(logs=(str(self.log),)), clock=lambda: now)
+        try:
+            live.step()
+            now = 5.0
+            return live.step()[0]
+        finally:
+            live.close()
+
+
+@pytest.fixture(scope="module")
+def pretended_audit() -> Iterator[None]:
+    """Audit that watches everything, so that there are answers of every kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit, "observe", _observe)
+        patch.setattr(kernel.Observer, "observe", lambda _self, now_ns: _observe(now_ns))
+        patch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
+        yield
+
+
+def _observe(now_ns: int) -> AuditObservation:
+    return AuditObservation(time_ns=now_ns, boot_id="b", enabled=1, daemon_pid=1, lost=0, rules=(rule(b"/"),))
+
+
+def _new_site(root: Path) -> Site:
+    made = Site(root=root, database=Database(f"sqlite:///{root}/x.db", host=HOST), log=root / "audit.log")
+    made.watched.mkdir()
+    made.log.touch()
+    for name in ("a", "b", "c", "d", "held"):
+        (made.watched / name).write_text(f"content of {name}")
+    return made
+
+
+def _eventful(site: Site) -> None:
+    """Everything that writes to the database, by the code that does so on a real host."""
+    with (site.watched / "held").open("a") as held, subprocess.Popen(["sleep", "60"], stdout=held) as holder:
+        site.scan()
+        holder.kill()
+    # A killed scan, whose remains the next one clears away.
+    with site.database.begin() as connection:
+        begun = {"trigger": "manual", "started_ns": time.time_ns(), "config_digest": "d" * 64, "config_text": "?"}
+        connection.exec_driver_sql("DELETE FROM configuration WHERE digest = ?", ("d" * 64,))
+        digest = scan_store.all_scans(connection, site.database.host_id)[0].config_digest
+        killed = scan_store.begin(connection, site.database.host_id, **{**begun, "config_digest": digest})  # type: ignore[arg-type]
+        half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
+        files.insert(connection, [files.new_row(site.database.host_id, killed, pack(half), adopted=False)])
+    # Changed, named, looked at; opened and not changed.
+    (site.watched / "a").write_text("changed")
+    site.append(event(site.watched / "a", 1) + event(site.watched / "d", 2))
+    assert site.look() is not None
+    # Nobody is named at first, then the record comes late and the answer is revised.
+    (site.watched / "b").write_text("changed, too")
+    late = event(site.watched / "b", 3)
+    time.sleep(0.02)
+    (finding,) = site.scan().diff.findings
+    assert not finding.attribution.actors
+    site.append(late)
+    (site.watched / "c").unlink()
+    site.scan('exclude = ["d"]')  # c is removed, d is dropped
+    approval = scan_store.Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
+    drift.accept(site.database, [os.fsencode(site.watched / "b")], approval)
+    (site.watched / "e").write_text("new")
+    site.scan()  # e is added, d is adopted again
+    drift.accept_everything(site.database, approval)
+
+
+@pytest.fixture(scope="module")
+def eventful(tmp_path_factory: pytest.TempPathFactory, pretended_audit: None) -> Site:
+    """A database in which every table that is covered has rows."""
+    site = _new_site(tmp_path_factory.mktemp("eventful"))
+    _eventful(site)
+    site.database.close()
+    return site
+
+
+@pytest.fixture
+def copied(eventful: Site, tmp_path: Path) -> Iterator[Callable[..., Database]]:
+    """A copy of that database after some SQL was run on it, as anybody can who may write the file."""
+    opened: list[Database] = []
+
+    def run(*statements: str) -> Database:
+        target = tmp_path / "copy.db"
+        shutil.copy(eventful.root / "x.db", target)
+        with closing(sqlite3.connect(target)) as connection:
+            for statement in statements:
+                assert connection.execute(statement).rowcount != 0, f"nothing to alter: {statement}"
+            connection.commit()
+        opened.append(Database(f"sqlite:///{target}", host=HOST))
+        return opened[-1]
+
+    yield run
+    for database in opened:
+        database.close()
+
+
+def problems(database: Database, **options: object) -> list[str]:
+    report = verify_database(database, **options)  # type: ignore[arg-type]
+    return [line for check in report.checks if not check.ok for line in check.detail.split("\n")]
+
+
+def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]) -> None:
+    """Live looks, a killed scan, late records, acceptances, dropped and adopted paths: all of it is as it should be."""
+    database = copied()
+    with database.read() as connection:
+        scans = scan_store.all_scans(connection, database.host_id)
+        causes = {entry.cause for entry in journal.entries(connection, database.host_id)}
+        tables = ("change", "unreadable", "holder", "unmodified_open", "acceptance", "audit_block", "access")
+        for table in tables:
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar(), table
+        for flag in ("adopted", "dropped"):
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM file_version WHERE {flag}").scalar(), flag
+    assert {scan.status for scan in scans} == {ScanStatus.FINISHED, ScanStatus.INTERRUPTED}
+    assert any(scan.is_partial for scan in scans)
+    assert causes == {"scan", "audit", "late-records", "accept"}
+    assert problems(database, every_scan=True) == []
+
+
+_COPY_OF_A_CHANGE = (
+    "INSERT INTO change (id, scan_id, host_id, kind, path, changed, after_ns, before_ns, verdict, attribution) "
+    "SELECT 99, scan_id, host_id, kind, path, changed, after_ns, before_ns, verdict, attribution "
+    "FROM change WHERE id = 1"
+)
+_COPY_OF_AN_ACCEPTANCE = (
+    "INSERT INTO acceptance SELECT 99, host_id, path, scan_id, version_id, accepted_ns, user, ticket, reason "
+    "FROM acceptance WHERE id = 1"
+)
+EDITS = [
+    ("UPDATE configuration SET text = replace(text, 'full', 'attributes')", "configuration of scan"),
+    ("UPDATE scan SET trigger = 'cron' WHERE id = 1", "scan 1 was altered"),
+    ("UPDATE scan SET started_ns = started_ns - 1 WHERE id = 1", "scan 1 was altered"),
+    ("UPDATE scan SET finished_ns = finished_ns + 1 WHERE id = 1", "scan 1 was altered"),
+    ("UPDATE scan SET counts = '{}' WHERE id = 1", "scan 1 was altered"),
+    ("UPDATE scan SET state_digest = journal WHERE id = 1", "scan 1 was altered"),
+    ("UPDATE scan SET journal = '' WHERE id = 1", "scan 1 was altered"),
+    ("UPDATE scan SET status = 'interrupted' WHERE id = 3", "scan 3"),
+    ("UPDATE scan SET problems = '[0]' WHERE id = 1", "what scan 1 says of its problems"),
+    ("UPDATE scan SET read_clock = x'00' WHERE id = 1", "what scan 1 says of its problems and read times"),
+    ("UPDATE file_version SET uid = 7 WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
+    ("UPDATE file_version SET sha256 = zeroblob(32) WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
+    ("UPDATE file_version SET path = path || x'21' WHERE hex(path) LIKE '%2F63'", "as of scan 1 was altered"),
+    ("UPDATE file_version SET kind = 'nonsense' WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
+    ("UPDATE file_version SET state_digest = zeroblob(32) WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
+    (
+        "UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F63'",
+        "began with scan 1, or the time of its reading",
+    ),
+    ("UPDATE file_version SET adopted = 0 WHERE hex(path) LIKE '%2F63'", "began with scan 1"),
+    ("UPDATE file_version SET dropped = 1 WHERE hex(path) LIKE '%2F63'", "ended with scan 5"),
+    ("UPDATE file_version SET end_scan = NULL WHERE hex(path) LIKE '%2F63'", "ended with scan 5"),
+    ("UPDATE file_version SET end_scan = 4 WHERE hex(path) LIKE '%2F63'", "ended with scan 4"),
+    ("DELETE FROM file_version WHERE hex(path) LIKE '%2F65'", "the files as of scan 6 are not those"),
+    ("UPDATE file_version SET first_scan = 2 WHERE hex(path) LIKE '%2F65'", "belongs to a scan that is not there"),
+    ("UPDATE unreadable SET reason = 'permission' WHERE scan_id = 1", "what scan 1 could not read was altered"),
+    ("DELETE FROM unreadable WHERE scan_id = 1", "what scan 1 could not read is missing"),
+    ("UPDATE holder SET actor = '[]'", "who held files open when scan 1 began was altered"),
+    ("UPDATE unmodified_open SET actors = '[]'", "what was opened and not modified before scan"),
+    ("UPDATE change SET attribution = replace(attribution, '1000', '1001') WHERE id = 1", "change 1 ("),
+    ("UPDATE change SET verdict = 'unattributed' WHERE id = 1", "change 1 ("),
+    ("UPDATE change SET kind = 'attributes' WHERE id = 1", "change 1 ("),
+    ("UPDATE change SET after_ns = after_ns + 1 WHERE id = 2", "change 2 ("),
+    ("UPDATE change SET holders = NULL WHERE id = 1", "change 1 ("),
+    ("UPDATE change SET scan_id = 4 WHERE id = 1", "change 1 ("),
+    ("UPDATE change SET after_version = 1 WHERE id = 1", "change 1 ("),
+    ("DELETE FROM change WHERE id = 2", "change 2 is missing"),
+    (_COPY_OF_A_CHANGE, "change 99 ("),
+    ("UPDATE acceptance SET ticket = 'OTHER' WHERE id = 2", "acceptance 2 ("),
+    ("UPDATE acceptance SET user = 'root' WHERE id = 1", "acceptance 1 (everything) was altered"),
+    ("DELETE FROM acceptance WHERE id = 2", "acceptance 2 is missing"),
+    (_COPY_OF_AN_ACCEPTANCE, "acceptance 99 (everything) is not in the journal"),
+    ("UPDATE audit_block SET data = x'00' WHERE id = 1", "the audit records of block 1"),
+    ("UPDATE access SET time_ns = time_ns - 5000000000", "the audit records of block"),
+    ("UPDATE access SET inode = inode + 1", "the audit records of block"),
+    ("DELETE FROM access", "the audit records of block"),
+    ("UPDATE journal SET items = zeroblob(41) WHERE id = 2", "journal entry 2 was altered"),
+    ("UPDATE journal SET items = x'00' WHERE id = 2", "journal entry 2 was altered"),
+    ("UPDATE journal SET cause = 'audit' WHERE id = 1", "journal entry 1 was altered"),
+    ("UPDATE journal SET made_ns = 0 WHERE id = 1", "journal entry 1 was altered"),
+    ("DELETE FROM journal WHERE id = 2", "does not follow the one before"),
+    ("DELETE FROM journal", "names a journal entry that is not there"),
+]
+
+
+@pytest.mark.parametrize(("statement", "words"), EDITS, ids=[statement[:60] for statement, _ in EDITS])
+def test_what_was_edited_is_named(copied: Callable[..., Database], statement: str, words: str) -> None:
+    """Each column of each table that a finding rests on."""
+    found = problems(copied(statement))
+    assert any(words in line for line in found), found
+
+
+def test_two_rows_that_changed_places_are_noticed(copied: Callable[..., Database]) -> None:
+    """Each is as it was written, and speaks of another file than before."""
+    found = problems(
+        copied(
+            "UPDATE file_version SET id = 1000 WHERE id = 1",
+            "UPDATE file_version SET id = 1 WHERE id = 2",
+            "UPDATE file_version SET id = 2 WHERE id = 1000",
+        )
+    )
+    assert any("began with scan 1" in line for line in found), found
+
+
+def test_a_revised_answer_cannot_be_put_back(copied: Callable[..., Database]) -> None:
+    """The journal knows both; the newer one counts."""
+    database = copied()
+    with database.read() as connection:
+        first, later = (
+            {item.id: item.digest for entry in journal.entries(connection, database.host_id)
+             for item in entry.unpacked() if entry.cause == cause and item.subject.name == "CHANGE"}
+            for cause in ("scan", "late-records")
+        )  # fmt: skip
+    (revised,) = later
+    assert first[revised] != later[revised]
+    found = problems(copied(f"UPDATE change SET attribution = '{{}}' WHERE id = {revised}"))
+    assert any(f"change {revised} (" in line and "was altered" in line for line in found), found
+
+
+def test_a_head_that_was_noted_shows_that_entries_were_cut_off(copied: Callable[..., Database]) -> None:
+    """A chain alone cannot: without its end it is a whole chain. An older head is in it still."""
+    database = copied()
+    with database.read() as connection:
+        scans = scan_store.all_scans(connection, database.host_id)
+        head = journal.common_head(connection, database.host_id, scans)
+    assert head is not None
+    older = scans[0].entry
+    for noted in (head, older):
+        assert problems(database, head=noted) == []
+    # The last acceptance, with all that tells of it.
+    cut = copied(
+        "DELETE FROM acceptance WHERE id = (SELECT max(id) FROM acceptance)",
+        "DELETE FROM journal WHERE id = (SELECT max(id) FROM journal)",
+    )
+    assert problems(cut) == []
+    assert any(head in line for line in problems(cut, head=head))
+    assert problems(cut, head=older) == []
+    with pytest.raises(UsageError):
+        problems(cut, head="abc")
+
+
+def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Database]) -> None:
+    """--scan N and --all name the scans that an altered version belongs to."""
+    database = copied("UPDATE file_version SET state_digest = zeroblob(32) WHERE hex(path) LIKE '%2F63'")
+    states = "the files as of scan {} are not those"
+    assert not any(states.format(1) in line for line in problems(database))
+    assert any(states.format(1) in line for line in problems(database, scan=1))
+    assert any(states.format(3) in line for line in problems(database, every_scan=True))
+    with pytest.raises(UsageError, match="no finished scan 2"):
+        problems(database, scan=2)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _as_before_the_journal(database: Path) -> None:
+    """What a fimscan without a journal would have left behind: its revision, and none of what came with it."""
+    before = ScriptDirectory.from_config(migrate._config()).get_revision("0004").down_revision
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TABLE journal")
+        connection.execute("ALTER TABLE scan DROP COLUMN journal")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (before,))
+        connection.commit()
+
+
+def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
+    tmp_path: Path, pretended_audit: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old entries replay as they were; what was there is taken into the journal as it is."""
+    site = _new_site(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "record", lambda *_: None)
+        _eventful(site)
+    site.database.close()
+    _as_before_the_journal(tmp_path / "x.db")
+    upgraded = replace(site, database=Database(f"sqlite:///{tmp_path}/x.db", host=HOST))
+    assert problems(upgraded.database, every_scan=True) == []
+    (upgraded.watched / "a").write_text("after the upgrade")
+    upgraded.scan()
+    assert problems(upgraded.database, every_scan=True) == []
+    upgraded.database.close()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        connection.execute("UPDATE change SET changed = 'mode' WHERE id = 1")
+        connection.commit()
+    edited = Database(f"sqlite:///{tmp_path}/x.db", host=HOST)
+    assert any("change 1 (" in line for line in problems(edited))
+    edited.close()
+    # To be upgraded once more, so that what was edited is taken for what was there, does not help.
+    _as_before_the_journal(tmp_path / "x.db")
+    again = Database(f"sqlite:///{tmp_path}/x.db", host=HOST)
+    assert any("scan 7 was altered" in line for line in problems(again))
+    again.close()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_command(cli: Cli) -> None:
+    """Exit codes and lines, from the head that status prints to the row that was altered."""
+    assert "no database" in cli("verify", "--db", code=24).stderr
+    cli.scan()
+    head = json.loads(cli("status", "--format", "json", code=0).stdout)["head"]
+    assert f"Head: {head}" in cli("status").stdout
+    (cli.watched / "a").write_text("changed")
+    cli.scan(4)
+    assert "FAIL" not in cli("verify", "--db", "--head", head, code=0).stdout
+    assert json.loads(cli("verify", "--db", "--all", "--format", "json", code=0).stdout)["ok"]
+    for wrong in ((), ("x.zip", "--db"), ("x.zip", "--head", head), ("--db", "--scan", "9"), ("--db", "--head", "x")):
+        cli("verify", *wrong, code=15)
+    with closing(sqlite3.connect(cli.database)) as connection:
+        connection.execute("UPDATE change SET verdict = 'confirmed'")
+        connection.commit()
+    done = cli("verify", "--db", code=25)
+    assert [line for line in done.stdout.splitlines() if line.startswith("FAIL")] == [
+        f"FAIL  rows: change 1 ({cli.watched}/a) was altered"
+    ]
+    with closing(sqlite3.connect(cli.database)) as connection:
+        connection.execute("UPDATE scan SET counts = '{' WHERE id = 1")
+        connection.commit()
+    assert "can't be read" in cli("verify", "--db", code=25).stdout
+
+
+def test_doctor_sees_a_broken_chain(cli: Cli) -> None:
+    """Critical: nothing that is recorded can be relied on."""
+    cli.scan()
+    checks = {c["check"]: c for c in json.loads(cli("doctor", "--format", "json").stdout)["checks"]}
+    assert checks["ledger"]["severity"] == "ok"
+    with closing(sqlite3.connect(cli.database)) as connection:
+        connection.execute("UPDATE scan SET started_ns = 1")
+        connection.commit()
+    checks = {c["check"]: c for c in json.loads(cli("doctor", "--format", "json", code=2).stdout)["checks"]}
+    assert "scan 1 was altered" in checks["ledger"]["detail"]

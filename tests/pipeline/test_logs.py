@@ -1,0 +1,408 @@
+"""Logs that are only appended to, as logrotate and others treat them: what is silent, and what is an alert."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fimscan import join
+from fimscan.config import parse_config
+from fimscan.errors import ConfigError
+from fimscan.model import Breach, Change, ChangeKind, Diff, FileState
+from fimscan.pipeline import drift, run_scan
+from fimscan.report.differences import breach_text
+from fimscan.scan import WatchSpec, scan
+from fimscan.store.database import Database
+from fimscan.store.scans import Approval
+from tests.conftest import Cli
+
+Told = list[tuple[str, str, Breach | None]]
+FIRST = "first line\nsecond line\n"
+
+
+class Logs:
+    """A directory of logs, of which a first scan is made."""
+
+    def __init__(self, root: Path, **files: str) -> None:
+        self.root = root
+        self.directory = root / "log"
+        self.directory.mkdir()
+        self.database = Database(f"sqlite:///{root}/x.db", host="h")
+        self.configure()
+        for name, text in (files or {"app_log": FIRST, "other_log": "of another program\n"}).items():
+            self.write(name.replace("_", "."), text)
+        self.scan()
+
+    def configure(self, extra: str = "") -> None:
+        text = f'[scan]\nworkers = 1\n[[watch]]\npath = "{self.directory}"\npolicy = "append-only"\n{extra}'
+        self.config = parse_config(text)
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    def write(self, name: str, text: str) -> Path:
+        self.path(name).write_text(text)
+        return self.path(name)
+
+    def append(self, name: str, text: str) -> None:
+        with self.path(name).open("a") as file:
+            file.write(text)
+
+    def alter(self, name: str, old: bytes, new: bytes) -> None:
+        """Write over a log, in place."""
+        path = self.path(name)
+        path.write_bytes(path.read_bytes().replace(old, new))
+
+    def rotate(self, name: str, *, generations: int = 3) -> None:
+        """Rename each generation to the next one, as logrotate does."""
+        for number in range(generations, 0, -1):
+            older = self.path(f"{name}.{number - 1}" if number > 1 else name)
+            if older.exists():
+                older.rename(self.path(f"{name}.{number}"))
+
+    def scan(self) -> Told:
+        """What the scan tells; nothing of it is a surprise to the diff with the baseline."""
+        found = run_scan(self.database, self.config, source=None).diff
+        return told(found)
+
+    def drift(self) -> Diff:
+        return drift.drift(self.database)
+
+    def accept(self) -> None:
+        drift.accept_everything(self.database, Approval(accepted_ns=time.time_ns(), user="t"))
+
+
+def told(diff: Diff) -> Told:
+    """(kind, name, breach) of each row."""
+    changes = [finding.change for finding in diff.findings]
+    return [(change.kind.value, os.path.basename(os.fsdecode(change.path)), change.breach) for change in changes]
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[Logs]:
+    made = Logs(tmp_path)
+    yield made
+    made.database.close()
+
+
+def only(diff: Diff) -> Change:
+    (row,) = diff.findings
+    return row.change
+
+
+def test_growth_is_silent_and_recorded(logs: Logs) -> None:
+    """A log that grew is no change, for the scan nor for the diff; what was appended is verified from then on."""
+    logs.append("app.log", "third line\n")
+    assert logs.scan() == []
+    assert (logs.drift().findings, logs.drift().logs_grown, logs.drift().logs_rotated) == ((), 1, 0)
+    logs.alter("app.log", b"third", b"THIRD")
+    assert logs.scan() == [("modified", "app.log", Breach.REWRITTEN)]
+    assert told(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)]
+    assert "the first 34 bytes, verified at " in breach_text(only(logs.drift()))
+    logs.append("app.log", "fourth line\n")
+    assert logs.scan() == [], "each change alerts once"
+    assert told(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)], "and waits until it is accepted"
+    logs.accept()
+    logs.append("app.log", "fifth line\n")
+    assert logs.scan() == [] and logs.drift().findings == ()
+
+
+def test_what_is_said_of_logs(cli: Cli) -> None:
+    """A scan of logs that grew prints nothing, the diff counts them; an alert says what was done to which bytes."""
+    cli.write_config(watch='policy = "append-only"')
+    cli.scan()
+    with (cli.watched / "a").open("a") as file:
+        file.write("more\n")
+    assert cli.scan(0) == ""
+    assert "logs: 1 log grew, and begin as they were" in cli("diff", code=0).stdout
+    summary = cli.diff()["summary"]
+    assert (summary["logs_grown"], summary["logs_rotated"]) == (1, 0)
+    (cli.watched / "a").write_text("CONTENT of a\nmore\n")
+    os.truncate(cli.watched / "b", 3)
+    assert "the first 18 bytes, verified at " in " ".join(cli.scan(4).split())
+    said = " ".join(cli("diff", code=4).stdout.split())
+    assert "truncated to 3 bytes: no other file has the 13 bytes, verified at " in said
+    assert [row["breach"] for row in cli.diff()["changes"]] == ["rewritten", "truncated"]
+    assert "are not the same" in cli("diff", "--format", "html", code=4).stdout
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    before=st.binary(max_size=300).map(lambda part: part * 2000),  # smaller and larger than the reader's buffer
+    added=st.binary(max_size=300),
+    at=st.integers(0, 2**32),
+    edit=st.sampled_from(["none", "flip", "cut", "insert", "delete"]),
+)
+def test_any_append_is_growth_and_no_other_edit_is(
+    tmp_path: Path, before: bytes, added: bytes, at: int, edit: str
+) -> None:
+    """In the verified part: a byte altered, put in, taken out, or the end cut off, with lines appended or not."""
+    path = tmp_path / "app.log"
+    place = at % len(before) if before else 0
+    edited = {
+        "none": before,
+        "flip": before[:place] + bytes(byte ^ 1 for byte in before[place : place + 1]) + before[place + 1 :],
+        "cut": before[:place],
+        "insert": before[:place] + b"\0" + before[place:],
+        "delete": before[:place] + before[place + 1 :],
+    }[edit]
+    path.write_bytes(before)
+    verified = _read(path, None)
+    with path.open("r+b") as file:  # the same inode
+        file.truncate(0)
+        file.write(edited + added)
+    assert join.has_grown(verified, _read(path, verified.size)) == (edited + added).startswith(before)
+
+
+def _read(path: Path, verified: int | None) -> FileState:
+    watch = WatchSpec(path=os.fsencode(path), append_only=True)
+    (found,) = scan([watch], workers=1, verified=lambda _path: verified)
+    assert isinstance(found, FileState)
+    return found
+
+
+def test_each_breach_has_its_word(tmp_path: Path) -> None:
+    """Rewritten (even when it has grown), truncated, replaced and removed."""
+    logs = Logs(tmp_path, a="content of a\n", b="content of b\n", c="content of c\n", d="content of d\n")
+    logs.alter("a", b"content", b"CONTENT")
+    logs.append("a", "more\n")
+    os.truncate(logs.path("b"), 3)
+    logs.write("new", "something else\n").rename(logs.path("c"))
+    logs.path("d").unlink()
+    expected = [
+        ("modified", "a", Breach.REWRITTEN),
+        ("modified", "b", Breach.TRUNCATED),
+        ("modified", "c", Breach.REPLACED),
+        ("removed", "d", Breach.LOST),
+    ]
+    assert logs.scan() == expected
+    assert told(logs.drift()) == expected
+    logs.accept()
+    assert logs.scan() == [] and logs.drift().findings == ()
+
+
+def test_growing_explains_content_and_times_only(logs: Logs) -> None:
+    """A mode that was changed meanwhile is told, as what it is, until it is accepted."""
+    logs.append("app.log", "more\n")
+    logs.path("app.log").chmod(0o666)
+    assert logs.scan() == [("attributes", "app.log", None)]
+    logs.append("app.log", "more\n")
+    assert logs.scan() == []
+    assert only(logs.drift()).changed == ("mode",)
+
+
+def test_a_log_replaced_by_a_copy_is_told(logs: Logs) -> None:
+    """All lines are there, but the program that has the old file open writes where nobody looks."""
+    shutil.copy(logs.path("app.log"), logs.path("copy"))
+    logs.append("copy", "more\n")
+    logs.path("copy").rename(logs.path("app.log"))
+    assert logs.scan() == [("attributes", "app.log", None)]
+    assert "inode" in only(logs.drift()).changed
+
+
+def test_a_log_that_grows_while_it_is_read(logs: Logs) -> None:
+    """A busy log is never unstable: it is recorded as it was when it was opened, and verified the next time."""
+    writer = subprocess.Popen(
+        ["sh", "-c", f"while :; do echo a line that is written again and again; done >> {logs.path('busy.log')}"]
+    )
+    try:
+        time.sleep(0.2)
+        found = run_scan(logs.database, logs.config, source=None).diff
+        assert told(found) == [("added", "busy.log", None)] and found.unreadable == ()
+        for _ in range(5):
+            found = run_scan(logs.database, logs.config, source=None).diff
+            assert (told(found), found.unreadable, found.logs_grown) == ([], (), 1)
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+# --- rotation, step by step, and what only looks like it -------------------------------------------------------------
+
+
+def test_rename_and_create(logs: Logs) -> None:
+    """The old content is under another name, the new log begins; a generation later, again."""
+    for _ in range(3):
+        logs.append("app.log", "more\n")
+        logs.rotate("app.log")
+        logs.write("app.log", "")
+        assert logs.scan() == []
+    assert (logs.drift().findings, logs.drift().logs_rotated) == ((), 4)
+
+
+def test_a_rotated_log_that_was_altered_is_told(logs: Logs) -> None:
+    """What comes to the other name is not what was verified: the log is lost, and something unknown was added."""
+    logs.write("app.log.1", FIRST.replace("first", "FIRST"))
+    logs.write("new", "fresh\n").rename(logs.path("app.log"))
+    assert logs.scan() == [("modified", "app.log", Breach.REPLACED), ("added", "app.log.1", None)]
+
+
+def test_altering_it_after_its_rotation_is_told(logs: Logs) -> None:
+    """A rotated log is one that is not even appended to any more, and its beginning is known."""
+    logs.rotate("app.log")
+    logs.scan()
+    logs.alter("app.log.1", b"first", b"FIRST")
+    assert logs.scan() == [("modified", "app.log.1", Breach.REWRITTEN)]
+    assert told(logs.drift()) == [("modified", "app.log.1", Breach.REWRITTEN)]
+
+
+def test_a_copy_that_is_too_short_is_told(logs: Logs) -> None:
+    """copytruncate that lost the last line is no rotation."""
+    logs.write("app.log.1", FIRST[:-3])
+    os.truncate(logs.path("app.log"), 0)
+    assert ("modified", "app.log", Breach.TRUNCATED) in logs.scan()
+
+
+def test_a_compressed_log_of_other_content_is_told(logs: Logs) -> None:
+    """A name that ends in .gz proves nothing, and an archive that is cut off holds what it holds."""
+    whole = os.urandom(100_000)
+    logs.path("app.log").write_bytes(whole)
+    logs.scan()
+    logs.accept()
+    logs.path("app.log.1.gz").write_bytes(gzip.compress(whole[:-1] + b"!"))
+    logs.path("app.log.2.gz").write_bytes(gzip.compress(whole)[:-5000])
+    os.truncate(logs.path("app.log"), 0)
+    assert ("modified", "app.log", Breach.TRUNCATED) in logs.scan()
+
+
+@pytest.mark.parametrize("tool", ["gzip", "bzip2", "xz", "zstd"])
+def test_compressed_logs_are_recognised_by_content(logs: Logs, tool: str) -> None:
+    """Whatever they are called."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    if tool == "zstd":
+        pytest.importorskip("zstandard")
+    with logs.path("old").open("wb") as out:
+        subprocess.run([tool, "-c", logs.path("app.log")], check=True, stdout=out)
+    os.truncate(logs.path("app.log"), 0)
+    assert logs.scan() == []
+
+
+def test_the_oldest_generation_is_missed_unless_fewer_are_to_be_kept(tmp_path: Path) -> None:
+    """Removing a log is what hides a trace: it is expected only where somebody said how many are to be kept."""
+    logs = Logs(tmp_path, app_log_3="three\n", app_log_2="two\n", app_log_1="one\n", app_log="now\n")
+    logs.path("app.log.3").unlink()
+    assert logs.scan() == told(logs.drift()) == [("removed", "app.log.3", Breach.LOST)]
+    logs.accept()
+    logs.configure("keep = 1")
+    logs.path("app.log.2").unlink()
+    assert logs.scan() == told(logs.drift()) == []
+    logs.path("app.log.1").unlink()
+    assert logs.scan() == told(logs.drift()) == [("removed", "app.log.1", Breach.LOST)]
+
+
+def test_an_overwritten_generation_is_missed_likewise(tmp_path: Path) -> None:
+    """logrotate with numbers renames the last but one over the last: its path is there, its content is gone."""
+    logs = Logs(tmp_path, app_log_2="two\n", app_log_1="one\n", app_log="now\n")
+    logs.rotate("app.log", generations=2)
+    logs.write("app.log", "")
+    expected = [("modified", "app.log.2", Breach.LOST)]
+    assert logs.scan() == told(logs.drift()) == expected
+    logs.accept()
+    logs.configure("keep = 2")
+    logs.append("app.log", "more\n")
+    logs.rotate("app.log", generations=2)
+    assert logs.scan() == told(logs.drift()) == []
+
+
+def test_the_newest_generation_is_missed_whatever_is_to_be_kept(tmp_path: Path) -> None:
+    """Retention takes the oldest: who removes last night's log has another reason."""
+    logs = Logs(tmp_path, app_log_2="two\n", app_log_1="one\n", app_log="now\n")
+    logs.configure("keep = 1")
+    logs.path("app.log.1").unlink()
+    assert logs.scan() == [("removed", "app.log.1", Breach.LOST)]
+
+
+def test_a_scan_between_the_copy_and_the_truncation(logs: Logs) -> None:
+    """The copy is known for what it is when it appears, also when the log is emptied only after the next scan."""
+    shutil.copy(logs.path("app.log"), logs.path("app.log.1"))
+    assert logs.scan() == []
+    os.truncate(logs.path("app.log"), 0)
+    assert logs.scan() == [] and logs.drift().findings == ()
+
+
+def test_an_empty_log_is_rotated_without_a_word(tmp_path: Path) -> None:
+    """ifempty is logrotate's default; a new log that nobody knows is told all the same."""
+    logs = Logs(tmp_path, empty_log="")
+    logs.rotate("empty.log")
+    logs.write("empty.log", "")
+    assert logs.scan() == []
+    logs.path("empty.log.1").unlink()
+    with gzip.open(logs.path("empty.log.1.gz"), "wb"):
+        pass
+    assert logs.scan() == []
+    logs.write("unknown.log", "")
+    assert logs.scan() == [("added", "unknown.log", None)]
+
+
+def test_a_log_that_becomes_a_symlink_is_told(logs: Logs) -> None:
+    """Also where its content is kept: what is appended from now on goes elsewhere."""
+    logs.path("app.log").rename(logs.path("app.log.1"))
+    logs.path("app.log").symlink_to("/dev/null")
+    (row,) = [row for row in logs.scan() if row[1] == "app.log"]
+    assert row == ("modified", "app.log", None)
+
+
+def test_keep_is_for_logs_only() -> None:
+    """Elsewhere it would promise what nothing does."""
+    with pytest.raises(ConfigError) as problem:
+        parse_config('[[watch]]\npath = "/etc"\nkeep = 3\n')
+    assert 'only with policy = "append-only"' in problem.value.problems[0]
+
+
+# --- the real logrotate ---------------------------------------------------------------------------------------------
+
+FORMS = {
+    "create": "create",
+    "copytruncate": "copytruncate",
+    "compress": "compress\ncreate",
+    "delaycompress": "compress\ndelaycompress\ncreate",
+    "dateext": "dateext\ndateformat -%Y%m%d-%s\ncreate",
+    "dateext, compress": "dateext\ndateformat -%Y%m%d-%s\ncompress\ncreate",
+    "extension": "extension .log\ncreate",
+    "copytruncate, compress": "copytruncate\ncompress",
+    "bzip2": "compress\ncompresscmd /usr/bin/bzip2\ncompressext .bz2\ncreate",
+    "xz": "compress\ncompresscmd /usr/bin/xz\ncompressext .xz\ncreate",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_logrotate_is_followed(logs: Logs, form: str) -> None:
+    """Rotations with growth in between are silent; altering what was rotated is not."""
+    logrotate = shutil.which("logrotate") or pytest.skip("logrotate is not installed")
+    if form in ("bzip2", "xz") and not Path(f"/usr/bin/{form}").exists():
+        pytest.skip(f"{form} is not installed")
+    conf = logs.root / "logrotate.conf"
+    conf.write_text(f"{logs.directory}/*.log {{\nsu root root\nrotate 5\nsize 1\n{FORMS[form]}\n}}\n")
+    conf.chmod(0o644)
+    for number in range(3):
+        logs.append("app.log", f"line of round {number}\n")
+        if number == 1:
+            assert logs.scan() == []
+            logs.append("app.log", "another line\n")
+        if "dateext" in form:
+            time.sleep(1.1)  # the name has the second in it
+        command = [logrotate, "-f", "-s", str(logs.root / "state"), str(conf)]
+        subprocess.run(command, check=True, capture_output=True)
+        assert logs.scan() == told(logs.drift()) == [], (number, sorted(os.listdir(logs.directory)))
+    (oldest, *_) = sorted(
+        (path for path in logs.directory.iterdir() if path.name not in ("app.log", "other.log")),
+        key=lambda path: path.stat().st_mtime,
+    )
+    oldest.write_bytes(oldest.read_bytes()[:-1] + b"!")
+    assert logs.scan() == told(logs.drift()) == [("modified", oldest.name, Breach.REWRITTEN)]
+
+
+def test_kinds_stay_what_they_are(logs: Logs) -> None:
+    """Directories and links in a directory of logs are compared as everywhere."""
+    logs.path("d").mkdir()
+    assert logs.scan() == [(ChangeKind.ADDED.value, "d", None)]
