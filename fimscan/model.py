@@ -741,13 +741,49 @@ class Program:
     change: int | None = None
 
 
+class Effect(StrEnum):
+    """What a changed setting means for what is seen, worst first."""
+
+    WEAKER = "weaker"
+    STRONGER = "stronger"
+    OTHER = "other"  # neither, or nobody can say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingChange:
+    """One setting that differs between two configurations; ``None`` where it is not there.
+
+    ``key`` is as the configuration has it; those of a watch begin with its path: ``[[watch]] /etc: policy``.
+    """
+
+    key: str
+    before: str | None
+    after: str | None
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconfiguration:
+    """A scan that was made with another configuration than the one before it; by their digests, and what differs."""
+
+    scan: int
+    before: str
+    after: str
+    differences: tuple[SettingChange, ...]
+
+    @property
+    def is_weaker(self) -> bool:
+        """Whether something is seen less, or less well."""
+        return any(item.effect is Effect.WEAKER for item in self.differences)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
     """What differs between two points, and who did it: the value that every report format renders.
 
     ``logs_grown`` and ``logs_rotated`` count the logs that were only appended to, and those of which all that was
     verified before is found under another name. ``suspect_programs`` are those of the actors that are monitored and not
-    what was accepted.
+    what was accepted. ``reconfigurations`` are those between the two points, oldest first.
     """
 
     host: str
@@ -759,6 +795,7 @@ class Diff:
     suspect_programs: tuple[Program, ...] = ()
     logs_grown: int = 0
     logs_rotated: int = 0
+    reconfigurations: tuple[Reconfiguration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

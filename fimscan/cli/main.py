@@ -23,6 +23,7 @@ _COMMANDS = {
     "explain-path": "fimscan.cli.explain_path:explain_path_command",
     "accept": "fimscan.cli.accept:accept",
     "audit": "fimscan.cli.audit:audit",
+    "import": "fimscan.cli.importing:import_group",
     "schedule": "fimscan.cli.schedule:schedule",
     "export": "fimscan.cli.evidence:export",
     "verify": "fimscan.cli.evidence:verify",

@@ -77,9 +77,12 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         seen += f"; {vouched}"
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
+    for item in diff.reconfigurations:
+        for line in report.configuration_lines(item):
+            click.echo(line)
     if result.adopted or result.dropped:
         click.echo(
-            f"The configuration changed: {result.adopted:,} paths are monitored now that were not, "
+            f"By a new configuration, {result.adopted:,} paths are monitored now that were not, "
             f"{result.dropped:,} are not any more."
         )
     more = (

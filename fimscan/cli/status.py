@@ -6,15 +6,19 @@ import json
 import os
 import sys
 from dataclasses import replace
+from itertools import chain
 
 import click
 
 from fimscan import report
 from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings
+from fimscan.config import Config
+from fimscan.errors import ConfigError
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
 from fimscan.pipeline import health
+from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.store import journal
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -25,13 +29,18 @@ from fimscan.store.database import Database
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def status(settings: Settings, *, last: int, form: str) -> None:
-    """Show the last scans, what is accepted, and what waits for acceptance."""
+    """Show the last scans, what is accepted, what waits for acceptance, and how the configuration changed."""
+    config = _config(settings)
     with settings.database() as database:
         with database.read() as connection:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
             baseline = scan_store.baseline(connection, database.host_id)
             accepted = scan_store.dispositions(connection, database.host_id, last)
             head = journal.common_head(connection, database.host_id, scans)
+            first = scans[-last:][0].id if scans else 0
+            changed = [*reconfigurations(connection, database.host_id, first, scans[-1].id if scans else 0)]
+            if config is not None and (to_come := pending(connection, database.host_id, config)) is not None:
+                changed.append(to_come)
         waiting = len(drifting.drift(database).findings) if baseline else 0
     if form == "json":
         document = {
@@ -42,6 +51,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
             "head": head,
             "scans": [_document(scan) for scan in scans[-last:]],
             "accepted": [_disposition(item) for item in accepted],
+            "configuration": [report.reconfiguration_document(item) for item in changed],
         }
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -50,6 +60,8 @@ def status(settings: Settings, *, last: int, form: str) -> None:
         click.echo(_line(scan))
     for item in accepted:
         click.echo(_accepted(item))
+    for line in chain.from_iterable(map(report.configuration_lines, changed)):
+        click.echo(line)
     if baseline is None:
         click.echo("No scan has been finished yet; 'fimscan scan' records the baseline.")
         return
@@ -59,6 +71,16 @@ def status(settings: Settings, *, last: int, form: str) -> None:
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
     for problem in finished[-1].problems:
         click.echo(f"At the last scan: {report.show(problem.encode())}")
+
+
+def _config(settings: Settings) -> Config | None:
+    """With ``--db``, this works without a configuration."""
+    try:
+        return settings.config()
+    except ConfigError:
+        if settings.db_url is None:
+            raise
+        return None
 
 
 def _as_it_is(scan: Scan, database: Database) -> Scan:

@@ -14,6 +14,7 @@ from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
 from fimscan.pipeline.explaining import suspects
 from fimscan.pipeline.passage import Passage
+from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.scanning import ScanResult
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -200,6 +201,7 @@ def _diff(
         suspect_programs=suspects(connection, host_id, exes, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],
+        reconfigurations=reconfigurations(connection, host_id, start.id, end.id),
     )
 
 

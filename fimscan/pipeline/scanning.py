@@ -17,6 +17,7 @@ from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unrea
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.readings import FullReading, Readings
+from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, record_everything, watch_specs
 from fimscan.pipeline.rotation import LogJudge
@@ -200,6 +201,7 @@ def _finish(
             approval = scan_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             scan_store.accept_scan(connection, host_id, scan_id, approval)
         findings = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+        reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
     known_unreadable = {(item.path, item.reason) for item in unreadable_before}
     return ScanResult(
         diff=Diff(
@@ -211,6 +213,7 @@ def _finish(
             opened_unmodified=opened,
             logs_grown=sealed.counts.get("logs_grown", 0),
             logs_rotated=sealed.counts.get("logs_rotated", 0),
+            reconfigurations=reconfigured,
         ),
         is_baseline=previous is None,
         adopted=recorder.adopted,

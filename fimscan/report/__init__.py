@@ -5,6 +5,7 @@ The streams of the text and HTML reports have to take any printable character: U
 """
 
 from fimscan.report.accesses import write_accesses_text
+from fimscan.report.configuration import configuration_lines, reconfiguration_document
 from fimscan.report.display import (
     b64_or_none,
     command_text,
@@ -33,6 +34,7 @@ __all__ = [
     "actor_document",
     "b64_or_none",
     "command_text",
+    "configuration_lines",
     "diff_document",
     "diff_schema",
     "explanation_document",
@@ -41,6 +43,7 @@ __all__ = [
     "mode_octal",
     "mode_text",
     "owner_text",
+    "reconfiguration_document",
     "show",
     "size_text",
     "summary",

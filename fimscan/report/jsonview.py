@@ -27,6 +27,7 @@ from fimscan.model import (
     device_text,
 )
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
+from fimscan.report.configuration import configuration_document
 from fimscan.report.display import b64_or_none, json_text, mode_octal, time_text
 from fimscan.report.schema import DIFF_SCHEMA
 
@@ -42,6 +43,7 @@ def diff_document(diff: Diff) -> dict[str, Any]:
         "changes": [row_document(finding) for finding in diff.findings],
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
+        "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
     }
 
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from fimscan.model import Diff, FileState, Finding, Verdict, device_text
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
+from fimscan.report.configuration import configuration_lines
 from fimscan.report.deeds import Deed, deeds
 from fimscan.report.differences import differences
 from fimscan.report.display import minute_text, mode_octal, owner_text, show, time_text
@@ -75,6 +76,7 @@ def write_html(diff: Diff, out: TextIO) -> None:
         ),
         counts=verdict_counts(diff),
         logs=log_lines(diff),
+        configuration=[list(configuration_lines(item)) for item in diff.reconfigurations],
         sections=sections,
         unreadable=[
             (heading, [(show(item.path), unreadable_text(item)) for item in items])

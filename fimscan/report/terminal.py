@@ -15,6 +15,7 @@ from typing import TextIO
 from rich.text import Text
 
 from fimscan.model import Attribution, Change, ChangeKind, Diff, Finding, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.deeds import Deed, deeds
 from fimscan.report.differences import breach_text, differences
@@ -74,6 +75,9 @@ def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, widt
 
 def _report(diff: Diff, width: int) -> Iterator[Text]:
     yield from _head(diff, width)
+    for item in diff.reconfigurations:
+        for number, line in enumerate(configuration_lines(item)):
+            yield Text(line, style="bold yellow" if number == 0 and item.is_weaker else "")
     for place, findings in groupby(by_rank(diff), key=rank):
         rows = list(findings)
         yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")

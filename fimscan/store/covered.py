@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Select, select, type_coerce
@@ -24,6 +25,7 @@ from fimscan.store import files, schema
 from fimscan.store.schema import Unsigned64
 
 _STREAMED = {"stream_results": True, "yield_per": 5000}
+_AT_ONCE = 1000
 _scan, _version, _access = schema.scan, schema.file_version, schema.access
 
 
@@ -44,7 +46,7 @@ class Subject(IntEnum):
 # By name: a column that is added later must not change the digests of what is there.
 _CHANGE = (
     *("id", "scan_id", "kind", "path", "moved_from", "before_version", "after_version", "changed"),
-    *("after_ns", "before_ns", "verdict", "attribution", "holders"),
+    *("after_ns", "before_ns", "verdict", "attribution", "holders", "breach"),
 )
 _ACCEPTANCE = ("id", "path", "scan_id", "version_id", "accepted_ns", "user", "ticket", "reason")
 _WITH_SCAN = (
@@ -100,20 +102,33 @@ def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
 def _of_scans(connection: Connection, host_id: int, scan_id: int | None) -> Iterator[Item]:
     for subject, query in _queries(host_id, scan_id):
         rows = connection.execute(query, execution_options=_STREAMED)
-        for number, those in groupby(rows, key=lambda row: int(row[0])):
+        for number, those in groupby(rows, key=itemgetter(0)):
             total = hashlib.sha256()
-            for row in those:
-                total.update(b"".join([_encoded(value) for value in row[1:]]))
+            while some := list(islice(those, _AT_ONCE)):
+                total.update(b"".join(map(_version_row if subject is Subject.BEGUN else _row, some)))
             yield Item(subject, number, total.digest())
+
+
+def _row(row: Sequence[object]) -> bytes:
+    return b"".join([_encoded(value) for value in row[1:]])
+
+
+def _version_row(row: Sequence[Any]) -> bytes:
+    """The same, in a quarter of the time: a baseline has a million of them."""
+    _, number, digest, adopted, followed, start_ns, end_ns = row
+    try:
+        return b"%d %d:%b,%d %d %d %d " % (number, len(digest), digest, adopted, followed, start_ns, end_ns)
+    except TypeError:
+        return _row(row)  # what fimscan never writes
 
 
 def _queries(host_id: int, scan_id: int | None) -> Iterator[tuple[Subject, Select[Any]]]:
     """For each subject its rows, the scan's number first; of one scan, or (``None``) of all finished ones."""
     v = _version.c
-    begun = (v.first_scan, v.id, v.state_digest, v.adopted, v.read_start_ns, v.read_end_ns)
+    begun = (v.first_scan, v.id, v.state_digest, v.adopted, v.followed, v.read_start_ns, v.read_end_ns)
     yield Subject.SCAN, _of(select(_scan.c.id, _scan.c.problems, _scan.c.read_clock), _scan.c.id, host_id, scan_id)
     yield Subject.BEGUN, _of(select(*begun), v.first_scan, host_id, scan_id).order_by(v.first_scan, v.id)
-    ended = select(v.end_scan, v.id, v.dropped)
+    ended = select(v.end_scan, v.id, v.dropped, v.retired)
     yield Subject.ENDED, _of(ended, v.end_scan, host_id, scan_id).order_by(v.end_scan, v.id)
     for subject, table, names in _WITH_SCAN:
         of, key = table.c.scan_id, table.c[names[0]]

@@ -151,6 +151,14 @@ def read_clock(connection: Connection, scan_id: int) -> bytes:
     return connection.scalar(select(_scan.c.read_clock).where(_scan.c.id == scan_id)) or b""
 
 
+def config_digests(connection: Connection, host_id: int, start: int, end: int) -> list[tuple[int, str]]:
+    """(scan, its configuration's digest) of the finished scans from ``start`` to ``end``, both included."""
+    query = select(_scan.c.id, _scan.c.config_digest).where(
+        _scan.c.host_id == host_id, _scan.c.status == ScanStatus.FINISHED.value, _scan.c.id.between(start, end)
+    )
+    return [(number, digest) for number, digest in connection.execute(query.order_by(_scan.c.id))]
+
+
 def configuration_text(connection: Connection, digest: str) -> str | None:
     """An effective configuration that was once used, as JSON."""
     query = select(schema.configuration.c.text).where(schema.configuration.c.digest == digest)

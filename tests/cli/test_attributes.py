@@ -154,7 +154,7 @@ def _state_of_directory(path: Path) -> FileState:
     return found
 
 
-@pytest.mark.parametrize("flags", ["i", "a", "dA", "SDT", "suj"])
+@pytest.mark.parametrize("flags", ["i", "a", "dA", "SDT"])
 def test_flags_read_as_lsattr_says(tmp_path: Path, flags: str) -> None:
     """In lsattr's letters and order, but for those that the file system sets by itself."""
     place = tmp_path / "d"

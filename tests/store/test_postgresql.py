@@ -51,3 +51,5 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     (change,) = cli.diff()["changes"]
     assert sorted(actor["pid"] for actor in change["attribution"]["actors"]) == [4242, 4343]
     assert len(cli("audit", "events", "--format", "ndjson", code=0).stdout.splitlines()) == 2
+    # What the journal covers reads the same as it was written, from this database, too.
+    assert "FAIL" not in cli("verify", "--db", "--all", code=0).stdout

@@ -1,0 +1,67 @@
+"""``fimscan import aide``: the baseline of another program, so that nobody has a blind day when moving."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+
+import click
+
+from fimscan import report
+from fimscan.cli.context import Settings
+from fimscan.pipeline.importing import Imported, import_aide
+
+
+@click.group("import")
+def import_group() -> None:
+    """Take the baseline that another program has recorded."""
+
+
+@import_group.command()
+@click.argument("file", metavar="FILE")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def aide(settings: Settings, *, file: str, form: str) -> None:
+    """Make a database of AIDE (0.16 to 0.18, text or gzip) the baseline of an empty database.
+
+    The files are read now; what AIDE did not record is taken as it is. What differs from what AIDE knew is told by the
+    next 'fimscan scan', with windows that begin when AIDE's database was made.
+    """
+    config = settings.config()
+    with settings.database(create=True) as database:
+        done = import_aide(database, config, os.fsencode(os.path.abspath(file)))
+    assert done.scan is not None, "an import that did not fail is a scan"
+    if form == "json":
+        counts = {key: value for key, value in asdict(done).items() if isinstance(value, int) and key != "taken_ns"}
+        document = {
+            "schema": "fimscan.import/1",
+            "scan": done.scan.id,
+            "taken": report.time_text(done.taken_ns),
+            **counts,
+            "unreadable": len(done.unreadable),
+        }
+        json.dump(document, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    _say(done)
+
+
+def _say(done: Imported) -> None:
+    assert done.scan is not None
+    known = done.same + done.differing + done.gone
+    click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as AIDE had them at {report.time_text(done.taken_ns)}.")
+    click.echo(
+        f"Since then {done.differing:,} have changed, {done.gone:,} are gone, {done.new:,} are new: "
+        "'fimscan scan' tells them."
+    )
+    lines = (
+        (done.outside, "in AIDE's database are not monitored here and were left out"),
+        (done.adopted, "monitored here, where AIDE had nothing, are taken as they are now"),
+        (done.without_digest, "have neither SHA-256 nor SHA-512 there: their content is taken as it is now"),
+        (len(done.unreadable), "could not be read"),
+    )
+    for count, what in lines:
+        if count:
+            click.echo(f"{count:,} {what}.")

@@ -1,0 +1,169 @@
+"""What differs between the configurations of two scans, and whether less is seen since."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import Connection
+
+from fimscan.config import Config, Watch, interval_seconds
+from fimscan.model import Effect, Reconfiguration, SettingChange
+from fimscan.store import scans as scan_store
+
+_POLICIES = ("attributes", "append-only", "full")  # weakest first
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
+# Settings that switch something on: what is off sees less.
+_SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled")
+_INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
+
+
+def reconfigurations(connection: Connection, host_id: int, start: int, end: int) -> tuple[Reconfiguration, ...]:
+    """Every scan after ``start``, up to ``end``, that was made with another configuration than the one before it."""
+    used = scan_store.config_digests(connection, host_id, start, end)
+    return tuple(
+        found
+        for (_, before), (scan, after) in pairwise(used)
+        if before != after and (found := _between(connection, scan, before, after)) is not None
+    )
+
+
+def pending(connection: Connection, host_id: int, config: Config) -> Reconfiguration | None:
+    """What the next scan will find to be configured otherwise than the last one; its number is 0."""
+    last = scan_store.last_finished(connection, host_id)
+    if last is None or last.config_digest == config.digest:
+        return None
+    return _made(0, last.config_digest, config.digest, _load(connection, last.config_digest), config)
+
+
+def _between(connection: Connection, scan: int, before: str, after: str) -> Reconfiguration | None:
+    return _made(scan, before, after, _load(connection, before), _load(connection, after))
+
+
+def _made(scan: int, before: str, after: str, old: Config | None, new: Config | None) -> Reconfiguration | None:
+    """``None`` where nothing differs: a later version of fimscan has more settings, with their defaults."""
+    if old is None or new is None:
+        unknown = SettingChange(key="configuration", before=before, after=after, effect=Effect.OTHER)
+        return Reconfiguration(scan=scan, before=before, after=after, differences=(unknown,))
+    found = tuple(differences(old, new))
+    return Reconfiguration(scan=scan, before=before, after=after, differences=found) if found else None
+
+
+def _load(connection: Connection, digest: str) -> Config | None:
+    """``None`` where it is not there, or was written by a version that had other settings."""
+    text = scan_store.configuration_text(connection, digest)
+    try:
+        return None if text is None else Config.from_canonical(text)
+    except ValueError:
+        return None
+
+
+def differences(before: Config, after: Config) -> list[SettingChange]:
+    """All of them, those that weaken first."""
+    found = [*_sections(before, after), *_watches(before, after)]
+    return sorted(found, key=lambda item: list(Effect).index(item.effect))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Sections
+
+
+def _sections(before: Config, after: Config) -> Iterator[SettingChange]:
+    old, new = _flat(before), _flat(after)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            effect = _effect(key, old.get(key), new.get(key))
+            yield SettingChange(key=key, before=_shown(old.get(key)), after=_shown(new.get(key)), effect=effect)
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    sections: Mapping[str, Any] = config.model_dump(exclude={"watch"})
+    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+
+
+def _effect(key: str, old: Any, new: Any) -> Effect:
+    if key in _SWITCHES:
+        return Effect.STRONGER if new else Effect.WEAKER
+    if key in _INTERVALS:
+        # "Off", in whatever words, is no interval; two cron expressions cannot be told apart so easily.
+        lengths = interval_seconds(str(old)), interval_seconds(str(new))
+        if None not in lengths:
+            return Effect.WEAKER if lengths[1] > lengths[0] else Effect.STRONGER  # type: ignore[operator]
+        return Effect.WEAKER if str(new).strip().lower() in ("", "off", "never") else Effect.OTHER
+    if key == "audit.logs":
+        return Effect.WEAKER if set(old or ()) - set(new or ()) else Effect.STRONGER
+    return Effect.OTHER
+
+
+def _shown(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _PASSWORD.sub(r"\1***@", str(value)) or "none"
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Watches
+
+
+def _watches(before: Config, after: Config) -> Iterator[SettingChange]:
+    """For each path that has a section of its own in one of them: what spoke for it, and what does now."""
+    paths = sorted({watch.path for watch in (*before.watch, *after.watch)})
+    for path in paths:
+        old, new = _innermost(before.watch, path), _innermost(after.watch, path)
+        is_named = all(any(watch.path == path for watch in config.watch) for config in (before, after))
+        if old is None or new is None:
+            effect = Effect.STRONGER if old is None else Effect.WEAKER
+            yield SettingChange(key=f"[[watch]] {path}", before=_policy(old), after=_policy(new), effect=effect)
+            continue
+        if not is_named:
+            # Another section around it speaks for it now, or did before.
+            yield SettingChange(key=f"[[watch]] {path}", before=old.path, after=new.path, effect=Effect.OTHER)
+        yield from _settings(path, old, new)
+
+
+def _innermost(watches: Iterable[Watch], path: str) -> Watch | None:
+    around = [w for w in watches if path == w.path or path.startswith(w.path.rstrip("/") + "/")]
+    return max(around, key=lambda watch: len(watch.path), default=None)
+
+
+def _policy(watch: Watch | None) -> str | None:
+    return None if watch is None else watch.policy
+
+
+def _settings(path: str, old: Watch, new: Watch) -> Iterator[SettingChange]:
+    front = f"[[watch]] {path}: "
+    for key in type(new).model_fields:
+        was, now = getattr(old, key), getattr(new, key)
+        if key == "path" or was == now:
+            continue
+        if key == "exclude":
+            yield from _excludes(front, was, now)
+            continue
+        match key:
+            case "policy":
+                effect = Effect.WEAKER if _POLICIES.index(now) < _POLICIES.index(was) else Effect.STRONGER
+            case "digests":
+                effect = Effect.WEAKER if set(was) - set(now) else Effect.STRONGER
+            case _:
+                effect = Effect.OTHER
+        yield SettingChange(key=front + key, before=_shown(was), after=_shown(now), effect=effect)
+
+
+def _excludes(front: str, was: tuple[str, ...], now: tuple[str, ...]) -> Iterator[SettingChange]:
+    """A pattern that is new hides more; one that begins with ``!`` shows again what another one hides."""
+    if set(was) == set(now):
+        yield SettingChange(key=f"{front}exclude", before=_shown(was), after=_shown(now), effect=Effect.OTHER)
+    for pattern in (*(p for p in now if p not in was), *(p for p in was if p not in now)):
+        is_new = pattern in now
+        effect = Effect.WEAKER if is_new != pattern.startswith("!") else Effect.STRONGER
+        shown = os.fsencode(pattern).decode("utf-8", "backslashreplace")
+        yield SettingChange(
+            key=f"{front}exclude", before=None if is_new else shown, after=shown if is_new else None, effect=effect
+        )

@@ -1,0 +1,93 @@
+"""A configuration that was changed is a change, and whether less is seen since is said."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+from fimscan.config import parse_config
+from fimscan.model import Effect
+from fimscan.pipeline.reconfigured import differences
+from tests.conftest import Cli
+
+ETC = '[[watch]]\npath = "/etc"\n'
+
+
+def judged(before: str, after: str) -> list[tuple[str, Effect]]:
+    return [(item.key, item.effect) for item in differences(parse_config(before), parse_config(after))]
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "key"),
+    [
+        (ETC, ETC + '[[watch]]\npath = "/srv"\n', "[[watch]] /srv"),
+        (ETC + 'exclude = ["shadow"]', ETC, "[[watch]] /etc: exclude"),
+        (ETC + 'exclude = ["*"]', ETC + 'exclude = ["*", "!shadow"]', "[[watch]] /etc: exclude"),
+        (ETC + 'policy = "attributes"', ETC, "[[watch]] /etc: policy"),
+        (ETC + 'policy = "append-only"', ETC + 'policy = "full"', "[[watch]] /etc: policy"),
+        (ETC + 'digests = ["xxh3_128"]', ETC, "[[watch]] /etc: digests"),
+        ("[audit]\nenabled = false\n" + ETC, ETC, "audit.enabled"),
+        ("[audit]\nlogs = []\n" + ETC, ETC, "audit.logs"),
+        (ETC, "[scan]\ncross_mounts = true\n" + ETC, "scan.cross_mounts"),
+        ("[live]\nenabled = false\n" + ETC, ETC, "live.enabled"),
+        ('[schedule]\nscan = "2h"\n' + ETC, '[schedule]\nscan = "15m"\n' + ETC, "schedule.scan"),
+    ],
+)
+def test_what_weakens_and_what_strengthens(weak: str, strong: str, key: str) -> None:
+    """One way it is weaker, the other way it is stronger."""
+    assert judged(strong, weak) == [(key, Effect.WEAKER)]
+    assert judged(weak, strong) == [(key, Effect.STRONGER)]
+
+
+def test_a_section_within_another_one_is_compared_with_it() -> None:
+    """A new watch can weaken: the innermost speaks for its files. One that is taken out can leave them as they were."""
+    inner = '[[watch]]\npath = "/etc/ssh"\npolicy = "attributes"\n'
+    assert ("[[watch]] /etc/ssh: policy", Effect.WEAKER) in judged(ETC, ETC + inner)
+    assert ("[[watch]] /etc/ssh: policy", Effect.STRONGER) in judged(ETC + inner, ETC)
+    same = '[[watch]]\npath = "/etc/ssh"\n'
+    assert judged(ETC + same, ETC) == [("[[watch]] /etc/ssh", Effect.OTHER)]
+
+
+def test_passwords_are_not_shown() -> None:
+    """The database's URL may have one."""
+    (found,) = differences(parse_config(ETC), parse_config('[database]\nurl = "postgresql://u:secret@h/d"\n' + ETC))
+    assert "secret" not in (found.after or "") and "***" in (found.after or "")
+
+
+def test_every_view_says_it(cli: Cli) -> None:
+    """scan once, diff until it is accepted, status; the exit code speaks of files alone."""
+    cli.scan()
+    cli.write_config(watch='exclude = ["c"]\npolicy = "attributes"')
+    words = "and less is seen:"
+    assert f"since the last scan, {words}" in cli("status", code=0).stdout
+    told = cli.scan(0)
+    assert f"with scan 2, {words}" in told
+    assert f"weaker    [[watch]] {cli.watched}: policy: full -> attributes" in told
+    assert f"weaker    [[watch]] {cli.watched}: exclude: added (c)" in told
+    assert "configuration" not in cli.scan(0)
+    assert "policy: full -> attributes" in cli("diff", code=0).stdout
+    assert "policy: full -&gt; attributes" in cli("diff", "--format", "html", code=0).stdout
+    assert "policy: full -> attributes" in cli("status", code=0).stdout
+    document = cli.diff()
+    jsonschema.validate(document, json.loads(cli("diff", "--schema").stdout))
+    configuration = document["configuration"]
+    assert configuration["weaker"] and configuration["from"] != configuration["to"]
+    assert [change["scan"] for change in configuration["changes"]] == [2]
+    assert {d["effect"] for d in configuration["changes"][0]["differences"]} == {"weaker"}
+    cli("accept", "--all", code=0)
+    assert "policy" not in cli("diff", code=0).stdout
+
+
+def test_a_configuration_that_was_weak_for_a_while_is_not_forgotten(cli: Cli) -> None:
+    """Both ends are the same; what was between them is told all the same."""
+    cli.scan()
+    strong = cli.config.read_text()
+    cli.write_config(watch='exclude = ["c"]')
+    cli.scan(0)
+    cli.config.write_text(strong)
+    cli.scan(0)
+    configuration = cli.diff()["configuration"]
+    assert configuration["from"] == configuration["to"] and configuration["weaker"]
+    assert [change["weaker"] for change in configuration["changes"]] == [True, False]
