@@ -66,6 +66,12 @@ class Recorder:
             self.counts["vouched_ns"] = min(self.counts.get("vouched_ns", read_ns), block.vouched_ns)
         self.clock.note(block.paths[0], read_ns, block.states, block.seen_ns)
 
+    def count_one(self, state: FileState) -> None:
+        """A single file, and when it was read."""
+        self.counts["files"] += 1
+        self.counts["bytes"] += state.size if state.digests else 0
+        self.clock.note(state.path, state.read_start_ns)
+
     def keep(self, digests: bytes) -> None:
         """One version, or several, stays valid; these are the digests of their states."""
         self.digest.add(digests)

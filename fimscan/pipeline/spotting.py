@@ -286,9 +286,7 @@ def _record(recorder: Recorder, seen: Seen) -> None:
         assert version is not None, "a pair without a new side has an old one"
         recorder.record_gone(version, seen.seen_ns)
         return
-    recorder.counts["files"] += 1
-    recorder.counts["bytes"] += after.size if after.digests else 0
-    recorder.clock.note(after.path, after.read_start_ns)
+    recorder.count_one(after)
     if version is None:
         recorder.record_new(pack(after))
     else:
