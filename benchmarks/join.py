@@ -38,6 +38,7 @@ from fimscan.model import (  # noqa: E402
     ScanStatus,
     Window,
 )
+from fimscan.packed import pack  # noqa: E402
 
 SECOND = 10**9
 DEV = os.makedev(0xFE, 0)
@@ -215,7 +216,7 @@ def through_the_database(changes: int, count: int) -> None:
                 replace(states[0], path=path, kind=FileKind.DIRECTORY, inode=min(ids)[1], digests=())
                 for path, ids in folders.items()
             ]
-            rows = [files.new_row(host_id, numbers[0], item, adopted=False) for item in states]
+            rows = [files.new_row(host_id, numbers[0], pack(item), adopted=False) for item in states]
             files.insert(connection, rows)
             for at in (START - 1, END + SECOND):
                 audit_store.add_observation(connection, host_id, observation(at))

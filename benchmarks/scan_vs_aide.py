@@ -1,10 +1,16 @@
-"""How long a first scan takes: fimscan, AIDE, and a floor in C, side by side on the same files.
+"""What a scan costs, database included: fimscan, AIDE, a bare Python prototype and a floor in C, on the same files.
 
-    python benchmarks/scan_vs_aide.py [DIRECTORY] [--rounds N]
+    apt-get install aide xxhash
+    python benchmarks/scan_vs_aide.py [DIRECTORY] [--rounds N] [--scratch DIRECTORY]
 
-The floor is ``find | xargs -P CORES`` over ``xxhsum -H2`` where there is one, else ``openssl dgst -sha256``: reading
-and one digest, nothing recorded. AIDE records the same attributes as fimscan and SHA-256. The best of N rounds counts,
-and the rounds of the contestants alternate, so that all of them meet the same page cache and the same neighbours.
+* fimscan: the command as a user gives it, 'fimscan scan --no-audit': first scan, rescan with every byte read again, and
+  rescan where ctime vouches (reread = "ctime").
+* AIDE: --init and --check, the same attributes and SHA-256, as many workers as there are cores.
+* prototype: benchmarks/prototype.py; no database, no comparison.
+* the floor: find | xargs -P CORES over 'xxhsum -H2', else 'openssl dgst -sha256': one digest, nothing recorded.
+
+Everything is read once before it begins: the page cache is warm. The best of N rounds counts, and the rounds of the
+contestants alternate.
 """
 
 from __future__ import annotations
@@ -15,92 +21,91 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fimscan.model import FileState
-from fimscan.scan import WatchSpec, scan
+from benchmarks.contest import HEAD, Contestant, Cost, best_of, fimscan, forget, run, write_config
 
 _AIDE_CONFIG = """\
-database_out=file:{scratch}/aide.db
+database_in=file:{scratch}/aide.db
+database_out=file:{scratch}/{out}
 gzip_dbout=no
+num_workers={cores}
 report_url=file:{scratch}/report
-{directory} p+i+n+u+g+s+m+c+sha256
+{directory} p+i+n+u+g+s+m+c+acl+xattrs+sha256
 """
+_AIDE_FOUND = frozenset(range(8))  # the sum of what it found; 14 and above are errors
+_FIRST, _RESCAN, _VOUCHED = "fimscan, first scan", "fimscan, rescan", "fimscan, rescan, ctime vouches"
+_AIDE_FIRST, _AIDE_RESCAN, _PROTOTYPE = "aide --init", "aide --check", "prototype"
+# name, other, how many times as fast as the other it has to be
+_TARGETS = ((_FIRST, _AIDE_FIRST, 8.0), (_RESCAN, _AIDE_RESCAN, 15.0), (_FIRST, _PROTOTYPE, 1 / 1.5))
 
 
-def fimscan(directory: str, algorithms: tuple[str, ...], workers: int = 0) -> Callable[[], None]:
-    def run() -> None:
-        for _ in scan([WatchSpec(path=os.fsencode(directory), algorithms=algorithms)], workers=workers):
-            pass
+def fimscans(directory: str, scratch: str) -> dict[str, Contestant]:
+    config, database = write_config(scratch, "fimscan", directory)
+    vouched, vouched_database = write_config(scratch, "vouched", directory, 'reread = "ctime"')
 
-    return run
+    def prepare_vouched() -> None:
+        if not os.path.exists(vouched_database):
+            run(Contestant(fimscan(vouched, "scan", "--no-audit")))
 
-
-def aide(directory: str, scratch: str) -> Callable[[], None]:
-    config = f"{scratch}/aide.conf"
-    with open(config, "w") as file:
-        file.write(_AIDE_CONFIG.format(scratch=scratch, directory=directory))
-
-    def run() -> None:
-        subprocess.run(["aide", "--init", "--config", config], check=True, stdout=subprocess.DEVNULL)
-
-    return run
+    some = frozenset(range(8))
+    return {
+        _FIRST: Contestant(fimscan(config, "scan", "--no-audit"), lambda: forget(database)),
+        _RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), fine=some),
+        _VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, fine=some),
+    }
 
 
-def floor(directory: str, cores: int) -> tuple[str, Callable[[], None]]:
-    digest = ["xxhsum", "-H2"] if shutil.which("xxhsum") else ["openssl", "dgst", "-sha256"]
+def aides(directory: str, scratch: str, cores: int) -> dict[str, Contestant]:
+    commands = {}
+    for name, out in (("init", "aide.db"), ("check", "unused")):
+        config = f"{scratch}/aide-{name}.conf"
+        text = _AIDE_CONFIG.format(scratch=scratch, out=out, cores=cores, directory=directory)
+        Path(config).write_text(text)
+        commands[f"aide --{name}"] = Contestant(
+            ["aide", f"--{name}", "--no-progress", "--config", config], fine=_AIDE_FOUND
+        )
+    return commands
 
-    def run() -> None:
-        find = ["find", directory, "-xdev", "-type", "f", "-print0"]
-        hash_all = ["xargs", "-0", "-r", "-P", str(cores), "-n", "500", *digest]
-        with subprocess.Popen(find, stdout=subprocess.PIPE) as listing:
-            subprocess.run(hash_all, stdin=listing.stdout, stdout=subprocess.DEVNULL, check=True)
 
-    return f"find | xargs -P{cores} {' '.join(digest)}", run
+def floor(directory: str, cores: int) -> dict[str, Contestant]:
+    digest = "xxhsum -H2" if shutil.which("xxhsum") else "openssl dgst -sha256"
+    pipeline = f'find "$0" -xdev -type f -print0 | xargs -0 -r -P {cores} -n 500 {digest}'
+    return {f"find | xargs -P{cores} {digest}": Contestant(["sh", "-c", pipeline, directory])}
 
 
-def measure(contestants: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    best = dict.fromkeys(contestants, float("inf"))
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            begin = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - begin)
-    return best
+def print_targets(costs: dict[str, Cost]) -> None:
+    for name, other, times in _TARGETS:
+        if other in costs:
+            wall, cpu = costs[other].wall / costs[name].wall, costs[other].cpu / costs[name].cpu
+            print(f"{name} x {wall:.2f} as fast as {other} (target {times:.2f}; by processor time {cpu:.2f})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", nargs="?", default="/usr/lib", type=os.path.abspath)
+    parser.add_argument("directory", nargs="?", default="/usr", type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scratch", help="where the databases are written (default: the system's temporary directory)")
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    watch = WatchSpec(path=os.fsencode(options.directory))
-    # This reads everything into the page cache, too.
-    files = [one.size for one in scan([watch]) if isinstance(one, FileState) and one.digests]
-    print(
-        f"{options.directory}: {len(files)} files, {sum(files) / 1e9:.2f} GB, {cores} cores, best of {options.rounds}"
-    )
-    with tempfile.TemporaryDirectory() as scratch:
-        floor_name, run_floor = floor(options.directory, cores)
-        contestants = {
-            "fimscan xxh3_128+sha256": fimscan(options.directory, ("xxh3_128", "sha256")),
-            "fimscan xxh3_128+sha256, 1 process": fimscan(options.directory, ("xxh3_128", "sha256"), workers=1),
-            "fimscan xxh3_128": fimscan(options.directory, ("xxh3_128",)),
-            floor_name: run_floor,
-        }
+    prototype = [sys.executable, str(Path(__file__).with_name("prototype.py")), options.directory]
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        read = subprocess.run(prototype, check=True, capture_output=True, text=True).stdout.strip()
+        contestants = fimscans(options.directory, scratch)
         if shutil.which("aide"):
-            contestants["aide --init (sha256)"] = aide(options.directory, scratch)
+            contestants |= aides(options.directory, scratch, cores)
         else:
             print("aide is not installed: no comparison with it")
-        best = measure(contestants, options.rounds)
-    reference = best["fimscan xxh3_128+sha256"]
-    for name, seconds in best.items():
-        print(f"{name:<40} {seconds:8.2f} s   {seconds / reference:6.2f} x")
+        contestants[_PROTOTYPE] = Contestant(prototype)
+        contestants |= floor(options.directory, cores)
+        print(f"{options.directory}: {read}, {cores} cores, load {os.getloadavg()[0]:.1f}, best of {options.rounds}")
+        costs = best_of(contestants, options.rounds)
+    print(HEAD)
+    for name, cost in costs.items():
+        print(f"{name:<44} {cost}   {cost.wall / costs[_FIRST].wall:6.2f} x the first scan")
+    print_targets(costs)
 
 
 if __name__ == "__main__":

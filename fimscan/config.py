@@ -18,6 +18,7 @@ SEARCH_PATH = ("./fimscan.toml", "/etc/fimscan/fimscan.toml")
 
 Algorithm = Literal["xxh3_128", "sha256", "sha512", "blake3"]
 Policy = Literal["full", "attributes", "append-only"]
+Reread = Literal["always", "ctime"]
 Severity = Literal["low", "medium", "high", "critical"]
 
 _INTERVAL = re.compile(r"(\d+)\s*([smhd])")
@@ -140,6 +141,7 @@ class Watch(_Section):
     exclude: tuple[str, ...] = ()
     policy: Policy = "full"
     digests: tuple[Algorithm, ...] = ("xxh3_128", "sha256")
+    reread: Reread = "always"
     severity: Severity = "high"
     category: str = "configuration"
     rationale: str = ""

@@ -88,7 +88,8 @@ class FileState:
     """One file as it was observed.
 
     ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
-    it, sizes are bytes. ``digests`` is ordered as configured and empty for everything but regular files (and for
+    it, sizes are bytes. ``digests`` is in the order of
+    :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
     (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
     of their names, ``None`` where nothing but the digest was recorded. ``flags`` are those that ``chattr(1)`` sets
@@ -231,6 +232,11 @@ class Change:
         state = self.after if self.after is not None else self.before
         assert state is not None, "a change has at least one side"
         return state
+
+    @property
+    def sides(self) -> tuple[FileState, ...]:
+        """The states that there are: of an added or removed file just one."""
+        return tuple(state for state in (self.before, self.after) if state is not None)
 
     @property
     def path(self) -> bytes:
@@ -663,7 +669,8 @@ class Scan:
     """One comparison of the monitored files, or (``is_partial``) of just the few that something was done to.
 
     ``counts`` has the number of ``files`` seen, ``bytes`` read and, of the changes that it found, each
-    :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`. ``entry`` is its ledger digest (hex), ``previous``
+    :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`; where files were vouched for, also ``vouched`` and
+    ``vouched_ns`` (:attr:`vouched`). ``entry`` is its ledger digest (hex), ``previous``
     that of the finished scan before it, ``state_digest`` covers every file state, and ``config_digest`` the effective
     configuration, ``journal`` all that was written besides. See :mod:`fimscan.store.ledger` and
     :mod:`fimscan.store.journal` for how they are made. ``problems`` says, a line each, why the audit
@@ -683,6 +690,12 @@ class Scan:
     previous: str = ""
     entry: str = ""
     problems: tuple[str, ...] = ()
+
+    @property
+    def vouched(self) -> tuple[int, int] | None:
+        """How many files were not read since their ctime vouched for them, and after what time all of them had been."""
+        count = self.counts.get("vouched", 0)
+        return (count, self.counts["vouched_ns"]) if count else None
 
     @property
     def is_partial(self) -> bool:

@@ -79,7 +79,7 @@ class Scheduler:
         if not self._has_baseline() or not (self._live is None or self._live.is_in_scope()):
             scheduler.add_job(self.scan, name="baseline")
         scheduler.add_job(self.scan, trigger_of(self._config.schedule.scan), name="scan")
-        scheduler.add_job(self.scan, trigger_of(self._config.schedule.full), name="full")
+        scheduler.add_job(self.scan, trigger_of(self._config.schedule.full), name="full", kwargs={"full": True})
         if self._source is not None:
             scheduler.add_job(self.read_audit, trigger_of(self._config.schedule.audit), name="audit")
         scheduler.start()
@@ -94,8 +94,8 @@ class Scheduler:
         if self._live is not None:
             self._live.close()
 
-    def scan(self) -> None:
-        """One scheduled scan, and what becomes of its result."""
+    def scan(self, *, full: bool = False) -> None:
+        """One scheduled scan, and what becomes of its result. A ``full`` one reads every byte again."""
 
         def work() -> None:
             result = run_scan(
@@ -103,6 +103,7 @@ class Scheduler:
                 self._config,
                 source=self._source,
                 trigger="schedule",
+                full=full,
                 on_progress=self._check_stop,
                 reader=self._live.reader if self._live is not None else None,
             )

@@ -14,6 +14,8 @@ PACKAGE = Path(fimscan.__file__).parent
 # A room may import rooms of lower floors, and itself; never a neighbour on its own floor.
 FLOORS = (
     ("model", "errors", "shipped", "_shipped", "__init__"),
+    ("xattrs",),
+    ("packed",),
     ("config", "scan", "audit", "join", "report"),
     ("store",),
     ("evidence", "pipeline"),

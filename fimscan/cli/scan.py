@@ -34,11 +34,14 @@ def exit_code(diff: Diff) -> int:
 @click.command()
 @click.option("--no-audit", is_flag=True, help="Read no audit log: nobody is named.")
 @click.option("--audit-log", "logs", metavar="FILE", multiple=True, help="Read this log, not the configured ones.")
+@click.option("--full", is_flag=True, help='Read every byte again, also where ctime would vouch (reread = "ctime").')
 @click.option("--trigger", type=click.Choice(["manual", "cron", "schedule"]), default="manual", show_default=True)
 @click.option("-v", "--verbose", is_flag=True, help="Say so, too, when nothing changed.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def scan(settings: Settings, *, no_audit: bool, logs: tuple[str, ...], trigger: str, verbose: bool, form: str) -> int:
+def scan(
+    settings: Settings, *, no_audit: bool, logs: tuple[str, ...], full: bool, trigger: str, verbose: bool, form: str
+) -> int:
     """Compare the monitored files with the last scan, and name who changed them.
 
     The first scan is the baseline. Prints nothing when nothing changed and nobody watches (cron); exits with the sum
@@ -48,7 +51,7 @@ def scan(settings: Settings, *, no_audit: bool, logs: tuple[str, ...], trigger: 
     source = audit_source(config, logs, disabled=no_audit)
     with settings.database(create=True) as database:
         with _progress(database) as progress:
-            result = run_scan(database, config, source=source, trigger=trigger, on_progress=progress)
+            result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
         for problem in result.new_problems:
             note(problem)
         with drifting.reporting(database, result) as told:
@@ -70,6 +73,8 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
     files = scan.counts.get("files", 0)
     size = report.size_text(scan.counts.get("bytes", 0))
     seen = f"{files:,} {'file' if files == 1 else 'files'}, {size}, {seconds:.1f} s"
+    if (vouched := report.vouched_text(scan)) is not None:
+        seen += f"; {vouched}"
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
     for item in diff.reconfigurations:

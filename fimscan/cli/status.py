@@ -130,7 +130,9 @@ def _line(scan: Scan) -> str:
         return head
     kinds = ("added", "removed", "modified", "moved", "attributes", "unreadable")
     found = ", ".join(f"{scan.counts[kind]:,} {kind}" for kind in kinds if scan.counts.get(kind))
-    return f"{head} {scan.counts.get('files', 0):,} files: {found or 'nothing changed'}"
+    vouched = report.vouched_text(scan)
+    found = (found or "nothing changed") + (f"; {vouched}" if vouched else "")
+    return f"{head} {scan.counts.get('files', 0):,} files: {found}"
 
 
 @click.command()

@@ -20,9 +20,10 @@ from fimscan.join.attribute import attribute, content_kept, opened_unmodified
 from fimscan.join.case import Evidence
 from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
-from fimscan.join.compare import Pair, change_of, differences, merge, same_content, says_the_same, with_moves
+from fimscan.join.compare import change_of, differences, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
 from fimscan.join.index import WRITES, AccessIndex, Known, Relevance
+from fimscan.join.merge import Merge, Pair, merge
 
 __all__ = [
     "ROTATION",
@@ -35,6 +36,7 @@ __all__ = [
     "Extent",
     "Judgement",
     "Known",
+    "Merge",
     "Need",
     "Pair",
     "ReadClock",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 
-from fimscan.model import Change, ChangeKind, FileKind, FileState, Unreadable, UnreadableReason, Window
+from fimscan.model import Change, ChangeKind, FileKind, FileState, Window
 
 #: The names that :attr:`Change.changed` may hold, in the order in which they are listed.
 FIELDS = (
@@ -167,50 +166,3 @@ def _origin_of(
         if same and same_content(before, after):
             return candidate
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """One path in two observations. ``unreadable`` is set when the new observation failed: then nothing is known."""
-
-    path: bytes
-    before: FileState | None = None
-    after: FileState | None = None
-    unreadable: Unreadable | None = None
-
-
-def merge(previous: Iterable[FileState], current: Iterable[FileState | Unreadable]) -> Iterator[Pair]:
-    """Pair two streams, both in increasing order of path; memory use does not depend on their length.
-
-    Known files below a directory that could not be listed are paired with that failure: unreadable, not removed.
-    """
-    old = iter(previous)
-    before = next(old, None)
-    blocked: list[Unreadable] = []
-
-    def gone(state: FileState) -> Pair:
-        # "0" follows "/": whatever sorts after it is past everything below that directory.
-        blocked[:] = [item for item in blocked if state.path < item.path.rstrip(b"/") + b"0"]
-        above = (item for item in blocked if state.path.startswith(item.path.rstrip(b"/") + b"/"))
-        return Pair(path=state.path, before=state, unreadable=next(above, None))
-
-    for item in current:
-        while before is not None and before.path < item.path:
-            yield gone(before)
-            before = next(old, None)
-        match = before if before is not None and before.path == item.path else None
-        if match is not None:
-            before = next(old, None)
-        if not isinstance(item, Unreadable):
-            yield Pair(path=item.path, before=match, after=item)
-        elif item.reason is UnreadableReason.MISSING:
-            # A configured path that does not exist is worth a warning, and what was known of it is gone.
-            if match is not None:
-                yield Pair(path=item.path, before=match)
-            yield Pair(path=item.path, unreadable=item)
-        else:
-            blocked.append(item)
-            yield Pair(path=item.path, before=match, unreadable=item)
-    while before is not None:
-        yield gone(before)
-        before = next(old, None)

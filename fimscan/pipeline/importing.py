@@ -19,8 +19,10 @@ from fimscan.config import Config
 from fimscan.errors import FimscanError, UsageError
 from fimscan.join.index import ancestors
 from fimscan.model import FileKind, FileState, Scan
+from fimscan.packed import pack
 from fimscan.pipeline.readings import FullReading, Readings
-from fimscan.pipeline.recording import Recorder, watch_specs
+from fimscan.pipeline.recorder import Recorder
+from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.scanning import seal
 from fimscan.scan import Progress, WatchSpec, scan
 from fimscan.scan.aide import AideDatabase, AideEntry, read_aide
@@ -150,7 +152,8 @@ class _Import:
         with closing(found):
             for pair in join.merge(known, found):
                 for state in self._states(pair):
-                    recorder.record(join.Pair(path=pair.path, after=state), None)
+                    recorder.count_one(state)
+                    recorder.record_new(pack(state))
                 if pair.unreadable is not None and pair.unreadable.path == pair.path:
                     recorder.unreadable.append(pair.unreadable)
                     self._done.unreadable.append(pair.path)
@@ -162,7 +165,7 @@ class _Import:
         with self._database.begin() as connection:
             recorder.flush(connection)
 
-    def _states(self, pair: join.Pair) -> Iterator[FileState]:
+    def _states(self, pair: join.Pair[FileState, FileState]) -> Iterator[FileState]:
         """What is recorded of a path; nothing, or one state."""
         done = self._done
         if pair.after is None:

@@ -52,18 +52,17 @@ class Joiner:
         self._written: set[tuple[int, int]] = set()
 
     @no_search_for_cycles()
-    def attribute(self, changes: Sequence[Change], full: Scan | None = None) -> list[tuple[Change, Attribution]]:
+    def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
         """An answer for each change.
 
-        With ``full``, the complete scan before this one, which is complete as well, all accesses since then are gone
-        through, for :meth:`opened_unmodified`.
+        All accesses since ``since_ns`` are gone through: those that :meth:`opened_unmodified` is to know of.
         """
         connection, host_id = self._connection, self._host_id
         self._cleared = self._known_to_be_unmodified(changes)
         starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
         starts += [window.after_ns for some in self._cleared.values() for _, window in some]
         starts += [c.window.after_ns for c in changes]
-        start = min([self._previous.started_ns if full is None else full.started_ns, *starts])
+        start = min([self._previous.started_ns if since_ns is None else since_ns, *starts])
         end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
         known = self._known or directories_of(connection, host_id, self._previous.id, self._scan_id)
         self._span = (start - _SLACK_NS, end)

@@ -13,14 +13,27 @@ from fimscan.store import scans as scan_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Who could write to which file when a complete scan began; ``complete`` if every process could be examined."""
+
+    as_of_ns: int
+    held: Mapping[tuple[int, int], list[Actor]]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FullReading:
-    """The last complete scan, as far as later ones need it; ``scan`` is ``None`` before the first."""
+    """The last complete scan, as far as later ones need it; ``scan`` is ``None`` before the first.
+
+    ``looks`` are its own and those of the scans before it, back to the one that read what it took on trust; latest
+    first.
+    """
 
     scan: Scan | None = None
     first_scan_ns: int = 0
     clock: join.ReadClock = field(default_factory=join.ReadClock)
     blocked: tuple[bytes, ...] = ()
-    held: Mapping[tuple[int, int], list[Actor]] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
 
     @classmethod
     def load(cls, connection: Connection, host_id: int) -> FullReading:
@@ -28,18 +41,32 @@ class FullReading:
         scan = scan_store.last_full(connection, host_id)
         if scan is None:
             return cls()
+        clock = join.ReadClock.load(scan_store.read_clock(connection, scan.id))
         return cls(
             scan=scan,
             first_scan_ns=scan_store.first_started_ns(connection, host_id) or 0,
-            clock=join.ReadClock.load(scan_store.read_clock(connection, scan.id)),
+            clock=clock,
             # A configured path that was missing was seen to be absent: that is an observation.
             blocked=tuple(
                 item.path
                 for item in scan_store.unreadable_in(connection, scan.id)
                 if item.reason is not UnreadableReason.MISSING
             ),
-            held=scan_store.holders_at(connection, scan.id),
+            looks=tuple(
+                Look(
+                    as_of_ns=one.started_ns,
+                    held=scan_store.holders_at(connection, one.id),
+                    complete=one.counts.get("unexamined_processes", 0) == 0,
+                )
+                # What was vouched for since was read by an earlier one.
+                for one in scan_store.full_back_to(connection, host_id, scan.id, clock.earliest or scan.started_ns)
+            ),
         )
+
+    @property
+    def since_ns(self) -> int:
+        """When the oldest of the readings began that the present state rests on."""
+        return min((look.as_of_ns for look in self.looks), default=0)
 
     def last_read(self, path: bytes, before: FileState | None) -> int:
         """When this path was last seen as it was: at that scan, unless that scan could not read it."""
@@ -71,15 +98,16 @@ class Readings:
 
     def with_holders(self, change: Change, later_ns: int = 0, later: Iterable[Actor] = ()) -> Change:
         """The change, with who could write to the file when its window began, and ``later``, before its end."""
-        scan = self.full.scan
         recheck = self._recheck(change.before, change.after)
-        if recheck is not None and recheck.holders is not None:
+        # A later look would clear those who had it open, wrote and closed it between the window's beginning and then.
+        look = next((look for look in self.full.looks if look.as_of_ns <= change.window.after_ns), None)
+        if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
-        elif scan is not None:
+        elif look is not None:
             held = Holders(
-                as_of_ns=scan.started_ns,
-                actors=tuple(self.full.held.get(change.state.identity, ())),
-                complete=scan.counts.get("unexamined_processes", 0) == 0,
+                as_of_ns=look.as_of_ns,
+                actors=tuple(look.held.get(change.state.identity, ())),
+                complete=look.complete,
             )
         else:
             return change

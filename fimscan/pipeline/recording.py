@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from typing import Any
+from itertools import islice
+from typing import TypeAlias
 
 from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.config import Config, Watch
-from fimscan.model import Change, FileKind, FileState, Unreadable, Window
-from fimscan.pipeline.readings import Readings
-from fimscan.scan import Progress, WatchSpec, scan
+from fimscan.packed import Packed
+from fimscan.pipeline.recorder import Recorder
+from fimscan.scan import Known, Progress, Voucher, WatchSpec, scan_blocks
 from fimscan.scan.scope import Scope
 from fimscan.store import files
 from fimscan.store.database import Database
-from fimscan.store.ledger import StateDigest
 
-_BATCH = 5000
+_BATCH = 500
+_TRANSACTION_ROWS = 50_000
+_TRANSACTION_SECONDS = 1.0
 
 
 def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
@@ -36,170 +38,125 @@ def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
     )
 
 
-class Recorder:
-    """Turns pairs of observations into stored versions, and remembers what changed."""
-
-    def __init__(
-        self, host_id: int, scan_id: int, readings: Readings, scope: Scope, previous_scope: Scope | None
-    ) -> None:
-        self.scan_id = scan_id
-        self.changes: list[Change] = []
-        self.unreadable: list[Unreadable] = []
-        self.disruptions: list[join.Disruption] = []
-        self.counts = {"files": 0, "bytes": 0}
-        self.adopted = 0
-        self.dropped = 0
-        self.digest = StateDigest()
-        self.clock = join.ReadClock()
-        self._host_id = host_id
-        self._readings = readings
-        self._scope = scope
-        self._previous_scope = previous_scope
-        self._new: list[dict[str, Any]] = []
-        self._ended: list[int] = []
-        self._dropped: list[int] = []
-
-    @property
-    def unwritten(self) -> int:
-        """How much waits for :meth:`flush`."""
-        return len(self._new) + len(self._ended)
-
-    def record(self, pair: join.Pair, version: files.Version | None, seen_ns: int | None = None) -> None:
-        """One path, in increasing order; ``version`` is what is stored, ``seen_ns`` when it was seen to be gone."""
-        if pair.unreadable is not None:
-            if pair.unreadable.path == pair.path:
-                self.unreadable.append(pair.unreadable)
-            if version is not None:
-                self.digest.add(version.digest)
-            return
-        if pair.after is None:
-            assert version is not None, "a pair without a new side has an old one"
-            self._record_gone(version, time.time_ns() if seen_ns is None else seen_ns)
-            return
-        self.counts["files"] += 1
-        self.counts["bytes"] += pair.after.size if pair.after.digests else 0
-        self.clock.note(pair.path, pair.after.read_start_ns)
-        if version is None:
-            self._record_new(pair.after)
-        else:
-            self._record_seen(version, pair.after)
-
-    def _record_gone(self, version: files.Version, seen_ns: int) -> None:
-        state = version.state
-        if self._scope.includes(state.path, is_directory=state.kind is FileKind.DIRECTORY):
-            self._ended.append(version.id)
-            self._note_either(state, None, seen_ns)
-        else:
-            self._dropped.append(version.id)
-            self.dropped += 1
-
-    def _record_new(self, after: FileState) -> None:
-        scope = self._previous_scope
-        known = scope is not None and scope.includes(after.path, is_directory=after.kind is FileKind.DIRECTORY)
-        self._add(after, adopted=not known)
-        if known:
-            self._note_either(None, after, after.read_end_ns)
-        elif scope is not None:
-            self.adopted += 1
-
-    def _record_seen(self, version: files.Version, after: FileState) -> None:
-        before = version.state
-        if join.says_the_same(before, after):
-            self.digest.add(version.digest)
-            return
-        self._ended.append(version.id)
-        if self._scope.is_append_only(after.path) and join.has_grown(before, after):
-            self._add(after, adopted=False, followed=True)
-            self._note_growth(before, after)
-        else:
-            self._add(after, adopted=False)
-            self._note_either(before, after, after.read_end_ns)
-
-    def _add(self, state: FileState, *, adopted: bool, followed: bool = False) -> None:
-        row = files.new_row(self._host_id, self.scan_id, state, adopted=adopted, followed=followed)
-        self.digest.add(row["state_digest"])
-        self._new.append(row)
-
-    def _note_either(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
-        """A change or, where what becomes of a log's content is not known before all was seen, a disruption."""
-        window = self._window(before, after, seen_ns)
-        path = (after or before).path  # type: ignore[union-attr]  # one side is always there
-        if self._scope.is_append_only(path) and FileKind.FILE in {s.kind for s in (before, after) if s is not None}:
-            self.disruptions.append(join.Disruption(before=before, after=after, window=window))
-        else:
-            self._note(join.change_of(before, after, window))
-
-    def _note_growth(self, before: FileState, after: FileState) -> None:
-        if after.size > before.size:
-            self.counts["logs_grown"] = self.counts.get("logs_grown", 0) + 1
-        self._note(join.growth(before, after, self._window(before, after, after.read_end_ns)))
-
-    def _window(self, before: FileState | None, after: FileState | None, seen_ns: int) -> Window:
-        return Window(after_ns=self._readings.last_read(before, after), before_ns=seen_ns)
-
-    def _note(self, change: Change | None) -> None:
-        if change is not None:
-            self.changes.append(change)
-
-    def settle(self, connection: Connection, judgements: Sequence[join.Judgement]) -> None:
-        """What became of the disrupted logs: the rest is a change like any other."""
-        followed = [one.path for one in judgements if one.is_followed]
-        retired = [one.path for one in judgements if one.is_retired]
-        files.mark(connection, self._host_id, self.scan_id, followed=followed, retired=retired)
-        if followed or retired:
-            self.counts["logs_rotated"] = len({*followed, *retired})
-        for one in judgements:
-            self._note(one.change)
-        self.disruptions.clear()
-
-    def flush(self, connection: Connection) -> None:
-        """Write the versions that began and ended since the last time."""
-        files.end(connection, self._ended, self.scan_id)
-        files.end(connection, self._dropped, self.scan_id, dropped=True)
-        files.insert(connection, self._new)
-        self._new, self._ended, self._dropped = [], [], []
-
-
 def record_everything(
-    recorder: Recorder, database: Database, config: Config, on_progress: Callable[[Progress], None] | None
+    recorder: Recorder,
+    database: Database,
+    config: Config,
+    on_progress: Callable[[Progress], None] | None,
+    vouchers: Callable[[Connection], Iterable[Voucher]],
 ) -> None:
-    """Walk, hash, compare and store, in batches."""
+    """Walk, hash, compare and store, a block at a time."""
     specs = watch_specs(config.watch)
-    versions: dict[bytes, files.Version] = {}
-
-    def known(connection: Connection) -> Iterator[FileState]:
-        for version in files.current(connection, database.host_id):
-            # Popped again below, where it is one step behind: never more than one entry.
-            versions[version.state.path] = version
-            yield version.state
-
-    def write() -> None:
-        with database.begin() as connection:
-            recorder.flush(connection)
-
-    with database.read() as reading, ExitStack() as stack:
-        found = scan(
+    with database.read() as reading, database.read() as beside, ExitStack() as stack:
+        found = scan_blocks(
             specs,
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
-            verified=_verified(reading, database.host_id, specs),
+            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers(beside)),
             on_progress=on_progress,
         )
         stack.enter_context(closing(found))
-        for pair in join.merge(known(reading), found):
-            recorder.record(pair, versions.pop(pair.path, None))
-            if recorder.unwritten >= _BATCH:
-                write()
-    write()
+        writer = stack.enter_context(_Writer(recorder, database))
+        stored = join.Merge(files.known(reading, database.host_id))
+        for block in found:
+            recorder.count(block)
+            if stored.step_over(block.paths, block.digests):
+                recorder.keep(b"".join(block.digests))
+            elif recorder.is_first and block.states == len(block.paths) and stored.is_beyond(block.paths[-1]):
+                recorder.record_baseline(block.all_states())
+            else:
+                _compare(recorder, reading, stored.pairs(zip(block.paths, block.entries(), strict=True)))
+            writer.step()
+        for pairs in _in_batches(stored.rest()):
+            _compare(recorder, reading, pairs)
+            writer.step()
 
 
-def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None] | None:
+_Pairs: TypeAlias = Iterable[join.Pair[tuple[int, bytes], Packed]]
+
+
+def _compare(recorder: Recorder, connection: Connection, found: _Pairs) -> None:
+    """Where a digest differs, the values are looked at."""
+    for pairs in _in_batches(found):
+        versions = files.by_ids(connection, (pair.before[0] for pair in pairs if pair.before and _differs(pair)))
+        for pair in pairs:
+            before, after = pair.before, pair.after
+            if pair.unreadable is not None:
+                recorder.record_failure(pair, before[1] if before else None)
+            elif before is None:
+                assert after is not None, "a pair has a side"
+                recorder.record_new(after)
+            elif after is None:
+                recorder.record_gone(versions[before[0]], time.time_ns())
+            elif before[1] == after[-1]:
+                recorder.keep(before[1])
+            else:
+                recorder.record_seen(versions[before[0]], after)
+
+
+def _differs(pair: join.Pair[tuple[int, bytes], Packed]) -> bool:
+    if pair.unreadable is not None or pair.before is None:
+        return False
+    return pair.after is None or pair.after[-1] != pair.before[1]
+
+
+def _in_batches(pairs: _Pairs) -> Iterator[list[join.Pair[tuple[int, bytes], Packed]]]:
+    pairs = iter(pairs)
+    while batch := list(islice(pairs, _BATCH)):
+        yield batch
+
+
+class _Writer:
+    """Writes while the scan goes on, little by little in transactions that are large.
+
+    Little by little, so that the workers never wait for it. A transaction ends in time, so that nobody else who writes
+    (an acceptance) waits long.
+    """
+
+    def __init__(self, recorder: Recorder, database: Database) -> None:
+        self._recorder = recorder
+        self._database = database
+        self._open = ExitStack()
+        self._connection: Connection | None = None
+        self._written = 0
+        self._begun = 0.0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def step(self) -> None:
+        """Write what there is, if that is worth it."""
+        if self._recorder.unwritten >= _BATCH:
+            self._flush()
+        elif self._connection is not None and time.monotonic() - self._begun > _TRANSACTION_SECONDS:
+            self._commit()
+
+    def _flush(self) -> None:
+        if self._connection is None:
+            self._connection = self._open.enter_context(self._database.begin(draft=True))
+            self._begun, self._written = time.monotonic(), 0
+        self._written += self._recorder.unwritten
+        self._recorder.flush(self._connection)
+        if self._written >= _TRANSACTION_ROWS:
+            self._commit()
+
+    def _commit(self) -> None:
+        self._connection = None
+        self._open.close()
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self._flush()
+            self._commit()
+        else:
+            self._open.__exit__(*exception)  # type: ignore[arg-type]
+
+
+def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
     """How much of each log was verified before; to be asked in increasing order of path."""
     roots = [spec.path for spec in specs if spec.append_only]
-    if not roots:
-        return None
-    known = files.sizes(connection, host_id, roots)
+    known = files.sizes(connection, host_id, roots) if roots else iter(())
     at: tuple[bytes, int] | None = (b"", 0)
 
     def size(path: bytes) -> int | None:

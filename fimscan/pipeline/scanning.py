@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -18,10 +18,12 @@ from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.reconfigured import reconfigurations
-from fimscan.pipeline.recording import Recorder, keep_of, record_everything, watch_specs
+from fimscan.pipeline.recorder import Recorder
+from fimscan.pipeline.recording import keep_of, record_everything, watch_specs
 from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.users import user_name
-from fimscan.scan import Progress, Spotter
+from fimscan.pipeline.vouching import vouchers
+from fimscan.scan import Progress, Spotter, Voucher
 from fimscan.scan.scope import Scope
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -57,6 +59,7 @@ def run_scan(
     *,
     source: AuditSource | None,
     trigger: str = "manual",
+    full: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     reader: AuditReader | None = None,
 ) -> ScanResult:
@@ -65,6 +68,7 @@ def run_scan(
     Args:
         source: the audit logs; ``None`` reads none, and every answer says so.
         trigger: ``manual``, ``cron`` or ``schedule``; kept with the scan.
+        full: read every byte again, whatever ctime says.
         reader: what reads ``source``, where somebody else wants to know what it reads.
 
     Raises:
@@ -102,13 +106,20 @@ def run_scan(
                     full=FullReading.load(connection, database.host_id),
                     rechecks=scan_store.rechecks(connection, database.host_id),
                 )
-            scope = Scope(watch_specs(config.watch))
+            specs = watch_specs(config.watch)
+            scope = Scope(specs)
             recorder = Recorder(
                 database.host_id, scan_id, readings, scope, scope_of(database, readings.full.scan, config)
             )
             # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
             recorder.counts["protected_processes" if os.geteuid() == 0 else "unexamined_processes"] = unexamined
-            record_everything(recorder, database, config, on_progress)
+
+            def vouched(connection: Connection) -> Iterable[Voucher]:
+                watches = [(spec, watch.reread == "ctime") for spec, watch in zip(specs, config.watch, strict=True)]
+                held = {(holder.dev, holder.inode) for holder in holders}
+                return () if full else vouchers(connection, database.host_id, readings.full, watches, held)
+
+            record_everything(recorder, database, config, on_progress, vouched)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
             judgements = _judge_logs(database, config, recorder, scope, readings)
             return _finish(database, recorder, previous, readings, problems, source, judgements)
@@ -178,7 +189,9 @@ def _finish(
                 readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()))
                 for change in join.with_moves(recorder.changes)
             ]
-            findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, full)]
+            # What is read now for the first time in a while has been vouched for until now.
+            since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
+            findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, since_ns)]
             opened = joiner.opened_unmodified(recorder.clock)
         scan_store.keep_known_holders(connection, scan_id)
         scan_store.add_unreadable(connection, scan_id, recorder.unreadable)

@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
+from fimscan.packed import pack
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
 from fimscan.pipeline.readings import FullReading, Readings
-from fimscan.pipeline.recording import Recorder, keep_of, watch_specs
+from fimscan.pipeline.recorder import Recorder
+from fimscan.pipeline.recording import keep_of, watch_specs
 from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.scanning import ScanResult, seal
 from fimscan.pipeline.users import user_name
@@ -38,7 +40,7 @@ Identity = tuple[int, int]
 class Seen:
     """One path as it was found, beside what is stored of it. ``holders`` could write to it when its reading began."""
 
-    pair: join.Pair
+    pair: join.Pair[FileState, FileState]
     version: files.Version | None
     seen_ns: int
     holders: Holders | None
@@ -184,7 +186,7 @@ class SpotCheck:
         else:
             self._agenda.done(errand.path)
 
-    def _has_only_grown(self, pair: join.Pair) -> bool:
+    def _has_only_grown(self, pair: join.Pair[FileState, FileState]) -> bool:
         before, after = pair.before, pair.after
         if before is None or after is None or not self._scope.is_append_only(pair.path):
             return False
@@ -228,7 +230,7 @@ class SpotCheck:
         readings = Readings(full=full, rechecks=scan_store.rechecks(connection, host_id, paths))
         recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope)
         for one in seen:
-            recorder.record(one.pair, one.version, one.seen_ns)
+            _record(recorder, one)
         recorder.flush(connection)
         assert full.scan is not None, "there is a complete scan"
         judge = LogJudge(connection, host_id, full.scan.id, self._spotter, keep_of(config.watch, self._scope))
@@ -276,6 +278,19 @@ class SpotCheck:
             self._known = previous, directories_of(connection, self._database.host_id, previous, scan_id)
         self._known = scan_id, self._known[1]
         return self._known[1]
+
+
+def _record(recorder: Recorder, seen: Seen) -> None:
+    after, version = seen.pair.after, seen.version
+    if after is None:
+        assert version is not None, "a pair without a new side has an old one"
+        recorder.record_gone(version, seen.seen_ns)
+        return
+    recorder.count_one(after)
+    if version is None:
+        recorder.record_new(pack(after))
+    else:
+        recorder.record_seen(version, pack(after))
 
 
 def _recheck(seen: Seen) -> scan_store.Recheck | None:

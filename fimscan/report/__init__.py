@@ -25,6 +25,7 @@ from fimscan.report.page import write_html
 from fimscan.report.schema import CHANGE_SCHEMA, DIFF_SCHEMA, diff_schema
 from fimscan.report.table import write_csv
 from fimscan.report.terminal import write_scan_summary, write_text
+from fimscan.report.words import vouched_text
 
 __all__ = [
     "CHANGE_SCHEMA",
@@ -47,6 +48,7 @@ __all__ = [
     "size_text",
     "summary",
     "time_text",
+    "vouched_text",
     "write_accesses_ndjson",
     "write_accesses_text",
     "write_csv",

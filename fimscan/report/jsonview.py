@@ -124,7 +124,11 @@ def _optional(value: bytes | str | None) -> str | None:
 
 def _scan(scan: Scan) -> dict[str, Any]:
     finished = None if scan.finished_ns is None else time_text(scan.finished_ns)
-    return {"scan": scan.id, "started": time_text(scan.started_ns), "finished": finished}
+    document: dict[str, Any] = {"scan": scan.id, "started": time_text(scan.started_ns), "finished": finished}
+    if scan.vouched is not None:
+        files, read_ns = scan.vouched
+        document["vouched"] = {"files": files, "read_after": time_text(read_ns)}
+    return document
 
 
 def _step(step: Finding) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from fimscan.report.words import (
     unreadable_text,
     verdict_code,
     verdict_counts,
+    vouched_text,
 )
 
 
@@ -70,7 +71,9 @@ def write_html(diff: Diff, out: TextIO) -> None:
     page = environment.from_string(source).stream(
         host=show(diff.host),
         headline=headline(diff),
-        seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
+        seen=", ".join(
+            filter(None, (f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})", vouched_text(diff.end)))
+        ),
         counts=verdict_counts(diff),
         logs=log_lines(diff),
         configuration=[list(configuration_lines(item)) for item in diff.reconfigurations],

@@ -36,6 +36,7 @@ from fimscan.report.words import (
     unreadable_text,
     verdict_code,
     verdict_counts,
+    vouched_text,
 )
 
 _KIND_STYLE = {
@@ -115,6 +116,8 @@ def _head(diff: Diff, width: int) -> Iterator[Text]:
         seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
         for line in pack(verdict_counts(diff), width, f"as of {seen}", _INDENT):
             yield Text(line)
+    if (vouched := vouched_text(diff.end)) is not None:
+        yield Text(f"of its files, {vouched}")
     for line in log_lines(diff):
         yield Text(line)
 

@@ -11,6 +11,7 @@ from fimscan.model import (
     Gap,
     GapReason,
     Reason,
+    Scan,
     Unreadable,
     UnreadableReason,
     Verdict,
@@ -95,6 +96,14 @@ def headline(diff: Diff) -> str:
     if not diff.findings:
         said = f"nothing differs, {said}," if said else "nothing differs"
     return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
+
+
+def vouched_text(scan: Scan) -> str | None:
+    """What a scan took on trust: ``98,000 vouched for by ctime, last read after 2026-11-23 05:23 UTC``."""
+    if scan.vouched is None:
+        return None
+    files, read_ns = scan.vouched
+    return f"{files:,} vouched for by ctime, last read after {minute_text(read_ns)}"
 
 
 def log_lines(diff: Diff) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 
 import fimscan
 from fimscan.errors import InputError
-from fimscan.scan.state import Raw
+from fimscan.scan.block import Answer
 from fimscan.scan.worker import LENGTH_BYTES, Task, send_request
 
 # -I and -S: whatever lies in the current directory or the environment is not run as root; our own path is handed over.
@@ -34,13 +34,13 @@ _PIPE_BYTES = 1024 * 1024
 
 
 class Batch:
-    """Some tasks, and their answers once they are there."""
+    """Some tasks, and the answer to them once it is there."""
 
-    __slots__ = ("answers", "tasks")
+    __slots__ = ("answer", "tasks")
 
     def __init__(self, tasks: list[Task]) -> None:
         self.tasks = tasks
-        self.answers: list[Raw] | None = None
+        self.answer: Answer | None = None
 
 
 class _Worker:
@@ -84,7 +84,7 @@ class _Worker:
             end = LENGTH_BYTES + int.from_bytes(received[:LENGTH_BYTES], "little")
             if len(received) < end:
                 break
-            self.queue.popleft().answers = marshal.loads(received[LENGTH_BYTES:end])  # noqa: S302 - from our own worker
+            self.queue.popleft().answer = marshal.loads(received[LENGTH_BYTES:end])  # noqa: S302 - from our own worker
             del received[:end]
 
     def stop(self) -> None:

@@ -7,15 +7,17 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
+from fimscan.packed import pack, unpack
+from fimscan.scan.block import Block, Entry, Voucher, answer_of
 from fimscan.scan.pool import Batch, Pool
-from fimscan.scan.state import Reader, to_result
+from fimscan.scan.state import Reader
 from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
@@ -27,6 +29,7 @@ _BATCH_NAMES = 128
 _BATCH_NAME_BYTES = 32 * 1024
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
 _WINDOW_BATCHES = 64
+_VOUCHER_BYTES = 64  # in a request, about
 _RESERVED_DESCRIPTORS = 256  # for batches in hand, the pool, and whatever the rest of the program has open
 _PROGRESS_SECONDS = 0.1
 
@@ -43,6 +46,23 @@ class Progress:
 Verified: TypeAlias = Callable[[bytes], int | None]
 
 
+def nothing_verified(_path: bytes) -> None:
+    """No log is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What was known before, where that decides how a file is read. Both are asked in the order of the walk.
+
+    ``verified`` tells how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new
+    one; the state that is found has the digests of so much as ``prefix``. ``vouchers`` are of the files that are not to
+    be read again if nothing was done to them, in increasing order of path.
+    """
+
+    verified: Verified = nothing_verified
+    vouchers: Iterable[Voucher] = ()
+
+
 def scan(
     watches: Sequence[WatchSpec],
     *,
@@ -52,6 +72,30 @@ def scan(
     verified: Verified | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
+    """As :func:`scan_blocks`, one by one, as values of the vocabulary."""
+    known = Known(verified=verified or nothing_verified)
+    blocks = scan_blocks(
+        watches, workers=workers, cross_mounts=cross_mounts, skip=skip, known=known, on_progress=on_progress
+    )
+
+    def results() -> Generator[FileState | Unreadable]:
+        with closing(blocks):
+            for block in blocks:
+                for entry in block.entries():
+                    yield entry if isinstance(entry, Unreadable) else unpack(entry)
+
+    return results()
+
+
+def scan_blocks(
+    watches: Sequence[WatchSpec],
+    *,
+    workers: int = 0,
+    cross_mounts: bool = False,
+    skip: Collection[bytes] = (),
+    known: Known | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Generator[Block]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
 
     Where watches nest, the innermost speaks for its subtree, even where an outer one excludes it. Symlinks are
@@ -69,8 +113,7 @@ def scan(
         cross_mounts: enter other file systems.
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
-        verified: how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new one. It
-            is asked in the order of the walk, and the state that is found has the digests of so much as ``prefix``.
+        known: what is known already of some of the files.
         on_progress: told about ten times a second, and once at the end.
 
     Raises:
@@ -81,7 +124,7 @@ def scan(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    settings = _Settings(skip=skip, cross_mounts=cross_mounts, verified=verified or (lambda _path: None))
+    settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or Known())
     return _scan(watches, count, settings, _Meter(on_progress))
 
 
@@ -89,12 +132,10 @@ def scan(
 class _Settings:
     skip: Collection[bytes]
     cross_mounts: bool
-    verified: Verified
+    known: Known
 
 
-def _scan(
-    watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter: _Meter
-) -> Generator[FileState | Unreadable]:
+def _scan(watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter: _Meter) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
     with all_descriptors() as limit, ExitStack() as stack:
@@ -109,10 +150,11 @@ def _scan(
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for batch in _answered(_Feed(found, settings.verified), workers, stack):
-            for result in batch.results():
-                meter.count(result)
-                yield result
+        feed = _Feed(found, settings.known.verified, _Vouchers(iter(settings.known.vouchers)))
+        for share in _answered(feed, workers, stack):
+            block = share.block()
+            meter.count(block)
+            yield block
             meter.report()
     meter.report(final=True)
 
@@ -162,17 +204,20 @@ class _Feed:
 
     found: Iterator[Found]
     verified: Verified
+    vouchers: _Vouchers
 
 
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_own", "_paths", "_vouchers")
 
     def __init__(self, feed: _Feed, limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
-        self._found: list[Found] = []
+        self._vouchers: list[tuple[int, Voucher]] = []
+        self._paths: list[bytes] = []
+        self._own: list[tuple[int, Entry]] = []
         try:
             self._fill(feed, limit)
         except BaseException:
@@ -180,75 +225,104 @@ class _Share(Batch):
             raise
 
     def _fill(self, feed: _Feed, limit: int) -> None:
-        size = 0
-        lengths: list[int] | None = None
+        paths, size = self._paths, 0
         last: Directory | None = None
         for one in feed.found:
-            self._found.append(one)
             if isinstance(one, tuple):
-                path, directory, name = one
-                if directory is not last:
+                if one[1] is not last:
+                    last = one[1]
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
-                    lengths = [] if directory.append_only else None
-                    self.tasks.append((os.dup(directory.fd), directory.algorithms, [], lengths))
-                    last = directory
-                self.tasks[-1][2].append(name)
-                if lengths is not None:
-                    lengths.append(feed.verified(path) or 0)
-                size += len(name)
-            if len(self._found) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
+                    lengths: list[int] | None = [] if last.append_only else None
+                    self.tasks.append((os.dup(last.fd), last.prefix, last.algorithms, [], lengths, {}))
+                    size += len(last.prefix)
+                size += self._ask(feed, one[0], one[2])
+                paths.append(one[0])
+            else:
+                self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
+                paths.append(one.path)
+            if len(paths) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
                 return
 
+    def _ask(self, feed: _Feed, path: bytes, name: bytes) -> int:
+        """Add a name of the last task's directory; gives how many bytes of the request that takes, about."""
+        _, _, _, names, lengths, known = self.tasks[-1]
+        names.append(name)
+        if lengths is not None:
+            lengths.append(feed.verified(path) or 0)
+        if feed.vouchers.path <= path and (voucher := feed.vouchers.of(path)) is not None:
+            self._vouchers.append((len(self._paths), voucher))
+            known[name] = voucher.stat
+            return len(name) + _VOUCHER_BYTES
+        return len(name)
+
     def __bool__(self) -> bool:
-        return bool(self._found)
+        return bool(self._paths)
 
     def release(self) -> None:
         """Close the descriptors."""
         while self.tasks:
             os.close(self.tasks.pop()[0])
 
-    def results(self) -> Iterator[FileState | Unreadable]:
-        """Everything in the walk's order, once the answers are there."""
-        assert self.answers is not None
-        answers = iter(self.answers)
-        for one in self._found:
-            yield to_result(one[0], next(answers), one[1].algorithms) if isinstance(one, tuple) else one
+    def block(self) -> Block:
+        """Everything in the walk's order, once the answer is there."""
+        assert self.answer is not None
+        return Block(self._paths, self.answer, self._own, self._vouchers)
 
 
-def _answered(found: _Feed, workers: int, stack: ExitStack) -> Iterator[_Share]:
+class _Vouchers:
+    """Vouchers beside the paths of the walk, both in increasing order."""
+
+    def __init__(self, vouchers: Iterator[Voucher]) -> None:
+        self._vouchers = vouchers
+        self._next: Voucher | None = None
+        self.path = b""  # that of the next one; when there is none, what no path comes up to
+        self._read_on()
+
+    def of(self, path: bytes) -> Voucher | None:
+        """That of a path, if there is one; those before it are done with."""
+        while self.path < path:
+            self._read_on()
+        return self._next if self.path == path else None
+
+    def _read_on(self) -> None:
+        self._next = next(self._vouchers, None)
+        self.path = b"0" if self._next is None else self._next.path  # "0" follows "/", with which every path begins
+
+
+def _answered(feed: _Feed, workers: int, stack: ExitStack) -> Iterator[_Share]:
     """Batches in order, answered: by this process first, and by workers if there is more to it."""
     begin = time.monotonic()
     reader = Reader()
-    while share := _Share(found, _ALONE_NAMES):
+    while share := _Share(feed, _ALONE_NAMES):
         try:
-            share.answers = read_tasks(reader, share.tasks)
+            share.answer = read_tasks(reader, share.tasks)
         finally:
             share.release()
         yield share
         if workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(found, stack.enter_context(closing(Pool(workers))))
+            yield from _shared_out(feed, stack.enter_context(closing(Pool(workers))))
 
 
-def _shared_out(found: _Feed, pool: Pool) -> Iterator[_Share]:
+def _shared_out(feed: _Feed, pool: Pool) -> Iterator[_Share]:
     window: deque[_Share] = deque()
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
-            if share := _Share(found, _BATCH_NAMES):
+            if share := _Share(feed, _BATCH_NAMES):
                 window.append(share)
                 _submit(pool, share)
             else:
                 exhausted = True
         if not window:
             return
-        pool.collect(wait=window[0].answers is None)
-        if window[0].answers is not None:
+        pool.collect(wait=window[0].answer is None)
+        if window[0].answer is not None:
             yield window.popleft()
 
 
 def _submit(pool: Pool, share: _Share) -> None:
     if not share.tasks:
-        share.answers = []
+        share.answer = answer_of(time.time_ns(), [])
         return
     try:
         pool.submit(share)
@@ -264,10 +338,9 @@ class _Meter:
         self._begin = self._told = time.monotonic()
         self._files = self._bytes = 0
 
-    def count(self, result: FileState | Unreadable) -> None:
-        self._files += 1
-        if isinstance(result, FileState) and result.digests:
-            self._bytes += result.size
+    def count(self, block: Block) -> None:
+        self._files += len(block.paths)
+        self._bytes += block.bytes
 
     def report(self, *, final: bool = False) -> None:
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """One name in an open directory -> what is known about the file that it names.
 
-What a reader finds travels between processes as a plain tuple, since a million dataclasses are slow to serialise
-(:data:`Raw`); :func:`to_result` makes the value of the vocabulary from it.
+What a reader finds is a plain tuple (:data:`Raw`). With its path and its digest it is the form that travels between
+processes (:func:`to_packed`), and :func:`to_result` makes the value of the vocabulary from it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,22 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from fimscan.model import Digest, FileKind, FileState, Prefix, Unreadable, UnreadableReason, Xattr
+from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.packed import ALGORITHMS, FIELDS, Packed, state_digest, unpack
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
 from fimscan.scan.mounts import file_system_types
+from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
 mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
 (size, digest values) or ``None``."""
 
+STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
+"""What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
+
+_SECOND = 10**9
 _ATTEMPTS = 3
 _FASTEST = "xxh3_128"
 
@@ -32,7 +38,7 @@ _SETTLE_NS = 20_000_000
 
 # Times tell of a write only at its beginning: of a mapped page's first (the next ones are free until the page has been
 # written back, 35 s by default), of a long write(2)'s call. For so long, unchanged times do not mean unchanged content.
-_FRESH_NS = 60 * 10**9
+FRESH_NS = 60 * _SECOND
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # No permission, or a lease on it: for want of its flags alone a file is not unreadable.
@@ -81,6 +87,21 @@ class Reader:
                 return refusal(error)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
+    def is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
+        """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been.
+
+        Never of one whose times may not tell: ``False`` means no more than that it has to be read.
+        """
+        try:
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            return False
+        mode, inode, dev, *others = found[:7]
+        times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
+        kind = _KINDS[stat.S_IFMT(mode)].value
+        same = (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
+        return same and dev not in self._silent
+
     def _read_content(
         self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], start: int
     ) -> Raw:
@@ -102,7 +123,7 @@ class Reader:
         return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
 
     def _may_change_silently(self, found: os.stat_result) -> bool:
-        return abs(time.time_ns() - found.st_ctime_ns) < _FRESH_NS or found.st_dev in self._silent
+        return abs(time.time_ns() - found.st_ctime_ns) < FRESH_NS or found.st_dev in self._silent
 
     def _require_same_content(self, fd: int, size: int, algorithms: Sequence[str], digests: tuple[bytes, ...]) -> None:
         """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
@@ -232,33 +253,26 @@ def refusal(error: OSError) -> Raw:
     return reason.value, error.strerror or str(error)
 
 
+def to_packed(path: bytes, raw: Raw, algorithms: Sequence[str]) -> Packed:
+    """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
+    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, taken, link, xattrs, flags, start, end, prefix = raw
+    kind, mode = _KINDS[stat.S_IFMT(mode)].value, mode & 0o7777
+    head = (path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *_in_slots(algorithms, taken))
+    extended = (None, b"") if xattrs is None else (xattrs[0], dump_raw_xattrs(xattrs[1]))
+    beginning = None if prefix is None else (prefix[0], _in_slots(algorithms, prefix[1]))
+    values = (*head, link, *extended, flags, start, end, beginning)
+    return (*values, state_digest(values))
+
+
+def _in_slots(algorithms: Sequence[str], taken: Sequence[bytes]) -> tuple[bytes | None, ...]:
+    return tuple(map(dict(zip(algorithms, taken, strict=False)).get, ALGORITHMS))
+
+
+def to_unreadable(path: bytes, raw: Raw) -> Unreadable:
+    """The value of a refusal."""
+    return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
+
+
 def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | Unreadable:
-    """The value of the vocabulary; ``algorithms`` are those that the file was read with."""
-    if len(raw) == 2:
-        return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
-    mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, values, link, xattrs, flags, start, end, prefix = raw
-    return FileState(
-        path=path,
-        kind=_KINDS[stat.S_IFMT(mode)],
-        dev=dev,
-        inode=inode,
-        nlink=nlink,
-        mode=mode & 0o7777,
-        uid=uid,
-        gid=gid,
-        size=size,
-        mtime_ns=mtime_ns,
-        ctime_ns=ctime_ns,
-        digests=_digests(algorithms, values),
-        link_target=link,
-        xattr_digest=xattrs[0] if xattrs else None,
-        xattrs=tuple(Xattr(name=name, size=length, data=data) for name, length, data in xattrs[1]) if xattrs else (),
-        flags=flags,
-        prefix=Prefix(size=prefix[0], digests=_digests(algorithms, prefix[1])) if prefix is not None else None,
-        read_start_ns=start,
-        read_end_ns=end,
-    )
-
-
-def _digests(algorithms: Sequence[str], values: Sequence[bytes]) -> tuple[Digest, ...]:
-    return tuple(Digest(algorithm=name, value=value) for name, value in zip(algorithms, values, strict=False))
+    """The value of the vocabulary."""
+    return to_unreadable(path, raw) if len(raw) == 2 else unpack(to_packed(path, raw, algorithms))

@@ -20,8 +20,8 @@ class WatchSpec:
 
     ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it: an excluded directory is
     not entered, so nothing below it can be re-included, and the root itself cannot be excluded. ``algorithms`` are
-    the digests in the order in which they are recorded; with none of them, no content is read. ``append_only``
-    says that files in it are logs: they may grow while they are read.
+    the digests; with none of them, no content is read. ``append_only`` says that files in it are logs: they may grow
+    while they are read.
 
     Raises:
         ConfigError: when one of the three makes no sense.

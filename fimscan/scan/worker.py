@@ -9,33 +9,43 @@ ends this process.
 from __future__ import annotations
 
 import fcntl
+import gc
 import marshal
 import os
 import select
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from fimscan.scan.state import Raw, Reader
+from fimscan.packed import Packed
+from fimscan.scan.block import Answer, answer_of
+from fimscan.scan.state import Raw, Reader, to_packed
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 64  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 
-Task: TypeAlias = tuple[int, tuple[str, ...], list[bytes], list[int] | None]
-"""(directory descriptor, algorithms, names in that directory, of logs: how much of each was verified before)."""
+Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes], list[int] | None, dict[bytes, Sequence[Any]]]
+"""(directory descriptor, its path with a slash behind, algorithms, names in that directory, of logs: how much of each
+was verified before; of names that need not be read if nothing has been done to them: what is known of them)."""
 
 
-def read_tasks(reader: Reader, tasks: Iterable[Task]) -> list[Raw]:
+def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
-    return [
-        reader.read(fd, name, algorithms, verified)
-        for fd, algorithms, names, lengths in tasks
-        for name, verified in zip(names, lengths or repeat(None), strict=False)
-    ]
+    begun_ns = time.time_ns()
+    results: list[Packed | Raw] = []
+    for fd, prefix, algorithms, names, lengths, known in tasks:
+        for name, verified in zip(names, lengths or repeat(None), strict=False):
+            if name in known and reader.is_still(fd, name, known[name]):
+                results.append(())
+                continue
+            raw = reader.read(fd, name, algorithms, verified)
+            results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
+    return answer_of(begun_ns, results)
 
 
 def send_request(channel: socket.socket, tasks: list[Task]) -> None:
@@ -47,6 +57,7 @@ def send_request(channel: socket.socket, tasks: list[Task]) -> None:
 def main(channel_fd: int) -> None:
     """Serve requests until the parent closes the socket, or dies."""
     _live_and_die_with_the_parent()
+    gc.disable()  # there are no cycles to be found among a million tuples
     reader = Reader()
     with socket.socket(fileno=channel_fd) as channel:
         while True:

@@ -64,9 +64,14 @@ class Database:
         return tuple(os.fsencode(path + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """A transaction: committed at the end, rolled back by any exception."""
-        with store_errors(self.url), self._writer.begin() as connection:
+    def begin(self, *, draft: bool = False) -> Iterator[Connection]:
+        """A transaction: committed at the end, rolled back by any exception.
+
+        A ``draft`` need not survive a power cut before the next transaction that is none, which takes it along: such
+        commits do not wait for the disk.
+        """
+        writer = self._writer.execution_options(fimscan_draft=True) if draft else self._writer
+        with store_errors(self.url), writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -254,17 +259,17 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # A finished scan must survive a power cut; commits are few and large, so the price is small.
-    cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA cache_size = -32000")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    # A finished scan must survive a power cut. The log of a draft's commit is in order, if cut short: that is enough.
+    connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('fimscan_draft') else 'FULL'}")
     # A writer says so at once: one that begins by reading could not wait for another writer to finish, it would fail.
-    writes = connection.get_execution_options().get("fimscan_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("fimscan_writes") else "BEGIN")
 
 
 def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, or_, select, update
+import sqlalchemy
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, or_, select, update
 
-from fimscan.model import Digest, FileKind, FileState, Xattr
-from fimscan.store.ledger import state_digest
+from fimscan.model import FileKind, FileState
+from fimscan.packed import ALGORITHMS, FIELDS, Packed, unpack
 from fimscan.store.schema import file_version as table
-from fimscan.store.xattrs import dump_xattrs, load_xattrs
 
-_ALGORITHMS = ("xxh3_128", "sha256", "sha512", "blake3")
 _SECOND = 10**9
 # Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
-_STREAMED = {"stream_results": True, "yield_per": 2000}
+STREAMED = {"stream_results": True, "yield_per": 2000}
+_A_TICK = 256  # about as many as a clock of readings keeps one time for
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
+
+_DEV, _INODE = FIELDS.index("dev"), FIELDS.index("inode")
+_PREFIX = FIELDS.index("prefix")  # the last of them; it is not recorded
+_TIMES = slice(FIELDS.index("mtime_ns"), FIELDS.index("ctime_ns") + 1)
+_COLUMNS = (
+    *("host_id", "first_scan", "adopted", "dropped", "followed"),
+    *FIELDS[: _TIMES.start],
+    *("mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec"),
+    *FIELDS[_TIMES.stop : _PREFIX],
+    "state_digest",
+)
+
+Row: TypeAlias = tuple[Any, ...]
+"""What is stored of a version that begins: the values of these columns."""
+
+Known: TypeAlias = tuple[bytes, bytes, tuple[int, bytes]]
+"""(path, state digest, (row number, state digest)) of an open version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,66 +52,33 @@ class Version:
     retired: bool
 
 
-def new_row(host_id: int, scan_id: int, state: FileState, *, adopted: bool, followed: bool = False) -> dict[str, Any]:
-    """The column values of a version that begins with this scan."""
-    digests: dict[str, bytes | None] = dict.fromkeys(_ALGORITHMS)
-    digests.update((digest.algorithm, digest.value) for digest in state.digests)
-    return {
-        "host_id": host_id,
-        "path": state.path,
-        "first_scan": scan_id,
-        "adopted": adopted,
-        "dropped": False,
-        "followed": followed,
-        "kind": state.kind.value,
-        "dev": state.dev,
-        "inode": state.inode,
-        "nlink": state.nlink,
-        "mode": state.mode,
-        "uid": state.uid,
-        "gid": state.gid,
-        "size": state.size,
-        "mtime_s": state.mtime_ns // _SECOND,
-        "mtime_nsec": state.mtime_ns % _SECOND,
-        "ctime_s": state.ctime_ns // _SECOND,
-        "ctime_nsec": state.ctime_ns % _SECOND,
-        **digests,
-        "link_target": state.link_target,
-        "xattr_digest": state.xattr_digest,
-        "xattrs": dump_xattrs(state.xattrs) if state.xattrs else None,
-        "flags": state.flags,
-        "read_start_ns": state.read_start_ns,
-        "read_end_ns": state.read_end_ns,
-        "state_digest": state_digest(state),
-    }
+def new_row(host_id: int, scan_id: int, packed: Packed, *, adopted: bool, followed: bool = False) -> Row:
+    """The values of :data:`_COLUMNS` for a version that begins with this scan."""
+    head, (mtime_ns, ctime_ns), tail = packed[: _TIMES.start], packed[_TIMES], packed[_TIMES.stop : _PREFIX]
+    if (packed[_DEV] | packed[_INODE]) >> 63:
+        head = tuple(_signed(value) if at in (_DEV, _INODE) else value for at, value in enumerate(head))
+    times = (*divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND))
+    return (host_id, scan_id, adopted, False, followed, *head, *times, *tail, packed[-1])
 
 
-def version_of(row: Row[Any]) -> Version:
+def _signed(value: int) -> int:
+    """As :class:`fimscan.store.schema.Unsigned64`, which a row that goes straight to the driver does not pass."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def version_of(row: sqlalchemy.Row[Any]) -> Version:
     """A row -> the value."""
-    values = ((name, getattr(row, name)) for name in _ALGORITHMS)
-    state = FileState(
-        path=row.path,
-        kind=FileKind(row.kind),
-        dev=row.dev,
-        inode=row.inode,
-        nlink=row.nlink,
-        mode=row.mode,
-        uid=row.uid,
-        gid=row.gid,
-        size=row.size,
-        mtime_ns=row.mtime_s * _SECOND + row.mtime_nsec,
-        ctime_ns=row.ctime_s * _SECOND + row.ctime_nsec,
-        digests=tuple(Digest(algorithm=name, value=value) for name, value in values if value is not None),
-        link_target=row.link_target,
-        xattr_digest=row.xattr_digest,
-        xattrs=_xattrs(row),
-        flags=row.flags,
-        read_start_ns=row.read_start_ns,
-        read_end_ns=row.read_end_ns,
-    )
+    # Attributes that were not recorded are known to be none where there is no digest of them.
+    xattrs = b"" if row.xattrs is None and row.xattr_digest is None else row.xattrs
+    special = {
+        "mtime_ns": row.mtime_s * _SECOND + row.mtime_nsec,
+        "ctime_ns": row.ctime_s * _SECOND + row.ctime_nsec,
+        "xattrs": xattrs,
+        "prefix": None,
+    }
     return Version(
         id=row.id,
-        state=state,
+        state=unpack(tuple(special[name] if name in special else getattr(row, name) for name in FIELDS)),
         digest=row.state_digest,
         first_scan=row.first_scan,
         end_scan=row.end_scan,
@@ -105,17 +89,32 @@ def version_of(row: Row[Any]) -> Version:
     )
 
 
-def _xattrs(row: Row[Any]) -> tuple[Xattr, ...] | None:
-    if row.xattrs is not None:
-        return load_xattrs(row.xattrs)
-    return () if row.xattr_digest is None else None
+def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
+    """Every open version, in order of path, streamed: as much of it as says whether anything differs."""
+    query = (
+        select(table.c.path, table.c.state_digest, table.c.id)
+        .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
+        .order_by(table.c.path)
+    )
+    for rows in connection.execute(query, execution_options=STREAMED).partitions():
+        yield [(path, digest, (version, digest)) for path, digest, version in rows]
 
 
-def current(connection: Connection, host_id: int) -> Iterator[Version]:
-    """Every open version, in order of path, streamed."""
-    query = select(table).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
-    for row in connection.execute(query, execution_options=_STREAMED):
-        yield version_of(row)
+def stats(connection: Connection, host_id: int) -> Iterator[Sequence[Sequence[Any]]]:
+    """Of every open version, but directories', what vouches for it, in order of path, streamed in chunks.
+
+    That is its path, its state's digest, the algorithms of its digests (a bit for each, the first one lowest), when it
+    was read, then ``kind dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
+    """
+    c = table.c
+    taken = [case((c[name].is_(None), 0), else_=1 << bit) for bit, name in enumerate(ALGORITHMS)]
+    numbers = (c.nlink, c.mode, c.uid, c.gid, c.size, c.mtime_s, c.mtime_nsec, c.ctime_s, c.ctime_nsec)
+    query = (
+        select(c.path, c.state_digest, sum(taken[1:], taken[0]), c.read_start_ns, c.kind, c.dev, c.inode, *numbers)
+        .where(c.host_id == host_id, c.end_scan.is_(None), c.kind != FileKind.DIRECTORY.value)
+        .order_by(c.path)
+    )
+    yield from connection.execute(query, execution_options=STREAMED).partitions(_A_TICK)
 
 
 def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:
@@ -138,7 +137,7 @@ def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         if row.path == path or row.path.startswith(prefix):
             yield version_of(row)
 
@@ -175,7 +174,7 @@ def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Versio
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         yield version_of(row)
 
 
@@ -245,10 +244,13 @@ def directories(connection: Connection, host_id: int, start: int, end: int) -> I
         yield path, (dev, inode)
 
 
-def insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add versions."""
-    if rows:
-        connection.execute(table.insert(), rows)
+def insert(connection: Connection, rows: Sequence[Row]) -> None:
+    """Add versions: straight through the driver, since converting values costs more than storing them."""
+    if not rows:
+        return
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    marks = ", ".join([mark] * len(_COLUMNS))
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(_COLUMNS)}) VALUES ({marks})", list(rows))  # noqa: S608 - names only
 
 
 def end(connection: Connection, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
@@ -300,7 +302,7 @@ def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Itera
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         yield row.path, row.size
 
 

@@ -14,13 +14,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fimscan.model import FileKind, FileState, Scan, ScanStatus
-from fimscan.store.xattrs import dump_xattrs
+from fimscan import packed
+from fimscan.model import FileState, Scan, ScanStatus
 
 GENESIS = "0" * 64
 """What stands in the place of the previous entry of the first finished scan."""
-
-_KINDS = {kind: kind.value.encode("ascii") for kind in FileKind}
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -28,55 +26,8 @@ _KINDS = {kind: kind.value.encode("ascii") for kind in FileKind}
 
 
 def state_digest(state: FileState) -> bytes:
-    """SHA-256 (32 bytes) over everything in a file state but the times at which it was read.
-
-    The digested text has one field after the other, each decimal number followed by a space, each byte string as its
-    length, a colon, the bytes and a comma (a netstring), an unknown byte string as ``-,``::
-
-        fimscan.state/1 KIND DEV INODE NLINK MODE UID GID SIZE MTIME_NS CTIME_NS PATH LINK_TARGET XATTR_DIGEST
-        then, for each digest in its order, ALGORITHM VALUE
-
-    KIND is followed by a space, too. Numbers are of any length: a file system with 64-bit seconds holds times whose
-    nanoseconds do not fit 64 bits.
-
-    A state of which that is not all, since it has extended attributes or flags, begins with ``fimscan.state/2`` and
-    has two more fields in front of the digests: ``FLAGS`` (a number, or ``-`` and a space for unknown ones) and
-    ``XATTRS``, one byte string, ``-,`` where unknown (see :func:`fimscan.store.xattrs.dump_xattrs`). So what was
-    recorded before there were these has the digest that it had.
-    """
-    path, target, xattr = state.path, state.link_target, state.xattr_digest
-    extended = state.flags is not None or bool(state.xattrs)
-    text = b"fimscan.state/%d %b %d %d %d %d %d %d %d %d %d %d:%b,%b%b%b" % (
-        2 if extended else 1,
-        _KINDS[state.kind],
-        state.dev,
-        state.inode,
-        state.nlink,
-        state.mode,
-        state.uid,
-        state.gid,
-        state.size,
-        state.mtime_ns,
-        state.ctime_ns,
-        len(path),
-        path,
-        _optional(target),
-        _optional(xattr),
-        _extension(state) if extended else b"",
-    )
-    for digest in state.digests:
-        name, value = digest.algorithm.encode(), digest.value
-        text += b"%d:%b,%d:%b," % (len(name), name, len(value), value)
-    return hashlib.sha256(text).digest()
-
-
-def _optional(value: bytes | None) -> bytes:
-    return b"-," if value is None else b"%d:%b," % (len(value), value)
-
-
-def _extension(state: FileState) -> bytes:
-    flags = b"- " if state.flags is None else b"%d " % state.flags
-    return flags + _optional(None if state.xattrs is None else dump_xattrs(state.xattrs))
+    """A file state's own digest: see :func:`fimscan.packed.state_digest`."""
+    return bytes(packed.pack(state)[-1])
 
 
 class StateDigest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,6 +108,19 @@ def last_full(connection: Connection, host_id: int, until: int | None = None) ->
         query = query.where(_scan.c.id <= until)
     row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
+
+
+def full_back_to(connection: Connection, host_id: int, until: int, time_ns: int) -> list[Scan]:
+    """The completed scans that looked at everything, from ``until`` back to the last that began before a time."""
+    query = _scans(host_id).where(
+        _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.id <= until
+    )
+    found = []
+    for row in connection.execute(query.order_by(_scan.c.id.desc())):
+        found.append(_scan_of(row))
+        if row.started_ns <= time_ns:
+            break
+    return found
 
 
 def finished_before(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
@@ -321,7 +334,9 @@ def unmodified_opens(connection: Connection, host_id: int, start: int, end: int)
 
 def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Sequence[Finding]) -> None:
     """Record the changes of a scan with their answers. Both sides must be stored versions."""
-    ids = _version_ids(connection, host_id, scan_id)
+    if not findings:
+        return
+    ids = _version_ids(connection, host_id, scan_id, {state.path for f in findings for state in f.change.sides})
     rows = [
         {
             "scan_id": scan_id,
@@ -342,18 +357,22 @@ def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Se
         for finding in findings
         for change in (finding.change,)
     ]
-    if rows:
-        connection.execute(schema.change.insert(), rows)
+    connection.execute(schema.change.insert(), rows)
 
 
-def _version_ids(connection: Connection, host_id: int, scan_id: int) -> dict[tuple[bytes, bool], int]:
-    """(path, is it the new side) -> row number of the version."""
+def _version_ids(
+    connection: Connection, host_id: int, scan_id: int, wanted: Collection[bytes]
+) -> dict[tuple[bytes, bool], int]:
+    """(path, is it the new side) -> row number of the version; of those paths only, since a scan may adopt millions."""
     table = schema.file_version
     began = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.first_scan == scan_id)
     ended = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.end_scan == scan_id)
-    ids = {(path, True): number for path, number in connection.execute(began)}
-    ids.update({(path, False): number for path, number in connection.execute(ended)})
-    return ids
+    return {
+        (path, is_new): number
+        for query, is_new in ((began, True), (ended, False))
+        for path, number in connection.execute(query, execution_options=files.STREAMED)
+        if path in wanted
+    }
 
 
 def set_attributions(connection: Connection, host_id: int, answers: Mapping[int, Attribution]) -> None:

@@ -221,7 +221,7 @@ def downgrade() -> Callable[[Cli], None]:
         with database.begin() as connection:
             complete = StateDigest()
             digests: list[dict[str, Any]] = []
-            for version in list(files.current(connection, database.host_id)):
+            for version in list(files.as_of(connection, database.host_id, 10**6)):
                 own = state_digest(version.state)
                 complete.add(own)
                 digests.append({"id": version.id, "digest": own})

@@ -22,6 +22,7 @@ from fimscan.config import parse_config
 from fimscan.errors import UsageError
 from fimscan.evidence.database import verify_database
 from fimscan.model import AuditObservation, FileKind, ScanStatus
+from fimscan.packed import pack
 from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
 from fimscan.store import files, journal, migrate
 from fimscan.store import scans as scan_store
@@ -102,7 +103,7 @@ def _eventful(site: Site) -> None:
         digest = scan_store.all_scans(connection, site.database.host_id)[0].config_digest
         killed = scan_store.begin(connection, site.database.host_id, **{**begun, "config_digest": digest})  # type: ignore[arg-type]
         half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
-        files.insert(connection, [files.new_row(site.database.host_id, killed, half, adopted=False)])
+        files.insert(connection, [files.new_row(site.database.host_id, killed, pack(half), adopted=False)])
     # Changed, named, looked at; opened and not changed.
     (site.watched / "a").write_text("changed")
     site.append(event(site.watched / "a", 1) + event(site.watched / "d", 2))

@@ -166,5 +166,5 @@ def test_merge_pairs_every_path_once(old: dict[bytes, bool], new: dict[bytes, bo
     assert all(_fits(p, old, new) for p in pairs)
 
 
-def _fits(pair: Pair, old: dict[bytes, bool], new: dict[bytes, bool]) -> bool:
+def _fits(pair: Pair[FileState, FileState], old: dict[bytes, bool], new: dict[bytes, bool]) -> bool:
     return (pair.before is not None) == (pair.path in old) and (pair.after is not None) == (pair.path in new)

@@ -59,7 +59,7 @@ def _states() -> set[bytes]:
 def test_mapped_file(root: bytes, scanned: Scanned, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process changes through a mapping, its times unchanged, is never recorded as a mixture."""
     if place:
-        monkeypatch.setattr(state, "_FRESH_NS", 0)  # as if it had been mapped long ago: there, that makes no difference
+        monkeypatch.setattr(state, "FRESH_NS", 0)  # as if it had been mapped long ago: there, that makes no difference
     with tempfile.TemporaryDirectory(dir=place or os.fsdecode(root)) as directory:
         path = os.fsencode(directory) + b"/f"
         with open(path, "wb") as file:

@@ -30,6 +30,7 @@ from fimscan.model import (
     Why,
     Xattr,
 )
+from fimscan.packed import pack
 from fimscan.store import codec, files, scans
 from fimscan.store.database import Database
 from tests.support import rule
@@ -176,8 +177,8 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState])
         scan_id = scans.begin(
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
         )
-        files.insert(connection, [files.new_row(database.host_id, scan_id, s, adopted=False) for s in some])
-        found = [version.state for version in files.current(connection, database.host_id)]
+        files.insert(connection, [files.new_row(database.host_id, scan_id, pack(s), adopted=False) for s in some])
+        found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
         transaction.rollback()
     database.close()
     assert found == sorted(some, key=lambda s: s.path)

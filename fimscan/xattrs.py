@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fimscan.model import Xattr
 
 
-def dump_xattrs(xattrs: tuple[Xattr, ...]) -> bytes:
-    """One after the other: the name as a netstring, the size of the value and a space, the data as a netstring."""
-    return b"".join(b"%d:%b,%d %d:%b," % (len(x.name), x.name, x.size, len(x.data), x.data) for x in xattrs)
+def dump_raw_xattrs(xattrs: Iterable[tuple[bytes, int, bytes]]) -> bytes:
+    """Of each (name, size, data): the name as a netstring, the size and a space, the data as a netstring."""
+    return b"".join([b"%d:%b,%d %d:%b," % (len(name), name, size, len(data), data) for name, size, data in xattrs])
+
+
+def dump_xattrs(xattrs: Iterable[Xattr]) -> bytes:
+    """One after the other, as :func:`dump_raw_xattrs`."""
+    return dump_raw_xattrs((xattr.name, xattr.size, xattr.data) for xattr in xattrs)
 
 
 def load_xattrs(stored: bytes) -> tuple[Xattr, ...]:

@@ -1,0 +1,82 @@
+"""How cost grows with files and with history.
+
+    python benchmarks/growth.py [--files N,N,...] [--scans N] [--scratch DIRECTORY]
+
+First, trees of so many small files: first scan, rescan, rescan where ctime vouches, memory, bytes of database for each
+file. Then a tree of 100,000 files that is scanned many times over and does not change: how much the database grows, the
+last scan against the first rescan, and 'fimscan diff' between scans of that history. A million files take 5 GB where
+they are made; /dev/shm will do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.contest import HEAD, Contestant, Cost, fimscan, make_tree, run, write_config
+
+_HISTORY_FILES = 100_000
+
+
+def scan(config: str) -> Cost:
+    return run(Contestant(fimscan(config, "scan", "--no-audit")))
+
+
+def size_of(database: str) -> int:
+    return sum(os.path.getsize(name) for name in (database, database + "-wal") if os.path.exists(name))
+
+
+def grow(files: int, scratch: str) -> None:
+    tree = f"{scratch}/tree"
+    make_tree(tree, files)
+    config, database = write_config(scratch, f"files-{files}", tree)
+    print(f"{f'{files:,} files, first scan':<44} {scan(config)}   {size_of(database) / files:.0f} bytes a file")
+    print(f"{f'{files:,} files, rescan':<44} {scan(config)}")
+    write_config(scratch, f"files-{files}", tree, 'reread = "ctime"')
+    print(f"{f'{files:,} files, rescan, ctime vouches':<44} {scan(config)}")
+    shutil.rmtree(tree)
+
+
+def remember(scans: int, scratch: str) -> None:
+    tree = f"{scratch}/tree"
+    make_tree(tree, _HISTORY_FILES)
+    config, database = write_config(scratch, "history", tree)
+    scan(config)
+    first, size = scan(config), size_of(database)
+    for _ in range(scans - 2):
+        scan(config)
+    last = scan(config)
+    print(f"\n{_HISTORY_FILES:,} files, nothing changes, {scans} rescans")
+    print(f"{'the first of them':<44} {first}")
+    print(f"{'the last of them':<44} {last}")
+    each = (size_of(database) - size) / (scans - 1)
+    print(f"the database grew by {each:,.0f} bytes a scan, from {size:,} bytes")
+    for start, end in ((1, scans + 1), (scans // 2, scans // 2 + 1), (2, scans)):
+        cost = run(Contestant(fimscan(config, "diff", "--from", str(start), "--to", str(end))))
+        print(f"{f'fimscan diff --from {start} --to {end}':<44} {cost}")
+    shutil.rmtree(tree)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", default="10000,100000,1000000", help="sizes of the trees (default: %(default)s)")
+    parser.add_argument("--scans", type=int, default=50, help="rescans of the unchanged tree (default: %(default)s)")
+    parser.add_argument("--scratch", default="/dev/shm", help="where it all is made (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
+        print(HEAD)
+        for files in map(int, options.files.split(",")):
+            grow(files, scratch)
+        if options.scans > 1:
+            remember(options.scans, scratch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What is known x what is found -> pairs: two streams in increasing order of path, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
+
+from fimscan.model import FileState, Unreadable, UnreadableReason
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+Item: TypeAlias = tuple[bytes, bytes, T]
+"""(path, state digest, what else is known of it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair(Generic[T, U]):
+    """One path in two observations. ``unreadable`` is set when the new observation failed: then nothing is known."""
+
+    path: bytes
+    before: T | None = None
+    after: U | None = None
+    unreadable: Unreadable | None = None
+
+
+class Merge(Generic[T]):
+    """What is known, in chunks and in increasing order of path, beside what is found, in the same order.
+
+    Memory use does not depend on how much there is. Stretches in which nothing differs are recognised as a whole, by
+    the digests of their states; everything else comes out in pairs. Known files below a directory that could not be
+    listed are paired with that failure: unreadable, not removed.
+    """
+
+    def __init__(self, known: Iterable[Sequence[Item[T]]]) -> None:
+        self._chunks = iter(known)
+        self._items: list[Item[T]] = []
+        self._paths: list[bytes] = []
+        self._digests: list[bytes] = []
+        self._at = 0
+        self._blocked: list[Unreadable] = []
+
+    def step_over(self, paths: list[bytes], digests: list[bytes]) -> bool:
+        """Whether these are the very next that are known, and just as they were; if so, they are done with."""
+        end = self._at + len(paths)
+        while end > len(self._items):
+            if not self._read_on():
+                return False
+            end = self._at + len(paths)
+        if self._paths[self._at : end] != paths or self._digests[self._at : end] != digests:
+            return False
+        self._at = end
+        return True
+
+    def is_beyond(self, path: bytes) -> bool:
+        """Whether nothing is known up to and with this path."""
+        following = self._next()
+        return following is None or following[0] > path
+
+    def pairs(self, found: Iterable[tuple[bytes, U | Unreadable]]) -> Iterator[Pair[T, U]]:
+        """The next paths that were found, with what is known of them, and all that is known and was not found."""
+        for path, one in found:
+            known = self._next()
+            while known is not None and known[0] < path:
+                yield self._gone(known)
+                known = self._skip()
+            match = known[2] if known is not None and known[0] == path else None
+            if match is not None:
+                self._skip()
+            if not isinstance(one, Unreadable):
+                yield Pair(path=path, before=match, after=one)
+            elif one.reason is UnreadableReason.MISSING:
+                # A configured path that does not exist is worth a warning, and what was known of it is gone.
+                if match is not None:
+                    yield Pair(path=path, before=match)
+                yield Pair(path=path, unreadable=one)
+            else:
+                self._blocked.append(one)
+                yield Pair(path=path, before=match, unreadable=one)
+
+    def rest(self) -> Iterator[Pair[T, U]]:
+        """What is known beyond the last path that was found."""
+        known = self._next()
+        while known is not None:
+            yield self._gone(known)
+            known = self._skip()
+
+    def _gone(self, known: Item[T]) -> Pair[T, U]:
+        path = known[0]
+        # "0" follows "/": whatever sorts after it is past everything below that directory.
+        self._blocked = [item for item in self._blocked if path < item.path.rstrip(b"/") + b"0"]
+        above = (item for item in self._blocked if path.startswith(item.path.rstrip(b"/") + b"/"))
+        return Pair(path=path, before=known[2], unreadable=next(above, None))
+
+    def _next(self) -> Item[T] | None:
+        if self._at >= len(self._items) and not self._read_on():
+            return None
+        return self._items[self._at]
+
+    def _skip(self) -> Item[T] | None:
+        self._at += 1
+        return self._next()
+
+    def _read_on(self) -> bool:
+        """Take in the next chunk, whatever is left of the last one before it; whether there was one."""
+        chunk = next(self._chunks, None)
+        if not chunk:
+            return False
+        self._items = self._items[self._at :] + list(chunk)
+        self._paths = [item[0] for item in self._items]
+        self._digests = [item[1] for item in self._items]
+        self._at = 0
+        return True
+
+
+def merge(
+    previous: Iterable[FileState], current: Iterable[FileState | Unreadable]
+) -> Iterator[Pair[FileState, FileState]]:
+    """Pair two streams of single states."""
+    both = Merge([(state.path, b"", state)] for state in previous)
+    yield from both.pairs((one.path, one) for one in current)
+    yield from both.rest()

@@ -1,0 +1,116 @@
+"""A file state as a plain tuple: the form in which millions of them travel, are compared and are stored.
+
+Whatever goes through the fields of a :class:`FileState` one by one goes by the list here. A dataclass with its digests
+costs more to make than a file costs to compare: one is only made of a file that differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from fimscan.model import Digest, FileKind, FileState, Prefix
+from fimscan.xattrs import dump_xattrs, load_xattrs
+
+ALGORITHMS = ("xxh3_128", "sha256", "sha512", "blake3")
+"""Every digest that there is, in the order in which those of a file are listed."""
+
+FIELDS = (
+    "path",
+    "kind",
+    "dev",
+    "inode",
+    "nlink",
+    "mode",
+    "uid",
+    "gid",
+    "size",
+    "mtime_ns",
+    "ctime_ns",
+    *ALGORITHMS,
+    "link_target",
+    "xattr_digest",
+    "xattrs",
+    "flags",
+    "read_start_ns",
+    "read_end_ns",
+    "prefix",
+)
+
+Packed: TypeAlias = tuple[Any, ...]
+"""The values of :data:`FIELDS`, then the state's digest. ``kind`` is text, a digest that was not taken ``None``;
+``xattrs`` are as :func:`fimscan.xattrs.dump_xattrs` has them, ``prefix`` is (size, the values of its digests)."""
+
+_NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
+_DIGESTS = slice(FIELDS.index("xxh3_128"), FIELDS.index("blake3") + 1)
+_STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
+_XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
+_HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b%b"
+_LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
+
+
+def state_digest(values: Packed) -> bytes:
+    """SHA-256 (32 bytes) over everything in a file state but the times at which it was read, and its prefix.
+
+    The digested text has one field after the other, each decimal number followed by a space, each byte string as its
+    length, a colon, the bytes and a comma (a netstring), an unknown byte string as ``-,``::
+
+        fimscan.state/1 KIND DEV INODE NLINK MODE UID GID SIZE MTIME_NS CTIME_NS PATH LINK_TARGET XATTR_DIGEST
+        then, for each digest in its order, ALGORITHM VALUE
+
+    KIND is followed by a space, too. Numbers are of any length: a file system with 64-bit seconds holds times whose
+    nanoseconds do not fit 64 bits. Two states have one digest if, and only if, nothing else differs.
+
+    A state of which that is not all, since it has extended attributes or flags, begins with ``fimscan.state/2`` and
+    has two more fields in front of the digests: ``FLAGS`` (a number, or ``-`` and a space for unknown ones) and
+    ``XATTRS``, one byte string, ``-,`` where unknown (see :func:`fimscan.xattrs.dump_xattrs`). So what was recorded
+    before there were these has the digest that it had.
+    """
+    path, flags, xattrs = values[0], values[_FLAGS], values[_XATTRS]
+    extended = flags is not None or bool(xattrs)
+    strings = map(_optional, values[_STRINGS])
+    text = _HEAD % (2 if extended else 1, values[1].encode(), *values[_NUMBERS], len(path), path, *strings)
+    if extended:
+        text += (b"- " if flags is None else b"%d " % flags) + _optional(xattrs)
+    for label, value in zip(_LABELS, values[_DIGESTS], strict=True):
+        if value is not None:
+            text += b"%b%d:%b," % (label, len(value), value)
+    return hashlib.sha256(text).digest()
+
+
+def _optional(value: bytes | None) -> bytes:
+    return b"-," if value is None else b"%d:%b," % (len(value), value)
+
+
+def pack(state: FileState) -> Packed:
+    """The tuple of a state."""
+    prefix, xattrs = state.prefix, state.xattrs
+    special = {
+        **dict(zip(ALGORITHMS, _in_slots(state.digests), strict=True)),
+        "xattrs": None if xattrs is None else dump_xattrs(xattrs),
+        "prefix": None if prefix is None else (prefix.size, _in_slots(prefix.digests)),
+    }
+    values = (*(special[name] if name in special else getattr(state, name) for name in FIELDS),)
+    return (*values, state_digest(values))
+
+
+def unpack(packed: Packed) -> FileState:
+    """The inverse of :func:`pack`."""
+    values: dict[str, Any] = dict(zip(FIELDS, packed, strict=False))
+    values["kind"] = FileKind(values["kind"])
+    values["digests"] = _digests([values.pop(name) for name in ALGORITHMS])
+    values["xattrs"] = None if values["xattrs"] is None else load_xattrs(values["xattrs"])
+    prefix = values["prefix"]
+    values["prefix"] = None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1]))
+    return FileState(**values)
+
+
+def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
+    taken = {digest.algorithm: digest.value for digest in digests}
+    return tuple(map(taken.get, ALGORITHMS))
+
+
+def _digests(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
+    taken = zip(ALGORITHMS, slots, strict=True)
+    return tuple(Digest(algorithm=name, value=value) for name, value in taken if value is not None)

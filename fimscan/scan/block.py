@@ -1,0 +1,125 @@
+"""A stretch of the walk with what was found out about it: enough to see that nothing changed, the rest on demand."""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from fimscan.model import Unreadable
+from fimscan.packed import FIELDS, Packed
+from fimscan.scan.state import Raw, to_unreadable
+
+Entry: TypeAlias = Packed | Unreadable
+"""What was found out about one path. Of a file that was vouched for it is the digest of its known state alone."""
+
+Answer: TypeAlias = tuple[int, list[bytes], int, int, bytes]
+"""When the work began, state digests in order (empty where there is no state: the file was vouched for, or could not
+be read), how many states were read, bytes of content read, and all of it marshalled: each a :data:`Packed`, a refusal,
+or empty for a file that was vouched for. The last one is only taken apart where something differs."""
+
+_SIZE = FIELDS.index("size")
+_FAST_DIGEST = FIELDS.index("xxh3_128")  # always among those that are taken, if any is
+_READ_START = FIELDS.index("read_start_ns")
+
+
+class Voucher(NamedTuple):
+    """A known file that need not be read again if ``lstat(2)`` still says ``stat``.
+
+    ``stat`` is in the order of :data:`fimscan.scan.state.STAT`, ``digest`` that of the known state; ``read_ns`` is when
+    the file was last really read.
+    """
+
+    path: bytes
+    digest: bytes
+    read_ns: int
+    stat: Sequence[Any]
+
+
+def answer_of(begun_ns: int, results: list[Packed | Raw]) -> Answer:
+    """What a worker answers."""
+    states = [one for one in results if len(one) > 2]
+    return (
+        begun_ns,
+        [one[-1] if len(one) > 2 else b"" for one in results],
+        len(states),
+        sum([one[_SIZE] for one in states if one[_FAST_DIGEST] is not None]),
+        marshal.dumps(results),
+    )
+
+
+class Block:
+    """Consecutive paths, in increasing order.
+
+    ``digests`` are those of their states, empty where there is none. ``states`` counts these, ``vouched`` those of them
+    that were not read, the last time at which all of which had been read is ``vouched_ns``; ``seen_ns`` is before
+    everything in the block was read or looked at.
+
+    Args:
+        paths: all of them.
+        answer: of those that a worker was asked for.
+        own: (position in ``paths``, entry) of those that the walk has answered itself: directories.
+        vouchers: (position in ``paths``, voucher) of those that need not have been read.
+    """
+
+    __slots__ = (
+        "_own",
+        "_rows",
+        "_vouchers",
+        "bytes",
+        "digests",
+        "paths",
+        "seen_ns",
+        "states",
+        "vouched",
+        "vouched_ns",
+    )
+
+    def __init__(
+        self,
+        paths: list[bytes],
+        answer: Answer,
+        own: Sequence[tuple[int, Entry]],
+        vouchers: Sequence[tuple[int, Voucher]] = (),
+    ) -> None:
+        self.paths = paths
+        self.seen_ns, self.digests, self.states, self.bytes, self._rows = answer
+        self._own = own
+        self._vouchers: list[tuple[int, Voucher]] = []
+        self.vouched_ns = self.seen_ns
+        for position, entry in own:
+            if isinstance(entry, Unreadable):
+                self.digests.insert(position, b"")
+                continue
+            self.digests.insert(position, entry[-1])
+            self.seen_ns = min(self.seen_ns, entry[_READ_START])
+            self.states += 1
+        if vouchers:
+            self._accept(vouchers)
+        self.vouched = len(self._vouchers)
+
+    def _accept(self, vouchers: Sequence[tuple[int, Voucher]]) -> None:
+        rows = self._entries()
+        self._vouchers = [(at, voucher) for at, voucher in vouchers if not rows[at]]
+        for at, voucher in self._vouchers:
+            self.digests[at] = voucher.digest
+        self.states += len(self._vouchers)
+        self.vouched_ns = min([voucher.read_ns for _, voucher in self._vouchers], default=self.seen_ns)
+
+    def all_states(self) -> Iterator[Packed]:
+        """What was found, where all of it could be read."""
+        return (entry for entry in self.entries() if not isinstance(entry, Unreadable))
+
+    def entries(self) -> Iterator[Entry]:
+        """What was found out about each of the paths."""
+        entries = self._entries()
+        for position, voucher in self._vouchers:
+            entries[position] = (voucher.digest,)
+        for path, entry in zip(self.paths, entries, strict=True):
+            yield to_unreadable(path, entry) if isinstance(entry, tuple) and len(entry) == 2 else entry
+
+    def _entries(self) -> list[Any]:
+        entries: list[Any] = marshal.loads(self._rows)  # noqa: S302 - from our own worker
+        for position, entry in self._own:
+            entries.insert(position, entry)
+        return entries

@@ -1,0 +1,170 @@
+"""Which files ctime vouches for, which are read all the same, and that windows begin at real readings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fimscan import report
+from fimscan.config import parse_config
+from fimscan.model import Change, Scan
+from fimscan.pipeline import ScanResult, run_scan, vouching
+from fimscan.store.database import Database
+
+Scanner = Callable[..., ScanResult]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "w"
+    root.mkdir()
+    for name in ("a", "b", "c"):
+        (root / name).write_text(name * 10)
+    (root / "link").symlink_to("a")
+    return root
+
+
+@pytest.fixture
+def scan(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scanner]:
+    """Scans of the tree, each with its own settings; a file is old enough to be trusted at once."""
+    monkeypatch.setattr(vouching, "_FRESH_NS", 0)
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+
+    def run(settings: str = 'reread = "ctime"', *, full: bool = False) -> ScanResult:
+        config = parse_config(f'[scan]\nworkers = 2\n[[watch]]\npath = "{tree}"\n{settings}\n')
+        return run_scan(database, config, source=None, full=full)
+
+    yield run
+    database.close()
+
+
+def vouched(result: ScanResult) -> tuple[int, int]:
+    """(files vouched for, bytes read)."""
+    return result.scan.counts.get("vouched", 0), result.scan.counts["bytes"]
+
+
+def only_change(result: ScanResult) -> Change:
+    (finding,) = result.diff.findings
+    return finding.change
+
+
+def test_what_nothing_was_done_to_is_not_read_again(scan: Scanner) -> None:
+    """All but directories; the files are counted, and the state is the same."""
+    first, second = scan(), scan()
+    assert vouched(first) == (0, 30)
+    assert vouched(second) == (4, 0)
+    assert second.scan.counts["files"] == first.scan.counts["files"] == 5
+    assert second.scan.state_digest == first.scan.state_digest
+
+
+def test_by_default_everything_is_read(scan: Scanner) -> None:
+    """Only a policy permits to take ctime's word."""
+    scan("")
+    assert vouched(scan("")) == (0, 30)
+
+
+def test_a_full_scan_reads_everything(scan: Scanner) -> None:
+    """Whatever ctime says; and what it has read is trusted again."""
+    scan()
+    scan()
+    assert vouched(scan(full=True)) == (0, 30)
+    assert vouched(scan()) == (4, 0)
+
+
+def test_a_change_is_found_although_size_and_mtime_are_put_back(scan: Scanner, tree: Path) -> None:
+    """ctime cannot be put back."""
+    scan()
+    times = os.stat(tree / "b")
+    (tree / "b").write_text("x" * 10)
+    os.utime(tree / "b", ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = scan()
+    assert vouched(result) == (3, 10)
+    assert only_change(result).changed == ("content", "ctime")
+
+
+def test_a_file_that_was_too_fresh_when_it_was_read_is_read_again(
+    scan: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can have been changed twice within a tick of the clock, with the reading between the two."""
+    monkeypatch.setattr(vouching, "_FRESH_NS", 10**13)
+    scan()
+    assert vouched(scan()) == (0, 30)
+
+
+def test_a_file_that_somebody_can_write_to_is_read_again(scan: Scanner, tree: Path) -> None:
+    """What is written to a page that is dirty already does not set ctime; held now, or when the last scan began."""
+    scan()
+    code = "import sys; f = open(sys.argv[1], 'r+'); print('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tree / "b")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert vouched(scan()) == (3, 10)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    assert vouched(scan()) == (3, 10)
+    assert vouched(scan()) == (4, 0)
+
+
+def test_a_file_without_the_digests_that_are_wanted_is_read_again(scan: Scanner) -> None:
+    """Another algorithm in the configuration needs the content."""
+    scan()
+    blake3 = 'reread = "ctime"\ndigests = ["xxh3_128", "sha256", "blake3"]'
+    assert vouched(scan(blake3)) == (1, 30)  # the symbolic link has no content
+    assert vouched(scan(blake3)) == (4, 0)
+
+
+def test_another_file_in_its_place_is_read(scan: Scanner, tree: Path) -> None:
+    """The name vouches for nothing."""
+    scan()
+    (tree / "new").write_text("b" * 10)
+    os.rename(tree / "new", tree / "b")
+    assert vouched(scan()) == (3, 10)
+
+
+def test_the_window_begins_at_the_last_real_reading(scan: Scanner, tree: Path) -> None:
+    """That ctime vouched for the content is no reading of it."""
+    first, second = scan(), scan()
+    (tree / "b").write_text("other")
+    window = only_change(scan()).window
+    assert first.scan.started_ns < window.after_ns < first.scan.finished_ns < second.scan.started_ns  # type: ignore[operator]
+
+
+def test_the_window_of_a_new_file_begins_when_its_directory_was_last_listed(scan: Scanner, tree: Path) -> None:
+    """A name that is not there is seen not to be there, without any reading."""
+    scan()
+    second = scan()
+    (tree / "new").write_text("new")
+    assert only_change(scan()).window.after_ns >= second.scan.started_ns
+
+
+def test_holders_are_those_of_before_the_window(scan: Scanner, tree: Path) -> None:
+    """A later look at who has the file open would clear those who opened, wrote and closed it before that."""
+    scan()
+    scan()
+    (tree / "b").write_text("other")
+    change = only_change(scan())
+    assert change.holders is not None
+    assert change.holders.as_of_ns <= change.window.after_ns
+
+
+def test_the_report_says_how_many_and_since_when(scan: Scanner) -> None:
+    """In words and in JSON: how many files were not read, and after what time they all had been."""
+    first, second, third = scan(), scan(), scan()
+    assert report.vouched_text(first.scan) is None
+    for result in (second, third):
+        assert "4 vouched for by ctime, last read after 20" in (report.vouched_text(result.scan) or "")
+        document = report.diff_document(result.diff)["to"]["vouched"]
+        assert document["files"] == 4
+        assert _read_after(result.scan) >= first.scan.started_ns
+        assert _read_after(result.scan) <= (first.scan.finished_ns or 0)
+
+
+def _read_after(scan: Scan) -> int:
+    assert scan.vouched is not None
+    return scan.vouched[1]
