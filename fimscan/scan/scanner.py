@@ -13,7 +13,10 @@ from dataclasses import dataclass
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
-from fimscan.scan.pool import Batch, Pool
+from fimscan.scan.attendant import Attendant
+from fimscan.scan.manners import Manners
+from fimscan.scan.pace import Pace
+from fimscan.scan.pool import QUEUE_LENGTH, Batch, Hangs, Pool
 from fimscan.scan.state import Reader, to_result
 from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
@@ -26,7 +29,7 @@ _BATCH_NAMES = 128
 _BATCH_NAME_BYTES = 32 * 1024
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
 _WINDOW_BATCHES = 64
-_RESERVED_DESCRIPTORS = 256  # for batches in hand, the pool, and whatever the rest of the program has open
+_RESERVED_DESCRIPTORS = 128  # for the pool, and whatever the rest of the program has open
 _PROGRESS_SECONDS = 0.1
 
 
@@ -45,6 +48,7 @@ def scan(
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
+    manners: Manners | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
@@ -64,6 +68,7 @@ def scan(
         cross_mounts: enter other file systems.
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
+        manners: how long to wait for the file system.
         on_progress: told about ten times a second, and once at the end.
 
     Raises:
@@ -74,15 +79,17 @@ def scan(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    return _scan(watches, count, skip, _Meter(on_progress), cross_mounts=cross_mounts)
+    hands = Hands(count, manners or Manners())
+    return _scan(watches, hands, skip, _Meter(on_progress), cross_mounts=cross_mounts)
 
 
 def _scan(
-    watches: Sequence[WatchSpec], workers: int, skip: Collection[bytes], meter: _Meter, *, cross_mounts: bool
+    watches: Sequence[WatchSpec], hands: Hands, skip: Collection[bytes], meter: _Meter, *, cross_mounts: bool
 ) -> Generator[FileState | Unreadable]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
-    with all_descriptors() as limit, ExitStack() as stack:
+    with all_descriptors(hands.workers) as limit, ExitStack() as stack:
+        stack.enter_context(closing(hands))
         walks = [
             Walk(
                 watch,
@@ -90,11 +97,12 @@ def _scan(
                 hidden=hidden_names(skip),
                 cross_mounts=cross_mounts,
                 descriptors=limit,
+                attendant=hands.attendant,
             )
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for batch in _answered(found, workers, stack):
+        for batch in answered(found, hands):
             for result in batch.results():
                 meter.count(result)
                 yield result
@@ -103,12 +111,14 @@ def _scan(
 
 
 @contextmanager
-def all_descriptors() -> Iterator[Descriptors]:
+def all_descriptors(workers: int) -> Iterator[Descriptors]:
     """Lift the soft limit of open files to the hard one for a while: a level of depth takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        yield Descriptors(max(hard - _RESERVED_DESCRIPTORS, 16))
+        # Batches keep their directories until they are answered.
+        batches = (workers * QUEUE_LENGTH + 1) * MAX_REQUEST_DIRECTORIES
+        yield Descriptors(max(hard - _RESERVED_DESCRIPTORS - batches, 16))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -144,12 +154,13 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_found", "may_hang")
 
     def __init__(self, found: Iterator[Found], limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
         self._found: list[Found] = []
+        self.may_hang = False
         try:
             self._fill(found, limit)
         except BaseException:
@@ -166,6 +177,8 @@ class _Share(Batch):
                 if directory is not last:
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
                     self.tasks.append((os.dup(directory.fd), directory.algorithms, []))
+                    self.devices.append(directory.identity[0])
+                    self.may_hang |= directory.may_hang
                     last = directory
                 self.tasks[-1][2].append(name)
                 size += len(name)
@@ -175,11 +188,6 @@ class _Share(Batch):
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def release(self) -> None:
-        """Close the descriptors."""
-        while self.tasks:
-            os.close(self.tasks.pop()[0])
-
     def results(self) -> Iterator[FileState | Unreadable]:
         """Everything in the walk's order, once the answers are there."""
         assert self.answers is not None
@@ -188,28 +196,61 @@ class _Share(Batch):
             yield to_result(one[0], next(answers), one[1].algorithms) if isinstance(one, tuple) else one
 
 
-def _answered(found: Iterator[Found], workers: int, stack: ExitStack) -> Iterator[_Share]:
-    """Batches in order, answered: by this process first, and by workers if there is more to it."""
+class Hands:
+    """What reads: this process, and others that are started when they are needed. ``close`` it, always."""
+
+    def __init__(self, workers: int, manners: Manners) -> None:
+        self.workers = workers
+        self._manners = manners
+        self._hangs = Hangs()
+        self._pool: Pool | None = None
+        self.reader = Reader(Pace(manners))
+        self.attendant = Attendant(manners, self._hangs)
+
+    @property
+    def pool(self) -> Pool:
+        """The workers."""
+        if self._pool is None:
+            self._pool = Pool(self.workers, self._manners, self._hangs)
+        return self._pool
+
+    def close(self) -> None:
+        """End all of them."""
+        self.attendant.close()
+        if self._pool is not None:
+            self._pool.close()
+
+
+def answered(found: Iterator[Found], hands: Hands) -> Iterator[_Share]:
+    """Batches in order, answered: by this process first, and by workers if there is more to it, or it may hang."""
     begin = time.monotonic()
-    reader = Reader()
     while share := _Share(found, _ALONE_NAMES):
+        if share.may_hang:
+            yield from _shared_out(found, hands.pool, share)
+            return
         try:
-            share.answers = read_tasks(reader, share.tasks)
+            share.answers = read_tasks(hands.reader, share.tasks)
         finally:
             share.release()
         yield share
-        if workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(found, stack.enter_context(closing(Pool(workers))))
+        if hands.workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
+            yield from _shared_out(found, hands.pool)
 
 
-def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
+def _shared_out(found: Iterator[Found], pool: Pool, first: _Share | None = None) -> Iterator[_Share]:
     window: deque[_Share] = deque()
+    if first is not None:
+        window.append(first)
+        pool.submit(first)
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
             if share := _Share(found, _BATCH_NAMES):
                 window.append(share)
-                _submit(pool, share)
+                if share.tasks:
+                    pool.submit(share)
+                else:
+                    share.answers = []
             else:
                 exhausted = True
         if not window:
@@ -217,16 +258,6 @@ def _shared_out(found: Iterator[Found], pool: Pool) -> Iterator[_Share]:
         pool.collect(wait=window[0].answers is None)
         if window[0].answers is not None:
             yield window.popleft()
-
-
-def _submit(pool: Pool, share: _Share) -> None:
-    if not share.tasks:
-        share.answers = []
-        return
-    try:
-        pool.submit(share)
-    finally:
-        share.release()
 
 
 class _Meter:

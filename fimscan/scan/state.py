@@ -11,12 +11,14 @@ import os
 import stat
 import time
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
+from fimscan.scan.manners import Manners
 from fimscan.scan.mounts import file_system_types
+from fimscan.scan.pace import Pace, TimedOutError
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
@@ -24,6 +26,7 @@ mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, re
 
 _ATTEMPTS = 3
 _FASTEST = "xxh3_128"
+_SMALL_HOLE = 1024 * 1024  # not worth the asking where it is
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
 # changed so recently could change again, unnoticed, while it is read. It is given this long to settle.
@@ -50,8 +53,9 @@ _KINDS = {
 class Reader:
     """Reads files, each by its name in an open directory. One for each thread: it owns a buffer."""
 
-    def __init__(self) -> None:
-        self._digester = Digester()
+    def __init__(self, pace: Pace | None = None) -> None:
+        self._pace = pace or Pace(Manners())
+        self._digester = Digester(self._pace.piece)
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
         self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
@@ -60,6 +64,8 @@ class Reader:
 
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
         """
+        if (known := self._pace.file()) is not None:
+            return cast("Raw", known)
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
             try:
@@ -73,6 +79,8 @@ class Reader:
                 return _read_attributes(directory, name, found, start)
             except Changed:
                 continue
+            except TimedOutError as error:
+                return UnreadableReason.TIMEOUT.value, str(error)
             except OSError as error:
                 return refusal(error)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
@@ -85,9 +93,9 @@ class Reader:
             # A ctime further in the future is not this clock's, so it does not hide a change made now.
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
-            digests = self._digester.digest(fd, before.st_size, algorithms)
+            digests = self._digest(fd, before, algorithms)
             if digests is not None and self._may_change_silently(before):
-                self._require_same_content(fd, before.st_size, algorithms, digests)
+                self._require_same_content(fd, before, algorithms, digests)
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
         finally:
@@ -97,14 +105,22 @@ class Reader:
         _require_same(before, after)
         return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
 
+    def _digest(self, fd: int, found: os.stat_result, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
+        # st_blocks counts 512 bytes, whatever the file system's blocks are. Files of procfs have a size of 0.
+        if found.st_blocks * 512 + _SMALL_HOLE < found.st_size:
+            return self._digester.digest_sparse(fd, found.st_size, algorithms)
+        return self._digester.digest(fd, found.st_size, algorithms)
+
     def _may_change_silently(self, found: os.stat_result) -> bool:
         return abs(time.time_ns() - found.st_ctime_ns) < _FRESH_NS or found.st_dev in self._silent
 
-    def _require_same_content(self, fd: int, size: int, algorithms: Sequence[str], digests: tuple[bytes, ...]) -> None:
+    def _require_same_content(
+        self, fd: int, found: os.stat_result, algorithms: Sequence[str], digests: tuple[bytes, ...]
+    ) -> None:
         """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
         fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
         os.lseek(fd, 0, os.SEEK_SET)
-        again = self._digester.digest(fd, size, (fastest,))
+        again = self._digest(fd, found, (fastest,))
         if again is None or again[0] != digests[algorithms.index(fastest)]:
             raise Changed
 
