@@ -32,7 +32,7 @@ ALGORITHMS: Mapping[str, Callable[[memoryview], _Hash]] = {
 class Digester:
     """Hashes open files through one reusable buffer (so each thread needs its own)."""
 
-    def __init__(self, on_piece: Callable[[], None]) -> None:
+    def __init__(self, on_piece: Callable[[int], None]) -> None:
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._on_piece = on_piece
 
@@ -44,7 +44,7 @@ class Digester:
 
         Raises:
             OSError: as ``read(2)``.
-            TimedOutError: what ``on_piece``, which is called for each piece that was read, raises.
+            TimedOutError: what ``on_piece``, which is told the size of each piece that was read, raises.
         """
         buffer = self._buffer
         count = total = os.readv(fd, [buffer])
@@ -54,11 +54,12 @@ class Digester:
         while count and total != size:
             if total > size and os.fstat(fd).st_size != size:
                 return None
-            self._on_piece()
+            self._on_piece(count)
             count = os.readv(fd, [buffer])
             for one in hashes:
                 one.update(buffer[:count])
             total += count
+        self._on_piece(count)
         return tuple(one.digest() for one in hashes)
 
     def digest_sparse(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
@@ -73,7 +74,6 @@ class Digester:
             data = _seek(fd, position, os.SEEK_DATA, size)
             end = _seek(fd, data, os.SEEK_HOLE, size) if data < size else size
             while position < end:
-                self._on_piece()
                 if position < data:
                     piece = zeros[: data - position]
                 else:
@@ -82,6 +82,7 @@ class Digester:
                         return None
                 for one in hashes:
                     one.update(piece)
+                self._on_piece(len(piece) if position >= data else 0)
                 position += len(piece)
         return tuple(one.digest() for one in hashes)
 

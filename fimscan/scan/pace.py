@@ -10,6 +10,8 @@ from typing import Any
 from fimscan.scan.manners import Manners
 
 PULSE_BYTES = 16
+_IN_HAND_S = 0.1
+_NAP_S = 0.2
 
 
 class TimedOutError(Exception):
@@ -42,12 +44,28 @@ class Pulse:
         return self._cells[1]
 
 
+class _Limit:
+    """So many of something in a second, and no more in hand than a tenth of a second's."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._due = 0.0
+
+    def take(self, count: int) -> float:
+        """How many seconds to wait after having taken ``count``."""
+        now = time.monotonic()
+        self._due = max(self._due, now - _IN_HAND_S) + count / self._per_second
+        return max(self._due - now, 0.0)
+
+
 class Pace:
-    """Told of every file that is begun, and of every piece that was read."""
+    """Told of every file that is begun, and of every piece that was read; waits where that went too fast."""
 
     def __init__(self, manners: Manners, pulse: Pulse | None = None) -> None:
         self._timeout_s = manners.file_timeout_s
         self._pulse = pulse
+        self._files = _Limit(manners.max_files_per_s) if manners.max_files_per_s else None
+        self._bytes = _Limit(manners.max_bytes_per_s) if manners.max_bytes_per_s else None
         self._next = 0
         self._refused: Mapping[int, Any] = {}
         self._deadline = 0.0
@@ -63,16 +81,29 @@ class Pace:
         self._next += 1
         if self._pulse is not None:
             self._pulse.begin(number)
+        if self._files is not None:
+            self._wait(self._files.take(1))
         self._deadline = time.monotonic() + self._timeout_s
         return self._refused.get(number)
 
-    def piece(self) -> None:
-        """Some bytes were read.
+    def piece(self, count: int) -> None:
+        """So many bytes were read.
 
         Raises:
             TimedOutError: this file has had its time.
         """
         if self._pulse is not None:
             self._pulse.beat()
+        if self._bytes is not None:
+            self._deadline += self._wait(self._bytes.take(count))  # it is not the file that takes so long
         if time.monotonic() > self._deadline:
             raise TimedOutError(f"not read to its end within {self._timeout_s:g} s")
+
+    def _wait(self, seconds: float) -> float:
+        left = seconds
+        while left > 0:
+            time.sleep(min(left, _NAP_S))
+            left -= _NAP_S
+            if self._pulse is not None:
+                self._pulse.beat()
+        return seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections import Counter, deque
+from dataclasses import replace
 from itertools import accumulate
 
 from fimscan.model import UnreadableReason
@@ -77,7 +78,11 @@ class Pool:
     """Some worker processes. ``close`` it, always."""
 
     def __init__(self, workers: int, manners: Manners, hangs: Hangs) -> None:
-        self._manners = manners
+        self._manners = replace(
+            manners,
+            max_bytes_per_s=manners.max_bytes_per_s / workers,
+            max_files_per_s=manners.max_files_per_s / workers,
+        )
         self._hangs = hangs
         self._workers: dict[int, _Worker] = {}  # by the descriptor that their answers come from
         self._poll = select.poll()  # unlike select(2), not limited to descriptors below 1024

@@ -43,6 +43,8 @@ class WorkerProcess:
         self._received = bytearray()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = os.memfd_create("fimscan-pulse", os.MFD_CLOEXEC)
+        # Not ours: whoever reads it to its end would wait for one that is stuck, too.
+        self._errors = open(os.memfd_create("fimscan-errors"), "rb")  # noqa: SIM115 - closed by stop
         try:
             os.ftruncate(memory, PULSE_BYTES)
             self.pulse = Pulse(memory)
@@ -52,10 +54,12 @@ class WorkerProcess:
                     [*command, *_module_path()],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
+                    stderr=self._errors,
                     pass_fds=[theirs.fileno(), memory],
                 )
         except OSError as error:
             self.channel.close()
+            self._errors.close()
             raise InputError(f"cannot start a scan worker: {error.strerror}; set workers to 1 to do without") from error
         finally:
             theirs.close()
@@ -110,6 +114,7 @@ class WorkerProcess:
             assert pipe is not None
             pipe.close()
         self.channel.close()
+        self._errors.close()
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -118,8 +123,11 @@ class WorkerProcess:
 
     def _died(self) -> InputError:
         self._process.kill()
+        status = self._process.wait()
+        self._errors.seek(0)
+        last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
         return InputError(
-            f"a scan worker ended unexpectedly (status {self._process.wait()}; out of memory?); "
+            f"a scan worker ended unexpectedly (status {status}; {last or 'out of memory?'}); "
             "the scan is incomplete: run it again, with fewer workers"
         )
 

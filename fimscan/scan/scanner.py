@@ -89,6 +89,7 @@ def _scan(
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
     with all_descriptors(hands.workers) as limit, ExitStack() as stack:
+        stack.enter_context(hands.manners.observed())
         stack.enter_context(closing(hands))
         walks = [
             Walk(
@@ -201,17 +202,17 @@ class Hands:
 
     def __init__(self, workers: int, manners: Manners) -> None:
         self.workers = workers
-        self._manners = manners
+        self.manners = manners
         self._hangs = Hangs()
         self._pool: Pool | None = None
-        self.reader = Reader(Pace(manners))
+        self.reader = Reader(Pace(manners), drop_cache=manners.drop_cache)
         self.attendant = Attendant(manners, self._hangs)
 
     @property
     def pool(self) -> Pool:
         """The workers."""
         if self._pool is None:
-            self._pool = Pool(self.workers, self._manners, self._hangs)
+            self._pool = Pool(self.workers, self.manners, self._hangs)
         return self._pool
 
     def close(self) -> None:

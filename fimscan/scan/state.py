@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 
 from fimscan.model import Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
+from fimscan.scan.cache import drop_others, pages_cached
 from fimscan.scan.digest import Digester
 from fimscan.scan.manners import Manners
 from fimscan.scan.mounts import file_system_types
@@ -53,9 +54,10 @@ _KINDS = {
 class Reader:
     """Reads files, each by its name in an open directory. One for each thread: it owns a buffer."""
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(self, pace: Pace | None = None, *, drop_cache: bool = False) -> None:
         self._pace = pace or Pace(Manners())
         self._digester = Digester(self._pace.piece)
+        self._drop_cache = drop_cache
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
         self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
@@ -93,11 +95,14 @@ class Reader:
             # A ctime further in the future is not this clock's, so it does not hide a change made now.
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
+            cached = pages_cached(fd, before.st_size) if self._drop_cache else ()
             digests = self._digest(fd, before, algorithms)
             if digests is not None and self._may_change_silently(before):
                 self._require_same_content(fd, before, algorithms, digests)
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
+            if self._drop_cache:
+                drop_others(fd, cached)
         finally:
             os.close(fd)
         if digests is None:

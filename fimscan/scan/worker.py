@@ -48,8 +48,10 @@ def main(channel_fd: str, pulse_fd: str, manners: str) -> None:
     """Serve requests until the parent closes the socket, or dies."""
     _live_and_die_with_the_parent()
     pulse = Pulse(int(pulse_fd))
-    pace = Pace(Manners.from_json(manners), pulse)
-    reader = Reader(pace)
+    settings = Manners.from_json(manners)
+    settings.lower_priorities()
+    pace = Pace(settings, pulse)
+    reader = Reader(pace, drop_cache=settings.drop_cache)
     pulse.beat()
     with socket.socket(fileno=int(channel_fd)) as channel:
         while True:

@@ -7,7 +7,7 @@ one file, ``inner``. Of a name that begins with
 * ``stale``: opening is answered with ESTALE;
 * ``hang``: reading (of a directory: listing) is never answered;
 * ``lost``: asking for its attributes is never answered;
-* ``slow``: reading is answered, 4 kB at a time, 0.1 s late each.
+* ``slow``: reading is answered, 4 kB at a time, 5 ms late each.
 
 All others are files of 5 bytes. It ends when it is killed or unmounted.
 """
@@ -24,7 +24,7 @@ import time
 
 _READDIR = 28
 _CONTENT = b"hello"
-_SLOW_SIZE = 1 << 20
+_SLOW_SIZE = 1 << 23
 
 
 class _RefusalError(Exception):
@@ -112,7 +112,7 @@ class Server:
         if opcode == _READDIR:
             return b"" if offset else self._listing(node)
         if name.startswith(b"slow"):
-            time.sleep(0.1)
+            time.sleep(0.005)
             return bytes(min(size, 4096)) if offset < _SLOW_SIZE else b""
         return _CONTENT[offset : offset + size]
 

@@ -332,7 +332,7 @@ def test_deeper_than_the_descriptors(root: bytes) -> None:
     """A tree deeper than the limit of open files ends in one unreadable directory, not in a crash."""
     _dig(root, b"d", 400)
     script = (
-        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 500));"
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 700));"
         "from fimscan.scan import *; found = list(scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2));"
         "assert all(hasattr(f, 'kind') for f in found[:-1]); print(len(found), found[-1].reason, found[-1].detail)"
     )
