@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from fimscan import join
 from fimscan.config import Config, Watch
 from fimscan.model import Change, FileKind, FileState, Unreadable, Window
+from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.readings import Readings
 from fimscan.scan import Progress, WatchSpec, scan
 from fimscan.scan.scope import Scope
@@ -137,6 +138,7 @@ def record_everything(
         workers=config.scan.workers,
         cross_mounts=config.scan.cross_mounts,
         skip=database.own_files,
+        manners=manners_of(config.scan),
         on_progress=on_progress,
     )
     versions: dict[bytes, files.Version] = {}

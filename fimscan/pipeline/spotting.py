@@ -16,6 +16,7 @@ from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Findin
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
+from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recording import Recorder, watch_specs
 from fimscan.pipeline.scanning import ScanResult, seal
@@ -95,7 +96,7 @@ class SpotCheck:
         self._clock = clock
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
-        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts)
+        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
         self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
 
     def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
