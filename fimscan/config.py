@@ -87,6 +87,18 @@ def _check_size(text: str) -> str:
     return text
 
 
+def _bytes(size: str) -> int:
+    match = _SIZE.fullmatch(size.strip())
+    assert match is not None, "checked when it was read"
+    return int(match[1]) * _UNIT_BYTES[match[2]]
+
+
+def _check_ionice(text: str) -> str:
+    if not re.fullmatch(r"none|idle|best-effort:[0-7]", text):
+        raise ValueError("none, idle, or best-effort:0 (the first to be served) to best-effort:7, as ionice(1)")
+    return text
+
+
 def _check_absolute(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError("must be an absolute path")
@@ -128,10 +140,32 @@ class Audit(_Section):
 
 
 class ScanSettings(_Section):
-    """How the walk behaves. ``workers`` 0 means one per core."""
+    """How the walk behaves, and how polite it is. ``workers`` 0 means one per core, other zeros no limit."""
 
     workers: int = Field(default=0, ge=0, le=256)
     cross_mounts: bool = False
+    file_timeout: Interval = "10m"
+    stall_timeout: Interval = "1m"
+    nice: int = Field(default=0, ge=0, le=19)
+    ionice: Annotated[str, AfterValidator(_check_ionice)] = "none"
+    max_bytes_per_s: Size = "0"
+    max_files_per_s: int = Field(default=0, ge=0)
+    drop_cache: bool = False
+
+    @property
+    def file_timeout_s(self) -> float:
+        """Seconds."""
+        return float(interval_seconds(self.file_timeout) or 0)
+
+    @property
+    def stall_timeout_s(self) -> float:
+        """Seconds."""
+        return float(interval_seconds(self.stall_timeout) or 0)
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes a second; 0 for no limit."""
+        return _bytes(self.max_bytes_per_s)
 
 
 class Watch(_Section):
@@ -191,9 +225,7 @@ class LiveSettings(_Section):
     @property
     def max_size_bytes(self) -> int:
         """Bytes."""
-        match = _SIZE.fullmatch(self.max_size.strip())
-        assert match is not None, "checked when it was read"
-        return int(match[1]) * _UNIT_BYTES[match[2]]
+        return _bytes(self.max_size)
 
 
 class Evidence(_Section):

@@ -144,6 +144,7 @@ class UnreadableReason(StrEnum):
     VANISHED = "vanished"  # listed by its directory, gone when it was opened
     UNSTABLE = "unstable"  # kept changing while it was read, so no digest describes one state of it
     IO_ERROR = "io-error"  # the medium or the file system failed
+    TIMEOUT = "timeout"  # the file system did not answer, or the file was not read to its end in the time for it
     MISSING = "missing"  # a configured directory that does not exist
 
 

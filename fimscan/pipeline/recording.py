@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from fimscan import join
 from fimscan.config import Config, Watch
 from fimscan.packed import Packed
+from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.recorder import Recorder
 from fimscan.scan import Known, Progress, Voucher, WatchSpec, scan_blocks
 from fimscan.scan.scope import Scope
@@ -53,6 +54,7 @@ def record_everything(
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
+            manners=manners_of(config.scan),
             known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers(beside)),
             on_progress=on_progress,
         )

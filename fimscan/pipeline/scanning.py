@@ -16,6 +16,7 @@ from fimscan.errors import FimscanError, InputError
 from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
+from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.recorder import Recorder
@@ -137,7 +138,7 @@ def _judge_logs(
     full = readings.full.scan
     if not recorder.disruptions or full is None:
         return []
-    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts)
+    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
     with database.read() as connection:
         judge = LogJudge(connection, database.host_id, full.id, spotter, keep_of(config.watch, scope))
         return judge.judge(recorder.disruptions)

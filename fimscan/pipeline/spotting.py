@@ -17,6 +17,7 @@ from fimscan.packed import pack
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
+from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, watch_specs
@@ -99,7 +100,7 @@ class SpotCheck:
         self._clock = clock
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
-        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts)
+        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
         self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
 
     def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:

@@ -53,6 +53,7 @@ UNREADABLE_WORDS = {
     UnreadableReason.VANISHED: "vanished while it was being read",
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
+    UnreadableReason.TIMEOUT: "took too long",
     UnreadableReason.MISSING: "configured, but there is no such file or directory",
 }
 

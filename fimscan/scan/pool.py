@@ -1,168 +1,176 @@
-"""The parent's side of the worker processes: hand out batches, collect answers, leave nothing behind.
-
-Workers are fresh interpreters (about 50 ms of start-up each, side by side) rather than forks: the parent may have
-threads and an open database, neither of which survives a fork well, and a fresh worker is a few megabytes. They are
-not :mod:`multiprocessing`'s either, whose ``spawn`` and ``forkserver`` import the caller's main module again and leave
-helper processes running.
-"""
+"""The parent's side of the worker processes: hand out batches, collect answers, do without those that hang."""
 
 from __future__ import annotations
 
-import fcntl
-import marshal
 import os
 import select
-import signal
-import socket
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter, deque
+from dataclasses import replace
+from itertools import accumulate
 
-import fimscan
-from fimscan.errors import InputError
+from fimscan.model import UnreadableReason
 from fimscan.scan.block import Answer
-from fimscan.scan.worker import LENGTH_BYTES, Task, send_request
-
-# -I and -S: whatever lies in the current directory or the environment is not run as root; our own path is handed over.
-_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from fimscan.scan.worker import main; main(int(sys.argv[1]))"
+from fimscan.scan.manners import Manners
+from fimscan.scan.process import WorkerProcess
+from fimscan.scan.state import Raw
+from fimscan.scan.worker import Task, request_of
 
 # Enough for a worker never to wait for the parent; few enough to fit into the socket, so that sending never blocks.
-_QUEUE_LENGTH = 4
-_PIPE_BYTES = 1024 * 1024
+QUEUE_LENGTH = 4
+_LOOK_MS = 500
+_STRIKES = 3
+
+
+class Hangs:
+    """Which file systems have kept us waiting too often to be asked again."""
+
+    def __init__(self) -> None:
+        self._strikes: Counter[int] = Counter()
+
+    def note(self, device: int) -> None:
+        """Something on this device did not answer."""
+        self._strikes[device] += 1
+
+    def has_hung(self, device: int) -> bool:
+        """Whether nothing on this device is to be asked any more."""
+        return self._strikes[device] >= _STRIKES
 
 
 class Batch:
-    """Some tasks, and the answer to them once it is there."""
+    """Some tasks, and the answer to them once it is there. It owns the tasks' descriptors."""
 
-    __slots__ = ("answer", "tasks")
+    __slots__ = ("answer", "devices", "refused", "tasks")
 
     def __init__(self, tasks: list[Task]) -> None:
         self.tasks = tasks
+        self.devices: list[int] = []  # of each task
         self.answer: Answer | None = None
+        self.refused: dict[int, Raw] = {}  # by number in the batch
+
+    def release(self) -> None:
+        """Close the descriptors."""
+        while self.tasks:
+            os.close(self.tasks.pop()[0])
+
+    def begins(self) -> list[int]:
+        """The number of the first name of each task."""
+        return [0, *accumulate(len(task[3]) for task in self.tasks)]
 
 
 class _Worker:
-    def __init__(self) -> None:
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def __init__(self, manners: Manners) -> None:
+        self.process = WorkerProcess(manners)
         self.queue: deque[Batch] = deque()
-        self._received = bytearray()
-        try:
-            with _signals_blocked():
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), *_module_path()],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    pass_fds=[theirs.fileno()],
-                )
-        except OSError as error:
-            self.channel.close()
-            raise InputError(f"cannot start a scan worker: {error.strerror}; set workers to 1 to do without") from error
-        finally:
-            theirs.close()
-        assert self._process.stdout is not None
-        self.answers_fd = self._process.stdout.fileno()
-        # A larger pipe only saves waiting, and the system may refuse it (pipe-user-pages-soft).
-        with suppress(OSError):
-            fcntl.fcntl(self.answers_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def send(self, batch: Batch) -> None:
-        try:
-            send_request(self.channel, batch.tasks)
-        except OSError as error:
-            raise self._died() from error
+        if not self.queue:
+            self.process.show_interest()
+        self.process.send(request_of(batch.tasks, batch.refused), [task[0] for task in batch.tasks])
         self.queue.append(batch)
 
     def receive(self) -> None:
-        data = os.read(self.answers_fd, _PIPE_BYTES)
-        if not data:
-            raise self._died()
-        self._received += data
-        received = self._received
-        while len(received) >= LENGTH_BYTES:
-            end = LENGTH_BYTES + int.from_bytes(received[:LENGTH_BYTES], "little")
-            if len(received) < end:
-                break
-            self.queue.popleft().answer = marshal.loads(received[LENGTH_BYTES:end])  # noqa: S302 - from our own worker
-            del received[:end]
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self.channel.close()
-
-    def _died(self) -> InputError:
-        self._process.kill()
-        return InputError(
-            f"a scan worker ended unexpectedly (status {self._process.wait()}; out of memory?); "
-            "the scan is incomplete: run it again, with fewer workers"
-        )
+        for answer in self.process.receive():
+            batch = self.queue.popleft()
+            batch.answer = answer
+            batch.release()
 
 
 class Pool:
     """Some worker processes. ``close`` it, always."""
 
-    def __init__(self, workers: int) -> None:
-        self._workers: list[_Worker] = []
+    def __init__(self, workers: int, manners: Manners, hangs: Hangs) -> None:
+        self._manners = replace(
+            manners,
+            max_bytes_per_s=manners.max_bytes_per_s / workers,
+            max_files_per_s=manners.max_files_per_s / workers,
+        )
+        self._hangs = hangs
+        self._workers: dict[int, _Worker] = {}  # by the descriptor that their answers come from
         self._poll = select.poll()  # unlike select(2), not limited to descriptors below 1024
-        self._by_fd: dict[int, _Worker] = {}
         try:
             for _ in range(workers):
-                worker = _Worker()
-                self._workers.append(worker)
-                self._by_fd[worker.answers_fd] = worker
-                self._poll.register(worker.answers_fd, select.POLLIN)
+                self._start()
         except BaseException:
             self.close()
             raise
 
+    def _start(self) -> _Worker:
+        worker = _Worker(self._manners)
+        self._workers[worker.process.answers_fd] = worker
+        self._poll.register(worker.process.answers_fd, select.POLLIN)
+        return worker
+
     @property
     def has_room(self) -> bool:
         """Whether :meth:`submit` may be called."""
-        return any(len(worker.queue) < _QUEUE_LENGTH for worker in self._workers)
+        return any(len(worker.queue) < QUEUE_LENGTH for worker in self._workers.values())
 
     def submit(self, batch: Batch) -> None:
-        """Give a batch to the worker with the least to do. Its descriptors may be closed afterwards.
+        """Give a batch to the worker with the least to do.
 
         Raises:
             InputError: when the worker has died.
         """
-        min(self._workers, key=lambda worker: len(worker.queue)).send(batch)
+        self._refuse_hung(batch)
+        try:
+            min(self._workers.values(), key=lambda worker: len(worker.queue)).send(batch)
+        except BaseException:
+            batch.release()
+            raise
 
     def collect(self, *, wait: bool) -> None:
-        """Take what answers there are, filling in their batches; with ``wait``, until there is at least some data.
+        """Take what answers there are, filling in their batches; with ``wait``, until there is something new.
 
         Raises:
             InputError: when a worker has died.
         """
-        for fd, _ in self._poll.poll(None if wait else 0):
-            self._by_fd[fd].receive()
+        while True:
+            ready = self._poll.poll(_LOOK_MS if wait else 0)
+            for fd, _ in ready:
+                self._workers[fd].receive()
+            if ready or not wait:
+                return
+            for worker in list(self._workers.values()):
+                if worker.queue and worker.process.is_stalled:
+                    self._replace(worker)
+
+    def _replace(self, stalled: _Worker) -> None:
+        """Leave a worker that hangs behind, and all that it still had to do, but for that one file, to another one."""
+        first = stalled.queue[0]
+        number = stalled.process.pulse.number
+        begins = first.begins()
+        at = max(task for task in range(len(first.tasks)) if begins[task] <= number)
+        first.refused[number] = hung(self._manners)
+        self._hangs.note(first.devices[at])
+        del self._workers[stalled.process.answers_fd]
+        self._poll.unregister(stalled.process.answers_fd)
+        stalled.process.stop()
+        fresh = self._start()
+        while stalled.queue:
+            batch = stalled.queue.popleft()
+            self._refuse_hung(batch)
+            fresh.send(batch)
+
+    def _refuse_hung(self, batch: Batch) -> None:
+        for device, begin, end in zip(batch.devices, batch.begins(), batch.begins()[1:], strict=False):
+            if self._hangs.has_hung(device):
+                for number in range(begin, end):
+                    batch.refused.setdefault(number, not_asked())
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        for worker in self._workers:
-            worker.stop()
+        for worker in self._workers.values():
+            worker.process.stop()
+            for batch in worker.queue:
+                batch.release()
         self._workers.clear()
 
 
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """What is started meanwhile inherits the mask and so never sees these signals, not even while it boots.
-
-    A terminal, or a service manager, sends them to the whole group: it is the parent that decides what follows.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def hung(manners: Manners) -> Raw:
+    """The answer in place of one that did not come."""
+    return UnreadableReason.TIMEOUT.value, f"the file system did not answer within {manners.stall_timeout_s:g} s"
 
 
-def _module_path() -> list[str]:
-    """Where the parent finds its modules; never the current directory, which ``''`` and relative entries mean."""
-    ours = os.path.dirname(next(iter(fimscan.__path__)))
-    return [os.path.abspath(ours), *(entry for entry in sys.path if os.path.isabs(entry))]
+def not_asked() -> Raw:
+    """The answer for what is on a file system that hangs."""
+    return UnreadableReason.TIMEOUT.value, "not asked for: its file system does not answer"

@@ -15,8 +15,11 @@ from typing import TypeAlias
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
 from fimscan.packed import pack, unpack
+from fimscan.scan.attendant import Attendant
 from fimscan.scan.block import Block, Entry, Voucher, answer_of
-from fimscan.scan.pool import Batch, Pool
+from fimscan.scan.manners import Manners
+from fimscan.scan.pace import Pace
+from fimscan.scan.pool import QUEUE_LENGTH, Batch, Hangs, Pool
 from fimscan.scan.state import Reader
 from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
@@ -30,7 +33,7 @@ _BATCH_NAME_BYTES = 32 * 1024
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
 _WINDOW_BATCHES = 64
 _VOUCHER_BYTES = 64  # in a request, about
-_RESERVED_DESCRIPTORS = 256  # for batches in hand, the pool, and whatever the rest of the program has open
+_RESERVED_DESCRIPTORS = 128  # for the pool, and whatever the rest of the program has open
 _PROGRESS_SECONDS = 0.1
 
 
@@ -70,12 +73,19 @@ def scan(
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
     verified: Verified | None = None,
+    manners: Manners | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
     """As :func:`scan_blocks`, one by one, as values of the vocabulary."""
     known = Known(verified=verified or nothing_verified)
     blocks = scan_blocks(
-        watches, workers=workers, cross_mounts=cross_mounts, skip=skip, known=known, on_progress=on_progress
+        watches,
+        workers=workers,
+        cross_mounts=cross_mounts,
+        skip=skip,
+        manners=manners,
+        known=known,
+        on_progress=on_progress,
     )
 
     def results() -> Generator[FileState | Unreadable]:
@@ -93,6 +103,7 @@ def scan_blocks(
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
+    manners: Manners | None = None,
     known: Known | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[Block]:
@@ -113,6 +124,7 @@ def scan_blocks(
         cross_mounts: enter other file systems.
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
+        manners: how long to wait for the file system.
         known: what is known already of some of the files.
         on_progress: told about ten times a second, and once at the end.
 
@@ -125,7 +137,7 @@ def scan_blocks(
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
     settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or Known())
-    return _scan(watches, count, settings, _Meter(on_progress))
+    return _scan(watches, Hands(count, manners or Manners()), settings, _Meter(on_progress))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +147,12 @@ class _Settings:
     known: Known
 
 
-def _scan(watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter: _Meter) -> Generator[Block]:
+def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter: _Meter) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
-    with all_descriptors() as limit, ExitStack() as stack:
+    with all_descriptors(hands.workers) as limit, ExitStack() as stack:
+        stack.enter_context(hands.manners.observed())
+        stack.enter_context(closing(hands))
         walks = [
             Walk(
                 watch,
@@ -146,12 +160,12 @@ def _scan(watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter
                 hidden=hidden_names(settings.skip),
                 cross_mounts=settings.cross_mounts,
                 descriptors=limit,
+                attendant=hands.attendant,
             )
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        feed = _Feed(found, settings.known.verified, _Vouchers(iter(settings.known.vouchers)))
-        for share in _answered(feed, workers, stack):
+        for share in answered(Feed(found, settings.known), hands):
             block = share.block()
             meter.count(block)
             yield block
@@ -160,12 +174,14 @@ def _scan(watches: Sequence[WatchSpec], workers: int, settings: _Settings, meter
 
 
 @contextmanager
-def all_descriptors() -> Iterator[Descriptors]:
+def all_descriptors(workers: int) -> Iterator[Descriptors]:
     """Lift the soft limit of open files to the hard one for a while: a level of depth takes one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        yield Descriptors(max(hard - _RESERVED_DESCRIPTORS, 16))
+        # Batches keep their directories until they are answered.
+        batches = (workers * QUEUE_LENGTH + 1) * MAX_REQUEST_DIRECTORIES
+        yield Descriptors(max(hard - _RESERVED_DESCRIPTORS - batches, 16))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -198,33 +214,34 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
             yield from heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Feed:
+class Feed:
     """What the walks find, and what was known of it."""
 
-    found: Iterator[Found]
-    verified: Verified
-    vouchers: _Vouchers
+    def __init__(self, found: Iterator[Found], known: Known) -> None:
+        self.found = found
+        self.verified = known.verified
+        self.vouchers = _Vouchers(iter(known.vouchers))
 
 
 class _Share(Batch):
     """A stretch of the walk: what it found, and the tasks of finding out the rest."""
 
-    __slots__ = ("_own", "_paths", "_vouchers")
+    __slots__ = ("_own", "_paths", "_vouchers", "may_hang")
 
-    def __init__(self, feed: _Feed, limit: int) -> None:
+    def __init__(self, feed: Feed, limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
         self._vouchers: list[tuple[int, Voucher]] = []
         self._paths: list[bytes] = []
         self._own: list[tuple[int, Entry]] = []
+        self.may_hang = False
         try:
             self._fill(feed, limit)
         except BaseException:
             self.release()
             raise
 
-    def _fill(self, feed: _Feed, limit: int) -> None:
+    def _fill(self, feed: Feed, limit: int) -> None:
         paths, size = self._paths, 0
         last: Directory | None = None
         for one in feed.found:
@@ -234,6 +251,8 @@ class _Share(Batch):
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
                     lengths: list[int] | None = [] if last.append_only else None
                     self.tasks.append((os.dup(last.fd), last.prefix, last.algorithms, [], lengths, {}))
+                    self.devices.append(last.identity[0])
+                    self.may_hang |= last.may_hang
                     size += len(last.prefix)
                 size += self._ask(feed, one[0], one[2])
                 paths.append(one[0])
@@ -243,7 +262,7 @@ class _Share(Batch):
             if len(paths) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
                 return
 
-    def _ask(self, feed: _Feed, path: bytes, name: bytes) -> int:
+    def _ask(self, feed: Feed, path: bytes, name: bytes) -> int:
         """Add a name of the last task's directory; gives how many bytes of the request that takes, about."""
         _, _, _, names, lengths, known = self.tasks[-1]
         names.append(name)
@@ -257,11 +276,6 @@ class _Share(Batch):
 
     def __bool__(self) -> bool:
         return bool(self._paths)
-
-    def release(self) -> None:
-        """Close the descriptors."""
-        while self.tasks:
-            os.close(self.tasks.pop()[0])
 
     def block(self) -> Block:
         """Everything in the walk's order, once the answer is there."""
@@ -289,28 +303,61 @@ class _Vouchers:
         self.path = b"0" if self._next is None else self._next.path  # "0" follows "/", with which every path begins
 
 
-def _answered(feed: _Feed, workers: int, stack: ExitStack) -> Iterator[_Share]:
-    """Batches in order, answered: by this process first, and by workers if there is more to it."""
+class Hands:
+    """What reads: this process, and others that are started when they are needed. ``close`` it, always."""
+
+    def __init__(self, workers: int, manners: Manners) -> None:
+        self.workers = workers
+        self.manners = manners
+        self._hangs = Hangs()
+        self._pool: Pool | None = None
+        self.reader = Reader(Pace(manners), drop_cache=manners.drop_cache)
+        self.attendant = Attendant(manners, self._hangs)
+
+    @property
+    def pool(self) -> Pool:
+        """The workers."""
+        if self._pool is None:
+            self._pool = Pool(self.workers, self.manners, self._hangs)
+        return self._pool
+
+    def close(self) -> None:
+        """End all of them."""
+        self.attendant.close()
+        if self._pool is not None:
+            self._pool.close()
+
+
+def answered(feed: Feed, hands: Hands) -> Iterator[_Share]:
+    """Batches in order, answered: by this process first, and by workers if there is more to it, or it may hang."""
     begin = time.monotonic()
-    reader = Reader()
     while share := _Share(feed, _ALONE_NAMES):
+        if share.may_hang:
+            yield from _shared_out(feed, hands.pool, share)
+            return
         try:
-            share.answer = read_tasks(reader, share.tasks)
+            share.answer = read_tasks(hands.reader, share.tasks)
         finally:
             share.release()
         yield share
-        if workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(feed, stack.enter_context(closing(Pool(workers))))
+        if hands.workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
+            yield from _shared_out(feed, hands.pool)
 
 
-def _shared_out(feed: _Feed, pool: Pool) -> Iterator[_Share]:
+def _shared_out(feed: Feed, pool: Pool, first: _Share | None = None) -> Iterator[_Share]:
     window: deque[_Share] = deque()
+    if first is not None:
+        window.append(first)
+        pool.submit(first)
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
             if share := _Share(feed, _BATCH_NAMES):
                 window.append(share)
-                _submit(pool, share)
+                if share.tasks:
+                    pool.submit(share)
+                else:
+                    share.answer = answer_of(time.time_ns(), [])
             else:
                 exhausted = True
         if not window:
@@ -318,16 +365,6 @@ def _shared_out(feed: _Feed, pool: Pool) -> Iterator[_Share]:
         pool.collect(wait=window[0].answer is None)
         if window[0].answer is not None:
             yield window.popleft()
-
-
-def _submit(pool: Pool, share: _Share) -> None:
-    if not share.tasks:
-        share.answer = answer_of(time.time_ns(), [])
-        return
-    try:
-        pool.submit(share)
-    finally:
-        share.release()
 
 
 class _Meter:

@@ -9,10 +9,14 @@ from contextlib import ExitStack, closing
 from functools import partial
 
 from fimscan.model import FileState, Unreadable
+from fimscan.packed import unpack
+from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
+from fimscan.scan.manners import Manners
+from fimscan.scan.pool import Hangs
 from fimscan.scan.rotated import Prefixes, read_prefixes
-from fimscan.scan.scanner import Verified, all_descriptors, hidden_names
-from fimscan.scan.state import Reader, open_found, to_result
+from fimscan.scan.scanner import Feed, Hands, Known, Verified, all_descriptors, answered, hidden_names
+from fimscan.scan.state import open_found
 from fimscan.scan.walk import Descriptors, Found, HiddenNames, Pending, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 
@@ -20,10 +24,12 @@ from fimscan.scan.watch import WatchSpec
 class Spotter:
     """Looks at one path after the other, within what the watches speak for."""
 
-    def __init__(self, watches: Sequence[WatchSpec], *, cross_mounts: bool = False) -> None:
+    def __init__(
+        self, watches: Sequence[WatchSpec], *, cross_mounts: bool = False, manners: Manners | None = None
+    ) -> None:
         self._watches = {watch.path: watch for watch in watches}
         self._cross_mounts = cross_mounts
-        self._reader = Reader()
+        self._manners = manners or Manners()
 
     def look(
         self,
@@ -39,16 +45,19 @@ class Spotter:
         ``verified`` are as for :func:`fimscan.scan.scan`.
         """
         hidden = hidden_names(skip)
-        with all_descriptors() as limit, ExitStack() as stack:
-            walk = partial(self._walk, hidden=hidden, descriptors=limit)
+        with all_descriptors(1) as limit, ExitStack() as stack:
+            hands = stack.enter_context(closing(Hands(1, self._manners)))
+            walk = partial(self._walk, hidden=hidden, descriptors=limit, attendant=hands.attendant)
             streams: list[Generator[Found]] = [walk(self._owner(path)).found_at(path, below=below)]
             if below:
                 prefix = path.rstrip(b"/") + b"/"
                 streams += [walk(w).found() for w in self._watches.values() if w.path.startswith(prefix)]
             for stream in streams:
                 stack.enter_context(closing(stream))
-            for one in heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]:
-                yield self._result(one, verified)
+            merged = heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
+            for share in answered(Feed(merged, Known(verified=verified)), hands):
+                for entry in share.block().entries():
+                    yield entry if isinstance(entry, Unreadable) else unpack(entry)
 
     def prefixes(self, state: FileState, lengths: Sequence[int], algorithms: Sequence[str]) -> list[Prefixes]:
         """What a file that was seen just now holds (:func:`fimscan.scan.rotated.read_prefixes`); nothing if it is gone.
@@ -56,8 +65,8 @@ class Spotter:
         Raises:
             OSError: the medium failed.
         """
-        with all_descriptors() as limit:
-            walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit)
+        with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
+            walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit, attendant=attendant)
             with closing(walk.found_at(state.path, below=False)) as found:
                 for one in found:
                     if isinstance(one, tuple):
@@ -83,25 +92,18 @@ class Spotter:
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """``lstat(2)`` of such a path, without following a symlink on the way there either; ``None`` if nothing is."""
-        with all_descriptors() as limit:
-            return self._walk(self._owner(path), hidden={}, descriptors=limit).stat_at(path)
+        with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
+            return self._walk(self._owner(path), hidden={}, descriptors=limit, attendant=attendant).stat_at(path)
 
-    def _walk(self, watch: WatchSpec, *, hidden: HiddenNames, descriptors: Descriptors) -> Walk:
+    def _walk(self, watch: WatchSpec, *, hidden: HiddenNames, descriptors: Descriptors, attendant: Attendant) -> Walk:
         return Walk(
             watch,
             others=self._watches,
             hidden=hidden,
             cross_mounts=self._cross_mounts,
             descriptors=descriptors,
+            attendant=attendant,
         )
-
-    def _result(self, found: Found, verified: Verified) -> FileState | Unreadable:
-        if not isinstance(found, tuple):
-            return found
-        path, directory, name = found
-        length = verified(path) or 0 if directory.append_only else None
-        raw = self._reader.read(directory.fd, name, directory.algorithms, length)
-        return to_result(path, raw, directory.algorithms)
 
     def _owner(self, path: bytes) -> WatchSpec:
         """The innermost watch around a path."""

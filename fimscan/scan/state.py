@@ -11,19 +11,22 @@ import os
 import stat
 import time
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
 from fimscan.packed import ALGORITHMS, FIELDS, Packed, state_digest, unpack
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
+from fimscan.scan.cache import drop_others, pages_cached
 from fimscan.scan.digest import Digester
+from fimscan.scan.manners import Manners
 from fimscan.scan.mounts import file_system_types
+from fimscan.scan.pace import Pace, TimedOutError
 from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
-"""Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
-mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
-(size, digest values) or ``None``."""
+"""Nothing, of a file that did not have to be read; (reason, detail); or the fields of a :class:`FileState`: ``st_mode,
+inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns,
+read_end_ns, prefix``: the last one is (size, digest values) or ``None``."""
 
 STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
 """What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
@@ -31,6 +34,7 @@ STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mt
 _SECOND = 10**9
 _ATTEMPTS = 3
 _FASTEST = "xxh3_128"
+_SMALL_HOLE = 1024 * 1024  # not worth the asking where it is
 
 # A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
 # changed so recently could change again, unnoticed, while it is read. It is given this long to settle.
@@ -57,38 +61,57 @@ _KINDS = {
 class Reader:
     """Reads files, each by its name in an open directory. One for each thread: it owns a buffer."""
 
-    def __init__(self) -> None:
-        self._digester = Digester()
+    def __init__(self, pace: Pace | None = None, *, drop_cache: bool = False) -> None:
+        self._pace = pace or Pace(Manners())
+        self._digester = Digester(self._pace.piece)
+        self._drop_cache = drop_cache
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
         self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
-    def read(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None = None) -> Raw:
+    def read(
+        self,
+        directory: int,
+        name: bytes,
+        algorithms: Sequence[str],
+        verified: int | None = None,
+        known: Sequence[Any] | None = None,
+    ) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
-        ``verified`` is set of logs: the length of the prefix to be digested, too.
+        ``verified`` is set of logs: the length of the prefix to be digested, too. ``known`` (:data:`STAT`) is set of a
+        file that is not to be read while that still holds: then there is nothing to say (an empty tuple).
         """
+        if (refused := self._pace.file()) is not None:
+            return cast("Raw", refused)
+        if known is not None and self._is_still(directory, name, known):
+            return ()
         for _ in range(_ATTEMPTS):
-            start = time.time_ns()
             try:
-                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if stat.S_ISDIR(found.st_mode):
-                    return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
-                if not stat.S_ISREG(found.st_mode):
-                    return _read_special(directory, name, found, start)
-                if algorithms and verified is not None:
-                    return self._read_log(directory, name, found, algorithms, verified)
-                if algorithms:
-                    return self._read_content(directory, name, found, algorithms, start)
-                return _read_attributes(directory, name, found, start)
+                return self._attempt(directory, name, algorithms, verified)
             except Changed:
                 continue
+            except TimedOutError as error:
+                return UnreadableReason.TIMEOUT.value, str(error)
             except OSError as error:
                 return refusal(error)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
-    def is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
-        """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been.
+    def _attempt(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None) -> Raw:
+        start = time.time_ns()
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
+        if not stat.S_ISREG(found.st_mode):
+            return _read_special(directory, name, found, start)
+        if algorithms and verified is not None:
+            return self._read_log(directory, name, found, algorithms, verified)
+        if algorithms:
+            return self._read_content(directory, name, found, algorithms, start)
+        return _read_attributes(directory, name, found, start)
+
+    def _is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
+        """Whether all that ``lstat(2)`` tells of a file is as it is known to have been.
 
         Never of one whose times may not tell: ``False`` means no more than that it has to be read.
         """
@@ -110,11 +133,14 @@ class Reader:
             # A ctime further in the future is not this clock's, so it does not hide a change made now.
             if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
                 time.sleep(_SETTLE_NS / 1e9)
-            digests = self._digester.digest(fd, before.st_size, algorithms)
+            cached = pages_cached(fd, before.st_size) if self._drop_cache else ()
+            digests = self._digest(fd, before, algorithms)
             if digests is not None and self._may_change_silently(before):
-                self._require_same_content(fd, before.st_size, algorithms, digests)
+                self._require_same_content(fd, before, algorithms, digests)
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
+            if self._drop_cache:
+                drop_others(fd, cached)
         finally:
             os.close(fd)
         if digests is None:
@@ -122,14 +148,22 @@ class Reader:
         _require_same(before, after)
         return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
 
+    def _digest(self, fd: int, found: os.stat_result, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
+        # st_blocks counts 512 bytes, whatever the file system's blocks are. Files of procfs have a size of 0.
+        if found.st_blocks * 512 + _SMALL_HOLE < found.st_size:
+            return self._digester.digest_sparse(fd, found.st_size, algorithms)
+        return self._digester.digest(fd, found.st_size, algorithms)
+
     def _may_change_silently(self, found: os.stat_result) -> bool:
         return abs(time.time_ns() - found.st_ctime_ns) < FRESH_NS or found.st_dev in self._silent
 
-    def _require_same_content(self, fd: int, size: int, algorithms: Sequence[str], digests: tuple[bytes, ...]) -> None:
+    def _require_same_content(
+        self, fd: int, found: os.stat_result, algorithms: Sequence[str], digests: tuple[bytes, ...]
+    ) -> None:
         """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
         fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
         os.lseek(fd, 0, os.SEEK_SET)
-        again = self._digester.digest(fd, size, (fastest,))
+        again = self._digest(fd, found, (fastest,))
         if again is None or again[0] != digests[algorithms.index(fastest)]:
             raise Changed
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-import time
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan.attributes import Changed, read_flags, read_xattrs
-from fimscan.scan.state import open_quietly, refusal, to_raw, to_result
+from fimscan.scan.attendant import Attendant
+from fimscan.scan.attributes import Changed
+from fimscan.scan.mounts import may_hang, some_may_hang
+from fimscan.scan.pace import TimedOutError
+from fimscan.scan.state import refusal, to_result
+from fimscan.scan.visit import Entries, Standpoint, Visit, lstat, stand, visit, way
 from fimscan.scan.watch import WatchSpec
 
 # A directory on the way that is a symlink now, or no directory any more, is as good as gone.
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TOO_DEEP = "nested more deeply than there are file descriptors (see ulimit -n)"
 
 HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 """(device, inode) of a directory -> names in it that are neither read nor reported."""
@@ -34,10 +36,22 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 class Directory:
     """An open directory, and what is left to be emitted of it."""
 
-    __slots__ = ("algorithms", "append_only", "entered", "fd", "names", "prefix", "subdirectories")
+    __slots__ = (
+        "algorithms",
+        "append_only",
+        "entered",
+        "fd",
+        "identity",
+        "may_hang",
+        "names",
+        "prefix",
+        "subdirectories",
+    )
 
-    def __init__(self, fd: int, prefix: bytes, watch: WatchSpec) -> None:
-        self.fd = fd
+    def __init__(self, at: Standpoint, prefix: bytes, watch: WatchSpec, *, may_hang: bool) -> None:
+        self.fd, self.identity = at
+        # Nothing in it is asked for anything by this process: others wait for the answer.
+        self.may_hang = may_hang
         self.prefix = prefix
         self.algorithms = watch.algorithms
         self.append_only = watch.append_only
@@ -65,16 +79,16 @@ class Descriptors:
     def __init__(self, limit: int) -> None:
         self._left = limit
 
-    def open(self, name: bytes, flags: int, parent: int | None = None) -> int:
-        """``openat(2)``; raises ``OSError`` (EMFILE) when the limit has been reached."""
+    def count(self, fd: int) -> int:
+        """Count one that has been opened; raises ``OSError`` (EMFILE) when the limit had been reached."""
         if self._left <= 0:
-            raise OSError(errno.EMFILE, "nested more deeply than there are file descriptors (see ulimit -n)")
-        fd = open_quietly(name, flags, parent)
+            os.close(fd)
+            raise OSError(errno.EMFILE, _TOO_DEEP)
         self._left -= 1
         return fd
 
     def close(self, fd: int) -> None:
-        """Close what :meth:`open` has opened."""
+        """Close one that was counted."""
         os.close(fd)
         self._left += 1
 
@@ -88,6 +102,7 @@ class Walk:
         hidden: names never to be read nor reported.
         cross_mounts: whether to enter directories on other devices than the root's.
         descriptors: the budget that all walks share.
+        attendant: goes where it may hang.
     """
 
     def __init__(
@@ -98,15 +113,18 @@ class Walk:
         hidden: HiddenNames,
         cross_mounts: bool,
         descriptors: Descriptors,
+        attendant: Attendant,
     ) -> None:
         self._watch = watch
         self._others = frozenset(other for other in others if other != watch.path)
         self._hidden = hidden
         self._cross_mounts = cross_mounts
         self._descriptors = descriptors
+        self._attendant = attendant
+        self._some_may_hang = some_may_hang()
         self._is_excluded = watch.excluder()
         self._root_prefix = len(_prefix(watch.path))
-        self._device = 0
+        self._device: int | None = None  # the root's
 
     @property
     def root(self) -> bytes:
@@ -117,12 +135,13 @@ class Walk:
         """What there is, in byte order. Close the generator to release its descriptors."""
         parent_path, _, name = self._watch.path.rpartition(b"/")
         try:
-            # The way to the root is the administrator's choice, symlinks included; from the root on none is followed.
-            parent_fd = self._descriptors.open(parent_path or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            parent = self._above_root(parent_path)
         except OSError as error:
             yield self._unreadable_root(error)
             return
-        parent = Directory(parent_fd, _prefix(parent_path), self._watch)
+        except TimedOutError as error:
+            yield _timed_out(self._watch.path, error)
+            return
         stack = [parent]
         try:
             yield from self._root(parent, name or b".")
@@ -132,6 +151,16 @@ class Walk:
         finally:
             for directory in stack:
                 self._close(directory)
+
+    def _above_root(self, path: bytes) -> Directory:
+        """The way to the root is the administrator's choice, symlinks included; from the root on none is followed."""
+        go = self._attendant.stand if self._some_may_hang else stand
+        return self._directory(go(path or b"/"), _prefix(path))
+
+    def _directory(self, at: Standpoint, prefix: bytes) -> Directory:
+        fd = self._descriptors.count(at[0])
+        hanging = self._some_may_hang and may_hang(fd)
+        return Directory((fd, at[1]), prefix, self._watch, may_hang=hanging)
 
     def found_at(self, path: bytes, *, below: bool) -> Generator[Found]:
         """What there is at one ``path`` of this watch and, where that is a directory, ``below`` it; nothing if nothing.
@@ -144,18 +173,23 @@ class Walk:
             return
         with ExitStack() as stack:
             try:
-                parent = self._way_to(path, stack)
-                name = path.rpartition(b"/")[2]
-                if parent is None or name in self._hidden_in(os.fstat(parent.fd)):
+                parent = self._way_to(path)
+                if parent is None:
                     return
-                found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+                open_directories = [parent]
+                stack.callback(self._close_all, open_directories)
+                name = path.rpartition(b"/")[2]
+                if name in self._hidden_in(parent):
+                    return
+                self._lstat(parent, name)
             except OSError as error:
                 if error.errno not in _NOTHING_THERE:
                     yield _unreadable(path, error)
                 return
-            open_directories = [parent]
-            stack.callback(self._close_all, open_directories)
-            yield self._enter(parent, name, path) if stat.S_ISDIR(found.st_mode) else (path, parent, name)
+            except TimedOutError as error:
+                yield _timed_out(path, error)
+                return
+            yield self._enter(parent, name, path)
             if below:
                 open_directories.extend(parent.entered.values())
                 parent.entered.clear()
@@ -163,35 +197,31 @@ class Walk:
 
     def stat_at(self, path: bytes) -> os.stat_result | None:
         """``lstat(2)`` of one ``path`` of this watch, reached as the whole walk reaches it; ``None`` if nothing is."""
-        name = path.rpartition(b"/")[2]
+        above, _, name = path.rpartition(b"/")
         try:
-            if path == self._watch.path:
-                return os.lstat(path)
-            with ExitStack() as stack:
-                parent = self._way_to(path, stack)
-                if parent is None:
-                    return None
-                stack.callback(self._close, parent)
-                return os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-        except OSError:
+            parent = self._above_root(above) if path == self._watch.path else self._way_to(path)
+            if parent is None:
+                return None
+            try:
+                return self._lstat(parent, name or b".")
+            finally:
+                self._close(parent)
+        except (OSError, TimedOutError):
             return None
 
-    def _way_to(self, path: bytes, stack: ExitStack) -> Directory | None:
+    def _lstat(self, parent: Directory, name: bytes) -> os.stat_result:
+        # Something that may hang can be mounted at the name itself, too.
+        return (self._attendant.lstat if self._some_may_hang else lstat)(parent.fd, name)
+
+    def _way_to(self, path: bytes) -> Directory | None:
         """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
-        fd = os.open(self._watch.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        held = stack.enter_context(ExitStack())
-        held.callback(os.close, fd)
-        self._device = os.fstat(fd).st_dev
-        for name in path[self._root_prefix :].split(b"/")[:-1]:
-            inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            held.callback(os.close, inner)
-            fd = inner
-            if self._is_foreign(os.fstat(fd)):
-                return None
-        # Its own descriptor, out of the budget that it is given back to.
-        parent = self._descriptors.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, fd)
-        held.close()
-        return Directory(parent, _prefix(path.rpartition(b"/")[0]), self._watch)
+        names = path[self._root_prefix :].split(b"/")[:-1]
+        go = self._attendant.way if self._some_may_hang else way
+        at = go(self._watch.path, names, cross=self._cross_mounts)
+        if at is None:
+            return None
+        self._device = at[1][0]
+        return self._directory(at, _prefix(path.rpartition(b"/")[0]))
 
     def _close_all(self, directories: list[Directory]) -> None:
         while directories:
@@ -204,16 +234,15 @@ class Walk:
             yield from islice(found, 1)
 
     def _root(self, parent: Directory, name: bytes) -> Iterator[Found]:
-        try:
-            found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-            if name in self._hidden_in(os.fstat(parent.fd)):
-                return
-        except OSError as error:
-            yield self._unreadable_root(error)
+        if name in self._hidden_in(parent):
             return
-        self._device = found.st_dev
-        path = self._watch.path
-        yield self._enter(parent, name, path) if stat.S_ISDIR(found.st_mode) else (path, parent, name)
+        found = self._enter(parent, name, self._watch.path)
+        if isinstance(found, Unreadable) and found.reason is UnreadableReason.VANISHED:
+            yield Unreadable(path=found.path, reason=UnreadableReason.MISSING, detail=found.detail)
+            return
+        if isinstance(found, FileState):
+            self._device = found.dev
+        yield found
 
     def _unreadable_root(self, error: OSError) -> Unreadable:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -247,51 +276,51 @@ class Walk:
 
         One that fails after it was opened stays in ``entered`` without names, and is closed when its turn comes.
         """
-        start = time.time_ns()
         try:
-            found = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
-            if not stat.S_ISDIR(found.st_mode):  # replaced since it was listed
+            seen, hanging = self._visit(parent, name)
+            if seen is None:  # replaced since it was listed
                 return path, parent, name
-            if self._is_foreign(found):  # not even opened, which could mount it (autofs) or hang (NFS)
-                xattrs, flags = read_xattrs(b"/proc/self/fd/%d/%s" % (parent.fd, name)), None
-            else:
-                child = self._open(parent, name, path)
+            if seen.fd is not None:
+                identity = (seen.raw[2], seen.raw[1])
+                at = self._descriptors.count(seen.fd), identity
+                child = Directory(at, _prefix(path), self._watch, may_hang=hanging)
                 parent.entered[name] = child
-                found, xattrs, flags = os.fstat(child.fd), read_xattrs(child.fd), read_flags(child.fd)
-                self._list(child, found)
+                self._list(child, seen.entries)
         except OSError as error:
             return _unreadable(path, error)
+        except TimedOutError as error:
+            return _timed_out(path, error)
         except Changed:
             return Unreadable(path=path, reason=UnreadableReason.UNSTABLE, detail="changed while it was listed")
-        return to_result(path, to_raw(found, (start, time.time_ns()), xattrs=xattrs, flags=flags), ())
+        return to_result(path, seen.raw, ())
 
-    def _is_foreign(self, found: os.stat_result) -> bool:
-        return found.st_dev != self._device and not self._cross_mounts
+    def _visit(self, parent: Directory, name: bytes) -> tuple[Visit | None, bool]:
+        """(the subdirectory, whether what is in it may hang)."""
+        device = None if self._cross_mounts else self._device
+        asked: int | None = parent.identity[0]
+        if not parent.may_hang:
+            try:
+                return visit(parent.fd, name, device, same_mount=True), False
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+            # Something is mounted there.
+            if not some_may_hang():
+                return visit(parent.fd, name, device), False
+            asked = None
+        seen = self._attendant.visit(parent.fd, name, device, asked)
+        return seen, seen is not None and seen.fd is not None and may_hang(seen.fd)
 
-    def _open(self, parent: Directory, name: bytes, path: bytes) -> Directory:
-        try:
-            fd = self._descriptors.open(name, _DIRECTORY_FLAGS, parent.fd)
-        except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # replaced in the last microseconds
-                raise Changed from error
-            raise
-        return Directory(fd, _prefix(path), self._watch)
-
-    def _list(self, directory: Directory, found: os.stat_result) -> None:
-        if self._is_foreign(found):  # mounted upon since the check
-            return
-        hidden = self._hidden_in(found)
+    def _list(self, directory: Directory, found: Entries) -> None:
+        hidden = self._hidden_in(directory)
         names = []
-        with os.scandir(directory.fd) as entries:
-            for entry in entries:
-                name = os.fsencode(entry.name)
-                is_directory = _is_directory(entry)
-                if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory):
-                    continue
-                names.append(name)
-                if is_directory:
-                    directory.subdirectories.add(name)
-                    names.append(name + b"/")
+        for name, is_directory in found:
+            if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory):
+                continue
+            names.append(name)
+            if is_directory:
+                directory.subdirectories.add(name)
+                names.append(name + b"/")
         names.sort()
         directory.names = iter(names)
 
@@ -302,22 +331,19 @@ class Walk:
             return False
         return self._is_excluded(path[self._root_prefix :] + (b"/" if is_directory else b""))
 
-    def _hidden_in(self, directory: os.stat_result) -> frozenset[bytes]:
-        return self._hidden.get((directory.st_dev, directory.st_ino), frozenset())
+    def _hidden_in(self, directory: Directory) -> frozenset[bytes]:
+        return self._hidden.get(directory.identity, frozenset())
 
 
 def _prefix(path: bytes) -> bytes:
     return path if path.endswith(b"/") else path + b"/"
 
 
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:  # asked of the inode where the file system has no d_type; the reader will meet the error again
-        return False
-
-
 def _unreadable(path: bytes, error: OSError) -> Unreadable:
     result = to_result(path, refusal(error), ())
     assert isinstance(result, Unreadable)
     return result
+
+
+def _timed_out(path: bytes, error: TimedOutError) -> Unreadable:
+    return Unreadable(path=path, reason=UnreadableReason.TIMEOUT, detail=str(error))

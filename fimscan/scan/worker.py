@@ -1,4 +1,4 @@
-"""A child process that reads files for a scan: ``main(socket descriptor)``.
+"""A child process that reads files for a scan: ``main(socket descriptor, descriptor of its pulse, manners)``.
 
 Requests come as packets on a Unix socket, each with the descriptors of the directories that it speaks of, so a worker
 never resolves a path and nothing between the root and the file can be swapped under it. Answers go to standard output,
@@ -8,6 +8,7 @@ ends this process.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import marshal
@@ -17,17 +18,22 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, TypeAlias
 
 from fimscan.packed import Packed
+from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
+from fimscan.scan.manners import Manners
+from fimscan.scan.pace import Pace, Pulse
 from fimscan.scan.state import Raw, Reader, to_packed
+from fimscan.scan.visit import lstat, stand, visit, way
 
 MAX_REQUEST_BYTES = 128 * 1024
-MAX_REQUEST_DIRECTORIES = 64  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
+MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
+_BEAT_ENTRIES = 1000
 
 Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes], list[int] | None, dict[bytes, Sequence[Any]]]
 """(directory descriptor, its path with a slash behind, algorithms, names in that directory, of logs: how much of each
@@ -40,36 +46,81 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     results: list[Packed | Raw] = []
     for fd, prefix, algorithms, names, lengths, known in tasks:
         for name, verified in zip(names, lengths or repeat(None), strict=False):
-            if name in known and reader.is_still(fd, name, known[name]):
-                results.append(())
-                continue
-            raw = reader.read(fd, name, algorithms, verified)
+            raw = reader.read(fd, name, algorithms, verified, known.get(name))
             results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
     return answer_of(begun_ns, results)
 
 
-def send_request(channel: socket.socket, tasks: list[Task]) -> None:
-    """Hand tasks to a worker. Raises ``OSError`` when it is gone."""
-    message = marshal.dumps([task[1:] for task in tasks])
-    socket.send_fds(channel, [message], [task[0] for task in tasks])
+def request_of(tasks: list[Task], refused: Mapping[int, Raw]) -> bytes:
+    """Tasks as they are sent to a worker, beside their descriptors; ``refused`` are answers that are known already."""
+    return marshal.dumps(("read", dict(refused), [task[1:] for task in tasks]))
 
 
-def main(channel_fd: int) -> None:
+def main(channel_fd: str, pulse_fd: str, manners: str) -> None:
     """Serve requests until the parent closes the socket, or dies."""
     _live_and_die_with_the_parent()
     gc.disable()  # there are no cycles to be found among a million tuples
-    reader = Reader()
-    with socket.socket(fileno=channel_fd) as channel:
+    pulse = Pulse(int(pulse_fd))
+    settings = Manners.from_json(manners)
+    settings.lower_priorities()
+    pace = Pace(settings, pulse)
+    reader = Reader(pace, drop_cache=settings.drop_cache)
+    pulse.beat()
+    with socket.socket(fileno=int(channel_fd)) as channel:
         while True:
             message, fds, _, _ = socket.recv_fds(channel, MAX_REQUEST_BYTES, MAX_REQUEST_DIRECTORIES)
             if not message:
                 return
-            request = marshal.loads(message)  # noqa: S302 - written by our own parent, a moment ago
-            tasks = [(fd, *task) for fd, task in zip(fds, request, strict=True)]
-            answer = marshal.dumps(read_tasks(reader, tasks))
+            match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
+                case ("read", refused, tasks):
+                    pace.request(refused)
+                    answer: Any = read_tasks(reader, [(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
+                case question:
+                    answer = _attend(channel, question, fds, pulse)
             for fd in fds:
                 os.close(fd)
-            _write(len(answer).to_bytes(LENGTH_BYTES, "little") + answer)
+            data = marshal.dumps(answer)
+            _write(len(data).to_bytes(LENGTH_BYTES, "little") + data)
+
+
+def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple[int, Any, bool]:
+    """(errno, answer, does a descriptor come on the channel)."""
+    pulse.beat()
+    answer: Any = None
+    fd: int | None = None
+    try:
+        match question:
+            case ("visit", name, device):
+                seen = visit(fds[0], name, device)
+                if seen is not None:
+                    fd = seen.fd
+                    answer = (seen.raw, _listed(seen.entries, pulse))
+            case ("way", root, names, cross):
+                if (there := way(root, names, cross=cross)) is not None:
+                    fd, answer = there
+            case ("stand", path):
+                fd, answer = stand(path)
+            case ("lstat", name):
+                answer = lstat(fds[0], name).__reduce__()[1]
+        if fd is not None:
+            socket.send_fds(channel, [b"\0"], [fd])
+    except Changed:
+        return errno.EAGAIN, None, False
+    except OSError as error:
+        return error.errno or errno.EIO, None, False
+    finally:
+        if fd is not None:
+            os.close(fd)
+    return 0, answer, fd is not None
+
+
+def _listed(entries: Iterable[tuple[bytes, bool]], pulse: Pulse) -> list[tuple[bytes, bool]]:
+    listed = []
+    for number, entry in enumerate(entries):
+        listed.append(entry)
+        if number % _BEAT_ENTRIES == 0:
+            pulse.beat()
+    return listed
 
 
 def _live_and_die_with_the_parent() -> None:

@@ -7,7 +7,7 @@ one file, ``inner``. Of a name that begins with
 * ``stale``: opening is answered with ESTALE;
 * ``hang``: reading (of a directory: listing) is never answered;
 * ``lost``: asking for its attributes is never answered;
-* ``slow``: reading is answered, 4 kB at a time, 0.1 s late each.
+* ``slow``: reading is answered, 4 kB at a time, 5 ms late each.
 
 All others are files of 5 bytes. It ends when it is killed or unmounted.
 """
@@ -24,10 +24,10 @@ import time
 
 _READDIR = 28
 _CONTENT = b"hello"
-_SLOW_SIZE = 1 << 20
+_SLOW_SIZE = 1 << 23
 
 
-class _Refusal(Exception):  # noqa: N818  # an answer, not an error
+class _RefusalError(Exception):
     """An errno; 0 for no answer at all."""
 
 
@@ -54,7 +54,7 @@ class Server:
             _, opcode, unique, node = struct.unpack_from("IIQQ", request)
             try:
                 answer, error_number = self._answer(opcode, node, request[40:]), 0
-            except _Refusal as refusal:
+            except _RefusalError as refusal:
                 answer, error_number = b"", refusal.args[0]
                 if not error_number:
                     continue
@@ -67,16 +67,16 @@ class Server:
                 print("ready", flush=True)
                 return struct.pack("IIIIHHIIHHI", 7, 31, 0, 0, 0, 0, 1 << 16, 1, 0, 0, 0) + bytes(28)
             case 2 | 42 | 36:  # forget, interrupt
-                raise _Refusal(0)
+                raise _RefusalError(0)
             case 1:
                 return self._lookup(node, body.rstrip(b"\0"))
             case 3:
                 if name.startswith(b"lost"):
-                    raise _Refusal(0)
+                    raise _RefusalError(0)
                 return struct.pack("QII", 0, 0, 0) + self._attributes(node)
             case 14 | 27:
                 if name.startswith(b"stale"):
-                    raise _Refusal(errno.ESTALE)
+                    raise _RefusalError(errno.ESTALE)
                 return struct.pack("QII", 0, 0, 0)
             case 15 | 28:
                 return self._read(opcode, node, name, body)
@@ -84,7 +84,7 @@ class Server:
                 return bytes(80)
             case 18 | 25 | 29 | 38:  # release, flush, releasedir, destroy
                 return b""
-        raise _Refusal(errno.ENOSYS)
+        raise _RefusalError(errno.ENOSYS)
 
     def _lookup(self, parent: int, wanted: bytes) -> bytes:
         if parent != 1:
@@ -92,7 +92,7 @@ class Server:
         else:
             node = next((number for number, name in self.names.items() if name.rstrip(b"/") == wanted), 0)
         if not node:
-            raise _Refusal(errno.ENOENT)
+            raise _RefusalError(errno.ENOENT)
         # Nothing is kept: the kernel asks again each time.
         return struct.pack("QQQQII", node, 0, 0, 0, 0, 0) + self._attributes(node)
 
@@ -105,14 +105,14 @@ class Server:
 
     def _read(self, opcode: int, node: int, name: bytes, body: bytes) -> bytes:
         if name.startswith(b"eio"):
-            raise _Refusal(errno.EIO)
+            raise _RefusalError(errno.EIO)
         if name.startswith(b"hang"):
-            raise _Refusal(0)
+            raise _RefusalError(0)
         _, offset, size = struct.unpack_from("QQI", body)
         if opcode == _READDIR:
             return b"" if offset else self._listing(node)
         if name.startswith(b"slow"):
-            time.sleep(0.1)
+            time.sleep(0.005)
             return bytes(min(size, 4096)) if offset < _SLOW_SIZE else b""
         return _CONTENT[offset : offset + size]
 

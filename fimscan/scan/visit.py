@@ -1,0 +1,146 @@
+"""Going from an open directory to one that is in it: what it is, and what it holds. No path is resolved."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fimscan.scan.attributes import read_flags, read_xattrs
+from fimscan.scan.state import Raw, open_quietly, to_raw
+
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Without O_DIRECTORY, which would mount what is mounted on demand (autofs).
+_HOLD_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_OPENAT2 = 437  # on every architecture but alpha, where the call fails
+_RESOLVE_NO_XDEV = 0x01
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Entries: TypeAlias = Iterable[tuple[bytes, bool]]
+"""(name, is it a directory) of what is in a directory."""
+
+Standpoint: TypeAlias = tuple[int, tuple[int, int]]
+"""A descriptor (``O_PATH``) of a directory, and the directory's (device, inode)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A directory: its state, a descriptor to go on from, and its content; neither where it is not to be entered."""
+
+    raw: Raw
+    fd: int | None
+    entries: Entries
+
+
+def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = False) -> Visit | None:
+    """Look at a subdirectory, and open it if it is on ``device`` (``None``: on any); ``None`` if it is no directory.
+
+    With ``same_mount``, something mounted there is not asked for anything.
+
+    Raises:
+        OSError: EXDEV, when ``same_mount`` forbids it; or as ``open(2)``.
+        Changed: an attribute went away meanwhile.
+    """
+    start = time.time_ns()
+    held = _hold(parent, name, same_mount=same_mount)
+    try:
+        found = os.fstat(held)
+        if not stat.S_ISDIR(found.st_mode):
+            return None
+        if device is not None and found.st_dev != device:
+            xattrs = read_xattrs(b"/proc/self/fd/%d/." % held)
+            return Visit(to_raw(found, (start, time.time_ns()), xattrs=xattrs), None, ())
+        fd = _reopen(held)
+    finally:
+        os.close(held)
+    try:
+        xattrs, flags = read_xattrs(fd), read_flags(fd)
+        return Visit(to_raw(os.fstat(fd), (start, time.time_ns()), xattrs=xattrs, flags=flags), fd, entries(fd))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def entries(fd: int) -> Iterator[tuple[bytes, bool]]:
+    """What is in an open directory, in no order."""
+    with os.scandir(fd) as found:
+        for entry in found:
+            yield os.fsencode(entry.name), _is_directory(entry)
+
+
+def stand(path: bytes) -> Standpoint:
+    """Where a path leads to, symlinks included."""
+    return _standpoint(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | None:
+    """The directory that ``names`` lead to from ``root``; ``None`` where another file system begins, unless ``cross``.
+
+    Neither the last component of ``root`` nor any of ``names`` may be a symlink.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = _standpoint(os.open(root, flags))
+    for name in names:
+        try:
+            inner = _standpoint(os.open(name, flags, dir_fd=at[0]))
+        finally:
+            os.close(at[0])
+        if not cross and inner[1][0] != at[1][0]:
+            os.close(inner[0])
+            return None
+        at = inner
+    return at
+
+
+def lstat(directory: int, name: bytes) -> os.stat_result:
+    """``lstat(2)`` of a name in an open directory."""
+    return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+
+def _standpoint(fd: int) -> Standpoint:
+    try:
+        found = os.fstat(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, (found.st_dev, found.st_ino)
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_HOLD = _How(_HOLD_FLAGS, 0, _RESOLVE_NO_XDEV)
+
+
+def _hold(parent: int, name: bytes, *, same_mount: bool) -> int:
+    """A descriptor of whatever has this name, without opening it."""
+    if same_mount:
+        fd: int = _libc.syscall(_OPENAT2, parent, name, ctypes.byref(_HOLD), ctypes.sizeof(_HOLD))
+        if fd >= 0:
+            return fd
+        number = ctypes.get_errno()
+        # ENOSYS before Linux 5.6; EPERM from sandboxes that do not know the call.
+        if number not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(number, os.strerror(number))
+    return os.open(name, _HOLD_FLAGS, dir_fd=parent)
+
+
+def _reopen(held: int) -> int:
+    try:
+        return open_quietly(b".", _DIRECTORY_FLAGS, held)
+    except PermissionError:  # "." can only be looked up where x is set, but a directory can be listed without
+        return open_quietly(b"/proc/self/fd/%d" % held, _DIRECTORY_FLAGS & ~os.O_NOFOLLOW, None)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # asked of the inode where the file system has no d_type; the reader will meet the error again
+        return False

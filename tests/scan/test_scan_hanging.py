@@ -1,0 +1,197 @@
+"""File systems that hang, fail or dawdle: real ones, each answer of which is a decision of ours (strange_fs.py)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fimscan.model import FileState, Unreadable, UnreadableReason
+from fimscan.scan import Spotter, WatchSpec, scan
+from fimscan.scan.manners import Manners
+
+Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
+Mounted = Callable[..., "subprocess.Popen[bytes]"]
+_MNT_DETACH = 2
+_IMPATIENT = Manners(stall_timeout_s=0.5)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture
+def mounted() -> Iterator[Mounted]:
+    """Mount a strange file system with these names; it is there until the end of the test."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("needs root and /dev/fuse")
+    servers: list[tuple[bytes, subprocess.Popen[bytes]]] = []
+
+    def mount(path: bytes, *names: str) -> subprocess.Popen[bytes]:
+        script = os.path.join(os.path.dirname(__file__), "strange_fs.py")
+        server = subprocess.Popen([sys.executable, script, path, *names], stdout=subprocess.PIPE)
+        assert server.stdout is not None
+        servers.append((path, server))
+        if server.stdout.readline() != b"ready\n":
+            pytest.skip("this container may not mount")
+        return server
+
+    yield mount
+    for path, server in servers:
+        _libc.umount2(path, _MNT_DETACH)
+        server.kill()  # now whoever waits for it is told that there is nothing to wait for
+        with server:
+            server.wait()
+
+
+def _said(found: dict[bytes, FileState | Unreadable], root: bytes) -> dict[str, str]:
+    """Relative path -> what was said of it."""
+    return {
+        os.fsdecode(path[len(root) + 1 :]): result.reason.value if isinstance(result, Unreadable) else "read"
+        for path, result in found.items()
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failing_medium(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
+    """EIO and ESTALE, of a file or a directory, are told of that one; all the others are read."""
+    mounted(root, "a", "eio-file", "eio-directory/", "fine/", "stale-file", "stale-directory/", "z")
+    found = scanned(root, workers=workers)
+    assert _said(found, root) == {
+        "": "read",
+        "a": "read",
+        "eio-directory": "io-error",
+        "eio-file": "io-error",
+        "fine": "read",
+        "fine/inner": "read",
+        "stale-directory": "vanished",
+        "stale-file": "vanished",
+        "z": "read",
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_hanging_calls(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
+    """A file or a directory whose reading is never answered is given up; the others are read."""
+    mounted(root, "a", "hang-directory/", "hang-file", "z")
+    found = scanned(root, workers=workers, manners=_IMPATIENT)
+    assert _said(found, root) == {
+        "": "read", "a": "read", "hang-directory": "timeout", "hang-file": "timeout", "z": "read"
+    }  # fmt: skip
+    hanging = found[root + b"/hang-file"]
+    assert isinstance(hanging, Unreadable)
+    assert hanging.detail == "the file system did not answer within 0.5 s"
+
+
+def test_enough_is_enough(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
+    """After three calls without an answer nothing more is asked of a file system: a million files would take months."""
+    os.mkdir(root + b"/m")
+    names = [f"hang{number:03}" for number in range(150)]
+    mounted(root + b"/m", *names, "z")
+    Path(os.fsdecode(root), "z").write_bytes(b"x")
+    begin = time.monotonic()
+    found = scanned(root, cross_mounts=True, manners=_IMPATIENT)
+    assert time.monotonic() - begin < 60
+    said = _said(found, root)
+    assert said.pop("") == said.pop("m") == said.pop("z") == "read"
+    assert said == dict.fromkeys([f"m/{name}" for name in (*names, "z")], "timeout")
+    z = found[root + b"/m/z"]
+    assert isinstance(z, Unreadable)
+    assert z.detail == "not asked for: its file system does not answer"
+
+
+def test_not_everything_is_given_up(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
+    """What a worker had still to do when it hung is read by another one, but for the file that it hung at."""
+    os.mkdir(root + b"/m")
+    for number in range(300):
+        Path(os.fsdecode(root), f"f{number:03}").write_bytes(b"%d" % number)
+        Path(os.fsdecode(root), f"z{number:03}").write_bytes(b"%d" % number)
+    mounted(root + b"/m", "hang", *(f"f{number}" for number in range(300)))
+    found = scanned(root, workers=2, manners=_IMPATIENT, cross_mounts=True)
+    assert len(found) == 1 + 600 + 1 + 301
+    assert [path for path, result in found.items() if isinstance(result, Unreadable)] == [root + b"/m/hang"]
+
+
+@pytest.mark.parametrize("cross_mounts", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stopped_server(root: bytes, scanned: Scanned, mounted: Mounted, workers: int, cross_mounts: bool) -> None:
+    """A mount below a watch whose server is stopped costs its own entry, not the scan, whether it is to be entered."""
+    for name in (b"/a", b"/z"):
+        Path(os.fsdecode(root + name)).write_bytes(b"x")
+    os.mkdir(root + b"/m")
+    server = mounted(root + b"/m", "inside")
+    os.stat(root + b"/m")
+    server.send_signal(signal.SIGSTOP)
+    found = scanned(root, workers=workers, manners=_IMPATIENT, cross_mounts=cross_mounts)
+    assert _said(found, root) == {"": "read", "a": "read", "m": "timeout", "z": "read"}
+
+
+def test_stopped_while_it_is_scanned(root: bytes, mounted: Mounted) -> None:
+    """A server that stops in the middle: what was read is told, all the rest is unreadable, and none is missing."""
+    names = [f"{letter}{number:02}" for letter in "abc" for number in range(90)]
+    server = mounted(root, *names)
+    results: list[FileState | Unreadable] = []
+    for result in scan([WatchSpec(path=root)], workers=2, manners=_IMPATIENT):
+        if len(results) == 5:
+            server.send_signal(signal.SIGSTOP)
+        results.append(result)
+    assert [result.path for result in results[1:]] == [root + b"/" + name.encode() for name in names]
+    assert isinstance(results[0], FileState)
+    assert isinstance(results[-1], Unreadable)
+    assert results[-1].reason is UnreadableReason.TIMEOUT
+
+
+def test_hanging_root(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
+    """A watch whose own file system hangs, and one that lies in it, are unreadable; the others are read."""
+    os.mkdir(root + b"/m")
+    os.mkdir(root + b"/other")
+    server = mounted(root + b"/m", "d/")
+    server.send_signal(signal.SIGSTOP)
+    found = scanned(root + b"/m", root + b"/m/d/inner", root + b"/other", manners=_IMPATIENT)
+    assert _said(found, root) == {"m": "timeout", "m/d/inner": "timeout", "other": "read"}
+
+
+def test_slow_file(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
+    """A file that is read all the time, and never to its end, is given up after its time, though nothing hangs."""
+    mounted(root, "a", "slow", "z")
+    found = scanned(root, manners=Manners(stall_timeout_s=20, file_timeout_s=1))
+    assert _said(found, root) == {"": "read", "a": "read", "slow": "timeout", "z": "read"}
+    slow = found[root + b"/slow"]
+    assert isinstance(slow, Unreadable)
+    assert slow.detail == "not read to its end within 1 s"
+
+
+def test_live_look(root: bytes, mounted: Mounted) -> None:
+    """A look at a single file on a file system that hangs comes back, too."""
+    mounted(root, "a", "hang", "lost")
+    spotter = Spotter([WatchSpec(path=root)], manners=_IMPATIENT)
+    (a,) = spotter.look(root + b"/a")
+    assert isinstance(a, FileState)
+    for name in (b"/hang", b"/lost"):
+        (result,) = spotter.look(root + name)
+        assert isinstance(result, Unreadable)
+        assert result.reason is UnreadableReason.TIMEOUT
+    found = spotter.stat(root + b"/a")
+    assert found is not None
+    assert found.st_size == 5
+    assert spotter.stat(root + b"/lost") is None
+
+
+def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
+    """A scan's process ends though its worker is in a system call that not even SIGKILL ends."""
+    mounted(root, "hang")
+    script = (
+        "import os, sys\nfrom fimscan.scan import *\nfrom fimscan.scan.manners import Manners\n"
+        "for r in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], manners=Manners(stall_timeout_s=0.5)): pass\n"
+        "print(r.reason.value)"
+    )
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, root], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "timeout\n"
+    assert time.monotonic() - begin < 30
