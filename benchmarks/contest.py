@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,14 +50,17 @@ def run(contestant: Contestant) -> Cost:
     """Make it ready, run it once, measure it."""
     contestant.prepare()
     begin, used = time.perf_counter(), os.times()
-    process = subprocess.Popen(contestant.command, stdout=subprocess.DEVNULL, cwd=ROOT)
     memory = 0
-    while process.poll() is None:
-        memory = max(memory, sum(map(_resident, _tree(process.pid))))
-        time.sleep(_SAMPLE_SECONDS)
-    wall, now = time.perf_counter() - begin, os.times()
-    if process.returncode not in contestant.fine:
-        raise SystemExit(f"{' '.join(contestant.command)} ended with {process.returncode}")
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(contestant.command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT)
+        while process.poll() is None:
+            memory = max(memory, sum(map(_resident, _tree(process.pid))))
+            time.sleep(_SAMPLE_SECONDS)
+        wall, now = time.perf_counter() - begin, os.times()
+        if process.returncode not in contestant.fine:
+            said.seek(0)
+            why = said.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(contestant.command)} ended with {process.returncode}: {why}")
     cpu = now.children_user + now.children_system - used.children_user - used.children_system
     return Cost(wall, cpu, memory)
 

@@ -64,9 +64,7 @@ def aides(directory: str, scratch: str, cores: int) -> dict[str, Contestant]:
         config = f"{scratch}/aide-{name}.conf"
         text = _AIDE_CONFIG.format(scratch=scratch, out=out, cores=cores, directory=directory)
         Path(config).write_text(text)
-        commands[f"aide --{name}"] = Contestant(
-            ["aide", f"--{name}", "--no-progress", "--config", config], fine=_AIDE_FOUND
-        )
+        commands[f"aide --{name}"] = Contestant(["aide", f"--{name}", "--config", config], fine=_AIDE_FOUND)
     return commands
 
 
