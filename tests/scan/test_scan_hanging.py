@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan import Spotter, WatchSpec, scan
+from fimscan.scan import Known, Spotter, Voucher, WatchSpec, scan, scan_blocks
 from fimscan.scan.manners import Manners
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
@@ -195,3 +196,40 @@ def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
     )
     assert done.stdout == "timeout\n"
     assert time.monotonic() - begin < 30
+
+
+def _voucher(path: bytes) -> Voucher:
+    """For a regular file, whatever it holds."""
+    found = os.lstat(path)
+    identity = (found.st_dev, found.st_ino, found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
+    times = (*divmod(found.st_mtime_ns, 10**9), *divmod(found.st_ctime_ns, 10**9))
+    return Voucher(path, b"digest", 1, ("file", *identity, found.st_size, *times))
+
+
+def test_vouched_files_beside_one_that_hangs(root: bytes, mounted: Mounted) -> None:
+    """What is vouched for is still looked at: it may hang, too, and then it is that one that took too long."""
+    mounted(root, "a", "b", "hang", "lost", "z")
+    vouchers = [_voucher(root + b"/" + name) for name in (b"a", b"z")]
+    vouchers.insert(1, Voucher(root + b"/lost", b"digest", 1, vouchers[0].stat))
+    blocks = list(scan_blocks([WatchSpec(path=root)], known=Known(vouchers=vouchers), manners=_IMPATIENT))
+    entries = [entry for block in blocks for entry in block.entries()]
+    said = ["timeout" if isinstance(entry, Unreadable) else len(entry) > 1 for entry in entries[1:]]
+    assert said == [False, True, "timeout", "timeout", False]
+    assert [path[len(root) :] for block in blocks for path in block.paths] == [
+        b"", b"/a", b"/b", b"/hang", b"/lost", b"/z"
+    ]  # fmt: skip
+
+
+def test_what_logs_hold(root: bytes, mounted: Mounted) -> None:
+    """Where it may hang, a log is read with what was verified before, or given up; so is what it held."""
+    mounted(root, "a", "hang")
+    watch = WatchSpec(path=root, algorithms=("sha256",), append_only=True)
+    found = {one.path: one for one in scan([watch], verified=lambda _path: 3, manners=_IMPATIENT)}
+    log, hung = found[root + b"/a"], found[root + b"/hang"]
+    assert isinstance(log, FileState) and log.prefix is not None and log.prefix.size == 3
+    assert isinstance(hung, Unreadable) and hung.reason is UnreadableReason.TIMEOUT
+    spotter = Spotter([watch], manners=_IMPATIENT)
+    assert spotter.prefixes(log, [3, 9], ["sha256"]) == [{3: log.prefix.digests}]
+    there = os.lstat(root + b"/hang")
+    with pytest.raises(TimeoutError):
+        spotter.prefixes(replace(log, path=root + b"/hang", inode=there.st_ino), [3], ["sha256"])
