@@ -54,8 +54,8 @@ def record_everything(
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
-            manners=manners_of(config.scan),
             known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers(beside)),
+            manners=manners_of(config.scan),
             on_progress=on_progress,
         )
         stack.enter_context(closing(found))

@@ -15,6 +15,7 @@ from fimscan.scan.manners import Manners
 from fimscan.scan.pace import TimedOutError
 from fimscan.scan.pool import Hangs, hung, not_asked
 from fimscan.scan.process import WorkerProcess
+from fimscan.scan.rotated import RawPrefixes
 from fimscan.scan.visit import Standpoint, Visit
 
 _LOOK_MS = 100
@@ -57,6 +58,20 @@ class Attendant:
     def lstat(self, directory: int, name: bytes) -> os.stat_result:
         """As :func:`fimscan.scan.visit.lstat`, or TimedOutError."""
         return os.stat_result(*self._ask(("lstat", name), [directory])[0])
+
+    def prefixes(
+        self,
+        directory: int,
+        name: bytes,
+        identity: tuple[int, int],
+        lengths: Sequence[int],
+        algorithms: Sequence[str],
+    ) -> list[RawPrefixes]:
+        """As :func:`fimscan.scan.rotated.read_prefixes`, or TimedOutError."""
+        found: list[RawPrefixes] = self._ask(
+            ("prefixes", name, identity, list(lengths), list(algorithms)), [directory]
+        )[0]
+        return found
 
     def close(self) -> None:
         """End it."""

@@ -13,6 +13,7 @@ import xxhash
 
 # Fits into a core's second-level cache, so that the second digest reads what the first one has brought there.
 _BUFFER_BYTES = 256 * 1024
+_ZEROS = memoryview(bytes(_BUFFER_BYTES))
 
 
 class _Hash(Protocol):
@@ -62,55 +63,58 @@ class Digester:
         self._on_piece(count)
         return tuple(one.digest() for one in hashes)
 
-    def digest_log(
-        self, fd: int, size: int, verified: int, algorithms: Sequence[str]
-    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...] | None] | None:
-        """(the digests of the first ``size`` bytes, those of the first ``verified`` bytes), in one pass.
-
-        A log grows while it is read: what comes after ``size`` is left to the next time. The second is ``None`` where
-        there are not so many bytes; all of it is ``None`` when the file is seen to shrink.
-
-        Raises:
-            OSError: as ``read(2)``.
-        """
-        hashes = [ALGORITHMS[name](self._buffer[:0]) for name in algorithms]
-        taken: list[tuple[bytes, ...]] = []
-        total = 0
-        for end in (verified, size) if verified <= size else (size,):
-            while total < end:
-                count = os.readv(fd, [self._buffer[: end - total]])
-                if not count:
-                    return None
-                for one in hashes:
-                    one.update(self._buffer[:count])
-                self._on_piece(count)
-                total += count
-            taken.append(tuple(one.digest() for one in hashes))
-        return taken[-1], taken[0] if verified <= size else None
-
     def digest_sparse(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
         """As :meth:`digest`, of a file with holes: they are hashed as the zeros that they stand for, but not read.
 
         Reading them would fill the page cache with zeros. It is the hashing, not the reading, that takes the time.
         """
-        zeros = memoryview(bytes(_BUFFER_BYTES))
-        hashes = [ALGORITHMS[name](zeros[:0]) for name in algorithms]
-        position = 0
+        hashes = [ALGORITHMS[name](self._buffer[:0]) for name in algorithms]
+        if not self._update(hashes, fd, (0, size), sparse=True):
+            return None
+        return tuple(one.digest() for one in hashes)
+
+    def digest_log(
+        self, fd: int, lengths: tuple[int, int], algorithms: Sequence[str], *, sparse: bool = False
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...] | None] | None:
+        """Of ``lengths`` (size, verified): (the digests of the first ``size`` bytes, those of the first ``verified``).
+
+        It is one pass. A log grows while it is read: what comes after ``size`` is left to the next time. The second is
+        ``None`` where there are not so many bytes; all of it is ``None`` when the file is seen to shrink. With
+        ``sparse``, holes are not read.
+
+        Raises:
+            OSError: as ``read(2)``.
+            TimedOutError: as :meth:`digest`.
+        """
+        size, verified = lengths
+        hashes = [ALGORITHMS[name](self._buffer[:0]) for name in algorithms]
+        taken: list[tuple[bytes, ...]] = []
+        begin = 0
+        for end in (verified, size) if verified <= size else (size,):
+            if not self._update(hashes, fd, (begin, end), sparse=sparse):
+                return None
+            taken.append(tuple(one.digest() for one in hashes))
+            begin = end
+        return taken[-1], taken[0] if verified <= size else None
+
+    def _update(self, hashes: Sequence[_Hash], fd: int, span: tuple[int, int], *, sparse: bool) -> bool:
+        """Hash a stretch of a file, (begin, end); whether there was so much."""
+        position, size = span
         while position < size:
-            data = _seek(fd, position, os.SEEK_DATA, size)
-            end = _seek(fd, data, os.SEEK_HOLE, size) if data < size else size
+            data = _seek(fd, position, os.SEEK_DATA, size) if sparse else position
+            end = _seek(fd, data, os.SEEK_HOLE, size) if sparse and data < size else size
             while position < end:
                 if position < data:
-                    piece = zeros[: data - position]
+                    piece = _ZEROS[: data - position]
                 else:
                     piece = self._buffer[: os.preadv(fd, [self._buffer[: end - position]], position)]
                     if not piece:
-                        return None
+                        return False
                 for one in hashes:
                     one.update(piece)
                 self._on_piece(len(piece) if position >= data else 0)
                 position += len(piece)
-        return tuple(one.digest() for one in hashes)
+        return True
 
 
 def _seek(fd: int, position: int, whence: int, size: int) -> int:

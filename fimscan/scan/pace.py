@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import time
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ class Pace:
         self._bytes = _Limit(manners.max_bytes_per_s) if manners.max_bytes_per_s else None
         self._next = 0
         self._refused: Mapping[int, Any] = {}
-        self._deadline = 0.0
+        self._deadline = math.inf
 
     def request(self, refused: Mapping[int, Any]) -> None:
         """Another request begins; ``refused`` are answers, by number, that are known already."""

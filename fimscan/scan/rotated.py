@@ -13,10 +13,15 @@ from contextlib import closing
 from typing import BinaryIO, Protocol, TypeAlias, cast
 
 from fimscan.model import Digest
+from fimscan.scan.attributes import Changed
 from fimscan.scan.digest import ALGORITHMS
+from fimscan.scan.state import open_found
 
 Prefixes: TypeAlias = Mapping[int, tuple[Digest, ...]]
 """Length -> the digests of so many bytes; a length that the content does not have is missing."""
+
+RawPrefixes: TypeAlias = dict[int, tuple[bytes, ...]]
+"""The same with the values of the digests alone, as it travels between processes."""
 
 _CHUNK_BYTES = 256 * 1024
 _LONGEST_MAGIC = 6
@@ -45,22 +50,45 @@ _FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], _Stream | None]], ...] = (
 )
 
 
-def read_prefixes(fd: int, lengths: Sequence[int], algorithms: Sequence[str]) -> list[Prefixes]:
-    """The prefixes of these lengths: of the file as it is and, where it is compressed, of what was compressed.
+def read_prefixes(
+    directory: int,
+    name: bytes,
+    identity: tuple[int, int],
+    lengths: Sequence[int],
+    algorithms: Sequence[str],
+    on_piece: Callable[[], None] = lambda: None,
+) -> list[RawPrefixes]:
+    """The prefixes of these lengths: of a file as it is and, where it is compressed, of what was compressed.
 
+    It is the regular file of this name in an open directory, if it is the one of this identity; else there are none.
     Nothing is read beyond the longest, however much more there is: a small file can be unpacked to a terabyte.
+    ``on_piece`` is told of every piece that was read.
 
     Raises:
         OSError: as ``read(2)``.
     """
-    with open(fd, "rb", closefd=False) as file:
+    try:
+        fd, there = open_found(directory, name, os.stat(name, dir_fd=directory, follow_symlinks=False))
+    except (Changed, FileNotFoundError):
+        return []
+    with open(fd, "rb") as file:
+        if (there.st_dev, there.st_ino) != identity:
+            return []
         magic = file.read(_LONGEST_MAGIC)
-        found: list[Prefixes] = [dict(_prefixes(_rewound(file), lengths, algorithms))]
+        found = [dict(_prefixes(_rewound(file), lengths, algorithms, on_piece))]
         for start, unpack in _FORMATS:
             if magic.startswith(start) and (unpacked := unpack(_rewound(file))) is not None:
                 with closing(unpacked):
-                    found.append(dict(_prefixes(unpacked, lengths, algorithms)))
+                    found.append(dict(_prefixes(unpacked, lengths, algorithms, on_piece)))
     return found
+
+
+def with_names(raw: RawPrefixes, algorithms: Sequence[str]) -> Prefixes:
+    """As values of the vocabulary."""
+    return {
+        length: tuple(Digest(algorithm=a, value=v) for a, v in zip(algorithms, values, strict=True))
+        for length, values in raw.items()
+    }
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
@@ -69,8 +97,8 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 
 
 def _prefixes(
-    stream: BinaryIO | _Stream, lengths: Sequence[int], algorithms: Sequence[str]
-) -> Iterator[tuple[int, tuple[Digest, ...]]]:
+    stream: BinaryIO | _Stream, lengths: Sequence[int], algorithms: Sequence[str], on_piece: Callable[[], None]
+) -> Iterator[tuple[int, tuple[bytes, ...]]]:
     hashes = [ALGORITHMS[name](memoryview(b"")) for name in algorithms]
     total = 0
     for length in sorted(set(lengths)):
@@ -81,8 +109,8 @@ def _prefixes(
                 return  # damaged, or cut off: what came before that was there
             if not data:
                 return
+            on_piece()
             for one in hashes:
                 one.update(memoryview(data))
             total += len(data)
-        values = (one.digest() for one in hashes)
-        yield length, tuple(Digest(algorithm=a, value=v) for a, v in zip(algorithms, values, strict=True))
+        yield length, tuple(one.digest() for one in hashes)

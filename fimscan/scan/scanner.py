@@ -83,8 +83,8 @@ def scan(
         workers=workers,
         cross_mounts=cross_mounts,
         skip=skip,
-        manners=manners,
         known=known,
+        manners=manners,
         on_progress=on_progress,
     )
 
@@ -103,8 +103,8 @@ def scan_blocks(
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
-    manners: Manners | None = None,
     known: Known | None = None,
+    manners: Manners | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[Block]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
@@ -124,8 +124,8 @@ def scan_blocks(
         cross_mounts: enter other file systems.
         skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
             through bind mounts and symlinks too.
-        manners: how long to wait for the file system.
         known: what is known already of some of the files.
+        manners: how it treats the host, and how long it waits for it.
         on_progress: told about ten times a second, and once at the end.
 
     Raises:
@@ -165,7 +165,8 @@ def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        for share in answered(Feed(found, settings.known), hands):
+        feed = Feed(found, settings.known.verified, settings.known.vouchers)
+        for share in answered(feed, hands):
             block = share.block()
             meter.count(block)
             yield block
@@ -217,10 +218,12 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
 class Feed:
     """What the walks find, and what was known of it."""
 
-    def __init__(self, found: Iterator[Found], known: Known) -> None:
+    __slots__ = ("found", "verified", "vouchers")
+
+    def __init__(self, found: Iterator[Found], verified: Verified, vouchers: Iterable[Voucher] = ()) -> None:
         self.found = found
-        self.verified = known.verified
-        self.vouchers = _Vouchers(iter(known.vouchers))
+        self.verified = verified
+        self.vouchers = _Vouchers(iter(vouchers))
 
 
 class _Share(Batch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 from collections.abc import Collection, Generator, Sequence
@@ -11,12 +12,11 @@ from functools import partial
 from fimscan.model import FileState, Unreadable
 from fimscan.packed import unpack
 from fimscan.scan.attendant import Attendant
-from fimscan.scan.attributes import Changed
 from fimscan.scan.manners import Manners
+from fimscan.scan.pace import TimedOutError
 from fimscan.scan.pool import Hangs
-from fimscan.scan.rotated import Prefixes, read_prefixes
-from fimscan.scan.scanner import Feed, Hands, Known, Verified, all_descriptors, answered, hidden_names
-from fimscan.scan.state import open_found
+from fimscan.scan.rotated import Prefixes, read_prefixes, with_names
+from fimscan.scan.scanner import Feed, Hands, Verified, all_descriptors, answered, hidden_names, nothing_verified
 from fimscan.scan.walk import Descriptors, Found, HiddenNames, Pending, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 
@@ -37,7 +37,7 @@ class Spotter:
         *,
         below: bool = False,
         skip: Collection[bytes] = (),
-        verified: Verified = lambda _path: None,
+        verified: Verified = nothing_verified,
     ) -> Generator[FileState | Unreadable]:
         """What is at ``path`` and, with ``below``, in the subtree there, in byte order; nothing where nothing is.
 
@@ -55,7 +55,7 @@ class Spotter:
             for stream in streams:
                 stack.enter_context(closing(stream))
             merged = heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
-            for share in answered(Feed(merged, Known(verified=verified)), hands):
+            for share in answered(Feed(merged, verified), hands):
                 for entry in share.block().entries():
                     yield entry if isinstance(entry, Unreadable) else unpack(entry)
 
@@ -63,32 +63,15 @@ class Spotter:
         """What a file that was seen just now holds (:func:`fimscan.scan.rotated.read_prefixes`); nothing if it is gone.
 
         Raises:
-            OSError: the medium failed.
+            OSError: the medium failed, or does not answer.
         """
         with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
             walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit, attendant=attendant)
             with closing(walk.found_at(state.path, below=False)) as found:
                 for one in found:
                     if isinstance(one, tuple):
-                        return self._prefixes(one, state, lengths, algorithms)
+                        return _prefixes(one, (state.identity, lengths, algorithms), attendant)
         return []
-
-    @staticmethod
-    def _prefixes(
-        found: Pending, state: FileState, lengths: Sequence[int], algorithms: Sequence[str]
-    ) -> list[Prefixes]:
-        _, directory, name = found
-        try:
-            there = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
-            fd, _ = open_found(directory.fd, name, there)
-        except (Changed, FileNotFoundError):
-            return []
-        try:
-            if (there.st_dev, there.st_ino) != state.identity:
-                return []
-            return read_prefixes(fd, lengths, algorithms)
-        finally:
-            os.close(fd)
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """``lstat(2)`` of such a path, without following a symlink on the way there either; ``None`` if nothing is."""
@@ -111,3 +94,14 @@ class Spotter:
         while root not in self._watches:
             root = root.rpartition(b"/")[0] or b"/"
         return self._watches[root]
+
+
+def _prefixes(
+    found: Pending, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], attendant: Attendant
+) -> list[Prefixes]:
+    _, directory, name = found
+    read = attendant.prefixes if directory.may_hang else read_prefixes
+    try:
+        return [with_names(raw, asked[2]) for raw in read(directory.fd, name, *asked)]
+    except TimedOutError as error:
+        raise OSError(errno.ETIMEDOUT, str(error)) from error

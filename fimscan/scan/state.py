@@ -24,9 +24,9 @@ from fimscan.scan.pace import Pace, TimedOutError
 from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
-"""Nothing, of a file that did not have to be read; (reason, detail); or the fields of a :class:`FileState`: ``st_mode,
-inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns,
-read_end_ns, prefix``: the last one is (size, digest values) or ``None``."""
+"""Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
+mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
+(size, digest values) or ``None``."""
 
 STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
 """What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
@@ -68,27 +68,29 @@ class Reader:
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
         self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
 
-    def read(
-        self,
-        directory: int,
-        name: bytes,
-        algorithms: Sequence[str],
-        verified: int | None = None,
-        known: Sequence[Any] | None = None,
-    ) -> Raw:
+    def begin(self) -> Raw | None:
+        """Another file of a request is next: what is to be said of it, where that is known already."""
+        return cast("Raw | None", self._pace.file())
+
+    def read(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None = None) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
-        ``verified`` is set of logs: the length of the prefix to be digested, too. ``known`` (:data:`STAT`) is set of a
-        file that is not to be read while that still holds: then there is nothing to say (an empty tuple).
+        ``verified`` is set of logs: the length of the prefix to be digested, too.
         """
-        if (refused := self._pace.file()) is not None:
-            return cast("Raw", refused)
-        if known is not None and self._is_still(directory, name, known):
-            return ()
         for _ in range(_ATTEMPTS):
+            start = time.time_ns()
             try:
-                return self._attempt(directory, name, algorithms, verified)
+                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode):
+                    return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
+                if not stat.S_ISREG(found.st_mode):
+                    return _read_special(directory, name, found, start)
+                if algorithms and verified is not None:
+                    return self._read_log(directory, name, found, algorithms, verified)
+                if algorithms:
+                    return self._read_content(directory, name, found, algorithms, start)
+                return _read_attributes(directory, name, found, start)
             except Changed:
                 continue
             except TimedOutError as error:
@@ -97,21 +99,8 @@ class Reader:
                 return refusal(error)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
-    def _attempt(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None) -> Raw:
-        start = time.time_ns()
-        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if stat.S_ISDIR(found.st_mode):
-            return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
-        if not stat.S_ISREG(found.st_mode):
-            return _read_special(directory, name, found, start)
-        if algorithms and verified is not None:
-            return self._read_log(directory, name, found, algorithms, verified)
-        if algorithms:
-            return self._read_content(directory, name, found, algorithms, start)
-        return _read_attributes(directory, name, found, start)
-
-    def _is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
-        """Whether all that ``lstat(2)`` tells of a file is as it is known to have been.
+    def is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
+        """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been.
 
         Never of one whose times may not tell: ``False`` means no more than that it has to be read.
         """
@@ -149,10 +138,8 @@ class Reader:
         return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
 
     def _digest(self, fd: int, found: os.stat_result, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
-        # st_blocks counts 512 bytes, whatever the file system's blocks are. Files of procfs have a size of 0.
-        if found.st_blocks * 512 + _SMALL_HOLE < found.st_size:
-            return self._digester.digest_sparse(fd, found.st_size, algorithms)
-        return self._digester.digest(fd, found.st_size, algorithms)
+        digest = self._digester.digest_sparse if _is_sparse(found) else self._digester.digest
+        return digest(fd, found.st_size, algorithms)
 
     def _may_change_silently(self, found: os.stat_result) -> bool:
         return abs(time.time_ns() - found.st_ctime_ns) < FRESH_NS or found.st_dev in self._silent
@@ -177,9 +164,13 @@ class Reader:
         start = time.time_ns()
         fd, before = open_found(directory, name, found)
         try:
-            digests = self._digester.digest_log(fd, before.st_size, verified, algorithms)
+            cached = pages_cached(fd, before.st_size) if self._drop_cache else ()
+            lengths = (before.st_size, verified)
+            digests = self._digester.digest_log(fd, lengths, algorithms, sparse=_is_sparse(before))
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
+            if self._drop_cache:
+                drop_others(fd, cached)
         finally:
             os.close(fd)
         if digests is None or after.st_size < before.st_size:
@@ -187,6 +178,11 @@ class Reader:
         whole, prefix = digests
         raw = to_raw(before, (start, time.time_ns()), digests=whole, xattrs=xattrs, flags=flags)
         return (*raw[:-1], None if prefix is None else (verified, prefix))
+
+
+def _is_sparse(found: os.stat_result) -> bool:
+    # st_blocks counts 512 bytes, whatever the file system's blocks are. Files of procfs have a size of 0.
+    return found.st_blocks * 512 + _SMALL_HOLE < found.st_size
 
 
 def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:

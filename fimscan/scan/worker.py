@@ -27,6 +27,7 @@ from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, Pulse
+from fimscan.scan.rotated import read_prefixes
 from fimscan.scan.state import Raw, Reader, to_packed
 from fimscan.scan.visit import lstat, stand, visit, way
 
@@ -46,7 +47,13 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     results: list[Packed | Raw] = []
     for fd, prefix, algorithms, names, lengths, known in tasks:
         for name, verified in zip(names, lengths or repeat(None), strict=False):
-            raw = reader.read(fd, name, algorithms, verified, known.get(name))
+            if (refused := reader.begin()) is not None:
+                results.append(refused)
+                continue
+            if name in known and reader.is_still(fd, name, known[name]):
+                results.append(())
+                continue
+            raw = reader.read(fd, name, algorithms, verified)
             results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
     return answer_of(begun_ns, results)
 
@@ -102,6 +109,8 @@ def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], p
                 fd, answer = stand(path)
             case ("lstat", name):
                 answer = lstat(fds[0], name).__reduce__()[1]
+            case ("prefixes", name, identity, lengths, algorithms):
+                answer = read_prefixes(fds[0], name, identity, lengths, algorithms, pulse.beat)
         if fd is not None:
             socket.send_fds(channel, [b"\0"], [fd])
     except Changed:

@@ -27,7 +27,7 @@ _CONTENT = b"hello"
 _SLOW_SIZE = 1 << 23
 
 
-class _RefusalError(Exception):
+class _Refusal(Exception):  # noqa: N818  # an answer, not an error
     """An errno; 0 for no answer at all."""
 
 
@@ -54,7 +54,7 @@ class Server:
             _, opcode, unique, node = struct.unpack_from("IIQQ", request)
             try:
                 answer, error_number = self._answer(opcode, node, request[40:]), 0
-            except _RefusalError as refusal:
+            except _Refusal as refusal:
                 answer, error_number = b"", refusal.args[0]
                 if not error_number:
                     continue
@@ -67,16 +67,16 @@ class Server:
                 print("ready", flush=True)
                 return struct.pack("IIIIHHIIHHI", 7, 31, 0, 0, 0, 0, 1 << 16, 1, 0, 0, 0) + bytes(28)
             case 2 | 42 | 36:  # forget, interrupt
-                raise _RefusalError(0)
+                raise _Refusal(0)
             case 1:
                 return self._lookup(node, body.rstrip(b"\0"))
             case 3:
                 if name.startswith(b"lost"):
-                    raise _RefusalError(0)
+                    raise _Refusal(0)
                 return struct.pack("QII", 0, 0, 0) + self._attributes(node)
             case 14 | 27:
                 if name.startswith(b"stale"):
-                    raise _RefusalError(errno.ESTALE)
+                    raise _Refusal(errno.ESTALE)
                 return struct.pack("QII", 0, 0, 0)
             case 15 | 28:
                 return self._read(opcode, node, name, body)
@@ -84,7 +84,7 @@ class Server:
                 return bytes(80)
             case 18 | 25 | 29 | 38:  # release, flush, releasedir, destroy
                 return b""
-        raise _RefusalError(errno.ENOSYS)
+        raise _Refusal(errno.ENOSYS)
 
     def _lookup(self, parent: int, wanted: bytes) -> bytes:
         if parent != 1:
@@ -92,7 +92,7 @@ class Server:
         else:
             node = next((number for number, name in self.names.items() if name.rstrip(b"/") == wanted), 0)
         if not node:
-            raise _RefusalError(errno.ENOENT)
+            raise _Refusal(errno.ENOENT)
         # Nothing is kept: the kernel asks again each time.
         return struct.pack("QQQQII", node, 0, 0, 0, 0, 0) + self._attributes(node)
 
@@ -105,9 +105,9 @@ class Server:
 
     def _read(self, opcode: int, node: int, name: bytes, body: bytes) -> bytes:
         if name.startswith(b"eio"):
-            raise _RefusalError(errno.EIO)
+            raise _Refusal(errno.EIO)
         if name.startswith(b"hang"):
-            raise _RefusalError(0)
+            raise _Refusal(0)
         _, offset, size = struct.unpack_from("QQI", body)
         if opcode == _READDIR:
             return b"" if offset else self._listing(node)
