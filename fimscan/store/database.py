@@ -6,12 +6,12 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from fimscan.errors import LockedError, StoreError
 from fimscan.store import schema
@@ -134,13 +134,16 @@ class Database:
         self.engine.dispose()
 
     def _find_host(self) -> int:
+        query = select(schema.host.c.id).where(schema.host.c.name == self.host)
         with self.engine.connect() as connection:
-            found = connection.scalar(select(schema.host.c.id).where(schema.host.c.name == self.host))
+            found = connection.scalar(query)
         if found is None:
-            with self._writer.begin() as connection:
-                result = connection.execute(schema.host.insert().values(name=self.host))
-                assert result.inserted_primary_key is not None, "an insert of one row gives its key"
-                found = result.inserted_primary_key[0]
+            # Another process may be adding the same host just now ('fimscan status' beside the first scan).
+            with suppress(IntegrityError), self._writer.begin() as connection:
+                if connection.scalar(query) is None:
+                    connection.execute(schema.host.insert().values(name=self.host))
+            with self.engine.connect() as connection:
+                found = connection.execute(query).scalar_one()
         return int(found)
 
 

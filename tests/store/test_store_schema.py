@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -49,3 +51,19 @@ def test_a_new_database_is_for_its_owner_only(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", f"import os; os.umask(0); {code}"], check=True)
     assert os.stat(tmp_path / "d" / "x.db").st_mode & 0o077 == 0
     assert os.stat(tmp_path / "d").st_mode & 0o077 == 0
+
+
+def test_processes_that_begin_together_share_a_host(tmp_path: Path) -> None:
+    """'fimscan status' beside the service's first start: neither fails, and there is one host."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    Database(url, host="other").close()
+    start = Barrier(8)
+
+    def begin(_number: int) -> int:
+        start.wait()
+        database = Database(url, host="new")
+        database.close()
+        return database.host_id
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(begin, range(8)))) == 1
