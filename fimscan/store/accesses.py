@@ -14,11 +14,11 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, select, type_coerce
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 from fimscan.store import covered, journal
+from fimscan.store.inserting import insert_of_new
 from fimscan.store.schema import Unsigned64, audit_block
 from fimscan.store.schema import access as table
 
@@ -123,12 +123,12 @@ def _insert(connection: Connection, rows: Sequence[_Row]) -> None:
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        statement = sqlite.insert(table).on_conflict_do_nothing().compile(dialect=connection.dialect)
+        statement = insert_of_new(connection, table).compile(dialect=connection.dialect)
         connection.exec_driver_sql(str(statement), list(rows))
     else:
         names = [column.name for column in table.columns]
         values = [dict(zip(names, row, strict=True)) for row in rows]
-        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), values)
+        connection.execute(insert_of_new(connection, table), values)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fimscan.audit import LogCursor
 from fimscan.join.coverage import SLACK_NS, Extent
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, schema
+from fimscan.store.inserting import insert_of_new
 
 _LOOKED_BACK = 20
 
@@ -171,5 +171,4 @@ def observations(connection: Connection, host_id: int, start_ns: int, end_ns: in
 def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Insert the rows that are not there yet, by the table's unique keys."""
     if rows:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(insert_of_new(connection, table), rows)

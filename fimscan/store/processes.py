@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fimscan.model import Actor
 from fimscan.store import codec
+from fimscan.store.inserting import insert_of_new
 from fimscan.store.schema import process as table
 
 _IN_ONE_QUERY = 500
@@ -29,8 +29,7 @@ def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
         if pid not in known or not _same(known[pid], actor)
     ]
     if rows:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(insert_of_new(connection, table), rows)
 
 
 def _same(known: Actor, actor: Actor) -> bool:
