@@ -80,8 +80,3 @@ def cli(tmp_path: Path) -> Cli:
 def rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     """(kind, base name) of each row."""
     return [(row["kind"], os.path.basename(row["path"])) for row in document["changes"]]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The lab first: one scenario needs a process that is older than the first use of audit since the last boot."""
-    items.sort(key=lambda item: "lab" not in item.path.parts)
