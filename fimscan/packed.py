@@ -48,9 +48,10 @@ _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
+_IN_ORDER = tuple(range(len(ALGORITHMS)))
 
 
-def state_digest(values: Packed) -> bytes:
+def state_digest(values: Packed, order: Sequence[int] = _IN_ORDER) -> bytes:
     """SHA-256 (32 bytes) over everything in a file state but the times at which it was read, and its prefix.
 
     The digested text has one field after the other, each decimal number followed by a space, each byte string as its
@@ -66,6 +67,8 @@ def state_digest(values: Packed) -> bytes:
     has two more fields in front of the digests: ``FLAGS`` (a number, or ``-`` and a space for unknown ones) and
     ``XATTRS``, one byte string, ``-,`` where unknown (see :func:`fimscan.xattrs.dump_xattrs`). So what was recorded
     before there were these has the digest that it had.
+
+    ``order`` is that of the digests, as positions in :data:`ALGORITHMS`.
     """
     path, flags, xattrs = values[0], values[_FLAGS], values[_XATTRS]
     extended = flags is not None or bool(xattrs)
@@ -73,9 +76,10 @@ def state_digest(values: Packed) -> bytes:
     text = _HEAD % (2 if extended else 1, values[1].encode(), *values[_NUMBERS], len(path), path, *strings)
     if extended:
         text += (b"- " if flags is None else b"%d " % flags) + _optional(xattrs)
-    for label, value in zip(_LABELS, values[_DIGESTS], strict=True):
-        if value is not None:
-            text += b"%b%d:%b," % (label, len(value), value)
+    digests = values[_DIGESTS]
+    for at in order:
+        if (value := digests[at]) is not None:
+            text += b"%b%d:%b," % (_LABELS[at], len(value), value)
     return hashlib.sha256(text).digest()
 
 

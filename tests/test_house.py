@@ -14,7 +14,7 @@ PACKAGE = Path(fimscan.__file__).parent
 # A room may import rooms of lower floors, and itself; never a neighbour on its own floor.
 FLOORS = (
     ("model", "errors", "shipped", "_shipped", "__init__"),
-    ("xattrs",),
+    ("xattrs", "mounts"),
     ("packed",),
     ("config", "scan", "audit", "join", "report"),
     ("store",),

@@ -8,7 +8,6 @@ from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
 from fimscan.audit.kernel import Observer
-from fimscan.audit.mounts import Mount, is_within, mount_of, parse_mounts
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
 from fimscan.audit.records import fields, line_of, parse_line
@@ -35,7 +34,6 @@ __all__ = [
     "KernelAnswer",
     "LogCursor",
     "LogWatch",
-    "Mount",
     "Observer",
     "Rule",
     "accesses",
@@ -47,15 +45,12 @@ __all__ = [
     "excluded_records",
     "fields",
     "growth",
-    "is_within",
     "line_of",
-    "mount_of",
     "notice",
     "observe",
     "parse_all",
     "parse_config",
     "parse_line",
-    "parse_mounts",
     "parse_rules",
     "parse_settings",
     "parse_status",

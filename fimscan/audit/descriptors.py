@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from fimscan.audit.actors import UserName
 from fimscan.audit.flags import writes
-from fimscan.audit.mounts import parse_mounts
 from fimscan.audit.records import device_value, id_value
 from fimscan.model import Actor, Holder
+from fimscan.mounts import parse_mounts
 
 _SHARED = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ...s ", re.MULTILINE)
 # "mw": the mapping may be made writable (mprotect(2)) at any time, without another open. Writable ones have it, too.

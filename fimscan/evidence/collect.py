@@ -56,7 +56,7 @@ def collected(
                 )
                 for watch in config.watch
             ],
-            files=(v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
+            files=(files.as_digested(v) or v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
             scans=scans,
             findings=_findings(database, scans, start_ns),
         )

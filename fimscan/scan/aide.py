@@ -23,20 +23,12 @@ from urllib.parse import unquote_to_bytes
 
 from fimscan.errors import InputError
 from fimscan.model import Digest, FileKind
+from fimscan.scan.state import KINDS
 
 _LONGEST_LINE = 1 << 20
 _NS = 10**9
 _DAY_NS = 86400 * _NS
 _GENERATED = re.compile(rb"# Time of generation was (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
-_KINDS = {
-    stat.S_IFREG: FileKind.FILE,
-    stat.S_IFDIR: FileKind.DIRECTORY,
-    stat.S_IFLNK: FileKind.SYMLINK,
-    stat.S_IFIFO: FileKind.FIFO,
-    stat.S_IFSOCK: FileKind.SOCKET,
-    stat.S_IFCHR: FileKind.CHAR_DEVICE,
-    stat.S_IFBLK: FileKind.BLOCK_DEVICE,
-}
 # The bits of attr.
 _BITS = {
     "lname": 1,
@@ -188,7 +180,7 @@ def _entry_of(fields: dict[str, bytes]) -> AideEntry:
     if not path.startswith(b"/") or b"\0" in path or os.path.normpath(path).replace(b"//", b"/") != path:
         raise ValueError("a name that is no absolute path")
     full_mode = _number(fields["perm"], 8)
-    kind = _KINDS.get(stat.S_IFMT(full_mode))
+    kind = KINDS.get(stat.S_IFMT(full_mode))
     if kind is None:
         raise ValueError("a mode of no kind of file")
     target = known("lname")

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.mounts import own_mounts
 from fimscan.packed import ALGORITHMS, FIELDS, Packed, state_digest, unpack
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.cache import drop_others, pages_cached
 from fimscan.scan.digest import Digester
 from fimscan.scan.manners import Manners
-from fimscan.scan.mounts import file_system_types
 from fimscan.scan.pace import Pace, TimedOutError
 from fimscan.xattrs import dump_raw_xattrs
 
@@ -47,7 +47,7 @@ FRESH_NS = 60 * _SECOND
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # No permission, or a lease on it: for want of its flags alone a file is not unreadable.
 _CLOSED_TO_US = (errno.EACCES, errno.EPERM, errno.EAGAIN)
-_KINDS = {
+KINDS = {
     stat.S_IFREG: FileKind.FILE,
     stat.S_IFDIR: FileKind.DIRECTORY,
     stat.S_IFLNK: FileKind.SYMLINK,
@@ -66,7 +66,7 @@ class Reader:
         self._digester = Digester(self._pace.piece)
         self._drop_cache = drop_cache
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
-        self._silent = {device for device, kind in file_system_types().items() if kind in ("tmpfs", "ramfs")}
+        self._silent = {mount.dev for mount in own_mounts() if mount.kind in ("tmpfs", "ramfs")}
 
     def begin(self) -> Raw | None:
         """Another file of a request is next: what is to be said of it, where that is known already."""
@@ -110,7 +110,7 @@ class Reader:
             return False
         mode, inode, dev, *others = found[:7]
         times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
-        kind = _KINDS[stat.S_IFMT(mode)].value
+        kind = KINDS[stat.S_IFMT(mode)].value
         same = (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
         return same and dev not in self._silent
 
@@ -286,7 +286,7 @@ def refusal(error: OSError) -> Raw:
 def to_packed(path: bytes, raw: Raw, algorithms: Sequence[str]) -> Packed:
     """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
     mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, taken, link, xattrs, flags, start, end, prefix = raw
-    kind, mode = _KINDS[stat.S_IFMT(mode)].value, mode & 0o7777
+    kind, mode = KINDS[stat.S_IFMT(mode)].value, mode & 0o7777
     head = (path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *_in_slots(algorithms, taken))
     extended = (None, b"") if xattrs is None else (xattrs[0], dump_raw_xattrs(xattrs[1]))
     beginning = None if prefix is None else (prefix[0], _in_slots(algorithms, prefix[1]))

@@ -16,9 +16,9 @@ from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
+from fimscan.mounts import may_hang, some_may_hang
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
-from fimscan.scan.mounts import may_hang, some_may_hang
 from fimscan.scan.pace import TimedOutError
 from fimscan.scan.state import refusal, to_result
 from fimscan.scan.visit import Entries, Standpoint, Visit, lstat, stand, visit, way

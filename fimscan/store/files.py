@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any, TypeAlias
 
 import sqlalchemy
@@ -11,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case,
 
 from fimscan.model import FileKind, FileState
 from fimscan.packed import ALGORITHMS, FIELDS, Packed, unpack
+from fimscan.store.ledger import state_digest
 from fimscan.store.schema import file_version as table
 
 _SECOND = 10**9
@@ -87,6 +89,16 @@ def version_of(row: sqlalchemy.Row[Any]) -> Version:
         followed=row.followed,
         retired=row.retired,
     )
+
+
+def as_digested(version: Version) -> FileState | None:
+    """The state with its digests in the order in which they went into its own digest; ``None`` where none gives that.
+
+    There is one order now; what was recorded earlier was digested in the order of the configuration.
+    """
+    state = version.state
+    orders = (replace(state, digests=digests) for digests in permutations(state.digests))
+    return next((one for one in orders if state_digest(one) == version.digest), None)
 
 
 def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:

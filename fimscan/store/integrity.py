@@ -11,7 +11,7 @@ from fimscan.model import Scan, ScanStatus
 from fimscan.store import covered, files, journal, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.covered import Item, Subject
-from fimscan.store.ledger import StateDigest, replay, state_digest
+from fimscan.store.ledger import StateDigest, replay
 
 _version = schema.file_version
 _STREAMED = {"stream_results": True, "yield_per": 2000}
@@ -58,8 +58,7 @@ def own_digests(connection: Connection, host_id: int) -> Iterator[str]:
     query = select(_version).where(_version.c.host_id == host_id).order_by(_version.c.id)
     for row in connection.execute(query, execution_options=_STREAMED):
         try:
-            version = files.version_of(row)
-            holds = state_digest(version.state) == version.digest
+            holds = files.as_digested(files.version_of(row)) is not None
         except UNREADABLE:
             holds = False
         if not holds:

@@ -26,8 +26,10 @@ GENESIS = "0" * 64
 
 
 def state_digest(state: FileState) -> bytes:
-    """A file state's own digest: see :func:`fimscan.packed.state_digest`."""
-    return bytes(packed.pack(state)[-1])
+    """A file state's own digest, its digests in the order that they have: see :func:`fimscan.packed.state_digest`."""
+    values = packed.pack(state)
+    order = [packed.ALGORITHMS.index(digest.algorithm) for digest in state.digests]
+    return bytes(values[-1]) if order == sorted(order) else packed.state_digest(values, order)
 
 
 class StateDigest:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.audit import config_directory, growth, mount_of, parse_config, parse_mounts, read_config
+from fimscan.audit import config_directory, growth, parse_config, read_config
 from fimscan.errors import InputError
 
 SECOND = 10**9
@@ -94,20 +94,3 @@ def test_a_short_log_tells_no_rate(tmp_path: Path) -> None:
     log.write_bytes(b"")
     assert growth(os.fsencode(log)) is None
     assert growth(b"/nonexistent/audit.log") is None
-
-
-def test_mounts_are_found_by_the_longest_and_latest_name() -> None:
-    """Names are unescaped; what is mounted on top hides what lies below; a name that only starts alike is no parent."""
-    mounts = parse_mounts(
-        b"27 1 254:0 / / rw - ext4 /dev/vda rw\n40 27 0:40 / /srv/a\\040b rw shared:1 - xfs /dev/vdb rw\n"
-        b"41 40 0:41 / /srv/a\\040b rw - overlay o rw\nshort line\n"
-    )
-    kinds = [getattr(mount_of(mounts, path), "kind", None) for path in (b"/srv/a b/c", b"/srv/a bc", b"/")]
-    assert kinds == ["overlay", "ext4", "ext4"]
-
-
-@given(st.binary(max_size=200))
-def test_no_mount_table_can_raise(text: bytes) -> None:
-    """Lines of another form are left out."""
-    parse_mounts(text)
-    parse_mounts(b"27 1 254:0 / " + text + b" rw - ext4 d rw\n")

@@ -15,12 +15,12 @@ from fimscan.audit import (
     KernelAnswer,
     parse_all,
     parse_config,
-    parse_mounts,
     parse_settings,
     parse_status,
     rules_for,
 )
 from fimscan.model import AuditObservation
+from fimscan.mounts import parse_mounts
 from fimscan.pipeline.checks import Check, Severity, worst
 from fimscan.pipeline.coverage import Facts, judge
 from fimscan.pipeline.coverage.daemon import span

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fimscan.audit import DaemonConfig, Growth, KernelAnswer, Mount, Rule
+from fimscan.audit import DaemonConfig, Growth, KernelAnswer, Rule
 from fimscan.model import AuditObservation
+from fimscan.mounts import Mount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

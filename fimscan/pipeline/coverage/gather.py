@@ -17,6 +17,7 @@ from fimscan import audit
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import InputError
 from fimscan.model import AuditNotice, AuditObservation, NoticeKind, ScanStatus
+from fimscan.mounts import parse_mounts
 from fimscan.pipeline.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
 from fimscan.store import files as file_store
@@ -46,7 +47,7 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
         watched=tuple(_watched(config, database, answer.rules, now_ns)),
         expected=audit.parse_all(expected.encode("utf-8", "surrogateescape"), os.path.isdir),
         boot=_boot_rules(_RULES_DIRECTORY, _RULES_FILE),
-        mounts=audit.parse_mounts(_read("/proc/self/mountinfo")),
+        mounts=parse_mounts(_read("/proc/self/mountinfo")),
         cross_mounts=config.scan.cross_mounts,
         command_line=frozenset(_read("/proc/cmdline").decode("utf-8", "replace").split()),
         older=_older_than(pid) if pid else None,

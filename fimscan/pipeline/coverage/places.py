@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fimscan.audit import Mount, is_within, mount_of, watched_by
+from fimscan.audit import watched_by
+from fimscan.mounts import Mount, is_within, mount_of
 from fimscan.pipeline.checks import Check, note
 from fimscan.pipeline.coverage.facts import Facts
 from fimscan.report.display import show

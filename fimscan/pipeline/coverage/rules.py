@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from fimscan.audit import Rule, excluded_records, is_within, suppressing, watched_by
+from fimscan.audit import Rule, excluded_records, suppressing, watched_by
 from fimscan.join import Need, covers
 from fimscan.model import AuditRule
+from fimscan.mounts import is_within
 from fimscan.pipeline.checks import Check, Severity, note, ok, warning
 from fimscan.pipeline.coverage.facts import BootRules, Facts, Watched
 from fimscan.report.display import show

@@ -1,0 +1,87 @@
+"""Mounted file systems, as ``/proc/PID/mountinfo`` tells them (proc_pid_mountinfo(5)): none of them is asked itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# What answers from this host's memory and disks. All others (NFS, SMB, FUSE ...) wait for somebody, maybe for ever.
+_LOCAL = frozenset(
+    """
+    autofs bcachefs binfmt_misc bpf btrfs cgroup cgroup2 configfs cramfs debugfs devpts devtmpfs efivarfs erofs exfat
+    ext2 ext3 ext4 f2fs fusectl hugetlbfs iso9660 jfs mqueue nilfs2 nsfs ntfs3 overlay proc pstore ramfs reiserfs rootfs
+    securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf vfat xfs zfs
+    """.split()  # noqa: SIM905 - easier to read than a list
+)
+_LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) \S+ (\S+) .*? - (\S+)")
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One mounted file system.
+
+    ``id`` is that of descriptors' ``mnt_id``, ``dev`` what ``stat(2)`` says of its files (but of those in btrfs
+    subvolumes), ``point`` where it is, ``kind`` its type: ``ext4``, ``tmpfs``, ``fuse.sshfs``.
+    """
+
+    id: int
+    dev: int
+    point: bytes
+    kind: str
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether it is not local: another machine or process answers for it, which may take for ever."""
+        return self.kind not in _LOCAL
+
+
+def parse_mounts(text: bytes) -> tuple[Mount, ...]:
+    """The mounts in order; of two on one place the later one hides the earlier. What is no mount is passed over."""
+    found = []
+    for line in text.splitlines():
+        if match := _LINE.match(line):
+            number, major, minor, point, kind = match.groups()
+            found.append(
+                Mount(
+                    id=int(number),
+                    dev=os.makedev(int(major), int(minor)),
+                    point=_ESCAPE.sub(lambda escape: bytes([int(escape[1], 8) & 0xFF]), point),
+                    kind=kind.decode("latin-1"),
+                )
+            )
+    return tuple(found)
+
+
+def own_mounts() -> tuple[Mount, ...]:
+    """Those that this process sees."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        return parse_mounts(file.read())
+
+
+def some_may_hang() -> bool:
+    """Whether this process sees any file system that is not local."""
+    return any(mount.may_hang for mount in own_mounts())
+
+
+def may_hang(fd: int) -> bool:
+    """Whether the file system of a descriptor is not local; what is not known of it may be anything."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+        number = next((int(line[7:]) for line in info if line.startswith(b"mnt_id:")), -1)
+    return next((mount.may_hang for mount in own_mounts() if mount.id == number), True)
+
+
+def mount_of(mounts: Sequence[Mount], path: bytes) -> Mount | None:
+    """The file system that a path lies on, as far as names tell."""
+    best = None
+    for mount in mounts:
+        if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Whether a path is this directory or lies beneath it, by name."""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

@@ -1,0 +1,37 @@
+"""The table of mounted file systems."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fimscan.mounts import mount_of, parse_mounts
+
+
+def test_mounts_are_found_by_the_longest_and_latest_name() -> None:
+    """Names are unescaped; what is mounted on top hides what lies below; a name that only starts alike is no parent."""
+    mounts = parse_mounts(
+        b"27 1 254:0 / / rw - ext4 /dev/vda rw\n40 27 0:40 / /srv/a\\040b rw shared:1 - xfs /dev/vdb rw\n"
+        b"41 40 0:41 / /srv/a\\040b rw - overlay o rw\nshort line\n"
+    )
+    kinds = [getattr(mount_of(mounts, path), "kind", None) for path in (b"/srv/a b/c", b"/srv/a bc", b"/")]
+    assert kinds == ["overlay", "ext4", "ext4"]
+
+
+def test_what_is_not_known_to_be_local_may_hang() -> None:
+    """A network file system that nobody thought of is not asked, either."""
+    table = b"1 1 0:5 / / rw - %b s rw\n"
+    hanging = [
+        kind
+        for kind in (b"ext4", b"tmpfs", b"nfs4", b"fuse.sshfs", b"beegfs")
+        if parse_mounts(table % kind)[0].may_hang
+    ]
+    assert hanging == [b"nfs4", b"fuse.sshfs", b"beegfs"]
+
+
+@given(st.binary(max_size=200))
+def test_no_mount_table_can_raise(text: bytes) -> None:
+    """Lines of another form are left out."""
+    parse_mounts(text)
+    parse_mounts(b"27 1 254:0 / " + text + b" rw - ext4 d rw\n")
+    parse_mounts(text + b" 1 x:y / / rw - ext4 d rw\n")
