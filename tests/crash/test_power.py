@@ -120,13 +120,16 @@ def test_power_cuts(cli: Cli, shim: Path) -> None:
         done = 1 + sum(cut > moment for moment in told)
         assert last >= done, f"{done} scans had been told of at call {cut}, and {last} are there"
         if number % 20 == 0:
-            _the_next_scan_works(cli, disk / cli.database.name, ground, last)
+            _the_next_scan_works(cli, disk / cli.database.name, ground, was_told=cut > told[-1])
 
 
-def _the_next_scan_works(cli: Cli, database: Path, ground: Ground, last: int) -> None:
-    """What was changed since the last scan that is there, it finds; it shows the one that was cut off."""
+def _the_next_scan_works(cli: Cli, database: Path, ground: Ground, *, was_told: bool) -> None:
+    """What nobody was told of, it tells, found by it or by a scan before; it shows the one that was cut off.
+
+    That the last one was told may be lost, so that it is told again: better twice than never.
+    """
     url = f"sqlite:///{database}"
     done = cli("--db", url, "scan", "--no-audit")
-    assert done.returncode == (0 if last == 4 else 4), done.stderr
+    assert done.returncode in ((0, 4) if was_told else (4,)), done.stderr
     assert "running" not in cli("--db", url, "status", code=0).stdout
     ground.check_database(database)
