@@ -216,8 +216,10 @@ def through_the_database(changes: int, count: int) -> None:
                 replace(states[0], path=path, kind=FileKind.DIRECTORY, inode=min(ids)[1], digests=())
                 for path, ids in folders.items()
             ]
-            rows = [files.new_row(host_id, numbers[0], pack(item), adopted=False) for item in states]
-            files.insert(connection, rows)
+            begun = files.NewVersions(host_id, numbers[0])
+            for item in states:
+                begun.add(pack(item), adopted=False)
+            begun.write(connection)
             for at in (START - 1, END + SECOND):
                 audit_store.add_observation(connection, host_id, observation(at))
             audit_store.extend(connection, host_id, b"log", join.Extent(start_ns=0, end_ns=2 * END), continued=False)

@@ -43,10 +43,10 @@ Packed: TypeAlias = tuple[Any, ...]
 ``xattrs`` are as :func:`fimscan.xattrs.dump_xattrs` has them, ``prefix`` is (size, the values of its digests)."""
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
-_DIGESTS = slice(FIELDS.index("xxh3_128"), FIELDS.index("blake3") + 1)
+_FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])
 _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
-_HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b%b"
+_HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
 _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
@@ -72,13 +72,13 @@ def state_digest(values: Packed, order: Sequence[int] = _IN_ORDER) -> bytes:
     """
     path, flags, xattrs = values[0], values[_FLAGS], values[_XATTRS]
     extended = flags is not None or bool(xattrs)
-    strings = map(_optional, values[_STRINGS])
-    text = _HEAD % (2 if extended else 1, values[1].encode(), *values[_NUMBERS], len(path), path, *strings)
+    link, xattr_digest = values[_STRINGS]
+    strings = b"-,-," if link is xattr_digest is None else _optional(link) + _optional(xattr_digest)
+    text = _HEAD % (2 if extended else 1, values[1].encode(), *values[_NUMBERS], len(path), path, strings)
     if extended:
         text += (b"- " if flags is None else b"%d " % flags) + _optional(xattrs)
-    digests = values[_DIGESTS]
     for at in order:
-        if (value := digests[at]) is not None:
+        if (value := values[_FIRST_DIGEST + at]) is not None:
             text += b"%b%d:%b," % (_LABELS[at], len(value), value)
     return hashlib.sha256(text).digest()
 

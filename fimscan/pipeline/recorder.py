@@ -39,7 +39,7 @@ class Recorder:
         self._readings = readings
         self._scope = scope
         self._previous_scope = previous_scope
-        self._new: list[files.Row] = []
+        self._new = files.NewVersions(host_id, scan_id)
         self._ended: list[int] = []
         self._dropped: list[int] = []
 
@@ -129,7 +129,7 @@ class Recorder:
 
     def _add(self, packed: Packed, *, adopted: bool, followed: bool = False) -> None:
         self.digest.add(packed[-1])
-        self._new.append(files.new_row(self._host_id, self.scan_id, packed, adopted=adopted, followed=followed))
+        self._new.add(packed, adopted=adopted, followed=followed)
 
     def _note_either(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
         """A change or, where what becomes of a log's content is not known before all was seen, a disruption."""
@@ -167,5 +167,5 @@ class Recorder:
         """Write the versions that began and ended since the last time."""
         files.end(connection, self._ended, self.scan_id)
         files.end(connection, self._dropped, self.scan_id, dropped=True)
-        files.insert(connection, self._new)
-        self._new, self._ended, self._dropped = [], [], []
+        self._new.write(connection)
+        self._ended, self._dropped = [], []

@@ -186,7 +186,7 @@ def _entry_of(fields: dict[str, bytes]) -> AideEntry:
     target = known("lname")
     return AideEntry(
         path=path,
-        kind=kind,
+        kind=FileKind(kind),
         mode=None if known("perm") is None else full_mode & 0o7777,
         uid=_optional(known("uid")),
         gid=_optional(known("gid")),

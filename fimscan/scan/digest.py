@@ -61,7 +61,7 @@ class Digester:
                 one.update(buffer[:count])
             total += count
         self._on_piece(count)
-        return tuple(one.digest() for one in hashes)
+        return tuple([one.digest() for one in hashes])
 
     def digest_sparse(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
         """As :meth:`digest`, of a file with holes: they are hashed as the zeros that they stand for, but not read.

@@ -50,11 +50,11 @@ class Batch:
     def release(self) -> None:
         """Close the descriptors."""
         while self.tasks:
-            os.close(self.tasks.pop()[0])
+            os.close(self.tasks.pop().fd)
 
     def begins(self) -> list[int]:
         """The number of the first name of each task."""
-        return [0, *accumulate(len(task[3]) for task in self.tasks)]
+        return [0, *accumulate(len(task.names) for task in self.tasks)]
 
 
 class _Worker:
@@ -65,7 +65,7 @@ class _Worker:
     def send(self, batch: Batch) -> None:
         if not self.queue:
             self.process.show_interest()
-        self.process.send(request_of(batch.tasks, batch.refused), [task[0] for task in batch.tasks])
+        self.process.send(request_of(batch.tasks, batch.refused), [task.fd for task in batch.tasks])
         self.queue.append(batch)
 
     def receive(self) -> None:

@@ -23,7 +23,7 @@ from fimscan.scan.pool import QUEUE_LENGTH, Batch, Hangs, Pool
 from fimscan.scan.state import Reader
 from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
-from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
+from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, Task, read_tasks
 
 # Starting workers costs about as much as reading this long: a small scan is over before they are up.
 _ALONE_SECONDS = 0.1
@@ -253,11 +253,13 @@ class _Share(Batch):
                     last = one[1]
                     # The walk closes its own descriptor when it goes on; this one is the batch's.
                     lengths: list[int] | None = [] if last.append_only else None
-                    self.tasks.append((os.dup(last.fd), last.prefix, last.algorithms, [], lengths, {}))
+                    self.tasks.append(Task(os.dup(last.fd), last.prefix, last.algorithms, [], lengths, {}, set()))
                     self.devices.append(last.identity[0])
                     self.may_hang |= last.may_hang
                     size += len(last.prefix)
                 size += self._ask(feed, one[0], one[2])
+                if not one[3]:
+                    self.tasks[-1].others.add(one[2])
                 paths.append(one[0])
             else:
                 self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
@@ -267,13 +269,13 @@ class _Share(Batch):
 
     def _ask(self, feed: Feed, path: bytes, name: bytes) -> int:
         """Add a name of the last task's directory; gives how many bytes of the request that takes, about."""
-        _, _, _, names, lengths, known = self.tasks[-1]
-        names.append(name)
-        if lengths is not None:
-            lengths.append(feed.verified(path) or 0)
+        task = self.tasks[-1]
+        task.names.append(name)
+        if task.lengths is not None:
+            task.lengths.append(feed.verified(path) or 0)
         if feed.vouchers.path <= path and (voucher := feed.vouchers.of(path)) is not None:
             self._vouchers.append((len(self._paths), voucher))
-            known[name] = voucher.stat
+            task.known[name] = voucher.stat
             return len(name) + _VOUCHER_BYTES
         return len(name)
 

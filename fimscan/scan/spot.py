@@ -99,7 +99,7 @@ class Spotter:
 def _prefixes(
     found: Pending, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], attendant: Attendant
 ) -> list[Prefixes]:
-    _, directory, name = found
+    _, directory, name, _ = found
     read = attendant.prefixes if directory.may_hang else read_prefixes
     try:
         return [with_names(raw, asked[2]) for raw in read(directory.fd, name, *asked)]

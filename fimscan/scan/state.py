@@ -10,7 +10,9 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any, TypeAlias, cast
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
@@ -27,6 +29,9 @@ Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
 mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
 (size, digest values) or ``None``."""
+
+_Asked: TypeAlias = tuple[tuple[str, ...], int | None]
+"""(algorithms, of a log how much of it was verified)."""
 
 STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
 """What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
@@ -48,13 +53,13 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_
 # No permission, or a lease on it: for want of its flags alone a file is not unreadable.
 _CLOSED_TO_US = (errno.EACCES, errno.EPERM, errno.EAGAIN)
 KINDS = {
-    stat.S_IFREG: FileKind.FILE,
-    stat.S_IFDIR: FileKind.DIRECTORY,
-    stat.S_IFLNK: FileKind.SYMLINK,
-    stat.S_IFIFO: FileKind.FIFO,
-    stat.S_IFSOCK: FileKind.SOCKET,
-    stat.S_IFCHR: FileKind.CHAR_DEVICE,
-    stat.S_IFBLK: FileKind.BLOCK_DEVICE,
+    stat.S_IFREG: FileKind.FILE.value,
+    stat.S_IFDIR: FileKind.DIRECTORY.value,
+    stat.S_IFLNK: FileKind.SYMLINK.value,
+    stat.S_IFIFO: FileKind.FIFO.value,
+    stat.S_IFSOCK: FileKind.SOCKET.value,
+    stat.S_IFCHR: FileKind.CHAR_DEVICE.value,
+    stat.S_IFBLK: FileKind.BLOCK_DEVICE.value,
 }
 
 
@@ -72,25 +77,28 @@ class Reader:
         """Another file of a request is next: what is to be said of it, where that is known already."""
         return cast("Raw | None", self._pace.file())
 
-    def read(self, directory: int, name: bytes, algorithms: Sequence[str], verified: int | None = None) -> Raw:
+    def read(
+        self,
+        directory: int,
+        name: bytes,
+        algorithms: tuple[str, ...],
+        verified: int | None = None,
+        *,
+        listed_as_file: bool = False,
+    ) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
-        ``verified`` is set of logs: the length of the prefix to be digested, too.
+        ``verified`` is set of logs: the length of the prefix to be digested, too. What its directory listed as a
+        regular file (``listed_as_file``) is opened without another look.
         """
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
             try:
-                found = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if stat.S_ISDIR(found.st_mode):
-                    return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
-                if not stat.S_ISREG(found.st_mode):
-                    return _read_special(directory, name, found, start)
-                if algorithms and verified is not None:
-                    return self._read_log(directory, name, found, algorithms, verified)
-                if algorithms:
-                    return self._read_content(directory, name, found, algorithms, start)
-                return _read_attributes(directory, name, found, start)
+                if listed_as_file and algorithms:
+                    listed_as_file = False  # if it is none any more, the next attempt finds out what it is
+                    return self._read_file(directory, name, None, (algorithms, verified), start)
+                return self._look_and_read(directory, name, (algorithms, verified), start)
             except Changed:
                 continue
             except TimedOutError as error:
@@ -110,74 +118,81 @@ class Reader:
             return False
         mode, inode, dev, *others = found[:7]
         times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
-        kind = KINDS[stat.S_IFMT(mode)].value
+        kind = KINDS[stat.S_IFMT(mode)]
         same = (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
         return same and dev not in self._silent
 
-    def _read_content(
-        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], start: int
-    ) -> Raw:
+    def _look_and_read(self, directory: int, name: bytes, asked: _Asked, start: int) -> Raw:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            return UnreadableReason.UNSTABLE.value, "became a directory while its parent was being read"
+        if not stat.S_ISREG(found.st_mode):
+            return _read_special(directory, name, found, start)
+        if asked[0]:
+            return self._read_file(directory, name, found, asked, start)
+        return _read_attributes(directory, name, found, start)
+
+    def _read_file(self, directory: int, name: bytes, found: os.stat_result | None, asked: _Asked, start: int) -> Raw:
+        algorithms, verified = asked
         fd, before = open_found(directory, name, found)
         try:
-            # A ctime further in the future is not this clock's, so it does not hide a change made now.
-            if abs(time.time_ns() - before.st_ctime_ns) < _SETTLE_NS:
-                time.sleep(_SETTLE_NS / 1e9)
             cached = pages_cached(fd, before.st_size) if self._drop_cache else ()
-            digests = self._digest(fd, before, algorithms)
-            if digests is not None and self._may_change_silently(before):
-                self._require_same_content(fd, before, algorithms, digests)
+            prefix = None
+            if verified is None:
+                digests = self._read_content(fd, before, algorithms)
+            else:
+                digests, prefix = self._read_log(fd, before, algorithms, verified)
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
             if self._drop_cache:
                 drop_others(fd, cached)
         finally:
             os.close(fd)
+        if verified is None:
+            _require_same(before, after)
+        elif after.st_size < before.st_size:
+            raise Changed
+        return to_raw(before, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags, prefix=prefix)
+
+    def _read_content(self, fd: int, found: os.stat_result, algorithms: tuple[str, ...]) -> tuple[bytes, ...]:
+        # A ctime further in the future is not this clock's, so it does not hide a change made now.
+        age = abs(time.time_ns() - found.st_ctime_ns)
+        if age < _SETTLE_NS:
+            time.sleep(_SETTLE_NS / 1e9)
+        digests = self._digest(fd, found, algorithms)
+        if age < FRESH_NS or found.st_dev in self._silent:
+            self._require_same_content(fd, found, algorithms, digests)
+        return digests
+
+    def _digest(self, fd: int, found: os.stat_result, algorithms: Sequence[str]) -> tuple[bytes, ...]:
+        digest = self._digester.digest_sparse if _is_sparse(found) else self._digester.digest
+        digests = digest(fd, found.st_size, algorithms)
         if digests is None:
             raise Changed
-        _require_same(before, after)
-        return to_raw(after, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags)
-
-    def _digest(self, fd: int, found: os.stat_result, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
-        digest = self._digester.digest_sparse if _is_sparse(found) else self._digester.digest
-        return digest(fd, found.st_size, algorithms)
-
-    def _may_change_silently(self, found: os.stat_result) -> bool:
-        return abs(time.time_ns() - found.st_ctime_ns) < FRESH_NS or found.st_dev in self._silent
+        return digests
 
     def _require_same_content(
-        self, fd: int, found: os.stat_result, algorithms: Sequence[str], digests: tuple[bytes, ...]
+        self, fd: int, found: os.stat_result, algorithms: tuple[str, ...], digests: tuple[bytes, ...]
     ) -> None:
         """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
         fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
         os.lseek(fd, 0, os.SEEK_SET)
         again = self._digest(fd, found, (fastest,))
-        if again is None or again[0] != digests[algorithms.index(fastest)]:
+        if again[0] != digests[algorithms.index(fastest)]:
             raise Changed
 
     def _read_log(
-        self, directory: int, name: bytes, found: os.stat_result, algorithms: Sequence[str], verified: int
-    ) -> Raw:
+        self, fd: int, found: os.stat_result, algorithms: tuple[str, ...], verified: int
+    ) -> tuple[tuple[bytes, ...], tuple[int, tuple[bytes, ...]] | None]:
         """A log as it was when it was opened: that it grows meanwhile is what it is there for.
 
         Whoever writes over what was read already is found out the next time, when that is verified again.
         """
-        start = time.time_ns()
-        fd, before = open_found(directory, name, found)
-        try:
-            cached = pages_cached(fd, before.st_size) if self._drop_cache else ()
-            lengths = (before.st_size, verified)
-            digests = self._digester.digest_log(fd, lengths, algorithms, sparse=_is_sparse(before))
-            xattrs, flags = read_xattrs(fd), read_flags(fd)
-            after = os.fstat(fd)
-            if self._drop_cache:
-                drop_others(fd, cached)
-        finally:
-            os.close(fd)
-        if digests is None or after.st_size < before.st_size:
+        digests = self._digester.digest_log(fd, (found.st_size, verified), algorithms, sparse=_is_sparse(found))
+        if digests is None:
             raise Changed
         whole, prefix = digests
-        raw = to_raw(before, (start, time.time_ns()), digests=whole, xattrs=xattrs, flags=flags)
-        return (*raw[:-1], None if prefix is None else (verified, prefix))
+        return whole, None if prefix is None else (verified, prefix)
 
 
 def _is_sparse(found: os.stat_result) -> bool:
@@ -185,8 +200,8 @@ def _is_sparse(found: os.stat_result) -> bool:
     return found.st_blocks * 512 + _SMALL_HOLE < found.st_size
 
 
-def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
-    """Open the regular file that was found by this name, and no other."""
+def open_found(directory: int, name: bytes, found: os.stat_result | None) -> tuple[int, os.stat_result]:
+    """Open the regular file that was found by this name, and no other; ``None``: a regular file, whichever."""
     try:
         fd = open_quietly(name, _OPEN_FLAGS, directory)
     except OSError as error:
@@ -194,7 +209,7 @@ def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int,
             raise Changed from error
         raise
     before = os.fstat(fd)
-    if stat.S_ISREG(before.st_mode) and (before.st_ino, before.st_dev) == (found.st_ino, found.st_dev):
+    if stat.S_ISREG(before[0]) and (found is None or before[1:3] == found[1:3]):  # inode and device
         return fd, before
     os.close(fd)
     raise Changed
@@ -242,9 +257,7 @@ def _in_proc(directory: int, name: bytes) -> bytes:
 
 def _require_same(before: os.stat_result, after: os.stat_result) -> None:
     # Every change of content, name count or attributes sets ctime (inode(7)), which no system call can set back.
-    if (before.st_ctime_ns, before.st_mtime_ns, before.st_size, before.st_ino, before.st_dev) != (
-        (after.st_ctime_ns, after.st_mtime_ns, after.st_size, after.st_ino, after.st_dev)
-    ):
+    if before[:7] != after[:7] or before.st_ctime_ns != after.st_ctime_ns or before.st_mtime_ns != after.st_mtime_ns:
         raise Changed
 
 
@@ -266,9 +279,10 @@ def to_raw(
     link: bytes | None = None,
     xattrs: RawXattrs | None = None,
     flags: int | None = None,
+    prefix: tuple[int, tuple[bytes, ...]] | None = None,
 ) -> Raw:
     """A file as a tuple of what ``marshal`` knows. ``found[:7]`` is mode, inode, dev, nlink, uid, gid, size."""
-    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read, None)
+    return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read, prefix)
 
 
 def refusal(error: OSError) -> Raw:
@@ -283,10 +297,10 @@ def refusal(error: OSError) -> Raw:
     return reason.value, error.strerror or str(error)
 
 
-def to_packed(path: bytes, raw: Raw, algorithms: Sequence[str]) -> Packed:
+def to_packed(path: bytes, raw: Raw, algorithms: tuple[str, ...]) -> Packed:
     """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
     mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, taken, link, xattrs, flags, start, end, prefix = raw
-    kind, mode = KINDS[stat.S_IFMT(mode)].value, mode & 0o7777
+    kind, mode = KINDS[stat.S_IFMT(mode)], mode & 0o7777
     head = (path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *_in_slots(algorithms, taken))
     extended = (None, b"") if xattrs is None else (xattrs[0], dump_raw_xattrs(xattrs[1]))
     beginning = None if prefix is None else (prefix[0], _in_slots(algorithms, prefix[1]))
@@ -294,8 +308,18 @@ def to_packed(path: bytes, raw: Raw, algorithms: Sequence[str]) -> Packed:
     return (*values, state_digest(values))
 
 
-def _in_slots(algorithms: Sequence[str], taken: Sequence[bytes]) -> tuple[bytes | None, ...]:
-    return tuple(map(dict(zip(algorithms, taken, strict=False)).get, ALGORITHMS))
+def _in_slots(algorithms: tuple[str, ...], taken: tuple[bytes, ...]) -> tuple[bytes | None, ...]:
+    return _slots(algorithms)((*taken, None)) if taken else _NO_DIGESTS
+
+
+_NO_DIGESTS = (None,) * len(ALGORITHMS)
+
+
+@cache
+def _slots(algorithms: tuple[str, ...]) -> Callable[[tuple[bytes | None, ...]], tuple[bytes | None, ...]]:
+    """Picks each digest there is from those that were taken, and from what is behind them where it was not."""
+    places = [algorithms.index(name) if name in algorithms else -1 for name in ALGORITHMS]
+    return itemgetter(*places)
 
 
 def to_unreadable(path: bytes, raw: Raw) -> Unreadable:
@@ -303,6 +327,6 @@ def to_unreadable(path: bytes, raw: Raw) -> Unreadable:
     return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
 
 
-def to_result(path: bytes, raw: Raw, algorithms: Sequence[str]) -> FileState | Unreadable:
+def to_result(path: bytes, raw: Raw, algorithms: tuple[str, ...]) -> FileState | Unreadable:
     """The value of the vocabulary."""
     return to_unreadable(path, raw) if len(raw) == 2 else unpack(to_packed(path, raw, algorithms))

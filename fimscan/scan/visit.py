@@ -22,8 +22,9 @@ _OPENAT2 = 437  # on every architecture but alpha, where the call fails
 _RESOLVE_NO_XDEV = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 
-Entries: TypeAlias = Iterable[tuple[bytes, bool]]
-"""(name, is it a directory) of what is in a directory."""
+DIRECTORY, FILE, OTHER = 0, 1, 2
+Entries: TypeAlias = Iterable[tuple[bytes, int]]
+"""(name, one of these: what it is when the directory is read) of what is in a directory."""
 
 Standpoint: TypeAlias = tuple[int, tuple[int, int]]
 """A descriptor (``O_PATH``) of a directory, and the directory's (device, inode)."""
@@ -67,11 +68,11 @@ def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = Fa
         raise
 
 
-def entries(fd: int) -> Iterator[tuple[bytes, bool]]:
+def entries(fd: int) -> Iterator[tuple[bytes, int]]:
     """What is in an open directory, in no order."""
     with os.scandir(fd) as found:
         for entry in found:
-            yield os.fsencode(entry.name), _is_directory(entry)
+            yield os.fsencode(entry.name), _kind(entry)
 
 
 def stand(path: bytes) -> Standpoint:
@@ -139,8 +140,10 @@ def _reopen(held: int) -> int:
         return open_quietly(b"/proc/self/fd/%d" % held, _DIRECTORY_FLAGS & ~os.O_NOFOLLOW, None)
 
 
-def _is_directory(entry: os.DirEntry[str]) -> bool:
+def _kind(entry: os.DirEntry[str]) -> int:
     try:
-        return entry.is_dir(follow_symlinks=False)
+        if entry.is_file(follow_symlinks=False):
+            return FILE
+        return DIRECTORY if entry.is_dir(follow_symlinks=False) else OTHER
     except OSError:  # asked of the inode where the file system has no d_type; the reader will meet the error again
-        return False
+        return OTHER

@@ -21,7 +21,7 @@ from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
 from fimscan.scan.pace import TimedOutError
 from fimscan.scan.state import refusal, to_result
-from fimscan.scan.visit import Entries, Standpoint, Visit, lstat, stand, visit, way
+from fimscan.scan.visit import DIRECTORY, OTHER, Entries, Standpoint, Visit, lstat, stand, visit, way
 from fimscan.scan.watch import WatchSpec
 
 # A directory on the way that is a symlink now, or no directory any more, is as good as gone.
@@ -44,6 +44,7 @@ class Directory:
         "identity",
         "may_hang",
         "names",
+        "others",
         "prefix",
         "subdirectories",
     )
@@ -57,13 +58,15 @@ class Directory:
         self.append_only = watch.append_only
         self.names: Iterator[bytes] = iter(())
         self.subdirectories: set[bytes] = set()
+        self.others: set[bytes] = set()  # neither directories nor regular files
         # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
         # begin with one another ("a", "a-", "a--"), so these are hardly ever more than one.
         self.entered: dict[bytes, Directory] = {}
 
 
-Pending: TypeAlias = tuple[bytes, Directory, bytes]
-"""(full path, directory that is open as long as the walk stands here, name in it): a file that is still to be read."""
+Pending: TypeAlias = tuple[bytes, Directory, bytes, bool]
+"""A file that is still to be read: (full path, directory that is open as long as the walk stands here, name in it,
+whether it was listed there as a regular file)."""
 
 Found: TypeAlias = FileState | Unreadable | Pending
 
@@ -261,7 +264,7 @@ class Walk:
                 elif name in directory.subdirectories:
                     yield self._enter(directory, name, directory.prefix + name)
                 else:
-                    yield directory.prefix + name, directory, name
+                    yield directory.prefix + name, directory, name, name not in directory.others
             else:
                 self._close(stack.pop())
 
@@ -279,7 +282,7 @@ class Walk:
         try:
             seen, hanging = self._visit(parent, name)
             if seen is None:  # replaced since it was listed
-                return path, parent, name
+                return path, parent, name, False
             if seen.fd is not None:
                 identity = (seen.raw[2], seen.raw[1])
                 at = self._descriptors.count(seen.fd), identity
@@ -314,13 +317,15 @@ class Walk:
     def _list(self, directory: Directory, found: Entries) -> None:
         hidden = self._hidden_in(directory)
         names = []
-        for name, is_directory in found:
-            if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory):
+        for name, kind in found:
+            if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=kind == DIRECTORY):
                 continue
             names.append(name)
-            if is_directory:
+            if kind == DIRECTORY:
                 directory.subdirectories.add(name)
                 names.append(name + b"/")
+            elif kind == OTHER:
+                directory.others.add(name)
         names.sort()
         directory.names = iter(names)
 

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from fimscan.packed import Packed
 from fimscan.scan.attributes import Changed
@@ -29,23 +29,40 @@ from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, Pulse
 from fimscan.scan.rotated import read_prefixes
 from fimscan.scan.state import Raw, Reader, to_packed
-from fimscan.scan.visit import lstat, stand, visit, way
+from fimscan.scan.visit import Entries, lstat, stand, visit, way
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 _BEAT_ENTRIES = 1000
 
-Task: TypeAlias = tuple[int, bytes, tuple[str, ...], list[bytes], list[int] | None, dict[bytes, Sequence[Any]]]
-"""(directory descriptor, its path with a slash behind, algorithms, names in that directory, of logs: how much of each
-was verified before; of names that need not be read if nothing has been done to them: what is known of them)."""
+
+class Task(NamedTuple):
+    """Names in one directory, and what is known of them.
+
+    Attributes:
+        fd: of the directory.
+        prefix: its path with a slash behind.
+        names: in increasing order.
+        lengths: of logs, how much of each was verified before.
+        known: of names that need not be read if nothing has been done to them, what ``lstat(2)`` says then.
+        others: names that were not listed as regular files.
+    """
+
+    fd: int
+    prefix: bytes
+    algorithms: tuple[str, ...]
+    names: list[bytes]
+    lengths: list[int] | None
+    known: dict[bytes, Sequence[Any]]
+    others: set[bytes]
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
     begun_ns = time.time_ns()
     results: list[Packed | Raw] = []
-    for fd, prefix, algorithms, names, lengths, known in tasks:
+    for fd, prefix, algorithms, names, lengths, known, others in tasks:
         for name, verified in zip(names, lengths or repeat(None), strict=False):
             if (refused := reader.begin()) is not None:
                 results.append(refused)
@@ -53,7 +70,7 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
             if name in known and reader.is_still(fd, name, known[name]):
                 results.append(())
                 continue
-            raw = reader.read(fd, name, algorithms, verified)
+            raw = reader.read(fd, name, algorithms, verified, listed_as_file=name not in others)
             results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
     return answer_of(begun_ns, results)
 
@@ -81,7 +98,7 @@ def main(channel_fd: str, pulse_fd: str, manners: str) -> None:
             match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
                 case ("read", refused, tasks):
                     pace.request(refused)
-                    answer: Any = read_tasks(reader, [(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
+                    answer: Any = read_tasks(reader, [Task(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
                 case question:
                     answer = _attend(channel, question, fds, pulse)
             for fd in fds:
@@ -123,7 +140,7 @@ def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], p
     return 0, answer, fd is not None
 
 
-def _listed(entries: Iterable[tuple[bytes, bool]], pulse: Pulse) -> list[tuple[bytes, bool]]:
+def _listed(entries: Entries, pulse: Pulse) -> list[tuple[bytes, int]]:
     listed = []
     for number, entry in enumerate(entries):
         listed.append(entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import compress, permutations
 from typing import Any, TypeAlias
 
 import sqlalchemy
@@ -21,19 +21,15 @@ STREAMED = {"stream_results": True, "yield_per": 2000}
 _A_TICK = 256  # about as many as a clock of readings keeps one time for
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
 
-_DEV, _INODE = FIELDS.index("dev"), FIELDS.index("inode")
-_PREFIX = FIELDS.index("prefix")  # the last of them; it is not recorded
-_TIMES = slice(FIELDS.index("mtime_ns"), FIELDS.index("ctime_ns") + 1)
-_COLUMNS = (
-    *("host_id", "first_scan", "adopted", "dropped", "followed"),
-    *FIELDS[: _TIMES.start],
+_FLAGS, _PREFIX = FIELDS.index("flags"), FIELDS.index("prefix")
+# Byte strings of which most are unknown; the last of FIELDS, the prefix, is not recorded.
+_OPTIONAL = FIELDS[FIELDS.index("xxh3_128") : _FLAGS]
+_GIVEN = (
+    *FIELDS[: FIELDS.index("mtime_ns")],
     *("mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec"),
-    *FIELDS[_TIMES.stop : _PREFIX],
+    *FIELDS[_FLAGS:_PREFIX],
     "state_digest",
 )
-
-Row: TypeAlias = tuple[Any, ...]
-"""What is stored of a version that begins: the values of these columns."""
 
 Known: TypeAlias = tuple[bytes, bytes, tuple[int, bytes]]
 """(path, state digest, (row number, state digest)) of an open version."""
@@ -54,13 +50,48 @@ class Version:
     retired: bool
 
 
-def new_row(host_id: int, scan_id: int, packed: Packed, *, adopted: bool, followed: bool = False) -> Row:
-    """The values of :data:`_COLUMNS` for a version that begins with this scan."""
-    head, (mtime_ns, ctime_ns), tail = packed[: _TIMES.start], packed[_TIMES], packed[_TIMES.stop : _PREFIX]
-    if (packed[_DEV] | packed[_INODE]) >> 63:
-        head = tuple(_signed(value) if at in (_DEV, _INODE) else value for at, value in enumerate(head))
-    times = (*divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND))
-    return (host_id, scan_id, adopted, False, followed, *head, *times, *tail, packed[-1])
+class NewVersions:
+    """Versions that begin with a scan, until they are written.
+
+    They go straight to the driver, since converting values costs more than storing them; for the same reason they go
+    in groups that have the same columns. For SQLite's driver a ``bytearray`` is a value that needs no adapting; for
+    ``bytes``, ``None`` and ``bool`` it searches for an adapter, each time.
+    """
+
+    def __init__(self, host_id: int, scan_id: int) -> None:
+        self._of_all = {"host_id": str(host_id), "first_scan": str(scan_id), "dropped": "FALSE"}
+        self._groups: dict[tuple[bool, bool, tuple[bool, ...]], list[tuple[Any, ...]]] = {}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, packed: Packed, *, adopted: bool, followed: bool = False) -> None:
+        """Another one."""
+        path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *optional = packed[:_FLAGS]
+        if (dev | inode) >> 63:
+            dev, inode = _signed(dev), _signed(inode)
+        row = (
+            *(bytearray(path), kind, dev, inode, nlink, mode, uid, gid, size),
+            *(*divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND)),
+            *packed[_FLAGS:_PREFIX],
+            bytearray(packed[-1]),
+            *[bytearray(value) for value in optional if value is not None],
+        )
+        group = adopted, followed, tuple([value is not None for value in optional])
+        self._groups.setdefault(group, []).append(row)
+        self._length += 1
+
+    def write(self, connection: Connection) -> None:
+        """Insert them; none are left."""
+        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        for (adopted, followed, known), rows in self._groups.items():
+            constant = {**self._of_all, "adopted": str(adopted).upper(), "followed": str(followed).upper()}
+            given = (*_GIVEN, *compress(_OPTIONAL, known))
+            names, values = ", ".join((*constant, *given)), ", ".join((*constant.values(), *[mark] * len(given)))
+            connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({values})", rows)  # noqa: S608 - no values of others
+        self._groups.clear()
+        self._length = 0
 
 
 def _signed(value: int) -> int:
@@ -254,15 +285,6 @@ def directories(connection: Connection, host_id: int, start: int, end: int) -> I
     )
     for path, dev, inode in connection.execute(query):
         yield path, (dev, inode)
-
-
-def insert(connection: Connection, rows: Sequence[Row]) -> None:
-    """Add versions: straight through the driver, since converting values costs more than storing them."""
-    if not rows:
-        return
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join([mark] * len(_COLUMNS))
-    connection.exec_driver_sql(f"INSERT INTO {table.name} ({', '.join(_COLUMNS)}) VALUES ({marks})", list(rows))  # noqa: S608 - names only
 
 
 def end(connection: Connection, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:

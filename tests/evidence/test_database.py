@@ -103,7 +103,9 @@ def _eventful(site: Site) -> None:
         digest = scan_store.all_scans(connection, site.database.host_id)[0].config_digest
         killed = scan_store.begin(connection, site.database.host_id, **{**begun, "config_digest": digest})  # type: ignore[arg-type]
         half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
-        files.insert(connection, [files.new_row(site.database.host_id, killed, pack(half), adopted=False)])
+        versions = files.NewVersions(site.database.host_id, killed)
+        versions.add(pack(half), adopted=False)
+        versions.write(connection)
     # Changed, named, looked at; opened and not changed.
     (site.watched / "a").write_text("changed")
     site.append(event(site.watched / "a", 1) + event(site.watched / "d", 2))

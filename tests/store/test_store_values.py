@@ -177,7 +177,10 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState])
         scan_id = scans.begin(
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
         )
-        files.insert(connection, [files.new_row(database.host_id, scan_id, pack(s), adopted=False) for s in some])
+        begun = files.NewVersions(database.host_id, scan_id)
+        for state in some:
+            begun.add(pack(state), adopted=False)
+        begun.write(connection)
         found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
         transaction.rollback()
     database.close()
