@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ _HOLD_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENAT2 = 437  # on every architecture but alpha, where the call fails
 _RESOLVE_NO_XDEV = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
+
+_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
+_statx = getattr(_libc, "statx", None)  # since glibc 2.28
+_statx_buffer = ctypes.create_string_buffer(256)  # struct statx; its birth time is at 80
 
 Entries: TypeAlias = Iterable[tuple[bytes, bool]]
 """(name, is it a directory) of what is in a directory."""
@@ -84,11 +89,10 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | Non
 
     Neither the last component of ``root`` nor any of ``names`` may be a symlink.
     """
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    at = _standpoint(os.open(root, flags))
+    at = step(None, root)
     for name in names:
         try:
-            inner = _standpoint(os.open(name, flags, dir_fd=at[0]))
+            inner = step(at[0], name)
         finally:
             os.close(at[0])
         if not cross and inner[1][0] != at[1][0]:
@@ -96,6 +100,19 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | Non
             return None
         at = inner
     return at
+
+
+def step(directory: int | None, name: bytes) -> Standpoint:
+    """Go from an open directory to one that is in it or, with ``..``, around it; a symlink is none."""
+    return _standpoint(os.open(name, _HOLD_FLAGS | os.O_DIRECTORY, dir_fd=directory))
+
+
+def birth(fd: int) -> bytes:
+    """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
+    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, _statx_buffer):
+        return b""
+    found = _statx_buffer.raw
+    return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
 
 
 def lstat(directory: int, name: bytes) -> os.stat_result:
