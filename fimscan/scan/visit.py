@@ -84,15 +84,18 @@ def stand(path: bytes) -> Standpoint:
     return _standpoint(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | None:
+def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = False) -> Standpoint | None:
     """The directory that ``names`` lead to from ``root``; ``None`` where another file system begins, unless ``cross``.
 
     Neither the last component of ``root`` nor any of ``names`` may be a symlink.
+
+    Raises:
+        OSError: EXDEV, when ``same_mount`` forbids to go on; or as ``open(2)``.
     """
     at = step(None, root)
     for name in names:
         try:
-            inner = step(at[0], name)
+            inner = step(at[0], name, same_mount=same_mount)
         finally:
             os.close(at[0])
         if not cross and inner[1][0] != at[1][0]:
@@ -102,9 +105,11 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | Non
     return at
 
 
-def step(directory: int | None, name: bytes) -> Standpoint:
+def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Standpoint:
     """Go from an open directory to one that is in it or, with ``..``, around it; a symlink is none."""
-    return _standpoint(os.open(name, _HOLD_FLAGS | os.O_DIRECTORY, dir_fd=directory))
+    if same_mount and directory is not None:
+        return _standpoint(_hold(directory, name, same_mount=True, how=_GO))
+    return _standpoint(os.open(name, _GO.flags, dir_fd=directory))
 
 
 def birth(fd: int) -> bytes:
@@ -115,9 +120,15 @@ def birth(fd: int) -> bytes:
     return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
 
 
-def lstat(directory: int, name: bytes) -> os.stat_result:
-    """``lstat(2)`` of a name in an open directory."""
-    return os.stat(name, dir_fd=directory, follow_symlinks=False)
+def lstat(directory: int, name: bytes, *, same_mount: bool = False) -> os.stat_result:
+    """``lstat(2)`` of a name in an open directory; EXDEV if ``same_mount`` and something is mounted there."""
+    if not same_mount:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    held = _hold(directory, name, same_mount=True)
+    try:
+        return os.fstat(held)
+    finally:
+        os.close(held)
 
 
 def _standpoint(fd: int) -> Standpoint:
@@ -134,19 +145,20 @@ class _How(ctypes.Structure):
 
 
 _HOLD = _How(_HOLD_FLAGS, 0, _RESOLVE_NO_XDEV)
+_GO = _How(_HOLD_FLAGS | os.O_DIRECTORY, 0, _RESOLVE_NO_XDEV)
 
 
-def _hold(parent: int, name: bytes, *, same_mount: bool) -> int:
+def _hold(parent: int, name: bytes, *, same_mount: bool, how: _How = _HOLD) -> int:
     """A descriptor of whatever has this name, without opening it."""
     if same_mount:
-        fd: int = _libc.syscall(_OPENAT2, parent, name, ctypes.byref(_HOLD), ctypes.sizeof(_HOLD))
+        fd: int = _libc.syscall(_OPENAT2, parent, name, ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
         # ENOSYS before Linux 5.6; EPERM from sandboxes that do not know the call.
         if number not in (errno.ENOSYS, errno.EPERM):
             raise OSError(number, os.strerror(number))
-    return os.open(name, _HOLD_FLAGS, dir_fd=parent)
+    return os.open(name, how.flags, dir_fd=parent)
 
 
 def _reopen(held: int) -> int:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.mounts import may_hang, some_may_hang
+from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
 from fimscan.scan.pace import TimedOutError
@@ -100,7 +100,7 @@ class Walk:
 
     def _above_root(self, path: bytes) -> Directory:
         """The way to the root is the administrator's choice, symlinks included; from the root on none is followed."""
-        go = self._attendant.stand if self._some_may_hang else stand
+        go = self._attendant.stand if leads_where_it_may_hang(path) else stand
         return self._directory(go(path or b"/"), _prefix(path))
 
     def _directory(self, at: Standpoint, prefix: bytes) -> Directory:
@@ -151,18 +151,31 @@ class Walk:
             return None
 
     def _lstat(self, parent: Directory, name: bytes) -> os.stat_result:
-        # Something that may hang can be mounted at the name itself, too.
-        return (self._attendant.lstat if self._some_may_hang else lstat)(parent.fd, name)
+        if not parent.may_hang:
+            try:
+                return lstat(parent.fd, name, same_mount=self._some_may_hang)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        return self._attendant.lstat(parent.fd, name)
 
     def _way_to(self, path: bytes) -> Directory | None:
         """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
-        names = path[self._root_prefix :].split(b"/")[:-1]
-        go = self._attendant.way if self._some_may_hang else way
-        at = go(self._watch.path, names, cross=self._cross_mounts)
+        at = self._way(path[self._root_prefix :].split(b"/")[:-1])
         if at is None:
             return None
         self._device = at[1][0]
         return self._directory(at, _prefix(path.rpartition(b"/")[0]))
+
+    def _way(self, names: Sequence[bytes]) -> Standpoint | None:
+        root, cross = self._watch.path, self._cross_mounts
+        if not leads_where_it_may_hang(root):
+            try:
+                return way(root, names, cross=cross, same_mount=self._some_may_hang)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        return self._attendant.way(root, names, cross=cross)
 
     @staticmethod
     def _alone(found: Generator[Found]) -> Iterator[Found]:
