@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ _LOCAL = frozenset(
     securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf vfat xfs zfs
     """.split()  # noqa: SIM905 - easier to read than a list
 )
+_ON_DEMAND = "autofs"  # whatever is mounted there when somebody goes on
+_MOST_LINKS = 40  # path_resolution(7)
 _LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) \S+ (\S+) .*? - (\S+)")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -64,6 +67,37 @@ def own_mounts() -> tuple[Mount, ...]:
 def some_may_hang() -> bool:
     """Whether this process sees any file system that is not local."""
     return any(mount.may_hang for mount in own_mounts())
+
+
+def leads_where_it_may_hang(path: bytes) -> bool:
+    """Whether a path, symlinks included, leads through a file system that is not local; none of those is asked."""
+    mounts = own_mounts()
+    if not any(mount.may_hang or mount.kind == _ON_DEMAND for mount in mounts):
+        return False
+    left, at, links = path.split(b"/")[::-1], b"", 0
+    while left:
+        name = left.pop()
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            at = at.rpartition(b"/")[0]
+            continue
+        at += b"/" + name
+        on = mount_of(mounts, at)
+        if on is None or on.may_hang or on.kind == _ON_DEMAND:
+            return True
+        try:
+            link = os.readlink(at)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it leads nowhere
+                return False
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            return False
+        left += link.split(b"/")[::-1]
+        at = b"" if link.startswith(b"/") else at.rpartition(b"/")[0]
+    return False
 
 
 def may_hang(fd: int) -> bool:

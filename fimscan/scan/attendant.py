@@ -55,6 +55,11 @@ class Attendant:
         identity, fd = self._ask(("way", root, list(names), cross), [])
         return None if fd is None else (fd, identity)
 
+    def step(self, directory: int, name: bytes) -> Standpoint:
+        """As :func:`fimscan.scan.visit.step`, or TimedOutError."""
+        identity, fd = self._ask(("step", name), [directory])
+        return fd, identity
+
     def lstat(self, directory: int, name: bytes) -> os.stat_result:
         """As :func:`fimscan.scan.visit.lstat`, or TimedOutError."""
         return os.stat_result(*self._ask(("lstat", name), [directory])[0])

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fimscan.scan.scanner import hidden_names
 from fimscan.scan.watch import WatchSpec
+
+_LONGEST = 4000  # bytes of a path in one system call: PATH_MAX is 4096
+_GO = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 class Place(StrEnum):
@@ -78,14 +83,62 @@ def _innermost(path: bytes, watches: dict[bytes, WatchSpec]) -> WatchSpec | None
     return watches[path]
 
 
-def _lstat(path: bytes) -> tuple[os.stat_result | None, str]:
-    """What is there, and why nobody can say."""
+def _lstat(path: bytes, directory: int | None = None) -> tuple[os.stat_result | None, str]:
+    """What is there, and why nobody can say. The path may be longer than a system call takes."""
     try:
-        return os.lstat(path), ""
-    except (FileNotFoundError, NotADirectoryError):
+        with ExitStack() as stack:
+            while len(path) > _LONGEST:
+                cut = path.rindex(b"/", 0, _LONGEST)
+                directory = os.open(path[:cut], _GO, dir_fd=directory)
+                stack.callback(os.close, directory)
+                path = path[cut + 1 :]
+            return os.stat(path, dir_fd=directory, follow_symlinks=False), ""
+    except _NOTHING_THERE:
         return None, ""
     except OSError as error:
         return None, error.strerror or str(error)
+
+
+class _Descent:
+    """Goes down a path, one name at a time. ``close`` it, always."""
+
+    def __init__(self, directory: bytes) -> None:
+        self._fd: int | None = None
+        self._refused = ""
+        self._go(directory, _GO, None)
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """(device, inode) of the directory that it has come to; ``None`` where there is none."""
+        if self._fd is None:
+            return None
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino
+
+    def look(self, name: bytes) -> tuple[os.stat_result | None, str]:
+        """What is in that directory by this name, and why nobody can say."""
+        return (None, self._refused) if self._fd is None else _lstat(name, self._fd)
+
+    def enter(self, name: bytes) -> None:
+        """Go on."""
+        above = self._fd
+        if above is not None:
+            self._go(name, _GO | os.O_NOFOLLOW, above)
+            os.close(above)
+
+    def close(self) -> None:
+        """Done."""
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def _go(self, name: bytes, flags: int, at: int | None) -> None:
+        self._fd = None
+        try:
+            self._fd = os.open(name, flags, dir_fd=at)
+        except _NOTHING_THERE:
+            pass
+        except OSError as error:
+            self._refused = error.strerror or str(error)
 
 
 class _Way:
@@ -99,16 +152,22 @@ class _Way:
     def follow(self, path: bytes, *, is_directory: bool) -> tuple[Place, bytes | None, str]:
         """(where it stands, what decided, the pattern or the system's word)."""
         root = self._watch.path
+        with closing(_Descent(os.path.dirname(root))) as descent:
+            return self._follow(path, descent, is_directory=is_directory)
+
+    def _follow(self, path: bytes, descent: _Descent, *, is_directory: bool) -> tuple[Place, bytes | None, str]:
+        root = self._watch.path
         device = None
         for step in _steps(root, path):
-            is_last = step == path
+            is_last, name = step == path, os.path.basename(step) or b"."
             if step != root and (pattern := self._pattern(step, is_directory=is_directory or not is_last)):
                 return Place.EXCLUDED, step, pattern
-            if self._is_own(step):
+            if descent.identity is not None and name in self._hidden.get(descent.identity, ()):
                 return Place.OWN_FILE, step, ""
-            found, refused = _lstat(step)
+            found, refused = descent.look(name)
             if refused:
                 return Place.UNREACHABLE, step, refused
+            descent.enter(name)
             if found is None or is_last:
                 continue  # below what does not exist, patterns still speak
             device = found.st_dev if device is None else device
@@ -121,14 +180,6 @@ class _Way:
     def _pattern(self, step: bytes, *, is_directory: bool) -> str | None:
         relative = step[len(self._watch.path.rstrip(b"/")) + 1 :]
         return self._watch.excluding_pattern(relative + (b"/" if is_directory else b""))
-
-    def _is_own(self, step: bytes) -> bool:
-        parent, _, name = step.rpartition(b"/")
-        try:
-            directory = os.stat(parent or b"/")
-        except OSError:
-            return False
-        return name in self._hidden.get((directory.st_dev, directory.st_ino), ())
 
 
 def _steps(root: bytes, path: bytes) -> Iterator[bytes]:

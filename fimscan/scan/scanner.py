@@ -21,7 +21,8 @@ from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace
 from fimscan.scan.pool import QUEUE_LENGTH, Batch, Hangs, Pool
 from fimscan.scan.state import Reader
-from fimscan.scan.walk import Descriptors, Directory, Found, HiddenNames, Walk, path_of
+from fimscan.scan.trail import Descriptors, Directory
+from fimscan.scan.walk import Found, HiddenNames, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, Task, read_tasks
 
@@ -30,10 +31,12 @@ _ALONE_SECONDS = 0.1
 _ALONE_NAMES = 8  # at a time, so that a few huge files do not keep the workers from being started
 _BATCH_NAMES = 128
 _BATCH_NAME_BYTES = 32 * 1024
+_BATCH_PATH_BYTES = 512 * 1024
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
 _WINDOW_BATCHES = 64
 _VOUCHER_BYTES = 64  # in a request, about
-_RESERVED_DESCRIPTORS = 128  # for the pool, and whatever the rest of the program has open
+# For the pool, and whatever the rest of the program has open; but no more than half of what there is.
+_RESERVED_DESCRIPTORS = 128
 _PROGRESS_SECONDS = 0.1
 
 
@@ -165,7 +168,7 @@ def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter
             for watch in watches
         ]
         found = stack.enter_context(closing(_merged(walks)))
-        feed = Feed(found, settings.known.verified, settings.known.vouchers)
+        feed = Feed(found, settings.known.verified, settings.known.vouchers, limit.per_batch)
         for share in answered(feed, hands):
             block = share.block()
             meter.count(block)
@@ -176,13 +179,15 @@ def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter
 
 @contextmanager
 def all_descriptors(workers: int) -> Iterator[Descriptors]:
-    """Lift the soft limit of open files to the hard one for a while: a level of depth takes one."""
+    """Lift the soft limit of open files to the hard one for a while, and share it out."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
+        free = hard - min(_RESERVED_DESCRIPTORS, hard // 2)
         # Batches keep their directories until they are answered.
-        batches = (workers * QUEUE_LENGTH + 1) * MAX_REQUEST_DIRECTORIES
-        yield Descriptors(max(hard - _RESERVED_DESCRIPTORS - batches, 16))
+        batches = workers * QUEUE_LENGTH + 1
+        per_batch = max(min(free // 2 // batches, MAX_REQUEST_DIRECTORIES), 1)
+        yield Descriptors(max(free - batches * per_batch, 4), per_batch)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -218,9 +223,16 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
 class Feed:
     """What the walks find, and what was known of it."""
 
-    __slots__ = ("found", "verified", "vouchers")
+    __slots__ = ("directories", "found", "verified", "vouchers")
 
-    def __init__(self, found: Iterator[Found], verified: Verified, vouchers: Iterable[Voucher] = ()) -> None:
+    def __init__(
+        self,
+        found: Iterator[Found],
+        verified: Verified,
+        vouchers: Iterable[Voucher] = (),
+        directories: int = MAX_REQUEST_DIRECTORIES,
+    ) -> None:
+        self.directories = directories  # at most, in a batch
         self.found = found
         self.verified = verified
         self.vouchers = _Vouchers(iter(vouchers))
@@ -245,7 +257,7 @@ class _Share(Batch):
             raise
 
     def _fill(self, feed: Feed, limit: int) -> None:
-        paths, size = self._paths, 0
+        paths, size, length, most = self._paths, 0, 0, feed.directories
         last: Directory | None = None
         for one in feed.found:
             if isinstance(one, tuple):
@@ -264,7 +276,10 @@ class _Share(Batch):
             else:
                 self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
                 paths.append(one.path)
-            if len(paths) >= limit or size > _BATCH_NAME_BYTES or len(self.tasks) >= MAX_REQUEST_DIRECTORIES:
+            length += len(paths[-1])
+            if len(paths) >= limit or len(self.tasks) >= most:
+                return
+            if size > _BATCH_NAME_BYTES or length > _BATCH_PATH_BYTES:
                 return
 
     def _ask(self, feed: Feed, path: bytes, name: bytes) -> int:

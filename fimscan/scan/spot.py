@@ -17,7 +17,8 @@ from fimscan.scan.pace import TimedOutError
 from fimscan.scan.pool import Hangs
 from fimscan.scan.rotated import Prefixes, read_prefixes, with_names
 from fimscan.scan.scanner import Feed, Hands, Verified, all_descriptors, answered, hidden_names, nothing_verified
-from fimscan.scan.walk import Descriptors, Found, HiddenNames, Pending, Walk, path_of
+from fimscan.scan.trail import Descriptors
+from fimscan.scan.walk import Found, HiddenNames, Pending, Walk, path_of
 from fimscan.scan.watch import WatchSpec
 
 
@@ -55,7 +56,7 @@ class Spotter:
             for stream in streams:
                 stack.enter_context(closing(stream))
             merged = heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
-            for share in answered(Feed(merged, verified), hands):
+            for share in answered(Feed(merged, verified, directories=limit.per_batch), hands):
                 for entry in share.block().entries():
                     yield entry if isinstance(entry, Unreadable) else unpack(entry)
 

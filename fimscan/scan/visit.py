@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ _HOLD_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENAT2 = 437  # on every architecture but alpha, where the call fails
 _RESOLVE_NO_XDEV = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
+
+_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
+_statx = getattr(_libc, "statx", None)  # since glibc 2.28
+_statx_buffer = ctypes.create_string_buffer(256)  # struct statx; its birth time is at 80
 
 DIRECTORY, FILE, OTHER = 0, 1, 2
 Entries: TypeAlias = Iterable[tuple[bytes, int]]
@@ -80,16 +85,18 @@ def stand(path: bytes) -> Standpoint:
     return _standpoint(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | None:
+def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = False) -> Standpoint | None:
     """The directory that ``names`` lead to from ``root``; ``None`` where another file system begins, unless ``cross``.
 
     Neither the last component of ``root`` nor any of ``names`` may be a symlink.
+
+    Raises:
+        OSError: EXDEV, when ``same_mount`` forbids to go on; or as ``open(2)``.
     """
-    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    at = _standpoint(os.open(root, flags))
+    at = step(None, root)
     for name in names:
         try:
-            inner = _standpoint(os.open(name, flags, dir_fd=at[0]))
+            inner = step(at[0], name, same_mount=same_mount)
         finally:
             os.close(at[0])
         if not cross and inner[1][0] != at[1][0]:
@@ -99,9 +106,30 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | Non
     return at
 
 
-def lstat(directory: int, name: bytes) -> os.stat_result:
-    """``lstat(2)`` of a name in an open directory."""
-    return os.stat(name, dir_fd=directory, follow_symlinks=False)
+def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Standpoint:
+    """Go from an open directory to one that is in it or, with ``..``, around it; a symlink is none."""
+    if same_mount and directory is not None:
+        return _standpoint(_hold(directory, name, same_mount=True, how=_GO))
+    return _standpoint(os.open(name, _GO.flags, dir_fd=directory))
+
+
+def birth(fd: int) -> bytes:
+    """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
+    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, _statx_buffer):
+        return b""
+    found = _statx_buffer.raw
+    return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
+
+
+def lstat(directory: int, name: bytes, *, same_mount: bool = False) -> os.stat_result:
+    """``lstat(2)`` of a name in an open directory; EXDEV if ``same_mount`` and something is mounted there."""
+    if not same_mount:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    held = _hold(directory, name, same_mount=True)
+    try:
+        return os.fstat(held)
+    finally:
+        os.close(held)
 
 
 def _standpoint(fd: int) -> Standpoint:
@@ -118,19 +146,20 @@ class _How(ctypes.Structure):
 
 
 _HOLD = _How(_HOLD_FLAGS, 0, _RESOLVE_NO_XDEV)
+_GO = _How(_HOLD_FLAGS | os.O_DIRECTORY, 0, _RESOLVE_NO_XDEV)
 
 
-def _hold(parent: int, name: bytes, *, same_mount: bool) -> int:
+def _hold(parent: int, name: bytes, *, same_mount: bool, how: _How = _HOLD) -> int:
     """A descriptor of whatever has this name, without opening it."""
     if same_mount:
-        fd: int = _libc.syscall(_OPENAT2, parent, name, ctypes.byref(_HOLD), ctypes.sizeof(_HOLD))
+        fd: int = _libc.syscall(_OPENAT2, parent, name, ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
         # ENOSYS before Linux 5.6; EPERM from sandboxes that do not know the call.
         if number not in (errno.ENOSYS, errno.EPERM):
             raise OSError(number, os.strerror(number))
-    return os.open(name, _HOLD_FLAGS, dir_fd=parent)
+    return os.open(name, how.flags, dir_fd=parent)
 
 
 def _reopen(held: int) -> int:

@@ -10,58 +10,27 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.mounts import may_hang, some_may_hang
+from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
 from fimscan.scan.pace import TimedOutError
-from fimscan.scan.state import refusal, to_result
+from fimscan.scan.state import refusal, to_result, to_unreadable
+from fimscan.scan.trail import NOTHING_THERE, Descriptors, Directory, Trail
 from fimscan.scan.visit import DIRECTORY, OTHER, Entries, Standpoint, Visit, lstat, stand, visit, way
 from fimscan.scan.watch import WatchSpec
 
-# A directory on the way that is a symlink now, or no directory any more, is as good as gone.
-_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
-_TOO_DEEP = "nested more deeply than there are file descriptors (see ulimit -n)"
+# So much is always a part of what is asked of a worker in one packet (and kept for each file).
+_LONGEST_PATH = 64 * 1024
+_TOO_LONG = f"a path of more than {_LONGEST_PATH:,} bytes"
 
 HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 """(device, inode) of a directory -> names in it that are neither read nor reported."""
-
-
-class Directory:
-    """An open directory, and what is left to be emitted of it."""
-
-    __slots__ = (
-        "algorithms",
-        "append_only",
-        "entered",
-        "fd",
-        "identity",
-        "may_hang",
-        "names",
-        "others",
-        "prefix",
-        "subdirectories",
-    )
-
-    def __init__(self, at: Standpoint, prefix: bytes, watch: WatchSpec, *, may_hang: bool) -> None:
-        self.fd, self.identity = at
-        # Nothing in it is asked for anything by this process: others wait for the answer.
-        self.may_hang = may_hang
-        self.prefix = prefix
-        self.algorithms = watch.algorithms
-        self.append_only = watch.append_only
-        self.names: Iterator[bytes] = iter(())
-        self.subdirectories: set[bytes] = set()
-        self.others: set[bytes] = set()  # neither directories nor regular files
-        # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
-        # begin with one another ("a", "a-", "a--"), so these are hardly ever more than one.
-        self.entered: dict[bytes, Directory] = {}
 
 
 Pending: TypeAlias = tuple[bytes, Directory, bytes, bool]
@@ -74,26 +43,6 @@ Found: TypeAlias = FileState | Unreadable | Pending
 def path_of(found: Found) -> bytes:
     """The full path of whatever the walk has found."""
     return found[0] if isinstance(found, tuple) else found.path
-
-
-class Descriptors:
-    """How many directories may be open at once, over all walks of a scan: one for each level of depth."""
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def count(self, fd: int) -> int:
-        """Count one that has been opened; raises ``OSError`` (EMFILE) when the limit had been reached."""
-        if self._left <= 0:
-            os.close(fd)
-            raise OSError(errno.EMFILE, _TOO_DEEP)
-        self._left -= 1
-        return fd
-
-    def close(self, fd: int) -> None:
-        """Close one that was counted."""
-        os.close(fd)
-        self._left += 1
 
 
 class Walk:
@@ -122,7 +71,7 @@ class Walk:
         self._others = frozenset(other for other in others if other != watch.path)
         self._hidden = hidden
         self._cross_mounts = cross_mounts
-        self._descriptors = descriptors
+        self._trail = Trail(descriptors, attendant)
         self._attendant = attendant
         self._some_may_hang = some_may_hang()
         self._is_excluded = watch.excluder()
@@ -145,25 +94,19 @@ class Walk:
         except TimedOutError as error:
             yield _timed_out(self._watch.path, error)
             return
-        stack = [parent]
-        try:
+        with closing(self._trail) as trail:
+            trail.begin(parent)
             yield from self._root(parent, name or b".")
-            stack.extend(parent.entered.values())
-            parent.entered.clear()
-            yield from self._below(stack)
-        finally:
-            for directory in stack:
-                self._close(directory)
+            yield from self._below_entered(parent)
 
     def _above_root(self, path: bytes) -> Directory:
         """The way to the root is the administrator's choice, symlinks included; from the root on none is followed."""
-        go = self._attendant.stand if self._some_may_hang else stand
+        go = self._attendant.stand if leads_where_it_may_hang(path) else stand
         return self._directory(go(path or b"/"), _prefix(path))
 
     def _directory(self, at: Standpoint, prefix: bytes) -> Directory:
-        fd = self._descriptors.count(at[0])
-        hanging = self._some_may_hang and may_hang(fd)
-        return Directory((fd, at[1]), prefix, self._watch, may_hang=hanging)
+        hanging = self._some_may_hang and may_hang(at[0])
+        return Directory(at, b"", prefix, self._watch, may_hang=hanging)
 
     def found_at(self, path: bytes, *, below: bool) -> Generator[Found]:
         """What there is at one ``path`` of this watch and, where that is a directory, ``below`` it; nothing if nothing.
@@ -174,19 +117,18 @@ class Walk:
         if path == self._watch.path:
             yield from self.found() if below else self._alone(self.found())
             return
-        with ExitStack() as stack:
+        with closing(self._trail) as trail:
             try:
                 parent = self._way_to(path)
                 if parent is None:
                     return
-                open_directories = [parent]
-                stack.callback(self._close_all, open_directories)
+                trail.begin(parent)
                 name = path.rpartition(b"/")[2]
                 if name in self._hidden_in(parent):
                     return
                 self._lstat(parent, name)
             except OSError as error:
-                if error.errno not in _NOTHING_THERE:
+                if error.errno not in NOTHING_THERE:
                     yield _unreadable(path, error)
                 return
             except TimedOutError as error:
@@ -194,9 +136,7 @@ class Walk:
                 return
             yield self._enter(parent, name, path)
             if below:
-                open_directories.extend(parent.entered.values())
-                parent.entered.clear()
-                yield from self._below(open_directories)
+                yield from self._below_entered(parent)
 
     def stat_at(self, path: bytes) -> os.stat_result | None:
         """``lstat(2)`` of one ``path`` of this watch, reached as the whole walk reaches it; ``None`` if nothing is."""
@@ -205,30 +145,38 @@ class Walk:
             parent = self._above_root(above) if path == self._watch.path else self._way_to(path)
             if parent is None:
                 return None
-            try:
+            with closing(self._trail) as trail:
+                trail.begin(parent)
                 return self._lstat(parent, name or b".")
-            finally:
-                self._close(parent)
         except (OSError, TimedOutError):
             return None
 
     def _lstat(self, parent: Directory, name: bytes) -> os.stat_result:
-        # Something that may hang can be mounted at the name itself, too.
-        return (self._attendant.lstat if self._some_may_hang else lstat)(parent.fd, name)
+        if not parent.may_hang:
+            try:
+                return lstat(parent.fd, name, same_mount=self._some_may_hang)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        return self._attendant.lstat(parent.fd, name)
 
     def _way_to(self, path: bytes) -> Directory | None:
         """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
-        names = path[self._root_prefix :].split(b"/")[:-1]
-        go = self._attendant.way if self._some_may_hang else way
-        at = go(self._watch.path, names, cross=self._cross_mounts)
+        at = self._way(path[self._root_prefix :].split(b"/")[:-1])
         if at is None:
             return None
         self._device = at[1][0]
         return self._directory(at, _prefix(path.rpartition(b"/")[0]))
 
-    def _close_all(self, directories: list[Directory]) -> None:
-        while directories:
-            self._close(directories.pop())
+    def _way(self, names: Sequence[bytes]) -> Standpoint | None:
+        root, cross = self._watch.path, self._cross_mounts
+        if not leads_where_it_may_hang(root):
+            try:
+                return way(root, names, cross=cross, same_mount=self._some_may_hang)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        return self._attendant.way(root, names, cross=cross)
 
     @staticmethod
     def _alone(found: Generator[Found]) -> Iterator[Found]:
@@ -252,27 +200,26 @@ class Walk:
             return Unreadable(path=self._watch.path, reason=UnreadableReason.MISSING, detail=os.strerror(error.errno))
         return _unreadable(self._watch.path, error)
 
-    def _below(self, stack: list[Directory]) -> Iterator[Found]:
-        while stack:
-            directory = stack[-1]
+    def _below_entered(self, first: Directory) -> Iterator[Found]:
+        """All that is in the one directory that has been entered from the first one."""
+        if first.entered:
+            self._trail.descend(first.entered.popitem()[1])
+        trail = self._trail
+        while directory := trail.here:
             for name in directory.names:
                 if name.endswith(b"/"):
                     child = directory.entered.pop(name[:-1], None)
                     if child is not None:
-                        stack.append(child)
+                        trail.descend(child)
                         break
+                elif directory.loss is not None:
+                    yield to_unreadable(directory.prefix + name, directory.loss)
                 elif name in directory.subdirectories:
                     yield self._enter(directory, name, directory.prefix + name)
                 else:
                     yield directory.prefix + name, directory, name, name not in directory.others
             else:
-                self._close(stack.pop())
-
-    def _close(self, directory: Directory) -> None:
-        for child in directory.entered.values():
-            self._close(child)
-        directory.entered.clear()
-        self._descriptors.close(directory.fd)
+                trail.ascend()
 
     def _enter(self, parent: Directory, name: bytes, path: bytes) -> Found:
         """Emit a subdirectory. It is opened and listed at once, since one that can't be has no state to emit.
@@ -280,14 +227,15 @@ class Walk:
         One that fails after it was opened stays in ``entered`` without names, and is closed when its turn comes.
         """
         try:
+            _require_shorter(path)
+            self._trail.make_room(parent)
             seen, hanging = self._visit(parent, name)
             if seen is None:  # replaced since it was listed
                 return path, parent, name, False
             if seen.fd is not None:
                 identity = (seen.raw[2], seen.raw[1])
-                at = self._descriptors.count(seen.fd), identity
-                child = Directory(at, _prefix(path), self._watch, may_hang=hanging)
-                parent.entered[name] = child
+                child = Directory((seen.fd, identity), name, _prefix(path), self._watch, may_hang=hanging)
+                self._trail.add(parent, child)
                 self._list(child, seen.entries)
         except OSError as error:
             return _unreadable(path, error)
@@ -342,6 +290,11 @@ class Walk:
 
 def _prefix(path: bytes) -> bytes:
     return path if path.endswith(b"/") else path + b"/"
+
+
+def _require_shorter(path: bytes) -> None:
+    if len(path) > _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, _TOO_LONG)
 
 
 def _unreadable(path: bytes, error: OSError) -> Unreadable:

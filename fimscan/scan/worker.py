@@ -29,7 +29,7 @@ from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, Pulse
 from fimscan.scan.rotated import read_prefixes
 from fimscan.scan.state import Raw, Reader, to_packed
-from fimscan.scan.visit import Entries, lstat, stand, visit, way
+from fimscan.scan.visit import Entries, lstat, stand, step, visit, way
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
@@ -110,24 +110,9 @@ def main(channel_fd: str, pulse_fd: str, manners: str) -> None:
 def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple[int, Any, bool]:
     """(errno, answer, does a descriptor come on the channel)."""
     pulse.beat()
-    answer: Any = None
     fd: int | None = None
     try:
-        match question:
-            case ("visit", name, device):
-                seen = visit(fds[0], name, device)
-                if seen is not None:
-                    fd = seen.fd
-                    answer = (seen.raw, _listed(seen.entries, pulse))
-            case ("way", root, names, cross):
-                if (there := way(root, names, cross=cross)) is not None:
-                    fd, answer = there
-            case ("stand", path):
-                fd, answer = stand(path)
-            case ("lstat", name):
-                answer = lstat(fds[0], name).__reduce__()[1]
-            case ("prefixes", name, identity, lengths, algorithms):
-                answer = read_prefixes(fds[0], name, identity, lengths, algorithms, pulse.beat)
+        answer, fd = _found_out(question, fds, pulse)
         if fd is not None:
             socket.send_fds(channel, [b"\0"], [fd])
     except Changed:
@@ -138,6 +123,30 @@ def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], p
         if fd is not None:
             os.close(fd)
     return 0, answer, fd is not None
+
+
+def _found_out(question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple[Any, int | None]:
+    """(answer, descriptor that belongs to it)."""
+    answer: Any = None
+    fd: int | None = None
+    match question:
+        case ("visit", name, device):
+            seen = visit(fds[0], name, device)
+            if seen is not None:
+                fd = seen.fd
+                answer = (seen.raw, _listed(seen.entries, pulse))
+        case ("way", root, names, cross):
+            if (there := way(root, names, cross=cross)) is not None:
+                fd, answer = there
+        case ("stand", path):
+            fd, answer = stand(path)
+        case ("step", name):
+            fd, answer = step(fds[0], name)
+        case ("lstat", name):
+            answer = lstat(fds[0], name).__reduce__()[1]
+        case ("prefixes", name, identity, lengths, algorithms):
+            answer = read_prefixes(fds[0], name, identity, lengths, algorithms, pulse.beat)
+    return answer, fd
 
 
 def _listed(entries: Entries, pulse: Pulse) -> list[tuple[bytes, int]]:

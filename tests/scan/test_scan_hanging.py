@@ -17,6 +17,7 @@ import pytest
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan import Known, Spotter, Voucher, WatchSpec, scan, scan_blocks
 from fimscan.scan.manners import Manners
+from fimscan.scan.process import WorkerProcess
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Mounted = Callable[..., "subprocess.Popen[bytes]"]
@@ -180,6 +181,61 @@ def test_live_look(root: bytes, mounted: Mounted) -> None:
     assert found is not None
     assert found.st_size == 5
     assert spotter.stat(root + b"/lost") is None
+
+
+@pytest.mark.parametrize("place", ["within the watch", "above the watch", "behind a link"])
+def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str) -> None:
+    """What hangs may be a directory on the way to what is looked at: another process goes there, and is given up."""
+    os.mkdir(root + b"/m")
+    os.symlink(root + b"/m", root + b"/link")
+    mounted(root + b"/m", "lost/")
+    watched = {
+        "within the watch": root,
+        "above the watch": root + b"/m/lost/inner",
+        "behind a link": root + b"/link/lost",
+    }
+    script = (
+        "import os, sys\nfrom fimscan.scan import *\nfrom fimscan.scan.manners import Manners\n"
+        "watch, path = map(os.fsencode, sys.argv[1:])\n"
+        "spotter = Spotter([WatchSpec(path=watch)], cross_mounts=True, manners=Manners(stall_timeout_s=0.5))\n"
+        "print(*(r.reason.value for r in spotter.look(path)), spotter.stat(path))"
+    )
+    path = watched[place] if place != "within the watch" else root + b"/m/lost/inner"
+    command = [sys.executable, "-W", "error", "-c", script, watched[place], path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("timeout None\n", "")
+
+
+@pytest.mark.parametrize("beside", ["unwatched", "mounted-in-it", "linked"])
+def test_nobody_attends_where_nothing_hangs(
+    root: bytes, mounted: Mounted, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    """That something is mounted, on which nothing lies that is looked at, costs no process; else one goes there."""
+    os.makedirs(root + b"/d/m")
+    Path(os.fsdecode(root), "d", "a").write_bytes(b"x")
+    elsewhere = root + b"/d/m" if beside == "mounted-in-it" else root + b"/../m"
+    os.makedirs(elsewhere, exist_ok=True)
+    mounted(elsewhere, "a", "w/", "hang")
+    started: list[WorkerProcess] = []
+
+    def start(manners: Manners) -> WorkerProcess:
+        started.append(WorkerProcess(manners))
+        return started[-1]
+
+    monkeypatch.setattr("fimscan.scan.attendant.WorkerProcess", start)
+    watched = root + b"/d"
+    if beside == "linked":
+        os.symlink(elsewhere, root + b"/link")
+        watched = root + b"/link/w"
+    spotter = Spotter([WatchSpec(path=watched)], manners=_IMPATIENT)
+    for path in (watched, watched + (b"/inner" if beside == "linked" else b"/a")):
+        (found,) = spotter.look(path)
+        assert isinstance(found, FileState)
+        assert spotter.stat(path) is not None
+    assert bool(started) == (beside == "linked")
+    if beside == "mounted-in-it":
+        assert spotter.stat(watched + b"/m") is not None
+        assert started
 
 
 def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:

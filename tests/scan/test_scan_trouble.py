@@ -303,48 +303,6 @@ def test_no_permission() -> None:
     ]
 
 
-def _dig(root: bytes, name: bytes, depth: int) -> None:
-    """Nest directories, deeper than a path can say, with a file at the bottom."""
-    fd = os.open(root, os.O_DIRECTORY)
-    for _ in range(depth):
-        os.mkdir(name, dir_fd=fd)
-        below = os.open(name, os.O_DIRECTORY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(os.open(b"bottom", os.O_CREAT, dir_fd=fd))
-    os.close(fd)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.usefixtures("at_once")
-def test_deeper_than_path_max(root: bytes, scanned: Scanned, workers: int) -> None:
-    """Files below directories whose paths no system call takes any more are read like all others."""
-    name = b"n" * 250
-    _dig(root, name, 40)
-    found = scanned(root, workers=workers)
-    bottom = found[root + (b"/" + name) * 40 + b"/bottom"]
-    assert isinstance(bottom, FileState)
-    assert bottom.digests
-    assert len(found) == 42
-
-
-def test_deeper_than_the_descriptors(root: bytes) -> None:
-    """A tree deeper than the limit of open files ends in one unreadable directory, not in a crash."""
-    _dig(root, b"d", 400)
-    script = (
-        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 700));"
-        "from fimscan.scan import *; found = list(scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2));"
-        "assert all(hasattr(f, 'kind') for f in found[:-1]); print(len(found), found[-1].reason, found[-1].detail)"
-    )
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, root], cwd=_CHECKOUT, capture_output=True, text=True, check=True
-    )
-    levels, reason, detail = run.stdout.split(" ", 2)
-    assert 200 < int(levels) < 400
-    assert reason == "io-error"
-    assert "ulimit -n" in detail
-
-
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("cross_mounts", [False, True])
 def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
