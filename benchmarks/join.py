@@ -266,7 +266,7 @@ def one_directory(changes: int, count: int) -> None:
     step = (END - START) // count
     flat = join.Known.of([(b"/w/all", (DEV, 500_000))])
     those = [
-        replace(found, name=Name(text=name, path=b"/w/all/" + name, parent=(DEV, 500_000)))
+        found._replace(name=Name(text=name, path=b"/w/all/" + name, parent=(DEV, 500_000)))
         for i in range(count)
         for number in [i * 7919 % changes]
         for name in [b"f%d" % number]
@@ -283,8 +283,7 @@ def renamed_above(changes: int, renames: int) -> None:
     here = Name(text=b"all", path=b"/w/all", parent=(DEV, 2))
     there = Name(text=b"away", path=b"/w/away", parent=(DEV, 2))
     moves = [
-        replace(
-            access(i + 1, 0, START + i * step, Action.RENAME),
+        access(i + 1, 0, START + i * step, Action.RENAME)._replace(
             name=there if i % 2 == 0 else here,
             old=here if i % 2 == 0 else there,
             inode=500_000,

@@ -88,9 +88,8 @@ def access(action: Action, at: float, by: Actor | None = None, **values: Any) ->
         "inode": 10,
         "mode": 0o100644,
     }
-    from dataclasses import replace
 
-    who = replace(who, event=event, time_ns=event.time_ns)
+    who = who._replace(event=event, time_ns=event.time_ns)
     return FileAccess(event=event, action=action, actor=who, **{**defaults, **values})
 
 

@@ -1,6 +1,6 @@
 """Audit: log bytes -> accesses, notices and damaged lines; the audit system's health; the rules that we need."""
 
-from fimscan.audit.accesses import accesses
+from fimscan.audit.accesses import accesses, accesses_in
 from fimscan.audit.collector import Batch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
 from fimscan.audit.descriptors import writable_descriptors
@@ -21,6 +21,7 @@ from fimscan.audit.ruleset import (
     suppressing,
     watched_by,
 )
+from fimscan.audit.said import records_in, text_of
 from fimscan.audit.sources import LogCursor
 from fimscan.audit.targets import carried_on
 
@@ -37,6 +38,7 @@ __all__ = [
     "Observer",
     "Rule",
     "accesses",
+    "accesses_in",
     "ask",
     "boot_id",
     "can_be_watched",
@@ -58,8 +60,10 @@ __all__ = [
     "read_config",
     "read_log",
     "read_stream",
+    "records_in",
     "rules_for",
     "suppressing",
+    "text_of",
     "watched_by",
     "writable_descriptors",
 ]

@@ -6,20 +6,19 @@ guessed: an access that the records do not say for sure is left out, and a part 
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
-from fimscan.audit.actors import UserName, actor, working_directory
+from fimscan.audit.actors import UserName, actor
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
 from fimscan.audit.paths import Item, make_name, own_parent, parse_item, with_kinds
-from fimscan.audit.records import fields, int_value, kernel_part
-from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, Call, syscall_name
-from fimscan.model import Action, Actor, AuditEvent, AuditRecord, FileAccess, Name
+from fimscan.audit.records import fields, int_value
+from fimscan.audit.said import Said, said_by, said_in
+from fimscan.audit.syscalls import CALLS, Call
+from fimscan.model import Action, Actor, AuditEvent, EventId, FileAccess, Name
 
-_SYSCALL = re.compile(rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) ")
-_CALL_TYPES = frozenset({"SYSCALL", "URINGOP"})
 _AT_FDCWD = 0xFFFFFF9C  # as 32 bits; some calls are logged with it extended to 64
 _AT_REMOVEDIR = 0x200
 
@@ -27,54 +26,59 @@ _AT_REMOVEDIR = 0x200
 class _Operation(NamedTuple):
     """A file-changing call with its records, parsed. ``flags`` are an open's, ``None`` where they are not known."""
 
-    event: AuditEvent
-    name: str
+    said: Said
     call: Call
-    arguments: tuple[int | None, ...]
-    success: bool
     flags: OpenFlags | None
-    items: tuple[Item, ...]
-    cwd: bytes | None
+    items: Sequence[Item]
     actor: Actor
 
     def of_kind(self, kind: bytes) -> list[Item]:
         """The PATH records of one nametype that identify a file (PARENT: all)."""
         return [item for item in self.items if item.kind == kind and (item.identity is not None or kind == b"PARENT")]
 
-    def argument(self, position: int | None) -> int | None:
-        """``a0`` to ``a3``; ``None`` where it is not logged."""
-        return None if position is None or position >= len(self.arguments) else self.arguments[position]
-
     def at_cwd(self, position: int | None) -> bool:
         """Whether a name is relative to the working directory, by the position of its directory descriptor."""
         if position is None:
             return True
-        descriptor = self.argument(position)
+        descriptor = self.said.argument(position)
         return descriptor is not None and descriptor & 0xFFFFFFFF == _AT_FDCWD
 
     def name_of(self, item: Item, *, at_cwd: bool | None = None, parents: int = 1) -> Name:
         """The name in one PATH record, with the directory it is in; ``parents`` is how many PARENTs the call has."""
-        if at_cwd is None:
-            at_cwd = self.at_cwd(self.call.dirfd)
-        parent = own_parent(item, self.of_kind(b"PARENT"), parents, self.cwd) if parents else None
-        return make_name(item, parent, self.cwd, relative_to_cwd=at_cwd)
+        if at_cwd is None:  # which an absolute name need not be asked
+            at_cwd = item.text is not None and not item.text.startswith(b"/") and self.at_cwd(self.call.dirfd)
+        cwd = self.actor.cwd
+        parent = own_parent(item, self.of_kind(b"PARENT"), parents, cwd) if parents else None
+        return make_name(item, parent, cwd, relative_to_cwd=at_cwd)
 
-    def access(self, action: Action, item: Item, name: Name, **more: object) -> FileAccess:
+    def access(
+        self,
+        action: Action,
+        item: Item,
+        name: Name,
+        *,
+        old: Name | None = None,
+        replaced: tuple[int, int] | None = None,
+        argument: int | None = None,
+    ) -> FileAccess:
         """An access to the file of one PATH record."""
+        dev, inode = item.identity or (None, None)
         return FileAccess(
-            event=self.event.id,
-            action=action,
-            name=name,
-            dev=None if item.identity is None else item.identity[0],
-            inode=None if item.identity is None else item.identity[1],
-            mode=item.mode,
-            success=self.success,
-            actor=self.actor,
-            **more,  # type: ignore[arg-type]
+            self.said.event,
+            action,
+            name,
+            self.actor,
+            dev,
+            inode,
+            item.mode,
+            self.said.success,
+            old,
+            replaced,
+            argument,
         )
 
 
-def accesses(event: AuditEvent, user_name: UserName | None = None) -> tuple[FileAccess, ...]:
+def accesses(event: AuditEvent, user_name: UserName | None = None) -> Sequence[FileAccess]:
     """Every file that an event changed, tried to change (``success`` false), or opened for writing.
 
     Empty for every other event, and for what is too damaged to say. Never raises, whatever the records hold.
@@ -83,103 +87,60 @@ def accesses(event: AuditEvent, user_name: UserName | None = None) -> tuple[File
         event: the event, complete or not.
         user_name: names users where the log has no names itself.
     """
-    operation = _operation(event, user_name)
+    return _accesses(said_by(event), user_name)
+
+
+def accesses_in(event: EventId, text: bytes, user_name: UserName | None = None) -> Sequence[FileAccess]:
+    """The same from an event's text."""
+    return _accesses(said_in(event, text), user_name)
+
+
+def _accesses(said: Said | None, user_name: UserName | None) -> Sequence[FileAccess]:
+    operation = None if said is None else _operation(said, user_name)
     if operation is None:
         return ()
     found = _HANDLERS[operation.call.action](operation)
-    if len(found) < 2:
-        return tuple(found)
-
-    return tuple(replace(access, item=number) for number, access in enumerate(found))
+    return found if len(found) < 2 else [access._replace(item=number) for number, access in enumerate(found)]
 
 
-def _operation(event: AuditEvent, user_name: UserName | None) -> _Operation | None:
-    record = _call_record(event)
-    if record is None or (known := _known_call(record, event)) is None:
+def _operation(said: Said, user_name: UserName | None) -> _Operation | None:
+    call = CALLS[said.call]
+    if call.only is not None and said.argument(call.only[0]) != call.only[1]:
         return None
-    arch, name = known
-    call = CALLS[name]
-    success, arguments = _outcome(record.body)
-    if call.only is not None and arguments[call.only[0]] != call.only[1]:
-        return None
-    flags = _flags(event, arch, name, arguments) if call.action is Action.OPEN_WRITE else None
-    names = () if flags is None else flags.names
-    cwd = working_directory(event)
-    who = actor(event, record, syscall=name, flags=names, cwd=cwd, user_name=user_name)
+    flags = _flags(said, call) if call.action is Action.OPEN_WRITE else None
+    who = actor(said, () if flags is None else flags.names, user_name)
     if who is None:
         return None
-    items = _items(event)
-    if success and items and not items[0].kind:
+    items = _items(said.paths)
+    if said.success and items and not items[0].kind:
         items = with_kinds(items, call.action)
-    return _Operation(event, name, call, arguments, success, flags, items, cwd, who)
+    return _Operation(said, call, flags, items, who)
 
 
-def _call_record(event: AuditEvent) -> AuditRecord | None:
-    """The record of what was done. That of io_uring_enter says nothing of the operations that it carried out itself.
-
-    An event has one such record. Several that differ have been mixed up, and say nothing for sure.
-    """
-    found = None
-    for record in event.records:
-        if record.type in _CALL_TYPES:
-            if found is None or (found.type == "SYSCALL" and record.type == "URINGOP"):
-                found = record
-            elif found.type == record.type and kernel_part(found.body) != kernel_part(record.body):
-                return None
-    return found
-
-
-_OUTCOME = re.compile(
-    rb" success=(yes|no) exit=-?\d+ a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
-)
-
-
-def _outcome(body: bytes) -> tuple[bool, tuple[int | None, ...]]:
-    """(whether the call succeeded, its first four arguments)."""
-    if usual := _OUTCOME.search(body):
-        success, *arguments = usual.groups()
-        return success == b"yes", tuple([int(argument, 16) for argument in arguments])
-    # What stands before ppid= is about the call, what follows about the process.
-    values = fields(body.partition(b" ppid=")[0])
-    return values.get(b"success") != b"no", tuple(
-        int_value(values.get(key), 16) for key in (b"a0", b"a1", b"a2", b"a3")
-    )
-
-
-def _known_call(record: AuditRecord, event: AuditEvent) -> tuple[bytes, str] | None:
-    """(architecture, name) of a call that changes files. Most events of a log stop here, before anything is parsed."""
-    if record.type == "SYSCALL":
-        match = _SYSCALL.match(record.body)
-        name = syscall_name(match[1], int(match[2])) if match else None
-        return (match[1], name) if match and name else None
-    name = URING_OPERATIONS.get(int_value(fields(record.body).get(b"uring_op")) or 0)
-    # An operation that is carried out at once has the record of the system call behind its own.
-    arch = next((match[1] for other in event.records if (match := _SYSCALL.match(other.body))), b"")
-    return (arch, name) if name else None
-
-
-def _flags(event: AuditEvent, arch: bytes, name: str, arguments: Sequence[int | None]) -> OpenFlags | None:
-    if name == "creat":
-        return creat_flags(arch)
-    if name == "openat2":  # a2 is a pointer
-        how = next((fields(other.body) for other in event.records if other.type == "OPENAT2"), {})
+def _flags(said: Said, call: Call) -> OpenFlags | None:
+    if said.call == "creat":
+        return creat_flags(said.arch)
+    if said.call == "openat2":  # a2 is a pointer
+        how = next(map(fields, said.open_how), {})
         value = int_value(how.get(b"oflag"), 8)
     else:
-        position = CALLS[name].flags
-        value = None if position is None else arguments[position]
-    return None if value is None else open_flags(arch, value & 0xFFFFFFFF)
+        value = said.argument(call.flags)
+    return None if value is None else open_flags(said.arch, value & 0xFFFFFFFF)
 
 
-def _items(event: AuditEvent) -> tuple[Item, ...]:
+def _items(bodies: Sequence[bytes]) -> Sequence[Item]:
     """The PATH records in their order. A repeated line is one; of two that contradict each other, neither counts."""
-    items: dict[int, Item] = {}
-    wrong: set[int] = set()
-    for record in event.records:
-        if record.type != "PATH" or (item := parse_item(record.body)) is None:
-            continue
-        if items.setdefault(item.number, item) != item:
-            wrong.add(item.number)
-    return tuple([items[number] for number in sorted(items) if number not in wrong])
+    items = [item for body in bodies if (item := parse_item(body)) is not None]
+    if len(items) > 1:
+        if len({item.number for item in items}) < len(items):
+            different = set(items)
+            counts = Counter(item.number for item in different)
+            items = [item for item in different if counts[item.number] == 1]
+        items.sort(key=_NUMBER)
+    return items
+
+
+_NUMBER = attrgetter("number")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -240,11 +201,9 @@ def _rename(operation: _Operation) -> list[FileAccess]:
 
 def _is_merged(operation: _Operation, deleted: Item, created: Item) -> bool:
     """Whether a rename's one DELETE record stands for two, and not for itself because the other was lost."""
-    paths = len({record.body for record in operation.event.records if record.type == "PATH"})
+    paths = len(set(operation.said.paths))
     bases = Name(text=deleted.text).base, Name(text=created.text).base
-    return (
-        operation.event.complete and paths == len(operation.items) == 4 and None not in bases and bases[0] == bases[1]
-    )
+    return operation.said.complete and paths == len(operation.items) == 4 and None not in bases and bases[0] == bases[1]
 
 
 def _link(operation: _Operation) -> list[FileAccess]:
@@ -271,14 +230,14 @@ def _make(operation: _Operation) -> list[FileAccess]:
 
 
 def _remove(operation: _Operation) -> list[FileAccess]:
-    directory = (operation.argument(operation.call.flags) or 0) & _AT_REMOVEDIR
+    directory = (operation.said.argument(operation.call.flags) or 0) & _AT_REMOVEDIR
     action = Action.RMDIR if directory else operation.call.action
     deleted = operation.of_kind(b"DELETE")[-1:]
     return [operation.access(action, item, operation.name_of(item)) for item in deleted]
 
 
 def _change(operation: _Operation) -> list[FileAccess]:
-    mode = operation.argument(operation.call.mode)
+    mode = operation.said.argument(operation.call.mode)
     argument = None if mode is None else mode & 0o7777
     found = operation.of_kind(b"NORMAL")[-1:]
     return [operation.access(operation.call.action, item, operation.name_of(item), argument=argument) for item in found]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
-from fimscan.audit.records import fields, id_value, int_value, kernel_part, text_value
-from fimscan.audit.uring import PROCESS
-from fimscan.model import Actor, AuditEvent, AuditRecord
+from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.said import Said, about_process
+from fimscan.model import Actor
 
 UserName = Callable[[int], str | None]
 """A user's name by uid, for logs that are not ENRICHED; ``None`` where there is no such user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Process:
+class _Process(NamedTuple):
     """What a call's record says of its process: the same bytes in every call that the process makes."""
 
     pid: int | None
@@ -34,21 +33,22 @@ class _Process:
 
 
 @lru_cache(maxsize=2048)
-def _process(text: bytes) -> _Process:
+def _process(text: bytes, user_name: UserName | None) -> _Process:
     if b" key=" not in text:  # the last field of a whole record: without it, the line was cut within some other
         text = text.rpartition(b" ")[0]
     values = fields(text)
     tty = values.get(b"tty")
     key = text_value(values.get(b"key"))
+    auid, uid = id_value(values.get(b"auid")), id_value(values.get(b"uid"))
     return _Process(
         pid=int_value(values.get(b"pid")),
         ppid=int_value(values.get(b"ppid")),
         exe=text_value(values.get(b"exe")),
         comm=text_value(values.get(b"comm")),
-        auid=id_value(values.get(b"auid")),
-        login_user=_translated(values.get(b"AUID")),
-        uid=id_value(values.get(b"uid")),
-        user=_translated(values.get(b"UID")),
+        auid=auid,
+        login_user=_user(values.get(b"AUID"), auid, user_name),
+        uid=uid,
+        user=_user(values.get(b"UID"), uid, user_name),
         euid=id_value(values.get(b"euid")),
         session=id_value(values.get(b"ses")),
         tty=None if tty in (None, b"", b"(none)", b"?") else tty.decode("utf-8", "backslashreplace"),
@@ -56,24 +56,28 @@ def _process(text: bytes) -> _Process:
     )
 
 
-def _completed(process: _Process, event: AuditEvent) -> _Process:
+def _user(translation: bytes | None, number: int | None, user_name: UserName | None) -> str | None:
+    """The name that auditd looked up, else the one that ``user_name`` finds."""
+    name = _translated(translation)
+    return user_name(number) if name is None and number is not None and user_name is not None else name
+
+
+def _completed(process: _Process, others: Sequence[bytes], user_name: UserName | None) -> _Process:
     """An io_uring operation's record has a pid and uids only; the rest is said by another record of its event, if any.
 
     That of the system call that submitted it, where it was carried out at once, or fimscan's own (see ``uring``).
     """
-    for record in event.records:
-        if record.type in ("SYSCALL", PROCESS):
-            other = _process(record.body[max(record.body.find(b" ppid="), 0) :])
-            if other.pid == process.pid:
-                return replace(
-                    process,
-                    exe=other.exe,
-                    comm=other.comm,
-                    auid=other.auid,
-                    login_user=other.login_user,
-                    session=other.session,
-                    tty=other.tty,
-                )
+    for body in others:
+        other = _process(about_process(body), user_name)
+        if other.pid == process.pid:
+            return process._replace(
+                exe=other.exe,
+                comm=other.comm,
+                auid=other.auid,
+                login_user=other.login_user,
+                session=other.session,
+                tty=other.tty,
+            )
     return process
 
 
@@ -85,55 +89,36 @@ def _translated(raw: bytes | None) -> str | None:
     return None if name == "unset" or name.startswith("unknown") else name
 
 
-def actor(
-    event: AuditEvent,
-    call: AuditRecord,
-    *,
-    syscall: str,
-    flags: tuple[str, ...],
-    cwd: bytes | None,
-    user_name: UserName | None,
-) -> Actor | None:
-    """The process that made the ``call``; ``None`` where its record does not even say the process id."""
-    # The arguments before ppid= differ from call to call, what follows mostly does not.
-    process = _process(call.body[max(call.body.find(b" ppid="), 0) :])
-    pid = process.pid
+def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Actor | None:
+    """The process that made a call, with these open flags; ``None`` where nothing says even the process id."""
+    process = _process(said.process, user_name)
+    if said.others:
+        process = _completed(process, said.others, user_name)
+    pid, ppid, exe, comm, auid, login_user, uid, user, euid, session, tty, key = process
     if pid is None:
         return None
-    if call.type == "URINGOP":
-        process = _completed(process, event)
-    login_user, user = process.login_user, process.user
-    if user_name is not None:
-        if login_user is None and process.auid is not None:
-            login_user = user_name(process.auid)
-        if user is None and process.uid is not None:
-            user = user_name(process.uid)
+    event = said.event
+    # In the order of the fields: by their names it takes four times as long.
     return Actor(
-        pid=pid,
-        ppid=process.ppid,
-        exe=process.exe,
-        comm=process.comm,
-        cmdline=_cmdline(event, process),
-        cwd=cwd,
-        auid=process.auid,
-        login_user=login_user,
-        uid=process.uid,
-        user=user,
-        euid=process.euid,
-        session=process.session,
-        tty=process.tty,
-        syscall=syscall,
-        flags=flags,
-        time_ns=event.id.time_ns,
-        event=event.id,
-        key=process.key,
+        pid,
+        ppid,
+        exe,
+        comm,
+        _cmdline(said, comm, exe),
+        None if said.cwd is None else _cwd(said.cwd),
+        auid,
+        login_user,
+        uid,
+        user,
+        euid,
+        session,
+        tty,
+        said.call,
+        flags,
+        event.time_ns,
+        event,
+        key,
     )
-
-
-def working_directory(event: AuditEvent) -> bytes | None:
-    """The directory of the CWD record."""
-    body = _body(event, "CWD")
-    return None if body is None else _cwd(body)
 
 
 @lru_cache(maxsize=1024)
@@ -141,24 +126,10 @@ def _cwd(body: bytes) -> bytes | None:
     return text_value(fields(body).get(b"cwd"))
 
 
-def _body(event: AuditEvent, kind: str) -> bytes | None:
-    """The one record of a kind. Two that differ have been mixed up, and neither counts."""
-    found = None
-    for record in event.records:
-        if record.type == kind:
-            if found is None:
-                found = record.body
-            elif kernel_part(record.body) != kernel_part(found):
-                return None
-    return found
-
-
-def _cmdline(event: AuditEvent, process: _Process) -> tuple[bytes, ...] | None:
-    execve = [record.body for record in event.records if record.type == "EXECVE"]
-    if execve:
-        return _execve(execve)
-    title = _body(event, "PROCTITLE")
-    return None if title is None else _proctitle(title, process.comm, process.exe)
+def _cmdline(said: Said, comm: bytes | None, exe: bytes | None) -> tuple[bytes, ...] | None:
+    if said.words:
+        return _execve(said.words)
+    return None if said.title is None else _proctitle(said.title, comm, exe)
 
 
 def _is_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:

@@ -66,7 +66,7 @@ _CHILDREN = {
 }
 
 
-def with_kinds(items: tuple[Item, ...], action: Action) -> tuple[Item, ...]:
+def with_kinds(items: Sequence[Item], action: Action) -> Sequence[Item]:
     """The PATH records of a successful call on a kernel that does not say what they are (before 2.6.39: RHEL 6).
 
     Only what is sure: a lookup leaves one record; a change of a directory leaves that and the file; and a file that
@@ -96,6 +96,9 @@ def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
     return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
 
 
+_OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # names of descriptors, not of files
+
+
 def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> bytes | None:
     """The absolute path of a name, or ``None`` where it is not sure.
 
@@ -105,6 +108,8 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
     if not text:
         return None
     if text.startswith(b"/"):
+        if b"//" not in text and b"/." not in text and not text.endswith(b"/"):
+            return None if text.startswith(_OF_DESCRIPTORS) else text  # nothing to follow, as in most
         parts: list[bytes] = []
     elif relative_to_cwd and cwd is not None and cwd.startswith(b"/"):
         parts = [part for part in cwd.split(b"/") if part]
@@ -122,7 +127,7 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
         elif parts:
             parts.pop()
     path = b"/" + b"/".join(parts)
-    return None if path.startswith((b"/proc/", b"/dev/fd/")) else path  # names of descriptors, not of files
+    return None if path.startswith(_OF_DESCRIPTORS) else path
 
 
 def own_parent(item: Item, parents: Sequence[Item], expected: int, cwd: bytes | None) -> tuple[int, int] | None:
@@ -135,6 +140,8 @@ def own_parent(item: Item, parents: Sequence[Item], expected: int, cwd: bytes | 
     """
     if len(parents) < expected:
         return None
+    if len(parents) == 1:
+        return parents[0].identity
     matching = {parent.identity for parent in parents}
     if len(matching) > 1:
         text = _parent_text(item, cwd)
@@ -155,4 +162,4 @@ def make_name(item: Item, parent: tuple[int, int] | None, cwd: bytes | None, *, 
     """A :class:`Name` of what one PATH record says. An empty name stands for the descriptor itself (AT_EMPTY_PATH)."""
     if not item.text:
         return Name(parent=parent)
-    return Name(text=item.text, path=resolve(item.text, cwd, relative_to_cwd=relative_to_cwd), parent=parent)
+    return Name(item.text, resolve(item.text, cwd, relative_to_cwd=relative_to_cwd), parent)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from fimscan.audit.actors import UserName, actor, working_directory
+from fimscan.audit.actors import UserName, actor
+from fimscan.audit.said import said_of_program
 from fimscan.model import Actor, AuditEvent
 
 _SUCCESS = re.compile(rb" success=yes ")
@@ -21,4 +22,4 @@ def execution(event: AuditEvent, user_name: UserName | None = None) -> Actor | N
     call = records[0]
     if call.type != "SYSCALL" or not _SUCCESS.search(call.body):
         return None
-    return actor(event, call, syscall="execve", flags=(), cwd=working_directory(event), user_name=user_name)
+    return actor(said_of_program(event, call), (), user_name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fimscan.audit.tables import machine
 from fimscan.model import Action
@@ -21,6 +22,7 @@ URING_OPERATIONS: Mapping[int, str] = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def syscall_name(arch: bytes, number: int) -> str | None:
     """The name of a file-changing system call; ``None`` for every other call and for unknown architectures.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from fimscan.audit.records import fields
 from fimscan.model import AuditEvent, AuditRecord, EventId
@@ -72,7 +71,7 @@ def _completed(event: AuditEvent, process: _Process, witnesses: Sequence[_Witnes
     body += b"".join(b" %b=%b" % pair for pair in said) + b" key=(null)"  # as in a record that is whole
     if (user := first.get(b"AUID")) is not None and second.get(b"AUID") == user:
         body += b"\x1dAUID=" + user
-    return replace(event, records=(*event.records, AuditRecord(event.id, PROCESS, body)))
+    return event._replace(records=(*event.records, AuditRecord(event.id, PROCESS, body)))
 
 
 def _distance(one: EventId, other: EventId) -> int:

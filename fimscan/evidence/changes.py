@@ -52,7 +52,7 @@ def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: st
 
 
 def _without_command_lines(finding: Finding) -> Finding:
-    actors = tuple(replace(actor, cmdline=None) for actor in finding.attribution.actors)
+    actors = tuple(actor._replace(cmdline=None) for actor in finding.attribution.actors)
     return replace(finding, attribution=replace(finding.attribution, actors=actors))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from fimscan.join.attributes import has_unseen_flags, who_changed, who_changed_placed
 from fimscan.join.case import Case, Evidence
@@ -133,7 +132,7 @@ def _claims(case: Case) -> list[Claim]:
     if placed[0] is None:
         return [written, *who_changed(case)]
     changers, ruled = who_changed_placed(case)
-    claim = replace(written, actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
+    claim = written._replace(actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
     unseen = "flags" in changed and has_unseen_flags(change.before, change.after)
     return [claim, UNSEEN] if unseen else [claim]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fimscan.join.case import Case, Ruled, sift
 from fimscan.join.claims import NOBODY, UNSEEN, Claim, as_actor, decide, latest, named, one_each
@@ -23,10 +22,12 @@ def who_changed(case: Case) -> list[Claim]:
     before, after = case.change.before, case.change.after
     if before is None or after is None:
         return []
+    fields = set(case.change.changed)
+    if fields & _OF_CONTENT and not fields & (_CLAIMED | {"flags"}):
+        return []  # links and times go with the content
     life = case.life_of(after.identity)
     in_time = [a for a in life.accesses if case.is_inside(a)]
     done, late = sift(in_time, (Why.AFTER_LAST_CHANGE, case.is_too_late))
-    fields = set(case.change.changed)
     claims: list[Claim] = []
     if "mode" in fields:
         claims.append(_who_set_mode(before, after, done))
@@ -40,7 +41,7 @@ def who_changed(case: Case) -> list[Claim]:
         fields -= {"flags", "ctime"}
     if not fields & _CLAIMED and fields and not fields & _OF_CONTENT:
         claims.append(_who_touched(fields, done))
-    return [replace(claim, ruled=(*claim.ruled, *late, *life.rulings)) for claim in claims]
+    return [claim._replace(ruled=(*claim.ruled, *late, *life.rulings)) for claim in claims]
 
 
 def who_changed_placed(case: Case) -> tuple[list[Actor], list[Ruled]]:
@@ -71,7 +72,7 @@ def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess
         claim = _last_changer(exact, (Action.CHMOD,))
         setting = {id(a) for a in exact}
         others = [a for a in done if a.action is Action.CHMOD and id(a) not in setting]
-        return replace(claim, ruled=(*claim.ruled, *named(others, Why.OVERRULED)))
+        return claim._replace(ruled=(*claim.ruled, *named(others, Why.OVERRULED)))
     if before.mode & ~_SETUID_BITS == after.mode and before.mode != after.mode:
         # The kernel itself takes setuid and setgid away when a file is written or changes its owner.
         return _first_answer(done, (Action.CHOWN,), tuple(WRITES), (Action.CHMOD,))
@@ -84,7 +85,7 @@ def _who_touched(fields: set[str], done: Sequence[FileAccess]) -> Claim:
     if "mtime" in fields or "size" in fields:
         opened = [a for a in done if a.action in WRITES]
         writers = decide([as_actor(a, Role.WRITER) for a in opened], ())
-        writers = replace(writers, ruled=tuple(named(opened, Why.WRITE_ACCESS)))
+        writers = writers._replace(ruled=tuple(named(opened, Why.WRITE_ACCESS)))
         changers = _last_changer(done, (Action.UTIME,))
         if changers.names_nobody:
             return writers

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fimscan.join.coverage import SLACK_NS
-from fimscan.join.index import BIRTHS, AccessIndex, Identity
+from fimscan.join.index import BIRTHS, AccessIndex, Identity, time_of
 from fimscan.model import Action, Actor, Change, FileAccess, FileState, Why, Window
 
 #: An access, or a process that was found holding a descriptor, with how it was judged.
@@ -97,6 +98,7 @@ class Case:
         after = change.after
         timed = after is not None and after.is_on_disk and not clock_changed
         self.last_change_ns = last_touched(after) if after is not None and timed else None
+        self._unchanged_after_ns = None if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
 
     def is_inside(self, access: FileAccess) -> bool:
@@ -109,7 +111,7 @@ class Case:
 
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether the file was not changed any more when this happened."""
-        return self.last_change_ns is not None and access.event.time_ns > self.last_change_ns + SLACK_NS
+        return self._unchanged_after_ns is not None and access.event.time_ns > self._unchanged_after_ns
 
     def life_of(self, identity: Identity) -> Life:
         """Follow one inode number up to the end of the window."""
@@ -125,6 +127,8 @@ class Case:
             return None  # it came from there: that is the placer's deed
         if self.index.directories_went_outside(state.path, self.window):
             return self.window.after_ns
+        if not self.index.turns_of(identity):
+            return None
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
         names = [(a.event.time_ns, n) for a in moves if self.is_inside(a) for n in (a.name, a.old) if n is not None]
         return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
@@ -139,9 +143,11 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     accesses: list[FileAccess] = []
     earlier: list[FileAccess] = []
     reborn = False
-    for access in evidence.index.of_file(identity):
-        if access.event.time_ns > until_ns + SLACK_NS:
-            break
+    found = evidence.index.of_file(identity)
+    found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
+    if not evidence.index.turns_of(identity):
+        return Life(birth=None, accesses=tuple(found), reborn=False, earlier=())
+    for access in found:
         if access.action in BIRTHS:
             earlier += accesses
             birth, accesses, reborn = access, [access], True

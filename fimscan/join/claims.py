@@ -6,15 +6,14 @@ A :class:`Claim` answers as if audit had seen everything; :mod:`fimscan.join.att
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fimscan.join.case import Ruled
 from fimscan.join.index import in_order
 from fimscan.model import Actor, FileAccess, Reason, Role, Verdict, Why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """An answer for one side of a change, with how everybody was judged who was considered for it."""
 
     verdict: Verdict
@@ -36,12 +35,12 @@ UNSEEN = Claim(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED)
 
 def nobody(ruled: Iterable[Ruled]) -> Claim:
     """No answer, and why not."""
-    return replace(NOBODY, ruled=tuple(ruled))
+    return NOBODY._replace(ruled=tuple(ruled))
 
 
 def as_actor(access: FileAccess, role: Role) -> Actor:
     """The process of an access, in the part that it played."""
-    return replace(access.actor, role=role)
+    return access.actor._replace(role=role)
 
 
 def named(accesses: Iterable[FileAccess | Actor], why: Why) -> list[Ruled]:
@@ -56,9 +55,7 @@ def latest(accesses: Iterable[FileAccess]) -> FileAccess | None:
 
 def one_each(actors: Iterable[Actor]) -> list[Actor]:
     """One entry a process, its latest call, latest first."""
-    last: dict[object, Actor] = {}
-    for actor in sorted(actors, key=_when):
-        last[actor.process] = actor
+    last = {actor.process: actor for actor in sorted(actors, key=_when)}
     return sorted(last.values(), key=_when, reverse=True)
 
 
@@ -71,7 +68,8 @@ def _when(actor: Actor) -> tuple[int, int, str, int]:
 def decide(recent: Sequence[Actor], held: Sequence[Actor]) -> Claim:
     """One process in the window and nobody else who could have written: confirmed. Anything else says less."""
     writers = one_each(recent)
-    others = [a for a in one_each(held) if a.process not in {w.process for w in writers}]
+    known = {writer.process for writer in writers}
+    others = [actor for actor in one_each(held) if actor.process not in known] if held else []
     if len(writers) == 1 and not others:
         return Claim(verdict=Verdict.CONFIRMED, actors=tuple(writers))
     if not writers and len(others) == 1:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-from fimscan.join.case import Case, Life, Ruled, sift
+from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
@@ -23,7 +20,7 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
     placed, overruled = bind
     if placed is not None:
         claim = _writers_of_placed(case, after, placed)
-        return replace(claim, ruled=(*claim.ruled, *overruled))
+        return claim._replace(ruled=(*claim.ruled, *overruled))
     ruled: tuple[Ruled, ...] = ()
     if before is not None and before.identity == after.identity:
         claim = writers_in_place(case, case.life_of(after.identity))
@@ -31,7 +28,7 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
             return claim
         ruled = claim.ruled
     claim = _path_only(case, after)
-    return replace(claim, ruled=(*claim.ruled, *ruled))
+    return claim._replace(ruled=(*claim.ruled, *ruled))
 
 
 def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Claim:
@@ -51,7 +48,7 @@ def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Clai
     if claim.names_nobody:
         return nobody(((placed, Why.ONLY_PLACED), *claim.ruled))
     if not made:
-        claim = replace(claim, actors=(*claim.actors, *placers), ruled=(because, *claim.ruled))
+        claim = claim._replace(actors=(*claim.actors, *placers), ruled=(because, *claim.ruled))
     return claim
 
 
@@ -83,7 +80,7 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
     # The same file had other content when it was last read, and nobody was seen writing to it.
     if case.elsewhere_since(after) is not None:
         note = "It was away from the watched directories in between; who wrote it there is not known."
-        return replace(written, verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
+        return written._replace(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
     return written
 
 
@@ -103,30 +100,38 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     start = case.window.after_ns - SLACK_NS
     # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
     # Who had it open already when that was looked at, and is not among the holders, had closed it.
-    kept, ruled = sift(
-        life.accesses,
-        (Why.NO_WRITE, lambda a: a.action not in WRITES),
-        (Why.AFTER_LAST_CHANGE, case.is_too_late),
-        (Why.CLOSED_BEFORE, lambda a: a.event.time_ns < min(start, holders.as_of_ns - SLACK_NS)),
-    )
-    early = [a for a in kept if a.event.time_ns < start]
-    recent = [a for a in kept if a.event.time_ns >= start]
-    holding = _holding(life, holders, [a.actor for a in life.accesses if a.action in WRITES])
+    closed_before = min(start, holders.as_of_ns - SLACK_NS)
+    early: list[FileAccess] = []
+    recent: list[FileAccess] = []
+    ruled: list[Ruled] = []
+    for access in life.accesses:
+        if access.action not in WRITES:
+            ruled.append((access, Why.NO_WRITE))
+        elif case.is_too_late(access):
+            ruled.append((access, Why.AFTER_LAST_CHANGE))
+        elif access.event.time_ns < closed_before:
+            ruled.append((access, Why.CLOSED_BEFORE))
+        else:
+            (early if access.event.time_ns < start else recent).append(access)
+    holding = _holding(life, holders)
     claim = decide([a.actor for a in recent], [*(a.actor for a in early), *holding])
-    claim = replace(claim, actors=tuple(replace(actor, role=Role.WRITER) for actor in claim.actors))
+    claim = claim._replace(actors=tuple([actor._replace(role=Role.WRITER) for actor in claim.actors]))
     if claim.verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
-        claim = replace(claim, verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(_UNEXAMINED,))
+        claim = claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(_UNEXAMINED,))
     chosen = named(recent, Why.WRITE_ACCESS) + named(early, Why.HELD_OPEN) + named(holding, Why.HELD_OPEN)
-    return replace(claim, ruled=(*chosen, *ruled, *life.rulings))
+    return claim._replace(ruled=(*chosen, *ruled, *life.rulings))
 
 
-def _holding(life: Life, holders: Holders, openers: Sequence[Actor]) -> list[Actor]:
+def _holding(life: Life, holders: Holders) -> list[Actor]:
     """Who could write without opening the file in the window.
 
     A process that was seen opening it is judged by that, and by its pid: between the open and the look at who holds
     the file it can have become another program. A pid alone does not say so in the other direction: who held the file
     first, and has the pid of a later opener, may have ended before the pid was given away again.
     """
+    if not holders.actors and not holders.later:
+        return []
+    openers = [access.actor for access in life.accesses if access.action in WRITES]
     opening = {actor.process for actor in openers}
     pids = {actor.pid for actor in openers}
     found = [] if life.reborn else [h for h in holders.actors if h.process not in opening]
@@ -144,9 +149,9 @@ def _path_only(case: Case, after: FileState) -> Claim:
         if case.is_inside(a) and (a.action in WRITES or a.action in (Action.RENAME, Action.LINK))
     ]
     claim = decide([as_actor(a, Role.WRITER if a.action in WRITES else Role.PLACER) for a in leads], ())
-    claim = replace(claim, ruled=tuple(named(leads, Why.SAME_PATH)))
+    claim = claim._replace(ruled=tuple(named(leads, Why.SAME_PATH)))
     if claim.verdict is Verdict.CONFIRMED:
-        return replace(claim, verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY)
+        return claim._replace(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY)
     return claim
 
 

@@ -89,7 +89,7 @@ class CoverageMap:
             if key not in self._gaps:
                 self._gaps[key] = self._between(*key)
             gaps += self._gaps[key]
-        clipped = _clip(gaps, window)
+        clipped = _clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fimscan.join.coverage import SLACK_NS
-from fimscan.model import Action, Change, FileAccess, FileState, Name, Window
+from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name, Window
 
 Identity = tuple[int, int]
 
@@ -17,6 +17,7 @@ BIRTHS = frozenset({Action.CREATE, Action.MKDIR, Action.MKNOD, Action.SYMLINK})
 MOVES = frozenset({Action.RENAME, Action.LINK})
 BINDS = BIRTHS | MOVES
 UNBINDS = frozenset({Action.UNLINK, Action.RMDIR, Action.RENAME})
+_TURNS = BINDS | UNBINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,13 @@ def ancestors(path: bytes) -> Iterator[bytes]:
         directory = directory.rpartition(b"/")[0]
 
 
-def in_order(access: FileAccess) -> tuple[int, int, str, int]:
-    """What accesses are sorted by: the order of their events (as plain values, which compare quickly)."""
-    event = access.event
-    return event.time_ns, event.serial, event.node, access.item
+def in_order(access: FileAccess) -> tuple[EventId, int]:
+    """What accesses are sorted by: the order of their events."""
+    return access.event, access.item
 
 
-def _time(access: FileAccess) -> int:
+def time_of(access: FileAccess) -> int:
+    """When it was, by its event."""
     return access.event.time_ns
 
 
@@ -110,6 +111,7 @@ class AccessIndex:
     def __init__(self, accesses: Iterable[FileAccess], known: Known) -> None:
         self.known = known
         self._by_identity: dict[Identity, list[FileAccess]] = defaultdict(list)
+        self._turns: dict[Identity, list[FileAccess]] = defaultdict(list)
         self._binds: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._by_path: dict[bytes, list[FileAccess]] = defaultdict(list)
@@ -131,10 +133,13 @@ class AccessIndex:
             return
         if identity is not None:
             self._by_identity[identity].append(access)
+            if access.action in _TURNS:
+                self._turns[identity].append(access)
         if path is not None:
             self._by_path[path].append(access)
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
+            self._turns[access.replaced].append(access)
         if access.action in BINDS:
             for place in self.known.places(access.name) or self._directories_named(access, access.name):
                 self._binds[place].append(access)
@@ -164,6 +169,10 @@ class AccessIndex:
     def of_file(self, identity: Identity) -> list[FileAccess]:
         """What was done to one file, whatever it was called."""
         return self._by_identity.get(identity, [])
+
+    def turns_of(self, identity: Identity) -> list[FileAccess]:
+        """What gave a file a name, or took one from it: of most files there is nothing like that."""
+        return self._turns.get(identity, [])
 
     def of_path(self, path: bytes) -> list[FileAccess]:
         """What the records say was done under this name, whichever file that was."""
@@ -195,7 +204,7 @@ class AccessIndex:
 
     def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
         """Renames of this very file from this last component, in a directory that the record leaves open."""
-        for access in self.of_file(identity):
+        for access in self.turns_of(identity):
             mine = access.identity == identity and access.action is Action.RENAME
             if mine and access.old is not None and is_unplaced(access.old, path):
                 yield access
@@ -229,8 +238,8 @@ def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[FileAccess]:
     if moves:
         for directory in ancestors(path):
             for those in moves[directory].values() if directory in moves else ():
-                last = bisect_right(those, window.before_ns + SLACK_NS, key=_time) - 1
-                if last >= 0 and _time(those[last]) >= window.after_ns - SLACK_NS:
+                last = bisect_right(those, window.before_ns + SLACK_NS, key=time_of) - 1
+                if last >= 0 and time_of(those[last]) >= window.after_ns - SLACK_NS:
                     found.append(those[last])
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fimscan.join.case import Case, Ruled
 from fimscan.join.claims import Claim, as_actor, latest, named, nobody
@@ -91,7 +90,7 @@ def made_anew(made: Claim, removed: Claim) -> Claim:
     """Not one file under two names, but two files with the same content, the second of which got the first's number."""
     weaker = min(made, removed, key=lambda claim: claim.verdict.strength)
     note = "The old file was removed and this one made anew; it only has the same content and inode number."
-    return replace(weaker, actors=(*made.actors, *removed.actors), notes=(note,), ruled=(*made.ruled, *removed.ruled))
+    return weaker._replace(actors=(*made.actors, *removed.actors), notes=(note,), ruled=(*made.ruled, *removed.ruled))
 
 
 def last_bind(after: FileState, case: Case) -> Bind:
@@ -103,7 +102,7 @@ def last_bind(after: FileState, case: Case) -> Bind:
     index, identity = case.index, after.identity
     base = after.path.rpartition(b"/")[2]
     found = [a for a in index.binds(after.path) if a.identity == identity and case.is_inside(a)]
-    for access in index.of_file(identity):
+    for access in index.turns_of(identity):
         if access.action in BINDS and access.identity == identity and case.is_inside(access):
             # A rename or link relative to two descriptors leaves open which directory is meant: the file and its last
             # component decide.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import chain
 
 from fimscan.join.case import Case, Ruled
 from fimscan.join.claims import Claim
@@ -18,10 +17,11 @@ _EVENTS_KEPT = 4
 def reasoning(case: Case, claims: Sequence[Claim], actors: Sequence[Actor]) -> Reasoning:
     """What the claims made of everybody who had to do with the file; ``actors`` are those that the answer names."""
     judged: dict[int, Ruled] = {}
-    for item in chain.from_iterable(claim.ruled for claim in claims):
-        known = judged.get(id(item[0]))
-        if known is None or (item[1].names and not known[1].names):
-            judged[id(item[0])] = item
+    for claim in claims:
+        for item in claim.ruled:
+            known = judged.get(id(item[0]))
+            if known is None or (item[1].names and not known[1].names):
+                judged[id(item[0])] = item
     for item in _never_asked(case, judged):
         judged[id(item[0])] = item
     groups = _grouped(judged.values(), actors)
@@ -88,7 +88,8 @@ class _Group:
 
     def ruling(self, named: Sequence[Actor]) -> Ruling:
         """The group in short."""
-        self.actors.sort(key=_event_key)
+        if len(self.actors) > 1:
+            self.actors.sort(key=_event_key)
         last = self.actors[-1]
         events = [actor.event for actor in self.actors if actor.event is not None]
         actor = last

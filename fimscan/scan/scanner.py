@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import resource
 import time
@@ -10,31 +9,28 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from fimscan.errors import ConfigError, InputError
 from fimscan.model import FileState, Unreadable
-from fimscan.packed import pack, unpack
+from fimscan.packed import unpack
 from fimscan.scan.attendant import Attendant
-from fimscan.scan.block import Block, Entry, Voucher, answer_of
+from fimscan.scan.block import Block, Voucher, answer_of
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace
-from fimscan.scan.pool import QUEUE_LENGTH, Batch, Hangs, Pool
+from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
+from fimscan.scan.share import Feed, Share, Verified
 from fimscan.scan.state import Reader
-from fimscan.scan.trail import Descriptors, Directory
-from fimscan.scan.walk import Found, HiddenNames, Walk, path_of
+from fimscan.scan.trail import Descriptors
+from fimscan.scan.walk import Found, HiddenNames, Walk, merged
 from fimscan.scan.watch import WatchSpec
-from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, Task, read_tasks
+from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
 
 # Starting workers costs about as much as reading this long: a small scan is over before they are up.
 _ALONE_SECONDS = 0.1
 _ALONE_NAMES = 8  # at a time, so that a few huge files do not keep the workers from being started
 _BATCH_NAMES = 128
-_BATCH_NAME_BYTES = 32 * 1024
-_BATCH_PATH_BYTES = 512 * 1024
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
 _WINDOW_BATCHES = 64
-_VOUCHER_BYTES = 64  # in a request, about
 # For the pool, and whatever the rest of the program has open; but no more than half of what there is.
 _RESERVED_DESCRIPTORS = 128
 _PROGRESS_SECONDS = 0.1
@@ -47,9 +43,6 @@ class Progress:
     files: int
     bytes: int
     elapsed_s: float
-
-
-Verified: TypeAlias = Callable[[bytes], int | None]
 
 
 def nothing_verified(_path: bytes) -> None:
@@ -167,7 +160,7 @@ def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter
             )
             for watch in watches
         ]
-        found = stack.enter_context(closing(_merged(walks)))
+        found = stack.enter_context(closing(_in_order(walks)))
         feed = Feed(found, settings.known.verified, settings.known.vouchers, limit.per_batch)
         for share in answered(feed, hands):
             block = share.block()
@@ -206,7 +199,7 @@ def hidden_names(paths: Collection[bytes]) -> HiddenNames:
     return hidden
 
 
-def _merged(walks: Sequence[Walk]) -> Generator[Found]:
+def _in_order(walks: Sequence[Walk]) -> Generator[Found]:
     """One order out of many. Only roots that begin with one another can interleave ("/etc", "/etc-x", "/etc/ssh")."""
     groups: list[list[Walk]] = []
     for walk in sorted(walks, key=lambda walk: walk.root):
@@ -217,110 +210,7 @@ def _merged(walks: Sequence[Walk]) -> Generator[Found]:
     for group in groups:
         with ExitStack() as stack:
             streams = [stack.enter_context(closing(walk.found())) for walk in group]
-            yield from heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
-
-
-class Feed:
-    """What the walks find, and what was known of it."""
-
-    __slots__ = ("directories", "found", "verified", "vouchers")
-
-    def __init__(
-        self,
-        found: Iterator[Found],
-        verified: Verified,
-        vouchers: Iterable[Voucher] = (),
-        directories: int = MAX_REQUEST_DIRECTORIES,
-    ) -> None:
-        self.directories = directories  # at most, in a batch
-        self.found = found
-        self.verified = verified
-        self.vouchers = _Vouchers(iter(vouchers))
-
-
-class _Share(Batch):
-    """A stretch of the walk: what it found, and the tasks of finding out the rest."""
-
-    __slots__ = ("_own", "_paths", "_vouchers", "may_hang")
-
-    def __init__(self, feed: Feed, limit: int) -> None:
-        """Take up to ``limit`` names; empty when the walk has come to its end."""
-        super().__init__([])
-        self._vouchers: list[tuple[int, Voucher]] = []
-        self._paths: list[bytes] = []
-        self._own: list[tuple[int, Entry]] = []
-        self.may_hang = False
-        try:
-            self._fill(feed, limit)
-        except BaseException:
-            self.release()
-            raise
-
-    def _fill(self, feed: Feed, limit: int) -> None:
-        paths, size, length, most = self._paths, 0, 0, feed.directories
-        last: Directory | None = None
-        for one in feed.found:
-            if isinstance(one, tuple):
-                if one[1] is not last:
-                    last = one[1]
-                    # The walk closes its own descriptor when it goes on; this one is the batch's.
-                    lengths: list[int] | None = [] if last.append_only else None
-                    self.tasks.append(Task(os.dup(last.fd), last.prefix, last.algorithms, [], lengths, {}, set()))
-                    self.devices.append(last.identity[0])
-                    self.may_hang |= last.may_hang
-                    size += len(last.prefix)
-                size += self._ask(feed, one[0], one[2])
-                if not one[3]:
-                    self.tasks[-1].others.add(one[2])
-                paths.append(one[0])
-            else:
-                self._own.append((len(paths), pack(one) if isinstance(one, FileState) else one))
-                paths.append(one.path)
-            length += len(paths[-1])
-            if len(paths) >= limit or len(self.tasks) >= most:
-                return
-            if size > _BATCH_NAME_BYTES or length > _BATCH_PATH_BYTES:
-                return
-
-    def _ask(self, feed: Feed, path: bytes, name: bytes) -> int:
-        """Add a name of the last task's directory; gives how many bytes of the request that takes, about."""
-        task = self.tasks[-1]
-        task.names.append(name)
-        if task.lengths is not None:
-            task.lengths.append(feed.verified(path) or 0)
-        if feed.vouchers.path <= path and (voucher := feed.vouchers.of(path)) is not None:
-            self._vouchers.append((len(self._paths), voucher))
-            task.known[name] = voucher.stat
-            return len(name) + _VOUCHER_BYTES
-        return len(name)
-
-    def __bool__(self) -> bool:
-        return bool(self._paths)
-
-    def block(self) -> Block:
-        """Everything in the walk's order, once the answer is there."""
-        assert self.answer is not None
-        return Block(self._paths, self.answer, self._own, self._vouchers)
-
-
-class _Vouchers:
-    """Vouchers beside the paths of the walk, both in increasing order."""
-
-    def __init__(self, vouchers: Iterator[Voucher]) -> None:
-        self._vouchers = vouchers
-        self._next: Voucher | None = None
-        self.path = b""  # that of the next one; when there is none, what no path comes up to
-        self._read_on()
-
-    def of(self, path: bytes) -> Voucher | None:
-        """That of a path, if there is one; those before it are done with."""
-        while self.path < path:
-            self._read_on()
-        return self._next if self.path == path else None
-
-    def _read_on(self) -> None:
-        self._next = next(self._vouchers, None)
-        self.path = b"0" if self._next is None else self._next.path  # "0" follows "/", with which every path begins
+            yield from merged(streams)
 
 
 class Hands:
@@ -348,10 +238,10 @@ class Hands:
             self._pool.close()
 
 
-def answered(feed: Feed, hands: Hands) -> Iterator[_Share]:
+def answered(feed: Feed, hands: Hands) -> Iterator[Share]:
     """Batches in order, answered: by this process first, and by workers if there is more to it, or it may hang."""
     begin = time.monotonic()
-    while share := _Share(feed, _ALONE_NAMES):
+    while share := Share(feed, _ALONE_NAMES):
         if share.may_hang:
             yield from _shared_out(feed, hands.pool, share)
             return
@@ -364,15 +254,15 @@ def answered(feed: Feed, hands: Hands) -> Iterator[_Share]:
             yield from _shared_out(feed, hands.pool)
 
 
-def _shared_out(feed: Feed, pool: Pool, first: _Share | None = None) -> Iterator[_Share]:
-    window: deque[_Share] = deque()
+def _shared_out(feed: Feed, pool: Pool, first: Share | None = None) -> Iterator[Share]:
+    window: deque[Share] = deque()
     if first is not None:
         window.append(first)
         pool.submit(first)
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
-            if share := _Share(feed, _BATCH_NAMES):
+            if share := Share(feed, _BATCH_NAMES):
                 window.append(share)
                 if share.tasks:
                     pool.submit(share)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import heapq
 import os
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, closing
@@ -16,9 +15,10 @@ from fimscan.scan.manners import Manners
 from fimscan.scan.pace import TimedOutError
 from fimscan.scan.pool import Hangs
 from fimscan.scan.rotated import Prefixes, read_prefixes, with_names
-from fimscan.scan.scanner import Feed, Hands, Verified, all_descriptors, answered, hidden_names, nothing_verified
+from fimscan.scan.scanner import Hands, all_descriptors, answered, hidden_names, nothing_verified
+from fimscan.scan.share import Feed, Verified
 from fimscan.scan.trail import Descriptors
-from fimscan.scan.walk import Found, HiddenNames, Pending, Walk, path_of
+from fimscan.scan.walk import Found, HiddenNames, Stretch, Walk, merged
 from fimscan.scan.watch import WatchSpec
 
 
@@ -55,8 +55,8 @@ class Spotter:
                 streams += [walk(w).found() for w in self._watches.values() if w.path.startswith(prefix)]
             for stream in streams:
                 stack.enter_context(closing(stream))
-            merged = heapq.merge(*streams, key=path_of) if len(streams) > 1 else streams[0]
-            for share in answered(Feed(merged, verified, directories=limit.per_batch), hands):
+            feed = Feed(iter(merged(streams)), verified, directories=limit.per_batch)
+            for share in answered(feed, hands):
                 for entry in share.block().entries():
                     yield entry if isinstance(entry, Unreadable) else unpack(entry)
 
@@ -70,7 +70,7 @@ class Spotter:
             walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit, attendant=attendant)
             with closing(walk.found_at(state.path, below=False)) as found:
                 for one in found:
-                    if isinstance(one, tuple):
+                    if isinstance(one, Stretch):
                         return _prefixes(one, (state.identity, lengths, algorithms), attendant)
         return []
 
@@ -98,9 +98,9 @@ class Spotter:
 
 
 def _prefixes(
-    found: Pending, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], attendant: Attendant
+    found: Stretch, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], attendant: Attendant
 ) -> list[Prefixes]:
-    _, directory, name, _ = found
+    directory, [name], _ = found
     read = attendant.prefixes if directory.may_hang else read_prefixes
     try:
         return [with_names(raw, asked[2]) for raw in read(directory.fd, name, *asked)]

@@ -46,10 +46,9 @@ class Directory:
         "loss",
         "may_hang",
         "name",
-        "names",
         "others",
         "prefix",
-        "subdirectories",
+        "steps",
     )
 
     def __init__(self, at: Standpoint, name: bytes, prefix: bytes, watch: WatchSpec, *, may_hang: bool) -> None:
@@ -62,9 +61,8 @@ class Directory:
         self.prefix = prefix
         self.algorithms = watch.algorithms
         self.append_only = watch.append_only
-        self.names: Iterator[bytes] = iter(())
-        self.subdirectories: set[bytes] = set()
-        self.others: set[bytes] = set()  # neither directories nor regular files
+        self.steps: Iterator[bytes | list[bytes]] = iter(())
+        self.others: set[bytes] = set()  # names of what was listed as neither a directory nor a regular file
         # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
         # begin with one another ("a", "a-", "a--"), so these are hardly ever more than one.
         self.entered: dict[bytes, Directory] = {}

@@ -9,11 +9,12 @@ that are open.
 from __future__ import annotations
 
 import errno
+import heapq
 import os
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
@@ -33,16 +34,40 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 """(device, inode) of a directory -> names in it that are neither read nor reported."""
 
 
-Pending: TypeAlias = tuple[bytes, Directory, bytes, bool]
-"""A file that is still to be read: (full path, directory that is open as long as the walk stands here, name in it,
-whether it was listed there as a regular file)."""
-
-Found: TypeAlias = FileState | Unreadable | Pending
+_STRETCH = 128
 
 
-def path_of(found: Found) -> bytes:
-    """The full path of whatever the walk has found."""
-    return found[0] if isinstance(found, tuple) else found.path
+class Stretch(NamedTuple):
+    """Files that are still to be read, one after the other, in a directory that is open as long as the walk is here.
+
+    They were ``listed`` as regular files, but for those in :attr:`Directory.others`; or it is not known what they are.
+    """
+
+    directory: Directory
+    names: list[bytes]
+    listed: bool = True
+
+
+Found: TypeAlias = FileState | Unreadable | Stretch
+
+
+def merged(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
+    """One order out of several."""
+    if len(streams) == 1:
+        return streams[0]
+    return heapq.merge(*map(_singly, streams), key=_path_of)
+
+
+def _singly(found: Iterator[Found]) -> Iterator[Found]:
+    for one in found:
+        if isinstance(one, Stretch):
+            yield from (one._replace(names=[name]) for name in one.names)
+        else:
+            yield one
+
+
+def _path_of(found: Found) -> bytes:
+    return found.directory.prefix + found.names[0] if isinstance(found, Stretch) else found.path
 
 
 class Walk:
@@ -206,18 +231,18 @@ class Walk:
             self._trail.descend(first.entered.popitem()[1])
         trail = self._trail
         while directory := trail.here:
-            for name in directory.names:
-                if name.endswith(b"/"):
-                    child = directory.entered.pop(name[:-1], None)
+            for step in directory.steps:
+                if isinstance(step, list):
+                    yield from _files(directory, step)
+                elif step.endswith(b"/"):
+                    child = directory.entered.pop(step[:-1], None)
                     if child is not None:
                         trail.descend(child)
                         break
                 elif directory.loss is not None:
-                    yield to_unreadable(directory.prefix + name, directory.loss)
-                elif name in directory.subdirectories:
-                    yield self._enter(directory, name, directory.prefix + name)
+                    yield to_unreadable(directory.prefix + step, directory.loss)
                 else:
-                    yield directory.prefix + name, directory, name, name not in directory.others
+                    yield self._enter(directory, step, directory.prefix + step)
             else:
                 trail.ascend()
 
@@ -231,7 +256,7 @@ class Walk:
             self._trail.make_room(parent)
             seen, hanging = self._visit(parent, name)
             if seen is None:  # replaced since it was listed
-                return path, parent, name, False
+                return Stretch(parent, [name], listed=False)
             if seen.fd is not None:
                 identity = (seen.raw[2], seen.raw[1])
                 child = Directory((seen.fd, identity), name, _prefix(path), self._watch, may_hang=hanging)
@@ -265,17 +290,18 @@ class Walk:
     def _list(self, directory: Directory, found: Entries) -> None:
         hidden = self._hidden_in(directory)
         names = []
+        subdirectories = set()
         for name, kind in found:
             if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=kind == DIRECTORY):
                 continue
             names.append(name)
             if kind == DIRECTORY:
-                directory.subdirectories.add(name)
+                subdirectories.add(name)
                 names.append(name + b"/")
             elif kind == OTHER:
                 directory.others.add(name)
         names.sort()
-        directory.names = iter(names)
+        directory.steps = _steps(names, subdirectories)
 
     def _belongs_elsewhere(self, path: bytes, *, is_directory: bool) -> bool:
         if path in self._others:
@@ -286,6 +312,28 @@ class Walk:
 
     def _hidden_in(self, directory: Directory) -> frozenset[bytes]:
         return self._hidden.get(directory.identity, frozenset())
+
+
+def _steps(names: list[bytes], subdirectories: Collection[bytes]) -> Iterator[bytes | list[bytes]]:
+    """Files in stretches; of subdirectories the name, and with a slash behind it where their content comes."""
+    begin = 0
+    for end, name in enumerate(names):
+        is_file = name not in subdirectories and not name.endswith(b"/")
+        if (not is_file or end - begin == _STRETCH) and begin < end:
+            yield names[begin:end]
+            begin = end
+        if not is_file:
+            yield name
+            begin = end + 1
+    if begin < len(names):
+        yield names[begin:]
+
+
+def _files(directory: Directory, names: list[bytes]) -> Iterator[Found]:
+    if directory.loss is None:
+        yield Stretch(directory, names)
+    else:
+        yield from (to_unreadable(directory.prefix + name, directory.loss) for name in names)
 
 
 def _prefix(path: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Accesses: a row to find each by, and the audit records that it was read from, which say all else.
 
-The records are the evidence, so they are what is kept: an event's text is a line that tells whether it is complete,
-then ``TYPE BODY`` a line for each record. The texts of up to 256 events, an empty line between two, are one block,
-compressed with zlib. That takes less room than the parts of an access do, and less time to write.
+The records are the evidence, so they are what is kept. The texts (:mod:`fimscan.audit.said`) of up to 256 events, an
+empty line between two, are one block, compressed with zlib. That takes less room than the parts of an access do, and
+less time to write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, select, type_coerce
 
-from fimscan.audit import accesses as accesses_of
+from fimscan.audit import accesses_in, records_in, text_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 from fimscan.store import covered, journal
 from fimscan.store.inserting import insert_of_new
@@ -30,7 +30,6 @@ _STREAMED = {"stream_results": True, "yield_per": 5000}
 _EVENTS_IN_BLOCK = 256
 _LEVEL = 1  # a third of the time of zlib's default, for a tenth more room
 _BLOCKS_KEPT = 64
-_COMPLETE, _INCOMPLETE = b"complete", b"incomplete"
 
 
 def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], events: Sequence[AuditEvent]) -> None:
@@ -51,7 +50,7 @@ def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], ev
     written: list[covered.Item] = []
     kept = iter(fresh.values())
     while some := list(islice(kept, _EVENTS_IN_BLOCK)):
-        data = zlib.compress(b"\n\n".join([_text_of(event) for event in some]), _LEVEL)
+        data = zlib.compress(b"\n\n".join([text_of(event) for event in some]), _LEVEL)
         inserted = connection.execute(audit_block.insert().values(host_id=host_id, data=data)).inserted_primary_key
         assert inserted is not None, "an insert of one row gives its key"
         block_id = inserted[0]
@@ -132,25 +131,6 @@ def _insert(connection: Connection, rows: Sequence[_Row]) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# An event's text
-
-
-def _text_of(event: AuditEvent) -> bytes:
-    """A record's body has no line breaks, and no line is empty."""
-    lines = [b"%b %b" % (record.type.encode("latin-1"), record.body) for record in event.records]
-    return b"\n".join([_COMPLETE if event.complete else _INCOMPLETE, *lines])
-
-
-def _event_of(identity: EventId, text: bytes) -> AuditEvent:
-    first, *lines = text.split(b"\n")
-    records = []
-    for line in lines:
-        kind, _, body = line.partition(b" ")
-        records.append(AuditRecord(identity, kind.decode("latin-1"), body))
-    return AuditEvent(id=identity, records=tuple(records), complete=first == _COMPLETE)
-
-
-# --------------------------------------------------------------------------------------------------------------------
 # Finding them again
 
 
@@ -183,25 +163,24 @@ def references(connection: Connection, host_id: int, start_ns: int, end_ns: int)
         .order_by(table.c.time_ns, table.c.serial, table.c.node, table.c.item)
     )
     for row in connection.execute(query, execution_options=_STREAMED):
-        time_ns, serial, node, item, action, dev, inode, *names, r_dev, r_inode, block_id, position = row
-        p_dev, p_inode, name, o_dev, o_inode, old_name = names
+        time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
+        r_dev, r_inode, block_id, position = rest
         yield Reference(
             EventId(time_ns, serial, node),
             item,
             action,
-            (dev, _unsigned(inode)),
-            (p_dev, _unsigned(p_inode)),
+            (dev, inode) if inode is None or inode >= 0 else (dev, inode + _UNSIGNED),
+            (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, p_inode + _UNSIGNED),
             name,
-            (o_dev, _unsigned(o_inode)),
+            (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, o_inode + _UNSIGNED),
             old_name,
-            (r_dev, _unsigned(r_inode)),
+            (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, r_inode + _UNSIGNED),
             block_id,
             position,
         )
 
 
-def _unsigned(inode: int | None) -> int | None:
-    return inode + (1 << 64) if inode is not None and inode < 0 else inode
+_UNSIGNED = 1 << 64  # see _signed
 
 
 def load(
@@ -213,8 +192,10 @@ def load(
     """
     blocks = _Blocks(connection)
     for reference in wanted:
-        event = _event_of(reference.event, blocks.text(reference.block_id, reference.position))
-        yield from (a for a in accesses_of(event, user_name) if a.item == reference.item)
+        text = blocks.text(reference.block_id, reference.position)
+        for access in accesses_in(reference.event, text, user_name):
+            if access.item == reference.item:
+                yield access
 
 
 def records(connection: Connection, host_id: int, event: EventId) -> tuple[AuditRecord, ...]:
@@ -226,7 +207,7 @@ def records(connection: Connection, host_id: int, event: EventId) -> tuple[Audit
         table.c.node == event.node,
     )
     row = connection.execute(query.limit(1)).first()
-    return () if row is None else _event_of(event, _Blocks(connection).text(row.block_id, row.position)).records
+    return () if row is None else records_in(event, _Blocks(connection).text(row.block_id, row.position))
 
 
 class _Blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, permutations
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import sqlalchemy
@@ -21,6 +22,7 @@ STREAMED = {"stream_results": True, "yield_per": 2000}
 _A_TICK = 256  # about as many as a clock of readings keeps one time for
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
 
+_IN_ORDER = itemgetter(*FIELDS)
 _FLAGS, _PREFIX = FIELDS.index("flags"), FIELDS.index("prefix")
 # Byte strings of which most are unknown; the last of FIELDS, the prefix, is not recorded.
 _OPTIONAL = FIELDS[FIELDS.index("xxh3_128") : _FLAGS]
@@ -103,15 +105,14 @@ def version_of(row: sqlalchemy.Row[Any]) -> Version:
     """A row -> the value."""
     # Attributes that were not recorded are known to be none where there is no digest of them.
     xattrs = b"" if row.xattrs is None and row.xattr_digest is None else row.xattrs
-    special = {
-        "mtime_ns": row.mtime_s * _SECOND + row.mtime_nsec,
-        "ctime_ns": row.ctime_s * _SECOND + row.ctime_nsec,
-        "xattrs": xattrs,
-        "prefix": None,
-    }
+    values = dict(zip(row._fields, row, strict=True))
+    values["mtime_ns"] = row.mtime_s * _SECOND + row.mtime_nsec
+    values["ctime_ns"] = row.ctime_s * _SECOND + row.ctime_nsec
+    values["xattrs"] = xattrs
+    values["prefix"] = None
     return Version(
         id=row.id,
-        state=unpack(tuple(special[name] if name in special else getattr(row, name) for name in FIELDS)),
+        state=unpack(_IN_ORDER(values)),
         digest=row.state_digest,
         first_scan=row.first_scan,
         end_scan=row.end_scan,

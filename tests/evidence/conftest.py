@@ -125,7 +125,7 @@ ALICE = Actor(
     event=EventId(START + DAY + 5 * 10**9, 6628017),
     role=Role.WRITER,
 )
-DAEMON = replace(ALICE, pid=99, auid=None, login_user=None, session=None, tty=None, exe=b"/usr/sbin/d\xff")
+DAEMON = ALICE._replace(pid=99, auid=None, login_user=None, session=None, tty=None, exe=b"/usr/sbin/d\xff")
 
 
 def make_input(**other: object) -> BundleInput:

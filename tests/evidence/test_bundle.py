@@ -176,7 +176,7 @@ def test_any_file_name_can_be_read_back(bundle: Path, bundle_input: Make) -> Non
 def test_no_cell_is_a_formula(built: Callable[..., dict[str, bytes]], bundle_input: Make, start: str) -> None:
     """Names that users can choose never reach a spreadsheet as a formula."""
     finding = next(iter(bundle_input().findings))
-    actor = replace(finding.attribution.actors[0], login_user=f"{start}cmd", tty=f"{start}t", exe=start.encode() + b"x")
+    actor = finding.attribution.actors[0]._replace(login_user=f"{start}cmd", tty=f"{start}t", exe=start.encode() + b"x")
     hostile = replace(finding, attribution=replace(finding.attribution, actors=(actor,), notes=(f"{start}n",)))
     pattern = CriticalPattern(
         path=start.encode(),

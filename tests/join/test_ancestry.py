@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fimscan.join import lineage
 from fimscan.model import Actor
 from tests.support import SECOND, actor
 
 
 def process(pid: int, ppid: int, at: float, **values: object) -> Actor:
-    return replace(actor(pid=pid), ppid=ppid, time_ns=int(at * SECOND), **values)  # type: ignore[arg-type]
+    return actor(pid=pid)._replace(ppid=ppid, time_ns=int(at * SECOND), **values)  # type: ignore[arg-type]
 
 
 def follow(child: Actor, *facts: Actor, boot: float = 0) -> tuple[list[int], int | None]:
@@ -41,13 +39,13 @@ def test_where_nothing_is_known_it_ends() -> None:
 
 def test_a_process_of_another_session_is_no_parent() -> None:
     """Its pid was given away again."""
-    assert follow(VIM, replace(SUDO, session=4)) == ([], 810)
-    assert follow(VIM, replace(SUDO, auid=1001)) == ([], 810)
+    assert follow(VIM, SUDO._replace(session=4)) == ([], 810)
+    assert follow(VIM, SUDO._replace(auid=1001)) == ([], 810)
 
 
 def test_what_was_seen_later_is_no_parent() -> None:
     """At the time of the child, that pid may have been another process."""
-    assert follow(VIM, replace(SUDO, time_ns=101 * SECOND)) == ([], 810)
+    assert follow(VIM, SUDO._replace(time_ns=101 * SECOND)) == ([], 810)
 
 
 def test_what_was_known_before_the_boot_does_not_count() -> None:

@@ -104,10 +104,10 @@ def test_rename_into_place_names_writer_and_placer() -> None:
 
 def test_rename_relative_to_a_descriptor_is_placed_by_the_parents_identity() -> None:
     """With renameat(dirfd) the log has no path; the directory's inode says where it was."""
-    relative = replace(name("f"), path=None)
+    relative = name("f")._replace(path=None)
     log = [
-        access(Action.CREATE, 1400, A, name=replace(name("t"), path=None), inode=11),
-        access(Action.RENAME, 1500, A, name=relative, old=replace(name("t"), path=None), inode=11),
+        access(Action.CREATE, 1400, A, name=name("t")._replace(path=None), inode=11),
+        access(Action.RENAME, 1500, A, name=relative, old=name("t")._replace(path=None), inode=11),
     ]
     answer = ask(change(state(), changed_state(inode=11)), log)
     assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONFIRMED, {1})
@@ -234,7 +234,7 @@ def test_a_holder_of_the_replaced_file_is_not_suspected() -> None:
 
 def test_a_file_from_elsewhere_that_changed_after_it_was_placed_is_not_confirmed() -> None:
     """mv from outside the watch, then a write through a descriptor from before: the mover is likely at most."""
-    log = [access(Action.RENAME, 1400, A, old=replace(name("x"), path=b"/tmp/x", parent=(DEV, 99)), inode=11)]
+    log = [access(Action.RENAME, 1400, A, old=name("x")._replace(path=b"/tmp/x", parent=(DEV, 99)), inode=11)]
     found = change(state(), changed_state(inode=11, at=1500))
     answer = ask(found, log)
     assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.HELD_DESCRIPTOR)
@@ -337,7 +337,7 @@ def test_the_maker_of_a_deleted_file_did_not_write_the_next_one_with_its_number(
     log = [
         access(Action.CREATE, 1300, A, name=name("swap"), inode=11),
         access(Action.UNLINK, 1310, A, name=name("swap"), inode=11),
-        access(Action.RENAME, 1500, B, old=replace(name("x"), path=b"/tmp/x", parent=(DEV, 99)), inode=11),
+        access(Action.RENAME, 1500, B, old=name("x")._replace(path=b"/tmp/x", parent=(DEV, 99)), inode=11),
     ]
     answer = ask(change(state(), changed_state(inode=11)), log)
     assert who(answer) == [(2, Role.PLACER)]

@@ -38,7 +38,7 @@ SEEN = (observation(900, boottime_ns=0), observation(2100, boottime_ns=1200 * SE
 NOWHERE = Name(text=b"f", path=b"/elsewhere/f", parent=(DEV, 77))
 
 _ACTIONS = st.sampled_from([*Action])
-_NAMES = st.sampled_from([name("f"), name("g"), name("t"), replace(name("f"), path=None, parent=None), NOWHERE])
+_NAMES = st.sampled_from([name("f"), name("g"), name("t"), name("f")._replace(path=None, parent=None), NOWHERE])
 
 
 @st.composite
@@ -47,7 +47,7 @@ def logs(draw: st.DrawFn) -> list[FileAccess]:
     found = []
     for serial in range(draw(st.integers(0, 10))):
         event = EventId(draw(st.integers(900, 2100)) * SECOND + draw(st.integers(0, 3)) * 10**6, serial)
-        who = replace(draw(st.sampled_from(ACTORS)), event=event, time_ns=event.time_ns)
+        who = draw(st.sampled_from(ACTORS))._replace(event=event, time_ns=event.time_ns)
         action = draw(_ACTIONS)
         found.append(
             FileAccess(
@@ -61,7 +61,7 @@ def logs(draw: st.DrawFn) -> list[FileAccess]:
                 replaced=draw(st.sampled_from([None, (DEV, 10)])) if action is Action.RENAME else None,
                 argument=draw(st.sampled_from([0o600, 0o640])) if action is Action.CHMOD else None,
                 success=draw(st.sampled_from([True, True, True, False])),
-                actor=replace(who, flags=draw(st.sampled_from([("O_WRONLY",), ("O_RDWR",), ()]))),
+                actor=who._replace(flags=draw(st.sampled_from([("O_WRONLY",), ("O_RDWR",), ()]))),
             )
         )
     return found
@@ -140,7 +140,7 @@ def shifted_change(found: Change) -> Change:
 
 def shifted_access(found: FileAccess) -> FileAccess:
     event = found.event._replace(time_ns=shifted(found.event.time_ns))
-    return replace(found, event=event, actor=replace(found.actor, event=event, time_ns=event.time_ns))
+    return found._replace(event=event, actor=found.actor._replace(event=event, time_ns=event.time_ns))
 
 
 def core(answer: Attribution) -> object:

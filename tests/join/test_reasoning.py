@@ -68,7 +68,7 @@ def test_an_earlier_life_of_the_number_is_told_apart() -> None:
 
 def test_two_processes_of_one_pid_stay_two() -> None:
     """The pid was given away again: the program is the same, the parent is not, and both calls are listed."""
-    log = [access(Action.OPEN_WRITE, 1400, replace(A, ppid=5)), access(Action.OPEN_WRITE, 1450, replace(A, ppid=6))]
+    log = [access(Action.OPEN_WRITE, 1400, A._replace(ppid=5)), access(Action.OPEN_WRITE, 1450, A._replace(ppid=6))]
     answer = ask(change(state(), changed_state()), log)
     assert answer.reasoning is not None
     assert [len(r.events) for r in answer.reasoning.rulings] == [1, 1]
@@ -122,8 +122,8 @@ def test_a_holder_whose_pid_was_given_away_again_still_counts() -> None:
 def mapped(dev: int) -> tuple[Change, list[FileAccess]]:
     """A wrote; B opened the file after the time that its ctime says, and can have stored to a mapping of it."""
     log = [
-        access(Action.OPEN_WRITE, 1500, replace(A, flags=("O_WRONLY",)), dev=dev),
-        access(Action.OPEN_WRITE, 1600, replace(B, flags=("O_RDWR",)), dev=dev),
+        access(Action.OPEN_WRITE, 1500, A._replace(flags=("O_WRONLY",)), dev=dev),
+        access(Action.OPEN_WRITE, 1600, B._replace(flags=("O_RDWR",)), dev=dev),
     ]
     return change(state(dev=dev), changed_state(at=1500.001, dev=dev)), log
 
@@ -159,7 +159,7 @@ def test_a_window_that_runs_backwards_is_a_gap() -> None:
 
 def test_a_directory_that_went_outside_and_came_back_is_not_forgotten() -> None:
     """mv d /tmp/d, mv /tmp/d d, mv d e, mv e d: of many moves the one to where nobody looks counts."""
-    inside, outside = name("e"), replace(name("d"), path=b"/tmp/d", parent=(DEV, 99))
+    inside, outside = name("e"), name("d")._replace(path=b"/tmp/d", parent=(DEV, 99))
     home = name("d")
     steps = [(outside, home), (home, outside), (inside, home), (home, inside)]
     log = [

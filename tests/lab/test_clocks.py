@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,8 +108,8 @@ def test_after_a_reboot_the_writer_is_likely_at_best(opened: FileAccess) -> None
 def test_a_serial_that_returns_after_a_reboot_is_another_event(opened: FileAccess) -> None:
     """Serials begin anew at every boot: two events with one serial are two processes, and both are listed."""
     event = EventId(opened.event.time_ns - _SECOND // 2, opened.event.serial, opened.event.node)
-    actor = replace(opened.actor, pid=opened.actor.pid + 1, event=event, time_ns=event.time_ns)
-    assert len({opened.event, event}) == 2 and replace(opened, event=event, actor=actor) != opened
+    actor = opened.actor._replace(pid=opened.actor.pid + 1, event=event, time_ns=event.time_ns)
+    assert len({opened.event, event}) == 2 and opened._replace(event=event, actor=actor) != opened
 
 
 def test_a_clock_that_was_set_back_raises_no_alarm(opened: FileAccess) -> None:

@@ -201,7 +201,7 @@ def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str
         "print(*(r.reason.value for r in spotter.look(path)), spotter.stat(path))"
     )
     path = watched[place] if place != "within the watch" else root + b"/m/lost/inner"
-    command = [sys.executable, "-W", "error", "-c", script, watched[place], path]
+    command: list[str | bytes] = [sys.executable, "-W", "error", "-c", script, watched[place], path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("timeout None\n", "")
 

@@ -1,0 +1,196 @@
+"""What the records of an event say, sorted by what it is about, each part as it stands there; and events as text.
+
+An event's text is a line that tells whether it is complete, then ``TYPE BODY`` a line for each record: a body has no
+line breaks, and no line is empty. That is how the store keeps what it reads accesses out of, again and again, so that
+the text of an event as the kernel writes it is taken apart in one look.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from fimscan.audit.records import fields, int_value, kernel_part
+from fimscan.audit.syscalls import URING_OPERATIONS, syscall_name
+from fimscan.audit.uring import PROCESS
+from fimscan.model import AuditEvent, AuditRecord, EventId
+
+_COMPLETE, _INCOMPLETE = b"complete", b"incomplete"
+_IS_COMPLETE = True
+_ARGUMENTS = rb"a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
+_OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
+_CALL = rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) "
+_SYSCALL = re.compile(_CALL)
+_LATER_OUTCOME = re.compile(rb" " + _OUTCOME)
+_USUAL = re.compile(
+    rb"complete\nSYSCALL " + _CALL + _OUTCOME + rb"items=\d{1,6}( ppid=[^\n]*)\nCWD ([^\n]*)"
+    rb"\nPATH ([^\n]*(?:\nPATH [^\n]*)*)\nPROCTITLE ([^\n]*)\Z"
+)
+
+
+class Said(NamedTuple):
+    """What the records of one call say.
+
+    ``arguments`` are ``a0`` to ``a3``, ``process`` is what its record says of the process. ``cwd`` and ``title`` are
+    bodies of CWD and PROCTITLE records, ``paths``, ``words`` and ``open_how`` those of PATH, EXECVE and OPENAT2 ones.
+    ``others`` are records of other calls that tell of the process, too: where an operation of io_uring has some.
+    """
+
+    event: EventId
+    complete: bool
+    arch: bytes
+    call: str
+    success: bool
+    arguments: Sequence[bytes | None]
+    process: bytes
+    cwd: bytes | None
+    paths: Sequence[bytes]
+    title: bytes | None
+    words: Sequence[bytes] = ()
+    open_how: Sequence[bytes] = ()
+    others: Sequence[bytes] = ()
+
+    def argument(self, position: int | None) -> int | None:
+        """``a0`` to ``a3``; ``None`` where it is not logged."""
+        return None if position is None or position >= len(self.arguments) else int_value(self.arguments[position], 16)
+
+
+def said_by(event: AuditEvent) -> Said | None:
+    """What an event says of a call that changes files; ``None`` for all other events."""
+    return _said_by(event.id, event.complete, [record[1:] for record in event.records])
+
+
+def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
+    """What an event says of the execve that its record ``call`` is about."""
+    bodies = _by_type(record[1:] for record in event.records)
+    return _said(event.id, event.complete, bodies, ("SYSCALL", call.body), (b"", "execve"))
+
+
+def said_in(event: EventId, text: bytes) -> Said | None:
+    """As :func:`said_by`, of an event's text."""
+    usual = _USUAL.match(text)
+    if usual is None:
+        return _said_by(event, *_taken_apart(text))
+    arch, number, success, a0, a1, a2, a3, process, cwd, within, title = usual.groups()
+    call = syscall_name(arch, int(number))
+    if call is None:
+        return None
+    paths = within.split(b"\nPATH ")
+    return Said(event, _IS_COMPLETE, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+
+
+def text_of(event: AuditEvent) -> bytes:
+    """An event as text."""
+    lines = [b"%b %b" % (record.type.encode("latin-1"), record.body) for record in event.records]
+    return b"\n".join([_COMPLETE if event.complete else _INCOMPLETE, *lines])
+
+
+def records_in(event: EventId, text: bytes) -> tuple[AuditRecord, ...]:
+    """The records of an event's text."""
+    return tuple([AuditRecord(event, kind, body) for kind, body in _taken_apart(text)[1]])
+
+
+def _taken_apart(text: bytes) -> tuple[bool, list[tuple[str, bytes]]]:
+    first, *lines = text.split(b"\n")
+    return first == _COMPLETE, [(_type(kind), body) for kind, _, body in [line.partition(b" ") for line in lines]]
+
+
+@lru_cache(maxsize=256)
+def _type(raw: bytes) -> str:
+    return raw.decode("latin-1")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Whatever the records are
+
+_Bodies = Mapping[str, Sequence[bytes]]
+_Record = tuple[str, bytes]  # type, body
+
+
+def _said_by(event: EventId, complete: bool, records: Iterable[_Record]) -> Said | None:  # noqa: FBT001
+    bodies = _by_type(records)
+    record = _call_record(bodies)
+    call = None if record is None else _known_call(record, bodies)
+    return None if record is None or call is None else _said(event, complete, bodies, record, call)
+
+
+def _said(event: EventId, complete: bool, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:  # noqa: FBT001
+    kind, body = record
+    success, arguments = _outcome(body)
+    return Said(
+        event=event,
+        complete=complete,
+        arch=call[0],
+        call=call[1],
+        success=success,
+        arguments=arguments,
+        process=about_process(body),
+        cwd=_the_one(bodies.get("CWD", ())),
+        paths=bodies.get("PATH", ()),
+        title=_the_one(bodies.get("PROCTITLE", ())),
+        words=bodies.get("EXECVE", ()),
+        open_how=bodies.get("OPENAT2", ()),
+        others=(*bodies.get("SYSCALL", ()), *bodies.get(PROCESS, ())) if kind == "URINGOP" else (),
+    )
+
+
+def _by_type(records: Iterable[_Record]) -> _Bodies:
+    found: dict[str, list[bytes]] = {}
+    for kind, body in records:
+        if kind in found:
+            found[kind].append(body)
+        else:
+            found[kind] = [body]
+    return found
+
+
+def _the_one(bodies: Sequence[bytes]) -> bytes | None:
+    """The one record of a kind. Two that differ have been mixed up, and neither counts."""
+    if len(bodies) > 1 and len({kernel_part(body) for body in bodies}) > 1:
+        return None
+    return bodies[0] if bodies else None
+
+
+def about_process(body: bytes) -> bytes:
+    """The arguments before ppid= differ from call to call, what follows mostly does not."""
+    return body[max(body.find(b" ppid="), 0) :]
+
+
+def _call_record(bodies: _Bodies) -> _Record | None:
+    """The record of what was done. That of io_uring_enter says nothing of the operations that it carried out itself.
+
+    An event has one such record. Several that differ have been mixed up, and say nothing for sure.
+    """
+    found = None
+    for kind in ("SYSCALL", "URINGOP"):
+        if kind in bodies:
+            body = _the_one(bodies[kind])
+            if body is None:
+                return None
+            found = kind, body
+    return found
+
+
+def _known_call(record: _Record, bodies: _Bodies) -> tuple[bytes, str] | None:
+    """(architecture, name) of a call that changes files. Most events of a log stop here, before anything is parsed."""
+    kind, body = record
+    if kind == "SYSCALL":
+        match = _SYSCALL.match(body)
+        name = syscall_name(match[1], int(match[2])) if match else None
+        return (match[1], name) if match and name else None
+    name = URING_OPERATIONS.get(int_value(fields(body).get(b"uring_op")) or 0)
+    # An operation that is carried out at once has the record of the system call behind its own.
+    arch = next((match[1] for other in bodies.get("SYSCALL", ()) if (match := _SYSCALL.match(other))), b"")
+    return (arch, name) if name else None
+
+
+def _outcome(body: bytes) -> tuple[bool, Sequence[bytes | None]]:
+    """(whether the call succeeded, its first four arguments)."""
+    if usual := _LATER_OUTCOME.search(body):
+        success, *arguments = usual.groups()
+        return success == b"yes", arguments
+    # What stands before ppid= is about the call, what follows about the process.
+    values = fields(body.partition(b" ppid=")[0])
+    return values.get(b"success") != b"no", [values.get(key) for key in (b"a0", b"a1", b"a2", b"a3")]
