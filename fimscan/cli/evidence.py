@@ -17,7 +17,7 @@ from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.verify import VerifyReport, verify_bundle
-from fimscan.pipeline import health
+from fimscan.pipeline import health, reconfigured
 
 
 @click.group()
@@ -38,7 +38,12 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     if start_ns >= end_ns:
         raise UsageError(f"--from {start} is later than --to {end}; exchange them")
     rules = health.rules_for(config)
-    with settings.database() as database, collected(database, config, start_ns, end_ns, audit_rules=rules) as data:
+    with (
+        settings.database() as database,
+        collected(
+            database, config, start_ns, end_ns, audit_rules=rules, reconfigured=reconfigured.reconfigurations
+        ) as data,
+    ):
         key = load_or_create_key(config.evidence.key)
         build_bundle(data, key, out)
     click.echo(f"Wrote {out} ({report.size_text(os.path.getsize(out))}), signed by {key.fingerprint}")

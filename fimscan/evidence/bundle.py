@@ -27,6 +27,7 @@ from fimscan.evidence.tables import (
     write_continuity,
     write_critical_files,
     write_monitored_files,
+    write_reconfigurations,
     write_scans,
     write_schedule,
 )
@@ -125,6 +126,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     members.stage("04-policy/configuration.json").write(encode(configuration))
     members.stage("04-policy/audit-rules.txt").write(encode(data.audit_rules))
     write_schedule(members.stage("04-policy/schedule.csv"), host, data.schedule)
+    write_reconfigurations(members.stage("04-policy/changes.csv"), host, data.reconfigurations)
     write_critical_files(members.stage("05-critical-files.csv"), host, data.critical)
     files = write_monitored_files(members.stage(FILES), host, data.files)
     write_scans(members.stage(SCANS), host, data.scans)

@@ -5,22 +5,34 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeAlias
+
+from sqlalchemy import Connection
 
 from fimscan import __version__
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.inputs import BundleInput, CriticalPattern
-from fimscan.model import Finding, Scan, ScanStatus
+from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus
 from fimscan.store import files
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
+Reconfigured: TypeAlias = Callable[[Connection, int, int, int], Sequence[Reconfiguration]]
+"""(connection, host's id, start, end) -> the scans after ``start``, up to ``end``, whose configuration was changed."""
+
 
 @contextmanager
 def collected(
-    database: Database, config: Config, start_ns: int, end_ns: int, *, audit_rules: str
+    database: Database,
+    config: Config,
+    start_ns: int,
+    end_ns: int,
+    *,
+    audit_rules: str,
+    reconfigured: Reconfigured,
 ) -> Iterator[BundleInput]:
     """What the evidence for a period is made of; files are streamed, so use it inside the ``with``.
 
@@ -34,6 +46,8 @@ def collected(
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
         if not finished:
             raise UsageError("no scan was finished in or before this period, so there is nothing to show")
+        first, last = _inside(scans, start_ns)
+        before = max((scan.id for scan in finished if scan.id < first), default=first)
         yield BundleInput(
             host=database.host,
             addresses=_addresses(),
@@ -58,16 +72,22 @@ def collected(
             ],
             files=(files.as_digested(v) or v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
             scans=scans,
-            findings=_findings(database, scans, start_ns),
+            findings=_findings(database, first, last),
+            reconfigurations=reconfigured(connection, database.host_id, before, last) if first else (),
         )
 
 
-def _findings(database: Database, scans: list[Scan], start_ns: int) -> list[Finding]:
-    inside = {scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns}
-    if not inside:
+def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
+    """The first and the last scan that ended in the period; (0, 0) where there is none."""
+    inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
+    return (min(inside), max(inside)) if inside else (0, 0)
+
+
+def _findings(database: Database, first: int, last: int) -> list[Finding]:
+    if not first:
         return []
     with database.read() as connection:
-        return scan_store.findings_between(connection, database.host_id, min(inside) - 1, max(inside))
+        return scan_store.findings_between(connection, database.host_id, first - 1, last)
 
 
 def _addresses() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from fimscan.evidence.tables import Table
 _EVIDENCE = (
     ("11.5.2", "11.5.2.a", "04-policy/configuration.json", "system settings: the effective configuration"),
     ("11.5.2", "11.5.2.a", "04-policy/audit-rules.txt", "system settings: the audit rules for the monitored files"),
+    ("11.5.2", "11.5.2.a", "04-policy/changes.csv", "system settings: what was changed in them in the period"),
     ("11.5.2", "11.5.2.a", "06-monitored-files.csv", "monitored files"),
     ("11.5.2", "11.5.2.a", "07-scans.csv", "results of monitoring: every comparison, chained by digests"),
     ("11.5.2", "11.5.2.a", "07-ledger.txt", "results of monitoring: the chain alone, to be replayed"),

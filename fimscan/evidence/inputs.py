@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import FileState, Finding, Scan
+from fimscan.model import FileState, Finding, Reconfiguration, Scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,8 @@ class BundleInput:
     ``files`` is the state at the last finished scan in ``scans``, ascending by path: it is read once, and its digest is
     compared with what the ledger says of that scan. ``scans`` are in the order of their ids and begin with the very
     first, so that the chain can be replayed, and end with the period. ``findings`` are the changes that scans of the
-    period found. ``config_json`` is the text whose SHA-256 scans record as ``config_digest``, a JSON object.
+    period found, ``reconfigurations`` those that they were made with. ``config_json`` is the text whose SHA-256 scans
+    record as ``config_digest``, a JSON object.
     """
 
     host: str
@@ -44,4 +45,5 @@ class BundleInput:
     files: Iterable[FileState]
     scans: Sequence[Scan]
     findings: Iterable[Finding]
+    reconfigurations: Sequence[Reconfiguration] = ()
     max_gap_days: float = 7

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fimscan.evidence.continuity import Stretch, largest_hours
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.tables import FileTotals
-from fimscan.model import Scan, ScanStatus
+from fimscan.model import Reconfiguration, Scan, ScanStatus
 from fimscan.report.display import show, time_text
 from fimscan.store.ledger import GENESIS, replay
 
@@ -65,10 +66,18 @@ Largest gap:    {_largest_gap(facts.stretches, data.max_gap_days)}
 Chain of scans: {_chain(data, facts, finished)}
 Files:          {_files(facts.files, finished)}
 Changes:        {facts.changes} found in the period
+Settings:       {_settings(data.reconfigurations)}
 
 All times are UTC. Numbers above are observations; whether a requirement is
 met is the assessor's decision.
 """
+
+
+def _settings(found: Sequence[Reconfiguration]) -> str:
+    if not found:
+        return "unchanged in the period"
+    weaker = sum(one.is_weaker for one in found)
+    return f"changed {len(found)} time(s), {weaker} of them so that less is seen; see 04-policy/changes.csv"
 
 
 def _largest_gap(stretches: list[Stretch], max_gap_days: float) -> str:
@@ -119,6 +128,11 @@ WHAT IS IN IT
                               full is a scan like the others: each reads
                               every byte of every file whose content the
                               policy compares
+  04-policy/changes.csv       every setting that a scan of the period had
+                              otherwise than the scan before it, and whether
+                              less is seen since (effect: weaker, stronger,
+                              other); config_before and config_after are the
+                              config_digest of these scans in 07-scans.csv
   05-critical-files.csv       what is monitored, and why it is critical
   06-monitored-files.csv      every monitored file, at the last finished scan
   07-scans.csv                every scan since monitoring began
@@ -134,7 +148,7 @@ WHAT IS NOT IN IT
   This version of fimscan doesn't make these yet: 01-report.html and .pdf,
   03-hosts.csv, 10-alerts.csv, 11-dispositions.csv, 12-control-failures.csv,
   13-log-integrity.csv, 14-time-sync.csv, 15-retention.csv, 16-selftest.csv,
-  and of 04-policy/ its history and the alert routes. So nothing here shows
+  and of 04-policy/ the alert routes. So nothing here shows
   that alerts reached anybody (11.5.2), that exceptions were followed up
   (10.4), that the clock was right (10.6), or failures of controls (10.7).
 """

@@ -12,7 +12,7 @@ from types import TracebackType
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
 from fimscan.evidence.inputs import CriticalPattern
-from fimscan.model import ChangeKind, FileKind, FileState, Scan, ScanStatus
+from fimscan.model import ChangeKind, FileKind, FileState, Reconfiguration, Scan, ScanStatus
 from fimscan.report.display import mode_octal, owner_text, show, time_text
 from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
 
@@ -83,6 +83,19 @@ def write_schedule(out: Staged, host: str, schedule: Mapping[str, str]) -> None:
     with Table(out, host, ("job", "runs_at")) as table:
         for job, when in sorted(schedule.items()):
             table.add(job, when)
+
+
+def write_reconfigurations(out: Staged, host: str, found: Iterable[Reconfiguration]) -> None:
+    """04: every setting that a scan of the period had otherwise than the scan before it, and what that does.
+
+    ``config_before`` and ``config_after`` are the ``config_digest`` of these two scans, which the chain has.
+    """
+    columns = ("scan", "setting", "before", "after", "effect", "config_before", "config_after")
+    with Table(out, host, columns) as table:
+        for one in found:
+            for item in one.differences:
+                values = (show(text) if text is not None else None for text in (item.before, item.after))
+                table.add(one.scan, show(item.key), *values, item.effect, one.before, one.after)
 
 
 def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPattern]) -> None:

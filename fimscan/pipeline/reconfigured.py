@@ -19,6 +19,8 @@ _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
 # Settings that switch something on: what is off sees less.
 _SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled")
 _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
+# What takes longer than this is given up, and unreadable: a shorter time sees less.
+_PATIENCE = ("scan.file_timeout", "scan.stall_timeout")
 
 
 def reconfigurations(connection: Connection, host_id: int, start: int, end: int) -> tuple[Reconfiguration, ...]:
@@ -93,6 +95,8 @@ def _effect(key: str, old: Any, new: Any) -> Effect:
         if None not in lengths:
             return Effect.WEAKER if lengths[1] > lengths[0] else Effect.STRONGER  # type: ignore[operator]
         return Effect.WEAKER if str(new).strip().lower() in ("", "off", "never") else Effect.OTHER
+    if key in _PATIENCE:
+        return Effect.WEAKER if (interval_seconds(new) or 0) < (interval_seconds(old) or 0) else Effect.STRONGER
     if key == "audit.logs":
         return Effect.WEAKER if set(old or ()) - set(new or ()) else Effect.STRONGER
     return Effect.OTHER

@@ -20,14 +20,17 @@ from fimscan.model import (
     ChangeKind,
     Coverage,
     Digest,
+    Effect,
     EventId,
     FileKind,
     FileState,
     Finding,
     Reason,
+    Reconfiguration,
     Role,
     Scan,
     ScanStatus,
+    SettingChange,
     Verdict,
     Window,
 )
@@ -158,6 +161,18 @@ def make_input(**other: object) -> BundleInput:
             make_finding(17, ALICE, verdict=Verdict.CONFIRMED),
             make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
             make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
+        ),
+        "reconfigurations": (
+            Reconfiguration(
+                scan=2,
+                before="00" * 32,
+                after=scans[1].config_digest,
+                differences=(
+                    SettingChange(
+                        key="[[watch]] /etc: policy", before="attributes", after="full", effect=Effect.STRONGER
+                    ),
+                ),
+            ),
         ),
     }
     return BundleInput(**{**values, **other})  # type: ignore[arg-type]

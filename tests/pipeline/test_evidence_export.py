@@ -61,6 +61,29 @@ def test_the_change_is_in_it(bundle: Path, cli: Cli) -> None:
     assert len(scans) == 2
 
 
+def test_changed_settings_are_in_it(cli: Cli) -> None:
+    """Each with what it was, what it is and what it does, tied to the chain; a spreadsheet takes none for a formula."""
+    cli.scan()
+    cli.write_config(watch='exclude = ["=c"]\npolicy = "attributes"')
+    cli.scan()
+    cli.scan()
+    out = cli.root / "bundle.zip"
+    cli("export", "pci-dss", "--from", TODAY, "--to", TODAY, "--out", str(out), code=0)
+    with zipfile.ZipFile(out) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("04-policy/changes.csv").decode())))
+        scans = list(csv.DictReader(io.StringIO(archive.read("07-scans.csv").decode())))
+        readme = archive.read("00-README.txt").decode()
+    said = {
+        (row["scan"], row["setting"].rpartition(": ")[2], row["before"], row["after"], row["effect"]) for row in rows
+    }
+    assert said == {("2", "policy", "full", "attributes", "weaker"), ("2", "exclude", "", "'=c", "weaker")}
+    digests = [scan["config_digest"] for scan in scans]
+    assert {(row["config_before"], row["config_after"]) for row in rows} == {(digests[0], digests[1])}
+    assert digests[1] == digests[2]
+    assert "changed 1 time(s), 1 of them so that less is seen" in readme and "04-policy/changes.csv" in readme
+    cli("verify", str(out), code=0)
+
+
 def test_a_period_without_a_scan_is_an_error(cli: Cli) -> None:
     """Evidence of nothing would look like evidence; a mistyped date is not guessed at."""
     cli.scan()

@@ -33,6 +33,8 @@ def judged(before: str, after: str) -> list[tuple[str, Effect]]:
         (ETC, "[scan]\ncross_mounts = true\n" + ETC, "scan.cross_mounts"),
         ("[live]\nenabled = false\n" + ETC, ETC, "live.enabled"),
         ('[schedule]\nscan = "2h"\n' + ETC, '[schedule]\nscan = "15m"\n' + ETC, "schedule.scan"),
+        ('[scan]\nfile_timeout = "30s"\n' + ETC, '[scan]\nfile_timeout = "1h"\n' + ETC, "scan.file_timeout"),
+        ('[scan]\nstall_timeout = "10s"\n' + ETC, ETC, "scan.stall_timeout"),
     ],
 )
 def test_what_weakens_and_what_strengthens(weak: str, strong: str, key: str) -> None:

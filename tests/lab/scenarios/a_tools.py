@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
-from tests.lab.bench import Lab
+from tests.lab.bench import Lab, located
 from tests.lab.ground import Unavailable
 from tests.lab.scenario import Steps, scenario
 
@@ -245,6 +246,37 @@ def chmod_and_chown(lab: Lab) -> Steps:
     yield
     lab.attributes("f", changer=lab.run("chmod", "0600", "f"))
     lab.attributes("g", changer=lab.run("chown", "1:1", "g"))
+
+
+@scenario
+def setcap(lab: Lab) -> Steps:
+    lab.file("f")
+    lab.file("g")
+    lab.run("setcap", "cap_net_raw+ep", "g")
+    yield
+    lab.attributes("f", changer=lab.run("setcap", "cap_net_raw+ep", "f"))
+    lab.attributes("g", changer=lab.run("setcap", "-r", "g"))
+
+
+@scenario
+def setfacl(lab: Lab) -> Steps:
+    # An entry for a user changes the bits of the group in the mode, too: there they are the mask.
+    lab.file("f").chmod(0o644)
+    lab.file("g").chmod(0o644)
+    yield
+    lab.attributes("f", changer=lab.run("setfacl", "-m", "u:1:r", "f"))
+    lab.attributes("g", changer=lab.run("setfacl", "-m", "u:1:rw", "g"))
+
+
+@scenario
+def chattr(lab: Lab) -> Steps:
+    # A call that says no path, so that no rule sees it. Not +i: nobody could clear up then.
+    probe = lab.file("../../elsewhere/chattr/probe")
+    if subprocess.run([located("chattr"), "+d", probe], capture_output=True, check=False).returncode:
+        raise Unavailable("this file system has no flags")
+    lab.file("f")
+    yield
+    lab.attributes("f", verdict="unattributed", reason="not-covered", by=lab.run("chattr", "+d", "f"))
 
 
 @scenario
