@@ -18,7 +18,8 @@ _LOCAL = frozenset(
 )
 _ON_DEMAND = "autofs"  # whatever is mounted there when somebody goes on
 _MOST_LINKS = 40  # path_resolution(7)
-_LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) \S+ (\S+) .*? - (\S+)")
+# Of a name, the kernel escapes a space, a tab, a newline and a backslash, but no other white space.
+_LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) [^ ]+ ([^ ]+) .*? - (\S+)")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -44,7 +45,7 @@ class Mount:
 def parse_mounts(text: bytes) -> tuple[Mount, ...]:
     """The mounts in order; of two on one place the later one hides the earlier. What is no mount is passed over."""
     found = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):
         if match := _LINE.match(line):
             number, major, minor, point, kind = match.groups()
             found.append(

@@ -18,6 +18,12 @@ def test_mounts_are_found_by_the_longest_and_latest_name() -> None:
     assert kinds == ["overlay", "ext4", "ext4"]
 
 
+def test_white_space_in_the_name_of_a_mount() -> None:
+    """The kernel leaves most of it as it is; whoever may mount something gives it its name."""
+    (mount,) = parse_mounts(b"41 27 0:41 /\x0b /home/eve/a\r\x0b\x0cb rw - fuse.sshfs s rw\n")
+    assert (mount.point, mount.may_hang) == (b"/home/eve/a\r\x0b\x0cb", True)
+
+
 def test_what_is_not_known_to_be_local_may_hang() -> None:
     """A network file system that nobody thought of is not asked, either."""
     table = b"1 1 0:5 / / rw - %b s rw\n"
