@@ -11,13 +11,14 @@ from __future__ import annotations
 import errno
 import heapq
 import os
+import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
+from fimscan.mounts import leads_where_it_may_hang, may_hang, own_mounts, some_may_hang
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
 from fimscan.scan.pace import TimedOutError
@@ -35,12 +36,15 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 
 
 _STRETCH = 128
+# A file that was listed longer ago may have been replaced, by a pipe or a device that should not be opened, too.
+_TRUSTED_SECONDS = 1
 
 
 class Stretch(NamedTuple):
     """Files that are still to be read, one after the other, in a directory that is open as long as the walk is here.
 
-    They were ``listed`` as regular files, but for those in :attr:`Directory.others`; or it is not known what they are.
+    They were ``listed`` as regular files just now, but for those in :attr:`Directory.others`; or it is not known what
+    they are.
     """
 
     directory: Directory
@@ -98,7 +102,10 @@ class Walk:
         self._cross_mounts = cross_mounts
         self._trail = Trail(descriptors, attendant)
         self._attendant = attendant
-        self._some_may_hang = some_may_hang()
+        mounts = own_mounts()
+        self._some_may_hang = any(mount.may_hang for mount in mounts)
+        # Where something is mounted on a file (a container's device, socket or pipe), its directory lists that file.
+        self._mounted_names = frozenset(mount.point.rpartition(b"/")[2] for mount in mounts)
         self._is_excluded = watch.excluder()
         self._root_prefix = len(_prefix(watch.path))
         self._device: int | None = None  # the root's
@@ -298,7 +305,7 @@ class Walk:
             if kind == DIRECTORY:
                 subdirectories.add(name)
                 names.append(name + b"/")
-            elif kind == OTHER:
+            elif kind == OTHER or name in self._mounted_names:
                 directory.others.add(name)
         names.sort()
         directory.steps = _steps(names, subdirectories)
@@ -331,7 +338,7 @@ def _steps(names: list[bytes], subdirectories: Collection[bytes]) -> Iterator[by
 
 def _files(directory: Directory, names: list[bytes]) -> Iterator[Found]:
     if directory.loss is None:
-        yield Stretch(directory, names)
+        yield Stretch(directory, names, listed=time.monotonic() - directory.opened_s < _TRUSTED_SECONDS)
     else:
         yield from (to_unreadable(directory.prefix + name, directory.loss) for name in names)
 

@@ -20,7 +20,7 @@ from fimscan.scan import WatchSpec, digest, scan, state
 from fimscan.scan import visit as visiting
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
-_CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[2]
 
 
 def _write(path: bytes, content: bytes) -> bytes:
@@ -320,7 +320,7 @@ def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
     )
     run = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, sys.executable, root],
-        cwd=_CHECKOUT, capture_output=True, text=True, check=False,
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "mount" in run.stderr or "unshare" in run.stderr:
         pytest.skip(f"mounting is not possible here: {run.stderr.strip()}")

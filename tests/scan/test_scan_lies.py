@@ -1,0 +1,78 @@
+"""What a directory lists as a regular file is opened without another look, and may be something else all the same."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from fimscan.model import FileKind, FileState, Unreadable
+from fimscan.scan import digest, walk
+from tests.scan.test_scan_trouble import CHECKOUT
+
+Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
+_IN_OPEN = 0x20
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def _heard_opening(path: bytes) -> Iterator[Callable[[], bool]]:
+    """Tells whether anybody has opened a file since, whatever name and mount it was reached by."""
+    fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert _libc.inotify_add_watch(fd, path, _IN_OPEN) > 0
+    try:
+        yield lambda: bool(select.select([fd], [], [], 0)[0])
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_pipe_mounted_on_a_file(root: bytes) -> None:
+    """As containers have sockets and devices: it is not opened, which would let a writer in who waits for a reader."""
+    pipe = root + b"/../pipe"
+    os.mkfifo(pipe)
+    os.close(os.open(root + b"/file", os.O_CREAT))
+    script = (
+        "mount --bind $1/../pipe $1/file && exec $0 -W error -c 'import sys, os\n"
+        "from fimscan.scan import *\n"
+        "for found in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=1): print(found.kind)' $1"
+    )
+    with _heard_opening(pipe) as heard:
+        run = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, sys.executable, root],
+            cwd=CHECKOUT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if "mount" in run.stderr or "unshare" in run.stderr:
+            pytest.skip(f"mounting is not possible here: {run.stderr.strip()}")
+        assert run.stdout.splitlines() == ["directory", "fifo"]
+        assert not heard()
+
+
+def test_pipe_in_place_of_what_was_listed_long_ago(
+    root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a scan was busy with subdirectories, anything may have happened: it looks again before it opens."""
+    pipe = root + b"/../pipe"
+    os.mkfifo(pipe)
+    for name in (b"/a", b"/z"):
+        os.close(os.open(root + name, os.O_CREAT))
+    really = digest.ALGORITHMS["sha256"]
+
+    def swap(data: memoryview) -> object:
+        if os.path.exists(pipe):
+            os.rename(pipe, root + b"/z")
+        return really(data)
+
+    monkeypatch.setitem(digest.ALGORITHMS, "sha256", swap)
+    monkeypatch.setattr(walk, "_TRUSTED_SECONDS", 0)
+    with _heard_opening(pipe) as heard:
+        result = scanned(root)[root + b"/z"]
+        assert isinstance(result, FileState)
+        assert result.kind is FileKind.FIFO
+        assert not heard()
