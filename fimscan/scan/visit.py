@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 _AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
 _statx = getattr(_libc, "statx", None)  # since glibc 2.28
-_statx_buffer = ctypes.create_string_buffer(256)  # struct statx; its birth time is at 80
+_STATX_BYTES = 256  # struct statx; its birth time is at 80
 
 DIRECTORY, FILE, OTHER = 0, 1, 2
 Entries: TypeAlias = Iterable[tuple[bytes, int]]
@@ -115,9 +115,10 @@ def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Sta
 
 def birth(fd: int) -> bytes:
     """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
-    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, _statx_buffer):
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)  # each call's own: other threads run during it
+    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer):
         return b""
-    found = _statx_buffer.raw
+    found = buffer.raw
     return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -254,3 +256,19 @@ def test_paths_longer_than_path_max_are_told(cli: Cli) -> None:
     cli("verify", bundle, code=0)
     cli("accept", bottom, code=0)
     assert cli.diff()["changes"] == []
+
+
+def test_births_in_threads(root: bytes) -> None:
+    """Each is told its own directory's: another's would look as if the directory had been replaced."""
+    switching = sys.getswitchinterval()
+    directories = [os.open(path, os.O_PATH) for path in (b"/", root)]
+    births = [visit.birth(fd) for fd in directories]
+    with ThreadPoolExecutor(2) as threads:
+        sys.setswitchinterval(1e-6)
+        try:
+            found = list(threads.map(lambda fd: {visit.birth(fd) for _ in range(500)}, directories))
+        finally:
+            sys.setswitchinterval(switching)
+    for fd in directories:
+        os.close(fd)
+    assert found == [{one} for one in births]
