@@ -11,7 +11,7 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.errors import UsageError
 from fimscan.pipeline import drift as drifting
-from fimscan.store.scans import Approval
+from fimscan.store.acceptance import Approval
 
 
 @click.command()

@@ -19,6 +19,7 @@ from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
 from fimscan.pipeline import health
 from fimscan.pipeline.reconfigured import pending, reconfigurations
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -34,8 +35,8 @@ def status(settings: Settings, *, last: int, form: str) -> None:
     with settings.database() as database:
         with database.read() as connection:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
-            baseline = scan_store.baseline(connection, database.host_id)
-            accepted = scan_store.dispositions(connection, database.host_id, last)
+            baseline = acceptance_store.baseline(connection, database.host_id)
+            accepted = acceptance_store.dispositions(connection, database.host_id, last)
             head = journal.common_head(connection, database.host_id, scans)
             first = scans[-last:][0].id if scans else 0
             changed = [*reconfigurations(connection, database.host_id, first, scans[-1].id if scans else 0)]
@@ -104,7 +105,7 @@ def _document(scan: Scan) -> dict[str, object]:
     }
 
 
-def _disposition(item: scan_store.Disposition) -> dict[str, object]:
+def _disposition(item: acceptance_store.Disposition) -> dict[str, object]:
     return {
         "path": None if item.path is None else report.json_text(item.path),
         "scan": item.scan,
@@ -115,7 +116,7 @@ def _disposition(item: scan_store.Disposition) -> dict[str, object]:
     }
 
 
-def _accepted(item: scan_store.Disposition) -> str:
+def _accepted(item: acceptance_store.Disposition) -> str:
     what = "everything" if item.path is None else report.show(item.path)
     why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
     when = report.minute_text(item.approval.accepted_ns)

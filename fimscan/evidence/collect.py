@@ -17,6 +17,7 @@ from fimscan.errors import UsageError
 from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus
 from fimscan.store import files
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
@@ -87,7 +88,7 @@ def _findings(database: Database, first: int, last: int) -> list[Finding]:
     if not first:
         return []
     with database.read() as connection:
-        return scan_store.findings_between(connection, database.host_id, first - 1, last)
+        return finding_store.findings_between(connection, database.host_id, first - 1, last)
 
 
 def _addresses() -> tuple[str, ...]:

@@ -16,8 +16,11 @@ from fimscan.pipeline.explaining import suspects
 from fimscan.pipeline.passage import Passage
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.scanning import ScanResult
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 
@@ -29,7 +32,7 @@ def drift(database: Database) -> Diff:
     """
     with database.read() as connection:
         end = _last(connection, database)
-        baseline = scan_store.baseline(connection, database.host_id)
+        baseline = acceptance_store.baseline(connection, database.host_id)
         assert baseline is not None, "the first finished scan is the first baseline"
         start = _finished(connection, database, baseline.scan)
         return _diff(connection, database, start, end, baseline.overrides)
@@ -91,15 +94,15 @@ class Acceptance:
     scan: int
 
 
-def accept_everything(database: Database, approval: scan_store.Approval) -> Acceptance:
+def accept_everything(database: Database, approval: acceptance_store.Approval) -> Acceptance:
     """Make the last finished scan the baseline."""
     waiting = drift(database)
     with database.begin() as connection:
-        scan_store.accept_scan(connection, database.host_id, waiting.end.id, approval)
+        acceptance_store.accept_scan(connection, database.host_id, waiting.end.id, approval)
     return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
 
 
-def accept(database: Database, names: Sequence[bytes | int], approval: scan_store.Approval) -> Acceptance:
+def accept(database: Database, names: Sequence[bytes | int], approval: acceptance_store.Approval) -> Acceptance:
     """Accept single paths as they are now, or as a change (by its number) left them.
 
     Accepting the new name of a moved file accepts that its old name is gone, too.
@@ -118,7 +121,7 @@ def accept(database: Database, names: Sequence[bytes | int], approval: scan_stor
             states.update(found)
         if unknown:
             raise UsageError(f"nothing to accept: {', '.join(unknown)} (see 'fimscan diff' for what differs)")
-        scan_store.accept_paths(connection, database.host_id, states, approval)
+        acceptance_store.accept_paths(connection, database.host_id, states, approval)
     return Acceptance(paths=len(states), scan=waiting.end.id)
 
 
@@ -127,7 +130,7 @@ def _acceptable(
 ) -> dict[bytes, tuple[int | None, int]]:
     host_id = database.host_id
     if isinstance(name, int):
-        finding = scan_store.one_finding(connection, host_id, name)
+        finding = finding_store.one_finding(connection, host_id, name)
         open_changes = {step.change.id for row in waiting.findings for step in (row, *row.steps)}
         if finding is None or name not in open_changes:
             return {}
@@ -152,7 +155,7 @@ def _names(change: Change) -> set[bytes]:
 def history(database: Database, path: bytes) -> list[Finding]:
     """Every change of a path that was ever found, oldest first."""
     with database.read() as connection:
-        return scan_store.history_of(connection, database.host_id, path)
+        return finding_store.history_of(connection, database.host_id, path)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ def _diff(
             changes.append(change)
     steps = [
         step
-        for step in scan_store.findings_between(connection, host_id, start.id, end.id)
+        for step in finding_store.findings_between(connection, host_id, start.id, end.id)
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     findings = tuple(join.rows(join.with_moves(changes), steps))
@@ -196,8 +199,8 @@ def _diff(
         start=start,
         end=end,
         findings=findings,
-        unreadable=scan_store.unreadable_in(connection, complete.id) if complete is not None else (),
-        opened_unmodified=scan_store.unmodified_opens(connection, host_id, start.id, end.id),
+        unreadable=sighting_store.unreadable_in(connection, complete.id) if complete is not None else (),
+        opened_unmodified=sighting_store.unmodified_opens(connection, host_id, start.id, end.id),
         suspect_programs=suspects(connection, host_id, exes, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],

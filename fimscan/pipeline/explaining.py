@@ -22,9 +22,11 @@ from fimscan.model import (
     ScanStatus,
     Standing,
 )
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import files
+from fimscan.store import findings as finding_store
 from fimscan.store import processes as process_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -46,11 +48,11 @@ def explain(database: Database, wanted: bytes | int) -> Explanation:
 
 def _finding(connection: Connection, database: Database, wanted: bytes | int) -> Finding:
     if isinstance(wanted, int):
-        found = scan_store.one_finding(connection, database.host_id, wanted)
+        found = finding_store.one_finding(connection, database.host_id, wanted)
         if found is None:
             raise UsageError(f"there is no change {wanted}; 'fimscan diff' shows their numbers")
         return found
-    history = scan_store.history_of(connection, database.host_id, wanted)
+    history = finding_store.history_of(connection, database.host_id, wanted)
     if not history:
         shown = wanted.decode("utf-8", "backslashreplace")
         raise UsageError(f"no scan has found a change of {shown}; 'fimscan diff' shows what differs")
@@ -123,7 +125,7 @@ def _records(connection: Connection, host_id: int, finding: Finding) -> tuple[by
 def programs(connection: Connection, host_id: int, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
     """What is known of programs as of a scan, in order of path."""
     paths = sorted({exe.removesuffix(_DELETED) for exe in exes})
-    baseline = scan_store.baseline(connection, host_id)
+    baseline = acceptance_store.baseline(connection, host_id)
     if baseline is None or not paths:
         return tuple(Program(path=path, standing=Standing.NOT_MONITORED) for path in paths)
     now = files.at_paths(connection, host_id, paths, scan_id)
@@ -151,7 +153,7 @@ def _program(
         return Program(path=path, standing=Standing.NOT_MONITORED)
     if version is not None and (version.adopted if wanted is None else _equal(version, wanted)):
         return Program(path=path, standing=Standing.ACCEPTED)
-    changes = [f for f in scan_store.history_of(connection, host_id, path) if f.scan <= scan_id]
+    changes = [f for f in finding_store.history_of(connection, host_id, path) if f.scan <= scan_id]
     return Program(
         path=path,
         standing=Standing.GONE if version is None else Standing.CHANGED,

@@ -15,6 +15,7 @@ from fimscan.pipeline.checks import Check, critical, ok, warning
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 _SEVEN_DAYS_NS = 7 * 86400 * 10**9  # PCI DSS v4.0.1, 11.5.2: at least once every seven days
@@ -66,7 +67,7 @@ def _store_checks(database: Database) -> Iterator[Check]:
         scans = scan_store.all_scans(connection, database.host_id)
         damaged = audit_store.damaged_count(connection, database.host_id)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
-        unreadable = scan_store.unreadable_in(connection, finished[-1].id) if finished else ()
+        unreadable = sighting_store.unreadable_in(connection, finished[-1].id) if finished else ()
         altered = integrity.replayed(connection, database.host_id)[1]
     if not finished:
         yield warning("last scan", "there is none", "fimscan scan records the baseline")

@@ -27,7 +27,9 @@ from fimscan.pipeline.scanning import seal
 from fimscan.scan import Progress, WatchSpec, scan
 from fimscan.scan.aide import AideDatabase, AideEntry, read_aide
 from fimscan.scan.scope import Scope
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 TRIGGER = "import"
@@ -195,11 +197,11 @@ class _Import:
         recorder.clock = join.ReadClock()
         recorder.clock.note(b"", self._done.taken_ns)
         with self._database.begin() as connection:
-            scan_store.add_unreadable(connection, recorder.scan_id, recorder.unreadable)
+            sighting_store.add_unreadable(connection, recorder.scan_id, recorder.unreadable)
             sealed = seal(connection, self._database.host_id, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
-            approval = scan_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
-            scan_store.accept_scan(connection, self._database.host_id, recorder.scan_id, approval)
+            approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
+            acceptance_store.accept_scan(connection, self._database.host_id, recorder.scan_id, approval)
         return sealed
 
 

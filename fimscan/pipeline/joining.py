@@ -16,6 +16,7 @@ from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import files
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
@@ -162,11 +163,11 @@ def directories_of(connection: Connection, host_id: int, start: int, end: int) -
 def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:
     """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
     by_scan: dict[int, list[Change]] = {}
-    for finding in scan_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
+    for finding in finding_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
         by_scan.setdefault(finding.scan, []).append(finding.change)
     for scan_id, changes in by_scan.items():
         earlier = scan_store.finished_before(connection, host_id, scan_id)
         if earlier is not None:
             joiner = Joiner(connection, host_id, earlier, scan_id, logs)
             answers = {change.id: attribution for change, attribution in joiner.attribute(changes)}
-            scan_store.set_attributions(connection, host_id, answers)
+            finding_store.set_attributions(connection, host_id, answers)

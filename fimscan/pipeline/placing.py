@@ -10,8 +10,9 @@ from fimscan.model import FileState, Unreadable
 from fimscan.pipeline.readings import FullReading
 from fimscan.pipeline.recording import watch_specs
 from fimscan.scan.placement import Placement, place
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
-from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 
@@ -55,7 +56,7 @@ def explain_path(path: bytes, config: Config, database: Database | None) -> Path
 def _known(database: Database, path: bytes) -> Known:
     host_id = database.host_id
     with database.read() as connection:
-        baseline = scan_store.baseline(connection, host_id)
+        baseline = acceptance_store.baseline(connection, host_id)
         if baseline is None:
             return Known()
         accepted, accepted_scan = baseline.overrides.get(path, (None, baseline.scan))
@@ -64,8 +65,8 @@ def _known(database: Database, path: bytes) -> Known:
         latest = files.open_at(connection, host_id, path)
         full = FullReading.load(connection, host_id)
         assert full.scan is not None, "a baseline is made by a complete scan"
-        failures = scan_store.unreadable_in(connection, full.scan.id)
-        recheck = scan_store.rechecks(connection, host_id, [path]).get(path)
+        failures = sighting_store.unreadable_in(connection, full.scan.id)
+        recheck = sighting_store.rechecks(connection, host_id, [path]).get(path)
     last_read_ns = full.last_read(path, latest.state) if latest is not None else None
     if last_read_ns is not None and recheck is not None:
         last_read_ns = max(last_read_ns, recheck.read_start_ns)

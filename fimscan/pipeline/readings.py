@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from fimscan import join
 from fimscan.model import Actor, Change, FileState, Holders, Scan, UnreadableReason
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +50,13 @@ class FullReading:
             # A configured path that was missing was seen to be absent: that is an observation.
             blocked=tuple(
                 item.path
-                for item in scan_store.unreadable_in(connection, scan.id)
+                for item in sighting_store.unreadable_in(connection, scan.id)
                 if item.reason is not UnreadableReason.MISSING
             ),
             looks=tuple(
                 Look(
                     as_of_ns=one.started_ns,
-                    held=scan_store.holders_at(connection, one.id),
+                    held=sighting_store.holders_at(connection, one.id),
                     complete=one.counts.get("unexamined_processes", 0) == 0,
                 )
                 # What was vouched for since was read by an earlier one.
@@ -83,7 +84,7 @@ class Readings:
     """A complete scan and the looks at single files since then."""
 
     full: FullReading
-    rechecks: Mapping[bytes, scan_store.Recheck]
+    rechecks: Mapping[bytes, sighting_store.Recheck]
 
     def last_read(self, before: FileState | None, after: FileState | None) -> int:
         """When the old state was last seen.
@@ -125,7 +126,7 @@ class Readings:
         start = self.full.last_read(before.path, before)
         return (start, recheck.read_start_ns) if start < recheck.read_start_ns else None
 
-    def _recheck(self, before: FileState | None, after: FileState | None) -> scan_store.Recheck | None:
+    def _recheck(self, before: FileState | None, after: FileState | None) -> sighting_store.Recheck | None:
         if before is None or (after is not None and after.identity != before.identity):
             return None
         return self.rechecks.get(before.path)

@@ -26,7 +26,10 @@ from fimscan.pipeline.users import user_name
 from fimscan.pipeline.vouching import vouchers
 from fimscan.scan import Progress, Spotter, Voucher
 from fimscan.scan.scope import Scope
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 
@@ -100,12 +103,12 @@ def run_scan(
             )
             # Also without a log to read: the next scan's windows begin here.
             holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name)
-            scan_store.add_holders(connection, scan_id, holders)
+            sighting_store.add_holders(connection, scan_id, holders)
         try:
             with database.read() as connection:
                 readings = Readings(
                     full=FullReading.load(connection, database.host_id),
-                    rechecks=scan_store.rechecks(connection, database.host_id),
+                    rechecks=sighting_store.rechecks(connection, database.host_id),
                 )
             specs = watch_specs(config.watch)
             scope = Scope(specs)
@@ -183,9 +186,9 @@ def _finish(
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None and full is not None:
             recorder.settle(connection, judgements)
-            unreadable_before = scan_store.unreadable_in(connection, full.id)
+            unreadable_before = sighting_store.unreadable_in(connection, full.id)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
-            held = scan_store.holders_at(connection, scan_id)
+            held = sighting_store.holders_at(connection, scan_id)
             changes = [
                 readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()))
                 for change in join.with_moves(recorder.changes)
@@ -194,14 +197,14 @@ def _finish(
             since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, since_ns)]
             opened = joiner.opened_unmodified(recorder.clock)
-        scan_store.keep_known_holders(connection, scan_id)
-        scan_store.add_unreadable(connection, scan_id, recorder.unreadable)
-        scan_store.forget_rechecks(connection, host_id, running.started_ns)
+        sighting_store.keep_known_holders(connection, scan_id)
+        sighting_store.add_unreadable(connection, scan_id, recorder.unreadable)
+        sighting_store.forget_rechecks(connection, host_id, running.started_ns)
         sealed = seal(connection, host_id, recorder, findings, opened, recorder.digest, problems)
         if previous is None:
-            approval = scan_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
-            scan_store.accept_scan(connection, host_id, scan_id, approval)
-        findings = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+            approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
+            acceptance_store.accept_scan(connection, host_id, scan_id, approval)
+        findings = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
     known_unreadable = {(item.path, item.reason) for item in unreadable_before}
     return ScanResult(
@@ -235,8 +238,8 @@ def seal(
 ) -> Scan:
     """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after it."""
     scan_id = recorder.scan_id
-    scan_store.add_changes(connection, host_id, scan_id, findings)
-    scan_store.add_unmodified_opens(connection, scan_id, opened)
+    finding_store.add_changes(connection, host_id, scan_id, findings)
+    sighting_store.add_unmodified_opens(connection, scan_id, opened)
     return scan_store.finish(
         connection,
         replace(

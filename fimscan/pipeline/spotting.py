@@ -27,7 +27,9 @@ from fimscan.pipeline.users import user_name
 from fimscan.scan import Spotter
 from fimscan.scan.scope import Scope
 from fimscan.store import files
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 
@@ -109,7 +111,7 @@ class SpotCheck:
         if not any(one.is_news for one in seen):
             if kept := [one for one in map(_recheck, seen) if one is not None]:
                 with self._database.begin() as connection:
-                    scan_store.set_rechecks(connection, self._database.host_id, kept)
+                    sighting_store.set_rechecks(connection, self._database.host_id, kept)
             return None, ()
         # What was done before the reading has to be in the log by now.
         problems = self._reader.look(settle=True)
@@ -228,7 +230,7 @@ class SpotCheck:
             config_text=config.canonical(),
         )
         paths = [one.pair.path for one in seen]
-        readings = Readings(full=full, rechecks=scan_store.rechecks(connection, host_id, paths))
+        readings = Readings(full=full, rechecks=sighting_store.rechecks(connection, host_id, paths))
         recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope)
         for one in seen:
             _record(recorder, one)
@@ -252,8 +254,8 @@ class SpotCheck:
         for some in files.state_digests(connection, host_id):
             digest.add(some)
         sealed = seal(connection, host_id, recorder, findings, opened, digest)
-        scan_store.set_rechecks(connection, host_id, [r for r in map(_recheck, seen) if r is not None])
-        found = scan_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+        sighting_store.set_rechecks(connection, host_id, [r for r in map(_recheck, seen) if r is not None])
+        found = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         return ScanResult(
             diff=Diff(
                 host=self._database.host,
@@ -294,11 +296,11 @@ def _record(recorder: Recorder, seen: Seen) -> None:
         recorder.record_seen(version, pack(after))
 
 
-def _recheck(seen: Seen) -> scan_store.Recheck | None:
+def _recheck(seen: Seen) -> sighting_store.Recheck | None:
     after = seen.pair.after
     if after is None or seen.holders is None or seen.has_only_grown:
         return None
-    return scan_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=seen.holders)
+    return sighting_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=seen.holders)
 
 
 def _is_directory(found: os.stat_result | None) -> bool:

@@ -180,13 +180,13 @@ def _entry_of(fields: dict[str, bytes]) -> AideEntry:
     if not path.startswith(b"/") or b"\0" in path or os.path.normpath(path).replace(b"//", b"/") != path:
         raise ValueError("a name that is no absolute path")
     full_mode = _number(fields["perm"], 8)
-    kind = KINDS.get(stat.S_IFMT(full_mode))
-    if kind is None:
+    if stat.S_IFMT(full_mode) not in KINDS:
         raise ValueError("a mode of no kind of file")
+    kind = FileKind(KINDS[stat.S_IFMT(full_mode)])
     target = known("lname")
     return AideEntry(
         path=path,
-        kind=FileKind(kind),
+        kind=kind,
         mode=None if known("perm") is None else full_mode & 0o7777,
         uid=_optional(known("uid")),
         gid=_optional(known("gid")),

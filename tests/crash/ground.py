@@ -9,6 +9,8 @@ from pathlib import Path
 
 from fimscan.evidence.database import verify_database
 from fimscan.model import ScanStatus
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.conftest import Cli
@@ -63,8 +65,8 @@ class Ground:
         database = Database(f"sqlite:///{self.cli.database}", host=os.uname().nodename, create=False)
         with database.read() as connection:
             scans = scan_store.all_scans(connection, database.host_id)
-            found = scan_store.findings_between(connection, database.host_id, 0, scans[-1].id)
-            baseline = scan_store.baseline(connection, database.host_id)
+            found = finding_store.findings_between(connection, database.host_id, 0, scans[-1].id)
+            baseline = acceptance_store.baseline(connection, database.host_id)
         database.close()
         assert Counter(os.fsdecode(f.change.path) for f in found) == Counter(map(str, self.changed))
         assert baseline is not None and baseline.scan == 1 and not baseline.overrides

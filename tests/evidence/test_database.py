@@ -24,6 +24,7 @@ from fimscan.evidence.database import verify_database
 from fimscan.model import AuditObservation, FileKind, ScanStatus
 from fimscan.packed import pack
 from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files, journal, migrate
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -119,7 +120,7 @@ def _eventful(site: Site) -> None:
     site.append(late)
     (site.watched / "c").unlink()
     site.scan('exclude = ["d"]')  # c is removed, d is dropped
-    approval = scan_store.Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
+    approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
     drift.accept(site.database, [os.fsencode(site.watched / "b")], approval)
     (site.watched / "e").write_text("new")
     site.scan()  # e is added, d is adopted again

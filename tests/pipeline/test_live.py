@@ -24,7 +24,9 @@ from fimscan.join import SLACK_NS
 from fimscan.model import AuditObservation, Breach, GapReason, ScanStatus, Verdict
 from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
 from fimscan.store import files
+from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest, replay
 from tests.pipeline.test_audit_reading import event
@@ -75,9 +77,9 @@ class Host:
         second, _ = self.live.step()
         return second or first
 
-    def rechecks(self) -> dict[bytes, scan_store.Recheck]:
+    def rechecks(self) -> dict[bytes, sighting_store.Recheck]:
         with self.database.read() as connection:
-            return scan_store.rechecks(connection, self.database.host_id)
+            return sighting_store.rechecks(connection, self.database.host_id)
 
 
 @pytest.fixture
@@ -358,7 +360,7 @@ def test_killed_while_looking(host: Host) -> None:
     assert_whole(host.database)
     with host.database.read() as connection:
         scans = scan_store.all_scans(connection, host.database.host_id)
-        found = {path: scan_store.history_of(connection, host.database.host_id, os.fsencode(path)) for path in names}
+        found = {path: finding_store.history_of(connection, host.database.host_id, os.fsencode(path)) for path in names}
     assert all(scan.status is ScanStatus.FINISHED for scan in scans)
     assert sum(scan.is_partial for scan in scans) > KILLS / 3
     for path, history in found.items():

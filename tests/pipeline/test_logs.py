@@ -21,8 +21,8 @@ from fimscan.model import Breach, Change, ChangeKind, Diff, FileState
 from fimscan.pipeline import drift, run_scan
 from fimscan.report.differences import breach_text
 from fimscan.scan import WatchSpec, scan
+from fimscan.store.acceptance import Approval
 from fimscan.store.database import Database
-from fimscan.store.scans import Approval
 from tests.conftest import Cli
 
 Told = list[tuple[str, str, Breach | None]]

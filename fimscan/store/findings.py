@@ -1,0 +1,123 @@
+"""The changes that scans found, each with the answer to who made it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from fimscan.model import Attribution, Breach, Change, ChangeKind, Finding, ScanStatus, Window
+from fimscan.store import codec, covered, files, journal, schema
+
+
+def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Sequence[Finding]) -> None:
+    """Record the changes of a scan with their answers. Both sides must be stored versions."""
+    if not findings:
+        return
+    ids = _version_ids(connection, host_id, scan_id, {state.path for f in findings for state in f.change.sides})
+    rows = [
+        {
+            "scan_id": scan_id,
+            "host_id": host_id,
+            "kind": change.kind.value,
+            "path": change.path,
+            "moved_from": change.moved_from,
+            "before_version": ids.get((change.before.path, False)) if change.before else None,
+            "after_version": ids.get((change.after.path, True)) if change.after else None,
+            "changed": ",".join(change.changed),
+            "after_ns": change.window.after_ns,
+            "before_ns": change.window.before_ns,
+            "holders": codec.dump_holders(change.holders),
+            "breach": change.breach,
+            "verdict": finding.attribution.verdict.value,
+            "attribution": codec.dump_attribution(finding.attribution),
+        }
+        for finding in findings
+        for change in (finding.change,)
+    ]
+    connection.execute(schema.change.insert(), rows)
+
+
+def _version_ids(
+    connection: Connection, host_id: int, scan_id: int, wanted: Collection[bytes]
+) -> dict[tuple[bytes, bool], int]:
+    """(path, is it the new side) -> row number of the version; of those paths only, since a scan may adopt millions."""
+    table = schema.file_version
+    began = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.first_scan == scan_id)
+    ended = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.end_scan == scan_id)
+    return {
+        (path, is_new): number
+        for query, is_new in ((began, True), (ended, False))
+        for path, number in connection.execute(query, execution_options=files.STREAMED)
+        if path in wanted
+    }
+
+
+def set_attributions(connection: Connection, host_id: int, answers: Mapping[int, Attribution]) -> None:
+    """Replace the answers for changes (by number), when later records say more."""
+    table = schema.change
+    altered = []
+    for change_id, attribution in answers.items():
+        text = codec.dump_attribution(attribution)
+        another = (table.c.id == change_id) & (table.c.attribution != text)
+        values = {"verdict": attribution.verdict.value, "attribution": text}
+        if connection.execute(update(table).where(another).values(**values)).rowcount:
+            altered.append(change_id)
+    journal.record(
+        connection, host_id, journal.Cause.LATE_RECORDS, covered.of_changes(connection, host_id, ids=altered)
+    )
+
+
+def findings_between(connection: Connection, host_id: int, start: int, end: int) -> list[Finding]:
+    """The changes found by scans ``start`` < s <= ``end``, in the order in which they were found."""
+    table = schema.change
+    query = _finished_changes(host_id).where(table.c.scan_id > start, table.c.scan_id <= end)
+    return _findings(connection, connection.execute(query.order_by(table.c.id)).all())
+
+
+def findings_since(connection: Connection, host_id: int, time_ns: int) -> list[Finding]:
+    """The changes whose window was still open at a time: those that a late audit record can say something about."""
+    query = _finished_changes(host_id).where(schema.change.c.before_ns >= time_ns)
+    return _findings(connection, connection.execute(query.order_by(schema.change.c.id)).all())
+
+
+def history_of(connection: Connection, host_id: int, path: bytes) -> list[Finding]:
+    """Every change that was ever found of a path, under its present and as its earlier name."""
+    table = schema.change
+    query = _finished_changes(host_id).where((table.c.path == path) | (table.c.moved_from == path))
+    return _findings(connection, connection.execute(query.order_by(table.c.id)).all())
+
+
+def one_finding(connection: Connection, host_id: int, change_id: int) -> Finding | None:
+    """A change by its number."""
+    query = _finished_changes(host_id).where(schema.change.c.id == change_id)
+    return next(iter(_findings(connection, connection.execute(query).all())), None)
+
+
+def _finished_changes(host_id: int) -> Any:
+    return (
+        select(schema.change)
+        .join(schema.scan, schema.change.c.scan_id == schema.scan.c.id)
+        .where(schema.change.c.host_id == host_id, schema.scan.c.status == ScanStatus.FINISHED.value)
+    )
+
+
+def _findings(connection: Connection, rows: Sequence[Row[Any]]) -> list[Finding]:
+    ids = [number for row in rows for number in (row.before_version, row.after_version) if number is not None]
+    versions = files.by_ids(connection, ids)
+    return [_finding(row, versions) for row in rows]
+
+
+def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
+    change = Change(
+        id=row.id,
+        kind=ChangeKind(row.kind),
+        before=versions[row.before_version].state if row.before_version is not None else None,
+        after=versions[row.after_version].state if row.after_version is not None else None,
+        changed=tuple(row.changed.split(",")) if row.changed else (),
+        window=Window(after_ns=row.after_ns, before_ns=row.before_ns),
+        holders=codec.load_holders(row.holders),
+        breach=Breach(row.breach) if row.breach is not None else None,
+    )
+    return Finding(change=change, attribution=codec.load_attribution(row.attribution), scan=row.scan_id)

@@ -1,0 +1,132 @@
+"""What was seen beside changes: by a scan (unreadable files, holders, opens without a change), or at a later look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from fimscan.model import Actor, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
+from fimscan.model import UnmodifiedOpen as Opened
+from fimscan.store import codec, files, schema
+
+
+def add_unreadable(connection: Connection, scan_id: int, items: Iterable[Unreadable]) -> None:
+    """Record what a scan could not read."""
+    rows = [
+        {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": item.detail} for item in items
+    ]
+    if rows:
+        connection.execute(schema.unreadable.insert(), rows)
+
+
+def unreadable_in(connection: Connection, scan_id: int) -> tuple[Unreadable, ...]:
+    """What a scan could not read, in order of path."""
+    table = schema.unreadable
+    rows = connection.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
+    return tuple(Unreadable(path=r.path, reason=UnreadableReason(r.reason), detail=r.detail) for r in rows)
+
+
+def add_holders(connection: Connection, scan_id: int, holders: Iterable[Holder]) -> None:
+    """Record who held writable descriptors when a scan began."""
+    rows = [
+        {"scan_id": scan_id, "dev": h.dev, "inode": h.inode, "actor": codec.dump_actors([h.actor])} for h in holders
+    ]
+    if rows:
+        connection.execute(schema.holder.insert(), rows)
+
+
+def keep_known_holders(connection: Connection, scan_id: int) -> None:
+    """Forget the holders of files that are not monitored: logs, caches and the like of every process."""
+    table, version = schema.holder, schema.file_version
+    known = select(version.c.id).where(
+        version.c.dev == table.c.dev, version.c.inode == table.c.inode, version.c.end_scan.is_(None)
+    )
+    connection.execute(table.delete().where(table.c.scan_id == scan_id, ~known.exists()))
+
+
+def holders_at(connection: Connection, scan_id: int) -> dict[tuple[int, int], list[Actor]]:
+    """Who held writable descriptors when a scan began, by (device, inode)."""
+    found: dict[tuple[int, int], list[Actor]] = {}
+    for row in connection.execute(select(schema.holder).where(schema.holder.c.scan_id == scan_id)):
+        found.setdefault((row.dev, row.inode), []).extend(codec.load_actors(row.actor))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recheck:
+    """A single path that was looked at again after a scan: when its reading began, and who could write to it then.
+
+    ``holders`` are those of the file that was there; ``None`` where there was none.
+    """
+
+    path: bytes
+    read_start_ns: int
+    holders: Holders | None = None
+
+
+def set_rechecks(connection: Connection, host_id: int, items: Sequence[Recheck]) -> None:
+    """Remember the latest look at each of these paths."""
+    table = schema.recheck
+    _forget(connection, host_id, [item.path for item in items])
+    rows = [
+        {
+            "host_id": host_id,
+            "path": item.path,
+            "read_start_ns": item.read_start_ns,
+            "holders": codec.dump_holders(item.holders) or "",
+        }
+        for item in items
+    ]
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
+def _forget(connection: Connection, host_id: int, paths: Sequence[bytes]) -> None:
+    table = schema.recheck
+    for chunk in files.chunks(paths):
+        connection.execute(table.delete().where(table.c.host_id == host_id, table.c.path.in_(chunk)))
+
+
+def forget_rechecks(connection: Connection, host_id: int, before_ns: int) -> None:
+    """Forget the looks at single paths that a scan, whose reading began later, has made pointless."""
+    table = schema.recheck
+    connection.execute(table.delete().where(table.c.host_id == host_id, table.c.read_start_ns < before_ns))
+
+
+def rechecks(connection: Connection, host_id: int, paths: Iterable[bytes] | None = None) -> dict[bytes, Recheck]:
+    """The latest looks at these paths (``None``: at any) since the last complete scan."""
+    table = schema.recheck
+    mine = select(table).where(table.c.host_id == host_id)
+    queries = [mine] if paths is None else [mine.where(table.c.path.in_(c)) for c in files.chunks(sorted(set(paths)))]
+    return {
+        row.path: Recheck(
+            path=row.path, read_start_ns=row.read_start_ns, holders=codec.load_holders(row.holders or None)
+        )
+        for query in queries
+        for row in connection.execute(query)
+    }
+
+
+def add_unmodified_opens(connection: Connection, scan_id: int, opened: Iterable[Opened]) -> None:
+    """Record which files were opened for writing and not changed."""
+    rows = [{"scan_id": scan_id, "path": o.path, "actors": codec.dump_actors(o.actors)} for o in opened]
+    if rows:
+        connection.execute(schema.unmodified_open.insert(), rows)
+
+
+def unmodified_opens(connection: Connection, host_id: int, start: int, end: int) -> tuple[Opened, ...]:
+    """Files opened for writing and not changed in ``start`` < scan <= ``end``, one entry a path."""
+    table = schema.unmodified_open
+    query = (
+        select(table.c.path, table.c.actors)
+        .join(schema.scan)
+        .where(schema.scan.c.host_id == host_id, table.c.scan_id > start, table.c.scan_id <= end)
+        .where(schema.scan.c.status == ScanStatus.FINISHED.value)
+        .order_by(table.c.path, table.c.scan_id)
+    )
+    merged: dict[bytes, tuple[Actor, ...]] = {}
+    for path, actors in connection.execute(query):
+        merged[path] = merged.get(path, ()) + codec.load_actors(actors)
+    return tuple(Opened(path=path, actors=actors) for path, actors in merged.items())
