@@ -77,7 +77,7 @@ class Share(Batch):
         last: Directory | None = None
         for one in feed:
             if isinstance(one, Stretch):
-                directory, names, _ = one
+                directory, names = one
                 if directory is not last:
                     if self.tasks and not self._has_room(directory, feed):
                         feed.put_back(one)
@@ -102,20 +102,16 @@ class Share(Batch):
         lengths: list[int] | None = [] if directory.append_only else None
         # The walk closes its own descriptor when it goes on; this one is the batch's.
         fd = os.dup(directory.fd)
-        self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, {}, set()))
+        self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, {}))
         self.devices.append(directory.identity[0])
         self.may_hang |= directory.may_hang
         self._request_bytes += len(directory.prefix)
 
     def _ask(self, feed: Feed, one: Stretch) -> None:
         """Add names to the last task."""
-        task, (directory, names, listed) = self.tasks[-1], one
+        task, (directory, names) = self.tasks[-1], one
         paths = [directory.prefix + name for name in names]
         task.names.extend(names)
-        if not listed:
-            task.others.update(names)
-        elif directory.others:
-            task.others.update(directory.others.intersection(names))
         if task.lengths is not None:
             task.lengths.extend([feed.verified(path) or 0 for path in paths])
         if feed.vouchers.path <= paths[-1]:

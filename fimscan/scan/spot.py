@@ -100,7 +100,7 @@ class Spotter:
 def _prefixes(
     found: Stretch, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], attendant: Attendant
 ) -> list[Prefixes]:
-    directory, [name], _ = found
+    directory, [name] = found
     read = attendant.prefixes if directory.may_hang else read_prefixes
     try:
         return [with_names(raw, asked[2]) for raw in read(directory.fd, name, *asked)]

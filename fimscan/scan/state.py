@@ -77,27 +77,15 @@ class Reader:
         """Another file of a request is next: what is to be said of it, where that is known already."""
         return cast("Raw | None", self._pace.file())
 
-    def read(
-        self,
-        directory: int,
-        name: bytes,
-        algorithms: tuple[str, ...],
-        verified: int | None = None,
-        *,
-        listed_as_file: bool = False,
-    ) -> Raw:
+    def read(self, directory: int, name: bytes, algorithms: tuple[str, ...], verified: int | None = None) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
-        ``verified`` is set of logs: the length of the prefix to be digested, too. What its directory listed as a
-        regular file (``listed_as_file``) is opened without another look.
+        ``verified`` is set of logs: the length of the prefix to be digested, too.
         """
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
             try:
-                if listed_as_file and algorithms:
-                    listed_as_file = False  # if it is none any more, the next attempt finds out what it is
-                    return self._read_file(directory, name, None, (algorithms, verified), start)
                 return self._look_and_read(directory, name, (algorithms, verified), start)
             except Changed:
                 continue
@@ -132,7 +120,7 @@ class Reader:
             return self._read_file(directory, name, found, asked, start)
         return _read_attributes(directory, name, found, start)
 
-    def _read_file(self, directory: int, name: bytes, found: os.stat_result | None, asked: _Asked, start: int) -> Raw:
+    def _read_file(self, directory: int, name: bytes, found: os.stat_result, asked: _Asked, start: int) -> Raw:
         algorithms, verified = asked
         fd, before = open_found(directory, name, found)
         try:
@@ -200,8 +188,8 @@ def _is_sparse(found: os.stat_result) -> bool:
     return found.st_blocks * 512 + _SMALL_HOLE < found.st_size
 
 
-def open_found(directory: int, name: bytes, found: os.stat_result | None) -> tuple[int, os.stat_result]:
-    """Open the regular file that was found by this name, and no other; ``None``: a regular file, whichever."""
+def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
+    """Open the regular file that was found by this name, and no other."""
     try:
         fd = open_quietly(name, _OPEN_FLAGS, directory)
     except OSError as error:
@@ -209,7 +197,7 @@ def open_found(directory: int, name: bytes, found: os.stat_result | None) -> tup
             raise Changed from error
         raise
     before = os.fstat(fd)
-    if stat.S_ISREG(before[0]) and (found is None or before[1:3] == found[1:3]):  # inode and device
+    if stat.S_ISREG(before[0]) and before[1:3] == found[1:3]:  # inode and device
         return fd, before
     os.close(fd)
     raise Changed

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -47,8 +46,6 @@ class Directory:
         "loss",
         "may_hang",
         "name",
-        "opened_s",
-        "others",
         "prefix",
         "steps",
     )
@@ -64,8 +61,6 @@ class Directory:
         self.algorithms = watch.algorithms
         self.append_only = watch.append_only
         self.steps: Iterator[bytes | list[bytes]] = iter(())
-        self.opened_s = time.monotonic()  # and then listed at once
-        self.others: set[bytes] = set()  # names of what may be neither a directory nor a regular file
         # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
         # begin with one another ("a", "a-", "a--"), so these are hardly ever more than one.
         self.entered: dict[bytes, Directory] = {}

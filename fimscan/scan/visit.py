@@ -27,9 +27,8 @@ _AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
 _statx = getattr(_libc, "statx", None)  # since glibc 2.28
 _STATX_BYTES = 256  # struct statx; its birth time is at 80
 
-DIRECTORY, FILE, OTHER = 0, 1, 2
-Entries: TypeAlias = Iterable[tuple[bytes, int]]
-"""(name, one of these: what it is when the directory is read) of what is in a directory."""
+Entries: TypeAlias = Iterable[tuple[bytes, bool]]
+"""(name, is it a directory) of what is in a directory."""
 
 Standpoint: TypeAlias = tuple[int, tuple[int, int]]
 """A descriptor (``O_PATH``) of a directory, and the directory's (device, inode)."""
@@ -73,11 +72,11 @@ def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = Fa
         raise
 
 
-def entries(fd: int) -> Iterator[tuple[bytes, int]]:
+def entries(fd: int) -> Iterator[tuple[bytes, bool]]:
     """What is in an open directory, in no order."""
     with os.scandir(fd) as found:
         for entry in found:
-            yield os.fsencode(entry.name), _kind(entry)
+            yield os.fsencode(entry.name), _is_directory(entry)
 
 
 def stand(path: bytes) -> Standpoint:
@@ -170,10 +169,8 @@ def _reopen(held: int) -> int:
         return open_quietly(b"/proc/self/fd/%d" % held, _DIRECTORY_FLAGS & ~os.O_NOFOLLOW, None)
 
 
-def _kind(entry: os.DirEntry[str]) -> int:
+def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
-        if entry.is_file(follow_symlinks=False):
-            return FILE
-        return DIRECTORY if entry.is_dir(follow_symlinks=False) else OTHER
+        return entry.is_dir(follow_symlinks=False)
     except OSError:  # asked of the inode where the file system has no d_type; the reader will meet the error again
-        return OTHER
+        return False

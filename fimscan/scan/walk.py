@@ -11,20 +11,19 @@ from __future__ import annotations
 import errno
 import heapq
 import os
-import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.mounts import leads_where_it_may_hang, may_hang, own_mounts, some_may_hang
+from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
 from fimscan.scan.pace import TimedOutError
 from fimscan.scan.state import refusal, to_result, to_unreadable
 from fimscan.scan.trail import NOTHING_THERE, Descriptors, Directory, Trail
-from fimscan.scan.visit import DIRECTORY, OTHER, Entries, Standpoint, Visit, lstat, stand, visit, way
+from fimscan.scan.visit import Entries, Standpoint, Visit, lstat, stand, visit, way
 from fimscan.scan.watch import WatchSpec
 
 # So much is always a part of what is asked of a worker in one packet (and kept for each file).
@@ -36,20 +35,13 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 
 
 _STRETCH = 128
-# A file that was listed longer ago may have been replaced, by a pipe or a device that should not be opened, too.
-_TRUSTED_SECONDS = 1
 
 
 class Stretch(NamedTuple):
-    """Files that are still to be read, one after the other, in a directory that is open as long as the walk is here.
-
-    They were ``listed`` as regular files just now, but for those in :attr:`Directory.others`; or it is not known what
-    they are.
-    """
+    """Files that are still to be read, one after the other, in a directory that is open as long as the walk is here."""
 
     directory: Directory
     names: list[bytes]
-    listed: bool = True
 
 
 Found: TypeAlias = FileState | Unreadable | Stretch
@@ -102,10 +94,7 @@ class Walk:
         self._cross_mounts = cross_mounts
         self._trail = Trail(descriptors, attendant)
         self._attendant = attendant
-        mounts = own_mounts()
-        self._some_may_hang = any(mount.may_hang for mount in mounts)
-        # Where something is mounted on a file (a container's device, socket or pipe), its directory lists that file.
-        self._mounted_names = frozenset(mount.point.rpartition(b"/")[2] for mount in mounts)
+        self._some_may_hang = some_may_hang()
         self._is_excluded = watch.excluder()
         self._root_prefix = len(_prefix(watch.path))
         self._device: int | None = None  # the root's
@@ -263,7 +252,7 @@ class Walk:
             self._trail.make_room(parent)
             seen, hanging = self._visit(parent, name)
             if seen is None:  # replaced since it was listed
-                return Stretch(parent, [name], listed=False)
+                return Stretch(parent, [name])
             if seen.fd is not None:
                 identity = (seen.raw[2], seen.raw[1])
                 child = Directory((seen.fd, identity), name, _prefix(path), self._watch, may_hang=hanging)
@@ -298,15 +287,13 @@ class Walk:
         hidden = self._hidden_in(directory)
         names = []
         subdirectories = set()
-        for name, kind in found:
-            if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=kind == DIRECTORY):
+        for name, is_directory in found:
+            if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory):
                 continue
             names.append(name)
-            if kind == DIRECTORY:
+            if is_directory:
                 subdirectories.add(name)
                 names.append(name + b"/")
-            elif kind == OTHER or name in self._mounted_names:
-                directory.others.add(name)
         names.sort()
         directory.steps = _steps(names, subdirectories)
 
@@ -338,7 +325,7 @@ def _steps(names: list[bytes], subdirectories: Collection[bytes]) -> Iterator[by
 
 def _files(directory: Directory, names: list[bytes]) -> Iterator[Found]:
     if directory.loss is None:
-        yield Stretch(directory, names, listed=time.monotonic() - directory.opened_s < _TRUSTED_SECONDS)
+        yield Stretch(directory, names)
     else:
         yield from (to_unreadable(directory.prefix + name, directory.loss) for name in names)
 

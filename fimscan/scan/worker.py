@@ -46,7 +46,6 @@ class Task(NamedTuple):
         names: in increasing order.
         lengths: of logs, how much of each was verified before.
         known: of names that need not be read if nothing has been done to them, what ``lstat(2)`` says then.
-        others: names that were not listed as regular files.
     """
 
     fd: int
@@ -55,14 +54,13 @@ class Task(NamedTuple):
     names: list[bytes]
     lengths: list[int] | None
     known: dict[bytes, Sequence[Any]]
-    others: set[bytes]
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
     begun_ns = time.time_ns()
     results: list[Packed | Raw] = []
-    for fd, prefix, algorithms, names, lengths, known, others in tasks:
+    for fd, prefix, algorithms, names, lengths, known in tasks:
         for name, verified in zip(names, lengths or repeat(None), strict=False):
             if (refused := reader.begin()) is not None:
                 results.append(refused)
@@ -70,7 +68,7 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
             if name in known and reader.is_still(fd, name, known[name]):
                 results.append(())
                 continue
-            raw = reader.read(fd, name, algorithms, verified, listed_as_file=name not in others)
+            raw = reader.read(fd, name, algorithms, verified)
             results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
     return answer_of(begun_ns, results)
 
@@ -149,7 +147,7 @@ def _found_out(question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple
     return answer, fd
 
 
-def _listed(entries: Entries, pulse: Pulse) -> list[tuple[bytes, int]]:
+def _listed(entries: Entries, pulse: Pulse) -> list[tuple[bytes, bool]]:
     listed = []
     for number, entry in enumerate(entries):
         listed.append(entry)

@@ -1,4 +1,4 @@
-"""What a directory lists as a regular file is opened without another look, and may be something else all the same."""
+"""What a directory lists as a regular file may be something else all the same: it is looked at before it is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable
-from fimscan.scan import digest, walk
+from fimscan.scan import digest
 from tests.scan.test_scan_trouble import CHECKOUT
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
@@ -54,10 +54,8 @@ def test_pipe_mounted_on_a_file(root: bytes) -> None:
         assert not heard()
 
 
-def test_pipe_in_place_of_what_was_listed_long_ago(
-    root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While a scan was busy with subdirectories, anything may have happened: it looks again before it opens."""
+def test_pipe_in_place_of_what_was_listed(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a scan is busy with one file, anything may become of the next ones: it looks before it opens."""
     pipe = root + b"/../pipe"
     os.mkfifo(pipe)
     for name in (b"/a", b"/z"):
@@ -70,7 +68,6 @@ def test_pipe_in_place_of_what_was_listed_long_ago(
         return really(data)
 
     monkeypatch.setitem(digest.ALGORITHMS, "sha256", swap)
-    monkeypatch.setattr(walk, "_TRUSTED_SECONDS", 0)
     with _heard_opening(pipe) as heard:
         result = scanned(root)[root + b"/z"]
         assert isinstance(result, FileState)
