@@ -134,7 +134,8 @@ def test_stopped_server(root: bytes, scanned: Scanned, mounted: Mounted, workers
 
 def test_stopped_while_it_is_scanned(root: bytes, mounted: Mounted) -> None:
     """A server that stops in the middle: what was read is told, all the rest is unreadable, and none is missing."""
-    names = [f"{letter}{number:02}" for letter in "abc" for number in range(90)]
+    # More than workers are asked for before the first answers are taken.
+    names = [f"{number:04}" for number in range(1300)]
     server = mounted(root, *names)
     results: list[FileState | Unreadable] = []
     for result in scan([WatchSpec(path=root)], workers=2, manners=_IMPATIENT):
