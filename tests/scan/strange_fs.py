@@ -110,19 +110,23 @@ class Server:
             raise _Refusal(0)
         _, offset, size = struct.unpack_from("QQI", body)
         if opcode == _READDIR:
-            return b"" if offset else self._listing(node)
+            return self._listing(node, offset, size)
         if name.startswith(b"slow"):
             time.sleep(0.005)
             return bytes(min(size, 4096)) if offset < _SLOW_SIZE else b""
         return _CONTENT[offset : offset + size]
 
-    def _listing(self, node: int) -> bytes:
-        entries = self.names.items() if node == 1 else [(1000 + node, b"inner")]
+    def _listing(self, node: int, begin: int, size: int) -> bytes:
+        """As many entries as there is room for, from the one with this number on."""
+        entries = list(self.names.items()) if node == 1 else [(1000 + node, b"inner")]
         listing = b""
-        for number, (child, entry) in enumerate(entries, 1):
+        for number, (child, entry) in enumerate(entries[begin:], begin + 1):
             name = entry.rstrip(b"/")
             kind = 4 if entry.endswith(b"/") else 8
-            listing += struct.pack("QQII", child, number, len(name), kind) + name + bytes(-len(name) % 8)
+            one = struct.pack("QQII", child, number, len(name), kind) + name + bytes(-len(name) % 8)
+            if len(listing) + len(one) > size:
+                break
+            listing += one
         return listing
 
 
