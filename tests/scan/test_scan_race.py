@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import Spotter, WatchSpec, scan, scanner, state
+from fimscan.scan import Spotter, WatchSpec, scan, scanner, state, trail
 
 # 100,000 of them, during at least half as many scans, whole and small,, take minutes.
 ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "5000"))
@@ -173,6 +173,9 @@ def test_swaps(root: bytes, outside: bytes, spare: bytes, monkeypatch: pytest.Mo
     scans = turns = 0
     with _attacked(root, spare) as counters:
         while (rounds := _rounds(counters)) < ROUNDS or scans < _LEAST_SCANS:
+            monkeypatch.setattr(
+                trail, "_KEPT", 256 if turns % 2 else 2
+            )  # so that directories are closed and found again
             for results in _looks(root, turns):
                 _check(results, secrets)
                 for result in results:
