@@ -6,12 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from fimscan.model import FileState
-from fimscan.packed import pack
 from fimscan.scan.block import Block, Entry, Voucher
 from fimscan.scan.pool import Batch
 from fimscan.scan.trail import Directory
-from fimscan.scan.walk import Found, Stretch
+from fimscan.scan.walk import Found, Stretch, path_of
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, Task
 
 _REQUEST_BYTES = 32 * 1024
@@ -89,9 +87,9 @@ class Share(Batch):
                     feed.put_back(one._replace(names=names[room:]))
                 self._ask(feed, one._replace(names=names[:room]))
             else:
-                self._own.append((len(self._paths), pack(one) if isinstance(one, FileState) else one))
-                self._paths.append(one.path)
-                self._path_bytes -= len(one.path)
+                self._own.append((len(self._paths), one))
+                self._paths.append(path_of(one))
+                self._path_bytes -= len(self._paths[-1])
             if len(self._paths) >= limit or self._path_bytes <= 0 or self._request_bytes > _REQUEST_BYTES:
                 return
 

@@ -16,12 +16,14 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-from fimscan.model import FileState, Unreadable, UnreadableReason
+from fimscan.model import Unreadable, UnreadableReason
 from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
+from fimscan.packed import FIELDS
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
+from fimscan.scan.block import Entry
 from fimscan.scan.pace import TimedOutError
-from fimscan.scan.state import refusal, to_result, to_unreadable
+from fimscan.scan.state import refusal, to_packed, to_unreadable
 from fimscan.scan.trail import NOTHING_THERE, Descriptors, Directory, Trail
 from fimscan.scan.visit import Entries, Standpoint, Visit, lstat, stand, visit, way
 from fimscan.scan.watch import WatchSpec
@@ -35,6 +37,7 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 
 
 _STRETCH = 128
+_DEV = FIELDS.index("dev")
 
 
 class Stretch(NamedTuple):
@@ -44,14 +47,19 @@ class Stretch(NamedTuple):
     names: list[bytes]
 
 
-Found: TypeAlias = FileState | Unreadable | Stretch
+Found: TypeAlias = Entry | Stretch
+
+
+def path_of(entry: Entry) -> bytes:
+    """The full path that an entry is about."""
+    return entry.path if isinstance(entry, Unreadable) else entry[0]
 
 
 def merged(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
     """One order out of several."""
     if len(streams) == 1:
         return streams[0]
-    return heapq.merge(*map(_singly, streams), key=_path_of)
+    return heapq.merge(*map(_singly, streams), key=_begin_of)
 
 
 def _singly(found: Iterator[Found]) -> Iterator[Found]:
@@ -62,8 +70,8 @@ def _singly(found: Iterator[Found]) -> Iterator[Found]:
             yield one
 
 
-def _path_of(found: Found) -> bytes:
-    return found.directory.prefix + found.names[0] if isinstance(found, Stretch) else found.path
+def _begin_of(found: Found) -> bytes:
+    return found.directory.prefix + found.names[0] if isinstance(found, Stretch) else path_of(found)
 
 
 class Walk:
@@ -212,8 +220,8 @@ class Walk:
         if isinstance(found, Unreadable) and found.reason is UnreadableReason.VANISHED:
             yield Unreadable(path=found.path, reason=UnreadableReason.MISSING, detail=found.detail)
             return
-        if isinstance(found, FileState):
-            self._device = found.dev
+        if not isinstance(found, Unreadable | Stretch):
+            self._device = found[_DEV]
         yield found
 
     def _unreadable_root(self, error: OSError) -> Unreadable:
@@ -264,7 +272,7 @@ class Walk:
             return _timed_out(path, error)
         except Changed:
             return Unreadable(path=path, reason=UnreadableReason.UNSTABLE, detail="changed while it was listed")
-        return to_result(path, seen.raw, ())
+        return to_packed(path, seen.raw, ())
 
     def _visit(self, parent: Directory, name: bytes) -> tuple[Visit | None, bool]:
         """(the subdirectory, whether what is in it may hang)."""
@@ -340,9 +348,7 @@ def _require_shorter(path: bytes) -> None:
 
 
 def _unreadable(path: bytes, error: OSError) -> Unreadable:
-    result = to_result(path, refusal(error), ())
-    assert isinstance(result, Unreadable)
-    return result
+    return to_unreadable(path, refusal(error))
 
 
 def _timed_out(path: bytes, error: TimedOutError) -> Unreadable:
