@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,7 +12,7 @@ import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable
 from fimscan.scan import digest
-from tests.scan.test_scan_trouble import CHECKOUT
+from tests.scan.test_scan_trouble import said_among_own_mounts
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _IN_OPEN = 0x20
@@ -44,13 +42,7 @@ def test_pipe_mounted_on_a_file(root: bytes) -> None:
         "for found in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=1): print(found.kind)' $1"
     )
     with _heard_opening(pipe) as heard:
-        run = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script, sys.executable, root],
-            cwd=CHECKOUT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if "mount" in run.stderr or "unshare" in run.stderr:
-            pytest.skip(f"mounting is not possible here: {run.stderr.strip()}")
-        assert run.stdout.splitlines() == ["directory", "fifo"]
+        assert said_among_own_mounts(script, root) == ["directory", "fifo"]
         assert not heard()
 
 

@@ -20,7 +20,18 @@ from fimscan.scan import WatchSpec, digest, scan, state
 from fimscan.scan import visit as visiting
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
-CHECKOUT = Path(__file__).parents[2]
+_CHECKOUT = Path(__file__).parents[2]
+
+
+def said_among_own_mounts(script: str, root: bytes) -> list[str]:
+    """The lines that a shell script prints in a mount namespace of its own; ``$0`` is Python, ``$1`` the watch."""
+    run = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, sys.executable, root],
+        cwd=_CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "mount" in run.stderr or "unshare" in run.stderr:
+        pytest.skip(f"mounting is not possible here: {run.stderr.strip()}")
+    return run.stdout.splitlines()
 
 
 def _write(path: bytes, content: bytes) -> bytes:
@@ -318,14 +329,8 @@ def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
         'for r in scan([WatchSpec(path=root), WatchSpec(path=root + b"/nested")], **options):\n'
         " print(r.path[len(root):].decode(), r.kind)' $1"
     )
-    run = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script, sys.executable, root],
-        cwd=CHECKOUT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "mount" in run.stderr or "unshare" in run.stderr:
-        pytest.skip(f"mounting is not possible here: {run.stderr.strip()}")
     inside = ["/mounted/f file"] if cross_mounts else []
-    assert run.stdout.splitlines() == [
+    assert said_among_own_mounts(script, root) == [
         " directory", "/mounted directory", *inside, "/nested directory", "/nested/f file"
     ]  # fmt: skip
 
