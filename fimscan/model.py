@@ -19,7 +19,7 @@ Conventions that hold everywhere:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -281,16 +281,34 @@ class AuditRecord(NamedTuple):
 
 
 class AuditEvent(NamedTuple):
-    """All lines of one event, as far as they arrived.
+    """The records of one event, as far as they arrived, as the text that they are stored as.
 
-    ``complete`` is false when the records that the event announces (``items=``) did not all come; ``warnings`` says
-    what was missing or damaged.
+    ``text`` is a line that tells whether all came that the event announces (``items=``), then ``TYPE BODY`` a line for
+    each record, in their order: a body has no line breaks, and no line is empty.
     """
 
     id: EventId
-    records: tuple[AuditRecord, ...]
-    complete: bool = True
-    warnings: tuple[str, ...] = ()
+    text: bytes
+
+    COMPLETE = b"complete"
+    INCOMPLETE = b"incomplete"
+
+    @classmethod
+    def of(cls, event: EventId, records: Iterable[AuditRecord], *, complete: bool = True) -> AuditEvent:
+        """These records as an event."""
+        lines = [b"%b %b" % (record.type.encode("latin-1"), record.body) for record in records]
+        return cls(event, b"\n".join([cls.COMPLETE if complete else cls.INCOMPLETE, *lines]))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the records that the event announces came all."""
+        return self.text.partition(b"\n")[0] == self.COMPLETE
+
+    @property
+    def records(self) -> tuple[AuditRecord, ...]:
+        """Its records, one by one."""
+        lines = [line.partition(b" ") for line in self.text.split(b"\n")[1:]]
+        return tuple([AuditRecord(self.id, kind.decode("latin-1"), body) for kind, _, body in lines])
 
 
 class Action(StrEnum):

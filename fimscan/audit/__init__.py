@@ -1,6 +1,6 @@
 """Audit: log bytes -> accesses, notices and damaged lines; the audit system's health; the rules that we need."""
 
-from fimscan.audit.accesses import accesses, accesses_in
+from fimscan.audit.accesses import accesses
 from fimscan.audit.collector import Batch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
 from fimscan.audit.descriptors import writable_descriptors
@@ -21,7 +21,6 @@ from fimscan.audit.ruleset import (
     suppressing,
     watched_by,
 )
-from fimscan.audit.said import records_in, text_of
 from fimscan.audit.sources import LogCursor
 from fimscan.audit.targets import carried_on
 
@@ -38,7 +37,6 @@ __all__ = [
     "Observer",
     "Rule",
     "accesses",
-    "accesses_in",
     "ask",
     "boot_id",
     "can_be_watched",
@@ -60,10 +58,8 @@ __all__ = [
     "read_config",
     "read_log",
     "read_stream",
-    "records_in",
     "rules_for",
     "suppressing",
-    "text_of",
     "watched_by",
     "writable_descriptors",
 ]

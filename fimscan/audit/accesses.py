@@ -15,9 +15,9 @@ from fimscan.audit.actors import UserName, actor
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
 from fimscan.audit.paths import Item, make_name, own_parent, parse_item, with_kinds
 from fimscan.audit.records import fields, int_value
-from fimscan.audit.said import Said, said_by, said_in
+from fimscan.audit.said import Said, said_by
 from fimscan.audit.syscalls import CALLS, Call
-from fimscan.model import Action, Actor, AuditEvent, EventId, FileAccess, Name
+from fimscan.model import Action, Actor, AuditEvent, FileAccess, Name
 
 _AT_FDCWD = 0xFFFFFF9C  # as 32 bits; some calls are logged with it extended to 64
 _AT_REMOVEDIR = 0x200
@@ -87,15 +87,7 @@ def accesses(event: AuditEvent, user_name: UserName | None = None) -> Sequence[F
         event: the event, complete or not.
         user_name: names users where the log has no names itself.
     """
-    return _accesses(said_by(event), user_name)
-
-
-def accesses_in(event: EventId, text: bytes, user_name: UserName | None = None) -> Sequence[FileAccess]:
-    """The same from an event's text."""
-    return _accesses(said_in(event, text), user_name)
-
-
-def _accesses(said: Said | None, user_name: UserName | None) -> Sequence[FileAccess]:
+    said = said_by(event)
     operation = None if said is None else _operation(said, user_name)
     if operation is None:
         return ()

@@ -15,7 +15,8 @@ from fimscan.audit.processes import execution
 from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
 from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.audit.uring import is_lone, with_processes
-from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
+from fimscan.audit.whole import whole_event
+from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, FileAccess
 
 _EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
 _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
@@ -102,28 +103,27 @@ class Collector:
 
     def take(self, block: bytes) -> Iterator[Batch]:
         """Whole lines, from where the last block ended; only the last line may lack its newline."""
-        start = self._position
-        end = 0
-        stamp, node, event = b"", None, EventId(0, 0)
-        returns = b"\r" in block
-        add = self._assembler.add
-        for match in lines_pattern(block).finditer(block):
-            if match.start() != end:
-                yield from self._unusual(block, end, match.start(), start)
-            record_node, kind, record_stamp, body = match.groups()
-            if record_stamp != stamp or record_node != node:
-                stamp, node = record_stamp, record_node
-                event = event_id(stamp, node)
-            if returns:
-                body = body.rstrip(b"\r")
-            if done := add(AuditRecord(event, type_name(kind), body), start + match.start()):
-                self._events(done)
-            end = match.end()
-            if self._count >= self._batch_events:
-                self._position = start + end
+        base, end, place = self._position, len(block), 0
+        line = lines_pattern(block)
+        while place < end:
+            whole = whole_event(block, place)
+            if whole is not None and not self._assembler.is_open(whole[0].id):
+                event, place = whole
+                self._events(self._assembler.add_whole(event))
+            elif match := line.match(block, place):
+                node, kind, stamp, body = match.groups()
+                record = AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r"))
+                self._events(self._assembler.add(record, base + place))
+                place = match.end()
+            else:
+                stop = block.find(b"\n", place)
+                stop = end if stop < 0 else stop
+                self._unusual(block[place:stop], base + place)
+                place = min(stop + 1, end)
+            if self._count >= self._batch_events:  # in a file that is no log, all lines are damaged, and count
+                self._position = base + place
                 yield self.batch()
-        yield from self._unusual(block, end, len(block), start)
-        self._position = start + len(block)
+        self._position = base + end
 
     def damage(self, line: bytes, offset: int, problem: str) -> None:
         """Keep a line that could not be understood; ``offset`` is that in the present segment."""
@@ -188,22 +188,14 @@ class Collector:
             if (said := notice(event)) is not None:
                 self._notices.append(said)
 
-    def _unusual(self, block: bytes, start: int, end: int, base: int) -> Iterator[Batch]:
-        """The lines between two usual ones: with a prefix of syslog's, blank, or damaged."""
-        while start < end:
-            stop = block.find(b"\n", start, end)
-            stop = end if stop < 0 else stop
-            line = block[start:stop]
-            if record := parse_line(line):
-                self._events(self._assembler.add(record, base + start))
-            elif is_object(line):
-                self._object(line, base + start)
-            elif not is_no_record(line):
-                self.damage(line, base + start - self._starts[-1], "not an audit record")
-            start = stop + 1
-            if self._count >= self._batch_events:  # in a file that is no log, all lines are damaged
-                self._position = base + min(start, end)
-                yield self.batch()
+    def _unusual(self, line: bytes, position: int) -> None:
+        """With a prefix of syslog's, laurel's, blank, or damaged."""
+        if record := parse_line(line):
+            self._events(self._assembler.add(record, position))
+        elif is_object(line):
+            self._object(line, position)
+        elif not is_no_record(line):
+            self.damage(line, position - self._starts[-1], "not an audit record")
 
     def _object(self, line: bytes, position: int) -> None:
         try:

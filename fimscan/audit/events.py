@@ -44,20 +44,22 @@ class _Open:
         self.paths = len(items)
         return self.items is not None and self.paths >= self.items
 
-    def missing(self) -> tuple[str, ...]:
-        """What the event announced, or needs, and does not have."""
+    def is_complete(self) -> bool:
+        """Whether nothing is missing that it announced, or needs."""
         if self.items is None:
-            return ("no SYSCALL record",) if any(record.type in _COMPANIONS for record in self.records) else ()
-        if not self.is_whole():
-            return (f"{self.items - self.paths} of {self.items} PATH records are missing",)
-        return ()
+            return not any(record.type in _COMPANIONS for record in self.records)
+        return self.is_whole()
+
+    def event(self) -> AuditEvent:
+        """What came, although its end was perhaps not seen. Complete, where what was announced is all there."""
+        return AuditEvent.of(self.id, self.records, complete=self.is_complete())
 
 
 class Assembler:
     """Groups records by node, time and serial.
 
-    A record that comes after its event was finished makes an event of its own, incomplete and with a warning, which
-    says too little for anybody to be named by it.
+    A record that comes after its event was finished makes an event of its own, incomplete, which says too little for
+    anybody to be named by it.
 
     Args:
         timeout_ns: how far the record clock may move past an unfinished event.
@@ -98,24 +100,31 @@ class Assembler:
         if group.last and group.items is not None and group.paths >= group.items and group.is_whole():
             del self._open[group.id]
             self._current = None
-            return (AuditEvent(id=group.id, records=tuple(group.records)),)
+            return (AuditEvent.of(group.id, group.records),)
         return ()
+
+    def add_whole(self, event: AuditEvent) -> tuple[AuditEvent, ...]:
+        """Take an event that is not open and has come in one piece; return what is finished by it, and itself."""
+        return (*self._expire(event.id.time_ns), event)
+
+    def is_open(self, event: EventId) -> bool:
+        """Whether some of an event's records came, and others may still."""
+        return event in self._open
 
     def flush(self) -> tuple[AuditEvent, ...]:
         """Give up waiting: every event that is still open, oldest first."""
         groups = list(self._open.values())
         self._open.clear()
         self._current = None
-        return tuple(_give_up(group) for group in groups)
+        return tuple(group.event() for group in groups)
 
     def _start(self, record: AuditRecord, position: int) -> tuple[AuditEvent, ...]:
         expired = tuple(self._expire(record.id.time_ns))
         if record.type.startswith(_SINGLE):
-            return (*expired, AuditEvent(id=record.id, records=(record,)))
+            return (*expired, AuditEvent.of(record.id, (record,)))
         if len(self._open) >= self._max_open:
             oldest = self._open.pop(next(iter(self._open)))
-            warnings = (*oldest.missing(), f"more than {self._max_open} events were open")
-            expired += (AuditEvent(id=oldest.id, records=tuple(oldest.records), complete=False, warnings=warnings),)
+            expired += (AuditEvent.of(oldest.id, oldest.records, complete=False),)
         self._current = self._open[record.id] = _Open(record.id, position, self._clock + self._timeout_ns)
         return expired + self.add(record, position)
 
@@ -132,10 +141,4 @@ class Assembler:
                 if group.deadline > now_ns:
                     break
                 del self._open[key]
-                yield _give_up(group)
-
-
-def _give_up(group: _Open) -> AuditEvent:
-    """What came, although its end was not seen. Complete, where what was announced is all there."""
-    missing = group.missing()
-    return AuditEvent(id=group.id, records=tuple(group.records), complete=not missing, warnings=missing)
+                yield group.event()

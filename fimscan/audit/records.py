@@ -20,7 +20,9 @@ _TYPE_NAMES = {
     1323: "MMAP", 1326: "SECCOMP", 1327: "PROCTITLE", 1336: "URINGOP", 1337: "OPENAT2", 2000: "KERNEL",
 }  # fmt: skip
 
-HEADER = rb"(?:node=(\S{1,255}) )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((\d{1,11}\.\d{3}:\d{1,10})\): ?"
+NODE = rb"node=(\S{1,255})"
+STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
+HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\): ?"
 """Groups: node, type, ``SEC.MS:SERIAL``."""
 
 # Two ways in which syslog writes who said something: "program[pid]: ", and that of RFC 5424.

@@ -1,15 +1,12 @@
-"""What the records of an event say, sorted by what it is about, each part as it stands there; and events as text.
+"""What the records of an event say, sorted by what it is about, each part as it stands there.
 
-An event's text is a line that tells whether it is complete, then ``TYPE BODY`` a line for each record: a body has no
-line breaks, and no line is empty. That is how the store keeps what it reads accesses out of, again and again, so that
-the text of an event as the kernel writes it is taken apart in one look.
+The text of an event as the kernel writes it is taken apart in one look, of any other record by record.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from fimscan.audit.records import fields, int_value, kernel_part
@@ -17,7 +14,6 @@ from fimscan.audit.syscalls import URING_OPERATIONS, syscall_name
 from fimscan.audit.uring import PROCESS
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
-_COMPLETE, _INCOMPLETE = b"complete", b"incomplete"
 _IS_COMPLETE = True
 _ARGUMENTS = rb"a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
 _OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
@@ -59,47 +55,20 @@ class Said(NamedTuple):
 
 def said_by(event: AuditEvent) -> Said | None:
     """What an event says of a call that changes files; ``None`` for all other events."""
-    return _said_by(event.id, event.complete, [record[1:] for record in event.records])
-
-
-def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
-    """What an event says of the execve that its record ``call`` is about."""
-    bodies = _by_type(record[1:] for record in event.records)
-    return _said(event.id, event.complete, bodies, ("SYSCALL", call.body), (b"", "execve"))
-
-
-def said_in(event: EventId, text: bytes) -> Said | None:
-    """As :func:`said_by`, of an event's text."""
-    usual = _USUAL.match(text)
+    usual = _USUAL.match(event.text)
     if usual is None:
-        return _said_by(event, *_taken_apart(text))
+        return _said_by_its_records(event)
     arch, number, success, a0, a1, a2, a3, process, cwd, within, title = usual.groups()
     call = syscall_name(arch, int(number))
     if call is None:
         return None
     paths = within.split(b"\nPATH ")
-    return Said(event, _IS_COMPLETE, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+    return Said(event.id, _IS_COMPLETE, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
 
 
-def text_of(event: AuditEvent) -> bytes:
-    """An event as text."""
-    lines = [b"%b %b" % (record.type.encode("latin-1"), record.body) for record in event.records]
-    return b"\n".join([_COMPLETE if event.complete else _INCOMPLETE, *lines])
-
-
-def records_in(event: EventId, text: bytes) -> tuple[AuditRecord, ...]:
-    """The records of an event's text."""
-    return tuple([AuditRecord(event, kind, body) for kind, body in _taken_apart(text)[1]])
-
-
-def _taken_apart(text: bytes) -> tuple[bool, list[tuple[str, bytes]]]:
-    first, *lines = text.split(b"\n")
-    return first == _COMPLETE, [(_type(kind), body) for kind, _, body in [line.partition(b" ") for line in lines]]
-
-
-@lru_cache(maxsize=256)
-def _type(raw: bytes) -> str:
-    return raw.decode("latin-1")
+def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
+    """What an event says of the execve that its record ``call`` is about."""
+    return _said(event, _by_type(event.records), ("SYSCALL", call.body), (b"", "execve"))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -109,19 +78,19 @@ _Bodies = Mapping[str, Sequence[bytes]]
 _Record = tuple[str, bytes]  # type, body
 
 
-def _said_by(event: EventId, complete: bool, records: Iterable[_Record]) -> Said | None:  # noqa: FBT001
-    bodies = _by_type(records)
+def _said_by_its_records(event: AuditEvent) -> Said | None:
+    bodies = _by_type(event.records)
     record = _call_record(bodies)
     call = None if record is None else _known_call(record, bodies)
-    return None if record is None or call is None else _said(event, complete, bodies, record, call)
+    return None if record is None or call is None else _said(event, bodies, record, call)
 
 
-def _said(event: EventId, complete: bool, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:  # noqa: FBT001
+def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:
     kind, body = record
     success, arguments = _outcome(body)
     return Said(
-        event=event,
-        complete=complete,
+        event=event.id,
+        complete=event.complete,
         arch=call[0],
         call=call[1],
         success=success,
@@ -136,9 +105,9 @@ def _said(event: EventId, complete: bool, bodies: _Bodies, record: _Record, call
     )
 
 
-def _by_type(records: Iterable[_Record]) -> _Bodies:
+def _by_type(records: Iterable[AuditRecord]) -> _Bodies:
     found: dict[str, list[bytes]] = {}
-    for kind, body in records:
+    for _, kind, body in records:
         if kind in found:
             found[kind].append(body)
         else:

@@ -25,8 +25,9 @@ _Witness = tuple[EventId, Mapping[bytes, bytes]]
 
 def is_lone(event: AuditEvent) -> bool:
     """Whether the event is an io_uring operation and no system call, too (that one tells who made it)."""
-    types = {record.type for record in event.records}
-    return "URINGOP" in types and not types & {"SYSCALL", PROCESS}
+    if b"\nURINGOP " not in event.text:  # as in most
+        return False
+    return not {record.type for record in event.records} & {"SYSCALL", PROCESS}
 
 
 def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
@@ -71,7 +72,8 @@ def _completed(event: AuditEvent, process: _Process, witnesses: Sequence[_Witnes
     body += b"".join(b" %b=%b" % pair for pair in said) + b" key=(null)"  # as in a record that is whole
     if (user := first.get(b"AUID")) is not None and second.get(b"AUID") == user:
         body += b"\x1dAUID=" + user
-    return event._replace(records=(*event.records, AuditRecord(event.id, PROCESS, body)))
+    records = (*event.records, AuditRecord(event.id, PROCESS, body))
+    return AuditEvent.of(event.id, records, complete=event.complete)
 
 
 def _distance(one: EventId, other: EventId) -> int:

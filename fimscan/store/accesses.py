@@ -1,8 +1,8 @@
 """Accesses: a row to find each by, and the audit records that it was read from, which say all else.
 
-The records are the evidence, so they are what is kept. The texts (:mod:`fimscan.audit.said`) of up to 256 events, an
-empty line between two, are one block, compressed with zlib. That takes less room than the parts of an access do, and
-less time to write.
+The records are the evidence, so they are what is kept. The texts (:class:`fimscan.model.AuditEvent`) of up to 256
+events, an empty line between two, are one block, compressed with zlib. That takes less room than the parts of an access
+do, and less time to write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, select, type_coerce
 
-from fimscan.audit import accesses_in, records_in, text_of
+from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 from fimscan.store import covered, journal
 from fimscan.store.inserting import insert_of_new
@@ -50,7 +50,7 @@ def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], ev
     written: list[covered.Item] = []
     kept = iter(fresh.values())
     while some := list(islice(kept, _EVENTS_IN_BLOCK)):
-        data = zlib.compress(b"\n\n".join([text_of(event) for event in some]), _LEVEL)
+        data = zlib.compress(b"\n\n".join([event.text for event in some]), _LEVEL)
         inserted = connection.execute(audit_block.insert().values(host_id=host_id, data=data)).inserted_primary_key
         assert inserted is not None, "an insert of one row gives its key"
         block_id = inserted[0]
@@ -193,7 +193,7 @@ def load(
     blocks = _Blocks(connection)
     for reference in wanted:
         text = blocks.text(reference.block_id, reference.position)
-        for access in accesses_in(reference.event, text, user_name):
+        for access in accesses_of(AuditEvent(reference.event, text), user_name):
             if access.item == reference.item:
                 yield access
 
@@ -207,7 +207,7 @@ def records(connection: Connection, host_id: int, event: EventId) -> tuple[Audit
         table.c.node == event.node,
     )
     row = connection.execute(query.limit(1)).first()
-    return () if row is None else records_in(event, _Blocks(connection).text(row.block_id, row.position))
+    return () if row is None else AuditEvent(event, _Blocks(connection).text(row.block_id, row.position)).records
 
 
 class _Blocks:

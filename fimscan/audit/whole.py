@@ -1,0 +1,50 @@
+"""An event whose lines stand in the log one after the other, as most do -> :class:`AuditEvent`.
+
+In one look, where the :class:`~fimscan.audit.events.Assembler` takes one for every line, and with nothing left to wait
+for: all that it announces is there, in the kernel's order (audit_log_exit in kernel/auditsc.c).
+"""
+
+from __future__ import annotations
+
+import re
+
+from fimscan.audit.records import NODE, STAMP, event_id
+from fimscan.model import AuditEvent
+
+_MOST_PATHS = 6  # a rename has up to five
+_TEXTS = tuple(
+    AuditEvent.COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b"
+    for paths in range(_MOST_PATHS + 1)
+)
+
+
+def _line(kind: bytes, beginning: bytes = b"") -> bytes:
+    """A pattern of a later line, of the same node and event; its group is the body."""
+    return rb"\1type=" + kind + rb" msg=audit\(\3\): (" + beginning + rb"[^\n]*)\n"
+
+
+def _paths() -> bytes:
+    """A pattern of PATH lines, numbered from 0."""
+    pattern = b""
+    for number in reversed(range(_MOST_PATHS)):
+        pattern = rb"(?:" + _line(rb"PATH", rb"item=%d " % number) + pattern + rb")?"
+    return pattern
+
+
+_WHOLE = re.compile(
+    rb"((?:" + NODE + rb" )?)type=SYSCALL msg=audit\((" + STAMP + rb")\): ((?:\w+=[^ \n]* ){8}items=(\d) [^\n]*)\n"
+    + _line(rb"CWD") + _paths() + _line(rb"PROCTITLE")
+)  # fmt: skip
+
+
+def whole_event(block: bytes, position: int) -> tuple[AuditEvent, int] | None:
+    """The event that begins at ``position``, and where it ends; ``None`` where there is none in one piece."""
+    match = _WHOLE.match(block, position)
+    if match is None:
+        return None
+    _, node, stamp, call, items, cwd, *paths, title = match.groups()
+    announced = int(items)
+    if announced > _MOST_PATHS or paths.count(None) != _MOST_PATHS - announced:
+        return None
+    text = _TEXTS[announced] % (call, cwd, *paths[:announced], title)
+    return None if b"\r" in text else (AuditEvent(event_id(stamp, node), text), match.end())
