@@ -280,6 +280,10 @@ class AuditRecord(NamedTuple):
     body: bytes
 
 
+#: The first line of an event's text.
+COMPLETE, INCOMPLETE = b"complete", b"incomplete"
+
+
 class AuditEvent(NamedTuple):
     """The records of one event, as far as they arrived, as the text that they are stored as.
 
@@ -290,19 +294,16 @@ class AuditEvent(NamedTuple):
     id: EventId
     text: bytes
 
-    COMPLETE = b"complete"
-    INCOMPLETE = b"incomplete"
-
     @classmethod
     def of(cls, event: EventId, records: Iterable[AuditRecord], *, complete: bool = True) -> AuditEvent:
         """These records as an event."""
         lines = [b"%b %b" % (record.type.encode("latin-1"), record.body) for record in records]
-        return cls(event, b"\n".join([cls.COMPLETE if complete else cls.INCOMPLETE, *lines]))
+        return cls(event, b"\n".join([COMPLETE if complete else INCOMPLETE, *lines]))
 
     @property
     def complete(self) -> bool:
         """Whether the records that the event announces came all."""
-        return self.text.partition(b"\n")[0] == self.COMPLETE
+        return self.text.partition(b"\n")[0] == COMPLETE
 
     @property
     def records(self) -> tuple[AuditRecord, ...]:

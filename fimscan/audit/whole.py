@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 
 from fimscan.audit.records import NODE, STAMP, event_id
-from fimscan.model import AuditEvent
+from fimscan.model import COMPLETE, AuditEvent
 
 _MOST_PATHS = 6  # a rename has up to five
 _TEXTS = tuple(
-    AuditEvent.COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b"
-    for paths in range(_MOST_PATHS + 1)
+    COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b" for paths in range(_MOST_PATHS + 1)
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fimscan.audit import Assembler, accesses, parse_line
+from fimscan.audit import Assembler, accesses, parse_line, read_stream
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 
 Accesses = Callable[[bytes], list[FileAccess]]
@@ -67,6 +68,23 @@ def test_a_repeated_line_does_not_stand_in_for_a_lost_one() -> None:
         assert not assembler.add(record(kind, body))
     (event,) = assembler.flush()
     assert not event.complete
+
+
+@pytest.mark.parametrize("damage", ["another's", "doubled", "lost"])
+def test_lines_in_one_piece_are_one_event_only_if_they_are_all_its_own(
+    damage: str, recorded: Callable[[str], bytes]
+) -> None:
+    """A PATH record twice where another is lost, or another host's of the same time and serial, completes nothing."""
+    whole = [lines for lines in by_event(recorded("programs")) if sum(b"type=PATH" in line for line in lines) == 2]
+    lines = next(lines for lines in whole if b"nametype=CREATE" in lines[-2])
+
+    def completeness() -> list[bool]:
+        batches = read_stream(io.BytesIO(b"".join(lines)))
+        return [event.complete for batch in batches for event in batch.events if not event.id.node]
+
+    assert completeness() == [True]
+    lines[-3] = {"another's": b"node=other " + lines[-3], "doubled": lines[-2], "lost": b""}[damage]
+    assert completeness() == [False]
 
 
 def test_the_clock_of_the_records_gives_up_an_event() -> None:
