@@ -22,15 +22,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
 
-from sqlalchemy import func, select
-
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-
-from fimscan import audit  # noqa: E402
-from fimscan.pipeline import AuditSource, look_at_audit  # noqa: E402
-from fimscan.store import schema  # noqa: E402
-from fimscan.store.database import Database  # noqa: E402
 
 SIZE = 30_000_000
 _STAMP = re.compile(rb"audit\(([\d.]+:\d+)\)")
@@ -57,7 +50,7 @@ def made_log(path: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What is measured, each in its own process: gives what it counted
+# What is measured, each in its own process, which imports what it needs: gives what it counted
 
 
 def events(path: str) -> int:
@@ -87,12 +80,20 @@ def events(path: str) -> int:
 
 def accesses(path: str) -> int:
     """File accesses: what 'fimscan audit events' prints."""
+    from fimscan import audit
+
     with open(path, "rb") as file:
         return sum(len(batch.accesses) for batch in audit.read_stream(file))
 
 
 def database(path: str) -> int:
     """File accesses, their records and all else in an SQLite database, as a scan reads them."""
+    from sqlalchemy import func, select
+
+    from fimscan.pipeline import AuditSource, look_at_audit
+    from fimscan.store import schema
+    from fimscan.store.database import Database
+
     with tempfile.TemporaryDirectory() as directory:
         store = Database(f"sqlite:///{directory}/x.db", host=os.uname().nodename)
         look_at_audit(store, AuditSource(logs=(path,)))

@@ -10,18 +10,21 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Dialect,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     String,
     Table,
     Text,
     UniqueConstraint,
     false,
+    select,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -338,3 +341,18 @@ journal = Table(
     Column("entry", String(64), nullable=False),
     sqlite_autoincrement=True,
 )
+
+# --------------------------------------------------------------------------------------------------------------------
+# A new database
+
+# Alembic's own table, as it makes it (MigrationContext in alembic/runtime/migration.py); it is none of our metadata.
+_version = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False))
+_version.append_constraint(PrimaryKeyConstraint(_version.c.version_num, name="alembic_version_pkc"))
+
+
+def create(connection: Connection) -> None:
+    """Make all tables as the migrations would, without Alembic; those that another process made meanwhile stay."""
+    metadata.create_all(connection)
+    _version.create(connection, checkfirst=True)
+    if connection.scalar(select(_version.c.version_num)) is None:
+        connection.execute(_version.insert().values(version_num=SCHEMA_REVISION))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from threading import Barrier
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -22,11 +24,31 @@ from fimscan.store.schema import SCHEMA_REVISION, metadata
 
 def test_the_migrations_make_the_schema_that_the_code_uses(tmp_path: Path) -> None:
     """A column added to the schema and forgotten in the migrations would break every installed fimscan."""
-    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
-    with database.read() as connection:
+    engine = create_engine(f"sqlite:///{tmp_path}/x.db")
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"target_metadata": metadata, "compare_type": True})
         assert compare_metadata(context, metadata) == []
-    database.close()
+    engine.dispose()
+
+
+def test_a_new_database_is_what_the_migrations_would_make(tmp_path: Path) -> None:
+    """It is made without them, and must be one that the next of them can start from."""
+    migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")
+    migrate.upgrade(migrated)
+    new = Database(f"sqlite:///{tmp_path}/new.db", host="h")
+    assert _described(new.engine) == _described(migrated)
+    migrate.upgrade(new.engine)  # nothing is left to do
+    migrated.dispose()
+    new.close()
+
+
+def _described(engine: Engine) -> tuple[dict[str, list[str]], list[str]]:
+    """What SQLite keeps of every table and index, the order of columns aside; and the revision."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
+        revisions = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
+    return {name: sorted(re.split(r",?\s*\n\s*|, ", sql.replace('"', ""))) for name, sql in rows}, list(revisions)
 
 
 def test_the_newest_migration_is_the_one_that_the_code_knows() -> None:
@@ -38,11 +60,11 @@ def test_the_newest_migration_is_the_one_that_the_code_knows() -> None:
 def test_every_table_can_be_made_on_postgresql() -> None:
     """Types and indexes have a form there; the partial index keeps its condition."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    text = ""
+    made = ""
     for table in metadata.sorted_tables:
-        text += str(CreateTable(table).compile(dialect=dialect))
-        text += "".join(str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes)
-    assert "BYTEA" in text and "BIGSERIAL" in text and "WHERE end_scan IS NULL" in text
+        made += str(CreateTable(table).compile(dialect=dialect))
+        made += "".join(str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes)
+    assert "BYTEA" in made and "BIGSERIAL" in made and "WHERE end_scan IS NULL" in made
 
 
 def test_a_new_database_is_for_its_owner_only(tmp_path: Path) -> None:
