@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from fimscan.audit.accesses import accesses
 from fimscan.audit.actors import UserName
@@ -14,7 +15,7 @@ from fimscan.audit.notices import notice
 from fimscan.audit.processes import execution
 from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
 from fimscan.audit.sources import LogCursor, Segment, empty_log
-from fimscan.audit.uring import is_lone, with_processes
+from fimscan.audit.uring import with_processes
 from fimscan.audit.whole import whole_event
 from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, FileAccess
 
@@ -64,8 +65,7 @@ class Collector:
         self._clear()
 
     def _clear(self) -> None:
-        self._accesses: list[FileAccess] = []
-        self._sources: list[AuditEvent] = []
+        self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
         self._executions: list[Actor] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
@@ -141,12 +141,18 @@ class Collector:
 
     def batch(self) -> Batch:
         """What came since the last batch."""
-        if any(access.actor.exe is None for access in self._accesses) and any(map(is_lone, self._sources)):
-            self._sources = list(with_processes(self._sources))
-            self._accesses = [access for event in self._sources for access in accesses(event, self._user_name)]
+        events = [event for event, _ in self._found]
+        found = [those for _, those in self._found]
+        if any(those[0].actor.exe is None for those in found):
+            completed = with_processes(events)
+            found = [
+                those if now is event else accesses(now, self._user_name)
+                for event, now, those in zip(events, completed, found, strict=True)
+            ]
+            events = list(completed)
         result = Batch(
-            accesses=tuple(self._accesses),
-            events=tuple(self._sources),
+            accesses=tuple(chain.from_iterable(found)),
+            events=tuple(events),
             executions=tuple(self._executions),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
@@ -181,8 +187,7 @@ class Collector:
             if self._last_ns is None or time_ns > self._last_ns:
                 self._last_ns = time_ns
             if found := accesses(event, self._user_name):
-                self._accesses += found
-                self._sources.append(event)
+                self._found.append((event, found))
             elif (started := execution(event, self._user_name)) is not None:
                 self._executions.append(started)
             if (said := notice(event)) is not None:

@@ -8,6 +8,7 @@ program, and a pid may be given to another process, between any two events.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 
@@ -19,7 +20,10 @@ PROCESS = "FIMSCAN_PROCESS"
 _NEAR_NS = 60_000_000_000
 _SAID = (b"auid", b"tty", b"ses", b"comm", b"exe")
 
-_Process = tuple[str, bytes, bytes]  # node, pid, ppid
+# As the kernel, and fimscan's own reading of laurel's logs, order the fields.
+_IDS = {kind: re.compile(rb"\n%b [^\n]*? ppid=(\d+) pid=(\d+) " % kind.encode()) for kind in ("URINGOP", "SYSCALL")}
+
+_Process = tuple[str, bytes, bytes]  # node, ppid, pid
 _Witness = tuple[EventId, Mapping[bytes, bytes]]
 
 
@@ -33,6 +37,8 @@ def is_lone(event: AuditEvent) -> bool:
 def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
     """The same events, those of lone operations with a record of what the events around them say of their process."""
     lone = {event.id: process for event in events if is_lone(event) and (process := _process("URINGOP", event))}
+    if not lone:
+        return tuple(events)
     wanted = set(lone.values())
     found: dict[_Process, list[_Witness]] = {}
     for event in events:
@@ -53,10 +59,8 @@ def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
 
 
 def _process(kind: str, event: AuditEvent) -> _Process | None:
-    body = next((record.body for record in event.records if record.type == kind), b"")
-    values = fields(body) if body else {}
-    pid, ppid = values.get(b"pid"), values.get(b"ppid")
-    return (event.id.node, pid, ppid) if pid and ppid else None
+    match = _IDS[kind].search(event.text)
+    return (event.id.node, match[1], match[2]) if match else None
 
 
 def _completed(event: AuditEvent, process: _Process, witnesses: Sequence[_Witness]) -> AuditEvent:
@@ -68,7 +72,7 @@ def _completed(event: AuditEvent, process: _Process, witnesses: Sequence[_Witnes
         return event
     (before, first), (after, second) = near
     said = [(name, value) for name in _SAID if (value := first.get(name)) is not None and second.get(name) == value]
-    body = b"from=%b,%b pid=%b" % (str(before).encode(), str(after).encode(), process[1])
+    body = b"from=%b,%b pid=%b" % (str(before).encode(), str(after).encode(), process[2])
     body += b"".join(b" %b=%b" % pair for pair in said) + b" key=(null)"  # as in a record that is whole
     if (user := first.get(b"AUID")) is not None and second.get(b"AUID") == user:
         body += b"\x1dAUID=" + user
