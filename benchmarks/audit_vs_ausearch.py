@@ -25,7 +25,11 @@ from typing import NamedTuple
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
+from benchmarks import targets  # noqa: E402
+
 SIZE = 30_000_000
+_PEER = "ausearch --raw"
+_TARGETS = {"events": 4.0, "database": 2.0}
 _STAMP = re.compile(rb"audit\(([\d.]+:\d+)\)")
 
 
@@ -156,7 +160,7 @@ def report(path: str, rounds: int) -> None:
     print(f"{path}: {megabytes:.1f} MB")
     commands = {name: [sys.executable, __file__, "--measure", name, path] for name in MEASURED}
     if shutil.which("ausearch"):
-        commands = {"ausearch --raw": ["ausearch", "--raw", "-if", path], **commands}
+        commands = {_PEER: ["ausearch", "--raw", "-if", path], **commands}
     figures: dict[str, list[Figures]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
@@ -164,13 +168,16 @@ def report(path: str, rounds: int) -> None:
     medians = {
         name: (median(f.seconds for f in found), median(f.cpu_s for f in found)) for name, found in figures.items()
     }
-    peer = medians.get("ausearch --raw")
+    peer = medians.get(_PEER)
     for name, (seconds, cpu_s) in medians.items():
         ratio = f"{peer[0] / seconds:5.1f}x ausearch ({peer[1] / cpu_s:.1f}x in CPU time)" if peer else ""
         print(
             f"{name:15} {seconds:7.2f} s ({cpu_s:6.2f} s CPU) {megabytes / seconds:7.1f} MB/s"
             f" {max(f.memory_mb for f in figures[name]):6.0f} MB resident  {figures[name][0].counted:18} {ratio}"
         )
+    if peer:
+        for name, times in _TARGETS.items():
+            targets.faster(name, _PEER, peer[0] / medians[name][0], times)
 
 
 if __name__ == "__main__":

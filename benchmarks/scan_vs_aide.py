@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import targets
 from benchmarks.contest import HEAD, Contestant, Cost, best_of, fimscan, forget, run, write_config
 
 _AIDE_CONFIG = """\
@@ -77,8 +78,7 @@ def floor(directory: str, cores: int) -> dict[str, Contestant]:
 def print_targets(costs: dict[str, Cost]) -> None:
     for name, other, times in _TARGETS:
         if other in costs:
-            wall, cpu = costs[other].wall / costs[name].wall, costs[other].cpu / costs[name].cpu
-            print(f"{name} x {wall:.2f} as fast as {other} (target {times:.2f}; by processor time {cpu:.2f})")
+            targets.faster(name, other, costs[other].wall / costs[name].wall, times)
 
 
 def main() -> None:
