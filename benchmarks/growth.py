@@ -2,11 +2,12 @@
 
     python benchmarks/growth.py [--files N,N,...] [--scans N] [--scratch DIRECTORY]
 
-First, trees of so many small files: the bare prototype, first scan, rescan, rescan where ctime vouches, memory, bytes of
-database for each file. Then a tree of 100,000 files that is scanned many times over and does not change: how much the database grows, the
-last scan against the first rescan, and 'fimscan diff' between scans of that history. A million files take 4 GB where
-they are made. That must not be a tmpfs: there, ctime vouches for nothing, and everything is read twice. For a minute
-after it was made, a file is too fresh to be vouched for, so that each tree is left alone for so long.
+First, trees of so many small files: the bare prototype, first scan, rescan, rescan where ctime vouches, memory, bytes
+of database for each file. Then a tree of 100,000 files that is scanned many times over and does not change: how much
+the database grows, the last scan against the first rescan, and 'fimscan diff' between scans of that history. A
+million files take 4 GB where they are made. That must not be a tmpfs: there, ctime vouches for nothing, and
+everything is read twice. For a minute after it was made, a file is too fresh to be vouched for, so that each tree is
+left alone for so long.
 """
 
 from __future__ import annotations
