@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
-from fimscan import audit, join, report
+from fimscan import audit, join
 from fimscan.model import Diff, Digest, FileKind, FileState, Finding, Scan, ScanStatus, Window
+from fimscan.report.terminal import write_text
 from fimscan.store import audit as audit_store
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -79,7 +80,7 @@ def replay(source: Path, out: TextIO) -> Diff:
         findings=tuple(Finding(change=c, attribution=join.attribute(c, evidence, coverage), scan=2) for c in changes),
         opened_unmodified=join.opened_unmodified(accesses, unmodified),
     )
-    report.write_text(diff, out, color=out.isatty(), width=100)
+    write_text(diff, out, color=out.isatty(), width=100)
     return diff
 
 

@@ -16,7 +16,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
 from fimscan.pipeline import AuditSource, Live, ScanResult, look_at_audit, run_scan
-from fimscan.scan import Progress
+from fimscan.scan.scanner import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 

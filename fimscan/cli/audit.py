@@ -12,13 +12,12 @@ from typing import BinaryIO
 import click
 
 from fimscan import audit as reader
-from fimscan import report
-from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
 from fimscan.model import FileAccess
-from fimscan.pipeline import health, user_name
-from fimscan.store import accesses as access_store
+from fimscan.pipeline.users import user_name
+from fimscan.report.jsonview import access_document
+from fimscan.report.machine import write_accesses_ndjson
 
 _FOREVER = 2**63 - 1
 
@@ -33,8 +32,10 @@ def audit() -> None:
 @click.pass_obj
 def rules(settings: Settings, *, processes: bool) -> None:
     """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules."""
+    from fimscan.pipeline.rules import rules_for
+
     config = settings.config()
-    sys.stdout.write(health.rules_for(config))
+    sys.stdout.write(rules_for(config))
     if processes:
         sys.stdout.write(reader.process_rules(config.audit.key))
 
@@ -48,6 +49,8 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> None:
     if logs:
         _write(_of_logs(logs), form)
         return
+    from fimscan.store import accesses as access_store
+
     with settings.database() as database, database.read() as connection:
         everything = access_store.references(connection, database.host_id, 0, _FOREVER)
         _write(access_store.load(connection, everything, user_name=user_name), form)
@@ -62,6 +65,9 @@ def status(settings: Settings, *, form: str) -> int:
     Each finding has a line with what to do. Exits with 0 when all is well (notes included), 1 when something weakens
     what is seen (warnings), 2 when nothing is seen (critical); 14 and above are errors.
     """
+    from fimscan.cli.checks import print_checks
+    from fimscan.pipeline import health
+
     config = settings.config()
     # The database is not needed, but it knows what the kernel said last time.
     _, database = health.database_check(settings.url(), os.uname().nodename)
@@ -102,10 +108,12 @@ def _opened(log: str) -> Iterator[BinaryIO]:
 def _write(accesses: Iterable[FileAccess], form: str) -> None:
     match form:
         case "ndjson":
-            report.write_accesses_ndjson(accesses, sys.stdout)
+            write_accesses_ndjson(accesses, sys.stdout)
         case "json":
-            documents = [report.access_document(access) for access in accesses]
+            documents = [access_document(access) for access in accesses]
             json.dump({"schema": "fimscan.accesses/1", "accesses": documents}, sys.stdout, indent=2)
             sys.stdout.write("\n")
         case _:
-            report.write_accesses_text(accesses, sys.stdout, color=use_color(sys.stdout))
+            from fimscan.report.accesses import write_accesses_text
+
+            write_accesses_text(accesses, sys.stdout, color=use_color(sys.stdout))

@@ -1,4 +1,7 @@
-"""What the commands share: the configuration, the database, the terminal."""
+"""What the commands share: the configuration, the database, the exit code, the terminal.
+
+Every command begins with this, so that what takes time to import (pydantic, SQLAlchemy) is left to those that need it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from fimscan.config import Config, find_config, load_config
 from fimscan.errors import OutputError
-from fimscan.pipeline import AuditSource
-from fimscan.store.database import Database
+
+if TYPE_CHECKING:
+    from fimscan.config import Config
+    from fimscan.model import Diff
+    from fimscan.store.database import Database
+
+_ADDED, _REMOVED, _CHANGED = 1, 2, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,8 @@ class Settings:
 
     def config(self) -> Config:
         """The effective configuration: the file's, with ``--db`` in place of its database."""
+        from fimscan.config import find_config, load_config
+
         config = load_config(self.config_path or find_config())
         if self.db_url is None:
             return config
@@ -38,6 +47,8 @@ class Settings:
     @contextmanager
     def database(self, *, create: bool = False) -> Iterator[Database]:
         """The database, open for one command."""
+        from fimscan.store.database import Database
+
         database = Database(self.url(), host=os.uname().nodename, create=create)
         try:
             yield database
@@ -45,12 +56,14 @@ class Settings:
             database.close()
 
 
-def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool = False) -> AuditSource | None:
-    """Which logs to read: the given ones, else the configured ones, else none."""
-    if disabled or not (config.audit.enabled or logs):
-        return None
-    chosen = tuple(os.path.abspath(log) for log in logs) or config.audit.logs
-    return AuditSource(logs=chosen, nodes=config.audit.nodes, socket=config.audit.socket or None)
+def exit_code(diff: Diff) -> int:
+    """AIDE's sum: 1 added, 2 removed, 4 changed."""
+    kinds = {finding.change.kind.value for finding in diff.findings}
+    return (
+        ("added" in kinds) * _ADDED
+        + ("removed" in kinds) * _REMOVED
+        + bool(kinds & {"modified", "moved", "attributes"}) * _CHANGED
+    )
 
 
 def use_color(stream: TextIO) -> bool:

@@ -9,12 +9,13 @@ from typing import TextIO
 
 import click
 
-from fimscan import report
-from fimscan.cli.context import Settings, note, output_to, terminal_width, use_color
-from fimscan.cli.scan import exit_code
+from fimscan.cli.context import Settings, exit_code, note, output_to, terminal_width, use_color
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.pipeline import drift as drifting
+from fimscan.report.machine import write_json, write_ndjson
+from fimscan.report.schema import diff_schema
+from fimscan.report.table import write_csv
 from fimscan.store.database import Database
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
@@ -49,7 +50,7 @@ def diff(  # noqa: PLR0913  # one for each option
     Exits with 0 when nothing differs, else the sum of 1 (something was added), 2 (removed), 4 (changed).
     """
     if schema:
-        click.echo(report.diff_schema(), nl=False)
+        click.echo(diff_schema(), nl=False)
         return 0
     with settings.database() as database:
         found = _history(database, pattern) if history else _difference(database, start, end)
@@ -104,12 +105,16 @@ def _matches(path: bytes, pattern: str | None) -> bool:
 def _write(found: Diff, form: str, stream: TextIO) -> None:
     match form:
         case "json":
-            report.write_json(found, stream)
+            write_json(found, stream)
         case "ndjson":
-            report.write_ndjson(found, stream)
+            write_ndjson(found, stream)
         case "csv":
-            report.write_csv(found, stream)
+            write_csv(found, stream)
         case "html":
-            report.write_html(found, stream)
+            from fimscan.report.page import write_html
+
+            write_html(found, stream)
         case _:
-            report.write_text(found, stream, color=use_color(stream), width=terminal_width())
+            from fimscan.report.terminal import write_text
+
+            write_text(found, stream, color=use_color(stream), width=terminal_width())

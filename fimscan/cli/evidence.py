@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from fimscan import report
 from fimscan.cli.context import Settings
 from fimscan.errors import UsageError, VerificationError
 from fimscan.evidence.bundle import build_bundle
@@ -17,7 +16,9 @@ from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.verify import VerifyReport, verify_bundle
-from fimscan.pipeline import health, reconfigured
+from fimscan.pipeline import reconfigured
+from fimscan.pipeline.rules import rules_for
+from fimscan.report.display import show, size_text
 
 
 @click.group()
@@ -37,7 +38,7 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     end_ns = _nanoseconds(end, "--to", whole_day=True)
     if start_ns >= end_ns:
         raise UsageError(f"--from {start} is later than --to {end}; exchange them")
-    rules = health.rules_for(config)
+    rules = rules_for(config)
     with (
         settings.database() as database,
         collected(
@@ -46,7 +47,7 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     ):
         key = load_or_create_key(config.evidence.key)
         build_bundle(data, key, out)
-    click.echo(f"Wrote {out} ({report.size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
+    click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
     click.echo("Give the assessor this fingerprint by another way than the bundle. To check: fimscan verify " + out)
 
 
@@ -105,7 +106,7 @@ def _print(found: VerifyReport, form: str, *, is_signed: bool, is_known: bool) -
         return
     for check in found.checks:
         for line in check.detail.split("\n"):
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {report.show(os.fsencode(line))}")
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {show(os.fsencode(line))}")
     if found.fingerprint:
         click.echo(f"Signed by {found.fingerprint}")
     if is_signed and found.ok and not is_known:

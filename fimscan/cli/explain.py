@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from fimscan import report
 from fimscan.cli.context import Settings, terminal_width, use_color
 from fimscan.pipeline import explaining
+from fimscan.report.explanation import write_explanation, write_explanation_json
 
 
 @click.command()
@@ -25,6 +25,6 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
     with settings.database() as database:
         explanation = explaining.explain(database, wanted)
     if form == "json":
-        report.write_explanation_json(explanation, sys.stdout)
+        write_explanation_json(explanation, sys.stdout)
     else:
-        report.write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())
+        write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())

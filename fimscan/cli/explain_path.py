@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import click
 
-from fimscan import report
 from fimscan.cli.context import Settings, note
 from fimscan.errors import StoreError
 from fimscan.pipeline.placing import PathReport, explain_path
+from fimscan.report.display import b64_or_none, json_text, show, time_text
 from fimscan.scan.placement import Place, Placement
 
 
@@ -44,13 +44,13 @@ def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
 
 def _lines(found: PathReport) -> Iterator[str]:
     placement, watch, known = found.placement, found.watch, found.known
-    yield f"{report.show(placement.path)}: {_verdict(placement)}"
+    yield f"{show(placement.path)}: {_verdict(placement)}"
     if placement.real_path is not None and placement.place is not Place.MONITORED:
-        yield f"  its real name is {report.show(placement.real_path)}: ask for that"
+        yield f"  its real name is {show(placement.real_path)}: ask for that"
     if watch is not None:
         by_policy = "no content" if watch.policy == "attributes" else ", ".join(watch.digests)
-        yield f"  [[watch]] {report.show(os.fsencode(watch.path))}: policy {watch.policy}, digests: {by_policy}"
-        yield f"  severity {watch.severity}, category {report.show(watch.category.encode())}"
+        yield f"  [[watch]] {show(os.fsencode(watch.path))}: policy {watch.policy}, digests: {by_policy}"
+        yield f"  severity {watch.severity}, category {show(watch.category.encode())}"
     if placement.exists is False:
         yield "  nothing is there now"
     elif placement.is_link:
@@ -59,14 +59,14 @@ def _lines(found: PathReport) -> Iterator[str]:
         there = "in" if known.accepted is not None else "not in"
         yield f"  {there} the accepted baseline (scan {known.accepted_scan})"
     if known.last_read_ns is not None:
-        yield f"  last read {report.time_text(known.last_read_ns)}"
+        yield f"  last read {time_text(known.last_read_ns)}"
     if known.unreadable is not None:
-        detail = f" ({report.show(known.unreadable.detail.encode())})" if known.unreadable.detail else ""
-        yield f"  the last scan could not read {report.show(known.unreadable.path)}: {known.unreadable.reason}{detail}"
+        detail = f" ({show(known.unreadable.detail.encode())})" if known.unreadable.detail else ""
+        yield f"  the last scan could not read {show(known.unreadable.path)}: {known.unreadable.reason}{detail}"
 
 
 def _verdict(placement: Placement) -> str:
-    at = report.show(placement.at) if placement.at is not None else ""
+    at = show(placement.at) if placement.at is not None else ""
     here = "" if placement.at == placement.path else f", as is everything below {at}"
     match placement.place:
         case Place.MONITORED:
@@ -89,21 +89,21 @@ def _document(found: PathReport) -> dict[str, object]:
     placement, watch, known = found.placement, found.watch, found.known
     return {
         "schema": "fimscan.path/1",
-        "path": report.json_text(placement.path),
-        "path_b64": report.b64_or_none(placement.path),
+        "path": json_text(placement.path),
+        "path_b64": b64_or_none(placement.path),
         "monitored": placement.place is Place.MONITORED,
         "reason": None if placement.place is Place.MONITORED else placement.place.value,
-        "at": None if placement.at is None else report.json_text(placement.at),
+        "at": None if placement.at is None else json_text(placement.at),
         "pattern": placement.pattern,
         "detail": placement.detail or None,
         "exists": placement.exists,
         "symlink": placement.is_link,
-        "real_path": None if placement.real_path is None else report.json_text(placement.real_path),
+        "real_path": None if placement.real_path is None else json_text(placement.real_path),
         "watch": None if watch is None else watch.model_dump(mode="json", exclude={"exclude"}),
         "baseline": {"scan": known.accepted_scan, "present": known.accepted is not None}
         if known.accepted_scan is not None
         else None,
         "known": known.latest is not None,
-        "last_read": None if known.last_read_ns is None else report.time_text(known.last_read_ns),
+        "last_read": None if known.last_read_ns is None else time_text(known.last_read_ns),
         "unreadable": None if known.unreadable is None else known.unreadable.reason.value,
     }

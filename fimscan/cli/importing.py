@@ -9,9 +9,9 @@ from dataclasses import asdict
 
 import click
 
-from fimscan import report
 from fimscan.cli.context import Settings
 from fimscan.pipeline.importing import Imported, import_aide
+from fimscan.report.display import time_text
 
 
 @click.group("import")
@@ -38,7 +38,7 @@ def aide(settings: Settings, *, file: str, form: str) -> None:
         document = {
             "schema": "fimscan.import/1",
             "scan": done.scan.id,
-            "taken": report.time_text(done.taken_ns),
+            "taken": time_text(done.taken_ns),
             **counts,
             "unreadable": len(done.unreadable),
         }
@@ -51,7 +51,7 @@ def aide(settings: Settings, *, file: str, form: str) -> None:
 def _say(done: Imported) -> None:
     assert done.scan is not None
     known = done.same + done.differing + done.gone
-    click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as AIDE had them at {report.time_text(done.taken_ns)}.")
+    click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as AIDE had them at {time_text(done.taken_ns)}.")
     click.echo(
         f"Since then {done.differing:,} have changed, {done.gone:,} are gone, {done.new:,} are new: "
         "'fimscan scan' tells them."

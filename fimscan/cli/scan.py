@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from fimscan import report
-from fimscan.cli.context import Settings, audit_source, note, terminal_width, use_color
-from fimscan.model import Diff
-from fimscan.pipeline import ScanResult, run_scan
+from fimscan.cli.context import Settings, exit_code, note, terminal_width, use_color
+from fimscan.config import Config
+from fimscan.pipeline import AuditSource, ScanResult, run_scan
 from fimscan.pipeline import drift as drifting
-from fimscan.scan import Progress as Seen
-from fimscan.store import scans as scan_store
+from fimscan.report.configuration import configuration_lines
+from fimscan.report.display import size_text
+from fimscan.report.machine import write_json
+from fimscan.report.words import vouched_text
+from fimscan.scan.scanner import Progress
 from fimscan.store.database import Database
 
 _ONE_SCREEN = 12
-_ADDED, _REMOVED, _CHANGED = 1, 2, 4
-
-
-def exit_code(diff: Diff) -> int:
-    """AIDE's sum: 1 added, 2 removed, 4 changed."""
-    kinds = {finding.change.kind.value for finding in diff.findings}
-    return (
-        ("added" in kinds) * _ADDED
-        + ("removed" in kinds) * _REMOVED
-        + bool(kinds & {"modified", "moved", "attributes"}) * _CHANGED
-    )
 
 
 @click.command()
@@ -56,7 +48,7 @@ def scan(
             note(problem)
         with drifting.reporting(database, result) as told:
             if form == "json":
-                report.write_json(told.diff, sys.stdout)
+                write_json(told.diff, sys.stdout)
             else:
                 print_result(told, drifting.waiting(database, told.diff), verbose=verbose)
             sys.stdout.flush()
@@ -71,14 +63,14 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
     files = scan.counts.get("files", 0)
-    size = report.size_text(scan.counts.get("bytes", 0))
+    size = size_text(scan.counts.get("bytes", 0))
     seen = f"{files:,} {'file' if files == 1 else 'files'}, {size}, {seconds:.1f} s"
-    if (vouched := report.vouched_text(scan)) is not None:
+    if (vouched := vouched_text(scan)) is not None:
         seen += f"; {vouched}"
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
     for item in diff.reconfigurations:
-        for line in report.configuration_lines(item):
+        for line in configuration_lines(item):
             click.echo(line)
     if result.adopted or result.dropped:
         click.echo(
@@ -89,43 +81,27 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         f" {waiting:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all." if waiting else ""
     )
     if diff.findings or result.new_unreadable:
-        report.write_scan_summary(
-            diff, sys.stdout, limit=_ONE_SCREEN, color=use_color(sys.stdout), width=terminal_width()
-        )
+        from fimscan.report.terminal import write_scan_summary
+
+        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=use_color(sys.stdout), width=terminal_width())
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
 
 
-class _progress:  # noqa: N801  # used like a function
-    """A line on a terminal's stderr: files, rate and, from the last scan's count, the time left. Elsewhere nothing."""
+def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool = False) -> AuditSource | None:
+    """Which logs to read: the given ones, else the configured ones, else none."""
+    if disabled or not (config.audit.enabled or logs):
+        return None
+    chosen = tuple(os.path.abspath(log) for log in logs) or config.audit.logs
+    return AuditSource(logs=chosen, nodes=config.audit.nodes, socket=config.audit.socket or None)
 
-    def __init__(self, database: Database) -> None:
-        with database.read() as connection:
-            last = scan_store.last_full(connection, database.host_id)
-        self._total = last.counts.get("files") if last else None
-        self._shown = Progress(
-            TextColumn("scanning"),
-            BarColumn(),
-            TextColumn("{task.completed:,} files  {task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task: TaskID | None = None
 
-    def __enter__(self) -> _progress:
-        self._shown.start()
-        self._task = self._shown.add_task("scan", total=self._total, rate="")
-        return self
+def _progress(database: Database) -> AbstractContextManager[Callable[[Progress], None] | None]:
+    """What shows how far a scan is, to those who watch it."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from fimscan.cli.progress import ProgressLine
 
-    def __call__(self, seen: Seen) -> None:
-        if self._task is not None:
-            rate = f"{seen.bytes / max(seen.elapsed_s, 0.001) / 1e6:,.0f} MB/s"
-            self._shown.update(self._task, completed=seen.files, rate=rate)
-
-    def __exit__(self, *_exception: object) -> None:
-        self._shown.stop()
+    return ProgressLine(database)

@@ -7,8 +7,8 @@ from functools import partial
 
 import click
 
-from fimscan.cli.context import Settings, audit_source, note
-from fimscan.cli.scan import print_result
+from fimscan.cli.context import Settings, note
+from fimscan.cli.scan import audit_source, print_result
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline import drift as drifting
 from fimscan.scheduler import Scheduler

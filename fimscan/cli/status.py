@@ -1,4 +1,4 @@
-"""``fimscan status | doctor``."""
+"""``fimscan status``: the last scans, what is accepted, and what waits for acceptance."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from itertools import chain
 
 import click
 
-from fimscan import report
-from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings
 from fimscan.config import Config
 from fimscan.errors import ConfigError
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
-from fimscan.pipeline import health
 from fimscan.pipeline.reconfigured import pending, reconfigurations
+from fimscan.report.configuration import configuration_lines, reconfiguration_document
+from fimscan.report.display import json_text, minute_text, show, time_text
+from fimscan.report.words import vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
 from fimscan.store import scans as scan_store
@@ -52,7 +52,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
             "head": head,
             "scans": [_document(scan) for scan in scans[-last:]],
             "accepted": [_disposition(item) for item in accepted],
-            "configuration": [report.reconfiguration_document(item) for item in changed],
+            "configuration": [reconfiguration_document(item) for item in changed],
         }
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -61,7 +61,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
         click.echo(_line(scan))
     for item in accepted:
         click.echo(_accepted(item))
-    for line in chain.from_iterable(map(report.configuration_lines, changed)):
+    for line in chain.from_iterable(map(configuration_lines, changed)):
         click.echo(line)
     if baseline is None:
         click.echo("No scan has been finished yet; 'fimscan scan' records the baseline.")
@@ -71,7 +71,7 @@ def status(settings: Settings, *, last: int, form: str) -> None:
     click.echo(f"Head: {head} (kept elsewhere, it shows later what was altered: 'fimscan verify --db --head')")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
     for problem in finished[-1].problems:
-        click.echo(f"At the last scan: {report.show(problem.encode())}")
+        click.echo(f"At the last scan: {show(problem.encode())}")
 
 
 def _config(settings: Settings) -> Config | None:
@@ -96,8 +96,8 @@ def _document(scan: Scan) -> dict[str, object]:
         "scan": scan.id,
         "status": scan.status.value,
         "trigger": scan.trigger,
-        "started": report.time_text(scan.started_ns),
-        "finished": report.time_text(scan.finished_ns) if scan.finished_ns else None,
+        "started": time_text(scan.started_ns),
+        "finished": time_text(scan.finished_ns) if scan.finished_ns else None,
         "counts": dict(scan.counts),
         "problems": list(scan.problems),
         "config_digest": scan.config_digest,
@@ -107,9 +107,9 @@ def _document(scan: Scan) -> dict[str, object]:
 
 def _disposition(item: acceptance_store.Disposition) -> dict[str, object]:
     return {
-        "path": None if item.path is None else report.json_text(item.path),
+        "path": None if item.path is None else json_text(item.path),
         "scan": item.scan,
-        "time": report.time_text(item.approval.accepted_ns),
+        "time": time_text(item.approval.accepted_ns),
         "user": item.approval.user,
         "ticket": item.approval.ticket or None,
         "reason": item.approval.reason or None,
@@ -117,36 +117,20 @@ def _disposition(item: acceptance_store.Disposition) -> dict[str, object]:
 
 
 def _accepted(item: acceptance_store.Disposition) -> str:
-    what = "everything" if item.path is None else report.show(item.path)
+    what = "everything" if item.path is None else show(item.path)
     why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
-    when = report.minute_text(item.approval.accepted_ns)
-    return f"accepted {when}  {what} as of scan {item.scan}, by {report.show(item.approval.user)}" + (
-        f" ({report.show(why)})" if why else ""
+    when = minute_text(item.approval.accepted_ns)
+    return f"accepted {when}  {what} as of scan {item.scan}, by {show(item.approval.user)}" + (
+        f" ({show(why)})" if why else ""
     )
 
 
 def _line(scan: Scan) -> str:
-    head = f"scan {scan.id:<4} {report.minute_text(scan.started_ns)}  {scan.trigger:<8} {scan.status:<11}"
+    head = f"scan {scan.id:<4} {minute_text(scan.started_ns)}  {scan.trigger:<8} {scan.status:<11}"
     if scan.status is not ScanStatus.FINISHED:
         return head
     kinds = ("added", "removed", "modified", "moved", "attributes", "unreadable")
     found = ", ".join(f"{scan.counts[kind]:,} {kind}" for kind in kinds if scan.counts.get(kind))
-    vouched = report.vouched_text(scan)
+    vouched = vouched_text(scan)
     found = (found or "nothing changed") + (f"; {vouched}" if vouched else "")
     return f"{head} {scan.counts.get('files', 0):,} files: {found}"
-
-
-@click.command()
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.pass_obj
-def doctor(settings: Settings, *, form: str) -> int:
-    """Say what is wrong, and how to mend it. Exits with 1 when something is, 2 when it is critical."""
-    config = settings.config()
-    check, database = health.database_check(settings.url(), os.uname().nodename)
-    checks = [check]
-    if database is None:
-        checks += health.audit_checks(config)
-    else:
-        checks += health.all_checks(config, database)
-        database.close()
-    return print_checks(checks, form)

@@ -11,20 +11,33 @@ what is kept, by :mod:`fimscan.store`.
     drift      any two points of the history, and what is accepted
     health     is everything in place?
     coverage   is audit watching what we watch?
+
+The entry points can be imported from here. Each is loaded with its module when somebody asks for it (PEP 562), so that
+a command that needs one module does not wait for the others.
 """
 
-from fimscan.pipeline.auditing import AuditSource, look_at_audit
-from fimscan.pipeline.live import Live
-from fimscan.pipeline.recording import watch_specs
-from fimscan.pipeline.scanning import ScanResult, run_scan
-from fimscan.pipeline.users import user_name
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AuditSource",
-    "Live",
-    "ScanResult",
-    "look_at_audit",
-    "run_scan",
-    "user_name",
-    "watch_specs",
-]
+if TYPE_CHECKING:
+    from fimscan.pipeline.auditing import AuditSource, look_at_audit
+    from fimscan.pipeline.live import Live
+    from fimscan.pipeline.result import ScanResult
+    from fimscan.pipeline.scanning import run_scan
+
+__all__ = ["AuditSource", "Live", "ScanResult", "look_at_audit", "run_scan"]
+
+_HOMES = {
+    "AuditSource": "auditing",
+    "Live": "live",
+    "ScanResult": "result",
+    "look_at_audit": "auditing",
+    "run_scan": "scanning",
+}
+
+if not TYPE_CHECKING:  # or else any name would pass
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -15,7 +15,7 @@ from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
 from fimscan.pipeline.explaining import suspects
 from fimscan.pipeline.passage import Passage
 from fimscan.pipeline.reconfigured import reconfigurations
-from fimscan.pipeline.scanning import ScanResult
+from fimscan.pipeline.result import ScanResult
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterator
 
-from fimscan import audit
 from fimscan.config import Config
 from fimscan.errors import FimscanError
 from fimscan.model import ScanStatus, UnreadableReason
 from fimscan.pipeline import coverage
 from fimscan.pipeline.checks import Check, critical, ok, warning
+from fimscan.pipeline.rules import rules_for
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
 from fimscan.store import scans as scan_store
@@ -19,18 +19,6 @@ from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 _SEVEN_DAYS_NS = 7 * 86400 * 10**9  # PCI DSS v4.0.1, 11.5.2: at least once every seven days
-
-
-def rules_for(config: Config) -> str:
-    """The audit rules that cover the configured directories, as text for /etc/audit/rules.d."""
-    there = [watch.path for watch in config.watch if os.path.lexists(watch.path)]
-    watched = [(os.fsencode(path), os.path.isdir(path)) for path in there]
-    rules = audit.rules_for(watched, config.audit.key, machine=os.uname().machine)
-    # auditctl stops at the first rule that it cannot load: one for a missing directory would keep out all after it.
-    missing = [watch.path for watch in config.watch if watch.path not in there]
-    return rules + "".join(
-        f"# NOT COVERED: {path} does not exist; make these rules again when it does\n" for path in missing
-    )
 
 
 def audit_checks(config: Config, database: Database | None = None) -> list[Check]:

@@ -24,9 +24,10 @@ from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.scanning import seal
-from fimscan.scan import Progress, WatchSpec, scan
 from fimscan.scan.aide import AideDatabase, AideEntry, read_aide
+from fimscan.scan.scanner import Progress, scan
 from fimscan.scan.scope import Scope
+from fimscan.scan.watch import WatchSpec
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store

@@ -24,7 +24,7 @@ from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.errands import concerned, errands
 from fimscan.pipeline.readings import FullReading
 from fimscan.pipeline.recording import watch_specs
-from fimscan.pipeline.scanning import ScanResult
+from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.spotting import SpotCheck
 from fimscan.pipeline.users import user_name
 from fimscan.scan.scope import Scope

@@ -11,7 +11,7 @@ from fimscan import join
 from fimscan.model import Change, FileKind, FileState, Unreadable, Window
 from fimscan.packed import Packed, unpack
 from fimscan.pipeline.readings import Readings
-from fimscan.scan import Block
+from fimscan.scan.block import Block
 from fimscan.scan.scope import Scope
 from fimscan.store import files
 from fimscan.store.ledger import StateDigest

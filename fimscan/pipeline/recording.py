@@ -16,8 +16,10 @@ from fimscan.config import Config, Watch
 from fimscan.packed import Packed
 from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.recorder import Recorder
-from fimscan.scan import Known, Progress, Voucher, WatchSpec, scan_blocks
+from fimscan.scan.block import Voucher
+from fimscan.scan.scanner import Known, Progress, scan_blocks
 from fimscan.scan.scope import Scope
+from fimscan.scan.watch import WatchSpec
 from fimscan.store import files
 from fimscan.store.database import Database
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.model import FileKind, FileState
-from fimscan.scan import Spotter
+from fimscan.scan.spot import Spotter
 from fimscan.store import files
 
 Keep = Callable[[bytes], int]

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -21,11 +21,14 @@ from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, record_everything, watch_specs
+from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.users import user_name
 from fimscan.pipeline.vouching import vouchers
-from fimscan.scan import Progress, Spotter, Voucher
+from fimscan.scan.block import Voucher
+from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
+from fimscan.scan.spot import Spotter
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -34,27 +37,6 @@ from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 
 _LIVE_LOOK_SECONDS = 5.0  # a look at a few files holds the lock for moments: it must not make a scan fail
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanResult:
-    """What a scan found. For the first scan, the baseline, both ends of ``diff`` are that scan itself.
-
-    ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
-    ``new_unreadable`` and ``new_problems`` were not already so at the scan before: they alert once, as changes do.
-    """
-
-    diff: Diff
-    is_baseline: bool
-    adopted: int = 0
-    dropped: int = 0
-    new_unreadable: tuple[Unreadable, ...] = ()
-    new_problems: tuple[str, ...] = ()
-
-    @property
-    def scan(self) -> Scan:
-        """The scan itself."""
-        return self.diff.end
 
 
 def run_scan(

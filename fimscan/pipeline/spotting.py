@@ -21,11 +21,12 @@ from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, watch_specs
+from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.rotation import LogJudge
-from fimscan.pipeline.scanning import ScanResult, seal
+from fimscan.pipeline.scanning import seal
 from fimscan.pipeline.users import user_name
-from fimscan.scan import Spotter
 from fimscan.scan.scope import Scope
+from fimscan.scan.spot import Spotter
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store

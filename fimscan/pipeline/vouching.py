@@ -20,8 +20,9 @@ from sqlalchemy import Connection
 from fimscan.model import FileKind
 from fimscan.packed import ALGORITHMS
 from fimscan.pipeline.readings import FullReading
-from fimscan.scan import Voucher, WatchSpec
+from fimscan.scan.block import Voucher
 from fimscan.scan.state import FRESH_NS
+from fimscan.scan.watch import WatchSpec
 from fimscan.store import files
 
 _FRESH_NS = FRESH_NS

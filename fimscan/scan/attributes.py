@@ -6,7 +6,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import platform
 import struct
 import sys
 from typing import TypeAlias
@@ -20,7 +19,7 @@ _LONGEST_IN_WORDS = 4096
 _LONGEST = 64
 
 # ioctl_iflags(2). The request says "long", the kernel reads and writes an int. Where the bits are elsewhere: ioctl.h.
-_READS = 0x4000_0000 if platform.machine().startswith(("alpha", "mips", "parisc", "ppc", "sparc")) else 0x8000_0000
+_READS = 0x4000_0000 if os.uname().machine.startswith(("alpha", "mips", "parisc", "ppc", "sparc")) else 0x8000_0000
 _GETFLAGS = _READS | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _NONE = bytes(struct.calcsize("l"))
 

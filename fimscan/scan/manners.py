@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -71,7 +70,7 @@ class Manners:
 
 
 def _get_ioprio() -> int | None:
-    number = _IOPRIO_SET.get(platform.machine())
+    number = _IOPRIO_SET.get(os.uname().machine)
     if number is None:
         return None
     value: int = _libc.syscall(number + 1, _IOPRIO_WHO_PROCESS, 0)
@@ -79,6 +78,6 @@ def _get_ioprio() -> int | None:
 
 
 def _set_ioprio(value: int) -> None:
-    number = _IOPRIO_SET.get(platform.machine())
+    number = _IOPRIO_SET.get(os.uname().machine)
     if number is not None:  # else, and where a sandbox forbids it, the scan is no worse for it
         _libc.syscall(number, _IOPRIO_WHO_PROCESS, 0, value)

@@ -283,16 +283,16 @@ def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
             revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if revision == schema.SCHEMA_REVISION:
         return
-    if not tables:
+    if not tables and engine.dialect.name == "sqlite":
         with writer.begin() as connection:
             schema.create(connection)
         return
-    if revision is None:
+    if revision is None and tables:
         raise StoreError(f"{_name(url)} is a database of another program; name another one in [database] url")
 
     from fimscan.store import migrate
 
-    if revision not in migrate.known_revisions():
+    if revision is not None and revision not in migrate.known_revisions():
         raise StoreError(
             f"{_name(url)} was written by a newer fimscan (its schema is {revision}, the newest known here is "
             f"{schema.SCHEMA_REVISION}); install that version"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
 
 
 def insert_of_new(connection: Connection, table: Table) -> Any:
     """An insert that leaves out what is there already, by the table's unique keys."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # Each dialect has an insert of its own; only that of this database is loaded.
+    dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return dialect.insert(table).on_conflict_do_nothing()

@@ -140,13 +140,13 @@ file_version = Table(
     Index("ix_file_version_end_scan", "end_scan"),
     Index("ix_file_version_dev_inode", "dev", "inode"),
 )
-# The present state in order of path, which every scan is compared with; it does not grow with history.
+# The present state in order of path, which every scan is compared with; it does not grow with history. It is partial on
+# PostgreSQL, too: there the migration alone says so, for to say it here would load that dialect for users of SQLite.
 Index(
     "ix_file_version_open",
     file_version.c.host_id,
     file_version.c.path,
     sqlite_where=file_version.c.end_scan.is_(None),
-    postgresql_where=file_version.c.end_scan.is_(None),
 )
 
 unreadable = Table(
@@ -351,7 +351,7 @@ _version.append_constraint(PrimaryKeyConstraint(_version.c.version_num, name="al
 
 
 def create(connection: Connection) -> None:
-    """Make all tables as the migrations would, without Alembic; those that another process made meanwhile stay."""
+    """Make all tables in SQLite as the migrations would, without Alembic; what another process made meanwhile stays."""
     metadata.create_all(connection)
     _version.create(connection, checkfirst=True)
     if connection.scalar(select(_version.c.version_num)) is None:

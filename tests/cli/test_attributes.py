@@ -15,7 +15,8 @@ import pytest
 
 from fimscan.model import FileState
 from fimscan.report.attributes import flags_text, named_text, xattr_text
-from fimscan.scan import WatchSpec, scan
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 from tests.conftest import Cli, rows
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="capabilities and chattr flags are set by root")

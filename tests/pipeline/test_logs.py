@@ -20,7 +20,8 @@ from fimscan.errors import ConfigError
 from fimscan.model import Breach, Change, ChangeKind, Diff, FileState
 from fimscan.pipeline import drift, run_scan
 from fimscan.report.differences import breach_text
-from fimscan.scan import WatchSpec, scan
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 from fimscan.store.acceptance import Approval
 from fimscan.store.database import Database
 from tests.conftest import Cli

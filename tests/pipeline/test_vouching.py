@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fimscan import report
 from fimscan.config import parse_config
 from fimscan.model import Change, Scan
 from fimscan.pipeline import ScanResult, run_scan, vouching
+from fimscan.report.jsonview import diff_document
+from fimscan.report.words import vouched_text
 from fimscan.store.database import Database
 
 Scanner = Callable[..., ScanResult]
@@ -156,10 +157,10 @@ def test_holders_are_those_of_before_the_window(scan: Scanner, tree: Path) -> No
 def test_the_report_says_how_many_and_since_when(scan: Scanner) -> None:
     """In words and in JSON: how many files were not read, and after what time they all had been."""
     first, second, third = scan(), scan(), scan()
-    assert report.vouched_text(first.scan) is None
+    assert vouched_text(first.scan) is None
     for result in (second, third):
-        assert "4 vouched for by ctime, last read after 20" in (report.vouched_text(result.scan) or "")
-        document = report.diff_document(result.diff)["to"]["vouched"]
+        assert "4 vouched for by ctime, last read after 20" in (vouched_text(result.scan) or "")
+        document = diff_document(result.diff)["to"]["vouched"]
         assert document["files"] == 4
         assert _read_after(result.scan) >= first.scan.started_ns
         assert _read_after(result.scan) <= (first.scan.finished_ns or 0)

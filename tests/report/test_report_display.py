@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fimscan.model import Actor, FileKind
-from fimscan.report import b64_or_none, command_text, json_text, mode_octal, mode_text, show, size_text, time_text
+from fimscan.report.display import (
+    b64_or_none,
+    command_text,
+    json_text,
+    mode_octal,
+    mode_text,
+    show,
+    size_text,
+    time_text,
+)
 
 _ESCAPE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 # Bytes of which an odd share is dangerous: controls, escapes, backslashes, broken UTF-8, characters of all planes.

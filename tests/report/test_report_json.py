@@ -39,7 +39,9 @@ from fimscan.model import (
     Window,
     Xattr,
 )
-from fimscan.report import access_document, diff_document, diff_schema, write_accesses_ndjson, write_json, write_ndjson
+from fimscan.report.jsonview import access_document, diff_document
+from fimscan.report.machine import write_accesses_ndjson, write_json, write_ndjson
+from fimscan.report.schema import diff_schema
 
 SCHEMA = json.loads(diff_schema())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import WatchSpec, scan, scanner
+from fimscan.scan import scanner
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 
 Results = dict[bytes, FileState | Unreadable]
 Scanned = Callable[..., Results]

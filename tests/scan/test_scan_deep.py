@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan import Spotter, WatchSpec, trail, visit, walk
+from fimscan.scan import trail, visit, walk
+from fimscan.scan.spot import Spotter
+from fimscan.scan.watch import WatchSpec
 from tests.conftest import Cli
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]

@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan import Known, Spotter, Voucher, WatchSpec, scan, scan_blocks
+from fimscan.scan.block import Voucher
 from fimscan.scan.manners import Manners
 from fimscan.scan.process import WorkerProcess
+from fimscan.scan.scanner import Known, scan, scan_blocks
+from fimscan.scan.spot import Spotter
+from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Mounted = Callable[..., "subprocess.Popen[bytes]"]
@@ -197,7 +200,8 @@ def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str
         "behind a link": (root + b"/link/lost", root + b"/link/lost"),
     }[place]
     script = (
-        "import os, sys\nfrom fimscan.scan import *\nfrom fimscan.scan.manners import Manners\n"
+        "import os, sys\nfrom fimscan.scan.manners import Manners\nfrom fimscan.scan.spot import Spotter\n"
+        "from fimscan.scan.watch import WatchSpec\n"
         "watch, path = map(os.fsencode, sys.argv[1:])\n"
         "spotter = Spotter([WatchSpec(path=watch)], cross_mounts=True, manners=Manners(stall_timeout_s=0.5))\n"
         "print(*(r.reason.value for r in spotter.look(path)), spotter.stat(path))"
@@ -243,7 +247,8 @@ def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
     """A scan's process ends though its worker is in a system call that not even SIGKILL ends."""
     mounted(root, "hang")
     script = (
-        "import os, sys\nfrom fimscan.scan import *\nfrom fimscan.scan.manners import Manners\n"
+        "import os, sys\nfrom fimscan.scan.manners import Manners\nfrom fimscan.scan.scanner import scan\n"
+        "from fimscan.scan.watch import WatchSpec\n"
         "for r in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], manners=Manners(stall_timeout_s=0.5)): pass\n"
         "print(r.reason.value)"
     )

@@ -38,7 +38,8 @@ def test_pipe_mounted_on_a_file(root: bytes) -> None:
     os.close(os.open(root + b"/file", os.O_CREAT))
     script = (
         "mount --bind $1/../pipe $1/file && exec $0 -W error -c 'import sys, os\n"
-        "from fimscan.scan import *\n"
+        "from fimscan.scan.scanner import scan\n"
+        "from fimscan.scan.watch import WatchSpec\n"
         "for found in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=1): print(found.kind)' $1"
     )
     with _heard_opening(pipe) as heard:

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan import WatchSpec, scan
 from fimscan.scan.cache import pages_cached
 from fimscan.scan.manners import Manners
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _CHECKOUT = Path(__file__).parents[2]
@@ -37,7 +38,9 @@ def test_priorities(root: bytes) -> None:
         Path(os.fsdecode(root), str(number)).write_bytes(b"x")
     script = (
         "import os, subprocess, sys\n"
-        "from fimscan.scan import *\nfrom fimscan.scan import scanner\nfrom fimscan.scan.manners import Manners\n"
+        "from fimscan.scan import scanner\nfrom fimscan.scan.manners import Manners\n"
+        "from fimscan.scan.scanner import scan\n"
+        "from fimscan.scan.watch import WatchSpec\n"
         "scanner._ALONE_SECONDS = 0\n"
         "def told(pid):\n"
         "    io = subprocess.run(['ionice', '-p', str(pid)], capture_output=True, text=True, check=True).stdout\n"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fimscan.errors import ConfigError
 from fimscan.model import FileKind, FileState, Unreadable
-from fimscan.scan import WatchSpec, scan
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Tree = dict[bytes, "Tree | None"]

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import WatchSpec, scan
 from fimscan.scan.placement import Place, Placement, place
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 
 
 def _at(path: bytes, watches: Sequence[WatchSpec], skip: Sequence[bytes] = (), cross_mounts: bool = False) -> Placement:

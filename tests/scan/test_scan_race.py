@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import Spotter, WatchSpec, scan, scanner, state, trail
+from fimscan.scan import scanner, state, trail
+from fimscan.scan.scanner import scan
+from fimscan.scan.spot import Spotter
+from fimscan.scan.watch import WatchSpec
 
 # 100,000 of them, during at least half as many scans, whole and small,, take minutes.
 ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "5000"))

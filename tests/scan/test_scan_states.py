@@ -14,8 +14,8 @@ import pytest
 
 from fimscan import packed
 from fimscan.model import FileKind, FileState, Unreadable
-from fimscan.scan import WatchSpec
 from fimscan.scan.digest import ALGORITHMS
+from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
-from fimscan.scan import WatchSpec, digest, scan, state
+from fimscan.scan import digest, state
 from fimscan.scan import visit as visiting
+from fimscan.scan.scanner import scan
+from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _CHECKOUT = Path(__file__).parents[2]
@@ -323,7 +325,8 @@ def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
     script = (
         "for d in mounted nested; do mount -t tmpfs none $1/$d && echo x > $1/$d/f || exit; done\n"
         "exec $0 -W error -c 'import sys, os\n"
-        "from fimscan.scan import *\n"
+        "from fimscan.scan.scanner import scan\n"
+        "from fimscan.scan.watch import WatchSpec\n"
         "root = os.fsencode(sys.argv[1])\n"
         f"options = dict(workers=1, cross_mounts={cross_mounts})\n"
         'for r in scan([WatchSpec(path=root), WatchSpec(path=root + b"/nested")], **options):\n'

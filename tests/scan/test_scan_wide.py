@@ -15,7 +15,8 @@ _CHECKOUT = Path(__file__).parents[2]
 _ENTRIES = int(os.environ.get("FIMSCAN_ENTRIES", "50000"))
 _SCRIPT = """\
 import json, os, sys
-from fimscan.scan import WatchSpec, scan_blocks
+from fimscan.scan.scanner import scan_blocks
+from fimscan.scan.watch import WatchSpec
 def peak():  # of this program alone: getrusage(2) remembers the one that started it
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -16,7 +16,8 @@ import pytest
 
 from fimscan.errors import InputError
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import Progress, WatchSpec, scan
+from fimscan.scan.scanner import Progress, scan
+from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _CHECKOUT = Path(__file__).parents[2]
@@ -162,8 +163,8 @@ def test_parent_is_killed(root: bytes) -> None:
         with open(root + b"/%02d" % number, "wb") as file:
             file.truncate(1 << 40 if number > 10 else 0)
     script = (
-        "import os, sys\nfrom fimscan.scan import scan, WatchSpec, scanner\nscanner._ALONE_SECONDS = 0\n"
-        "list(scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2))"
+        "import os, sys\nfrom fimscan.scan import scanner\nfrom fimscan.scan.watch import WatchSpec\n"
+        "scanner._ALONE_SECONDS = 0\nlist(scanner.scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2))"
     )
     with subprocess.Popen([sys.executable, "-c", script, root], cwd=_CHECKOUT) as parent:
         while len(workers := _workers(parent.pid)) < 2:

@@ -1,0 +1,27 @@
+"""``fimscan doctor``: what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from fimscan.cli.checks import print_checks
+from fimscan.cli.context import Settings
+from fimscan.pipeline import health
+
+
+@click.command()
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_obj
+def doctor(settings: Settings, *, form: str) -> int:
+    """Say what is wrong, and how to mend it. Exits with 1 when something is, 2 when it is critical."""
+    config = settings.config()
+    check, database = health.database_check(settings.url(), os.uname().nodename)
+    checks = [check]
+    if database is None:
+        checks += health.audit_checks(config)
+    else:
+        checks += health.all_checks(config, database)
+        database.close()
+    return print_checks(checks, form)

@@ -1,0 +1,40 @@
+"""How far a scan is, for those who watch it on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fimscan.scan.scanner import Progress as Seen
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+
+class ProgressLine:
+    """A line on standard error: files, rate and, from the last scan's count, the time left."""
+
+    def __init__(self, database: Database) -> None:
+        with database.read() as connection:
+            last = scan_store.last_full(connection, database.host_id)
+        self._shown = Progress(
+            TextColumn("scanning"),
+            BarColumn(),
+            TextColumn("{task.completed:,} files  {task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._shown.add_task("scan", total=last.counts.get("files") if last else None, rate="")
+
+    def __enter__(self) -> ProgressLine:
+        self._shown.start()
+        return self
+
+    def __call__(self, seen: Seen) -> None:
+        """Show how far it is now."""
+        rate = f"{seen.bytes / max(seen.elapsed_s, 0.001) / 1e6:,.0f} MB/s"
+        self._shown.update(self._task, completed=seen.files, rate=rate)
+
+    def __exit__(self, *_exception: object) -> None:
+        self._shown.stop()
