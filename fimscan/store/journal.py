@@ -115,13 +115,14 @@ def note(connection: Connection, host_id: int, items: Iterable[Item]) -> None:
 @contextmanager
 def noting(connection: Connection) -> Iterator[None]:
     """Around a transaction: what is noted in it is written at its end, once."""
-    connection.info[_NOTED] = {}
+    info = connection.info  # a connection that was lost has none
+    info[_NOTED] = {}
     try:
         yield
-        for host_id in [host_id for host_id, noted in connection.info[_NOTED].items() if noted]:
+        for host_id in [host_id for host_id, noted in info[_NOTED].items() if noted]:
             _write_open(connection, host_id)
     finally:
-        del connection.info[_NOTED]
+        del info[_NOTED]
 
 
 def _write_open(connection: Connection, host_id: int) -> None:

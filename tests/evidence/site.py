@@ -99,12 +99,13 @@ def make_eventful(site: Site) -> None:
         holder.kill()
     # A killed scan, whose remains the next one clears away.
     with site.database.begin() as connection:
-        begun = {"trigger": "manual", "started_ns": time.time_ns(), "config_digest": "d" * 64, "config_text": "?"}
-        connection.exec_driver_sql("DELETE FROM configuration WHERE digest = ?", ("d" * 64,))
-        digest = scan_store.all_scans(connection, site.database.host_id)[0].config_digest
-        killed = scan_store.begin(connection, site.database.host_id, **{**begun, "config_digest": digest})  # type: ignore[arg-type]
+        host_id = site.database.host_id
+        digest = scan_store.all_scans(connection, host_id)[0].config_digest
+        killed = scan_store.begin(
+            connection, host_id, trigger="manual", started_ns=time.time_ns(), config_digest=digest, config_text="?"
+        )
         half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
-        versions = files.NewVersions(site.database.host_id, killed)
+        versions = files.NewVersions(host_id, killed)
         versions.add(pack(half), adopted=False)
         versions.write(connection)
     # Changed, named, looked at; opened and not changed.
