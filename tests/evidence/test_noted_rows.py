@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ from fimscan.evidence.database import verify_database
 from fimscan.pipeline import drift
 from fimscan.store import journal
 from fimscan.store import sightings as sighting_store
+from fimscan.store.covered import Subject, of_row
 from fimscan.store.database import Database
 from tests.conftest import Cli
 from tests.evidence.site import HOST, Site, new_site, odd_lines, pretended_audit, problems
@@ -137,6 +140,23 @@ def test_what_fimscan_itself_wrote_anew_since_is_still_noticed(site: Site, state
         site.look()
     assert problems(site.database)
     site.scan()
+    assert problems(site.database)
+
+
+def test_the_open_entry_is_not_carried_on_when_it_was_altered(site: Site) -> None:
+    """A row and its digest were replaced: fimscan must not put its own seal on that when it next writes the entry."""
+    with site.database.read() as connection:
+        still_open = journal.open_entry(connection, site.database.host_id)
+    assert still_open is not None
+    row = {"path": os.fsencode(site.watched / "a"), "read_start_ns": 1, "holders": ""}
+    (known,) = [item for item in still_open.unpacked() if item.subject is Subject.RECHECK]
+    items = still_open.items.replace(known.digest, of_row(Subject.RECHECK, row).digest)
+    items = items.replace(struct.pack(">q", known.id), struct.pack(">q", 1))
+    edit(site, "UPDATE recheck SET read_start_ns = 1, holders = ''")
+    edit(site, f"UPDATE journal_open SET items = x'{items.hex()}'")
+    assert problems(site.database)
+    site.append(event(site.watched / "b", 2))
+    site.look()
     assert problems(site.database)
 
 
