@@ -224,8 +224,8 @@ def _note_late(
     if last is None or last.finished_ns is None:
         return
     times = [a.event.time_ns for a in accesses if a.event.time_ns <= last.finished_ns]
-    earlier = audit_store.late_since(connection, host_id, log)
     if times:
+        earlier = audit_store.late_since(connection, host_id, log)
         audit_store.note_late(connection, host_id, log, min(times) if earlier is None else min(earlier, *times))
 
 

@@ -29,7 +29,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, select
+from sqlalchemy import Connection, select
 
 from fimscan.model import Scan, ScanStatus
 from fimscan.store import covered, schema
@@ -96,7 +96,7 @@ def record(connection: Connection, host_id: int, cause: Cause, items: Iterable[I
     """Add an entry for rows that were written in this transaction; none for no rows. A scan's closes the open one."""
     packed = b"".join([_ITEM.pack(*item) for item in items])
     if cause is Cause.SCAN:
-        packed = b"".join(_left_open(connection, host_id)) + packed
+        packed = b"".join(_left(connection, host_id, _carried_on(connection, host_id))) + packed
         connection.execute(open_table.delete().where(open_table.c.host_id == host_id))
     if packed:
         _add(connection, host_id, cause, packed)
@@ -127,37 +127,52 @@ def noting(connection: Connection) -> Iterator[None]:
 
 def _write_open(connection: Connection, host_id: int) -> None:
     lock(connection, host_id)
-    left = _left_open(connection, host_id)
+    known = _carried_on(connection, host_id)
+    left = _left(connection, host_id, known)
     mine = open_table.c.host_id == host_id
     if len(left) > _MOST_OPEN:
         connection.execute(open_table.delete().where(mine))
         _add(connection, host_id, Cause.AUDIT, b"".join(left))
         return
-    values = _made(connection, host_id, Cause.OPEN, b"".join(left))
+    # Since a scan closes it, it follows the last scan.
+    name, scan_entry = (known.host, known.scan_entry) if known is not None else _standing(connection, host_id)
+    values = _sealed(host_id, name, Cause.OPEN, b"".join(left), scan_entry, scan_entry)
     del values["cause"], values["previous"]
     if connection.execute(open_table.update().where(mine).values(**values)).rowcount == 0:
         connection.execute(open_table.insert().values(**values))
 
 
-def _left_open(connection: Connection, host_id: int) -> list[bytes]:
-    """The items of the open entry, with what was noted in this transaction; of one that was altered, this alone."""
-    still_open = open_entry(connection, host_id)
-    known = still_open.items if still_open is not None and still_open.holds else b""
-    items = {known[at : at + _ITEM.size] for at in range(0, len(known), _ITEM.size)}
+def _carried_on(connection: Connection, host_id: int) -> Entry | None:
+    """The open entry, where there is one that nobody altered."""
+    known = open_entry(connection, host_id)
+    return known if known is not None and known.holds else None
+
+
+def _left(connection: Connection, host_id: int, known: Entry | None) -> list[bytes]:
+    """The items of an open entry, with what was noted in this transaction."""
+    packed = known.items if known is not None else b""
+    items = {packed[at : at + _ITEM.size] for at in range(0, len(packed), _ITEM.size)}
     return sorted(items ^ connection.info[_NOTED].pop(host_id, set()))
 
 
 def _add(connection: Connection, host_id: int, cause: Cause, packed: bytes) -> None:
     lock(connection, host_id)
-    connection.execute(table.insert().values(**_made(connection, host_id, cause, packed)))
+    name, scan_entry = _standing(connection, host_id)
+    previous = head(connection, host_id) or GENESIS
+    connection.execute(table.insert().values(**_sealed(host_id, name, cause, packed, scan_entry, previous)))
 
 
-def _made(connection: Connection, host_id: int, cause: Cause, packed: bytes) -> dict[str, Any]:
-    """The values of an entry's row."""
-    of_host = select(schema.host.c.name, _last_scan_entry(host_id)).where(schema.host.c.id == host_id)
-    name, scan_entry = connection.execute(of_host).one()
-    scan_entry = scan_entry or GENESIS
-    previous = scan_entry if cause is Cause.OPEN else head(connection, host_id) or GENESIS
+def _standing(connection: Connection, host_id: int) -> tuple[str, str]:
+    """The host's name, and the entry of its last finished scan."""
+    scan, host = schema.scan.c, schema.host.c
+    finished = select(scan.entry).where(scan.host_id == host_id, scan.status == ScanStatus.FINISHED.value)
+    last = finished.order_by(scan.id.desc()).limit(1).scalar_subquery()
+    name, scan_entry = connection.execute(select(host.name, last).where(host.id == host_id)).one()
+    return name, scan_entry or GENESIS
+
+
+def _sealed(host_id: int, name: str, cause: Cause, packed: bytes, scan_entry: str, previous: str) -> dict[str, Any]:
+    """An entry that is made now, as the values of its row."""
     made = Entry(
         id=0,
         host=name,
@@ -184,12 +199,6 @@ def head(connection: Connection, host_id: int) -> str | None:
     return connection.scalar(
         select(table.c.entry).where(table.c.host_id == host_id).order_by(table.c.id.desc()).limit(1)
     )
-
-
-def _last_scan_entry(host_id: int) -> ScalarSelect[Any]:
-    scan = schema.scan
-    finished = select(scan.c.entry).where(scan.c.host_id == host_id, scan.c.status == ScanStatus.FINISHED.value)
-    return finished.order_by(scan.c.id.desc()).limit(1).scalar_subquery()
 
 
 def entries(connection: Connection, host_id: int) -> Iterator[Entry]:
