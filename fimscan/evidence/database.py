@@ -13,7 +13,7 @@ from fimscan.model import Scan
 from fimscan.store import integrity, journal
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
-from fimscan.store.journal import Replay
+from fimscan.store.replay import Replay
 
 _MOST_PROBLEMS = 20  # of one kind that are told; the others are counted
 
@@ -92,6 +92,9 @@ def _rows(connection: Connection, host_id: int, both: Replay, chosen: Sequence[S
     rows = integrity.covered_rows(connection, host_id, both.newest)
     kinds = "scans, changes with their answers, acceptances and audit records"
     yield _guarded("rows", rows, f"{len(both.newest):,} digests of {kinds}, each as it was written")
+    known = integrity.single_rows(connection, host_id, both.rows)
+    kinds = "what audit said of itself, how far it was read, processes and looks at single files"
+    yield _guarded("knowledge", known, f"{len(both.rows):,} digests of {kinds}, each as it was written")
 
 
 def _guarded(name: str, problems: Iterable[str], detail: str) -> Check:

@@ -91,6 +91,7 @@ class AuditReader:
         self._on_accesses = on_accesses
         self._stream = stream
         self._continued = False  # whether what the stream brings next follows on what it brought before
+        self._reached: dict[bytes, tuple[int, bool]] = {}  # by log: until when all was read, on what was known before
 
     def look(self, *, settle: bool = False) -> tuple[str, ...]:
         """Observe, then read; gives the problems, a line each.
@@ -101,8 +102,10 @@ class AuditReader:
             return ()
         observation = self._settled() if settle else self._ask()
         problems = [observation.error] if observation.error else []
+        self._reached.clear()
         problems += self._read(self.source, observation)
         self._remember(observation)
+        self._continued |= bool(self._reached)
         self._answer_anew(self.source)
         return tuple(problems)
 
@@ -117,9 +120,12 @@ class AuditReader:
                 yield str(error)
 
     def _remember(self, observation: AuditObservation) -> None:
-        """After the log was read: it says which rules were loaded again before the observation."""
+        """After the logs were read: they say which rules were loaded again before the observation."""
         host_id = self._database.host_id
         with self._database.begin() as connection:
+            for log, (reached_ns, known) in self._reached.items():
+                stretch = join.Extent(start_ns=reached_ns, end_ns=reached_ns)
+                audit_store.extend(connection, host_id, log, stretch, continued=known)
             earlier = audit_store.last_answer(connection, host_id)
             since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
             notices = audit_store.notices(connection, host_id, since_ns, observation.time_ns)
@@ -157,7 +163,8 @@ class AuditReader:
             for batch in audit.read_log(log, cursor, user_name=user_name):
                 foreign += self._store(source, log, batch, reached_ns, known=known)
                 known = True
-        self._reached(log, reached_ns if _is_written_by(daemon_pid, log) else None, known=known)
+        if _is_written_by(daemon_pid, log):  # of another file, nobody knows what is missing
+            self._reached[log] = reached_ns, known
         return [f"{os.fsdecode(log)}: {foreign:,} accesses of other hosts were left out (node=)"] if foreign else []
 
     def _receive(self, source: AuditSource) -> list[str]:
@@ -173,9 +180,8 @@ class AuditReader:
             self._continued = True
         connected = self._stream.source.is_connected
         # An event that is only half here would be lost with this process: it is not covered yet.
-        whole = connected and settled
-        self._reached(log, reached_ns if whole else None, known=self._continued)
-        self._continued |= whole
+        if connected and settled:
+            self._reached[log] = reached_ns, self._continued
         return [] if connected else [f"{os.fsdecode(log)}: nobody sends events; is audisp's af_unix plugin active?"]
 
     def _store(self, source: AuditSource, log: bytes, batch: audit.Batch, reached_ns: int, *, known: bool) -> int:
@@ -200,13 +206,6 @@ class AuditReader:
             self._on_accesses(accesses)
         return len(batch.accesses) - len(accesses)
 
-    def _reached(self, log: bytes, reached_ns: int | None, *, known: bool) -> None:
-        """All that the daemon wrote until then was read. Of another file (``None``) nobody knows what is missing."""
-        if reached_ns is not None:
-            stretch = join.Extent(start_ns=reached_ns, end_ns=reached_ns)
-            with self._database.begin() as connection:
-                audit_store.extend(connection, self._database.host_id, log, stretch, continued=known)
-
     def _answer_anew(self, source: AuditSource) -> None:
         """Changes of earlier scans of which the logs only now said something."""
         host_id = self._database.host_id
@@ -225,8 +224,8 @@ def _note_late(
     if last is None or last.finished_ns is None:
         return
     times = [a.event.time_ns for a in accesses if a.event.time_ns <= last.finished_ns]
-    earlier = audit_store.late_since(connection, host_id, log)
     if times:
+        earlier = audit_store.late_since(connection, host_id, log)
         audit_store.note_late(connection, host_id, log, min(times) if earlier is None else min(earlier, *times))
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from fimscan.audit import LogCursor
 from fimscan.join.coverage import SLACK_NS, Extent
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
-from fimscan.store import codec, schema
-from fimscan.store.inserting import insert_of_new
+from fimscan.store import codec, journal, schema
+from fimscan.store.covered import Subject, of_row
+from fimscan.store.inserting import add_new
 
 _LOOKED_BACK = 20
 
@@ -22,7 +23,6 @@ def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNot
     """Record what the log said of the audit system."""
     rows = [
         {
-            "host_id": host_id,
             "time_ns": notice.event.time_ns,
             "serial": notice.event.serial,
             "node": notice.event.node,
@@ -31,7 +31,7 @@ def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNot
         }
         for notice in notices
     ]
-    _insert_new(connection, schema.notice, rows)
+    add_new(connection, host_id, Subject.NOTICE, rows)
 
 
 def notices(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditNotice]:
@@ -48,7 +48,6 @@ def add_damaged(connection: Connection, host_id: int, lines: Iterable[DamagedLin
     """Keep lines that could not be understood, each once."""
     rows = [
         {
-            "host_id": host_id,
             "source": line.source,
             "offset": line.offset,
             # Logs are renamed by rotation: the line and its place in the file tell that it is the same one.
@@ -58,7 +57,7 @@ def add_damaged(connection: Connection, host_id: int, lines: Iterable[DamagedLin
         }
         for line in lines
     ]
-    _insert_new(connection, schema.damaged_line, rows)
+    add_new(connection, host_id, Subject.DAMAGED_LINE, rows)
 
 
 def damaged_count(connection: Connection, host_id: int) -> int:
@@ -78,23 +77,35 @@ def cursor(connection: Connection, host_id: int, path: bytes) -> LogCursor | Non
 
 def set_cursor(connection: Connection, host_id: int, position: LogCursor) -> None:
     """Remember how far a log was read."""
-    table = schema.audit_cursor
     values = {
         "dev": position.dev,
         "inode": position.inode,
         "offset": position.offset,
         "fingerprint": position.fingerprint,
     }
-    mine = (table.c.host_id == host_id) & (table.c.path == position.path)
-    if connection.execute(update(table).where(mine).values(**values)).rowcount == 0:
-        connection.execute(table.insert().values(host_id=host_id, path=position.path, **values))
+    if not _alter_cursor(connection, host_id, position.path, values):
+        row = {"path": position.path, "late_ns": None, **values}
+        connection.execute(schema.audit_cursor.insert().values(host_id=host_id, **row))
+        journal.note(connection, host_id, [of_row(Subject.CURSOR, row)])
 
 
 def note_late(connection: Connection, host_id: int, path: bytes, time_ns: int | None) -> None:
     """Remember (or with ``None`` forget) since when a log brought records for changes that were already answered."""
+    _alter_cursor(connection, host_id, path, {"late_ns": time_ns})
+
+
+def _alter_cursor(connection: Connection, host_id: int, path: bytes, values: Mapping[str, Any]) -> bool:
+    """Whether there was one."""
     table = schema.audit_cursor
     mine = (table.c.host_id == host_id) & (table.c.path == path)
-    connection.execute(update(table).where(mine).values(late_ns=time_ns))
+    journal.lock(connection, host_id)
+    row = connection.execute(select(table).where(mine)).first()
+    if row is None:
+        return False
+    connection.execute(update(table).where(mine).values(**values))
+    known = row._asdict()
+    journal.note(connection, host_id, [of_row(Subject.CURSOR, known), of_row(Subject.CURSOR, {**known, **values})])
+    return True
 
 
 def late_since(connection: Connection, host_id: int, path: bytes) -> int | None:
@@ -107,14 +118,19 @@ def extend(connection: Connection, host_id: int, path: bytes, stretch: Extent, *
     """Remember over which time a log was read without a hole; ``continued`` makes the last stretch longer."""
     table = schema.audit_extent
     mine = (table.c.host_id == host_id) & (table.c.path == path)
-    last = connection.scalar(select(func.max(table.c.id)).where(mine))
+    journal.lock(connection, host_id)
+    last = connection.execute(select(table).where(mine).order_by(table.c.id.desc()).limit(1)).first()
     if continued and last is not None:
-        longer = (table.c.id == last) & (table.c.end_ns < stretch.end_ns)
-        connection.execute(update(table).where(longer).values(end_ns=stretch.end_ns))
-    else:
-        connection.execute(
-            table.insert().values(host_id=host_id, path=path, start_ns=stretch.start_ns, end_ns=stretch.end_ns)
-        )
+        if last.end_ns < stretch.end_ns:
+            connection.execute(update(table).where(table.c.id == last.id).values(end_ns=stretch.end_ns))
+            known = last._asdict()
+            longer = {**known, "end_ns": stretch.end_ns}
+            journal.note(connection, host_id, [of_row(Subject.EXTENT, known), of_row(Subject.EXTENT, longer)])
+        return
+    row = {"path": path, "start_ns": stretch.start_ns, "end_ns": stretch.end_ns}
+    inserted = connection.execute(table.insert().values(host_id=host_id, **row)).inserted_primary_key
+    assert inserted is not None, "an insert of one row gives its key"
+    journal.note(connection, host_id, [of_row(Subject.EXTENT, {"id": inserted[0], **row})])
 
 
 def extents(connection: Connection, host_id: int, path: bytes) -> list[Extent]:
@@ -132,11 +148,13 @@ def add_observation(connection: Connection, host_id: int, observation: AuditObse
     table = schema.observation
     detail = codec.dump_observation(observation)
     mine = select(table).where(table.c.host_id == host_id).order_by(table.c.time_ns.desc()).limit(2)
+    journal.lock(connection, host_id)
     recent = connection.execute(mine).all()
     if len(recent) == 2 and all(_says_the_same(codec.load_observation(*row[1:]), observation) for row in recent):
         between = (table.c.host_id == host_id) & (table.c.time_ns == recent[0].time_ns)
         connection.execute(table.delete().where(between))
-    _insert_new(connection, table, [{"host_id": host_id, "time_ns": observation.time_ns, "detail": detail}])
+        journal.note(connection, host_id, [of_row(Subject.OBSERVATION, recent[0]._asdict())])
+    add_new(connection, host_id, Subject.OBSERVATION, [{"time_ns": observation.time_ns, "detail": detail}])
 
 
 def last_answer(connection: Connection, host_id: int) -> AuditObservation | None:
@@ -166,9 +184,3 @@ def observations(connection: Connection, host_id: int, start_ns: int, end_ns: in
     bounds = (start_ns if before is None else before, end_ns if after is None else after)
     query = select(table.c.time_ns, table.c.detail).where(mine, table.c.time_ns.between(*bounds))
     return [codec.load_observation(time_ns, detail) for time_ns, detail in connection.execute(query)]
-
-
-def _insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert the rows that are not there yet, by the table's unique keys."""
-    if rows:
-        connection.execute(insert_of_new(connection, table), rows)

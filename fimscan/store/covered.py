@@ -1,24 +1,28 @@
 """Rows -> digests: what the journal covers of each, and so what cannot be altered unnoticed.
 
 A row's digest is SHA-256 over its values, each number in decimal with a space after it, each text or byte string as its
-length, a colon, the bytes and a comma (a netstring), an unknown value as ``-,``. Rows that are written once, together,
-with a scan (its file versions, what it could not read ...) have one digest for all: SHA-256 over theirs, in order.
+length, a colon, the bytes and a comma (a netstring), an unknown value as ``-,``. Three kinds of items are made of them:
 
-Not covered, since no finding rests on it any more once it was made: what audit said of itself (``observation``,
-``notice``, ``audit_extent``), how far logs were read (``audit_cursor``), lines that could not be understood, the looks
-at single files since the last scan (``recheck``), ancestry (``process``), and whether a scan was reported.
+- Rows that are written once, together, with a scan (its file versions, what it could not read ...) have one digest for
+  all: SHA-256 over theirs, in order.
+- Of a change, an acceptance and a block of audit records, the newest digest counts.
+- A row of the tables in ``ROWS`` has an item when it is written, and the same one again when it is taken out. A row
+  that is altered is taken out as it was and written as it is. So one that somebody else altered in between is noticed
+  for good: what it was is never taken out.
+
+Not covered here are the hosts' names and the journal's own tables: the chains do that.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, Table, select, type_coerce
 
 from fimscan.model import ScanStatus
 from fimscan.store import files, schema
@@ -41,6 +45,14 @@ class Subject(IntEnum):
     CHANGE = 7
     ACCEPTANCE = 8
     AUDIT_BLOCK = 9
+    NOTICE = 10
+    DAMAGED_LINE = 11
+    PROCESS = 12
+    OBSERVATION = 13
+    EXTENT = 14
+    CURSOR = 15
+    RECHECK = 16
+    REPORTED = 17  # there is one for each scan that was
 
 
 # By name: a column that is added later must not change the digests of what is there.
@@ -54,6 +66,32 @@ _WITH_SCAN = (
     (Subject.HOLDERS, schema.holder, ("id", "dev", "inode", "actor")),
     (Subject.OPENED, schema.unmodified_open, ("path", "actors")),
 )
+
+
+class Rows(NamedTuple):
+    """A table of which each row has an item of its own: what it is numbered by, its key (within a host), all else.
+
+    A number need not be of one row only: it says which row is meant to whoever reads of it.
+    """
+
+    table: Table
+    number: str
+    key: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+ROWS = {
+    Subject.NOTICE: Rows(schema.notice, "time_ns", ("time_ns", "serial", "node", "kind"), ("key",)),
+    Subject.DAMAGED_LINE: Rows(schema.damaged_line, "offset", ("offset", "line_digest"), ("source", "line", "problem")),
+    Subject.PROCESS: Rows(schema.process, "pid", ("pid", "time_ns"), ("actor",)),
+    Subject.OBSERVATION: Rows(schema.observation, "time_ns", ("time_ns",), ("detail",)),
+    Subject.EXTENT: Rows(schema.audit_extent, "id", ("id",), ("path", "start_ns", "end_ns")),
+    Subject.CURSOR: Rows(
+        schema.audit_cursor, "offset", ("path",), ("dev", "inode", "offset", "fingerprint", "late_ns")
+    ),
+    Subject.RECHECK: Rows(schema.recheck, "read_start_ns", ("path",), ("read_start_ns", "holders")),
+    Subject.REPORTED: Rows(schema.scan, "id", ("id",), ()),
+}
 
 
 class Item(NamedTuple):
@@ -180,6 +218,22 @@ def of_acceptances(connection: Connection, host_id: int, *, after: int = 0) -> I
 def _single(connection: Connection, subject: Subject, query: Select[Any]) -> Iterator[Item]:
     for row in connection.execute(query, execution_options=_STREAMED):
         yield Item(subject, row.id, digest_of(row))
+
+
+def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:
+    """A row of one of ``ROWS``, as Python has it: when it is written, and when it is taken out."""
+    _, number, key, others = ROWS[subject]
+    return Item(subject, row[number], digest_of([row[name] for name in (*key, *others)]))
+
+
+def of_rows(connection: Connection, host_id: int) -> Iterator[Item]:
+    """All rows of ``ROWS``, as they are."""
+    for subject, (table, _, key, others) in ROWS.items():
+        query = select(*(table.c[name] for name in (*key, *others))).where(table.c.host_id == host_id)
+        if subject is Subject.REPORTED:
+            query = query.where(_scan.c.reported)
+        for row in connection.execute(query, execution_options=_STREAMED):
+            yield of_row(subject, row._asdict())
 
 
 # --------------------------------------------------------------------------------------------------------------------

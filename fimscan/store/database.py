@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from fimscan.errors import LockedError, StoreError
-from fimscan.store import schema
+from fimscan.store import journal, schema
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
@@ -71,7 +71,7 @@ class Database:
         commits do not wait for the disk.
         """
         writer = self._writer.execution_options(fimscan_draft=True) if draft else self._writer
-        with store_errors(self.url), writer.begin() as connection:
+        with store_errors(self.url), writer.begin() as connection, journal.noting(connection):
             yield connection
 
     @contextmanager

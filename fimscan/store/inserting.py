@@ -1,11 +1,14 @@
-"""Adding the rows that are not there yet, which each database says in its own way."""
+"""Adding the rows that are not there yet."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, select
+
+from fimscan.store import covered, files, journal
 
 
 def insert_of_new(connection: Connection, table: Table) -> Any:
@@ -13,3 +16,27 @@ def insert_of_new(connection: Connection, table: Table) -> Any:
     # Each dialect has an insert of its own; only that of this database is loaded.
     dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return dialect.insert(table).on_conflict_do_nothing()
+
+
+def add_new(connection: Connection, host_id: int, subject: covered.Subject, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert rows of one of ``covered.ROWS`` by its key, each the first one of its key, and note them in the journal.
+
+    The key's first two columns have to be found quickly.
+    """
+    table, _, key, _ = covered.ROWS[subject]
+    fresh: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        fresh.setdefault(tuple(row[name] for name in key), {"host_id": host_id, **row})
+    if not fresh:
+        return
+    journal.lock(connection, host_id)
+    columns = [table.c[name] for name in key]
+    for some in files.chunks(list(fresh)):
+        query = select(*columns).where(table.c.host_id == host_id)
+        for column, values in zip(columns[:2], zip(*some, strict=True), strict=False):
+            query = query.where(column.in_(set(values)))
+        for known in connection.execute(query).all():
+            fresh.pop(tuple(known), None)
+    if fresh:
+        connection.execute(table.insert(), list(fresh.values()))
+        journal.note(connection, host_id, [covered.of_row(subject, row) for row in fresh.values()])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from sqlalchemy import Connection, select
 
 from fimscan.model import Scan, ScanStatus
+from fimscan.report.display import time_text
 from fimscan.store import covered, files, journal, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.covered import Item, Subject
 from fimscan.store.ledger import StateDigest, replay
+from fimscan.store.replay import Replay
 
 _version = schema.file_version
 _STREAMED = {"stream_results": True, "yield_per": 2000}
@@ -27,13 +29,28 @@ _SUBJECTS = {
     Subject.CHANGE: "change {}",
     Subject.ACCEPTANCE: "acceptance {}",
     Subject.AUDIT_BLOCK: "the audit records of block {}, or the accesses that they are found by,",
+    Subject.NOTICE: "what the audit log said of audit itself at {}",
+    Subject.DAMAGED_LINE: "the line at byte {} of an audit log that could not be understood",
+    Subject.PROCESS: "what is known of process {}",
+    Subject.OBSERVATION: "what the kernel said of audit at {}",
+    Subject.EXTENT: "stretch {} over which an audit log was read",
+    Subject.CURSOR: "how far an audit log was read, up to byte {},",
+    Subject.RECHECK: "the look at a single file at {}",
+    Subject.REPORTED: "that scan {} was reported",
+}
+_PATHS = {
+    Subject.CHANGE: (schema.change.c.path, schema.change.c.id),
+    Subject.ACCEPTANCE: (schema.acceptance.c.path, schema.acceptance.c.id),
+    Subject.EXTENT: (schema.audit_extent.c.path, schema.audit_extent.c.id),
+    Subject.CURSOR: (schema.audit_cursor.c.path, schema.audit_cursor.c.offset),
+    Subject.RECHECK: (schema.recheck.c.path, schema.recheck.c.read_start_ns),
 }
 
 
-def replayed(connection: Connection, host_id: int) -> tuple[journal.Replay, list[str]]:
+def replayed(connection: Connection, host_id: int) -> tuple[Replay, list[str]]:
     """Both chains, and what is wrong with them; raises what ``UNREADABLE`` has when they can't even be read."""
     scans = scan_store.all_scans(connection, host_id)
-    both = journal.Replay(scans, journal.entries(connection, host_id))
+    both = Replay(scans, journal.entries(connection, host_id), journal.open_entry(connection, host_id))
     return both, [*replay(scans), *both.problems]
 
 
@@ -92,16 +109,40 @@ def covered_rows(connection: Connection, host_id: int, newest: dict[tuple[Subjec
             elif known != item.digest:
                 yield f"{_label(connection, item)} was altered"
     for subject, number in missing:
-        yield f"{_SUBJECTS[subject].format(number)} is missing"
+        yield f"{_named(subject, number)} is missing"
+
+
+def single_rows(connection: Connection, host_id: int, written: Set[Item]) -> Iterator[str]:
+    """As :func:`covered_rows`, of the tables in ``covered.ROWS``."""
+    missing = set(written)
+    others = []
+    for item in covered.of_rows(connection, host_id):
+        if item in missing:
+            missing.remove(item)
+        else:
+            others.append(item)
+    gone = {(item.subject, item.id) for item in missing}
+    for item in others:
+        if (item.subject, item.id) in gone:
+            yield f"{_label(connection, item)} was altered"
+        else:
+            yield f"{_label(connection, item)} is not in the journal: it was added behind fimscan's back"
+    for subject, number in sorted(gone - {(item.subject, item.id) for item in others}):
+        yield f"{_named(subject, number)} is missing, or was altered before fimscan wrote it anew"
 
 
 def _label(connection: Connection, item: Item) -> str:
-    label = _SUBJECTS[item.subject].format(item.id)
-    table = {Subject.CHANGE: schema.change, Subject.ACCEPTANCE: schema.acceptance}.get(item.subject)
-    if table is None:
+    label = _named(item.subject, item.id)
+    if item.subject not in _PATHS:
         return label
-    path = connection.scalar(select(table.c.path).where(table.c.id == item.id))
+    column, number = _PATHS[item.subject]
+    path = connection.scalar(select(column).where(number == item.id))
     return f"{label} ({'everything' if path is None else _shown(path)})"
+
+
+def _named(subject: Subject, number: int) -> str:
+    is_time = subject in covered.ROWS and covered.ROWS[subject].number.endswith("_ns")
+    return _SUBJECTS[subject].format(time_text(number) if is_time else number)
 
 
 def _shown(path: object) -> str:

@@ -9,6 +9,11 @@ A summary names the entry of the last finished scan, and a scan's summary the jo
 was written last covers all that is in both: that is *the head*. Whoever knows one head, noted elsewhere, can tell
 whether anything that was written before it was altered. Without that, whoever may write the database can make all of it
 anew.
+
+How far logs were read, over which time, what the kernel said of audit and what was looked at is written again every few
+seconds, for years, and most of it means nothing any more at the next time. So these rows, and the others of
+:data:`fimscan.store.covered.ROWS`, are noted in *the open entry*, which is written anew each time: what one note adds
+and a later one takes out is in it no more. A scan's entry takes in what is left. Until then no head covers it.
 """
 
 from __future__ import annotations
@@ -18,8 +23,11 @@ import json
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -28,8 +36,12 @@ from fimscan.store import covered, schema
 from fimscan.store.covered import Item, Subject
 from fimscan.store.ledger import GENESIS, entry
 from fimscan.store.schema import journal as table
+from fimscan.store.schema import journal_open as open_table
 
 _ITEM = struct.Struct(">Bq32s")
+_MOST_OPEN = 100  # items, after which the open entry is closed without a scan: it is written in full each time
+_MOST_ADOPTED = 100_000  # items in one entry
+_NOTED = "fimscan_noted"  # what a connection knows its transaction's notes by
 _STREAMED = {"stream_results": True, "yield_per": 1000}
 
 
@@ -40,6 +52,7 @@ class Cause(StrEnum):
     LATE_RECORDS = "late-records"
     ACCEPT = "accept"
     AUDIT = "audit"
+    OPEN = "open"  # not closed yet
     UPGRADE = "upgrade"  # what was there before the journal was, as it was then
 
 
@@ -75,37 +88,110 @@ class Entry:
 
 def lock(connection: Connection, host_id: int) -> None:
     """Until the transaction ends, nobody else adds an entry. SQLite has one writer at a time anyway."""
-    connection.execute(select(schema.host.c.id).where(schema.host.c.id == host_id).with_for_update())
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(schema.host.c.id).where(schema.host.c.id == host_id).with_for_update())
 
 
 def record(connection: Connection, host_id: int, cause: Cause, items: Iterable[Item]) -> None:
-    """Add an entry for rows that were written in this transaction; none for no rows."""
+    """Add an entry for rows that were written in this transaction; none for no rows. A scan's closes the open one."""
     packed = b"".join([_ITEM.pack(*item) for item in items])
-    if not packed:
-        return
+    if cause is Cause.SCAN:
+        packed = b"".join(_left(connection, host_id, _carried_on(connection, host_id))) + packed
+        connection.execute(open_table.delete().where(open_table.c.host_id == host_id))
+    if packed:
+        _add(connection, host_id, cause, packed)
+
+
+def note(connection: Connection, host_id: int, items: Iterable[Item]) -> None:
+    """Put rows of ``covered.ROWS`` that were written or taken out in this transaction into the open entry.
+
+    Whoever first reads what it is going to alter takes the :func:`lock` before that.
+    """
+    noted = connection.info[_NOTED].setdefault(host_id, set())
+    for item in items:
+        noted ^= {_ITEM.pack(*item)}
+
+
+@contextmanager
+def noting(connection: Connection) -> Iterator[None]:
+    """Around a transaction: what is noted in it is written at its end, once."""
+    info = connection.info  # a connection that was lost has none
+    info[_NOTED] = {}
+    try:
+        yield
+        for host_id in [host_id for host_id, noted in info[_NOTED].items() if noted]:
+            _write_open(connection, host_id)
+    finally:
+        del info[_NOTED]
+
+
+def _write_open(connection: Connection, host_id: int) -> None:
     lock(connection, host_id)
-    name = connection.execute(select(schema.host.c.name).where(schema.host.c.id == host_id)).scalar_one()
+    known = _carried_on(connection, host_id)
+    left = _left(connection, host_id, known)
+    mine = open_table.c.host_id == host_id
+    if len(left) > _MOST_OPEN:
+        connection.execute(open_table.delete().where(mine))
+        _add(connection, host_id, Cause.AUDIT, b"".join(left))
+        return
+    # Since a scan closes it, it follows the last scan.
+    name, scan_entry = (known.host, known.scan_entry) if known is not None else _standing(connection, host_id)
+    values = _sealed(host_id, name, Cause.OPEN, b"".join(left), scan_entry, scan_entry)
+    del values["cause"], values["previous"]
+    if connection.execute(open_table.update().where(mine).values(**values)).rowcount == 0:
+        connection.execute(open_table.insert().values(**values))
+
+
+def _carried_on(connection: Connection, host_id: int) -> Entry | None:
+    """The open entry, where there is one that nobody altered."""
+    known = open_entry(connection, host_id)
+    return known if known is not None and known.holds else None
+
+
+def _left(connection: Connection, host_id: int, known: Entry | None) -> list[bytes]:
+    """The items of an open entry, with what was noted in this transaction."""
+    packed = known.items if known is not None else b""
+    items = {packed[at : at + _ITEM.size] for at in range(0, len(packed), _ITEM.size)}
+    return sorted(items ^ connection.info[_NOTED].pop(host_id, set()))
+
+
+def _add(connection: Connection, host_id: int, cause: Cause, packed: bytes) -> None:
+    lock(connection, host_id)
+    name, scan_entry = _standing(connection, host_id)
+    previous = head(connection, host_id) or GENESIS
+    connection.execute(table.insert().values(**_sealed(host_id, name, cause, packed, scan_entry, previous)))
+
+
+def _standing(connection: Connection, host_id: int) -> tuple[str, str]:
+    """The host's name, and the entry of its last finished scan."""
+    scan, host = schema.scan.c, schema.host.c
+    finished = select(scan.entry).where(scan.host_id == host_id, scan.status == ScanStatus.FINISHED.value)
+    last = finished.order_by(scan.id.desc()).limit(1).scalar_subquery()
+    name, scan_entry = connection.execute(select(host.name, last).where(host.id == host_id)).one()
+    return name, scan_entry or GENESIS
+
+
+def _sealed(host_id: int, name: str, cause: Cause, packed: bytes, scan_entry: str, previous: str) -> dict[str, Any]:
+    """An entry that is made now, as the values of its row."""
     made = Entry(
         id=0,
         host=name,
         made_ns=time.time_ns(),
         cause=cause.value,
         items=packed,
-        scan_entry=_last_scan_entry(connection, host_id),
-        previous=head(connection, host_id) or GENESIS,
+        scan_entry=scan_entry,
+        previous=previous,
         entry="",
     )
-    connection.execute(
-        table.insert().values(
-            host_id=host_id,
-            made_ns=made.made_ns,
-            cause=made.cause,
-            items=made.items,
-            scan_entry=made.scan_entry,
-            previous=made.previous,
-            entry=entry(made.previous, made.summary, hashlib.sha256(packed).hexdigest()),
-        )
-    )
+    return {
+        "host_id": host_id,
+        "made_ns": made.made_ns,
+        "cause": made.cause,
+        "items": made.items,
+        "scan_entry": made.scan_entry,
+        "previous": made.previous,
+        "entry": entry(made.previous, made.summary, hashlib.sha256(packed).hexdigest()),
+    }
 
 
 def head(connection: Connection, host_id: int) -> str | None:
@@ -113,12 +199,6 @@ def head(connection: Connection, host_id: int) -> str | None:
     return connection.scalar(
         select(table.c.entry).where(table.c.host_id == host_id).order_by(table.c.id.desc()).limit(1)
     )
-
-
-def _last_scan_entry(connection: Connection, host_id: int) -> str:
-    scan = schema.scan
-    finished = select(scan.c.entry).where(scan.c.host_id == host_id, scan.c.status == ScanStatus.FINISHED.value)
-    return connection.scalar(finished.order_by(scan.c.id.desc()).limit(1)) or GENESIS
 
 
 def entries(connection: Connection, host_id: int) -> Iterator[Entry]:
@@ -135,6 +215,24 @@ def entries(connection: Connection, host_id: int) -> Iterator[Entry]:
             previous=row.previous,
             entry=row.entry,
         )
+
+
+def open_entry(connection: Connection, host_id: int) -> Entry | None:
+    """The one that is not closed yet. It follows the last finished scan, whatever came into the journal since."""
+    query = select(open_table, schema.host.c.name.label("host")).join(schema.host)
+    row = connection.execute(query.where(open_table.c.host_id == host_id)).first()
+    if row is None:
+        return None
+    return Entry(
+        id=0,
+        host=row.host,
+        made_ns=row.made_ns,
+        cause=Cause.OPEN.value,
+        items=row.items,
+        scan_entry=row.scan_entry,
+        previous=row.scan_entry,
+        entry=row.entry,
+    )
 
 
 def common_head(connection: Connection, host_id: int, scans: Sequence[Scan]) -> str | None:
@@ -158,65 +256,9 @@ def adopt(connection: Connection) -> None:
             record(connection, host_id, Cause.UPGRADE, items)
 
 
-# --------------------------------------------------------------------------------------------------------------------
-# Replaying it
-
-
-class Replay:
-    """Both chains, replayed: what is wrong with them, and the newest digest of every row that was covered.
-
-    ``positions`` has the place of each entry, of scans and of the journal, by which a head noted elsewhere is found.
-    """
-
-    def __init__(self, scans: Sequence[Scan], journal: Iterable[Entry]) -> None:
-        self.scans = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
-        self.newest: dict[tuple[Subject, int], bytes] = {}
-        self.count = 0
-        self.problems: list[str] = []
-        self._place: dict[str, int] = {}
-        bound: list[tuple[int, str]] = []
-        last = GENESIS
-        for item in journal:
-            if item.previous != last:
-                self.problems.append(
-                    f"journal entry {item.id} does not follow the one before: one is missing, or altered"
-                )
-            if not item.holds or not self._take(item):
-                self.problems.append(f"journal entry {item.id} was altered: it is not the digest of what it says")
-            last = item.entry
-            self._place[item.entry] = self.count
-            bound.append((item.id, item.scan_entry))
-            self.count += 1
-        self.problems += self._entangled(bound)
-
-    def covers(self, entry_text: str) -> bool:
-        """Whether this is an entry of either chain."""
-        return entry_text in self._place or any(scan.entry == entry_text for scan in self.scans)
-
-    def _take(self, item: Entry) -> bool:
-        try:
-            self.newest.update(((one.subject, one.id), one.digest) for one in item.unpacked())
-        except (ValueError, struct.error):
-            return False
-        return True
-
-    def _entangled(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
-        """Each entry names the scan before it, each scan the entry before it: nothing was cut out of one alone."""
-        ends: list[tuple[int, str]] = []  # (how many entries of the journal were there, the scan's entry)
-        for scan in self.scans:
-            if scan.journal and scan.journal not in self._place:
-                yield f"scan {scan.id} names a journal entry that is not there: the journal was cut, or made anew"
-                return
-            ends.append((self._place[scan.journal] + 1 if scan.journal else 0, scan.entry))
-        if ends != sorted(ends, key=lambda end: end[0]):
-            yield "scans do not name the journal's entries in their order: one was altered"
-            return
-        following = iter([*ends, (len(bound) + 1, "")])
-        until, upcoming = next(following)
-        current = GENESIS
-        for place, (number, scan_entry) in enumerate(bound):
-            while until <= place and upcoming:
-                current = upcoming
-                until, upcoming = next(following)
-            if scan_entry != current:
-                yield f"journal entry {number} does not name the scan before it: a scan is missing, or was altered"
+def adopt_rows(connection: Connection) -> None:
+    """The same for ``covered.ROWS``, which came later. Done twice, it would take out all that was there before."""
+    for host_id in connection.scalars(select(schema.host.c.id)).all():
+        rows = covered.of_rows(connection, host_id)
+        while some := list(islice(rows, _MOST_ADOPTED)):
+            record(connection, host_id, Cause.UPGRADE, some)

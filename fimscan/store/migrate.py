@@ -27,8 +27,10 @@ def upgrade(engine: Engine) -> None:
     """Bring the database to the newest revision, in one transaction."""
     config = _config()
     with engine.begin() as connection:
-        had_journal = inspect(connection).has_table("journal")
+        had = set(inspect(connection).get_table_names())
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        if not had_journal:
+        if "journal" not in had:
             journal.adopt(connection)
+        if "journal_open" not in had:
+            journal.adopt_rows(connection)

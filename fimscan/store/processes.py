@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from fimscan.model import Actor
 from fimscan.store import codec
-from fimscan.store.inserting import insert_of_new
+from fimscan.store.covered import Subject
+from fimscan.store.inserting import add_new
 from fimscan.store.schema import process as table
 
 _IN_ONE_QUERY = 500
@@ -23,13 +24,12 @@ def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
             those.append(actor)
     known = _latest(connection, host_id, news)
     rows = [
-        {"host_id": host_id, "pid": pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])}
+        {"pid": pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])}
         for pid, those in news.items()
         for actor in those
         if pid not in known or not _same(known[pid], actor)
     ]
-    if rows:
-        connection.execute(insert_of_new(connection, table), rows)
+    add_new(connection, host_id, Subject.PROCESS, rows)
 
 
 def _same(known: Actor, actor: Actor) -> bool:

@@ -128,8 +128,15 @@ def one_scan(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
 
 def mark_reported(connection: Connection, scan_ids: Sequence[int]) -> None:
     """Remember that what these scans found was written to where somebody reads it."""
-    if scan_ids:
-        connection.execute(update(_scan).where(_scan.c.id.in_(scan_ids)).values(reported=True))
+    if not scan_ids:
+        return
+    host_id = _host_id(connection, scan_ids[0])
+    journal.lock(connection, host_id)
+    for some in files.chunks(scan_ids):
+        untold = connection.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
+        connection.execute(update(_scan).where(_scan.c.id.in_(untold)).values(reported=True))
+        told = [covered.of_row(covered.Subject.REPORTED, {"id": number}) for number in untold]
+        journal.note(connection, host_id, told)
 
 
 def last_reported(connection: Connection, host_id: int) -> Scan | None:

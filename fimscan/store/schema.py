@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -340,6 +340,17 @@ journal = Table(
     Column("previous", String(64), nullable=False),
     Column("entry", String(64), nullable=False),
     sqlite_autoincrement=True,
+)
+
+# The entry that is written anew until a scan closes it: see fimscan.store.journal.
+journal_open = Table(
+    "journal_open",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("made_ns", BigInteger, nullable=False),
+    Column("items", LargeBinary, nullable=False),
+    Column("scan_entry", String(64), nullable=False),
+    Column("entry", String(64), nullable=False),
 )
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from fimscan.model import Actor, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
 from fimscan.model import UnmodifiedOpen as Opened
-from fimscan.store import codec, files, schema
+from fimscan.store import codec, files, journal, schema
+from fimscan.store.covered import Subject, of_row
 
 
 def add_unreadable(connection: Connection, scan_id: int, items: Iterable[Unreadable]) -> None:
@@ -68,31 +69,28 @@ class Recheck:
 
 def set_rechecks(connection: Connection, host_id: int, items: Sequence[Recheck]) -> None:
     """Remember the latest look at each of these paths."""
-    table = schema.recheck
-    _forget(connection, host_id, [item.path for item in items])
     rows = [
-        {
-            "host_id": host_id,
-            "path": item.path,
-            "read_start_ns": item.read_start_ns,
-            "holders": codec.dump_holders(item.holders) or "",
-        }
+        {"path": item.path, "read_start_ns": item.read_start_ns, "holders": codec.dump_holders(item.holders) or ""}
         for item in items
     ]
-    if rows:
-        connection.execute(table.insert(), rows)
-
-
-def _forget(connection: Connection, host_id: int, paths: Sequence[bytes]) -> None:
-    table = schema.recheck
-    for chunk in files.chunks(paths):
-        connection.execute(table.delete().where(table.c.host_id == host_id, table.c.path.in_(chunk)))
+    for some in files.chunks(rows):
+        _forget(connection, host_id, schema.recheck.c.path.in_([row["path"] for row in some]))
+        connection.execute(schema.recheck.insert(), [{"host_id": host_id, **row} for row in some])
+    journal.note(connection, host_id, [of_row(Subject.RECHECK, row) for row in rows])
 
 
 def forget_rechecks(connection: Connection, host_id: int, before_ns: int) -> None:
     """Forget the looks at single paths that a scan, whose reading began later, has made pointless."""
+    _forget(connection, host_id, schema.recheck.c.read_start_ns < before_ns)
+
+
+def _forget(connection: Connection, host_id: int, which: ColumnElement[bool]) -> None:
     table = schema.recheck
-    connection.execute(table.delete().where(table.c.host_id == host_id, table.c.read_start_ns < before_ns))
+    mine = (table.c.host_id == host_id) & which
+    journal.lock(connection, host_id)
+    known = connection.execute(select(table).where(mine)).all()
+    connection.execute(table.delete().where(mine))
+    journal.note(connection, host_id, [of_row(Subject.RECHECK, row._asdict()) for row in known])
 
 
 def rechecks(connection: Connection, host_id: int, paths: Iterable[bytes] | None = None) -> dict[bytes, Recheck]:

@@ -241,6 +241,7 @@ def downgrade() -> Callable[[Cli], None]:
             raw.execute("ALTER TABLE change DROP COLUMN breach")
             raw.execute("ALTER TABLE scan DROP COLUMN journal")
             raw.execute("DROP TABLE journal")
+            raw.execute("DROP TABLE journal_open")
             raw.execute("UPDATE alembic_version SET version_num = '0002'")
 
     return undo

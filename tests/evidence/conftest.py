@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +37,9 @@ from fimscan.model import (
     Verdict,
     Window,
 )
+from fimscan.store.database import Database
 from fimscan.store.ledger import GENESIS, StateDigest, entry, state_digest, summary_line
+from tests.evidence.site import HOST, Site, make_eventful, new_site, pretended_audit
 
 DAY = 86400 * 10**9
 START = 1_700_000_000 * 10**9
@@ -214,3 +219,33 @@ def bundle(tmp_path: Path, key: SigningKey) -> Path:
     path = tmp_path / "evidence.zip"
     build_bundle(make_input(), key, path)
     return path
+
+
+@pytest.fixture(scope="package")
+def eventful(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A host with a database in which every table that is covered has rows."""
+    site = new_site(tmp_path_factory.mktemp("eventful"))
+    with pretended_audit():
+        make_eventful(site)
+    site.database.close()
+    return site
+
+
+@pytest.fixture
+def copied(eventful: Site, tmp_path: Path) -> Iterator[Callable[..., Database]]:
+    """A copy of that database after some SQL was run on it, as anybody can who may write the file."""
+    opened: list[Database] = []
+
+    def run(*statements: str) -> Database:
+        target = tmp_path / "copy.db"
+        shutil.copy(eventful.root / "x.db", target)
+        with closing(sqlite3.connect(target)) as connection:
+            for statement in statements:
+                assert connection.execute(statement).rowcount != 0, f"nothing to alter: {statement}"
+            connection.commit()
+        opened.append(Database(f"sqlite:///{target}", host=HOST))
+        return opened[-1]
+
+    yield run
+    for database in opened:
+        database.close()

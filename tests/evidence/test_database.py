@@ -3,162 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
 
-from fimscan import audit
-from fimscan.audit import kernel
-from fimscan.config import parse_config
 from fimscan.errors import UsageError
-from fimscan.evidence.database import verify_database
-from fimscan.model import AuditObservation, FileKind, ScanStatus
-from fimscan.packed import pack
-from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
-from fimscan.store import acceptance as acceptance_store
-from fimscan.store import files, journal, migrate
+from fimscan.model import ScanStatus
+from fimscan.store import journal, migrate
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.conftest import Cli
-from tests.pipeline.test_audit_reading import event
-from tests.support import rule, state
-
-HOST = "h"
-
-
-@dataclass(frozen=True)
-class Site:
-    """A watched directory, its log and its database."""
-
-    root: Path
-    database: Database
-    log: Path
-
-    @property
-    def watched(self) -> Path:
-        return self.root / "watched"
-
-    def scan(self, extra: str = "") -> ScanResult:
-        text = f'[[watch]]\npath = "{self.watched}"\n{extra}\n[[watch]]\npath = "{self.root}/missing"\n'
-        return run_scan(self.database, parse_config(text), source=AuditSource(logs=(str(self.log),)))
-
-    def append(self, records: str) -> None:
-        with self.log.open("a") as file:
-            file.write(records)
-        time.sleep(0.02)
-
-    def look(self) -> ScanResult | None:
-        """What 'fimscan schedule' does between two scans."""
-        config = parse_config(f'[[watch]]\npath = "{self.watched}"\n[[watch]]\npath = "{self.root}/missing"\n')
-        now = 0.0
-        live = Live(self.database, config, AuditSource(logs=(str(self.log),)), clock=lambda: now)
-        try:
-            live.step()
-            now = 5.0
-            return live.step()[0]
-        finally:
-            live.close()
-
-
-@pytest.fixture(scope="module")
-def pretended_audit() -> Iterator[None]:
-    """Audit that watches everything, so that there are answers of every kind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit, "observe", _observe)
-        patch.setattr(kernel.Observer, "observe", lambda _self, now_ns: _observe(now_ns))
-        patch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
-        yield
-
-
-def _observe(now_ns: int) -> AuditObservation:
-    return AuditObservation(time_ns=now_ns, boot_id="b", enabled=1, daemon_pid=1, lost=0, rules=(rule(b"/"),))
-
-
-def _new_site(root: Path) -> Site:
-    made = Site(root=root, database=Database(f"sqlite:///{root}/x.db", host=HOST), log=root / "audit.log")
-    made.watched.mkdir()
-    made.log.touch()
-    for name in ("a", "b", "c", "d", "held"):
-        (made.watched / name).write_text(f"content of {name}")
-    return made
-
-
-def _eventful(site: Site) -> None:
-    """Everything that writes to the database, by the code that does so on a real host."""
-    with (site.watched / "held").open("a") as held, subprocess.Popen(["sleep", "60"], stdout=held) as holder:
-        site.scan()
-        holder.kill()
-    # A killed scan, whose remains the next one clears away.
-    with site.database.begin() as connection:
-        begun = {"trigger": "manual", "started_ns": time.time_ns(), "config_digest": "d" * 64, "config_text": "?"}
-        connection.exec_driver_sql("DELETE FROM configuration WHERE digest = ?", ("d" * 64,))
-        digest = scan_store.all_scans(connection, site.database.host_id)[0].config_digest
-        killed = scan_store.begin(connection, site.database.host_id, **{**begun, "config_digest": digest})  # type: ignore[arg-type]
-        half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
-        versions = files.NewVersions(site.database.host_id, killed)
-        versions.add(pack(half), adopted=False)
-        versions.write(connection)
-    # Changed, named, looked at; opened and not changed.
-    (site.watched / "a").write_text("changed")
-    site.append(event(site.watched / "a", 1) + event(site.watched / "d", 2))
-    assert site.look() is not None
-    # Nobody is named at first, then the record comes late and the answer is revised.
-    (site.watched / "b").write_text("changed, too")
-    late = event(site.watched / "b", 3)
-    time.sleep(0.02)
-    (finding,) = site.scan().diff.findings
-    assert not finding.attribution.actors
-    site.append(late)
-    (site.watched / "c").unlink()
-    site.scan('exclude = ["d"]')  # c is removed, d is dropped
-    approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
-    drift.accept(site.database, [os.fsencode(site.watched / "b")], approval)
-    (site.watched / "e").write_text("new")
-    site.scan()  # e is added, d is adopted again
-    drift.accept_everything(site.database, approval)
-
-
-@pytest.fixture(scope="module")
-def eventful(tmp_path_factory: pytest.TempPathFactory, pretended_audit: None) -> Site:
-    """A database in which every table that is covered has rows."""
-    site = _new_site(tmp_path_factory.mktemp("eventful"))
-    _eventful(site)
-    site.database.close()
-    return site
-
-
-@pytest.fixture
-def copied(eventful: Site, tmp_path: Path) -> Iterator[Callable[..., Database]]:
-    """A copy of that database after some SQL was run on it, as anybody can who may write the file."""
-    opened: list[Database] = []
-
-    def run(*statements: str) -> Database:
-        target = tmp_path / "copy.db"
-        shutil.copy(eventful.root / "x.db", target)
-        with closing(sqlite3.connect(target)) as connection:
-            for statement in statements:
-                assert connection.execute(statement).rowcount != 0, f"nothing to alter: {statement}"
-            connection.commit()
-        opened.append(Database(f"sqlite:///{target}", host=HOST))
-        return opened[-1]
-
-    yield run
-    for database in opened:
-        database.close()
-
-
-def problems(database: Database, **options: object) -> list[str]:
-    report = verify_database(database, **options)  # type: ignore[arg-type]
-    return [line for check in report.checks if not check.ok for line in check.detail.split("\n")]
+from tests.evidence.site import HOST, make_eventful, new_site, pretended_audit, problems
 
 
 def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]) -> None:
@@ -168,7 +28,8 @@ def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]
         scans = scan_store.all_scans(connection, database.host_id)
         causes = {entry.cause for entry in journal.entries(connection, database.host_id)}
         tables = ("change", "unreadable", "holder", "unmodified_open", "acceptance", "audit_block", "access")
-        for table in tables:
+        more = ("notice", "damaged_line", "process", "observation", "audit_extent", "audit_cursor", "recheck")
+        for table in (*tables, *more, "journal_open"):
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar(), table
         for flag in ("adopted", "dropped"):
             assert connection.exec_driver_sql(f"SELECT count(*) FROM file_version WHERE {flag}").scalar(), flag
@@ -316,42 +177,53 @@ def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Dat
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _as_before_the_journal(database: Path) -> None:
-    """What a fimscan without a journal would have left behind: its revision, and none of what came with it."""
-    before = ScriptDirectory.from_config(migrate._config()).get_revision("0004").down_revision
+def _as_before(revision: str, database: Path) -> None:
+    """What a fimscan of before a revision would have left behind: its own, and none of what came with it or later."""
+    before = ScriptDirectory.from_config(migrate._config()).get_revision(revision).down_revision
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("DROP TABLE journal")
-        connection.execute("ALTER TABLE scan DROP COLUMN journal")
+        connection.execute("DROP TABLE journal_open")
+        if revision == "0004":
+            connection.execute("DROP TABLE journal")
+            connection.execute("ALTER TABLE scan DROP COLUMN journal")
         connection.execute("UPDATE alembic_version SET version_num = ?", (before,))
         connection.commit()
 
 
+@pytest.mark.parametrize(
+    ("revision", "unknown_then", "edit", "words"),
+    [
+        ("0004", ("record", "note"), "UPDATE change SET changed = 'mode' WHERE id = 1", "change 1 ("),
+        ("0005", ("note",), "UPDATE process SET actor = '[]' WHERE pid = 4343", "what is known of process 4343"),
+    ],
+)
 def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
-    tmp_path: Path, pretended_audit: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str, unknown_then: tuple[str, ...], edit: str, words: str
 ) -> None:
     """Old entries replay as they were; what was there is taken into the journal as it is."""
-    site = _new_site(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(journal, "record", lambda *_: None)
-        _eventful(site)
+    site, path = new_site(tmp_path), tmp_path / "x.db"
+    with monkeypatch.context() as patch, pretended_audit():
+        for name in unknown_then:
+            patch.setattr(journal, name, lambda *_: None)
+        make_eventful(site)
     site.database.close()
-    _as_before_the_journal(tmp_path / "x.db")
-    upgraded = replace(site, database=Database(f"sqlite:///{tmp_path}/x.db", host=HOST))
+    _as_before(revision, path)
+    upgraded = replace(site, database=Database(f"sqlite:///{path}", host=HOST))
     assert problems(upgraded.database, every_scan=True) == []
     (upgraded.watched / "a").write_text("after the upgrade")
-    upgraded.scan()
+    with pretended_audit():
+        upgraded.scan()
     assert problems(upgraded.database, every_scan=True) == []
     upgraded.database.close()
-    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
-        connection.execute("UPDATE change SET changed = 'mode' WHERE id = 1")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(edit)
         connection.commit()
-    edited = Database(f"sqlite:///{tmp_path}/x.db", host=HOST)
-    assert any("change 1 (" in line for line in problems(edited))
+    edited = Database(f"sqlite:///{path}", host=HOST)
+    assert any(words in line for line in problems(edited))
     edited.close()
     # To be upgraded once more, so that what was edited is taken for what was there, does not help.
-    _as_before_the_journal(tmp_path / "x.db")
-    again = Database(f"sqlite:///{tmp_path}/x.db", host=HOST)
-    assert any("scan 7 was altered" in line for line in problems(again))
+    _as_before(revision, path)
+    again = Database(f"sqlite:///{path}", host=HOST)
+    assert any("scan 7 was altered" in line if revision == "0004" else words in line for line in problems(again))
     again.close()
 
 

@@ -1,0 +1,81 @@
+"""Replaying both chains: whether they hold, and what the rows that they cover have to be."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+
+from fimscan.model import Scan, ScanStatus
+from fimscan.store import covered
+from fimscan.store.covered import Item, Subject
+from fimscan.store.journal import Entry
+from fimscan.store.ledger import GENESIS
+
+
+class Replay:
+    """Both chains, replayed: what is wrong with them, and what the rows that are covered have to be.
+
+    ``newest`` has the digest of every row of which the newest one counts, ``rows`` those of ``covered.ROWS``.
+    """
+
+    def __init__(self, scans: Sequence[Scan], journal: Iterable[Entry], still_open: Entry | None) -> None:
+        self.scans = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
+        self.newest: dict[tuple[Subject, int], bytes] = {}
+        self.rows: set[Item] = set()
+        self.count = 0
+        self.problems: list[str] = []
+        self._place: dict[str, int] = {}
+        bound: list[tuple[int, str]] = []
+        last = GENESIS
+        for item in journal:
+            if item.previous != last:
+                self.problems.append(
+                    f"journal entry {item.id} does not follow the one before: one is missing, or altered"
+                )
+            if not item.holds or not self._take(item):
+                self.problems.append(f"journal entry {item.id} was altered: it is not the digest of what it says")
+            last = item.entry
+            self._place[item.entry] = self.count
+            bound.append((item.id, item.scan_entry))
+            self.count += 1
+        self.problems += self._entangled(bound)
+        if still_open is not None:
+            follows = still_open.scan_entry == (self.scans[-1].entry if self.scans else GENESIS)
+            if not follows or not still_open.holds or not self._take(still_open):
+                self.problems.append("the journal's open entry was altered: it is not the one that was written last")
+
+    def covers(self, entry_text: str) -> bool:
+        """Whether this is an entry of either chain."""
+        return entry_text in self._place or any(scan.entry == entry_text for scan in self.scans)
+
+    def _take(self, item: Entry) -> bool:
+        try:
+            for one in item.unpacked():
+                if one.subject in covered.ROWS:
+                    self.rows ^= {one}
+                else:
+                    self.newest[one.subject, one.id] = one.digest
+        except (ValueError, struct.error):
+            return False
+        return True
+
+    def _entangled(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
+        """Each entry names the scan before it, each scan the entry before it: nothing was cut out of one alone."""
+        ends: list[tuple[int, str]] = []  # (how many entries of the journal were there, the scan's entry)
+        for scan in self.scans:
+            if scan.journal and scan.journal not in self._place:
+                yield f"scan {scan.id} names a journal entry that is not there: the journal was cut, or made anew"
+                return
+            ends.append((self._place[scan.journal] + 1 if scan.journal else 0, scan.entry))
+        if ends != sorted(ends, key=lambda end: end[0]):
+            yield "scans do not name the journal's entries in their order: one was altered"
+            return
+        following = iter([*ends, (len(bound) + 1, "")])
+        until, upcoming = next(following)
+        current = GENESIS
+        for place, (number, scan_entry) in enumerate(bound):
+            while until <= place and upcoming:
+                current = upcoming
+                until, upcoming = next(following)
+            if scan_entry != current:
+                yield f"journal entry {number} does not name the scan before it: a scan is missing, or was altered"

@@ -1,0 +1,28 @@
+"""The journal's open entry, and with it what audit said of itself, how far logs were read, ancestry, looks at files.
+
+What is there already is taken into the journal as it is, by :func:`fimscan.store.journal.adopt_rows`, in the same
+transaction.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "journal_open",
+        sa.Column("host_id", _ID, nullable=False),
+        sa.Column("made_ns", sa.BigInteger(), nullable=False),
+        sa.Column("items", sa.LargeBinary(), nullable=False),
+        sa.Column("scan_entry", sa.String(length=64), nullable=False),
+        sa.Column("entry", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_journal_open_host_id")),
+        sa.PrimaryKeyConstraint("host_id", name=op.f("pk_journal_open")),
+    )

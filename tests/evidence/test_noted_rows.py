@@ -1,0 +1,253 @@
+"""What was known when answers were made: edited behind fimscan's back, it is noticed; used as usual, it verifies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fimscan.evidence.database import verify_database
+from fimscan.pipeline import drift
+from fimscan.store import journal
+from fimscan.store import sightings as sighting_store
+from fimscan.store.covered import Subject, of_row
+from fimscan.store.database import Database
+from tests.conftest import Cli
+from tests.evidence.site import HOST, Site, new_site, odd_lines, pretended_audit, problems
+from tests.pipeline.test_audit_reading import event
+
+BEHIND = "is not in the journal: it was added behind fimscan's back"
+NEVER = 1_000_000_000_000_000_000
+AT_NEVER = "2001-09-09T01:46:40.000Z"
+EDITS = [
+    # It looks as if audit had watched, or had not, when it was the other way round.
+    ("UPDATE notice SET kind = 'enabled'", "what the audit log said of audit itself at 20"),
+    ("UPDATE notice SET key = NULL", "what the audit log said of audit itself at 20"),
+    ("DELETE FROM notice", "what the audit log said of audit itself at 20"),
+    (
+        f"INSERT INTO notice SELECT host_id, {NEVER}, serial, node, kind, key FROM notice",
+        f"what the audit log said of audit itself at {AT_NEVER} {BEHIND}",
+    ),
+    (
+        """UPDATE observation SET detail = replace(detail, '"lost":0', '"lost":1')""",
+        "what the kernel said of audit at 20",
+    ),
+    ("DELETE FROM observation WHERE time_ns = (SELECT max(time_ns) FROM observation)", "what the kernel said of audit"),
+    (
+        f"INSERT INTO observation SELECT host_id, {NEVER}, detail FROM observation LIMIT 1",
+        f"what the kernel said of audit at {AT_NEVER} {BEHIND}",
+    ),
+    ("UPDATE audit_extent SET end_ns = end_ns + 3600000000000", "stretch 1 over which an audit log was read (/"),
+    ("UPDATE audit_extent SET start_ns = 0", "stretch 1 over which an audit log was read (/"),
+    ("UPDATE audit_extent SET path = x'2f'", "stretch 1 over which an audit log was read (/) was altered"),
+    ("DELETE FROM audit_extent", "stretch 1 over which an audit log was read is missing"),
+    (
+        "INSERT INTO audit_extent SELECT 99, host_id, path, 0, start_ns FROM audit_extent LIMIT 1",
+        "stretch 99 over which an audit log was read (/",
+    ),
+    # Lines are passed over, or what came late does not count.
+    ("UPDATE audit_cursor SET offset = 99", "how far an audit log was read, up to byte 99, (/"),
+    ("UPDATE audit_cursor SET late_ns = 17", "audit.log) was altered"),
+    ("UPDATE audit_cursor SET inode = inode + 1", "audit.log) was altered"),
+    ("UPDATE audit_cursor SET fingerprint = x'00'", "audit.log) was altered"),
+    ("DELETE FROM audit_cursor", "how far an audit log was read, up to byte"),
+    (
+        "INSERT INTO audit_cursor SELECT host_id, x'2f', dev, inode, 98, fingerprint, late_ns FROM audit_cursor",
+        f"how far an audit log was read, up to byte 98, (/) {BEHIND}",
+    ),
+    ("UPDATE damaged_line SET line = x'00'", "that could not be understood was altered"),
+    ("UPDATE damaged_line SET problem = ''", "that could not be understood was altered"),
+    ("DELETE FROM damaged_line", "that could not be understood is missing"),
+    (
+        "INSERT INTO damaged_line SELECT 99, host_id, source, 77, line_digest, line, problem FROM damaged_line",
+        f"the line at byte 77 of an audit log that could not be understood {BEHIND}",
+    ),
+    # Somebody else is shown as the ancestor, or as cleared.
+    ("UPDATE process SET actor = replace(actor, 'tool', 'fool')", "what is known of process 4343 was altered"),
+    ("UPDATE process SET time_ns = 0 WHERE pid = 4343", "what is known of process 4343 was altered"),
+    ("DELETE FROM process WHERE pid = 4343", "what is known of process 4343 is missing"),
+    (
+        "INSERT INTO process SELECT host_id, 77, time_ns, actor FROM process WHERE pid = 4343",
+        f"what is known of process 77 {BEHIND}",
+    ),
+    ("UPDATE recheck SET holders = '[1,true,[]]'", "/watched/e) was altered"),
+    ("UPDATE recheck SET read_start_ns = 1", "the look at a single file at 1970-01-01T00:00:00.000000001Z (/"),
+    ("UPDATE recheck SET path = x'2f' WHERE hex(path) LIKE '%2F65'", "the look at a single file at 20"),
+    ("DELETE FROM recheck", "the look at a single file at 20"),
+    (
+        f"INSERT INTO recheck SELECT host_id, x'2f', {NEVER}, holders FROM recheck LIMIT 1",
+        f"the look at a single file at {AT_NEVER} (/) {BEHIND}",
+    ),
+    # An alert that was never given, or is given twice.
+    ("UPDATE scan SET reported = 1 WHERE id = 6", f"that scan 6 was reported {BEHIND}"),
+    ("UPDATE scan SET reported = 0 WHERE id = 5", "that scan 5 was reported is missing"),
+    ("UPDATE journal_open SET items = substr(items, 42)", "the journal's open entry was altered"),
+    ("UPDATE journal_open SET items = x'00'", "the journal's open entry was altered"),
+    ("UPDATE journal_open SET made_ns = 0", "the journal's open entry was altered"),
+    ("UPDATE journal_open SET scan_entry = entry", "the journal's open entry was altered"),
+    ("DELETE FROM journal_open", "audit.log) was altered"),
+]
+
+
+@pytest.mark.parametrize(("statement", "words"), EDITS, ids=[statement[:60] for statement, _ in EDITS])
+def test_what_was_edited_is_named(copied: Callable[..., Database], statement: str, words: str) -> None:
+    """A row of each table altered, taken out, and put in."""
+    found = problems(copied(statement))
+    assert any(words in line for line in found), found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A host with a baseline and a healthy audit system, of which a few things were written to the log."""
+    with pretended_audit():
+        made = new_site(tmp_path)
+        made.scan()
+        made.append(odd_lines() + event(made.watched / "a", 1))
+        assert made.look() is None
+        yield made
+        made.database.close()
+
+
+def edit(site: Site, statement: str) -> None:
+    site.database.close()
+    with closing(sqlite3.connect(site.root / "x.db")) as connection:
+        assert connection.execute(statement).rowcount != 0
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_cursor SET late_ns = 17",
+        "UPDATE audit_extent SET start_ns = 0",
+        """UPDATE observation SET detail = replace(detail, '"lost":0', '"lost":1')""",
+        "UPDATE recheck SET holders = '[1,true,[]]'",
+        "UPDATE journal_open SET items = substr(items, 42)",
+        "DELETE FROM journal_open",
+    ],
+)
+def test_what_fimscan_itself_wrote_anew_since_is_still_noticed(site: Site, statement: str) -> None:
+    """The next look, and the next scan, must not make what was edited a part of the record."""
+    edit(site, statement)
+    for number in range(2, 5):
+        site.append(event(site.watched / "a", number))
+        site.look()
+    assert problems(site.database)
+    site.scan()
+    assert problems(site.database)
+
+
+def test_the_open_entry_is_not_carried_on_when_it_was_altered(site: Site) -> None:
+    """A row and its digest were replaced: fimscan must not put its own seal on that when it next writes the entry."""
+    with site.database.read() as connection:
+        still_open = journal.open_entry(connection, site.database.host_id)
+    assert still_open is not None
+    row = {"path": os.fsencode(site.watched / "a"), "read_start_ns": 1, "holders": ""}
+    (known,) = [item for item in still_open.unpacked() if item.subject is Subject.RECHECK]
+    items = still_open.items.replace(known.digest, of_row(Subject.RECHECK, row).digest)
+    items = items.replace(struct.pack(">q", known.id), struct.pack(">q", 1))
+    edit(site, "UPDATE recheck SET read_start_ns = 1, holders = ''")
+    edit(site, f"UPDATE journal_open SET items = x'{items.hex()}'")
+    assert problems(site.database)
+    site.append(event(site.watched / "b", 2))
+    site.look()
+    assert problems(site.database)
+
+
+def test_looks_leave_nothing_behind_in_the_journal(site: Site) -> None:
+    """How far a log was read is written every few seconds, for years."""
+
+    def size() -> tuple[int, int]:
+        with site.database.read() as connection:
+            still_open = journal.open_entry(connection, site.database.host_id)
+            assert still_open is not None
+            return sum(1 for _ in journal.entries(connection, site.database.host_id)), len(still_open.items)
+
+    for number in range(3):
+        site.append(f"type=USER_ACCT msg=audit(1700000000.000:{number}): pid=1 uid=0\n")
+        site.look()
+    before = size()
+    for number in range(10):
+        site.append(f"type=USER_ACCT msg=audit(1700000001.000:{number}): pid=1 uid=0\n")
+        site.look()
+    assert size() == before
+    assert problems(site.database) == []
+
+
+def test_a_scan_closes_what_is_open(site: Site) -> None:
+    """From then on, a head that was noted covers it."""
+    site.scan()
+    with site.database.read() as connection:
+        assert journal.open_entry(connection, site.database.host_id) is None
+    assert problems(site.database) == []
+
+
+def test_very_many_looks_at_files_between_two_scans(site: Site) -> None:
+    """The open entry does not grow without end: it is closed early, and looks are forgotten all the same."""
+    host_id = site.database.host_id
+    looks = [sighting_store.Recheck(path=b"/%d" % number, read_start_ns=number) for number in range(250)]
+    for again in range(2):
+        for start in range(0, len(looks), 50):
+            with site.database.begin() as connection:
+                sighting_store.set_rechecks(connection, host_id, looks[start : start + 50])
+        assert problems(site.database) == [], again
+    with site.database.read() as connection:
+        still_open = journal.open_entry(connection, host_id)
+    assert still_open is None or len(still_open.items) <= 100 * 41
+    site.scan()
+    assert problems(site.database) == []
+
+
+def test_a_log_that_is_read_twice(site: Site) -> None:
+    """Under another name, as after a rotation with 'copytruncate': what is known already is known once."""
+    (site.root / "audit.log.1").unlink(missing_ok=True)
+    copy = site.root / "copy.log"
+    shutil.copy(site.log, copy)
+    Site(root=site.root, database=site.database, log=copy).scan()
+    assert problems(site.database) == []
+
+
+def test_what_was_not_written_is_not_noted(site: Site) -> None:
+    """A transaction that fails leaves rows and journal as they were."""
+    host_id = site.database.host_id
+    with pytest.raises(KeyboardInterrupt), site.database.begin() as connection:
+        sighting_store.set_rechecks(connection, host_id, [sighting_store.Recheck(path=b"/x", read_start_ns=1)])
+        raise KeyboardInterrupt
+    with drift.reporting(site.database, site.scan()):
+        pass
+    assert problems(site.database) == []
+
+
+def test_another_host_in_the_same_database(site: Site) -> None:
+    """Each has a journal of its own."""
+    other = Site(root=site.root, database=Database(f"sqlite:///{site.root}/x.db", host="other"), log=site.log)
+    other.scan()
+    assert problems(other.database) == problems(site.database) == []
+    other.database.close()
+    edit(site, f"UPDATE audit_cursor SET late_ns = 17 WHERE host_id = {site.database.host_id}")
+    site = Site(root=site.root, database=Database(f"sqlite:///{site.root}/x.db", host=HOST), log=site.log)
+    assert verify_database(other.database).ok
+    assert not verify_database(site.database).ok
+
+
+def test_the_command(cli: Cli) -> None:
+    """The exit code, and the line that names what was edited."""
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli("scan", "--audit-log", str(log), code=0)
+    log.write_text(odd_lines() + event(cli.watched / "a", 1))
+    cli("scan", "--audit-log", str(log), code=0)
+    assert "FAIL" not in cli("verify", "--db", code=0).stdout
+    with closing(sqlite3.connect(cli.database)) as connection:
+        connection.execute("UPDATE process SET actor = replace(actor, '1000', '1001')")
+        connection.commit()
+    done = cli("verify", "--db", code=25)
+    assert [line for line in done.stdout.splitlines() if line.startswith("FAIL")] == [
+        "FAIL  knowledge: what is known of process 4242 was altered"
+    ]
