@@ -96,6 +96,7 @@ def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
     return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
 
 
+_DOTS = (b".", b"..")
 _OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # names of descriptors, not of files
 
 
@@ -112,6 +113,9 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
             return None if text.startswith(_OF_DESCRIPTORS) else text  # nothing to follow, as in most
         parts: list[bytes] = []
     elif relative_to_cwd and cwd is not None and cwd.startswith(b"/"):
+        if b"/" not in text and text not in _DOTS and b"//" not in cwd and cwd[-1:] != b"/":
+            path = cwd + b"/" + text  # as most are
+            return None if path.startswith(_OF_DESCRIPTORS) else path
         parts = [part for part in cwd.split(b"/") if part]
     else:
         return None

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Connection, select, type_coerce
 
 from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
-from fimscan.store import covered, journal
+from fimscan.store import covered, files, journal
 from fimscan.store.inserting import insert_of_new
 from fimscan.store.schema import Unsigned64, audit_block
 from fimscan.store.schema import access as table
@@ -66,13 +66,15 @@ def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], ev
 
 def _known(connection: Connection, host_id: int, events: Iterable[EventId]) -> set[EventId]:
     """Which of these events are stored already."""
-    times = [event.time_ns for event in events]
-    if not times:
-        return set()
-    query = select(table.c.time_ns, table.c.serial, table.c.node).where(
-        table.c.host_id == host_id, table.c.time_ns.between(min(times), max(times))
-    )
-    return {EventId(*row) for row in connection.execute(query)}
+    known: set[EventId] = set()
+    times = sorted({event.time_ns for event in events})
+    # Not all at once: an event that was long given up on would have everything since then fetched.
+    for some in files.chunks(times):
+        query = select(table.c.time_ns, table.c.serial, table.c.node).where(
+            table.c.host_id == host_id, table.c.time_ns.between(some[0], some[-1])
+        )
+        known.update(EventId(*row) for row in connection.execute(query))
+    return known
 
 
 _Row = tuple[Any, ...]
