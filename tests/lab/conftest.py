@@ -30,7 +30,8 @@ def ground() -> Iterator[Ground]:
         unavailable(str(reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def audit_log(ground: Ground) -> str:
-    """The path of a log that a real auditd writes."""
+    """The path of a log that a real auditd writes, without what earlier tests have filled it with."""
+    ground.forget_log()
     return ground.daemon.log

@@ -16,6 +16,7 @@ PREFIX = "noise-"
 # Each of these is one audited system call; what is left over at last are new files in the diff.
 _CALLS_A_FILE = 6
 _KEPT = 3
+RATE = 1500
 
 
 class Noise:
@@ -41,7 +42,7 @@ class Noise:
 
 
 @contextmanager
-def noise(directories: Sequence[Path], *, processes: int = 2, rate: int = 1500) -> Iterator[list[Noise]]:
+def noise(directories: Sequence[Path], *, processes: int = 2, rate: int = RATE) -> Iterator[list[Noise]]:
     """That many processes with up to ``rate`` audited calls a second each."""
     sources = [Noise(number, rate, directories) for number in range(processes)]
     try:

@@ -18,7 +18,7 @@ from tests.lab.bench import Elder, Lab
 from tests.lab.family import Family
 from tests.lab.ground import Installation, Unavailable, forget_log, installed
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
-from tests.lab.noise import Noise, noise
+from tests.lab.noise import RATE, Noise, noise
 from tests.lab.scenario import Scenario, Steps
 
 _SOME_CHANGE = tuple(range(8))
@@ -95,6 +95,11 @@ class Ground:
     family: Family
     elder: Elder
 
+    def forget_log(self) -> None:
+        """What was logged before, where the daemon is ours: a new installation reads all that there is."""
+        if self.daemon.is_ours:
+            forget_log(self.daemon)
+
 
 @contextmanager
 def open_ground(*, own: bool = False) -> Iterator[Ground]:
@@ -110,9 +115,12 @@ def open_ground(*, own: bool = False) -> Iterator[Ground]:
             elder.end()
 
 
-def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool = False) -> Result:
+def play_together(
+    scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool = False, noise_rate: int = RATE
+) -> Result:
     """Scenarios that disturb nobody, each in a directory of its own, all between the same two scans."""
     result = Result()
+    ground.forget_log()
     with ExitStack() as stack:
         installation, rules = stack.enter_context(installed(ground.daemon.log))
         plays = [_play(scenario, installation, ground, rules) for scenario in scenarios]
@@ -121,7 +129,9 @@ def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool 
             play.step()
         loud: list[Noise] = []
         if noisy:
-            loud = stack.enter_context(noise([installation.watched, *(play.lab.here for play in plays)]))
+            loud = stack.enter_context(
+                noise([installation.watched, *(play.lab.here for play in plays)], rate=noise_rate)
+            )
             stack.enter_context(_rotation(ground.daemon, result))
         began = time.monotonic()
         document = _between_scans(installation, plays)
@@ -138,8 +148,7 @@ def play_together(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool 
 
 def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Judgement:
     """A scenario that disturbs the audit system."""
-    if ground.daemon.is_ours:
-        forget_log(ground.daemon)  # a new installation reads all that there is
+    ground.forget_log()
     with ExitStack() as stack:
         installation, rules = stack.enter_context(installed(ground.daemon.log, scenario.config))
         play = _play(scenario, installation, ground, rules)
