@@ -90,6 +90,21 @@ def test_an_unreadable_log_is_a_warning_and_the_scan_goes_on(cli: Cli) -> None:
 
 # --- the database ---------------------------------------------------------------------------------------------------
 
+IMPATIENT = """
+from fimscan.cli.main import main
+from fimscan.pipeline import scanning
+from fimscan.store import database
+
+scanning._LIVE_LOOK_SECONDS = database._BUSY_SECONDS = 1
+main()
+"""
+
+
+def impatient_scan(cli: Cli) -> subprocess.CompletedProcess[str]:
+    """A scan that waits for one second where others wait for five and fifteen."""
+    command = [sys.executable, "-c", IMPATIENT, *cli.command("scan", "--no-audit")[3:]]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
 
 def test_not_a_database_at_all(cli: Cli) -> None:
     """A text file in its place is named, and left as it is."""
@@ -115,13 +130,14 @@ def test_a_database_of_a_newer_version(cli: Cli) -> None:
 
 
 def test_a_locked_database(cli: Cli) -> None:
-    """A scan on it, by a process that holds the writer lock: 21, at once."""
+    """A scan on it, by a process that holds the writer lock: 21, once no look at a few files can be meant by it."""
     cli.scan()
     import fcntl
 
     with open(f"{cli.database}.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another fimscan scan" in only_line(cli("scan", "--no-audit", code=21).stderr)
+        done = impatient_scan(cli)
+        assert done.returncode == 21 and "another fimscan scan" in only_line(done.stderr)
     cli.scan(0)
 
 
@@ -131,7 +147,8 @@ def test_a_database_that_another_program_locks(cli: Cli) -> None:
     with sqlite3.connect(cli.database, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         cli("diff", code=0)
-        assert "locked by another program" in only_line(cli("scan", "--no-audit", code=24).stderr)
+        done = impatient_scan(cli)
+        assert done.returncode == 24 and "locked by another program" in only_line(done.stderr)
     cli.scan(0)
 
 

@@ -218,9 +218,9 @@ def test_an_inode_number_used_again(ladder: bytes, scanned: Scanned, moves: Move
     _check_loss(found, names, moves.above)
 
 
-def test_a_tree_of_5000_levels(cli: Cli) -> None:
+def test_a_tree_of_2500_levels(cli: Cli) -> None:
     """With 64 descriptors: the file at its bottom is recorded, and its change found and shown."""
-    depth = 5000
+    depth = 2500
     watched = os.fsencode(cli.watched)
     _dig(watched, b"d", depth, every=4)
 

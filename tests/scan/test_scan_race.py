@@ -23,9 +23,9 @@ from fimscan.scan.scanner import scan
 from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
 
-# 100,000 of them, during at least half as many scans, whole and small,, take minutes.
-ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "5000"))
-_LEAST_SCANS = max(1500, ROUNDS // 2)
+# 100,000 of them, during at least half as many scans, whole and small, take minutes.
+ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "1000"))
+_LEAST_SCANS = max(500, ROUNDS // 2)
 _ATTACKERS = 2
 _SECRET = b"what nobody may read"
 _IN_ACCESS, _IN_OPEN = 0x1, 0x20
