@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 WATCH ?= /etc
 CONFIG ?= fimscan.toml
 DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
+# A process for each processor; which tests have to stay together, tests/conftest.py says.
+PARALLEL := -n auto
 
 .PHONY: run demo lab test lint bench wheel clean
 .DEFAULT_GOAL := run
@@ -25,7 +27,7 @@ lab: $(VENV)/.developer
 	$(BIN)/python -m tests.lab --noise $(ARGS)
 
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(findstring no:xdist,$(ARGS)),,$(PARALLEL)) $(ARGS)
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

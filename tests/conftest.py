@@ -17,6 +17,30 @@ from hypothesis import settings
 settings.register_profile("fimscan", deadline=None)
 settings.load_profile("fimscan")
 
+USE_AUDIT = ("tests/lab/", "tests/audit/test_rules.py", "tests/cli/test_audit_status.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests go to whichever process is free; those that use the kernel's audit, of which there is one, to the same.
+
+    (pytest-xdist's ``loadgroup`` does not see its groups under pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
+        def _split_scope(self, nodeid: str) -> str:
+            return "audit" if nodeid.startswith(USE_AUDIT) else nodeid
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The scheduler knows of tests no more than where they are."""
+    for item in items:
+        if item.get_closest_marker("audit") and not item.nodeid.startswith(USE_AUDIT):
+            raise pytest.UsageError(f"{item.nodeid} uses the kernel's audit: name its file in {__name__}.USE_AUDIT")
+
 
 @dataclass(frozen=True)
 class Cli:
