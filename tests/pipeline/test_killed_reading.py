@@ -17,7 +17,7 @@ from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
 
-KILLS = int(os.environ.get("FIMSCAN_KILLS", "10"))
+KILLS = int(os.environ.get("FIMSCAN_KILLS", "6"))
 READER = """
 import os, sys
 from fimscan import audit

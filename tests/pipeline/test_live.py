@@ -306,7 +306,7 @@ def test_the_socket_alone_leaves_a_gap_for_each_disconnection(host: Host) -> Non
     listener.close()
 
 
-KILLS = int(os.environ.get("FIMSCAN_KILLS", "10"))
+KILLS = int(os.environ.get("FIMSCAN_KILLS", "6"))
 SERVICE = """
 import os, sys, time
 from fimscan import audit
