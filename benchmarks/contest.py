@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# An installed fimscan has its bytecode; where Python is told to leave none behind, ours would be compiled each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _SAMPLE_SECONDS = 0.1
 _FILES_IN_DIRECTORY = 100
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,14 +62,21 @@ def load_rules(installation: Installation) -> list[str]:
 
 def forget_log(daemon: Daemon) -> None:
     """Have our daemon begin a new log, and remove what it wrote before, as rotation does in the end."""
-    size = os.path.getsize(daemon.log)
+    before = _inode(daemon.log)
     daemon.rotate()
-    deadline = time.monotonic() + 5
-    while os.path.exists(daemon.log) and os.path.getsize(daemon.log) >= size and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20
+    while _inode(daemon.log) in (None, before):
+        assert time.monotonic() < deadline, "auditd begins no new log"
         time.sleep(0.01)
     time.sleep(0.05)  # until all of its logs have their new names
     for older in Path(daemon.log).parent.glob("audit.log.*"):
         older.unlink(missing_ok=True)
+
+
+def _inode(path: str) -> int | None:
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_ino
+    return None
 
 
 @contextmanager
