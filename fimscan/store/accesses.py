@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, select, type_coerce
+from sqlalchemy import Connection, select
 
 from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 from fimscan.store import covered, files, journal
 from fimscan.store.inserting import insert_of_new
-from fimscan.store.schema import Unsigned64, audit_block
 from fimscan.store.schema import access as table
+from fimscan.store.schema import audit_block
+from fimscan.store.streaming import plain, plain_rows
 
 UserName = Callable[[int], str | None]
 Identity = tuple[int | None, int | None]
 
-# Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
-_STREAMED = {"stream_results": True, "yield_per": 5000}
+_MANY = 5000
 _EVENTS_IN_BLOCK = 256
 _LEVEL = 1  # a third of the time of zlib's default, for a tenth more room
 _BLOCKS_KEPT = 64
@@ -158,13 +158,12 @@ class Reference(NamedTuple):
 
 def references(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> Iterator[Reference]:
     """The accesses of a stretch of time, both ends included, in order of time, streamed."""
-    columns = [type_coerce(c, BigInteger) if isinstance(c.type, Unsigned64) else c for c in table.columns][1:]
     query = (
-        select(*columns)
+        select(*map(plain, table.columns[1:]))
         .where(table.c.host_id == host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
         .order_by(table.c.time_ns, table.c.serial, table.c.node, table.c.item)
     )
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in chain.from_iterable(plain_rows(connection, query, _MANY)):
         time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
         r_dev, r_inode, block_id, position = rest
         yield Reference(

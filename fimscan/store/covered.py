@@ -22,13 +22,12 @@ from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Select, Table, select, type_coerce
+from sqlalchemy import Connection, Select, Table, select
 
 from fimscan.model import ScanStatus
 from fimscan.store import files, schema
-from fimscan.store.schema import Unsigned64
+from fimscan.store.streaming import STREAMED, plain, plain_rows
 
-_STREAMED = {"stream_results": True, "yield_per": 5000}
 _AT_ONCE = 1000
 _scan, _version, _access = schema.scan, schema.file_version, schema.access
 
@@ -139,7 +138,7 @@ def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
 
 def _of_scans(connection: Connection, host_id: int, scan_id: int | None) -> Iterator[Item]:
     for subject, query in _queries(host_id, scan_id):
-        rows = connection.execute(query, execution_options=_STREAMED)
+        rows = connection.execute(query, execution_options=STREAMED)
         for number, those in groupby(rows, key=itemgetter(0)):
             total = hashlib.sha256()
             while some := list(islice(those, _AT_ONCE)):
@@ -181,11 +180,6 @@ def _of(query: Select[Any], of: Any, host_id: int, scan_id: int | None) -> Selec
     return query.where(of.in_(finished))
 
 
-def plain(column: Any) -> Any:
-    """A column as the database holds it: 64-bit numbers with their sign."""
-    return type_coerce(column, BigInteger) if isinstance(column.type, Unsigned64) else column
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # Single rows
 
@@ -216,7 +210,7 @@ def of_acceptances(connection: Connection, host_id: int, *, after: int = 0) -> I
 
 
 def _single(connection: Connection, subject: Subject, query: Select[Any]) -> Iterator[Item]:
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         yield Item(subject, row.id, digest_of(row))
 
 
@@ -232,7 +226,7 @@ def of_rows(connection: Connection, host_id: int) -> Iterator[Item]:
         query = select(*(table.c[name] for name in (*key, *others))).where(table.c.host_id == host_id)
         if subject is Subject.REPORTED:
             query = query.where(_scan.c.reported)
-        for row in connection.execute(query, execution_options=_STREAMED):
+        for row in connection.execute(query, execution_options=STREAMED):
             yield of_row(subject, row._asdict())
 
 
@@ -255,13 +249,13 @@ def of_audit_blocks(connection: Connection, host_id: int) -> Iterator[Item]:
     query = select(*map(plain, columns)).where(_access.c.host_id == host_id)
     query = query.order_by(*(_access.c[name] for name in ("time_ns", "serial", "node", "item")))
     block = [column.name for column in columns].index("block_id")
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in chain.from_iterable(plain_rows(connection, query, _AT_ONCE)):
         total = totals.get(row[block])
         if total is None:
             total = totals[row[block]] = hashlib.sha256()
         total.update(repr(tuple(row)).encode("utf-8", "backslashreplace"))
     blocks = schema.audit_block
     found = select(blocks.c.id, blocks.c.data).where(blocks.c.host_id == host_id).order_by(blocks.c.id)
-    for number, data in connection.execute(found, execution_options=_STREAMED):
+    for number, data in connection.execute(found, execution_options=STREAMED):
         rows = totals.get(number, hashlib.sha256()).digest()
         yield Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + rows).digest())

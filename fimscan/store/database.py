@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -167,8 +168,8 @@ def store_errors(url: URL) -> Iterator[None]:
     """Turn the database's errors into one line for the user."""
     try:
         yield
-    except DBAPIError as error:
-        raise StoreError(_explain(str(error.orig), url)) from error
+    except (DBAPIError, sqlite3.Error) as error:
+        raise StoreError(_explain(str(getattr(error, "orig", error)), url)) from error
     except SQLAlchemyError as error:
         raise StoreError(f"database {_name(url)}: {error}") from error
 

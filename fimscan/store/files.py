@@ -15,10 +15,10 @@ from fimscan.model import FileKind, FileState
 from fimscan.packed import ALGORITHMS, FIELDS, Packed, unpack
 from fimscan.store.ledger import state_digest
 from fimscan.store.schema import file_version as table
+from fimscan.store.streaming import STREAMED, plain, plain_rows
 
 _SECOND = 10**9
-# Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
-STREAMED = {"stream_results": True, "yield_per": 2000}
+_MANY = 2000
 _A_TICK = 256  # about as many as a clock of readings keeps one time for
 _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds' 999
 
@@ -140,7 +140,7 @@ def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
         .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
         .order_by(table.c.path)
     )
-    for rows in connection.execute(query, execution_options=STREAMED).partitions():
+    for rows in plain_rows(connection, query, _MANY):
         yield [(path, digest, (version, digest)) for path, digest, version in rows]
 
 
@@ -152,13 +152,20 @@ def stats(connection: Connection, host_id: int) -> Iterator[Sequence[Sequence[An
     """
     c = table.c
     taken = [case((c[name].is_(None), 0), else_=1 << bit) for bit, name in enumerate(ALGORITHMS)]
-    numbers = (c.nlink, c.mode, c.uid, c.gid, c.size, c.mtime_s, c.mtime_nsec, c.ctime_s, c.ctime_nsec)
+    file = (plain(c.dev), plain(c.inode), c.nlink, c.mode, c.uid, c.gid, c.size)
+    times = (c.mtime_s, c.mtime_nsec, c.ctime_s, c.ctime_nsec)
     query = (
-        select(c.path, c.state_digest, sum(taken[1:], taken[0]), c.read_start_ns, c.kind, c.dev, c.inode, *numbers)
+        select(c.path, c.state_digest, sum(taken[1:], taken[0]), c.read_start_ns, c.kind, *file, *times)
         .where(c.host_id == host_id, c.end_scan.is_(None), c.kind != FileKind.DIRECTORY.value)
         .order_by(c.path)
     )
-    yield from connection.execute(query, execution_options=STREAMED).partitions(_A_TICK)
+    for rows in plain_rows(connection, query, _A_TICK):
+        yield [row if (row[5] | row[6]) >= 0 else _with_unsigned(row) for row in rows]
+
+
+def _with_unsigned(row: Sequence[Any]) -> Sequence[Any]:
+    dev, inode = (value + (1 << 64) if value < 0 else value for value in row[5:7])
+    return (*row[:5], dev, inode, *row[7:])
 
 
 def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:
@@ -193,8 +200,7 @@ def state_digests(connection: Connection, host_id: int) -> Iterator[bytes]:
         .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
         .order_by(table.c.path)
     )
-    many = {"stream_results": True, "yield_per": 20_000}
-    for rows in connection.execute(query, execution_options=many).partitions():
+    for rows in plain_rows(connection, query, _MANY):
         yield b"".join([digest for (digest,) in rows])
 
 
@@ -202,8 +208,7 @@ def state_digests_at(connection: Connection, host_id: int, scan_id: int) -> Iter
     """As :func:`state_digests`, of the versions that were valid at a finished scan."""
     valid = (table.c.first_scan <= scan_id) & (table.c.end_scan.is_(None) | (table.c.end_scan > scan_id))
     query = select(table.c.state_digest).where(table.c.host_id == host_id, valid).order_by(table.c.path)
-    many = {"stream_results": True, "yield_per": 20_000}
-    for rows in connection.execute(query, execution_options=many).partitions():
+    for rows in plain_rows(connection, query, _MANY):
         yield b"".join([digest for (digest,) in rows])
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from fimscan.model import Attribution, Breach, Change, ChangeKind, Finding, ScanStatus, Window
 from fimscan.store import codec, covered, files, journal, schema
+from fimscan.store.streaming import STREAMED
 
 
 def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Sequence[Finding]) -> None:
@@ -49,7 +50,7 @@ def _version_ids(
     return {
         (path, is_new): number
         for query, is_new in ((began, True), (ended, False))
-        for path, number in connection.execute(query, execution_options=files.STREAMED)
+        for path, number in connection.execute(query, execution_options=STREAMED)
         if path in wanted
     }
 

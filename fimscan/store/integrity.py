@@ -14,9 +14,9 @@ from fimscan.store import scans as scan_store
 from fimscan.store.covered import Item, Subject
 from fimscan.store.ledger import StateDigest, replay
 from fimscan.store.replay import Replay
+from fimscan.store.streaming import STREAMED
 
 _version = schema.file_version
-_STREAMED = {"stream_results": True, "yield_per": 2000}
 # What reading a row can lead to that somebody else wrote.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 _SUBJECTS = {
@@ -73,7 +73,7 @@ def own_digests(connection: Connection, host_id: int) -> Iterator[str]:
     scan = schema.scan.c
     real = set(connection.scalars(select(scan.id).where(scan.status != ScanStatus.INTERRUPTED.value)))
     query = select(_version).where(_version.c.host_id == host_id).order_by(_version.c.id)
-    for row in connection.execute(query, execution_options=_STREAMED):
+    for row in connection.execute(query, execution_options=STREAMED):
         try:
             holds = files.as_digested(files.version_of(row)) is not None
         except UNREADABLE:

@@ -37,12 +37,12 @@ from fimscan.store.covered import Item, Subject
 from fimscan.store.ledger import GENESIS, entry
 from fimscan.store.schema import journal as table
 from fimscan.store.schema import journal_open as open_table
+from fimscan.store.streaming import STREAMED
 
 _ITEM = struct.Struct(">Bq32s")
 _MOST_OPEN = 100  # items, after which the open entry is closed without a scan: it is written in full each time
 _MOST_ADOPTED = 100_000  # items in one entry
 _NOTED = "fimscan_noted"  # what a connection knows its transaction's notes by
-_STREAMED = {"stream_results": True, "yield_per": 1000}
 
 
 class Cause(StrEnum):
@@ -204,7 +204,7 @@ def head(connection: Connection, host_id: int) -> str | None:
 def entries(connection: Connection, host_id: int) -> Iterator[Entry]:
     """All of them, oldest first, streamed."""
     query = select(table, schema.host.c.name.label("host")).join(schema.host).where(table.c.host_id == host_id)
-    for row in connection.execute(query.order_by(table.c.id), execution_options=_STREAMED):
+    for row in connection.execute(query.order_by(table.c.id), execution_options=STREAMED):
         yield Entry(
             id=row.id,
             host=row.host,
