@@ -141,4 +141,6 @@ class Assembler:
                 if group.deadline > now_ns:
                     break
                 del self._open[key]
+                if group is self._current:
+                    self._current = None
                 yield group.event()

@@ -129,6 +129,20 @@ def test_a_late_record_is_not_lost_and_accuses_nobody() -> None:
     assert accesses(late) == ()
 
 
+@pytest.mark.parametrize("between", ["an event in one piece", "a record of user space"])
+def test_an_event_that_goes_on_after_it_was_given_up(between: str, recorded: Callable[[str], bytes]) -> None:
+    """It is one that lacks something, and so is what is still to come: nobody is named by either."""
+    lines = next(lines for lines in by_event(recorded("programs")) if sum(b"type=PATH" in line for line in lines) == 2)
+    stamp = re.compile(rb"audit\([^)]*\)")
+    torn = [stamp.sub(b"audit(1700000000.000:1)", line) for line in lines]
+    later, serials = {
+        "an event in one piece": ([stamp.sub(b"audit(1700000010.000:2)", line) for line in lines], [2]),
+        "a record of user space": ([b"type=USER_CMD msg=audit(1700000010.000:2): pid=1\n"], []),
+    }[between]
+    batches = list(read_stream(io.BytesIO(b"".join([*torn[:2], *later, *torn[2:]]))))
+    assert [event.id.serial for batch in batches for event in batch.events] == serials
+
+
 def test_daemon_records_do_not_wait() -> None:
     """DAEMON_END is the last line of a log: nothing would come after it to release it."""
     assert Assembler().add(record("DAEMON_END"))
