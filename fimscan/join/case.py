@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fimscan.join.coverage import SLACK_NS
-from fimscan.join.index import BIRTHS, AccessIndex, Identity, time_of
-from fimscan.model import Action, Actor, Change, FileAccess, FileState, Why, Window
+from fimscan.join.index import BINDS, BIRTHS, WRITES, AccessIndex, Identity, Known, time_of
+from fimscan.model import Action, Actor, Change, FileAccess, FileState, Name, Why, Window
+
+_CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
 
 #: An access, or a process that was found holding a descriptor, with how it was judged.
 Ruled = tuple[FileAccess | Actor, Why]
@@ -149,9 +151,13 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         return Life(birth=None, accesses=tuple(found), reborn=False, earlier=())
     for access in found:
         if access.action in BIRTHS:
-            earlier += accesses
-            birth, accesses, reborn = access, [access], True
+            opened = [one for one in accesses if _opened_what_was_made(one, access, evidence.index.known)]
+            earlier += [one for one in accesses if one not in opened]
+            birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
+            continue
+        if birth is not None and _took_the_one_before(access, identity, accesses, evidence.index.known):
+            earlier.append(access)
             continue
         accesses.append(access)
         if access.action is Action.LINK:
@@ -162,3 +168,37 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
                 earlier += accesses
                 birth, accesses, reborn = None, [], True
     return Life(birth=birth, accesses=tuple(accesses), reborn=reborn, earlier=tuple(earlier))
+
+
+# An event has the time at which its call began, by a clock that ticks every few milliseconds, and a serial that it gets
+# when the call ends (auditsc_get_stamp in kernel/auditsc.c): of two calls that overlap, either may come first.
+
+
+def _opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -> bool:
+    """Whether a write-open before a creation in the order of events may have been of the file that was made.
+
+    It has the name, no removal lies in between, and a file can be opened before the call that makes it has ended.
+    """
+    if access.action not in WRITES or time_of(birth) > time_of(access) + _CALL_NS:
+        return False
+    return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
+
+
+def _took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: Known) -> bool:
+    """Whether a removal after a creation in the order of events went before it, and freed the number that this got.
+
+    That what was made is still there then shows in the name that was taken away: it never had that. ``life`` is what
+    was done to it, its creation first.
+    """
+    removes = access.action is Action.UNLINK or access.replaced == identity
+    if not removes or time_of(access) > time_of(life[0]) + _CALL_NS:
+        return False
+    had = [_keys(one.name, known) for one in life if one.action in BINDS and one.identity == identity]
+    taken = _keys(access.name, known)
+    return bool(taken) and all(had) and taken.isdisjoint(frozenset().union(*had))
+
+
+def _keys(name: Name, known: Known) -> frozenset[object]:
+    """What one name has in common with another that is the same one; empty where it may be any."""
+    own = {(name.parent, name.base)} if name.parent is not None and name.base is not None else set()
+    return known.places(name) | own

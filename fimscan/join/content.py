@@ -37,8 +37,9 @@ def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Clai
     placers = () if made else (as_actor(placed, Role.PLACER),)
     because = (placed, Why.MADE if made else Why.PLACED)
     unbound = latest(a for a in case.index.unbinds(after.path) if case.is_inside(a))
-    if unbound is not None and unbound.event > placed.event:
-        # The name was taken away again after this, and yet it is there: something was not seen.
+    name_went = unbound is not None and unbound.event > placed.event
+    if name_went or (made and life.birth is None):
+        # The name, or the file, was taken away again after this, and yet it is there: something was not seen.
         actors = placers or _created(placed)
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, ruled=(because,))
     if life.birth is not None:

@@ -24,6 +24,7 @@ from fimscan.model import (
     FileState,
     GapReason,
     Holders,
+    Name,
     NoticeKind,
     Reason,
     Role,
@@ -332,15 +333,61 @@ def test_a_removal_in_a_container_is_not_ours() -> None:
     assert ask(change(state(), None), log).actors == ()
 
 
-def test_the_maker_of_a_deleted_file_did_not_write_the_next_one_with_its_number() -> None:
+@pytest.mark.parametrize("renamed", [None, name("swap~"), Name(text=b"swap~")])
+@pytest.mark.parametrize("deleted_at", [1300.2, 1310])
+def test_the_maker_of_a_deleted_file_did_not_write_the_next_one_with_its_number(
+    deleted_at: float, renamed: Name | None
+) -> None:
     """A's swap file was deleted and its inode number given to a file elsewhere, which B moved here."""
-    log = [
-        access(Action.CREATE, 1300, A, name=name("swap"), inode=11),
-        access(Action.UNLINK, 1310, A, name=name("swap"), inode=11),
+    log = [access(Action.CREATE, 1300, A, name=name("swap"), inode=11)]
+    if renamed is not None:
+        log.append(access(Action.RENAME, 1300.1, A, name=renamed, old=name("swap"), inode=11))
+    log += [
+        access(Action.UNLINK, deleted_at, A, name=name("swap~" if renamed else "swap"), inode=11),
         access(Action.RENAME, 1500, B, old=name("x")._replace(path=b"/tmp/x", parent=(DEV, 99)), inode=11),
     ]
     answer = ask(change(state(), changed_state(inode=11)), log)
     assert who(answer) == [(2, Role.PLACER)]
+
+
+@pytest.mark.parametrize("by_rename", [False, True])
+def test_the_removal_that_freed_the_number_may_come_after_the_creation_that_got_it(*, by_rename: bool) -> None:
+    """An event's place in the order is no proof: B made f of what A freed elsewhere, though A's call ended later."""
+    creation = access(Action.CREATE, 1500, B)
+    if by_rename:
+        removal = access(Action.RENAME, 1500, A, name=name("g"), old=name("x"), inode=12, replaced=(DEV, 10))
+    else:
+        removal = access(Action.UNLINK, 1500, A, name=name("g"))
+    answer = ask(change(None, changed_state(at=1500)), [creation, removal])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.WRITER)])
+
+
+def test_who_opened_it_before_the_call_that_made_it_had_ended_may_have_written() -> None:
+    """A's open comes first in the order of events, but there was no such file before B's creation."""
+    answer = ask(change(None, changed_state()), [access(Action.OPEN_WRITE, 1499.9, A), access(Action.CREATE, 1500, B)])
+    assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
+    for other in (access(Action.OPEN_WRITE, 1490, A), access(Action.OPEN_WRITE, 1499.9, A, name=name("g"))):
+        answer = ask(change(None, changed_state()), [other, access(Action.CREATE, 1500, B)])
+        assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.WRITER)])
+
+
+@pytest.mark.parametrize("why", ["its own name", "another of its names", "a name that may be any", "much later"])
+def test_a_removal_that_may_be_of_this_very_file_ends_its_life(why: str) -> None:
+    """Then something was not seen: the maker is likely at most, and never is somebody confirmed who is nobody."""
+    log = [access(Action.CREATE, 1500, B)]
+    at, taken = 1500.0, name("g")
+    if why == "its own name":
+        taken = name("f")
+    elif why == "another of its names":
+        log.append(access(Action.LINK, 1500, B, name=name("g"), old=name("f")))
+        log.append(access(Action.UNLINK, 1500, A, name=name("f")))
+    elif why == "a name that may be any":
+        taken = Name(text=b"g")
+    else:
+        at = 1502
+    log.append(access(Action.UNLINK, at, A, name=taken))
+    answer = ask(change(None, changed_state(at=1999)), log)
+    assert (answer.verdict, who(answer)) == (Verdict.LIKELY, [(2, Role.WRITER)])
 
 
 def test_who_removed_the_next_file_of_that_name_and_number_did_not_remove_this_one() -> None:

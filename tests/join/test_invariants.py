@@ -194,8 +194,10 @@ def test_whoever_is_named_is_in_the_evidence(found: Change, log: list[FileAccess
     answer = ask(found, log)
     seen = {a.actor.process for a in log if a.success and a.name != name("t")}
     seen |= {a.actor.process for a in log if a.success and a.inode != 12}
+    seen |= {a.actor.process for a in log if a.success and a.old not in (None, name("t"))}
     held = {a.process for a in (*found.holders.actors, *found.holders.later)} if found.holders else set()
     named = {a.process for a in answer.actors}
+    assert named or answer.verdict is Verdict.UNATTRIBUTED, "nobody has done nothing"
     assert named <= seen | held
     if answer.verdict is Verdict.CONFIRMED:
         assert named <= seen, "nobody is confirmed for holding a descriptor alone"
