@@ -1,0 +1,58 @@
+"""Rows that come straight from SQLite's driver: what SQLAlchemy would have done for them is done."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fimscan.errors import StoreError
+from fimscan.model import FileState
+from fimscan.packed import pack
+from fimscan.store import files, scans
+from fimscan.store.database import Database
+from tests.support import state
+
+
+def store(database: Database, states: Iterable[FileState]) -> None:
+    """As what a scan has found."""
+    with database.begin() as connection:
+        scan_id = scans.begin(
+            connection, database.host_id, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}"
+        )
+        new = files.NewVersions(database.host_id, scan_id)
+        for found in states:
+            new.add(pack(found), adopted=False)
+        new.write(connection)
+
+
+def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) -> None:
+    """They are stored with a sign; a file with such an inode would be read again by every scan."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    large = replace(state(), inode=(1 << 64) - 2)
+    store(database, [large])
+    with database.read() as connection:
+        ((row,),) = files.stats(connection, database.host_id)
+    assert tuple(row[5:7]) == (large.dev, large.inode)
+    database.close()
+
+
+def test_what_the_driver_says_is_told_in_one_line(tmp_path: Path) -> None:
+    """A database whose pages were overwritten is no internal error."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(2000)])
+    database.close()
+    path = f"{tmp_path}/x.db"
+    sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.seek(size * 3 // 4)
+        file.write(b"\xff" * (size // 8))
+    damaged = Database(f"sqlite:///{path}", host="h")
+    with pytest.raises(StoreError, match="not an intact fimscan database"), damaged.read() as connection:
+        list(files.known(connection, damaged.host_id))
+    damaged.close()
