@@ -17,7 +17,7 @@ import pytest
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan.block import Voucher
 from fimscan.scan.manners import Manners
-from fimscan.scan.process import WorkerProcess
+from fimscan.scan.process import WorkerProcess, _stuck
 from fimscan.scan.scanner import Known, scan, scan_blocks
 from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
@@ -51,6 +51,8 @@ def mounted() -> Iterator[Mounted]:
         server.kill()  # now whoever waits for it is told that there is nothing to wait for
         with server:
             server.wait()
+    for worker in _stuck:  # and ends; nobody else who looks at our children is to find it
+        worker.wait(10)
 
 
 def _said(found: dict[bytes, FileState | Unreadable], root: bytes) -> dict[str, str]:
