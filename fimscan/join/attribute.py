@@ -91,7 +91,7 @@ def _with_gap(seen: Coverage, case: Case, reason: GapReason) -> Coverage:
 def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
     """Whether this same file was last changed in a gap that began after everybody known had opened it."""
     before, after, last = case.change.before, case.change.after, case.last_change_ns
-    if before is None or after is None or last is None or before.identity != after.identity:
+    if not seen.gaps or before is None or after is None or last is None or before.identity != after.identity:
         return False
     if not all(actor.role is Role.WRITER and actor.time_ns is not None for actor in actors):
         return False  # held since before the window, or put into place: that is known all the same
@@ -153,8 +153,8 @@ def _written(case: Case) -> Claim:
 
 
 def _need(change: Change) -> Need:
-    attributes = change.before is not None and bool(_ATTRIBUTES & set(change.changed))
-    only_attributes = change.kind is ChangeKind.ATTRIBUTES and not _CONTENT & set(change.changed)
+    attributes = change.before is not None and not _ATTRIBUTES.isdisjoint(change.changed)
+    only_attributes = change.kind is ChangeKind.ATTRIBUTES and _CONTENT.isdisjoint(change.changed)
     return Need(writes=not (only_attributes and attributes), attributes=attributes or only_attributes)
 
 

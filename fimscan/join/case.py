@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, BIRTHS, WRITES, AccessIndex, Identity, Known, time_of
@@ -95,12 +96,13 @@ class Case:
         self.change = change
         self.evidence = evidence
         self.index = evidence.index
-        first, last = sorted((change.window.after_ns, change.window.before_ns))
-        self.window = Window(after_ns=first, before_ns=last)
+        after_ns, before_ns = change.window.after_ns, change.window.before_ns
+        in_order = after_ns <= before_ns
+        self.window = change.window if in_order else Window(after_ns=before_ns, before_ns=after_ns)
         after = change.after
         timed = after is not None and after.is_on_disk and not clock_changed
         self.last_change_ns = last_touched(after) if after is not None and timed else None
-        self._unchanged_after_ns = None if self.last_change_ns is None else self.last_change_ns + SLACK_NS
+        self._unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
 
     def is_inside(self, access: FileAccess) -> bool:
@@ -113,7 +115,7 @@ class Case:
 
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether the file was not changed any more when this happened."""
-        return self._unchanged_after_ns is not None and access.event.time_ns > self._unchanged_after_ns
+        return access.event.time_ns > self._unchanged_after_ns
 
     def life_of(self, identity: Identity) -> Life:
         """Follow one inode number up to the end of the window."""

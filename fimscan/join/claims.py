@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fimscan.join.case import Ruled
 from fimscan.join.index import in_order
-from fimscan.model import Actor, FileAccess, Reason, Role, Verdict, Why
+from fimscan.model import Actor, EventId, FileAccess, Reason, Role, Verdict, Why
 
 
 class Claim(NamedTuple):
@@ -55,21 +55,24 @@ def latest(accesses: Iterable[FileAccess]) -> FileAccess | None:
 
 def one_each(actors: Iterable[Actor]) -> list[Actor]:
     """One entry a process, its latest call, latest first."""
-    last = {actor.process: actor for actor in sorted(actors, key=_when)}
-    return sorted(last.values(), key=_when, reverse=True)
+    last: dict[object, Actor] = {}
+    for actor in sorted(actors, key=when, reverse=True):
+        last.setdefault(actor.process, actor)
+    return list(last.values())
 
 
-def _when(actor: Actor) -> tuple[int, int, str, int]:
-    """Calls of one moment by their serials, so that the order of the input never matters."""
-    event = actor.event
-    return actor.time_ns or 0, event.serial if event else 0, event.node if event else "", actor.pid
+def when(actor: Actor) -> tuple[EventId, int]:
+    """What actors are sorted by: calls of one moment by their serials, so that the order of the input never matters."""
+    return actor.event or EventId(actor.time_ns or 0, 0), actor.pid
 
 
 def decide(recent: Sequence[Actor], held: Sequence[Actor]) -> Claim:
     """One process in the window and nobody else who could have written: confirmed. Anything else says less."""
     writers = one_each(recent)
-    known = {writer.process for writer in writers}
-    others = [actor for actor in one_each(held) if actor.process not in known] if held else []
+    others = []
+    if held:
+        known = {writer.process for writer in writers}
+        others = [actor for actor in one_each(held) if actor.process not in known]
     if len(writers) == 1 and not others:
         return Claim(verdict=Verdict.CONFIRMED, actors=tuple(writers))
     if not writers and len(others) == 1:

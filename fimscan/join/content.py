@@ -106,21 +106,22 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     recent: list[FileAccess] = []
     ruled: list[Ruled] = []
     for access in life.accesses:
+        time_ns = access.event.time_ns
         if access.action not in WRITES:
             ruled.append((access, Why.NO_WRITE))
         elif case.is_too_late(access):
             ruled.append((access, Why.AFTER_LAST_CHANGE))
-        elif access.event.time_ns < closed_before:
+        elif time_ns < closed_before:
             ruled.append((access, Why.CLOSED_BEFORE))
         else:
-            (early if access.event.time_ns < start else recent).append(access)
+            (early if time_ns < start else recent).append(access)
     holding = _holding(life, holders)
     claim = decide([a.actor for a in recent], [*(a.actor for a in early), *holding])
-    claim = claim._replace(actors=tuple([actor._replace(role=Role.WRITER) for actor in claim.actors]))
     if claim.verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
         claim = claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(_UNEXAMINED,))
     chosen = named(recent, Why.WRITE_ACCESS) + named(early, Why.HELD_OPEN) + named(holding, Why.HELD_OPEN)
-    return claim._replace(ruled=(*chosen, *ruled, *life.rulings))
+    actors = tuple([actor._replace(role=Role.WRITER) for actor in claim.actors])
+    return claim._replace(actors=actors, ruled=(*chosen, *ruled, *life.rulings))
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

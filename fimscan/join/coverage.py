@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from fimscan.model import AuditNotice, AuditObservation, AuditRule, Coverage, Gap, GapReason, NoticeKind, Window
 
@@ -13,8 +14,7 @@ from fimscan.model import AuditNotice, AuditObservation, AuditRule, Coverage, Ga
 SLACK_NS = 15_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(NamedTuple):
     """Which system calls must have been watched: perm=w ones, perm=a ones (``auditctl(8)``)."""
 
     writes: bool = True

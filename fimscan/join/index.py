@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from fimscan.join.coverage import SLACK_NS
 from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name, Window
@@ -85,14 +86,10 @@ def ancestors(path: bytes) -> Iterator[bytes]:
         directory = directory.rpartition(b"/")[0]
 
 
-def in_order(access: FileAccess) -> tuple[EventId, int]:
-    """What accesses are sorted by: the order of their events."""
-    return access.event, access.item
-
-
-def time_of(access: FileAccess) -> int:
-    """When it was, by its event."""
-    return access.event.time_ns
+#: What accesses are sorted by: the order of their events.
+in_order: Callable[[FileAccess], tuple[EventId, int]] = attrgetter("event", "item")
+#: When an access was, by its event.
+time_of: Callable[[FileAccess], int] = attrgetter("event.time_ns")
 
 
 _Moves = dict[bytes, dict[Identity | None, list[FileAccess]]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain
 
 from fimscan.join.case import Case, Ruled
-from fimscan.join.claims import Claim
+from fimscan.join.claims import Claim, when
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import Identity
-from fimscan.model import Action, Actor, EventId, FileAccess, Reasoning, Ruling, Why
+from fimscan.model import Action, Actor, FileAccess, Reasoning, Ruling, Why
 
 _KEPT = 200  # entries; whoever wants more has the log
 _EVENTS_KEPT = 4
@@ -19,13 +20,12 @@ def reasoning(case: Case, claims: Sequence[Claim], actors: Sequence[Actor]) -> R
     judged: dict[int, Ruled] = {}
     for claim in claims:
         for item in claim.ruled:
-            known = judged.get(id(item[0]))
-            if known is None or (item[1].names and not known[1].names):
+            known = judged.setdefault(id(item[0]), item)
+            if known is not item and item[1].names and not known[1].names:
                 judged[id(item[0])] = item
     for item in _never_asked(case, judged):
         judged[id(item[0])] = item
-    groups = _grouped(judged.values(), actors)
-    rulings = sorted((group.ruling(actors) for group in groups), key=_place)
+    rulings = sorted(_grouped(judged.values(), actors), key=_place)
     return Reasoning(
         rulings=tuple(rulings[:_KEPT]), omitted=max(len(rulings) - _KEPT, 0), last_change_ns=case.last_change_ns
     )
@@ -39,9 +39,9 @@ def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
 def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
     """Those that no claim had to look at: for what they did, when, or to which file."""
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
-    identities = {state.identity for state in sides}
+    identities, paths = {state.identity for state in sides}, {state.path for state in sides}
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
-    for access in _concerned(case):
+    for access in _concerned(case, identities, paths):
         if id(access) in judged:
             continue
         time_ns = access.event.time_ns
@@ -53,75 +53,61 @@ def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
             yield access, Why.NO_PART
         else:
             yield access, Why.OTHER_FILE
-    for access in _refused(case, identities):
-        yield access, Why.FAILED
-
-
-def _concerned(case: Case) -> Iterator[FileAccess]:
-    index = case.index
-    for state in {s.identity: s for s in (case.change.before, case.change.after) if s is not None}.values():
-        yield from index.of_file(state.identity)
-    for path in {s.path for s in (case.change.before, case.change.after) if s is not None}:
-        yield from index.of_path(path)
-        yield from index.binds(path)
-        yield from index.unbinds(path)
-        yield from index.directory_binds(path, case.window)
-        yield from index.directory_unbinds(path, case.window)
-
-
-def _refused(case: Case, identities: Iterable[Identity]) -> Iterator[FileAccess]:
-    paths = {s.path for s in (case.change.before, case.change.after) if s is not None}
     keys: list[Identity | bytes] = [*identities, *paths]
     for key in keys:
-        yield from (a for a in case.index.failed(key) if case.is_inside(a))
+        for access in case.index.failed(key):
+            if case.is_inside(access):
+                yield access, Why.FAILED
 
 
-class _Group:
-    """Calls of one process, of one kind, judged alike."""
-
-    __slots__ = ("action", "actors", "why")
-
-    def __init__(self, action: Action | None, why: Why) -> None:
-        self.action = action
-        self.why = why
-        self.actors: list[Actor] = []
-
-    def ruling(self, named: Sequence[Actor]) -> Ruling:
-        """The group in short."""
-        if len(self.actors) > 1:
-            self.actors.sort(key=_event_key)
-        last = self.actors[-1]
-        events = [actor.event for actor in self.actors if actor.event is not None]
-        actor = last
-        if self.why.names:
-            same = [other for other in named if other.process == last.process]
-            actor = next((other for other in same if other.event == last.event), same[0])
-        return Ruling(
-            actor=actor,
-            action=self.action,
-            why=self.why,
-            count=len(self.actors),
-            first_ns=self.actors[0].time_ns,
-            events=tuple(dict.fromkeys(reversed(events[-_EVENTS_KEPT:]))),
+def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes]) -> Iterator[FileAccess]:
+    index, window = case.index, case.window
+    of_files = [index.of_file(identity) for identity in identities]
+    of_paths = [
+        accesses
+        for path in paths
+        for accesses in (
+            index.of_path(path),
+            index.binds(path),
+            index.unbinds(path),
+            index.directory_binds(path, window),
+            index.directory_unbinds(path, window),
         )
+    ]
+    return chain.from_iterable((*of_files, *of_paths))
 
 
-def _event_key(actor: Actor) -> EventId:
-    return actor.event or EventId(actor.time_ns or 0, 0)
-
-
-def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterable[_Group]:
+def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Ruling]:
     """By process, and by parent: two that had one pid after the other have different ones, mostly."""
-    named = {actor.process for actor in actors}
-    groups: dict[tuple[object, ...], _Group] = {}
+    named: dict[object, list[Actor]] = {}
+    for actor in actors:
+        named.setdefault(actor.process, []).append(actor)
+    groups: dict[tuple[Action | None, Why, object, int | None], list[Actor]] = {}
     for item, why in judged:
         action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
         process = actor.process
         # Where another side of the change, or stronger evidence, decided, this did not.
-        judgement = Why.NO_PART if why.names and process not in named else why
-        key = (process, actor.ppid, action, judgement)
-        group = groups.get(key)
+        judgement = Why.NO_PART if process not in named and why.names else why
+        group = groups.get(key := (action, judgement, process, actor.ppid))
         if group is None:
-            group = groups[key] = _Group(action, judgement)
-        group.actors.append(actor)
-    return groups.values()
+            group = groups[key] = []
+        group.append(actor)
+    for (action, why, whose, _), group in groups.items():
+        yield _ruling(action, why, group, named.get(whose, ()))
+
+
+def _ruling(action: Action | None, why: Why, calls: list[Actor], named: Sequence[Actor]) -> Ruling:
+    """Calls of one process, of one kind, judged alike, in short; ``named`` are those of it that the answer names."""
+    if len(calls) > 1:
+        calls.sort(key=when)
+    last = calls[-1]
+    same = [other for other in named if other.event == last.event] or named
+    latest = dict.fromkeys([call.event for call in calls[: -_EVENTS_KEPT - 1 : -1] if call.event is not None])
+    return Ruling(
+        actor=same[0] if why.names else last,
+        action=action,
+        why=why,
+        count=len(calls),
+        first_ns=calls[0].time_ns,
+        events=tuple(latest),
+    )
