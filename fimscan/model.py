@@ -577,8 +577,7 @@ class Reason(StrEnum):
     NO_EVENT = "no-event"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
+class Coverage(NamedTuple):
     """Whether audit was watching this path over the whole window, and where it was not."""
 
     complete: bool
@@ -636,8 +635,7 @@ class Ruling:
     events: tuple[EventId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reasoning:
+class Reasoning(NamedTuple):
     """How an answer was found: everybody who was considered, those named first; ``omitted`` more were left out.
 
     ``last_change_ns`` is the moment after which, by the file's ctime, nothing was changed any more; ``None`` where the
@@ -649,8 +647,7 @@ class Reasoning:
     last_change_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribution:
+class Attribution(NamedTuple):
     """Who made a change, how sure that is, and why it is not surer. ``notes`` are sentences for the reader.
 
     ``reasoning`` is ``None`` for answers that were given before it was kept.

@@ -53,7 +53,7 @@ def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: st
 
 def _without_command_lines(finding: Finding) -> Finding:
     actors = tuple(actor._replace(cmdline=None) for actor in finding.attribution.actors)
-    return replace(finding, attribution=replace(finding.attribution, actors=actors))
+    return replace(finding, attribution=finding.attribution._replace(actors=actors))
 
 
 def _ascii(value: object) -> bytes:

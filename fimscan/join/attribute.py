@@ -106,7 +106,8 @@ def _with_other_names(seen: Coverage, case: Case) -> Coverage:
     since = None
     if change.after is not None and change.kind is not ChangeKind.ADDED:
         since = case.elsewhere_since(change.after)
-    if any(s.nlink > max(names.get(s.identity, 1), 1) for s in (states if since is None else states[:1])):
+    linked = [s for s in (states if since is None else states[:1]) if s.nlink > 1]
+    if any(s.nlink > names.get(s.identity, 1) for s in linked):
         since = case.window.after_ns
     if since is None:
         return seen

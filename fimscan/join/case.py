@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, BIRTHS, WRITES, AccessIndex, Identity, Known, time_of
@@ -60,8 +61,7 @@ def last_touched(state: FileState) -> int:
     return state.ctime_ns + (2 * 10**9 if state.ctime_ns % 10**9 == 0 else 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class Life(NamedTuple):
     """The present life of an inode number: what was done to the file that has it, and not to those that had it before.
 
     ``birth`` is its creation, where that was seen. ``reborn`` says that the file that was known by this number when

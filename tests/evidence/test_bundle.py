@@ -177,7 +177,7 @@ def test_no_cell_is_a_formula(built: Callable[..., dict[str, bytes]], bundle_inp
     """Names that users can choose never reach a spreadsheet as a formula."""
     finding = next(iter(bundle_input().findings))
     actor = finding.attribution.actors[0]._replace(login_user=f"{start}cmd", tty=f"{start}t", exe=start.encode() + b"x")
-    hostile = replace(finding, attribution=replace(finding.attribution, actors=(actor,), notes=(f"{start}n",)))
+    hostile = replace(finding, attribution=finding.attribution._replace(actors=(actor,), notes=(f"{start}n",)))
     pattern = CriticalPattern(
         path=start.encode(),
         exclude=(f"{start}1+1",),
