@@ -225,6 +225,22 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
     assert not opened
 
 
+def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
+    """One that was put there between the lstat of a file and its opening is recorded as a pipe, and never read."""
+    path = _write(root + b"/f", b"x")
+    really_open = state.open_quietly
+
+    def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
+        os.unlink(path)
+        os.mkfifo(path)
+        return really_open(name, flags, directory)
+
+    monkeypatch.setattr(state, "open_quietly", swap_then_open)
+    result = scanned(root)[path]
+    assert isinstance(result, FileState)
+    assert (result.kind, result.digests) == (FileKind.FIFO, ())
+
+
 def test_file_changed_just_now(root: bytes, scanned: Scanned) -> None:
     """A file is not read in the clock tick of its last change: another in that tick would leave the same times."""
     result = scanned(_write(root + b"/f", b"x"))[root + b"/f"]
