@@ -41,6 +41,7 @@ def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
     identities, paths = {state.identity for state in sides}, {state.path for state in sides}
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
+    later = _on_later_file(case)
     for access in _concerned(case, identities, paths):
         if id(access) in judged:
             continue
@@ -49,6 +50,8 @@ def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
             yield access, Why.BEFORE_WINDOW
         elif time_ns > end:
             yield access, Why.AFTER_WINDOW
+        elif id(access) in later:
+            yield access, Why.LATER_FILE
         elif access.identity in identities or access.replaced in identities or access.is_directory:
             yield access, Why.NO_PART
         else:
@@ -58,6 +61,15 @@ def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
         for access in case.index.failed(key):
             if case.is_inside(access):
                 yield access, Why.FAILED
+
+
+def _on_later_file(case: Case) -> Container[int]:
+    """What was done to a file that got the inode number of the old one, which is gone."""
+    before, after = case.change.before, case.change.after
+    if before is None or (after is not None and after.identity == before.identity):
+        return ()
+    life = case.life_of(before.identity)
+    return {id(access) for access in life.accesses} if life.birth is not None else ()
 
 
 def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes]) -> Iterator[FileAccess]:

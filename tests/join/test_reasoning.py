@@ -66,6 +66,17 @@ def test_an_earlier_life_of_the_number_is_told_apart() -> None:
     assert whys(answer) == {1: [Why.EARLIER_FILE, Why.EARLIER_FILE], 2: [Why.WRITE_ACCESS]}
 
 
+def test_a_later_life_of_the_number_is_told_apart() -> None:
+    """Who made another file, which only got the number of the one that was replaced, had no part in that."""
+    before, after = state(), changed_state(inode=900)
+    log = [
+        access(Action.CREATE, 1400, A, inode=900, name=name("tmp")),
+        access(Action.RENAME, 1500, A, inode=900, old=name("tmp"), replaced=before.identity),
+        access(Action.CREATE, 1600, B, inode=before.inode, name=name("other")),
+    ]
+    assert whys(ask(change(before, after), log))[2] == [Why.LATER_FILE]
+
+
 def test_two_processes_of_one_pid_stay_two() -> None:
     """The pid was given away again: the program is the same, the parent is not, and both calls are listed."""
     log = [access(Action.OPEN_WRITE, 1400, A._replace(ppid=5)), access(Action.OPEN_WRITE, 1450, A._replace(ppid=6))]
