@@ -564,7 +564,10 @@ class Verdict(StrEnum):
     @property
     def strength(self) -> int:
         """Larger is stronger; a row with several steps takes the weakest."""
-        return (Verdict.UNATTRIBUTED, Verdict.CONTESTED, Verdict.LIKELY, Verdict.CONFIRMED).index(self)
+        return _STRENGTHS.index(self)
+
+
+_STRENGTHS = (Verdict.UNATTRIBUTED, Verdict.CONTESTED, Verdict.LIKELY, Verdict.CONFIRMED)
 
 
 class Reason(StrEnum):
@@ -619,18 +622,17 @@ class Why(StrEnum):
 _NAMING = frozenset({Why.WRITE_ACCESS, Why.HELD_OPEN, Why.MADE, Why.PLACED, Why.TOOK_AWAY, Why.SET, Why.SAME_PATH})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
+class Ruling(NamedTuple):
     """One process that had to do with a file, and how that was judged.
 
     ``actor`` is its latest call of this kind (``action``; ``None`` for one that was found holding a descriptor),
-    ``count`` how many of them there were since ``first_ns``, ``events`` the latest of them, newest first.
+    ``calls`` how many of them there were since ``first_ns``, ``events`` the latest of them, newest first.
     """
 
     actor: Actor
     action: Action | None
     why: Why
-    count: int = 1
+    calls: int = 1
     first_ns: int | None = None
     events: tuple[EventId, ...] = ()
 

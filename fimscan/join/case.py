@@ -102,7 +102,7 @@ class Case:
         after = change.after
         timed = after is not None and after.is_on_disk and not clock_changed
         self.last_change_ns = last_touched(after) if after is not None and timed else None
-        self._unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
+        self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
 
     def is_inside(self, access: FileAccess) -> bool:
@@ -115,7 +115,7 @@ class Case:
 
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether the file was not changed any more when this happened."""
-        return access.event.time_ns > self._unchanged_after_ns
+        return access.event.time_ns > self.unchanged_after_ns
 
     def life_of(self, identity: Identity) -> Life:
         """Follow one inode number up to the end of the window."""

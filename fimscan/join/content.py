@@ -102,26 +102,29 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
     # Who had it open already when that was looked at, and is not among the holders, had closed it.
     closed_before = min(start, holders.as_of_ns - SLACK_NS)
+    others: list[FileAccess] = []
+    late: list[FileAccess] = []
+    closed: list[FileAccess] = []
     early: list[FileAccess] = []
     recent: list[FileAccess] = []
-    ruled: list[Ruled] = []
     for access in life.accesses:
         time_ns = access.event.time_ns
         if access.action not in WRITES:
-            ruled.append((access, Why.NO_WRITE))
-        elif case.is_too_late(access):
-            ruled.append((access, Why.AFTER_LAST_CHANGE))
-        elif time_ns < closed_before:
-            ruled.append((access, Why.CLOSED_BEFORE))
+            others.append(access)
+        elif time_ns > case.unchanged_after_ns:
+            late.append(access)
+        elif time_ns >= start:
+            recent.append(access)
         else:
-            (early if time_ns < start else recent).append(access)
+            (early if time_ns >= closed_before else closed).append(access)
     holding = _holding(life, holders)
-    claim = decide([a.actor for a in recent], [*(a.actor for a in early), *holding])
-    if claim.verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
-        claim = claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(_UNEXAMINED,))
-    chosen = named(recent, Why.WRITE_ACCESS) + named(early, Why.HELD_OPEN) + named(holding, Why.HELD_OPEN)
-    actors = tuple([actor._replace(role=Role.WRITER) for actor in claim.actors])
-    return claim._replace(actors=actors, ruled=(*chosen, *ruled, *life.rulings))
+    verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
+    if verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
+        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, (_UNEXAMINED,)
+    ruled = named(recent, Why.WRITE_ACCESS) + named([*early, *holding], Why.HELD_OPEN)
+    ruled += named(late, Why.AFTER_LAST_CHANGE) + named(closed, Why.CLOSED_BEFORE) + named(others, Why.NO_WRITE)
+    actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
+    return Claim(verdict, reason, actors, notes, (*ruled, *life.rulings))
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 from fimscan.model import AuditNotice, AuditObservation, AuditRule, Coverage, Gap, GapReason, NoticeKind, Window
@@ -83,12 +82,13 @@ class CoverageMap:
             gap = _gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
-        gaps = [*self._unread(window), *self._unobserved(window, [self._observations[i] for i in around])]
-        for first, second in pairwise(around):
-            key = first, self._is_covered(first, path, need), self._is_covered(second, path, need)
-            if key not in self._gaps:
-                self._gaps[key] = self._between(*key)
-            gaps += self._gaps[key]
+        gaps = [*self._unread(window), *self._unobserved(window, around)]
+        covered = [self._is_covered(position, path, need) for position in around]
+        for key in zip(around, covered, covered[1:], strict=False):
+            between = self._gaps.get(key)
+            if between is None:
+                between = self._gaps[key] = self._between(*key)
+            gaps += between
         clipped = _clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
@@ -145,15 +145,15 @@ class CoverageMap:
             gaps.append(_gap(at, window.before_ns, GapReason.LOG_MISSING))
         return gaps
 
-    @staticmethod
-    def _unobserved(window: Window, around: Sequence[AuditObservation]) -> list[Gap]:
+    def _unobserved(self, window: Window, around: range) -> list[Gap]:
         if not around:
             return [_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
         gaps = []
-        if around[0].time_ns > window.after_ns:
-            gaps.append(_gap(window.after_ns, around[0].time_ns, GapReason.NOT_OBSERVED))
-        if around[-1].time_ns < window.before_ns:
-            gaps.append(_gap(around[-1].time_ns, window.before_ns, GapReason.NOT_OBSERVED))
+        first_ns, last_ns = self._times[around[0]], self._times[around[-1]]
+        if first_ns > window.after_ns:
+            gaps.append(_gap(window.after_ns, first_ns, GapReason.NOT_OBSERVED))
+        if last_ns < window.before_ns:
+            gaps.append(_gap(last_ns, window.before_ns, GapReason.NOT_OBSERVED))
         return gaps
 
     def _between(self, position: int, was: bool, now: bool) -> list[Gap]:  # noqa: FBT001

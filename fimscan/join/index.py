@@ -130,10 +130,14 @@ class AccessIndex:
             return
         if identity is not None:
             self._by_identity[identity].append(access)
-            if access.action in _TURNS:
-                self._turns[identity].append(access)
         if path is not None:
             self._by_path[path].append(access)
+        if access.action in _TURNS:
+            self._add_turn(access, identity)
+
+    def _add_turn(self, access: FileAccess, identity: Identity | None) -> None:
+        if identity is not None:
+            self._turns[identity].append(access)
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
             self._turns[access.replaced].append(access)

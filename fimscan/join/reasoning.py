@@ -17,18 +17,25 @@ _EVENTS_KEPT = 4
 
 def reasoning(case: Case, claims: Sequence[Claim], actors: Sequence[Actor]) -> Reasoning:
     """What the claims made of everybody who had to do with the file; ``actors`` are those that the answer names."""
-    judged: dict[int, Ruled] = {}
-    for claim in claims:
-        for item in claim.ruled:
-            known = judged.setdefault(id(item[0]), item)
-            if known is not item and item[1].names and not known[1].names:
-                judged[id(item[0])] = item
-    for item in _never_asked(case, judged):
-        judged[id(item[0])] = item
-    rulings = sorted(_grouped(judged.values(), actors), key=_place)
+    judged = [item for claim in claims for item in claim.ruled]
+    asked = {id(item[0]) for item in judged}
+    if len(asked) < len(judged):
+        judged = _once(judged)
+    judged += _never_asked(case, asked)
+    rulings = sorted(_grouped(judged, actors), key=_place)
     return Reasoning(
         rulings=tuple(rulings[:_KEPT]), omitted=max(len(rulings) - _KEPT, 0), last_change_ns=case.last_change_ns
     )
+
+
+def _once(judged: Iterable[Ruled]) -> list[Ruled]:
+    """One judgement each: the first, but one that names a process before all others."""
+    once: dict[int, Ruled] = {}
+    for item in judged:
+        known = once.setdefault(id(item[0]), item)
+        if item[1].names and not known[1].names:
+            once[id(item[0])] = item
+    return list(once.values())
 
 
 def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
@@ -36,15 +43,14 @@ def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
     return not ruling.why.names, -(ruling.actor.time_ns or 0), ruling.actor.pid, ruling.why
 
 
-def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
-    """Those that no claim had to look at: for what they did, when, or to which file."""
+def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
+    """Those that no claim had to look at, each once: for what they did, when, or to which file."""
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
     identities, paths = {state.identity for state in sides}, {state.path for state in sides}
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
     later = _on_later_file(case)
-    for access in _concerned(case, identities, paths):
-        if id(access) in judged:
-            continue
+    concerned = {id(access): access for access in _concerned(case, identities, paths) if id(access) not in asked}
+    for access in concerned.values():
         time_ns = access.event.time_ns
         if time_ns < start:
             yield access, Why.BEFORE_WINDOW
@@ -57,10 +63,10 @@ def _never_asked(case: Case, judged: Container[int]) -> Iterator[Ruled]:
         else:
             yield access, Why.OTHER_FILE
     keys: list[Identity | bytes] = [*identities, *paths]
-    for key in keys:
-        for access in case.index.failed(key):
-            if case.is_inside(access):
-                yield access, Why.FAILED
+    refused = {id(access): access for key in keys for access in case.index.failed(key)}
+    for access in refused.values():
+        if case.is_inside(access):
+            yield access, Why.FAILED
 
 
 def _on_later_file(case: Case) -> Container[int]:
@@ -74,19 +80,14 @@ def _on_later_file(case: Case) -> Container[int]:
 
 def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes]) -> Iterator[FileAccess]:
     index, window = case.index, case.window
-    of_files = [index.of_file(identity) for identity in identities]
-    of_paths = [
-        accesses
-        for path in paths
-        for accesses in (
-            index.of_path(path),
-            index.binds(path),
-            index.unbinds(path),
-            index.directory_binds(path, window),
-            index.directory_unbinds(path, window),
-        )
-    ]
-    return chain.from_iterable((*of_files, *of_paths))
+    found = [index.of_file(identity) for identity in identities]
+    for path in paths:
+        by_name = index.of_path(path)
+        if by_name not in found:  # mostly, all that was done to a file was done under one name
+            found.append(by_name)
+        found += (index.binds(path), index.unbinds(path))
+        found += (index.directory_binds(path, window), index.directory_unbinds(path, window))
+    return chain.from_iterable(found)
 
 
 def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Ruling]:
@@ -100,26 +101,13 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
         process = actor.process
         # Where another side of the change, or stronger evidence, decided, this did not.
         judgement = Why.NO_PART if process not in named and why.names else why
-        group = groups.get(key := (action, judgement, process, actor.ppid))
-        if group is None:
-            group = groups[key] = []
-        group.append(actor)
-    for (action, why, whose, _), group in groups.items():
-        yield _ruling(action, why, group, named.get(whose, ()))
-
-
-def _ruling(action: Action | None, why: Why, calls: list[Actor], named: Sequence[Actor]) -> Ruling:
-    """Calls of one process, of one kind, judged alike, in short; ``named`` are those of it that the answer names."""
-    if len(calls) > 1:
-        calls.sort(key=when)
-    last = calls[-1]
-    same = [other for other in named if other.event == last.event] or named
-    latest = dict.fromkeys([call.event for call in calls[: -_EVENTS_KEPT - 1 : -1] if call.event is not None])
-    return Ruling(
-        actor=same[0] if why.names else last,
-        action=action,
-        why=why,
-        count=len(calls),
-        first_ns=calls[0].time_ns,
-        events=tuple(latest),
-    )
+        groups.setdefault((action, judgement, process, actor.ppid), []).append(actor)
+    for (action, why, whose, _), calls in groups.items():
+        if len(calls) > 1:
+            calls.sort(key=when)
+        first, last = calls[0], calls[-1]
+        latest = dict.fromkeys([call.event for call in calls[: -_EVENTS_KEPT - 1 : -1] if call.event is not None])
+        if why.names:
+            same = [other for other in named[whose] if other.event == last.event]
+            last = (same or named[whose])[0]
+        yield Ruling(last, action, why, len(calls), first.time_ns, tuple(latest))

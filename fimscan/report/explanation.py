@@ -172,7 +172,7 @@ def _ruling(ruling: Ruling) -> dict[str, Any]:
         "why": ruling.why.value,
         "words": why_text(ruling),
         "action": None if ruling.action is None else ruling.action.value,
-        "count": ruling.count,
+        "count": ruling.calls,
         "first": None if ruling.first_ns is None else time_text(ruling.first_ns),
         "events": [json_text(str(event)) for event in ruling.events],
         "actor": actor_document(ruling.actor),

@@ -60,10 +60,10 @@ _STANDING_WORDS: Mapping[Standing, str] = {
 def ruling_text(ruling: Ruling) -> str:
     """``/usr/bin/vim (pid 4) opened it for writing 3 times, 12:00 to 12:05``."""
     times = [moment_text(ns) for ns in dict.fromkeys((ruling.first_ns, ruling.actor.time_ns)) if ns is not None]
-    count = f" {ruling.count} times" if ruling.count > 1 else ""
+    count = f" {ruling.calls} times" if ruling.calls > 1 else ""
     when = ", " + " to ".join(times) if times else ""
     events = ", ".join(str(event) for event in ruling.events)
-    more = ", ..." if ruling.count > len(ruling.events) > 0 else ""
+    more = ", ..." if ruling.calls > len(ruling.events) > 0 else ""
     named = f" (event {show(events)}{more})" if events else ""
     return f"{process_text(ruling.actor)} {ACTION_WORDS[ruling.action]}{count}{when}{named}"
 

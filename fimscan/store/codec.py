@@ -130,8 +130,8 @@ def _ruling(ruling: Ruling, places: Mapping[Actor, int]) -> list[object]:
     usual = () if actor.event is None else (actor.event,)
     place = places.get(actor)
     row: list[object] = [_actor(actor) if place is None else place, ruling.action, ruling.why]
-    rest: list[object] = [ruling.count, ruling.first_ns, [_event(event) for event in ruling.events]]
-    return row if (ruling.count, ruling.first_ns, ruling.events) == (1, actor.time_ns, usual) else row + rest
+    rest: list[object] = [ruling.calls, ruling.first_ns, [_event(event) for event in ruling.events]]
+    return row if (ruling.calls, ruling.first_ns, ruling.events) == (1, actor.time_ns, usual) else row + rest
 
 
 def _load_reasoning(data: list[Any], actors: Sequence[Actor]) -> Reasoning:
@@ -145,12 +145,12 @@ def _load_ruling(row: list[Any], actors: Sequence[Actor]) -> Ruling:
     who, action, why, *rest = row
     actor = actors[who] if isinstance(who, int) else _load_actor(who)
     usual = () if actor.event is None else (actor.event,)
-    count, first_ns = rest[:2] if rest else (1, actor.time_ns)
+    calls, first_ns = rest[:2] if rest else (1, actor.time_ns)
     return Ruling(
         actor=actor,
         action=None if action is None else Action(action),
         why=Why(why),
-        count=count,
+        calls=calls,
         first_ns=first_ns,
         events=tuple(EventId(*event) for event in rest[2]) if rest else usual,
     )

@@ -90,7 +90,7 @@ def test_a_hot_file_stays_small() -> None:
     one = [access(Action.OPEN_WRITE, 1100 + i / 100, A) for i in range(10_000)]
     answer = ask(change(state(), changed_state()), one)
     assert answer.reasoning is not None
-    assert [(r.count, len(r.events)) for r in answer.reasoning.rulings] == [(10_000, 4)]
+    assert [(r.calls, len(r.events)) for r in answer.reasoning.rulings] == [(10_000, 4)]
     many = [access(Action.OPEN_WRITE, 1100 + i / 100, actor(pid=i)) for i in range(1000)]
     crowded = ask(change(state(), changed_state()), many).reasoning
     assert crowded is not None

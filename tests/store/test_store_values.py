@@ -82,7 +82,7 @@ rulings = st.builds(
     actor=actors,
     action=st.none() | st.sampled_from(Action),
     why=st.sampled_from(Why),
-    count=st.integers(1, 10**6),
+    calls=st.integers(1, 10**6),
     first_ns=numbers,
     events=st.lists(events, max_size=3).map(tuple),
 )
