@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fimscan.join.attributes import has_unseen_flags, who_changed, who_changed_placed
 from fimscan.join.case import Case, Evidence
@@ -47,14 +47,11 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     clock_changed = any(gap.reason in (GapReason.CLOCK_CHANGED, GapReason.BOOT) for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=clock_changed)
     claims = _claims(case)
-    weakest = min(claims, key=lambda claim: claim.verdict.strength)
-    actors = _distinct(actor for claim in claims for actor in claim.actors)
-    notes = tuple(dict.fromkeys(note for claim in claims for note in claim.notes))
+    verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
+    actors = _distinct(actors)
     seen = _with_other_names(seen, case)
-    verdict, reason = weakest.verdict, weakest.reason
     if verdict is Verdict.UNATTRIBUTED:
-        if all(claim.reason is Reason.NOT_COVERED for claim in claims if claim.names_nobody):
-            reason = Reason.NOT_COVERED
+        if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
         elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
@@ -78,7 +75,22 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         actors=actors,
         coverage=seen,
         notes=notes,
-        reasoning=reasoning(case, claims, actors),
+        reasoning=reasoning(case, ruled, actors),
+    )
+
+
+def _all_of(claims: Sequence[Claim]) -> Claim:
+    """The sides of a change as one claim, as strong as the weakest of them."""
+    weakest = min(claims, key=lambda claim: claim.verdict.strength)
+    reason = weakest.reason
+    if weakest.names_nobody and not all(claim.reason is reason for claim in claims if claim.names_nobody):
+        reason = None  # for one side of the change, nobody was seen where somebody would have been
+    return Claim(
+        verdict=weakest.verdict,
+        reason=reason,
+        actors=tuple(actor for claim in claims for actor in claim.actors),
+        notes=tuple(dict.fromkeys(note for claim in claims for note in claim.notes)),
+        ruled=tuple(item for claim in claims for item in claim.ruled),
     )
 
 

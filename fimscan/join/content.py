@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
@@ -11,6 +13,17 @@ from fimscan.join.presence import Bind
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
 
 _UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
+
+
+#: What is made of those whom :func:`writers_in_place` tells apart, in its order.
+_JUDGEMENTS = (
+    Why.WRITE_ACCESS,
+    Why.HELD_OPEN,
+    Why.HELD_OPEN,
+    Why.AFTER_LAST_CHANGE,
+    Why.CLOSED_BEFORE,
+    Why.NO_WRITE,
+)
 
 
 def who_wrote(case: Case, bind: Bind) -> Claim:
@@ -121,8 +134,8 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
     if verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
         verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, (_UNEXAMINED,)
-    ruled = named(recent, Why.WRITE_ACCESS) + named([*early, *holding], Why.HELD_OPEN)
-    ruled += named(late, Why.AFTER_LAST_CHANGE) + named(closed, Why.CLOSED_BEFORE) + named(others, Why.NO_WRITE)
+    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, holding, late, closed, others)
+    ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
     return Claim(verdict, reason, actors, notes, (*ruled, *life.rulings))
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain
 
 from fimscan.join.case import Case, Ruled
-from fimscan.join.claims import Claim, when
+from fimscan.join.claims import when
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import Identity
 from fimscan.model import Action, Actor, FileAccess, Reasoning, Ruling, Why
@@ -15,14 +15,14 @@ _KEPT = 200  # entries; whoever wants more has the log
 _EVENTS_KEPT = 4
 
 
-def reasoning(case: Case, claims: Sequence[Claim], actors: Sequence[Actor]) -> Reasoning:
-    """What the claims made of everybody who had to do with the file; ``actors`` are those that the answer names."""
-    judged = [item for claim in claims for item in claim.ruled]
-    asked = {id(item[0]) for item in judged}
-    if len(asked) < len(judged):
-        judged = _once(judged)
-    judged += _never_asked(case, asked)
-    rulings = sorted(_grouped(judged, actors), key=_place)
+def reasoning(case: Case, ruled: Sequence[Ruled], actors: Sequence[Actor]) -> Reasoning:
+    """What was made of everybody who had to do with the file.
+
+    ``ruled`` is how the claims judged them, and ``actors`` are those that the answer names.
+    """
+    asked = {id(item[0]) for item in ruled}
+    judged = ruled if len(asked) == len(ruled) else _once(ruled)
+    rulings = sorted(_grouped((*judged, *_never_asked(case, asked)), actors), key=_place)
     return Reasoning(
         rulings=tuple(rulings[:_KEPT]), omitted=max(len(rulings) - _KEPT, 0), last_change_ns=case.last_change_ns
     )
