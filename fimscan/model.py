@@ -372,8 +372,8 @@ class Actor(NamedTuple):
     @property
     def process(self) -> tuple[int, int | None, int | None, bytes | None]:
         """What tells two processes apart in a log that has no process start times: pid, login, session, program."""
-        exe = self.exe.removesuffix(b" (deleted)") if self.exe is not None else None
-        return self.pid, self.auid, self.session, exe
+        exe = self.exe
+        return self.pid, self.auid, self.session, exe and exe.removesuffix(b" (deleted)")
 
 
 class Name(NamedTuple):

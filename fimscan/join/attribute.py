@@ -114,11 +114,11 @@ def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> b
 def _with_other_names(seen: Coverage, case: Case) -> Coverage:
     """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
     change, names = case.change, case.evidence.names
-    states = [s for s in (change.before, change.after) if s is not None and s.kind is not FileKind.DIRECTORY]
     since = None
     if change.after is not None and change.kind is not ChangeKind.ADDED:
         since = case.elsewhere_since(change.after)
-    linked = [s for s in (states if since is None else states[:1]) if s.nlink > 1]
+    sides = (change.before, change.after if since is None else None)
+    linked = [s for s in sides if s is not None and s.nlink > 1 and s.kind is not FileKind.DIRECTORY]
     if any(s.nlink > names.get(s.identity, 1) for s in linked):
         since = case.window.after_ns
     if since is None:
@@ -173,7 +173,10 @@ def _need(change: Change) -> Need:
 
 def _distinct(actors: Iterable[Actor]) -> tuple[Actor, ...]:
     """Each process once a role, in the order of the claims."""
-    return tuple({(a.process, a.role): a for a in reversed(list(actors))}.values())[::-1]
+    those = tuple(actors)
+    if len(those) < 2:
+        return those
+    return tuple({(a.process, a.role): a for a in reversed(those)}.values())[::-1]
 
 
 def opened_unmodified(

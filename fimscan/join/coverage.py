@@ -71,7 +71,7 @@ class CoverageMap:
         self._extents = [sorted(some, key=lambda e: e.start_ns) for some in extents]
         # Changes come by the thousand, and most of them ask the same.
         self._scopes = {rule.scope for o in self._observations for rule in o.rules}
-        self._covered: dict[tuple[int, bytes, Need], bool] = {}
+        self._observed_gaps: dict[tuple[int, int, bytes, Need], list[Gap]] = {}
         self._gaps: dict[tuple[int, bool, bool], list[Gap]] = {}
 
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
@@ -82,20 +82,14 @@ class CoverageMap:
             gap = _gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
-        gaps = [*self._unread(window), *self._unobserved(window, around)]
-        covered = [self._is_covered(position, path, need) for position in around]
-        for key in zip(around, covered, covered[1:], strict=False):
-            between = self._gaps.get(key)
-            if between is None:
-                between = self._gaps[key] = self._between(*key)
-            gaps += between
+        gaps = [*self._unread(window), *self._unobserved(window, around), *self._observed(around, path, need)]
         clipped = _clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
         """Whether a rule covered ``path`` at any moment around the window; ``None`` when nobody could look."""
         answered = [i for i in self._around(window) if self._observations[i].error is None]
-        return any(self._is_covered(i, path, need) for i in answered) if answered else None
+        return any(covers(self._observations[i].rules, path, need) for i in answered) if answered else None
 
     def watches_device(self, path: bytes, window: Window, dev: int) -> bool:
         """Whether a rule about ``path`` is known to reach its file system, or not known to begin on another one.
@@ -115,16 +109,25 @@ class CoverageMap:
         last = bisect_left(self._times, window.before_ns)
         return range(first, min(last + 1, len(self._observations)))
 
-    def _is_covered(self, position: int, path: bytes, need: Need) -> bool:
-        """Whether the rules of one observation watch ``path``: what holds for its directory, but for a rule's own."""
-        rules = self._observations[position].rules
-        if path in self._scopes:
-            return covers(rules, path, need)
-        key = position, path.rpartition(b"/")[0], need
-        found = self._covered.get(key)
+    def _observed(self, around: range, path: bytes, need: Need) -> list[Gap]:
+        """What went wrong between each observation and the next: the same for all files of a directory."""
+        if path in self._scopes:  # but for a rule's own
+            return self._gaps_between(around, path, need)
+        key = around.start, around.stop, path.rpartition(b"/")[0], need
+        found = self._observed_gaps.get(key)
         if found is None:
-            found = self._covered[key] = covers(rules, path, need)
+            found = self._observed_gaps[key] = self._gaps_between(around, path, need)
         return found
+
+    def _gaps_between(self, around: range, path: bytes, need: Need) -> list[Gap]:
+        covered = [covers(self._observations[position].rules, path, need) for position in around]
+        gaps: list[Gap] = []
+        for key in zip(around, covered, covered[1:], strict=False):
+            between = self._gaps.get(key)
+            if between is None:
+                between = self._gaps[key] = self._between(*key)
+            gaps += between
+        return gaps
 
     def _unread(self, window: Window) -> list[Gap]:
         if not self._extents:

@@ -100,15 +100,19 @@ def last_bind(after: FileState, case: Case) -> Bind:
     for every path below it.
     """
     index, identity = case.index, after.identity
+    binds, turns = index.binds(after.path), index.turns_of(identity)
+    moves = index.directory_binds(after.path, case.window)
+    if not (binds or turns or moves):
+        return None, []
     base = after.path.rpartition(b"/")[2]
-    found = [a for a in index.binds(after.path) if a.identity == identity and case.is_inside(a)]
-    for access in index.turns_of(identity):
+    found = [a for a in binds if a.identity == identity and case.is_inside(a)]
+    for access in turns:
         if access.action in BINDS and access.identity == identity and case.is_inside(access):
             # A rename or link relative to two descriptors leaves open which directory is meant: the file and its last
             # component decide.
             born = access.action in BIRTHS and access.name.base == base
             if born or (access.action in MOVES and is_unplaced(access.name, after.path)):
                 found.append(access)
-    found += index.directory_binds(after.path, case.window)
+    found += moves
     last = latest(found)
     return last, named((a for a in found if a is not last), Why.OVERRULED)

@@ -48,8 +48,8 @@ def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
     identities, paths = {state.identity for state in sides}, {state.path for state in sides}
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
-    later = _on_later_file(case)
     concerned = {id(access): access for access in _concerned(case, identities, paths) if id(access) not in asked}
+    later = _on_later_file(case) if concerned else ()
     for access in concerned.values():
         time_ns = access.event.time_ns
         if time_ns < start:
