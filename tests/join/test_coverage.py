@@ -72,6 +72,22 @@ def test_every_log_has_to_be_read() -> None:
     assert seconds(found.gaps) == [(1400, 2000, GapReason.LOG_MISSING)]
 
 
+def test_a_file_with_a_rule_of_its_own_is_not_as_its_neighbours() -> None:
+    """Nor is what was answered for the one the answer for the other, whichever is asked for first."""
+    own = rule(scope=b"/w/f", recursive=False)
+    for order in ((b"/w/f", b"/w/g"), (b"/w/g", b"/w/f")):
+        asked = CoverageMap((observation(900, rules=(own,)), observation(2100, rules=(own,))), (), WHOLE)
+        assert {path: asked.over(path, WINDOW, NEED).complete for path in order} == {b"/w/f": True, b"/w/g": False}
+
+
+def test_a_rule_for_writes_says_nothing_of_attributes() -> None:
+    """Two changes in one directory, one of content and one of attributes, have each their own answer."""
+    writes = rule(attributes=False)
+    asked = CoverageMap((observation(900, rules=(writes,)), observation(2100, rules=(writes,))), (), WHOLE)
+    assert asked.over(b"/w/f", WINDOW, Need(writes=True)).complete
+    assert not asked.over(b"/w/g", WINDOW, Need(writes=False, attributes=True)).complete
+
+
 def test_gaps_of_one_reason_that_touch_are_one() -> None:
     """Three observations without rules are one stretch for the reader."""
     seen = tuple(observation(at, rules=()) for at in (900, 1300, 1600, 2100))
