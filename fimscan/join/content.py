@@ -114,7 +114,8 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     start = case.window.after_ns - SLACK_NS
     # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
     # Who had it open already when that was looked at, and is not among the holders, had closed it.
-    closed_before, unchanged_after = min(start, holders.as_of_ns - SLACK_NS), case.unchanged_after_ns
+    closed_before = min(start, holders.as_of_ns - SLACK_NS)
+    unchanged_after = case.unchanged_after_ns
     others: list[FileAccess] = []
     late: list[FileAccess] = []
     closed: list[FileAccess] = []

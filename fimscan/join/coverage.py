@@ -20,6 +20,13 @@ class Need(NamedTuple):
     attributes: bool = False
 
 
+class _Seen(NamedTuple):
+    """Whether any of some observations had the rules that were needed (``None``: none could), and what fell between."""
+
+    watched: bool | None
+    gaps: list[Gap]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
     """A stretch of time over which the audit log was read without a hole."""
@@ -71,7 +78,7 @@ class CoverageMap:
         self._extents = [sorted(some, key=lambda e: e.start_ns) for some in extents]
         # Changes come by the thousand, and most of them ask the same.
         self._scopes = {rule.scope for o in self._observations for rule in o.rules}
-        self._observed_gaps: dict[tuple[int, int, bytes, Need], list[Gap]] = {}
+        self._seen_of_directory: dict[tuple[int, int, bytes, Need], _Seen] = {}
         self._gaps: dict[tuple[int, bool, bool], list[Gap]] = {}
 
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
@@ -82,14 +89,13 @@ class CoverageMap:
             gap = _gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
-        gaps = [*self._unread(window), *self._unobserved(window, around), *self._observed(around, path, need)]
+        gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
         clipped = _clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
         """Whether a rule covered ``path`` at any moment around the window; ``None`` when nobody could look."""
-        answered = [i for i in self._around(window) if self._observations[i].error is None]
-        return any(covers(self._observations[i].rules, path, need) for i in answered) if answered else None
+        return self._seen(self._around(window), path, need).watched
 
     def watches_device(self, path: bytes, window: Window, dev: int) -> bool:
         """Whether a rule about ``path`` is known to reach its file system, or not known to begin on another one.
@@ -109,25 +115,26 @@ class CoverageMap:
         last = bisect_left(self._times, window.before_ns)
         return range(first, min(last + 1, len(self._observations)))
 
-    def _observed(self, around: range, path: bytes, need: Need) -> list[Gap]:
-        """What went wrong between each observation and the next: the same for all files of a directory."""
+    def _seen(self, around: range, path: bytes, need: Need) -> _Seen:
+        """What neighbouring observations tell of a path: the same of all files of a directory."""
         if path in self._scopes:  # but for a rule's own
-            return self._gaps_between(around, path, need)
+            return self._look(around, path, need)
         key = around.start, around.stop, path.rpartition(b"/")[0], need
-        found = self._observed_gaps.get(key)
+        found = self._seen_of_directory.get(key)
         if found is None:
-            found = self._observed_gaps[key] = self._gaps_between(around, path, need)
+            found = self._seen_of_directory[key] = self._look(around, path, need)
         return found
 
-    def _gaps_between(self, around: range, path: bytes, need: Need) -> list[Gap]:
+    def _look(self, around: range, path: bytes, need: Need) -> _Seen:
         covered = [covers(self._observations[position].rules, path, need) for position in around]
+        answers = [was for position, was in zip(around, covered, strict=True) if not self._observations[position].error]
         gaps: list[Gap] = []
         for key in zip(around, covered, covered[1:], strict=False):
             between = self._gaps.get(key)
             if between is None:
                 between = self._gaps[key] = self._between(*key)
             gaps += between
-        return gaps
+        return _Seen(watched=any(answers) if answers else None, gaps=gaps)
 
     def _unread(self, window: Window) -> list[Gap]:
         if not self._extents:
