@@ -9,7 +9,7 @@ from math import inf
 from typing import NamedTuple
 
 from fimscan.join.coverage import SLACK_NS
-from fimscan.join.index import BINDS, BIRTHS, WRITES, AccessIndex, Identity, Known, time_of
+from fimscan.join.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, Known, time_of
 from fimscan.model import Action, Actor, Change, FileAccess, FileState, Name, Why, Window
 
 _CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
@@ -169,7 +169,17 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
             if names <= 0:
                 earlier += accesses
                 birth, accesses, reborn = None, [], True
+    if reborn and birth is None and not _came_back(identity, found, accesses):
+        # Nothing made another file of that number or moved one in: what is there now is the file that had one more name
+        # than was known, as when one of two was removed before the older observation counted them.
+        return Life(birth=None, accesses=tuple(found), reborn=False, earlier=())
     return Life(birth=birth, accesses=tuple(accesses), reborn=reborn, earlier=tuple(earlier))
+
+
+def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[FileAccess]) -> bool:
+    """Whether a number that was given up can have been given to another file, which was made, or moved in ``since``."""
+    made = any(access.action in BIRTHS for access in found)
+    return made or any(access.action in MOVES and access.identity == identity for access in since)
 
 
 # An event has the time at which its call began, by a clock that ticks every few milliseconds, and a serial that it gets

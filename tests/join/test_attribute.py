@@ -433,6 +433,18 @@ def test_the_mover_of_a_known_file_is_not_blamed_for_other_content() -> None:
     assert (answer.verdict, answer.actors) == (Verdict.UNATTRIBUTED, ())
 
 
+@pytest.mark.parametrize("removed_at", [900, 1100])
+def test_a_file_that_lost_one_of_more_names_than_were_known_is_still_the_same(removed_at: float) -> None:
+    """B opened it, C removed a second name of it (before it was read, or after), A opened it: A is not the only one."""
+    log = [
+        access(Action.OPEN_WRITE, removed_at - 1, B),
+        access(Action.UNLINK, removed_at, actor(pid=3), name=name("g")),
+        access(Action.OPEN_WRITE, 1200, A),
+    ]
+    answer = ask(change(state(), changed_state()), log, prior=[state()])
+    assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
+
+
 @given(
     st.lists(
         st.tuples(
