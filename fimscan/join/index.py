@@ -140,7 +140,6 @@ class AccessIndex:
             self._turns[identity].append(access)
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
-            self._turns[access.replaced].append(access)
         if access.action in BINDS:
             for place in self.known.places(access.name) or self._directories_named(access, access.name):
                 self._binds[place].append(access)
@@ -172,7 +171,7 @@ class AccessIndex:
         return self._by_identity.get(identity, [])
 
     def turns_of(self, identity: Identity) -> list[FileAccess]:
-        """What gave a file a name, or took one from it: of most files there is nothing like that."""
+        """What gave a file a name, or took one from it by its name: of most files there is nothing like that."""
         return self._turns.get(identity, [])
 
     def of_path(self, path: bytes) -> list[FileAccess]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -443,6 +444,51 @@ def test_a_file_that_lost_one_of_more_names_than_were_known_is_still_the_same(re
     ]
     answer = ask(change(state(), changed_state()), log, prior=[state()])
     assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
+
+
+def test_a_number_that_was_given_to_another_file_clears_those_of_the_first() -> None:
+    """B wrote to f and removed it; another file that was made has its number, or one that was moved in from outside."""
+    gone = [access(Action.OPEN_WRITE, 1010, B), access(Action.UNLINK, 1050, B)]
+    moved_in = access(Action.RENAME, 1300, A, old=name("x", b"/elsewhere", (DEV, 99)))
+    assert who(ask(change(state(), changed_state()), [*gone, moved_in])) == [(1, Role.PLACER)]
+    made = [access(Action.CREATE, 1100, actor(pid=3), name=name("g"))]
+    made += [access(Action.UNLINK, 1150, actor(pid=3), name=name("g")), access(Action.OPEN_WRITE, 1200, A)]
+    assert who(ask(change(state(), changed_state()), [*gone, *made])) == [(1, Role.WRITER)]
+
+
+def test_a_name_relative_to_a_descriptor_places_a_file_by_its_number_alone() -> None:
+    """renameat(fd, "t", fd, "f"), of which the records leave the directory open: the file itself has the new name."""
+    unplaced = access(Action.RENAME, 1400, A, name=Name(text=b"f"), old=Name(text=b"t"))
+    answer = ask(change(state(inode=9), changed_state()), [access(Action.OPEN_WRITE, 1300, B), unplaced])
+    assert set(who(answer)) == {(2, Role.WRITER), (1, Role.PLACER)}
+
+
+def test_a_second_name_that_appeared_is_a_way_in() -> None:
+    """The file has two links at the newer observation, one of which no scan knows; a directory always has several."""
+    log = [access(Action.OPEN_WRITE, 1400, A)]
+    answer = ask(change(state(), changed_state(nlink=2)), log)
+    assert [gap.reason for gap in answer.coverage.gaps] == [GapReason.OTHER_NAME]
+    folder: dict[str, Any] = {"kind": FileKind.DIRECTORY, "nlink": 2, "digests": ()}
+    set_mode = access(Action.CHMOD, 1400, A, argument=0o700, mode=0o040755)
+    answer = ask(change(state(**folder), state(mode=0o700, ctime_ns=1400 * SECOND, **folder)), [set_mode])
+    assert (answer.verdict, answer.coverage.gaps) == (Verdict.CONFIRMED, ())
+
+
+def test_one_side_that_no_rule_can_see_does_not_excuse_the_other() -> None:
+    """chattr's flags are seen by no rule; that the number of links changed and nobody was seen is an alarm."""
+    answer = ask(change(state(flags=0), state(flags=0x10, nlink=2, ctime_ns=1500 * SECOND)), [])
+    assert answer.reason is not Reason.NOT_COVERED
+    alone = ask(change(state(flags=0), state(flags=0x10, ctime_ns=1500 * SECOND)), [])
+    assert alone.reason is Reason.NOT_COVERED
+
+
+def test_where_nobody_could_look_it_is_not_said_that_no_rule_watched() -> None:
+    """auditctl gave no answer at either scan: a gap, and no word about rules."""
+    unknown = (observation(900, error="no", rules=()), observation(2100, error="no", rules=()))
+    assert ask(change(state(), changed_state()), [], observations=unknown).reason is Reason.COVERAGE_GAP
+    assert ask(change(state(), changed_state()), [], observations=(observation(900, rules=()),)).reason is (
+        Reason.NOT_COVERED
+    )
 
 
 @given(

@@ -17,6 +17,7 @@ from fimscan.model import (
     Verdict,
     Why,
     Window,
+    Xattr,
 )
 from tests.join.test_attribute import A, B, ask
 from tests.support import DEV, SECOND, access, actor, change, changed_state, name, observation, state
@@ -191,3 +192,24 @@ def test_events_are_listed_newest_first() -> None:
     assert answer.reasoning is not None
     events: tuple[EventId, ...] = answer.reasoning.rulings[0].events
     assert list(events) == sorted(events, reverse=True)
+
+
+def test_who_is_judged_for_two_sides_of_a_change_is_one_entry() -> None:
+    """chmod twice; owner and ACL differ too: the first chmod, overruled for the mode, may have changed the ACL."""
+    log = [
+        access(Action.CHMOD, 1300, B, argument=0o600),
+        access(Action.CHMOD, 1400, A, argument=0o640),
+        access(Action.OPEN_WRITE, 1300, actor(pid=3), success=False),
+        access(Action.CHMOD, 1600, actor(pid=4), argument=0o640),
+    ]
+    acl = (Xattr(name=b"system.posix_acl_access", size=1, data=b"d"),)
+    after = state(mode=0o640, uid=5, xattrs=acl, xattr_digest=b"d" * 32, ctime_ns=1500 * SECOND + 1)
+    answer = ask(change(state(), after), log)
+    assert answer.reasoning is not None
+    judged = {ruling.actor.pid: (ruling.why, ruling.calls) for ruling in answer.reasoning.rulings}
+    assert judged == {
+        1: (Why.SET, 1),
+        2: (Why.SET, 1),
+        3: (Why.FAILED, 1),
+        4: (Why.AFTER_LAST_CHANGE, 1),
+    }
