@@ -61,13 +61,14 @@ def events(path: str) -> int:
     """Parsed and assembled, without a look inside."""
     from fimscan.audit.collector import Collector
     from fimscan.audit.sources import Segment
+    from fimscan.audit.said import Said
     from fimscan.model import AuditEvent
 
     class Counter(Collector):
         counted = 0
 
-        def _events(self, events: tuple[AuditEvent, ...]) -> None:  # type: ignore[override]
-            self.counted += len(events)
+        def _event(self, event: AuditEvent, said: Said | None = None) -> None:
+            self.counted += 1
 
     counter = Counter(log=b"", batch_events=5000, user_name=None)
     counter.enter(Segment(path=b"", dev=0, inode=0, fingerprint=b"", live=False), 0)

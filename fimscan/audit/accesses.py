@@ -88,7 +88,12 @@ def accesses(event: AuditEvent, user_name: UserName | None = None) -> Sequence[F
         user_name: names users where the log has no names itself.
     """
     said = said_by(event)
-    operation = None if said is None else _operation(said, user_name)
+    return () if said is None else accesses_said(said, user_name)
+
+
+def accesses_said(said: Said, user_name: UserName | None) -> Sequence[FileAccess]:
+    """The same, of what an event is known to say."""
+    operation = _operation(said, user_name)
     if operation is None:
         return ()
     found = _HANDLERS[operation.call.action](operation)

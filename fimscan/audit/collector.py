@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from fimscan.audit.accesses import accesses
+from fimscan.audit.accesses import accesses, accesses_said
 from fimscan.audit.actors import UserName
 from fimscan.audit.events import Assembler
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
 from fimscan.audit.processes import execution
 from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
+from fimscan.audit.said import Said
 from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.audit.uring import with_processes
 from fimscan.audit.whole import whole_event
@@ -108,8 +109,9 @@ class Collector:
         while place < end:
             whole = whole_event(block, place)
             if whole is not None and not self._assembler.is_open(whole[0].id):
-                event, place = whole
-                self._events(self._assembler.add_whole(event))
+                event, said, place = whole
+                self._events(self._assembler.pass_to(event.id.time_ns))
+                self._event(event, said)
             elif match := line.match(block, place):
                 node, kind, stamp, body = match.groups()
                 record = AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r"))
@@ -180,18 +182,26 @@ class Collector:
 
     def _events(self, events: Iterable[AuditEvent]) -> None:
         for event in events:
-            self._count += 1
-            time_ns = event.id.time_ns
-            if self._first_ns is None or time_ns < self._first_ns:
-                self._first_ns = time_ns
-            if self._last_ns is None or time_ns > self._last_ns:
-                self._last_ns = time_ns
-            if found := accesses(event, self._user_name):
-                self._found.append((event, found))
-            elif (started := execution(event, self._user_name)) is not None:
-                self._executions.append(started)
-            if (said := notice(event)) is not None:
-                self._notices.append(said)
+            self._event(event)
+
+    def _event(self, event: AuditEvent, said: Said | None = None) -> None:
+        """A finished event, and what it says of a change of files, where that is known already."""
+        self._count += 1
+        time_ns = event.id.time_ns
+        if self._first_ns is None or time_ns < self._first_ns:
+            self._first_ns = time_ns
+        if self._last_ns is None or time_ns > self._last_ns:
+            self._last_ns = time_ns
+        if said is not None:
+            found = accesses_said(said, self._user_name)
+        else:
+            found = accesses(event, self._user_name)
+        if found:
+            self._found.append((event, found))
+        elif (started := execution(event, self._user_name)) is not None:
+            self._executions.append(started)
+        if said is None and (noticed := notice(event)) is not None:
+            self._notices.append(noticed)
 
     def _unusual(self, line: bytes, position: int) -> None:
         """With a prefix of syslog's, laurel's, blank, or damaged."""

@@ -103,9 +103,17 @@ class Assembler:
             return (AuditEvent.of(group.id, group.records),)
         return ()
 
-    def add_whole(self, event: AuditEvent) -> tuple[AuditEvent, ...]:
-        """Take an event that is not open and has come in one piece; return what is finished by it, and itself."""
-        return (*self._expire(event.id.time_ns), event)
+    def pass_to(self, now_ns: int) -> tuple[AuditEvent, ...]:
+        """Move the record clock; return what has waited for too long."""
+        if now_ns < self._clock - _CLOCK_STEP_NS:
+            self._clock = now_ns
+            for group in self._open.values():
+                group.deadline = now_ns + self._timeout_ns
+        elif now_ns > self._clock:
+            self._clock = now_ns
+            if self._open:
+                return tuple(self._expired())
+        return ()
 
     def is_open(self, event: EventId) -> bool:
         """Whether some of an event's records came, and others may still."""
@@ -119,7 +127,7 @@ class Assembler:
         return tuple(group.event() for group in groups)
 
     def _start(self, record: AuditRecord, position: int) -> tuple[AuditEvent, ...]:
-        expired = tuple(self._expire(record.id.time_ns))
+        expired = self.pass_to(record.id.time_ns)
         if record.type.startswith(_SINGLE):
             return (*expired, AuditEvent.of(record.id, (record,)))
         if len(self._open) >= self._max_open:
@@ -128,19 +136,12 @@ class Assembler:
         self._current = self._open[record.id] = _Open(record.id, position, self._clock + self._timeout_ns)
         return expired + self.add(record, position)
 
-    def _expire(self, now_ns: int) -> Iterator[AuditEvent]:
-        """Move the record clock, and give up what has waited for too long."""
-        if now_ns < self._clock - _CLOCK_STEP_NS:
-            self._clock = now_ns
-            for group in self._open.values():
-                group.deadline = now_ns + self._timeout_ns
-        elif now_ns > self._clock:
-            self._clock = now_ns
-            while self._open:
-                key, group = next(iter(self._open.items()))
-                if group.deadline > now_ns:
-                    break
-                del self._open[key]
-                if group is self._current:
-                    self._current = None
-                yield group.event()
+    def _expired(self) -> Iterator[AuditEvent]:
+        while self._open:
+            key, group = next(iter(self._open.items()))
+            if group.deadline > self._clock:
+                break
+            del self._open[key]
+            if group is self._current:
+                self._current = None
+            yield group.event()

@@ -14,14 +14,15 @@ from fimscan.audit.syscalls import URING_OPERATIONS, syscall_name
 from fimscan.audit.uring import PROCESS
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
-_IS_COMPLETE = True
 _ARGUMENTS = rb"a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
-_OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
-_CALL = rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) "
-_SYSCALL = re.compile(_CALL)
-_LATER_OUTCOME = re.compile(rb" " + _OUTCOME)
+CALL = rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) "
+OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
+"""How a SYSCALL record begins. Groups: architecture, number; whether it succeeded, ``a0`` to ``a3``."""
+
+_SYSCALL = re.compile(CALL)
+_LATER_OUTCOME = re.compile(rb" " + OUTCOME)
 _USUAL = re.compile(
-    rb"complete\nSYSCALL " + _CALL + _OUTCOME + rb"items=\d{1,6}( ppid=[^\n]*)\nCWD ([^\n]*)"
+    rb"complete\nSYSCALL " + CALL + OUTCOME + rb"items=\d{1,6}( ppid=[^\n]*)\nCWD ([^\n]*)"
     rb"\nPATH ([^\n]*(?:\nPATH [^\n]*)*)\nPROCTITLE ([^\n]*)\Z"
 )
 
@@ -63,7 +64,7 @@ def said_by(event: AuditEvent) -> Said | None:
     if call is None:
         return None
     paths = within.split(b"\nPATH ")
-    return Said(event.id, _IS_COMPLETE, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+    return Said(event.id, True, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
 
 
 def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
