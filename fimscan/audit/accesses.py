@@ -24,17 +24,21 @@ _AT_REMOVEDIR = 0x200
 
 
 class _Operation(NamedTuple):
-    """A file-changing call with its records, parsed. ``flags`` are an open's, ``None`` where they are not known."""
+    """A file-changing call with its records, parsed. ``flags`` are an open's, ``None`` where they are not known.
+
+    ``kinds`` are the PATH records of each nametype that identify a file (PARENT: all).
+    """
 
     said: Said
     call: Call
     flags: OpenFlags | None
     items: Sequence[Item]
+    kinds: Mapping[bytes, Sequence[Item]]
     actor: Actor
 
-    def of_kind(self, kind: bytes) -> list[Item]:
-        """The PATH records of one nametype that identify a file (PARENT: all)."""
-        return [item for item in self.items if item.kind == kind and (item.identity is not None or kind == b"PARENT")]
+    def of_kind(self, kind: bytes) -> Sequence[Item]:
+        """Those of one."""
+        return self.kinds.get(kind, ())
 
     def at_cwd(self, position: int | None) -> bool:
         """Whether a name is relative to the working directory, by the position of its directory descriptor."""
@@ -111,7 +115,11 @@ def _operation(said: Said, user_name: UserName | None) -> _Operation | None:
     items = _items(said.paths)
     if said.success and items and not items[0].kind:
         items = with_kinds(items, call.action)
-    return _Operation(said, call, flags, items, who)
+    kinds: dict[bytes, list[Item]] = {}
+    for item in items:
+        if item.identity is not None or item.kind == b"PARENT":
+            kinds.setdefault(item.kind, []).append(item)
+    return _Operation(said, call, flags, items, kinds, who)
 
 
 def _flags(said: Said, call: Call) -> OpenFlags | None:
@@ -127,13 +135,19 @@ def _flags(said: Said, call: Call) -> OpenFlags | None:
 
 def _items(bodies: Sequence[bytes]) -> Sequence[Item]:
     """The PATH records in their order. A repeated line is one; of two that contradict each other, neither counts."""
-    items = [item for body in bodies if (item := parse_item(body)) is not None]
-    if len(items) > 1:
-        if len({item.number for item in items}) < len(items):
-            different = set(items)
-            counts = Counter(item.number for item in different)
-            items = [item for item in different if counts[item.number] == 1]
-        items.sort(key=_NUMBER)
+    items: list[Item] = []
+    before = -1
+    in_order = True
+    for body in bodies:
+        item = parse_item(body)
+        if item is not None:
+            in_order = in_order and item.number > before
+            before = item.number
+            items.append(item)
+    if not in_order:
+        different = set(items)
+        counts = Counter(item.number for item in different)
+        items = sorted((item for item in different if counts[item.number] == 1), key=_NUMBER)
     return items
 
 

@@ -29,7 +29,7 @@ class Item(NamedTuple):
 # What the kernel and auditd write in this order since 2.6.39 (audit_log_name in kernel/auditsc.c); anything else takes
 # the general way through fields().
 _USUAL = re.compile(
-    rb'item=(\d{1,6}) name=("[^"]*"|[0-9A-F]+|\(null\)) inode=(\d{1,20}) dev=([0-9a-f]{1,4}:[0-9a-f]{1,6})'
+    rb'item=(\d{1,6}) name=(?:"([^"]*)"|([0-9A-F]+)|\(null\)) inode=(\d{1,20}) dev=([0-9a-f]{1,4}:[0-9a-f]{1,6})'
     rb" mode=([0-7]{1,8})"
     rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(PARENT|CREATE|DELETE|NORMAL|UNKNOWN)"
 )
@@ -45,8 +45,9 @@ def parse_item(body: bytes) -> Item | None:
     Remembers bodies: the same directories are the PARENT again and again.
     """
     if usual := _USUAL.match(body):
-        number, name, inode, dev, mode, kind = usual.groups()
-        return Item(int(number), kind, text_value(name), _identity(device_value(dev), int(inode)), int(mode, 8))
+        number, name, coded, inode, dev, mode, kind = usual.groups()
+        text = text_value(coded) if name is None else name
+        return Item(int(number), kind, text, _identity(device_value(dev), int(inode)), int(mode, 8))
     values = fields(body)
     item = int_value(values.get(b"item"))
     if item is None:
@@ -96,7 +97,6 @@ def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
     return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
 
 
-_DOTS = (b".", b"..")
 _OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # names of descriptors, not of files
 
 
@@ -109,16 +109,21 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
     if not text:
         return None
     if text.startswith(b"/"):
-        if b"//" not in text and b"/." not in text and not text.endswith(b"/"):
-            return None if text.startswith(_OF_DESCRIPTORS) else text  # nothing to follow, as in most
-        parts: list[bytes] = []
+        path, cwd = text, b""
     elif relative_to_cwd and cwd is not None and cwd.startswith(b"/"):
-        if b"/" not in text and text not in _DOTS and b"//" not in cwd and cwd[-1:] != b"/":
-            path = cwd + b"/" + text  # as most are
-            return None if path.startswith(_OF_DESCRIPTORS) else path
-        parts = [part for part in cwd.split(b"/") if part]
+        path = cwd + b"/" + text
     else:
         return None
+    if b"/." in path or b"//" in path or path[-1:] == b"/":  # there is something to follow, or to leave out
+        followed = _followed(text, [part for part in cwd.split(b"/") if part])
+        if followed is None:
+            return None
+        path = followed
+    return None if path.startswith(_OF_DESCRIPTORS) else path
+
+
+def _followed(text: bytes, parts: list[bytes]) -> bytes | None:
+    """A name, followed from the directory that has these components."""
     named = False
     for part in text.split(b"/"):
         if part in (b"", b"."):
@@ -130,8 +135,7 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
             return None
         elif parts:
             parts.pop()
-    path = b"/" + b"/".join(parts)
-    return None if path.startswith(_OF_DESCRIPTORS) else path
+    return b"/" + b"/".join(parts)
 
 
 def own_parent(item: Item, parents: Sequence[Item], expected: int, cwd: bytes | None) -> tuple[int, int] | None:

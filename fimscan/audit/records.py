@@ -158,13 +158,11 @@ def id_value(raw: bytes | None) -> int | None:
     return None if value in (-1, 0xFFFFFFFF) else value
 
 
+@lru_cache(maxsize=1024)
 def device_value(raw: bytes | None) -> int | None:
     """``dev=fe:00`` as :manpage:`stat(2)` gives it (``st_dev``)."""
-    return _device(raw) if raw else None
-
-
-@lru_cache(maxsize=1024)
-def _device(raw: bytes) -> int | None:
+    if not raw:
+        return None
     major, colon, minor = raw.partition(b":")
     numbers = int_value(major, 16), int_value(minor, 16)
     if not colon or numbers[0] is None or numbers[1] is None:
