@@ -83,26 +83,25 @@ _KEY = itemgetter(1, 2, 3, 4)  # time, serial, node, item
 
 def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row:
     """In the order of the table's columns."""
-    event, name, old = access.event, access.name, access.old
-    parent, replaced = name.parent or _NOWHERE, access.replaced or _NOWHERE
-    old_parent = (old and old.parent) or _NOWHERE
+    event, action, name, _actor, dev, inode, _mode, _success, old, replaced, _argument, item = access
+    parent_dev, parent_inode = name.parent or _NOWHERE
+    old_parent_dev, old_parent_inode = (old and old.parent) or _NOWHERE
+    replaced_dev, replaced_inode = replaced or _NOWHERE
     return (
         host_id,
-        event.time_ns,
-        event.serial,
-        event.node,
-        access.item,
-        access.action.value,
-        access.dev,
-        _signed(access.inode),
-        parent[0],
-        _signed(parent[1]),
+        *event,
+        item,
+        str(action),  # and not its member, which SQLite's driver takes longer for
+        dev,
+        _signed(inode),
+        parent_dev,
+        _signed(parent_inode),
         name.path or name.text,
-        old_parent[0],
-        _signed(old_parent[1]),
+        old_parent_dev,
+        _signed(old_parent_inode),
         old and (old.path or old.text),
-        replaced[0],
-        _signed(replaced[1]),
+        replaced_dev,
+        _signed(replaced_inode),
         block_id,
         position,
     )

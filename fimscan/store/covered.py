@@ -236,10 +236,8 @@ def of_rows(connection: Connection, host_id: int) -> Iterator[Item]:
 
 def of_audit_block(number: int, data: bytes, rows: Iterable[tuple[Any, ...]]) -> Item:
     """A block with its rows of the table ``access``, as the database holds them, in the order of that table's key."""
-    total = hashlib.sha256()
-    for row in rows:
-        total.update(repr(row).encode("utf-8", "backslashreplace"))
-    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + total.digest()).digest())
+    told = hashlib.sha256("".join(map(repr, rows)).encode("utf-8", "backslashreplace")).digest()
+    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + told).digest())
 
 
 def of_audit_blocks(connection: Connection, host_id: int) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, func, select
 
@@ -18,27 +18,29 @@ _IN_ONE_QUERY = 500
 def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
     """Remember what processes were; what is no news about a pid is left out."""
     news: dict[int, list[Actor]] = {}
+    last: dict[int, object] = {}
     for actor in actors:
-        those = news.setdefault(actor.pid, [])
-        if actor.time_ns is not None and not (those and _same(those[-1], actor)):
-            those.append(actor)
-    known = _latest(connection, host_id, news)
+        program = _program(actor)
+        if actor.time_ns is not None and last.get(actor.pid) != program:
+            last[actor.pid] = program
+            news.setdefault(actor.pid, []).append(actor)
+    known = {pid: _program(actor) for pid, actor in _latest(connection, host_id, news)}
     rows = [
         {"pid": pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])}
         for pid, those in news.items()
         for actor in those
-        if pid not in known or not _same(known[pid], actor)
+        if known.get(pid) != _program(actor)
     ]
     add_new(connection, host_id, Subject.PROCESS, rows)
 
 
-def _same(known: Actor, actor: Actor) -> bool:
-    return known.process == actor.process and known.ppid == actor.ppid
+def _program(actor: Actor) -> object:
+    """Equal for one pid as long as it runs one program, as a child of one process."""
+    return actor.process, actor.ppid
 
 
-def _latest(connection: Connection, host_id: int, pids: Iterable[int]) -> dict[int, Actor]:
+def _latest(connection: Connection, host_id: int, pids: Iterable[int]) -> Iterator[tuple[int, Actor]]:
     wanted = sorted(pids)
-    found: dict[int, Actor] = {}
     for start in range(0, len(wanted), _IN_ONE_QUERY):
         chunk = wanted[start : start + _IN_ONE_QUERY]
         last = (
@@ -51,8 +53,7 @@ def _latest(connection: Connection, host_id: int, pids: Iterable[int]) -> dict[i
             last, (last.c.pid == table.c.pid) & (last.c.time_ns == table.c.time_ns)
         )
         for pid, text in connection.execute(query.where(table.c.host_id == host_id)):
-            found[pid] = codec.load_actors(text)[0]
-    return found
+            yield pid, codec.load_actors(text)[0]
 
 
 def before(connection: Connection, host_id: int, pid: int, time_ns: int) -> Actor | None:
