@@ -192,11 +192,7 @@ class Collector:
             self._first_ns = time_ns
         if self._last_ns is None or time_ns > self._last_ns:
             self._last_ns = time_ns
-        if said is not None:
-            found = accesses_said(said, self._user_name)
-        else:
-            found = accesses(event, self._user_name)
-        if found:
+        if found := accesses(event, self._user_name) if said is None else accesses_said(said, self._user_name):
             self._found.append((event, found))
         elif (started := execution(event, self._user_name)) is not None:
             self._executions.append(started)

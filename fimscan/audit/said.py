@@ -36,7 +36,6 @@ class Said(NamedTuple):
     """
 
     event: EventId
-    complete: bool
     arch: bytes
     call: str
     success: bool
@@ -48,6 +47,7 @@ class Said(NamedTuple):
     words: Sequence[bytes] = ()
     open_how: Sequence[bytes] = ()
     others: Sequence[bytes] = ()
+    complete: bool = True
 
     def argument(self, position: int | None) -> int | None:
         """``a0`` to ``a3``; ``None`` where it is not logged."""
@@ -64,7 +64,7 @@ def said_by(event: AuditEvent) -> Said | None:
     if call is None:
         return None
     paths = within.split(b"\nPATH ")
-    return Said(event.id, True, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+    return Said(event.id, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
 
 
 def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:

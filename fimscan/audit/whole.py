@@ -56,5 +56,7 @@ def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, i
         return None
     event = event_id(stamp, node)
     call = syscall_name(arch, int(number))
-    said = call and Said(event, True, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+    said = None
+    if call is not None:
+        said = Said(event, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
     return AuditEvent(event, text), said, match.end()
