@@ -232,9 +232,9 @@ def through_the_database(changes: int, count: int) -> None:
             for event in events(accesses(changes, count)):
                 batch.append(event)
                 if len(batch) == 5000:
-                    access_store.add(connection, host_id, [a for e in batch for a in audit.accesses(e)], batch)
+                    access_store.add(connection, host_id, [(e, audit.accesses(e)) for e in batch])
                     batch = []
-            access_store.add(connection, host_id, [a for e in batch for a in audit.accesses(e)], batch)
+            access_store.add(connection, host_id, [(e, audit.accesses(e)) for e in batch])
         previous = Scan(
             id=numbers[0], host="h", trigger="manual", status=ScanStatus.FINISHED, started_ns=START, finished_ns=START
         )

@@ -28,15 +28,14 @@ _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the begin
 class Batch:
     """What a stretch of a log says.
 
-    ``events`` are those that the accesses are from, in the same order. ``executions`` are processes as they were when
-    they began to run a program.
+    ``found`` are the events that are about files, each with the accesses that were read from it. ``executions`` are
+    processes as they were when they began to run a program.
     ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
     ``last_ns`` are the times of its earliest and latest event, of any kind; ``None`` where it has none.
     ``lost_continuity`` is set in the first batch after a stretch of the log was found to be gone.
     """
 
-    accesses: tuple[FileAccess, ...] = ()
-    events: tuple[AuditEvent, ...] = ()
+    found: tuple[tuple[AuditEvent, Sequence[FileAccess]], ...] = ()
     executions: tuple[Actor, ...] = ()
     notices: tuple[AuditNotice, ...] = ()
     damaged: tuple[DamagedLine, ...] = ()
@@ -44,6 +43,16 @@ class Batch:
     first_ns: int | None = None
     last_ns: int | None = None
     lost_continuity: bool = False
+
+    @property
+    def accesses(self) -> tuple[FileAccess, ...]:
+        """Those of all events, in their order."""
+        return tuple(chain.from_iterable([those for _, those in self.found]))
+
+    @property
+    def events(self) -> tuple[AuditEvent, ...]:
+        """The events without what was read from them."""
+        return tuple([event for event, _ in self.found])
 
 
 class Collector:
@@ -143,18 +152,15 @@ class Collector:
 
     def batch(self) -> Batch:
         """What came since the last batch."""
-        events = [event for event, _ in self._found]
-        found = [those for _, those in self._found]
-        if any(those[0].actor.exe is None for those in found):
-            completed = with_processes(events)
+        found = self._found
+        if any(those[0].actor.exe is None for _, those in found):
+            completed = with_processes([event for event, _ in found])
             found = [
-                those if now is event else accesses(now, self._user_name)
-                for event, now, those in zip(events, completed, found, strict=True)
+                (now, those if now is event else accesses(now, self._user_name))
+                for (event, those), now in zip(found, completed, strict=True)
             ]
-            events = list(completed)
         result = Batch(
-            accesses=tuple(chain.from_iterable(found)),
-            events=tuple(events),
+            found=tuple(found),
             executions=tuple(self._executions),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -187,24 +187,24 @@ class AuditReader:
     def _store(self, source: AuditSource, log: bytes, batch: audit.Batch, reached_ns: int, *, known: bool) -> int:
         """One batch, in one transaction; gives how many accesses are another host's."""
         host_id = self._database.host_id
-        accesses = [access for access in batch.accesses if source.is_ours(access.event)]
+        ours = [(event, those) for event, those in batch.found if source.is_ours(event.id)]
         first_ns = min(batch.first_ns or reached_ns, reached_ns)
         last_ns = min(batch.last_ns or first_ns, reached_ns)
         # After a loss, older segments may be read again: what was lost lies somewhere before the newest of this.
         stretch = join.Extent(start_ns=last_ns if batch.lost_continuity else first_ns, end_ns=last_ns)
         with self._database.begin() as connection:
             last = scan_store.last_finished(connection, host_id)
-            access_store.add(connection, host_id, accesses, batch.events)
+            access_store.add(connection, host_id, ours)
             processes = [actor for actor in batch.executions if actor.event and source.is_ours(actor.event)]
-            process_store.add(connection, host_id, [*processes, *(access.actor for access in accesses)])
+            process_store.add(connection, host_id, [*processes, *(those[0].actor for _, those in ours)])
             audit_store.add_notices(connection, host_id, [n for n in batch.notices if source.is_ours(n.event)])
             audit_store.add_damaged(connection, host_id, batch.damaged)
             audit_store.set_cursor(connection, host_id, batch.cursor)
             audit_store.extend(connection, host_id, log, stretch, continued=known and not batch.lost_continuity)
-            _note_late(connection, host_id, log, accesses, last)
-        if self._on_accesses is not None and accesses:
-            self._on_accesses(accesses)
-        return len(batch.accesses) - len(accesses)
+            _note_late(connection, host_id, log, [event.id.time_ns for event, _ in ours], last)
+        if self._on_accesses is not None and ours:
+            self._on_accesses([access for _, those in ours for access in those])
+        return sum(len(those) for _, those in batch.found) - sum(len(those) for _, those in ours)
 
     def _answer_anew(self, source: AuditSource) -> None:
         """Changes of earlier scans of which the logs only now said something."""
@@ -217,13 +217,11 @@ class AuditReader:
                     audit_store.note_late(connection, host_id, log, None)
 
 
-def _note_late(
-    connection: Connection, host_id: int, log: bytes, accesses: Sequence[FileAccess], last: Scan | None
-) -> None:
+def _note_late(connection: Connection, host_id: int, log: bytes, times_ns: Iterable[int], last: Scan | None) -> None:
     """Remember that changes which were already answered have to be answered anew."""
     if last is None or last.finished_ns is None:
         return
-    times = [a.event.time_ns for a in accesses if a.event.time_ns <= last.finished_ns]
+    times = [time_ns for time_ns in times_ns if time_ns <= last.finished_ns]
     if times:
         earlier = audit_store.late_since(connection, host_id, log)
         audit_store.note_late(connection, host_id, log, min(times) if earlier is None else min(earlier, *times))

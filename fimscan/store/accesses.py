@@ -32,31 +32,30 @@ _LEVEL = 1  # a third of the time of zlib's default, for a tenth more room
 _BLOCKS_KEPT = 64
 
 
-def add(connection: Connection, host_id: int, accesses: Iterable[FileAccess], events: Sequence[AuditEvent]) -> None:
-    """Record accesses with the ``events`` that they were read from; what is there already is left as it is."""
-    by_event: dict[EventId, list[FileAccess]] = {}
-    for access in accesses:
-        by_event.setdefault(access.event, []).append(access)
-    if not by_event:
+def add(connection: Connection, host_id: int, found: Iterable[tuple[AuditEvent, Sequence[FileAccess]]]) -> None:
+    """Record events with the accesses that were read from them; what is there already is left as it is."""
+    found = [(event, those) for event, those in found if those]
+    if not found:
         return
     journal.lock(connection, host_id)  # what is known must stay what is there: the journal covers all rows of a block
-    known = _known(connection, host_id, by_event)
-    fresh: dict[EventId, AuditEvent] = {}
-    for event in events:
-        if event.id in by_event and event.id not in known:
-            # Of two events with one key, the second is what came after the first was finished: it says too little.
-            fresh.setdefault(event.id, event)
+    known = _known(connection, host_id, [event.id for event, _ in found])
+    fresh: dict[EventId, tuple[AuditEvent, Sequence[FileAccess]]] = {}
+    for one in found:
+        if one[0].id not in known:
+            # Of two events with one key, the second is the same lines again, or came after the first was finished and
+            # says too little.
+            fresh.setdefault(one[0].id, one)
     rows: list[_Row] = []
     written: list[covered.Item] = []
     kept = iter(fresh.values())
     while some := list(islice(kept, _EVENTS_IN_BLOCK)):
-        data = zlib.compress(b"\n\n".join([event.text for event in some]), _LEVEL)
+        data = zlib.compress(b"\n\n".join([event.text for event, _ in some]), _LEVEL)
         inserted = connection.execute(audit_block.insert().values(host_id=host_id, data=data)).inserted_primary_key
         assert inserted is not None, "an insert of one row gives its key"
         block_id = inserted[0]
-        mine: list[_Row] = []
-        for position, event in enumerate(some):
-            mine += [_row(access, host_id, block_id, position) for access in by_event[event.id]]
+        mine = [
+            _row(access, host_id, block_id, position) for position, (_, those) in enumerate(some) for access in those
+        ]
         mine.sort(key=_KEY)
         written.append(covered.of_audit_block(block_id, data, mine))
         rows += mine

@@ -339,7 +339,7 @@ _STAMP_ALONE = re.compile(rb"audit\([^)]*\)")
 def _all_of(batches: Iterable[Batch]) -> list[object]:
     """What they say. How much of it is in which is another matter."""
     those = list(batches)
-    parts = ("accesses", "events", "executions", "notices", "damaged")
+    parts = ("found", "executions", "notices", "damaged")
     return [those[-1].cursor if those else None, *([x for b in those for x in getattr(b, part)] for part in parts)]
 
 

@@ -14,6 +14,7 @@ from fimscan import join
 from fimscan.audit import Batch, read_stream
 from fimscan.model import EventId, FileAccess
 from fimscan.store import accesses as store
+from fimscan.store import covered, journal
 from fimscan.store.database import Database
 from tests.support import change, changed_state, state
 
@@ -45,7 +46,7 @@ def stored(database: Database) -> list[FileAccess]:
 def add(database: Database, batches: list[Batch]) -> None:
     for batch in batches:
         with database.begin() as connection:
-            store.add(connection, database.host_id, batch.accesses, batch.events)
+            store.add(connection, database.host_id, batch.found)
 
 
 def test_every_recorded_access_comes_back_from_its_records(database: Database, batches: list[Batch]) -> None:
@@ -64,6 +65,19 @@ def test_the_same_log_again_adds_nothing(database: Database, batches: list[Batch
     with database.read() as connection:
         after = connection.exec_driver_sql("SELECT (SELECT count(*) FROM access), count(*) FROM audit_block").one()
     assert after == before and before[0] > 100
+
+
+def test_lines_that_come_twice_at_once_are_kept_and_covered_once(database: Database) -> None:
+    """A log that somebody put together of overlapping pieces adds them once, and the database verifies after it."""
+    log = (DATA / "unlinks.log").read_bytes()
+    once, twice = list(read_stream(io.BytesIO(log))), list(read_stream(io.BytesIO(log + log)))
+    assert len(twice) == 1 and len(twice[0].accesses) == 2 * len(once[0].accesses) > 0
+    add(database, twice)
+    assert stored(database) == list(once[0].accesses)
+    with database.read() as connection:
+        entries = journal.entries(connection, database.host_id)
+        noted = [item for entry in entries for item in entry.unpacked()]
+        assert noted == list(covered.of_audit_blocks(connection, database.host_id))
 
 
 def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, batches: list[Batch]) -> None:
