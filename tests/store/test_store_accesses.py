@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_lines_that_come_twice_at_once_are_kept_and_covered_once(database: Datab
         entries = journal.entries(connection, database.host_id)
         noted = [item for entry in entries for item in entry.unpacked()]
         assert noted == list(covered.of_audit_blocks(connection, database.host_id))
+
+
+def test_of_two_events_with_one_key_the_first_is_kept(database: Database) -> None:
+    """What comes again with a record less (a log that was cut together badly) says less, and takes nothing away."""
+    log = (DATA / "unlinks.log").read_bytes()
+    poorer = re.sub(rb"(?m)^type=CWD [^\n]*\n", b"", log)
+    once, twice = list(read_stream(io.BytesIO(log))), list(read_stream(io.BytesIO(log + poorer)))
+    assert len(twice[0].accesses) == 2 * len(once[0].accesses)
+    add(database, twice)
+    assert stored(database) == list(once[0].accesses)
 
 
 def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, batches: list[Batch]) -> None:
