@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from sqlalchemy import Connection, func, select
 
@@ -17,21 +18,18 @@ _IN_ONE_QUERY = 500
 
 def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
     """Remember what processes were; what is no news about a pid is left out."""
-    news: dict[int, list[Actor]] = {}
-    last: dict[int, object] = {}
-    for actor in actors:
+    dated = sorted([actor for actor in actors if actor.time_ns is not None], key=_TIME)
+    last = {pid: _program(actor) for pid, actor in _latest(connection, host_id, {actor.pid for actor in dated})}
+    rows = []
+    for actor in dated:
         program = _program(actor)
-        if actor.time_ns is not None and last.get(actor.pid) != program:
+        if last.get(actor.pid) != program:
             last[actor.pid] = program
-            news.setdefault(actor.pid, []).append(actor)
-    known = {pid: _program(actor) for pid, actor in _latest(connection, host_id, news)}
-    rows = [
-        {"pid": pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])}
-        for pid, those in news.items()
-        for actor in those
-        if known.get(pid) != _program(actor)
-    ]
+            rows.append({"pid": actor.pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])})
     add_new(connection, host_id, Subject.PROCESS, rows)
+
+
+_TIME = attrgetter("time_ns")
 
 
 def _program(actor: Actor) -> object:

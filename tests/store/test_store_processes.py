@@ -46,6 +46,18 @@ def test_another_program_or_parent_is_news(database: Database) -> None:
     assert kept(database, calls[:3], calls[3:]) == [(7, 1), (7, 2), (7, 3), (7, 4), (8, 5)]
 
 
+def test_a_return_to_the_program_that_was_known_is_news(database: Database) -> None:
+    """Or else what came in between would be taken for an ancestor of all that follows."""
+    calls = [at(1, b"/bin/sh"), at(2, b"/bin/tool"), at(3, b"/bin/sh")]
+    assert kept(database, calls[:1], calls[1:]) == [(7, 1), (7, 2), (7, 3)]
+
+
+def test_what_counts_is_the_order_in_time(database: Database) -> None:
+    """Of one stretch of the log, programs that were begun are told of before all other calls."""
+    begun, calls = [at(1, b"/bin/sh"), at(5, b"/bin/sh")], [at(2, b"/bin/sh"), at(3, b"/bin/tool")]
+    assert kept(database, begun + calls) == [(7, 1), (7, 3), (7, 5)]
+
+
 def test_a_deleted_program_is_the_same_one(database: Database) -> None:
     """The kernel says so behind its path, once an update has replaced it."""
     assert kept(database, [at(1, b"/bin/tool"), at(2, b"/bin/tool (deleted)")]) == [(7, 1)]
