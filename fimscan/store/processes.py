@@ -19,7 +19,11 @@ _IN_ONE_QUERY = 500
 def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
     """Remember what processes were; what is no news about a pid is left out."""
     dated = sorted([actor for actor in actors if actor.time_ns is not None], key=_TIME)
-    last = {pid: _program(actor) for pid, actor in _latest(connection, host_id, {actor.pid for actor in dated})}
+    if not dated:
+        return
+    until_ns = dated[0].time_ns or 0  # what is known of later times tells nothing: a log can be read late
+    known = _latest(connection, host_id, {actor.pid for actor in dated}, until_ns)
+    last = {pid: _program(actor) for pid, actor in known}
     rows = []
     for actor in dated:
         program = _program(actor)
@@ -37,13 +41,13 @@ def _program(actor: Actor) -> object:
     return actor.process, actor.ppid
 
 
-def _latest(connection: Connection, host_id: int, pids: Iterable[int]) -> Iterator[tuple[int, Actor]]:
+def _latest(connection: Connection, host_id: int, pids: Iterable[int], until_ns: int) -> Iterator[tuple[int, Actor]]:
     wanted = sorted(pids)
     for start in range(0, len(wanted), _IN_ONE_QUERY):
         chunk = wanted[start : start + _IN_ONE_QUERY]
         last = (
             select(table.c.pid, func.max(table.c.time_ns).label("time_ns"))
-            .where(table.c.host_id == host_id, table.c.pid.in_(chunk))
+            .where(table.c.host_id == host_id, table.c.pid.in_(chunk), table.c.time_ns <= until_ns)
             .group_by(table.c.pid)
             .subquery()
         )

@@ -58,6 +58,12 @@ def test_what_counts_is_the_order_in_time(database: Database) -> None:
     assert kept(database, begun + calls) == [(7, 1), (7, 3), (7, 5)]
 
 
+def test_what_is_read_late_is_compared_with_what_was_before_it(database: Database) -> None:
+    """A rotated log can be found after a newer one: what is known of later times tells nothing of earlier ones."""
+    early, newer, late = [at(1, b"/bin/tool")], [at(9, b"/bin/sh")], [at(5, b"/bin/sh"), at(6, b"/bin/sh")]
+    assert kept(database, early, newer, late) == [(7, 1), (7, 5), (7, 9)]
+
+
 def test_a_deleted_program_is_the_same_one(database: Database) -> None:
     """The kernel says so behind its path, once an update has replaced it."""
     assert kept(database, [at(1, b"/bin/tool"), at(2, b"/bin/tool (deleted)")]) == [(7, 1)]
