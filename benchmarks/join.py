@@ -222,8 +222,7 @@ def through_the_database(changes: int, count: int) -> None:
                 for path, ids in folders.items()
             ]
             begun = files.NewVersions(host_id, numbers[0])
-            for item in states:
-                begun.add(pack(item), adopted=False)
+            begun.add(map(pack, states), adopted=False)
             begun.write(connection)
             for at in (START - 1, END + SECOND):
                 audit_store.add_observation(connection, host_id, observation(at))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from itertools import chain
+from typing import Any, Generic, TypeVar
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-Item: TypeAlias = tuple[bytes, bytes, T]
-"""(path, state digest, what else is known of it)."""
+#: (path, state digest ...): what is known of one path.
+Item = TypeVar("Item", bound=Sequence[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Pair(Generic[T, U]):
     unreadable: Unreadable | None = None
 
 
-class Merge(Generic[T]):
+class Merge(Generic[Item]):
     """What is known, in chunks and in increasing order of path, beside what is found, in the same order.
 
     Memory use does not depend on how much there is. Stretches in which nothing differs are recognised as a whole, by
@@ -33,9 +33,9 @@ class Merge(Generic[T]):
     listed are paired with that failure: unreadable, not removed.
     """
 
-    def __init__(self, known: Iterable[Sequence[Item[T]]]) -> None:
+    def __init__(self, known: Iterable[Sequence[Item]]) -> None:
         self._chunks = iter(known)
-        self._items: list[Item[T]] = []
+        self._items: list[Item] = []
         self._paths: list[bytes] = []
         self._digests: list[bytes] = []
         self._at = 0
@@ -58,14 +58,14 @@ class Merge(Generic[T]):
         following = self._next()
         return following is None or following[0] > path
 
-    def pairs(self, found: Iterable[tuple[bytes, U | Unreadable]]) -> Iterator[Pair[T, U]]:
+    def pairs(self, found: Iterable[tuple[bytes, U | Unreadable]]) -> Iterator[Pair[Item, U]]:
         """The next paths that were found, with what is known of them, and all that is known and was not found."""
         for path, one in found:
             known = self._next()
             while known is not None and known[0] < path:
                 yield self._gone(known)
                 known = self._skip()
-            match = known[2] if known is not None and known[0] == path else None
+            match = known if known is not None and known[0] == path else None
             if match is not None:
                 self._skip()
             if not isinstance(one, Unreadable):
@@ -79,26 +79,26 @@ class Merge(Generic[T]):
                 self._blocked.append(one)
                 yield Pair(path=path, before=match, unreadable=one)
 
-    def rest(self) -> Iterator[Pair[T, U]]:
+    def rest(self) -> Iterator[Pair[Item, U]]:
         """What is known beyond the last path that was found."""
         known = self._next()
         while known is not None:
             yield self._gone(known)
             known = self._skip()
 
-    def _gone(self, known: Item[T]) -> Pair[T, U]:
+    def _gone(self, known: Item) -> Pair[Item, U]:
         path = known[0]
         # "0" follows "/": whatever sorts after it is past everything below that directory.
         self._blocked = [item for item in self._blocked if path < item.path.rstrip(b"/") + b"0"]
         above = (item for item in self._blocked if path.startswith(item.path.rstrip(b"/") + b"/"))
-        return Pair(path=path, before=known[2], unreadable=next(above, None))
+        return Pair(path=path, before=known, unreadable=next(above, None))
 
-    def _next(self) -> Item[T] | None:
+    def _next(self) -> Item | None:
         if self._at >= len(self._items) and not self._read_on():
             return None
         return self._items[self._at]
 
-    def _skip(self) -> Item[T] | None:
+    def _skip(self) -> Item | None:
         self._at += 1
         return self._next()
 
@@ -107,9 +107,9 @@ class Merge(Generic[T]):
         chunk = next(self._chunks, None)
         if not chunk:
             return False
-        self._items = self._items[self._at :] + list(chunk)
-        self._paths = [item[0] for item in self._items]
-        self._digests = [item[1] for item in self._items]
+        self._items = [*self._items[self._at :], *chunk]
+        self._paths = [*self._paths[self._at :], *[item[0] for item in chunk]]
+        self._digests = [*self._digests[self._at :], *[item[1] for item in chunk]]
         self._at = 0
         return True
 
@@ -119,5 +119,6 @@ def merge(
 ) -> Iterator[Pair[FileState, FileState]]:
     """Pair two streams of single states."""
     both = Merge([(state.path, b"", state)] for state in previous)
-    yield from both.pairs((one.path, one) for one in current)
-    yield from both.rest()
+    for pair in chain(both.pairs((one.path, one) for one in current), both.rest()):
+        before = None if pair.before is None else pair.before[2]
+        yield Pair(path=pair.path, before=before, after=pair.after, unreadable=pair.unreadable)

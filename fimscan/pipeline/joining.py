@@ -65,7 +65,10 @@ class Joiner:
         starts += [c.window.after_ns for c in changes]
         start = min([self._previous.started_ns if since_ns is None else since_ns, *starts])
         end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
-        known = self._known or directories_of(connection, host_id, self._previous.id, self._scan_id)
+        known = self._known
+        if known is None:
+            # Of many files without a change, the directories alone would take a second to read.
+            known = directories_of(connection, host_id, self._previous.id, self._scan_id) if changes else _NOWHERE
         self._span = (start - _SLACK_NS, end)
         relevant = self._relevant(join.Relevance(changes, known))
         index = join.AccessIndex(access_store.load(connection, relevant, user_name=user_name), known)
@@ -153,6 +156,9 @@ class Joiner:
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
+
+
+_NOWHERE = join.Known.of(())
 
 
 def directories_of(connection: Connection, host_id: int, start: int, end: int) -> join.Known:

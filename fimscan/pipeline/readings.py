@@ -69,9 +69,13 @@ class FullReading:
         """When the oldest of the readings began that the present state rests on."""
         return min((look.as_of_ns for look in self.looks), default=0)
 
+    def is_blocked(self, path: bytes) -> bool:
+        """Whether that scan could not read this path, or a directory above it."""
+        return any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self.blocked)
+
     def last_read(self, path: bytes, before: FileState | None) -> int:
         """When this path was last seen as it was: at that scan, unless that scan could not read it."""
-        if any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self.blocked):
+        if self.is_blocked(path):
             return before.read_start_ns if before is not None else self.first_scan_ns
         if before is not None:
             return max(self.clock.at(path) or 0, before.read_start_ns)

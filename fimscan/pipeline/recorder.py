@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -94,10 +94,10 @@ class Recorder:
             self._dropped.append(version.id)
             self.dropped += 1
 
-    def record_baseline(self, found: Iterable[Packed]) -> None:
-        """These are new, as everything is."""
-        for packed in found:
-            self._add(packed, adopted=True)
+    def record_baseline(self, block: Block) -> None:
+        """All of a block that was read as a whole is new, as everything is."""
+        self.keep(b"".join(block.digests))
+        self._new.add(block.all_states(), adopted=True)
 
     def record_new(self, after: Packed) -> None:
         """Nothing is stored of this path yet."""
@@ -129,7 +129,7 @@ class Recorder:
 
     def _add(self, packed: Packed, *, adopted: bool, followed: bool = False) -> None:
         self.digest.add(packed[-1])
-        self._new.add(packed, adopted=adopted, followed=followed)
+        self._new.add((packed,), adopted=adopted, followed=followed)
 
     def _note_either(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
         """A change or, where what becomes of a log's content is not known before all was seen, a disruption."""

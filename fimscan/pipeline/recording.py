@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import islice
+from itertools import islice, tee
 from typing import TypeAlias
 
 from sqlalchemy import Connection
@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from fimscan import join
 from fimscan.config import Config, Watch
 from fimscan.packed import Packed
+from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.recorder import Recorder
 from fimscan.scan.block import Voucher
@@ -36,39 +37,50 @@ def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
             exclude=watch.exclude,
             algorithms=() if watch.policy == "attributes" else watch.digests,
             append_only=watch.policy == "append-only",
+            vouched=watch.reread == "ctime",
         )
         for watch in watches
     )
 
 
+@no_search_for_cycles()
 def record_everything(
     recorder: Recorder,
     database: Database,
     config: Config,
     on_progress: Callable[[Progress], None] | None,
-    vouchers: Callable[[Connection], Iterable[Voucher]],
+    vouched: Callable[[Sequence[files.Known]], Sequence[Voucher]] | None,
 ) -> None:
-    """Walk, hash, compare and store, a block at a time."""
+    """Walk, hash, compare and store, a block at a time.
+
+    ``vouched`` picks what vouches for files from what is known with its stats; ``None`` reads every byte again.
+    """
     specs = watch_specs(config.watch)
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
+        vouchers: Iterable[Sequence[Voucher]] = ()
+        if vouched is None:
+            known = files.known(reading, database.host_id)
+        else:
+            known, ahead = tee(files.known_with_stats(reading, database.host_id))
+            vouchers = map(vouched, ahead)
         found = scan_blocks(
             specs,
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
-            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers(beside)),
+            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers),
             manners=manners_of(config.scan),
             on_progress=on_progress,
         )
         stack.enter_context(closing(found))
         writer = stack.enter_context(_Writer(recorder, database))
-        stored = join.Merge(files.known(reading, database.host_id))
+        stored = join.Merge(known)
         for block in found:
             recorder.count(block)
             if stored.step_over(block.paths, block.digests):
                 recorder.keep(b"".join(block.digests))
-            elif recorder.is_first and block.states == len(block.paths) and stored.is_beyond(block.paths[-1]):
-                recorder.record_baseline(block.all_states())
+            elif recorder.is_first and block.is_all_read and stored.is_beyond(block.paths[-1]):
+                recorder.record_baseline(block)
             else:
                 _compare(recorder, reading, stored.pairs(zip(block.paths, block.entries(), strict=True)))
             writer.step()
@@ -77,13 +89,13 @@ def record_everything(
             writer.step()
 
 
-_Pairs: TypeAlias = Iterable[join.Pair[tuple[int, bytes], Packed]]
+_Pair: TypeAlias = join.Pair[files.Known, Packed]
 
 
-def _compare(recorder: Recorder, connection: Connection, found: _Pairs) -> None:
+def _compare(recorder: Recorder, connection: Connection, found: Iterable[_Pair]) -> None:
     """Where a digest differs, the values are looked at."""
     for pairs in _in_batches(found):
-        versions = files.by_ids(connection, (pair.before[0] for pair in pairs if pair.before and _differs(pair)))
+        versions = files.by_ids(connection, (pair.before[2] for pair in pairs if pair.before and _differs(pair)))
         for pair in pairs:
             before, after = pair.before, pair.after
             if pair.unreadable is not None:
@@ -92,20 +104,20 @@ def _compare(recorder: Recorder, connection: Connection, found: _Pairs) -> None:
                 assert after is not None, "a pair has a side"
                 recorder.record_new(after)
             elif after is None:
-                recorder.record_gone(versions[before[0]], time.time_ns())
+                recorder.record_gone(versions[before[2]], time.time_ns())
             elif before[1] == after[-1]:
                 recorder.keep(before[1])
             else:
-                recorder.record_seen(versions[before[0]], after)
+                recorder.record_seen(versions[before[2]], after)
 
 
-def _differs(pair: join.Pair[tuple[int, bytes], Packed]) -> bool:
+def _differs(pair: _Pair) -> bool:
     if pair.unreadable is not None or pair.before is None:
         return False
     return pair.after is None or pair.after[-1] != pair.before[1]
 
 
-def _in_batches(pairs: _Pairs) -> Iterator[list[join.Pair[tuple[int, bytes], Packed]]]:
+def _in_batches(pairs: Iterable[_Pair]) -> Iterator[list[_Pair]]:
     pairs = iter(pairs)
     while batch := list(islice(pairs, _BATCH)):
         yield batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -24,8 +24,7 @@ from fimscan.pipeline.recording import keep_of, record_everything, watch_specs
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.users import user_name
-from fimscan.pipeline.vouching import vouchers
-from fimscan.scan.block import Voucher
+from fimscan.pipeline.vouching import vouching
 from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
 from fimscan.scan.spot import Spotter
@@ -99,12 +98,9 @@ def run_scan(
             )
             # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
             recorder.counts["protected_processes" if os.geteuid() == 0 else "unexamined_processes"] = unexamined
-
-            def vouched(connection: Connection) -> Iterable[Voucher]:
-                watches = [(spec, watch.reread == "ctime") for spec, watch in zip(specs, config.watch, strict=True)]
-                held = {(holder.dev, holder.inode) for holder in holders}
-                return () if full else vouchers(connection, database.host_id, readings.full, watches, held)
-
+            vouched = None
+            if not full and any(spec.vouched for spec in specs):
+                vouched = vouching(readings.full, {(holder.dev, holder.inode) for holder in holders})
             record_everything(recorder, database, config, on_progress, vouched)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
             judgements = _judge_logs(database, config, recorder, scope, readings)

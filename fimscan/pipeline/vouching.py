@@ -8,78 +8,44 @@ as its clock, so it is only taken where the policy allows it, and not
 * for one that a process has open for writing, or mapped, now or when the last scan began: what is written to a page
   that is dirty already leaves no trace;
 * on tmpfs, where what is written through a mapped page leaves none at all;
-* for one that the last scan could not read, or with other digests than are wanted now.
+* for one that the last scan could not read, or with other digests than are wanted now (which the scanner sees).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-
-from sqlalchemy import Connection
+from collections.abc import Callable, Collection, Sequence
 
 from fimscan.model import FileKind
-from fimscan.packed import ALGORITHMS
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan.block import Voucher
 from fimscan.scan.state import FRESH_NS
-from fimscan.scan.watch import WatchSpec
-from fimscan.store import files
+from fimscan.store.files import Known
 
 _FRESH_NS = FRESH_NS
 _SECOND = 10**9
 
-Wanted = Callable[[bytes], int]
-"""Directory -> the algorithms of its files, as :func:`fimscan.store.files.stats` has them; -1: none is vouched for."""
 
+def vouching(
+    full: FullReading, held: Collection[tuple[int, int]]
+) -> Callable[[Sequence[Known]], Sequence[Voucher]] | None:
+    """What picks those that may be vouched for of a chunk of what :func:`fimscan.store.files.known_with_stats` gives.
 
-def vouchers(
-    connection: Connection,
-    host_id: int,
-    full: FullReading,
-    trusted: Sequence[tuple[WatchSpec, bool]],
-    held: Collection[tuple[int, int]],
-) -> Iterator[Voucher]:
-    """What is stored of the files that may be vouched for, in order of path.
-
-    ``trusted`` are the watches, and whether ctime vouches for their files; ``held`` the files (device, inode) that
-    somebody can write to now.
+    ``held`` are the files (device, inode) that somebody can write to now. ``None`` if none can be vouched for.
     """
-    if not full.looks or not any(trust for _, trust in trusted):
-        return
-    wanted = _by_directory(trusted, full.blocked)
-    excluded = {*full.blocked, *(watch.path for watch, _ in trusted)}
+    if not full.looks:
+        return None
     mine = frozenset(held) | frozenset(full.looks[0].held)
-    regular = FileKind.FILE.value
-    directory, bits = b"", -1
-    for rows in files.stats(connection, host_id):
-        clock_ns = full.clock.over(rows[0][0], rows[-1][0]) or 0
-        for path, digest, taken, read_ns, *stat in rows:
-            parent = path[: path.rindex(b"/") + 1]
-            if parent != directory:
-                directory, bits = parent, wanted(parent)
-            if bits < 0 or (stat[0] == regular and taken != bits) or path in excluded:
+    directory = FileKind.DIRECTORY.value
+
+    def vouched(known: Sequence[Known]) -> list[Voucher]:
+        clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0
+        found: list[Voucher] = []
+        for row in known:
+            path, digest, _, read_ns, _, kind, dev, inode, _, _, _, _, _, _, _, ctime_s, ctime_nsec = row
+            last_ns = clock_ns if clock_ns > read_ns else read_ns
+            if kind == directory or ctime_s * _SECOND + ctime_nsec + _FRESH_NS > last_ns or (dev, inode) in mine:
                 continue
-            last_ns = max(clock_ns, read_ns)
-            if stat[10] * _SECOND + stat[11] + _FRESH_NS > last_ns or (stat[1], stat[2]) in mine:
-                continue
-            yield Voucher(path, digest, last_ns, tuple(stat))
+            found.append((path, digest, last_ns, row[4:]))
+        return [one for one in found if not full.is_blocked(one[0])] if full.blocked else found
 
-
-def _by_directory(trusted: Sequence[tuple[WatchSpec, bool]], blocked: Sequence[bytes]) -> Wanted:
-    bits = {
-        watch.path: sum(1 << ALGORITHMS.index(name) for name in watch.algorithms) if trust else -1
-        for watch, trust in trusted
-    }
-
-    def wanted(directory: bytes) -> int:
-        """``directory`` ends in a slash. The innermost watch decides, as in the walk."""
-        place = directory.rstrip(b"/") or b"/"
-        if any(place == path or place.startswith(path.rstrip(b"/") + b"/") for path in blocked):
-            return -1
-        while place not in bits:
-            if place == b"/":
-                return -1
-            place = place.rpartition(b"/")[0] or b"/"
-        return bits[place]
-
-    return wanted
+    return vouched

@@ -21,7 +21,7 @@ _LONGEST = 64
 # ioctl_iflags(2). The request says "long", the kernel reads and writes an int. Where the bits are elsewhere: ioctl.h.
 _READS = 0x4000_0000 if os.uname().machine.startswith(("alpha", "mips", "parisc", "ppc", "sparc")) else 0x8000_0000
 _GETFLAGS = _READS | struct.calcsize("l") << 16 | ord("f") << 8 | 1
-_NONE = bytes(struct.calcsize("l"))
+_LONG = struct.calcsize("l")
 
 # What somebody sets, and what says how the file behaves: suSDiadAcEjtTCxFPV as lsattr writes them. Left out is what the
 # file system sets as it sees fit: how blocks are mapped (e, h), kept (N) or compressed (Z, B, m), an index in a
@@ -42,8 +42,9 @@ def read_flags(fd: int) -> int | None:
     Raises:
         OSError: the medium failed.
     """
+    answer = bytearray(_LONG)  # written to in place, which is half of the time
     try:
-        answer = fcntl.ioctl(fd, _GETFLAGS, _NONE)
+        fcntl.ioctl(fd, _GETFLAGS, answer)
     except OSError as error:
         if error.errno in _FAILURES:
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from fimscan.model import Unreadable
 from fimscan.packed import FIELDS, Packed
@@ -23,17 +23,9 @@ _FAST_DIGEST = FIELDS.index("xxh3_128")  # always among those that are taken, if
 _READ_START = FIELDS.index("read_start_ns")
 
 
-class Voucher(NamedTuple):
-    """A known file that need not be read again if ``lstat(2)`` still says ``stat``.
-
-    ``stat`` is in the order of :data:`fimscan.scan.state.STAT`, ``digest`` that of the known state; ``read_ns`` is when
-    the file was last really read.
-    """
-
-    path: bytes
-    digest: bytes
-    read_ns: int
-    stat: Sequence[Any]
+Voucher: TypeAlias = tuple[bytes, bytes, int, Sequence[Any]]
+"""(path, digest of the known state, when it was last really read, its :data:`fimscan.scan.state.STAT`) of a file that
+need not be read again if that is still so."""
 
 
 def answer_of(begun_ns: int, results: list[Packed | Raw]) -> Answer:
@@ -59,7 +51,7 @@ class Block:
         paths: all of them.
         answer: of those that a worker was asked for.
         own: (position in ``paths``, entry) of those that the walk has answered itself: directories.
-        vouchers: (position in ``paths``, voucher) of those that need not have been read.
+        vouchers: (position in ``paths``, those of the paths from there on) where some need not have been read.
     """
 
     __slots__ = (
@@ -80,7 +72,7 @@ class Block:
         paths: list[bytes],
         answer: Answer,
         own: Sequence[tuple[int, Entry]],
-        vouchers: Sequence[tuple[int, Voucher]] = (),
+        vouchers: Iterable[tuple[int, Iterable[Voucher | None]]] = (),
     ) -> None:
         self.paths = paths
         self.seen_ns, self.digests, self.states, self.bytes, self._rows = answer
@@ -98,23 +90,34 @@ class Block:
             self._accept(vouchers)
         self.vouched = len(self._vouchers)
 
-    def _accept(self, vouchers: Sequence[tuple[int, Voucher]]) -> None:
+    def _accept(self, vouchers: Iterable[tuple[int, Iterable[Voucher | None]]]) -> None:
         rows = self._entries()
-        self._vouchers = [(at, voucher) for at, voucher in vouchers if not rows[at]]
+        self._vouchers = [
+            (at, voucher)
+            for begin, those in vouchers
+            for at, voucher in enumerate(those, begin)
+            if voucher is not None and not rows[at]
+        ]
         for at, voucher in self._vouchers:
-            self.digests[at] = voucher.digest
+            self.digests[at] = voucher[1]
         self.states += len(self._vouchers)
-        self.vouched_ns = min([voucher.read_ns for _, voucher in self._vouchers], default=self.seen_ns)
+        self.vouched_ns = min([voucher[2] for _, voucher in self._vouchers], default=self.seen_ns)
 
-    def all_states(self) -> Iterator[Packed]:
-        """What was found, where all of it could be read."""
-        return (entry for entry in self.entries() if not isinstance(entry, Unreadable))
+    @property
+    def is_all_read(self) -> bool:
+        """Whether there is a state of each path, and none was vouched for."""
+        return self.states == len(self.paths) and not self.vouched
+
+    def all_states(self) -> list[Packed]:
+        """The states of a block that :attr:`is_all_read`."""
+        assert self.is_all_read
+        return self._entries()
 
     def entries(self) -> Iterator[Entry]:
         """What was found out about each of the paths."""
         entries = self._entries()
         for position, voucher in self._vouchers:
-            entries[position] = (voucher.digest,)
+            entries[position] = (voucher[1],)
         for path, entry in zip(self.paths, entries, strict=True):
             yield to_unreadable(path, entry) if isinstance(entry, tuple) and len(entry) == 2 else entry
 

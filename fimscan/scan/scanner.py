@@ -28,9 +28,9 @@ from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
 # Starting workers costs about as much as reading this long: a small scan is over before they are up.
 _ALONE_SECONDS = 0.1
 _ALONE_NAMES = 8  # at a time, so that a few huge files do not keep the workers from being started
-_BATCH_NAMES = 128
+_BATCH_NAMES = 256
 # How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
-_WINDOW_BATCHES = 64
+_WINDOW_BATCHES = 32
 # For the pool, and whatever the rest of the program has open; but no more than half of what there is.
 _RESERVED_DESCRIPTORS = 128
 _PROGRESS_SECONDS = 0.1
@@ -54,12 +54,12 @@ class Known:
     """What was known before, where that decides how a file is read. Both are asked in the order of the walk.
 
     ``verified`` tells how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new
-    one; the state that is found has the digests of so much as ``prefix``. ``vouchers`` are of the files that are not to
-    be read again if nothing was done to them, in increasing order of path.
+    one; the state that is found has the digests of so much as ``prefix``. ``vouchers``, in chunks, are of the files
+    that are not to be read again if nothing was done to them, where their watch allows that.
     """
 
     verified: Verified = nothing_verified
-    vouchers: Iterable[Voucher] = ()
+    vouchers: Iterable[Sequence[Voucher]] = ()
 
 
 def scan(

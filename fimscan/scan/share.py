@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from fimscan.scan.block import Block, Entry, Voucher
 from fimscan.scan.pool import Batch
@@ -30,7 +31,7 @@ class Feed:
         self,
         found: Iterator[Found],
         verified: Verified,
-        vouchers: Iterable[Voucher] = (),
+        vouchers: Iterable[Sequence[Voucher]] = (),
         directories: int = MAX_REQUEST_DIRECTORIES,
     ) -> None:
         self.directories = directories  # at most, in a batch
@@ -59,7 +60,7 @@ class Share(Batch):
     def __init__(self, feed: Feed, limit: int) -> None:
         """Take up to ``limit`` names; empty when the walk has come to its end."""
         super().__init__([])
-        self._vouchers: list[tuple[int, Voucher]] = []
+        self._vouchers: list[tuple[int, Sequence[Voucher | None]]] = []
         self._paths: list[bytes] = []
         self._own: list[tuple[int, Entry]] = []
         self._request_bytes = 0
@@ -100,7 +101,8 @@ class Share(Batch):
         lengths: list[int] | None = [] if directory.append_only else None
         # The walk closes its own descriptor when it goes on; this one is the batch's.
         fd = os.dup(directory.fd)
-        self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, {}))
+        known: list[Sequence[Any] | None] | None = [] if directory.vouched else None
+        self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, known))
         self.devices.append(directory.identity[0])
         self.may_hang |= directory.may_hang
         self._request_bytes += len(directory.prefix)
@@ -112,12 +114,11 @@ class Share(Batch):
         task.names.extend(names)
         if task.lengths is not None:
             task.lengths.extend([feed.verified(path) or 0 for path in paths])
-        if feed.vouchers.path <= paths[-1]:
-            for at, (path, name) in enumerate(zip(paths, names, strict=True), len(self._paths)):
-                if (voucher := feed.vouchers.of(path)) is not None:
-                    self._vouchers.append((at, voucher))
-                    task.known[name] = voucher.stat
-                    self._request_bytes += _VOUCHER_BYTES
+        if task.known is not None:
+            vouchers = feed.vouchers.of(paths)
+            self._vouchers.append((len(self._paths), vouchers))
+            task.known.extend([None if voucher is None else voucher[3] for voucher in vouchers])
+            self._request_bytes += _VOUCHER_BYTES * len(paths)
         self._paths.extend(paths)
         self._path_bytes -= sum(map(len, paths))
         self._request_bytes += sum(map(len, names))
@@ -134,18 +135,30 @@ class Share(Batch):
 class _Vouchers:
     """Vouchers beside the paths of the walk, both in increasing order."""
 
-    def __init__(self, vouchers: Iterator[Voucher]) -> None:
-        self._vouchers = vouchers
-        self._next: Voucher | None = None
-        self.path = b""  # that of the next one; when there is none, what no path comes up to
-        self._read_on()
+    def __init__(self, chunks: Iterator[Sequence[Voucher]]) -> None:
+        self._chunks = chunks
+        self._known: Sequence[Voucher] = ()
+        self._paths: list[bytes] = []
 
-    def of(self, path: bytes) -> Voucher | None:
-        """That of a path, if there is one; those before it are done with."""
-        while self.path < path:
-            self._read_on()
-        return self._next if self.path == path else None
+    def of(self, paths: list[bytes]) -> Sequence[Voucher | None]:
+        """That of each path, where there is one; those before them are done with."""
+        while not self._paths or self._paths[-1] < paths[-1]:
+            if not self._read_on(paths[0]):
+                break
+        begin = bisect_left(self._paths, paths[0])
+        end = begin + len(paths)
+        if self._paths[begin:end] == paths:
+            return self._known[begin:end]
+        end = bisect_right(self._paths, paths[-1])
+        known = {voucher[0]: voucher for voucher in self._known[begin:end]}
+        return [known.get(path) for path in paths]
 
-    def _read_on(self) -> None:
-        self._next = next(self._vouchers, None)
-        self.path = b"0" if self._next is None else self._next.path  # "0" follows "/", with which every path begins
+    def _read_on(self, path: bytes) -> bool:
+        """Take in the next chunk, behind what is left of those before it from ``path`` on; whether there was one."""
+        chunk = next(self._chunks, None)
+        if chunk is None:
+            return False
+        begin = bisect_left(self._paths, path)
+        self._known = [*self._known[begin:], *chunk]
+        self._paths = [*self._paths[begin:], *[voucher[0] for voucher in chunk]]
+        return True

@@ -33,8 +33,10 @@ mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, re
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]
 """(algorithms, of a log how much of it was verified)."""
 
-STAT = (*FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1], "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
-"""What ``lstat(2)`` tells of a file, as it is compared to vouch for one. The times are in two parts, as stored."""
+_STATTED = FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1]
+STAT = ("taken", *_STATTED, "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
+"""What is compared to vouch for a file: its digests (see :func:`taken_of`), and what ``lstat(2)`` tells of it. The
+times are in two parts, as stored."""
 
 _SECOND = 10**9
 _ATTEMPTS = 3
@@ -61,6 +63,13 @@ KINDS = {
     stat.S_IFCHR: FileKind.CHAR_DEVICE.value,
     stat.S_IFBLK: FileKind.BLOCK_DEVICE.value,
 }
+_REGULAR = KINDS[stat.S_IFREG]
+
+
+@cache
+def taken_of(algorithms: tuple[str, ...]) -> int:
+    """Which digests are taken: a bit for each of :data:`fimscan.packed.ALGORITHMS`, the first one lowest."""
+    return sum(1 << ALGORITHMS.index(name) for name in algorithms)
 
 
 class Reader:
@@ -95,20 +104,22 @@ class Reader:
                 return refusal(error)
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
-    def is_still(self, directory: int, name: bytes, known: Sequence[Any]) -> bool:
+    def is_still(self, directory: int, name: bytes, taken: int, known: Sequence[Any]) -> bool:
         """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been.
 
-        Never of one whose times may not tell: ``False`` means no more than that it has to be read.
+        ``taken`` is that of the digests that are wanted. Never of a file whose times may not tell: ``False`` means no
+        more than that it has to be read.
         """
         try:
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
             return False
-        mode, inode, dev, *others = found[:7]
+        mode, inode, dev, nlink, uid, gid, size = found[:7]
         times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
         kind = KINDS[stat.S_IFMT(mode)]
-        same = (kind, dev, inode, others[0], mode & 0o7777, *others[1:], *times) == tuple(known)
-        return same and dev not in self._silent
+        digested = taken if kind == _REGULAR else 0
+        now = (digested, kind, dev, inode, nlink, mode & 0o7777, uid, gid, size, *times)
+        return now == known and dev not in self._silent
 
     def _look_and_read(self, directory: int, name: bytes, asked: _Asked, start: int) -> Raw:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)

@@ -48,6 +48,7 @@ class Directory:
         "name",
         "prefix",
         "steps",
+        "vouched",
     )
 
     def __init__(self, at: Standpoint, name: bytes, prefix: bytes, watch: WatchSpec, *, may_hang: bool) -> None:
@@ -60,6 +61,7 @@ class Directory:
         self.prefix = prefix
         self.algorithms = watch.algorithms
         self.append_only = watch.append_only
+        self.vouched = watch.vouched
         self.steps: Iterator[bytes | list[bytes]] = iter(())
         # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
         # begin with one another ("a", "a-", "a--"), so these are hardly ever more than one.

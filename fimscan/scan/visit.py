@@ -15,6 +15,8 @@ from typing import TypeAlias
 from fimscan.scan.attributes import read_flags, read_xattrs
 from fimscan.scan.state import Raw, open_quietly, to_raw
 
+_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, in half of its time
+
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Without O_DIRECTORY, which would mount what is mounted on demand (autofs).
 _HOLD_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -76,7 +78,7 @@ def entries(fd: int) -> Iterator[tuple[bytes, bool]]:
     """What is in an open directory, in no order."""
     with os.scandir(fd) as found:
         for entry in found:
-            yield os.fsencode(entry.name), _is_directory(entry)
+            yield entry.name.encode(*_ENCODING), _is_directory(entry)
 
 
 def stand(path: bytes) -> Standpoint:

@@ -36,7 +36,7 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 """(device, inode) of a directory -> names in it that are neither read nor reported."""
 
 
-_STRETCH = 128
+_STRETCH = 256
 _DEV = FIELDS.index("dev")
 
 
@@ -98,6 +98,7 @@ class Walk:
     ) -> None:
         self._watch = watch
         self._others = frozenset(other for other in others if other != watch.path)
+        self._around_others = frozenset(_prefix(other.rpartition(b"/")[0]) for other in self._others)
         self._hidden = hidden
         self._cross_mounts = cross_mounts
         self._trail = Trail(descriptors, attendant)
@@ -292,18 +293,25 @@ class Walk:
         return seen, seen is not None and seen.fd is not None and may_hang(seen.fd)
 
     def _list(self, directory: Directory, found: Entries) -> None:
-        hidden = self._hidden_in(directory)
         names = []
         subdirectories = set()
-        for name, is_directory in found:
-            if name in hidden or self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory):
-                continue
+        for name, is_directory in self._wanted(directory, found):
             names.append(name)
             if is_directory:
                 subdirectories.add(name)
                 names.append(name + b"/")
         names.sort()
         directory.steps = _steps(names, subdirectories)
+
+    def _wanted(self, directory: Directory, found: Entries) -> Entries:
+        hidden = self._hidden_in(directory)
+        if not hidden and self._is_excluded is None and directory.prefix not in self._around_others:
+            return found
+        return (
+            (name, is_directory)
+            for name, is_directory in found
+            if name not in hidden and not self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory)
+        )
 
     def _belongs_elsewhere(self, path: bytes, *, is_directory: bool) -> bool:
         if path in self._others:

@@ -21,7 +21,7 @@ class WatchSpec:
     ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it: an excluded directory is
     not entered, so nothing below it can be re-included, and the root itself cannot be excluded. ``algorithms`` are
     the digests; with none of them, no content is read. ``append_only`` says that files in it are logs: they may grow
-    while they are read.
+    while they are read. ``vouched`` says that a known file need not be read again while its ctime stays the same.
 
     Raises:
         ConfigError: when one of the three makes no sense.
@@ -31,6 +31,7 @@ class WatchSpec:
     exclude: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ("xxh3_128", "sha256")
     append_only: bool = False
+    vouched: bool = False
 
     def __post_init__(self) -> None:
         shown = os.fsdecode(self.path)

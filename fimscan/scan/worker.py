@@ -28,13 +28,14 @@ from fimscan.scan.block import Answer, answer_of
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, Pulse
 from fimscan.scan.rotated import read_prefixes
-from fimscan.scan.state import Raw, Reader, to_packed
+from fimscan.scan.state import Raw, Reader, taken_of, to_packed
 from fimscan.scan.visit import Entries, lstat, stand, step, visit, way
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 _BEAT_ENTRIES = 1000
+_WITHOUT_REFERENCES = 2  # marshal's version: later ones look each object up among those that were written before
 
 
 class Task(NamedTuple):
@@ -45,7 +46,7 @@ class Task(NamedTuple):
         prefix: its path with a slash behind.
         names: in increasing order.
         lengths: of logs, how much of each was verified before.
-        known: of names that need not be read if nothing has been done to them, what ``lstat(2)`` says then.
+        known: the :data:`fimscan.scan.state.STAT` of each that need not be read while it has that; of others ``None``.
     """
 
     fd: int
@@ -53,7 +54,7 @@ class Task(NamedTuple):
     algorithms: tuple[str, ...]
     names: list[bytes]
     lengths: list[int] | None
-    known: dict[bytes, Sequence[Any]]
+    known: list[Sequence[Any] | None] | None
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
@@ -61,11 +62,12 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     begun_ns = time.time_ns()
     results: list[Packed | Raw] = []
     for fd, prefix, algorithms, names, lengths, known in tasks:
-        for name, verified in zip(names, lengths or repeat(None), strict=False):
+        taken = taken_of(algorithms)
+        for name, verified, stat in zip(names, lengths or repeat(None), known or repeat(None), strict=False):
             if (refused := reader.begin()) is not None:
                 results.append(refused)
                 continue
-            if name in known and reader.is_still(fd, name, known[name]):
+            if stat is not None and reader.is_still(fd, name, taken, stat):
                 results.append(())
                 continue
             raw = reader.read(fd, name, algorithms, verified)
@@ -75,7 +77,7 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
 
 def request_of(tasks: list[Task], refused: Mapping[int, Raw]) -> bytes:
     """Tasks as they are sent to a worker, beside their descriptors; ``refused`` are answers that are known already."""
-    return marshal.dumps(("read", dict(refused), [task[1:] for task in tasks]))
+    return marshal.dumps(("read", dict(refused), [task[1:] for task in tasks]), _WITHOUT_REFERENCES)
 
 
 def main(channel_fd: str, pulse_fd: str, manners: str) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -138,11 +138,14 @@ def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
 
 def _of_scans(connection: Connection, host_id: int, scan_id: int | None) -> Iterator[Item]:
     for subject, query in _queries(host_id, scan_id):
-        rows = connection.execute(query, execution_options=STREAMED)
-        for number, those in groupby(rows, key=itemgetter(0)):
-            total = hashlib.sha256()
-            while some := list(islice(those, _AT_ONCE)):
-                total.update(b"".join(map(_version_row if subject is Subject.BEGUN else _row, some)))
+        encoded = _version_row if subject is Subject.BEGUN else _row
+        totals: dict[int, Any] = {}
+        for rows in plain_rows(connection, query, _AT_ONCE):
+            for number, those in groupby(rows, key=itemgetter(0)):
+                if number not in totals:
+                    totals[number] = hashlib.sha256()
+                totals[number].update(b"".join(map(encoded, those)))
+        for number, total in totals.items():
             yield Item(subject, number, total.digest())
 
 

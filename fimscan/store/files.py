@@ -25,7 +25,8 @@ _IN_ONE_QUERY = 500  # parameters; SQLite's default limit is 32766, older builds
 _IN_ORDER = itemgetter(*FIELDS)
 _FLAGS, _PREFIX = FIELDS.index("flags"), FIELDS.index("prefix")
 # Byte strings of which most are unknown; the last of FIELDS, the prefix, is not recorded.
-_OPTIONAL = FIELDS[FIELDS.index("xxh3_128") : _FLAGS]
+_FIRST_OPTIONAL = FIELDS.index("xxh3_128")
+_OPTIONAL = FIELDS[_FIRST_OPTIONAL:_FLAGS]
 _GIVEN = (
     *FIELDS[: FIELDS.index("mtime_ns")],
     *("mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec"),
@@ -33,8 +34,8 @@ _GIVEN = (
     "state_digest",
 )
 
-Known: TypeAlias = tuple[bytes, bytes, tuple[int, bytes]]
-"""(path, state digest, (row number, state digest)) of an open version."""
+Known: TypeAlias = Sequence[Any]
+"""(path, state digest, row number ...) of an open version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +69,27 @@ class NewVersions:
     def __len__(self) -> int:
         return self._length
 
-    def add(self, packed: Packed, *, adopted: bool, followed: bool = False) -> None:
-        """Another one."""
-        path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *optional = packed[:_FLAGS]
-        if (dev | inode) >> 63:
-            dev, inode = _signed(dev), _signed(inode)
-        row = (
-            *(bytearray(path), kind, dev, inode, nlink, mode, uid, gid, size),
-            *(*divmod(mtime_ns, _SECOND), *divmod(ctime_ns, _SECOND)),
-            *packed[_FLAGS:_PREFIX],
-            bytearray(packed[-1]),
-            *[bytearray(value) for value in optional if value is not None],
-        )
-        group = adopted, followed, tuple([value is not None for value in optional])
-        self._groups.setdefault(group, []).append(row)
-        self._length += 1
+    def add(self, found: Iterable[Packed], *, adopted: bool, followed: bool = False) -> None:
+        """Some more, that begin for the same reason."""
+        groups = self._groups
+        for packed in found:
+            path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_OPTIONAL]
+            optional = packed[_FIRST_OPTIONAL:_FLAGS]
+            if (dev | inode) >> 63:
+                dev, inode = _signed(dev), _signed(inode)
+            times = (mtime_ns // _SECOND, mtime_ns % _SECOND, ctime_ns // _SECOND, ctime_ns % _SECOND)
+            values = [bytearray(value) for value in optional if value is not None]
+            row = (
+                *(bytearray(path), kind, dev, inode, nlink, mode, uid, gid, size, *times),
+                *packed[_FLAGS:_PREFIX],
+                bytearray(packed[-1]),
+                *values,
+            )
+            group = adopted, followed, tuple([value is not None for value in optional])
+            if group not in groups:
+                groups[group] = []
+            groups[group].append(row)
+            self._length += 1
 
     def write(self, connection: Connection) -> None:
         """Insert them; none are left."""
@@ -135,37 +142,39 @@ def as_digested(version: Version) -> FileState | None:
 
 def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
     """Every open version, in order of path, streamed: as much of it as says whether anything differs."""
-    query = (
-        select(table.c.path, table.c.state_digest, table.c.id)
-        .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
-        .order_by(table.c.path)
-    )
-    for rows in plain_rows(connection, query, _MANY):
-        yield [(path, digest, (version, digest)) for path, digest, version in rows]
+    query = select(*_SHORT).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
+    yield from plain_rows(connection, query, _MANY)
 
 
-def stats(connection: Connection, host_id: int) -> Iterator[Sequence[Sequence[Any]]]:
-    """Of every open version, but directories', what vouches for it, in order of path, streamed in chunks.
+def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
+    """As :func:`known`, with what vouches for it, in chunks of about as many as a clock of readings keeps one time for.
 
-    That is its path, its state's digest, the algorithms of its digests (a bit for each, the first one lowest), when it
-    was read, then ``kind dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
+    That is when it was read, then the algorithms of its digests (a bit for each, the first one lowest), then ``kind
+    dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
     """
     c = table.c
     taken = [case((c[name].is_(None), 0), else_=1 << bit) for bit, name in enumerate(ALGORITHMS)]
-    file = (plain(c.dev), plain(c.inode), c.nlink, c.mode, c.uid, c.gid, c.size)
+    file = (c.kind, plain(c.dev), plain(c.inode), c.nlink, c.mode, c.uid, c.gid, c.size)
     times = (c.mtime_s, c.mtime_nsec, c.ctime_s, c.ctime_nsec)
     query = (
-        select(c.path, c.state_digest, sum(taken[1:], taken[0]), c.read_start_ns, c.kind, *file, *times)
-        .where(c.host_id == host_id, c.end_scan.is_(None), c.kind != FileKind.DIRECTORY.value)
+        select(*_SHORT, c.read_start_ns, sum(taken[1:], taken[0]), *file, *times)
+        .where(c.host_id == host_id, c.end_scan.is_(None))
         .order_by(c.path)
     )
     for rows in plain_rows(connection, query, _A_TICK):
-        yield [row if (row[5] | row[6]) >= 0 else _with_unsigned(row) for row in rows]
+        if min(map(_DEV, rows)) < 0 or min(map(_INODE, rows)) < 0:
+            yield [_with_unsigned(row) for row in rows]
+        else:
+            yield rows
 
 
-def _with_unsigned(row: Sequence[Any]) -> Sequence[Any]:
-    dev, inode = (value + (1 << 64) if value < 0 else value for value in row[5:7])
-    return (*row[:5], dev, inode, *row[7:])
+_SHORT = (table.c.path, table.c.state_digest, table.c.id)
+_DEV, _INODE = itemgetter(6), itemgetter(7)  # of a known file with its stats
+
+
+def _with_unsigned(row: Known) -> Known:
+    dev, inode = (value + (1 << 64) if value < 0 else value for value in row[6:8])
+    return (*row[:6], dev, inode, *row[8:])
 
 
 def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:

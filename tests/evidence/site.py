@@ -106,7 +106,7 @@ def make_eventful(site: Site) -> None:
         )
         half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
         versions = files.NewVersions(host_id, killed)
-        versions.add(pack(half), adopted=False)
+        versions.add((pack(half),), adopted=False)
         versions.write(connection)
     # Changed, named, looked at; opened and not changed.
     (site.watched / "a").write_text("changed")

@@ -267,15 +267,16 @@ def _voucher(path: bytes) -> Voucher:
     found = os.lstat(path)
     identity = (found.st_dev, found.st_ino, found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
     times = (*divmod(found.st_mtime_ns, 10**9), *divmod(found.st_ctime_ns, 10**9))
-    return Voucher(path, b"digest", 1, ("file", *identity, found.st_size, *times))
+    return path, b"digest", 1, (3, "file", *identity, found.st_size, *times)
 
 
 def test_vouched_files_beside_one_that_hangs(root: bytes, mounted: Mounted) -> None:
     """What is vouched for is still looked at: it may hang, too, and then it is that one that took too long."""
     mounted(root, "a", "b", "hang", "lost", "z")
+    watch = WatchSpec(path=root, vouched=True)
     vouchers = [_voucher(root + b"/" + name) for name in (b"a", b"z")]
-    vouchers.insert(1, Voucher(root + b"/lost", b"digest", 1, vouchers[0].stat))
-    blocks = list(scan_blocks([WatchSpec(path=root)], known=Known(vouchers=vouchers), manners=_IMPATIENT))
+    vouchers.insert(1, (root + b"/lost", b"digest", 1, vouchers[0][3]))
+    blocks = list(scan_blocks([watch], known=Known(vouchers=[vouchers]), manners=_IMPATIENT))
     entries = [entry for block in blocks for entry in block.entries()]
     said = ["timeout" if isinstance(entry, Unreadable) else len(entry) > 1 for entry in entries[1:]]
     assert said == [False, True, "timeout", "timeout", False]

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fimscan.errors import ConfigError
 from fimscan.model import FileKind, FileState, Unreadable
-from fimscan.scan.scanner import scan
+from fimscan.scan.block import Voucher
+from fimscan.scan.scanner import Known, scan, scan_blocks
 from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
@@ -65,6 +66,40 @@ def test_order_of_odd_names(tree: Tree | None, data: st.DataObject) -> None:
         assert {r.path for r in results if isinstance(r, FileState) and r.kind is FileKind.DIRECTORY} == set(
             directories
         )
+
+
+@settings(max_examples=100, deadline=None)
+@given(tree=_TREES, data=st.data())
+def test_each_file_meets_its_own_voucher(tree: Tree | None, data: st.DataObject) -> None:
+    """However they are cut into chunks, and whatever is gone or new: what is vouched for is what should be."""
+    with _grown(tree) as (root, paths, directories):
+        nested = data.draw(st.sampled_from(directories)) if directories else root
+        watches = [WatchSpec(path=nested, algorithms=()), WatchSpec(path=root, algorithms=(), vouched=True)]
+        files = sorted(set(paths) - set(directories))
+        known = data.draw(st.sets(st.sampled_from(files))) if files else set()
+        touched = data.draw(st.sets(st.sampled_from(files))) if files else set()
+        gone = {path + b"!" for path in data.draw(st.sets(st.sampled_from(paths)))} - set(paths)
+        vouchers = [_voucher(path, touched) for path in sorted(known | gone)]
+        cuts = sorted(data.draw(st.sets(st.integers(1, len(vouchers) or 1))))
+        chunks = [vouchers[begin:end] for begin, end in zip([0, *cuts], [*cuts, None], strict=True)]
+        blocks = scan_blocks(
+            watches[nested == root :], workers=1, known=Known(vouchers=[chunk for chunk in chunks if chunk])
+        )
+        found = [(entry[0], entry) for block in blocks for entry in zip(block.paths, block.entries(), strict=True)]
+    assert [path for path, _ in found] == sorted(paths)
+    own = {path for path in files if nested != root and (path + b"/").startswith(nested + b"/")}
+    assert {path for path, entry in found if entry[1] == (path,)} == known - touched - own
+
+
+def _voucher(path: bytes, touched: Collection[bytes]) -> Voucher:
+    """For an empty file, whose digest is its path here, so that it tells which voucher it comes from."""
+    try:
+        state = os.lstat(path)
+    except FileNotFoundError:
+        return path, path, 1, ()
+    times = (*divmod(state.st_mtime_ns, 10**9), *divmod(state.st_ctime_ns - (path in touched), 10**9))
+    stat = (state.st_dev, state.st_ino, 1, state.st_mode & 0o7777, state.st_uid, state.st_gid, 0, *times)
+    return path, path, 1, (0, "file", *stat)
 
 
 def test_order_of_sibling_watches(root: bytes, scanned: Scanned) -> None:

@@ -178,8 +178,7 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState])
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
         )
         begun = files.NewVersions(database.host_id, scan_id)
-        for state in some:
-            begun.add(pack(state), adopted=False)
+        begun.add(map(pack, some), adopted=False)
         begun.write(connection)
         found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
         transaction.rollback()

@@ -25,8 +25,7 @@ def store(database: Database, states: Iterable[FileState]) -> None:
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}"
         )
         new = files.NewVersions(database.host_id, scan_id)
-        for found in states:
-            new.add(pack(found), adopted=False)
+        new.add(map(pack, states), adopted=False)
         new.write(connection)
 
 
@@ -36,8 +35,8 @@ def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) 
     large = replace(state(), inode=(1 << 64) - 2)
     store(database, [large])
     with database.read() as connection:
-        ((row,),) = files.stats(connection, database.host_id)
-    assert tuple(row[5:7]) == (large.dev, large.inode)
+        ((row,),) = files.known_with_stats(connection, database.host_id)
+    assert tuple(row[6:8]) == (large.dev, large.inode)
     database.close()
 
 
