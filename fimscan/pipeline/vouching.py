@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from fimscan.model import FileKind
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan.block import Voucher
 from fimscan.scan.state import FRESH_NS
@@ -35,15 +34,14 @@ def vouching(
     if not full.looks:
         return None
     mine = frozenset(held) | frozenset(full.looks[0].held)
-    directory = FileKind.DIRECTORY.value
 
     def vouched(known: Sequence[Known]) -> list[Voucher]:
         clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0
         found: list[Voucher] = []
         for row in known:
-            path, digest, _, read_ns, _, kind, dev, inode, _, _, _, _, _, _, _, ctime_s, ctime_nsec = row
+            path, digest, _, read_ns, _, _, dev, inode, _, _, _, _, _, _, _, ctime_s, ctime_nsec = row
             last_ns = clock_ns if clock_ns > read_ns else read_ns
-            if kind == directory or ctime_s * _SECOND + ctime_nsec + _FRESH_NS > last_ns or (dev, inode) in mine:
+            if ctime_s * _SECOND + ctime_nsec + _FRESH_NS > last_ns or (dev, inode) in mine:
                 continue
             found.append((path, digest, last_ns, row[4:]))
         return [one for one in found if not full.is_blocked(one[0])] if full.blocked else found

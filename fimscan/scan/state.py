@@ -63,7 +63,7 @@ KINDS = {
     stat.S_IFCHR: FileKind.CHAR_DEVICE.value,
     stat.S_IFBLK: FileKind.BLOCK_DEVICE.value,
 }
-_REGULAR = KINDS[stat.S_IFREG]
+_REGULAR, _DIRECTORY = KINDS[stat.S_IFREG], KINDS[stat.S_IFDIR]
 
 
 @cache
@@ -107,8 +107,8 @@ class Reader:
     def is_still(self, directory: int, name: bytes, taken: int, known: Sequence[Any]) -> bool:
         """Whether all that ``lstat(2)`` tells of a file is as it is ``known`` (:data:`STAT`) to have been.
 
-        ``taken`` is that of the digests that are wanted. Never of a file whose times may not tell: ``False`` means no
-        more than that it has to be read.
+        ``taken`` is that of the digests that are wanted. Never of a file whose times may not tell, nor of a directory,
+        which has to be listed: ``False`` means no more than that it has to be read.
         """
         try:
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -119,7 +119,7 @@ class Reader:
         kind = KINDS[stat.S_IFMT(mode)]
         digested = taken if kind == _REGULAR else 0
         now = (digested, kind, dev, inode, nlink, mode & 0o7777, uid, gid, size, *times)
-        return now == known and dev not in self._silent
+        return now == known and kind != _DIRECTORY and dev not in self._silent
 
     def _look_and_read(self, directory: int, name: bytes, asked: _Asked, start: int) -> Raw:
         found = os.stat(name, dir_fd=directory, follow_symlinks=False)

@@ -17,6 +17,7 @@ from fimscan.errors import ConfigError
 from fimscan.model import FileKind, FileState, Unreadable
 from fimscan.scan.block import Voucher
 from fimscan.scan.scanner import Known, scan, scan_blocks
+from fimscan.scan.state import Reader
 from fimscan.scan.watch import WatchSpec
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
@@ -91,15 +92,31 @@ def test_each_file_meets_its_own_voucher(tree: Tree | None, data: st.DataObject)
     assert {path for path, entry in found if entry[1] == (path,)} == known - touched - own
 
 
+@pytest.mark.parametrize("kind", [FileKind.FILE, FileKind.DIRECTORY])
+def test_nothing_vouches_for_a_directory(root: bytes, kind: FileKind) -> None:
+    """One that stands again where a file was listed has to be listed itself, or all that is in it would be gone."""
+    (os.mknod if kind is FileKind.FILE else os.mkdir)(root + b"/x")
+    parent = os.open(root, os.O_PATH)
+    known = _stat(os.lstat(root + b"/x"), kind)
+    assert Reader().is_still(parent, b"x", 0, known) == (kind is FileKind.FILE)
+    os.close(parent)
+
+
 def _voucher(path: bytes, touched: Collection[bytes]) -> Voucher:
-    """For an empty file, whose digest is its path here, so that it tells which voucher it comes from."""
+    """For a file that is not read, whose digest is its path here: so it tells which voucher it comes from."""
     try:
-        state = os.lstat(path)
+        found = os.lstat(path)
     except FileNotFoundError:
         return path, path, 1, ()
-    times = (*divmod(state.st_mtime_ns, 10**9), *divmod(state.st_ctime_ns - (path in touched), 10**9))
-    stat = (state.st_dev, state.st_ino, 1, state.st_mode & 0o7777, state.st_uid, state.st_gid, 0, *times)
-    return path, path, 1, (0, "file", *stat)
+    stat = _stat(found, FileKind.FILE)
+    return path, path, 1, (*stat[:-1], -1 if path in touched else stat[-1])
+
+
+def _stat(found: os.stat_result, kind: FileKind) -> tuple[int | str, ...]:
+    """As it is known of a file without digests."""
+    owner = (found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
+    times = (*divmod(found.st_mtime_ns, 10**9), *divmod(found.st_ctime_ns, 10**9))
+    return 0, kind.value, found.st_dev, found.st_ino, *owner, found.st_size, *times
 
 
 def test_order_of_sibling_watches(root: bytes, scanned: Scanned) -> None:
