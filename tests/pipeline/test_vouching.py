@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from fimscan.config import parse_config
+from fimscan.join import ReadClock
 from fimscan.model import Change, Scan
 from fimscan.pipeline import ScanResult, run_scan, vouching
+from fimscan.pipeline.readings import FullReading, Look
 from fimscan.report.jsonview import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.store.database import Database
@@ -118,6 +120,18 @@ def test_a_file_without_the_digests_that_are_wanted_is_read_again(scan: Scanner)
     blake3 = 'reread = "ctime"\ndigests = ["xxh3_128", "sha256", "blake3"]'
     assert vouched(scan(blake3)) == (1, 30)  # the symbolic link has no content
     assert vouched(scan(blake3)) == (4, 0)
+
+
+def test_what_the_last_scan_could_not_read_is_read_again() -> None:
+    """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
+    clock = ReadClock()
+    clock.note(b"/w", 10**18)
+    look = Look(as_of_ns=10**18, held={}, complete=True)
+    vouched = vouching.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), ())
+    assert vouched is not None
+    paths = (b"/w/a", b"/w/d", b"/w/d-", b"/w/d/a", b"/w/x", b"/w/x-")
+    known = [(path, b"digest", 1, 0, 3, "file", 1, 2, 1, 0o644, 0, 0, 0, 1, 0, 1, 0) for path in paths]
+    assert [path for path, *_ in vouched(known)] == [b"/w/a", b"/w/d-", b"/w/x-"]
 
 
 def test_another_file_in_its_place_is_read(scan: Scanner, tree: Path) -> None:
