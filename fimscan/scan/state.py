@@ -300,10 +300,13 @@ def to_packed(path: bytes, raw: Raw, algorithms: tuple[str, ...]) -> Packed:
     """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
     mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, taken, link, xattrs, flags, start, end, prefix = raw
     kind, mode = KINDS[stat.S_IFMT(mode)], mode & 0o7777
-    head = (path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *_in_slots(algorithms, taken))
-    extended = (None, b"") if xattrs is None else (xattrs[0], dump_raw_xattrs(xattrs[1]))
+    xxh3_128, sha256, sha512, blake3 = _in_slots(algorithms, taken)
+    xattr_digest, dumped = (None, b"") if xattrs is None else (xattrs[0], dump_raw_xattrs(xattrs[1]))
     beginning = None if prefix is None else (prefix[0], _in_slots(algorithms, prefix[1]))
-    values = (*head, link, *extended, flags, start, end, beginning)
+    values = (
+        path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns,
+        xxh3_128, sha256, sha512, blake3, link, xattr_digest, dumped, flags, start, end, beginning,
+    )  # fmt: skip
     return (*values, state_digest(values))
 
 

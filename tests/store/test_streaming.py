@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from fimscan.errors import StoreError
 from fimscan.model import FileState
 from fimscan.packed import pack
-from fimscan.store import files, scans
+from fimscan.store import covered, files, scans
 from fimscan.store.database import Database
+from fimscan.store.schema import file_version
 from tests.support import state
 
 
@@ -37,6 +39,20 @@ def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) 
     with database.read() as connection:
         ((row,),) = files.known_with_stats(connection, database.host_id)
     assert tuple(row[6:8]) == (large.dev, large.inode)
+    database.close()
+
+
+@pytest.mark.parametrize("number", [1, 999, 1000, 1001, 2500])
+def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number: int) -> None:
+    """They come in chunks, whose last one is as important as the first."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(2500)])
+    with database.begin() as connection:
+        before = list(covered.of_scan(connection, database.host_id, 1))
+        connection.execute(update(file_version).where(file_version.c.id == number).values(read_end_ns=1))
+        after = list(covered.of_scan(connection, database.host_id, 1))
+    altered = [old.subject for old, new in zip(before, after, strict=True) if old != new]
+    assert altered == [covered.Subject.BEGUN]
     database.close()
 
 
