@@ -21,6 +21,7 @@ from fimscan.store import scans as scan_store
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * join.SLACK_NS
+_NOWHERE = join.Known.of(())
 
 
 class Joiner:
@@ -156,9 +157,6 @@ class Joiner:
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
-
-
-_NOWHERE = join.Known.of(())
 
 
 def directories_of(connection: Connection, host_id: int, start: int, end: int) -> join.Known:

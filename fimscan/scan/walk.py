@@ -36,7 +36,7 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 """(device, inode) of a directory -> names in it that are neither read nor reported."""
 
 
-_STRETCH = 256
+_STRETCH = 128
 _DEV = FIELDS.index("dev")
 
 

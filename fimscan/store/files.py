@@ -34,6 +34,9 @@ _GIVEN = (
     "state_digest",
 )
 
+_SHORT = (table.c.path, table.c.state_digest, table.c.id)
+_DEV, _INODE = itemgetter(6), itemgetter(7)  # of a known file with its stats
+
 Known: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
 
@@ -166,10 +169,6 @@ def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[
             yield [_with_unsigned(row) for row in rows]
         else:
             yield rows
-
-
-_SHORT = (table.c.path, table.c.state_digest, table.c.id)
-_DEV, _INODE = itemgetter(6), itemgetter(7)  # of a known file with its stats
 
 
 def _with_unsigned(row: Known) -> Known:
