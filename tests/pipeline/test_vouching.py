@@ -17,6 +17,7 @@ from fimscan.pipeline import ScanResult, run_scan, vouching
 from fimscan.pipeline.readings import FullReading, Look
 from fimscan.report.jsonview import diff_document
 from fimscan.report.words import vouched_text
+from fimscan.scan import scanner
 from fimscan.store.database import Database
 
 Scanner = Callable[..., ScanResult]
@@ -63,6 +64,15 @@ def test_what_nothing_was_done_to_is_not_read_again(scan: Scanner) -> None:
     assert vouched(second) == (4, 0)
     assert second.scan.counts["files"] == first.scan.counts["files"] == 5
     assert second.scan.state_digest == first.scan.state_digest
+
+
+def test_the_longest_names_are_vouched_for(scan: Scanner, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker is asked in one packet holds them, beside what is known of each."""
+    monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
+    for number in range(1000):
+        (tree / f"{number:0>255}").touch()
+    scan()
+    assert vouched(scan()) == (1004, 0)
 
 
 def test_by_default_everything_is_read(scan: Scanner) -> None:
