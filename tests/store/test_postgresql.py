@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
+from fimscan.config import parse_config
+from fimscan.pipeline import run_scan, vouching
+from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 from tests.pipeline.test_audit_reading import event
 
@@ -53,3 +57,23 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     assert len(cli("audit", "events", "--format", "ndjson", code=0).stdout.splitlines()) == 2
     # What the journal covers reads the same as it was written, from this database, too.
     assert "FAIL" not in cli("verify", "--db", "--all", code=0).stdout
+
+
+def test_ctime_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a file is compared as this database tells it, links and numbers included."""
+    monkeypatch.setattr(vouching, "_FRESH_NS", 0)
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    for name in ("a", "b"):
+        (watched / name).write_text(name)
+    (watched / "link").symlink_to("a")
+    config = parse_config(f'[[watch]]\npath = "{watched}"\nreread = "ctime"\n')
+    database = Database(str(URL), host="vouching")
+    first, second = run_scan(database, config, source=None), run_scan(database, config, source=None)
+    assert second.scan.counts["vouched"] == 3
+    assert second.scan.state_digest == first.scan.state_digest
+    (watched / "b").write_text("B")
+    third = run_scan(database, config, source=None)
+    assert third.scan.counts["vouched"] == 2
+    assert [finding.change.path for finding in third.diff.findings] == [os.fsencode(watched / "b")]
+    database.close()
