@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from itertools import islice, tee
+from itertools import islice
 from typing import TypeAlias
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from fimscan.config import Config, Watch
 from fimscan.packed import Packed
 from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.manners import manners_of
+from fimscan.pipeline.readahead import ReadAhead
 from fimscan.pipeline.recorder import Recorder
 from fimscan.scan.block import Voucher
 from fimscan.scan.scanner import Known, Progress, scan_blocks
@@ -61,8 +62,8 @@ def record_everything(
         if vouched is None:
             known = files.known(reading, database.host_id)
         else:
-            known, ahead = tee(files.known_with_stats(reading, database.host_id))
-            vouchers = map(vouched, ahead)
+            both = ReadAhead(files.known_with_stats(reading, database.host_id))
+            known, vouchers = both.behind(), map(vouched, both.ahead())
         found = scan_blocks(
             specs,
             workers=config.scan.workers,
