@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 from fimscan.model import (
@@ -24,6 +25,13 @@ SECOND = 10**9
 DEV = 0xFE00
 DIRECTORY = b"/w"
 DIRECTORY_ID = (DEV, 2)
+
+
+def vouched_stat(found: os.stat_result, kind: FileKind = FileKind.FILE, *, taken: int = 0) -> tuple[int | str, ...]:
+    """What vouches for a file with so many digests (:data:`fimscan.scan.state.STAT`)."""
+    owner = (found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
+    times = (*divmod(found.st_mtime_ns, SECOND), *divmod(found.st_ctime_ns, SECOND))
+    return taken, kind.value, found.st_dev, found.st_ino, *owner, found.st_size, *times
 
 
 def state(path: bytes = b"/w/f", content: bytes = b"old", **values: Any) -> FileState:

@@ -116,7 +116,8 @@ class Share(Batch):
             task.lengths.extend([feed.verified(path) or 0 for path in paths])
         if task.known is not None:
             vouchers = feed.vouchers.of(paths)
-            self._vouchers.append((len(self._paths), vouchers))
+            if any(vouchers):
+                self._vouchers.append((len(self._paths), vouchers))
             task.known.extend([None if voucher is None else voucher[3] for voucher in vouchers])
             self._request_bytes += _VOUCHER_BYTES * len(paths)
         self._paths.extend(paths)

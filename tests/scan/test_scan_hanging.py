@@ -21,6 +21,7 @@ from fimscan.scan.process import WorkerProcess, _stuck
 from fimscan.scan.scanner import Known, scan, scan_blocks
 from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
+from tests.support import vouched_stat
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Mounted = Callable[..., "subprocess.Popen[bytes]"]
@@ -264,10 +265,7 @@ def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
 
 def _voucher(path: bytes) -> Voucher:
     """For a regular file, whatever it holds."""
-    found = os.lstat(path)
-    identity = (found.st_dev, found.st_ino, found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
-    times = (*divmod(found.st_mtime_ns, 10**9), *divmod(found.st_ctime_ns, 10**9))
-    return path, b"digest", 1, (3, "file", *identity, found.st_size, *times)
+    return path, b"digest", 1, vouched_stat(os.lstat(path), taken=3)
 
 
 def test_vouched_files_beside_one_that_hangs(root: bytes, mounted: Mounted) -> None:

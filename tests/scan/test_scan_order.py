@@ -19,6 +19,7 @@ from fimscan.scan.block import Voucher
 from fimscan.scan.scanner import Known, scan, scan_blocks
 from fimscan.scan.state import Reader
 from fimscan.scan.watch import WatchSpec
+from tests.support import vouched_stat
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Tree = dict[bytes, "Tree | None"]
@@ -97,7 +98,7 @@ def test_nothing_vouches_for_a_directory(root: bytes, kind: FileKind) -> None:
     """One that stands again where a file was listed has to be listed itself, or all that is in it would be gone."""
     (os.mknod if kind is FileKind.FILE else os.mkdir)(root + b"/x")
     parent = os.open(root, os.O_PATH)
-    known = _stat(os.lstat(root + b"/x"), kind)
+    known = vouched_stat(os.lstat(root + b"/x"), kind)
     assert Reader().is_still(parent, b"x", 0, known) == (kind is FileKind.FILE)
     os.close(parent)
 
@@ -108,15 +109,8 @@ def _voucher(path: bytes, touched: Collection[bytes]) -> Voucher:
         found = os.lstat(path)
     except FileNotFoundError:
         return path, path, 1, ()
-    stat = _stat(found, FileKind.FILE)
+    stat = vouched_stat(found)
     return path, path, 1, (*stat[:-1], -1 if path in touched else stat[-1])
-
-
-def _stat(found: os.stat_result, kind: FileKind) -> tuple[int | str, ...]:
-    """As it is known of a file without digests."""
-    owner = (found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
-    times = (*divmod(found.st_mtime_ns, 10**9), *divmod(found.st_ctime_ns, 10**9))
-    return 0, kind.value, found.st_dev, found.st_ino, *owner, found.st_size, *times
 
 
 def test_order_of_sibling_watches(root: bytes, scanned: Scanned) -> None:
