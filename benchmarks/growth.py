@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import targets
 from benchmarks.contest import HEAD, Contestant, Cost, fimscan, make_tree, run, write_config
-from fimscan.scan.state import FRESH_NS
+from fimscan.scan.reader import FRESH_NS
 
 _HISTORY_FILES = 100_000
 _MANY = 1_000_000  # where the targets are

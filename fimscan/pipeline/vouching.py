@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan.block import Voucher
-from fimscan.scan.state import FRESH_NS
+from fimscan.scan.reader import FRESH_NS
 from fimscan.store.files import Known
 
 _FRESH_NS = FRESH_NS

@@ -11,9 +11,9 @@ from typing import Protocol
 import blake3
 import xxhash
 
-# Fits into a core's second-level cache, so that the second digest reads what the first one has brought there.
-_BUFFER_BYTES = 256 * 1024
-_ZEROS = memoryview(bytes(_BUFFER_BYTES))
+PIECE_BYTES = 256 * 1024
+"""What is read at a time: it fits into a core's second-level cache, which the second digest finds it in."""
+_ZEROS = memoryview(bytes(PIECE_BYTES))
 
 
 class _Hash(Protocol):
@@ -34,7 +34,7 @@ class Digester:
     """Hashes open files through one reusable buffer (so each thread needs its own)."""
 
     def __init__(self, on_piece: Callable[[int], None]) -> None:
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._on_piece = on_piece
 
     def digest(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
@@ -62,6 +62,17 @@ class Digester:
             total += count
         self._on_piece(count)
         return tuple([one.digest() for one in hashes])
+
+    def digest_piece(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
+        """As :meth:`digest`, of what one call reads (up to :data:`PIECE_BYTES`); ``None`` if that is not ``size``.
+
+        Raises:
+            OSError: as ``pread(2)``, so of a pipe, which it leaves as it is, too.
+        """
+        if os.preadv(fd, [self._buffer], 0) != size:
+            return None
+        content = self._buffer[:size]
+        return tuple([ALGORITHMS[name](content).digest() for name in algorithms])
 
     def digest_sparse(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
         """As :meth:`digest`, of a file with holes: they are hashed as the zeros that they stand for, but not read.

@@ -67,21 +67,26 @@ class Pace:
         self._pulse = pulse
         self._files = _Limit(manners.max_files_per_s) if manners.max_files_per_s else None
         self._bytes = _Limit(manners.max_bytes_per_s) if manners.max_bytes_per_s else None
-        self._next = 0
         self._refused: Mapping[int, Any] = {}
         self._deadline = math.inf
 
     def request(self, refused: Mapping[int, Any]) -> None:
         """Another request begins; ``refused`` are answers, by number, that are known already."""
         self._refused = refused
-        self._next = 0
 
-    def file(self) -> Any:
-        """Another file begins; gives the answer to it where that is known already."""
-        number = self._next
-        self._next += 1
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is said of any file in advance, nor how fast they may be read."""
+        return not self._refused and self._files is self._bytes is None
+
+    def at(self, number: int) -> None:
+        """Something is done with this file of the request."""
         if self._pulse is not None:
             self._pulse.begin(number)
+
+    def file(self, number: int) -> Any:
+        """The file of this number begins; gives the answer to it where that is known already."""
+        self.at(number)
         if self._files is not None:
             self._wait(self._files.take(1))
         self._deadline = time.monotonic() + self._timeout_s

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol, TypeAlias, cast
 from fimscan.model import Digest
 from fimscan.scan.attributes import Changed
 from fimscan.scan.digest import ALGORITHMS
-from fimscan.scan.state import open_found
+from fimscan.scan.reader import open_found
 
 Prefixes: TypeAlias = Mapping[int, tuple[Digest, ...]]
 """Length -> the digests of so many bytes; a length that the content does not have is missing."""

@@ -18,8 +18,8 @@ from fimscan.scan.block import Block, Voucher, answer_of
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace
 from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
+from fimscan.scan.reader import Reader
 from fimscan.scan.share import Feed, Share, Verified
-from fimscan.scan.state import Reader
 from fimscan.scan.trail import Descriptors
 from fimscan.scan.walk import Found, HiddenNames, Walk, merged
 from fimscan.scan.watch import WatchSpec

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fimscan.scan.attributes import read_flags, read_xattrs
-from fimscan.scan.state import Raw, open_quietly, to_raw
+from fimscan.scan.reader import open_quietly
+from fimscan.scan.state import Raw, to_raw
 
 _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, in half of its time
 

@@ -19,16 +19,16 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
 
-from fimscan.packed import Packed
 from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, Pulse
+from fimscan.scan.plain import read_plain
+from fimscan.scan.reader import Reader
 from fimscan.scan.rotated import read_prefixes
-from fimscan.scan.state import Raw, Reader, taken_of, to_packed
+from fimscan.scan.state import Raw, taken_of, to_packed
 from fimscan.scan.visit import Entries, lstat, stand, step, visit, way
 
 MAX_REQUEST_BYTES = 128 * 1024
@@ -60,19 +60,38 @@ class Task(NamedTuple):
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     """What all the names of a request are, in order."""
     begun_ns = time.time_ns()
-    results: list[Packed | Raw] = []
-    for fd, prefix, algorithms, names, lengths, known in tasks:
-        taken = taken_of(algorithms)
-        for name, verified, stat in zip(names, lengths or repeat(None), known or repeat(None), strict=False):
-            if (refused := reader.begin()) is not None:
-                results.append(refused)
-                continue
-            if stat is not None and reader.is_still(fd, name, taken, stat):
-                results.append(())
-                continue
-            raw = reader.read(fd, name, algorithms, verified)
-            results.append(to_packed(prefix + name, raw, algorithms) if len(raw) > 2 else raw)
+    done: list[tuple[Task, list[Raw]]] = []
+    number = 0
+    for task in tasks:
+        done.append((task, _read_task(reader, number, task)))
+        number += len(task.names)
+    # Only when all is read: see fimscan.scan.plain.
+    results = [
+        to_packed(task.prefix + name, raw, task.algorithms) if len(raw) > 2 else raw
+        for task, raws in done
+        for name, raw in zip(task.names, raws, strict=True)
+    ]
     return answer_of(begun_ns, results)
+
+
+def _read_task(reader: Reader, first: int, task: Task) -> list[Raw]:
+    """``first`` is the number of the task's first name in the request."""
+    fd, _, algorithms, names, lengths, known = task
+    raws: list[Raw | None] = [None] * len(names)
+    if reader.is_free and algorithms and lengths is None:
+        raws = read_plain(reader, first, fd, names, algorithms, known)
+    return [_read_one(reader, first + at, task, at) if raw is None else raw for at, raw in enumerate(raws)]
+
+
+def _read_one(reader: Reader, number: int, task: Task, at: int) -> Raw:
+    if (refused := reader.begin(number)) is not None:
+        return refused
+    fd, _, algorithms, names, lengths, known = task
+    if known and (stat := known[at]) is not None:
+        found = reader.lstat(fd, names[at])
+        if found is not None and reader.is_still(found, taken_of(algorithms), stat):
+            return ()
+    return reader.read(fd, names[at], algorithms, lengths[at] if lengths else None)
 
 
 def request_of(tasks: list[Task], refused: Mapping[int, Raw]) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import scanner
+from fimscan.scan import reader, scanner
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 
@@ -49,3 +49,17 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def needs_root() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are plain from the moment on at which they are made, wherever that is; within this process."""
+    monkeypatch.setattr(reader, "FRESH_NS", 0)
+    monkeypatch.setattr(reader, "own_mounts", list)
+
+
+@pytest.fixture(params=["fresh", "settled"])
+def whether_settled(request: pytest.FixtureRequest) -> None:
+    """Once as the files are, which have just been made, and once as if they were older."""
+    if request.param == "settled":
+        request.getfixturevalue("settled")

@@ -47,6 +47,7 @@ def test_pipe_mounted_on_a_file(root: bytes) -> None:
         assert not heard()
 
 
+@pytest.mark.usefixtures("whether_settled")
 def test_pipe_in_place_of_what_was_listed(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a scan is busy with one file, anything may become of the next ones: it looks before it opens."""
     pipe = root + b"/../pipe"

@@ -14,7 +14,7 @@ import pytest
 import xxhash
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan import digest, state
+from fimscan.scan import digest, reader
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _PAGE, _PAGES = 4096, 16
@@ -61,8 +61,8 @@ def _states() -> set[bytes]:
 def test_mapped_file(root: bytes, scanned: Scanned, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process changes through a mapping, its times unchanged, is never recorded as a mixture."""
     if place:
-        monkeypatch.setattr(state, "FRESH_NS", 0)  # as if it had been mapped long ago: there, that makes no difference
-    monkeypatch.setattr(digest, "_BUFFER_BYTES", 2 * _PAGE)  # several pieces, though it is small
+        monkeypatch.setattr(reader, "FRESH_NS", 0)  # as if it had been mapped long ago: there, that makes no difference
+    monkeypatch.setattr(digest, "PIECE_BYTES", 2 * _PAGE)  # several pieces, though it is small
     with tempfile.TemporaryDirectory(dir=place or os.fsdecode(root)) as directory:
         path = os.fsencode(directory) + b"/f"
         with open(path, "wb") as file:

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import scanner, state, trail
+from fimscan.scan import reader, scanner, state, trail
+from fimscan.scan.plain import read_plain
 from fimscan.scan.scanner import scan
 from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
@@ -28,6 +29,7 @@ ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "1000"))
 _LEAST_SCANS = max(500, ROUNDS // 2)
 _ATTACKERS = 2
 _SECRET = b"what nobody may read"
+_FRESH_NS = reader.FRESH_NS
 _IN_ACCESS, _IN_OPEN = 0x1, 0x20
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -158,9 +160,10 @@ def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
         for name in (b"0-directory-1", b"1-directory-1", b"1-file-0", b"1-relative-1", b"0-fifo-0"):
             yield list(scan([WatchSpec(path=root + b"/" + name)], workers=1))
     # Between a file's lstat and its opening lie microseconds.
-    directory, reader, digests = os.open(root, os.O_PATH), state.Reader(), ("xxh3_128", "sha256")
+    directory, one, digests = os.open(root, os.O_PATH), reader.Reader(), ("xxh3_128", "sha256")
     for name in (b"0-file-1", b"1-file-1", b"0-relative-0", b"1-relative-0"):
-        reads = (reader.read(directory, name, digests) for _ in range(100))
+        plain = read_plain(one, 0, directory, [name] * 50, digests, None)
+        reads = (*[raw for raw in plain if raw], *[one.read(directory, name, digests) for _ in range(50)])
         yield [state.to_result(b"%s/%s-%04d" % (root, name, number), raw, digests) for number, raw in enumerate(reads)]
     os.close(directory)
 
@@ -169,16 +172,17 @@ def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
 def test_swaps(root: bytes, outside: bytes, spare: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names swapped with symlinks that lead out, FIFOs and devices; directories moved away under our feet."""
     monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
-    monkeypatch.setattr(state, "_SETTLE_NS", 0)  # everything here has changed just now: more scans in the same time
+    monkeypatch.setattr(reader, "own_mounts", list)  # a file on a tmpfs is never taken for a plain one
+    monkeypatch.setattr(reader, "_SETTLE_NS", 0)  # everything here has changed just now: more scans in the same time
     seen: dict[bytes, Counter[str]] = {}
     secrets = {(found.st_dev, found.st_ino) for found in map(os.lstat, _everything(outside))}
     canary = _Canary(outside)
     scans = turns = 0
     with _attacked(root, spare) as counters:
         while (rounds := _rounds(counters)) < ROUNDS or scans < _LEAST_SCANS:
-            monkeypatch.setattr(
-                trail, "_KEPT", 256 if turns % 2 else 2
-            )  # so that directories are closed and found again
+            # So that directories are closed and found again, and files taken for plain ones.
+            monkeypatch.setattr(trail, "_KEPT", 256 if turns % 2 else 2)
+            monkeypatch.setattr(reader, "FRESH_NS", 0 if turns % 4 < 2 else _FRESH_NS)
             for results in _looks(root, turns):
                 _check(results, secrets)
                 for result in results:

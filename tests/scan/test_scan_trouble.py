@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
-from fimscan.scan import digest, state
+from fimscan.scan import digest, plain, reader
 from fimscan.scan import visit as visiting
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
@@ -204,11 +204,12 @@ def test_symlink_swapped_at_the_last_moment(
     assert result.kind is FileKind(kind)
 
 
+@pytest.mark.usefixtures("whether_settled")
 def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
     """A file that becomes a symlink between its lstat and its opening is recorded as one; its target is not opened."""
     path = _write(root + b"/f", b"x")
     _write(root + b"/../outside", b"x")
-    really_open = state.open_quietly
+    really_open = reader.open_quietly
     opened = []
 
     def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
@@ -218,24 +219,27 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
         opened.append(name)
         return fd
 
-    monkeypatch.setattr(state, "open_quietly", swap_then_open)
+    for module in (reader, plain):
+        monkeypatch.setattr(module, "open_quietly", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
     assert result.kind is FileKind.SYMLINK
     assert not opened
 
 
+@pytest.mark.usefixtures("whether_settled")
 def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
     """One that was put there between the lstat of a file and its opening is recorded as a pipe, and never read."""
     path = _write(root + b"/f", b"x")
-    really_open = state.open_quietly
+    really_open = reader.open_quietly
 
     def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
         os.unlink(path)
         os.mkfifo(path)
         return really_open(name, flags, directory)
 
-    monkeypatch.setattr(state, "open_quietly", swap_then_open)
+    for module in (reader, plain):
+        monkeypatch.setattr(module, "open_quietly", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
     assert (result.kind, result.digests) == (FileKind.FIFO, ())
