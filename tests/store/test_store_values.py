@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -168,9 +169,15 @@ states = st.builds(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(with_xattrs(states), max_size=4, unique_by=lambda s: s.path))
-def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState]) -> None:
-    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path."""
+@given(
+    some=st.lists(with_xattrs(states), max_size=8, unique_by=lambda s: s.path),
+    parameters=st.sampled_from([30, 60, 999]),
+)
+def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState], parameters: int) -> None:
+    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path.
+
+    So they are however many of them a statement takes.
+    """
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     with database.engine.connect() as connection:
         transaction = connection.begin()
@@ -179,7 +186,8 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState])
         )
         begun = files.NewVersions(database.host_id, scan_id)
         begun.add(map(pack, some), adopted=False)
-        begun.write(connection)
+        with patch.object(files, "_PARAMETERS", parameters):
+            begun.write(connection)
         found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
         transaction.rollback()
     database.close()
