@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-_TRIED = "what was tried stands in README.md under Speed"
+import re
+from pathlib import Path
+
+_README = Path(__file__).parents[1] / "README.md"
+_missed: list[str] = []
 
 
 def faster(name: str, other: str, times: float, target: float) -> None:
     """Print how many times as fast as another one something is, and by how much that is too little."""
-    verdict = "met" if times >= target else f"missed: it takes {target / times:.2f} times as long as it may; {_TRIED}"
-    print(f"{name}: {times:.2f} times as fast as {other} (target {target:.2f}; {verdict})", flush=True)
+    _judge(f"{name}: {times:.2f} times as fast as {other}", f"{target:.2f}", target / times)
+
+
+def slower(name: str, other: str, times: float, target: float) -> None:
+    """Print how many times as long as another one something takes, and by how much that is too much."""
+    _judge(f"{name}: {times:.2f} times as long as {other}", f"{target:.2f}", times / target)
 
 
 def at_most(name: str, value: float, limit: float, unit: str) -> None:
     """Print a figure, and by how much it is too large."""
-    verdict = "met" if value <= limit else f"missed: {value / limit:.2f} times as much; {_TRIED}"
-    print(f"{name}: {value:.2f} {unit} (target {limit:g} {unit}; {verdict})", flush=True)
+    _judge(f"{name}: {value:.2f} {unit}", f"{limit:g} {unit}", value / limit)
+
+
+def tell_what_was_tried(beginning: str) -> None:
+    """If anything was missed, print the paragraph of README.md that begins so: it says what was tried about it."""
+    if _missed:
+        (told,) = re.findall(rf"^{re.escape(beginning)}.*?(?=^$)", _README.read_text(), re.MULTILINE | re.DOTALL)
+        print(f"\nMissed: {', '.join(_missed)}. {told}", end="", flush=True)
+
+
+def _judge(figure: str, target: str, excess: float) -> None:
+    verdict = "met" if excess <= 1 else f"missed: {excess:.2f} times as much as it may"
+    print(f"{figure} (target {target}; {verdict})", flush=True)
+    if excess > 1:
+        _missed.append(figure.partition(":")[0])

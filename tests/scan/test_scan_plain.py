@@ -20,7 +20,7 @@ from fimscan.scan.digest import PIECE_BYTES
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import PULSE_BYTES, Pace, Pulse
 from fimscan.scan.plain import read_plain
-from fimscan.scan.reader import Reader, open_quietly
+from fimscan.scan.reader import Reader, is_same, open_quietly
 from fimscan.scan.state import Raw
 from fimscan.scan.worker import Task, read_tasks
 from tests.support import vouched_stat
@@ -266,3 +266,14 @@ def test_what_is_done_beside_reading(
     assert len(read_tasks(reader, [one])[1]) == 1
     with pytest.raises(pytest.fail.Exception):
         read_tasks(Reader(), [one._replace(lengths=None, algorithms=_DIGESTS)])
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_each_field_tells(root: bytes, place: int) -> None:
+    """Mode, inode, device ... size: two files made in the same tick of the clock have the same times."""
+    found = os.lstat(root)
+    fields = list(found)
+    fields[place] += 1
+    times = {name: getattr(found, name) for name in ("st_mtime_ns", "st_ctime_ns")}
+    assert is_same(found, os.stat_result(list(found), times))
+    assert not is_same(found, os.stat_result(fields, times))
