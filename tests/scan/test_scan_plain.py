@@ -124,6 +124,12 @@ def _overwrite(path: bytes) -> None:
         file.write(b"y")
 
 
+def _forge(path: bytes) -> None:
+    found = os.lstat(path)
+    _overwrite(path)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 def _replace(path: bytes) -> None:
     _write(path + b".new", b"y")
     os.rename(path + b".new", path)
@@ -136,7 +142,7 @@ def _grow(path: bytes) -> None:
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("step", ["open_quietly", "read_xattrs"])
-@pytest.mark.parametrize("act", [_overwrite, _replace, _grow, lambda path: os.chmod(path, 0o600), os.unlink])
+@pytest.mark.parametrize("act", [_overwrite, _forge, _replace, _grow, lambda path: os.chmod(path, 0o600), os.unlink])
 def test_changed_meanwhile(
     root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[bytes], object]
 ) -> None:
