@@ -221,10 +221,11 @@ def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypat
         at.append((name, pulse.number))
         return really_open(name, flags, where)
 
-    monkeypatch.setattr(os, "stat", stat_and_tell)
-    monkeypatch.setattr(plain, "open_quietly", open_and_tell)
     reader = Reader(Pace(Manners(), pulse))
-    read_plain(reader, 7, directory, names, _DIGESTS, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat_and_tell)
+        patched.setattr(plain, "open_quietly", open_and_tell)
+        read_plain(reader, 7, directory, names, _DIGESTS, None)
     assert at == [(name, number) for number, name in enumerate(names, 7) for _ in range(2)]
     assert pulse.beats >= 3
     os.close(memory)
