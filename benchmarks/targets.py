@@ -28,7 +28,7 @@ def tell_what_was_tried(beginning: str) -> None:
     """If anything was missed, print the paragraph of README.md that begins so: it says what was tried about it."""
     if _missed:
         (told,) = re.findall(rf"^{re.escape(beginning)}.*?(?=^$)", _README.read_text(), re.MULTILINE | re.DOTALL)
-        print(f"\nMissed: {', '.join(_missed)}. {told}", end="", flush=True)
+        print(f"\nMissed: {'; '.join(dict.fromkeys(_missed))}. {told}", end="", flush=True)
 
 
 def _judge(figure: str, target: str, excess: float) -> None:

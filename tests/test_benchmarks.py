@@ -1,0 +1,29 @@
+"""What the benchmarks say beside their figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import targets
+
+_BENCHMARKS = Path(targets.__file__).parent
+
+
+@pytest.mark.parametrize("name", ["growth.py", "scan_vs_aide.py"])
+def test_a_missed_target_says_what_was_tried(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paragraph is found in README.md by its first words, which the benchmark would only look for when it ends."""
+    monkeypatch.setattr(targets, "_missed", [])
+    (beginning,) = re.findall(r'tell_what_was_tried\("(.*)"\)', (_BENCHMARKS / name).read_text())
+    targets.slower("rescan", "the prototype", 1.9, 2)
+    targets.tell_what_was_tried(beginning)
+    assert "ried" not in capsys.readouterr().out
+    targets.slower("rescan", "the prototype", 3, 2)
+    targets.tell_what_was_tried(beginning)
+    printed = capsys.readouterr().out
+    assert "missed: 1.50 times as much as it may" in printed
+    assert "Missed: rescan." in printed and "Tried, and not kept:" in printed
