@@ -22,7 +22,7 @@ from fimscan.errors import LockedError
 from fimscan.evidence.continuity import continuity
 from fimscan.join import SLACK_NS
 from fimscan.model import AuditObservation, Breach, GapReason, ScanStatus, Verdict
-from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
+from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, live, run_scan
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -95,6 +95,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(audit, "observe", observe)
     monkeypatch.setattr(kernel.Observer, "observe", lambda _self, now_ns: observe(now_ns))
     monkeypatch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
+    monkeypatch.setattr(live, "_REST", 0)  # after what took long on a busy host, it would rest for longer than a step
     made = Host(tmp_path)
     yield made
     made.live.close()
@@ -145,6 +146,19 @@ def test_an_unchanged_file_begins_a_new_window(host: Host) -> None:
     assert finding.attribution.verdict is Verdict.CONFIRMED
     (opened,) = result.diff.opened_unmodified
     assert [a.pid for a in opened.actors] == [1001]
+
+
+def test_it_rests_after_a_look_and_loses_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes up while it leaves the processor to others is looked at afterwards."""
+    host.scan()
+    host.opened(pid=1001)
+    monkeypatch.setattr(live, "_LEAST_REST_S", 6)
+    assert host.step() is None
+    host.target.write_text("new")
+    host.opened(pid=1002)
+    assert host.step(3) is None
+    later = [result for result in (host.step(7), host.step(7)) if result is not None]
+    assert [len(result.diff.findings) for result in later] == [1]
 
 
 def test_without_the_look_both_are_candidates(host: Host) -> None:
