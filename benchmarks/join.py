@@ -201,9 +201,9 @@ def through_the_database(changes: int, count: int) -> None:
     from fimscan.pipeline.joining import Joiner
     from fimscan.store import accesses as access_store
     from fimscan.store import audit as audit_store
-    from fimscan.store import files
     from fimscan.store import scans as scan_store
     from fimscan.store.database import Database
+    from fimscan.store.new_versions import NewVersions
 
     with tempfile.TemporaryDirectory() as directory:
         database = Database(f"sqlite:///{directory}/b.db", host="h")
@@ -221,7 +221,7 @@ def through_the_database(changes: int, count: int) -> None:
                 replace(states[0], path=path, kind=FileKind.DIRECTORY, inode=min(ids)[1], digests=())
                 for path, ids in folders.items()
             ]
-            begun = files.NewVersions(host_id, numbers[0])
+            begun = NewVersions(host_id, numbers[0])
             begun.add(map(pack, states), adopted=False)
             begun.write(connection)
             for at in (START - 1, END + SECOND):

@@ -15,6 +15,7 @@ from fimscan.scan.block import Block
 from fimscan.scan.scope import Scope
 from fimscan.store import files
 from fimscan.store.ledger import StateDigest
+from fimscan.store.new_versions import NewVersions
 
 
 class Recorder:
@@ -39,7 +40,8 @@ class Recorder:
         self._readings = readings
         self._scope = scope
         self._previous_scope = previous_scope
-        self._new = files.NewVersions(host_id, scan_id)
+        self._new = NewVersions(host_id, scan_id)
+        self._is_marked = False
         self._ended: list[int] = []
         self._dropped: list[int] = []
 
@@ -47,6 +49,11 @@ class Recorder:
     def unwritten(self) -> int:
         """How much waits for :meth:`flush`."""
         return len(self._new) + len(self._ended) + len(self._dropped)
+
+    @property
+    def begun(self) -> bytes | None:
+        """The digest of the versions that were written; ``None`` where they have to be read for it."""
+        return None if self._is_marked else self._new.digest
 
     @property
     def is_first(self) -> bool:
@@ -157,6 +164,7 @@ class Recorder:
         followed = [one.path for one in judgements if one.is_followed]
         retired = [one.path for one in judgements if one.is_retired]
         files.mark(connection, self._host_id, self.scan_id, followed=followed, retired=retired)
+        self._is_marked |= bool(followed)
         if followed or retired:
             self.counts["logs_rotated"] = len({*followed, *retired})
         for one in judgements:

@@ -58,8 +58,12 @@ def record_everything(
     """
     specs = watch_specs(config.watch)
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
+        known: Iterator[Sequence[files.Known]] = iter(())
         vouchers: Iterable[Sequence[Voucher]] = ()
-        if vouched is None:
+        if not files.is_any_open(reading, database.host_id):
+            # Nobody needs this look at the database, and while it lasts SQLite could only write into its log.
+            reading.rollback()
+        elif vouched is None:
             known = files.known(reading, database.host_id)
         else:
             both = ReadAhead(files.known_with_stats(reading, database.host_id))

@@ -228,6 +228,7 @@ def seal(
             problems=problems,
         ),
         read_clock=recorder.clock.dump(),
+        begun=recorder.begun,
     )
 
 

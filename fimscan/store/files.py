@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, permutations
+from itertools import permutations
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, or_, select, update
 
 from fimscan.model import FileKind, FileState
-from fimscan.packed import ALGORITHMS, FIELDS, Packed, unpack
+from fimscan.packed import ALGORITHMS, FIELDS, unpack
 from fimscan.store.ledger import state_digest
 from fimscan.store.schema import file_version as table
 from fimscan.store.streaming import STREAMED, plain, plain_rows
@@ -20,21 +20,9 @@ from fimscan.store.streaming import STREAMED, plain, plain_rows
 _SECOND = 10**9
 _MANY = 2000
 _A_TICK = 256  # about as many as a clock of readings keeps one time for
-_PARAMETERS = 999  # in one statement: SQLite's limit, before 3.32 made it 32766
-_IN_ONE_QUERY = 500
+_IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
 _IN_ORDER = itemgetter(*FIELDS)
-_FLAGS, _PREFIX = FIELDS.index("flags"), FIELDS.index("prefix")
-# Byte strings of which most are unknown; the last of FIELDS, the prefix, is not recorded.
-_FIRST_OPTIONAL = FIELDS.index("xxh3_128")
-_OPTIONAL = FIELDS[_FIRST_OPTIONAL:_FLAGS]
-_GIVEN = (
-    *FIELDS[: FIELDS.index("mtime_ns")],
-    *("mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec"),
-    *FIELDS[_FLAGS:_PREFIX],
-    "state_digest",
-)
-
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # of a known file with its stats
 
@@ -55,73 +43,6 @@ class Version:
     dropped: bool
     followed: bool
     retired: bool
-
-
-class NewVersions:
-    """Versions that begin with a scan, until they are written.
-
-    They go straight to the driver, since converting values costs more than storing them; for the same reason they go
-    in groups that have the same columns. For SQLite's driver a ``bytearray`` is a value that needs no adapting; for
-    ``bytes``, ``None`` and ``bool`` it searches for an adapter, each time.
-    """
-
-    def __init__(self, host_id: int, scan_id: int) -> None:
-        self._of_all = {"host_id": str(host_id), "first_scan": str(scan_id), "dropped": "FALSE"}
-        # The values of each group's rows, one row after the other.
-        self._groups: dict[tuple[bool, bool, tuple[bool, ...]], list[Any]] = {}
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def add(self, found: Iterable[Packed], *, adopted: bool, followed: bool = False) -> None:
-        """Some more, that begin for the same reason."""
-        groups = self._groups
-        for packed in found:
-            path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_OPTIONAL]
-            optional = packed[_FIRST_OPTIONAL:_FLAGS]
-            if (dev | inode) >> 63:
-                dev, inode = _signed(dev), _signed(inode)
-            times = (mtime_ns // _SECOND, mtime_ns % _SECOND, ctime_ns // _SECOND, ctime_ns % _SECOND)
-            group = adopted, followed, tuple([value is not None for value in optional])
-            if group not in groups:
-                groups[group] = []
-            groups[group] += (
-                *(bytearray(path), kind, dev, inode, nlink, mode, uid, gid, size, *times),
-                *packed[_FLAGS:_PREFIX],
-                bytearray(packed[-1]),
-                *[bytearray(value) for value in optional if value is not None],
-            )
-            self._length += 1
-
-    def write(self, connection: Connection) -> None:
-        """Insert them; none are left."""
-        for (adopted, followed, known), values in self._groups.items():
-            constant = {**self._of_all, "adopted": str(adopted).upper(), "followed": str(followed).upper()}
-            _insert(connection, constant, (*_GIVEN, *compress(_OPTIONAL, known)), values)
-        self._groups.clear()
-        self._length = 0
-
-
-def _insert(connection: Connection, constant: dict[str, str], given: Sequence[str], values: Sequence[Any]) -> None:
-    """Insert rows of ``constant`` (SQL) and ``given`` columns; ``values`` are the latter's, row after row."""
-    # SQLite takes a quarter less for a row of many in one statement. PostgreSQL's driver sends many statements at once.
-    is_sqlite = connection.dialect.name == "sqlite"
-    mark, most = ("?", _PARAMETERS // len(given)) if is_sqlite else ("%s", 1)
-    row = ", ".join((*constant.values(), *[mark] * len(given)))
-    insert = f"INSERT INTO {table.name} ({', '.join((*constant, *given))}) VALUES "  # noqa: S608 - no values of others
-    size = most * len(given)
-    whole = len(values) // size * size
-    if whole:
-        rows = [tuple(values[begin : begin + size]) for begin in range(0, whole, size)]
-        connection.exec_driver_sql(insert + ", ".join([f"({row})"] * most), rows)
-    if rest := tuple(values[whole:]):
-        connection.exec_driver_sql(insert + ", ".join([f"({row})"] * (len(rest) // len(given))), rest)
-
-
-def _signed(value: int) -> int:
-    """As :class:`fimscan.store.schema.Unsigned64`, which a row that goes straight to the driver does not pass."""
-    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def version_of(row: sqlalchemy.Row[Any]) -> Version:
@@ -154,6 +75,12 @@ def as_digested(version: Version) -> FileState | None:
     state = version.state
     orders = (replace(state, digests=digests) for digests in permutations(state.digests))
     return next((one for one in orders if state_digest(one) == version.digest), None)
+
+
+def is_any_open(connection: Connection, host_id: int) -> bool:
+    """Whether anything is known."""
+    query = select(table.c.id).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).limit(1)
+    return connection.scalar(query) is not None
 
 
 def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
@@ -367,12 +294,12 @@ def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Itera
         yield row.path, row.size
 
 
-def undo(connection: Connection, scan_id: int) -> None:
+def undo(connection: Connection, host_id: int, scan_id: int) -> None:
     """Take back what an interrupted scan had written."""
-    connection.execute(table.delete().where(table.c.first_scan == scan_id))
-    connection.execute(
-        update(table).where(table.c.end_scan == scan_id).values(end_scan=None, dropped=False, retired=False)
-    )
+    mine = table.c.host_id == host_id
+    connection.execute(table.delete().where(mine, table.c.first_scan == scan_id))
+    ended = update(table).where(mine, table.c.end_scan == scan_id)
+    connection.execute(ended.values(end_scan=None, dropped=False, retired=False))
 
 
 def _versions(connection: Connection, query: Select[Any]) -> list[Version]:

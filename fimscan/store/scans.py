@@ -43,17 +43,20 @@ def interrupt_unfinished(connection: Connection, host_id: int) -> list[int]:
     for scan_id in found:
         for table in (schema.unreadable, schema.holder, schema.unmodified_open, schema.change):
             connection.execute(table.delete().where(table.c.scan_id == scan_id))
-        files.undo(connection, scan_id)
+        files.undo(connection, host_id, scan_id)
         connection.execute(update(_scan).where(_scan.c.id == scan_id).values(status=ScanStatus.INTERRUPTED.value))
     return found
 
 
-def finish(connection: Connection, scan: Scan, *, read_clock: bytes) -> Scan:
-    """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it."""
+def finish(connection: Connection, scan: Scan, *, read_clock: bytes, begun: bytes | None = None) -> Scan:
+    """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it.
+
+    ``begun`` is the digest of its new versions, where that is known (see :func:`fimscan.store.covered.of_scan`).
+    """
     host_id = _host_id(connection, scan.id)
     mine = update(_scan).where(_scan.c.id == scan.id)
     connection.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
-    journal.record(connection, host_id, journal.Cause.SCAN, covered.of_scan(connection, host_id, scan.id))
+    journal.record(connection, host_id, journal.Cause.SCAN, covered.of_scan(connection, host_id, scan.id, begun=begun))
     last = last_finished(connection, host_id)
     previous = last.entry if last else GENESIS
     sealed = replace(

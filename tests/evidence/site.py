@@ -20,9 +20,9 @@ from fimscan.model import AuditObservation, FileKind
 from fimscan.packed import pack
 from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
 from fimscan.store import acceptance as acceptance_store
-from fimscan.store import files
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.new_versions import NewVersions
 from tests.pipeline.test_audit_reading import event
 from tests.support import rule, state
 
@@ -105,7 +105,7 @@ def make_eventful(site: Site) -> None:
             connection, host_id, trigger="manual", started_ns=time.time_ns(), config_digest=digest, config_text="?"
         )
         half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
-        versions = files.NewVersions(host_id, killed)
+        versions = NewVersions(host_id, killed)
         versions.add((pack(half),), adopted=False)
         versions.write(connection)
     # Changed, named, looked at; opened and not changed.

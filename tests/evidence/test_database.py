@@ -8,12 +8,15 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from fimscan.errors import UsageError
-from fimscan.model import ScanStatus
+from fimscan.model import Scan, ScanStatus
+from fimscan.pipeline import scanning
 from fimscan.store import journal, migrate
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -174,6 +177,21 @@ def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Dat
         problems(database, scan=2)
 
 
+def test_what_is_altered_before_the_scan_has_ended_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A baseline takes a while to be written. The journal has what was found, not what somebody made of it."""
+    site = new_site(tmp_path)
+    seal = scanning.seal
+
+    def late(connection: Connection, *arguments: Any) -> Scan:
+        connection.exec_driver_sql("UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F62'")
+        return seal(connection, *arguments)
+
+    monkeypatch.setattr(scanning, "seal", late)
+    site.scan()
+    assert any("began with scan 1" in line for line in problems(site.database))
+    site.database.close()
+
+
 # --------------------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +199,10 @@ def _as_before(revision: str, database: Path) -> None:
     """What a fimscan of before a revision would have left behind: its own, and none of what came with it or later."""
     before = ScriptDirectory.from_config(migrate._config()).get_revision(revision).down_revision
     with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP INDEX ix_file_version_began")
+        connection.execute("DROP INDEX ix_file_version_ended")
+        connection.execute("CREATE INDEX ix_file_version_first_scan ON file_version (first_scan)")
+        connection.execute("CREATE INDEX ix_file_version_end_scan ON file_version (end_scan)")
         connection.execute("DROP TABLE journal_open")
         if revision == "0004":
             connection.execute("DROP TABLE journal")

@@ -32,7 +32,7 @@ from fimscan.model import (
     Xattr,
 )
 from fimscan.packed import pack
-from fimscan.store import codec, files, scans
+from fimscan.store import codec, covered, files, new_versions, scans
 from fimscan.store.database import Database
 from tests.support import rule
 
@@ -176,7 +176,7 @@ states = st.builds(
 def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState], parameters: int) -> None:
     """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path.
 
-    So they are however many of them a statement takes.
+    So they are however many of them a statement takes. What the journal is told of them is what it would read.
     """
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     with database.engine.connect() as connection:
@@ -184,10 +184,13 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState],
         scan_id = scans.begin(
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
         )
-        begun = files.NewVersions(database.host_id, scan_id)
-        begun.add(map(pack, some), adopted=False)
-        with patch.object(files, "_PARAMETERS", parameters):
-            begun.write(connection)
+        begun = new_versions.NewVersions(database.host_id, scan_id)
+        with patch.object(new_versions, "_PARAMETERS", parameters):
+            for part, adopted in ((some[::2], True), (some[1::2], False)):
+                begun.add(map(pack, part), adopted=adopted)
+                begun.write(connection)
+        read = {item.subject: item.digest for item in covered.of_scan(connection, database.host_id, scan_id)}
+        assert read.get(covered.Subject.BEGUN) == begun.digest
         found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
         transaction.rollback()
     database.close()

@@ -16,6 +16,7 @@ from fimscan.model import FileState
 from fimscan.packed import pack
 from fimscan.store import covered, files, scans
 from fimscan.store.database import Database
+from fimscan.store.new_versions import NewVersions
 from fimscan.store.schema import file_version
 from tests.support import state
 
@@ -26,7 +27,7 @@ def store(database: Database, states: Iterable[FileState]) -> None:
         scan_id = scans.begin(
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}"
         )
-        new = files.NewVersions(database.host_id, scan_id)
+        new = NewVersions(database.host_id, scan_id)
         new.add(map(pack, states), adopted=False)
         new.write(connection)
 
@@ -53,6 +54,25 @@ def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number:
         after = list(covered.of_scan(connection, database.host_id, 1))
     altered = [old.subject for old, new in zip(before, after, strict=True) if old != new]
     assert altered == [covered.Subject.BEGUN]
+    database.close()
+
+
+def test_what_two_scans_differ_in_is_found_without_looking_at_all_else(tmp_path: Path) -> None:
+    """Otherwise every scan of a large tree would end by reading the whole of it in the database."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(3000)])
+    store(database, [state(b"/w/new")])
+    with database.begin() as connection:
+        files.end(connection, [17], 2)
+    ticks = []
+    with database.read() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(lambda: ticks.append(1), 1000)  # after each thousand steps of SQLite's machine
+        found = files.touched_between(connection, database.host_id, 1, 2)
+        driver.set_progress_handler(None, 0)
+    assert [version.id for version in found] == [17, 3001]
+    assert not ticks
     database.close()
 
 
