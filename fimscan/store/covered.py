@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from itertools import chain, groupby
+from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ def of_scan(connection: Connection, host_id: int, scan_id: int, *, begun: bytes 
     """Everything that a scan wrote, when it is about to be finished.
 
     ``begun`` is the digest of the versions that begin with it, where whoever wrote them knows it: that of their
-    :func:`begun_row`, in the order of their numbers.
+    :func:`begun_rows`, in the order of their numbers.
     """
     if begun is not None:
         yield Item(Subject.BEGUN, scan_id, begun)
@@ -142,12 +142,15 @@ def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
     return _of_scans(connection, host_id, None)
 
 
-def begun_row(number: int, digest: bytes, reason: tuple[bool, bool], read_ns: tuple[int, int]) -> bytes:
-    """What is digested of a version: its row's number, its state's digest, (adopted, followed), when it was read.
+def begun_rows(
+    number: int, reason: tuple[bool, bool], digests: Sequence[bytes], starts: Sequence[int], ends: Sequence[int]
+) -> bytes:
+    """What is digested of versions that begin for one reason (adopted, followed), before they are read.
 
-    This is :func:`_row`, in a quarter of the time: a baseline has a million of them.
+    Their rows are numbered from ``number`` on, ``digests`` are those of their states, the times those of their reading.
     """
-    return b"%d %d:%b,%d %d %d %d " % (number, len(digest), digest, *reason, *read_ns)
+    line = b"%%d %d:%%b,%d %d %%d %%d " % (hashlib.sha256().digest_size, *reason)
+    return b"".join([line % one for one in zip(count(number), digests, starts, ends, strict=False)])
 
 
 def _of_scans(
@@ -172,9 +175,10 @@ def _row(row: Sequence[object]) -> bytes:
 
 
 def _version_row(row: Sequence[Any]) -> bytes:
+    """The same, in a quarter of the time: a baseline has a million of them."""
     _, number, digest, adopted, followed, start_ns, end_ns = row
     try:
-        return begun_row(number, digest, (adopted, followed), (start_ns, end_ns))
+        return b"%d %d:%b,%d %d %d %d " % (number, len(digest), digest, adopted, followed, start_ns, end_ns)
     except TypeError:
         return _row(row)  # what fimscan never writes
 
