@@ -26,6 +26,7 @@ from fimscan.store import files
 from fimscan.store.database import Database
 
 _BATCH = 500
+_FLUSH_ROWS = 2000  # what is left of each kind after whole statements takes one of its own
 _TRANSACTION_ROWS = 50_000
 _TRANSACTION_SECONDS = 1.0
 
@@ -148,7 +149,7 @@ class _Writer:
 
     def step(self) -> None:
         """Write what there is, if that is worth it."""
-        if self._recorder.unwritten >= _BATCH:
+        if self._recorder.unwritten >= _FLUSH_ROWS:
             self._flush()
         elif self._connection is not None and time.monotonic() - self._begun > _TRANSACTION_SECONDS:
             self._commit()

@@ -57,7 +57,7 @@ class NewVersions:
     def write(self, connection: Connection) -> None:
         """Insert them; none are left."""
         # The numbers of rows, which their digest covers, are known beforehand in SQLite alone: it counts on from the
-        # largest (lang_createtable.html, "ROWIDs and the INTEGER PRIMARY KEY"), and there is one writer.
+        # largest (sqlite.org, autoinc.html), and there is one writer.
         number = _largest(connection) if connection.dialect.name == "sqlite" else None
         for (adopted, followed, _), rows in self._groups.items():
             constant = {**self._of_all, "adopted": str(adopted).upper(), "followed": str(followed).upper()}

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Engine
 from fimscan.cli.main import main
 from fimscan.pipeline import recording
 
-recording._BATCH = 5
+recording._BATCH = recording._FLUSH_ROWS = 5
 left = int(sys.argv[1])
 
 def count(*_):

@@ -18,7 +18,7 @@ def test_a_first_scan_does_not_keep_back_what_it_has_written(tmp_path: Path, mon
     (tmp_path / "w").mkdir()
     for number in range(200):
         (tmp_path / "w" / f"{number}").touch()
-    monkeypatch.setattr(recording, "_BATCH", 50)
+    monkeypatch.setattr(recording, "_FLUSH_ROWS", 50)
     monkeypatch.setattr(recording, "_TRANSACTION_ROWS", 50)
     kept_back = []
 
