@@ -33,3 +33,17 @@ def test_a_path_that_is_not_monitored(cli: Cli) -> None:
     assert "no [[watch]] covers it" in cli("explain-path", "/nowhere", code=1).stdout
     found = json.loads(cli("explain-path", "--format", "json", f"{cli.watched}/x.swp", code=1).stdout)
     assert (found["reason"], found["pattern"]) == ("excluded", "*.swp")
+
+
+def test_what_decides_beyond_the_patterns(cli: Cli) -> None:
+    """A symlink on the way, our own database, another file system: each is named, with where it begins."""
+    (cli.watched / "link").symlink_to(cli.root)
+    (cli.root / "below").write_text("x")
+    told = cli("explain-path", f"{cli.watched}/link/below", code=1).stdout
+    assert f"{cli.watched}/link is a symbolic link, which is recorded and not followed" in told
+    cli.config.write_text(f'[database]\nurl = "sqlite:///{cli.watched}/own.db"\n[[watch]]\npath = "{cli.watched}"\n')
+    cli.scan()
+    assert "fimscan's own database" in cli("explain-path", f"{cli.watched}/own.db", code=1).stdout
+    cli.config.write_text(f'[database]\nurl = "sqlite:///{cli.database}"\n[[watch]]\npath = "/"\n')
+    told = cli("explain-path", "/proc/self/status", code=1).stdout
+    assert "/proc is on another file system, and [scan] cross_mounts is false" in told

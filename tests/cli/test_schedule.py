@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
+from pathlib import Path
+from typing import NoReturn
 
+import pytest
+
+from fimscan import scheduler
+from fimscan.config import parse_config
+from fimscan.errors import InputError
+from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 
 
@@ -59,3 +68,26 @@ def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
     finally:
         process.kill()
     assert process.returncode == 0
+
+
+def test_full_scans_have_a_schedule_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ctime vouches for files, they alone read everything: were they forgotten, nobody would notice."""
+    scans = []
+
+    def run_scan(*_: object, full: bool, **__: object) -> NoReturn:
+        scans.append(full)
+        if full:
+            schedule._stop.set()
+        raise InputError("nothing is scanned here")
+
+    monkeypatch.setattr(scheduler, "run_scan", run_scan)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    config = parse_config(f'[schedule]\nscan = "1h"\nfull = "1s"\n[[watch]]\npath = "{tmp_path}"\n')
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    schedule = scheduler.Scheduler(database, config, None, report=lambda _: None, complain=lambda _: None)
+    stop = threading.Timer(20, schedule._stop.set)
+    stop.start()
+    schedule.run()
+    stop.cancel()
+    database.close()
+    assert scans == [False, True]  # the baseline, then that

@@ -35,3 +35,18 @@ def test_a_first_scan_does_not_keep_back_what_it_has_written(tmp_path: Path, mon
     database.close()
     assert len(kept_back) > 1
     assert not any(kept_back)
+
+
+def test_the_policy_attributes_leaves_content_alone(tmp_path: Path) -> None:
+    """It is neither read nor compared; that something was done to the file still shows."""
+    (tmp_path / "w").mkdir()
+    file = tmp_path / "w" / "f"
+    file.write_text("one")
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    config = parse_config(f'[[watch]]\npath = "{tmp_path}/w"\npolicy = "attributes"\n')
+    assert run_scan(database, config, source=None).scan.counts["bytes"] == 0
+    file.write_text("two")
+    result = run_scan(database, config, source=None)
+    (finding,) = result.diff.findings
+    assert (result.scan.counts["bytes"], finding.change.changed) == (0, ("mtime", "ctime"))
+    database.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from fimscan.cli.scan import print_result
 from fimscan.config import parse_config
 from fimscan.join import ReadClock
 from fimscan.model import Change, Scan
@@ -132,6 +134,20 @@ def test_a_file_without_the_digests_that_are_wanted_is_read_again(scan: Scanner)
     assert vouched(scan(blake3)) == (4, 0)
 
 
+def test_on_tmpfs_everything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written there through a mapped page leaves no trace in the times, ever."""
+    if os.statvfs("/dev/shm").f_fsid == os.statvfs(tmp_path).f_fsid:  # not a file of ours
+        pytest.skip("/dev/shm is no file system of its own")
+    monkeypatch.setattr(vouching, "_FRESH_NS", 0)
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        Path(directory, "f").write_text("x")
+        config = parse_config(f'[[watch]]\npath = "{directory}"\nreread = "ctime"\n')
+        results = [run_scan(database, config, source=None) for _ in range(2)]
+    assert [vouched(result) for result in results] == [(0, 1), (0, 1)]
+    database.close()
+
+
 def test_what_the_last_scan_could_not_read_is_read_again() -> None:
     """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
     clock = ReadClock()
@@ -178,12 +194,14 @@ def test_holders_are_those_of_before_the_window(scan: Scanner, tree: Path) -> No
     assert change.holders.as_of_ns <= change.window.after_ns
 
 
-def test_the_report_says_how_many_and_since_when(scan: Scanner) -> None:
+def test_the_report_says_how_many_and_since_when(scan: Scanner, capsys: pytest.CaptureFixture[str]) -> None:
     """In words and in JSON: how many files were not read, and after what time they all had been."""
     first, second, third = scan(), scan(), scan()
     assert vouched_text(first.scan) is None
     for result in (second, third):
         assert "4 vouched for by ctime, last read after 20" in (vouched_text(result.scan) or "")
+        print_result(result, 0, verbose=True)
+        assert f"; {vouched_text(result.scan)}" in capsys.readouterr().out
         document = diff_document(result.diff)["to"]["vouched"]
         assert document["files"] == 4
         assert _read_after(result.scan) >= first.scan.started_ns

@@ -16,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from fimscan.config import parse_config
 from fimscan.model import FileState, Unreadable, UnreadableReason
+from fimscan.pipeline.manners import manners_of
+from fimscan.scan import scanner
 from fimscan.scan.cache import pages_cached
 from fimscan.scan.manners import Manners
 from fimscan.scan.scanner import scan
@@ -106,8 +109,9 @@ def test_cached_pages_are_those_of_mincore(root: bytes) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.usefixtures("at_once")
-def test_rate_of_files(root: bytes, workers: int) -> None:
+def test_rate_of_files(root: bytes, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more files a second than allowed, over all workers: a scan of so many takes at least that long."""
+    monkeypatch.setattr(scanner, "_BATCH_NAMES", 10)  # so that each worker gets some
     for number in range(200):
         Path(os.fsdecode(root), str(number)).write_bytes(b"x")
     begin = time.monotonic()
@@ -125,6 +129,33 @@ def test_rate_of_bytes(root: bytes, scanned: Scanned) -> None:
     found = scanned(root, manners=Manners(max_bytes_per_s=8_000_000, file_timeout_s=0.3))
     assert time.monotonic() - begin > 0.35
     assert _state(found[root + b"/f"]).digests
+
+
+@pytest.mark.usefixtures("at_once")
+def test_rate_of_bytes_over_all_workers(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were each worker allowed all of it, two would read twice as much as was allowed."""
+    monkeypatch.setattr(scanner, "_BATCH_NAMES", 1)
+    for number in range(12):
+        Path(os.fsdecode(root), str(number)).write_bytes(bytes(1_000_000))
+    begin = time.monotonic()
+    list(scan([WatchSpec(path=root)], workers=2, manners=Manners(max_bytes_per_s=6_000_000)))
+    assert time.monotonic() - begin > 1.6  # 12 MB at 6 MB/s; at twice that, one second
+
+
+def test_the_settings_are_those_of_the_configuration() -> None:
+    """Each word of [scan] on how a host is treated reaches what treats it so."""
+    text = 'nice = 7\nionice = "idle"\nmax_bytes_per_s = "2M"\nmax_files_per_s = 50\ndrop_cache = true\n'
+    times = 'file_timeout = "3s"\nstall_timeout = "4s"\n'
+    config = parse_config(f'[scan]\n{text}{times}[[watch]]\npath = "/w"\n')
+    assert manners_of(config.scan) == Manners(
+        file_timeout_s=3,
+        stall_timeout_s=4,
+        nice=7,
+        ionice="idle",
+        max_bytes_per_s=2_000_000,
+        max_files_per_s=50,
+        drop_cache=True,
+    )
 
 
 def test_holes(root: bytes, scanned: Scanned) -> None:

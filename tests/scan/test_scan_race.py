@@ -22,6 +22,8 @@ from fimscan.scan import reader, scanner, state, trail
 from fimscan.scan.plain import read_plain
 from fimscan.scan.scanner import scan
 from fimscan.scan.spot import Spotter
+from fimscan.scan.trail import Directory
+from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
 
 # 100,000 of them, during at least half as many scans, whole and small, take minutes.
@@ -209,3 +211,22 @@ def test_a_stat_is_not_lured_out(root: bytes, outside: bytes) -> None:
     assert inner.st_ino == os.lstat(root + b"/real/inner").st_ino
     assert spotter.stat(root + b"/link/inner") is None
     assert spotter.stat(root + b"/real/nothing") is None
+
+
+def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory on the way that becomes a symlink behind it is not gone through again."""
+    os.mkdir(root + b"/real")
+    _plant(root + b"/real/inner", is_directory=False)
+    inode = os.lstat(root + b"/real/inner").st_ino
+    way_to = Walk._way_to
+
+    def go_and_swap(walk: Walk, path: bytes) -> Directory | None:
+        found = way_to(walk, path)
+        os.rename(root + b"/real", root + b"/moved")
+        os.symlink(outside, root + b"/real")
+        return found
+
+    monkeypatch.setattr(Walk, "_way_to", go_and_swap)
+    found = Spotter([WatchSpec(path=root)]).stat(root + b"/real/inner")
+    assert found is not None
+    assert found.st_ino == inode

@@ -12,11 +12,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
-from fimscan.scan import digest, plain, reader
+from fimscan.scan import attributes, digest, plain, reader
 from fimscan.scan import visit as visiting
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
@@ -204,6 +205,25 @@ def test_symlink_swapped_at_the_last_moment(
     assert result.kind is FileKind(kind)
 
 
+def test_directory_swapped_once_it_is_held(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
+    """What is listed is the directory that was found, whatever has its name by then."""
+    os.mkdir(root + b"/d")
+    _write(root + b"/d/inside", b"x")
+    os.mkdir(root + b"/../outside")
+    _write(root + b"/../outside/secret", b"x")
+    hold, held = visiting._hold, []
+
+    def hold_and_swap(*arguments: Any, **options: Any) -> int:
+        held.append(hold(*arguments, **options))
+        if len(held) == 2:  # the first is the root
+            os.rename(root + b"/d", root + b"/../moved")
+            os.symlink(root + b"/../outside", root + b"/d")
+        return held[-1]
+
+    monkeypatch.setattr(visiting, "_hold", hold_and_swap)
+    assert list(scanned(root)) == [root, root + b"/d", root + b"/d/inside"]
+
+
 @pytest.mark.usefixtures("whether_settled")
 def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
     """A file that becomes a symlink between its lstat and its opening is recorded as one; its target is not opened."""
@@ -252,6 +272,51 @@ def test_file_changed_just_now(root: bytes, scanned: Scanned) -> None:
     assert result.read_end_ns - result.ctime_ns >= 10_000_000
 
 
+def test_log_that_shrinks_while_it_is_read(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether that shows in the reading or only after it: what is recorded is what is there by then."""
+    log = WatchSpec(path=root, append_only=True)
+    steps: tuple[tuple[object, str], ...] = ((os, "preadv"), (reader, "read_xattrs"))
+    for module, step in steps:
+        path = _write(root + b"/log", bytes(300_000))
+        really = getattr(module, step)
+        calls: list[int] = []
+
+        def shrink_and_do(*arguments: Any, really: Any = really, calls: list[int] = calls) -> Any:
+            calls.append(1)
+            if len(calls) == 1:
+                os.truncate(path, 10)  # noqa: B023  # called before the next one
+            return really(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, step, shrink_and_do)
+            state = scanned(log)[path]
+        assert isinstance(state, FileState)
+        assert (state.size, state.digests[1].value) == (10, hashlib.sha256(bytes(10)).digest())
+        assert len(calls) > 1
+
+
+def test_attributes_that_change_while_they_are_read(
+    root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no content is read, a state is of one moment: never the mode of now with the attributes of before."""
+    path = _write(root + b"/f", b"x")
+    really, calls = attributes.read_xattrs, []
+
+    def read_and_change(target: int | bytes) -> object:
+        found = really(target)
+        calls.append(target)
+        if len(calls) == 1:
+            os.setxattr(path, "user.late", b"x")
+            os.chmod(path, 0o600)
+        return found
+
+    monkeypatch.setattr(reader, "read_xattrs", read_and_change)
+    state = scanned(WatchSpec(path=root, algorithms=()))[path]
+    assert isinstance(state, FileState)
+    assert state.mode == 0o600
+    assert [one.name for one in state.xattrs or ()] == [b"user.late"]
+
+
 def test_file_becomes_a_directory(
     root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]
 ) -> None:
@@ -297,6 +362,28 @@ def test_listing_error(root: bytes, scanned: Scanned, monkeypatch: pytest.Monkey
     assert _reason(found[root + b"/bad"]) is UnreadableReason.IO_ERROR
 
 
+def _told_to_nobody(*watches: WatchSpec) -> list[str]:
+    """What a scan by a user without any rights says of each path."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            top = os.fsdecode(watches[0].path)
+            results = scan(watches, workers=1)
+            lines = [f"{os.path.relpath(os.fsdecode(r.path), top)} {getattr(r, 'reason', 'ok')}" for r in results]
+            os.write(write, "\n".join(lines).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    told = os.read(read, 10_000).decode().splitlines()
+    os.close(read)
+    return told
+
+
 @pytest.mark.usefixtures("needs_root")
 def test_no_permission() -> None:
     """What an unprivileged scan may not read, or not list, is unreadable for want of permission; the rest is read."""
@@ -308,22 +395,9 @@ def test_no_permission() -> None:
         _write(os.fsencode(f"{top}/secret"), b"x")
         for name, mode in (("closed", 0o711), ("listable", 0o744), ("secret", 0o600)):
             os.chmod(f"{top}/{name}", mode)
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            results = scan(
-                [WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode())], workers=1
-            )
-            lines = [f"{os.path.relpath(os.fsdecode(r.path), top)} {getattr(r, 'reason', 'ok')}" for r in results]
-            os.write(write, "\n".join(lines).encode())
-            os._exit(0)
-        os.waitpid(child, 0)
-        told = os.read(read, 10_000).decode().splitlines()
-        os.close(read)
-        os.close(write)
+        told = _told_to_nobody(WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode()))
+        without_content = _told_to_nobody(WatchSpec(path=os.fsencode(top), algorithms=()))
+    assert "secret ok" in without_content  # lstat tells all but its flags
     assert told == [
         ". ok",
         "closed permission",

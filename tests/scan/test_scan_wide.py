@@ -1,4 +1,4 @@
-"""A directory with very many entries."""
+"""A directory with very many entries, and a scan that may not hold all of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
+
+from fimscan.scan import scanner
+from fimscan.scan.attendant import Attendant
+from fimscan.scan.block import answer_of
+from fimscan.scan.manners import Manners
+from fimscan.scan.pool import Hangs, Pool
+from fimscan.scan.share import Feed, Share
+from fimscan.scan.trail import Descriptors
+from fimscan.scan.walk import Walk
+from fimscan.scan.watch import WatchSpec
 
 _CHECKOUT = Path(__file__).parents[2]
 # A million of them takes a minute of processor time.
@@ -42,3 +53,45 @@ def test_a_directory_with_very_many_entries(root: bytes) -> None:
     # A name of 13 bytes takes 46, and its place in a list 8.
     assert grown_kb * 1024 < (8 << 20) + 100 * _ENTRIES
     print(f"{_ENTRIES:,} entries: {grown_kb:,} kB more")
+
+
+class _Stuck:
+    """Workers of whom the first does not come to an end for a long time, while the others take whatever there is."""
+
+    has_room = True
+
+    def __init__(self) -> None:
+        self.given: list[Share] = []
+        self.beside_the_first = 0
+        self._looks = 0
+
+    def submit(self, share: Share) -> None:
+        self.given.append(share)
+
+    def collect(self, *, wait: bool) -> None:
+        self._looks += wait
+        for share in self.given if self._looks > 20 else self.given[1:]:
+            if share.answer is None:
+                share.answer = answer_of(1, [("vanished", "")] * sum(len(task.names) for task in share.tasks))
+                share.release()
+        if self.given[0].answer is None:
+            self.beside_the_first = len(self.given)
+
+
+def test_nobody_runs_ahead_of_one_who_is_slow(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after an enormous file waits in memory until that has been read: it must not be the whole tree."""
+    for number in range(200):
+        Path(os.fsdecode(root), str(number)).touch()
+    monkeypatch.setattr(scanner, "_BATCH_NAMES", 1)
+    stuck = _Stuck()
+    walk = Walk(
+        WatchSpec(path=root),
+        others=(),
+        hidden={},
+        cross_mounts=False,
+        descriptors=Descriptors(100, 8),
+        attendant=Attendant(Manners(), Hangs()),
+    )
+    shares = list(scanner._shared_out(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
+    assert len(shares) > 200
+    assert stuck.beside_the_first <= scanner._WINDOW_BATCHES
