@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from typing import Any
 
 from fimscan.model import (
@@ -132,3 +133,11 @@ def observation(at: float, **values: Any) -> AuditObservation:
         "rules": (rule(),),
     }
     return AuditObservation(**{**defaults, **values})
+
+
+def take_back_the_indexes(connection: sqlite3.Connection) -> None:
+    """What schema 0006 did, undone."""
+    connection.execute("DROP INDEX ix_file_version_began")
+    connection.execute("DROP INDEX ix_file_version_ended")
+    connection.execute("CREATE INDEX ix_file_version_first_scan ON file_version (first_scan)")
+    connection.execute("CREATE INDEX ix_file_version_end_scan ON file_version (end_scan)")

@@ -24,6 +24,6 @@ def test_a_missed_target_says_what_was_tried(
     assert "ried" not in capsys.readouterr().out
     targets.slower("rescan", "the prototype", 3, 2)
     targets.tell_what_was_tried(beginning)
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert "missed: 1.50 times as much as it may" in printed
     assert "Missed: rescan." in printed and "Tried, and not kept:" in printed

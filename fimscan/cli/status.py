@@ -16,8 +16,9 @@ from fimscan.errors import ConfigError
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
 from fimscan.pipeline.reconfigured import pending, reconfigurations
+from fimscan.pipeline.vouching import vouched_files
 from fimscan.report.configuration import configuration_lines, reconfiguration_document
-from fimscan.report.display import json_text, minute_text, show, time_text
+from fimscan.report.display import b64_or_none, json_text, minute_text, show, time_text
 from fimscan.report.words import vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
@@ -28,11 +29,19 @@ from fimscan.store.database import Database
 @click.command()
 @click.option("--last", default=10, show_default=True, type=click.IntRange(min=1), help="How many scans to list.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--vouched", is_flag=True, help='Instead, list what the last scan did not read (reread = "ctime").')
 @click.pass_obj
-def status(settings: Settings, *, last: int, form: str) -> None:
-    """Show the last scans, what is accepted, what waits for acceptance, and how the configuration changed."""
+def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
+    """Show the last scans, what is accepted, what waits for acceptance, and how the configuration changed.
+
+    With --vouched, show which files the last scan took on trust, since their ctime had not changed, and when each was
+    last read (of files that lie together: the earliest time of all).
+    """
     config = _config(settings)
     with settings.database() as database:
+        if vouched:
+            _list_vouched(database, form)
+            return
         with database.read() as connection:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
             baseline = acceptance_store.baseline(connection, database.host_id)
@@ -72,6 +81,23 @@ def status(settings: Settings, *, last: int, form: str) -> None:
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
     for problem in finished[-1].problems:
         click.echo(f"At the last scan: {show(problem.encode())}")
+
+
+def _list_vouched(database: Database, form: str) -> None:
+    found = vouched_files(database)
+    if form == "json":
+        files = [
+            {"path": json_text(path), "path_b64": b64_or_none(path), "last_read": time_text(read_ns)}
+            for path, read_ns in found
+        ]
+        json.dump({"schema": "fimscan.vouched/1", "host": os.uname().nodename, "files": files}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    count = 0
+    for count, (path, read_ns) in enumerate(found, 1):  # noqa: B007  # used below
+        click.echo(f"last read {time_text(read_ns)}  {show(path)}")
+    if not count:
+        click.echo("The last scan took nothing on trust: it read every file.")
 
 
 def _config(settings: Settings) -> Config | None:

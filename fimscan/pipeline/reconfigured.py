@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -153,6 +154,10 @@ def _settings(path: str, old: Watch, new: Watch) -> Iterator[SettingChange]:
         match key:
             case "policy":
                 effect = Effect.WEAKER if _POLICIES.index(now) < _POLICIES.index(was) else Effect.STRONGER
+            case "reread":
+                effect = Effect.WEAKER if now == "ctime" else Effect.STRONGER
+            case "keep":  # of a log that is to be kept no longer, the removal is not told; 0 is for ever
+                effect = Effect.WEAKER if (now or math.inf) < (was or math.inf) else Effect.STRONGER
             case "digests":
                 effect = Effect.WEAKER if set(was) - set(now) else Effect.STRONGER
             case _:

@@ -13,11 +13,15 @@ as its clock, so it is only taken where the policy allows it, and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
+from fimscan.model import FileKind
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan.block import Voucher
 from fimscan.scan.reader import FRESH_NS
+from fimscan.store import files
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
 from fimscan.store.files import Known
 
 _FRESH_NS = FRESH_NS
@@ -47,3 +51,24 @@ def vouching(
         return [one for one in found if not full.is_blocked(one[0])] if full.blocked else found
 
     return vouched
+
+
+def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
+    """(path, when it was last really read, in ns) of what the last complete scan took on trust, in order of path.
+
+    Streamed. Of files that lie together one time is kept, the earliest: where some of them were read and some were not,
+    all are listed.
+    """
+    with database.read() as connection:
+        full = FullReading.load(connection, database.host_id)
+        if full.scan is None or "vouched" not in full.scan.counts:
+            return
+        rechecks = sighting_store.rechecks(connection, database.host_id)
+        for rows in files.known_with_stats(connection, database.host_id):
+            for path, _, _, read_ns, _, kind, *_ in rows:
+                if kind == FileKind.DIRECTORY.value or full.is_blocked(path):
+                    continue
+                looked_ns = rechecks[path].read_start_ns if path in rechecks else 0
+                last_ns = max(full.clock.at(path) or 0, read_ns, looked_ns)
+                if last_ns < full.scan.started_ns:
+                    yield path, last_ns

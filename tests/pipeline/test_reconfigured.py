@@ -13,6 +13,7 @@ from fimscan.pipeline.reconfigured import differences
 from tests.conftest import Cli
 
 ETC = '[[watch]]\npath = "/etc"\n'
+LOGS = ETC + 'policy = "append-only"\n'
 
 
 def judged(before: str, after: str) -> list[tuple[str, Effect]]:
@@ -28,6 +29,9 @@ def judged(before: str, after: str) -> list[tuple[str, Effect]]:
         (ETC + 'policy = "attributes"', ETC, "[[watch]] /etc: policy"),
         (ETC + 'policy = "append-only"', ETC + 'policy = "full"', "[[watch]] /etc: policy"),
         (ETC + 'digests = ["xxh3_128"]', ETC, "[[watch]] /etc: digests"),
+        (ETC + 'reread = "ctime"', ETC, "[[watch]] /etc: reread"),
+        (LOGS + "keep = 4", LOGS, "[[watch]] /etc: keep"),
+        (LOGS + "keep = 4", LOGS + "keep = 9", "[[watch]] /etc: keep"),
         ("[audit]\nenabled = false\n" + ETC, ETC, "audit.enabled"),
         ("[audit]\nlogs = []\n" + ETC, ETC, "audit.logs"),
         (ETC, "[scan]\ncross_mounts = true\n" + ETC, "scan.cross_mounts"),

@@ -10,6 +10,8 @@ import pytest
 
 from fimscan.config import parse_config
 from fimscan.pipeline import recording, run_scan
+from fimscan.scan import scanner
+from fimscan.scan.manners import Manners
 from fimscan.store.database import Database
 
 
@@ -50,3 +52,20 @@ def test_the_policy_attributes_leaves_content_alone(tmp_path: Path) -> None:
     (finding,) = result.diff.findings
     assert (result.scan.counts["bytes"], finding.change.changed) == (0, ("mtime", "ctime"))
     database.close()
+
+
+def test_as_many_workers_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have one processor to spare, and no more."""
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "f").touch()
+    hands, wanted = scanner.Hands, []
+
+    def count(workers: int, manners: Manners) -> scanner.Hands:
+        wanted.append(workers)
+        return hands(workers, manners)
+
+    monkeypatch.setattr(scanner, "Hands", count)
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    run_scan(database, parse_config(f'[scan]\nworkers = 3\n[[watch]]\npath = "{tmp_path}/w"\n'), source=None)
+    database.close()
+    assert wanted == [3]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fimscan.cli.scan import print_result
+from fimscan.cli.status import _list_vouched
 from fimscan.config import parse_config
 from fimscan.join import ReadClock
 from fimscan.model import Change, Scan
@@ -206,6 +209,30 @@ def test_the_report_says_how_many_and_since_when(scan: Scanner, capsys: pytest.C
         assert document["files"] == 4
         assert _read_after(result.scan) >= first.scan.started_ns
         assert _read_after(result.scan) <= (first.scan.finished_ns or 0)
+
+
+def test_which_files_they_are_is_listed(
+    scan: Scanner, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the time of the last real reading of each; directories and what was read are none of them."""
+    with closing(Database(f"sqlite:///{tmp_path}/x.db", host="h")) as database:
+        first = scan()
+        _list_vouched(database, "text")
+        assert "took nothing on trust" in capsys.readouterr().out
+        (tree / "b").write_text("changed")
+        scan()
+        listed = list(vouching.vouched_files(database))
+        assert [os.path.basename(path) for path, _ in listed] == [b"a", b"c", b"link"]
+        assert all(first.scan.started_ns <= read_ns <= (first.scan.finished_ns or 0) for _, read_ns in listed)
+        _list_vouched(database, "text")
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[-1] for line in lines] == [f"{tree}/{name}" for name in ("a", "c", "link")]
+        assert all(line.startswith("last read 20") for line in lines)
+        _list_vouched(database, "json")
+        document = json.loads(capsys.readouterr().out)
+        assert [one["path"] for one in document["files"]] == [f"{tree}/{name}" for name in ("a", "c", "link")]
+        scan(full=True)
+        assert list(vouching.vouched_files(database)) == []
 
 
 def _read_after(scan: Scan) -> int:
