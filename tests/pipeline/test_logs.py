@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fimscan import join
 from fimscan.config import parse_config
 from fimscan.errors import ConfigError
+from fimscan.evidence.database import verify_database
 from fimscan.model import Breach, Change, ChangeKind, Diff, FileState
 from fimscan.pipeline import drift, run_scan
 from fimscan.report.differences import breach_text
@@ -238,6 +239,7 @@ def test_rename_and_create(logs: Logs) -> None:
         logs.write("app.log", "")
         assert logs.scan() == []
     assert (logs.drift().findings, logs.drift().logs_rotated) == ((), 4)
+    assert verify_database(logs.database, every_scan=True).ok  # also what was marked as rotated only afterwards
 
 
 def test_a_rotated_log_that_was_altered_is_told(logs: Logs) -> None:

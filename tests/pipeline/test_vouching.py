@@ -114,6 +114,14 @@ def test_a_file_that_was_too_fresh_when_it_was_read_is_read_again(
     assert vouched(scan()) == (0, 30)
 
 
+def test_what_was_made_a_moment_ago_is_read_again(tmp_path: Path, tree: Path) -> None:
+    """For a minute, whatever ctime says: two writes may have left one ctime, or a mapped page none."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    config = parse_config(f'[[watch]]\npath = "{tree}"\nreread = "ctime"\n')
+    assert [vouched(run_scan(database, config, source=None)) for _ in range(2)] == [(0, 30), (0, 30)]
+    database.close()
+
+
 def test_a_file_that_somebody_can_write_to_is_read_again(scan: Scanner, tree: Path) -> None:
     """What is written to a page that is dirty already does not set ctime; held now, or when the last scan began."""
     scan()

@@ -94,4 +94,4 @@ def test_nobody_runs_ahead_of_one_who_is_slow(root: bytes, monkeypatch: pytest.M
     )
     shares = list(scanner._shared_out(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
     assert len(shares) > 200
-    assert stuck.beside_the_first <= scanner._WINDOW_BATCHES
+    assert stuck.beside_the_first < 64  # batches, of 256 names as a rule
