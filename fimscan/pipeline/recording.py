@@ -26,7 +26,7 @@ from fimscan.store import files
 from fimscan.store.database import Database
 
 _BATCH = 500
-_FLUSH_ROWS = 2000  # what is left of each kind after whole statements takes one of its own
+_FLUSH_ROWS = 2000  # each kind of rows ends with a statement that is not full, each time
 _TRANSACTION_ROWS = 50_000
 _TRANSACTION_SECONDS = 1.0
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from fimscan.errors import UsageError
 from fimscan.model import FileKind
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan.block import Voucher
@@ -58,10 +59,15 @@ def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
 
     Streamed. Of files that lie together one time is kept, the earliest: where some of them were read and some were not,
     all are listed.
+
+    Raises:
+        UsageError: when there is no finished scan yet.
     """
     with database.read() as connection:
         full = FullReading.load(connection, database.host_id)
-        if full.scan is None or "vouched" not in full.scan.counts:
+        if full.scan is None:
+            raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
+        if "vouched" not in full.scan.counts:
             return
         rechecks = sighting_store.rechecks(connection, database.host_id)
         for rows in files.known_with_stats(connection, database.host_id):

@@ -145,7 +145,7 @@ def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
 def begun_rows(
     number: int, reason: tuple[bool, bool], digests: Sequence[bytes], starts: Sequence[int], ends: Sequence[int]
 ) -> bytes:
-    """What is digested of versions that begin for one reason (adopted, followed), before they are read.
+    """What is digested of versions that begin for one reason (adopted, followed), known without reading them back.
 
     Their rows are numbered from ``number`` on, ``digests`` are those of their states, the times those of their reading.
     """

@@ -16,6 +16,7 @@ import pytest
 from fimscan.cli.scan import print_result
 from fimscan.cli.status import _list_vouched
 from fimscan.config import parse_config
+from fimscan.errors import UsageError
 from fimscan.join import ReadClock
 from fimscan.model import Change, Scan
 from fimscan.pipeline import ScanResult, run_scan, vouching
@@ -224,6 +225,8 @@ def test_which_files_they_are_is_listed(
 ) -> None:
     """With the time of the last real reading of each; directories and what was read are none of them."""
     with closing(Database(f"sqlite:///{tmp_path}/x.db", host="h")) as database:
+        with pytest.raises(UsageError, match="no scan has been finished yet"):
+            _list_vouched(database, "json")
         first = scan()
         _list_vouched(database, "text")
         assert "took nothing on trust" in capsys.readouterr().out
