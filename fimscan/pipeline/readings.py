@@ -73,13 +73,15 @@ class FullReading:
         """Whether that scan could not read this path, or a directory above it."""
         return any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self.blocked)
 
+    def read_again(self, path: bytes, read_start_ns: int) -> int:
+        """When a file was last really read that is stored as it was read at that time."""
+        return read_start_ns if self.is_blocked(path) else max(self.clock.at(path) or 0, read_start_ns)
+
     def last_read(self, path: bytes, before: FileState | None) -> int:
         """When this path was last seen as it was: at that scan, unless that scan could not read it."""
-        if self.is_blocked(path):
-            return before.read_start_ns if before is not None else self.first_scan_ns
         if before is not None:
-            return max(self.clock.at(path) or 0, before.read_start_ns)
-        absent = self.clock.absent_at(path)
+            return self.read_again(path, before.read_start_ns)
+        absent = None if self.is_blocked(path) else self.clock.absent_at(path)
         return self.first_scan_ns if absent is None else absent
 
 

@@ -1,4 +1,4 @@
-"""Which known files need not be read again while their ctime, and all else that ``lstat(2)`` tells, stays the same.
+"""Which known files need not be read again while ctime, and all else of ``lstat(2)``, stays the same; which were not.
 
 Every change of a file sets its ctime, which no system call can set back. That is the kernel's word, and worth as much
 as its clock, so it is only taken where the policy allows it, and not
@@ -75,6 +75,6 @@ def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
                 if kind == FileKind.DIRECTORY.value or full.is_blocked(path):
                     continue
                 looked_ns = rechecks[path].read_start_ns if path in rechecks else 0
-                last_ns = max(full.clock.at(path) or 0, read_ns, looked_ns)
+                last_ns = max(full.read_again(path, read_ns), looked_ns)
                 if last_ns < full.scan.started_ns:
                     yield path, last_ns

@@ -148,7 +148,7 @@ def test_a_file_without_the_digests_that_are_wanted_is_read_again(scan: Scanner)
 
 def test_on_tmpfs_everything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written there through a mapped page leaves no trace in the times, ever."""
-    if os.statvfs("/dev/shm").f_fsid == os.statvfs(tmp_path).f_fsid:  # not a file of ours
+    if os.statvfs("/dev/shm").f_fsid == os.statvfs(tmp_path).f_fsid:
         pytest.skip("/dev/shm is no file system of its own")
     monkeypatch.setattr(vouching, "_FRESH_NS", 0)
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")

@@ -57,6 +57,20 @@ def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number:
     database.close()
 
 
+def test_what_was_numbered_otherwise_is_read_back(tmp_path: Path) -> None:
+    """After the last number that there is, SQLite takes any: somebody who put such a row in does not stop scans."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    store(database, [state(b"/w/a"), state(b"/w/b")])
+    with database.begin() as connection:
+        connection.execute(update(file_version).where(file_version.c.path == b"/w/a").values(id=2**63 - 1))
+        new = NewVersions(database.host_id, 1)
+        new.add(map(pack, [state(b"/w/c"), state(b"/w/d")]), adopted=True)
+        new.write(connection)
+        assert new.digest is None
+        assert len(list(files.as_of(connection, database.host_id, 1))) == 4
+    database.close()
+
+
 def test_what_two_scans_differ_in_is_found_without_looking_at_all_else(tmp_path: Path) -> None:
     """Otherwise every scan of a large tree would end by reading the whole of it in the database."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
