@@ -137,6 +137,7 @@ class Audit(_Section):
     logs: tuple[AbsolutePath, ...] = ("/var/log/audit/audit.log",)
     socket: AbsolutePath | Literal[""] = ""
     key: Annotated[str, AfterValidator(_check_key)] = "fimscan"
+    io_uring_rule: bool = True
 
 
 class ScanSettings(_Section):

@@ -329,6 +329,7 @@ class Action(StrEnum):
     CHOWN = "chown"
     SETXATTR = "setxattr"
     UTIME = "utime"
+    SETFLAGS = "setflags"  # file_setattr: what chattr(1) sets
 
 
 class Role(StrEnum):
@@ -444,6 +445,14 @@ class GapReason(StrEnum):
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
+    # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.join.holes).
+    IO_URING = "io-uring"
+    UNNAMED_FILE = "unnamed-file"  # io_uring opened a file, and its record does not say which
+    READ_ONLY_OPEN = "read-only-open"  # opens that empty or create a file without asking for write access
+    HANDLE_OPEN = "handle-open"  # open_by_handle_at
+    ATTRIBUTE_CALL = "attribute-call"  # utimensat, file_setattr, setxattrat, removexattrat
+    X32_CALL = "x32-call"  # the x32 calls of x86_64, which match no rule
+    OVERLAY = "overlay"  # a user mounted a file system of his own, which can have this directory as its upper layer
     CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 
 
@@ -454,6 +463,9 @@ class NoticeKind(StrEnum):
     DAEMON_END = "daemon-end"
     RULE_ADDED = "rule-added"
     RULE_REMOVED = "rule-removed"
+    URING_RULE_REMOVED = "uring-removed"  # of the filter list for io_uring
+    UNNAMED_FILE = "unnamed-file"  # an io_uring operation on a watched file that its record does not name
+    USER_MOUNT = "user-mount"  # somebody who is not root mounted a file system, in a user namespace of his own
     ENABLED = "enabled"
     DISABLED = "disabled"
     BOOT = "boot"
@@ -463,12 +475,13 @@ class NoticeKind(StrEnum):
 class AuditNotice:
     """One record about the audit system itself (DAEMON_*, CONFIG_CHANGE, SYSTEM_BOOT, KERNEL), where coverage needs it.
 
-    ``key`` is that of the rule added or removed.
+    ``key`` is that of the rule added or removed. ``actor`` is the process that did it, where the event says.
     """
 
     event: EventId
     kind: NoticeKind
     key: str | None = None
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -486,12 +499,13 @@ class DamagedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of time in which audit is known not to have seen everything."""
+    """A stretch of time in which audit is known not to have seen everything; ``actor`` is who brought that about."""
 
     start_ns: int
     end_ns: int
     reason: GapReason
     lost: int | None = None
+    actor: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -503,7 +517,10 @@ class AuditRule:
     perm=w and perm=a system calls, for every process.
 
     ``target`` is what was found at ``scope``, by device and inode, when the rule was first seen, at ``since_ns``. The
-    kernel ties a rule to that very directory: ``stale`` is set when another one is there now, which nobody watches.
+    kernel ties a rule for a directory to that very one: ``stale`` is set when another one is there now, which nobody
+    watches. A rule for a single path follows the name, and is never stale.
+
+    ``guards`` are the calls beyond those of perm=wa that it reports (``b64:openat2``; :mod:`fimscan.audit.guards`).
     """
 
     scope: bytes
@@ -516,6 +533,7 @@ class AuditRule:
     target: tuple[int, int] | None = None
     since_ns: int = 0
     stale: bool = False
+    guards: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -525,6 +543,10 @@ class AuditObservation:
     ``enabled`` is 0, 1 or 2 (locked until reboot). ``suppressed`` lists loaded rules that take events away again
     (``never`` rules, excluded record types), as text. ``error`` is set, and the rest unknown, when it could not be
     asked. ``boottime_ns`` is what CLOCK_BOOTTIME said at ``time_ns``: nobody can set that one.
+
+    ``guards`` are those that rules have to have on this machine, ``uring`` the directories in which what io_uring does
+    is reported (``/`` where nothing can use it), ``holes`` what is open for the whole host. ``None``: not known, as in
+    the answers that were stored before these were asked for.
     """
 
     time_ns: int
@@ -537,6 +559,9 @@ class AuditObservation:
     backlog_limit: int | None = None
     rules: tuple[AuditRule, ...] = ()
     suppressed: tuple[str, ...] = ()
+    guards: tuple[str, ...] | None = None
+    uring: tuple[bytes, ...] | None = None
+    holes: tuple[GapReason, ...] = ()
     error: str | None = None
 
 

@@ -22,8 +22,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from fimscan.audit.syscalls import CALLS
 
 # From 424 on a call has one number everywhere, on top of what the architecture adds to all: so newer ones than the
-# trees have are known, too (include/uapi/asm-generic/unistd.h: 452 since 6.6, the others since 6.13).
-_LATER = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466}
+# trees have are known, too (include/uapi/asm-generic/unistd.h: 452 since 6.6, 463 and 466 since 6.13, 469 since 6.17).
+_LATER = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "file_setattr": 469}
 _COMMON_START = ("openat2", 437)
 
 

@@ -6,12 +6,20 @@ from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth,
 from fimscan.audit.descriptors import writable_descriptors
 from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
-from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
-from fimscan.audit.kernel import Observer
+from fimscan.audit.health import (
+    KernelAnswer,
+    ask,
+    boot_id,
+    is_uring_usable,
+    loaded_uring_directories,
+    observe,
+    parse_status,
+)
+from fimscan.audit.kernel import Completion, Observer, remove_rules
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream
 from fimscan.audit.records import fields, line_of, parse_line
-from fimscan.audit.rules import can_be_watched, process_rules, rules_for
+from fimscan.audit.rules import can_be_watched, printable, process_rules, rules_for
 from fimscan.audit.ruleset import (
     Rule,
     excluded_records,
@@ -27,6 +35,7 @@ from fimscan.audit.targets import carried_on
 __all__ = [
     "Assembler",
     "Batch",
+    "Completion",
     "DaemonConfig",
     "EventSocket",
     "EventStream",
@@ -45,7 +54,9 @@ __all__ = [
     "excluded_records",
     "fields",
     "growth",
+    "is_uring_usable",
     "line_of",
+    "loaded_uring_directories",
     "notice",
     "observe",
     "parse_all",
@@ -54,10 +65,12 @@ __all__ = [
     "parse_rules",
     "parse_settings",
     "parse_status",
+    "printable",
     "process_rules",
     "read_config",
     "read_log",
     "read_stream",
+    "remove_rules",
     "rules_for",
     "suppressing",
     "watched_by",

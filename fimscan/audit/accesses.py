@@ -268,4 +268,5 @@ _HANDLERS: Mapping[Action, Callable[[_Operation], list[FileAccess]]] = {
     Action.CHOWN: _change,
     Action.SETXATTR: _change,
     Action.UTIME: _change,
+    Action.SETFLAGS: _change,
 }

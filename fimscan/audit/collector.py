@@ -202,7 +202,7 @@ class Collector:
             self._found.append((event, found))
         elif (started := execution(event, self._user_name)) is not None:
             self._executions.append(started)
-        if said is None and (noticed := notice(event)) is not None:
+        if said is None and (noticed := notice(event, self._user_name)) is not None:
             self._notices.append(noticed)
 
     def _unusual(self, line: bytes, position: int) -> None:

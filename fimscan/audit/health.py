@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 
+from fimscan.audit.guards import guards_of, wanted_guards
+from fimscan.audit.netlink import KernelAudit
 from fimscan.audit.ruleset import Rule, parse_all, suppressing, watched_by
 from fimscan.audit.targets import with_targets
+from fimscan.audit.uring_rules import parse_rule, watched_directories
 from fimscan.model import AuditObservation
 
 _TIMEOUT_S = 5
@@ -19,6 +25,7 @@ _NAMES = rb"enabled|failure|flag|pid|rate_limit|lost|backlog|backlog_limit|backl
 _STATUS = re.compile(rb"\b(" + _NAMES + rb")[ =](\d+)")
 
 _CLOCK_READINGS = 3
+_IO_URING_SETUP = 425  # on every architecture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,9 @@ def ask() -> KernelAnswer:
 def observe(now_ns: int) -> AuditObservation:
     """:func:`ask`, reduced to what coverage depends on, for the store."""
     answer = ask()
-    status, watching = answer.status, (watched_by(rule) for rule in answer.rules)
+    status = answer.status
+    watching = ((watched_by(rule), guards_of(rule)) for rule in answer.rules)
+    found = [replace(rule, guards=guards) for rule, guards in watching if rule is not None]
     return AuditObservation(
         time_ns=now_ns,
         boot_id=boot_id(),
@@ -54,10 +63,40 @@ def observe(now_ns: int) -> AuditObservation:
         lost=status.get("lost"),
         backlog=status.get("backlog"),
         backlog_limit=status.get("backlog_limit"),
-        rules=with_targets([rule for rule in watching if rule is not None], now_ns),
+        rules=with_targets(found, now_ns),
+        guards=wanted_guards(os.uname().machine),
+        uring=None if answer.error else loaded_uring_directories(),
         suppressed=tuple(rule.text for rule in suppressing(answer.rules)),
         error=answer.error,
     )
+
+
+def uring_directories(listed: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Where the kernel's list of rules has what io_uring does reported; ``/`` where nothing can use io_uring."""
+    if not is_uring_usable():
+        return (b"/",)
+    return watched_directories([rule for data in listed if (rule := parse_rule(data)) is not None])
+
+
+def loaded_uring_directories() -> tuple[bytes, ...] | None:
+    """:func:`uring_directories` of what is loaded; ``None`` where the kernel does not answer."""
+    try:
+        with closing(KernelAudit()) as kernel:
+            return uring_directories(kernel.rules())
+    except OSError:
+        return None
+
+
+def is_uring_usable() -> bool:
+    """Whether programs can use io_uring; the setting is there since Linux 6.6, before one has to ask."""
+    try:
+        with open("/proc/sys/kernel/io_uring_disabled", encoding="ascii") as file:
+            return file.read().strip() != "2"
+    except (OSError, UnicodeDecodeError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        # Without parameters it can make nothing: the kernel refuses with EFAULT or EINVAL where it has the call.
+        libc.syscall(ctypes.c_long(_IO_URING_SETUP), ctypes.c_long(0), None)
+        return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
 
 
 class _UnavailableError(Exception):

@@ -1,83 +1,69 @@
-"""The kernel's audit system, asked directly (netlink): cheap enough to be asked at every look.
+"""How the kernel's audit system is, asked again and again.
 
-The answers are those of ``auditctl -s`` and ``auditctl -l``, without starting a program. What a rule means is still
-read from auditctl's text, but only when the kernel's rules are not, byte for byte, those that were read last.
-Numbers and structures: ``linux/audit.h``, ``linux/netlink.h``.
+What a rule means is read from auditctl's text, but only when the kernel's rules are not, byte for byte, those that were
+read last.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import struct
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 
-from fimscan.audit.health import clock_offset, observe
+from fimscan.audit.health import clock_offset, is_uring_usable, observe, uring_directories
+from fimscan.audit.netlink import KernelAudit
 from fimscan.audit.targets import with_targets
+from fimscan.audit.uring_rules import changes, parse_rule
 from fimscan.model import AuditObservation
 
-_NETLINK_AUDIT = 9
-_AUDIT_GET, _AUDIT_LIST_RULES = 1000, 1013
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_REQUEST_ACK = 0x1 | 0x4  # NLM_F_REQUEST, NLM_F_ACK
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_STATUS = struct.Struct("=8I")  # mask, enabled, failure, pid, rate_limit, backlog_limit, lost, backlog
-_TIMEOUT_S = 2.0
-_BUFFER = 1 << 20
+_LOCKED = 2
 
 
-class KernelAudit:
-    """A socket to the kernel's audit system; ``close`` it.
+class Completion:
+    """Completes the rules of one key by those for io_uring (:mod:`fimscan.audit.uring_rules`).
 
-    Raises:
-        OSError: it cannot be asked (no audit, or not root).
+    Args:
+        key: that of the rules of ``fimscan audit rules``.
     """
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_AUDIT)
-        self._sequence = 0
-        self._socket.settimeout(_TIMEOUT_S)
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._known: tuple[bytes, ...] | None = None
 
-    def close(self) -> None:
-        """Give the socket back."""
-        self._socket.close()
+    def complete(self) -> None:
+        """Load what is missing and take away what is left over, where anything changed since the last time.
 
-    def status(self) -> Mapping[str, int]:
-        """``enabled``, ``pid`` (of the daemon), ``lost``, ``backlog``, ``backlog_limit``."""
-        for kind, body in self._ask(_AUDIT_GET, 1):
-            if kind == _AUDIT_GET and len(body) >= _STATUS.size:
-                _, enabled, _, pid, _, limit, lost, backlog = _STATUS.unpack_from(body)
-                return {"enabled": enabled, "pid": pid, "lost": lost, "backlog": backlog, "backlog_limit": limit}
-        raise OSError("the kernel's audit system gave no status")
+        Who may not (or finds the rules locked) changes nothing: the observation that follows says what is loaded.
+        """
+        with suppress(OSError), closing(KernelAudit()) as kernel:
+            listed = kernel.rules()
+            if listed == self._known or kernel.status()["enabled"] == _LOCKED:
+                return
+            rules = [rule for data in listed if (rule := parse_rule(data)) is not None]
+            added, deleted = changes(rules, self._key)
+            for data in deleted:
+                with suppress(OSError):
+                    kernel.delete_rule(data)
+            usable = is_uring_usable()
+            for data in added if usable else ():
+                with suppress(OSError):  # where a directory of that name is not there
+                    kernel.add_rule(data)
+            self._known = kernel.rules() if usable else None
 
-    def rules(self) -> bytes:
-        """All loaded rules as the kernel keeps them: equal bytes are equal rules."""
-        return b"".join(body for kind, body in self._ask(_AUDIT_LIST_RULES, None) if kind == _AUDIT_LIST_RULES)
 
-    def _ask(self, question: int, answers: int | None) -> list[tuple[int, bytes]]:
-        """The messages of the answer: a number of them, or up to the one that ends them."""
-        self._sequence += 1
-        self._socket.send(_HEADER.pack(_HEADER.size, question, _REQUEST_ACK, self._sequence, 0))
-        found: list[tuple[int, bytes]] = []
-        while True:
-            data = self._socket.recv(_BUFFER)
-            while len(data) >= _HEADER.size:
-                length, kind, _, sequence, _ = _HEADER.unpack_from(data)
-                body, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
-                if sequence != self._sequence:
-                    continue  # of an earlier question, that was given up
-                if kind == _NLMSG_ERROR:
-                    (error,) = struct.unpack_from("=i", body)
-                    if error:
-                        raise OSError(-error, os.strerror(-error))
-                elif kind == _NLMSG_DONE:
-                    return found
-                else:
-                    found.append((kind, body))
-                    if len(found) == answers:
-                        return found
+def remove_rules(key: str) -> int:
+    """Take away every rule of this key, as the kernel lists them; gives how many there were.
+
+    Raises:
+        OSError: rules are locked, or this is not root.
+    """
+    with closing(KernelAudit()) as kernel:
+        found = [
+            rule for data in kernel.rules() if (rule := parse_rule(data)) is not None and key.encode() in rule.keys
+        ]
+        for rule in found:
+            kernel.delete_rule(rule.data)
+    return len(found)
 
 
 class Observer:
@@ -90,7 +76,7 @@ class Observer:
     def __init__(self, ask: Callable[[int], AuditObservation] = observe) -> None:
         self._ask = ask
         self._kernel: KernelAudit | None = None
-        self._rules: bytes | None = None
+        self._rules: tuple[bytes, ...] | None = None
         self._last: AuditObservation | None = None
 
     def observe(self, now_ns: int) -> AuditObservation:
@@ -113,6 +99,7 @@ class Observer:
             time_ns=now_ns,
             boottime_ns=now_ns - clock_offset(),
             rules=with_targets(self._last.rules, now_ns),
+            uring=uring_directories(rules),
             enabled=status["enabled"],
             daemon_pid=status["pid"],
             lost=status["lost"],

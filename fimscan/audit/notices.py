@@ -1,19 +1,27 @@
-"""What the log says about the audit system itself."""
+"""What the log says about the audit system itself, and of calls that hide what they were about."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 
-from fimscan.audit.records import fields, text_value
-from fimscan.model import AuditEvent, AuditNotice, AuditRecord, NoticeKind
+from fimscan.audit.actors import UserName, actor
+from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.said import said_of_program
+from fimscan.audit.syscalls import URING_OPERATIONS
+from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, NoticeKind
 
 # Kernels before 3.16 wrote op="add rule", newer ones op=add_rule (audit_receive_msg in kernel/audit*.c).
 _RULE = re.compile(rb'\bop="?(add|remove)[ _]rule\b')
 _ENABLED = re.compile(rb"\baudit_enabled=(\d)")
 
+# The filter lists of linux/audit.h: coverage depends on the rules for system calls and for io_uring.
+_SYSTEM_CALLS, _IO_URING = b"4", b"7"
+_MOUNTS = {(b"c000003e", b"165"), (b"c000003e", b"432"), (b"40000003", b"21"), (b"40000003", b"432")}
+_MOUNTS |= {(b"c00000b7", b"40"), (b"c00000b7", b"432"), (b"40000028", b"21"), (b"40000028", b"432")}
 
-def notice(event: AuditEvent) -> AuditNotice | None:
+
+def notice(event: AuditEvent, user_name: UserName | None = None) -> AuditNotice | None:
     """The event as a notice, where coverage depends on it; ``None`` for all others. Failed attempts are none."""
     if not _TOLD.search(event.text):  # as in most
         return None
@@ -21,11 +29,44 @@ def notice(event: AuditEvent) -> AuditNotice | None:
         reader = _READERS.get(record.type)
         if reader is not None and (found := reader(record)) is not None:
             kind, key = found
-            return AuditNotice(event=event.id, kind=kind, key=key)
+            return AuditNotice(event=event.id, kind=kind, key=key, actor=_actor(event, record, kind, user_name))
     return None
 
 
 _Found = tuple[NoticeKind, str | None]
+_BY_SOMEBODY = frozenset(
+    {
+        NoticeKind.RULE_REMOVED,
+        NoticeKind.URING_RULE_REMOVED,
+        NoticeKind.DISABLED,
+        NoticeKind.UNNAMED_FILE,
+        NoticeKind.USER_MOUNT,
+    }
+)
+
+
+def _actor(event: AuditEvent, record: AuditRecord, kind: NoticeKind, user_name: UserName | None) -> Actor | None:
+    """Who did it: the event's system call has the process, the record by itself only the login user and session."""
+    if kind not in _BY_SOMEBODY:
+        return None
+    call = next((other for other in event.records if other.type == "SYSCALL"), None)
+    if call is not None and (found := actor(said_of_program(event, call), (), user_name)) is not None:
+        return found._replace(syscall=None)
+    values = fields(record.body)
+    auid = id_value(values.get(b"auid"))
+    if b"pid" not in values and auid is None:
+        return None
+    uid = id_value(values.get(b"uid"))
+    return Actor(
+        pid=int_value(values.get(b"pid")) or 0,
+        auid=auid,
+        login_user=None if auid is None or user_name is None else user_name(auid),
+        uid=uid,
+        user=None if uid is None or user_name is None else user_name(uid),
+        session=id_value(values.get(b"ses")),
+        time_ns=event.id.time_ns,
+        event=event.id,
+    )
 
 
 def _daemon_start(record: AuditRecord) -> _Found | None:
@@ -37,16 +78,45 @@ def _config_change(record: AuditRecord) -> _Found | None:
     if values.get(b"res") == b"0":
         return None
     if rule := _RULE.search(record.body):
-        key = text_value(values.get(b"key"))
-        kind = NoticeKind.RULE_ADDED if rule[1] == b"add" else NoticeKind.RULE_REMOVED
-        return kind, None if key is None else key.replace(b"\x01", b",").decode("utf-8", "backslashreplace")
+        kind = _rule_change(values.get(b"list", _SYSTEM_CALLS), is_added=rule[1] == b"add")
+        return None if kind is None else (kind, _key(values.get(b"key")))
     if enabled := _ENABLED.search(record.body):
         return NoticeKind.DISABLED if enabled[1] == b"0" else NoticeKind.ENABLED, None
     return None
 
 
+def _rule_change(filter_list: bytes, *, is_added: bool) -> NoticeKind | None:
+    """Rules of other lists watch no files. One for io_uring that was added says nothing of the others of its key."""
+    if filter_list == _IO_URING:
+        return None if is_added else NoticeKind.URING_RULE_REMOVED
+    if filter_list == _SYSTEM_CALLS:
+        return NoticeKind.RULE_ADDED if is_added else NoticeKind.RULE_REMOVED
+    return None
+
+
+def _key(raw: bytes | None) -> str | None:
+    key = text_value(raw)
+    return None if key is None else key.replace(b"\x01", b",").decode("utf-8", "backslashreplace")
+
+
 def _kernel(record: AuditRecord) -> _Found | None:
     return (NoticeKind.BOOT, None) if fields(record.body).get(b"state") == b"initialized" else None
+
+
+def _uring(record: AuditRecord) -> _Found | None:
+    """A worker thread's operation on a file that exists has no PATH record (seen on 6.18): items=0, of a rule's key."""
+    values = fields(record.body)
+    operation = int_value(values.get(b"uring_op"))
+    unnamed = values.get(b"items") == b"0" and values.get(b"success") == b"yes" and operation in URING_OPERATIONS
+    return (NoticeKind.UNNAMED_FILE, _key(values.get(b"key"))) if unnamed else None
+
+
+def _mount(record: AuditRecord) -> _Found | None:
+    """Whoever is not root can mount in a user namespace of his own only; ``uid`` is that of the first namespace."""
+    values = fields(record.body)
+    call = values.get(b"arch", b""), values.get(b"syscall", b"")
+    by_user = call in _MOUNTS and values.get(b"success") == b"yes" and values.get(b"uid") != b"0"
+    return (NoticeKind.USER_MOUNT, _key(values.get(b"key"))) if by_user else None
 
 
 _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
@@ -56,5 +126,10 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "CONFIG_CHANGE": _config_change,
     "SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
     "KERNEL": _kernel,
+    "URINGOP": _uring,
+    "SYSCALL": _mount,
 }
-_TOLD = re.compile(rb"\n(?:" + "|".join(_READERS).encode() + rb") ")
+_TOLD = re.compile(
+    rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
+    rb"|SYSCALL arch=[0-9a-f]+ syscall=(?:165|432|21|40) )"
+)

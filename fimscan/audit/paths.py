@@ -59,7 +59,9 @@ def parse_item(body: bytes) -> Item | None:
     )
 
 
-_LOOKUPS = frozenset({Action.OPEN_WRITE, Action.TRUNCATE, Action.CHMOD, Action.CHOWN, Action.SETXATTR, Action.UTIME})
+_LOOKUPS = frozenset(
+    {Action.OPEN_WRITE, Action.TRUNCATE, Action.CHMOD, Action.CHOWN, Action.SETXATTR, Action.UTIME, Action.SETFLAGS}
+)
 _CHILDREN = {
     **dict.fromkeys((Action.UNLINK, Action.RMDIR), b"DELETE"),
     **dict.fromkeys((Action.MKDIR, Action.MKNOD, Action.SYMLINK), b"CREATE"),

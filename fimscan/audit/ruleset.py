@@ -24,7 +24,9 @@ _ATTRIBUTES = frozenset(
     | {"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"}
 )
 # Numbers, where auditctl is older than the kernel; from 424 on they agree on all architectures.
-_NEW_CALLS = {b"437": "openat2", b"452": "fchmodat2", b"463": "setxattrat", b"466": "removexattrat"}
+_NEW_CALLS = {
+    b"437": "openat2", b"452": "fchmodat2", b"463": "setxattrat", b"466": "removexattrat", b"469": "file_setattr"
+}  # fmt: skip
 _RECORD_NUMBERS = {b"1300": "SYSCALL", b"1302": "PATH", b"1307": "CWD"}
 _NEEDED_RECORDS = frozenset(_RECORD_NUMBERS.values())
 
@@ -155,12 +157,18 @@ def watched_by(rule: Rule) -> AuditRule | None:
     return AuditRule(
         scope=scope,
         recursive=recursive,
-        arches=frozenset({_arch(values["arch"])}) if "arch" in values else frozenset({"b32", "b64"}),
+        arches=arches_of(rule),
         writes=writes,
         attributes=attributes,
         key=rule.key,
         text=rule.text,
     )
+
+
+def arches_of(rule: Rule) -> frozenset[str]:
+    """The ABIs that a rule applies to."""
+    named = [_arch(value) for name, operator, value in rule.fields if name == "arch" and operator == "="]
+    return frozenset(named[:1] or ("b32", "b64"))
 
 
 def suppressing(rules: Iterable[Rule]) -> tuple[Rule, ...]:

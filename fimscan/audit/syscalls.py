@@ -61,6 +61,7 @@ def _attribute_calls() -> dict[str, Call]:
     calls |= {f"{verb}xattrat": Call(action=Action.SETXATTR, dirfd=0) for verb in ("set", "remove")}
     calls |= {name: Call(action=Action.UTIME) for name in ("utime", "utimes", "osf_utimes")}
     calls |= {name: Call(action=Action.UTIME, dirfd=0) for name in ("futimesat", "utimensat", "utimensat_time64")}
+    calls["file_setattr"] = Call(action=Action.SETFLAGS, dirfd=0)  # file_setattr(2), since Linux 6.17
     return calls
 
 

@@ -1,7 +1,9 @@
 """Which directory a rule watches: the one that was at its path when it was loaded, whatever is there by now.
 
-The kernel keeps a tree or an inode, and lists a path (kernel/audit_tree.c, kernel/audit_watch.c; tried on 6.18: a
-directory that was moved away keeps the rule, and nothing is seen of the one that took its place).
+Of ``dir=`` the kernel keeps the directory's tree, and lists a path (kernel/audit_tree.c; tried on 6.18: a directory
+that was moved away keeps the rule, and nothing is seen of the one that took its place). Of ``path=`` it keeps the name
+in its directory (kernel/audit_watch.c): it is told of what is put there, whether or not anything was before, and goes
+on watching (``op=updated_rules``). When that directory is moved or removed, it takes the rule off its list.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ def carried_on(
         before = known.get(rule.text)
         if before is None or any(at > before.since_ns and key in (None, rule.key) for at, key in loaded):
             return rule
+        if not rule.recursive:
+            return replace(rule, since_ns=before.since_ns)
         stale = rule.target != before.target
         return replace(rule, target=before.target, since_ns=before.since_ns, stale=stale)
 

@@ -95,7 +95,12 @@ def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool =
     if disabled or not (config.audit.enabled or logs):
         return None
     chosen = tuple(os.path.abspath(log) for log in logs) or config.audit.logs
-    return AuditSource(logs=chosen, nodes=config.audit.nodes, socket=config.audit.socket or None)
+    return AuditSource(
+        logs=chosen,
+        nodes=config.audit.nodes,
+        socket=config.audit.socket or None,
+        complete_key=config.audit.key if config.audit.io_uring_rule else None,
+    )
 
 
 def _progress(database: Database) -> AbstractContextManager[Callable[[Progress], None] | None]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fimscan.join.attributes import has_unseen_flags, who_changed, who_changed_placed
+from fimscan.join.attributes import has_unseen_flags, who_changed, who_changed_placed, who_set_flags
 from fimscan.join.case import Case, Evidence
-from fimscan.join.claims import UNSEEN, Claim, as_actor
+from fimscan.join.claims import Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
@@ -50,6 +50,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
     actors = _distinct(actors)
     seen = _with_other_names(seen, case)
+    if verdict is not Verdict.UNATTRIBUTED and "flags" in change.changed and _set_flags(actors):
+        seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
@@ -111,6 +113,10 @@ def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> b
     return any(opened + SLACK_NS < gap.start_ns <= last <= gap.end_ns for gap in seen.gaps)
 
 
+def _set_flags(actors: Iterable[Actor]) -> bool:
+    return any(actor.syscall == "file_setattr" for actor in actors)
+
+
 def _with_other_names(seen: Coverage, case: Case) -> Coverage:
     """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
     change, names = case.change, case.evidence.names
@@ -147,7 +153,11 @@ def _claims(case: Case) -> list[Claim]:
     changers, ruled = who_changed_placed(case)
     claim = written._replace(actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
     unseen = "flags" in changed and has_unseen_flags(change.before, change.after)
-    return [claim, UNSEEN] if unseen else [claim]
+    return [claim, who_set_flags(_in_window(case, change.after))] if unseen else [claim]
+
+
+def _in_window(case: Case, state: FileState) -> list[FileAccess]:
+    return [access for access in case.life_of(state.identity).accesses if case.is_inside(access)]
 
 
 def _moved(case: Case) -> Claim:

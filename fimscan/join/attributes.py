@@ -8,7 +8,7 @@ from fimscan.join.case import Case, Ruled, sift
 from fimscan.join.claims import NOBODY, UNSEEN, Claim, as_actor, decide, latest, named, one_each
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import WRITES
-from fimscan.model import Action, Actor, FileAccess, FileState, Role, Verdict, Why
+from fimscan.model import Action, Actor, FileAccess, FileState, Reason, Role, Verdict, Why
 
 _SETUID_BITS = 0o6000
 _OF_CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
@@ -37,7 +37,7 @@ def who_changed(case: Case) -> list[Claim]:
         # Writing to a file, chown and chmod can each drop or rewrite attributes (capabilities, ACLs).
         claims.append(_first_all(done, (Action.SETXATTR,), (Action.CHOWN, Action.CHMOD), tuple(WRITES)))
     if "flags" in fields:
-        claims.append(UNSEEN)
+        claims.append(who_set_flags(done))
         fields -= {"flags", "ctime"}
     if not fields & _CLAIMED and fields and not fields & _OF_CONTENT:
         claims.append(_who_touched(fields, done))
@@ -62,6 +62,16 @@ def has_unseen_flags(before: FileState | None, after: FileState) -> bool:
     """Whether somebody made a file that was put into place immutable or append-only: those are never inherited."""
     old = before.flags if before is not None else None
     return bool((after.flags or 0) & ~(old or 0) & (_IMMUTABLE | _APPEND_ONLY))
+
+
+def who_set_flags(done: Sequence[FileAccess]) -> Claim:
+    """Who called file_setattr. Likely at best: chattr's older call, an ioctl, leaves no record."""
+    claim = _all_changers(done, (Action.SETFLAGS,))
+    if claim.names_nobody:
+        return UNSEEN
+    if claim.verdict is Verdict.CONFIRMED:
+        return claim._replace(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP)
+    return claim
 
 
 def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess]) -> Claim:

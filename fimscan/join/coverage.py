@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from fimscan.model import AuditNotice, AuditObservation, AuditRule, Coverage, Gap, GapReason, NoticeKind, Window
+from fimscan.join.holes import in_scope, open_holes
+from fimscan.model import (
+    Actor,
+    AuditNotice,
+    AuditObservation,
+    AuditRule,
+    Coverage,
+    Gap,
+    GapReason,
+    NoticeKind,
+    Window,
+)
 
 #: Rule times and windows are compared with this slack: audit stamps come from a clock of 4 ms steps.
 SLACK_NS = 15_000_000
@@ -33,12 +44,6 @@ class Extent:
 
     start_ns: int
     end_ns: int
-
-
-def in_scope(rule: AuditRule, path: bytes) -> bool:
-    """Whether a rule is about ``path``."""
-    scope = rule.scope.rstrip(b"/")
-    return path == (scope or b"/") or (rule.recursive and path.startswith(scope + b"/"))
 
 
 def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
@@ -79,7 +84,8 @@ class CoverageMap:
         # Changes come by the thousand, and most of them ask the same.
         self._scopes = {rule.scope for o in self._observations for rule in o.rules}
         self._seen_of_directory: dict[tuple[int, int, bytes, Need], _Seen] = {}
-        self._gaps: dict[tuple[int, bool, bool], list[Gap]] = {}
+        self._gaps: dict[tuple[int, bool, bool, bool], list[Gap]] = {}
+        self._unnamed = [n for n in self._notices if n.kind in _OPENINGS]
 
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
         """The gaps that touch ``window`` for ``path``, clipped to it, in order of time."""
@@ -90,6 +96,7 @@ class CoverageMap:
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
+        gaps += self._openings(window)
         clipped = _clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
@@ -129,12 +136,50 @@ class CoverageMap:
         covered = [covers(self._observations[position].rules, path, need) for position in around]
         answers = [was for position, was in zip(around, covered, strict=True) if not self._observations[position].error]
         gaps: list[Gap] = []
-        for key in zip(around, covered, covered[1:], strict=False):
+        for position, was, now in zip(around, covered, covered[1:], strict=False):
+            key = position, was, now, was and now and self._stays_covered(position, path, need)
             between = self._gaps.get(key)
             if between is None:
                 between = self._gaps[key] = self._between(*key)
             gaps += between
+            if was and now:
+                gaps += self._open_holes(position, path, need)
         return _Seen(watched=any(answers) if answers else None, gaps=gaps)
+
+    def _openings(self, window: Window) -> list[Gap]:
+        """From each unnamed opening of a file on: it may have been this one, and nobody knows until when."""
+        return [
+            _gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
+            for n in self._unnamed
+            if window.after_ns <= n.event.time_ns <= window.before_ns
+        ]
+
+    def _open_holes(self, position: int, path: bytes, need: Need) -> list[Gap]:
+        """What could be done unseen at an observation or the next one; whoever closes a hole in between is not seen."""
+        first, second = self._observations[position : position + 2]
+        if first.error or second.error:
+            return []
+        reasons = _holes(first, path, need) | _holes(second, path, need)
+        return [_gap(first.time_ns, second.time_ns, reason) for reason in sorted(reasons)]
+
+    def _removed_keys(self, position: int) -> frozenset[str | None]:
+        start, end = self._times[position], self._times[position + 1]
+        between = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
+        return frozenset(n.key for n in between if n.kind is NoticeKind.RULE_REMOVED)
+
+    def _stays_covered(self, position: int, path: bytes, need: Need) -> bool:
+        """Whether ``path`` is covered without any rule of a key that a rule was removed of in between.
+
+        The record of a removal names the key, and nothing else of the rule: one of ours may be meant where it is ours.
+        """
+        removed = self._removed_keys(position)
+        if not removed:
+            return True
+        for seen in self._observations[position : position + 2]:
+            left = replace(seen, rules=tuple(rule for rule in seen.rules if rule.key not in removed))
+            if not covers(left.rules, path, need) or _holes(left, path, need) - _holes(seen, path, need):
+                return False
+        return True
 
     def _unread(self, window: Window) -> list[Gap]:
         if not self._extents:
@@ -166,8 +211,11 @@ class CoverageMap:
             gaps.append(_gap(last_ns, window.before_ns, GapReason.NOT_OBSERVED))
         return gaps
 
-    def _between(self, position: int, was: bool, now: bool) -> list[Gap]:  # noqa: FBT001
-        """What went wrong between an observation and the next; whether the path ``was`` covered, and ``now`` is."""
+    def _between(self, position: int, was: bool, now: bool, stays: bool) -> list[Gap]:  # noqa: FBT001
+        """What went wrong between an observation and the next.
+
+        Whether the path ``was`` covered, ``now`` is, and ``stays`` so without the rules that may have been removed.
+        """
         first, second = self._observations[position : position + 2]
         start, end = first.time_ns, second.time_ns
         gaps = [_gap(start, end, GapReason.CLOCK_CHANGED)] if _clock_was_set(first, second) else []
@@ -183,7 +231,12 @@ class CoverageMap:
         if (second.lost or 0) > (first.lost or 0):
             gaps.append(_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
         gaps += self._daemon(first, second, notices)
-        gaps += self._rules(first, second, notices, was=was, now=now)
+        if was and now:
+            gaps += [] if stays else _removals(notices, _keys(first, second), end)
+            gaps += _uring_removals(notices, end)
+            gaps += [_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
+        else:
+            gaps += self._rules(first, second, notices, was=was, now=now)
         return gaps
 
     @staticmethod
@@ -206,17 +259,15 @@ class CoverageMap:
         gaps: list[Gap] = []
         if first.suppressed or second.suppressed:
             gaps.append(_gap(start, end, GapReason.NO_RULE))
-        if was and now:
-            keys = {rule.key for rule in (*first.rules, *second.rules)}
-            gaps += _removals(notices, keys, end)
-        elif now:
+        if now:
             added = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED]
             gaps.append(_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
         elif was:
-            removed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_REMOVED]
+            removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in _keys(first, second)]
             stale = any(rule.stale for rule in second.rules)  # still listed, but for a directory that is elsewhere now
             reason = GapReason.NO_RULE if stale and not removed else GapReason.RULE_REMOVED
-            gaps.append(_gap(min(removed, default=start), end, reason))
+            since = min((n.event.time_ns for n in removed), default=start)
+            gaps.append(_gap(since, end, reason, actor=_remover(removed)))
         else:
             gaps.append(_gap(start, end, GapReason.NO_RULE))
         return gaps
@@ -230,9 +281,12 @@ def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:
     return abs(passed - (second.boottime_ns - first.boottime_ns)) > SLACK_NS
 
 
-def _gap(start: int, end: int, reason: GapReason, lost: int | None = None) -> Gap:
-    return Gap(start_ns=start, end_ns=end, reason=reason, lost=lost)
+def _gap(start: int, end: int, reason: GapReason, lost: int | None = None, actor: Actor | None = None) -> Gap:
+    return Gap(start_ns=start, end_ns=end, reason=reason, lost=lost, actor=actor)
 
+
+# What tells of a file that was opened, and not of which.
+_OPENINGS = {NoticeKind.UNNAMED_FILE: GapReason.UNNAMED_FILE, NoticeKind.USER_MOUNT: GapReason.OVERLAY}
 
 _STOPS = {
     NoticeKind.DAEMON_END: (NoticeKind.DAEMON_START, GapReason.DAEMON_STOPPED),
@@ -255,12 +309,35 @@ def _silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
 
 def _removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
     """Rules that were removed and came back: a removal names only its key, so any rule of that key may be meant."""
-    removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and (n.key is None or n.key in keys)]
+    removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in keys]
     if not removed:
         return []
     back = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED and n.event > removed[-1].event]
     # The last addition counts: until then some rule of the set may still have been missing.
-    return [_gap(removed[0].event.time_ns - SLACK_NS, max(back, default=end_ns) + SLACK_NS, GapReason.RULE_REMOVED)]
+    start_ns = removed[0].event.time_ns - SLACK_NS
+    until_ns = max(back, default=end_ns) + SLACK_NS
+    return [_gap(start_ns, until_ns, GapReason.RULE_REMOVED, actor=_remover(removed))]
+
+
+def _uring_removals(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
+    """A rule for io_uring that was removed is loaded again by the next look, at the earliest."""
+    removed = [n for n in notices if n.kind is NoticeKind.URING_RULE_REMOVED]
+    if not removed:
+        return []
+    return [_gap(removed[0].event.time_ns - SLACK_NS, end_ns, GapReason.IO_URING, actor=_remover(removed))]
+
+
+def _holes(seen: AuditObservation, path: bytes, need: Need) -> frozenset[GapReason]:
+    return frozenset(open_holes(seen, path, writes=need.writes, attributes=need.attributes))
+
+
+def _keys(*seen: AuditObservation) -> set[str | None]:
+    return {rule.key for one in seen for rule in one.rules}
+
+
+def _remover(removed: Sequence[AuditNotice]) -> Actor | None:
+    """Who removed the first of the rules; the others are removed by the same command, as a rule."""
+    return next((n.actor for n in removed if n.actor is not None), None)
 
 
 def _clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
@@ -275,7 +352,8 @@ def _clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
             last = joined.pop()
             start, end = last.start_ns, max(last.end_ns, end)
             lost = None if gap.lost is None and last.lost is None else (gap.lost or 0) + (last.lost or 0)
+            actor = last.actor or gap.actor
         else:
-            lost = gap.lost
-        joined.append(_gap(start, end, gap.reason, lost))
+            lost, actor = gap.lost, gap.actor
+        joined.append(_gap(start, end, gap.reason, lost, actor))
     return tuple(sorted((g for some in inside.values() for g in some), key=lambda g: (g.start_ns, g.reason)))

@@ -33,11 +33,13 @@ class AuditSource:
     """Which audit logs to read, and which ``node=`` names in them are this host's (besides its own).
 
     ``socket`` is that of audisp's af_unix plugin. Only where there are no logs is what it sends stored, under its path.
+    ``complete_key`` is that of the rules which are completed by those for io_uring; ``None`` leaves them as they are.
     """
 
     logs: tuple[str, ...]
     nodes: tuple[str, ...] = ()
     socket: str | None = None
+    complete_key: str | None = None
 
     @property
     def paths(self) -> tuple[bytes, ...]:
@@ -90,16 +92,19 @@ class AuditReader:
         self._observe = observe
         self._on_accesses = on_accesses
         self._stream = stream
+        self._completion = audit.Completion(source.complete_key) if source is not None and source.complete_key else None
         self._continued = False  # whether what the stream brings next follows on what it brought before
         self._reached: dict[bytes, tuple[int, bool]] = {}  # by log: until when all was read, on what was known before
 
     def look(self, *, settle: bool = False) -> tuple[str, ...]:
-        """Observe, then read; gives the problems, a line each.
+        """Complete the rules, observe, then read; gives the problems, a line each.
 
         With ``settle``, first wait until what was done so far has reached the log.
         """
         if self.source is None:
             return ()
+        if self._completion is not None:
+            self._completion.complete()
         observation = self._settled() if settle else self._ask()
         problems = [observation.error] if observation.error else []
         self._reached.clear()

@@ -9,12 +9,23 @@ from fimscan.config import Config
 
 
 def rules_for(config: Config) -> str:
-    """The audit rules that cover the configured directories, as text for /etc/audit/rules.d."""
-    there = [watch.path for watch in config.watch if os.path.lexists(watch.path)]
-    watched = [(os.fsencode(path), os.path.isdir(path)) for path in there]
-    rules = audit.rules_for(watched, config.audit.key, machine=os.uname().machine)
-    # auditctl stops at the first rule that it cannot load: one for a missing directory would keep out all after it.
-    missing = [watch.path for watch in config.watch if watch.path not in there]
+    """The audit rules that cover the configured directories, as text for /etc/audit/rules.d.
+
+    A path at which nothing is gets rules by its name. For those the kernel wants the directory that it is in: where
+    that is missing too, a comment says so.
+    """
+    paths = [watch.path for watch in config.watch]
+    absent = [path for path in paths if not os.path.lexists(path)]
+    refused = [path for path in absent if not os.path.isdir(os.path.dirname(path))]
+    rules = audit.rules_for(
+        [(os.fsencode(path), os.path.isdir(path)) for path in paths if path not in refused],
+        config.audit.key,
+        machine=os.uname().machine,
+        absent=frozenset(map(os.fsencode, absent)),
+    )
     return rules + "".join(
-        f"# NOT COVERED: {path} does not exist; make these rules again when it does\n" for path in missing
+        f"# NOT COVERED: {audit.printable(os.fsencode(path))}\n"
+        f"# neither it nor its directory exists, and the kernel takes no rule for a file in a directory that is not"
+        " there: make these rules again when the directory exists.\n"
+        for path in refused
     )

@@ -122,6 +122,7 @@ def _change_act(call: str) -> str:
         ("chown", "changed its owner"),
         ("xattr", "changed its extended attributes"),
         ("utime", "set its times"),
+        ("file_setattr", "set its flags"),
         ("unlink", "unlinked a name of it"),  # before "link", which is a part of it
         ("link", "linked it"),
         ("rename", "renamed a name of it"),

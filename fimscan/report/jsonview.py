@@ -189,6 +189,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "end": time_text(gap.end_ns),
         "reason": gap.reason.value,
         "lost": gap.lost,
+        "by": None if gap.actor is None else actor_document(gap.actor),
     }
 
 

@@ -23,6 +23,7 @@ ACTION_WORDS: Mapping[Action | None, str] = {
     Action.CHOWN: "set its owner",
     Action.SETXATTR: "set extended attributes",
     Action.UTIME: "set its times",
+    Action.SETFLAGS: "set its flags",
     None: "held it open for writing",
 }
 

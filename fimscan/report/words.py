@@ -29,8 +29,15 @@ GAP_WORDS = {
     GapReason.BOOT: "the host was restarted",
     GapReason.EVENTS_LOST: "the kernel lost audit events",
     GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
+    GapReason.IO_URING: "what programs did through io_uring left no record, as no rule for it was loaded",
+    GapReason.UNNAMED_FILE: "a file was opened or changed through io_uring, and the record does not say which",
+    GapReason.READ_ONLY_OPEN: "no loaded rule reports opens that empty a file without asking for write access",
+    GapReason.HANDLE_OPEN: "no loaded rule reports files that are opened by their handle (open_by_handle_at)",
+    GapReason.ATTRIBUTE_CALL: "no loaded rule reports utimensat, file_setattr and the *xattrat calls",
+    GapReason.X32_CALL: "this kernel has x32 calls, which no audit rule matches",
+    GapReason.OVERLAY: "a user mounted a file system of his own: what is written through an overlay leaves no record",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
-    GapReason.UNSEEN_CALL: "flags are set by a call that no audit rule for files sees",
+    GapReason.UNSEEN_CALL: "chattr sets flags by a call (ioctl) that no audit rule for files sees",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
 }
 
@@ -130,7 +137,8 @@ def verdict_code(attribution: Attribution) -> str:
 
 def lead(attribution: Attribution, processes: int) -> str | None:
     """The sentence above a list of so many processes; ``None`` where the only one says everything itself."""
-    if any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps):
+    unseen = any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps)
+    if unseen and attribution.verdict is Verdict.UNATTRIBUTED:
         return "who set its flags is not known: chattr's call (ioctl) says no path, so no audit rule for files sees it"
     if attribution.verdict is Verdict.UNATTRIBUTED:
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
@@ -160,7 +168,12 @@ def gap_text(gap: Gap, window: Window) -> str:
         when = "the whole time"
     else:
         when = f"{moment_text(gap.start_ns)} to {moment_text(gap.end_ns)}"
-    return f"audit gap: {GAP_WORDS[gap.reason]}{lost}, {when}"
+    return f"audit gap: {GAP_WORDS[gap.reason]}{lost}, {when}{gap_actor_text(gap)}"
+
+
+def gap_actor_text(gap: Gap) -> str:
+    """Who brought a gap about, where that is known: ``, by /usr/sbin/auditctl (pid 4), as root, logged in as eve``."""
+    return "" if gap.actor is None else f", by {process_text(gap.actor)}, {user_text(gap.actor)}"
 
 
 def unreadable_text(item: Unreadable) -> str:
@@ -204,6 +217,8 @@ def process_text(actor: Actor, *, parent: bool = True) -> str:
         program = f"a process that calls itself {show(actor.comm)}"
     else:
         program = "an unknown program"
+    if not actor.pid:  # a record that names no process
+        return program
     above = f", ppid {actor.ppid}" if parent and actor.ppid is not None else ""
     return f"{program} (pid {actor.pid}{above})"
 

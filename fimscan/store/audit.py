@@ -28,6 +28,7 @@ def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNot
             "node": notice.event.node,
             "kind": notice.kind.value,
             "key": notice.key,
+            "actor": None if notice.actor is None else codec.dump_actors([notice.actor]),
         }
         for notice in notices
     ]
@@ -39,7 +40,12 @@ def notices(connection: Connection, host_id: int, start_ns: int, end_ns: int) ->
     table = schema.notice
     query = select(table).where(table.c.host_id == host_id, table.c.time_ns.between(start_ns, end_ns))
     return [
-        AuditNotice(event=EventId(row.time_ns, row.serial, row.node), kind=NoticeKind(row.kind), key=row.key)
+        AuditNotice(
+            event=EventId(row.time_ns, row.serial, row.node),
+            kind=NoticeKind(row.kind),
+            key=row.key,
+            actor=None if row.actor is None else codec.load_actors(row.actor)[0],
+        )
         for row in connection.execute(query)
     ]
 

@@ -108,10 +108,25 @@ def dump_attribution(attribution: Attribution) -> str:
             reason=attribution.reason,
             actors=[_actor(actor) for actor in attribution.actors],
             complete=attribution.coverage.complete,
-            gaps=[[g.start_ns, g.end_ns, g.reason, g.lost] for g in attribution.coverage.gaps],
+            gaps=[_gap(gap) for gap in attribution.coverage.gaps],
             notes=list(attribution.notes),
             reasoning=_reasoning(attribution),
         )
+    )
+
+
+def _gap(gap: Gap) -> list[object]:
+    row: list[object] = [gap.start_ns, gap.end_ns, gap.reason, gap.lost]
+    return row if gap.actor is None else [*row, _actor(gap.actor)]
+
+
+def _load_gap(start_ns: int, end_ns: int, reason: str, lost: int | None, *actor: dict[str, Any]) -> Gap:
+    return Gap(
+        start_ns=start_ns,
+        end_ns=end_ns,
+        reason=GapReason(reason),
+        lost=lost,
+        actor=_load_actor(actor[0]) if actor else None,
     )
 
 
@@ -159,10 +174,7 @@ def _load_ruling(row: list[Any], actors: Sequence[Actor]) -> Ruling:
 def load_attribution(text: str) -> Attribution:
     """The inverse of :func:`dump_attribution`."""
     data = json.loads(text)
-    gaps = tuple(
-        Gap(start_ns=start, end_ns=end, reason=GapReason(reason), lost=lost)
-        for start, end, reason, lost in data.get("gaps", ())
-    )
+    gaps = tuple(_load_gap(*values) for values in data.get("gaps", ()))
     actors = tuple(_load_actor(item) for item in data.get("actors", ()))
     return Attribution(
         verdict=Verdict(data["verdict"]),
@@ -210,6 +222,9 @@ def dump_observation(observation: AuditObservation) -> str:
             backlog_limit=observation.backlog_limit,
             rules=[_rule(rule) for rule in observation.rules],
             suppressed=list(observation.suppressed),
+            guards=None if observation.guards is None else {"wanted": list(observation.guards)},
+            uring=None if observation.uring is None else {"directories": [_text(path) for path in observation.uring]},
+            holes=list(observation.holes),
             error=observation.error,
         )
     )
@@ -227,6 +242,7 @@ def _rule(rule: AuditRule) -> Sequence[object]:
         None if rule.target is None else list(rule.target),
         rule.since_ns,
         rule.stale,
+        sorted(rule.guards),
     ]
 
 
@@ -235,7 +251,16 @@ def load_observation(time_ns: int, text: str) -> AuditObservation:
     data = json.loads(text)
     rules = tuple(_load_rule(*values) for values in data.pop("rules", ()))
     suppressed = tuple(data.pop("suppressed", ()))
-    return AuditObservation(time_ns=time_ns, rules=rules, suppressed=suppressed, **data)
+    guards, uring = data.pop("guards", None), data.pop("uring", None)
+    return AuditObservation(
+        time_ns=time_ns,
+        rules=rules,
+        suppressed=suppressed,
+        guards=None if guards is None else tuple(guards["wanted"]),
+        uring=None if uring is None else tuple(_bytes(path) or b"" for path in uring["directories"]),
+        holes=tuple(map(GapReason, data.pop("holes", ()))),
+        **data,
+    )
 
 
 def _load_rule(  # noqa: PLR0913, PLR0917  # in the order of _rule
@@ -249,6 +274,7 @@ def _load_rule(  # noqa: PLR0913, PLR0917  # in the order of _rule
     target: list[int] | None = None,
     since_ns: int = 0,
     stale: bool = False,  # noqa: FBT001, FBT002
+    guards: Sequence[str] = (),
 ) -> AuditRule:
     return AuditRule(
         scope=_bytes(scope) or b"",
@@ -261,4 +287,5 @@ def _load_rule(  # noqa: PLR0913, PLR0917  # in the order of _rule
         target=None if target is None else (target[0], target[1]),
         since_ns=since_ns,
         stale=stale,
+        guards=frozenset(guards),
     )

@@ -70,17 +70,19 @@ _WITH_SCAN = (
 class Rows(NamedTuple):
     """A table of which each row has an item of its own: what it is numbered by, its key (within a host), all else.
 
-    A number need not be of one row only: it says which row is meant to whoever reads of it.
+    A number need not be of one row only: it says which row is meant to whoever reads of it. ``later`` are columns that
+    older databases got: they are digested where they are not null, so that the digests of old rows stay.
     """
 
     table: Table
     number: str
     key: tuple[str, ...]
     others: tuple[str, ...]
+    later: tuple[str, ...] = ()
 
 
 ROWS = {
-    Subject.NOTICE: Rows(schema.notice, "time_ns", ("time_ns", "serial", "node", "kind"), ("key",)),
+    Subject.NOTICE: Rows(schema.notice, "time_ns", ("time_ns", "serial", "node", "kind"), ("key",), ("actor",)),
     Subject.DAMAGED_LINE: Rows(schema.damaged_line, "offset", ("offset", "line_digest"), ("source", "line", "problem")),
     Subject.PROCESS: Rows(schema.process, "pid", ("pid", "time_ns"), ("actor",)),
     Subject.OBSERVATION: Rows(schema.observation, "time_ns", ("time_ns",), ("detail",)),
@@ -241,14 +243,15 @@ def _single(connection: Connection, subject: Subject, query: Select[Any]) -> Ite
 
 def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:
     """A row of one of ``ROWS``, as Python has it: when it is written, and when it is taken out."""
-    _, number, key, others = ROWS[subject]
-    return Item(subject, row[number], digest_of([row[name] for name in (*key, *others)]))
+    _, number, key, others, later = ROWS[subject]
+    names = (*key, *others, *(name for name in later if row[name] is not None))
+    return Item(subject, row[number], digest_of([row[name] for name in names]))
 
 
 def of_rows(connection: Connection, host_id: int) -> Iterator[Item]:
     """All rows of ``ROWS``, as they are."""
-    for subject, (table, _, key, others) in ROWS.items():
-        query = select(*(table.c[name] for name in (*key, *others))).where(table.c.host_id == host_id)
+    for subject, (table, _, key, others, later) in ROWS.items():
+        query = select(*(table.c[name] for name in (*key, *others, *later))).where(table.c.host_id == host_id)
         if subject is Subject.REPORTED:
             query = query.where(_scan.c.reported)
         for row in connection.execute(query, execution_options=STREAMED):

@@ -23,7 +23,7 @@ def add_new(connection: Connection, host_id: int, subject: covered.Subject, rows
 
     The key's first two columns have to be found quickly.
     """
-    table, _, key, _ = covered.ROWS[subject]
+    table, _, key, *_ = covered.ROWS[subject]
     fresh: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         fresh.setdefault(tuple(row[name] for name in key), {"host_id": host_id, **row})

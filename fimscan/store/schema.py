@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 
 metadata = MetaData(
     naming_convention={
@@ -234,6 +234,7 @@ notice = Table(
     Column("node", Text, primary_key=True),
     Column("kind", String(16), primary_key=True),
     Column("key", Text),
+    Column("actor", Text),
 )
 
 damaged_line = Table(

@@ -16,7 +16,7 @@ TESTS_KEY = "fimscan-test-rules"
 
 
 def rule_lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [line for line in text.splitlines() if line.startswith("-a ")]
 
 
 def test_our_rules_count_as_coverage_when_they_are_loaded() -> None:
@@ -46,6 +46,7 @@ def test_a_path_that_auditctl_cannot_take_is_named(path: bytes) -> None:
     """Such a path makes no broken rule, and no comment that breaks the file, but a line that says it is not covered."""
     text = rules_for([(path, True), (b"/etc", True)], "k")
     assert "# NOT COVERED: /srv/" in text
+    assert {line for line in text.splitlines() if not line.startswith("#")} == {"-c", *rule_lines(text)}
     assert all("/etc" in line and line.startswith("-a always,exit ") for line in rule_lines(text))
     text.encode("utf-8")
 

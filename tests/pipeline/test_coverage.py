@@ -19,7 +19,7 @@ from fimscan.audit import (
     parse_status,
     rules_for,
 )
-from fimscan.model import AuditObservation
+from fimscan.model import Actor, AuditNotice, AuditObservation, EventId, NoticeKind
 from fimscan.mounts import parse_mounts
 from fimscan.pipeline.checks import Check, Severity, worst
 from fimscan.pipeline.coverage import Facts, judge
@@ -386,15 +386,52 @@ def test_places_that_no_rule_can_watch() -> None:
     """A name that auditctl cannot take and one that is not there are told, each with its own remedy."""
     odd = facts(watched=(Watched(path=b"/etc"), Watched(path=b"/srv/a b", usable=False)))
     assert "watch a directory above it" in only(judge(odd)).remedy
-    gone = facts(watched=(Watched(path=b"/etc"), Watched(path=b"/nowhere", exists=False)))
-    assert "/nowhere: does not exist" in only(judge(gone)).detail
+    gone = facts(watched=(Watched(path=b"/etc"), Watched(path=b"/no/where", exists=False, can_appear=False)))
+    assert "/no/where: neither it nor its directory exists" in only(judge(gone)).detail
+    absent = facts(watched=(Watched(path=b"/etc"), Watched(path=b"/nowhere", exists=False)))
+    assert "/nowhere: no loaded rule watches it (it does not exist" in only(judge(absent)).detail
 
 
-def test_io_uring_is_a_hole_unless_a_rule_asks_for_it() -> None:
-    """Known holes are notes: they do not raise an alarm that nobody could silence."""
-    assert only(judge(facts(io_uring=True))).severity is Severity.NOTE
-    asked = kernel(RULES + b"-a always,io_uring -S openat,renameat -F key=fimscan")
-    assert bad(judge(facts(io_uring=True, kernel=asked))) == []
+ABSENT = rules_for([(b"/etc/x", False)], "fimscan", absent=[b"/etc/x"]).encode()
+
+
+def test_a_rule_for_what_does_not_exist_covers_it() -> None:
+    """Absent and watched by its name is as it should be; once a directory is there, such a rule does not reach in."""
+    loaded = kernel(ABSENT)
+    on_disk = BootRules(source="/etc/audit/rules.d", rules=loaded.rules, settings={"-b": "8192"})
+    preload = Watched(path=b"/etc/x", exists=False, is_directory=False)
+    seen = facts(watched=(preload,), kernel=loaded, boot=on_disk, expected=loaded.rules)
+    assert bad(judge(seen)) == []
+    assert any("/etc/x: absent; that it appears is reported" in found.detail for found in judge(seen))
+    became = replace(seen, watched=(Watched(path=b"/etc/x"),))
+    assert only(judge(became)).severity is Severity.CRITICAL
+
+
+def test_rules_that_the_kernel_refuses_are_told_from_those_that_are_only_not_loaded() -> None:
+    """One for a directory that is gone says so: loading it again helps only when the directory is there."""
+    boot = BootRules(source="/etc/audit/rules.d", rules=OURS, settings={"-b": "8192"}, refused=frozenset({b"/etc"}))
+    found = bad(judge(facts(kernel=kernel(without(b"dir=/etc")), boot=boot)))
+    told = next(item for item in found if item.name == "next boot")
+    assert "the kernel refuses 10 rules in /etc/audit/rules.d: /etc does not exist" in told.detail
+
+
+def test_io_uring_is_a_hole_unless_it_is_reported_or_disabled() -> None:
+    """The next scan closes it where it may; where nothing will, it weakens every answer, and that is a warning."""
+    unwatched = facts(io_uring=True, uring=(b"/etc",))
+    assert only(judge(unwatched)).severity is Severity.NOTE
+    assert "/usr/local/bin: the rule for io_uring is not loaded" in only(judge(unwatched)).detail
+    assert only(judge(replace(unwatched, completes=False))).severity is Severity.WARNING
+    assert "-e 2" in only(judge(replace(unwatched, kernel=kernel(enabled=2)))).remedy
+    assert bad(judge(replace(unwatched, uring=(b"/etc", b"/usr")))) == []
+    assert bad(judge(facts(io_uring=False, uring=()))) == []
+
+
+def test_who_removed_our_rules_is_told() -> None:
+    """With the program and the user, as the record has them."""
+    eve = Actor(pid=7, exe=b"/usr/sbin/auditctl", uid=0, user="root", auid=1001, login_user="eve")
+    gone = AuditNotice(event=EventId(NOW - HOUR, 5), kind=NoticeKind.RULE_REMOVED, key="fimscan", actor=eve)
+    found = only(judge(facts(removals=(gone,))))
+    assert "by /usr/sbin/auditctl (pid 7), as root, logged in as eve" in found.detail
 
 
 @pytest.mark.parametrize(

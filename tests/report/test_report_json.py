@@ -117,7 +117,14 @@ actors = st.builds(
     key=maybe(texts),
     role=maybe(st.sampled_from(Role)),
 )
-gaps = st.builds(Gap, start_ns=times, end_ns=times, reason=st.sampled_from(GapReason), lost=maybe(counts))
+gaps = st.builds(
+    Gap,
+    start_ns=times,
+    end_ns=times,
+    reason=st.sampled_from(GapReason),
+    lost=maybe(counts),
+    actor=maybe(actors),
+)
 attributions = st.builds(
     Attribution,
     verdict=st.sampled_from(Verdict),
@@ -269,7 +276,8 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
         "event": "1795408513.818:6628017",
         "key": "fimscan",
     }
-    lost = {"start": "2026-11-23T04:35:13.818Z", "end": "2026-11-23T04:35:14.818Z", "reason": "events-lost", "lost": 3}
+    times = {"start": "2026-11-23T04:35:13.818Z", "end": "2026-11-23T04:35:14.818Z"}
+    lost = {**times, "reason": "events-lost", "lost": 3, "by": None}
     assert document == {
         "schema": "fimscan.diff/1",
         "host": "web1",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import re
 import socket
@@ -16,7 +14,7 @@ from itertools import pairwise
 from fimscan import audit
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import InputError
-from fimscan.model import AuditNotice, AuditObservation, NoticeKind, ScanStatus
+from fimscan.model import AuditNotice, AuditObservation, FileKind, NoticeKind, ScanStatus
 from fimscan.mounts import parse_mounts
 from fimscan.pipeline.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
@@ -26,7 +24,7 @@ from fimscan.store.database import Database
 
 _RULES_DIRECTORY = "/etc/audit/rules.d"
 _RULES_FILE = "/etc/audit/audit.rules"
-_IO_URING_SETUP = 425  # on every architecture
+_REMEMBERED_NS = 7 * 86400 * 10**9
 _FIRES = 50  # of a cron expression, until the longest wait between two is known well enough
 
 
@@ -51,7 +49,10 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
         cross_mounts=config.scan.cross_mounts,
         command_line=frozenset(_read("/proc/cmdline").decode("utf-8", "replace").split()),
         older=_older_than(pid) if pid else None,
-        io_uring=_has_io_uring(),
+        io_uring=audit.is_uring_usable(),
+        uring=audit.loaded_uring_directories(),
+        completes=config.audit.io_uring_rule,
+        removals=_removals(database, config.audit.key, now_ns),
         daemon=daemon,
         host_names=frozenset({os.uname().nodename, socket.getfqdn(), *config.audit.nodes}),
         logs=tuple(_log(path, daemon) for path in config.audit.logs),
@@ -120,7 +121,28 @@ def _boot_rules(directory: str, file: str) -> BootRules:
             continue
         except OSError as error:
             return BootRules(source=source, error=f"cannot read {path}: {error.strerror}")
-    return BootRules(source=source, rules=audit.parse_all(text, os.path.isdir), settings=audit.parse_settings(text))
+    rules = audit.parse_all(text, os.path.isdir)
+    scopes = {rule.scope for rule in rules if rule.scope is not None}
+    return BootRules(
+        source=source,
+        rules=rules,
+        settings=audit.parse_settings(text),
+        refused=frozenset(path for path, is_tree in scopes if not _can_be_ruled(path, is_tree=is_tree)),
+    )
+
+
+def _can_be_ruled(path: bytes, *, is_tree: bool) -> bool:
+    """Whether the kernel takes a rule for a path now: dir= needs the directory, path= the one that it is in."""
+    return os.path.lexists(path) if is_tree else os.path.isdir(os.path.dirname(path))
+
+
+def _removals(database: Database | None, key: str, now_ns: int) -> tuple[AuditNotice, ...]:
+    if database is None:
+        return ()
+    with database.read() as connection:
+        found = audit_store.notices(connection, database.host_id, now_ns - _REMEMBERED_NS, now_ns)
+    ours = (notice for notice in found if notice.kind is NoticeKind.RULE_REMOVED and notice.key == key)
+    return tuple(sorted(ours, key=lambda notice: notice.event))
 
 
 def _previous(database: Database | None, now_ns: int) -> AuditObservation | None:
@@ -140,6 +162,8 @@ def _watched(config: Config, database: Database | None, rules: Iterable[audit.Ru
         yield Watched(
             path=path,
             exists=os.path.lexists(path),
+            is_directory=os.path.isdir(path),
+            can_appear=os.path.isdir(os.path.dirname(path)),
             usable=audit.can_be_watched(path),
             replaced_since=replaced.get(path),
         )
@@ -160,7 +184,9 @@ def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule
     for path, version in known.items():
         with suppress(OSError):
             info = os.lstat(path)
-            if (info.st_dev, info.st_ino) != (version.state.dev, version.state.inode):
+            # Rules for a single path follow the name.
+            was_directory = version.state.kind is FileKind.DIRECTORY
+            if was_directory and (info.st_dev, info.st_ino) != (version.state.dev, version.state.inode):
                 found[path] = since[0].id
     return found
 
@@ -185,17 +211,6 @@ def _older_than(pid: int) -> int | None:
 def _started(pid: int) -> int | None:
     match = _STARTED.search(_read(f"/proc/{pid}/stat"))
     return int(match[1]) if match else None
-
-
-def _has_io_uring() -> bool:
-    """Whether programs can use io_uring; the setting is there since Linux 6.6, before one has to ask."""
-    setting = _read("/proc/sys/kernel/io_uring_disabled").strip()
-    if setting:
-        return setting != b"2"
-    libc = ctypes.CDLL(None, use_errno=True)
-    # Without parameters it can make nothing: the kernel refuses with EFAULT or EINVAL where it has the call.
-    libc.syscall(_IO_URING_SETUP, 0, None)
-    return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
 
 
 def longest_wait(schedule: str) -> int | None:

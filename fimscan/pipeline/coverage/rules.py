@@ -10,13 +10,15 @@ from fimscan.model import AuditRule
 from fimscan.mounts import is_within
 from fimscan.pipeline.checks import Check, Severity, note, ok, warning
 from fimscan.pipeline.coverage.facts import BootRules, Facts, Watched
-from fimscan.report.display import show
+from fimscan.report.display import minute_text, show
+from fimscan.report.words import process_text, user_text
 
 _ALL = Need(writes=True, attributes=True)
 _FILE = "/etc/audit/rules.d/50-fimscan.rules"
 _SAVE = f"fimscan audit rules > {_FILE}"
 _RULES = "rules"
 _BOOT = "next boot"
+_IO_URING = "io_uring"
 
 
 def checks(facts: Facts) -> Iterator[Check]:
@@ -28,12 +30,8 @@ def checks(facts: Facts) -> Iterator[Check]:
     yield from (_suppression(rule, facts, locked=locked) for rule in suppressing(loaded))
     yield from _behind_ours(loaded)
     yield from _at_boot(facts)
-    if facts.io_uring and not any(rule.filter == "io_uring" and rule.action == "always" for rule in loaded):
-        yield note(
-            "io_uring",
-            "what programs do to files through io_uring leaves no record: no rule asks for it",
-            "sysctl kernel.io_uring_disabled=2 where nothing needs it, or '-a always,io_uring' (auditctl 3.1)",
-        )
+    yield from _io_uring(facts, locked=locked)
+    yield from _removed(facts)
 
 
 def _install(*, locked: bool, on_disk: bool = False) -> str:
@@ -45,13 +43,15 @@ def _install(*, locked: bool, on_disk: bool = False) -> str:
 def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
     """Whether the loaded rules watch each place for writes and attributes, on both ABIs."""
     watching, at_boot = _watching(facts.kernel.rules), _watching(facts.boot.rules if facts.boot else ())
-    there = [place for place in facts.watched if place.exists]
+    there = [place for place in facts.watched if place.can_have_rules]
     left = [place for place in there if _is_left(place, watching)]
-    whole = [place for place in there if covers(watching, place.path, _ALL) and place not in left]
-    blind = [place for place in there if place in left or not any(_sees(rule, place.path) for rule in watching)]
+    whole = [place for place in there if covers(watching, place.within, _ALL) and place not in left]
+    blind = [place for place in there if place in left or not any(_sees(rule, place.within) for rule in watching)]
     if whole:
         number = f"{len(whole)} of {len(facts.watched)}"
         yield ok(_RULES, f"{number} watched places are covered (64 and 32 bit, writes and attributes)")
+    if absent := [show(place.path) for place in whole if not place.exists]:
+        yield ok(_RULES, f"{_listed(absent)}: absent; that it appears is reported")
     for place in facts.watched:
         if place in whole:
             continue
@@ -64,16 +64,20 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
                 " and no rule was loaded since: rules stay with the old one, whatever auditctl -l says",
                 remedy="reboot: rules are locked (-e 2)" if locked else "augenrules --load",
             )
-        elif not place.exists:
-            yield warning(_RULES, f"{shown}: does not exist, so no rule can watch it", "mend path in [[watch]]")
+        elif not place.can_have_rules:
+            detail = f"{shown}: neither it nor its directory exists, so the kernel refuses rules for it"
+            yield warning(
+                _RULES, detail, f"make or mount it, then {_install(locked=locked)}; or mend path in [[watch]]"
+            )
         elif not place.usable and place in blind:
             detail = f"{shown}: auditctl takes no such path (white space, control characters, not UTF-8)"
             yield Check(
                 name=_RULES, severity=_badness(blind, there), detail=detail, remedy="watch a directory above it"
             )
         else:
-            remedy = _install(locked=locked, on_disk=covers(at_boot, place.path, _ALL))
-            detail = f"{shown}: {_lack(facts.kernel.rules, place.path)}"
+            remedy = _install(locked=locked, on_disk=covers(at_boot, place.within, _ALL))
+            absent = "" if place.exists else " (it does not exist; a rule would report its creation)"
+            detail = f"{shown}: {_lack(facts.kernel.rules, place.within)}{absent}"
             yield Check(
                 name=_RULES,
                 severity=_badness(blind, there) if place in blind else Severity.WARNING,
@@ -133,7 +137,7 @@ def _beyond_permissions(facts: Facts, *, locked: bool) -> Iterator[Check]:
     lacking = []
     for place in facts.watched:
         mine = [rule for rule in facts.expected if rule.scope and _contains(rule.scope, place.path)]
-        if place.exists and covers(watching, place.path, _ALL) and not _all_in(mine, facts.kernel.rules):
+        if place.can_have_rules and covers(watching, place.within, _ALL) and not _all_in(mine, facts.kernel.rules):
             lacking.append(show(place.path))
     if lacking:
         detail = (
@@ -199,10 +203,16 @@ def _at_boot(facts: Facts) -> Iterator[Check]:
     loaded = [rule for rule in facts.kernel.rules if _matters(rule, facts.watched)]
     written = [rule for rule in boot.rules if _matters(rule, facts.watched)]
     forgotten = [rule for rule in loaded if not any(one.includes(rule) for one in boot.rules)]
-    waiting = [rule for rule in written if not any(one.includes(rule) for one in facts.kernel.rules)]
+    lacking = [rule for rule in written if not any(one.includes(rule) for one in facts.kernel.rules)]
+    refused = [rule for rule in lacking if rule.scope is not None and rule.scope[0] in boot.refused]
+    waiting = [rule for rule in lacking if rule not in refused]
     if forgotten:
         detail = f"{_counted(forgotten, 'loaded rule')} will be gone, not being in {boot.source}: {_first(forgotten)}"
         yield warning(_BOOT, detail, f"{_SAVE} (for other rules than ours: write them to a file there)")
+    if refused:
+        gone = sorted({show(rule.scope[0]) for rule in refused if rule.scope is not None})
+        detail = f"the kernel refuses {_counted(refused, 'rule')} in {boot.source}: {_listed(gone)} does not exist"
+        yield warning(_BOOT, detail, "make or mount it, then augenrules --load; or make the rules again without it")
     if waiting:
         detail = f"{_counted(waiting, 'rule')} in {boot.source} not loaded now: {_first(waiting)}"
         locked = facts.kernel.status.get("enabled") == 2
@@ -218,6 +228,40 @@ def _suppressed_at_boot(boot: BootRules, loaded: Sequence[Rule]) -> Iterator[Che
         if rule.identity not in now:
             detail = f"a rule that takes events away will be loaded: {rule.text}"
             yield warning(_BOOT, detail, f"take it out of {boot.source}")
+
+
+def _io_uring(facts: Facts, *, locked: bool) -> Iterator[Check]:
+    """Programs change files through io_uring without the calls that the other rules report."""
+    if not facts.io_uring or facts.uring is None:
+        return
+    there = [place for place in facts.watched if place.can_have_rules]
+    open_to_it = [place for place in there if not any(is_within(place.path, directory) for directory in facts.uring)]
+    if not open_to_it:
+        yield ok(_IO_URING, "what programs do to files through it is reported")
+        return
+    shown = _listed([show(place.path) for place in open_to_it])
+    detail = f"{shown}: what programs do there through io_uring leaves no record, so nobody is more than 'likely'"
+    disable = "sysctl kernel.io_uring_disabled=2 where nothing needs it"
+    if locked:
+        yield warning(_IO_URING, detail, f"{disable}; rules are locked (-e 2), so none can be loaded before the reboot")
+    elif not facts.completes:
+        yield warning(_IO_URING, detail, f"{disable}; or io_uring_rule = true in [audit]")
+    else:
+        yield note(_IO_URING, f"{shown}: the rule for io_uring is not loaded; the next scan loads it", disable)
+
+
+def _removed(facts: Facts) -> Iterator[Check]:
+    """Who took rules of ours away lately."""
+    if facts.removals:
+        last = facts.removals[-1]
+        by = "" if last.actor is None else f", by {process_text(last.actor)}, {user_text(last.actor)}"
+        rules = "1 rule" if len(facts.removals) == 1 else f"{len(facts.removals)} rules"
+        yield note(
+            "removed rules",
+            f"{rules} of the key {last.key} were removed in the last 7 days, the last one at"
+            f" {minute_text(last.event.time_ns)}{by}",
+            "augenrules --load removes all rules and loads them again; otherwise ask why",
+        )
 
 
 def _matters(rule: Rule, watched: Iterable[Watched]) -> bool:

@@ -1,0 +1,61 @@
+"""Calls that change files and that perm=wa does not report: which loaded rules report them.
+
+A guard is ``ABI:NAME``. The rules that 'fimscan audit rules' prints have all that a machine wants.
+"""
+
+from __future__ import annotations
+
+from fimscan.audit.ruleset import Rule, arches_of
+
+_TRUNCATES = 0o1000  # O_TRUNC: equal on the architectures that rules are printed for
+_ACCESS = 0o3  # O_ACCMODE
+# Guard -> the calls that all have to be in the rule's list; not those that only older machines have.
+_CALLS = {
+    "open": {"open"},
+    "openat": {"openat"},
+    "openat2": {"openat2"},
+    "open_by_handle_at": {"open_by_handle_at"},
+    "times": {"utimensat"},
+    "attributes": {"setxattrat", "removexattrat", "file_setattr"},
+}
+# The position of an open's flags.
+_FLAGS = {"open": "a1", "openat": "a2", "open_by_handle_at": "a2"}
+
+
+def guards_of(rule: Rule) -> frozenset[str]:
+    """What a rule reports beyond perm=wa, of every process."""
+    if rule.filter != "exit" or rule.action != "always":
+        return frozenset()
+    permissions = next((value for name, _, value in rule.fields if name == "perm"), None)
+    return frozenset(
+        f"{abi}:{name}"
+        for name, calls in _CALLS.items()
+        if (rule.calls is None or rule.calls >= calls)
+        and (permissions is None or (b"r" in permissions and name in ("open", "openat", "openat2")))
+        and all(_is_of_interest(name, field) for field in rule.narrowing)
+        for abi in arches_of(rule)
+    )
+
+
+def _is_of_interest(name: str, field: tuple[str, str, bytes]) -> bool:
+    """Whether a condition lets through every call that changes a file: a test for any of the bits that say so."""
+    argument, operator, value = field
+    if argument != _FLAGS.get(name) or operator != "&":
+        return False
+    wanted = _TRUNCATES | (_ACCESS if name == "open_by_handle_at" else 0)
+    return _integer(value) & wanted == wanted
+
+
+def _integer(text: bytes) -> int:
+    """As strtol(3) reads it."""
+    try:
+        return int(text, 16) if text[:2].lower() == b"0x" else int(text, 8 if text.startswith(b"0") else 10)
+    except ValueError:
+        return 0
+
+
+def wanted_guards(machine: str) -> tuple[str, ...]:
+    """Those that the rules printed for a machine (``uname -m``) have."""
+    if machine in ("x86_64", "i686"):
+        return tuple(f"{abi}:{name}" for abi in ("b32", "b64") for name in _CALLS)
+    return tuple(f"b64:{name}" for name in _CALLS if name != "open")

@@ -1,0 +1,140 @@
+"""Rules for io_uring, which auditctl before 3.1 can neither make nor list: read and made as the kernel keeps them.
+
+io_uring carries out file operations without the system calls that rules ask for; there is a filter list of its own for
+them (AUDIT_FILTER_URING_EXIT). fimscan completes the rules that it printed with one rule for each of their
+directories, with the same key, and takes it away again when none of them is left there.
+
+Tried on Linux 6.18: ``perm=`` is refused on this list. A rule with ``path=`` sees nothing of an operation that a worker
+thread carries out, so a single file gets a rule for the directory that it is in. Of such an operation on a file that
+exists, a rule with ``dir=`` leaves a record without a name. Numbers and ``struct audit_rule_data``: linux/audit.h.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fimscan.audit.syscalls import URING_OPERATIONS
+
+_EXIT, _URING_EXIT = 4, 7  # the filter lists
+_NEVER, _ALWAYS = 0, 2
+_DIR, _PATH, _SUCCESS, _KEY = 107, 105, 104, 210
+_TEXT_FIELDS = frozenset({13, 14, 15, 16, 17, 19, 20, 21, 22, 23, _DIR, _PATH, _KEY, 112})  # their values are lengths
+_EQUAL = 0x40000000
+_FIELDS, _WORDS = 64, 64  # AUDIT_MAX_FIELDS, AUDIT_BITMASK_SIZE
+_HEADER = struct.Struct(f"={3 + _WORDS + 3 * _FIELDS + 1}I")
+_ALL = (1 << 32) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelRule:
+    """A rule as the kernel lists it: ``fields`` are (number, operator, value), ``data`` is what deletes it."""
+
+    filter: int
+    action: int
+    mask: tuple[int, ...]
+    fields: tuple[tuple[int, int, int | bytes], ...]
+    data: bytes
+
+    @property
+    def keys(self) -> frozenset[bytes]:
+        """Its keys; several are joined by a byte 1."""
+        found = [value for number, _, value in self.fields if number == _KEY and isinstance(value, bytes)]
+        return frozenset(key for keys in found for key in keys.split(b"\x01"))
+
+    @property
+    def scope(self) -> tuple[bytes, bool] | None:
+        """(path, whether it is a directory and all that is in it); ``None`` for a rule that no path limits."""
+        for number, operator, value in self.fields:
+            if number in (_DIR, _PATH) and operator == _EQUAL and isinstance(value, bytes):
+                return value.rstrip(b"/") or b"/", number == _DIR
+        return None
+
+    def reports(self, operations: Iterable[int]) -> bool:
+        """Whether it reports all of these operations, of every process, in its scope."""
+        narrowing = [f for f in self.fields if f[0] not in (_DIR, _KEY) and f != (_SUCCESS, _EQUAL, 1)]
+        return not narrowing and all(self.mask[number // 32] & 1 << number % 32 for number in operations)
+
+
+def parse_rule(data: bytes) -> KernelRule | None:
+    """One rule of the kernel's list; ``None`` for what is no such structure."""
+    if len(data) < _HEADER.size:
+        return None
+    numbers = _HEADER.unpack_from(data)
+    flags, action, count = numbers[:3]
+    mask, rest = numbers[3 : 3 + _WORDS], numbers[3 + _WORDS :]
+    text, fields = data[_HEADER.size :], []
+    for place in range(min(count, _FIELDS)):
+        number, value, operator = (rest[place + kind * _FIELDS] for kind in range(3))
+        if number in _TEXT_FIELDS:
+            fields.append((number, operator, text[:value]))
+            text = text[value:]
+        else:
+            fields.append((number, operator, value))
+    return KernelRule(filter=flags & ~0x10, action=action, mask=mask, fields=tuple(fields), data=data)
+
+
+def rule_data(directory: bytes, key: str) -> bytes:
+    """What adds (or deletes) our rule for a directory: every operation that changes files, where it succeeded."""
+    mask = [0] * _WORDS
+    for number in URING_OPERATIONS:
+        mask[number // 32] |= 1 << number % 32
+    texts = (directory, key.encode())
+    fields = ((_DIR, len(texts[0])), (_SUCCESS, 1), (_KEY, len(texts[1])))
+    unused = [0] * (_FIELDS - len(fields))
+    numbers = [number for number, _ in fields] + unused
+    values = [value for _, value in fields] + unused
+    operators = [_EQUAL] * len(fields) + unused
+    buffer = b"".join(texts)
+    return _HEADER.pack(_URING_EXIT, _ALWAYS, len(fields), *mask, *numbers, *values, *operators, len(buffer)) + buffer
+
+
+def watched_directories(rules: Sequence[KernelRule]) -> tuple[bytes, ...]:
+    """The directories in which loaded rules report all that io_uring does to files; ``/`` for all of them.
+
+    The first rule of the list that matches wins: a ``never`` rule before one takes its events away.
+    """
+    found: list[bytes] = []
+    for rule in rules:
+        if rule.filter != _URING_EXIT:
+            continue
+        if rule.action != _ALWAYS:
+            break
+        scope = rule.scope
+        if rule.reports(URING_OPERATIONS) and (scope is None or scope[1]):
+            found.append(b"/" if scope is None else scope[0])
+    return tuple(dict.fromkeys(found))
+
+
+def changes(rules: Sequence[KernelRule], key: str) -> tuple[list[bytes], list[bytes]]:
+    """(rules to add, rules to delete): so that each place with rules of this key has its rule for io_uring.
+
+    Only a rule that is, byte for byte, what fimscan makes is ever deleted.
+    """
+    wanted = key.encode()
+    places = {
+        scope[0] if scope[1] else os.path.dirname(scope[0])
+        for rule in rules
+        if rule.filter == _EXIT and wanted in rule.keys and (scope := rule.scope) is not None
+    }
+    outer = {place for place in places if not any(_contains(other, place) for other in places)}
+    loaded = {rule.data for rule in rules if rule.filter == _URING_EXIT}
+    ours = {
+        rule_data(scope[0], key)
+        for rule in rules
+        if rule.filter == _URING_EXIT and wanted in rule.keys and (scope := rule.scope) is not None
+    } & loaded
+    needed = {rule_data(place, key) for place in outer}
+    seen = watched_directories(rules)
+    missing = {rule_data(place, key) for place in outer if not any(_reaches(one, place) for one in seen)}
+    return sorted(missing - ours), sorted(ours - needed)
+
+
+def _contains(outer: bytes, inner: bytes) -> bool:
+    return inner != outer and inner.startswith(outer.rstrip(b"/") + b"/")
+
+
+def _reaches(directory: bytes, path: bytes) -> bool:
+    return directory == path or _contains(directory, path)

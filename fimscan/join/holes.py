@@ -1,0 +1,106 @@
+"""The holes in audit's rules: ways to change a file that no rule of perm=wa reports, and whether each is closed. Pure.
+
+Every known way is in :data:`HOLES`, with what closes it and how that is checked. One that is open in a change's window
+is a gap, so that nobody is confirmed; docs/explanation/audit-holes.md says the same to users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fimscan.model import AuditObservation, AuditRule, GapReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """One way to change a file unseen.
+
+    ``guards`` are the names behind the colon in :attr:`AuditRule.guards` whose rules close it, on every ABI that the
+    machine wants; empty for one that is closed otherwise. ``content`` says whether content can be changed through it;
+    the others change attributes only.
+    """
+
+    reason: GapReason
+    way: str
+    closed_by: str
+    checked_by: str
+    guards: tuple[str, ...] = ()
+    content: bool = True
+
+
+HOLES = (
+    Hole(
+        reason=GapReason.IO_URING,
+        way="io_uring carries out opens, renames, links and unlinks without system calls",
+        closed_by="a rule on the io_uring filter list for the directory, which fimscan loads itself;"
+        " kernel.io_uring_disabled=2",
+        checked_by="the kernel's list of rules and the setting, at each look",
+    ),
+    Hole(
+        reason=GapReason.READ_ONLY_OPEN,
+        way="open, openat and openat2 with O_RDONLY|O_TRUNC empty a file; perm=w goes by the access mode",
+        closed_by="-S open -F a1&01100, -S openat -F a2&01100, -S openat2 (its flags are in memory, so all its calls)",
+        checked_by="the loaded rules, at each look",
+        guards=("open", "openat", "openat2"),
+    ),
+    Hole(
+        reason=GapReason.HANDLE_OPEN,
+        way="open_by_handle_at opens a file for writing by its handle; perm=w does not know the call",
+        closed_by="-S open_by_handle_at -F a2&01003",
+        checked_by="the loaded rules, at each look",
+        guards=("open_by_handle_at",),
+    ),
+    Hole(
+        reason=GapReason.ATTRIBUTE_CALL,
+        way="utimensat sets times, file_setattr flags, setxattrat and removexattrat extended attributes",
+        closed_by="-S utimensat,463,466,469",
+        checked_by="the loaded rules, at each look",
+        guards=("times", "attributes"),
+        content=False,
+    ),
+    Hole(
+        reason=GapReason.X32_CALL,
+        way="the x32 calls of x86_64 have numbers that no rule can match",
+        closed_by="a kernel without them (CONFIG_X86_X32_ABI), or syscall.x32=n, as distributions have it",
+        checked_by="the kernel's configuration in /boot or /proc, and its command line",
+    ),
+)
+_BY_RULES = tuple(hole for hole in HOLES if hole.guards)
+
+
+def in_scope(rule: AuditRule, path: bytes) -> bool:
+    """Whether a rule is about ``path``."""
+    scope = rule.scope.rstrip(b"/")
+    return path == (scope or b"/") or (rule.recursive and path.startswith(scope + b"/"))
+
+
+def open_holes(seen: AuditObservation, path: bytes, *, writes: bool, attributes: bool) -> Iterator[GapReason]:
+    """The holes through which ``path`` could be changed unseen when that was observed.
+
+    Args:
+        seen: the observation. One that is older than this question has no answer to it, and no holes.
+        path: what was changed.
+        writes: whether content can have been changed.
+        attributes: whether mode, owner, times or attributes were changed.
+    """
+    if writes and seen.uring is not None and not any(_is_below(path, directory) for directory in seen.uring):
+        yield GapReason.IO_URING
+    if seen.guards is not None:
+        guarded = _guarded(seen.rules, path)
+        for hole in _BY_RULES:
+            if writes if hole.content else attributes:
+                wanted = (guard for guard in seen.guards if guard.partition(":")[2] in hole.guards)
+                if not guarded.issuperset(wanted):
+                    yield hole.reason
+    yield from seen.holes
+
+
+def _guarded(rules: Iterable[AuditRule], path: bytes) -> frozenset[str]:
+    return frozenset().union(
+        *(rule.guards for rule in rules if rule.guards and not rule.stale and in_scope(rule, path))
+    )
+
+
+def _is_below(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
