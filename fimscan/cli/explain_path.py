@@ -55,7 +55,9 @@ def _lines(found: PathReport) -> Iterator[str]:
         yield "  nothing is there now"
     elif placement.is_link:
         yield "  it is a symbolic link: only the link itself is recorded, not what it points to"
-    if known.accepted_scan is not None:
+    if _is_absent_as_accepted(found):
+        yield f"  absent, as in the accepted baseline (scan {known.accepted_scan}): its appearance will be reported"
+    elif known.accepted_scan is not None:
         there = "in" if known.accepted is not None else "not in"
         yield f"  {there} the accepted baseline (scan {known.accepted_scan})"
     if known.last_read_ns is not None:
@@ -63,6 +65,11 @@ def _lines(found: PathReport) -> Iterator[str]:
     if known.unreadable is not None:
         detail = f" ({show(known.unreadable.detail.encode())})" if known.unreadable.detail else ""
         yield f"  the last scan could not read {show(known.unreadable.path)}: {known.unreadable.reason}{detail}"
+
+
+def _is_absent_as_accepted(found: PathReport) -> bool:
+    known = found.known
+    return found.placement.exists is False and known.accepted_scan is not None and known.accepted is None
 
 
 def _verdict(placement: Placement) -> str:

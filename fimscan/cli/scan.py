@@ -14,7 +14,7 @@ from fimscan.config import Config
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
 from fimscan.pipeline import drift as drifting
 from fimscan.report.configuration import configuration_lines
-from fimscan.report.display import size_text
+from fimscan.report.display import show, size_text
 from fimscan.report.machine import write_json
 from fimscan.report.words import vouched_text
 from fimscan.scan.scanner import Progress
@@ -69,6 +69,8 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         seen += f"; {vouched}"
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
+    for path in result.new_absent:
+        click.echo(f"{show(path)} is absent, and recorded as that: its appearance will be reported.")
     for item in diff.reconfigurations:
         for line in configuration_lines(item):
             click.echo(line)

@@ -10,6 +10,7 @@ from fimscan.config import Config
 from fimscan.errors import FimscanError
 from fimscan.model import ScanStatus, UnreadableReason
 from fimscan.pipeline import coverage
+from fimscan.pipeline.absent import accepted_absent
 from fimscan.pipeline.checks import Check, critical, ok, warning
 from fimscan.pipeline.rules import rules_for
 from fimscan.store import audit as audit_store
@@ -31,23 +32,35 @@ def audit_checks(config: Config, database: Database | None = None) -> list[Check
 
 def all_checks(config: Config, database: Database) -> list[Check]:
     """Everything that 'fimscan doctor' looks at."""
-    return [*_watch_checks(config), *_store_checks(database), *audit_checks(config, database)]
+    return [*_watch_checks(config, database), *_store_checks(database), *audit_checks(config, database)]
 
 
-def _watch_checks(config: Config) -> Iterator[Check]:
+def _watch_checks(config: Config, database: Database) -> Iterator[Check]:
     if os.geteuid() == 0:
         yield ok("privileges", "root")
     else:
         remedy = "run as root: other users can't read every file, nor see audit's rules"
         yield warning("privileges", f"uid {os.geteuid()}", remedy)
+    absent = _absent_as_accepted(config, database)
     for path in (watch.path for watch in config.watch):
-        if not os.path.lexists(path):
+        if path in absent and os.path.isdir(os.path.dirname(path)):
+            yield ok("directory", f"{path}: absent, as in the accepted baseline; its appearance will be reported")
+        elif not os.path.lexists(path):
             yield warning("directory", f"{path}: does not exist", "mend path in [[watch]]")
         elif os.path.islink(path):
             detail = f"{path}: is a symbolic link to {os.readlink(path)}, which is recorded and not followed"
             yield warning("directory", detail, "mend path in [[watch]]")
         else:
             yield ok("directory", path)
+
+
+def _absent_as_accepted(config: Config, database: Database) -> frozenset[str]:
+    """The configured paths that do not exist, and that the accepted baseline has not either."""
+    missing = [os.fsencode(watch.path) for watch in config.watch if not os.path.lexists(watch.path)]
+    with database.read() as connection:
+        if not missing or scan_store.last_full(connection, database.host_id) is None:
+            return frozenset()
+        return frozenset(map(os.fsdecode, accepted_absent(connection, database.host_id, missing)))
 
 
 def _store_checks(database: Database) -> Iterator[Check]:

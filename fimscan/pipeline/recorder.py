@@ -60,6 +60,10 @@ class Recorder:
         """Whether there is nothing to compare with: what is new is the baseline, and no change."""
         return self._previous_scope is None
 
+    def is_new(self, path: bytes) -> bool:
+        """Whether the scan before did not look at this path at all."""
+        return self._previous_scope is None or not self._previous_scope.includes(path, is_directory=False)
+
     def count(self, block: Block) -> None:
         """What is in a block, and when it was read."""
         if not block.states:

@@ -12,6 +12,7 @@ class ScanResult:
     """What a scan found. For the first scan, the baseline, both ends of ``diff`` are that scan itself.
 
     ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
+    ``new_absent`` are the configured paths that do not exist, as it should be, which are watched for the first time.
     ``new_unreadable`` and ``new_problems`` were not already so at the scan before: they alert once, as changes do.
     """
 
@@ -19,6 +20,7 @@ class ScanResult:
     is_baseline: bool
     adopted: int = 0
     dropped: int = 0
+    new_absent: tuple[bytes, ...] = ()
     new_unreadable: tuple[Unreadable, ...] = ()
     new_problems: tuple[str, ...] = ()
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
-from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.model import ChangeKind, Diff, FileKind, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.pipeline.absent import split_absent
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.manners import manners_of
@@ -29,6 +30,7 @@ from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
 from fimscan.scan.spot import Spotter
 from fimscan.store import acceptance as acceptance_store
+from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
@@ -57,13 +59,11 @@ def run_scan(
         reader: what reads ``source``, where somebody else wants to know what it reads.
 
     Raises:
-        InputError: none of the configured directories exists, so there is nothing to compare.
+        InputError: none of the configured directories exists, and not because they never did.
         LockedError: another scan is running on this database.
         StoreError: the database failed; the last finished scan is intact.
     """
-    if not any(os.path.lexists(watch.path) for watch in config.watch):
-        missing = ", ".join(watch.path for watch in config.watch)
-        raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
+    _check_that_there_is_something(database, config)
     reader = reader or AuditReader(database, source)
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         with database.begin() as connection:
@@ -110,6 +110,23 @@ def run_scan(
             with suppress(FimscanError), database.begin() as connection:
                 scan_store.interrupt_unfinished(connection, database.host_id)
             raise
+
+
+def _check_that_there_is_something(database: Database, config: Config) -> None:
+    """A scan of nothing is right where nothing was there, and could appear. Directories may just not be mounted.
+
+    Raises:
+        InputError: see :func:`run_scan`.
+    """
+    paths = [watch.path for watch in config.watch]
+    if any(map(os.path.lexists, paths)):
+        return
+    missing = ", ".join(paths)
+    with database.read() as connection:
+        known = [files.open_at(connection, database.host_id, os.fsencode(path)) for path in paths]
+    is_away = any(version is not None and version.state.kind is FileKind.DIRECTORY for version in known)
+    if is_away or not any(os.path.isdir(os.path.dirname(path)) for path in paths):
+        raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
 
 
 def _judge_logs(
@@ -159,6 +176,7 @@ def _finish(
     host_id, scan_id, full = database.host_id, recorder.scan_id, readings.full.scan
     with database.begin() as connection:
         running = _running(connection, host_id, scan_id)
+        absent, recorder.unreadable = split_absent(connection, host_id, recorder.unreadable)
         findings: list[Finding] = []
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
@@ -198,6 +216,7 @@ def _finish(
             reconfigurations=reconfigured,
         ),
         is_baseline=previous is None,
+        new_absent=tuple(path for path in absent if recorder.is_new(path)),
         adopted=recorder.adopted,
         dropped=recorder.dropped,
         new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -73,10 +72,19 @@ def test_a_missing_directory_is_said_and_the_others_are_scanned(cli: Cli) -> Non
 
 
 def test_no_directory_at_all_is_an_error_and_no_baseline(cli: Cli) -> None:
-    """A baseline of nothing would make every later scan a lie."""
-    shutil.rmtree(cli.watched)
-    assert str(cli.watched) in only_line(cli("scan", "--no-audit", code=18).stderr)
+    """A baseline of nothing would make every later scan a lie: nothing can appear in a directory that is not there."""
+    cli.config.write_text(cli.config.read_text().replace(str(cli.watched), f"{cli.root}/no/where"))
+    assert f"{cli.root}/no/where" in only_line(cli("scan", "--no-audit", code=18).stderr)
     assert "no scan has been finished" in only_line(cli("diff", code=15).stderr)
+
+
+def test_a_directory_that_is_away_is_an_error_and_not_removed(cli: Cli) -> None:
+    """Where it is all that is watched: it may just not be mounted."""
+    cli.scan()
+    cli.watched.rename(cli.root / "away")
+    assert str(cli.watched) in only_line(cli("scan", "--no-audit", code=18).stderr)
+    (cli.root / "away").rename(cli.watched)
+    cli.scan(0)
 
 
 def test_an_unreadable_log_is_a_warning_and_the_scan_goes_on(cli: Cli) -> None:

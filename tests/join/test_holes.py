@@ -124,12 +124,12 @@ def test_who_removed_our_rule_is_named_in_the_gap() -> None:
 def test_a_rule_of_others_may_go_though_it_watched_the_same_place() -> None:
     """Ours are all there before and after. Where coverage needs the other one, its removal is a gap."""
     ours, other = rule(guards=frozenset(X86), text="1"), rule(key="identity", text="2")
-    both = {"rules": (ours, other)}
+    both: dict[str, Any] = {"rules": (ours, other)}
     removed = notice(NoticeKind.RULE_REMOVED, 1400, key="identity")
     back = notice(NoticeKind.RULE_ADDED, 1500, key="identity")
     assert gaps(seen(900, **both), seen(2100, **both), removed, back) == ()
     assert gaps(seen(900, **both), seen(2100, rules=(ours,)), removed) == ()
-    alone = {"rules": (replace(ours, writes=False), other)}
+    alone: dict[str, Any] = {"rules": (replace(ours, writes=False), other)}
     assert reasons(gaps(seen(900, **alone), seen(2100, **alone), removed, back)) == [GapReason.RULE_REMOVED]
     nameless = notice(NoticeKind.RULE_REMOVED, 1400, key=None)
     assert gaps(seen(900, **both), seen(2100, **both), nameless) == ()

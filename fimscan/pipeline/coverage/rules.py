@@ -50,8 +50,8 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
     if whole:
         number = f"{len(whole)} of {len(facts.watched)}"
         yield ok(_RULES, f"{number} watched places are covered (64 and 32 bit, writes and attributes)")
-    if absent := [show(place.path) for place in whole if not place.exists]:
-        yield ok(_RULES, f"{_listed(absent)}: absent; that it appears is reported")
+    if absences := [show(place.path) for place in whole if not place.exists]:
+        yield ok(_RULES, f"{_listed(absences)}: absent; that it appears is reported")
     for place in facts.watched:
         if place in whole:
             continue

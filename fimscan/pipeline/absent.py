@@ -1,0 +1,31 @@
+"""Configured paths that do not exist: as it should be, where the accepted baseline has nothing there either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from fimscan.model import Unreadable, UnreadableReason
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import files
+
+
+def accepted_absent(connection: Connection, host_id: int, paths: Sequence[bytes]) -> frozenset[bytes]:
+    """Of these roots of watches those that the accepted baseline does not have; all of them before there is one."""
+    baseline = acceptance_store.baseline(connection, host_id)
+    if baseline is None:
+        return frozenset(paths)
+    present = files.at_paths(connection, host_id, paths, baseline.scan)
+    overrides = {path: version for path, (version, _) in baseline.overrides.items()}
+    return frozenset(path for path in paths if overrides.get(path, present.get(path)) is None)
+
+
+def split_absent(
+    connection: Connection, host_id: int, unreadable: Sequence[Unreadable]
+) -> tuple[tuple[bytes, ...], list[Unreadable]]:
+    """(the roots that are absent as they should be, what else could not be read)."""
+    missing = [item.path for item in unreadable if item.reason is UnreadableReason.MISSING]
+    absent = accepted_absent(connection, host_id, missing) if missing else frozenset()
+    others = [item for item in unreadable if item.reason is not UnreadableReason.MISSING or item.path not in absent]
+    return tuple(sorted(absent)), others

@@ -1,0 +1,68 @@
+"""A configured path that does not exist, and should not: its absence is the baseline, and its appearance a change."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.conftest import Cli, rows
+
+
+@pytest.fixture
+def preload(cli: Cli) -> Cli:
+    """The only watch is a file that is not there."""
+    made = Cli(root=cli.root, watched=cli.root / "ld.so.preload")
+    made.write_config()
+    return made
+
+
+def test_absence_is_recorded_and_appearance_reported(preload: Cli) -> None:
+    """As the only watch, too; said once, at the first scan, and it is no trouble at later ones."""
+    assert f"{preload.watched} is absent, and recorded as that: its appearance will be reported." in preload.scan(0)
+    assert preload.scan(0) == ""
+    assert preload.diff()["unreadable"] == []
+    preload.watched.write_text("/lib/evil.so\n")
+    assert str(preload.watched) in preload.scan(1)
+    assert rows(preload.diff()) == [("added", "ld.so.preload")]
+    preload.watched.unlink()
+    preload.scan(2)
+    assert rows(preload.diff()) == []
+    assert preload.scan(0) == ""
+
+
+def test_what_was_accepted_and_is_gone_is_not_absent_as_it_should_be(preload: Cli) -> None:
+    """Once the file is part of the baseline, its absence is a removal, and stays one until that is accepted."""
+    preload.watched.write_text("/lib/good.so\n")
+    preload.scan(0)
+    preload.watched.unlink()
+    preload.scan(2)
+    assert rows(preload.diff()) == [("removed", "ld.so.preload")]
+    preload("accept", "--all", code=0)
+    preload.scan(0)
+    assert preload.diff()["unreadable"] == []
+    assert "absent, as in the accepted baseline (scan 2)" in preload("explain-path", str(preload.watched)).stdout
+
+
+def test_doctor_and_explain_path_say_that_it_is_as_it_should_be(preload: Cli) -> None:
+    """And before there is a baseline, that it is not there: it may be a slip in the configuration."""
+    before = json.loads(preload("doctor", "--format", "json").stdout)["checks"]
+    assert not any("absent, as in" in check["detail"] for check in before)
+    preload.scan(0)
+    checks = json.loads(preload("doctor", "--format", "json").stdout)["checks"]
+    assert {(check["ok"], "absent, as in the accepted baseline" in check["detail"]) for check in checks} >= {
+        (True, True)
+    }
+    told = preload("explain-path", str(preload.watched), code=0).stdout
+    assert "monitored" in told and "absent, as in the accepted baseline (scan 1)" in told
+
+
+def test_one_absent_path_beside_others(cli: Cli) -> None:
+    """A path that a new configuration brings is said when it is watched for the first time."""
+    cli.scan(0)
+    cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/cron.d-x"')
+    assert f"{cli.root}/cron.d-x is absent" in cli.scan(0)
+    assert cli.scan(0) == ""
+    (cli.root / "cron.d-x").write_text("* * * * * root id\n")
+    cli.scan(1)
+    assert rows(cli.diff()) == [("added", "cron.d-x")]
