@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fimscan.audit import Completion
+
 _BACKLOG = "8192"
 
 AUDITD_CONF = """\
@@ -204,9 +206,11 @@ def load_rules(text: str) -> list[str]:
 
 
 def remove_rules(rules: list[str]) -> None:
-    """Take back just these rules."""
+    """Take back just these rules, and those for io_uring that fimscan has completed them by."""
     for rule in rules:
         auditctl(*("-d" if word == "-a" else word for word in rule.split()))
+    for key in {word.removeprefix("key=") for rule in rules for word in rule.split() if word.startswith("key=")}:
+        Completion(key).complete()
 
 
 @contextmanager

@@ -146,6 +146,10 @@ class Collector:
         """Pass over bytes that are no line to take."""
         self._position += size
 
+    def settle(self) -> None:
+        """All that was recorded so far is in the log: take the events that nothing more will come of."""
+        self._events(self._assembler.settle())
+
     def finish(self) -> None:
         """Nothing more will come: give up the events that are still open."""
         self._events(self._assembler.flush())

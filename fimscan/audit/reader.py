@@ -34,6 +34,7 @@ def read_log(
     cursor: LogCursor | None = None,
     *,
     final: bool = False,
+    settled: bool = False,
     batch_events: int = BATCH_EVENTS,
     user_name: UserName | None = None,
 ) -> Iterator[Batch]:
@@ -43,6 +44,7 @@ def read_log(
         path: the live log; its predecessors are found beside it.
         cursor: that of the last batch that was stored.
         final: nobody writes to the log any more: take a last line without newline, and events that lack something.
+        settled: all that was recorded before the call is in the log, and no part of it on its way.
         batch_events: how many events a batch has, about.
         user_name: names users where the log does not (see :func:`fimscan.audit.accesses.accesses`).
 
@@ -68,6 +70,8 @@ def read_log(
         segment, offset = _successor(path, segment, collector) if end.reached and not chase.is_over else None, 0
     if final:
         collector.finish()
+    elif settled:
+        collector.settle()
     if collector.has_news:
         yield collector.batch()
 

@@ -72,7 +72,8 @@ def rules_for(
             )
             continue
         where = f"-F {'dir' if is_directory else 'path'}={shown}"
-        tail = f"-F success=1 -F key={key}"
+        # Of a single path, the kernel asks the rules before a removal has succeeded: success=1 would hide that.
+        tail = f"-F success=1 -F key={key}" if is_directory else f"-F key={key}"
         lines.append(f"# {shown}{', which does not exist: the rules report its creation' * (path in absent)}\n")
         lines += [f"-a always,exit -F arch={arch} {where} -F perm=wa {tail}\n" for arch in ("b64", "b32")]
         lines += [f"-a always,exit -F arch={arch} {calls} {where} {tail}\n" for arch, calls in more]

@@ -67,7 +67,7 @@ class Rule:
     @property
     def narrowing(self) -> tuple[Field, ...]:
         """The fields because of which it does not see every process, or every file in its scope."""
-        return tuple(field for field in self.fields if field[0] not in _WIDE and field not in _HARMLESS)
+        return tuple(field for field in self.fields if field[0] not in _WIDE and not self._is_harmless(field))
 
     def includes(self, other: Rule) -> bool:
         """Whether this rule sees all that the other one sees, whatever their keys are."""
@@ -84,8 +84,16 @@ class Rule:
 
     @property
     def _conditions(self) -> frozenset[Field]:
-        named = (field for field in self.fields if field[0] not in _PLACED and field not in _HARMLESS)
+        named = (field for field in self.fields if field[0] not in _PLACED and not self._is_harmless(field))
         return frozenset(map(_normal, named))
+
+    def _is_harmless(self, field: Field) -> bool:
+        """Whether a condition keeps out nothing that changes a file.
+
+        A rule with path= is asked about a removal before the call has succeeded (audit_update_watch in
+        kernel/audit_watch.c): with ``success=1`` it does not see who removes the file, or renames it away.
+        """
+        return field in _HARMLESS and (self.scope is None or self.scope[1])
 
 
 _PLACED = frozenset({"dir", "path", "perm"})

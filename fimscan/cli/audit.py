@@ -29,15 +29,35 @@ def audit() -> None:
 
 @audit.command()
 @click.option("--processes", is_flag=True, help="Also rules for the programs that are started in login sessions.")
+@click.option("--remove", is_flag=True, help="Take the loaded rules of our key away, those for io_uring included.")
 @click.pass_obj
-def rules(settings: Settings, *, processes: bool) -> None:
-    """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules."""
+def rules(settings: Settings, *, processes: bool, remove: bool) -> None:
+    """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules.
+
+    auditctl before 3.1 can neither make nor delete rules for io_uring: fimscan loads those itself, when it reads the
+    audit log, and --remove takes them away with the others.
+    """
     from fimscan.pipeline.rules import rules_for
 
     config = settings.config()
+    if remove:
+        _remove_rules(config.audit.key)
+        return
     sys.stdout.write(rules_for(config))
     if processes:
         sys.stdout.write(reader.process_rules(config.audit.key))
+
+
+def _remove_rules(key: str) -> None:
+    try:
+        count = reader.remove_rules(key)
+    except OSError as error:
+        raise InputError(
+            f"cannot remove audit rules: {error.strerror}; rules may be locked (-e 2), or run as root"
+        ) from error
+    click.echo(
+        f"{count} rules with the key {key} removed, until they are loaded again (augenrules --load, or a reboot)"
+    )
 
 
 @audit.command()

@@ -233,7 +233,7 @@ class CoverageMap:
         gaps += self._daemon(first, second, notices)
         if was and now:
             gaps += [] if stays else _removals(notices, _keys(first, second), end)
-            gaps += _uring_removals(notices, end)
+            gaps += _uring_removals(notices, _keys(first, second), end)
             gaps += [_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
         else:
             gaps += self._rules(first, second, notices, was=was, now=now)
@@ -319,9 +319,9 @@ def _removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int
     return [_gap(start_ns, until_ns, GapReason.RULE_REMOVED, actor=_remover(removed))]
 
 
-def _uring_removals(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
+def _uring_removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
     """A rule for io_uring that was removed is loaded again by the next look, at the earliest."""
-    removed = [n for n in notices if n.kind is NoticeKind.URING_RULE_REMOVED]
+    removed = [n for n in notices if n.kind is NoticeKind.URING_RULE_REMOVED and n.key in keys]
     if not removed:
         return []
     return [_gap(removed[0].event.time_ns - SLACK_NS, end_ns, GapReason.IO_URING, actor=_remover(removed))]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from fimscan import audit, join
 from fimscan.errors import InputError
-from fimscan.model import AuditObservation, EventId, FileAccess, Scan
+from fimscan.model import AuditObservation, EventId, FileAccess, NoticeKind, Scan
 from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.joining import attribute_again
 from fimscan.pipeline.users import user_name
@@ -26,6 +26,10 @@ from fimscan.store.database import Database
 
 _SETTLE_SECONDS = 5.0
 _SETTLE_STEP = 0.05
+# Notices that make an answer less sure, when they are read after it was given.
+_DECISIVE = frozenset(
+    {NoticeKind.RULE_REMOVED, NoticeKind.URING_RULE_REMOVED, NoticeKind.UNNAMED_FILE, NoticeKind.USER_MOUNT}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +112,19 @@ class AuditReader:
         observation = self._settled() if settle else self._ask()
         problems = [observation.error] if observation.error else []
         self._reached.clear()
-        problems += self._read(self.source, observation)
+        problems += self._read(self.source, observation, settled=settle and not observation.backlog)
         self._remember(observation)
         self._continued |= bool(self._reached)
         self._answer_anew(self.source)
         return tuple(problems)
 
-    def _read(self, source: AuditSource, observation: AuditObservation) -> Iterator[str]:
+    def _read(self, source: AuditSource, observation: AuditObservation, *, settled: bool) -> Iterator[str]:
         if source.is_stream:
             yield from self._receive(source)
             return
         for log in source.paths:
             try:
-                yield from self._ingest_log(source, log, observation.daemon_pid)
+                yield from self._ingest_log(source, log, observation.daemon_pid, settled=settled)
             except InputError as error:
                 yield str(error)
 
@@ -152,7 +156,7 @@ class AuditReader:
                 time.sleep(_SETTLE_STEP)
                 return observation
 
-    def _ingest_log(self, source: AuditSource, log: bytes, daemon_pid: int | None) -> list[str]:
+    def _ingest_log(self, source: AuditSource, log: bytes, daemon_pid: int | None, *, settled: bool) -> list[str]:
         """Read one log from where it was last left, exactly once.
 
         What was read, how far, and over which time the log is known are one transaction each batch: a process that is
@@ -165,7 +169,7 @@ class AuditReader:
         reached_ns = time.time_ns()
         foreign = 0
         with no_search_for_cycles():
-            for batch in audit.read_log(log, cursor, user_name=user_name):
+            for batch in audit.read_log(log, cursor, settled=settled, user_name=user_name):
                 foreign += self._store(source, log, batch, reached_ns, known=known)
                 known = True
         if _is_written_by(daemon_pid, log):  # of another file, nobody knows what is missing
@@ -206,7 +210,9 @@ class AuditReader:
             audit_store.add_damaged(connection, host_id, batch.damaged)
             audit_store.set_cursor(connection, host_id, batch.cursor)
             audit_store.extend(connection, host_id, log, stretch, continued=known and not batch.lost_continuity)
-            _note_late(connection, host_id, log, [event.id.time_ns for event, _ in ours], last)
+            late = [event.id.time_ns for event, _ in ours]
+            late += [notice.event.time_ns for notice in batch.notices if notice.kind in _DECISIVE]
+            _note_late(connection, host_id, log, late, last)
         if self._on_accesses is not None and ours:
             self._on_accesses([access for _, those in ours for access in those])
         return sum(len(those) for _, those in batch.found) - sum(len(those) for _, those in ours)

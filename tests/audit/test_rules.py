@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.audit import observe, parse_rules, rules_for
+from fimscan.audit import observe, parse_all, parse_rules, rules_for, watched_by
 
 TESTS_KEY = "fimscan-test-rules"
 
@@ -31,6 +31,24 @@ def test_our_rules_count_as_coverage_when_they_are_loaded() -> None:
         (b"/srv/app.conf", False, "b64"),
         (b"/srv/app.conf", False, "b32"),
     }
+
+
+def test_a_rule_for_a_file_does_not_ask_for_success() -> None:
+    """The kernel asks such a rule before a removal has succeeded, so one that asks for it does not cover the file."""
+    text = rules_for([(b"/srv/app.conf", False), (b"/etc", True)], "k")
+    assert ["success=1" in line for line in rule_lines(text)] == ["dir=" in line for line in rule_lines(text)]
+    loaded = parse_all(text.replace("-F key=k", "-F success=1 -F key=k").encode(), lambda _: True)
+    whole = [watched.scope for rule in loaded if (watched := watched_by(rule)) and watched.writes]
+    assert whole == [b"/etc", b"/etc"]
+    (wanted, *_) = parse_all(text.encode(), lambda _: False)[-10:]
+    assert not any(rule.includes(wanted) for rule in loaded)
+
+
+def test_what_is_absent_comes_last_and_is_said_to_be_so() -> None:
+    """A refused rule keeps nothing out (-c), and those most likely to be refused come last."""
+    text = rules_for([(b"/etc/x", False), (b"/srv/a", False), (b"/etc/ssh", True)], "k", absent=[b"/etc/x"])
+    assert text.index("\n-c\n") < text.index("dir=/etc/ssh") < text.index("path=/srv/a") < text.index("path=/etc/x")
+    assert "# /etc/x, which does not exist: the rules report its creation\n" in text
 
 
 def test_nested_directories_are_not_ruled_twice() -> None:

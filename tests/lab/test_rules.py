@@ -1,0 +1,341 @@
+"""Under the rules that 'fimscan audit rules' prints, and what becomes of them, on a real kernel."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.auditd import auditctl, load_rules, remove_rules
+from fimscan.audit.health import is_uring_usable
+from fimscan.audit.netlink import KernelAudit
+from fimscan.audit.uring_rules import parse_rule, rule_data
+from tests.lab.conftest import unavailable
+
+pytestmark = pytest.mark.audit
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Site:
+    """An installation with a key of its own, so that what other tests do to their rules is not ours."""
+
+    root: Path
+    log: str
+    key: str
+
+    @property
+    def directory(self) -> Path:
+        return self.root / "watched"
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "file"
+
+    def watch(self, *paths: Path) -> None:
+        sections = "".join(f'[[watch]]\npath = "{path}"\n' for path in paths)
+        (self.root / "c.toml").write_text(
+            f'[database]\nurl = "sqlite:///{self.root}/f.db"\n[audit]\nlogs = ["{self.log}"]\nkey = "{self.key}"\n'
+            f'[evidence]\nkey = "{self.root}/key.pem"\n{sections}'
+        )
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fimscan", "--config", str(self.root / "c.toml"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=_ROOT)
+        assert done.returncode < 14, done.stderr
+        return done
+
+    def load(self) -> str:
+        text = self("audit", "rules").stdout
+        load_rules(text)
+        return text
+
+    def row(self) -> dict[str, Any]:
+        """Scan, and the one change that it found, which is accepted then."""
+        time.sleep(0.05)
+        self("scan")
+        (found,) = json.loads(self("diff", "--format", "json").stdout)["changes"]
+        self("accept", "--all")
+        assert isinstance(found, dict)
+        return found
+
+    def uring_rules(self) -> list[bytes]:
+        """The directories of the rules for io_uring with our key."""
+        with closing(KernelAudit()) as kernel:
+            rules = [rule for data in kernel.rules() if (rule := parse_rule(data)) is not None]
+        return [rule.scope[0] for rule in rules if rule.filter == 7 and self.key.encode() in rule.keys and rule.scope]
+
+
+@pytest.fixture
+def site(audit_log: str) -> Iterator[Site]:
+    root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
+    made = Site(root=root, log=audit_log, key=f"fimscan-lab-{os.getpid()}-{time.monotonic_ns() % 10**6}")
+    made.directory.mkdir()
+    made.file.write_text("old\n")
+    made.watch(made.directory)
+    yield made
+    made("audit", "rules", "--remove")
+    assert made.uring_rules() == []
+    shutil.rmtree(root)
+
+
+def sh(command: str) -> int:
+    """Run by a shell; gives its pid."""
+    process = subprocess.Popen(["bash", "-c", command])
+    assert process.wait(timeout=20) == 0
+    return process.pid
+
+
+def make_call(name: str, path: Path) -> int:
+    """A call of :mod:`tests.lab.calls`; gives the pid of its process."""
+    command = [sys.executable, "-m", "tests.lab.calls", name, str(path)]
+    process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, text=True)
+    _, said = process.communicate(timeout=30)
+    if process.returncode and f"Errno {errno.ENOSYS}" in said:
+        unavailable(f"this kernel has no {name}")
+    assert process.returncode == 0, said
+    return process.pid
+
+
+def verdict(row: dict[str, Any]) -> tuple[str, str | None]:
+    return row["attribution"]["verdict"], row["attribution"]["reason"]
+
+
+def gaps(row: dict[str, Any]) -> set[str]:
+    return {gap["reason"] for gap in row["attribution"]["coverage"]["gaps"]}
+
+
+def pids(row: dict[str, Any]) -> set[int]:
+    return {actor["pid"] for actor in row["attribution"]["actors"]}
+
+
+# --- what the printed rules see -------------------------------------------------------------------------------------
+
+
+def test_an_ordinary_change_is_confirmed_with_every_hole_closed(site: Site) -> None:
+    """The rules that are printed, loaded by auditctl, with what the first scan adds to them, leave no gap."""
+    site.load()
+    site("scan")
+    if is_uring_usable():
+        assert site.uring_rules() == [os.fsencode(site.directory)]
+    pid = sh(f"echo new >> {site.file}")
+    row = site.row()
+    assert (verdict(row), pids(row), gaps(row)) == (("confirmed", None), {pid}, set())
+
+
+@pytest.mark.parametrize("call", ["empty_by_openat", "empty_by_openat2"])
+def test_a_file_that_is_emptied_without_write_access_names_who_did_it(site: Site, call: str) -> None:
+    """An innocent process that had it open for writing is one of two at the most."""
+    site.load()
+    site("scan")
+    sh(f"exec 3>> {site.file}")
+    pid = make_call(call, site.file)
+    row = site.row()
+    assert pid in pids(row)
+    assert verdict(row)[0] in ("contested", "confirmed")
+    assert (verdict(row)[0] == "confirmed") == (pids(row) == {pid})
+
+
+def test_reading_through_openat2_is_no_change(site: Site) -> None:
+    """All calls of openat2 are recorded, as no rule can look at its flags; those that only read name nobody."""
+    site.load()
+    site("scan")
+    reader = make_call("look_by_openat2", site.file)
+    pid = sh(f"echo new >> {site.file}")
+    row = site.row()
+    assert (verdict(row)[0], pids(row)) == ("confirmed", {pid})
+    assert reader not in pids(row)
+
+
+def test_a_file_that_io_uring_emptied_is_not_held_against_an_innocent(site: Site) -> None:
+    """The record of a worker thread's open names no file: then nobody is confirmed, and the gap names the process."""
+    if not is_uring_usable():
+        unavailable("io_uring is disabled here")
+    site.load()
+    site("scan")
+    sh(f"exec 3>> {site.file}")
+    pid = make_call("empty_by_uring", site.file)
+    row = site.row()
+    assert verdict(row)[0] != "confirmed" or pids(row) == {pid}
+    unnamed = {g["by"]["pid"] for g in row["attribution"]["coverage"]["gaps"] if g["reason"] == "unnamed-file"}
+    assert pid in pids(row) | unnamed
+
+
+def test_without_a_rule_for_io_uring_nobody_is_confirmed(site: Site) -> None:
+    """Where the configuration forbids it, and io_uring can be used, what it did cannot be excluded."""
+    if not is_uring_usable():
+        unavailable("io_uring is disabled here")
+    config = site.root / "c.toml"
+    config.write_text(config.read_text().replace("[audit]\n", "[audit]\nio_uring_rule = false\n"))
+    site.load()
+    site("scan")
+    assert site.uring_rules() == []
+    pid = sh(f"echo new >> {site.file}")
+    row = site.row()
+    assert (verdict(row), pids(row), gaps(row)) == (("likely", "coverage-gap"), {pid}, {"io-uring"})
+
+
+def test_flags_that_file_setattr_set_are_attributed(site: Site) -> None:
+    """Likely at best, since chattr's older call leaves no record."""
+    site.load()
+    site("scan")
+    pid = make_call("set_flags", site.file)
+    row = site.row()
+    assert row["changed"] == ["flags", "ctime"]
+    assert (verdict(row), pids(row), gaps(row)) == (("likely", "coverage-gap"), {pid}, {"unseen-call"})
+
+
+# --- rules for single paths -----------------------------------------------------------------------------------------
+
+
+def test_a_file_that_must_not_exist_is_attributed_when_it_appears(site: Site) -> None:
+    """As the only watch: its creation, its removal, and its creation by a rename are all seen by its rules."""
+    preload = site.directory / "ld.so.preload"
+    site.watch(preload)
+    assert f"path={preload}" in site.load()
+    site("scan")
+    status = json.loads(site("audit", "status", "--format", "json").stdout)["checks"]
+    assert any("absent; that it appears is reported" in check["detail"] for check in status)
+    pid = sh(f"echo /lib/x.so > {preload}")
+    row = site.row()
+    assert (row["kind"], verdict(row), pids(row)) == ("added", ("confirmed", None), {pid})
+    pid = sh(f"exec rm {preload}")
+    row = site.row()
+    assert (row["kind"], verdict(row), pids(row)) == ("removed", ("confirmed", None), {pid})
+    pid = sh(f"echo x > {site.root}/other; exec mv {site.root}/other {preload}")
+    row = site.row()
+    assert row["kind"] == "added"
+    assert pid in pids(row)
+
+
+def test_a_single_file_that_is_replaced_stays_watched(site: Site) -> None:
+    """The kernel's rule follows the name: the status is as before, and the next change is confirmed."""
+    site.watch(site.file)
+    site.load()
+    site("scan")
+    before = site("audit", "status")
+    sh(f"cd {site.directory}; echo b > file.tmp; mv file.tmp file")
+    site("scan")
+    site("accept", "--all")
+    after = site("audit", "status")
+    assert (before.returncode, "another directory" in after.stdout) == (after.returncode, False)
+    pid = sh(f"echo c >> {site.file}")
+    row = site.row()
+    assert (verdict(row), pids(row), gaps(row)) == (("confirmed", None), {pid}, set())
+
+
+def test_a_rule_for_a_file_goes_with_its_directory(site: Site) -> None:
+    """When that is moved away the kernel takes the rule off its list: nobody is said to have watched the new one."""
+    site.watch(site.file)
+    site.load()
+    site("scan")
+    sh(f"cd {site.root}; mv watched away; mkdir watched; cp -p away/file watched/file; echo x >> watched/file")
+    row = site.row()
+    assert verdict(row)[0] in ("likely", "unattributed")
+    assert verdict(row)[1] != "no-event"
+    assert "no loaded rule watches it" in site("audit", "status").stdout
+
+
+def test_a_path_in_a_directory_that_does_not_exist_is_said_to_be_refused(site: Site) -> None:
+    """The kernel takes no rule for it; the file that is printed loads all others."""
+    site.watch(site.directory, site.root / "no" / "where")
+    text = site("audit", "rules").stdout
+    assert f"# NOT COVERED: {site.root}/no/where" in text
+    assert "kernel takes no rule" in text
+    load_rules(text)
+    assert f"{site.root}/no/where: neither it nor its directory exists" in site("audit", "status").stdout
+
+
+def test_a_directory_that_is_gone_costs_its_own_rules_only(site: Site) -> None:
+    """auditctl goes on after the rules that the kernel refuses (-c), says so, and the other directory is watched."""
+    usb = site.root / "usb"
+    usb.mkdir()
+    site.watch(usb, site.directory)
+    file = site.root / "50.rules"
+    file.write_text(site("audit", "rules").stdout)
+    usb.rmdir()
+    done = auditctl("-R", str(file))
+    assert (done.returncode, done.stderr.count("There was an error in line")) == (1, 10)
+    assert auditctl("-l").stdout.count(f"dir={site.directory} ") == 10
+    assert f"{usb}: no loaded rule watches it" in site("audit", "status").stdout
+
+
+# --- rules that come and go -----------------------------------------------------------------------------------------
+
+
+def test_who_removed_our_rules_is_named(site: Site) -> None:
+    """In the gap, and by 'audit status'."""
+    text = site.load()
+    site("scan")
+    (rule, *_) = (line for line in text.splitlines() if line.startswith("-a "))
+    sh(f"echo new >> {site.file}")
+    remove_rules([rule])
+    load_rules(rule)
+    row = site.row()
+    assert verdict(row) == ("likely", "coverage-gap")
+    (gap,) = row["attribution"]["coverage"]["gaps"]
+    assert (gap["reason"], gap["by"]["exe"], gap["by"]["uid"]) == ("rule-removed", shutil.which("auditctl"), 0)
+    assert "auditctl (pid" in site("audit", "status").stdout
+    assert "had been removed" in (told := site("explain", str(row["id"])).stdout)
+    assert "auditctl (pid" in told
+
+
+def test_a_rule_of_somebody_else_may_go(site: Site) -> None:
+    """One that watched the same directory with another key: ours are all there, so nothing was missed."""
+    other = f"-a always,exit -F arch=b64 -F dir={site.directory} -F perm=wa -F key=other-{site.key[-8:]}"
+    site.load()
+    load_rules(other)
+    site("scan")
+    pid = sh(f"echo new >> {site.file}")
+    remove_rules([other])
+    row = site.row()
+    assert (verdict(row), pids(row), gaps(row)) == (("confirmed", None), {pid}, set())
+
+
+def test_rules_for_io_uring_come_and_go_with_ours(site: Site) -> None:
+    """One for the outermost directory of each place; those of others are left alone; they go when ours are gone."""
+    if not is_uring_usable():
+        unavailable("io_uring is disabled here")
+    single = site.root / "single"
+    single.mkdir()
+    site.watch(site.directory, single / "file")
+    text = site.load()
+    foreign = rule_data(os.fsencode(site.root), "others")
+    with closing(KernelAudit()) as kernel:
+        site("scan")
+        assert sorted(site.uring_rules()) == sorted(map(os.fsencode, (single, site.directory)))
+        site("scan")
+        assert len(site.uring_rules()) == 2
+        kernel.add_rule(foreign)
+        try:
+            remove_rules([line for line in text.splitlines() if line.startswith("-a ")])
+            assert site.uring_rules() == []
+            assert foreign in kernel.rules()
+        finally:
+            kernel.delete_rule(foreign)
+
+
+def test_a_removed_rule_for_io_uring_is_a_gap_and_comes_back(site: Site) -> None:
+    """Whoever removes it is named; the next look loads it again."""
+    if not is_uring_usable():
+        unavailable("io_uring is disabled here")
+    site.load()
+    site("scan")
+    with closing(KernelAudit()) as kernel:
+        kernel.delete_rule(rule_data(os.fsencode(site.directory), site.key))
+    pid = sh(f"echo new >> {site.file}")
+    row = site.row()
+    assert (verdict(row), pids(row), gaps(row)) == (("likely", "coverage-gap"), {pid}, {"io-uring"})
+    assert site.uring_rules() == [os.fsencode(site.directory)]
