@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from fimscan.join.gaps import SLACK_NS, clip, keys_of, make_gap, removals, remover, silences, uring_removals
 from fimscan.join.holes import in_scope, open_holes
 from fimscan.model import (
-    Actor,
     AuditNotice,
     AuditObservation,
     AuditRule,
@@ -20,8 +20,7 @@ from fimscan.model import (
     Window,
 )
 
-#: Rule times and windows are compared with this slack: audit stamps come from a clock of 4 ms steps.
-SLACK_NS = 15_000_000
+__all__ = ["SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
 
 
 class Need(NamedTuple):
@@ -85,6 +84,7 @@ class CoverageMap:
         self._scopes = {rule.scope for o in self._observations for rule in o.rules}
         self._seen_of_directory: dict[tuple[int, int, bytes, Need], _Seen] = {}
         self._gaps: dict[tuple[int, bool, bool, bool], list[Gap]] = {}
+        self._removed: dict[int, frozenset[str | None]] = {}
         self._unnamed = [n for n in self._notices if n.kind in _OPENINGS]
 
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
@@ -92,12 +92,12 @@ class CoverageMap:
         if window.after_ns > window.before_ns:
             # The old content was read "after" the new one: nothing can be said of when anything was.
             turned = Window(after_ns=window.before_ns, before_ns=window.after_ns)
-            gap = _gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
+            gap = make_gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
         gaps += self._openings(window)
-        clipped = _clip(gaps, window) if gaps else ()
+        clipped = clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
@@ -149,7 +149,7 @@ class CoverageMap:
     def _openings(self, window: Window) -> list[Gap]:
         """From each unnamed opening of a file on: it may have been this one, and nobody knows until when."""
         return [
-            _gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
+            make_gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
             for n in self._unnamed
             if window.after_ns <= n.event.time_ns <= window.before_ns
         ]
@@ -160,12 +160,16 @@ class CoverageMap:
         if first.error or second.error:
             return []
         reasons = _holes(first, path, need) | _holes(second, path, need)
-        return [_gap(first.time_ns, second.time_ns, reason) for reason in sorted(reasons)]
+        return [make_gap(first.time_ns, second.time_ns, reason) for reason in sorted(reasons)]
 
     def _removed_keys(self, position: int) -> frozenset[str | None]:
-        start, end = self._times[position], self._times[position + 1]
-        between = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
-        return frozenset(n.key for n in between if n.kind is NoticeKind.RULE_REMOVED)
+        found = self._removed.get(position)
+        if found is None:
+            start, end = self._times[position], self._times[position + 1]
+            between = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
+            found = frozenset(n.key for n in between if n.kind is NoticeKind.RULE_REMOVED)
+            self._removed[position] = found
+        return found
 
     def _stays_covered(self, position: int, path: bytes, need: Need) -> bool:
         """Whether ``path`` is covered without any rule of a key that a rule was removed of in between.
@@ -183,7 +187,7 @@ class CoverageMap:
 
     def _unread(self, window: Window) -> list[Gap]:
         if not self._extents:
-            return [_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+            return [make_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
         return [gap for extents in self._extents for gap in self._holes(extents, window)]
 
     @staticmethod
@@ -194,21 +198,21 @@ class CoverageMap:
             if extent.end_ns <= at:
                 continue
             if extent.start_ns > at:
-                gaps.append(_gap(at, extent.start_ns, GapReason.LOG_MISSING))
+                gaps.append(make_gap(at, extent.start_ns, GapReason.LOG_MISSING))
             at = max(at, extent.end_ns)
         if at < window.before_ns:
-            gaps.append(_gap(at, window.before_ns, GapReason.LOG_MISSING))
+            gaps.append(make_gap(at, window.before_ns, GapReason.LOG_MISSING))
         return gaps
 
     def _unobserved(self, window: Window, around: range) -> list[Gap]:
         if not around:
-            return [_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+            return [make_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
         gaps = []
         first_ns, last_ns = self._times[around[0]], self._times[around[-1]]
         if first_ns > window.after_ns:
-            gaps.append(_gap(window.after_ns, first_ns, GapReason.NOT_OBSERVED))
+            gaps.append(make_gap(window.after_ns, first_ns, GapReason.NOT_OBSERVED))
         if last_ns < window.before_ns:
-            gaps.append(_gap(last_ns, window.before_ns, GapReason.NOT_OBSERVED))
+            gaps.append(make_gap(last_ns, window.before_ns, GapReason.NOT_OBSERVED))
         return gaps
 
     def _between(self, position: int, was: bool, now: bool, stays: bool) -> list[Gap]:  # noqa: FBT001
@@ -218,23 +222,23 @@ class CoverageMap:
         """
         first, second = self._observations[position : position + 2]
         start, end = first.time_ns, second.time_ns
-        gaps = [_gap(start, end, GapReason.CLOCK_CHANGED)] if _clock_was_set(first, second) else []
+        gaps = [make_gap(start, end, GapReason.CLOCK_CHANGED)] if _clock_was_set(first, second) else []
         if first.error or second.error:
-            return [*gaps, _gap(start, end, GapReason.NOT_OBSERVED)]
+            return [*gaps, make_gap(start, end, GapReason.NOT_OBSERVED)]
         if first.boot_id != second.boot_id:
             # Processes that run before auditd and its rules are up are not seen, nor is anything near the crash.
-            return [*gaps, _gap(start, end, GapReason.BOOT)]
+            return [*gaps, make_gap(start, end, GapReason.BOOT)]
         notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
-        gaps += _silences(notices, end)
+        gaps += silences(notices, end)
         if not first.enabled or not second.enabled:
-            gaps.append(_gap(start, end, GapReason.AUDIT_DISABLED))
+            gaps.append(make_gap(start, end, GapReason.AUDIT_DISABLED))
         if (second.lost or 0) > (first.lost or 0):
-            gaps.append(_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
+            gaps.append(make_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
         gaps += self._daemon(first, second, notices)
         if was and now:
-            gaps += [] if stays else _removals(notices, _keys(first, second), end)
-            gaps += _uring_removals(notices, _keys(first, second), end)
-            gaps += [_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
+            gaps += [] if stays else removals(notices, keys_of(first, second), end)
+            gaps += uring_removals(notices, keys_of(first, second), end)
+            gaps += [make_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
         else:
             gaps += self._rules(first, second, notices, was=was, now=now)
         return gaps
@@ -246,10 +250,10 @@ class CoverageMap:
             return []
         starts = [n.event.time_ns for n in notices if n.kind is NoticeKind.DAEMON_START]
         if not second.daemon_pid or not starts:
-            return [_gap(start, end, GapReason.DAEMON_STOPPED)]
+            return [make_gap(start, end, GapReason.DAEMON_STOPPED)]
         ended = any(n.kind is NoticeKind.DAEMON_END for n in notices)
         # With its end on record, the stretch is exact (see _silences); without, it may have died at any moment.
-        return [] if ended and first.daemon_pid else [_gap(start, max(starts), GapReason.DAEMON_STOPPED)]
+        return [] if ended and first.daemon_pid else [make_gap(start, max(starts), GapReason.DAEMON_STOPPED)]
 
     @staticmethod
     def _rules(
@@ -258,18 +262,18 @@ class CoverageMap:
         start, end = first.time_ns, second.time_ns
         gaps: list[Gap] = []
         if first.suppressed or second.suppressed:
-            gaps.append(_gap(start, end, GapReason.NO_RULE))
+            gaps.append(make_gap(start, end, GapReason.NO_RULE))
         if now:
             added = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED]
-            gaps.append(_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
+            gaps.append(make_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
         elif was:
-            removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in _keys(first, second)]
+            removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in keys_of(first, second)]
             stale = any(rule.stale for rule in second.rules)  # still listed, but for a directory that is elsewhere now
             reason = GapReason.NO_RULE if stale and not removed else GapReason.RULE_REMOVED
             since = min((n.event.time_ns for n in removed), default=start)
-            gaps.append(_gap(since, end, reason, actor=_remover(removed)))
+            gaps.append(make_gap(since, end, reason, actor=remover(removed)))
         else:
-            gaps.append(_gap(start, end, GapReason.NO_RULE))
+            gaps.append(make_gap(start, end, GapReason.NO_RULE))
         return gaps
 
 
@@ -281,79 +285,9 @@ def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:
     return abs(passed - (second.boottime_ns - first.boottime_ns)) > SLACK_NS
 
 
-def _gap(start: int, end: int, reason: GapReason, lost: int | None = None, actor: Actor | None = None) -> Gap:
-    return Gap(start_ns=start, end_ns=end, reason=reason, lost=lost, actor=actor)
-
-
 # What tells of a file that was opened, and not of which.
 _OPENINGS = {NoticeKind.UNNAMED_FILE: GapReason.UNNAMED_FILE, NoticeKind.USER_MOUNT: GapReason.OVERLAY}
-
-_STOPS = {
-    NoticeKind.DAEMON_END: (NoticeKind.DAEMON_START, GapReason.DAEMON_STOPPED),
-    NoticeKind.DISABLED: (NoticeKind.ENABLED, GapReason.AUDIT_DISABLED),
-}
-
-
-def _silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
-    """The stretches from each stop to the start that ended it."""
-    gaps = []
-    for position, notice in enumerate(notices):
-        if notice.kind in _STOPS:
-            ended_by, reason = _STOPS[notice.kind]
-            later = (n.event.time_ns for n in notices[position + 1 :] if n.kind is ended_by)
-            gaps.append(_gap(notice.event.time_ns - SLACK_NS, next(later, end_ns) + SLACK_NS, reason))
-        elif notice.kind is NoticeKind.BOOT:
-            gaps.append(_gap(notice.event.time_ns - SLACK_NS, notice.event.time_ns + SLACK_NS, GapReason.BOOT))
-    return gaps
-
-
-def _removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
-    """Rules that were removed and came back: a removal names only its key, so any rule of that key may be meant."""
-    removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in keys]
-    if not removed:
-        return []
-    back = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED and n.event > removed[-1].event]
-    # The last addition counts: until then some rule of the set may still have been missing.
-    start_ns = removed[0].event.time_ns - SLACK_NS
-    until_ns = max(back, default=end_ns) + SLACK_NS
-    return [_gap(start_ns, until_ns, GapReason.RULE_REMOVED, actor=_remover(removed))]
-
-
-def _uring_removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
-    """A rule for io_uring that was removed is loaded again by the next look, at the earliest."""
-    removed = [n for n in notices if n.kind is NoticeKind.URING_RULE_REMOVED and n.key in keys]
-    if not removed:
-        return []
-    return [_gap(removed[0].event.time_ns - SLACK_NS, end_ns, GapReason.IO_URING, actor=_remover(removed))]
 
 
 def _holes(seen: AuditObservation, path: bytes, need: Need) -> frozenset[GapReason]:
     return frozenset(open_holes(seen, path, writes=need.writes, attributes=need.attributes))
-
-
-def _keys(*seen: AuditObservation) -> set[str | None]:
-    return {rule.key for one in seen for rule in one.rules}
-
-
-def _remover(removed: Sequence[AuditNotice]) -> Actor | None:
-    """Who removed the first of the rules; the others are removed by the same command, as a rule."""
-    return next((n.actor for n in removed if n.actor is not None), None)
-
-
-def _clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
-    """The parts of gaps inside the window, in order of time; those of one reason that touch are one gap."""
-    inside: dict[GapReason, list[Gap]] = {}
-    for gap in sorted(gaps, key=lambda g: g.start_ns):
-        start, end = max(gap.start_ns, window.after_ns), min(gap.end_ns, window.before_ns)
-        if start > end:
-            continue
-        joined = inside.setdefault(gap.reason, [])
-        if joined and start <= joined[-1].end_ns:
-            last = joined.pop()
-            start, end = last.start_ns, max(last.end_ns, end)
-            lost = None if gap.lost is None and last.lost is None else (gap.lost or 0) + (last.lost or 0)
-            actor = last.actor or gap.actor
-        else:
-            lost, actor = gap.lost, gap.actor
-        joined.append(_gap(start, end, gap.reason, lost, actor))
-    return tuple(sorted((g for some in inside.values() for g in some), key=lambda g: (g.start_ns, g.reason)))
