@@ -5,21 +5,46 @@ A guard is ``ABI:NAME``. The rules that 'fimscan audit rules' prints have all th
 
 from __future__ import annotations
 
-from fimscan.audit.ruleset import Rule, arches_of
+from collections.abc import Set
+from dataclasses import replace
+
+from fimscan.audit.ruleset import Rule, arches_of, watched_by
+from fimscan.model import AuditRule
 
 _TRUNCATES = 0o1000  # O_TRUNC: equal on the architectures that rules are printed for
 _ACCESS = 0o3  # O_ACCMODE
 # Guard -> the calls that all have to be in the rule's list; not those that only older machines have.
-_CALLS = {
+_CALLS: dict[str, Set[str]] = {
     "open": {"open"},
     "openat": {"openat"},
     "openat2": {"openat2"},
     "open_by_handle_at": {"open_by_handle_at"},
     "times": {"utimensat"},
     "attributes": {"setxattrat", "removexattrat", "file_setattr"},
+    "mounts": {"mount", "fsmount"},
 }
+_BY_USERS = ("uid", "!=", b"0")
 # The position of an open's flags.
 _FLAGS = {"open": "a1", "openat": "a2", "open_by_handle_at": "a2"}
+
+
+def guarding(rule: Rule) -> AuditRule | None:
+    """The rule reduced to what coverage depends on, with its guards; ``None`` for one that coverage does not need."""
+    watched, guards = watched_by(rule), guards_of(rule)
+    if watched is not None:
+        return replace(watched, guards=guards)
+    if not guards:
+        return None
+    return AuditRule(
+        scope=b"/",
+        recursive=True,
+        arches=arches_of(rule),
+        writes=False,
+        attributes=False,
+        key=rule.key,
+        text=rule.text,
+        guards=guards,
+    )
 
 
 def guards_of(rule: Rule) -> frozenset[str]:
@@ -31,6 +56,7 @@ def guards_of(rule: Rule) -> frozenset[str]:
         f"{abi}:{name}"
         for name, calls in _CALLS.items()
         if (rule.calls is None or rule.calls >= calls)
+        and (name != "mounts" or rule.scope is None)
         and (permissions is None or (b"r" in permissions and name in ("open", "openat", "openat2")))
         and all(_is_of_interest(name, field) for field in rule.narrowing)
         for abi in arches_of(rule)
@@ -39,6 +65,8 @@ def guards_of(rule: Rule) -> frozenset[str]:
 
 def _is_of_interest(name: str, field: tuple[str, str, bytes]) -> bool:
     """Whether a condition lets through every call that changes a file: a test for any of the bits that say so."""
+    if name == "mounts":
+        return field == _BY_USERS
     argument, operator, value = field
     if argument != _FLAGS.get(name) or operator != "&":
         return False
@@ -54,8 +82,12 @@ def _integer(text: bytes) -> int:
         return 0
 
 
-def wanted_guards(machine: str) -> tuple[str, ...]:
-    """Those that the rules printed for a machine (``uname -m``) have."""
+def wanted_guards(machine: str, *, user_namespaces: bool = True) -> tuple[str, ...]:
+    """Those that the rules printed for a machine (``uname -m``) have.
+
+    ``user_namespaces`` says whether users can make some: without, they can mount nothing.
+    """
+    names = [name for name in _CALLS if user_namespaces or name != "mounts"]
     if machine in ("x86_64", "i686"):
-        return tuple(f"{abi}:{name}" for abi in ("b32", "b64") for name in _CALLS)
-    return tuple(f"b64:{name}" for name in _CALLS if name != "open")
+        return tuple(f"{abi}:{name}" for abi in ("b32", "b64") for name in names)
+    return tuple(f"b64:{name}" for name in names if name != "open")

@@ -11,11 +11,11 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from fimscan.audit.guards import guards_of, wanted_guards
+from fimscan.audit.guards import guarding, wanted_guards
 from fimscan.audit.netlink import KernelAudit
-from fimscan.audit.ruleset import Rule, parse_all, suppressing, watched_by
+from fimscan.audit.ruleset import Rule, parse_all, suppressing
 from fimscan.audit.targets import with_targets
 from fimscan.audit.uring_rules import parse_rule, watched_directories
 from fimscan.model import AuditObservation
@@ -26,6 +26,7 @@ _STATUS = re.compile(rb"\b(" + _NAMES + rb")[ =](\d+)")
 
 _CLOCK_READINGS = 3
 _IO_URING_SETUP = 425  # on every architecture
+_NAMESPACE_SETTINGS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,7 @@ def observe(now_ns: int) -> AuditObservation:
     """:func:`ask`, reduced to what coverage depends on, for the store."""
     answer = ask()
     status = answer.status
-    watching = ((watched_by(rule), guards_of(rule)) for rule in answer.rules)
-    found = [replace(rule, guards=guards) for rule, guards in watching if rule is not None]
+    found = [watched for rule in answer.rules if (watched := guarding(rule)) is not None]
     return AuditObservation(
         time_ns=now_ns,
         boot_id=boot_id(),
@@ -64,7 +64,7 @@ def observe(now_ns: int) -> AuditObservation:
         backlog=status.get("backlog"),
         backlog_limit=status.get("backlog_limit"),
         rules=with_targets(found, now_ns),
-        guards=wanted_guards(os.uname().machine),
+        guards=wanted_guards(os.uname().machine, user_namespaces=_users_have_namespaces()),
         uring=None if answer.error else loaded_uring_directories(),
         suppressed=tuple(rule.text for rule in suppressing(answer.rules)),
         error=answer.error,
@@ -89,14 +89,26 @@ def loaded_uring_directories() -> tuple[bytes, ...] | None:
 
 def is_uring_usable() -> bool:
     """Whether programs can use io_uring; the setting is there since Linux 6.6, before one has to ask."""
+    disabled = _setting("/proc/sys/kernel/io_uring_disabled")
+    if disabled is not None:
+        return disabled != "2"
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Without parameters it can make nothing: the kernel refuses with EFAULT or EINVAL where it has the call.
+    libc.syscall(ctypes.c_long(_IO_URING_SETUP), ctypes.c_long(0), None)
+    return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
+
+
+def _users_have_namespaces() -> bool:
+    """Whether a user without privileges can make a user namespace; Debian's setting is 0 where that is forbidden."""
+    return not any(_setting(path) == "0" for path in _NAMESPACE_SETTINGS)
+
+
+def _setting(path: str) -> str | None:
     try:
-        with open("/proc/sys/kernel/io_uring_disabled", encoding="ascii") as file:
-            return file.read().strip() != "2"
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
     except (OSError, UnicodeDecodeError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        # Without parameters it can make nothing: the kernel refuses with EFAULT or EINVAL where it has the call.
-        libc.syscall(ctypes.c_long(_IO_URING_SETUP), ctypes.c_long(0), None)
-        return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
+        return None
 
 
 class _UnavailableError(Exception):

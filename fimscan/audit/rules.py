@@ -59,7 +59,7 @@ def rules_for(
 
     Directories come first, then files, then what is absent: what is most likely to be refused comes last.
     """
-    lines = [_HEAD]
+    lines = [_HEAD, *_mount_rules(key, machine)]
     more = _MORE_X86 if machine in ("x86_64", "i686") else _MORE_ELSEWHERE
     outermost = _outermost(places)
     for path, is_directory in sorted(outermost, key=lambda place: (place[0] in absent, not place[1])):
@@ -78,6 +78,18 @@ def rules_for(
         lines += [f"-a always,exit -F arch={arch} {where} -F perm=wa {tail}\n" for arch in ("b64", "b32")]
         lines += [f"-a always,exit -F arch={arch} {calls} {where} {tail}\n" for arch, calls in more]
     return "".join(lines)
+
+
+_MOUNTS = """\
+# What users mount in user namespaces of their own: what is written through an overlay, whose upper layer a watched
+# directory can be, leaves no other record.
+"""
+
+
+def _mount_rules(key: str, machine: str) -> list[str]:
+    abis = ("b64", "b32") if machine in ("x86_64", "i686") else ("b64",)
+    tail = f"-S mount,432 -F uid!=0 -F success=1 -F key={key}\n"
+    return [_MOUNTS, *(f"-a always,exit -F arch={abi} {tail}" for abi in abis)]
 
 
 def printable(path: bytes) -> str:

@@ -25,7 +25,8 @@ _ATTRIBUTES = frozenset(
 )
 # Numbers, where auditctl is older than the kernel; from 424 on they agree on all architectures.
 _NEW_CALLS = {
-    b"437": "openat2", b"452": "fchmodat2", b"463": "setxattrat", b"466": "removexattrat", b"469": "file_setattr"
+    b"432": "fsmount", b"437": "openat2", b"452": "fchmodat2",
+    b"463": "setxattrat", b"466": "removexattrat", b"469": "file_setattr"
 }  # fmt: skip
 _RECORD_NUMBERS = {b"1300": "SYSCALL", b"1302": "PATH", b"1307": "CWD"}
 _NEEDED_RECORDS = frozenset(_RECORD_NUMBERS.values())

@@ -10,6 +10,7 @@ from fimscan.join.claims import Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
+from fimscan.join.holes import without_needless
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.join.reasoning import reasoning
@@ -42,7 +43,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     claim, and never stronger than what audit was there to see.
     """
     need = _need(change)
-    seen = coverage.over(change.path, change.window, need)
+    seen = without_needless(coverage.over(change.path, change.window, need), change)
     # A clock that was set at boot leaves no other trace.
     clock_changed = any(gap.reason in (GapReason.CLOCK_CHANGED, GapReason.BOOT) for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=clock_changed)

@@ -109,7 +109,8 @@ class CoverageMap:
 
         A rule for a directory takes in what was mounted beneath it when it was loaded, and nothing that came later.
         """
-        return any(rule.target is None or rule.target[0] == dev for rule in self.rules(path, window))
+        watching = (rule for rule in self.rules(path, window) if rule.writes or rule.attributes)
+        return any(rule.target is None or rule.target[0] == dev for rule in watching)
 
     def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
         """The rules about ``path`` that were loaded at any moment around the window, each once."""
@@ -147,11 +148,12 @@ class CoverageMap:
         return _Seen(watched=any(answers) if answers else None, gaps=gaps)
 
     def _openings(self, window: Window) -> list[Gap]:
-        """From each unnamed opening of a file on: it may have been this one, and nobody knows until when."""
+        """From each opening of an unnamed file on, and since each mount by a user: nobody knows until when."""
         return [
             make_gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
             for n in self._unnamed
-            if window.after_ns <= n.event.time_ns <= window.before_ns
+            if n.event.time_ns <= window.before_ns
+            and (n.event.time_ns >= window.after_ns or n.kind is NoticeKind.USER_MOUNT)
         ]
 
     def _open_holes(self, position: int, path: bytes, need: Need) -> list[Gap]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fimscan.model import AuditObservation, AuditRule, GapReason
+from fimscan.model import Actor, AuditObservation, AuditRule, Change, Coverage, FileKind, GapReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,14 @@ HOLES = (
         content=False,
     ),
     Hole(
+        reason=GapReason.OVERLAY,
+        way="a user mounts an overlay in a user namespace of his own, with a watched directory as its upper layer",
+        closed_by="-S mount,fsmount -F uid!=0, which tells of every such mount; no user namespaces for users",
+        checked_by="the loaded rules and the settings, at each look; the mounts, in the log. It concerns only what the"
+        " user may write: neither of root's files that nobody else can write is in doubt",
+        guards=("mounts",),
+    ),
+    Hole(
         reason=GapReason.X32_CALL,
         way="the x32 calls of x86_64 have numbers that no rule can match",
         closed_by="a kernel without them (CONFIG_X86_X32_ABI), or syscall.x32=n, as distributions have it",
@@ -104,3 +112,19 @@ def _guarded(rules: Iterable[AuditRule], path: bytes) -> frozenset[str]:
 
 def _is_below(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def without_needless(seen: Coverage, change: Change) -> Coverage:
+    """What was seen, without the gaps that cannot concern this change: a user's overlay, for what he cannot write."""
+    gaps = tuple(gap for gap in seen.gaps if gap.reason is not GapReason.OVERLAY or _may_write(gap.actor, change))
+    return seen if len(gaps) == len(seen.gaps) else Coverage(complete=not gaps, gaps=gaps)
+
+
+def _may_write(actor: Actor | None, change: Change) -> bool:
+    """Whether a user (``None``: some user) may write to either side, or can have removed it from a directory of his."""
+    uid = None if actor is None else actor.uid
+    return change.after is None or any(
+        (state.uid == uid if uid else state.uid != 0)
+        or (state.kind is not FileKind.SYMLINK and bool(state.mode & 0o022))
+        for state in change.sides
+    )

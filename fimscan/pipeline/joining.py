@@ -89,7 +89,9 @@ class Joiner:
         seen = audit_store.observations(connection, host_id, start, end)
         times = [observation.time_ns for observation in seen]
         # Two observations are judged by all that was noticed between them, also before the span asked for.
-        notices = audit_store.notices(connection, host_id, min([start, *times]), max([end, *times]))
+        since = min([start, *times])
+        notices = audit_store.notices(connection, host_id, since, max([end, *times]))
+        notices += audit_store.user_mounts(connection, host_id, since)
         return join.CoverageMap(seen, notices, [audit_store.extents(connection, host_id, log) for log in self._logs])
 
     def opened_unmodified(self, clock: join.ReadClock | None = None) -> tuple[UnmodifiedOpen, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from fimscan.audit import LogCursor
 from fimscan.join.coverage import SLACK_NS, Extent
@@ -39,15 +39,26 @@ def notices(connection: Connection, host_id: int, start_ns: int, end_ns: int) ->
     """The notices of a stretch of time."""
     table = schema.notice
     query = select(table).where(table.c.host_id == host_id, table.c.time_ns.between(start_ns, end_ns))
-    return [
-        AuditNotice(
-            event=EventId(row.time_ns, row.serial, row.node),
-            kind=NoticeKind(row.kind),
-            key=row.key,
-            actor=None if row.actor is None else codec.load_actors(row.actor)[0],
-        )
-        for row in connection.execute(query)
-    ]
+    return [_notice(row) for row in connection.execute(query)]
+
+
+def user_mounts(connection: Connection, host_id: int, before_ns: int) -> list[AuditNotice]:
+    """The mounts by users before a time, since the last boot that the log tells of: they may be there still."""
+    table = schema.notice
+    mine = (table.c.host_id == host_id) & (table.c.time_ns < before_ns)
+    boot = select(func.max(table.c.time_ns)).where(mine, table.c.kind == NoticeKind.BOOT.value)
+    since_ns = connection.scalar(boot) or 0
+    query = select(table).where(mine, table.c.time_ns >= since_ns, table.c.kind == NoticeKind.USER_MOUNT.value)
+    return [_notice(row) for row in connection.execute(query)]
+
+
+def _notice(row: Row[Any]) -> AuditNotice:
+    return AuditNotice(
+        event=EventId(row.time_ns, row.serial, row.node),
+        kind=NoticeKind(row.kind),
+        key=row.key,
+        actor=None if row.actor is None else codec.load_actors(row.actor)[0],
+    )
 
 
 def add_damaged(connection: Connection, host_id: int, lines: Iterable[DamagedLine]) -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from fimscan.audit import read_stream
-from fimscan.model import NoticeKind
+from fimscan.model import AuditNotice, NoticeKind
 
 AT = b"msg=audit(1795408513.814:4): "
 
@@ -44,3 +44,55 @@ def test_what_changes_the_coverage_is_noticed(line: bytes, kind: NoticeKind | No
     """Starts, ends, rule changes and switches are told; failed attempts and other settings are not."""
     found = [notice for batch in read_stream(io.BytesIO(line + b"\n")) for notice in batch.notices]
     assert [(notice.kind, notice.key) for notice in found] == ([] if kind is None else [(kind, key)])
+
+
+CALL = (
+    b"arch=c000003e syscall=%b success=yes exit=0 a0=0 a1=0 a2=0 a3=0 items=%b ppid=6 pid=7 auid=1001 uid=%b gid=0"
+    b' euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts1 ses=3 comm="x" exe="/usr/sbin/x" key=%b\x1dAUID="eve"'
+)
+
+
+def noticed(*lines: bytes) -> list[AuditNotice]:
+    text = b"".join(b"type=%b\n" % line.replace(b" ", b" " + AT, 1) for line in lines)
+    return [notice for batch in read_stream(io.BytesIO(text)) for notice in batch.notices]
+
+
+def test_who_removed_a_rule_is_in_the_record_of_the_call() -> None:
+    """And the login user in the record itself, where there is no other."""
+    change = b'CONFIG_CHANGE auid=1001 ses=3 op=remove_rule key="k" list=4 res=1'
+    (found,) = noticed(change, b"SYSCALL " + CALL % (b"44", b"0", b"0", b"(null)"))
+    who = found.actor
+    assert who is not None
+    assert (who.pid, who.exe, who.auid, who.login_user, who.session) == (7, b"/usr/sbin/x", 1001, "eve", 3)
+    (alone,) = noticed(change)
+    assert alone.actor is not None
+    assert (alone.actor.pid, alone.actor.auid, alone.actor.exe) == (0, 1001, None)
+
+
+def test_rules_of_other_lists_are_no_rules_for_files() -> None:
+    """Those for io_uring have a notice of their own when they are removed; all others watch no files."""
+    change = b'CONFIG_CHANGE auid=1 op=%b_rule key="k" list=%d res=1'
+    assert [notice.kind for notice in noticed(change % (b"remove", 7))] == [NoticeKind.URING_RULE_REMOVED]
+    assert noticed(change % (b"add", 7)) == noticed(change % (b"add", 5)) == noticed(change % (b"remove", 1)) == []
+    assert [notice.kind for notice in noticed(b"CONFIG_CHANGE op=remove_rule key=(null) res=1")] == [
+        NoticeKind.RULE_REMOVED
+    ]
+
+
+def test_an_operation_of_io_uring_that_names_no_file_is_noticed() -> None:
+    """With its process; one with PATH records, one that failed and one that changes no file are not."""
+    operation = b'URINGOP uring_op=%d success=%b exit=0 items=%d ppid=6 pid=7 uid=1001 gid=0 euid=0 key="k"'
+    (found,) = noticed(operation % (18, b"yes", 0))
+    assert (found.kind, found.key) == (NoticeKind.UNNAMED_FILE, "k")
+    assert found.actor is not None
+    assert (found.actor.pid, found.actor.uid) == (7, 1001)
+    for operation_number, success, items in ((18, b"yes", 1), (18, b"no", 0), (22, b"yes", 0)):
+        assert noticed(operation % (operation_number, success, items)) == []
+
+
+def test_a_mount_by_a_user_is_noticed() -> None:
+    """Those by root are ordinary."""
+    by_user = noticed(b"SYSCALL " + CALL % (b"165", b"0", b"1001", b'"k"'), b"PROCTITLE proctitle=78")
+    assert [notice.kind for notice in by_user] == [NoticeKind.USER_MOUNT]
+    assert noticed(b"SYSCALL " + CALL % (b"165", b"0", b"0", b'"k"'), b"PROCTITLE proctitle=78") == []
+    assert noticed(b"SYSCALL " + CALL % (b"40", b"0", b"1001", b'"k"'), b"PROCTITLE proctitle=78") == []

@@ -10,11 +10,11 @@ import pytest
 from fimscan.audit import parse_all, rules_for
 from fimscan.audit.guards import guards_of, wanted_guards
 from fimscan.join import CoverageMap, Extent, Need
-from fimscan.join.holes import HOLES
-from fimscan.model import Actor, AuditNotice, AuditObservation, EventId, Gap, GapReason, NoticeKind
+from fimscan.join.holes import HOLES, without_needless
+from fimscan.model import Actor, AuditNotice, AuditObservation, Change, ChangeKind, EventId, Gap, GapReason, NoticeKind
 from fimscan.report.words import GAP_WORDS, gap_text
 from fimscan.store import codec
-from tests.support import SECOND, WINDOW, observation, rule
+from tests.support import SECOND, WINDOW, observation, rule, state
 
 WHOLE = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
 CONTENT, ATTRIBUTES = Need(), Need(writes=False, attributes=True)
@@ -107,6 +107,24 @@ def test_a_file_that_a_record_does_not_name_may_be_any() -> None:
         WINDOW.before_ns,
     )
     assert gaps(seen(900), seen(2100), notice(NoticeKind.UNNAMED_FILE, 2050)) == ()
+
+
+def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
+    """An overlay may have the directory as its upper layer, since long ago; nothing else is in doubt by it."""
+    mount = notice(NoticeKind.USER_MOUNT, 950, actor=EVE._replace(uid=1001))
+    found = CoverageMap((seen(900), seen(2100)), [mount], WHOLE).over(b"/w/f", WINDOW, CONTENT)
+    assert reasons(found.gaps) == [GapReason.OVERLAY]
+    window: dict[str, Any] = {"window": WINDOW}
+    of_root, of_eve, open_to_all = (state(uid=uid, mode=mode) for uid, mode in ((0, 0o644), (1001, 0o644), (0, 0o666)))
+    for side, concerned in ((of_root, False), (of_eve, True), (open_to_all, True), (state(uid=5, mode=0o644), False)):
+        change = Change(kind=ChangeKind.MODIFIED, before=side, after=side, **window)
+        assert without_needless(found, change).complete is not concerned
+    gone = Change(kind=ChangeKind.REMOVED, before=of_root, after=None, **window)
+    assert not without_needless(found, gone).complete
+    unseen = seen(900, guards=tuple(guard for guard in X86 if guard != "b64:mounts"))
+    anybody = CoverageMap((unseen, seen(2100)), (), WHOLE).over(b"/w/f", WINDOW, CONTENT)
+    assert reasons(anybody.gaps) == [GapReason.OVERLAY]
+    assert without_needless(anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)).complete
 
 
 def test_who_removed_our_rule_is_named_in_the_gap() -> None:

@@ -12,6 +12,9 @@ from tests.data.audit.uring import ASYNC, OPENAT, Ring
 
 _AT_FDCWD = -100
 _OPENAT2, _FILE_SETATTR = 437, 469
+_NEWUSER, _NEWNS = 0x10000000, 0x00020000  # linux/sched.h
+_SET_DUMPABLE = 4  # linux/prctl.h
+USER = 54321
 _NODUMP = 0x80  # FS_XFLAG_NODUMP
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -55,6 +58,27 @@ def set_flags(path: bytes) -> None:
         24,
         0,
     )
+
+
+def write_through_overlay(path: bytes) -> None:
+    """As a user: mount an overlay with the directory as its upper layer, and append to the file in that."""
+    os.setgroups([])
+    os.setgid(USER)
+    os.setuid(USER)
+    _LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # so that /proc/self is ours again
+    if _LIBC.unshare(_NEWUSER | _NEWNS):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {USER} 1"), ("gid_map", f"0 {USER} 1")):
+        with open(f"/proc/self/{name}", "wb") as file:
+            file.write(text.encode())
+    base = os.path.dirname(path) + b"/base"
+    for directory in (b"lower", b"work", b"merged"):
+        os.mkdir(base + b"/" + directory)
+    options = b"lowerdir=%b/lower,upperdir=%b,workdir=%b/work,userxattr" % (base, path, base)
+    if _LIBC.mount(b"overlay", base + b"/merged", b"overlay", ctypes.c_ulong(0), options):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    with open(base + b"/merged/file", "ab") as merged:
+        merged.write(b"by the user\n")
 
 
 if __name__ == "__main__":
