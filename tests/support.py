@@ -136,7 +136,8 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 
 def take_back_the_indexes(connection: sqlite3.Connection) -> None:
-    """What schema 0006 did, undone."""
+    """What schemas 0006 and later did, undone."""
+    connection.execute("ALTER TABLE notice DROP COLUMN actor")
     connection.execute("DROP INDEX ix_file_version_began")
     connection.execute("DROP INDEX ix_file_version_ended")
     connection.execute("CREATE INDEX ix_file_version_first_scan ON file_version (first_scan)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -24,8 +25,15 @@ def accepted_absent(connection: Connection, host_id: int, paths: Sequence[bytes]
 def split_absent(
     connection: Connection, host_id: int, unreadable: Sequence[Unreadable]
 ) -> tuple[tuple[bytes, ...], list[Unreadable]]:
-    """(the roots that are absent as they should be, what else could not be read)."""
-    missing = [item.path for item in unreadable if item.reason is UnreadableReason.MISSING]
+    """(the roots that are absent as they should be, what else could not be read).
+
+    One whose directory does not exist either is no such root: no audit rule can report its appearance.
+    """
+    missing = [
+        item.path
+        for item in unreadable
+        if item.reason is UnreadableReason.MISSING and os.path.isdir(os.path.dirname(item.path))
+    ]
     absent = accepted_absent(connection, host_id, missing) if missing else frozenset()
     others = [item for item in unreadable if item.reason is not UnreadableReason.MISSING or item.path not in absent]
     return tuple(sorted(absent)), others

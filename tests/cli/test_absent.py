@@ -66,3 +66,11 @@ def test_one_absent_path_beside_others(cli: Cli) -> None:
     (cli.root / "cron.d-x").write_text("* * * * * root id\n")
     cli.scan(1)
     assert rows(cli.diff()) == [("added", "cron.d-x")]
+
+
+def test_a_path_without_a_directory_is_missing_and_not_absent(cli: Cli) -> None:
+    """Nothing can appear there, and no audit rule can be loaded for it: that is worth a warning."""
+    cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/no/where"')
+    told = cli.scan(0)
+    assert "is absent, and recorded" not in told
+    assert [item["reason"] for item in cli.diff()["unreadable"]] == ["missing"]

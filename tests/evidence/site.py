@@ -42,7 +42,7 @@ class Site:
         return self.root / "watched"
 
     def scan(self, extra: str = "") -> ScanResult:
-        text = f'[[watch]]\npath = "{self.watched}"\n{extra}\n[[watch]]\npath = "{self.root}/missing"\n'
+        text = f'[[watch]]\npath = "{self.watched}"\n{extra}\n[[watch]]\npath = "{self.root}/no/missing"\n'
         return run_scan(self.database, parse_config(text), source=AuditSource(logs=(str(self.log),)))
 
     def append(self, records: str) -> None:
@@ -52,7 +52,7 @@ class Site:
 
     def look(self) -> ScanResult | None:
         """What 'fimscan schedule' does between two scans."""
-        config = parse_config(f'[[watch]]\npath = "{self.watched}"\n[[watch]]\npath = "{self.root}/missing"\n')
+        config = parse_config(f'[[watch]]\npath = "{self.watched}"\n[[watch]]\npath = "{self.root}/no/missing"\n')
         now = 0.0
         live = Live(self.database, config, AuditSource(logs=(str(self.log),)), clock=lambda: now)
         try:
