@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gzip
 import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 from fimscan.audit.guards import guarding, wanted_guards
 from fimscan.audit.netlink import KernelAudit
 from fimscan.audit.ruleset import Rule, parse_all, suppressing
 from fimscan.audit.targets import with_targets
 from fimscan.audit.uring_rules import parse_rule, watched_directories
-from fimscan.model import AuditObservation
+from fimscan.model import AuditObservation, GapReason
 
 _TIMEOUT_S = 5
 _NAMES = rb"enabled|failure|flag|pid|rate_limit|lost|backlog|backlog_limit|backlog_wait_time|backlog_wait_time_actual"
@@ -66,6 +69,7 @@ def observe(now_ns: int) -> AuditObservation:
         rules=with_targets(found, now_ns),
         guards=wanted_guards(os.uname().machine, user_namespaces=_users_have_namespaces()),
         uring=None if answer.error else loaded_uring_directories(),
+        holes=(GapReason.X32_CALL,) if _has_x32_calls() else (),
         suppressed=tuple(rule.text for rule in suppressing(answer.rules)),
         error=answer.error,
     )
@@ -101,6 +105,40 @@ def is_uring_usable() -> bool:
 def _users_have_namespaces() -> bool:
     """Whether a user without privileges can make a user namespace; Debian's setting is 0 where that is forbidden."""
     return not any(_setting(path) == "0" for path in _NAMESPACE_SETTINGS)
+
+
+@cache
+def _has_x32_calls() -> bool:
+    """Whether the kernel has the x32 calls of x86_64, which match no rule; without its configuration: taken for not.
+
+    Debian builds them in, and turns them off unless ``syscall.x32=y`` is on the command line.
+    """
+    host = os.uname()
+    if host.machine != "x86_64":
+        return False
+    options = x32_options(_kernel_configuration(host.release))
+    switch = [word for word in (_setting("/proc/cmdline") or "").split() if word.startswith("syscall.x32=")]
+    return options.built and (switch[-1].endswith(("=y", "=1")) if switch else not options.off)
+
+
+class X32(NamedTuple):
+    """Whether the x32 calls are ``built`` into the kernel, and ``off`` unless they are asked for."""
+
+    built: bool
+    off: bool
+
+
+def x32_options(configuration: bytes) -> X32:
+    """What a kernel's configuration says of them."""
+    lines = configuration.splitlines()
+    return X32(b"CONFIG_X86_X32_ABI=y" in lines, b"CONFIG_X86_X32_DISABLED=y" in lines)
+
+
+def _kernel_configuration(release: str) -> bytes:
+    for path, opener in ((f"/boot/config-{release}", open), ("/proc/config.gz", gzip.open)):
+        with suppress(OSError, EOFError), opener(path, "rb") as file:
+            return bytes(file.read())
+    return b""
 
 
 def _setting(path: str) -> str | None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fimscan.audit import ask, health, observe, parse_all, parse_rules, parse_status
+from fimscan.audit.health import x32_options
 
 STATUS = b"enabled 1\nfailure 1\npid 23898\nrate_limit 0\nbacklog_limit 8192\nlost 7\nbacklog 3\nbacklog_wait_time 9\n"
 
@@ -199,3 +200,10 @@ def test_a_missing_auditctl_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     seen = observe(1)
     assert seen.error is not None
     assert "install the package auditd" in seen.error
+
+
+def test_x32_calls_are_found_in_the_kernels_configuration() -> None:
+    """As Debian has it, they are built in and off; where they are on, no rule matches them."""
+    assert x32_options(b"# CONFIG_X86_X32_ABI is not set\n") == (False, False)
+    assert x32_options(b"CONFIG_X86_X32_ABI=y\nCONFIG_X86_X32_DISABLED=y\n") == (True, True)
+    assert x32_options(b"CONFIG_X86_X32_ABI=y\n") == (True, False)
