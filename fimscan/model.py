@@ -426,6 +426,15 @@ class FileAccess(NamedTuple):
         return None if self.dev is None or self.inode is None else (self.dev, self.inode)
 
     @property
+    def flags_unknown(self) -> bool:
+        """Whether it is an open that may have been for reading only.
+
+        io_uring's records do not say how an existing file was opened, nor do those of openat2(2) before Linux 5.16. Who
+        opened it so can have written to it; that they could is not known.
+        """
+        return self.action is Action.OPEN_WRITE and not self.actor.flags
+
+    @property
     def is_directory(self) -> bool:
         """Whether the file that the call was about is a directory."""
         return self.mode is not None and self.mode & 0o170000 == 0o040000
@@ -457,6 +466,7 @@ class NoticeKind(StrEnum):
     ENABLED = "enabled"
     DISABLED = "disabled"
     BOOT = "boot"
+    RESUMED = "resumed"  # auditd writes its log again: until then it did not, since when the log does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from fimscan.audit.records import fields, id_value, int_value, text_value
@@ -12,7 +13,7 @@ from fimscan.audit.said import Said, about_process
 from fimscan.model import Actor
 
 UserName = Callable[[int], str | None]
-"""A user's name by uid, for logs that are not ENRICHED; ``None`` where there is no such user."""
+"""A user's name by uid, for logs of this host that are not ENRICHED; ``None`` where there is no such user."""
 
 
 class _Process(NamedTuple):
@@ -40,6 +41,8 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
     tty = values.get(b"tty")
     key = text_value(values.get(b"key"))
     auid, uid = id_value(values.get(b"auid")), id_value(values.get(b"uid"))
+    if b"AUID" in values or b"UID" in values:  # auditd looked them up, where the record is from
+        user_name = None
     return _Process(
         pid=int_value(values.get(b"pid")),
         ppid=int_value(values.get(b"ppid")),
@@ -57,7 +60,7 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
 
 
 def _user(translation: bytes | None, number: int | None, user_name: UserName | None) -> str | None:
-    """The name that auditd looked up, else the one that ``user_name`` finds."""
+    """The name that auditd looked up; for a record that it did not translate, the one that ``user_name`` finds."""
     name = _translated(translation)
     return user_name(number) if name is None and number is not None and user_name is not None else name
 
@@ -81,6 +84,13 @@ def _completed(process: _Process, others: Sequence[bytes], user_name: UserName |
     return process
 
 
+@cache
+def _is_own(node: str) -> bool:
+    """Whether ``node=`` is this host (``name_format`` in auditd.conf(5)), so that its users are those of this one."""
+    own = os.uname().nodename
+    return node == own or node.partition(".")[0] == own.partition(".")[0] != ""
+
+
 def _translated(raw: bytes | None) -> str | None:
     """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
     if not raw or (raw.startswith(b'"') and not (raw.endswith(b'"') and len(raw) > 2)):
@@ -91,6 +101,8 @@ def _translated(raw: bytes | None) -> str | None:
 
 def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Actor | None:
     """The process that made a call, with these open flags; ``None`` where nothing says even the process id."""
+    if said.event.node and not _is_own(said.event.node):
+        user_name = None
     process = _process(said.process, user_name)
     if said.others:
         process = _completed(process, said.others, user_name)
