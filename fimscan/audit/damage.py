@@ -1,8 +1,8 @@
 """Records that were cut behind their header: what a whole record of each type ends with.
 
 auditd cuts lines at 8970 bytes, syslog at 1024 or 8192; audisp-syslog 4.1.4 splits messages (audit-userspace issue
-529); a full disk cuts the last line. A cut record is used as far as it goes, and counted as damaged. What cannot be seen: a
-cut between two bytes of a hexadecimal value that a record ends with (PROCTITLE, EXECVE).
+529); a full disk cuts the last line. A cut record is used as far as it goes, and counted as damaged. What cannot be
+seen: a cut between two bytes of a hexadecimal value that a record ends with (PROCTITLE, EXECVE).
 """
 
 from __future__ import annotations

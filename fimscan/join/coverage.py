@@ -178,6 +178,9 @@ class CoverageMap:
             return [*gaps, _gap(start, end, GapReason.BOOT)]
         notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
         gaps += _silences(notices, end)
+        # auditd suspends its log (a full disk), and the log cannot say since when.
+        resumed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RESUMED]
+        gaps += [_gap(start, at + SLACK_NS, GapReason.DAEMON_STOPPED) for at in resumed]
         if not first.enabled or not second.enabled:
             gaps.append(_gap(start, end, GapReason.AUDIT_DISABLED))
         if (second.lost or 0) > (first.lost or 0):
