@@ -9,7 +9,7 @@ from itertools import chain
 
 from fimscan.audit.accesses import accesses, accesses_said
 from fimscan.audit.actors import UserName
-from fimscan.audit.damage import CUT, is_cut, is_half_translated
+from fimscan.audit.damage import CUT, cut_record, is_cut
 from fimscan.audit.events import Assembler
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
@@ -72,6 +72,7 @@ class Collector:
         self._user_name = user_name
         self._assembler = Assembler()
         self._journal: Export | None = None
+        self._with_kinds = False  # whether PATH records have a nametype: not on RHEL 6
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._position = 0
@@ -246,6 +247,8 @@ class Collector:
         found = accesses(event, self._user_name) if said is None else accesses_said(said, self._user_name)
         if said is None:
             self._look_at(event, found)
+        else:
+            self._with_kinds = True
         if place is not None:
             self._found[place] = (event, found)
         elif found:
@@ -262,11 +265,9 @@ class Collector:
             self._executions.append(started)
         if (noticed := notice(event)) is not None:
             self._notices.append(noticed)
-        if found and b"OUID=" in event.text:
-            records = event.records
-            calls = [record for record in records if record.type in ("SYSCALL", "URINGOP")]
-            if calls and is_half_translated(calls[0].body, [r.body for r in records if r.type == "PATH"]):
-                self._damage_at(self._position, line_of(calls[0]), CUT)
+        if b"\nPATH " in event.text and (cut := cut_record(event, with_kinds=self._with_kinds)) is not None:
+            self._damage_at(self._assembler.given_at, line_of(cut), CUT)
+        self._with_kinds = self._with_kinds or b" nametype=" in event.text
 
     def _damage_at(self, position: int, line: bytes, problem: str) -> None:
         index = max(bisect_right(self._starts, position) - 1, 0)

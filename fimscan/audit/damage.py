@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fimscan.audit.paths import parse_item
 from fimscan.audit.records import text_value
+from fimscan.audit.said import said_by
+from fimscan.model import AuditEvent, AuditRecord
 
 CUT = "the record was cut"
 
@@ -36,6 +38,30 @@ def is_cut(kind: str, body: bytes) -> bool:
     """Whether a record of this type does not end as a whole one does; false for types that say nothing of files."""
     check = _CHECKS.get(kind)
     return check is not None and check(body)
+
+
+def cut_record(event: AuditEvent, *, with_kinds: bool) -> AuditRecord | None:
+    """The record of an event that looks whole, but for what the others say; ``None`` in most.
+
+    A PATH record that was cut in front of its nametype looks like one of an old kernel, unless the others in the log
+    are ``with_kinds``. A record that was cut where auditd's translations begin looks like one that has none.
+    """
+    records = event.records
+    paths = [record for record in records if record.type == "PATH"]
+    items = [parse_item(record.body) for record in paths]
+    bare = [record for record, item in zip(paths, items, strict=True) if item is not None and not item.kind]
+    if bare:
+        if with_kinds or len(bare) < len(paths) or any(b"UID=" in record.body for record in records):
+            return bare[0]
+        said = said_by(event)
+        if said is not None and said.success and said.call not in ("symlink", "symlinkat"):
+            nowhere = [record for record, item in zip(paths, items, strict=True) if item and item.identity is None]
+            if nowhere:
+                return nowhere[0]
+    calls = [record for record in records if record.type in ("SYSCALL", "URINGOP")]
+    if calls and is_half_translated(calls[0].body, [record.body for record in paths]):
+        return calls[0]
+    return None
 
 
 def is_half_translated(call: bytes, paths: Sequence[bytes]) -> bool:

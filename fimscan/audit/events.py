@@ -29,8 +29,10 @@ _SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_")
 _CALLS = frozenset({"SYSCALL", "URINGOP"})
 _ENDS = frozenset({"PROCTITLE", "EOE"})
 _COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # which never come without a call
+_TELL_NOTHING = frozenset({"SOCKADDR", "MMAP", "EOE"})  # of files
 _ITEMS = re.compile(rb' items="?(\d{1,6})')
 _OPENAT2 = re.compile(rb' syscall="?(?:[456]?437|openat2)\b')  # 437 everywhere but on MIPS, which adds to it
+_URING_ENTER = re.compile(rb' syscall="?(?:[456]?426|io_uring_enter)\b')
 _WORDS = re.compile(rb"(?:^| )a\d{1,7}(?:_len)?=")
 _ARGC = re.compile(rb'argc="?(\d{1,7})')
 
@@ -95,6 +97,10 @@ class _Open:
         """Whether it has waited for long enough."""
         return node.elapsed - max(self.since, node.jumped) >= timeout_ns or node.jumps - self.jumps >= _MOST_JUMPS
 
+    def kinds(self) -> set[str]:
+        """The types of its records."""
+        return {record.type for record in self.records}
+
     def is_whole(self) -> bool:
         """Whether the PATH records are as many as they seem to be: a line that came twice is one record."""
         items = {record.body.partition(b" ")[0] for record in self.records if record.type == "PATH"}
@@ -111,10 +117,15 @@ class _Open:
 
     def can_grow(self) -> bool:
         """Whether a record that such an event has is not there: it may have been overtaken by the last one."""
-        kinds = {record.type for record in self.records}
+        kinds = self.kinds()
         if self.items and "CWD" not in kinds:
             return True
-        if "OPENAT2" not in kinds and any(_OPENAT2.search(r.body) for r in self.records if r.type == "SYSCALL"):
+        calls = [record.body for record in self.records if record.type == "SYSCALL"]
+        if not calls and "PROCTITLE" in kinds:  # an operation of io_uring that was carried out within a call
+            return True
+        if "OPENAT2" not in kinds and any(map(_OPENAT2.search, calls)):
+            return True
+        if "URINGOP" not in kinds and any(map(_URING_ENTER.search, calls)):
             return True
         words = [record.body for record in self.records if record.type == "EXECVE"]
         argc = max((int(found[1]) for body in words if (found := _ARGC.search(body))), default=0)
@@ -144,6 +155,7 @@ class Assembler:
         self._nodes: dict[str, _Node] = {}
         self._current: _Open | None = None  # where the last record went: the next one mostly goes there too
         self._lost: deque[Lost] = deque()
+        self.given_at = 0  # the position of the first record of the event that was finished last
 
     @property
     def oldest_open(self) -> int | None:
@@ -188,6 +200,7 @@ class Assembler:
                 if len(node.waiting) >= self._max_open:
                     del node.waiting[next(iter(node.waiting))]
                 node.waiting[group.id] = group
+            self.given_at = group.position
             return (AuditEvent.of(group.id, group.records),)
         return ()
 
@@ -265,12 +278,13 @@ class Assembler:
         group.records.append(record)
         if not group.can_grow():
             del node.waiting[group.id]
+        self.given_at = group.position
         return (AuditEvent.of(group.id, group.records),)
 
     def _given_up(self, group: _Open, *, whole: bool = True) -> AuditEvent:
         missing = group.missing()
         event = AuditEvent.of(group.id, group.records, complete=whole and not missing)
-        if missing and not (group.items is None and group.orphan):
+        if missing and (group.items is not None or not (group.orphan or _TELL_NOTHING.issuperset(group.kinds()))):
             self._lost.append(Lost(event, group.position, missing))
         return event
 
