@@ -82,6 +82,7 @@ class Collector:
     def _clear(self) -> None:
         self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
         self._growing: dict[EventId, int] = {}  # where in ``_found`` an event is that may be given again
+        self._has_empty = False  # whether one said less when it was given again
         self._executions: list[Actor] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
@@ -170,8 +171,8 @@ class Collector:
             kept = {place for event, place in self._growing.items() if self._assembler.can_grow(event)}
             growing = [found[place] for place in sorted(kept)]
             found = [one for place, one in enumerate(found) if place not in kept]
-        if self._growing:
-            found = [one for one in found if one[1]]  # without those that came to say less
+        if self._has_empty:
+            found = [one for one in found if one[1]]
         if any(those[0].actor.exe is None for _, those in found):
             completed = with_processes([event for event, _ in found])
             found = [
@@ -247,10 +248,11 @@ class Collector:
         found = accesses(event, self._user_name) if said is None else accesses_said(said, self._user_name)
         if said is None:
             self._look_at(event, found)
-        else:
-            self._with_kinds = True
+        if not self._with_kinds:
+            self._with_kinds = b" nametype=" in event.text
         if place is not None:
             self._found[place] = (event, found)
+            self._has_empty = self._has_empty or not found
         elif found:
             place = len(self._found)
             self._found.append((event, found))
@@ -259,6 +261,7 @@ class Collector:
 
     def _look_at(self, event: AuditEvent, found: Sequence[FileAccess]) -> None:
         """What an event that did not come in one piece says beside accesses."""
+        begin = self._assembler.begun_at(event.id)
         if not found and (started := execution(event, self._user_name)) is not None:
             if self._executions and self._executions[-1].event == event.id:  # given again
                 self._executions.pop()
@@ -266,8 +269,7 @@ class Collector:
         if (noticed := notice(event)) is not None:
             self._notices.append(noticed)
         if b"\nPATH " in event.text and (cut := cut_record(event, with_kinds=self._with_kinds)) is not None:
-            self._damage_at(self._assembler.given_at, line_of(cut), CUT)
-        self._with_kinds = self._with_kinds or b" nametype=" in event.text
+            self._damage_at(begin, line_of(cut), CUT)
 
     def _damage_at(self, position: int, line: bytes, problem: str) -> None:
         index = max(bisect_right(self._starts, position) - 1, 0)

@@ -155,7 +155,7 @@ class Assembler:
         self._nodes: dict[str, _Node] = {}
         self._current: _Open | None = None  # where the last record went: the next one mostly goes there too
         self._lost: deque[Lost] = deque()
-        self.given_at = 0  # the position of the first record of the event that was finished last
+        self._positions: dict[EventId, int] = {}  # of the first records of events that were given
 
     @property
     def oldest_open(self) -> int | None:
@@ -200,7 +200,7 @@ class Assembler:
                 if len(node.waiting) >= self._max_open:
                     del node.waiting[next(iter(node.waiting))]
                 node.waiting[group.id] = group
-            self.given_at = group.position
+            self._positions[group.id] = group.position
             return (AuditEvent.of(group.id, group.records),)
         return ()
 
@@ -233,6 +233,10 @@ class Assembler:
         """Whether an event that was given may be given again."""
         node = self._nodes.get(event.node)
         return node is not None and event in node.waiting
+
+    def begun_at(self, event: EventId) -> int:
+        """Where the first record stands of an event that was given; to be asked once."""
+        return self._positions.pop(event, 0)
 
     def flush(self) -> tuple[AuditEvent, ...]:
         """Give up waiting: every event that is still open, oldest first."""
@@ -278,11 +282,12 @@ class Assembler:
         group.records.append(record)
         if not group.can_grow():
             del node.waiting[group.id]
-        self.given_at = group.position
+        self._positions[group.id] = group.position
         return (AuditEvent.of(group.id, group.records),)
 
     def _given_up(self, group: _Open, *, whole: bool = True) -> AuditEvent:
         missing = group.missing()
+        self._positions[group.id] = group.position
         event = AuditEvent.of(group.id, group.records, complete=whole and not missing)
         if missing and (group.items is not None or not (group.orphan or _TELL_NOTHING.issuperset(group.kinds()))):
             self._lost.append(Lost(event, group.position, missing))

@@ -63,11 +63,13 @@ def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, i
     text = _TEXTS[announced] % (record, cwd, *paths, title)
     if b"\r" in text or b"audit(" in text or (len(title) & 1 and title[-1:] not in b'")'):
         return None
+    if not all(map(_is_whole_path, paths)) or is_half_translated(record, paths):
+        return None
     event = event_id(stamp, node)
     call = syscall_name(arch, int(number))
     said = None
     if call is not None:
-        if call == "openat2" or not all(map(_is_whole_path, paths)) or is_half_translated(record, paths):
+        if call == "openat2":  # whose OPENAT2 record is not there yet
             return None
         said = Said(event, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
     return AuditEvent(event, text), said, match.end()
