@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.audit.said import Said, about_process
 from fimscan.model import Actor
 
@@ -38,7 +38,7 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
     if b" key=" not in text:  # the last field of a whole record: without it, the line was cut within some other
         text = text.rpartition(b" ")[0]
     values = fields(text)
-    tty = values.get(b"tty")
+    tty = bare(values.get(b"tty"))
     key = text_value(values.get(b"key"))
     auid, uid = id_value(values.get(b"auid")), id_value(values.get(b"uid"))
     if b"AUID" in values or b"UID" in values:  # auditd looked them up, where the record is from
@@ -54,7 +54,7 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
         user=_user(values.get(b"UID"), uid, user_name),
         euid=id_value(values.get(b"euid")),
         session=id_value(values.get(b"ses")),
-        tty=None if tty in (None, b"", b"(none)", b"?") else tty.decode("utf-8", "backslashreplace"),
+        tty=None if tty in (b"", b"(none)", b"?") else tty.decode("utf-8", "backslashreplace"),
         key=None if key is None else key.replace(b"\x01", b",").decode("utf-8", "backslashreplace"),
     )
 

@@ -15,7 +15,7 @@ from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, par
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
 from fimscan.audit.processes import execution
-from fimscan.audit.records import event_id, inner_records, line_of, lines_pattern, parse_line, type_name
+from fimscan.audit.records import OF_KERNEL, event_id, inner_records, line_of, lines_pattern, parse_line, type_name
 from fimscan.audit.relays import problem_of
 from fimscan.audit.said import Said
 from fimscan.audit.sources import LogCursor, Segment, empty_log
@@ -161,7 +161,7 @@ class Collector:
     def finish(self) -> None:
         """Nothing more will come: give up the events that are still open."""
         if self._journal is not None:
-            self._of_journal(b"", self._position)
+            self._of_journal(None, self._position)
         self._events(self._assembler.flush())
 
     def batch(self, *, more: bool = False) -> Batch:
@@ -211,13 +211,12 @@ class Collector:
 
     def _record(self, record: AuditRecord, position: int) -> None:
         """One record, or the first of several in one line."""
-        body = record.body
-        if b"audit(" in body:
-            body, *others = inner_records(body)
+        others: list[bytes] = []
+        is_torn = False
+        if b"audit(" in record.body and record.type in OF_KERNEL:
+            body, others, is_torn = inner_records(record)
             record = record._replace(body=body)
-        else:
-            others = []
-        if is_cut(record.type, body):
+        if is_torn or is_cut(record.type, record.body):
             self._damage_at(position, line_of(record), CUT)
         if events := self._assembler.add(record, position):
             self._events(events)
@@ -296,13 +295,14 @@ class Collector:
         else:
             self._events((event,))
 
-    def _of_journal(self, line: bytes, position: int) -> None:
+    def _of_journal(self, line: bytes | None, position: int) -> None:
+        """The next line of an exported journal; ``None`` where nothing more comes."""
         if self._journal is None:
             self._journal = Export()
         try:
-            record = self._journal.add(line) if line else self._journal.finish()
+            record = self._journal.finish() if line is None else self._journal.add(line)
         except JournalError as error:
-            self.damage(line, position - self._starts[-1], str(error))
+            self.damage(line or b"", position - self._starts[-1], str(error))
         else:
             if record is not None:
                 self._record(record, position)

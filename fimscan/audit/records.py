@@ -21,6 +21,12 @@ _TYPE_NAMES = {
     1323: "MMAP", 1326: "SECCOMP", 1327: "PROCTITLE", 1336: "URINGOP", 1337: "OPENAT2", 2000: "KERNEL",
 }  # fmt: skip
 
+# Types that the kernel alone writes, in which text of users is encoded: user space can put any text into its own.
+OF_KERNEL = frozenset({
+    "SYSCALL", "PATH", "CWD", "PROCTITLE", "EXECVE", "OPENAT2", "URINGOP", "SOCKADDR", "SOCKETCALL", "MMAP", "FD_PAIR",
+    "BPRM_FCAPS", "CAPSET", "OBJ_PID", "IPC", "EOE", "NETFILTER_CFG", "KERN_MODULE", "FANOTIFY", "BPF",
+})  # fmt: skip
+
 NODE = rb"node=(\S{1,255})"
 STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
 HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
@@ -34,7 +40,7 @@ RELAYED_LINES = re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
 ones, too, at about half the speed."""
 
 _INNER = re.compile(
-    rb"[\s,;|]*(?:#012|\\n)?[\s,;|]*(?=(?:node=\S{1,255} )?type=[\w\[\]]{1,64} (?:msg=)?audit\(" + STAMP + rb"\))"
+    rb"[\s,;|]*(?:#012|\\n)?[\s,;|]*((?:node=\S{1,255} )?type=[\w\[\]]{1,64} (?:msg=)?audit\((" + STAMP + rb")\))"
 )
 
 
@@ -43,13 +49,21 @@ def lines_pattern(block: bytes) -> re.Pattern[bytes]:
     return RELAYED_LINES if not USUAL_LINES.match(block) and _LINE.match(block) else USUAL_LINES
 
 
-def inner_records(body: bytes) -> list[bytes]:
-    """The body of a line's first record, and the text of those that follow in the same line.
+def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
+    """(the body of a line's first record, those of its event that follow in the same line, is there anything else).
 
-    Wazuh, syslog-ng and others join the records of an event; and the next line follows at once where a line was cut.
-    A string with a space is never written as it is by the kernel, so what looks like another header there is one.
+    Wazuh, syslog-ng and others join the records of an event. The same time and number again in a body is another
+    record: nobody could foresee them and put them into a name. Any other header there can be that, or the next line,
+    which follows at once where a line was cut.
     """
-    return _INNER.split(body)
+    body = record.body
+    found = list(_INNER.finditer(body))
+    if not found:
+        return body, [], False
+    ends = [match.start() for match in found[1:]] + [len(body)]
+    own = [event_id(match[2], None)[:2] == record.id[:2] for match in found]
+    texts = [body[match.start(1) : end] for match, end in zip(found, ends, strict=True)]
+    return body[: found[0].start()], [text for text, is_own in zip(texts, own, strict=True) if is_own], not all(own)
 
 
 def parse_line(line: bytes) -> AuditRecord | None:

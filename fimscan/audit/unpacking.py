@@ -148,7 +148,7 @@ class Unpacked(io.RawIOBase):
             while self.read1(1 << 16):
                 pass
             return self._position
-        if offset < self._position:
+        if offset < self._position or not offset:
             self._file.seek(0)
             self._rewind()
         while self._position < offset and self.read1(offset - self._position):
