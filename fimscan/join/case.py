@@ -109,10 +109,6 @@ class Case:
         """Whether an access fell into the window."""
         return inside(access, self.window)
 
-    def is_outside(self, access: FileAccess) -> bool:
-        """Whether it did not."""
-        return not inside(access, self.window)
-
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether the file was not changed any more when this happened."""
         return access.event.time_ns > self.unchanged_after_ns
@@ -153,12 +149,12 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         return Life(birth=None, accesses=tuple(found), reborn=False, earlier=())
     for access in found:
         if access.action in BIRTHS:
-            opened = [one for one in accesses if _opened_what_was_made(one, access, evidence.index.known)]
+            opened = [one for one in accesses if opened_what_was_made(one, access, evidence.index.known)]
             earlier += [one for one in accesses if one not in opened]
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
             continue
-        if birth is not None and _took_the_one_before(access, identity, accesses, evidence.index.known):
+        if birth is not None and took_the_one_before(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
         accesses.append(access)
@@ -186,7 +182,7 @@ def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[
 # when the call ends (auditsc_get_stamp in kernel/auditsc.c): of two calls that overlap, either may come first.
 
 
-def _opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -> bool:
+def opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -> bool:
     """Whether a write-open before a creation in the order of events may have been of the file that was made.
 
     It has the name, no removal lies in between, and a file can be opened before the call that makes it has ended.
@@ -196,7 +192,7 @@ def _opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def _took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: Known) -> bool:
+def took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: Known) -> bool:
     """Whether a removal after a creation in the order of events went before it, and freed the number that this got.
 
     That what was made is still there then shows in the name that was taken away: it never had that. ``life`` is what

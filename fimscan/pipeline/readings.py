@@ -111,10 +111,13 @@ class Readings:
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
         elif look is not None:
+            before = change.before
+            replaced = before is not None and before.identity != change.state.identity
             held = Holders(
                 as_of_ns=look.as_of_ns,
                 actors=tuple(look.held.get(change.state.identity, ())),
                 complete=look.complete,
+                earlier=tuple(look.held.get(before.identity, ())) if replaced and before is not None else (),
             )
         else:
             return change
