@@ -27,7 +27,7 @@ def who_changed(case: Case) -> list[Claim]:
     if fields & _OF_CONTENT and not fields & (_CLAIMED | {"flags"}):
         return []  # links and times go with the content
     life = case.life_of(after.identity)
-    in_time = [a for a in life.accesses if case.is_inside(a)]
+    in_time = [a for a in (*life.doubtful, *life.accesses) if case.is_inside(a)]
     done, late = sift(in_time, (Why.AFTER_LAST_CHANGE, case.is_too_late))
     claims: list[Claim] = []
     if "mode" in fields:

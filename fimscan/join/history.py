@@ -48,6 +48,9 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     found = {id(a): a for tenant in tenants for a in _done_to(case, tenant, calls)}
     # A file that was moved or linked here brought content that somebody else wrote: its placer counts as well.
     found |= {id(t.shown_by): t.shown_by for t in tenants if t.placed and t.shown_by is not None}
+    assert after is not None, "its kind was asked for"
+    doubtful = case.life_of(after.identity).doubtful
+    found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
     ruled: list[Ruled] = [(access, Why.EARLIER_WRITER) for access in sorted(found.values(), key=in_order)]
     return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
 
@@ -98,7 +101,8 @@ def _had_others(case: Case, placed: FileAccess | None) -> bool:
     assert after is not None, "a removed file has no present content"
     if placed is not None or before is None or before.identity != after.identity:
         return True
-    return bool(case.life_of(after.identity).earlier)
+    life = case.life_of(after.identity)
+    return bool(life.earlier or life.doubtful)
 
 
 def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:

@@ -211,6 +211,18 @@ def test_a_removal_counted_twice_does_not_make_anothers_open_that_of_another_fil
     assert {one.pid for one in answer.actors} >= {1, 2}
 
 
+def test_a_removal_counted_twice_does_not_hide_who_set_attributes() -> None:
+    """The same with an attribute: A set it, then let the count of names run out; B set one as well."""
+    log = [
+        access(Action.SETXATTR, 1300, A),
+        access(Action.UNLINK, 1350, A, name=name("h1")),
+        access(Action.LINK, 1400, A, name=name("h2"), old=name("f")),
+        access(Action.SETXATTR, 1500, B),
+    ]
+    answer = ask(change(state(), changed_state(b"old", at=1600, xattr_digest=b"x")), log)
+    assert (answer.verdict, {one.pid for one in answer.actors}) == (Verdict.CONTESTED, {1, 2})
+
+
 def test_a_second_removal_does_not_put_the_first_one_right() -> None:
     """A removed the file, something unseen made it anew, with its number, and B removed that: both are named."""
     log = [access(Action.UNLINK, 1300, A), access(Action.UNLINK, 1500, B)]
