@@ -198,8 +198,8 @@ class Holders:
     content: whoever had opened the file before that and is not among them had closed it. ``complete`` is false when
     not every process could be examined (only root may). ``later`` held one when that was looked at again, at
     ``later_ns``, before the new content was read: a descriptor can be handed on, so that its holder need not be who
-    opened the file. ``earlier`` are those who at ``as_of_ns`` held the file that had the path then, where that is
-    another one than the file that has it now.
+    opened the file. ``earlier`` are those who held the file that had the path before, where that is another one than
+    the file that has it now, at ``earlier_ns``: no later than the last reading of the old content.
     """
 
     as_of_ns: int
@@ -207,6 +207,7 @@ class Holders:
     complete: bool = True
     later_ns: int = 0
     later: tuple[Actor, ...] = ()
+    earlier_ns: int = 0
     earlier: tuple[Actor, ...] = ()
 
 

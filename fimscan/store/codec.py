@@ -180,10 +180,10 @@ def dump_holders(holders: Holders | None) -> str | None:
     if holders is None:
         return None
     row: list[object] = [holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]]
-    if holders.later_ns or holders.earlier:
+    if holders.later_ns or holders.earlier_ns:
         row.append([holders.later_ns, [_actor(actor) for actor in holders.later]])
-    if holders.earlier:
-        row.append([_actor(actor) for actor in holders.earlier])
+    if holders.earlier_ns:
+        row.append([holders.earlier_ns, [_actor(actor) for actor in holders.earlier]])
     return _dump(row)
 
 
@@ -193,13 +193,14 @@ def load_holders(text: str | None) -> Holders | None:
         return None
     as_of_ns, complete, actors, *more = json.loads(text)
     later_ns, later = more[0] if more else (0, ())
-    earlier = more[1] if len(more) > 1 else ()
+    earlier_ns, earlier = more[1] if len(more) > 1 else (0, ())
     return Holders(
         as_of_ns=as_of_ns,
         complete=complete,
         actors=tuple(_load_actor(item) for item in actors),
         later_ns=later_ns,
         later=tuple(_load_actor(item) for item in later),
+        earlier_ns=earlier_ns,
         earlier=tuple(_load_actor(item) for item in earlier),
     )
 

@@ -131,7 +131,7 @@ def test_the_names_that_a_file_came_from_have_a_history_as_well() -> None:
 
 def test_a_descriptor_of_the_replaced_file_may_have_written_to_it() -> None:
     """A held the old file open when the window began: audit does not see what it wrote before B replaced the file."""
-    held = Holders(as_of_ns=990 * SECOND, earlier=(A,))
+    held = Holders(as_of_ns=990 * SECOND, earlier_ns=990 * SECOND, earlier=(A,))
     answer = ask(replace(REPLACED, holders=held), save(1400, B))
     assert is_several(answer)
     assert answer.reasoning is not None
@@ -185,6 +185,16 @@ def test_what_was_written_before_the_window_is_in_the_old_content() -> None:
     found = replace(REPLACED, holders=Holders(as_of_ns=990 * SECOND))
     answer = ask(found, [access(Action.OPEN_WRITE, 900, A), *save(1400, B)])
     assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
+
+
+def test_a_look_in_between_separates_two_writers() -> None:
+    """A appended; the file was then read by itself, and that is the old content; then B's editor saved it."""
+    looked = Holders(as_of_ns=990 * SECOND, earlier_ns=1350 * SECOND)
+    log = [access(Action.OPEN_WRITE, 1300, A), *save(1400, B)]
+    answer = ask(replace(REPLACED, holders=looked), log)
+    assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
+    holding = replace(looked, earlier=(A,))
+    assert is_several(ask(replace(REPLACED, holders=holding), log)), "A had it open still, and could write on"
 
 
 def test_what_was_done_to_the_old_file_after_it_was_replaced_is_not_in_the_new_one() -> None:
