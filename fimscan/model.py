@@ -608,9 +608,13 @@ class Why(StrEnum):
     EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
     EARLIER_CHANGER = "earlier-changer"  # set attributes of such a file
     REMOVED_TOO = "removed-too"  # removed the file, too; nothing shows how it came back in between
-    # Neither named nor cleared
-    EARLIER_PART = "earlier-part"  # had a part in an earlier file of the path; nobody can be named for the present one
-    # Not named
+    # Neither named nor cleared: had a part in what happened within the window, and not in what is there now
+    EARLIER_PART = "earlier-part"  # in an earlier file of the path, where nobody can be named for the present one
+    TOOK_EARLIER = "took-earlier"  # removed an earlier file of the path, or moved it away
+    OVERRULED = "overruled"  # a later call decided what is there now
+    UNDONE = "undone"  # it was put back
+    ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
+    # Cleared
     FAILED = "failed"
     CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
     BEFORE_WINDOW = "before-window"
@@ -619,9 +623,6 @@ class Why(StrEnum):
     EARLIER_FILE = "earlier-file"  # what the name, or the inode number, stood for before
     LATER_FILE = "later-file"  # what they stood for afterwards
     OTHER_FILE = "other-file"  # a file of that name with another inode
-    OVERRULED = "overruled"  # a later call decided what is there now
-    UNDONE = "undone"  # it was put back
-    ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
     NO_WRITE = "no-write"  # what it did cannot change content
     NO_PART = "no-part"  # what it did cannot bring about what differs
 
@@ -633,7 +634,7 @@ class Why(StrEnum):
     @property
     def clears(self) -> bool:
         """Whether it is a reason why a process cannot have had a part in what differs."""
-        return not self.names and self is not Why.EARLIER_PART
+        return not self.names and self not in _NOTED
 
     @property
     def is_earlier(self) -> bool:
@@ -641,6 +642,7 @@ class Why(StrEnum):
         return self in _EARLIER
 
 
+_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_EARLIER, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
 _EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
 _NAMING = _EARLIER | {
     Why.WRITE_ACCESS,

@@ -8,7 +8,7 @@ from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
-from fimscan.join.history import earlier_writers, with_earlier
+from fimscan.join.history import earlier_removals, earlier_writers, with_earlier
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
@@ -38,7 +38,8 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
         claim = _unexamined(claim, case)
     writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
     claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
-    return claim._replace(ruled=(*claim.ruled, *overruled))
+    took = named(earlier_removals(case, placed), Why.TOOK_EARLIER)
+    return claim._replace(ruled=(*claim.ruled, *overruled, *took))
 
 
 def _present_writers(case: Case, placed: FileAccess | None) -> Claim:

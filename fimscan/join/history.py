@@ -57,6 +57,13 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
 
 
+def earlier_removals(case: Case, placed: FileAccess | None) -> list[FileAccess]:
+    """Who took an earlier file of the path away, in order of time: without that, the old content would be there."""
+    until_ns = case.window.before_ns if placed is None else placed.event.time_ns
+    taken = case.index.unbinds(case.change.path)
+    return [a for a in taken if case.is_inside(a) and a is not placed and a.event.time_ns <= until_ns + SLACK_NS]
+
+
 def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -> list[FileAccess]:
     """Who set attributes of an earlier file of the path, in order of time: an editor copies them to the new file.
 

@@ -88,6 +88,17 @@ def test_a_removal_and_re_creation_undoes_nothing(inode: int) -> None:
     assert named(answer) == [(2, False), (1, True)]
 
 
+@pytest.mark.parametrize("inode", [10, 11], ids=["same number", "another number"])
+def test_who_removed_the_old_file_is_not_cleared(inode: int) -> None:
+    """A removed the file, B made it anew: what is there is B's, and without A the old content would still be there."""
+    log = [access(Action.UNLINK, 1400, A), access(Action.CREATE, 1500, B, inode=inode)]
+    answer = ask(change(state(), changed_state(inode=inode)), log)
+    assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
+    assert answer.reasoning is not None
+    assert [r.why for r in answer.reasoning.rulings if r.actor.pid == 1] == [Why.TOOK_EARLIER]
+    assert cleared(answer) == set()
+
+
 def test_an_added_file_has_a_history_too() -> None:
     """A makes the file, B's editor saves it again: the first content may be in the second."""
     answer = ask(change(None, changed_state(inode=12)), [access(Action.CREATE, 1200, A), *save(1400, B, 12)])
