@@ -610,7 +610,7 @@ class Why(StrEnum):
     REMOVED_TOO = "removed-too"  # removed the file, too; nothing shows how it came back in between
     # Neither named nor cleared: had a part in what happened within the window, and not in what is there now
     EARLIER_PART = "earlier-part"  # in an earlier file of the path, where nobody can be named for the present one
-    TOOK_EARLIER = "took-earlier"  # removed an earlier file of the path, or moved it away
+    TOOK_ANOTHER = "took-another"  # removed another file of the path, or moved it away, within the window
     OVERRULED = "overruled"  # a later call decided what is there now
     UNDONE = "undone"  # it was put back
     ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
@@ -642,7 +642,7 @@ class Why(StrEnum):
         return self in _EARLIER
 
 
-_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_EARLIER, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
+_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_ANOTHER, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
 _EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
 _NAMING = _EARLIER | {
     Why.WRITE_ACCESS,

@@ -38,7 +38,7 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
         claim = _unexamined(claim, case)
     writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
     claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
-    took = named(earlier_removals(case, placed), Why.TOOK_EARLIER)
+    took = named(earlier_removals(case, placed), Why.TOOK_ANOTHER)
     return claim._replace(ruled=(*claim.ruled, *overruled, *took))
 
 

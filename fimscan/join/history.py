@@ -148,10 +148,14 @@ def _since(case: Case) -> int:
     Who opened one between the look at who holds it and its reading may still have had it open afterwards. The old file
     may have been read by itself, later than the window begins: that is as long as the *present* file may have existed.
     """
-    start, holders = case.window.after_ns, case.change.holders
-    if holders is None or case.change.window.after_ns > case.change.window.before_ns:
+    start, change = case.window.after_ns, case.change
+    if change.before is None:
         return start
-    return holders.earlier_ns or (min(start, holders.as_of_ns) if holders.as_of_ns else start)
+    if change.holders is None:
+        return 0  # nobody looked who held it: whoever opened it, ever, may have it open
+    if change.window.after_ns > change.window.before_ns:
+        return start
+    return change.holders.earlier_ns or min(start, change.holders.as_of_ns or start)
 
 
 def _shown_by(access: FileAccess, since_ns: int, until_ns: int, *, brought: bool) -> Iterator[_Tenant]:

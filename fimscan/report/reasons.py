@@ -39,7 +39,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.EARLIER_CHANGER: "it set attributes of an earlier file of this path, which an editor copies to the new one",
     Why.REMOVED_TOO: "it removed the file as well, and nothing shows how the file came back in between",
     Why.EARLIER_PART: "that was done to an earlier file of this path: whether it is in the present one is not known",
-    Why.TOOK_EARLIER: "it took an earlier file of this path away; what is there now came later",
+    Why.TOOK_ANOTHER: "it took another file of this path away, within the window",
     Why.OVERRULED: "a later call decided what is there now",
     Why.UNDONE: "what it did was undone later",
     Why.ONLY_PLACED: "it put the file there, but the content is not what the file had when it was last read",

@@ -95,7 +95,7 @@ def test_who_removed_the_old_file_is_not_cleared(inode: int) -> None:
     answer = ask(change(state(), changed_state(inode=inode)), log)
     assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
     assert answer.reasoning is not None
-    assert [r.why for r in answer.reasoning.rulings if r.actor.pid == 1] == [Why.TOOK_EARLIER]
+    assert [r.why for r in answer.reasoning.rulings if r.actor.pid == 1] == [Why.TOOK_ANOTHER]
     assert cleared(answer) == set()
 
 
