@@ -8,12 +8,10 @@ from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
+from fimscan.join.doubts import why_not_alone
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
-
-_UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
-
 
 #: What is made of those whom :func:`writers_in_place` tells apart, in its order.
 _JUDGEMENTS = (
@@ -133,8 +131,8 @@ def writers_in_place(case: Case, life: Life) -> Claim:
             (early if time_ns >= closed_before else closed).append(access)
     holding = _holding(life, holders)
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
-    if verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
-        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, (_UNEXAMINED,)
+    if verdict is Verdict.CONFIRMED and not life.reborn and (others_may := why_not_alone(holders)):
+        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, others_may
     judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, holding, late, closed, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
 from fimscan import join
-from fimscan.model import Actor, Change, FileState, Holders, Scan, UnreadableReason
+from fimscan.linux import may_write
+from fimscan.model import Actor, Change, Doubt, FileState, Holders, Scan, UnreadableReason, Unseen
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 
@@ -18,8 +19,38 @@ class Look:
     """Who could write to which file when a complete scan began; ``complete`` if every process could be examined."""
 
     as_of_ns: int
-    held: Mapping[tuple[int, int], list[Actor]]
+    held: sighting_store.Held
     complete: bool
+
+    def holders(self, change: Change) -> Holders:
+        """Those of the file that a change is about."""
+        identity, before = change.state.identity, change.before
+        actors = tuple(self.held.actors.get(identity, ()))
+        was_read = before is not None and before.identity == identity
+        doubts = doubts_of(self.held, identity, change.sides, was_read=was_read)
+        return Holders(as_of_ns=self.as_of_ns, actors=actors, complete=self.complete, doubts=doubts)
+
+
+def doubts_of(
+    held: sighting_store.Held, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
+) -> tuple[Doubt, ...]:
+    """Who may have had a file open for writing without showing it, when it was read.
+
+    A file that was not open for writing then, by the kernel's count, was not so for anybody. Of another one, or where
+    the kernel could not be asked (``was_read`` is not set: of a file that was not there), everybody is in doubt whose
+    rights suffice for one of the file's states, ``sides``.
+    """
+    if held.doubts is None:
+        return ()
+    was_asked = was_read and (identity[0], 0) not in held.writable
+    if was_asked and identity not in held.writable:
+        return ()
+    suspects = [
+        doubt for doubt in held.doubts if doubt.rights is None or any(may_write(doubt.rights, side) for side in sides)
+    ]
+    if identity in held.writable and not held.actors.get(identity) and not suspects:
+        return (Doubt(Unseen.NO_PROCESS),)
+    return tuple(doubt._replace(rights=None) for doubt in suspects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +87,7 @@ class FullReading:
             looks=tuple(
                 Look(
                     as_of_ns=one.started_ns,
-                    held=sighting_store.holders_at(connection, one.id),
+                    held=sighting_store.held_at(connection, one.id),
                     complete=one.counts.get("unexamined_processes", 0) == 0,
                 )
                 # What was vouched for since was read by an earlier one.
@@ -111,11 +142,7 @@ class Readings:
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
         elif look is not None:
-            held = Holders(
-                as_of_ns=look.as_of_ns,
-                actors=tuple(look.held.get(change.state.identity, ())),
-                complete=look.complete,
-            )
+            held = look.holders(change)
         else:
             return change
         return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))

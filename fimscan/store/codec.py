@@ -17,14 +17,17 @@ from fimscan.model import (
     AuditObservation,
     AuditRule,
     Coverage,
+    Doubt,
     EventId,
     Gap,
     GapReason,
     Holders,
     Reason,
     Reasoning,
+    Rights,
     Role,
     Ruling,
+    Unseen,
     Verdict,
     Why,
 )
@@ -178,8 +181,10 @@ def dump_holders(holders: Holders | None) -> str | None:
     """Holders -> JSON text; ``None`` stays ``None``."""
     if holders is None:
         return None
-    later = [[holders.later_ns, [_actor(actor) for actor in holders.later]]] if holders.later_ns else []
-    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors], *later])
+    doubts = [[[doubt.why.value, doubt.actor and _actor(doubt.actor)] for doubt in holders.doubts]]
+    later = [[holders.later_ns, [_actor(actor) for actor in holders.later]]]
+    more = [*later, *doubts] if holders.doubts else later if holders.later_ns else []
+    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors], *more])
 
 
 def load_holders(text: str | None) -> Holders | None:
@@ -188,13 +193,33 @@ def load_holders(text: str | None) -> Holders | None:
         return None
     as_of_ns, complete, actors, *more = json.loads(text)
     later_ns, later = more[0] if more else (0, ())
+    doubts = more[1] if len(more) > 1 else ()
     return Holders(
         as_of_ns=as_of_ns,
         complete=complete,
         actors=tuple(_load_actor(item) for item in actors),
         later_ns=later_ns,
         later=tuple(_load_actor(item) for item in later),
+        doubts=tuple(Doubt(Unseen(why), actor and _load_actor(actor)) for why, actor in doubts),
     )
+
+
+def dump_doubts(doubts: Iterable[Doubt]) -> str:
+    """Doubts -> JSON text, with what their processes may write."""
+    return _dump([[doubt.why.value, doubt.actor and _actor(doubt.actor), doubt.rights] for doubt in doubts])
+
+
+def load_doubts(text: str) -> tuple[Doubt, ...]:
+    """The inverse of :func:`dump_doubts`."""
+    return tuple(
+        Doubt(Unseen(why), actor and _load_actor(actor), rights and _load_rights(*rights))
+        for why, actor, rights in json.loads(text)
+    )
+
+
+def _load_rights(uids: list[int], gids: list[int] | None, any_file: bool, owned: list[list[int]]) -> Rights:  # noqa: FBT001
+    ranges = tuple((first, count) for first, count in owned)
+    return Rights(uids=tuple(uids), gids=None if gids is None else tuple(gids), any_file=any_file, owned=ranges)
 
 
 def dump_observation(observation: AuditObservation) -> str:
