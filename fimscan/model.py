@@ -235,8 +235,10 @@ class Holders:
     content: whoever had opened the file before that and is not among them had closed it. ``complete`` is false when
     not every process could be examined (only root may). ``later`` held one when that was looked at again, at
     ``later_ns``, before the new content was read: a descriptor can be handed on, so that its holder need not be who
-    opened the file. ``doubts`` are those who may have held it as well: where there are any, nobody is proven to be the
-    only one who could write.
+    opened the file. ``earlier`` are those who at ``as_of_ns`` held the file that had the path then, where that is
+    another one than the file that has it now. ``doubts`` are those who may have held the file as well, and
+    ``earlier_doubts`` those of the earlier one: where there are any, nobody is proven to be the only one who could
+    write.
     """
 
     as_of_ns: int
@@ -244,7 +246,9 @@ class Holders:
     complete: bool = True
     later_ns: int = 0
     later: tuple[Actor, ...] = ()
+    earlier: tuple[Actor, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    earlier_doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,7 +389,8 @@ class Actor(NamedTuple):
     ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since; ``login_user`` and ``user``
     are its and ``uid``'s names (from an ENRICHED record or the local user database). ``event`` and ``time_ns`` are
     ``None`` when the process was not seen in the audit log but found holding a descriptor. ``role`` is set in an
-    :class:`Attribution` only.
+    :class:`Attribution` only; so is ``earlier``: what the process did, it did to a file that had the path before the
+    file that has it now.
     """
 
     pid: int
@@ -407,6 +412,7 @@ class Actor(NamedTuple):
     event: EventId | None = None
     key: str | None = None
     role: Role | None = None
+    earlier: bool = False
 
     @property
     def process(self) -> tuple[int, int | None, int | None, bytes | None]:
@@ -615,6 +621,7 @@ class Reason(StrEnum):
     COVERAGE_GAP = "coverage-gap"
     HELD_DESCRIPTOR = "held-descriptor"
     PATH_ONLY = "path-only"
+    SEVERAL_WRITERS = "several-writers"
     NOT_COVERED = "not-covered"
     NO_EVENT = "no-event"
 
@@ -637,6 +644,12 @@ class Why(StrEnum):
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
     SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
+    EARLIER_WRITER = "earlier-writer"  # wrote, made or placed a file that had the path before the present one
+    EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
+    EARLIER_CHANGER = "earlier-changer"  # set attributes of such a file
+    REMOVED_TOO = "removed-too"  # removed the file, too; nothing shows how it came back in between
+    # Neither named nor cleared
+    EARLIER_PART = "earlier-part"  # had a part in an earlier file of the path; nobody can be named for the present one
     # Not named
     FAILED = "failed"
     CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
@@ -657,8 +670,28 @@ class Why(StrEnum):
         """Whether it is a reason for naming a process."""
         return self in _NAMING
 
+    @property
+    def clears(self) -> bool:
+        """Whether it is a reason why a process cannot have had a part in what differs."""
+        return not self.names and self is not Why.EARLIER_PART
 
-_NAMING = frozenset({Why.WRITE_ACCESS, Why.HELD_OPEN, Why.MADE, Why.PLACED, Why.TOOK_AWAY, Why.SET, Why.SAME_PATH})
+    @property
+    def is_earlier(self) -> bool:
+        """Whether it is about a file that had the path before: a part in the present content is possible, not known."""
+        return self in _EARLIER
+
+
+_EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
+_NAMING = _EARLIER | {
+    Why.WRITE_ACCESS,
+    Why.HELD_OPEN,
+    Why.MADE,
+    Why.PLACED,
+    Why.TOOK_AWAY,
+    Why.SET,
+    Why.SAME_PATH,
+    Why.REMOVED_TOO,
+}
 
 
 class Ruling(NamedTuple):

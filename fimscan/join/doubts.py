@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fimscan.model import Actor, Doubt, Holders, Unseen
+from collections.abc import Sequence
+
+from fimscan.model import Actor, Doubt, Unseen
 
 _UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
 _NO_PROCESS = (
@@ -20,14 +22,17 @@ _CLAUSES = {
 _NAMED = 3
 
 
-def why_not_alone(holders: Holders) -> tuple[str, ...]:
-    """Sentences about everybody else who may have had the file open when its old content was read; usually none."""
-    notes = () if holders.complete else (_UNEXAMINED,)
-    if not holders.doubts:
+def why_not_alone(doubts: Sequence[Doubt], *, complete: bool) -> tuple[str, ...]:
+    """Sentences about everybody else who may have had the file open when its old content was read; usually none.
+
+    ``complete``: every process was examined, as far as this is known by itself (:attr:`Holders.complete`).
+    """
+    notes = () if complete else (_UNEXAMINED,)
+    if not doubts:
         return notes
-    if any(doubt.why is Unseen.NO_PROCESS for doubt in holders.doubts):
+    if any(doubt.why is Unseen.NO_PROCESS for doubt in doubts):
         return (*notes, _NO_PROCESS)
-    named = [f"{_process(doubt)} {_CLAUSES[doubt.why]}" for doubt in holders.doubts]
+    named = [f"{_process(doubt)} {_CLAUSES[doubt.why]}" for doubt in doubts]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     may = "When the old content was read, somebody else may have had the file open for writing:"
     return (*notes, f"{may} {'; '.join(named[:_NAMED])}{more}.")

@@ -99,8 +99,10 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
     for item, why in judged:
         action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
         process = actor.process
-        # Where another side of the change, or stronger evidence, decided, this did not.
-        judgement = Why.NO_PART if process not in named and why.names else why
+        judgement = why
+        if why.names and process not in named:
+            # Where another side of the change, or stronger evidence, decided, this did not.
+            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
         groups.setdefault((action, judgement, process, actor.ppid), []).append(actor)
     for (action, why, whose, _), calls in groups.items():
         if len(calls) > 1:

@@ -24,11 +24,21 @@ class Look:
 
     def holders(self, change: Change) -> Holders:
         """Those of the file that a change is about."""
-        identity, before = change.state.identity, change.before
-        actors = tuple(self.held.actors.get(identity, ()))
-        was_read = before is not None and before.identity == identity
-        doubts = doubts_of(self.held, identity, change.sides, was_read=was_read)
-        return Holders(as_of_ns=self.as_of_ns, actors=actors, complete=self.complete, doubts=doubts)
+        identity, before, held = change.state.identity, change.before, self.held
+        is_the_same = before is not None and before.identity == identity
+        holders = Holders(
+            as_of_ns=self.as_of_ns,
+            actors=tuple(held.actors.get(identity, ())),
+            complete=self.complete,
+            doubts=doubts_of(held, identity, change.sides, was_read=is_the_same),
+        )
+        if before is None or is_the_same:
+            return holders
+        return replace(
+            holders,
+            earlier=tuple(held.actors.get(before.identity, ())),
+            earlier_doubts=doubts_of(held, before.identity, (before,), was_read=True),
+        )
 
 
 def doubts_of(

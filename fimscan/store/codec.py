@@ -74,6 +74,7 @@ def _actor(actor: Actor) -> dict[str, object]:
         event=_event(actor.event),
         key=actor.key,
         role=actor.role,
+        earlier=actor.earlier or None,
     )
 
 
@@ -181,10 +182,19 @@ def dump_holders(holders: Holders | None) -> str | None:
     """Holders -> JSON text; ``None`` stays ``None``."""
     if holders is None:
         return None
-    doubts = [[[doubt.why.value, doubt.actor and _actor(doubt.actor)] for doubt in holders.doubts]]
-    later = [[holders.later_ns, [_actor(actor) for actor in holders.later]]]
-    more = [*later, *doubts] if holders.doubts else later if holders.later_ns else []
-    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors], *more])
+    row: list[object] = [holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]]
+    has_doubts = bool(holders.doubts or holders.earlier_doubts)
+    if holders.later_ns or holders.earlier or has_doubts:
+        row.append([holders.later_ns, [_actor(actor) for actor in holders.later]])
+    if holders.earlier or has_doubts:
+        row.append([_actor(actor) for actor in holders.earlier])
+    if has_doubts:
+        row.append([_doubts(holders.doubts), _doubts(holders.earlier_doubts)])
+    return _dump(row)
+
+
+def _doubts(doubts: Iterable[Doubt]) -> list[object]:
+    return [[doubt.why.value, doubt.actor and _actor(doubt.actor)] for doubt in doubts]
 
 
 def load_holders(text: str | None) -> Holders | None:
@@ -193,15 +203,22 @@ def load_holders(text: str | None) -> Holders | None:
         return None
     as_of_ns, complete, actors, *more = json.loads(text)
     later_ns, later = more[0] if more else (0, ())
-    doubts = more[1] if len(more) > 1 else ()
+    earlier = more[1] if len(more) > 1 else ()
+    doubts, earlier_doubts = more[2] if len(more) > 2 else ((), ())
     return Holders(
         as_of_ns=as_of_ns,
         complete=complete,
         actors=tuple(_load_actor(item) for item in actors),
         later_ns=later_ns,
         later=tuple(_load_actor(item) for item in later),
-        doubts=tuple(Doubt(Unseen(why), actor and _load_actor(actor)) for why, actor in doubts),
+        earlier=tuple(_load_actor(item) for item in earlier),
+        doubts=_load_doubts(doubts),
+        earlier_doubts=_load_doubts(earlier_doubts),
     )
+
+
+def _load_doubts(items: Iterable[Sequence[Any]]) -> tuple[Doubt, ...]:
+    return tuple(Doubt(Unseen(why), actor and _load_actor(actor)) for why, actor in items)
 
 
 def dump_doubts(doubts: Iterable[Doubt]) -> str:
