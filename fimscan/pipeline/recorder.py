@@ -34,6 +34,7 @@ class Recorder:
         self.counts = {"files": 0, "bytes": 0}
         self.adopted = 0
         self.dropped = 0
+        self.writable: set[tuple[int, int]] = set()
         self.digest = StateDigest()
         self.clock = join.ReadClock()
         self._host_id = host_id
@@ -64,6 +65,7 @@ class Recorder:
         """What is in a block, and when it was read."""
         if not block.states:
             return
+        self.writable.update(block.writable)
         self.counts["files"] += block.states
         self.counts["bytes"] += block.bytes
         read_ns = block.seen_ns

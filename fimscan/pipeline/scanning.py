@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from fimscan import audit, join
+from fimscan import join, linux
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
@@ -34,6 +34,8 @@ from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
+
+Identity = tuple[int, int]
 
 _LIVE_LOOK_SECONDS = 5.0  # a look at a few files holds the lock for moments: it must not make a scan fail
 
@@ -83,8 +85,8 @@ def run_scan(
                 config_text=config.canonical(),
             )
             # Also without a log to read: the next scan's windows begin here.
-            holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name)
-            sighting_store.add_holders(connection, scan_id, holders)
+            held = linux.open_for_writing(os.getpid(), user_name=user_name)
+            sighting_store.add_holders(connection, scan_id, held.holders, held.doubts)
         try:
             with database.read() as connection:
                 readings = Readings(
@@ -96,12 +98,14 @@ def run_scan(
             recorder = Recorder(
                 database.host_id, scan_id, readings, scope, scope_of(database, readings.full.scan, config)
             )
-            # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
-            recorder.counts["protected_processes" if os.geteuid() == 0 else "unexamined_processes"] = unexamined
+            if os.geteuid() == 0:
+                recorder.counts["protected_processes"] = held.refused
+            identities = {(holder.dev, holder.inode) for holder in held.holders}
             vouched = None
             if not full and any(spec.vouched for spec in specs):
-                vouched = vouching(readings.full, {(holder.dev, holder.inode) for holder in holders})
+                vouched = vouching(readings.full, identities)
             record_everything(recorder, database, config, on_progress, vouched)
+            _record_writable(database, scan_id, recorder.writable, identities)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
             judgements = _judge_logs(database, config, recorder, scope, readings)
             return _finish(database, recorder, previous, readings, problems, source, judgements)
@@ -110,6 +114,15 @@ def run_scan(
             with suppress(FimscanError), database.begin() as connection:
                 scan_store.interrupt_unfinished(connection, database.host_id)
             raise
+
+
+def _record_writable(database: Database, scan_id: int, writable: set[Identity], known: set[Identity]) -> None:
+    """Keep which files were open for writing when they were read, and who has those open that nobody had before."""
+    unknown = {identity for identity in writable - known if identity[1]}
+    holders = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
+    with database.begin() as connection:
+        sighting_store.add_writable(connection, scan_id, writable)
+        sighting_store.add_holders(connection, scan_id, holders)
 
 
 def _judge_logs(
@@ -166,7 +179,7 @@ def _finish(
             recorder.settle(connection, judgements)
             unreadable_before = sighting_store.unreadable_in(connection, full.id)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
-            held = sighting_store.holders_at(connection, scan_id)
+            held = sighting_store.held_at(connection, scan_id).actors
             changes = [
                 readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()))
                 for change in join.with_moves(recorder.changes)

@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import Connection
 
-from fimscan import audit, join
+from fimscan import join, linux
 from fimscan.config import Config
-from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
+from fimscan.model import (
+    LIVE,
+    Actor,
+    Change,
+    Diff,
+    Doubt,
+    FileKind,
+    FileState,
+    Finding,
+    Holders,
+    Unreadable,
+    UnreadableReason,
+)
 from fimscan.packed import pack
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
 from fimscan.pipeline.joining import Joiner, directories_of
 from fimscan.pipeline.manners import manners_of
-from fimscan.pipeline.readings import FullReading, Readings
+from fimscan.pipeline.readings import FullReading, Readings, doubts_of
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, watch_specs
 from fimscan.pipeline.result import ScanResult
@@ -63,23 +76,29 @@ class _Moment:
 
     as_of_ns: int
     stats: Mapping[bytes, os.stat_result]
-    held: Mapping[Identity, Sequence[Actor]]
+    held: Mapping[Identity, list[Actor]]
+    doubts: tuple[Doubt, ...]
     everything: bool
-    complete: bool
 
-    def holders(self, state: FileState) -> Holders | None:
-        """Those of a file, ``None`` where nobody asked for it: it came to its path only after that."""
+    def holders(self, state: FileState, writable: Set[Identity]) -> Holders | None:
+        """Those of a file, ``None`` where nobody asked for it: it came to its path only after that.
+
+        ``writable`` are the files that were open for writing when they were read.
+        """
         here = self.stats.get(state.path)
         if not self.everything and (here is None or (here.st_dev, here.st_ino) != state.identity):
             return None
         actors = tuple(self.held.get(state.identity, ()))
-        return Holders(as_of_ns=self.as_of_ns, actors=actors, complete=self.complete)
+        held = sighting_store.Held(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
+        doubts = doubts_of(held, state.identity, (state,), was_read=True)
+        return Holders(as_of_ns=self.as_of_ns, actors=actors, doubts=doubts)
 
 
 @dataclass(slots=True)
 class _Batch:
     seen: dict[bytes, Seen] = field(default_factory=dict)
     covered: list[bytes] = field(default_factory=list)
+    writable: set[Identity] = field(default_factory=set)
 
     def has(self, path: bytes) -> bool:
         """Whether it was seen already, with the directory above it."""
@@ -141,13 +160,11 @@ class SpotCheck:
         everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
         of = None if everything else {(found.st_dev, found.st_ino) for found in stats.values()}
         as_of_ns = time.time_ns()
-        holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name, of=of)
+        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of)
         held: dict[Identity, list[Actor]] = {}
-        for holder in holders:
+        for holder in opened.holders:
             held.setdefault((holder.dev, holder.inode), []).append(holder.actor)
-        # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
-        complete = not unexamined or os.geteuid() == 0
-        return _Moment(as_of_ns=as_of_ns, stats=stats, held=held, everything=everything, complete=complete)
+        return _Moment(as_of_ns=as_of_ns, stats=stats, held=held, doubts=opened.doubts, everything=everything)
 
     def _is_left(self, connection: Connection, errand: Errand, moment: _Moment) -> bool:
         """Whether a path is not looked at now: it is too large, or still being written."""
@@ -171,7 +188,7 @@ class SpotCheck:
 
     def _see_one(self, connection: Connection, errand: Errand, moment: _Moment, batch: _Batch) -> None:
         retry = False
-        below, versions, found = self._found(connection, errand)
+        below, versions, found = self._found(connection, errand, batch.writable)
         seen_ns = time.time_ns()
         if below:
             batch.covered.append(errand.path.rstrip(b"/") + b"/")
@@ -179,8 +196,8 @@ class SpotCheck:
             if pair.unreadable is not None:
                 retry |= pair.unreadable.reason in _PASSING
                 continue
-            holders = moment.holders(pair.after) if pair.after is not None else None
-            retry |= holders is not None and bool(holders.actors)
+            holders = moment.holders(pair.after, batch.writable) if pair.after is not None else None
+            retry |= holders is not None and bool(holders.actors or holders.doubts)
             version = versions.get(pair.path)
             grown = self._has_only_grown(pair)
             one = Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders, has_only_grown=grown)
@@ -197,14 +214,18 @@ class SpotCheck:
         return not join.says_the_same(before, after) and join.has_only_grown(before, after)
 
     def _found(
-        self, connection: Connection, errand: Errand
+        self, connection: Connection, errand: Errand, writable: set[Identity]
     ) -> tuple[bool, dict[bytes, files.Version], list[FileState | Unreadable]]:
-        """(was the subtree taken in, what is stored of it by path, what is there)."""
+        """(was the subtree taken in, what is stored of it by path, what is there).
+
+        ``writable`` takes in which files somebody has open for writing.
+        """
         host_id, path, skip = self._database.host_id, errand.path, self._database.own_files
         version = files.open_at(connection, host_id, path)
         # Of logs, what was verified before is read again as such.
         sizes = dict(files.sizes(connection, host_id, [path])) if self._scope.has_logs else {}
-        found = list(self._spotter.look(path, below=errand.below, skip=skip, verified=sizes.get))
+        look = partial(self._spotter.look, path, skip=skip, verified=sizes.get, writable=writable)
+        found = list(look(below=errand.below))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
         if now is not None and not self._scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
             return False, {}, []
@@ -212,7 +233,7 @@ class SpotCheck:
         is_identity = _directory_identity(now) if now is not None else None
         below = errand.below or was_identity != is_identity
         if below and not errand.below:
-            found = list(self._spotter.look(path, below=True, skip=skip, verified=sizes.get))
+            found = list(look(below=True))
         stored = files.below(connection, host_id, path) if below else iter(() if version is None else (version,))
         return below, {one.state.path: one for one in stored}, found
 

@@ -38,7 +38,8 @@ def vouching(
     """
     if not full.looks:
         return None
-    mine = frozenset(held) | frozenset(full.looks[0].held)
+    last = full.looks[0].held
+    mine = frozenset(held) | frozenset(last.actors) | last.writable
 
     def vouched(known: Sequence[Known]) -> list[Voucher]:
         clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0

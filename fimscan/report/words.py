@@ -7,6 +7,7 @@ from fimscan.model import (
     Attribution,
     Change,
     Diff,
+    Doubt,
     Finding,
     Gap,
     GapReason,
@@ -14,6 +15,7 @@ from fimscan.model import (
     Scan,
     Unreadable,
     UnreadableReason,
+    Unseen,
     Verdict,
     Window,
 )
@@ -42,11 +44,21 @@ _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
 
 _DOUBT_WORDS = {
     Reason.COVERAGE_GAP: "not certain: audit was not watching the whole time",
-    Reason.HELD_DESCRIPTOR: "not certain: it was opened earlier and held open, so no event shows the write itself",
+    Reason.HELD_DESCRIPTOR: "not certain: it was, or may have been, held open since before, so that no event shows the "
+    "write itself",
     Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
     Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+}
+
+_UNSEEN_WORDS = {
+    Unseen.REFUSED: "does not let itself be examined",
+    Unseen.ENDED: "ended before it could be examined, as did those that it started",
+    Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
+    Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
+    Unseen.RING: "had files registered with an io_uring, and which ones is not known",
+    Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
 }
 
 UNREADABLE_WORDS = {
@@ -209,6 +221,14 @@ def process_text(actor: Actor, *, parent: bool = True) -> str:
         program = "an unknown program"
     above = f", ppid {actor.ppid}" if parent and actor.ppid is not None else ""
     return f"{program} (pid {actor.pid}{above})"
+
+
+def doubt_text(doubt: Doubt) -> str:
+    """Who may have held a file open, and why that is not known."""
+    words = _UNSEEN_WORDS[doubt.why]
+    if doubt.actor is not None:
+        return f"{process_text(doubt.actor)} {user_text(doubt.actor)}: it {words}"
+    return f"somebody: {words}" if doubt.why is Unseen.NO_PROCESS else f"a process that {words}"
 
 
 def user_text(actor: Actor) -> str:

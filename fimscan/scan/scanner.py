@@ -267,7 +267,7 @@ def _shared_out(feed: Feed, pool: Pool, first: Share | None = None) -> Iterator[
                 if share.tasks:
                     pool.submit(share)
                 else:
-                    share.answer = answer_of(time.time_ns(), [])
+                    share.answer = answer_of(time.time_ns(), [], [])
             else:
                 exhausted = True
         if not window:

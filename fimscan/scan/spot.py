@@ -20,6 +20,7 @@ from fimscan.scan.share import Feed, Verified
 from fimscan.scan.trail import Descriptors
 from fimscan.scan.walk import Found, HiddenNames, Stretch, Walk, merged
 from fimscan.scan.watch import WatchSpec
+from fimscan.scan.writers import Identity
 
 
 class Spotter:
@@ -39,11 +40,13 @@ class Spotter:
         below: bool = False,
         skip: Collection[bytes] = (),
         verified: Verified = nothing_verified,
+        writable: set[Identity] | None = None,
     ) -> Generator[FileState | Unreadable]:
         """What is at ``path`` and, with ``below``, in the subtree there, in byte order; nothing where nothing is.
 
         ``path`` has to be one that the watches include (:class:`fimscan.scan.scope.Scope`). ``skip`` and
-        ``verified`` are as for :func:`fimscan.scan.scan`.
+        ``verified`` are as for :func:`fimscan.scan.scan`. ``writable`` takes in which files somebody has open for
+        writing (:class:`fimscan.scan.writers.WriterCheck`), each before it is given.
         """
         hidden = hidden_names(skip)
         with all_descriptors(1) as limit, ExitStack() as stack:
@@ -57,7 +60,10 @@ class Spotter:
                 stack.enter_context(closing(stream))
             feed = Feed(iter(merged(streams)), verified, directories=limit.per_batch)
             for share in answered(feed, hands):
-                for entry in share.block().entries():
+                block = share.block()
+                if writable is not None:
+                    writable.update(block.writable)
+                for entry in block.entries():
                     yield entry if isinstance(entry, Unreadable) else unpack(entry)
 
     def prefixes(self, state: FileState, lengths: Sequence[int], algorithms: Sequence[str]) -> list[Prefixes]:

@@ -25,6 +25,7 @@ from fimscan.report.jsonview import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
 from fimscan.store.database import Database
+from fimscan.store.sightings import Held
 
 Scanner = Callable[..., ScanResult]
 
@@ -164,7 +165,7 @@ def test_what_the_last_scan_could_not_read_is_read_again() -> None:
     """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
     clock = ReadClock()
     clock.note(b"/w", 10**18)
-    look = Look(as_of_ns=10**18, held={}, complete=True)
+    look = Look(as_of_ns=10**18, held=Held(), complete=True)
     vouched = vouching.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), ())
     assert vouched is not None
     paths = (b"/w/a", b"/w/d", b"/w/d-", b"/w/d/a", b"/w/x", b"/w/x-")
