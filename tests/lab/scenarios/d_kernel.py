@@ -127,7 +127,7 @@ def times_forged_by_another_than_the_writer(lab: Lab) -> Steps:
     yield
     writer = lab.shell("echo other > f")
     forger = lab.python("os.utime('f', (1, 1))")
-    lab.modified("f", writer=writer, by=forger)
+    lab.modified("f", writer=writer, perhaps=forger)
 
 
 @scenario

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from tests.lab.bench import Lab
 from tests.lab.scenario import Steps, scenario
-
-# Audit stamps and file times come from coarse clocks: only what lies further apart than this can be told apart.
-_APART = 0.1
 
 
 @scenario
@@ -42,7 +37,7 @@ def opened_after_the_last_write(lab: Lab) -> Steps:
     lab.file("f")
     yield
     writer = lab.shell("echo other >> f")
-    time.sleep(_APART)
+    lab.wait_apart()
     lab.shell(": >> f")
     lab.modified("f", writer=writer)
 
@@ -53,7 +48,7 @@ def opened_before_by_one_who_wrote_nothing(lab: Lab) -> Steps:
     lab.file("f")
     yield
     idler = lab.shell(": >> f")
-    time.sleep(_APART)
+    lab.wait_apart()
     lab.modified("f", verdict="contested", writer=(lab.shell("echo other >> f"), idler))
 
 
