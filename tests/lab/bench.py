@@ -149,7 +149,10 @@ def call(number, *arguments):
 
 @dataclass
 class Lab:
-    """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches."""
+    """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches.
+
+    ``kind`` is that of its file system: ``ext4``, ``xfs``, ``btrfs``, ``overlay``, ``tmpfs``.
+    """
 
     name: str
     here: Path
@@ -162,6 +165,7 @@ class Lab:
     unmodified: list[tuple[bytes, Who]] = field(default_factory=list)
     alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
     apart_s: float = 0.1
+    kind: str = "ext4"
 
     # ---- what is done
 

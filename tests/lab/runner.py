@@ -220,7 +220,9 @@ def _play(scenario: Scenario, installation: Installation, ground: Ground, rules:
     here.mkdir()
     elsewhere.mkdir()
     lab = Lab(scenario.name, here, elsewhere, ground.family, ground.daemon, ground.elder, rules)
-    lab.apart_s = _APART_COARSE if ground.volume is not None and ground.volume.coarse else lab.apart_s
+    if ground.volume is not None:
+        lab.kind = ground.volume.kind
+        lab.apart_s = _APART_COARSE if ground.volume.coarse else lab.apart_s
     return _Play(scenario, lab, scenario.act(lab))
 
 

@@ -114,6 +114,7 @@ class _Layers:
 def _image(name: str, scratch: Path) -> Iterator[Path]:
     size, make = _IMAGES[name]
     with TemporaryDirectory(prefix="image-", dir=scratch) as directory:
+        os.chmod(directory, 0o755)  # some scenarios run as other users
         image, place = Path(directory) / "image", Path(directory) / "mounted"
         place.mkdir()
         image.touch()

@@ -38,8 +38,11 @@ def opened_after_the_last_write(lab: Lab) -> Steps:
     yield
     writer = lab.shell("echo other >> f")
     lab.wait_apart()
-    lab.shell(": >> f")
-    lab.modified("f", writer=writer)
+    idler = lab.shell(": >> f")
+    if lab.kind == "tmpfs":  # a store to a mapping leaves the ctime there, so that it clears nobody
+        lab.modified("f", verdict="contested", writer=(writer, idler))
+    else:
+        lab.modified("f", writer=writer)
 
 
 @scenario
