@@ -198,7 +198,8 @@ class Holders:
     content: whoever had opened the file before that and is not among them had closed it. ``complete`` is false when
     not every process could be examined (only root may). ``later`` held one when that was looked at again, at
     ``later_ns``, before the new content was read: a descriptor can be handed on, so that its holder need not be who
-    opened the file.
+    opened the file. ``earlier`` are those who held the file that had the path before, where that is another one than
+    the file that has it now, at ``earlier_ns``: no later than the last reading of the old content.
     """
 
     as_of_ns: int
@@ -206,6 +207,8 @@ class Holders:
     complete: bool = True
     later_ns: int = 0
     later: tuple[Actor, ...] = ()
+    earlier_ns: int = 0
+    earlier: tuple[Actor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +349,8 @@ class Actor(NamedTuple):
     ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since; ``login_user`` and ``user``
     are its and ``uid``'s names (from an ENRICHED record or the local user database). ``event`` and ``time_ns`` are
     ``None`` when the process was not seen in the audit log but found holding a descriptor. ``role`` is set in an
-    :class:`Attribution` only.
+    :class:`Attribution` only; so is ``earlier``: what the process did, it did to a file that had the path before the
+    file that has it now.
     """
 
     pid: int
@@ -368,6 +372,7 @@ class Actor(NamedTuple):
     event: EventId | None = None
     key: str | None = None
     role: Role | None = None
+    earlier: bool = False
 
     @property
     def process(self) -> tuple[int, int | None, int | None, bytes | None]:
@@ -576,6 +581,7 @@ class Reason(StrEnum):
     COVERAGE_GAP = "coverage-gap"
     HELD_DESCRIPTOR = "held-descriptor"
     PATH_ONLY = "path-only"
+    SEVERAL_WRITERS = "several-writers"
     NOT_COVERED = "not-covered"
     NO_EVENT = "no-event"
 
@@ -598,7 +604,17 @@ class Why(StrEnum):
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
     SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
-    # Not named
+    EARLIER_WRITER = "earlier-writer"  # wrote, made or placed a file that had the path before the present one
+    EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
+    EARLIER_CHANGER = "earlier-changer"  # set attributes of such a file
+    REMOVED_TOO = "removed-too"  # removed the file, too; nothing shows how it came back in between
+    # Neither named nor cleared: had a part in what happened within the window, and not in what is there now
+    EARLIER_PART = "earlier-part"  # in an earlier file of the path, where nobody can be named for the present one
+    TOOK_ANOTHER = "took-another"  # removed another file of the path, or moved it away, within the window
+    OVERRULED = "overruled"  # a later call decided what is there now
+    UNDONE = "undone"  # it was put back
+    ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
+    # Cleared
     FAILED = "failed"
     CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
     BEFORE_WINDOW = "before-window"
@@ -607,9 +623,6 @@ class Why(StrEnum):
     EARLIER_FILE = "earlier-file"  # what the name, or the inode number, stood for before
     LATER_FILE = "later-file"  # what they stood for afterwards
     OTHER_FILE = "other-file"  # a file of that name with another inode
-    OVERRULED = "overruled"  # a later call decided what is there now
-    UNDONE = "undone"  # it was put back
-    ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
     NO_WRITE = "no-write"  # what it did cannot change content
     NO_PART = "no-part"  # what it did cannot bring about what differs
 
@@ -618,8 +631,29 @@ class Why(StrEnum):
         """Whether it is a reason for naming a process."""
         return self in _NAMING
 
+    @property
+    def clears(self) -> bool:
+        """Whether it is a reason why a process cannot have had a part in what differs."""
+        return not self.names and self not in _NOTED
 
-_NAMING = frozenset({Why.WRITE_ACCESS, Why.HELD_OPEN, Why.MADE, Why.PLACED, Why.TOOK_AWAY, Why.SET, Why.SAME_PATH})
+    @property
+    def is_earlier(self) -> bool:
+        """Whether it is about a file that had the path before: a part in the present content is possible, not known."""
+        return self in _EARLIER
+
+
+_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_ANOTHER, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
+_EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
+_NAMING = _EARLIER | {
+    Why.WRITE_ACCESS,
+    Why.HELD_OPEN,
+    Why.MADE,
+    Why.PLACED,
+    Why.TOOK_AWAY,
+    Why.SET,
+    Why.SAME_PATH,
+    Why.REMOVED_TOO,
+}
 
 
 class Ruling(NamedTuple):

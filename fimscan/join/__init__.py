@@ -22,12 +22,15 @@ from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import change_of, differences, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
-from fimscan.join.index import WRITES, AccessIndex, Known, Relevance
+from fimscan.join.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, Known, Relevance
 from fimscan.join.merge import Merge, Pair, merge
 
 __all__ = [
+    "BINDS",
+    "MOVES",
     "ROTATION",
     "SLACK_NS",
+    "UNBINDS",
     "WRITES",
     "AccessIndex",
     "CoverageMap",

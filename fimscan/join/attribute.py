@@ -10,6 +10,7 @@ from fimscan.join.claims import UNSEEN, Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
+from fimscan.join.history import with_earlier
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.join.reasoning import reasoning
@@ -144,8 +145,9 @@ def _claims(case: Case) -> list[Claim]:
     written = who_wrote(case, placed)
     if placed[0] is None:
         return [written, *who_changed(case)]
-    changers, ruled = who_changed_placed(case)
+    changers, ruled, earlier = who_changed_placed(case, placed[0])
     claim = written._replace(actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
+    claim = with_earlier(claim, earlier, claim.actors, can_be_in_it=True)
     unseen = "flags" in changed and has_unseen_flags(change.before, change.after)
     return [claim, UNSEEN] if unseen else [claim]
 

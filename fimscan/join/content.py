@@ -8,6 +8,7 @@ from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
+from fimscan.join.history import earlier_removals, earlier_writers, with_earlier
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
@@ -27,13 +28,26 @@ _JUDGEMENTS = (
 
 
 def who_wrote(case: Case, bind: Bind) -> Claim:
-    """Who wrote the content that is there now and, when it was put there by name, who placed it."""
+    """Who gave the path the content that is there now, and whose earlier work may be in it."""
+    after, (placed, overruled) = case.change.after, bind
+    assert after is not None, "content is asked of a file that exists"
+    claim = _present_writers(case, placed)
+    earlier = earlier_writers(case, placed)
+    can_be_in_it = _can_be_taken_over(case, after)
+    if can_be_in_it:
+        claim = _unexamined(claim, case)
+    writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
+    claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
+    took = named(earlier_removals(case, placed), Why.TOOK_ANOTHER)
+    return claim._replace(ruled=(*claim.ruled, *overruled, *took))
+
+
+def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
+    """Who wrote the file that is there now and, when it was put there by name, who placed it."""
     before, after = case.change.before, case.change.after
     assert after is not None, "content is asked of a file that exists"
-    placed, overruled = bind
     if placed is not None:
-        claim = _writers_of_placed(case, after, placed)
-        return claim._replace(ruled=(*claim.ruled, *overruled))
+        return _writers_of_placed(case, after, placed)
     ruled: tuple[Ruled, ...] = ()
     if before is not None and before.identity == after.identity:
         claim = writers_in_place(case, case.life_of(after.identity))
@@ -42,6 +56,36 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
         ruled = claim.ruled
     claim = _path_only(case, after)
     return claim._replace(ruled=(*claim.ruled, *ruled))
+
+
+def _unexamined(claim: Claim, case: Case) -> Claim:
+    """Where the old file was replaced: a process that nobody could examine may have written to it before that."""
+    before, after, holders = case.change.before, case.change.after, case.change.holders
+    replaced = before is not None and after is not None and before.identity != after.identity
+    if claim.verdict is Verdict.CONFIRMED and replaced and holders is not None and not holders.complete:
+        return claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(*claim.notes, _UNEXAMINED))
+    return claim
+
+
+def _can_be_taken_over(case: Case, after: FileState) -> bool:
+    """Whether what earlier writers left in files of this path can be in the present content.
+
+    It cannot where the path has the content that it had before, or a file that has kept its own content since before
+    the window. A symbolic link's target is what its maker said, whatever was there before.
+    """
+    if after.kind is not FileKind.FILE:
+        return False
+    before = case.change.before
+    if before is not None and before.kind is after.kind and same_content(before, after):
+        return False
+    return not _is_as_it_was(case, after)
+
+
+def _is_as_it_was(case: Case, after: FileState) -> bool:
+    """Whether the file that is there now was known before the window, with the content that it has."""
+    life = case.life_of(after.identity)
+    prior = None if life.reborn else case.evidence.prior.get(after.identity)
+    return prior is not None and prior.kind is after.kind and same_content(prior, after)
 
 
 def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Claim:
@@ -83,9 +127,9 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
     The placer is added by the caller; a claim without actors is one about the placing alone.
     """
     life = case.life_of(after.identity)
-    prior = None if life.reborn else case.evidence.prior.get(after.identity)
-    if prior is not None and prior.kind is after.kind and same_content(prior, after):
+    if _is_as_it_was(case, after):
         return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was known already was put here, as it was.",))
+    prior = None if life.reborn else case.evidence.prior.get(after.identity)
     written = writers_in_place(case, life)
     if not written.names_nobody:
         return written

@@ -22,6 +22,8 @@ from fimscan.store import scans as scan_store
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * join.SLACK_NS
 _NOWHERE = join.Known.of(())
+# What gives a path to a file, or takes it away.
+_TURNS = frozenset({*join.BINDS, *join.UNBINDS})
 
 
 class Joiner:
@@ -126,20 +128,20 @@ class Joiner:
                 found.setdefault(change.before.identity, []).append((change.before, window))
         return found
 
-    def _references(self) -> Iterator[access_store.Reference]:
-        return access_store.references(self._connection, self._host_id, *self._span)
+    def _references(self, *, backwards: bool = False) -> Iterator[access_store.Reference]:
+        return access_store.references(self._connection, self._host_id, *self._span, backwards=backwards)
 
     def _relevant(self, relevance: join.Relevance) -> Iterator[access_store.Reference]:
-        """What the changes need; which other files were opened for writing is noted on the way."""
-        for found in self._references():
+        """What the changes need, latest first; which other files were opened for writing is noted on the way."""
+        for found in self._references(backwards=True):
             dev, inode = found.identity
             if found.action in join.WRITES and dev is not None and inode is not None:
                 self._written.add((dev, inode))
-            if (
-                relevance.by_identity(found.identity, found.replaced)
-                or relevance.by_name(found.parent, found.name)
-                or relevance.by_name(found.old_parent, found.old_name)
-            ):
+            by_name = relevance.by_name(found.parent, found.name)
+            by_old_name = relevance.by_name(found.old_parent, found.old_name)
+            if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
+                if found.action in _TURNS and (by_name or by_old_name):
+                    _follow(relevance, found)
                 yield found
 
     def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
@@ -157,6 +159,15 @@ class Joiner:
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
+
+
+def _follow(relevance: join.Relevance, found: access_store.Reference) -> None:
+    """An access that gave a changed path to a file, or took it away: that file is concerned, and where it came from."""
+    gave = relevance.is_followed(found.parent, found.name)
+    if gave or relevance.is_followed(found.old_parent, found.old_name):
+        relevance.follow_file(found.identity, found.replaced)
+    if gave and found.action in join.MOVES:
+        relevance.follow_name(found.old_parent, found.old_name)
 
 
 def directories_of(connection: Connection, host_id: int, start: int, end: int) -> join.Known:

@@ -116,9 +116,22 @@ class Readings:
                 actors=tuple(look.held.get(change.state.identity, ())),
                 complete=look.complete,
             )
+            held = self._with_earlier(held, change, look)
         else:
             return change
         return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))
+
+    def _with_earlier(self, held: Holders, change: Change, look: Look) -> Holders:
+        """With who held the replaced file when the old content was read last, be it by itself or by a scan."""
+        before = change.before
+        if before is None or before.identity == change.state.identity:
+            return held
+        recheck = self.rechecks.get(before.path)
+        seen = recheck.holders if recheck is not None else None
+        if seen is not None and look.as_of_ns < seen.as_of_ns <= change.window.before_ns:
+            complete = held.complete and seen.complete
+            return replace(held, complete=complete, earlier_ns=seen.as_of_ns, earlier=seen.actors)
+        return replace(held, earlier_ns=look.as_of_ns, earlier=tuple(look.held.get(before.identity, ())))
 
     def cleared(self, change: Change) -> tuple[int, int] | None:
         """The stretch before the window over which the old content is known to have stayed as it was, if there is one.

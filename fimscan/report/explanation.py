@@ -87,6 +87,7 @@ def _holders(explanation: Explanation) -> Iterator[str]:
     yield from (process_text(actor) for actor in holders.actors)
     if not holders.actors:
         yield f"nobody, as of {moment_text(holders.as_of_ns)}"
+    yield from (f"the file that was here before: {process_text(actor)}" for actor in holders.earlier)
     yield from (f"when the next scan began: {process_text(actor)}" for actor in holders.later)
     if not holders.complete:
         yield "not every process could be asked: only root may"
@@ -116,6 +117,8 @@ def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
     """What else somebody did who is named for something clears nobody."""
     if ruling.why.names:
         return "NAMED  ", "bold red"
+    if not ruling.why.clears and not named:
+        return "noted  ", "yellow"
     return ("also   " if named else "cleared"), "dim"
 
 
@@ -168,7 +171,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
 
 def _ruling(ruling: Ruling) -> dict[str, Any]:
     return {
-        "outcome": "named" if ruling.why.names else "cleared",
+        "outcome": "named" if ruling.why.names else "cleared" if ruling.why.clears else "noted",
         "why": ruling.why.value,
         "words": why_text(ruling),
         "action": None if ruling.action is None else ruling.action.value,
@@ -189,6 +192,7 @@ def _holders_document(explanation: Explanation) -> dict[str, Any] | None:
         "protected": explanation.protected,
         "actors": [actor_document(actor) for actor in holders.actors],
         "later": [actor_document(actor) for actor in holders.later],
+        "earlier": [actor_document(actor) for actor in holders.earlier],
     }
 
 

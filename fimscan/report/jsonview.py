@@ -88,7 +88,7 @@ def opened_document(item: UnmodifiedOpen) -> dict[str, Any]:
 
 def actor_document(actor: Actor) -> dict[str, Any]:
     """One process at one system call, ``role`` first."""
-    return {"role": actor.role.value if actor.role else None, **_process(actor)}
+    return {"role": actor.role.value if actor.role else None, "earlier": actor.earlier, **_process(actor)}
 
 
 def access_document(access: FileAccess) -> dict[str, Any]:

@@ -44,6 +44,7 @@ _DOUBT_WORDS = {
     Reason.COVERAGE_GAP: "not certain: audit was not watching the whole time",
     Reason.HELD_DESCRIPTOR: "not certain: it was opened earlier and held open, so no event shows the write itself",
     Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
+    Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
 }
@@ -136,6 +137,8 @@ def lead(attribution: Attribution, processes: int) -> str | None:
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
     if processes == 0:
         return "no process is named"
+    if attribution.reason is Reason.SEVERAL_WRITERS:
+        return "these processes wrote one after the other, latest first: each can have a part in what is there now"
     if attribution.verdict is Verdict.CONTESTED:
         return "one of these processes" if processes > 1 else "this process, or one that is not listed"
     return "these processes had a part in it" if processes > 1 else None

@@ -71,6 +71,7 @@ def _actor(actor: Actor) -> dict[str, object]:
         event=_event(actor.event),
         key=actor.key,
         role=actor.role,
+        earlier=actor.earlier or None,
     )
 
 
@@ -178,8 +179,12 @@ def dump_holders(holders: Holders | None) -> str | None:
     """Holders -> JSON text; ``None`` stays ``None``."""
     if holders is None:
         return None
-    later = [[holders.later_ns, [_actor(actor) for actor in holders.later]]] if holders.later_ns else []
-    return _dump([holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors], *later])
+    row: list[object] = [holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]]
+    if holders.later_ns or holders.earlier_ns:
+        row.append([holders.later_ns, [_actor(actor) for actor in holders.later]])
+    if holders.earlier_ns:
+        row.append([holders.earlier_ns, [_actor(actor) for actor in holders.earlier]])
+    return _dump(row)
 
 
 def load_holders(text: str | None) -> Holders | None:
@@ -188,12 +193,15 @@ def load_holders(text: str | None) -> Holders | None:
         return None
     as_of_ns, complete, actors, *more = json.loads(text)
     later_ns, later = more[0] if more else (0, ())
+    earlier_ns, earlier = more[1] if len(more) > 1 else (0, ())
     return Holders(
         as_of_ns=as_of_ns,
         complete=complete,
         actors=tuple(_load_actor(item) for item in actors),
         later_ns=later_ns,
         later=tuple(_load_actor(item) for item in later),
+        earlier_ns=earlier_ns,
+        earlier=tuple(_load_actor(item) for item in earlier),
     )
 
 
