@@ -15,6 +15,7 @@ PACKAGE = Path(fimscan.__file__).parent
 FLOORS = (
     ("model", "errors", "shipped", "_shipped", "__init__"),
     ("xattrs", "mounts"),
+    ("linux",),
     ("packed",),
     ("config", "scan", "audit", "join", "report"),
     ("store",),

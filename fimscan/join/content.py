@@ -10,6 +10,7 @@ from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
+from fimscan.join.witness import sift_by_witness
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
 
 _UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
@@ -131,14 +132,21 @@ def writers_in_place(case: Case, life: Life) -> Claim:
             recent.append(access)
         else:
             (early if time_ns >= closed_before else closed).append(access)
-    holding = _holding(life, holders)
+    seen = sift_by_witness(case, life, (*recent, *early), _holding(life, holders))
+    kept = {id(access) for access in seen.kept}
+    recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
+    holding = [*seen.holding, *seen.added]
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
+    if verdict is Verdict.LIKELY and not seen.holding and not early:
+        reason = Reason.WITNESS_ONLY
+    if verdict is Verdict.CONFIRMED and seen.contradicts:
+        verdict = Verdict.CONTESTED
     if verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
         verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, (_UNEXAMINED,)
-    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, holding, late, closed, others)
+    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
-    return Claim(verdict, reason, actors, notes, (*ruled, *life.rulings))
+    return Claim(verdict, reason, actors, (*notes, *seen.notes), (*ruled, *seen.ruled, *life.rulings))
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

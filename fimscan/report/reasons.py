@@ -34,6 +34,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.TOOK_AWAY: "that is how the name went",
     Why.SET: "that is how what differs came about",
     Why.SAME_PATH: "the path is the same, but the record has not this file's device and inode",
+    Why.WROTE: "fanotify saw it write to the file",
     Why.FAILED: "the call failed, so it changed nothing",
     Why.CLOSED_BEFORE: "that was before the old content was read, and it did not hold the file any more then",
     Why.BEFORE_WINDOW: "that was before the window",
@@ -47,6 +48,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.ONLY_PLACED: "it put the file there, but the content is not what the file had when it was last read",
     Why.NO_WRITE: "that cannot change the content",
     Why.NO_PART: "that cannot bring about what differs",
+    Why.WROTE_NOTHING: "it could not map the file, and fanotify, which missed nothing, saw it close it without a write",
 }
 
 _STANDING_WORDS: Mapping[Standing, str] = {

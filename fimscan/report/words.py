@@ -46,6 +46,7 @@ _DOUBT_WORDS = {
     Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+    Reason.WITNESS_ONLY: "not certain: fanotify saw it write, but audit did not see it open the file",
 }
 
 UNREADABLE_WORDS = {
