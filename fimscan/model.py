@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import NamedTuple
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -606,6 +606,71 @@ class Holder:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# The second witness: fanotify
+
+
+class Deed(IntFlag):
+    """What fanotify saw a process do to a file: the bits of its events (``fanotify_mark(2)``) that are recorded."""
+
+    MODIFY = 0x2
+    CLOSE_WRITE = 0x8
+    MOVED_FROM = 0x40
+    MOVED_TO = 0x80
+
+
+class WitnessEvent(NamedTuple):
+    """What one process did to one file, as fanotify told it.
+
+    The kernel gives no time: it happened after ``since_ns``, when all earlier events had been read, and before
+    ``until_ns``, when this one was read. Deeds of one process on one file in that time are one event. ``handle`` is the
+    file's handle (``name_to_handle_at(2)``), which no later file has; ``name`` the last component of its name then.
+    ``actor`` has the process id alone where the process had ended before it could be looked at; ``started_ns`` and
+    ``ancestors`` (process ids, the parent first) are unknown then, too.
+    """
+
+    dev: int
+    inode: int
+    handle: bytes
+    deed: Deed
+    since_ns: int
+    until_ns: int
+    name: bytes
+    actor: Actor
+    started_ns: int | None = None
+    ancestors: tuple[int, ...] = ()
+
+
+class WitnessHole(StrEnum):
+    """A way to change what a file holds that fanotify does not show, and that needs no mapping of the file."""
+
+    ASYNC_IO = "async-io"  # io_submit(2), as long as fs.aio-max-nr is not 0: no FAN_MODIFY (seen on 6.18)
+    MOVE_EXTENT = "move-extent"  # ext4's EXT4_IOC_MOVE_EXT: it can make blocks of a file zero, unseen (seen on 6.18)
+    OLD_KERNEL = "old-kernel"  # before Linux 6.6: splice(2), and io_uring before 5.19
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessExtent:
+    """A stretch of time over which fanotify told everything that it sees of one file system, and all was read.
+
+    ``ended`` says why it did not go on; it is empty for the one that goes on, and where fimscan did not live to say it.
+    """
+
+    dev: int
+    start_ns: int
+    end_ns: int
+    holes: tuple[WitnessHole, ...] = ()
+    ended: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """What the second witness says of some files: its events by (device, inode), its extents by device."""
+
+    events: Mapping[tuple[int, int], tuple[WitnessEvent, ...]] = field(default_factory=dict)
+    extents: Mapping[int, tuple[WitnessExtent, ...]] = field(default_factory=dict)
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # The answer
 
 
@@ -635,6 +700,7 @@ class Reason(StrEnum):
     SEVERAL_WRITERS = "several-writers"
     NOT_COVERED = "not-covered"
     NO_EVENT = "no-event"
+    WITNESS_ONLY = "witness-only"  # fanotify saw it write, audit did not see it open the file
 
 
 class Coverage(NamedTuple):
@@ -655,6 +721,7 @@ class Why(StrEnum):
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
     SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
+    WROTE = "wrote"  # fanotify saw it write, and audit did not see it open the file
     EARLIER_WRITER = "earlier-writer"  # wrote, made or placed a file that had the path before the present one
     EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
     EARLIER_CHANGER = "earlier-changer"  # set attributes of such a file
@@ -676,6 +743,7 @@ class Why(StrEnum):
     OTHER_FILE = "other-file"  # a file of that name with another inode
     NO_WRITE = "no-write"  # what it did cannot change content
     NO_PART = "no-part"  # what it did cannot bring about what differs
+    WROTE_NOTHING = "wrote-nothing"  # fanotify saw it close the file, which it could not map, and no write by it
 
     @property
     def names(self) -> bool:
@@ -703,6 +771,7 @@ _NAMING = _EARLIER | {
     Why.TOOK_AWAY,
     Why.SET,
     Why.SAME_PATH,
+    Why.WROTE,
     Why.REMOVED_TOO,
 }
 

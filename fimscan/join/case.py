@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, Known, time_of
-from fimscan.model import Action, Actor, Change, FileAccess, FileState, Name, Why, Window
+from fimscan.model import Action, Actor, Change, FileAccess, FileState, Name, Testimony, Why, Window
 
 _CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
 
@@ -26,12 +26,13 @@ class Evidence:
 
     ``prior`` gives the last known state of a file by its identity, whatever it was called: it tells whether a file
     that was moved into place brought new content with it. ``names`` counts, for files with several hard links, the
-    names that the scans know (one that is missing counts as 1).
+    names that the scans know (one that is missing counts as 1). ``testimony`` is that of fanotify, where there is one.
     """
 
     index: AccessIndex
     prior: Mapping[Identity, FileState]
     names: Mapping[Identity, int] = field(default_factory=dict)
+    testimony: Testimony = field(default_factory=Testimony)
 
 
 def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess], list[Ruled]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Connection
 
 from fimscan import join
-from fimscan.model import Attribution, Change, FileState, Scan, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.readings import Readings
 from fimscan.pipeline.users import user_name
@@ -18,6 +18,7 @@ from fimscan.store import audit as audit_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import witness as witness_store
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * join.SLACK_NS
@@ -79,12 +80,18 @@ class Joiner:
             index=index,
             prior=self._prior(changes),
             names=self._names(changes),
+            testimony=self._testimony(changes, end),
         )
         coverage = self._coverage(start, end)
         self._changed = {
             state.identity for c in changes if not join.content_kept(c) for state in (c.before, c.after) if state
         }
         return [(change, join.attribute(change, evidence, coverage)) for change in changes]
+
+    def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
+        start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
+        wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
+        return witness_store.testimony(self._connection, self._host_id, wanted, start_ns, end_ns)
 
     def _coverage(self, start: int, end: int) -> join.CoverageMap:
         connection, host_id = self._connection, self._host_id

@@ -50,6 +50,7 @@ _DOUBT_WORDS = {
     Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+    Reason.WITNESS_ONLY: "not certain: fanotify saw it write, but audit did not see it open the file",
 }
 
 _UNSEEN_WORDS = {
