@@ -199,6 +199,9 @@ class Unseen(StrEnum):
     IN_FLIGHT = "in-flight"  # descriptors wait in a socket until they are received
     RING = "ring"  # files are registered with an io_uring, and which ones is not known
     NO_PROCESS = "no-process"  # the kernel counts a writer, and no process shows the file among those it has open
+    NOT_ALONE = (
+        "not-alone"  # others may write to the file than those who show it, and the kernel does not say how many do
+    )
 
 
 class Rights(NamedTuple):

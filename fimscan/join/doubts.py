@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from fimscan.model import Actor, Doubt, Unseen
 
 _UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
-_NO_PROCESS = (
-    "When the old content was read, the kernel counted somebody who had the file open for writing, and no process "
-    "showed that it had: it may have been kept in an io_uring, in a socket or by the kernel itself (a loop device)."
-)
+_WITHOUT_PROCESS = {
+    Unseen.NO_PROCESS: (
+        "When the old content was read, the kernel counted somebody who had the file open for writing, and no process "
+        "showed that it had: it may have been kept in an io_uring, in a socket or by the kernel itself (a loop device)."
+    ),
+    Unseen.NOT_ALONE: (
+        "When the old content was read, the file was open for writing, other users may write to it, too, and the "
+        "kernel does not say how many had it open."
+    ),
+}
 _CLAUSES = {
     Unseen.REFUSED: "does not let itself be examined",
     Unseen.ENDED: "ended before it could be examined, as did those that it started",
     Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
     Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
     Unseen.RING: "had files registered with an io_uring, and which ones is not known",
-    Unseen.NO_PROCESS: "had it open",
 }
 _NAMED = 3
 
@@ -30,8 +35,9 @@ def why_not_alone(doubts: Sequence[Doubt], *, complete: bool) -> tuple[str, ...]
     notes = () if complete else (_UNEXAMINED,)
     if not doubts:
         return notes
-    if any(doubt.why is Unseen.NO_PROCESS for doubt in doubts):
-        return (*notes, _NO_PROCESS)
+    for why, note in _WITHOUT_PROCESS.items():
+        if any(doubt.why is why for doubt in doubts):
+            return (*notes, note)
     named = [f"{_process(doubt)} {_CLAUSES[doubt.why]}" for doubt in doubts]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     may = "When the old content was read, somebody else may have had the file open for writing:"

@@ -12,7 +12,6 @@ from fimscan.linux.open_files import Identity, Mounts, OpenFilesOf, TooManyError
 from fimscan.linux.processes import UserName, actor_of, has_our_rights, read_status, rights_of
 from fimscan.model import Actor, Doubt, Holder, Rights, Unseen
 
-_EXAMINATIONS = 2  # of each process: a descriptor can be handed to one that was examined before
 _PASSES = 30  # of looking for processes that were started meanwhile
 _PASSES_SECONDS = 0.5
 _USER_SECONDS = 1.0  # for all processes of a user: whoever has no privileges must not make a scan take long
@@ -39,15 +38,20 @@ class OpenFiles:
 
 
 def open_for_writing(
-    own_pid: int, *, user_name: UserName | None = None, of: Collection[Identity] | None = None
+    own_pid: int,
+    *,
+    user_name: UserName | None = None,
+    of: Collection[Identity] | None = None,
+    times: int = 2,
 ) -> OpenFiles:
-    """Examine all processes but ``own_pid``, twice each, and those that are started meanwhile.
+    """Examine all processes but ``own_pid``, so many times each, and those that are started meanwhile.
 
-    One that ends without having started another is left out. ``user_name`` names the users of the processes. With
-    ``of``, only the holders of these files are given.
+    Once is not enough where the kernel is not asked about the files, too: a descriptor can be handed to a process that
+    was examined before. A process that ends without having started another is left out. ``user_name`` names the users
+    of the processes. With ``of``, only the holders of these files are given.
     """
     look = _Look(own_pid, user_name, of)
-    for _ in range(_EXAMINATIONS):
+    for _ in range(times):
         look.begin()
         look.examine_all()
     return OpenFiles(
@@ -118,6 +122,8 @@ class _Look:
             seen.unseen.add(Unseen.TOO_MANY)
         except (FileNotFoundError, ProcessLookupError):
             return
+        except OSError:  # no memory, or no descriptor left: not examined
+            seen.unseen.add(Unseen.REFUSED)
         finally:
             budget.end()
             self._hold(pid, seen.files)

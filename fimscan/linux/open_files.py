@@ -206,7 +206,7 @@ class OpenFilesOf:
                 identity: Identity | None = (dev, inode)
                 if not self._mounts.may_hang(dev):
                     # On btrfs the numbers in maps are not those of stat(2). To follow these links takes a capability.
-                    with suppress(PermissionError):
+                    with suppress(OSError):
                         identity = known_identity(mapped)
                 if identity is not None:
                     self.files[identity] = None

@@ -59,9 +59,21 @@ def doubts_of(
     suspects = [
         doubt for doubt in held.doubts if doubt.rights is None or any(may_write(doubt.rights, side) for side in sides)
     ]
-    if identity in held.writable and not held.actors.get(identity) and not suspects:
-        return (Doubt(Unseen.NO_PROCESS),)
+    if identity in held.writable and not suspects:
+        named = held.actors.get(identity)
+        if not named:
+            return (Doubt(Unseen.NO_PROCESS),)
+        if any(_others_may_write(side, named) for side in sides):
+            return (Doubt(Unseen.NOT_ALONE),)
     return tuple(doubt._replace(rights=None) for doubt in suspects)
+
+
+def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:
+    """Whether a file's owner and mode let users write to it, root apart, other than those who hold it."""
+    users = {uid for actor in holders for uid in (actor.uid, actor.euid)}
+    # A group with the number of the owner is the owner's alone, as a rule (user private groups).
+    of_group = state.mode & 0o020 and state.gid not in (0, state.uid)
+    return bool(state.mode & 0o002 or of_group) or (state.uid != 0 and state.uid not in users)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

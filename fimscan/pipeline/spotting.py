@@ -160,7 +160,7 @@ class SpotCheck:
         everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
         of = None if everything else {(found.st_dev, found.st_ino) for found in stats.values()}
         as_of_ns = time.time_ns()
-        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of)
+        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
         held: dict[Identity, list[Actor]] = {}
         for holder in opened.holders:
             held.setdefault((holder.dev, holder.inode), []).append(holder.actor)

@@ -60,6 +60,7 @@ _UNSEEN_WORDS = {
     Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
     Unseen.RING: "had files registered with an io_uring, and which ones is not known",
     Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
+    Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",
 }
 
 UNREADABLE_WORDS = {
@@ -229,7 +230,7 @@ def doubt_text(doubt: Doubt) -> str:
     words = _UNSEEN_WORDS[doubt.why]
     if doubt.actor is not None:
         return f"{process_text(doubt.actor)} {user_text(doubt.actor)}: it {words}"
-    return f"somebody: {words}" if doubt.why is Unseen.NO_PROCESS else f"a process that {words}"
+    return f"somebody: {words}" if doubt.why in (Unseen.NO_PROCESS, Unseen.NOT_ALONE) else f"a process that {words}"
 
 
 def user_text(actor: Actor) -> str:

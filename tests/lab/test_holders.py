@@ -15,6 +15,7 @@ import pytest
 
 from tests.lab.conftest import unavailable
 from tests.lab.ground import Installation, installed
+from tests.lab.test_live import service
 from tests.linux import hiding
 from tests.linux.hiding import WAYS, hiding_ground
 
@@ -111,3 +112,22 @@ def test_ordinary_services_are_no_doubt(host: Installation, hidden: hiding.Groun
         assert writer.wait(timeout=20) == 0
         answer = rows(host)["file"]
     assert (answer["verdict"], [actor["pid"] for actor in answer["actors"]]) == ("confirmed", [writer.pid])
+
+
+def test_a_live_look_clears_nobody_from_hiding(host: Installation, hidden: hiding.Ground) -> None:
+    """A look between the scans finds the file unchanged, and remembers who may have it open."""
+    host.watched.chmod(0o755)
+    path = hidden.file("file", host.watched)
+    with host.config.open("a") as file:
+        file.write('[schedule]\nscan = "1h"\n')
+    with service(host) as running, hidden.held("in-flight", path) as process:
+        innocent(path)
+        running.wait(lambda: running.rechecked("file"), 60)
+        time.sleep(0.1)
+        second = innocent(path)
+        hidden.go([process])
+        answer = running.wait_for_row("file", 60)["attribution"]
+    assert b"hidden" in path.read_bytes()
+    assert (answer["verdict"], answer["reason"]) == ("likely", "held-descriptor"), answer
+    assert {actor["pid"] for actor in answer["actors"]} == {second}
+    assert "in flight" in answer["notes"][0]
