@@ -106,9 +106,9 @@ def scan_blocks(
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
 
     Where watches nest, the innermost speaks for its subtree, even where an outer one excludes it. Symlinks are
-    recorded, a root that is one included, and never followed. Directories on another device than their root (mounts,
-    btrfs subvolumes) are recorded; they are entered only with ``cross_mounts``. Of a directory that can't be listed
-    there is just one :class:`Unreadable`: what was known to lie below it is neither seen nor gone.
+    recorded, a root that is one included, and never followed. Directories on which another file system is mounted are
+    recorded; they are entered only with ``cross_mounts``. A btrfs subvolume is entered: it is no mount. Of a directory
+    that can't be listed there is just one :class:`Unreadable`: what was known to lie below it is neither seen nor gone.
 
     Memory does not grow with the number of files, except for the names of the directories that are open. Closing the
     generator ends the workers at once. While it runs, the process's soft limit of open files is the hard one.

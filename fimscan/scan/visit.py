@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from fimscan.mounts import mount_id
 from fimscan.scan.attributes import read_flags, read_xattrs
 from fimscan.scan.reader import open_quietly
 from fimscan.scan.state import Raw, to_raw
@@ -49,6 +50,7 @@ class Visit:
 def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = False) -> Visit | None:
     """Look at a subdirectory, and open it if it is on ``device`` (``None``: on any); ``None`` if it is no directory.
 
+    One on another device is opened if nothing is mounted there: a btrfs subvolume has a device number of its own.
     With ``same_mount``, something mounted there is not asked for anything.
 
     Raises:
@@ -61,7 +63,7 @@ def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = Fa
         found = os.fstat(held)
         if not stat.S_ISDIR(found.st_mode):
             return None
-        if device is not None and found.st_dev != device:
+        if device is not None and found.st_dev != device and not _on_one_mount(parent, held):
             xattrs = read_xattrs(b"/proc/self/fd/%d/." % held)
             return Visit(to_raw(found, (start, time.time_ns()), xattrs=xattrs), None, ())
         fd = _reopen(held)
@@ -90,6 +92,8 @@ def stand(path: bytes) -> Standpoint:
 def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = False) -> Standpoint | None:
     """The directory that ``names`` lead to from ``root``; ``None`` where another file system begins, unless ``cross``.
 
+    A btrfs subvolume that is not mounted by itself belongs to the file system around it.
+
     Neither the last component of ``root`` nor any of ``names`` may be a symlink.
 
     Raises:
@@ -99,13 +103,20 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = 
     for name in names:
         try:
             inner = step(at[0], name, same_mount=same_mount)
+            is_crossing = not cross and inner[1][0] != at[1][0] and not _on_one_mount(at[0], inner[0])
         finally:
             os.close(at[0])
-        if not cross and inner[1][0] != at[1][0]:
+        if is_crossing:
             os.close(inner[0])
             return None
         at = inner
     return at
+
+
+def _on_one_mount(outer: int, inner: int) -> bool:
+    """Whether two descriptors were opened through one mount. Asked only where the device numbers differ."""
+    mount = mount_id(outer)
+    return mount is not None and mount == mount_id(inner)
 
 
 def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Standpoint:
