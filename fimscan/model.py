@@ -89,8 +89,9 @@ class Prefix:
 class FileState:
     """One file as it was observed.
 
-    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
-    it, sizes are bytes. ``digests`` is in the order of
+    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), sizes are bytes. ``dev`` is ``st_dev`` as
+    ``stat(2)`` gave it when the file system was first seen: it is kept when a boot or a remount gives another one (see
+    :mod:`fimscan.filesystems`). ``digests`` is in the order of
     :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
     (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order

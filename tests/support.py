@@ -136,7 +136,8 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 
 def take_back_the_indexes(connection: sqlite3.Connection) -> None:
-    """What schema 0006 did, undone."""
+    """What schemas 0006 and 0007 did, undone."""
+    connection.execute("DROP TABLE devices")
     connection.execute("DROP INDEX ix_file_version_began")
     connection.execute("DROP INDEX ix_file_version_ended")
     connection.execute("CREATE INDEX ix_file_version_first_scan ON file_version (first_scan)")

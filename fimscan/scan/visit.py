@@ -27,10 +27,6 @@ _OPENAT2 = 437  # on every architecture but alpha, where the call fails
 _RESOLVE_NO_XDEV = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
-_statx = getattr(_libc, "statx", None)  # since glibc 2.28
-_STATX_BYTES = 256  # struct statx; its birth time is at 80
-
 Entries: TypeAlias = Iterable[tuple[bytes, bool]]
 """(name, is it a directory) of what is in a directory."""
 
@@ -124,15 +120,6 @@ def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Sta
     if same_mount and directory is not None:
         return _standpoint(_hold(directory, name, same_mount=True, how=_GO))
     return _standpoint(os.open(name, _GO.flags, dir_fd=directory))
-
-
-def birth(fd: int) -> bytes:
-    """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)  # each call's own: other threads run during it
-    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer):
-        return b""
-    found = buffer.raw
-    return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
 
 
 def lstat(directory: int, name: bytes, *, same_mount: bool = False) -> os.stat_result:
