@@ -114,10 +114,9 @@ class Devices:
         """The nearest root at or above a path."""
         return nearest(self._by_path, path)
 
-    def superblock_of(self, path: bytes) -> int | None:
-        """The device number that audit prints for a path."""
-        root = self.root_of(path)
-        return None if root is None else root.superblock
+    def at(self, path: bytes) -> Root | None:
+        """The root at just this path."""
+        return self._by_path.get(path)
 
 
 def nearest(roots: Mapping[bytes, Root], path: bytes) -> Root | None:

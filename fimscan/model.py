@@ -445,6 +445,10 @@ class GapReason(StrEnum):
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
+    MOUNT = "mount"  # something was mounted over it, or unmounted: what is seen there is another file
+    LOOP_IMAGE = "loop-image"  # it is what a loop device reads and writes: the kernel itself writes to it
+    OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: what is done there is done to it
+    SERVED_ELSEWHERE = "served-elsewhere"  # another machine or process serves the file system (NFS, FUSE)
     CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 
 

@@ -248,16 +248,21 @@ class Relevance:
     """Which accesses can say something about some of the changes: by identity, or by a path or one above it.
 
     It decides by what stands in an index of accesses, so that the many others need not be loaded. It may choose one
-    too many, never one too few.
+    too many, never one too few. ``audited`` gives (device, inode) of a recorded file as audit may print it.
     """
 
-    def __init__(self, changes: Iterable[Change], known: Known) -> None:
+    def __init__(
+        self,
+        changes: Iterable[Change],
+        known: Known,
+        audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
+    ) -> None:
         self._identities: set[tuple[int | None, int | None]] = set()
         self._paths: set[bytes] = set()
         for change in changes:
             for state in (change.before, change.after):
                 if state is not None:
-                    self._identities.add(state.identity)
+                    self._identities.update(audited(state.identity))
                     self._paths.add(state.path)
                     self._paths.update(ancestors(state.path))
         # The same paths as a parent's identity and the last component: names can be relative to a descriptor.
@@ -265,7 +270,8 @@ class Relevance:
         for path in self._paths:
             directory, _, base = path.rpartition(b"/")
             for identity in known.identities.get(directory or b"/", ()):
-                self._bases[identity].add(base)
+                for number in audited(identity):
+                    self._bases[number].add(base)
 
     def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
         """Whether one of these files is concerned."""
