@@ -89,8 +89,9 @@ class Prefix:
 class FileState:
     """One file as it was observed.
 
-    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
-    it, sizes are bytes. ``digests`` is in the order of
+    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), sizes are bytes. ``dev`` is ``st_dev`` as
+    ``stat(2)`` gave it when the file system was first seen: it is kept when a boot or a remount gives another one (see
+    :mod:`fimscan.filesystems`). ``digests`` is in the order of
     :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
     (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
@@ -502,6 +503,10 @@ class GapReason(StrEnum):
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
+    MOUNT = "mount"  # something was mounted over it, or unmounted: what is seen there is another file
+    LOOP_IMAGE = "loop-image"  # it is what a loop device reads and writes: the kernel itself writes to it
+    OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: what is done there is done to it
+    SERVED_ELSEWHERE = "served-elsewhere"  # another machine or process serves the file system (NFS, FUSE)
     CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 
 

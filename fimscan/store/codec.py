@@ -184,9 +184,10 @@ def dump_holders(holders: Holders | None) -> str | None:
         return None
     row: list[object] = [holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]]
     has_doubts = bool(holders.doubts or holders.earlier_doubts)
-    if holders.later_ns or holders.earlier_ns or has_doubts:
+    has_earlier = bool(holders.earlier_ns or holders.earlier or has_doubts)
+    if holders.later_ns or has_earlier:
         row.append([holders.later_ns, [_actor(actor) for actor in holders.later]])
-    if holders.earlier_ns or has_doubts:
+    if has_earlier:
         row.append([holders.earlier_ns, [_actor(actor) for actor in holders.earlier]])
     if has_doubts:
         row.append([_doubts(holders.doubts), _doubts(holders.earlier_doubts)])

@@ -54,6 +54,7 @@ class Subject(IntEnum):
     REPORTED = 17  # there is one for each scan that was
     WITNESS_EVENT = 18
     WITNESS_EXTENT = 19
+    DEVICES = 20
 
 
 # By name: a column that is added later must not change the digests of what is there.
@@ -99,6 +100,7 @@ ROWS = {
         ("dev", "inode", "handle", "deed", "since_ns", "until_ns", "name", "actor", "started_ns", "ancestors"),
     ),
     Subject.WITNESS_EXTENT: Rows(schema.witness_extent, "start_ns", ("dev", "start_ns"), ("end_ns", "holes", "ended")),
+    Subject.DEVICES: Rows(schema.devices, "scan_id", ("scan_id",), ("detail",)),
 }
 
 

@@ -39,6 +39,7 @@ _SUBJECTS = {
     Subject.REPORTED: "that scan {} was reported",
     Subject.WITNESS_EVENT: "what fanotify told of a file at {}",
     Subject.WITNESS_EXTENT: "the stretch of time from {} over which fanotify was read",
+    Subject.DEVICES: "which file systems scan {} met",
 }
 _PATHS = {
     Subject.CHANGE: (schema.change.c.path, schema.change.c.id),

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 
 metadata = MetaData(
     naming_convention={
@@ -155,6 +155,15 @@ Index(
     file_version.c.host_id,
     file_version.c.path,
     sqlite_where=file_version.c.end_scan.is_(None),
+)
+
+# The file systems that a scan met (fimscan.store.devices), where that is not what the scan before it met.
+devices = Table(
+    "devices",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("scan_id", ForeignKey("scan.id"), primary_key=True),
+    Column("detail", Text, nullable=False),
 )
 
 unreadable = Table(
