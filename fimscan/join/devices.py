@@ -304,7 +304,7 @@ class _Translation:
         parent = access.name.parent
         if parent is None or not any(root.kind == OVERLAY for root in self._numbering.devs(parent[0]).values()):
             return access
-        if access.action in (Action.UNLINK, Action.RMDIR) and access.dev not in (None, parent[0]):
+        if access.action in (Action.UNLINK, Action.RMDIR) and access.dev != parent[0]:
             mine = self._named(access, access.name)
             return access._replace(dev=mine and mine[0], inode=mine and mine[1])
         if access.action is Action.RENAME and access.replaced is not None and access.replaced[0] != parent[0]:
