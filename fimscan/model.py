@@ -180,6 +180,7 @@ class Breach(StrEnum):
     TRUNCATED = "truncated"  # it is shorter than what was verified
     REPLACED = "replaced"  # another file is in its place
     LOST = "lost"  # it is gone, and nothing has its content
+    REORDERED = "reordered"  # its content is kept in another generation, where no rotation brings it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,10 +111,14 @@ def log_lines(diff: Diff) -> tuple[str, ...]:
     """What became of logs that are only to be appended to, where that is as expected: one line, or none."""
     said = []
     if diff.logs_grown:
-        said.append(f"{plural(diff.logs_grown, 'log')} grew, and begin as they were")
+        said.append(f"{plural(diff.logs_grown, 'log')} grew; {_of(diff.logs_grown)} earlier content is unchanged")
     if diff.logs_rotated:
-        said.append(f"{diff.logs_rotated} rotated, and nothing of them is missing")
+        said.append(f"{plural(diff.logs_rotated, 'log')} rotated; all of {_of(diff.logs_rotated)} content was found")
     return (f"logs: {'; '.join(said)}",) if said else ()
+
+
+def _of(count: int) -> str:
+    return "its" if count == 1 else "their"
 
 
 def verdict_counts(diff: Diff) -> tuple[str, ...]:
