@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from fimscan import audit, join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
-from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Verdict
+from fimscan.pipeline import unread
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.manners import manners_of
@@ -103,6 +104,7 @@ def run_scan(
                 vouched = vouching(readings.full, {(holder.dev, holder.inode) for holder in holders})
             record_everything(recorder, database, config, on_progress, vouched)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
+            _look_at_unreadable(database, config, recorder, readings)
             judgements = _judge_logs(database, config, recorder, scope, readings)
             return _finish(database, recorder, previous, readings, problems, source, judgements)
         except BaseException:
@@ -110,6 +112,17 @@ def run_scan(
             with suppress(FimscanError), database.begin() as connection:
                 scan_store.interrupt_unfinished(connection, database.host_id)
             raise
+
+
+def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, readings: Readings) -> None:
+    """Since when what could not be read could not be compared: asked before anything is locked."""
+    if not recorder.unreadable or recorder.is_first:
+        return
+    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+    with database.read() as connection:
+        recorder.unreadable = unread.with_history(
+            connection, database.host_id, recorder.scan_id, recorder.unreadable, readings, spotter.stat
+        )
 
 
 def _judge_logs(
@@ -173,8 +186,10 @@ def _finish(
             ]
             # What is read now for the first time in a while has been vouched for until now.
             since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
+            failed = frozenset(i.path for i in recorder.unreadable if i.reason is not UnreadableReason.MISSING)
+            since_ns = min([since_ns, *readings.full.read_again_since(failed)])
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, since_ns)]
-            opened = joiner.opened_unmodified(recorder.clock)
+            opened = joiner.opened_unmodified(recorder.clock, failed)
         sighting_store.keep_known_holders(connection, scan_id)
         sighting_store.add_unreadable(connection, scan_id, recorder.unreadable)
         sighting_store.forget_rechecks(connection, host_id, running.started_ns)
@@ -184,7 +199,6 @@ def _finish(
             acceptance_store.accept_scan(connection, host_id, scan_id, approval)
         findings = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
-    known_unreadable = {(item.path, item.reason) for item in unreadable_before}
     return ScanResult(
         diff=Diff(
             host=database.host,
@@ -200,7 +214,7 @@ def _finish(
         is_baseline=previous is None,
         adopted=recorder.adopted,
         dropped=recorder.dropped,
-        new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),
+        alarming=unread.alarming(recorder.unreadable, unreadable_before),
         new_problems=tuple(p for p in problems if full is None or p not in full.problems),
     )
 

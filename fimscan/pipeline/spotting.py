@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -35,7 +35,7 @@ from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 
 _LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
-_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED})
+_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, UnreadableReason.LEASED})
 
 Identity = tuple[int, int]
 
@@ -103,7 +103,9 @@ class SpotCheck:
         self._clock = clock
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
-        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+        # Nobody else can scan meanwhile: a leased file is looked at again later, not waited for.
+        manners = replace(manners_of(config.scan), wait_for_leases=False)
+        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners)
         self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
 
     def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:

@@ -51,6 +51,7 @@ _DOUBT_WORDS = {
 UNREADABLE_WORDS = {
     UnreadableReason.PERMISSION: "permission denied",
     UnreadableReason.VANISHED: "vanished while it was being read",
+    UnreadableReason.LEASED: "another process holds a lease on it, and does not give it up",
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
     UnreadableReason.TIMEOUT: "took too long",
@@ -94,7 +95,10 @@ def headline(diff: Diff) -> str:
         "unreadable": counts["unreadable"],
     }
     said = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
-    if not diff.findings:
+    altered = sum(bool(item.differs) for item in diff.unreadable)
+    if altered:
+        said += f" ({altered} changed since last read)"
+    if not diff.findings and not altered:
         said = f"nothing differs, {said}," if said else "nothing differs"
     return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
 
@@ -168,9 +172,16 @@ def gap_text(gap: Gap, window: Window) -> str:
 
 
 def unreadable_text(item: Unreadable) -> str:
-    """Why a file could not be compared; the system's words for it only where they say more than ours."""
+    """Why a file could not be compared, and since when; the system's words only where they say more than ours."""
     words = UNREADABLE_WORDS[item.reason]
-    return words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    why = words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    if item.since_ns is None:
+        return why
+    return f"{why}; not compared since {minute_text(item.since_ns)}{_done_since(item)}"
+
+
+def _done_since(item: Unreadable) -> str:
+    return f", and changed since then: {', '.join(item.differs)}" if item.differs else ""
 
 
 def unreadable_groups(diff: Diff) -> tuple[tuple[str, tuple[Unreadable, ...]], ...]:
