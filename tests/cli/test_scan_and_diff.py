@@ -288,6 +288,10 @@ def test_unreadable_files_are_said_until_they_are_read_and_never_removed(cli: Cl
     assert rows(document) == []
     assert [(item["reason"], item["changed"]) for item in document["unreadable"]] == [("permission", ["mode", "ctime"])]
     assert cli("diff", code=4).stdout.startswith("1 unreadable (1 changed since last read)")
+    assert "At the last scan: permission denied; not compared since " in cli("status").stdout
+    assert json.loads(cli("status", "--format", "json").stdout)["unreadable"] == document["unreadable"]
+    assert "1 could be read before, the longest not for 0.0 days" in cli("doctor").stdout
+    assert "d/inside" not in str(document["opened_unmodified"])
     (cli.watched / "d").chmod(0o755)
     scan(0)
     assert cli.diff()["unreadable"] == []
