@@ -145,6 +145,9 @@ def _place(first: int, options: Sequence[Sequence[bytes]], owner: dict[bytes, in
 
 def _hand_down(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dict[bytes, int]) -> None:
     """Each on the way to the free path takes the path that it was asked to leave its own for."""
+    if came_by[free] == first:
+        owner[free] = first
+        return
     had = {number: path for path, number in owner.items()}
     path = free
     while True:

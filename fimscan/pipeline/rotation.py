@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -37,9 +37,11 @@ class LogJudge:
         self._spotter = spotter
         self._keep = keep
         self._lost: list[FileState] = []
+        self._lost_at: dict[bytes, FileState] = {}
         self._new: dict[bytes, FileState] = {}
         self._places: dict[bytes, list[bytes]] = {}
-        self._at: dict[bytes, bytes] = {}
+        self._at: dict[bytes, bytes] = {}  # old path -> where its content is
+        self._held: dict[bytes, FileState] = {}  # the other way round
         self._homes: set[bytes] = set()
         self._families: dict[tuple[bytes, int | None], list[files.Version]] = {}
 
@@ -47,6 +49,7 @@ class LogJudge:
         """What each of them is, in the same order."""
         self._lost = [d.before for d in disruptions if d.before is not None and d.before.kind is FileKind.FILE]
         self._new = {d.path: d.after for d in disruptions if d.after is not None and d.after.kind is FileKind.FILE}
+        self._lost_at = {old.path: old for old in self._lost}
         self._places = {old.path: [] for old in self._lost}
         self._look_at_digests()
         for candidate in self._new.values():
@@ -71,10 +74,11 @@ class LogJudge:
             old.path: sorted(self._places[old.path], key=lambda path: (not self._is_file(path, old), path == old.path))
             for old in self._lost
         }
-        kept = [old for old in self._lost if any(self._is_file(path, old) for path in options[old.path][:1])]
-        olds = [old.path for old in kept] + [old.path for old in self._lost if old not in kept]
+        moved = {old.path for old in self._lost if any(self._is_file(path, old) for path in options[old.path][:1])}
+        olds = sorted(options, key=lambda path: (path not in moved, path))
         found = join.assigned([options[path] for path in olds])
         self._at = {olds[number]: place for number, place in found.items()}
+        self._held = {place: self._lost_at[path] for path, place in self._at.items()}
 
     def _is_file(self, path: bytes, old: FileState) -> bool:
         """Whether the file at another path is the very one that held an old content."""
@@ -202,22 +206,20 @@ class LogJudge:
         if not keep or not join.is_generation(old.path):
             return False
         there = [v.state for v in self._family(old.path) if join.is_generation(v.state.path)]
-        held = {place: path for path, place in self._at.items()}
-        unknown = [one for one in there if one.path in self._new and one.path not in held]
-        newer = [one for one in there if one not in unknown and self._is_newer(one, old, held)]
+        unknown = [one for one in there if one.path in self._new and one.path not in self._held]
+        newer = [one for one in there if one not in unknown and self._is_newer(one, old)]
         newer += [one for one in unknown if any(self._is_newer_name(one.path, known.path) for known in newer)]
         return len(newer) >= keep
 
-    def _is_newer(self, found: FileState, old: FileState, held: Mapping[bytes, bytes]) -> bool:
+    def _is_newer(self, found: FileState, old: FileState) -> bool:
         """Whether a rotated log that is there holds what was verified, and was newer than an old content.
 
         What counts is where its content was before: the ctime that it has now is that of the last rotation. Before
         that, the ctime (which a rotation sets of the oldest first) and the mtime tell, and both have to.
         """
-        if found.path in held:
-            if not join.is_generation(held[found.path]):
-                return True
-            found = next(one for one in self._lost if one.path == held[found.path])
+        found = self._held.get(found.path, found)
+        if not join.is_generation(found.path):
+            return True
         return found.path != old.path and found.ctime_ns >= old.ctime_ns and found.mtime_ns >= old.mtime_ns
 
     def _is_newer_name(self, path: bytes, than: bytes) -> bool:
@@ -238,10 +240,8 @@ class LogJudge:
 
     def _is_rotated_past(self, old: FileState) -> bool:
         """Whether a newer content is now at its number, or further on: then it had to go there before that."""
-        held = {place: path for path, place in self._at.items()}
-        there = (v.state for v in self._family(old.path) if v.state.path in held)
-        further = (one for one in there if not self._is_newer_name(one.path, old.path))
-        return any(self._is_newer(one, old, held) for one in further)
+        there = (v.state for v in self._family(old.path) if v.state.path in self._held)
+        return any(self._is_newer(one, old) for one in there if not self._is_newer_name(one.path, old.path))
 
     def _family(self, path: bytes, since: int | None = None) -> Iterable[files.Version]:
         """The stored files of a log's family; with ``since``, also those of that and later scans that are gone.
