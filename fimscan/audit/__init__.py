@@ -3,7 +3,6 @@
 from fimscan.audit.accesses import accesses
 from fimscan.audit.collector import Batch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
-from fimscan.audit.descriptors import writable_descriptors
 from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import (
@@ -17,7 +16,7 @@ from fimscan.audit.health import (
 )
 from fimscan.audit.kernel import Completion, Observer, remove_rules
 from fimscan.audit.notices import notice
-from fimscan.audit.reader import read_log, read_stream
+from fimscan.audit.reader import read_log, read_stream, read_streams
 from fimscan.audit.records import fields, line_of, parse_line
 from fimscan.audit.rules import can_be_watched, printable, process_rules, rules_for
 from fimscan.audit.ruleset import (
@@ -29,7 +28,7 @@ from fimscan.audit.ruleset import (
     suppressing,
     watched_by,
 )
-from fimscan.audit.sources import LogCursor
+from fimscan.audit.sources import LogCursor, in_order_of_time
 from fimscan.audit.targets import carried_on
 
 __all__ = [
@@ -54,6 +53,7 @@ __all__ = [
     "excluded_records",
     "fields",
     "growth",
+    "in_order_of_time",
     "is_uring_usable",
     "line_of",
     "loaded_uring_directories",
@@ -70,9 +70,9 @@ __all__ = [
     "read_config",
     "read_log",
     "read_stream",
+    "read_streams",
     "remove_rules",
     "rules_for",
     "suppressing",
     "watched_by",
-    "writable_descriptors",
 ]

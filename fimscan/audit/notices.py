@@ -13,6 +13,7 @@ from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, NoticeKin
 
 # Kernels before 3.16 wrote op="add rule", newer ones op=add_rule (audit_receive_msg in kernel/audit*.c).
 _RULE = re.compile(rb'\bop="?(add|remove)[ _]rule\b')
+_INITIALIZED = re.compile(rb"(?:state=)?initialized\b")
 _ENABLED = re.compile(rb"\baudit_enabled=(\d)")
 
 # The filter lists of linux/audit.h: coverage depends on the rules for system calls and for io_uring.
@@ -100,7 +101,8 @@ def _key(raw: bytes | None) -> str | None:
 
 
 def _kernel(record: AuditRecord) -> _Found | None:
-    return (NoticeKind.BOOT, None) if fields(record.body).get(b"state") == b"initialized" else None
+    """Kernels before 4.2 wrote the word alone, newer ones ``state=initialized`` (audit_init in kernel/audit.c)."""
+    return (NoticeKind.BOOT, None) if _INITIALIZED.match(record.body) else None
 
 
 def _uring(record: AuditRecord) -> _Found | None:
@@ -123,6 +125,7 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "DAEMON_START": _daemon_start,
     "DAEMON_END": lambda _: (NoticeKind.DAEMON_END, None),
     "DAEMON_ABORT": lambda _: (NoticeKind.DAEMON_END, None),
+    "DAEMON_RESUME": lambda _: (NoticeKind.RESUMED, None),
     "CONFIG_CHANGE": _config_change,
     "SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
     "KERNEL": _kernel,

@@ -9,11 +9,13 @@ from fimscan.join.case import Case, Evidence
 from fimscan.join.claims import Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
-from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
+from fimscan.join.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
+from fimscan.join.history import with_earlier
 from fimscan.join.holes import without_needless
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.join.reasoning import reasoning
+from fimscan.join.whiteouts import who_left_whiteout
 from fimscan.model import (
     Actor,
     Attribution,
@@ -56,6 +58,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+        elif any(gap.reason in OUT_OF_SIGHT for gap in seen.gaps):
+            reason = Reason.NOT_COVERED
         elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
         elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
@@ -72,6 +76,9 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         )
     elif verdict is Verdict.CONFIRMED and not seen.complete:
         verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
+    elif verdict is Verdict.CONFIRMED and any(actor.event in evidence.doubtful for actor in actors):
+        verdict, reason = Verdict.LIKELY, Reason.PATH_ONLY
+        notes = (*notes, "The record does not say in which subvolume (or layer) the file is.")
     return Attribution(
         verdict=verdict,
         reason=reason,
@@ -148,11 +155,14 @@ def _claims(case: Case) -> list[Claim]:
         return who_changed(case)
     assert change.after is not None, "only a removal has no new side"
     placed = last_bind(change.after, case)
+    if placed[0] is None and (left := who_left_whiteout(case, change.after)) is not None:
+        return [left]
     written = who_wrote(case, placed)
     if placed[0] is None:
         return [written, *who_changed(case)]
-    changers, ruled = who_changed_placed(case)
+    changers, ruled, earlier = who_changed_placed(case, placed[0])
     claim = written._replace(actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
+    claim = with_earlier(claim, earlier, claim.actors, can_be_in_it=True)
     unseen = "flags" in changed and has_unseen_flags(change.before, change.after)
     return [claim, who_set_flags(_in_window(case, change.after))] if unseen else [claim]
 
@@ -173,7 +183,9 @@ def _moved(case: Case) -> Claim:
 def _written(case: Case) -> Claim:
     after = case.change.after
     assert after is not None, "what was added is there"
-    return who_wrote(case, last_bind(after, case))
+    placed = last_bind(after, case)
+    left = who_left_whiteout(case, after) if placed[0] is None else None
+    return left or who_wrote(case, placed)
 
 
 def _need(change: Change) -> Need:

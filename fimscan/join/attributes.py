@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fimscan.join.case import Case, Ruled, sift
 from fimscan.join.claims import NOBODY, UNSEEN, Claim, as_actor, decide, latest, named, one_each
 from fimscan.join.coverage import SLACK_NS
+from fimscan.join.history import earlier_changers
 from fimscan.join.index import WRITES
 from fimscan.model import Action, Actor, FileAccess, FileState, Reason, Role, Verdict, Why
 
@@ -26,7 +27,7 @@ def who_changed(case: Case) -> list[Claim]:
     if fields & _OF_CONTENT and not fields & (_CLAIMED | {"flags"}):
         return []  # links and times go with the content
     life = case.life_of(after.identity)
-    in_time = [a for a in life.accesses if case.is_inside(a)]
+    in_time = [a for a in (*life.doubtful, *life.accesses) if case.is_inside(a)]
     done, late = sift(in_time, (Why.AFTER_LAST_CHANGE, case.is_too_late))
     claims: list[Claim] = []
     if "mode" in fields:
@@ -44,18 +45,20 @@ def who_changed(case: Case) -> list[Claim]:
     return [claim._replace(ruled=(*claim.ruled, *late, *life.rulings)) for claim in claims]
 
 
-def who_changed_placed(case: Case) -> tuple[list[Actor], list[Ruled]]:
-    """For a file that was put into place as a whole: who then changed its mode, owner or attributes.
+def who_changed_placed(case: Case, placed: FileAccess) -> tuple[list[Actor], list[Ruled], list[Ruled]]:
+    """For a file that was put into place as a whole: (who changed its attributes, that as rulings, earlier changers).
 
-    What no such call explains came with the file, from its writer and placer.
+    What no such call explains came with the file, from its writer and placer; or from a file that had the path before,
+    whose attributes an editor copies.
     """
     after = case.change.after
     assert after is not None, "only an existing file was placed"
     kinds = {"mode": Action.CHMOD, "uid": Action.CHOWN, "gid": Action.CHOWN}
     kinds |= dict.fromkeys(_OF_XATTRS, Action.SETXATTR)
-    wanted = {kinds[name] for name in case.change.changed if name in kinds}
+    wanted = frozenset(kinds[name] for name in case.change.changed if name in kinds)
     done = [a for a in case.life_of(after.identity).accesses if a.action in wanted and case.is_inside(a)]
-    return one_each(as_actor(a, Role.CHANGER) for a in done), named(done, Why.SET)
+    earlier = named(earlier_changers(case, placed, wanted), Why.EARLIER_CHANGER)
+    return one_each(as_actor(a, Role.CHANGER) for a in done), named(done, Why.SET), earlier
 
 
 def has_unseen_flags(before: FileState | None, after: FileState) -> bool:

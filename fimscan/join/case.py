@@ -6,11 +6,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, Known, time_of
-from fimscan.model import Action, Actor, Change, FileAccess, FileState, Name, Why, Window
+from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Testimony, Why, Window
 
 _CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
 
@@ -26,12 +27,18 @@ class Evidence:
 
     ``prior`` gives the last known state of a file by its identity, whatever it was called: it tells whether a file
     that was moved into place brought new content with it. ``names`` counts, for files with several hard links, the
-    names that the scans know (one that is missing counts as 1).
+    names that the scans know (one that is missing counts as 1). ``testimony`` is that of fanotify, where there is one.
+    ``doubtful`` events are of a file of which only the inode number is sure, which recurs in other subvolumes or layers
+    (:mod:`fimscan.join.devices`). ``is_timed`` tells whether a file's ctime is set by everything that changes it, by
+    this host's clock.
     """
 
     index: AccessIndex
     prior: Mapping[Identity, FileState]
     names: Mapping[Identity, int] = field(default_factory=dict)
+    testimony: Testimony = field(default_factory=Testimony)
+    doubtful: frozenset[EventId] = frozenset()
+    is_timed: Callable[[FileState], bool] = attrgetter("is_on_disk")
 
 
 def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess], list[Ruled]]:
@@ -66,13 +73,15 @@ class Life(NamedTuple):
 
     ``birth`` is its creation, where that was seen. ``reborn`` says that the file that was known by this number when
     the older observation was made is gone, so that what was known of it says nothing of this one. ``earlier`` is what
-    was done to those that had the number before.
+    was done to those that had the number before. ``doubtful`` is what was done to a file whose known names were all
+    removed: with one name more, that nobody knew, it may be this very file.
     """
 
     birth: FileAccess | None
     accesses: tuple[FileAccess, ...]
     reborn: bool
-    earlier: tuple[FileAccess, ...]
+    earlier: tuple[FileAccess, ...] = ()
+    doubtful: tuple[FileAccess, ...] = ()
 
     @property
     def rulings(self) -> tuple[Ruled, ...]:
@@ -100,7 +109,7 @@ class Case:
         in_order = after_ns <= before_ns
         self.window = change.window if in_order else Window(after_ns=before_ns, before_ns=after_ns)
         after = change.after
-        timed = after is not None and after.is_on_disk and not clock_changed
+        timed = after is not None and evidence.is_timed(after) and not clock_changed
         self.last_change_ns = last_touched(after) if after is not None and timed else None
         self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
@@ -108,10 +117,6 @@ class Case:
     def is_inside(self, access: FileAccess) -> bool:
         """Whether an access fell into the window."""
         return inside(access, self.window)
-
-    def is_outside(self, access: FileAccess) -> bool:
-        """Whether it did not."""
-        return not inside(access, self.window)
 
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether the file was not changed any more when this happened."""
@@ -146,19 +151,21 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     birth: FileAccess | None = None
     accesses: list[FileAccess] = []
     earlier: list[FileAccess] = []
+    doubtful: list[FileAccess] = []
     reborn = False
     found = evidence.index.of_file(identity)
     found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
-        return Life(birth=None, accesses=tuple(found), reborn=False, earlier=())
+        return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
         if access.action in BIRTHS:
-            opened = [one for one in accesses if _opened_what_was_made(one, access, evidence.index.known)]
-            earlier += [one for one in accesses if one not in opened]
+            opened = [one for one in accesses if opened_what_was_made(one, access, evidence.index.known)]
+            earlier += [*doubtful, *(one for one in accesses if one not in opened)]
+            doubtful = []
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
             continue
-        if birth is not None and _took_the_one_before(access, identity, accesses, evidence.index.known):
+        if birth is not None and took_the_one_before(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
         accesses.append(access)
@@ -167,13 +174,23 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         elif access.action is Action.UNLINK or access.replaced == identity:
             names -= 1
             if names <= 0:
-                earlier += accesses
+                # Of a file whose creation was seen, all names are known; of an older one, those that a scan counted.
+                if birth is not None:
+                    earlier += accesses
+                else:
+                    doubtful += accesses
                 birth, accesses, reborn = None, [], True
     if reborn and birth is None and not _came_back(identity, found, accesses):
         # Nothing made another file of that number or moved one in: what is there now is the file that had one more name
         # than was known, as when one of two was removed before the older observation counted them.
-        return Life(birth=None, accesses=tuple(found), reborn=False, earlier=())
-    return Life(birth=birth, accesses=tuple(accesses), reborn=reborn, earlier=tuple(earlier))
+        return Life(birth=None, accesses=tuple(found), reborn=False)
+    return Life(
+        birth=birth,
+        accesses=tuple(accesses),
+        reborn=reborn,
+        earlier=tuple(earlier),
+        doubtful=tuple(doubtful),
+    )
 
 
 def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[FileAccess]) -> bool:
@@ -186,7 +203,7 @@ def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[
 # when the call ends (auditsc_get_stamp in kernel/auditsc.c): of two calls that overlap, either may come first.
 
 
-def _opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -> bool:
+def opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -> bool:
     """Whether a write-open before a creation in the order of events may have been of the file that was made.
 
     It has the name, no removal lies in between, and a file can be opened before the call that makes it has ended.
@@ -196,7 +213,7 @@ def _opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def _took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: Known) -> bool:
+def took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: Known) -> bool:
     """Whether a removal after a creation in the order of events went before it, and freed the number that this got.
 
     That what was made is still there then shows in the name that was taken away: it never had that. ``life`` is what

@@ -8,12 +8,12 @@ from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
+from fimscan.join.doubts import why_not_alone
+from fimscan.join.history import earlier_removals, earlier_writers, with_earlier
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
+from fimscan.join.witness import sift_by_witness
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
-
-_UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
-
 
 #: What is made of those whom :func:`writers_in_place` tells apart, in its order.
 _JUDGEMENTS = (
@@ -27,13 +27,26 @@ _JUDGEMENTS = (
 
 
 def who_wrote(case: Case, bind: Bind) -> Claim:
-    """Who wrote the content that is there now and, when it was put there by name, who placed it."""
+    """Who gave the path the content that is there now, and whose earlier work may be in it."""
+    after, (placed, overruled) = case.change.after, bind
+    assert after is not None, "content is asked of a file that exists"
+    claim = _present_writers(case, placed)
+    earlier = earlier_writers(case, placed)
+    can_be_in_it = _can_be_taken_over(case, after)
+    if can_be_in_it:
+        claim = _unexamined(claim, case)
+    writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
+    claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
+    took = named(earlier_removals(case, placed), Why.TOOK_ANOTHER)
+    return claim._replace(ruled=(*claim.ruled, *overruled, *took))
+
+
+def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
+    """Who wrote the file that is there now and, when it was put there by name, who placed it."""
     before, after = case.change.before, case.change.after
     assert after is not None, "content is asked of a file that exists"
-    placed, overruled = bind
     if placed is not None:
-        claim = _writers_of_placed(case, after, placed)
-        return claim._replace(ruled=(*claim.ruled, *overruled))
+        return _writers_of_placed(case, after, placed)
     ruled: tuple[Ruled, ...] = ()
     if before is not None and before.identity == after.identity:
         claim = writers_in_place(case, case.life_of(after.identity))
@@ -42,6 +55,43 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
         ruled = claim.ruled
     claim = _path_only(case, after)
     return claim._replace(ruled=(*claim.ruled, *ruled))
+
+
+def _unexamined(claim: Claim, case: Case) -> Claim:
+    """Where the old file was replaced: somebody who does not show it may have written to it before that."""
+    before, after, holders = case.change.before, case.change.after, case.change.holders
+    if claim.verdict is not Verdict.CONFIRMED or before is None or after is None or holders is None:
+        return claim
+    if before.identity != after.identity:
+        doubts = holders.earlier_doubts
+    elif case.life_of(after.identity).reborn:
+        doubts = holders.doubts
+    else:
+        return claim
+    if not (notes := why_not_alone(doubts, complete=holders.complete)):
+        return claim
+    return claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(*claim.notes, *notes))
+
+
+def _can_be_taken_over(case: Case, after: FileState) -> bool:
+    """Whether what earlier writers left in files of this path can be in the present content.
+
+    It cannot where the path has the content that it had before, or a file that has kept its own content since before
+    the window. A symbolic link's target is what its maker said, whatever was there before.
+    """
+    if after.kind is not FileKind.FILE:
+        return False
+    before = case.change.before
+    if before is not None and before.kind is after.kind and same_content(before, after):
+        return False
+    return not _is_as_it_was(case, after)
+
+
+def _is_as_it_was(case: Case, after: FileState) -> bool:
+    """Whether the file that is there now was known before the window, with the content that it has."""
+    life = case.life_of(after.identity)
+    prior = None if life.reborn else case.evidence.prior.get(after.identity)
+    return prior is not None and prior.kind is after.kind and same_content(prior, after)
 
 
 def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Claim:
@@ -83,9 +133,9 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
     The placer is added by the caller; a claim without actors is one about the placing alone.
     """
     life = case.life_of(after.identity)
-    prior = None if life.reborn else case.evidence.prior.get(after.identity)
-    if prior is not None and prior.kind is after.kind and same_content(prior, after):
+    if _is_as_it_was(case, after):
         return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was known already was put here, as it was.",))
+    prior = None if life.reborn else case.evidence.prior.get(after.identity)
     written = writers_in_place(case, life)
     if not written.names_nobody:
         return written
@@ -131,14 +181,22 @@ def writers_in_place(case: Case, life: Life) -> Claim:
             recent.append(access)
         else:
             (early if time_ns >= closed_before else closed).append(access)
-    holding = _holding(life, holders)
+    seen = sift_by_witness(case, life, (*recent, *early), _holding(life, holders))
+    kept = {id(access) for access in seen.kept}
+    recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
+    holding = [*seen.holding, *seen.added]
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
-    if verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
-        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, (_UNEXAMINED,)
-    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, holding, late, closed, others)
+    if verdict is Verdict.LIKELY and not seen.holding and not early:
+        reason = Reason.WITNESS_ONLY
+    if verdict is Verdict.CONFIRMED and seen.contradicts:
+        verdict = Verdict.CONTESTED
+    others_may = () if life.reborn else why_not_alone(holders.doubts, complete=holders.complete)
+    if verdict is Verdict.CONFIRMED and others_may:
+        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, others_may
+    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
-    return Claim(verdict, reason, actors, notes, (*ruled, *life.rulings))
+    return Claim(verdict, reason, actors, (*notes, *seen.notes), (*ruled, *seen.ruled, *life.rulings))
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,7 +20,10 @@ from fimscan.model import (
     Window,
 )
 
-__all__ = ["SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
+__all__ = ["OUT_OF_SIGHT", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
+
+#: Gaps of writes and mounts that no rule for files can see, however complete the rules are.
+OUT_OF_SIGHT = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
 
 
 class Need(NamedTuple):
@@ -67,6 +70,8 @@ class CoverageMap:
         observations: what the kernel said of its audit system, at each scan and each reading of the log.
         notices: what the log said of it.
         extents: for each log that has to be read, where it was read without a hole.
+        superblocks: device numbers -> that of the superblock, where that is another one.
+        hidden: why what is done to the file of a path can escape all rules, if it can.
     """
 
     def __init__(
@@ -74,7 +79,11 @@ class CoverageMap:
         observations: Iterable[AuditObservation],
         notices: Iterable[AuditNotice] = (),
         extents: Sequence[Sequence[Extent]] = (),
+        superblocks: Mapping[int, int] | None = None,
+        hidden: Callable[[bytes], GapReason | None] = lambda _: None,
     ) -> None:
+        self._superblocks = superblocks or {}
+        self._hidden = hidden
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
         self._notices = sorted(notices, key=lambda n: n.event)
@@ -97,6 +106,8 @@ class CoverageMap:
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
         gaps += self._openings(window)
+        if (reason := self._hidden(path)) is not None:
+            gaps.append(make_gap(window.after_ns, window.before_ns, reason))
         clipped = clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
@@ -109,8 +120,15 @@ class CoverageMap:
 
         A rule for a directory takes in what was mounted beneath it when it was loaded, and nothing that came later.
         """
+        superblock = self._superblocks.get(dev, dev)
         watching = (rule for rule in self.rules(path, window) if rule.writes or rule.attributes)
-        return any(rule.target is None or rule.target[0] == dev for rule in watching)
+        targets = [rule.target and rule.target[0] for rule in watching]
+        return any(target is None or self._superblocks.get(target, target) == superblock for target in targets)
+
+    @property
+    def keys(self) -> frozenset[str | None]:
+        """Those of all rules that watch a directory or a path."""
+        return frozenset(rule.key for observation in self._observations for rule in observation.rules)
 
     def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
         """The rules about ``path`` that were loaded at any moment around the window, each once."""
@@ -232,6 +250,9 @@ class CoverageMap:
             return [*gaps, make_gap(start, end, GapReason.BOOT)]
         notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
         gaps += silences(notices, end)
+        # auditd suspends its log (a full disk), and the log cannot say since when.
+        resumed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RESUMED]
+        gaps += [make_gap(start, at + SLACK_NS, GapReason.DAEMON_STOPPED) for at in resumed]
         if not first.enabled or not second.enabled:
             gaps.append(make_gap(start, end, GapReason.AUDIT_DISABLED))
         if (second.lost or 0) > (first.lost or 0):

@@ -248,24 +248,30 @@ class Relevance:
     """Which accesses can say something about some of the changes: by identity, or by a path or one above it.
 
     It decides by what stands in an index of accesses, so that the many others need not be loaded. It may choose one
-    too many, never one too few.
+    too many, never one too few. Asked backwards in time, it follows the files that had the changed paths before, and
+    the names that those came from (:mod:`fimscan.join.history`): whatever was done to them lies before the access that
+    shows them there. ``audited`` gives (device, inode) of a recorded file as audit may print it.
     """
 
-    def __init__(self, changes: Iterable[Change], known: Known) -> None:
+    def __init__(
+        self,
+        changes: Iterable[Change],
+        known: Known,
+        audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
+    ) -> None:
         self._identities: set[tuple[int | None, int | None]] = set()
         self._paths: set[bytes] = set()
+        self._followed: set[bytes] = set()
         for change in changes:
             for state in (change.before, change.after):
                 if state is not None:
-                    self._identities.add(state.identity)
+                    self._identities.update(audited(state.identity))
                     self._paths.add(state.path)
                     self._paths.update(ancestors(state.path))
+                    self._followed.add(state.path)
         # The same paths as a parent's identity and the last component: names can be relative to a descriptor.
-        self._bases: dict[tuple[int | None, int | None], set[bytes]] = defaultdict(set)
-        for path in self._paths:
-            directory, _, base = path.rpartition(b"/")
-            for identity in known.identities.get(directory or b"/", ()):
-                self._bases[identity].add(base)
+        self._bases = _bases(self._paths, known, audited)
+        self._followed_bases = _bases(self._followed, known, audited)
 
     def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
         """Whether one of these files is concerned."""
@@ -273,9 +279,46 @@ class Relevance:
 
     def by_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
         """Whether a name is concerned: a path where that is sure, else what the record said."""
+        return _is_among(self._paths, self._bases, parent, name)
+
+    def is_followed(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
+        """Whether a name is that of a changed file, or of one that was moved to such a name."""
+        return _is_among(self._followed, self._followed_bases, parent, name)
+
+    def follow_file(self, *identities: tuple[int | None, int | None]) -> None:
+        """From here on, backwards, these files are concerned, too."""
+        self._identities.update(identity for identity in identities if None not in identity)
+
+    def follow_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> None:
+        """From here on, backwards, this name is concerned, too."""
         if name is None:
-            return False
-        if name in self._paths:
-            return True
-        bases = self._bases.get(parent)
-        return bases is not None and name.rstrip(b"/").rpartition(b"/")[2] in bases
+            return
+        self._paths.add(name)
+        self._followed.add(name)
+        if None not in parent:
+            base = name.rstrip(b"/").rpartition(b"/")[2]
+            self._bases[parent].add(base)
+            self._followed_bases[parent].add(base)
+
+
+_Bases = dict[tuple[int | None, int | None], set[bytes]]
+
+
+def _bases(paths: Iterable[bytes], known: Known, audited: Callable[[Identity], Iterable[Identity]]) -> _Bases:
+    """Paths as their directories' identities, as audit may print them, and their last components."""
+    found: _Bases = defaultdict(set)
+    for path in paths:
+        directory, _, base = path.rpartition(b"/")
+        for identity in known.identities.get(directory or b"/", ()):
+            for number in audited(identity):
+                found[number].add(base)
+    return found
+
+
+def _is_among(paths: set[bytes], bases: _Bases, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
+    if name is None:
+        return False
+    if name in paths:
+        return True
+    known = bases.get(parent)
+    return known is not None and name.rstrip(b"/").rpartition(b"/")[2] in known

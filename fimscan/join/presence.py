@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fimscan.join.case import Case, Ruled
-from fimscan.join.claims import Claim, as_actor, latest, named, nobody
+from fimscan.join.claims import Claim, as_actor, latest, named, nobody, one_each
 from fimscan.join.index import BINDS, BIRTHS, MOVES, in_order, is_unplaced
 from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
 
@@ -20,7 +20,7 @@ def who_removed(case: Case) -> Claim:
     index, path = case.index, before.path
     unbound = [*index.unbinds(path), *index.moved_from_unknown(before.identity, path)]
     taken = [a for a in unbound if case.is_inside(a)] + index.directory_unbinds(path, case.window)
-    own, ruled = _removal_of(before, taken, case)
+    own, rivals, ruled = _removal_of(before, taken, case)
     last = own or latest(taken)
     if last is None:
         return nobody(ruled)
@@ -29,14 +29,24 @@ def who_removed(case: Case) -> Claim:
     ruled = [(last, Why.TOOK_AWAY), *ruled]
     if own is None or own.identity is None:
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
+    others = [a for a in one_each(as_actor(r, Role.REMOVER) for r in rivals) if a.process != own.actor.process]
+    if others:
+        return Claim(
+            verdict=Verdict.CONTESTED, actors=(*actors, *others), notes=(*notes, _CAME_BACK), ruled=tuple(ruled)
+        )
     return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes, ruled=tuple(ruled))
 
 
-def _removal_of(before: FileState, taken: Sequence[FileAccess], case: Case) -> tuple[FileAccess | None, list[Ruled]]:
-    """(what took this very file from its name, in order of time, and how the others were judged).
+_CAME_BACK = "It was removed more than once, and nothing shows how it came back in between."
 
-    Whoever later removed another file of this name, or of this inode number, or moved the directory that it had been
-    in, has not removed it.
+
+def _removal_of(
+    before: FileState, taken: Sequence[FileAccess], case: Case
+) -> tuple[FileAccess | None, list[FileAccess], list[Ruled]]:
+    """(what took this very file from its name; earlier removals that nothing undid; how the others were judged).
+
+    In order of time. Whoever later removed another file of this name, or of this inode number, or moved the directory
+    that it had been in, has not removed it.
     """
     identity, index = before.identity, case.index
     binds = [a for a in index.binds(before.path) if case.is_inside(a)]
@@ -44,19 +54,22 @@ def _removal_of(before: FileState, taken: Sequence[FileAccess], case: Case) -> t
     takes += [a for a in binds if a.replaced == identity]
     is_take = {id(a) for a in takes}
     returns = [a for a in (*binds, *index.directory_binds(before.path, case.window)) if id(a) not in is_take]
-    ruled: list[Ruled] = [(a, Why.OTHER_FILE) for a in taken if id(a) not in is_take]
+    ruled: list[Ruled] = [(a, Why.TOOK_ANOTHER) for a in taken if id(a) not in is_take]
+    by_name = {id(a) for a in taken}
+    rivals: list[FileAccess] = []
     found: FileAccess | None = None
     reborn = False
     for access in sorted((*takes, *returns), key=in_order):
         reborn = reborn or (access.identity == identity and access.action in BIRTHS)
         if reborn:  # the number's next life
-            ruled.append((access, Why.LATER_FILE))
+            ruled.append((access, Why.TOOK_ANOTHER if id(access) in by_name else Why.LATER_FILE))
         elif id(access) in is_take:
             if found is None or (access.identity == identity and found.identity != identity):
                 ruled += [(found, Why.OVERRULED)] if found is not None else []
                 found = access
             elif access.identity == identity:
-                ruled.append((found, Why.UNDONE))
+                # It was gone, and is removed again: somebody put it back, or made it anew, unseen.
+                rivals.append(found)
                 found = access
             else:
                 ruled.append((access, Why.NO_PART))
@@ -65,7 +78,7 @@ def _removal_of(before: FileState, taken: Sequence[FileAccess], case: Case) -> t
             found = None  # put back
         else:
             ruled.append((access, Why.LATER_FILE if found is not None else Why.OTHER_FILE))
-    return found, ruled
+    return found, rivals, [*ruled, *named(rivals, Why.REMOVED_TOO)]
 
 
 def who_moved(case: Case, bind: Bind) -> Claim:

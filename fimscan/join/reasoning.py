@@ -29,13 +29,17 @@ def reasoning(case: Case, ruled: Sequence[Ruled], actors: Sequence[Actor]) -> Re
 
 
 def _once(judged: Iterable[Ruled]) -> list[Ruled]:
-    """One judgement each: the first, but one that names a process before all others."""
+    """One judgement each: the first of those that name a process, else of those that clear nobody, else of all."""
     once: dict[int, Ruled] = {}
     for item in judged:
         known = once.setdefault(id(item[0]), item)
-        if item[1].names and not known[1].names:
+        if _weight(item[1]) > _weight(known[1]):
             once[id(item[0])] = item
     return list(once.values())
+
+
+def _weight(why: Why) -> int:
+    return 2 if why.names else 0 if why.clears else 1
 
 
 def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
@@ -99,8 +103,10 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
     for item, why in judged:
         action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
         process = actor.process
-        # Where another side of the change, or stronger evidence, decided, this did not.
-        judgement = Why.NO_PART if process not in named and why.names else why
+        judgement = why
+        if why.names and process not in named:
+            # Where another side of the change, or stronger evidence, decided, this did not.
+            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
         groups.setdefault((action, judgement, process, actor.ppid), []).append(actor)
     for (action, why, whose, _), calls in groups.items():
         if len(calls) > 1:

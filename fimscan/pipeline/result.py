@@ -13,7 +13,8 @@ class ScanResult:
 
     ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
     ``new_absent`` are the configured paths that do not exist, as it should be, which are watched for the first time.
-    ``new_unreadable`` and ``new_problems`` were not already so at the scan before: they alert once, as changes do.
+    ``new_problems`` were not already so at the scan before: they alert once, as changes do. ``alarming`` is what could
+    not be read and is reported (:func:`fimscan.pipeline.unread.alarming`).
     """
 
     diff: Diff
@@ -21,7 +22,7 @@ class ScanResult:
     adopted: int = 0
     dropped: int = 0
     new_absent: tuple[bytes, ...] = ()
-    new_unreadable: tuple[Unreadable, ...] = ()
+    alarming: tuple[Unreadable, ...] = ()
     new_problems: tuple[str, ...] = ()
 
     @property

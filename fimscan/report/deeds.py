@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fimscan.model import Actor, Change, ChangeKind, FileKind, Role, Verdict
 from fimscan.report.display import command_text, show, time_text
@@ -45,20 +46,37 @@ def deeds(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> t
     after the other stay two. (Not when ``comm`` or ``cwd`` do: threads have names of their own, and one can ``cd``.)
     """
     groups: dict[tuple[object, ...], list[Actor]] = {}
+    actors = tuple(actors)
+    told = _Told(verdict, change, last=_is_last_writer_known(actors, verdict, change))
     for actor in actors:
         key = (actor.process, actor.ppid, actor.cmdline, actor.uid, actor.euid)
         groups.setdefault(key, []).append(actor)
-    return tuple(_deed(group, verdict, change) for group in groups.values())
+    return tuple(_deed(group, told) for group in groups.values())
 
 
-def _deed(group: list[Actor], verdict: Verdict, change: Change | None) -> Deed:
+class _Told(NamedTuple):
+    """What the actors are told for. ``last``: several wrote one after the other, and who was the last is known."""
+
+    verdict: Verdict
+    change: Change | None
+    last: bool
+
+
+def _is_last_writer_known(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> bool:
+    """Whether one process wrote the present file, and others only the files that had the path before."""
+    earlier = [actor for actor in actors if actor.earlier]
+    present = {actor.process for actor in actors if actor.role is Role.WRITER and not actor.earlier}
+    return bool(earlier) and len(present) == 1 and verdict is Verdict.CONTESTED and change is not None
+
+
+def _deed(group: list[Actor], told: _Told) -> Deed:
     ordered = sorted(group, key=lambda actor: -1 if actor.time_ns is None else actor.time_ns)
     first = ordered[0]
     tty = f"on {show(first.tty)}" if first.tty else ""
     session = f"session {first.session}" if first.session is not None else ""
     return Deed(
         process=process_text(first),
-        acts=_joined(list(dict.fromkeys(_act(actor, verdict, change) for actor in ordered))),
+        acts=_joined(list(dict.fromkeys(_act(actor, told) for actor in ordered))),
         user=user_text(first),
         place=", ".join(filter(None, (tty, session))) or None,
         events=tuple(dict.fromkeys(filter(None, map(_event, ordered)))),
@@ -77,9 +95,11 @@ def _event(actor: Actor) -> str | None:
     return f"{time_text(actor.event.time_ns)} event {show(str(actor.event))}"
 
 
-def _act(actor: Actor, verdict: Verdict, change: Change | None) -> str:
+def _act(actor: Actor, told: _Told) -> str:
     """What one system call did."""
     call = actor.syscall or ""
+    if actor.earlier:
+        return _earlier_act(actor, call)
     match actor.role:
         case Role.PLACER:
             return "linked it into place" if call.startswith("link") else "renamed it into place"
@@ -88,10 +108,24 @@ def _act(actor: Actor, verdict: Verdict, change: Change | None) -> str:
         case Role.CHANGER:
             return _change_act(call)
         case _:
-            return _write_act(actor, call, verdict, change)
+            return _write_act(actor, call, told)
 
 
-def _write_act(actor: Actor, call: str, verdict: Verdict, change: Change | None) -> str:
+def _earlier_act(actor: Actor, call: str) -> str:
+    """What was done to a file that had the path before: whether that is in the present file, nobody can see."""
+    match actor.role:
+        case Role.PLACER:
+            return "put another file here before that: its content may be in it"
+        case Role.CHANGER:
+            return (
+                f"{_change_act(call).replace(' its ', ' the ')} of the file that it replaced: that may have been copied"
+            )
+    if actor.event is None:
+        return "had the file open that it replaced: a change by it may be in it"
+    return "wrote to the file that it replaced: that change may be in it"
+
+
+def _write_act(actor: Actor, call: str, told: _Told) -> str:
     if actor.event is None:
         return "held it open for writing"
     if call.startswith("truncate"):
@@ -99,8 +133,10 @@ def _write_act(actor: Actor, call: str, verdict: Verdict, change: Change | None)
     if call in _MAKERS:
         return "created it"
     # An event shows no more than the open. What followed is said only of a process that the verdict stands for.
-    sure = actor.role is Role.WRITER and verdict in (Verdict.CONFIRMED, Verdict.LIKELY)
-    return _outcome(actor, call, change) if sure and change is not None else "opened it for writing"
+    sure = actor.role is Role.WRITER and told.verdict in (Verdict.CONFIRMED, Verdict.LIKELY)
+    if told.last and actor.role is Role.WRITER:
+        return "wrote the content that is there now"
+    return _outcome(actor, call, told.change) if sure and told.change is not None else "opened it for writing"
 
 
 def _outcome(actor: Actor, call: str, change: Change) -> str:

@@ -7,6 +7,7 @@ from fimscan.model import (
     Attribution,
     Change,
     Diff,
+    Doubt,
     Finding,
     Gap,
     GapReason,
@@ -14,6 +15,7 @@ from fimscan.model import (
     Scan,
     Unreadable,
     UnreadableReason,
+    Unseen,
     Verdict,
     Window,
 )
@@ -38,7 +40,19 @@ GAP_WORDS = {
     GapReason.OVERLAY: "a user mounted a file system of his own: what is written through an overlay leaves no record",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
     GapReason.UNSEEN_CALL: "chattr sets flags by a call (ioctl) that no audit rule for files sees",
+    GapReason.MOUNT: "something was mounted over this path, or unmounted, so that another file is seen there",
+    GapReason.LOOP_IMAGE: "the file is the image of a loop device: what is written to that, the kernel writes here",
+    GapReason.OVERLAY_LAYER: "the file is in a layer of a mounted overlay: what is done in that, the kernel does here",
+    GapReason.SERVED_ELSEWHERE: "another machine or process serves this file system, and can change files by itself",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
+}
+
+#: Why nobody can be named although rules cover the path.
+_OUT_OF_SIGHT_WORDS = {
+    GapReason.MOUNT: "a mount changed what is seen here, and no audit rule for files sees mounts",
+    GapReason.LOOP_IMAGE: "a loop device is (or was) set up on this file: the kernel writes to it by itself",
+    GapReason.OVERLAY_LAYER: "an overlay is (or was) mounted on top: the kernel writes here what is done in that",
+    GapReason.SERVED_ELSEWHERE: "what the other machine or process that serves it does leaves no record here",
 }
 
 _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
@@ -49,15 +63,29 @@ _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
 
 _DOUBT_WORDS = {
     Reason.COVERAGE_GAP: "not certain: audit was not watching the whole time",
-    Reason.HELD_DESCRIPTOR: "not certain: it was opened earlier and held open, so no event shows the write itself",
+    Reason.HELD_DESCRIPTOR: "not certain: it was, or may have been, held open since before, so that no event shows the "
+    "write itself",
     Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
+    Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+    Reason.WITNESS_ONLY: "not certain: fanotify saw it write, but audit did not see it open the file",
+}
+
+_UNSEEN_WORDS = {
+    Unseen.REFUSED: "does not let itself be examined",
+    Unseen.ENDED: "ended before it could be examined, as did those that it started",
+    Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
+    Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
+    Unseen.RING: "had files registered with an io_uring, and which ones is not known",
+    Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
+    Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",
 }
 
 UNREADABLE_WORDS = {
     UnreadableReason.PERMISSION: "permission denied",
     UnreadableReason.VANISHED: "vanished while it was being read",
+    UnreadableReason.LEASED: "another process holds a lease on it, and does not give it up",
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
     UnreadableReason.TIMEOUT: "took too long",
@@ -101,7 +129,10 @@ def headline(diff: Diff) -> str:
         "unreadable": counts["unreadable"],
     }
     said = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
-    if not diff.findings:
+    altered = sum(bool(item.differs) for item in diff.unreadable)
+    if altered:
+        said += f" ({altered} changed since last read)"
+    if not diff.findings and not altered:
         said = f"nothing differs, {said}," if said else "nothing differs"
     return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
 
@@ -118,10 +149,14 @@ def log_lines(diff: Diff) -> tuple[str, ...]:
     """What became of logs that are only to be appended to, where that is as expected: one line, or none."""
     said = []
     if diff.logs_grown:
-        said.append(f"{plural(diff.logs_grown, 'log')} grew, and begin as they were")
+        said.append(f"{plural(diff.logs_grown, 'log')} grew; {_of(diff.logs_grown)} earlier content is unchanged")
     if diff.logs_rotated:
-        said.append(f"{diff.logs_rotated} rotated, and nothing of them is missing")
+        said.append(f"{plural(diff.logs_rotated, 'log')} rotated; all of {_of(diff.logs_rotated)} content was found")
     return (f"logs: {'; '.join(said)}",) if said else ()
+
+
+def _of(count: int) -> str:
+    return "its" if count == 1 else "their"
 
 
 def verdict_counts(diff: Diff) -> tuple[str, ...]:
@@ -141,9 +176,13 @@ def lead(attribution: Attribution, processes: int) -> str | None:
     if unseen and attribution.verdict is Verdict.UNATTRIBUTED:
         return "who set its flags is not known: chattr's call (ioctl) says no path, so no audit rule for files sees it"
     if attribution.verdict is Verdict.UNATTRIBUTED:
+        if (hidden := [gap.reason for gap in attribution.coverage.gaps if gap.reason in _OUT_OF_SIGHT_WORDS]) != []:
+            return _OUT_OF_SIGHT_WORDS[hidden[0]]
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
     if processes == 0:
         return "no process is named"
+    if attribution.reason is Reason.SEVERAL_WRITERS:
+        return "these processes wrote one after the other, latest first: each can have a part in what is there now"
     if attribution.verdict is Verdict.CONTESTED:
         return "one of these processes" if processes > 1 else "this process, or one that is not listed"
     return "these processes had a part in it" if processes > 1 else None
@@ -177,9 +216,16 @@ def gap_actor_text(gap: Gap) -> str:
 
 
 def unreadable_text(item: Unreadable) -> str:
-    """Why a file could not be compared; the system's words for it only where they say more than ours."""
+    """Why a file could not be compared, and since when; the system's words only where they say more than ours."""
     words = UNREADABLE_WORDS[item.reason]
-    return words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    why = words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    if item.since_ns is None:
+        return why
+    return f"{why}; not compared since {minute_text(item.since_ns)}{_done_since(item)}"
+
+
+def _done_since(item: Unreadable) -> str:
+    return f", and changed since then: {', '.join(item.differs)}" if item.differs else ""
 
 
 def unreadable_groups(diff: Diff) -> tuple[tuple[str, tuple[Unreadable, ...]], ...]:
@@ -221,6 +267,14 @@ def process_text(actor: Actor, *, parent: bool = True) -> str:
         return program
     above = f", ppid {actor.ppid}" if parent and actor.ppid is not None else ""
     return f"{program} (pid {actor.pid}{above})"
+
+
+def doubt_text(doubt: Doubt) -> str:
+    """Who may have held a file open, and why that is not known."""
+    words = _UNSEEN_WORDS[doubt.why]
+    if doubt.actor is not None:
+        return f"{process_text(doubt.actor)} {user_text(doubt.actor)}: it {words}"
+    return f"somebody: {words}" if doubt.why in (Unseen.NO_PROCESS, Unseen.NOT_ALONE) else f"a process that {words}"
 
 
 def user_text(actor: Actor) -> str:

@@ -154,12 +154,15 @@ class Reference(NamedTuple):
     position: int
 
 
-def references(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> Iterator[Reference]:
-    """The accesses of a stretch of time, both ends included, in order of time, streamed."""
+def references(
+    connection: Connection, host_id: int, start_ns: int, end_ns: int, *, backwards: bool = False
+) -> Iterator[Reference]:
+    """The accesses of a stretch of time, both ends included, in order of time or ``backwards``, streamed."""
+    order = (table.c.time_ns, table.c.serial, table.c.node, table.c.item)
     query = (
         select(*map(plain, table.columns[1:]))
         .where(table.c.host_id == host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
-        .order_by(table.c.time_ns, table.c.serial, table.c.node, table.c.item)
+        .order_by(*(column.desc() if backwards else column for column in order))
     )
     for row in chain.from_iterable(plain_rows(connection, query, _MANY)):
         time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row

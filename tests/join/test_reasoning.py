@@ -61,10 +61,16 @@ def test_each_process_has_its_reason() -> None:
 
 
 def test_an_earlier_life_of_the_number_is_told_apart() -> None:
-    """The writer of a file that is gone is cleared by that, not forgotten."""
-    log = [access(Action.OPEN_WRITE, 1300, A), access(Action.UNLINK, 1400, A), access(Action.CREATE, 1500, B)]
-    answer = ask(change(state(), changed_state()), log)
-    assert whys(answer) == {1: [Why.EARLIER_FILE, Why.EARLIER_FILE], 2: [Why.WRITE_ACCESS]}
+    """The number belonged to a file of another name before: its writer is cleared by that, not forgotten."""
+    other = {"name": name("g")}
+    log = [
+        access(Action.CREATE, 1250, A, **other),
+        access(Action.OPEN_WRITE, 1300, A, **other),
+        access(Action.UNLINK, 1400, A, **other),
+        access(Action.CREATE, 1500, B),
+    ]
+    answer = ask(change(state(inode=12), changed_state()), log)
+    assert whys(answer) == {1: [Why.EARLIER_FILE] * 3, 2: [Why.WRITE_ACCESS]}
 
 
 def test_a_later_life_of_the_number_is_told_apart() -> None:

@@ -257,6 +257,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
     }
     actor = {
         "role": "writer",
+        "earlier": False,
         "pid": 4242,
         "ppid": 4200,
         "exe": "/usr/bin/vim",
@@ -334,7 +335,10 @@ def test_unknown_is_null_and_never_a_default(make: Any) -> None:
     change = make.change(before=make.state(digests=()))
     row = diff_document(make.diff(make.finding(change, make.attribution(actors=(unset,)))))["changes"][0]
     actor = row["attribution"]["actors"][0]
-    assert {key: value for key, value in actor.items() if value not in (None, [])} == {"role": "writer", "pid": 7}
+    assert {key: value for key, value in actor.items() if value not in (None, [], False)} == {
+        "role": "writer",
+        "pid": 7,
+    }
     assert (row["before"]["sha256"], row["before"]["xxh3_128"]) == (None, None)
 
 
