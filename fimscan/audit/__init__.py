@@ -8,7 +8,7 @@ from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
 from fimscan.audit.kernel import Observer
 from fimscan.audit.notices import notice
-from fimscan.audit.reader import read_log, read_stream
+from fimscan.audit.reader import read_log, read_stream, read_streams
 from fimscan.audit.records import fields, line_of, parse_line
 from fimscan.audit.rules import can_be_watched, process_rules, rules_for
 from fimscan.audit.ruleset import (
@@ -20,7 +20,7 @@ from fimscan.audit.ruleset import (
     suppressing,
     watched_by,
 )
-from fimscan.audit.sources import LogCursor
+from fimscan.audit.sources import LogCursor, in_order_of_time
 from fimscan.audit.targets import carried_on
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "excluded_records",
     "fields",
     "growth",
+    "in_order_of_time",
     "line_of",
     "notice",
     "observe",
@@ -57,6 +58,7 @@ __all__ = [
     "read_config",
     "read_log",
     "read_stream",
+    "read_streams",
     "rules_for",
     "suppressing",
     "watched_by",

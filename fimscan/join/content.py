@@ -9,9 +9,10 @@ from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.doubts import why_not_alone
-from fimscan.join.history import earlier_writers, with_earlier
+from fimscan.join.history import earlier_removals, earlier_writers, with_earlier
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
+from fimscan.join.witness import sift_by_witness
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
 
 #: What is made of those whom :func:`writers_in_place` tells apart, in its order.
@@ -36,7 +37,8 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
         claim = _unexamined(claim, case)
     writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
     claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
-    return claim._replace(ruled=(*claim.ruled, *overruled))
+    took = named(earlier_removals(case, placed), Why.TOOK_ANOTHER)
+    return claim._replace(ruled=(*claim.ruled, *overruled, *took))
 
 
 def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
@@ -179,15 +181,22 @@ def writers_in_place(case: Case, life: Life) -> Claim:
             recent.append(access)
         else:
             (early if time_ns >= closed_before else closed).append(access)
-    holding = _holding(life, holders)
+    seen = sift_by_witness(case, life, (*recent, *early), _holding(life, holders))
+    kept = {id(access) for access in seen.kept}
+    recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
+    holding = [*seen.holding, *seen.added]
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
+    if verdict is Verdict.LIKELY and not seen.holding and not early:
+        reason = Reason.WITNESS_ONLY
+    if verdict is Verdict.CONFIRMED and seen.contradicts:
+        verdict = Verdict.CONTESTED
     others_may = () if life.reborn else why_not_alone(holders.doubts, complete=holders.complete)
     if verdict is Verdict.CONFIRMED and others_may:
         verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, others_may
-    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, holding, late, closed, others)
+    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
-    return Claim(verdict, reason, actors, notes, (*ruled, *life.rulings))
+    return Claim(verdict, reason, actors, (*notes, *seen.notes), (*ruled, *seen.ruled, *life.rulings))
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

@@ -14,7 +14,7 @@ from fimscan.join.case import Case, Ruled, opened_what_was_made, took_the_one_be
 from fimscan.join.claims import Claim, one_each
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BIRTHS, MOVES, WRITES, Identity, in_order, time_of
-from fimscan.model import Action, Actor, FileAccess, FileKind, Holders, Reason, Role, Verdict, Why
+from fimscan.model import Action, Actor, FileAccess, FileKind, Reason, Role, Verdict, Why
 
 _NAMES_FOLLOWED = 16  # renames in a row; nobody needs that many
 
@@ -25,12 +25,14 @@ _CONTENT_OF = {FileKind.FILE: WRITES, FileKind.SYMLINK: frozenset({Action.SYMLIN
 class _Tenant(NamedTuple):
     """A file that had the path for a while.
 
-    ``shown_by`` is the access that shows it there, ``None`` for the file that the older observation found; ``until_ns``
-    is when it was replaced at the latest, ``placed`` whether that access put it there.
+    ``shown_by`` is the access that shows it there, ``None`` for the file that the older observation found. What was
+    done to it counts from ``since_ns`` on, and until it was replaced, at ``until_ns`` at the latest. ``placed``: that
+    access put it there.
     """
 
     identity: Identity
     shown_by: FileAccess | None
+    since_ns: int
     until_ns: int
     placed: bool = False
 
@@ -53,6 +55,13 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
     ruled: list[Ruled] = [(access, Why.EARLIER_WRITER) for access in sorted(found.values(), key=in_order)]
     return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
+
+
+def earlier_removals(case: Case, placed: FileAccess | None) -> list[FileAccess]:
+    """Who took an earlier file of the path away, in order of time: without that, the old content would be there."""
+    until_ns = case.window.before_ns if placed is None else placed.event.time_ns
+    taken = case.index.unbinds(case.change.path)
+    return [a for a in taken if case.is_inside(a) and a is not placed and a.event.time_ns <= until_ns + SLACK_NS]
 
 
 def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -> list[FileAccess]:
@@ -109,51 +118,65 @@ def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:
     """The earlier files of the path, and of the names that they and the present file came from."""
     change = case.change
     until_ns = case.window.before_ns if placed is None else placed.event.time_ns
+    since_ns, path_since_ns = case.window.after_ns, _since(case)
     found: list[_Tenant] = []
     # To put back the file that was there anyway, or the one that is there now, brings no content of anybody else.
     own = _ids(case.life_of(change.after.identity).accesses) if change.after is not None else set()
     if change.before is not None:
-        first = _Tenant(change.before.identity, None, until_ns)
+        first = _Tenant(change.before.identity, None, path_since_ns, until_ns)
         own |= _ids(a for a in _of_tenant(case, first) if a.identity == first.identity)
         found.append(first)
-    paths: list[tuple[bytes, int]] = [(change.path, until_ns)]
+    paths: list[tuple[bytes, int, int]] = [(change.path, path_since_ns, until_ns)]
     seen = {change.path}
     while paths and len(seen) <= _NAMES_FOLLOWED:
-        path, until_ns = paths.pop()
+        path, start_ns, until_ns = paths.pop()
         for access in (*case.index.binds(path), *case.index.unbinds(path)):
-            if not case.is_inside(access) or access.event.time_ns > until_ns + SLACK_NS:
+            if not start_ns - SLACK_NS <= access.event.time_ns <= until_ns + SLACK_NS:
                 continue
-            brought = access.action in MOVES and id(access) not in own and path in case.index.known.places(access.name)
-            found += _shown_by(access, until_ns, brought=brought)
-            if access.action in MOVES and access.old is not None and path in case.index.known.places(access.name):
+            here = access.action in MOVES and path in case.index.known.places(access.name)
+            found += _shown_by(access, start_ns, until_ns, brought=here and id(access) not in own)
+            if here and access.old is not None:
                 origins = case.index.known.places(access.old) - seen
                 seen |= origins
-                paths += [(origin, access.event.time_ns) for origin in sorted(origins)]
+                paths += [(origin, since_ns, access.event.time_ns) for origin in sorted(origins)]
     return found
 
 
-def _shown_by(access: FileAccess, until_ns: int, *, brought: bool) -> Iterator[_Tenant]:
+def _since(case: Case) -> int:
+    """From when on what was written to files of the path is not in the old content.
+
+    Who opened one between the look at who holds it and its reading may still have had it open afterwards. The old file
+    may have been read by itself, later than the window begins: that is as long as the *present* file may have existed.
+    """
+    start, change = case.window.after_ns, case.change
+    if change.before is None:
+        return start
+    if change.holders is None:
+        return 0  # nobody looked who held it: whoever opened it, ever, may have it open
+    if change.window.after_ns > change.window.before_ns:
+        return start
+    return change.holders.earlier_ns or min(start, change.holders.as_of_ns or start)
+
+
+def _shown_by(access: FileAccess, since_ns: int, until_ns: int, *, brought: bool) -> Iterator[_Tenant]:
     """The files that an access gave the path to, or took it from."""
     if access.is_directory:
         return
     if access.identity is not None:
-        yield _Tenant(access.identity, access, until_ns, placed=brought)
+        yield _Tenant(access.identity, access, since_ns, until_ns, placed=brought)
     if access.replaced is not None and access.replaced != access.identity:
-        yield _Tenant(access.replaced, access, until_ns)
+        yield _Tenant(access.replaced, access, since_ns, until_ns)
 
 
 def _done_to(case: Case, tenant: _Tenant, calls: frozenset[Action]) -> Iterator[FileAccess]:
     """The calls on a tenant, of those that count, while it can have had the path; what is the present file's is not."""
-    after, holders = case.change.after, case.change.holders or Holders(as_of_ns=0)
-    start = case.window.after_ns - SLACK_NS
-    # Who opened the file between the look at who holds it and its reading may still have had it open afterwards.
-    start = min(start, holders.as_of_ns - SLACK_NS) if holders.as_of_ns else start
+    after = case.change.after
     present: set[int] = set()
     if after is not None and tenant.identity == after.identity:
         present = _ids(case.life_of(after.identity).accesses)
     for access in _of_tenant(case, tenant):
         counts = access.action in calls and access.identity == tenant.identity and id(access) not in present
-        if counts and start <= access.event.time_ns <= tenant.until_ns + SLACK_NS:
+        if counts and tenant.since_ns - SLACK_NS <= access.event.time_ns <= tenant.until_ns + SLACK_NS:
             yield access
 
 

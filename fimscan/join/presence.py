@@ -54,14 +54,15 @@ def _removal_of(
     takes += [a for a in binds if a.replaced == identity]
     is_take = {id(a) for a in takes}
     returns = [a for a in (*binds, *index.directory_binds(before.path, case.window)) if id(a) not in is_take]
-    ruled: list[Ruled] = [(a, Why.OTHER_FILE) for a in taken if id(a) not in is_take]
+    ruled: list[Ruled] = [(a, Why.TOOK_ANOTHER) for a in taken if id(a) not in is_take]
+    by_name = {id(a) for a in taken}
     rivals: list[FileAccess] = []
     found: FileAccess | None = None
     reborn = False
     for access in sorted((*takes, *returns), key=in_order):
         reborn = reborn or (access.identity == identity and access.action in BIRTHS)
         if reborn:  # the number's next life
-            ruled.append((access, Why.LATER_FILE))
+            ruled.append((access, Why.TOOK_ANOTHER if id(access) in by_name else Why.LATER_FILE))
         elif id(access) in is_take:
             if found is None or (access.identity == identity and found.identity != identity):
                 ruled += [(found, Why.OVERRULED)] if found is not None else []

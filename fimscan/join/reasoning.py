@@ -29,13 +29,17 @@ def reasoning(case: Case, ruled: Sequence[Ruled], actors: Sequence[Actor]) -> Re
 
 
 def _once(judged: Iterable[Ruled]) -> list[Ruled]:
-    """One judgement each: the first, but one that names a process before all others."""
+    """One judgement each: the first of those that name a process, else of those that clear nobody, else of all."""
     once: dict[int, Ruled] = {}
     for item in judged:
         known = once.setdefault(id(item[0]), item)
-        if item[1].names and not known[1].names:
+        if _weight(item[1]) > _weight(known[1]):
             once[id(item[0])] = item
     return list(once.values())
+
+
+def _weight(why: Why) -> int:
+    return 2 if why.names else 0 if why.clears else 1
 
 
 def _place(ruling: Ruling) -> tuple[bool, int, int, str]:

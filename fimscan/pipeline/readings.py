@@ -36,6 +36,7 @@ class Look:
             return holders
         return replace(
             holders,
+            earlier_ns=self.as_of_ns,
             earlier=tuple(held.actors.get(before.identity, ())),
             earlier_doubts=doubts_of(held, before.identity, (before,), was_read=True),
         )
@@ -164,10 +165,24 @@ class Readings:
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
         elif look is not None:
-            held = look.holders(change)
+            held = self._with_earlier(look.holders(change), change)
         else:
             return change
         return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))
+
+    def _with_earlier(self, held: Holders, change: Change) -> Holders:
+        """With who held the replaced file when it was read by itself, where that is later than the last scan."""
+        recheck = self.rechecks.get(change.before.path) if held.earlier_ns and change.before is not None else None
+        seen = recheck.holders if recheck is not None else None
+        if seen is None or not held.earlier_ns < seen.as_of_ns <= change.window.before_ns:
+            return held
+        return replace(
+            held,
+            complete=held.complete and seen.complete,
+            earlier_ns=seen.as_of_ns,
+            earlier=seen.actors,
+            earlier_doubts=seen.doubts,
+        )
 
     def cleared(self, change: Change) -> tuple[int, int] | None:
         """The stretch before the window over which the old content is known to have stayed as it was, if there is one.

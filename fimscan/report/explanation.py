@@ -120,8 +120,8 @@ def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
     """What else somebody did who is named for something clears nobody."""
     if ruling.why.names:
         return "NAMED  ", "bold red"
-    if not ruling.why.clears:
-        return "unclear", "bold yellow"
+    if not ruling.why.clears and not named:
+        return "noted  ", "yellow"
     return ("also   " if named else "cleared"), "dim"
 
 
@@ -174,7 +174,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
 
 def _ruling(ruling: Ruling) -> dict[str, Any]:
     return {
-        "outcome": "named" if ruling.why.names else "cleared" if ruling.why.clears else "unclear",
+        "outcome": "named" if ruling.why.names else "cleared" if ruling.why.clears else "noted",
         "why": ruling.why.value,
         "words": why_text(ruling),
         "action": None if ruling.action is None else ruling.action.value,

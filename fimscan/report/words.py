@@ -33,7 +33,19 @@ GAP_WORDS = {
     GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
     GapReason.UNSEEN_CALL: "flags are set by a call that no audit rule for files sees",
+    GapReason.MOUNT: "something was mounted over this path, or unmounted, so that another file is seen there",
+    GapReason.LOOP_IMAGE: "the file is the image of a loop device: what is written to that, the kernel writes here",
+    GapReason.OVERLAY_LAYER: "the file is in a layer of a mounted overlay: what is done in that, the kernel does here",
+    GapReason.SERVED_ELSEWHERE: "another machine or process serves this file system, and can change files by itself",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
+}
+
+#: Why nobody can be named although rules cover the path.
+_OUT_OF_SIGHT_WORDS = {
+    GapReason.MOUNT: "a mount changed what is seen here, and no audit rule for files sees mounts",
+    GapReason.LOOP_IMAGE: "a loop device is (or was) set up on this file: the kernel writes to it by itself",
+    GapReason.OVERLAY_LAYER: "an overlay is (or was) mounted on top: the kernel writes here what is done in that",
+    GapReason.SERVED_ELSEWHERE: "what the other machine or process that serves it does leaves no record here",
 }
 
 _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
@@ -50,6 +62,7 @@ _DOUBT_WORDS = {
     Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+    Reason.WITNESS_ONLY: "not certain: fanotify saw it write, but audit did not see it open the file",
 }
 
 _UNSEEN_WORDS = {
@@ -147,6 +160,8 @@ def lead(attribution: Attribution, processes: int) -> str | None:
     if any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps):
         return "who set its flags is not known: chattr's call (ioctl) says no path, so no audit rule for files sees it"
     if attribution.verdict is Verdict.UNATTRIBUTED:
+        if (hidden := [gap.reason for gap in attribution.coverage.gaps if gap.reason in _OUT_OF_SIGHT_WORDS]) != []:
+            return _OUT_OF_SIGHT_WORDS[hidden[0]]
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
     if processes == 0:
         return "no process is named"

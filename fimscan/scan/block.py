@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fimscan.model import Unreadable
-from fimscan.packed import FIELDS, Packed
+from fimscan.packed import FIELDS, Packed, state_digest
 from fimscan.scan.state import Raw, to_unreadable
 from fimscan.scan.writers import Identity
 
@@ -20,7 +20,7 @@ be read), how many states were read, bytes of content read, and all of it marsha
 or empty for a file that was vouched for. That is only taken apart where something differs. The last one is which files
 were open for writing when they were read (see :class:`fimscan.scan.writers.WriterCheck`)."""
 
-_SIZE = FIELDS.index("size")
+_DEV, _SIZE = FIELDS.index("dev"), FIELDS.index("size")
 _FAST_DIGEST = FIELDS.index("xxh3_128")  # always among those that are taken, if any is
 _READ_START = FIELDS.index("read_start_ns")
 
@@ -41,6 +41,13 @@ def answer_of(begun_ns: int, results: list[Packed | Raw], writable: list[Identit
         marshal.dumps(results),
         writable,
     )
+
+
+def _renumbered(entry: Any, numbers: Mapping[int, int]) -> Any:
+    if not isinstance(entry, tuple) or len(entry) <= 2:
+        return entry
+    values = (*entry[:_DEV], numbers[entry[_DEV]], *entry[_DEV + 1 : -1])
+    return (*values, state_digest(values))
 
 
 class Block:
@@ -106,6 +113,16 @@ class Block:
             self.digests[at] = voucher[1]
         self.states += len(self._vouchers)
         self.vouched_ns = min([voucher[2] for _, voucher in self._vouchers], default=self.seen_ns)
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Give states other device numbers, as :class:`fimscan.filesystems.Numbers` has them."""
+        rows = [_renumbered(row, numbers) for row in marshal.loads(self._rows)]  # noqa: S302 - from our own worker
+        self._rows = marshal.dumps(rows)
+        self._own = [(at, _renumbered(entry, numbers)) for at, entry in self._own]
+        self.writable = [(numbers[dev], inode) for dev, inode in self.writable]
+        for at, entry in enumerate(self._entries()):
+            if isinstance(entry, tuple) and len(entry) > 2:
+                self.digests[at] = entry[-1]
 
     @property
     def is_all_read(self) -> bool:

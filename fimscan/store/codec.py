@@ -184,10 +184,11 @@ def dump_holders(holders: Holders | None) -> str | None:
         return None
     row: list[object] = [holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]]
     has_doubts = bool(holders.doubts or holders.earlier_doubts)
-    if holders.later_ns or holders.earlier or has_doubts:
+    has_earlier = bool(holders.earlier_ns or holders.earlier or has_doubts)
+    if holders.later_ns or has_earlier:
         row.append([holders.later_ns, [_actor(actor) for actor in holders.later]])
-    if holders.earlier or has_doubts:
-        row.append([_actor(actor) for actor in holders.earlier])
+    if has_earlier:
+        row.append([holders.earlier_ns, [_actor(actor) for actor in holders.earlier]])
     if has_doubts:
         row.append([_doubts(holders.doubts), _doubts(holders.earlier_doubts)])
     return _dump(row)
@@ -203,7 +204,7 @@ def load_holders(text: str | None) -> Holders | None:
         return None
     as_of_ns, complete, actors, *more = json.loads(text)
     later_ns, later = more[0] if more else (0, ())
-    earlier = more[1] if len(more) > 1 else ()
+    earlier_ns, earlier = more[1] if len(more) > 1 else (0, ())
     doubts, earlier_doubts = more[2] if len(more) > 2 else ((), ())
     return Holders(
         as_of_ns=as_of_ns,
@@ -211,6 +212,7 @@ def load_holders(text: str | None) -> Holders | None:
         actors=tuple(_load_actor(item) for item in actors),
         later_ns=later_ns,
         later=tuple(_load_actor(item) for item in later),
+        earlier_ns=earlier_ns,
         earlier=tuple(_load_actor(item) for item in earlier),
         doubts=_load_doubts(doubts),
         earlier_doubts=_load_doubts(earlier_doubts),

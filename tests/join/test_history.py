@@ -88,6 +88,17 @@ def test_a_removal_and_re_creation_undoes_nothing(inode: int) -> None:
     assert named(answer) == [(2, False), (1, True)]
 
 
+@pytest.mark.parametrize("inode", [10, 11], ids=["same number", "another number"])
+def test_who_removed_the_old_file_is_not_cleared(inode: int) -> None:
+    """A removed the file, B made it anew: what is there is B's, and without A the old content would still be there."""
+    log = [access(Action.UNLINK, 1400, A), access(Action.CREATE, 1500, B, inode=inode)]
+    answer = ask(change(state(), changed_state(inode=inode)), log)
+    assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
+    assert answer.reasoning is not None
+    assert [r.why for r in answer.reasoning.rulings if r.actor.pid == 1] == [Why.TOOK_ANOTHER]
+    assert cleared(answer) == set()
+
+
 def test_an_added_file_has_a_history_too() -> None:
     """A makes the file, B's editor saves it again: the first content may be in the second."""
     answer = ask(change(None, changed_state(inode=12)), [access(Action.CREATE, 1200, A), *save(1400, B, 12)])
@@ -131,7 +142,7 @@ def test_the_names_that_a_file_came_from_have_a_history_as_well() -> None:
 
 def test_a_descriptor_of_the_replaced_file_may_have_written_to_it() -> None:
     """A held the old file open when the window began: audit does not see what it wrote before B replaced the file."""
-    held = Holders(as_of_ns=990 * SECOND, earlier=(A,))
+    held = Holders(as_of_ns=990 * SECOND, earlier_ns=990 * SECOND, earlier=(A,))
     answer = ask(replace(REPLACED, holders=held), save(1400, B))
     assert is_several(answer)
     assert answer.reasoning is not None
@@ -185,6 +196,16 @@ def test_what_was_written_before_the_window_is_in_the_old_content() -> None:
     found = replace(REPLACED, holders=Holders(as_of_ns=990 * SECOND))
     answer = ask(found, [access(Action.OPEN_WRITE, 900, A), *save(1400, B)])
     assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
+
+
+def test_a_look_in_between_separates_two_writers() -> None:
+    """A appended; the file was then read by itself, and that is the old content; then B's editor saved it."""
+    looked = Holders(as_of_ns=990 * SECOND, earlier_ns=1350 * SECOND)
+    log = [access(Action.OPEN_WRITE, 1300, A), *save(1400, B)]
+    answer = ask(replace(REPLACED, holders=looked), log)
+    assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
+    holding = replace(looked, earlier=(A,))
+    assert is_several(ask(replace(REPLACED, holders=holding), log)), "A had it open still, and could write on"
 
 
 def test_what_was_done_to_the_old_file_after_it_was_replaced_is_not_in_the_new_one() -> None:

@@ -11,9 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from demo import auditd
 from demo.auditd import Daemon
+from fimscan.pipeline.explaining import explain
+from fimscan.report.explanation import explanation_document
+from fimscan.store.database import Database
 
 
 class Unavailable(Exception):  # noqa: N818 - it is no error: the scenario is skipped
@@ -41,6 +45,14 @@ class Installation:
         )
         assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
         return done
+
+    def considered(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """Who was considered for a change, as 'fimscan explain --format json' prints it."""
+        database = Database(f"sqlite:///{self.root}/fimscan.db", host=os.uname().nodename, create=False)
+        try:
+            return explanation_document(explain(database, int(row["id"])))["considered"] or []
+        finally:
+            database.close()
 
 
 def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
@@ -80,13 +92,16 @@ def _inode(path: str) -> int | None:
 
 
 @contextmanager
-def installed(log: str, more: str = "") -> Iterator[tuple[Installation, list[str]]]:
-    """A new installation and its rules, which are in the kernel."""
+def installed(log: str, more: str = "", place: Path | None = None) -> Iterator[tuple[Installation, list[str]]]:
+    """A new installation and its rules, which are in the kernel; it watches below ``place`` or, without, beside itself.
+
+    The rules are a list that may change while it is used: those that are in it at last are removed.
+    """
     # A short, plain path on a disk file system, as audit rules take it.
     with TemporaryDirectory(prefix="fimscan-lab-", ignore_cleanup_errors=True) as directory:
         root = Path(directory)
         root.chmod(0o755)  # some scenarios run as other users
-        watched, elsewhere = root / "watched", root / "elsewhere"
+        watched, elsewhere = (place or root) / "watched", (place or root) / "elsewhere"
         watched.mkdir()
         elsewhere.mkdir()
         config = write_config(root, [watched], log, more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -15,6 +15,8 @@ from tests.lab.noise import PREFIX
 
 Row: TypeAlias = dict[str, Any]
 """A change as ``fimscan diff --format json`` prints it."""
+Ruling: TypeAlias = dict[str, Any]
+"""One entry of ``considered`` in ``fimscan explain --format json``."""
 _ACCUSES = ("confirmed", "likely")
 
 
@@ -39,12 +41,14 @@ class Judgement:
     got: str = ""
     who: str = ""
     problems: list[str] = field(default_factory=list)
+    wrongly_cleared: int = 0
 
 
 class Answers:
-    """The rows of a diff by path."""
+    """The rows of a diff by path. ``considered`` gives, for a row, who was considered, as ``explain`` prints it."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], considered: Callable[[Row], list[Ruling]] = lambda row: []) -> None:
+        self.considered = considered
         self.rows = {path_of(row): row for row in document["changes"]}
         self.unmodified = {path_of(item): item["actors"] for item in document["opened_unmodified"]}
 
@@ -92,6 +96,7 @@ def judge(lab: Lab, group: str, answers: Answers) -> Judgement:
             _note(found, Grade.MISSED, f"no row for {_shown(expected.path)}")
         else:
             _judge_row(found, expected, row)
+            _judge_clearing(found, expected, row, answers.considered(row))
     for path, row in rows.items():
         if bulk is None:
             _note(found, Grade.MISSED, f"a row that nobody caused: {_shown(path)}: {_summary(row)}")
@@ -122,10 +127,26 @@ def _judge_row(found: Judgement, expected: Expected, row: Row) -> None:
     where = f"{_shown(path_of(row))}: {_summary(row)}"
     if attribution["verdict"] in _ACCUSES:
         for actor in actors:
-            if not _is_one_of(actor, expected.doers):
+            if not _is_one_of(actor, (*expected.doers, *expected.bystanders)):
                 _note(found, Grade.FALSE, f"{where}; truth: {_people(expected.doers)}")
     for problem in _differences(expected, row):
         _note(found, Grade.MISSED, f"{where}; {problem}")
+
+
+def _judge_clearing(found: Judgement, expected: Expected, row: Row, considered: Iterable[Ruling]) -> None:
+    """Who contributed is listed or, where nothing says so, at least not called cleared.
+
+    A process that is cleared of one thing and named for another is named.
+    """
+    actors: list[Actor] = row["attribution"]["actors"]
+    wanted = [who for _, who in expected.named]
+    for who in dict.fromkeys(expected.doers):
+        if any(who.is_named_by(actor) for actor in actors):
+            continue
+        cleared = [ruling for ruling in considered if who.is_named_by(ruling["actor"])]
+        for ruling in cleared[:1]:
+            _note(found, Grade.MISSED, f"{_shown(path_of(row))}: {who} is cleared: {ruling['words']}")
+        found.wrongly_cleared += bool(cleared or who in wanted)
 
 
 def _differences(expected: Expected, row: Row) -> Iterable[str]:
@@ -134,13 +155,13 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
     if expected.kind is not None and row["kind"] != expected.kind:
         yield f"expected as {expected.kind}"
     answer = (attribution["verdict"], attribution["reason"])
-    if answer != (expected.verdict, expected.reason):
-        yield f"expected {_answer(expected.verdict, expected.reason)}"
+    if answer not in expected.answers:
+        yield f"expected {' or '.join(_answer(*one) for one in expected.answers)}"
     for role, who in expected.named:
         if not any(who.is_named_by(actor) and role in (None, actor["role"]) for actor in actors):
             yield f"does not name {who}" + (f" as {role}" if role else "")
     for actor in actors:
-        if not _is_one_of(actor, [who for _, who in expected.named]):
+        if not _is_one_of(actor, [*(who for _, who in expected.named), *expected.bystanders]):
             yield f"names {_names([actor])} as well"
     if expected.moved_from is not None and not os.fsencode(row["moved_from"] or "").endswith(
         b"/" + expected.moved_from
@@ -148,7 +169,7 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
         yield f"moved from {row['moved_from']}"
     if expected.gap is not None and expected.gap not in {gap["reason"] for gap in attribution["coverage"]["gaps"]}:
         yield f"no gap {expected.gap}"
-    if expected.reason is None and expected.verdict != "contested" and not attribution["coverage"]["complete"]:
+    if expected.reason is None and attribution["verdict"] != "contested" and not attribution["coverage"]["complete"]:
         yield "coverage is not complete"
     known = {name: actors[0][name] for name in expected.facts} if actors else {}
     if known != expected.facts:
@@ -218,4 +239,5 @@ def figures(judgements: Iterable[Judgement], noise_wrong: int = 0) -> dict[str, 
         "rightly unmodified": right["unmodified"],
         "missed": grades[Grade.MISSED],
         "FALSE ACCUSATIONS": grades[Grade.FALSE] + noise_wrong,
+        "WRONGLY CLEARED": sum(j.wrongly_cleared for j in judgements),
     }

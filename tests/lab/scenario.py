@@ -21,7 +21,7 @@ class Scenario:
     """One thing that happens to files.
 
     ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own;
-    ``config`` is then more of its configuration.
+    ``config`` is then more of its configuration. ``on`` are the kinds of file systems that it is about, if not any.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Scenario:
     act: Act
     alone: bool = False
     config: str = ""
+    on: tuple[str, ...] = ()
 
 
 _REGISTER: dict[str, Scenario] = {}
@@ -36,24 +37,29 @@ _REGISTER: dict[str, Scenario] = {}
 
 def scenario(act: Act) -> Act:
     """Register a scenario that shares its two scans with others."""
-    return _register(act, alone=False, config="")
+    return _register(act, alone=False)
 
 
-def alone(config: str = "") -> Callable[[Act], Act]:
+def scenario_on(*kinds: str) -> Callable[[Act], Act]:
+    """Register a scenario that there is on some kinds of file systems only."""
+    return lambda act: _register(act, alone=False, on=kinds)
+
+
+def alone(config: str = "", on: tuple[str, ...] = ()) -> Callable[[Act], Act]:
     """Register a scenario that has two scans for itself."""
-    return lambda act: _register(act, alone=True, config=config)
+    return lambda act: _register(act, alone=True, config=config, on=on)
 
 
-def _register(act: Act, *, alone: bool, config: str) -> Act:
+def _register(act: Act, *, alone: bool, config: str = "", on: tuple[str, ...] = ()) -> Act:
     name = act.__name__
     assert name not in _REGISTER, f"two scenarios are called {name}"
     group = act.__module__.rpartition(".")[2]
-    _REGISTER[name] = Scenario(name=name, group=group, act=act, alone=alone, config=config)
+    _REGISTER[name] = Scenario(name=name, group=group, act=act, alone=alone, config=config, on=on)
     return act
 
 
-def all_scenarios() -> list[Scenario]:
-    """Every scenario of the library, in the order in which it is written down."""
+def all_scenarios(kind: str | None = None) -> list[Scenario]:
+    """Every scenario of the library, in the order in which it is written down; those of one kind of file system."""
     for module in sorted(info.name for info in pkgutil.iter_modules(library.__path__)):
         importlib.import_module(f"{library.__name__}.{module}")
-    return list(_REGISTER.values())
+    return [s for s in _REGISTER.values() if kind is None or not s.on or kind in s.on]
