@@ -239,7 +239,10 @@ def _finish(
         adopted=recorder.adopted,
         dropped=recorder.dropped,
         new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),
-        new_problems=tuple(p for p in problems if full is None or p not in full.problems),
+        new_problems=(
+            *(p for p in problems if full is None or p not in full.problems),
+            *recorder.survey.news(),
+        ),
     )
 
 
