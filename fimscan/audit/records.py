@@ -83,13 +83,15 @@ def line_of(record: AuditRecord) -> bytes:
     return f"{node}type={record.type} msg=audit({stamp}): ".encode("latin-1") + record.body
 
 
-@lru_cache(maxsize=1024)
-def event_id(stamp: bytes, node: bytes | None) -> EventId:
-    """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as an event's identity."""
+def event_id_once(stamp: bytes, node: bytes | None) -> EventId:
+    """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as the identity of an event that is not asked for again."""
     time, _, serial = stamp.partition(b":")
-    return EventId(
-        int(time.replace(b".", b"")) * 1_000_000, int(serial), "" if node is None else node.decode("latin-1")
-    )
+    time_ns = int(time[:-4] + time[-3:]) * 1_000_000
+    return EventId(time_ns, int(serial), "" if node is None else node.decode("latin-1"))
+
+
+event_id = lru_cache(maxsize=1024)(event_id_once)
+"""The same, remembered: the records of an event come one after the other."""
 
 
 @lru_cache(maxsize=1024)
