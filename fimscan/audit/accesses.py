@@ -43,6 +43,8 @@ class _Operation(NamedTuple):
     def created(self) -> Sequence[Item]:
         """What was made; of a call that failed, what was to be made, by its name."""
         created = self.of_kind(b"CREATE")
+        if not created:
+            return ()
         if self.said.success:
             return [item for item in created if item.identity is not None]
         return [item for item in created if item.identity is not None or item.text is not None]

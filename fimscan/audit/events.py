@@ -12,8 +12,7 @@ after its event was finished is added, and the event is given once more: see :me
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fimscan.model import AuditEvent, AuditRecord, EventId
@@ -35,7 +34,7 @@ _TELL_NOTHING = frozenset({"SOCKADDR", "MMAP", "EOE"})  # of files
 _ITEMS = re.compile(rb' items="?(\d{1,6})')
 _OPENAT2 = re.compile(rb' syscall="?(?:[456]?437|openat2)\b')  # 437 everywhere but on MIPS, which adds to it
 _URING_ENTER = re.compile(rb' syscall="?(?:[456]?426|io_uring_enter)\b')
-_ODD_CALL = re.compile(_OPENAT2.pattern + b"|" + _URING_ENTER.pattern)
+_ODD_CALL = re.compile(rb' syscall="?(?:[456]?4(?:37|26)|openat2|io_uring_enter)\b')
 _WORDS = re.compile(rb"(?:^| )a\d{1,7}(?:_len)?=")
 _ARGC = re.compile(rb'argc="?(\d{1,7})')
 
@@ -169,7 +168,7 @@ class Assembler:
         self._nodes: dict[str, _Node] = {}
         self._current: _Open | None = None  # where the last record went: the next one mostly goes there too
         self._last: _Node | None = None  # that of the last event in one piece: the next one mostly has the same
-        self._lost: deque[Lost] = deque()
+        self._lost: list[Lost] = []
         self._positions: dict[EventId, int] = {}  # of the first records of events that were given
 
     @property
@@ -178,10 +177,12 @@ class Assembler:
         oldest = [next(iter(node.open.values())).position for node in self._nodes.values() if node.open]
         return min(oldest, default=None)
 
-    def lost(self) -> Iterator[Lost]:
+    def lost(self) -> Sequence[Lost]:
         """Events that were given up and lack something, each told once."""
-        while self._lost:
-            yield self._lost.popleft()
+        if not self._lost:  # as mostly
+            return ()
+        lost, self._lost = self._lost, []
+        return lost
 
     def add(self, record: AuditRecord, position: int = 0) -> tuple[AuditEvent, ...]:
         """Take one record, which stands at ``position`` (any ascending number); return what is finished by it.
