@@ -7,7 +7,7 @@ A process is left out (:data:`Why.WROTE_NOTHING`) only where all of this holds, 
 2. On that file system, then, content cannot be changed unseen but by a mapping: the extent has no :class:`WitnessHole`.
 3. Nobody can have mapped the file writable: every process that audit saw opening it for writing since the window began,
    or since the file was made, opened it with O_WRONLY. mmap(2) takes a descriptor that can also be read, as MAP_SHARED
-   with PROT_WRITE. Nobody held it before, and it is known that nobody did.
+   with PROT_WRITE. Nobody held it before, and it is known that nobody did. Audit missed nothing in the window.
 4. Audit saw the process open the file once, without truncating it, and fanotify saw that process close it after that.
    The last close of a descriptor comes after all writes through it, and fanotify gives its events in order.
 5. No event says that this process id changed the file.
@@ -92,7 +92,9 @@ def _of_this_file(events: Iterable[WitnessEvent], case: Case, life: Life) -> lis
 def _is_plain(case: Case, life: Life, candidates: Iterable[FileAccess]) -> bool:
     """Premises 3 and 7."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
-    if before is None or after is None or before.identity != after.identity or life.reborn or life.birth is not None:
+    if not case.is_covered or before is None or after is None or before.identity != after.identity:
+        return False
+    if life.reborn or life.birth is not None:
         return False
     if before.nlink != 1 or after.nlink != 1 or case.elsewhere_since(after) is not None:
         return False

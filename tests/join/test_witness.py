@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fimscan import model
-from fimscan.join import AccessIndex, CoverageMap, Evidence, Known, attribute
+from fimscan.join import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
 from fimscan.model import (
     Action,
     Actor,
@@ -51,6 +51,7 @@ def ask(
     events: Sequence[WitnessEvent],
     found: Change = FOUND,
     extents: tuple[WitnessExtent, ...] = SINCE_BEFORE,
+    read: tuple[Extent, ...] = WHOLE,
 ) -> Attribution:
     known = Known.of([(b"/w", DIRECTORY_ID)])
     before = [found.before] if found.before is not None else []
@@ -59,7 +60,7 @@ def ask(
         prior={one.identity: one for one in before},
         testimony=model.Testimony(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
     )
-    return attribute(found, evidence, CoverageMap(HEALTHY, (), (WHOLE,)))
+    return attribute(found, evidence, CoverageMap(HEALTHY, (), (read,)))
 
 
 def pids(answer: Attribution) -> list[int]:
@@ -146,6 +147,12 @@ def test_each_premise_is_needed(first: Sequence[FileAccess], events: Sequence[Wi
 def test_who_can_write_by_another_way_keeps_all_in(found: Change) -> None:
     """A mapping, or a name elsewhere, may be there from before."""
     assert whys(ask(OPENS, EVENTS, found)).get(1) != [Why.WROTE_NOTHING]
+
+
+def test_what_audit_missed_keeps_all_in() -> None:
+    """Another open, by which it can be mapped, may be among that."""
+    read = (Extent(start_ns=0, end_ns=1450 * SECOND), Extent(start_ns=1460 * SECOND, end_ns=3000 * SECOND))
+    assert pids(ask(OPENS, EVENTS, read=read)) == [1, 2]
 
 
 def test_who_held_it_before_keeps_all_in() -> None:
