@@ -156,6 +156,23 @@ def test_truncation_and_copies_are_writes(watched: Watched) -> None:
     assert all(did[pid] & Deed.MODIFY for pid in pids)
 
 
+@pytest.mark.parametrize("how", ["0", "ASYNC"])
+def test_writes_by_io_uring_are_the_process_s_own(watched: Watched, how: str) -> None:
+    """By the call itself and by a worker thread of the kernel: the process id is that of the process."""
+    code = (
+        f"import os, sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.data.audit.uring import ASYNC, WRITE, Ring\n"
+        "try: ring = Ring()\nexcept OSError: sys.exit(77)\n"
+        "fd = os.open(sys.argv[1], os.O_WRONLY)\n"
+        f"ring.submit(WRITE, b'by a ring', fd=fd, size=9, how={how}); time.sleep(0.2)"
+    )
+    process = subprocess.Popen([sys.executable, "-Sc", code, str(watched.file)])
+    if process.wait(timeout=30) == 77:
+        pytest.skip("no io_uring here")
+    assert watched.file.read_text() == "by a ring"
+    assert watched.deeds() == {process.pid: Deed.MODIFY | Deed.CLOSE_WRITE}
+
+
 def test_stores_to_a_mapping_are_not_seen(watched: Watched) -> None:
     """Why nobody who can map a file is ever cleared."""
     code = "import mmap, sys; f = open(sys.argv[1], 'r+'); m = mmap.mmap(f.fileno(), 3); m[0] = 65; m.flush()"
@@ -174,6 +191,35 @@ def test_asynchronous_io_is_not_seen_and_is_a_hole(watched: Watched) -> None:
     assert watched.file.read_text() == "asynchronous"
     assert watched.deeds()[pid] == Deed.CLOSE_WRITE
     assert all(WitnessHole.ASYNC_IO in extent.holes for extent in watched.extents())
+
+
+_MOVE_EXTENT = """
+import fcntl, os, struct, sys
+mine, file = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT), os.open(sys.argv[1], os.O_WRONLY)
+os.write(mine, b"A" * 4096)
+os.fsync(mine)
+try: fcntl.ioctl(mine, 0xC028660F, struct.pack("=IIQQQQ", 0, file, 0, 0, 1, 0))
+except OSError: sys.exit(77)
+"""
+
+
+def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
+    """On ext4, a descriptor for writing is enough to have blocks become zero, and not even the ctime tells."""
+    watched.file.write_bytes(b"B" * 4096)
+    with watched.file.open("rb") as file:
+        os.fsync(file.fileno())
+    before = watched.file.stat().st_ctime_ns
+    command = [sys.executable, "-ISc", _MOVE_EXTENT, str(watched.file), str(watched.place / "mine")]
+    process = subprocess.Popen(command)
+    if process.wait(timeout=30) == 77:
+        assert all(WitnessHole.MOVE_EXTENT not in extent.holes for extent in watched.extents())
+        return  # it is no ext4
+    with watched.file.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert file.read() == bytes(4096)
+    assert watched.file.stat().st_ctime_ns == before
+    assert watched.deeds()[process.pid] == Deed.CLOSE_WRITE
+    assert all(WitnessHole.MOVE_EXTENT in extent.holes for extent in watched.extents())
 
 
 def test_what_lies_elsewhere_is_not_kept(watched: Watched) -> None:
