@@ -1,29 +1,57 @@
-"""Which directories fanotify is to watch: a mark on the file system of each, and a descriptor to recognise it by."""
+"""Which directories fanotify is to watch: a mark on the file system of each, and what it is recognised by."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fimscan.linux import fanotify, handles
+from fimscan.linux.fanotify import Handle
 from fimscan.model import WitnessHole
 from fimscan.mounts import Mount, is_within, mount_of, own_mounts
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A monitored directory or, for a single file, the directory that it lies in (not ``recursive``)."""
+    """A monitored directory or, for a single file, the directory that it lies in (not ``recursive``).
+
+    It is opened anew each time: a descriptor that is kept would keep the file system from being unmounted.
+    """
 
     path: bytes
-    fd: int
+    identity: tuple[int, int]
     recursive: bool
 
-    def has(self, directory: bytes) -> bool:
-        """Whether a path, as this descriptor's mount shows it, is monitored: wherever both were moved to together."""
-        here = os.fsencode(os.readlink(f"/proc/self/fd/{self.fd}"))
-        return is_within(directory, here) if self.recursive else directory == here
+    @property
+    def directory(self) -> bytes:
+        """Its path."""
+        return self.path if self.recursive else os.path.dirname(self.path)
+
+    def has(self, directory: Handle) -> bool:
+        """Whether a directory is monitored, by the paths that both have at one time.
+
+        Raises:
+            OSError: when that cannot be found out, as when the path leads to something else now.
+        """
+        with _opened(self.path, recursive=self.recursive) as fd:
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != self.identity:
+                raise OSError(errno.ESTALE, "another directory is in its place")
+            path, here = handles.path_of(directory, fd), os.fsencode(os.readlink(f"/proc/self/fd/{fd}"))
+        return path is not None and (is_within(path, here) if self.recursive else path == here)
+
+
+@contextmanager
+def _opened(path: bytes, *, recursive: bool) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOATIME | (os.O_NOFOLLOW if recursive else 0)
+    fd = os.open(path if recursive else os.path.dirname(path), flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @dataclass(slots=True)
@@ -44,16 +72,11 @@ def mark(group: int, path: bytes) -> tuple[bytes, Mount, Root]:
         OSError: where that cannot be done.
     """
     recursive = os.path.isdir(path)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if recursive else 0)
-    fd = os.open(path if recursive else os.path.dirname(path), flags)
-    try:
-        mount = _understood_mount(fd)
+    with _opened(path, recursive=recursive) as fd:
+        mount, found = _understood_mount(fd), os.fstat(fd)
         here = b"/proc/self/fd/%d" % fd
         fanotify.mark_file_system(group, here)
-        return handles.fsid_of(here), mount, Root(path, fd, recursive)
-    except OSError:
-        os.close(fd)
-        raise
+        return handles.fsid_of(here), mount, Root(path, (found.st_dev, found.st_ino), recursive)
 
 
 def _understood_mount(fd: int) -> Mount:
@@ -66,22 +89,15 @@ def _understood_mount(fd: int) -> Mount:
 
 
 def is_in_place(root: Root, mounts: Sequence[Mount]) -> bool:
-    """Whether the path still leads to the directory that the descriptor is of."""
-    path = root.path if root.recursive else os.path.dirname(root.path)
-    mount = mount_of(mounts, path)
+    """Whether the path still leads to the directory that was marked."""
+    mount = mount_of(mounts, root.directory)
     if mount is None or mount.may_hang:
         return False
     try:
-        here, there = os.stat(path), os.fstat(root.fd)
+        found = os.stat(root.directory)
     except OSError:
         return False
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
-def let_go(marked: Marked) -> None:
-    """Close its descriptors."""
-    for root in marked.roots:
-        os.close(root.fd)
+    return (found.st_dev, found.st_ino) == root.identity
 
 
 def reason(error: OSError) -> str:

@@ -23,7 +23,7 @@ from fimscan.linux import fanotify, handles, processes, unseen
 from fimscan.linux.fanotify import Event
 from fimscan.model import Actor, Deed, WitnessEvent, WitnessExtent
 from fimscan.mounts import leads_where_it_may_hang, own_mounts
-from fimscan.pipeline.marks import Marked, is_in_place, let_go, mark, reason
+from fimscan.pipeline.marks import Marked, is_in_place, mark, reason
 from fimscan.pipeline.users import user_name
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
@@ -93,8 +93,6 @@ class Witness:
             if self._group >= 0:
                 os.close(self._group)
                 self._group = -1
-            for marked in self._marked.values():
-                let_go(marked)
             self._marked.clear()
 
     def store(self, database: Database, *, now: bool = True) -> None:
@@ -130,8 +128,6 @@ class Witness:
         with self._lock:
             self._drain_all()
             self._break("stopped")
-            for marked in self._marked.values():
-                let_go(marked)
             self._marked.clear()
         with suppress(Exception):
             self.store(database)
@@ -201,8 +197,7 @@ class Witness:
         if marked is None:
             return False
         try:
-            found = [(root, handles.path_of(directory, root.fd)) for root in marked.roots]
-            inside = any(path is not None and root.has(path) for root, path in found)
+            inside = any(root.has(directory) for root in marked.roots)
         except OSError:
             self._break("unknown-directory")
             return False
@@ -301,7 +296,6 @@ class Witness:
                 why = "replaced" if marked.dev in devices else "unmounted"
                 self._ended.append(replace(self._extent(marked), ended=why))
                 del self._marked[fsid]
-                let_go(marked)
             elif (now := unseen.holes(marked.kind)) != marked.holes:
                 self._ended.append(replace(self._extent(marked), ended="holes"))
                 marked.holes, marked.start_ns = now, self._clock()

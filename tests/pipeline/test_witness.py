@@ -299,6 +299,33 @@ def test_a_directory_that_is_replaced_ends_what_is_known(watched: Watched) -> No
         time.sleep(0.1)
 
 
+def test_it_keeps_no_file_system_from_being_unmounted(tmp_path: Path) -> None:
+    """Nor does it miss that, though the kernel takes the mark away without a word."""
+    there = tmp_path / "there"
+    there.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", there], check=False, capture_output=True).returncode:
+        pytest.skip("mount(8) is not permitted")
+    try:
+        watched = Watched(there, tmp_path / "x.db")
+        device = watched.file.stat().st_dev
+        python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
+        assert len(watched.deeds()) == 1
+    finally:
+        subprocess.run(["umount", there], check=True)
+    deadline = time.monotonic() + 15
+    while (extent := last_of(watched, device)).ended != "unmounted":
+        assert time.monotonic() < deadline, extent
+        time.sleep(0.1)
+    watched.witness.end(watched.database)
+    watched.database.close()
+
+
+def last_of(watched: Watched, device: int) -> WitnessExtent:
+    watched.witness.store(watched.database)
+    with watched.database.read() as connection:
+        return next(e for e in store.latest(connection, watched.database.host_id) if e.dev == device)
+
+
 def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
     """One that somebody altered is noticed."""
     python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
