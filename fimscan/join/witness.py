@@ -27,9 +27,9 @@ from typing import NamedTuple
 from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, WRITES
-from fimscan.model import Action, Actor, Deed, FileAccess, FileKind, Role, Why, WitnessEvent, WitnessExtent
+from fimscan.model import Action, Actor, FileAccess, FileKind, Role, Why, WitnessEvent, WitnessExtent, WitnessMask
 
-#: Deeds that became one event are no further apart than this, as a rule: the time between two readings of the queue.
+#: What became one event is no further apart than this, as a rule: the time between two readings of the queue.
 _LONGEST_DRAIN_NS = 10**9
 
 
@@ -59,7 +59,7 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
     if after is None or after.kind is not FileKind.FILE or not testimony.extents.get(after.dev):
         return as_they_are
     events = _of_this_file(testimony.events.get(after.identity, ()), case, life)
-    wrote = [event for event in events if event.deed & Deed.MODIFY]
+    wrote = [event for event in events if event.mask & WitnessMask.MODIFY]
     pids = {access.actor.pid for access in candidates} | {actor.pid for actor in holding}
     strangers = _one_each(event for event in wrote if event.actor.pid not in pids)
     ruled: list[Ruled] = []
@@ -125,13 +125,13 @@ def _who_wrote_nothing(
         if access.action in WRITES:
             opens.setdefault(access.actor.pid, []).append(access)
     whole = [extent for extent in extents if not extent.holes]
-    wrote = {event.actor.pid for event in events if event.deed & Deed.MODIFY}
+    wrote = {event.actor.pid for event in events if event.mask & WitnessMask.MODIFY}
     found = set()
     for pid, (access, *others) in opens.items():
         if pid in wrote or others or access.action is not Action.OPEN_WRITE or "O_TRUNC" in access.actor.flags:
             continue
         opened_ns = access.event.time_ns - SLACK_NS
-        closed = [e.until_ns for e in events if e.actor.pid == pid and e.deed & Deed.CLOSE_WRITE]
+        closed = [e.until_ns for e in events if e.actor.pid == pid and e.mask & WitnessMask.CLOSE_WRITE]
         end_ns = max(closed, default=0)
         if end_ns < opened_ns:
             continue
@@ -165,7 +165,7 @@ def _strangers(
             what = f"process {pid}" if is_known else f"process {pid}, of which no more is known,"
             told.append(f"fanotify saw {what} write to it, through a descriptor that it did not open itself.")
             continue
-        added.append(event.actor._replace(role=Role.WRITER))
+        added.append(event.actor._replace(role=Role.WRITER, time_ns=event.until_ns))
     return added, told
 
 

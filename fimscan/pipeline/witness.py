@@ -21,7 +21,7 @@ from dataclasses import replace
 from fimscan.join import SLACK_NS
 from fimscan.linux import fanotify, handles, processes, unseen
 from fimscan.linux.fanotify import Event
-from fimscan.model import Actor, Deed, WitnessEvent, WitnessExtent
+from fimscan.model import Actor, WitnessEvent, WitnessExtent, WitnessMask
 from fimscan.mounts import leads_where_it_may_hang, own_mounts
 from fimscan.pipeline.marks import Marked, is_in_place, mark, reason
 from fimscan.pipeline.users import user_name
@@ -212,7 +212,7 @@ class Witness:
             if event.is_overflow:
                 self._break("overflow")
                 return
-            if event.is_about_directory and event.mask & int(Deed.MOVED_FROM | Deed.MOVED_TO):
+            if event.is_about_directory and event.mask & int(WitnessMask.MOVED_FROM | WitnessMask.MOVED_TO):
                 self._places.clear()  # what lies below is somewhere else now
             if event.pid == os.getpid() or event.file is None or event.is_about_directory:
                 return
@@ -240,7 +240,7 @@ class Witness:
             dev=dev,
             inode=inode,
             handle=event.file.data,
-            deed=Deed(event.mask & fanotify.DEEDS),
+            mask=WitnessMask(event.mask & fanotify.MASK),
             since_ns=self._drained_ns,
             until_ns=self._clock(),
             name=event.name,
@@ -248,7 +248,7 @@ class Witness:
             started_ns=None if who is None else who.started_ns,
             ancestors=() if who is None else who.ancestors,
         )
-        key = (dev, inode, found.handle, event.pid, found.started_ns, found.deed, found.name)
+        key = (dev, inode, found.handle, event.pid, found.started_ns, found.mask, found.name)
         last = self._pending.get(key)
         if last is not None and found.until_ns - last.since_ns <= _MERGED_NS:
             found = last._replace(until_ns=found.until_ns)

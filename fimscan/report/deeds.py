@@ -93,7 +93,7 @@ def _act(actor: Actor, verdict: Verdict, change: Change | None) -> str:
 
 def _write_act(actor: Actor, call: str, verdict: Verdict, change: Change | None) -> str:
     if actor.event is None:
-        return "held it open for writing"
+        return "held it open for writing" if actor.time_ns is None else "wrote to it, as fanotify saw"
     if call.startswith("truncate"):
         return "truncated it"
     if call in _MAKERS:

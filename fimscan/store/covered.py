@@ -96,7 +96,7 @@ ROWS = {
         schema.witness_event,
         "until_ns",
         ("id",),
-        ("dev", "inode", "handle", "deed", "since_ns", "until_ns", "name", "actor", "started_ns", "ancestors"),
+        ("dev", "inode", "handle", "mask", "since_ns", "until_ns", "name", "actor", "started_ns", "ancestors"),
     ),
     Subject.WITNESS_EXTENT: Rows(schema.witness_extent, "start_ns", ("dev", "start_ns"), ("end_ns", "holes", "ended")),
 }

@@ -15,7 +15,6 @@ from fimscan.model import (
     Actor,
     Attribution,
     Change,
-    Deed,
     FileAccess,
     Holders,
     Reason,
@@ -24,12 +23,13 @@ from fimscan.model import (
     WitnessEvent,
     WitnessExtent,
     WitnessHole,
+    WitnessMask,
 )
 from tests.join.test_attribute import HEALTHY, WHOLE
 from tests.join.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, state
 
-WROTE, CLOSED = Deed.MODIFY | Deed.CLOSE_WRITE, Deed.CLOSE_WRITE
+WROTE, CLOSED = WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE, WitnessMask.CLOSE_WRITE
 NOBODY_HELD = Holders(as_of_ns=990 * SECOND)
 SINCE_BEFORE = (WitnessExtent(dev=DEV, start_ns=900 * SECOND, end_ns=2100 * SECOND),)
 FOUND = replace(change(state(), changed_state(at=1600)), holders=NOBODY_HELD)
@@ -40,10 +40,10 @@ def opened(pid: int, at: float, *flags: str, **values: Any) -> FileAccess:
     return access(Action.OPEN_WRITE, at, who, **values)
 
 
-def told(pid: int, deed: Deed, at: float, **values: Any) -> WitnessEvent:
+def told(pid: int, mask: WitnessMask, at: float, **values: Any) -> WitnessEvent:
     times = {"since_ns": int((at - 0.1) * SECOND), "until_ns": int((at + 0.1) * SECOND)}
     defaults: dict[str, Any] = {"dev": DEV, "inode": 10, "handle": b"h", "name": b"f", "actor": Actor(pid=pid), **times}
-    return WitnessEvent(deed=deed, **{**defaults, **values})
+    return WitnessEvent(mask=mask, **{**defaults, **values})
 
 
 def ask(
@@ -183,6 +183,7 @@ def test_who_wrote_unseen_by_audit_is_named_as_likely() -> None:
     answer = ask((), (stranger(),))
     assert (answer.verdict, answer.reason, pids(answer)) == (Verdict.LIKELY, Reason.WITNESS_ONLY, [7])
     assert whys(answer)[7] == [Why.WROTE]
+    assert answer.actors[0].time_ns == stranger().until_ns
 
 
 def test_it_is_one_more_candidate_beside_an_opener() -> None:

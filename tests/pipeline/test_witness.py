@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fimscan.linux import fanotify, processes
-from fimscan.model import Deed, WitnessExtent, WitnessHole
 from fimscan.model import Testimony as Told
+from fimscan.model import WitnessExtent, WitnessHole, WitnessMask
 from fimscan.pipeline import witness as reader
 from fimscan.pipeline.witness import Witness
 from fimscan.store import integrity
@@ -85,12 +85,12 @@ class Watched:
             identity = (found.st_dev, found.st_ino)
             return store.testimony(connection, self.database.host_id, [identity], self.began, time.time_ns())
 
-    def deeds(self, path: Path | None = None) -> dict[int, Deed]:
+    def done(self, path: Path | None = None) -> dict[int, WitnessMask]:
         """What each process did to it."""
-        did: dict[int, Deed] = {}
+        did: dict[int, WitnessMask] = {}
         for events in self.told(path).events.values():
             for event in events:
-                did[event.actor.pid] = did.get(event.actor.pid, Deed(0)) | event.deed
+                did[event.actor.pid] = did.get(event.actor.pid, WitnessMask(0)) | event.mask
         return did
 
     def extents(self) -> tuple[WitnessExtent, ...]:
@@ -115,9 +115,9 @@ def test_who_writes_is_told_from_who_only_opens(watched: Watched) -> None:
     """Both close it; one modified it."""
     idler = python("import sys; open(sys.argv[1], 'a')", watched.file)
     writer = python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
-    did = watched.deeds()
-    assert did[idler] == Deed.CLOSE_WRITE
-    assert did[writer] == Deed.CLOSE_WRITE | Deed.MODIFY
+    did = watched.done()
+    assert did[idler] == WitnessMask.CLOSE_WRITE
+    assert did[writer] == WitnessMask.CLOSE_WRITE | WitnessMask.MODIFY
 
 
 def test_a_living_process_is_known_by_more_than_its_number(watched: Watched) -> None:
@@ -139,7 +139,7 @@ def test_a_living_process_is_known_by_more_than_its_number(watched: Watched) -> 
 def test_fimscan_never_tells_of_itself(watched: Watched) -> None:
     """What this very process writes is left out."""
     watched.file.write_text("by fimscan")
-    assert os.getpid() not in watched.deeds()
+    assert os.getpid() not in watched.done()
 
 
 def test_truncation_and_copies_are_writes(watched: Watched) -> None:
@@ -152,8 +152,8 @@ def test_truncation_and_copies_are_writes(watched: Watched) -> None:
         "import os, sys; r = os.open('/etc/hostname', 0); os.sendfile(os.open(sys.argv[1], os.O_WRONLY), r, 0, 1)",
     )
     pids = [python(code, watched.file) for code in codes]
-    did = watched.deeds()
-    assert all(did[pid] & Deed.MODIFY for pid in pids)
+    did = watched.done()
+    assert all(did[pid] & WitnessMask.MODIFY for pid in pids)
 
 
 @pytest.mark.parametrize("how", ["0", "ASYNC"])
@@ -170,7 +170,7 @@ def test_writes_by_io_uring_are_the_process_s_own(watched: Watched, how: str) ->
     if process.wait(timeout=30) == 77:
         pytest.skip("no io_uring here")
     assert watched.file.read_text() == "by a ring"
-    assert watched.deeds() == {process.pid: Deed.MODIFY | Deed.CLOSE_WRITE}
+    assert watched.done() == {process.pid: WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE}
 
 
 def test_stores_to_a_mapping_are_not_seen(watched: Watched) -> None:
@@ -178,7 +178,7 @@ def test_stores_to_a_mapping_are_not_seen(watched: Watched) -> None:
     code = "import mmap, sys; f = open(sys.argv[1], 'r+'); m = mmap.mmap(f.fileno(), 3); m[0] = 65; m.flush()"
     pid = python(code, watched.file)
     assert watched.file.read_bytes()[:1] == b"A"
-    assert watched.deeds()[pid] == Deed.CLOSE_WRITE
+    assert watched.done()[pid] == WitnessMask.CLOSE_WRITE
 
 
 def test_asynchronous_io_is_not_seen_and_is_a_hole(watched: Watched) -> None:
@@ -189,7 +189,7 @@ def test_asynchronous_io_is_not_seen_and_is_a_hole(watched: Watched) -> None:
         pytest.skip("fs.aio-max-nr is 0 here")
     pid = python(_IO_SUBMIT, watched.file)
     assert watched.file.read_text() == "asynchronous"
-    assert watched.deeds()[pid] == Deed.CLOSE_WRITE
+    assert watched.done()[pid] == WitnessMask.CLOSE_WRITE
     assert all(WitnessHole.ASYNC_IO in extent.holes for extent in watched.extents())
 
 
@@ -218,7 +218,7 @@ def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert file.read() == bytes(4096)
     assert watched.file.stat().st_ctime_ns == before
-    assert watched.deeds()[process.pid] == Deed.CLOSE_WRITE
+    assert watched.done()[process.pid] == WitnessMask.CLOSE_WRITE
     assert all(WitnessHole.MOVE_EXTENT in extent.holes for extent in watched.extents())
 
 
@@ -227,7 +227,7 @@ def test_what_lies_elsewhere_is_not_kept(watched: Watched) -> None:
     other = watched.place / "elsewhere"
     other.write_text("old")
     python("import sys; open(sys.argv[1], 'a').write('new')", other)
-    assert watched.deeds(other) == {}
+    assert watched.done(other) == {}
 
 
 def test_directories_that_come_later_are_monitored_too(watched: Watched) -> None:
@@ -238,13 +238,13 @@ def test_directories_that_come_later_are_monitored_too(watched: Watched) -> None
     outside.mkdir()
     (outside / "g").write_text("old")
     python(write, outside / "g")
-    assert watched.deeds(outside / "g") == {}
+    assert watched.done(outside / "g") == {}
     outside.rename(inside / "moved")
     pids = [python(write, path) for path in (inside / "made" / "f", inside / "moved" / "g")]
-    assert watched.deeds(inside / "made" / "f")[pids[0]] & Deed.MODIFY
-    assert watched.deeds(inside / "moved" / "g")[pids[1]] & Deed.MODIFY
+    assert watched.done(inside / "made" / "f")[pids[0]] & WitnessMask.MODIFY
+    assert watched.done(inside / "moved" / "g")[pids[1]] & WitnessMask.MODIFY
     (inside / "moved").rename(outside)
-    assert python(write, outside / "g") not in watched.deeds(outside / "g")
+    assert python(write, outside / "g") not in watched.done(outside / "g")
 
 
 def test_a_full_queue_ends_what_is_known(watched: Watched) -> None:
@@ -309,7 +309,7 @@ def test_it_keeps_no_file_system_from_being_unmounted(tmp_path: Path) -> None:
         watched = Watched(there, tmp_path / "x.db")
         device = watched.file.stat().st_dev
         python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
-        assert len(watched.deeds()) == 1
+        assert len(watched.done()) == 1
     finally:
         subprocess.run(["umount", there], check=True)
     deadline = time.monotonic() + 15
@@ -333,7 +333,7 @@ def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
     with watched.database.read() as connection:
         assert not list(integrity.replayed(connection, watched.database.host_id)[1])
     with watched.database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE witness_event SET deed = 8")
+        connection.exec_driver_sql("UPDATE witness_event SET mask = 8")
     with watched.database.read() as connection:
         host_id = watched.database.host_id
         replayed = integrity.replayed(connection, host_id)[0]
