@@ -64,7 +64,7 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
     strangers = _one_each(event for event in wrote if event.actor.pid not in pids)
     ruled: list[Ruled] = []
     kept = candidates
-    if len(pids) > 1 and not strangers and not holding and _is_plain(case, life, candidates):
+    if candidates and not strangers and not holding and _is_plain(case, life, candidates):
         silent = _who_wrote_nothing(case, life, events, testimony.extents[after.dev])
         kept = [access for access in candidates if access.actor.pid not in silent]
         ruled = [(access, Why.WROTE_NOTHING) for access in candidates if access.actor.pid in silent]

@@ -168,6 +168,13 @@ def test_all_silent_clears_nobody() -> None:
     assert any("investigate" in note for note in answer.notes)
 
 
+def test_an_only_opener_that_wrote_nothing_is_not_confirmed() -> None:
+    """Whoever wrote did so by a way that neither witness sees: the innocent opener must not be it for sure."""
+    assert ask(OPENS[:1], (), extents=()).verdict is Verdict.CONFIRMED
+    answer = ask(OPENS[:1], EVENTS[:1])
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1])
+
+
 # --- who wrote and was not seen opening it ---------------------------------------------------------------------------
 
 STRANGER = actor(pid=7, exe=b"/bin/held")

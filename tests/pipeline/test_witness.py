@@ -185,12 +185,12 @@ def test_asynchronous_io_is_not_seen_and_is_a_hole(watched: Watched) -> None:
     """io_submit(2) changes the content and says nothing, so nobody is cleared while it is possible."""
     if os.uname().machine != "x86_64":
         pytest.skip("numbers of system calls")
-    if Path("/proc/sys/fs/aio-max-nr").read_text() == "0\n":
-        pytest.skip("fs.aio-max-nr is 0 here")
-    pid = python(_IO_SUBMIT, watched.file)
+    process = subprocess.Popen([sys.executable, "-ISc", _IO_SUBMIT, str(watched.file)])
+    if process.wait(timeout=30) == 77:
+        pytest.skip("no asynchronous I/O here")
     assert watched.file.read_text() == "asynchronous"
-    assert watched.done()[pid] == WitnessMask.CLOSE_WRITE
-    assert all(WitnessHole.ASYNC_IO in extent.holes for extent in watched.extents())
+    assert watched.done()[process.pid] == WitnessMask.CLOSE_WRITE
+    assert any(WitnessHole.ASYNC_IO in extent.holes for extent in watched.extents())
 
 
 _MOVE_EXTENT = """
