@@ -1,6 +1,6 @@
 """fanotify(7) through the C library: which process modified which file. Linux 5.15 or later, and root.
 
-Written with ctypes, since no maintained library reports file handles and pidfds. The structures are those of
+Written with ctypes, since no maintained library reports both file handles and pidfds. The structures are those of
 ``linux/fanotify.h``; the kernel keeps them stable.
 """
 
