@@ -21,7 +21,7 @@ opened it is one more candidate if it is known and no descendant of an opener, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fimscan.join.case import Case, Life, Ruled
@@ -60,8 +60,8 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
         return as_they_are
     events = _of_this_file(testimony.events.get(after.identity, ()), case, life)
     wrote = [event for event in events if event.mask & WitnessMask.MODIFY]
-    pids = {access.actor.pid for access in candidates} | {actor.pid for actor in holding}
-    strangers = _one_each(event for event in wrote if event.actor.pid not in pids)
+    since = _since(candidates, holding)
+    strangers = _one_each(event for event in wrote if not _is_one_of(event, since))
     ruled: list[Ruled] = []
     kept = candidates
     if candidates and not strangers and not holding and _is_plain(case, life, candidates):
@@ -77,8 +77,23 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
         holding=holding,
         added=added,
         ruled=[*ruled, *((actor, Why.WROTE) for actor in added)],
-        notes=(*_agreement(kept, wrote), *told),
+        notes=(*_agreement(kept, [event for event in wrote if _is_one_of(event, since)]), *told),
     )
+
+
+def _since(candidates: Iterable[FileAccess], holding: Iterable[Actor]) -> dict[int, int]:
+    """From when on each candidate could write, by process id."""
+    since: dict[int, int] = {}
+    for access in candidates:
+        pid, time_ns = access.actor.pid, access.event.time_ns - SLACK_NS
+        since[pid] = min(since.get(pid, time_ns), time_ns)
+    return since | {actor.pid: 0 for actor in holding}
+
+
+def _is_one_of(event: WitnessEvent, since: Mapping[int, int]) -> bool:
+    """Whether a candidate can have done it: what was done before its open was by another process, or descriptor."""
+    first_ns = since.get(event.actor.pid)
+    return first_ns is not None and event.until_ns >= first_ns
 
 
 def _of_this_file(events: Iterable[WitnessEvent], case: Case, life: Life) -> list[WitnessEvent]:

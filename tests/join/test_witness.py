@@ -199,6 +199,14 @@ def test_it_is_one_more_candidate_beside_an_opener() -> None:
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [2, 7])
 
 
+def test_who_wrote_under_the_number_of_a_later_opener_is_another_one() -> None:
+    """Numbers are given away again: it wrote and ended before the innocent opener got its number."""
+    answer = ask((opened(7, 1500),), (stranger(at=1400, started_ns=None, actor=Actor(pid=7)), told(7, CLOSED, 1501)))
+    assert not any("fanotify saw process 7 write to it." in note for note in answer.notes)
+    answer = ask((opened(7, 1500), opened(2, 1520)), (stranger(at=1400), told(2, WROTE, 1521), told(7, CLOSED, 1501)))
+    assert pids(answer) == [2, 7, 7]
+
+
 @pytest.mark.parametrize(
     "event",
     [stranger(ancestors=(2, 1)), told(7, WROTE, 1500)],
