@@ -51,13 +51,34 @@ def why_not() -> str | None:
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-@pytest.fixture(params=["tmpfs", "disk"])
+@pytest.fixture(scope="module")
+def xfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """An xfs, from an image; ``None`` where that cannot be had."""
+    root = tmp_path_factory.mktemp("xfs")
+    image, place = root / "image", root / "xfs"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(400 << 20)
+    commands = (["mkfs.xfs", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)])
+    if shutil.which("mkfs.xfs") is None or any(
+        subprocess.run(command, check=False, capture_output=True).returncode for command in commands
+    ):
+        yield None
+        return
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(params=["tmpfs", "xfs", "disk"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A directory on each."""
+    """A directory on each; the disk's is ext4, as a rule."""
     if request.param == "disk":
         yield tmp_path
         return
-    made = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    directory = Path("/dev/shm") if request.param == "tmpfs" else request.getfixturevalue("xfs")
+    if directory is None:
+        pytest.skip("no xfs can be made here")
+    made = Path(tempfile.mkdtemp(dir=directory))
     yield made
     shutil.rmtree(made)
 
