@@ -104,7 +104,7 @@ def installed(log: str, more: str = "", place: Path | None = None) -> Iterator[t
         watched, elsewhere = (place or root) / "watched", (place or root) / "elsewhere"
         watched.mkdir()
         elsewhere.mkdir()
-        config = write_config(root, [watched], log, more)
+        config = write_config(root, [watched], log, more.replace("{elsewhere}", str(elsewhere)))
         made = Installation(root=root, watched=watched, elsewhere=elsewhere, config=config)
         rules = load_rules(made)
         try:
