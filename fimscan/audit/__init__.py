@@ -3,13 +3,12 @@
 from fimscan.audit.accesses import accesses
 from fimscan.audit.collector import Batch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
-from fimscan.audit.descriptors import writable_descriptors
 from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
 from fimscan.audit.kernel import Observer
 from fimscan.audit.notices import notice
-from fimscan.audit.reader import read_log, read_stream
+from fimscan.audit.reader import read_log, read_stream, read_streams
 from fimscan.audit.records import fields, line_of, parse_line
 from fimscan.audit.rules import can_be_watched, process_rules, rules_for
 from fimscan.audit.ruleset import (
@@ -21,7 +20,7 @@ from fimscan.audit.ruleset import (
     suppressing,
     watched_by,
 )
-from fimscan.audit.sources import LogCursor
+from fimscan.audit.sources import LogCursor, in_order_of_time
 from fimscan.audit.targets import carried_on
 
 __all__ = [
@@ -45,6 +44,7 @@ __all__ = [
     "excluded_records",
     "fields",
     "growth",
+    "in_order_of_time",
     "line_of",
     "notice",
     "observe",
@@ -58,8 +58,8 @@ __all__ = [
     "read_config",
     "read_log",
     "read_stream",
+    "read_streams",
     "rules_for",
     "suppressing",
     "watched_by",
-    "writable_descriptors",
 ]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
-from fimscan.audit.paths import Item, make_name, own_parent, parse_item, with_kinds
+from fimscan.audit.paths import Item, is_directory, make_name, own_items, own_parent, parse_item, with_kinds
 from fimscan.audit.records import fields, int_value
 from fimscan.audit.said import Said, said_by
 from fimscan.audit.syscalls import CALLS, Call
@@ -26,7 +26,7 @@ _AT_REMOVEDIR = 0x200
 class _Operation(NamedTuple):
     """A file-changing call with its records, parsed. ``flags`` are an open's, ``None`` where they are not known.
 
-    ``kinds`` are the PATH records of each nametype that identify a file (PARENT: all).
+    ``items`` are the PATH records of the call, ``kinds`` those of each nametype that say which file it was.
     """
 
     said: Said
@@ -37,8 +37,15 @@ class _Operation(NamedTuple):
     actor: Actor
 
     def of_kind(self, kind: bytes) -> Sequence[Item]:
-        """Those of one."""
+        """The call's records of one nametype."""
         return self.kinds.get(kind, ())
+
+    def created(self) -> Sequence[Item]:
+        """What was made; of a call that failed, what was to be made, by its name."""
+        created = self.of_kind(b"CREATE")
+        if self.said.success:
+            return [item for item in created if item.identity is not None]
+        return [item for item in created if item.identity is not None or item.text is not None]
 
     def at_cwd(self, position: int | None) -> bool:
         """Whether a name is relative to the working directory, by the position of its directory descriptor."""
@@ -113,13 +120,22 @@ def _operation(said: Said, user_name: UserName | None) -> _Operation | None:
     if who is None:
         return None
     items = _items(said.paths)
-    if said.success and items and not items[0].kind:
+    if said.success and said.complete and items and not items[0].kind:
         items = with_kinds(items, call.action)
+    device = items[0].identity[0] if items and items[0].identity is not None else None
+    for item in items:
+        if item.identity is None or item.identity[0] != device:  # as in few
+            items = own_items(items)
+            break
     kinds: dict[bytes, list[Item]] = {}
     for item in items:
-        if item.identity is not None or item.kind == b"PARENT":
+        if item.identity is not None or item.kind in _WITHOUT_IDENTITY:
             kinds.setdefault(item.kind, []).append(item)
     return _Operation(said, call, flags, items, kinds, who)
+
+
+# What says something by its name alone: where a directory is, what a failed call was to make, what an overlay removed.
+_WITHOUT_IDENTITY = frozenset({b"PARENT", b"CREATE", b"DELETE"})
 
 
 def _flags(said: Said, call: Call) -> OpenFlags | None:
@@ -159,31 +175,36 @@ _NUMBER = attrgetter("number")
 
 
 def _open(operation: _Operation) -> list[FileAccess]:
-    flags = operation.flags
-    if flags is not None and flags.nothing:
+    if operation.flags is not None and operation.flags.nothing:
         return []
-    if created := operation.of_kind(b"CREATE"):
+    if created := operation.created():
         return [operation.access(Action.CREATE, created[-1], operation.name_of(created[-1]))]
-    found = operation.of_kind(b"NORMAL")
-    if not found or flags is None:
-        return []
-    item = found[-1]
-    if flags.nameless:  # the name is the directory's, the identity the new file's
+    return [access for item in operation.of_kind(b"NORMAL")[-1:] for access in _opened(operation, item)]
+
+
+def _opened(operation: _Operation, item: Item) -> list[FileAccess]:
+    """An open of a file that was there."""
+    flags, name = operation.flags, operation.name_of(item)
+    if flags is not None and flags.nameless:  # the name is the directory's, the identity the new file's
         return [operation.access(Action.CREATE, item, Name())]
-    if flags.writes:
-        return [operation.access(Action.OPEN_WRITE, item, operation.name_of(item))]
-    if flags.truncates:
-        return [operation.access(Action.TRUNCATE, item, operation.name_of(item))]
-    return []
+    if flags is not None and flags.only_creates and not operation.said.success:
+        return [operation.access(Action.CREATE, item, name)]
+    if is_directory(item):  # which cannot be opened for writing: the file's own record was lost
+        return []
+    # io_uring's records have no flags, nor openat2's before Linux 5.16: it may have been for reading, then.
+    if flags is None or flags.writes:
+        return [operation.access(Action.OPEN_WRITE, item, name)]
+    return [operation.access(Action.TRUNCATE, item, name)] if flags.truncates else []
 
 
 def _rename(operation: _Operation) -> list[FileAccess]:
-    """Source and target belong together by identity.
+    """Source and target belong together by identity, and by their names where an overlay took the identity away.
 
-    With one last component for both names, the kernel may merge the two DELETE records (audit_inode_child in
+    A DELETE record with the new name is the overwritten file's, one with another name is the source's: both names come
+    from the call. With one last component for both, the kernel may merge the two (audit_inode_child in
     kernel/auditsc.c, tests/data/audit/same_names.log): the first keeps its name, and gets the identity of the second.
     """
-    created, deleted = operation.of_kind(b"CREATE"), operation.of_kind(b"DELETE")
+    created, deleted = operation.created(), operation.of_kind(b"DELETE")
     old_at_cwd, new_at_cwd = operation.at_cwd(operation.call.old_dirfd), operation.at_cwd(operation.call.dirfd)
     if not created:
         return []
@@ -193,8 +214,7 @@ def _rename(operation: _Operation) -> list[FileAccess]:
         moves = zip(created, names, reversed(names), strict=False)
         return [operation.access(Action.RENAME, item, name, old=old) for item, name, old in moves]
     item = created[0]
-    source = next((other for other in deleted if other.identity == item.identity), None)
-    victim = next((other for other in deleted if other.identity != item.identity), None)
+    source, victim = _moved_and_replaced(item, deleted)
     name = operation.name_of(item, at_cwd=new_at_cwd, parents=2)
     if source is not None and victim is not None and source.text == item.text != victim.text:
         # An exchange whose CREATE records were merged: the second file left the name where the first one now is.
@@ -203,11 +223,21 @@ def _rename(operation: _Operation) -> list[FileAccess]:
             operation.access(Action.RENAME, victim, name, old=other),
             operation.access(Action.RENAME, source, other, old=name),
         ]
+    replaced = None if victim is None else victim.identity
     if source is None and victim is not None and _is_merged(operation, victim, item):
         source = victim
     old = None if source is None else operation.name_of(source, at_cwd=old_at_cwd, parents=2)
-    replaced = None if victim is None else victim.identity
     return [operation.access(Action.RENAME, item, name, old=old, replaced=replaced)]
+
+
+def _moved_and_replaced(created: Item, deleted: Sequence[Item]) -> tuple[Item | None, Item | None]:
+    """The DELETE records of a rename's source and of the file that it overwrote, with the CREATE record."""
+    if created.identity is not None and all(item.identity is not None for item in deleted):
+        source = next((item for item in deleted if item.identity == created.identity), None)
+        victim = next((item for item in deleted if item.identity != created.identity), None)
+        return source, victim
+    source = next((item for item in deleted if item.text != created.text), deleted[0] if deleted else None)
+    return source, next((item for item in deleted if item is not source), None)
 
 
 def _is_merged(operation: _Operation, deleted: Item, created: Item) -> bool:
@@ -218,7 +248,7 @@ def _is_merged(operation: _Operation, deleted: Item, created: Item) -> bool:
 
 
 def _link(operation: _Operation) -> list[FileAccess]:
-    created = operation.of_kind(b"CREATE")
+    created = operation.created()
     if not created:
         return []
     item = created[-1]
@@ -231,12 +261,12 @@ def _link(operation: _Operation) -> list[FileAccess]:
 
 def _symlink(operation: _Operation) -> list[FileAccess]:
     target = next((Name(text=item.text) for item in operation.items if item.kind == b"UNKNOWN"), None)
-    created = operation.of_kind(b"CREATE")[-1:]
+    created = operation.created()[-1:]
     return [operation.access(Action.SYMLINK, item, operation.name_of(item), old=target) for item in created]
 
 
 def _make(operation: _Operation) -> list[FileAccess]:
-    created = operation.of_kind(b"CREATE")[-1:]
+    created = operation.created()[-1:]
     return [operation.access(operation.call.action, item, operation.name_of(item)) for item in created]
 
 

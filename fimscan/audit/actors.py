@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
-from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.audit.said import Said, about_process
 from fimscan.model import Actor
 
 UserName = Callable[[int], str | None]
-"""A user's name by uid, for logs that are not ENRICHED; ``None`` where there is no such user."""
+"""A user's name by uid, for logs of this host that are not ENRICHED; ``None`` where there is no such user."""
 
 
 class _Process(NamedTuple):
@@ -37,9 +38,11 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
     if b" key=" not in text:  # the last field of a whole record: without it, the line was cut within some other
         text = text.rpartition(b" ")[0]
     values = fields(text)
-    tty = values.get(b"tty")
+    tty = bare(values.get(b"tty"))
     key = text_value(values.get(b"key"))
     auid, uid = id_value(values.get(b"auid")), id_value(values.get(b"uid"))
+    if b"AUID" in values or b"UID" in values:  # auditd looked them up, where the record is from
+        user_name = None
     return _Process(
         pid=int_value(values.get(b"pid")),
         ppid=int_value(values.get(b"ppid")),
@@ -51,13 +54,13 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
         user=_user(values.get(b"UID"), uid, user_name),
         euid=id_value(values.get(b"euid")),
         session=id_value(values.get(b"ses")),
-        tty=None if tty in (None, b"", b"(none)", b"?") else tty.decode("utf-8", "backslashreplace"),
+        tty=None if tty in (b"", b"(none)", b"?") else tty.decode("utf-8", "backslashreplace"),
         key=None if key is None else key.replace(b"\x01", b",").decode("utf-8", "backslashreplace"),
     )
 
 
 def _user(translation: bytes | None, number: int | None, user_name: UserName | None) -> str | None:
-    """The name that auditd looked up, else the one that ``user_name`` finds."""
+    """The name that auditd looked up; for a record that it did not translate, the one that ``user_name`` finds."""
     name = _translated(translation)
     return user_name(number) if name is None and number is not None and user_name is not None else name
 
@@ -81,6 +84,13 @@ def _completed(process: _Process, others: Sequence[bytes], user_name: UserName |
     return process
 
 
+@cache
+def _is_own(node: str) -> bool:
+    """Whether ``node=`` is this host (``name_format`` in auditd.conf(5)), so that its users are those of this one."""
+    own = os.uname().nodename
+    return node == own or node.partition(".")[0] == own.partition(".")[0] != ""
+
+
 def _translated(raw: bytes | None) -> str | None:
     """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
     if not raw or (raw.startswith(b'"') and not (raw.endswith(b'"') and len(raw) > 2)):
@@ -91,6 +101,8 @@ def _translated(raw: bytes | None) -> str | None:
 
 def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Actor | None:
     """The process that made a call, with these open flags; ``None`` where nothing says even the process id."""
+    if said.event.node and not _is_own(said.event.node):
+        user_name = None
     process = _process(said.process, user_name)
     if said.others:
         process = _completed(process, said.others, user_name)

@@ -9,16 +9,19 @@ from itertools import chain
 
 from fimscan.audit.accesses import accesses, accesses_said
 from fimscan.audit.actors import UserName
+from fimscan.audit.damage import CUT, cut_record, is_cut
 from fimscan.audit.events import Assembler
+from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
 from fimscan.audit.processes import execution
-from fimscan.audit.records import event_id, is_no_record, lines_pattern, parse_line, type_name
+from fimscan.audit.records import OF_KERNEL, event_id, inner_records, line_of, lines_pattern, parse_line, type_name
+from fimscan.audit.relays import problem_of
 from fimscan.audit.said import Said
 from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.audit.uring import with_processes
 from fimscan.audit.whole import whole_event
-from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, FileAccess
+from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
 
 _EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
 _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
@@ -68,6 +71,8 @@ class Collector:
         self._batch_events = batch_events
         self._user_name = user_name
         self._assembler = Assembler()
+        self._journal: Export | None = None
+        self._with_kinds = False  # whether PATH records have a nametype: not on RHEL 6
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._position = 0
@@ -76,6 +81,8 @@ class Collector:
 
     def _clear(self) -> None:
         self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
+        self._growing: dict[EventId, int] = {}  # where in ``_found`` an event is that may be given again
+        self._has_empty = False  # whether one said less when it was given again
         self._executions: list[Actor] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
@@ -108,6 +115,8 @@ class Collector:
         if self._segments and self._segments[-1].fingerprint == segment.fingerprint:
             self._segments[-1] = segment
             return
+        if not self._segments and offset:
+            self._assembler = Assembler(resumed=True)
         self._segments.append(segment)
         self._starts.append(self._position - offset)
 
@@ -116,15 +125,15 @@ class Collector:
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
         while place < end:
-            whole = whole_event(block, place)
+            whole = whole_event(block, place) if self._journal is None else None
             if whole is not None and not self._assembler.is_open(whole[0].id):
                 event, said, place = whole
-                self._events(self._assembler.pass_to(event.id.time_ns))
+                if expired := self._assembler.pass_to(event.id):
+                    self._events(expired)
                 self._event(event, said)
-            elif match := line.match(block, place):
+            elif self._journal is None and (match := line.match(block, place)):
                 node, kind, stamp, body = match.groups()
-                record = AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r"))
-                self._events(self._assembler.add(record, base + place))
+                self._record(AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r")), base + place)
                 place = match.end()
             else:
                 stop = block.find(b"\n", place)
@@ -133,14 +142,17 @@ class Collector:
                 place = min(stop + 1, end)
             if self._count >= self._batch_events:  # in a file that is no log, all lines are damaged, and count
                 self._position = base + place
-                yield self.batch()
+                yield self.batch(more=True)
         self._position = base + end
 
     def damage(self, line: bytes, offset: int, problem: str) -> None:
         """Keep a line that could not be understood; ``offset`` is that in the present segment."""
+        self._damage(self.source, line, offset, problem)
+
+    def _damage(self, source: bytes, line: bytes, offset: int, problem: str) -> None:
         kept = line[:_KEPT]
         self._count += 1 + len(kept) // _EVENT
-        self._damaged.append(DamagedLine(source=self.source, offset=offset, line=kept, problem=problem))
+        self._damaged.append(DamagedLine(source=source, offset=offset, line=kept, problem=problem))
 
     def skip(self, size: int) -> None:
         """Pass over bytes that are no line to take."""
@@ -148,11 +160,19 @@ class Collector:
 
     def finish(self) -> None:
         """Nothing more will come: give up the events that are still open."""
+        if self._journal is not None:
+            self._of_journal(None, self._position)
         self._events(self._assembler.flush())
 
-    def batch(self) -> Batch:
-        """What came since the last batch."""
-        found = self._found
+    def batch(self, *, more: bool = False) -> Batch:
+        """What came since the last batch; where there is ``more`` to come, without events that may be given again."""
+        found, growing = self._found, []
+        if more and self._growing:
+            kept = {place for event, place in self._growing.items() if self._assembler.can_grow(event)}
+            growing = [found[place] for place in sorted(kept)]
+            found = [one for place, one in enumerate(found) if place not in kept]
+        if self._has_empty:
+            found = [one for one in found if one[1]]
         if any(those[0].actor.exe is None for _, those in found):
             completed = with_processes([event for event, _ in found])
             found = [
@@ -170,6 +190,9 @@ class Collector:
             lost_continuity=self.lost_continuity,
         )
         self._clear()
+        for place, (event, those) in enumerate(growing):
+            self._found.append((event, those))
+            self._growing[event.id] = place
         self._told = self._position
         self.lost_continuity = False
         return result
@@ -186,33 +209,83 @@ class Collector:
         segment = self._segments[index]
         return LogCursor(self._log, segment.dev, segment.inode, position - self._starts[index], segment.fingerprint)
 
+    def _record(self, record: AuditRecord, position: int) -> None:
+        """One record, or the first of several in one line."""
+        others: list[bytes] = []
+        is_torn = False
+        if b"audit(" in record.body and record.type in OF_KERNEL:
+            body, others, is_torn = inner_records(record)
+            record = record._replace(body=body)
+        if is_torn or is_cut(record.type, record.body):
+            self._damage_at(position, line_of(record), CUT)
+        if events := self._assembler.add(record, position):
+            self._events(events)
+        for other in others:
+            inner = parse_line(other)
+            if inner is not None:
+                self._record(inner, position)
+
     def _events(self, events: Iterable[AuditEvent]) -> None:
         for event in events:
             self._event(event)
+        for lost in self._assembler.lost():
+            self._damage_at(lost.position, line_of(lost.event.records[0]), lost.problem)
 
     def _event(self, event: AuditEvent, said: Said | None = None) -> None:
-        """A finished event, and what it says of a change of files, where that is known already."""
-        self._count += 1
+        """A finished event, and what it says of a change of files, where that is known already.
+
+        One that was given before is in the place of that.
+        """
+        place = self._growing.pop(event.id, None) if self._growing else None
+        if place is None:
+            self._count += 1
         time_ns = event.id.time_ns
         if self._first_ns is None or time_ns < self._first_ns:
             self._first_ns = time_ns
         if self._last_ns is None or time_ns > self._last_ns:
             self._last_ns = time_ns
-        if found := accesses(event, self._user_name) if said is None else accesses_said(said, self._user_name):
+        found = accesses(event, self._user_name) if said is None else accesses_said(said, self._user_name)
+        if said is None:
+            self._look_at(event, found)
+        if not self._with_kinds:
+            self._with_kinds = b" nametype=" in event.text
+        if place is not None:
+            self._found[place] = (event, found)
+            self._has_empty = self._has_empty or not found
+        elif found:
+            place = len(self._found)
             self._found.append((event, found))
-        elif (started := execution(event, self._user_name)) is not None:
+        if place is not None and said is None and self._assembler.can_grow(event.id):
+            self._growing[event.id] = place
+
+    def _look_at(self, event: AuditEvent, found: Sequence[FileAccess]) -> None:
+        """What an event that did not come in one piece says beside accesses."""
+        begin = self._assembler.begun_at(event.id)
+        if not found and (started := execution(event, self._user_name)) is not None:
+            if self._executions and self._executions[-1].event == event.id:  # given again
+                self._executions.pop()
             self._executions.append(started)
-        if said is None and (noticed := notice(event)) is not None:
+        if (noticed := notice(event)) is not None:
             self._notices.append(noticed)
+        if b"\nPATH " in event.text and (cut := cut_record(event, with_kinds=self._with_kinds)) is not None:
+            self._damage_at(begin, line_of(cut), CUT)
+
+    def _damage_at(self, position: int, line: bytes, problem: str) -> None:
+        index = max(bisect_right(self._starts, position) - 1, 0)
+        self._damage(self._segments[index].path, line, position - self._starts[index], problem)
 
     def _unusual(self, line: bytes, position: int) -> None:
-        """With a prefix of syslog's, laurel's, blank, or damaged."""
-        if record := parse_line(line):
-            self._events(self._assembler.add(record, position))
+        """With a prefix of syslog's, laurel's, journald's, blank, or damaged."""
+        if self._journal is not None or line.startswith(BEGINNING):
+            self._of_journal(line, position)
+        elif record := parse_line(line):
+            self._record(record, position)
+        elif is_entry(line):
+            self._entry(line, position)
         elif is_object(line):
             self._object(line, position)
-        elif not is_no_record(line):
-            self.damage(line, position - self._starts[-1], "not an audit record")
+        elif problem := problem_of(line):
+            self.damage(line, position - self._starts[-1], problem)
 
     def _object(self, line: bytes, position: int) -> None:
         try:
@@ -221,3 +294,24 @@ class Collector:
             self.damage(line, position - self._starts[-1], str(error))
         else:
             self._events((event,))
+
+    def _of_journal(self, line: bytes | None, position: int) -> None:
+        """The next line of an exported journal; ``None`` where nothing more comes."""
+        if self._journal is None:
+            self._journal = Export()
+        try:
+            record = self._journal.finish() if line is None else self._journal.add(line)
+        except JournalError as error:
+            self.damage(line or b"", position - self._starts[-1], str(error))
+        else:
+            if record is not None:
+                self._record(record, position)
+
+    def _entry(self, line: bytes, position: int) -> None:
+        try:
+            record = parse_entry(line)
+        except JournalError as error:
+            self.damage(line, position - self._starts[-1], str(error))
+        else:
+            if record is not None:
+                self._record(record, position)

@@ -1,42 +1,105 @@
 """Records, as they arrive interleaved -> whole events.
 
 An event is finished when its PROCTITLE (or EOE) and all the PATH records that its SYSCALL announces (``items=``) are
-there. One that lacks something is given up when the record clock has moved on by ``timeout_ns``. That clock is the time
-in the records, never the wall clock, so that reading a log again gives the same events.
+there. One that lacks something is given up when its node's record clock has moved on by ``timeout_ns``. That clock is
+the time in the records, never the wall clock, so that reading a log again gives the same events. Every node has its
+own, since the clocks of two hosts differ.
+
+Records of one event may come in any order (exports that are sorted by time alone, syslog over UDP). One that comes
+after its event was finished is added, and the event is given once more: see :meth:`Assembler.add`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
 TIMEOUT_NS = 5_000_000_000
 MAX_OPEN = 20_000
 _CLOCK_STEP_NS = 60_000_000_000  # records come seconds late, never minutes: then the clock was set back
+_MOST_NODES = 10_000
+_MOST_JUMPS = 32  # how often an open event can get its whole time anew, so that a quiet host's are given up one day
 
 # Sent by user space as one record each (linux/audit.h: 1100-1299 and 2100-2999), so there is nothing to wait for.
 _SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_")
 _CALLS = frozenset({"SYSCALL", "URINGOP"})
 _ENDS = frozenset({"PROCTITLE", "EOE"})
 _COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # which never come without a call
-_ITEMS = re.compile(rb" items=(\d{1,6})")
+_TELL_NOTHING = frozenset({"SOCKADDR", "MMAP", "EOE"})  # of files
+_ITEMS = re.compile(rb' items="?(\d{1,6})')
+_OPENAT2 = re.compile(rb' syscall="?(?:[456]?437|openat2)\b')  # 437 everywhere but on MIPS, which adds to it
+_URING_ENTER = re.compile(rb' syscall="?(?:[456]?426|io_uring_enter)\b')
+_WORDS = re.compile(rb"(?:^| )a\d{1,7}(?:_len)?=")
+_ARGC = re.compile(rb'argc="?(\d{1,7})')
+
+
+class Lost(NamedTuple):
+    """An event that was given up incomplete, the position of its first record, and what is missing of it."""
+
+    event: AuditEvent
+    position: int
+    problem: str
+
+
+class _Node:
+    """The record clock of one host.
+
+    ``elapsed`` is how far it has moved in steps of at most the timeout. A longer step, or one back, is a jump: what is
+    open gets its whole time from there on.
+    """
+
+    __slots__ = ("elapsed", "jumped", "jumps", "now", "open", "sees_calls", "started", "waiting")
+
+    def __init__(self, now_ns: int, *, resumed: bool) -> None:
+        self.now = self.started = now_ns
+        self.elapsed = 0
+        self.jumped = 0  # ``elapsed`` when it jumped last
+        self.jumps = 0
+        self.open: dict[EventId, _Open] = {}  # oldest first
+        self.waiting: dict[EventId, _Open] = {}  # finished, but something that belongs to it may still come
+        self.sees_calls = resumed  # before the first call, records can be the rest of what is in an earlier log
+
+    def move_to(self, now_ns: int, timeout_ns: int) -> bool:
+        """Set the clock by one record; gives whether something may be due."""
+        step = now_ns - self.now
+        if 0 < step <= timeout_ns:
+            self.elapsed += step
+        elif step > timeout_ns or step < -_CLOCK_STEP_NS:
+            self.jumps += 1
+            self.jumped = self.elapsed
+        else:
+            return False
+        self.now = now_ns
+        return True
 
 
 class _Open:
     """An event that is still being collected."""
 
-    __slots__ = ("deadline", "id", "items", "last", "paths", "position", "records")
+    __slots__ = ("id", "items", "jumps", "last", "orphan", "paths", "position", "records", "since")
 
-    def __init__(self, event: EventId, position: int, deadline: int) -> None:
+    def __init__(self, event: EventId, position: int, node: _Node, *, orphan: bool) -> None:
         self.id = event
         self.records: list[AuditRecord] = []
         self.items: int | None = None  # how many PATH records there will be; None before the SYSCALL record
         self.paths = 0
         self.last = False  # PROCTITLE or EOE was seen
         self.position = position
-        self.deadline = deadline
+        self.since = node.elapsed
+        self.jumps = node.jumps
+        self.orphan = orphan  # its call may be in what was not read
+
+    def is_due(self, node: _Node, timeout_ns: int) -> bool:
+        """Whether it has waited for long enough."""
+        return node.elapsed - max(self.since, node.jumped) >= timeout_ns or node.jumps - self.jumps >= _MOST_JUMPS
+
+    def kinds(self) -> set[str]:
+        """The types of its records."""
+        return {record.type for record in self.records}
 
     def is_whole(self) -> bool:
         """Whether the PATH records are as many as they seem to be: a line that came twice is one record."""
@@ -44,49 +107,80 @@ class _Open:
         self.paths = len(items)
         return self.items is not None and self.paths >= self.items
 
-    def is_complete(self) -> bool:
-        """Whether nothing is missing that it announced, or needs."""
+    def missing(self) -> str:
+        """What it announced, or needs, and did not get; empty where nothing is missing."""
         if self.items is None:
-            return not any(record.type in _COMPANIONS for record in self.records)
-        return self.is_whole()
+            alone = any(record.type in _COMPANIONS for record in self.records)
+            return "the SYSCALL record of its event is missing" if alone else ""
+        whole = self.is_whole()
+        return "" if whole else f"{self.items - self.paths} of {self.items} PATH records of its event are missing"
+
+    def can_grow(self) -> bool:
+        """Whether a record that such an event has is not there: it may have been overtaken by the last one."""
+        kinds = self.kinds()
+        if self.items and "CWD" not in kinds:
+            return True
+        calls = [record.body for record in self.records if record.type == "SYSCALL"]
+        if not calls and "PROCTITLE" in kinds:  # an operation of io_uring that was carried out within a call
+            return True
+        if "OPENAT2" not in kinds and any(map(_OPENAT2.search, calls)):
+            return True
+        if "URINGOP" not in kinds and any(map(_URING_ENTER.search, calls)):
+            return True
+        words = [record.body for record in self.records if record.type == "EXECVE"]
+        argc = max((int(found[1]) for body in words if (found := _ARGC.search(body))), default=0)
+        return argc > sum(len(_WORDS.findall(body)) for body in words)
 
     def event(self) -> AuditEvent:
         """What came, although its end was perhaps not seen. Complete, where what was announced is all there."""
-        return AuditEvent.of(self.id, self.records, complete=self.is_complete())
+        return AuditEvent.of(self.id, self.records, complete=not self.missing())
 
 
 class Assembler:
     """Groups records by node, time and serial.
 
-    A record that comes after its event was finished makes an event of its own, incomplete, which says too little for
+    A record that comes after its event was given up makes an event of its own, incomplete, which says too little for
     anybody to be named by it.
 
     Args:
         timeout_ns: how far the record clock may move past an unfinished event.
-        max_open: how many events may be open at once; the oldest is given up when there are more.
+        max_open: how many events of a node may be open at once; the oldest is given up when there are more.
+        resumed: the first records may be the rest of events that were finished in an earlier reading.
     """
 
-    def __init__(self, *, timeout_ns: int = TIMEOUT_NS, max_open: int = MAX_OPEN) -> None:
+    def __init__(self, *, timeout_ns: int = TIMEOUT_NS, max_open: int = MAX_OPEN, resumed: bool = False) -> None:
         self._timeout_ns = timeout_ns
         self._max_open = max_open
-        self._open: dict[EventId, _Open] = {}
-        self._clock = 0
+        self._resumed = resumed
+        self._nodes: dict[str, _Node] = {}
         self._current: _Open | None = None  # where the last record went: the next one mostly goes there too
+        self._lost: deque[Lost] = deque()
+        self._positions: dict[EventId, int] = {}  # of the first records of events that were given
 
     @property
     def oldest_open(self) -> int | None:
         """The position of the first record of the longest open event; reading from there on again loses nothing."""
-        return next(iter(self._open.values())).position if self._open else None
+        oldest = [next(iter(node.open.values())).position for node in self._nodes.values() if node.open]
+        return min(oldest, default=None)
+
+    def lost(self) -> Iterator[Lost]:
+        """Events that were given up and lack something, each told once."""
+        while self._lost:
+            yield self._lost.popleft()
 
     def add(self, record: AuditRecord, position: int = 0) -> tuple[AuditEvent, ...]:
-        """Take one record, which stands at ``position`` (any ascending number); return what is finished by it."""
+        """Take one record, which stands at ``position`` (any ascending number); return what is finished by it.
+
+        An event can come twice. It is given as soon as it has all that it announces, since nothing tells whether
+        there is more (kernels and rules differ in what they log). If another record comes for it within its time, it
+        is given again, with that record: the later one counts.
+        """
         kind = record.type
         group = self._current
         if group is None or group.id is not record.id:
-            group = self._open.get(record.id)
+            node = self._nodes.get(record.id.node)
+            group = None if node is None else node.open.get(record.id)
             if group is None:
-                if kind == "EOE":
-                    return ()
                 return self._start(record, position)
             self._current = group
         group.records.append(record)
@@ -96,52 +190,117 @@ class Assembler:
             group.last = True
         elif kind in _CALLS:
             items = _ITEMS.search(record.body)
-            group.items = int(items[1]) if items else 0
+            group.items = max(int(items[1]) if items else 0, group.items or 0)
+            self._nodes[record.id.node].sees_calls = True
         if group.last and group.items is not None and group.paths >= group.items and group.is_whole():
-            del self._open[group.id]
+            node = self._nodes[group.id.node]
+            del node.open[group.id]
             self._current = None
+            if group.can_grow():
+                if len(node.waiting) >= self._max_open:
+                    del node.waiting[next(iter(node.waiting))]
+                node.waiting[group.id] = group
+            self._positions[group.id] = group.position
             return (AuditEvent.of(group.id, group.records),)
         return ()
 
-    def pass_to(self, now_ns: int) -> tuple[AuditEvent, ...]:
-        """Move the record clock; return what has waited for too long."""
-        if now_ns < self._clock - _CLOCK_STEP_NS:
-            self._clock = now_ns
-            for group in self._open.values():
-                group.deadline = now_ns + self._timeout_ns
-        elif now_ns > self._clock:
-            self._clock = now_ns
-            if self._open:
-                return tuple(self._expired())
+    def pass_to(self, event: EventId) -> tuple[AuditEvent, ...]:
+        """Move the record clock of a node to this event, which is whole; return what has waited for too long."""
+        node = self._nodes.get(event.node)
+        if node is None:
+            node = self._first_of(event)
+        node.sees_calls = True
+        return self._moved(node, event.time_ns)
+
+    def _first_of(self, event: EventId) -> _Node:
+        """The clock of a node that was not seen before. Damage can make any number of them."""
+        if len(self._nodes) >= _MOST_NODES:
+            self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.waiting}
+        made = self._nodes[event.node] = _Node(event.time_ns, resumed=self._resumed)
+        return made
+
+    def _moved(self, node: _Node, now_ns: int) -> tuple[AuditEvent, ...]:
+        if now_ns != node.now and node.move_to(now_ns, self._timeout_ns) and (node.open or node.waiting):
+            return tuple(self._expired(node))
         return ()
 
     def is_open(self, event: EventId) -> bool:
         """Whether some of an event's records came, and others may still."""
-        return event in self._open
+        node = self._nodes.get(event.node)
+        return node is not None and (event in node.open or event in node.waiting)
+
+    def can_grow(self, event: EventId) -> bool:
+        """Whether an event that was given may be given again."""
+        node = self._nodes.get(event.node)
+        return node is not None and event in node.waiting
+
+    def begun_at(self, event: EventId) -> int:
+        """Where the first record stands of an event that was given; to be asked once."""
+        return self._positions.pop(event, 0)
 
     def flush(self) -> tuple[AuditEvent, ...]:
         """Give up waiting: every event that is still open, oldest first."""
-        groups = list(self._open.values())
-        self._open.clear()
+        groups = [group for node in self._nodes.values() for group in node.open.values()]
+        groups.sort(key=lambda group: group.position)
+        events = tuple([self._given_up(group) for group in groups])
+        for node in self._nodes.values():
+            node.open.clear()
+            node.waiting.clear()
         self._current = None
-        return tuple(group.event() for group in groups)
+        return events
 
     def _start(self, record: AuditRecord, position: int) -> tuple[AuditEvent, ...]:
-        expired = self.pass_to(record.id.time_ns)
+        identity = record.id
+        node = self._nodes.get(identity.node)
+        if node is None:
+            node = self._first_of(identity)
+        expired = self._moved(node, identity.time_ns)
         if record.type.startswith(_SINGLE):
-            return (*expired, AuditEvent.of(record.id, (record,)))
-        if len(self._open) >= self._max_open:
-            oldest = self._open.pop(next(iter(self._open)))
-            expired += (AuditEvent.of(oldest.id, oldest.records, complete=False),)
-        self._current = self._open[record.id] = _Open(record.id, position, self._clock + self._timeout_ns)
+            return (*expired, AuditEvent.of(identity, (record,)))
+        late = node.waiting.get(identity)
+        if late is not None:
+            return expired + self._grown(node, late, record)
+        if record.type == "EOE":
+            return expired
+        if len(node.open) >= self._max_open:
+            oldest = node.open.pop(next(iter(node.open)))
+            expired += (self._given_up(oldest, whole=False),)
+        orphan = self._is_cut_off(node, identity)
+        self._current = node.open[identity] = _Open(identity, position, node, orphan=orphan)
         return expired + self.add(record, position)
 
-    def _expired(self) -> Iterator[AuditEvent]:
-        while self._open:
-            key, group = next(iter(self._open.items()))
-            if group.deadline > self._clock:
-                break
-            del self._open[key]
-            if group is self._current:
-                self._current = None
-            yield group.event()
+    def _is_cut_off(self, node: _Node, event: EventId) -> bool:
+        """Whether the beginning of an event can be in what is not read: an earlier log, or before a cursor."""
+        if not node.sees_calls:
+            return True
+        return self._resumed and event.time_ns <= node.started + self._timeout_ns
+
+    def _grown(self, node: _Node, group: _Open, record: AuditRecord) -> tuple[AuditEvent, ...]:
+        """A finished event with one more record. One that it has already, and EOE, say nothing new."""
+        if record.type == "EOE" or record in group.records:
+            return ()
+        group.records.append(record)
+        if not group.can_grow():
+            del node.waiting[group.id]
+        self._positions[group.id] = group.position
+        return (AuditEvent.of(group.id, group.records),)
+
+    def _given_up(self, group: _Open, *, whole: bool = True) -> AuditEvent:
+        missing = group.missing()
+        self._positions[group.id] = group.position
+        event = AuditEvent.of(group.id, group.records, complete=whole and not missing)
+        if missing and (group.items is not None or not (group.orphan or _TELL_NOTHING.issuperset(group.kinds()))):
+            self._lost.append(Lost(event, group.position, missing))
+        return event
+
+    def _expired(self, node: _Node) -> Iterator[AuditEvent]:
+        for groups in (node.waiting, node.open):
+            while groups:
+                key, group = next(iter(groups.items()))
+                if not group.is_due(node, self._timeout_ns):
+                    break
+                del groups[key]
+                if groups is node.open:
+                    if group is self._current:
+                        self._current = None
+                    yield self._given_up(group)

@@ -18,7 +18,7 @@ class OpenFlags:
 
     ``writes``: the descriptor can be written to. ``nothing``: it can neither be read nor written (``O_PATH``, with
     which all other flags but a few mean nothing). ``nameless``: the call made a file without a name in the directory
-    that it named (``O_TMPFILE``).
+    that it named (``O_TMPFILE``). ``only_creates``: it fails where there is a file already (``O_CREAT | O_EXCL``).
     """
 
     names: tuple[str, ...]
@@ -26,6 +26,7 @@ class OpenFlags:
     truncates: bool
     nothing: bool
     nameless: bool
+    only_creates: bool
 
 
 @lru_cache(maxsize=4096)
@@ -50,6 +51,7 @@ def open_flags(arch: bytes, value: int) -> OpenFlags | None:
         truncates="O_TRUNC" in given,
         nothing="O_PATH" in given,
         nameless=nameless,
+        only_creates={"O_CREAT", "O_EXCL"} <= given,
     )
 
 

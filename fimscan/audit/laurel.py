@@ -15,7 +15,8 @@ from functools import cache, lru_cache
 from typing import Any
 
 from fimscan.audit.events import Assembler
-from fimscan.audit.records import event_id, relayed_by
+from fimscan.audit.records import event_id
+from fimscan.audit.relays import relayed_by
 from fimscan.audit.tables import machines
 from fimscan.model import AuditEvent, AuditRecord, EventId
 

@@ -10,6 +10,7 @@ from fimscan.model import AuditEvent, AuditNotice, AuditRecord, NoticeKind
 
 # Kernels before 3.16 wrote op="add rule", newer ones op=add_rule (audit_receive_msg in kernel/audit*.c).
 _RULE = re.compile(rb'\bop="?(add|remove)[ _]rule\b')
+_INITIALIZED = re.compile(rb"(?:state=)?initialized\b")
 _ENABLED = re.compile(rb"\baudit_enabled=(\d)")
 
 
@@ -46,13 +47,15 @@ def _config_change(record: AuditRecord) -> _Found | None:
 
 
 def _kernel(record: AuditRecord) -> _Found | None:
-    return (NoticeKind.BOOT, None) if fields(record.body).get(b"state") == b"initialized" else None
+    """Kernels before 4.2 wrote the word alone, newer ones ``state=initialized`` (audit_init in kernel/audit.c)."""
+    return (NoticeKind.BOOT, None) if _INITIALIZED.match(record.body) else None
 
 
 _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "DAEMON_START": _daemon_start,
     "DAEMON_END": lambda _: (NoticeKind.DAEMON_END, None),
     "DAEMON_ABORT": lambda _: (NoticeKind.DAEMON_END, None),
+    "DAEMON_RESUME": lambda _: (NoticeKind.RESUMED, None),
     "CONFIG_CHANGE": _config_change,
     "SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
     "KERNEL": _kernel,

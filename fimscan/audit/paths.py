@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from fimscan.audit.records import device_value, fields, int_value, text_value
+from fimscan.audit.records import bare, device_value, fields, int_value, text_value
 from fimscan.model import Action, Name
 
 
@@ -53,7 +53,7 @@ def parse_item(body: bytes) -> Item | None:
     if item is None:
         return None
     identity = _identity(device_value(values.get(b"dev")), int_value(values.get(b"inode")))
-    kind = _KIND.match(values.get(b"nametype", values.get(b"objtype", b"")))
+    kind = _KIND.match(bare(values.get(b"nametype", values.get(b"objtype", b""))))
     return Item(
         item, kind[0] if kind else b"", text_value(values.get(b"name")), identity, int_value(values.get(b"mode"), 8)
     )
@@ -68,16 +68,19 @@ _CHILDREN = {
 
 
 def with_kinds(items: Sequence[Item], action: Action) -> Sequence[Item]:
-    """The PATH records of a successful call on a kernel that does not say what they are (before 2.6.39: RHEL 6).
+    """All PATH records of a successful call on a kernel that does not say what they are (before 2.6.39: RHEL 6).
 
-    Only what is sure: a lookup leaves one record; a change of a directory leaves that and the file; and a file that
-    was renamed or linked stands there twice, of which the names are not told apart.
+    Only what is sure: a lookup leaves one record; a change of a directory leaves that and the file, which is of the
+    kind that the call is for; and a file that was renamed or linked stands there twice, of which the names are not told
+    apart.
     """
     if any(item.kind or item.identity is None or item.mode is None for item in items):
         return items
     if len(items) == 1 and action in _LOOKUPS:
         return (items[0]._replace(kind=b"NORMAL"),)
     if len(items) == 2 and action in _CHILDREN and is_directory(items[0]) and items[0].identity != items[1].identity:
+        if is_directory(items[1]) != (action in (Action.RMDIR, Action.MKDIR)):
+            return items
         return (items[0]._replace(kind=b"PARENT"), items[1]._replace(kind=_CHILDREN[action]))
     if action in (Action.RENAME, Action.LINK):
         files = [item for item in items if not is_directory(item)]
@@ -85,6 +88,27 @@ def with_kinds(items: Sequence[Item], action: Action) -> Sequence[Item]:
         if len(twice) == 2:
             return (twice[1]._replace(kind=b"CREATE", text=None),)
     return items
+
+
+def own_items(items: Sequence[Item]) -> Sequence[Item]:
+    """The PATH records of the call itself, without those that a file system left for what it did below.
+
+    overlayfs carries a call out in its upper layer by the same functions that system calls use, and each of them leaves
+    records: without a name, and with the device of the upper file system (tests/data/audit/fs_overlay.log). Where one
+    of them has the same last component, it also overwrites the identity in the call's own DELETE record: what was
+    deleted is known by its name only, then.
+    """
+    named = [item for item in items if item.text is not None and item.identity is not None and item.kind != b"DELETE"]
+    first = next((item.identity for item in items if item.identity is not None), None)
+    devices = {item.identity[0] for item in named if item.identity} or ({first[0]} if first else set())
+    own = [item for item in items if item.text is not None or (item.identity and item.identity[0] in devices)]
+    around = {item.identity[0] for item in own if item.kind in (b"PARENT", b"CREATE") and item.identity}
+    return [
+        item._replace(identity=None)
+        if item.kind == b"DELETE" and around and item.identity and item.identity[0] not in around
+        else item
+        for item in own
+    ]
 
 
 def is_directory(item: Item) -> bool:

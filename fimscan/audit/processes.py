@@ -8,20 +8,14 @@ from fimscan.audit.actors import UserName, actor
 from fimscan.audit.said import said_of_program
 from fimscan.model import Actor, AuditEvent
 
-_SUCCESS = re.compile(rb" success=yes ")
+_SUCCESS = re.compile(rb' success="?yes"? ')
 
 
 def execution(event: AuditEvent, user_name: UserName | None = None) -> Actor | None:
-    """The process as it is after an execve that succeeded; ``None`` for every other event.
-
-    The EXECVE record comes second, or third behind a BPRM_FCAPS one (audit_log_exit in kernel/auditsc.c).
-    """
+    """The process as it is after an execve that succeeded; ``None`` for every other event."""
     if b"\nEXECVE " not in event.text:  # as in most
         return None
-    records = event.records
-    if not any(record.type == "EXECVE" for record in records[1:4]):
-        return None
-    call = records[0]
-    if call.type != "SYSCALL" or not _SUCCESS.search(call.body):
+    call = next((record for record in event.records if record.type == "SYSCALL"), None)
+    if call is None or not _SUCCESS.search(call.body):
         return None
     return actor(said_of_program(event, call), (), user_name)

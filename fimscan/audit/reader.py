@@ -7,22 +7,14 @@ have the same identities. auditd rotates by renaming, so a file that is held ope
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
 from fimscan.audit.actors import UserName
 from fimscan.audit.collector import Batch, Collector
-from fimscan.audit.sources import (
-    DAMAGED_COMPRESSION,
-    LogCursor,
-    Segment,
-    decompressed,
-    open_segment,
-    read_block,
-    segments,
-    unreadable,
-)
+from fimscan.audit.sources import LogCursor, Segment, decompressed, open_segment, read_block, segments, unreadable
+from fimscan.audit.unpacking import DAMAGED_COMPRESSION, problem_of
 
 CHUNK = 1 << 20
 BATCH_EVENTS = 5000
@@ -75,17 +67,34 @@ def read_log(
 def read_stream(
     file: BinaryIO, name: bytes = b"-", *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
 ) -> Iterator[Batch]:
-    """Read one plain or gzip file, or a pipe (then buffered), to its end. ``name`` stands in damaged lines and cursors.
+    """Read one plain or compressed file, or a pipe (then buffered), to its end.
+
+    ``name`` stands in damaged lines and cursors.
 
     Raises:
         InputError: it cannot be read.
     """
-    collector = Collector(name, batch_events=batch_events, user_name=user_name)
-    collector.enter(Segment(path=name, dev=0, inode=0, fingerprint=b"", live=False), 0)
-    yield from _read(decompressed(file), collector, 0, lambda: True)
-    collector.finish()
-    if collector.has_news:
-        yield collector.batch()
+    return read_streams([(name, file)], batch_events=batch_events, user_name=user_name)
+
+
+def read_streams(
+    files: Iterable[tuple[bytes, BinaryIO]], *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
+) -> Iterator[Batch]:
+    """Read several, oldest first, as one: an event may begin in one and end in the next.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    collector: Collector | None = None
+    for number, (name, file) in enumerate(files):
+        if collector is None:
+            collector = Collector(name, batch_events=batch_events, user_name=user_name)
+        collector.enter(Segment(path=name, dev=0, inode=0, fingerprint=b"%d" % number, live=False), 0)
+        yield from _read(decompressed(file), collector, 0, lambda: True)
+    if collector is not None:
+        collector.finish()
+        if collector.has_news:
+            yield collector.batch()
 
 
 def _read(
@@ -125,7 +134,7 @@ def _read(
                 return
         yield from collector.take(lines.rest)
     except DAMAGED_COMPRESSION as error:  # before the place where the last reading ended
-        lines.broken(f"the compressed file is damaged: {error}")
+        lines.broken(problem_of(error))
     except OSError as error:
         raise unreadable(collector.source, error) from error
 

@@ -10,6 +10,7 @@ import os
 import re
 from functools import lru_cache
 
+from fimscan.audit.relays import PREFIX
 from fimscan.model import AuditRecord, EventId
 
 # include/uapi/linux/audit.h: the types that a log without auditd, or with an older one, shows as numbers.
@@ -20,37 +21,26 @@ _TYPE_NAMES = {
     1323: "MMAP", 1326: "SECCOMP", 1327: "PROCTITLE", 1336: "URINGOP", 1337: "OPENAT2", 2000: "KERNEL",
 }  # fmt: skip
 
+# Types that the kernel alone writes, in which text of users is encoded: user space can put any text into its own.
+OF_KERNEL = frozenset({
+    "SYSCALL", "PATH", "CWD", "PROCTITLE", "EXECVE", "OPENAT2", "URINGOP", "SOCKADDR", "SOCKETCALL", "MMAP", "FD_PAIR",
+    "BPRM_FCAPS", "CAPSET", "OBJ_PID", "IPC", "EOE", "NETFILTER_CFG", "KERN_MODULE", "FANOTIFY", "BPF",
+})  # fmt: skip
+
 NODE = rb"node=(\S{1,255})"
 STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
-HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\): ?"
-"""Groups: node, type, ``SEC.MS:SERIAL``."""
+HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
+"""Groups: node, type, ``SEC.MS:SERIAL``. (auditd's own records had no colon before 2.0.)"""
 
-# Two ways in which syslog writes who said something: "program[pid]: ", and that of RFC 5424.
-_SAID = rb"(?:(?:\[\d{1,10}\])?: | (?:-|\d{1,10}) (?:-|[\w.-]{1,32}) - )"
-
-
-def relayed_by(programs: bytes) -> bytes:
-    """A pattern of what syslog, or a journal written out, puts in front of a line of one of these programs."""
-    return rb"(?:<\d{1,3}>)?(?:[^\"'=\n ]{1,60} {1,2}){0,12}?(?:" + programs + rb")" + _SAID
-
-
-# In front of the header: nothing, or what syslog, journald and dmesg put there. The program's name has to be one that
-# relays audit records, so that a user's "logger type=SYSCALL ..." is no evidence against anybody.
-_RELAYS = rb"kernel|(?:tag_)?audit(?:d|_log)?|audisp[\w-]*"
-_PREFIX = rb"(?:" + relayed_by(_RELAYS) + rb"|<\d{1,3}>)?(?:\[ *\d+\.\d+\] )?(?:audit: )?"
-_LINE = re.compile(_PREFIX + HEADER + rb"([^\n]*)")
+_LINE = re.compile(PREFIX + HEADER + rb"([^\n]*)")
 
 USUAL_LINES = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
-RELAYED_LINES = re.compile(rb"(?m)^" + _PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
+RELAYED_LINES = re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
 """The records in a block of lines; their groups are those of :data:`HEADER`, and the body. The latter finds the usual
 ones, too, at about half the speed."""
 
-# Blank, what ausearch prints between events, and what other programs say in a log that has records by way of syslog or
-# the kernel's ring buffer. (A line that was cut still has "type=" or "audit(", if it ever had.)
-_NO_RECORD = re.compile(
-    rb"\s*\Z|----\s*\Z|time->|"
-    rb"(?:(?:<\d{1,3}>)?(?:1 )?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[\d:.+Z-]{8,24}) \S"
-    rb"|\[ *\d{1,9}\.\d{6}\] )(?!.*(?:type=|audit\())"
+_INNER = re.compile(
+    rb"[\s,;|]*(?:#012|\\n)?[\s,;|]*((?:node=\S{1,255} )?type=[\w\[\]]{1,64} (?:msg=)?audit\((" + STAMP + rb")\))"
 )
 
 
@@ -59,9 +49,21 @@ def lines_pattern(block: bytes) -> re.Pattern[bytes]:
     return RELAYED_LINES if not USUAL_LINES.match(block) and _LINE.match(block) else USUAL_LINES
 
 
-def is_no_record(line: bytes) -> bool:
-    """Whether a line is not meant to be a record, so that it is not damaged either."""
-    return _NO_RECORD.match(line) is not None
+def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
+    """(the body of a line's first record, those of its event that follow in the same line, is there anything else).
+
+    Wazuh, syslog-ng and others join the records of an event. The same time and number again in a body is another
+    record: nobody could foresee them and put them into a name. Any other header there can be that, or the next line,
+    which follows at once where a line was cut.
+    """
+    body = record.body
+    found = list(_INNER.finditer(body))
+    if not found:
+        return body, [], False
+    ends = [match.start() for match in found[1:]] + [len(body)]
+    own = [event_id(match[2], None)[:2] == record.id[:2] for match in found]
+    texts = [body[match.start(1) : end] for match, end in zip(found, ends, strict=True)]
+    return body[: found[0].start()], [text for text, is_own in zip(texts, own, strict=True) if is_own], not all(own)
 
 
 def parse_line(line: bytes) -> AuditRecord | None:
@@ -142,10 +144,17 @@ def text_value(raw: bytes | None) -> bytes | None:
     return bytes.fromhex(raw.decode("ascii")) if _HEX.fullmatch(raw) else None
 
 
+def bare(raw: bytes | None) -> bytes:
+    """A field's value without quotes, which some programs put around all of them; empty where it is absent."""
+    return raw[1:-1] if raw and len(raw) > 1 and raw[0] == raw[-1] == 0x22 else raw or b""
+
+
 def int_value(raw: bytes | None, base: int = 10) -> int | None:
     """A number field's value, ``None`` where it is absent or damaged."""
-    if not raw or len(raw) > 24:  # no field of 64 bits is longer, whatever its base
+    if not raw or len(raw) > 26:  # no field of 64 bits is longer, whatever its base
         return None
+    if raw[0] == 0x22:
+        raw = bare(raw)
     try:
         return int(raw, base)
     except ValueError:
@@ -163,7 +172,7 @@ def device_value(raw: bytes | None) -> int | None:
     """``dev=fe:00`` as :manpage:`stat(2)` gives it (``st_dev``)."""
     if not raw:
         return None
-    major, colon, minor = raw.partition(b":")
+    major, colon, minor = bare(raw).partition(b":")
     numbers = int_value(major, 16), int_value(minor, 16)
     if not colon or numbers[0] is None or numbers[1] is None:
         return None

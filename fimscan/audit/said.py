@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from fimscan.audit.records import fields, int_value, kernel_part
-from fimscan.audit.syscalls import URING_OPERATIONS, syscall_name
+from fimscan.audit.interpreted import arches, as_written
+from fimscan.audit.records import bare, fields, int_value, kernel_part
+from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, syscall_name
+from fimscan.audit.tables import machine
 from fimscan.audit.uring import PROCESS
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
@@ -83,7 +85,12 @@ def _said_by_its_records(event: AuditEvent) -> Said | None:
     bodies = _by_type(event.records)
     record = _call_record(bodies)
     call = None if record is None else _known_call(record, bodies)
-    return None if record is None or call is None else _said(event, bodies, record, call)
+    if record is None or call is None:
+        return None
+    if call[0] and _is_interpreted(record[1]):
+        bodies = {kind: [as_written(kind, body, call[0]) for body in those] for kind, those in bodies.items()}
+        record = record[0], as_written(*record, call[0])
+    return _said(event, bodies, record, call)
 
 
 def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:
@@ -148,12 +155,34 @@ def _known_call(record: _Record, bodies: _Bodies) -> tuple[bytes, str] | None:
     kind, body = record
     if kind == "SYSCALL":
         match = _SYSCALL.match(body)
-        name = syscall_name(match[1], int(match[2])) if match else None
-        return (match[1], name) if match and name else None
+        if match is None:
+            return _spelled_call(body)
+        name = syscall_name(match[1], int(match[2]))
+        return (match[1], name) if name else None
     name = URING_OPERATIONS.get(int_value(fields(body).get(b"uring_op")) or 0)
     # An operation that is carried out at once has the record of the system call behind its own.
     arch = next((match[1] for other in bodies.get("SYSCALL", ()) if (match := _SYSCALL.match(other))), b"")
     return (arch, name) if name else None
+
+
+def _spelled_call(body: bytes) -> tuple[bytes, str] | None:
+    """The same, where the numbers are in quotes, or names."""
+    values = fields(body.partition(b" ppid=")[0])
+    arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
+    arch = arches().get(arch, arch)
+    found = machine(arch)
+    if found is None:
+        return None
+    number = int_value(call)
+    name = call.decode("ascii", "replace") if number is None else syscall_name(arch, number) or ""
+    return (arch, name) if name in CALLS and name in found.calls.values() else None
+
+
+def _is_interpreted(body: bytes) -> bool:
+    """Whether a call's record has names in place of numbers: then the other records of its event have them, too."""
+    values = fields(body.partition(b" ppid=")[0])
+    arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
+    return arch in arches() or (call != b"" and not call.isdigit())
 
 
 def _outcome(body: bytes) -> tuple[bool, Sequence[bytes | None]]:
@@ -163,4 +192,8 @@ def _outcome(body: bytes) -> tuple[bool, Sequence[bytes | None]]:
         return success == b"yes", arguments
     # What stands before ppid= is about the call, what follows about the process.
     values = fields(body.partition(b" ppid=")[0])
-    return values.get(b"success") != b"no", [values.get(key) for key in (b"a0", b"a1", b"a2", b"a3")]
+    success = bare(values.get(b"success"))
+    if not success:  # not told where the process ended within the call, and perhaps lost
+        exit_code = int_value(values.get(b"exit"))
+        success = b"no" if exit_code is None or exit_code < 0 else b"yes"
+    return success == b"yes", [values.get(key) for key in (b"a0", b"a1", b"a2", b"a3")]

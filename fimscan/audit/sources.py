@@ -11,21 +11,33 @@ import hashlib
 import io
 import os
 import re
-import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
+from fimscan.audit.unpacking import (
+    DAMAGED_COMPRESSION,
+    LONGEST_MAGIC,
+    SUFFIXES,
+    Unpacked,
+    problem_of,
+    unpacked,
+    without_suffix,
+)
 from fimscan.errors import InputError
 
 _FIRST_LINE = 256
+_FIRST_RECORDS = 1 << 16  # bytes at the beginning of a log in which there is a record, if it has any
 _PIECE = 4096  # decompressed bytes at once: what is lost in front of a damaged place
 _PASSES = 50  # a log that is rotated each time that it is looked at is given up in the end
-_GZIP_MAGIC = b"\x1f\x8b"
-# auditd and logrotate count upwards (.1 is the newest); with "dateext", logrotate appends a date instead.
-_SUFFIX = re.compile(rb"(?:\.(\d{1,4})|[.-](\d{8}(?:[-_]?\d{2,6}|-\d{10})?))(?:\.gz)?")
-
-DAMAGED_COMPRESSION = (EOFError, zlib.error, gzip.BadGzipFile)
+# auditd and logrotate count upwards (.1 is the newest). Others append a date and time: logrotate's "dateext", and the
+# scripts that rename a log to audit.log.2026-11-29_03:00:01. How they write it does not matter: what is in it decides.
+_SUFFIX = re.compile(
+    rb"(?:[._-](\d{1,4})|[._-]\d(?=(?:[^\d.]*\d){5})[\d:_.T@+Zz-]{5,40}?)(?:"
+    + b"|".join(map(re.escape, SUFFIXES)) + rb")?"
+)  # fmt: skip
+_TIME = re.compile(rb"audit\((\d{1,11})\.(\d{3}):|\"ID\": ?\"(\d{1,11})\.(\d{3}):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +77,59 @@ def empty_log(path: bytes) -> LogCursor:
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:
-    """The file as it is, or decompressed where it is gzip, by its first bytes; it may be a pipe."""
+    """The file as it is, or decompressed, by its first bytes; it may be a pipe."""
     if isinstance(file, io.BufferedReader):
-        magic = file.peek(2)[:2]
+        magic = file.peek(LONGEST_MAGIC)[:LONGEST_MAGIC]
     else:
-        magic = file.read(2)
+        magic = file.read(LONGEST_MAGIC)
         file.seek(0)
-    return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if magic == _GZIP_MAGIC else file
+    return unpacked(file, magic)
 
 
 def read_block(file: BinaryIO, size: int) -> tuple[bytes, str]:
     """(up to ``size`` bytes, or none at the end; the problem, where a compressed file is damaged behind them).
 
-    One large read of a damaged :class:`gzip.GzipFile` would lose what it has decompressed before it fails.
+    One large read of a damaged file would lose what it has decompressed before it fails.
     """
     compressed: object = file
-    if not isinstance(compressed, gzip.GzipFile):
+    if not isinstance(compressed, gzip.GzipFile | Unpacked):
         return file.read(size), ""
     block = bytearray()
     try:
         while len(block) < size and (piece := compressed.read1(min(_PIECE, size - len(block)))):
             block += piece
     except DAMAGED_COMPRESSION as error:
-        return bytes(block), f"the compressed file is damaged: {error}"
+        return bytes(block), problem_of(error)
     return bytes(block), ""
+
+
+def first_time_ns(head: bytes) -> int | None:
+    """The time of the first record in the beginning of a log; ``None`` where there is none."""
+    match = _TIME.search(head)
+    if match is None:
+        return None
+    seconds, millis = match[1] or match[3], match[2] or match[4]
+    return int(seconds + millis) * 1_000_000
+
+
+def in_order_of_time(paths: Sequence[bytes]) -> list[bytes]:
+    """Logs by the times of their first records; one that has none, or is no file, stays behind the one before it.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    last = 0
+    keyed: list[tuple[int, bytes]] = []
+    for path in paths:
+        if os.path.isfile(path):
+            try:
+                file, *_ = open_segment(path)
+                with file:
+                    last = first_time_ns(read_block(file, _FIRST_RECORDS)[0]) or last
+            except OSError as error:
+                raise unreadable(path, error) from error
+        keyed.append((last, path))
+    return [path for _, path in sorted(keyed, key=lambda pair: pair[0])]
 
 
 def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
@@ -103,10 +144,8 @@ def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
     try:
         info = os.fstat(file.fileno())
         raw = file.read(_FIRST_LINE)
-        if raw.startswith(_GZIP_MAGIC):
-            file.close()
-            file = cast("BinaryIO", gzip.open(path))  # noqa: SIM115 -- as above
         file.seek(0)
+        file = unpacked(file, raw)
         head, damage = read_block(file, _FIRST_LINE)
         file.seek(0)
     except BaseException:
@@ -139,6 +178,7 @@ def segments(path: bytes) -> list[Segment]:
 
 def _opened(path: bytes, names: list[bytes]) -> list[Segment]:
     found: dict[bytes, Segment] = {}
+    times: dict[bytes, int | None] = {}
     for name in names:
         try:
             file, info, fingerprint, damaged = open_segment(name)
@@ -146,15 +186,28 @@ def _opened(path: bytes, names: list[bytes]) -> list[Segment]:
             continue  # rotated between the listing and now; it is found under its new name
         except OSError as error:
             raise unreadable(name, error) from error
-        file.close()
-        if damaged and name.removesuffix(b".gz") in set(names) - {name}:
+        with file:
+            times[name] = first_time_ns(read_block(file, _FIRST_LINE)[0])
+        if damaged and without_suffix(name) in set(names) - {name}:
             continue  # being written by logrotate
         # While logrotate compresses a segment, it is there twice: the plain one comes first, and is complete.
         if fingerprint and fingerprint not in found:
             found[fingerprint] = Segment(
                 path=name, dev=info.st_dev, inode=info.st_ino, fingerprint=fingerprint, live=name == path
             )
-    return list(found.values())
+    return _in_order(list(found.values()), times)
+
+
+def _in_order(segments: list[Segment], times: Mapping[bytes, int | None]) -> list[Segment]:
+    """Numbers tell the order; dates only where all of them are written alike, so that their first records do."""
+    rotated = [segment for segment in segments if not segment.live]
+    if any(not _number(segment.path) for segment in rotated):
+        last = 0
+        keys: dict[bytes, int] = {}
+        for segment in rotated:
+            last = keys[segment.fingerprint] = times[segment.path] or last
+        rotated.sort(key=lambda segment: keys[segment.fingerprint])
+    return rotated + [segment for segment in segments if segment.live]
 
 
 def _inodes(names: list[bytes]) -> list[tuple[bytes, int]]:
@@ -176,19 +229,35 @@ def unreadable(path: bytes, error: OSError) -> InputError:
 
 
 def _names(path: bytes) -> list[bytes]:
-    """The files of a log by name, oldest first, a plain one before its compressed twin."""
+    """The files of a log by name, oldest first as far as names tell, a plain one before its compressed twin."""
     directory, base = os.path.split(path)
     try:
         entries = os.listdir(directory or b".")
     except OSError as error:
         raise unreadable(path, error) from error
-    keyed: list[tuple[tuple[int, int, bytes, int], bytes]] = []
+    keyed: list[tuple[tuple[int, int, bytes, bool], bytes]] = []
     for entry in entries:
         if entry == base:
-            keyed.append(((2, 0, b"", 0), path))
-        elif entry.startswith(base) and (suffix := _SUFFIX.fullmatch(entry, len(base))):
-            compressed = int(entry.endswith(b".gz"))
-            number, date = suffix.groups()
-            order = (1, -int(number), b"", compressed) if number else (0, 0, date, compressed)
+            keyed.append(((2, 0, b"", False), path))
+        elif (suffix := _suffix(entry, base)) is not None:
+            plain = without_suffix(entry)
+            number = suffix[1]
+            order = (1, -int(number), b"", plain != entry) if number else (0, 0, plain, plain != entry)
             keyed.append((order, os.path.join(directory, entry)))
     return [name for _, name in sorted(keyed)]
+
+
+def _suffix(entry: bytes, base: bytes) -> re.Match[bytes] | None:
+    """What rotation added to a log's name: ``audit.log.1``; ``audit-20261129.log`` with logrotate's ``extension``."""
+    if entry.startswith(base):
+        return _SUFFIX.fullmatch(entry, len(base))
+    stem, extension = os.path.splitext(base)
+    plain = without_suffix(entry)
+    if extension and entry.startswith(stem) and plain.endswith(extension):
+        return _SUFFIX.fullmatch(plain, len(stem), len(plain) - len(extension))
+    return None
+
+
+def _number(path: bytes) -> bool:
+    """Whether a rotated log's name is a number, and no date."""
+    return re.search(rb"[._-]\d{1,4}\Z", without_suffix(path)) is not None

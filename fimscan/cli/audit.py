@@ -14,7 +14,7 @@ import click
 from fimscan import audit as reader
 from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
-from fimscan.model import FileAccess
+from fimscan.model import DamagedLine, FileAccess
 from fimscan.pipeline.users import user_name
 from fimscan.report.jsonview import access_document
 from fimscan.report.machine import write_accesses_ndjson
@@ -44,16 +44,26 @@ def rules(settings: Settings, *, processes: bool) -> None:
 @click.argument("logs", metavar="[LOG|-]...", nargs=-1)
 @click.option("--format", "form", type=click.Choice(["text", "json", "ndjson"]), default="text", show_default=True)
 @click.pass_obj
-def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> None:
-    """Print the file accesses in audit logs (- is standard input); without arguments, those in the database."""
+def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
+    """Print the file accesses in audit logs (- is standard input); without arguments, those in the database.
+
+    Several logs are read as one, oldest first, whatever their order here: an event may begin in audit.log.1 and end in
+    audit.log. They can be plain or compressed (gzip, bzip2, xz, zstd), and as auditd, syslog, dmesg, laurel or
+    journalctl (-o export, -o json) writes them.
+
+    Exits with 0 when all was understood, and with 1 when lines were damaged or cut, or records of an event are missing:
+    standard error says how many, and where the first one is. 14 and above are errors.
+    """
     if logs:
-        _write(_of_logs(logs), form)
-        return
+        damaged: list[DamagedLine] = []
+        _write(_of_logs(logs, damaged), form)
+        return _tell(damaged)
     from fimscan.store import accesses as access_store
 
     with settings.database() as database, database.read() as connection:
         everything = access_store.references(connection, database.host_id, 0, _FOREVER)
         _write(access_store.load(connection, everything, user_name=user_name), form)
+    return 0
 
 
 @audit.command()
@@ -79,15 +89,30 @@ def status(settings: Settings, *, form: str) -> int:
     return print_checks(checks, form)
 
 
-def _of_logs(logs: Iterable[str]) -> Iterator[FileAccess]:
-    for log in logs:
-        damaged = 0
-        with _opened(log) as file:
-            for batch in reader.read_stream(file, os.fsencode(log), user_name=user_name):
-                yield from batch.accesses
-                damaged += len(batch.damaged)
-        if damaged:
-            note(f"{log}: {damaged:,} lines could not be understood")
+def _of_logs(logs: Iterable[str], damaged: list[DamagedLine]) -> Iterator[FileAccess]:
+    """The accesses in logs; what is damaged in them is added to the list."""
+    names = reader.in_order_of_time([os.fsencode(log) for log in logs])
+    for batch in reader.read_streams(_files(names), user_name=user_name):
+        yield from batch.accesses
+        damaged += batch.damaged
+
+
+def _files(names: Iterable[bytes]) -> Iterator[tuple[bytes, BinaryIO]]:
+    for name in names:
+        with _opened(os.fsdecode(name)) as file:
+            yield name, file
+
+
+def _tell(damaged: Iterable[DamagedLine]) -> int:
+    """Say which logs are damaged; gives the exit code."""
+    of_log: dict[bytes, list[DamagedLine]] = {}
+    for line in damaged:
+        of_log.setdefault(line.source, []).append(line)
+    for source, lines in of_log.items():
+        first = min(lines, key=lambda line: line.offset)
+        count = "1 line" if len(lines) == 1 else f"{len(lines):,} lines"
+        note(f"{os.fsdecode(source)}: {count} could not be understood; at byte {first.offset}: {first.problem}")
+    return 1 if of_log else 0
 
 
 @contextmanager

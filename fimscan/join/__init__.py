@@ -22,6 +22,7 @@ from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import change_of, differences, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
+from fimscan.join.devices import Numbering, out_of_sight, translated
 from fimscan.join.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, Known, Relevance
 from fimscan.join.merge import Merge, Pair, merge
 
@@ -41,6 +42,7 @@ __all__ = [
     "Known",
     "Merge",
     "Need",
+    "Numbering",
     "Pair",
     "ReadClock",
     "Relevance",
@@ -62,8 +64,10 @@ __all__ = [
     "lineage",
     "merge",
     "opened_unmodified",
+    "out_of_sight",
     "rows",
     "same_content",
     "says_the_same",
+    "translated",
     "with_moves",
 ]

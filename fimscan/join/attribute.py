@@ -9,7 +9,7 @@ from fimscan.join.case import Case, Evidence
 from fimscan.join.claims import UNSEEN, Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
-from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
+from fimscan.join.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
 from fimscan.join.history import with_earlier
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
@@ -54,6 +54,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+        elif any(gap.reason in OUT_OF_SIGHT for gap in seen.gaps):
+            reason = Reason.NOT_COVERED
         elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
         elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
@@ -70,6 +72,9 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         )
     elif verdict is Verdict.CONFIRMED and not seen.complete:
         verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
+    elif verdict is Verdict.CONFIRMED and any(actor.event in evidence.doubtful for actor in actors):
+        verdict, reason = Verdict.LIKELY, Reason.PATH_ONLY
+        notes = (*notes, "The record does not say in which subvolume (or layer) the file is.")
     return Attribution(
         verdict=verdict,
         reason=reason,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
 from fimscan import join
-from fimscan.model import Actor, Change, FileState, Holders, Scan, UnreadableReason
+from fimscan.linux import may_write
+from fimscan.model import Actor, Change, Doubt, FileState, Holders, Scan, UnreadableReason, Unseen
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 
@@ -18,8 +19,61 @@ class Look:
     """Who could write to which file when a complete scan began; ``complete`` if every process could be examined."""
 
     as_of_ns: int
-    held: Mapping[tuple[int, int], list[Actor]]
+    held: sighting_store.Held
     complete: bool
+
+    def holders(self, change: Change) -> Holders:
+        """Those of the file that a change is about."""
+        identity, before, held = change.state.identity, change.before, self.held
+        is_the_same = before is not None and before.identity == identity
+        holders = Holders(
+            as_of_ns=self.as_of_ns,
+            actors=tuple(held.actors.get(identity, ())),
+            complete=self.complete,
+            doubts=doubts_of(held, identity, change.sides, was_read=is_the_same),
+        )
+        if before is None or is_the_same:
+            return holders
+        return replace(
+            holders,
+            earlier_ns=self.as_of_ns,
+            earlier=tuple(held.actors.get(before.identity, ())),
+            earlier_doubts=doubts_of(held, before.identity, (before,), was_read=True),
+        )
+
+
+def doubts_of(
+    held: sighting_store.Held, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
+) -> tuple[Doubt, ...]:
+    """Who may have had a file open for writing without showing it, when it was read.
+
+    A file that was not open for writing then, by the kernel's count, was not so for anybody. Of another one, or where
+    the kernel could not be asked (``was_read`` is not set: of a file that was not there), everybody is in doubt whose
+    rights suffice for one of the file's states, ``sides``.
+    """
+    if held.doubts is None:
+        return ()
+    was_asked = was_read and (identity[0], 0) not in held.writable
+    if was_asked and identity not in held.writable:
+        return ()
+    suspects = [
+        doubt for doubt in held.doubts if doubt.rights is None or any(may_write(doubt.rights, side) for side in sides)
+    ]
+    if identity in held.writable and not suspects:
+        named = held.actors.get(identity)
+        if not named:
+            return (Doubt(Unseen.NO_PROCESS),)
+        if any(_others_may_write(side, named) for side in sides):
+            return (Doubt(Unseen.NOT_ALONE),)
+    return tuple(doubt._replace(rights=None) for doubt in suspects)
+
+
+def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:
+    """Whether a file's owner and mode let users write to it, root apart, other than those who hold it."""
+    users = {uid for actor in holders for uid in (actor.uid, actor.euid)}
+    # A group with the number of the owner is the owner's alone, as a rule (user private groups).
+    of_group = state.mode & 0o020 and state.gid not in (0, state.uid)
+    return bool(state.mode & 0o002 or of_group) or (state.uid != 0 and state.uid not in users)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +110,7 @@ class FullReading:
             looks=tuple(
                 Look(
                     as_of_ns=one.started_ns,
-                    held=sighting_store.holders_at(connection, one.id),
+                    held=sighting_store.held_at(connection, one.id),
                     complete=one.counts.get("unexamined_processes", 0) == 0,
                 )
                 # What was vouched for since was read by an earlier one.
@@ -111,27 +165,24 @@ class Readings:
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
         elif look is not None:
-            held = Holders(
-                as_of_ns=look.as_of_ns,
-                actors=tuple(look.held.get(change.state.identity, ())),
-                complete=look.complete,
-            )
-            held = self._with_earlier(held, change, look)
+            held = self._with_earlier(look.holders(change), change)
         else:
             return change
         return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))
 
-    def _with_earlier(self, held: Holders, change: Change, look: Look) -> Holders:
-        """With who held the replaced file when the old content was read last, be it by itself or by a scan."""
-        before = change.before
-        if before is None or before.identity == change.state.identity:
-            return held
-        recheck = self.rechecks.get(before.path)
+    def _with_earlier(self, held: Holders, change: Change) -> Holders:
+        """With who held the replaced file when it was read by itself, where that is later than the last scan."""
+        recheck = self.rechecks.get(change.before.path) if held.earlier_ns and change.before is not None else None
         seen = recheck.holders if recheck is not None else None
-        if seen is not None and look.as_of_ns < seen.as_of_ns <= change.window.before_ns:
-            complete = held.complete and seen.complete
-            return replace(held, complete=complete, earlier_ns=seen.as_of_ns, earlier=seen.actors)
-        return replace(held, earlier_ns=look.as_of_ns, earlier=tuple(look.held.get(before.identity, ())))
+        if seen is None or not held.earlier_ns < seen.as_of_ns <= change.window.before_ns:
+            return held
+        return replace(
+            held,
+            complete=held.complete and seen.complete,
+            earlier_ns=seen.as_of_ns,
+            earlier=seen.actors,
+            earlier_doubts=seen.doubts,
+        )
 
     def cleared(self, change: Change) -> tuple[int, int] | None:
         """The stretch before the window over which the old content is known to have stayed as it was, if there is one.

@@ -17,6 +17,7 @@ from fimscan.scan.digest import Digester
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, TimedOutError
 from fimscan.scan.state import KINDS, Raw, refusal, to_raw
+from fimscan.scan.writers import WriterCheck, give_back
 
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]
 """(algorithms, of a log how much of it was verified)."""
@@ -47,6 +48,7 @@ class Reader:
         self.pace = pace or Pace(Manners())
         self.digester = Digester(self.pace.piece)
         self.drop_cache = drop_cache
+        self.writers = WriterCheck()
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
         self._silent = {mount.dev for mount in own_mounts() if mount.kind in ("tmpfs", "ramfs")}
 
@@ -116,6 +118,9 @@ class Reader:
         algorithms, verified = asked
         fd, before = open_found(directory, name, found)
         try:
+            # What is read from here on has all that was written before; whoever writes later opens it later.
+            self.writers.ask(fd, before)
+            give_back(fd)
             cached = pages_cached(fd, before.st_size) if self.drop_cache else ()
             prefix = None
             if verified is None:

@@ -105,7 +105,8 @@ def test_a_clock_that_is_set_back_does_not_tear_events_apart() -> None:
         assert not assembler.add(record("SYSCALL", b"x items=0", serial=serial, ms=serial))
     (event,) = assembler.add(record("PROCTITLE", serial=2, ms=2))
     assert (event.id.serial, event.complete) == (2, True)
-    assert [e.id.serial for e in assembler.add(record("SYSCALL", b"x items=0", serial=4, ms=6000))] == [1, 3]
+    assert not assembler.add(record("USER_CMD", serial=4, ms=3000))[1:]
+    assert [e.id.serial for e in assembler.add(record("SYSCALL", b"x items=0", serial=5, ms=6000))] == [1, 3]
 
 
 def test_memory_is_bounded() -> None:
@@ -135,9 +136,10 @@ def test_an_event_that_goes_on_after_it_was_given_up(between: str, recorded: Cal
     lines = next(lines for lines in by_event(recorded("programs")) if sum(b"type=PATH" in line for line in lines) == 2)
     stamp = re.compile(rb"audit\([^)]*\)")
     torn = [stamp.sub(b"audit(1700000000.000:1)", line) for line in lines]
+    meanwhile = [b"type=USER_CMD msg=audit(1700000004.000:9): pid=1\n"]
     later, serials = {
-        "an event in one piece": ([stamp.sub(b"audit(1700000010.000:2)", line) for line in lines], [2]),
-        "a record of user space": ([b"type=USER_CMD msg=audit(1700000010.000:2): pid=1\n"], []),
+        "an event in one piece": ([*meanwhile, *[stamp.sub(b"audit(1700000008.000:2)", line) for line in lines]], [2]),
+        "a record of user space": ([*meanwhile, b"type=USER_CMD msg=audit(1700000008.000:2): pid=1\n"], []),
     }[between]
     batches = list(read_stream(io.BytesIO(b"".join([*torn[:2], *later, *torn[2:]]))))
     assert [event.id.serial for batch in batches for event in batch.events] == serials

@@ -59,7 +59,8 @@ def test_two_records_without_nametype_are_the_directory_and_the_file(
     number: int, action: Action, accesses_of: Accesses
 ) -> None:
     """A change of a directory leaves it and the file; whether O_CREAT made that is not said, so it is not claimed."""
-    (access,) = accesses_of(lines(call(number, 2, a1=0o101), CWD, PARENT, old_path(1, b"f", 5)))
+    made = old_path(1, b"f", 5, b"040755" if action is Action.MKDIR else b"0100644")
+    (access,) = accesses_of(lines(call(number, 2, a1=0o101), CWD, PARENT, made))
     assert (access.action, access.name.path, access.name.parent) == (action, b"/d/f", (0xFD00, 3))
 
 
@@ -82,6 +83,11 @@ def test_a_rename_without_nametype_names_the_file_by_its_identity(
         (call(87, 3), CWD, PARENT, old_path(1, b"f", 5), old_path(2, b"g", 6)),
         (call(82, 4), CWD, PARENT, PARENT, old_path(2, b"f", 5), old_path(3, b"g", 6)),
         (call(2, 2, a1=0o100), CWD, PARENT, old_path(1, b"f", 5)),
+        (call(2, 2, a1=0o101), CWD, PARENT),
+        (call(2, 1, a1=0o101), CWD, PARENT),
+        (call(83, 2), CWD, PARENT, old_path(1, b"f", 5)),
+        (call(84, 2), CWD, PARENT, old_path(1, b"f", 5)),
+        (call(87, 2), CWD, PARENT, old_path(1, b"d2", 5, b"040755")),
     ],
 )
 def test_what_is_not_sure_without_nametype_is_left_out(texts: tuple[bytes, ...], accesses_of: Accesses) -> None:

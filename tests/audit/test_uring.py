@@ -110,7 +110,11 @@ def test_a_socket_that_is_bound_through_io_uring_is_made(accesses_of: Accesses) 
     assert (access.action, access.actor.syscall) == (Action.MKNOD, "bind")
 
 
-def test_an_open_of_unknown_flags_is_not_called_a_write(accesses_of: Accesses) -> None:
-    """io_uring's records do not say how an existing file was opened, so nobody is accused of writing to it."""
+def test_an_open_of_unknown_flags_may_have_been_for_writing(accesses_of: Accesses) -> None:
+    """io_uring's records do not say how an existing file was opened: nobody may pass over it, nor call it a write."""
     log = operation(11).replace(b"uring_op=36", b"uring_op=18").replace(b"DELETE", b"NORMAL")
-    assert accesses_of(log) == []
+    (access,) = accesses_of(log)
+    assert (access.action, access.flags_unknown, access.actor.flags) == (Action.OPEN_WRITE, True, ())
+    assert accesses_of(log.replace(b"mode=0100644", b"mode=040755")) == []
+    (removed,) = accesses_of(operation(11))
+    assert not removed.flags_unknown

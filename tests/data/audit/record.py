@@ -440,6 +440,11 @@ def run(log: str, name: str) -> bytes:
     for entry in os.scandir(SCRATCH):
         shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
     prepare()
+    return recorded(log, action)
+
+
+def recorded(log: str, action: Callable[[], None]) -> bytes:
+    """The lines of the events that an action makes, in a process of its own."""
     time.sleep(0.2)
     start = os.path.getsize(log)
     pid = os.fork()
@@ -447,7 +452,7 @@ def run(log: str, name: str) -> bytes:
         try:
             action()
         except BaseException as error:
-            print(f"{name}: {error!r}", file=sys.stderr)
+            print(f"{action.__name__}: {error!r}", file=sys.stderr)
             os._exit(1)
         os._exit(0)
     os.waitpid(pid, 0)

@@ -1,0 +1,79 @@
+"""What syslog, journald, dmesg and grep put in front of an audit record, and lines of a log that are none.
+
+The name of the relaying program must be one that relays audit records, so that what a user says to syslog
+(``logger type=SYSCALL ...``) is no evidence against anybody. For the same reason nothing in front of it may end with a
+colon: ``host alice: kernel: type=...`` is said by alice.
+"""
+
+from __future__ import annotations
+
+import re
+
+_WORD = rb"(?!-{1,2} )[^\"'=:\[\n ]{1,60}(?::{1,2}[^\"'=:\[\n ]{1,60}){0,8}"  # a time, a host, a facility; no tag
+_SECONDS = rb"\[ *\d{1,9}\.\d{1,9}(?: <[^>\n]{1,20}>)?\]"
+_CALLER = rb"(?: ?\[ *[TC]\d{1,8}\])?"  # CONFIG_PRINTK_CALLER: the thread or CPU that printed it
+_DATA = rb"(?:\[(?:[^\]\\\n]|\\.){0,2000}\]){1,9}"  # RFC 5424's structured data
+_MARK = rb"(?:\xef\xbb\xbf)?"  # the byte order mark in front of UTF-8
+
+# Ways in which syslog writes who said something: "program[pid]: ", "program " (rsyslog's imfile), and RFC 5424's.
+_SAID = (
+    rb"(?:(?:\[\d{1,10}\])?(?:: ?| )" + _MARK + rb"| (?:-|[\w./-]{1,128}) (?:-|[!-~]{1,32}) (?:-|" + _DATA + rb") "
+    + _MARK + rb")"
+)  # fmt: skip
+
+
+def relayed_by(programs: bytes) -> bytes:
+    """A pattern of what syslog, or a journal written out, puts in front of a line of one of these programs."""
+    return (
+        rb"(?:<\d{1,3}>)?(?:" + _SECONDS + rb" )?(?:" + _WORD + rb" {1,2}){0,12}?(?:" + programs + rb")" + _SAID
+    )  # fmt: skip
+
+
+_DAEMONS = rb"(?:tag[_-])?(?:linux[_-])?[aA]udit(?:[dD]|[_-]?logs?|\.log)?(?:[_-]logs?)?|audisp[\w-]*"
+_KERNEL = rb"kernel"
+_ISO = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+
+# dmesg: "[ 12.345678] ", with the level ("dmesg -x"), the printing thread, or another form of the time.
+_DMESG = (
+    rb"(?:[a-z]{3,8} {0,6}:[a-z]{3,6} {0,6}: )?"
+    rb"(?:(?:" + _SECONDS + rb"|\[[A-Z][a-z]{2}[\w :]{5,24}\]|\[ *\+\d{1,9}\.\d{1,9}\])" + _CALLER + rb" )?(?:audit: )?"
+)  # fmt: skip
+_FILE = rb"(?:[^\s:\"'=<>\[{]{1,512}:(?:\d{1,9}:)?)?"  # grep -H, grep -n
+
+PREFIX = (
+    _MARK + _FILE
+    + rb"(?:" + relayed_by(_DAEMONS + rb"|" + _KERNEL) + rb"|<\d{1,3}>|" + _ISO + rb" )?" + _DMESG
+)  # fmt: skip
+"""What may stand in front of a record's header."""
+
+_MONTH = rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
+# Blank, what ausearch prints between events, and what other programs say in a log that has records by way of syslog,
+# journald or the kernel's ring buffer.
+_SEPARATOR = re.compile(rb"\s*\Z|----\s*\Z|time->")
+_OTHERS = re.compile(
+    _MARK + _FILE + rb"(?:<\d{1,3}>)?(?:\d{1,2} )?(?:" + _MONTH + rb"|" + _ISO + rb"|" + _SECONDS + _CALLER
+    + rb"|(?:time|ts)=\"?\d{4}-\d\d-|[a-z]{3,8} {0,6}:[a-z]{3,6} {0,6}: \[)"
+)  # fmt: skip
+# A line that has this was an audit record, whoever said it.
+_TRACE = re.compile(rb"(?:type=[\w\[\]]{1,64} (?:msg=)?audit|audit\(\d)")
+# What a relay says, when it is the beginning of a record, or the rest of one that was broken.
+_BEGUN = rb"(?:audit: )?(?:node=\S{0,255} ?)?(?:t|ty|typ|type|type=[\w\[\]]{0,64}(?: (?:m|ms|msg|msg=\S{0,40})?)?)\s*\Z"
+_REST = rb"(?:[a-z][a-z0-9_]{0,30}=[^\s\"']+|[a-z][a-z0-9_]{0,30}=\"[^\"]*\"?)(?: [a-zA-Z][a-zA-Z0-9_]{0,30}=|\s*\Z)"
+_BROKEN = re.compile(
+    PREFIX + rb"(?:" + _BEGUN + rb")|" + _FILE + relayed_by(_DAEMONS) + rb"(?:" + _BEGUN + rb"|" + _REST + rb")"
+)
+# journald writes its own audit records out as "audit[PID]: SYSCALL arch=...", without time and number of the event.
+_WITHOUT_NUMBER = re.compile(
+    _FILE + relayed_by(rb"audit") + rb"(?:SYSCALL|PATH|CWD|URINGOP|OPENAT2|EXECVE|PROCTITLE|CONFIG_CHANGE) \w"
+)
+
+
+def problem_of(line: bytes) -> str:
+    """Why a line that is no record is damage; empty where it has nothing to do with audit."""
+    if _SEPARATOR.match(line):
+        return ""
+    if _WITHOUT_NUMBER.match(line):
+        return "journald's short form has no event numbers: write its records out with journalctl -o export, or -o json"
+    if _OTHERS.match(line) and not _TRACE.search(line) and not _BROKEN.match(line):
+        return ""
+    return "not an audit record"

@@ -1,0 +1,186 @@
+"""Compressed logs: gzip, bzip2, xz and zstd, by their first bytes, from a file or a pipe.
+
+``zstd`` came to the standard library with Python 3.14; before that, the package ``zstandard`` has it, where it is
+installed. What cannot be unpacked is said when it is read, so that it is not passed over in silence.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import io
+import lzma
+import os
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol, cast
+
+LONGEST_MAGIC = 6
+SUFFIXES = (b".gz", b".bz2", b".xz", b".zst", b".zstd", b".lz4", b".Z", b".zip", b".7z")
+_PIECE = 16 * 1024  # compressed bytes at once
+_PIECE_OF_ZSTD = 1024  # of which 4 bytes can become 128 KiB, without a limit that could be asked for
+
+
+class UnpackError(EOFError):
+    """A compressed file cannot be read (any further); the text says why."""
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _zstd() -> _Decompressor:
+    for module in ("compression.zstd", "zstandard"):
+        try:
+            made: Any = importlib.import_module(module).ZstdDecompressor()
+        except ImportError:
+            continue
+        return cast("_Decompressor", made.decompressobj() if hasattr(made, "decompressobj") else made)
+    raise UnpackError("it is compressed with zstd: install the Python package zstandard, or unpack it")
+
+
+def _unknown(program: str) -> Callable[[], _Decompressor]:
+    def fail() -> _Decompressor:
+        raise UnpackError(f"it is compressed in a way that is not supported: unpack it with {program}")
+
+    return fail
+
+
+def _bzip2() -> _Decompressor:
+    return bz2.BZ2Decompressor()
+
+
+def _xz() -> _Decompressor:
+    return lzma.LZMADecompressor()
+
+
+_FORMATS: tuple[tuple[bytes, Callable[[], _Decompressor], int], ...] = (
+    (b"BZh", _bzip2, _PIECE),
+    (b"\xfd7zXZ\0", _xz, _PIECE),
+    (b"\x28\xb5\x2f\xfd", _zstd, _PIECE_OF_ZSTD),
+    (b"\x04\x22\x4d\x18", _unknown("lz4"), _PIECE),
+    (b"\x1f\x9d", _unknown("uncompress"), _PIECE),
+    (b"PK\x03\x04", _unknown("unzip"), _PIECE),
+    (b"7z\xbc\xaf", _unknown("7z"), _PIECE),
+)
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Unpacked(io.RawIOBase):
+    """The content of a compressed file. Read from its start on; going back begins there again."""
+
+    def __init__(self, file: BinaryIO, make: Callable[[], _Decompressor], piece: int) -> None:
+        super().__init__()
+        self._file = file
+        self._make = make
+        self._piece = piece
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._decompressor: _Decompressor | None = None
+        self._ready = b""
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """As its file."""
+        return self._file.seekable()
+
+    def read1(self, size: int) -> bytes:
+        """Up to ``size`` bytes, none at the end.
+
+        Raises:
+            UnpackError: it is damaged, cut off, or of a kind that cannot be unpacked here.
+        """
+        while not self._ready:
+            data = self._file.read(self._piece)
+            if not data:
+                if self._decompressor is not None:
+                    raise UnpackError("the compressed file is damaged: it ends too early")
+                return b""
+            self._unpack(data)
+        result, self._ready = self._ready[:size], self._ready[size:]
+        self._position += len(result)
+        return result
+
+    def _unpack(self, data: bytes) -> None:
+        while data and not (self._decompressor is None and not data.strip(b"\0")):  # padding between streams
+            if self._decompressor is None:
+                self._decompressor = self._make()
+            try:
+                self._ready += self._decompressor.decompress(data)
+            except UnpackError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- every format has errors of its own, OSError among them
+                raise UnpackError(f"the compressed file is damaged: {error}") from None
+            data = b""
+            if self._decompressor.eof:
+                data, self._decompressor = self._decompressor.unused_data, None
+
+    def read(self, size: int = -1) -> bytes:
+        """As many bytes as asked for, fewer at the end.
+
+        Raises:
+            UnpackError: as :meth:`read1`.
+        """
+        parts: list[bytes] = []
+        left = size
+        while left and (part := self.read1(left if size >= 0 else 1 << 16)):
+            parts.append(part)
+            left -= len(part) if size >= 0 else 0
+        return b"".join(parts)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place from the start, or to the end.
+
+        Raises:
+            UnpackError: as :meth:`read1`.
+        """
+        if whence == os.SEEK_END:
+            while self.read1(1 << 16):
+                pass
+            return self._position
+        if offset < self._position or not offset:
+            self._file.seek(0)
+            self._rewind()
+        while self._position < offset and self.read1(offset - self._position):
+            pass
+        return self._position
+
+    def close(self) -> None:
+        """Close its file, too."""
+        self._file.close()
+        super().close()
+
+
+def unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
+    """The file, at its start, as it is, or unpacked where it is compressed, by its first bytes."""
+    if magic.startswith(_GZIP_MAGIC):
+        zipped = gzip.GzipFile(fileobj=file)
+        cast("Any", zipped).myfileobj = file  # which it closes with itself
+        return cast("BinaryIO", zipped)
+    for start, make, piece in _FORMATS:
+        if magic.startswith(start):
+            return cast("BinaryIO", Unpacked(file, make, piece))
+    return file
+
+
+def without_suffix(name: bytes) -> bytes:
+    """A file's name before it was compressed."""
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+DAMAGED_COMPRESSION = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+def problem_of(error: Exception) -> str:
+    """One of :data:`DAMAGED_COMPRESSION` in words."""
+    return str(error) if isinstance(error, UnpackError) else f"the compressed file is damaged: {error}"
