@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,12 @@ class Installation:
         assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
         return done
 
-    def considered(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """Who was considered for a change, as 'fimscan explain --format json' prints it."""
+    @contextmanager
+    def explanations(self) -> Iterator[Callable[[dict[str, Any]], list[dict[str, Any]]]]:
+        """Gives, for a row, who was considered for it, as 'fimscan explain --format json' prints it."""
         database = Database(f"sqlite:///{self.root}/fimscan.db", host=os.uname().nodename, create=False)
         try:
-            return explanation_document(explain(database, int(row["id"])))["considered"] or []
+            yield lambda row: explanation_document(explain(database, int(row["id"])))["considered"] or []
         finally:
             database.close()
 

@@ -158,14 +158,15 @@ def play_together(
             stack.enter_context(_rotation(ground.daemon, result))
         began = time.monotonic()
         document = _between_scans(installation, plays)
-        answers = Answers(document, installation.considered)
+        if noisy:
+            result.noise_calls = sum(source.stop() for source in loud)
+            result.noise_seconds = time.monotonic() - began
+        answers = Answers(document, stack.enter_context(installation.explanations()))
         result.document = document
         result.schema = json.loads(installation.run("diff", "--schema").stdout)
         result.judgements += [play.judged(answers) for play in plays]
         if noisy:
             result.noise_rows, result.noise_wrong = judge_noise(answers, [source.pid for source in loud])
-            result.noise_calls = sum(source.stop() for source in loud)
-            result.noise_seconds = time.monotonic() - began
     return result
 
 
@@ -181,7 +182,8 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
             stack.enter_context(noise([play.lab.here], processes=1))
         if play.ended is not None:
             return play.ended
-        return play.judged(Answers(_between_scans(installation, [play]), installation.considered))
+        document = _between_scans(installation, [play])
+        return play.judged(Answers(document, stack.enter_context(installation.explanations())))
 
 
 @contextmanager
