@@ -57,12 +57,15 @@ class Installation:
 
 
 def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
-    """A configuration that watches these directories; ``more`` are further sections."""
+    """A configuration that watches these directories; ``more`` are further sections.
+
+    The key is this process's own: who takes the rules of another away with the same key makes a gap in all of its.
+    """
     config = root / "fimscan.toml"
     sections = "".join(f'[[watch]]\npath = "{path}"\n' for path in watched)
     config.write_text(
         f'[database]\nurl = "sqlite:///{root}/fimscan.db"\n'
-        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab"\n'
+        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab-{os.getpid()}"\n'
         f'[evidence]\nkey = "{root}/key.pem"\n{more}{sections}'
     )
     return config

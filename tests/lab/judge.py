@@ -172,7 +172,7 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
         yield f"moved from {row['moved_from']}"
     if expected.gap is not None and expected.gap not in {gap["reason"] for gap in attribution["coverage"]["gaps"]}:
         yield f"no gap {expected.gap}"
-    if expected.reason is None and attribution["verdict"] != "contested" and not attribution["coverage"]["complete"]:
+    if attribution["verdict"] == "confirmed" and not attribution["coverage"]["complete"]:
         yield "coverage is not complete"
     known = {name: actors[0][name] for name in expected.facts} if actors else {}
     if known != expected.facts:
@@ -181,7 +181,7 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
 
 def _latest_first(expected: Expected, actors: Sequence[Actor]) -> bool:
     """Whether the writers are in the order in which the scenario names them: the latest first."""
-    writers = [who for role, who in expected.named if role == "writer"]
+    writers = [who for role, who in expected.named if role in ("writer", None)]
     places = [next((n for n, actor in enumerate(actors) if who.is_named_by(actor)), -1) for who in writers]
     return places == sorted(places)
 
