@@ -145,6 +145,7 @@ class UnreadableReason(StrEnum):
 
     PERMISSION = "permission"  # EACCES, EPERM
     VANISHED = "vanished"  # listed by its directory, gone when it was opened
+    LEASED = "leased"  # another process holds a lease on it (fcntl(2), F_SETLEASE) and does not give way
     UNSTABLE = "unstable"  # kept changing while it was read, so no digest describes one state of it
     IO_ERROR = "io-error"  # the medium or the file system failed
     TIMEOUT = "timeout"  # the file system did not answer, or the file was not read to its end in the time for it
@@ -153,11 +154,18 @@ class UnreadableReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """What could not be read, and why. A known file that is unreadable is never reported as removed."""
+    """What could not be read, and why. A known file that is unreadable is reported neither as removed nor as the same.
+
+    ``since_ns`` is when it was last read, so that nobody could compare it since; ``None`` where it never was.
+    ``differs`` names what ``lstat(2)`` says otherwise than at that reading, in the order of
+    :data:`fimscan.join.compare.FIELDS`: something was done to it, and nobody can say what it holds.
+    """
 
     path: bytes
     reason: UnreadableReason
     detail: str = ""
+    since_ns: int | None = None
+    differs: tuple[str, ...] = ()
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -181,6 +189,7 @@ class Breach(StrEnum):
     TRUNCATED = "truncated"  # it is shorter than what was verified
     REPLACED = "replaced"  # another file is in its place
     LOST = "lost"  # it is gone, and nothing has its content
+    REORDERED = "reordered"  # its content is kept in another generation, where no rotation brings it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from fimscan.join.history import with_earlier
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.join.reasoning import reasoning
+from fimscan.join.whiteouts import who_left_whiteout
 from fimscan.model import (
     Actor,
     Attribution,
@@ -147,6 +148,8 @@ def _claims(case: Case) -> list[Claim]:
         return who_changed(case)
     assert change.after is not None, "only a removal has no new side"
     placed = last_bind(change.after, case)
+    if placed[0] is None and (left := who_left_whiteout(case, change.after)) is not None:
+        return [left]
     written = who_wrote(case, placed)
     if placed[0] is None:
         return [written, *who_changed(case)]
@@ -169,7 +172,9 @@ def _moved(case: Case) -> Claim:
 def _written(case: Case) -> Claim:
     after = case.change.after
     assert after is not None, "what was added is there"
-    return who_wrote(case, last_bind(after, case))
+    placed = last_bind(after, case)
+    left = who_left_whiteout(case, after) if placed[0] is None else None
+    return left or who_wrote(case, placed)
 
 
 def _need(change: Change) -> Need:

@@ -95,7 +95,11 @@ def _store_checks(database: Database) -> Iterator[Check]:
         remedy = "PCI DSS 11.5.2 asks for one every seven days: see conf/fimscan.cron, or 'fimscan schedule'"
         yield warning("last scan", detail, remedy)
     if lost := [item for item in unreadable if item.reason is not UnreadableReason.VANISHED]:
+        once = [item.since_ns for item in lost if item.since_ns is not None]
         detail = f"{len(lost)} files at the last scan"
+        if once:
+            days = (time.time_ns() - min(once)) / 86400e9
+            detail += f"; {len(once)} could be read before, the longest not for {days:.1f} days"
         yield warning("unreadable", detail, "'fimscan diff' lists them, with reasons")
     else:
         yield ok("unreadable", "no file at the last scan")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.pipeline.cycles import no_search_for_cycles
-from fimscan.pipeline.readings import Readings
+from fimscan.pipeline.readings import Readings, is_among
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -120,11 +120,14 @@ class Joiner:
             hidden=join.out_of_sight(self._numbering.looks),
         )
 
-    def opened_unmodified(self, clock: join.ReadClock | None = None) -> tuple[UnmodifiedOpen, ...]:
+    def opened_unmodified(
+        self, clock: join.ReadClock | None = None, unread: Collection[bytes] = ()
+    ) -> tuple[UnmodifiedOpen, ...]:
         """Write-opens of files whose content is what it was, after :meth:`attribute`, which looks at the accesses.
 
         Those of changed files were made before somebody looked at them, between two scans, and found them unchanged.
-        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged.
+        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged, but for
+        what it could not read (``unread``, and what is below): nobody knows that to be the same.
         """
         states = dict(self._cleared)
         if clock is not None:
@@ -133,8 +136,10 @@ class Joiner:
             identities = written - self._changed
             for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
                 state = version.state
+                if is_among(state.path, unread):
+                    continue
                 window = Window(
-                    after_ns=max(self._readings.full.clock.at(state.path) or 0, state.read_start_ns),
+                    after_ns=self._readings.full.read_again(state.path, state.read_start_ns),
                     before_ns=clock.at(state.path) or 0,
                 )
                 states.setdefault(state.identity, []).append((state, window))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.linux import may_write
-from fimscan.model import Actor, Change, Doubt, FileState, Holders, Scan, UnreadableReason, Unseen
+from fimscan.model import (
+    Actor,
+    Change,
+    Doubt,
+    FileState,
+    Holders,
+    Scan,
+    Unreadable,
+    UnreadableReason,
+    Unseen,
+)
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 
@@ -77,17 +87,30 @@ def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierReading:
+    """The complete scan at which something was read last that later ones could not read.
+
+    ``failed`` is what that one could not read itself.
+    """
+
+    clock: join.ReadClock
+    look: Look
+    failed: Collection[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FullReading:
     """The last complete scan, as far as later ones need it; ``scan`` is ``None`` before the first.
 
     ``looks`` are its own and those of the scans before it, back to the one that read what it took on trust; latest
-    first.
+    first. ``blocked`` is what it could not read; ``earlier`` has the last reading of each of these, if any.
     """
 
     scan: Scan | None = None
     first_scan_ns: int = 0
     clock: join.ReadClock = field(default_factory=join.ReadClock)
-    blocked: tuple[bytes, ...] = ()
+    blocked: Collection[bytes] = ()
+    earlier: Mapping[bytes, EarlierReading] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
 
     @classmethod
@@ -97,22 +120,15 @@ class FullReading:
         if scan is None:
             return cls()
         clock = join.ReadClock.load(scan_store.read_clock(connection, scan.id))
+        failed = _failed(connection, scan.id)
         return cls(
             scan=scan,
             first_scan_ns=scan_store.first_started_ns(connection, host_id) or 0,
             clock=clock,
-            # A configured path that was missing was seen to be absent: that is an observation.
-            blocked=tuple(
-                item.path
-                for item in sighting_store.unreadable_in(connection, scan.id)
-                if item.reason is not UnreadableReason.MISSING
-            ),
+            blocked=frozenset(item.path for item in failed),
+            earlier=_earlier(connection, host_id, failed),
             looks=tuple(
-                Look(
-                    as_of_ns=one.started_ns,
-                    held=sighting_store.held_at(connection, one.id),
-                    complete=one.counts.get("unexamined_processes", 0) == 0,
-                )
+                _look(connection, one)
                 # What was vouched for since was read by an earlier one.
                 for one in scan_store.full_back_to(connection, host_id, scan.id, clock.earliest or scan.started_ns)
             ),
@@ -125,18 +141,90 @@ class FullReading:
 
     def is_blocked(self, path: bytes) -> bool:
         """Whether that scan could not read this path, or a directory above it."""
-        return any(path == p or path.startswith(p.rstrip(b"/") + b"/") for p in self.blocked)
+        return is_among(path, self.blocked)
 
     def read_again(self, path: bytes, read_start_ns: int) -> int:
         """When a file was last really read that is stored as it was read at that time."""
-        return read_start_ns if self.is_blocked(path) else max(self.clock.at(path) or 0, read_start_ns)
+        clock = self._clock_of(path)
+        return max((clock.at(path) if clock is not None else None) or 0, read_start_ns)
 
     def last_read(self, path: bytes, before: FileState | None) -> int:
-        """When this path was last seen as it was: at that scan, unless that scan could not read it."""
+        """When this path was last seen as it was: at that scan or, where it could not be read, at the last that did."""
         if before is not None:
             return self.read_again(path, before.read_start_ns)
+        # That nothing was there is known of no earlier scan for sure.
         absent = None if self.is_blocked(path) else self.clock.absent_at(path)
         return self.first_scan_ns if absent is None else absent
+
+    def looks_at(self, path: bytes) -> tuple[Look, ...]:
+        """Who could write, at each scan that may be the last one to have read this path; latest first."""
+        earlier = self._earlier_of(path)
+        return self.looks if earlier is None else (*self.looks, earlier.look)
+
+    def read_again_since(self, failed: Collection[bytes]) -> Iterator[int]:
+        """When the last reading before this one began of everything that is read again, which is not in ``failed``."""
+        return (one.look.as_of_ns for path, one in self.earlier.items() if not is_among(path, failed))
+
+    def _clock_of(self, path: bytes) -> join.ReadClock | None:
+        """The read times of the last complete scan that read this path, ``None`` where none is known."""
+        if not self.is_blocked(path):
+            return self.clock
+        earlier = self._earlier_of(path)
+        return None if earlier is None or is_among(path, earlier.failed) else earlier.clock
+
+    def _earlier_of(self, path: bytes) -> EarlierReading | None:
+        """The last reading of a path that was blocked; the earliest where that, and a directory above it, were."""
+        found = [self.earlier.get(place) for place in _with_ancestors(path) if place in self.blocked]
+        known = [one for one in found if one is not None]
+        return min(known, key=lambda one: one.look.as_of_ns) if known and len(known) == len(found) else None
+
+
+def is_among(path: bytes, failed: Collection[bytes]) -> bool:
+    """Whether a path is one of these, or below one."""
+    return bool(failed) and any(place in failed for place in _with_ancestors(path))
+
+
+def _with_ancestors(path: bytes) -> Iterator[bytes]:
+    yield path
+    while path not in (b"", b"/"):
+        path = path.rpartition(b"/")[0]
+        yield path or b"/"
+
+
+def _failed(connection: Connection, scan_id: int) -> list[Unreadable]:
+    """What a scan could not read, but for configured paths that were not there: that is an observation."""
+    found = sighting_store.unreadable_in(connection, scan_id)
+    return [item for item in found if item.reason is not UnreadableReason.MISSING]
+
+
+def _earlier(connection: Connection, host_id: int, failed: Iterable[Unreadable]) -> dict[bytes, EarlierReading]:
+    scans: dict[int, Scan | None] = {}
+    readings: dict[int, EarlierReading] = {}
+    found: dict[bytes, EarlierReading] = {}
+    for item in failed:
+        if item.since_ns is None:
+            continue
+        if item.since_ns not in scans:
+            scans[item.since_ns] = scan_store.last_full_begun(connection, host_id, item.since_ns)
+        scan = scans[item.since_ns]
+        if scan is None:
+            continue
+        if scan.id not in readings:
+            readings[scan.id] = EarlierReading(
+                clock=join.ReadClock.load(scan_store.read_clock(connection, scan.id)),
+                look=_look(connection, scan),
+                failed=frozenset(one.path for one in _failed(connection, scan.id)),
+            )
+        found[item.path] = readings[scan.id]
+    return found
+
+
+def _look(connection: Connection, scan: Scan) -> Look:
+    return Look(
+        as_of_ns=scan.started_ns,
+        held=sighting_store.held_at(connection, scan.id),
+        complete=scan.counts.get("unexamined_processes", 0) == 0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +249,8 @@ class Readings:
         """The change, with who could write to the file when its window began, and ``later``, before its end."""
         recheck = self._recheck(change.before, change.after)
         # A later look would clear those who had it open, wrote and closed it between the window's beginning and then.
-        look = next((look for look in self.full.looks if look.as_of_ns <= change.window.after_ns), None)
+        looks = self.full.looks_at(change.path if change.before is None else change.before.path)
+        look = next((look for look in looks if look.as_of_ns <= change.window.after_ns), None)
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
         elif look is not None:

@@ -14,7 +14,8 @@ from fimscan import join, linux
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.filesystems import Devices, Numbers
-from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Verdict
+from fimscan.pipeline import unread
 from fimscan.pipeline.auditing import AuditReader, AuditSource
 from fimscan.pipeline.devices import Survey, unscanned
 from fimscan.pipeline.joining import Joiner
@@ -121,6 +122,7 @@ def run_scan(
             _record_writable(database, scan_id, recorder.writable, identities, survey)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
             problems = (*problems, *_unscanned(config, survey.result(), scope))
+            _look_at_unreadable(database, config, recorder, readings)
             judgements = _judge_logs(database, config, recorder, scope, readings, survey.numbers)
             return _finish(database, recorder, previous, readings, problems, source, judgements)
         except BaseException:
@@ -140,6 +142,17 @@ def _record_writable(
     with database.begin() as connection:
         sighting_store.add_writable(connection, scan_id, writable)
         sighting_store.add_holders(connection, scan_id, holders)
+
+
+def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, readings: Readings) -> None:
+    """Since when what could not be read could not be compared: asked before anything is locked."""
+    if not recorder.unreadable or recorder.is_first:
+        return
+    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+    with database.read() as connection:
+        recorder.unreadable = unread.with_history(
+            connection, database.host_id, recorder.scan_id, recorder.unreadable, readings, spotter.stat
+        )
 
 
 def _judge_logs(
@@ -227,8 +240,10 @@ def _finish(
             ]
             # What is read now for the first time in a while has been vouched for until now.
             since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
+            failed = frozenset(i.path for i in recorder.unreadable if i.reason is not UnreadableReason.MISSING)
+            since_ns = min([since_ns, *readings.full.read_again_since(failed)])
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, since_ns)]
-            opened = joiner.opened_unmodified(recorder.clock)
+            opened = joiner.opened_unmodified(recorder.clock, failed)
         sighting_store.keep_known_holders(connection, scan_id)
         sighting_store.add_unreadable(connection, scan_id, recorder.unreadable)
         sighting_store.forget_rechecks(connection, host_id, running.started_ns)
@@ -238,7 +253,6 @@ def _finish(
             acceptance_store.accept_scan(connection, host_id, scan_id, approval)
         findings = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
-    known_unreadable = {(item.path, item.reason) for item in unreadable_before}
     return ScanResult(
         diff=Diff(
             host=database.host,
@@ -254,7 +268,7 @@ def _finish(
         is_baseline=previous is None,
         adopted=recorder.adopted,
         dropped=recorder.dropped,
-        new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),
+        alarming=unread.alarming(recorder.unreadable, unreadable_before),
         new_problems=tuple(p for p in problems if full is None or p not in full.problems),
     )
 

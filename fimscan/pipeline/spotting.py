@@ -51,7 +51,7 @@ from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 
 _LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
-_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED})
+_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, UnreadableReason.LEASED})
 
 Identity = tuple[int, int]
 
@@ -130,7 +130,9 @@ class SpotCheck:
         self._clock = clock
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
-        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+        # Nobody else can scan meanwhile: a leased file is looked at again later, not waited for.
+        manners = replace(manners_of(config.scan), wait_for_leases=False)
+        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners)
         self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
         self._survey: Survey | None = None
 

@@ -78,6 +78,7 @@ _UNSEEN_WORDS = {
 UNREADABLE_WORDS = {
     UnreadableReason.PERMISSION: "permission denied",
     UnreadableReason.VANISHED: "vanished while it was being read",
+    UnreadableReason.LEASED: "another process holds a lease on it, and does not give it up",
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
     UnreadableReason.TIMEOUT: "took too long",
@@ -121,7 +122,10 @@ def headline(diff: Diff) -> str:
         "unreadable": counts["unreadable"],
     }
     said = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
-    if not diff.findings:
+    altered = sum(bool(item.differs) for item in diff.unreadable)
+    if altered:
+        said += f" ({altered} changed since last read)"
+    if not diff.findings and not altered:
         said = f"nothing differs, {said}," if said else "nothing differs"
     return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
 
@@ -138,10 +142,14 @@ def log_lines(diff: Diff) -> tuple[str, ...]:
     """What became of logs that are only to be appended to, where that is as expected: one line, or none."""
     said = []
     if diff.logs_grown:
-        said.append(f"{plural(diff.logs_grown, 'log')} grew, and begin as they were")
+        said.append(f"{plural(diff.logs_grown, 'log')} grew; {_of(diff.logs_grown)} earlier content is unchanged")
     if diff.logs_rotated:
-        said.append(f"{diff.logs_rotated} rotated, and nothing of them is missing")
+        said.append(f"{plural(diff.logs_rotated, 'log')} rotated; all of {_of(diff.logs_rotated)} content was found")
     return (f"logs: {'; '.join(said)}",) if said else ()
+
+
+def _of(count: int) -> str:
+    return "its" if count == 1 else "their"
 
 
 def verdict_counts(diff: Diff) -> tuple[str, ...]:
@@ -195,9 +203,16 @@ def gap_text(gap: Gap, window: Window) -> str:
 
 
 def unreadable_text(item: Unreadable) -> str:
-    """Why a file could not be compared; the system's words for it only where they say more than ours."""
+    """Why a file could not be compared, and since when; the system's words only where they say more than ours."""
     words = UNREADABLE_WORDS[item.reason]
-    return words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    why = words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    if item.since_ns is None:
+        return why
+    return f"{why}; not compared since {minute_text(item.since_ns)}{_done_since(item)}"
+
+
+def _done_since(item: Unreadable) -> str:
+    return f", and changed since then: {', '.join(item.differs)}" if item.differs else ""
 
 
 def unreadable_groups(diff: Diff) -> tuple[tuple[str, tuple[Unreadable, ...]], ...]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from fimscan.model import Actor, Doubt, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
 from fimscan.model import UnmodifiedOpen as Opened
 from fimscan.store import codec, files, journal, schema
 from fimscan.store.covered import Subject, of_row
 
+# The column ``detail`` holds the words and, where the file was readable once, when that was and what differs since:
+# "words RS ns RS field,field". RS (U+001E) is in no text of ours, nor of strerror(3).
+_RS = "\x1e"
+
 
 def add_unreadable(connection: Connection, scan_id: int, items: Iterable[Unreadable]) -> None:
     """Record what a scan could not read."""
     rows = [
-        {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": item.detail} for item in items
+        {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": _detail(item)} for item in items
     ]
     if rows:
         connection.execute(schema.unreadable.insert(), rows)
@@ -26,7 +31,20 @@ def unreadable_in(connection: Connection, scan_id: int) -> tuple[Unreadable, ...
     """What a scan could not read, in order of path."""
     table = schema.unreadable
     rows = connection.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
-    return tuple(Unreadable(path=r.path, reason=UnreadableReason(r.reason), detail=r.detail) for r in rows)
+    return tuple(_unreadable(row) for row in rows)
+
+
+def _detail(item: Unreadable) -> str:
+    if item.since_ns is None:
+        return item.detail
+    return _RS.join((item.detail, str(item.since_ns), ",".join(item.differs)))
+
+
+def _unreadable(row: Row[Any]) -> Unreadable:
+    detail, *history = row.detail.split(_RS)
+    since_ns, differs = (int(history[0]), tuple(filter(None, history[1].split(",")))) if history else (None, ())
+    reason = UnreadableReason(row.reason)
+    return Unreadable(path=row.path, reason=reason, detail=detail, since_ns=since_ns, differs=differs)
 
 
 # The table of holders has rows of four kinds. (dev, inode, [actor]): a process that holds a file. (dev, inode, []): a
