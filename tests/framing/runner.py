@@ -63,7 +63,7 @@ def play(attempts: Sequence[Attempt], log: str) -> list[Outcome]:
         for _ in range(_SCANS):
             for each in plays:
                 each.step()
-            installation.run("scan", codes=_SOME_CHANGE, timeout=60)
+            installation.run("scan", codes=_SOME_CHANGE, timeout=300)
         said = installation.run("diff", "--format", "json", codes=_SOME_CHANGE).stdout
         rows: dict[str, Row] = {row["path"]: row for row in json.loads(said)["changes"]}
         for each in plays:

@@ -167,6 +167,7 @@ def appended_by_a_hard_link_then_edited(lab: Lab) -> Steps:
     yield
     linker = lab.run("ln", "f", "h")
     first = _append(lab, "h")
+    lab.wait_apart()
     second = lab.run("sed", "-i", "s/e/E/", "f")
     lab.modified("f", **SEVERAL, writer=(second, first), placer=second, perhaps=linker)
     lab.added("h", writer=first, placer=linker)
@@ -178,6 +179,7 @@ def moved_aside_then_copied_back(lab: Lab) -> Steps:
     yield
     first = _append(lab)
     mover = lab.run("mv", "f", "g")
+    lab.wait_apart()
     copier = lab.run("cp", "g", "f")
     lab.modified("f", **SEVERAL, writer=(copier, first), perhaps=mover)
     lab.added("g", writer=first, placer=mover)
@@ -217,7 +219,7 @@ def moved_in_from_outside_then_only_opened(lab: Lab) -> Steps:
     lab.modified(
         "f",
         verdict="contested",
-        or_else=(("contested", "several-writers"), ("likely", "coverage-gap"), ("unattributed", "coverage-gap")),
+        or_else=(("contested", "several-writers"), ("likely", "coverage-gap"), ("likely", "held-descriptor")),
         placer=mover,
         by=writer,
         perhaps=(idler, changer),
