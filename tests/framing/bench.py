@@ -55,7 +55,7 @@ class Running:
         said = self._line()
         if said != b"ready\n":
             _, words = process.communicate(timeout=_PATIENCE)
-            if process.returncode == _CANNOT_BE_DONE_HERE:
+            if process.returncode == _CANNOT_BE_DONE_HERE or words.startswith(b"unshare: unshare failed"):
                 raise Unavailable(words.decode().strip())
             raise AssertionError((process.args, said, words))
 
@@ -143,7 +143,7 @@ class Bench:
         """Run something as the user, to its end; gives its process number."""
         process = self._start(command, variables)
         _, words = process.communicate(timeout=_PATIENCE)
-        if process.returncode == _CANNOT_BE_DONE_HERE:
+        if process.returncode == _CANNOT_BE_DONE_HERE or words.startswith(b"unshare: unshare failed"):
             raise Unavailable(words.decode().strip())
         assert process.returncode == 0, (command, process.returncode, words)
         return process.pid

@@ -17,6 +17,7 @@ from tests.lab.ground import Installation, Unavailable, installed
 Row: TypeAlias = dict[str, Any]
 _SOME_CHANGE = tuple(range(8))
 _SCANS = 3
+_FRAMED = "FRAMED"
 _NAMES_A_HOLE = frozenset({"held-descriptor", "path-only", "several-writers"})
 
 
@@ -62,7 +63,7 @@ def play(attempts: Sequence[Attempt], log: str) -> list[Outcome]:
         for _ in range(_SCANS):
             for each in plays:
                 each.step()
-            installation.run("scan", codes=_SOME_CHANGE, timeout=60)
+            installation.run("scan", codes=_SOME_CHANGE, timeout=300)
         said = installation.run("diff", "--format", "json", codes=_SOME_CHANGE).stdout
         rows: dict[str, Row] = {row["path"]: row for row in json.loads(said)["changes"]}
         for each in plays:
@@ -91,9 +92,9 @@ def _judge(bench: Bench, rows: dict[str, Row], installation: Installation, outco
             continue
         for part in (row, *row.get("steps", ())):
             outcome.answers.append(_line(part["attribution"]))
-            for problem in _wrongs(part["attribution"], bench):
-                outcome.problems.append(f"{path.name}: {problem}")
-                outcome.is_framed = True
+            problems = [f"{path.name}: {problem}" for problem in _wrongs(part["attribution"], bench)]
+            outcome.problems += problems
+            outcome.is_framed |= any(_FRAMED in problem for problem in problems)
         if bench.quoted:
             words = " ".join(installation.run("explain", str(path)).stdout.decode().split())
             outcome.problems += [f"explain says: {said}" for said in bench.quoted if said in words]
@@ -105,16 +106,16 @@ def _wrongs(answer: dict[str, Any], bench: Bench) -> Iterator[str]:
     guilty = [a for a in answer["actors"] if a["uid"] == ATTACKER]
     verdict, reason = answer["verdict"], answer["reason"]
     if verdict == "confirmed" and innocent:
-        yield "FRAMED: confirmed against somebody who did nothing"
+        yield f"{_FRAMED}: confirmed against somebody who did nothing"
     if verdict == "likely" and innocent and not _says_which_hole(answer):
         yield "likely somebody who did nothing, and no word of what could not be excluded"
     if verdict == "contested" and not guilty and reason != "held-descriptor":
         yield "contested among some of whom none has done it"
-    if verdict == "unattributed" and reason == "no-event" and bench.judged:
-        return  # alarming, and true: nobody was seen
+    if verdict == "unattributed" and reason == "no-event":
+        yield "says that audit was watching and saw nobody, and audit could not have seen it"
     for actor in answer["actors"]:
         if actor["auid"] in bench.persons and not _login_is_doubted(actor):
-            yield f"names login user {actor['login_user'] or actor['auid']} as a fact"
+            yield f"{_FRAMED}: names login user {actor['login_user'] or actor['auid']} as a fact"
 
 
 def _says_which_hole(answer: dict[str, Any]) -> bool:

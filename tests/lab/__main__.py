@@ -20,7 +20,7 @@ from tests.lab.ground import Unavailable
 from tests.lab.judge import Grade, Judgement, broken, figures
 from tests.lab.runner import Ground, Result, open_ground, play_alone, play_together
 from tests.lab.scenario import Scenario, all_scenarios
-from tests.lab.volume import FILE_SYSTEMS, VARIANTS, kind_of, volume
+from tests.lab.volume import FILE_SYSTEMS, VARIANTS, kind_here, kind_of, volume
 
 HERE = "here"
 
@@ -46,7 +46,7 @@ def _play_on(name: str, ground: Ground, options: argparse.Namespace) -> bool:
     """All runs on one file system; gives whether anything is wrong."""
     failed = False
     with ExitStack() as stack:
-        kind = None
+        kind = kind_here()
         if name != HERE:
             scratch = stack.enter_context(TemporaryDirectory(prefix="fimscan-volume-"))
             os.chmod(scratch, 0o755)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +112,8 @@ class Expected:
 
     ``named`` are those whom it has to name, with their parts; ``doers`` all who had a part in it, named or not;
     ``bystanders`` may be named, and need not. ``or_else`` are other answers that are right, too.
-    ``path`` is relative to the scenario's directory; ``None`` speaks for every row that no other one speaks for.
+    ``path`` is relative to the scenario's directory, or absolute; ``None`` speaks for every row that no other one
+    speaks for.
     """
 
     path: bytes | None
@@ -164,6 +165,7 @@ class Lab:
     expected: list[Expected] = field(default_factory=list)
     unmodified: list[tuple[bytes, Who]] = field(default_factory=list)
     alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    reload_rules: Callable[[], None] = lambda: None
     apart_s: float = 0.1
     kind: str = "ext4"
 
@@ -216,6 +218,11 @@ class Lab:
     def shell(self, code: str, **options: Any) -> Process:
         """Run bash with this code."""
         return self.run("bash", "-c", code, **options)
+
+    def logged_in(self, user: int, *command: str) -> Process:
+        """Run a program as a process of a login user: one whose number was set when the session began."""
+        code = f"open('/proc/self/loginuid', 'w').write('{user}'); os.execvp({command[0]!r}, {list(command)!r})"
+        return self.process(self.python(code).pid, command[0])
 
     def python(self, code: str, **options: Any) -> Process:
         """Run Python with this code; ``libc`` and ``call(number, ...)`` are there for what it has no function for."""
@@ -317,7 +324,13 @@ class Lab:
         self.expect(kind, None, any=who)
 
     def opened_unmodified(self, path: str | bytes, who: Who) -> None:
-        """No row, but an entry among the files that were opened for writing and not changed."""
+        """No row, but an entry among the files that were opened for writing and not changed.
+
+        On an overlay, a file of a lower layer is copied up when it is opened for writing: the copy has its own times.
+        """
+        if self.kind == "overlay":
+            self.attributes(path, any=who)
+            return
         self.unmodified.append((os.fsencode(path), who))
 
 

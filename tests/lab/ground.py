@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,22 +46,26 @@ class Installation:
         assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
         return done
 
-    def considered(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """Who was considered for a change, as 'fimscan explain --format json' prints it."""
+    @contextmanager
+    def explanations(self) -> Iterator[Callable[[dict[str, Any]], list[dict[str, Any]]]]:
+        """Gives, for a row, who was considered for it, as 'fimscan explain --format json' prints it."""
         database = Database(f"sqlite:///{self.root}/fimscan.db", host=os.uname().nodename, create=False)
         try:
-            return explanation_document(explain(database, int(row["id"])))["considered"] or []
+            yield lambda row: explanation_document(explain(database, int(row["id"])))["considered"] or []
         finally:
             database.close()
 
 
 def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
-    """A configuration that watches these directories; ``more`` are further sections."""
+    """A configuration that watches these directories; ``more`` are further sections.
+
+    The key is this process's own: who takes the rules of another away with the same key makes a gap in all of its.
+    """
     config = root / "fimscan.toml"
     sections = "".join(f'[[watch]]\npath = "{path}"\n' for path in watched)
     config.write_text(
         f'[database]\nurl = "sqlite:///{root}/fimscan.db"\n'
-        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab"\n'
+        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab-{os.getpid()}"\n'
         f'[evidence]\nkey = "{root}/key.pem"\n{more}{sections}'
     )
     return config
@@ -104,7 +108,7 @@ def installed(log: str, more: str = "", place: Path | None = None) -> Iterator[t
         watched, elsewhere = (place or root) / "watched", (place or root) / "elsewhere"
         watched.mkdir()
         elsewhere.mkdir()
-        config = write_config(root, [watched], log, more)
+        config = write_config(root, [watched], log, more.replace("{elsewhere}", str(elsewhere)))
         made = Installation(root=root, watched=watched, elsewhere=elsewhere, config=config)
         rules = load_rules(made)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -91,7 +91,8 @@ def judge(lab: Lab, group: str, answers: Answers) -> Judgement:
     for expected in lab.expected:
         if expected.path is None:
             continue
-        row = rows.pop(expected.path, None)
+        outside = expected.path.startswith(b"/")
+        row = answers.rows.get(expected.path) if outside else rows.pop(expected.path, None)
         if row is None:
             _note(found, Grade.MISSED, f"no row for {_shown(expected.path)}")
         else:
@@ -143,7 +144,7 @@ def _judge_clearing(found: Judgement, expected: Expected, row: Row, considered: 
     for who in dict.fromkeys(expected.doers):
         if any(who.is_named_by(actor) for actor in actors):
             continue
-        cleared = [ruling for ruling in considered if who.is_named_by(ruling["actor"])]
+        cleared = [r for r in considered if r["outcome"] == "cleared" and who.is_named_by(r["actor"])]
         for ruling in cleared[:1]:
             _note(found, Grade.MISSED, f"{_shown(path_of(row))}: {who} is cleared: {ruling['words']}")
         found.wrongly_cleared += bool(cleared or who in wanted)
@@ -160,6 +161,8 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
     for role, who in expected.named:
         if not any(who.is_named_by(actor) and role in (None, actor["role"]) for actor in actors):
             yield f"does not name {who}" + (f" as {role}" if role else "")
+    if attribution["reason"] == "several-writers" and not _latest_first(expected, actors):
+        yield "those who wrote are not listed latest first"
     for actor in actors:
         if not _is_one_of(actor, [*(who for _, who in expected.named), *expected.bystanders]):
             yield f"names {_names([actor])} as well"
@@ -169,11 +172,18 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
         yield f"moved from {row['moved_from']}"
     if expected.gap is not None and expected.gap not in {gap["reason"] for gap in attribution["coverage"]["gaps"]}:
         yield f"no gap {expected.gap}"
-    if expected.reason is None and attribution["verdict"] != "contested" and not attribution["coverage"]["complete"]:
+    if attribution["verdict"] == "confirmed" and not attribution["coverage"]["complete"]:
         yield "coverage is not complete"
     known = {name: actors[0][name] for name in expected.facts} if actors else {}
     if known != expected.facts:
         yield f"knows {known}, not {expected.facts}"
+
+
+def _latest_first(expected: Expected, actors: Sequence[Actor]) -> bool:
+    """Whether the writers are in the order in which the scenario names them: the latest first."""
+    writers = [who for role, who in expected.named if role in ("writer", None)]
+    places = [next((n for n, actor in enumerate(actors) if who.is_named_by(actor)), -1) for who in writers]
+    return places == sorted(places)
 
 
 def judge_noise(answers: Answers, pids: Iterable[int]) -> tuple[int, list[str]]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, mkdtemp
@@ -21,7 +22,7 @@ from tests.lab.ground import Installation, Unavailable, forget_log, installed, l
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
 from tests.lab.noise import RATE, Noise, noise
 from tests.lab.scenario import Scenario, Steps
-from tests.lab.volume import Volume
+from tests.lab.volume import Volume, kind_here
 
 _SOME_CHANGE = tuple(range(8))
 _ROTATE_AT = 300_000
@@ -157,14 +158,15 @@ def play_together(
             stack.enter_context(_rotation(ground.daemon, result))
         began = time.monotonic()
         document = _between_scans(installation, plays)
-        answers = Answers(document, installation.considered)
+        if noisy:
+            result.noise_calls = sum(source.stop() for source in loud)
+            result.noise_seconds = time.monotonic() - began
+        answers = Answers(document, stack.enter_context(installation.explanations()))
         result.document = document
         result.schema = json.loads(installation.run("diff", "--schema").stdout)
         result.judgements += [play.judged(answers) for play in plays]
         if noisy:
             result.noise_rows, result.noise_wrong = judge_noise(answers, [source.pid for source in loud])
-            result.noise_calls = sum(source.stop() for source in loud)
-            result.noise_seconds = time.monotonic() - began
     return result
 
 
@@ -180,7 +182,8 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
             stack.enter_context(noise([play.lab.here], processes=1))
         if play.ended is not None:
             return play.ended
-        return play.judged(Answers(_between_scans(installation, [play]), installation.considered))
+        document = _between_scans(installation, [play])
+        return play.judged(Answers(document, stack.enter_context(installation.explanations())))
 
 
 @contextmanager
@@ -215,13 +218,19 @@ def _settle(plays: Sequence[_Play], installation: Installation, ground: Ground, 
         play.step()
 
 
+def _reload_rules(installation: Installation, rules: list[str]) -> None:
+    remove_rules(rules)
+    rules[:] = load_rules(installation)
+
+
 def _play(scenario: Scenario, installation: Installation, ground: Ground, rules: list[str]) -> _Play:
     here, elsewhere = installation.watched / scenario.name, installation.elsewhere / scenario.name
     here.mkdir()
     elsewhere.mkdir()
     lab = Lab(scenario.name, here, elsewhere, ground.family, ground.daemon, ground.elder, rules)
+    lab.reload_rules = partial(_reload_rules, installation, rules)
+    lab.kind = kind_here() if ground.volume is None else ground.volume.kind
     if ground.volume is not None:
-        lab.kind = ground.volume.kind
         lab.apart_s = _APART_COARSE if ground.volume.coarse else lab.apart_s
     return _Play(scenario, lab, scenario.act(lab))
 

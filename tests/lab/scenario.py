@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from tests.lab import scenarios as library
 from tests.lab.bench import Lab
@@ -15,13 +15,19 @@ Steps: TypeAlias = Generator[None, None, None]
 """A scenario under way: to its first ``yield`` the state at the baseline, then what is done and what is right."""
 Act: TypeAlias = Callable[[Lab], Steps]
 
+#: Several wrote, one after the other, to files that had the path: all of them are listed, the latest first.
+SEVERAL: dict[str, Any] = {"verdict": "contested", "reason": "several-writers"}
+#: Several wrote to one and the same file: that is contested, whatever reason is given.
+EITHER = (("contested", "several-writers"),)
+
 
 @dataclass(frozen=True)
 class Scenario:
     """One thing that happens to files.
 
     ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own;
-    ``config`` is then more of its configuration. ``on`` are the kinds of file systems that it is about, if not any.
+    ``config`` is then more of its configuration ("{elsewhere}" stands for the
+    directory beside the watched one). ``on`` are the kinds of file systems that it is about, if not any.
     """
 
     name: str
@@ -58,8 +64,8 @@ def _register(act: Act, *, alone: bool, config: str = "", on: tuple[str, ...] = 
     return act
 
 
-def all_scenarios(kind: str | None = None) -> list[Scenario]:
-    """Every scenario of the library, in the order in which it is written down; those of one kind of file system."""
+def all_scenarios(kind: str) -> list[Scenario]:
+    """Every scenario that there is on a kind of file system, in the order in which it is written down."""
     for module in sorted(info.name for info in pkgutil.iter_modules(library.__path__)):
         importlib.import_module(f"{library.__name__}.{module}")
-    return [s for s in _REGISTER.values() if kind is None or not s.on or kind in s.on]
+    return [s for s in _REGISTER.values() if not s.on or kind in s.on]

@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from tests.lab.ground import Unavailable
 
@@ -51,6 +52,20 @@ class Volume:
 def kind_of(name: str) -> str:
     """The kind that a variant belongs to."""
     return "ext4" if name == "bind" else name.partition("-")[0]
+
+
+@cache
+def kind_here() -> str:
+    """The kind of file system that temporary files are on."""
+    found = (b"", "ext4")
+    place = os.fsencode(os.path.realpath(gettempdir())) + b"/"
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            before, after = line.split(b" - ", 1)
+            point = before.split()[4]
+            if place.startswith(point.rstrip(b"/") + b"/") and len(point) >= len(found[0]):
+                found = (point, after.split()[0].decode())
+    return found[1]
 
 
 @contextmanager

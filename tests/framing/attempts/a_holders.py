@@ -78,6 +78,19 @@ def in_flight_then_cut(bench: Bench) -> Steps:
 
 
 @attempt
+def in_flight_then_its_mtime_put_back(bench: Bench) -> Steps:
+    """As in flight, and the mtime is set back to what it was: by the mtime, nothing was written in the window."""
+    target = bench.target(own=True)
+    bench.shell(f"touch -r {target} {bench.elsewhere}/times")
+    yield
+    holder = bench.holding("hold", "in-flight", target)
+    yield
+    bench.innocent(target)
+    holder.go()
+    bench.shell(f"touch -m -r {bench.elsewhere}/times {target}")
+
+
+@attempt
 def fixed_file_of_a_ring(bench: Bench) -> Steps:
     """The file is registered with an io_uring and closed: it is in no table of descriptors."""
     return _held(bench, "fixed-file")

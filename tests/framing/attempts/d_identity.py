@@ -5,11 +5,12 @@ The file is changed in sight; what is forged is the name of whoever did it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from tests.framing.attempt import attempt
-from tests.framing.bench import VICTIM, Bench, Steps
+from tests.framing.bench import ATTACKER, VICTIM, Bench, Steps
 
 _TAKEN_FOR_GOOD = "its content is what was accepted"
 
@@ -119,6 +120,20 @@ def program_mounted_over(bench: Bench) -> Steps:
     own = bench.elsewhere / "own"
     bench.in_namespaces(
         f"cp $P/calls {own}; printf x >> {own}; mount --bind {own} {program}; exec {program} append {target}"
+    )
+
+
+@attempt
+def program_replaced_while_it_ran(bench: Bench) -> Steps:
+    """The monitored program, which is the user's own, has another content for as long as it acts."""
+    target = bench.target()
+    program = _accepted_program(bench)
+    os.chown(program, ATTACKER, ATTACKER)
+    yield
+    own, kept = bench.elsewhere / "own", bench.elsewhere / "kept"
+    bench.shell(
+        f"cp {program} {kept}; cp $P/calls {own}; printf x >> {own};"
+        f"cat {own} > {program}; {program} append {target}; cat {kept} > {program}"
     )
 
 

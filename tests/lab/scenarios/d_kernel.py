@@ -7,7 +7,7 @@ import shutil
 import struct
 
 from tests.lab.bench import Lab, Process
-from tests.lab.scenario import Steps, scenario, scenario_on
+from tests.lab.scenario import SEVERAL, Steps, scenario, scenario_on
 
 # ---- ways to open and to change
 
@@ -305,16 +305,16 @@ def inode_number_returns(lab: Lab) -> Steps:
 def removed_by_one_made_anew_by_another(lab: Lab) -> Steps:
     lab.file("f")
     yield
-    lab.run("rm", "f")
-    lab.modified("f", writer=lab.shell("echo made anew > f"))
+    remover = lab.run("rm", "f")
+    lab.modified("f", writer=lab.shell("echo made anew > f"), perhaps=remover)
 
 
 @scenario
 def created_removed_created(lab: Lab) -> Steps:
     yield
-    lab.shell("echo first > f")
-    lab.run("rm", "f")
-    lab.added("f", writer=lab.shell("echo second > f"))
+    first = lab.shell("echo first > f")
+    remover = lab.run("rm", "f")
+    lab.added("f", **SEVERAL, writer=(lab.shell("echo second > f"), first), perhaps=remover)
 
 
 @scenario
