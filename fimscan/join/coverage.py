@@ -94,6 +94,7 @@ class CoverageMap:
         self._seen_of_directory: dict[tuple[int, int, bytes, Need], _Seen] = {}
         self._gaps: dict[tuple[int, bool, bool, bool], list[Gap]] = {}
         self._removed: dict[int, frozenset[str | None]] = {}
+        self._uring_removed = [n for n in self._notices if n.kind is NoticeKind.URING_RULE_REMOVED]
         self._unnamed = [n for n in self._notices if n.kind in _OPENINGS]
 
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
@@ -180,7 +181,12 @@ class CoverageMap:
         if first.error or second.error:
             return []
         reasons = _holes(first, path, need) | _holes(second, path, need)
-        return [make_gap(first.time_ns, second.time_ns, reason) for reason in sorted(reasons)]
+        gaps = [make_gap(first.time_ns, second.time_ns, reason) for reason in sorted(reasons)]
+        removed = [n for n in self._uring_removed if first.time_ns <= n.event.time_ns <= second.time_ns]
+        if removed:
+            keys = {rule.key for seen in (first, second) for rule in seen.rules if in_scope(rule, path)}
+            gaps += uring_removals(removed, keys, second.time_ns)
+        return gaps
 
     def _removed_keys(self, position: int) -> frozenset[str | None]:
         found = self._removed.get(position)
@@ -260,7 +266,6 @@ class CoverageMap:
         gaps += self._daemon(first, second, notices)
         if was and now:
             gaps += [] if stays else removals(notices, keys_of(first, second), end)
-            gaps += uring_removals(notices, keys_of(first, second), end)
             gaps += [make_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
         else:
             gaps += self._rules(first, second, notices, was=was, now=now)

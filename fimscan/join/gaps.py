@@ -47,7 +47,7 @@ def removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int)
 
 
 def uring_removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
-    """A rule for io_uring that was removed is loaded again by the next look, at the earliest."""
+    """A rule for io_uring that was removed is loaded again by the next look, at the earliest; ``keys`` are ours."""
     removed = [n for n in notices if n.kind is NoticeKind.URING_RULE_REMOVED and n.key in keys]
     if not removed:
         return []

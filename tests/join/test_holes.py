@@ -137,6 +137,10 @@ def test_who_removed_our_rule_is_named_in_the_gap() -> None:
     assert [(g.reason, g.actor) for g in gone] == [(GapReason.RULE_REMOVED, EVE)]
     uring = gaps(seen(900), seen(2100), notice(NoticeKind.URING_RULE_REMOVED, 1400, actor=EVE))
     assert [(g.reason, g.actor) for g in uring] == [(GapReason.IO_URING, EVE)]
+    elsewhere = rule(scope=b"/other", key="others", text="3")
+    both: dict[str, Any] = {"rules": (rule(guards=frozenset(X86)), elsewhere)}
+    theirs = notice(NoticeKind.URING_RULE_REMOVED, 1400, key="others", actor=EVE)
+    assert gaps(seen(900, **both), seen(2100, **both), theirs) == ()
 
 
 def test_a_rule_of_others_may_go_though_it_watched_the_same_place() -> None:
