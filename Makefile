@@ -1,6 +1,7 @@
 # make run    set everything up and do the main job: record a baseline, or show what changed since and who did it
 # make demo   real processes change files in a scratch directory; see each of them named
-# make lab    real processes under the real kernel's audit, quiet and noisy: what fimscan says, and the truth (root)
+# make lab    real processes under the real kernel's audit, on each file system that servers have, quiet and noisy:
+#             what fimscan says, and the truth (root; ARGS="--fs btrfs" for one, tests/lab/volume.py has the others)
 # make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
 #                                                               (LOG=FILE: made by benchmarks/make_audit_log.py)
 PYTHON ?= python3

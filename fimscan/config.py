@@ -228,6 +228,12 @@ class LiveSettings(_Section):
         return _bytes(self.max_size)
 
 
+class WitnessSettings(_Section):
+    """Whether ``fimscan schedule`` also asks fanotify who writes."""
+
+    fanotify: bool = True
+
+
 class Evidence(_Section):
     """The key that signs evidence; it is made when it is first needed."""
 
@@ -244,6 +250,7 @@ class Config(_Section):
     watch: tuple[Watch, ...] = Field(min_length=1)
     schedule: ScheduleSettings = ScheduleSettings()
     live: LiveSettings = LiveSettings()
+    witness: WitnessSettings = WitnessSettings()
     evidence: Evidence = Evidence()
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import NamedTuple
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -89,8 +89,9 @@ class Prefix:
 class FileState:
     """One file as it was observed.
 
-    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), ``dev`` is ``st_dev`` as ``stat(2)`` gives
-    it, sizes are bytes. ``digests`` is in the order of
+    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), sizes are bytes. ``dev`` is ``st_dev`` as
+    ``stat(2)`` gave it when the file system was first seen: it is kept when a boot or a remount gives another one (see
+    :mod:`fimscan.filesystems`). ``digests`` is in the order of
     :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
     (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
@@ -144,6 +145,7 @@ class UnreadableReason(StrEnum):
 
     PERMISSION = "permission"  # EACCES, EPERM
     VANISHED = "vanished"  # listed by its directory, gone when it was opened
+    LEASED = "leased"  # another process holds a lease on it (fcntl(2), F_SETLEASE) and does not give way
     UNSTABLE = "unstable"  # kept changing while it was read, so no digest describes one state of it
     IO_ERROR = "io-error"  # the medium or the file system failed
     TIMEOUT = "timeout"  # the file system did not answer, or the file was not read to its end in the time for it
@@ -152,11 +154,18 @@ class UnreadableReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """What could not be read, and why. A known file that is unreadable is never reported as removed."""
+    """What could not be read, and why. A known file that is unreadable is reported neither as removed nor as the same.
+
+    ``since_ns`` is when it was last read, so that nobody could compare it since; ``None`` where it never was.
+    ``differs`` names what ``lstat(2)`` says otherwise than at that reading, in the order of
+    :data:`fimscan.join.compare.FIELDS`: something was done to it, and nobody can say what it holds.
+    """
 
     path: bytes
     reason: UnreadableReason
     detail: str = ""
+    since_ns: int | None = None
+    differs: tuple[str, ...] = ()
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -180,6 +189,7 @@ class Breach(StrEnum):
     TRUNCATED = "truncated"  # it is shorter than what was verified
     REPLACED = "replaced"  # another file is in its place
     LOST = "lost"  # it is gone, and nothing has its content
+    REORDERED = "reordered"  # its content is kept in another generation, where no rotation brings it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +198,46 @@ class Window:
 
     after_ns: int
     before_ns: int
+
+
+class Unseen(StrEnum):
+    """Why it is not known which files a process can write to without opening them again."""
+
+    REFUSED = "refused"  # the kernel does not show us what it has open
+    ENDED = "ended"  # it ended before it was examined, and started others that did the same
+    TOO_MANY = "too-many"  # it has more descriptors or mappings than there was time for
+    IN_FLIGHT = "in-flight"  # descriptors wait in a socket until they are received
+    RING = "ring"  # files are registered with an io_uring, and which ones is not known
+    NO_PROCESS = "no-process"  # the kernel counts a writer, and no process shows the file among those it has open
+    NOT_ALONE = (
+        "not-alone"  # others may write to the file than those who show it, and the kernel does not say how many do
+    )
+
+
+class Rights(NamedTuple):
+    """Which files a process may open for writing.
+
+    ``uids`` and ``gids`` are all of its user and group ids, supplementary groups included (``None``: not known).
+    ``any_file`` is set where
+    its capabilities go past permissions, or where nothing is known of it. ``owned`` are the ranges (first, count) of
+    user ids whose files it may write as the root user of a user namespace.
+    """
+
+    uids: tuple[int, ...] = ()
+    gids: tuple[int, ...] | None = ()
+    any_file: bool = False
+    owned: tuple[tuple[int, int], ...] = ()
+
+
+class Doubt(NamedTuple):
+    """A process that may have a file open for writing without showing it; ``actor`` is ``None`` where none is known.
+
+    ``rights`` is ``None`` once it was decided that they suffice for a certain file.
+    """
+
+    why: Unseen
+    actor: Actor | None = None
+    rights: Rights | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +249,9 @@ class Holders:
     not every process could be examined (only root may). ``later`` held one when that was looked at again, at
     ``later_ns``, before the new content was read: a descriptor can be handed on, so that its holder need not be who
     opened the file. ``earlier`` are those who held the file that had the path before, where that is another one than
-    the file that has it now, at ``earlier_ns``: no later than the last reading of the old content.
+    the file that has it now, at ``earlier_ns``: no later than the last reading of the old content. ``doubts`` are those
+    who may have held the file as well, and ``earlier_doubts`` those of the earlier one: where there are any, nobody is
+    proven to be the only one who could write.
     """
 
     as_of_ns: int
@@ -209,6 +261,8 @@ class Holders:
     later: tuple[Actor, ...] = ()
     earlier_ns: int = 0
     earlier: tuple[Actor, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    earlier_doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,9 +402,9 @@ class Actor(NamedTuple):
 
     ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since; ``login_user`` and ``user``
     are its and ``uid``'s names (from an ENRICHED record or the local user database). ``event`` and ``time_ns`` are
-    ``None`` when the process was not seen in the audit log but found holding a descriptor. ``role`` is set in an
-    :class:`Attribution` only; so is ``earlier``: what the process did, it did to a file that had the path before the
-    file that has it now.
+    ``None`` when the process was not seen in the audit log but found holding a descriptor; ``event`` alone is when
+    fanotify saw it write, by ``time_ns`` at the latest. ``role`` is set in an :class:`Attribution` only; so is
+    ``earlier``: what the process did, it did to a file that had the path before the file that has it now.
     """
 
     pid: int
@@ -458,6 +512,10 @@ class GapReason(StrEnum):
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
+    MOUNT = "mount"  # something was mounted over it, or unmounted: what is seen there is another file
+    LOOP_IMAGE = "loop-image"  # it is what a loop device reads and writes: the kernel itself writes to it
+    OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: what is done there is done to it
+    SERVED_ELSEWHERE = "served-elsewhere"  # another machine or process serves the file system (NFS, FUSE)
     CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
 
 
@@ -565,6 +623,71 @@ class Holder:
 
 
 # --------------------------------------------------------------------------------------------------------------------
+# The second witness: fanotify
+
+
+class WitnessMask(IntFlag):
+    """What fanotify saw a process do to a file: the bits of its events (``fanotify_mark(2)``) that are recorded."""
+
+    MODIFY = 0x2
+    CLOSE_WRITE = 0x8
+    MOVED_FROM = 0x40
+    MOVED_TO = 0x80
+
+
+class WitnessEvent(NamedTuple):
+    """What one process did to one file, as fanotify told it.
+
+    The kernel gives no time: it happened after ``since_ns``, when all earlier events had been read, and before
+    ``until_ns``, when this one was read. What a process does to a file in that time is one event. ``handle`` is the
+    file's handle (``name_to_handle_at(2)``), which no later file has; ``name`` the last component of its name then.
+    ``actor`` has the process id alone where the process had ended before it could be looked at; ``started_ns`` and
+    ``ancestors`` (process ids, the parent first) are unknown then, too.
+    """
+
+    dev: int
+    inode: int
+    handle: bytes
+    mask: WitnessMask
+    since_ns: int
+    until_ns: int
+    name: bytes
+    actor: Actor
+    started_ns: int | None = None
+    ancestors: tuple[int, ...] = ()
+
+
+class WitnessHole(StrEnum):
+    """A way to change what a file holds that fanotify does not show, and that needs no mapping of the file."""
+
+    ASYNC_IO = "async-io"  # io_submit(2), as long as fs.aio-max-nr is not 0: no FAN_MODIFY (seen on 6.18)
+    MOVE_EXTENT = "move-extent"  # ext4's EXT4_IOC_MOVE_EXT: it can make blocks of a file zero, unseen (seen on 6.18)
+    OLD_KERNEL = "old-kernel"  # before Linux 6.6: splice(2), and io_uring before 5.19
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessExtent:
+    """A stretch of time over which fanotify told everything that it sees of one file system, and all was read.
+
+    ``ended`` says why it did not go on; it is empty for the one that goes on, and where fimscan did not live to say it.
+    """
+
+    dev: int
+    start_ns: int
+    end_ns: int
+    holes: tuple[WitnessHole, ...] = ()
+    ended: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """What the second witness says of some files: its events by (device, inode), its extents by device."""
+
+    events: Mapping[tuple[int, int], tuple[WitnessEvent, ...]] = field(default_factory=dict)
+    extents: Mapping[int, tuple[WitnessExtent, ...]] = field(default_factory=dict)
+
+
+# --------------------------------------------------------------------------------------------------------------------
 # The answer
 
 
@@ -594,6 +717,7 @@ class Reason(StrEnum):
     SEVERAL_WRITERS = "several-writers"
     NOT_COVERED = "not-covered"
     NO_EVENT = "no-event"
+    WITNESS_ONLY = "witness-only"  # fanotify saw it write, audit did not see it open the file
 
 
 class Coverage(NamedTuple):
@@ -614,6 +738,7 @@ class Why(StrEnum):
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
     SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
+    WROTE = "wrote"  # fanotify saw it write, and audit did not see it open the file
     EARLIER_WRITER = "earlier-writer"  # wrote, made or placed a file that had the path before the present one
     EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
     EARLIER_CHANGER = "earlier-changer"  # set attributes of such a file
@@ -635,6 +760,7 @@ class Why(StrEnum):
     OTHER_FILE = "other-file"  # a file of that name with another inode
     NO_WRITE = "no-write"  # what it did cannot change content
     NO_PART = "no-part"  # what it did cannot bring about what differs
+    WROTE_NOTHING = "wrote-nothing"  # fanotify saw it close the file, which it could not map, and no write by it
 
     @property
     def names(self) -> bool:
@@ -662,6 +788,7 @@ _NAMING = _EARLIER | {
     Why.TOOK_AWAY,
     Why.SET,
     Why.SAME_PATH,
+    Why.WROTE,
     Why.REMOVED_TOO,
 }
 

@@ -19,7 +19,7 @@ _LOCAL = frozenset(
 _ON_DEMAND = "autofs"  # whatever is mounted there when somebody goes on
 _MOST_LINKS = 40  # path_resolution(7)
 # Of a name, the kernel escapes a space, a tab, a newline and a backslash, but no other white space.
-_LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) [^ ]+ ([^ ]+) .*? - (\S+)")
+_LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) ([^ ]+) ([^ ]+) .*? - (\S+)(?: [^ ]* ([^ ]*))?")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -27,14 +27,18 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 class Mount:
     """One mounted file system.
 
-    ``id`` is that of descriptors' ``mnt_id``, ``dev`` what ``stat(2)`` says of its files (but of those in btrfs
-    subvolumes), ``point`` where it is, ``kind`` its type: ``ext4``, ``tmpfs``, ``fuse.sshfs``.
+    ``id`` is that of descriptors' ``mnt_id``. ``dev`` is the device number of the superblock, which audit prints.
+    ``stat(2)`` prints another one for files in btrfs subvolumes, and for some files on overlayfs. ``point`` is where it
+    is mounted, ``kind`` its type: ``ext4``, ``tmpfs``, ``fuse.sshfs``. ``root`` is the part of the file system that is
+    mounted (``/`` for all of it), ``options`` are those of the superblock, as text.
     """
 
     id: int
     dev: int
     point: bytes
     kind: str
+    root: bytes = b"/"
+    options: bytes = b""
 
     @property
     def may_hang(self) -> bool:
@@ -47,16 +51,22 @@ def parse_mounts(text: bytes) -> tuple[Mount, ...]:
     found = []
     for line in text.split(b"\n"):
         if match := _LINE.match(line):
-            number, major, minor, point, kind = match.groups()
+            number, major, minor, root, point, kind, options = match.groups()
             found.append(
                 Mount(
                     id=int(number),
                     dev=os.makedev(int(major), int(minor)),
-                    point=_ESCAPE.sub(lambda escape: bytes([int(escape[1], 8) & 0xFF]), point),
+                    point=_unescaped(point),
                     kind=kind.decode("latin-1"),
+                    root=_unescaped(root),
+                    options=options or b"",
                 )
             )
     return tuple(found)
+
+
+def _unescaped(name: bytes) -> bytes:
+    return _ESCAPE.sub(lambda escape: bytes([int(escape[1], 8) & 0xFF]), name)
 
 
 def own_mounts() -> tuple[Mount, ...]:
@@ -103,9 +113,14 @@ def leads_where_it_may_hang(path: bytes) -> bool:
 
 def may_hang(fd: int) -> bool:
     """Whether the file system of a descriptor is not local; what is not known of it may be anything."""
-    with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-        number = next((int(line[7:]) for line in info if line.startswith(b"mnt_id:")), -1)
+    number = mount_id(fd)
     return next((mount.may_hang for mount in own_mounts() if mount.id == number), True)
+
+
+def mount_id(fd: int) -> int | None:
+    """The :attr:`Mount.id` of the mount that a descriptor was opened through; ``None`` where the kernel hides it."""
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
+        return next((int(line[7:]) for line in info if line.startswith(b"mnt_id:")), None)
 
 
 def mount_of(mounts: Sequence[Mount], path: bytes) -> Mount | None:

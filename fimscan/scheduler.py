@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
-from fimscan.pipeline import AuditSource, Live, ScanResult, look_at_audit, run_scan
+from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
+from fimscan.pipeline.auditing import AuditReader
+from fimscan.pipeline.witness import Witness
 from fimscan.scan.scanner import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -61,8 +64,20 @@ class Scheduler:
         self._stop = threading.Event()
         # One thing at a time: a scan, a reading of the log, a look at what the log spoke of.
         self._busy = threading.Lock()
-        self._live = Live(database, config, source) if source is not None and config.live.enabled else None
+        self._witness = None
+        if source is not None and config.witness.fanotify:
+            self._witness = Witness([os.fsencode(watch.path) for watch in config.watch])
+        self._live, self._reader = self._readers()
         self._signal = signal.SIGTERM
+
+    def _readers(self) -> tuple[Live | None, AuditReader | None]:
+        """What follows the log and looks at single files, if it is to, and what reads the log."""
+        if self._source is None:
+            return None, None
+        if self._config.live.enabled:
+            live = Live(self._database, self._config, self._source, witness=self._witness)
+            return live, live.reader
+        return None, AuditReader(self._database, self._source, witness=self._witness)
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; a scan in progress is then recorded as interrupted.
@@ -82,6 +97,10 @@ class Scheduler:
         scheduler.add_job(self.scan, trigger_of(self._config.schedule.full), name="full", kwargs={"full": True})
         if self._source is not None:
             scheduler.add_job(self.read_audit, trigger_of(self._config.schedule.audit), name="audit")
+        if self._witness is not None:
+            self._witness.start()
+            for problem in self._witness.problems:
+                self._complain(problem)
         scheduler.start()
         # Waiting with a timeout lets Python run signal handlers on every platform.
         while not self._stop.is_set():
@@ -93,6 +112,8 @@ class Scheduler:
         scheduler.shutdown(wait=True)
         if self._live is not None:
             self._live.close()
+        if self._witness is not None:
+            self._witness.end(self._database)
 
     def scan(self, *, full: bool = False) -> None:
         """One scheduled scan, and what becomes of its result. A ``full`` one reads every byte again."""
@@ -105,7 +126,7 @@ class Scheduler:
                 trigger="schedule",
                 full=full,
                 on_progress=self._check_stop,
-                reader=self._live.reader if self._live is not None else None,
+                reader=self._reader,
             )
             self._report(result)
 
@@ -115,8 +136,7 @@ class Scheduler:
         """Read what is new in the audit log, and ask the kernel how it is."""
 
         def work() -> None:
-            look = self._live.reader.look if self._live is not None else None
-            for problem in look() if look is not None else look_at_audit(self._database, self._source):
+            for problem in self._reader.look() if self._reader is not None else ():
                 self._complain(problem)
 
         self._attempt(work)
@@ -131,6 +151,8 @@ class Scheduler:
                 self._complain(problem)
             if result is not None:
                 self._report(result)
+            if self._witness is not None:
+                self._witness.store(self._database, now=False)
 
         if not self._busy.locked():
             self._attempt(work)

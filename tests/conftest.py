@@ -20,7 +20,7 @@ settings.load_profile("fimscan")
 # Where Python is told to leave no bytecode behind, every command that is started would compile fimscan anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-USE_AUDIT = ("tests/lab/", "tests/audit/test_rules.py", "tests/cli/test_audit_status.py")
+USE_AUDIT = ("tests/lab/", "tests/framing/", "tests/audit/test_rules.py", "tests/cli/test_audit_status.py")
 
 
 @pytest.hookimpl(optionalhook=True)

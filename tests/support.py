@@ -135,9 +135,12 @@ def observation(at: float, **values: Any) -> AuditObservation:
     return AuditObservation(**{**defaults, **values})
 
 
-def take_back_the_indexes(connection: sqlite3.Connection) -> None:
-    """What schema 0006 did, undone."""
+def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
+    """What the schemas from 0006 on did, undone."""
+    connection.execute("DROP TABLE devices")
     connection.execute("DROP INDEX ix_file_version_began")
     connection.execute("DROP INDEX ix_file_version_ended")
+    connection.execute("DROP TABLE witness_event")
+    connection.execute("DROP TABLE witness_extent")
     connection.execute("CREATE INDEX ix_file_version_first_scan ON file_version (first_scan)")
     connection.execute("CREATE INDEX ix_file_version_end_scan ON file_version (end_scan)")

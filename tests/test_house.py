@@ -15,7 +15,7 @@ PACKAGE = Path(fimscan.__file__).parent
 FLOORS = (
     ("model", "errors", "shipped", "_shipped", "__init__"),
     ("xattrs", "mounts"),
-    ("packed",),
+    ("packed", "linux", "filesystems"),
     ("config", "scan", "audit", "join", "report"),
     ("store",),
     ("evidence", "pipeline"),

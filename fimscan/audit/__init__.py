@@ -3,7 +3,6 @@
 from fimscan.audit.accesses import accesses
 from fimscan.audit.collector import Batch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
-from fimscan.audit.descriptors import writable_descriptors
 from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
@@ -63,5 +62,4 @@ __all__ = [
     "rules_for",
     "suppressing",
     "watched_by",
-    "writable_descriptors",
 ]

@@ -89,7 +89,20 @@ class _Node:
 class _Open:
     """An event that is still being collected."""
 
-    __slots__ = ("cwd", "id", "items", "jumps", "last", "odd", "orphan", "paths", "position", "records", "since")
+    __slots__ = (
+        "cwd",
+        "id",
+        "items",
+        "jumps",
+        "last",
+        "odd",
+        "opened_ns",
+        "orphan",
+        "paths",
+        "position",
+        "records",
+        "since",
+    )
 
     def __init__(self, event: EventId, position: int, node: _Node, *, orphan: bool) -> None:
         self.id = event
@@ -100,12 +113,19 @@ class _Open:
         self.cwd = False
         self.odd = False  # has, or should have, records that most events have not
         self.position = position
+        self.opened_ns = node.now
         self.since = node.elapsed
         self.jumps = node.jumps
         self.orphan = orphan  # its call may be in what was not read
 
     def is_due(self, node: _Node, timeout_ns: int) -> bool:
-        """Whether it has waited for long enough."""
+        """Whether it has waited for long enough.
+
+        What says something of its own (CONFIG_CHANGE, ANOM_ABEND, ...) announces nothing else: on a quiet host, it is
+        not kept waiting for more than the next record.
+        """
+        if self.items is None and not any(record.type in _COMPANIONS for record in self.records):
+            return abs(node.now - self.opened_ns) >= timeout_ns
         return node.elapsed - max(self.since, node.jumped) >= timeout_ns or node.jumps - self.jumps >= _MOST_JUMPS
 
     def kinds(self) -> set[str]:

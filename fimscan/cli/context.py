@@ -57,12 +57,13 @@ class Settings:
 
 
 def exit_code(diff: Diff) -> int:
-    """AIDE's sum: 1 added, 2 removed, 4 changed."""
+    """AIDE's sum: 1 added, 2 removed, 4 changed, also where nobody could read what it was changed to."""
     kinds = {finding.change.kind.value for finding in diff.findings}
     return (
         ("added" in kinds) * _ADDED
         + ("removed" in kinds) * _REMOVED
-        + bool(kinds & {"modified", "moved", "attributes"}) * _CHANGED
+        + (bool(kinds & {"modified", "moved", "attributes"}) or any(item.differs for item in diff.unreadable))
+        * _CHANGED
     )
 
 

@@ -106,4 +106,7 @@ def _document(found: PathReport) -> dict[str, object]:
         "known": known.latest is not None,
         "last_read": None if known.last_read_ns is None else time_text(known.last_read_ns),
         "unreadable": None if known.unreadable is None else known.unreadable.reason.value,
+        "unread_since": None
+        if known.unreadable is None or known.last_read_ns is None
+        else time_text(known.last_read_ns),
     }

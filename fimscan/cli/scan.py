@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import click
 
@@ -37,7 +38,8 @@ def scan(
     """Compare the monitored files with the last scan, and name who changed them.
 
     The first scan is the baseline. Prints nothing when nothing changed and nobody watches (cron); exits with the sum
-    of 1 (something was added), 2 (removed), 4 (changed).
+    of 1 (something was added), 2 (removed), 4 (changed). What could be read before and now cannot be is reported by
+    every scan until it is read again, and counts as changed where its size, times, owner, mode or inode are others.
     """
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)
@@ -80,10 +82,16 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
     more = (
         f" {waiting:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all." if waiting else ""
     )
-    if diff.findings or result.new_unreadable:
+    if diff.findings or result.alarming:
         from fimscan.report.terminal import write_scan_summary
 
-        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=use_color(sys.stdout), width=terminal_width())
+        write_scan_summary(
+            replace(diff, unreadable=result.alarming),
+            sys.stdout,
+            limit=_ONE_SCREEN,
+            color=use_color(sys.stdout),
+            width=terminal_width(),
+        )
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from itertools import chain
 
@@ -15,14 +16,19 @@ from fimscan.config import Config
 from fimscan.errors import ConfigError
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline import drift as drifting
+from fimscan.pipeline.health import WITNESS_FRESH_NS
 from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.vouching import vouched_files
 from fimscan.report.configuration import configuration_lines, reconfiguration_document
 from fimscan.report.display import b64_or_none, json_text, minute_text, show, time_text
-from fimscan.report.words import vouched_text
+from fimscan.report.jsonview import unreadable_document
+from fimscan.report.testimony import extent_text, extents_document
+from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
+from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 
 
@@ -47,6 +53,9 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             baseline = acceptance_store.baseline(connection, database.host_id)
             accepted = acceptance_store.dispositions(connection, database.host_id, last)
             head = journal.common_head(connection, database.host_id, scans)
+            witnessed = witness_store.latest(connection, database.host_id)
+            complete = scan_store.last_full(connection, database.host_id)
+            unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
             first = scans[-last:][0].id if scans else 0
             changed = [*reconfigurations(connection, database.host_id, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(connection, database.host_id, config)) is not None:
@@ -59,9 +68,11 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             "baseline": baseline.scan if baseline else None,
             "waiting": waiting,
             "head": head,
+            "witness": extents_document(witnessed, time.time_ns(), WITNESS_FRESH_NS),
             "scans": [_document(scan) for scan in scans[-last:]],
             "accepted": [_disposition(item) for item in accepted],
             "configuration": [reconfiguration_document(item) for item in changed],
+            "unreadable": [unreadable_document(item) for item in unreadable],
         }
         json.dump(document, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -78,9 +89,13 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     own = f", and {len(baseline.overrides):,} paths accepted since" if baseline.overrides else ""
     click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Waiting for acceptance: {waiting:,}.")
     click.echo(f"Head: {head} (kept elsewhere, it shows later what was altered: 'fimscan verify --db --head')")
+    for extent in witnessed:
+        click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
     for problem in finished[-1].problems:
         click.echo(f"At the last scan: {show(problem.encode())}")
+    for failed in unreadable:
+        click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
 
 
 def _list_vouched(database: Database, form: str) -> None:

@@ -27,6 +27,7 @@ from fimscan.evidence.tables import (
     write_continuity,
     write_critical_files,
     write_monitored_files,
+    write_not_compared,
     write_reconfigurations,
     write_scans,
     write_schedule,
@@ -133,6 +134,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
     members.stage(LEDGER).write(ledger_text(ledger_lines(data.scans)))
     stretches = continuity(data.scans, data.start_ns, covered_to, max_gap_ns)
     write_continuity(members.stage("08-continuity.csv"), host, stretches, max_gap_ns / NS_PER_HOUR)
+    write_not_compared(members.stage("08-not-compared.csv"), host, data.unreadable)
     changes = write_changes(
         members.stage("09-changes.csv"),
         members.stage("09-changes.json"),

@@ -15,10 +15,11 @@ from fimscan import __version__
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.inputs import BundleInput, CriticalPattern
-from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus
+from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 Reconfigured: TypeAlias = Callable[[Connection, int, int, int], Sequence[Reconfiguration]]
@@ -74,8 +75,14 @@ def collected(
             files=(files.as_digested(v) or v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
             scans=scans,
             findings=_findings(database, first, last),
+            unreadable=_unreadable(connection, database.host_id, finished[-1].id),
             reconfigurations=reconfigured(connection, database.host_id, before, last) if first else (),
         )
+
+
+def _unreadable(connection: Connection, host_id: int, last: int) -> tuple[Unreadable, ...]:
+    complete = scan_store.last_full(connection, host_id, until=last)
+    return sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
 
 
 def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:

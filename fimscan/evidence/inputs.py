@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import FileState, Finding, Reconfiguration, Scan
+from fimscan.model import FileState, Finding, Reconfiguration, Scan, Unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,8 @@ class BundleInput:
     ``files`` is the state at the last finished scan in ``scans``, ascending by path: it is read once, and its digest is
     compared with what the ledger says of that scan. ``scans`` are in the order of their ids and begin with the very
     first, so that the chain can be replayed, and end with the period. ``findings`` are the changes that scans of the
-    period found, ``reconfigurations`` those that they were made with. ``config_json`` is the text whose SHA-256 scans
+    period found, ``reconfigurations`` those that they were made with. ``unreadable`` is what
+    the last complete scan could not read. ``config_json`` is the text whose SHA-256 scans
     record as ``config_digest``, a JSON object.
     """
 
@@ -46,4 +47,5 @@ class BundleInput:
     scans: Sequence[Scan]
     findings: Iterable[Finding]
     reconfigurations: Sequence[Reconfiguration] = ()
+    unreadable: Sequence[Unreadable] = ()
     max_gap_days: float = 7

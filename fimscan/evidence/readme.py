@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fimscan.evidence.continuity import Stretch, largest_hours
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.tables import FileTotals
-from fimscan.model import Reconfiguration, Scan, ScanStatus
+from fimscan.model import Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.report.display import show, time_text
 from fimscan.store.ledger import GENESIS, replay
 
@@ -65,12 +65,28 @@ Comparisons:    {len(inside)} finished in the period, {len(complete)} since moni
 Largest gap:    {_largest_gap(facts.stretches, data.max_gap_days)}
 Chain of scans: {_chain(data, facts, finished)}
 Files:          {_files(facts.files, finished)}
+Not compared:   {_not_compared(data.unreadable)}
 Changes:        {facts.changes} found in the period
 Settings:       {_settings(data.reconfigurations)}
 
 All times are UTC. Numbers above are observations; whether a requirement is
 met is the assessor's decision.
-"""
+{_told(complete)}"""
+
+
+def _told(complete: Sequence[Scan]) -> str:
+    """What the last complete scan told of itself: file systems that it did not enter, logs that it could not read."""
+    if not complete or not complete[-1].problems:
+        return ""
+    lines = "".join(f"  - {show(problem)}\n" for problem in complete[-1].problems)
+    return f"\nWHAT SCAN {complete[-1].id} DID NOT SEE\n{lines}"
+
+
+def _not_compared(found: Sequence[Unreadable]) -> str:
+    if not found:
+        return "none: the last complete scan could read every file"
+    once = sum(item.since_ns is not None for item in found)
+    return f"{len(found)} at the last complete scan, {once} could be read before; see 08-not-compared.csv"
 
 
 def _settings(found: Sequence[Reconfiguration]) -> str:
@@ -140,6 +156,10 @@ WHAT IS IN IT
                               previous, summary, state digest, entry
   08-continuity.csv           every stretch between two finished comparisons,
                               from the end of one to the end of the next
+  08-not-compared.csv         what the last complete scan could not read: since
+                              when nobody could compare it (empty: it never was
+                              read), and what was seen to be changed since; its
+                              row in 06 is as it was when it was last read
   09-changes.csv, .json       every change of the period, and who made it
   SHA256SUMS, SHA256SUMS.sig  digests of all other files, signed (Ed25519)
   signer.pub.pem              the public key

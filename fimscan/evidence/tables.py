@@ -12,7 +12,7 @@ from types import TracebackType
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
 from fimscan.evidence.inputs import CriticalPattern
-from fimscan.model import ChangeKind, FileKind, FileState, Reconfiguration, Scan, ScanStatus
+from fimscan.model import ChangeKind, FileKind, FileState, Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.report.display import mode_octal, owner_text, show, time_text
 from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
 
@@ -163,3 +163,12 @@ def write_continuity(out: Staged, host: str, stretches: Iterable[Stretch], max_g
             window = (time_text(stretch.from_ns), time_text(stretch.to_ns), stretch.from_scan, stretch.to_scan)
             status = "ok" if stretch.ok else "gap"
             table.add(*window, f"{max_gap_hours:g}", hours, status, stretch.note)
+
+
+def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> None:
+    """08: what the last complete scan could not read, since when, and what ``lstat(2)`` says otherwise since."""
+    columns = ("path", "path_b64", "reason", "detail", "last_read_utc", "changed_since")
+    with Table(out, host, columns) as table:
+        for item in failed:
+            since = time_text(item.since_ns) if item.since_ns is not None else None
+            table.add(*path_cells(item.path), item.reason, show(item.detail), since, " ".join(item.differs))

@@ -5,9 +5,13 @@ from fimscan.join.appendonly import (
     ROTATION,
     Disruption,
     Judgement,
+    Whereabouts,
     are_of,
+    assigned,
+    begins_with,
     common_beginning,
     family,
+    generation_numbers,
     growth,
     has_grown,
     has_only_grown,
@@ -15,6 +19,7 @@ from fimscan.join.appendonly import (
     is_generation,
     is_next_generation,
     judge,
+    out_of_order,
 )
 from fimscan.join.attribute import attribute, content_kept, opened_unmodified
 from fimscan.join.case import Evidence
@@ -22,6 +27,7 @@ from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import change_of, differences, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
+from fimscan.join.devices import Numbering, out_of_sight, translated
 from fimscan.join.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, Known, Relevance
 from fimscan.join.merge import Merge, Pair, merge
 
@@ -41,17 +47,22 @@ __all__ = [
     "Known",
     "Merge",
     "Need",
+    "Numbering",
     "Pair",
     "ReadClock",
     "Relevance",
+    "Whereabouts",
     "are_of",
+    "assigned",
     "attribute",
+    "begins_with",
     "change_of",
     "common_beginning",
     "content_kept",
     "covers",
     "differences",
     "family",
+    "generation_numbers",
     "growth",
     "has_grown",
     "has_only_grown",
@@ -62,8 +73,11 @@ __all__ = [
     "lineage",
     "merge",
     "opened_unmodified",
+    "out_of_order",
+    "out_of_sight",
     "rows",
     "same_content",
     "says_the_same",
+    "translated",
     "with_moves",
 ]

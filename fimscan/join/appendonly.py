@@ -2,14 +2,18 @@
 
 What this stands for: no byte that was verified once goes silently. A log may grow; its content may come to another name
 (rename), be copied (copytruncate) or compressed, as long as all of it is found there. Anything else is a breach.
+
+Each generation of a log counts on its own: two generations need two files that hold what was verified of them, also
+where one of them begins with, or equals, the other. So a file stands for one generation only (:func:`assigned`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from fimscan.join.compare import change_of, differences, same_content
 from fimscan.model import Breach, Change, Digest, FileKind, FileState, Window
@@ -100,6 +104,86 @@ def is_generation(path: bytes) -> bool:
     return family(path) != path
 
 
+def generation_numbers(path: bytes) -> tuple[int, ...]:
+    """The numbers and dates in a rotated log's name, ``app.log.2.gz`` -> (2,); empty for a log that is written to."""
+    plain = _COMPRESSED.sub(b"", path.rpartition(b"/")[2])
+    return tuple(int(found[1:]) for found in _GENERATION.findall(plain))
+
+
+def assigned(places: Sequence[Iterable[bytes]]) -> dict[int, bytes]:
+    """Give as many old contents as possible a file of their own.
+
+    Args:
+        places: of each old content, the paths of the files that hold all of it.
+
+    Returns:
+        The number of an old content -> its path. No path is given twice (a maximum matching, by augmenting paths).
+    """
+    options = [list(some) for some in places]
+    owner: dict[bytes, int] = {}
+    for number in range(len(options)):
+        _place(number, options, owner)
+    return {number: path for path, number in owner.items()}
+
+
+def _place(first: int, options: Sequence[Sequence[bytes]], owner: dict[bytes, int]) -> None:
+    """Find a path for one more, moving others to another of their options where that frees one."""
+    came_by: dict[bytes, int] = {}
+    waiting = [first]
+    while waiting:
+        number = waiting.pop()
+        for path in options[number]:
+            if path in came_by:
+                continue
+            came_by[path] = number
+            if path in owner:
+                waiting.append(owner[path])
+                continue
+            _hand_down(path, first, came_by, owner)
+            return
+
+
+def _hand_down(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dict[bytes, int]) -> None:
+    """Each on the way to the free path takes the path that it was asked to leave its own for."""
+    if came_by[free] == first:
+        owner[free] = first
+        return
+    had = {number: path for path, number in owner.items()}
+    path = free
+    while True:
+        number = came_by[path]
+        owner[path] = number
+        if number == first:
+            return
+        path = had[number]
+
+
+def out_of_order(moves: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """The old paths of generations that no rotation brings to where they are.
+
+    A rotation keeps the order of a log's generations, whether the newest one has the lowest number (logrotate) or the
+    highest (log4j), and never brings one back to the name of the log that is written to.
+
+    Args:
+        moves: (old path, new path) of what was verified; those that stayed where they are may be among them.
+    """
+    wrong: set[bytes] = set()
+    families: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for old, new in moves:
+        if old == new or not is_generation(old) or family(old) != family(new):
+            continue
+        if not is_generation(new):
+            wrong.add(old)
+        families.setdefault(family(old), []).append((old, new))
+    for some in families.values():
+        in_order = sorted(some, key=lambda move: generation_numbers(move[0]))
+        for earlier, later in pairwise(in_order):
+            was, now = [[generation_numbers(move[side]) for move in (earlier, later)] for side in (0, 1)]
+            if was[0] < was[1] and now[0] > now[1]:
+                wrong |= {earlier[0], later[0]}
+    return frozenset(wrong)
+
+
 def has_only_grown(before: FileState, after: FileState) -> bool:
     """Whether growth is all that there is to it."""
     return has_grown(before, after) and GROWTH.issuperset(differences(before, after))
@@ -116,27 +200,43 @@ def growth(before: FileState, after: FileState, window: Window) -> Change | None
     return change_of(before, after, window, expected=GROWTH)
 
 
-def judge(one: Disruption, *, is_kept: bool, is_home: bool, is_expired: bool) -> Judgement:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """Where the content of a log is now; all ``False``: nowhere.
+
+    ``is_kept``: in another file, or there was none. ``is_misplaced``: that is where no rotation brings it
+    (:func:`out_of_order`). ``is_in_place``: what is at its path now begins with it.
+    """
+
+    is_kept: bool = False
+    is_misplaced: bool = False
+    is_in_place: bool = False
+
+
+def judge(one: Disruption, old: Whereabouts, *, is_home: bool, is_expired: bool) -> Judgement:
     """What a disruption is.
 
     Args:
         one: the disruption.
-        is_kept: all that was verified of the old content is found in another file, or there was none.
+        old: where all that was verified of the old content is found.
         is_home: what is there now holds the content that another log had.
         is_expired: it was the oldest generation, and as many newer ones are left as are to be kept.
     """
     before, after = one.before, one.after
     change = change_of(before, after, one.window)
+    if old.is_misplaced:
+        told = _breached(change, Breach.REORDERED)
+        return Judgement(path=one.path, change=told, is_followed=False, is_retired=False)
     if before is None:
         return Judgement(path=one.path, change=None if is_home else change, is_followed=is_home, is_retired=False)
     if after is None:
-        gone = is_kept or is_expired
+        gone = old.is_kept or is_expired
         told = None if gone else _breached(change, Breach.LOST)
         return Judgement(path=one.path, change=told, is_followed=False, is_retired=gone)
-    if is_kept or (is_home and is_expired):
+    if old.is_kept or (is_home and is_expired):
         rest = change_of(before, after, one.window, expected=ROTATION)
         return Judgement(path=one.path, change=rest, is_followed=True, is_retired=False)
-    if begins_with(after, before):
+    if old.is_in_place:
         # Nothing was lost, but whoever writes to the file that was there does not write to this one.
         return Judgement(path=one.path, change=growth(before, after, one.window), is_followed=False, is_retired=False)
     breach = Breach.LOST if is_home else _breach(before, after)

@@ -9,7 +9,7 @@ from fimscan.join.case import Case, Evidence
 from fimscan.join.claims import UNSEEN, Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
-from fimscan.join.coverage import SLACK_NS, CoverageMap, Need
+from fimscan.join.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
 from fimscan.join.history import with_earlier
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
@@ -47,7 +47,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     seen = coverage.over(change.path, change.window, need)
     # A clock that was set at boot leaves no other trace.
     clock_changed = any(gap.reason in (GapReason.CLOCK_CHANGED, GapReason.BOOT) for gap in seen.gaps)
-    case = Case(change, evidence, clock_changed=clock_changed)
+    case = Case(change, evidence, clock_changed=clock_changed, is_covered=seen.complete)
     claims = _claims(case)
     verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
     actors = _distinct(actors)
@@ -55,6 +55,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+        elif any(gap.reason in OUT_OF_SIGHT for gap in seen.gaps):
+            reason = Reason.NOT_COVERED
         elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
         elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
@@ -71,6 +73,9 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         )
     elif verdict is Verdict.CONFIRMED and not seen.complete:
         verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
+    elif verdict is Verdict.CONFIRMED and any(actor.event in evidence.doubtful for actor in actors):
+        verdict, reason = Verdict.LIKELY, Reason.PATH_ONLY
+        notes = (*notes, "The record does not say in which subvolume (or layer) the file is.")
     return Attribution(
         verdict=verdict,
         reason=reason,

@@ -6,11 +6,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, Known, time_of
-from fimscan.model import Action, Actor, Change, FileAccess, FileState, Name, Why, Window
+from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Testimony, Why, Window
 
 _CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
 
@@ -26,12 +27,18 @@ class Evidence:
 
     ``prior`` gives the last known state of a file by its identity, whatever it was called: it tells whether a file
     that was moved into place brought new content with it. ``names`` counts, for files with several hard links, the
-    names that the scans know (one that is missing counts as 1).
+    names that the scans know (one that is missing counts as 1). ``testimony`` is that of fanotify, where there is one.
+    ``doubtful`` events are of a file of which only the inode number is sure, which recurs in other subvolumes or layers
+    (:mod:`fimscan.join.devices`). ``is_timed`` tells whether a file's ctime is set by everything that changes it, by
+    this host's clock.
     """
 
     index: AccessIndex
     prior: Mapping[Identity, FileState]
     names: Mapping[Identity, int] = field(default_factory=dict)
+    testimony: Testimony = field(default_factory=Testimony)
+    doubtful: frozenset[EventId] = frozenset()
+    is_timed: Callable[[FileState], bool] = attrgetter("is_on_disk")
 
 
 def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess], list[Ruled]]:
@@ -92,17 +99,22 @@ class Case:
     and, where the file system has a block device, the first store to a mapping of it set the ctime, which no call can
     set back. Elsewhere it is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and network file systems
     have the times of another clock.
+
+    ``is_covered`` says that audit missed nothing in the window, as far as is known.
     """
 
-    def __init__(self, change: Change, evidence: Evidence, *, clock_changed: bool = False) -> None:
+    def __init__(
+        self, change: Change, evidence: Evidence, *, clock_changed: bool = False, is_covered: bool = False
+    ) -> None:
         self.change = change
+        self.is_covered = is_covered
         self.evidence = evidence
         self.index = evidence.index
         after_ns, before_ns = change.window.after_ns, change.window.before_ns
         in_order = after_ns <= before_ns
         self.window = change.window if in_order else Window(after_ns=before_ns, before_ns=after_ns)
         after = change.after
-        timed = after is not None and after.is_on_disk and not clock_changed
+        timed = after is not None and evidence.is_timed(after) and not clock_changed
         self.last_change_ns = last_touched(after) if after is not None and timed else None
         self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}

@@ -8,13 +8,12 @@ from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
+from fimscan.join.doubts import why_not_alone
 from fimscan.join.history import earlier_removals, earlier_writers, with_earlier
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
+from fimscan.join.witness import sift_by_witness
 from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
-
-_UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
-
 
 #: What is made of those whom :func:`writers_in_place` tells apart, in its order.
 _JUDGEMENTS = (
@@ -59,12 +58,19 @@ def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
 
 
 def _unexamined(claim: Claim, case: Case) -> Claim:
-    """Where the old file was replaced: a process that nobody could examine may have written to it before that."""
+    """Where the old file was replaced: somebody who does not show it may have written to it before that."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
-    replaced = before is not None and after is not None and before.identity != after.identity
-    if claim.verdict is Verdict.CONFIRMED and replaced and holders is not None and not holders.complete:
-        return claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(*claim.notes, _UNEXAMINED))
-    return claim
+    if claim.verdict is not Verdict.CONFIRMED or before is None or after is None or holders is None:
+        return claim
+    if before.identity != after.identity:
+        doubts = holders.earlier_doubts
+    elif case.life_of(after.identity).reborn:
+        doubts = holders.doubts
+    else:
+        return claim
+    if not (notes := why_not_alone(doubts, complete=holders.complete)):
+        return claim
+    return claim._replace(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(*claim.notes, *notes))
 
 
 def _can_be_taken_over(case: Case, after: FileState) -> bool:
@@ -175,14 +181,22 @@ def writers_in_place(case: Case, life: Life) -> Claim:
             recent.append(access)
         else:
             (early if time_ns >= closed_before else closed).append(access)
-    holding = _holding(life, holders)
+    seen = sift_by_witness(case, life, (*recent, *early), _holding(life, holders))
+    kept = {id(access) for access in seen.kept}
+    recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
+    holding = [*seen.holding, *seen.added]
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
-    if verdict is Verdict.CONFIRMED and not life.reborn and not holders.complete:
-        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, (_UNEXAMINED,)
-    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, holding, late, closed, others)
+    if verdict is Verdict.LIKELY and not seen.holding and not early:
+        reason = Reason.WITNESS_ONLY
+    if verdict is Verdict.CONFIRMED and seen.contradicts:
+        verdict = Verdict.CONTESTED
+    others_may = () if life.reborn else why_not_alone(holders.doubts, complete=holders.complete)
+    if verdict is Verdict.CONFIRMED and others_may:
+        verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, others_may
+    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
-    return Claim(verdict, reason, actors, notes, (*ruled, *life.rulings))
+    return Claim(verdict, reason, actors, (*notes, *seen.notes), (*ruled, *seen.ruled, *life.rulings))
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fimscan.model import AuditNotice, AuditObservation, AuditRule, Coverage, Gap, GapReason, NoticeKind, Window
+
+#: Gaps of writes and mounts that no rule for files can see, however complete the rules are.
+OUT_OF_SIGHT = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
 
 #: Rule times and windows are compared with this slack: audit stamps come from a clock of 4 ms steps.
 SLACK_NS = 15_000_000
@@ -63,6 +66,8 @@ class CoverageMap:
         observations: what the kernel said of its audit system, at each scan and each reading of the log.
         notices: what the log said of it.
         extents: for each log that has to be read, where it was read without a hole.
+        superblocks: device numbers -> that of the superblock, where that is another one.
+        hidden: why what is done to the file of a path can escape all rules, if it can.
     """
 
     def __init__(
@@ -70,7 +75,11 @@ class CoverageMap:
         observations: Iterable[AuditObservation],
         notices: Iterable[AuditNotice] = (),
         extents: Sequence[Sequence[Extent]] = (),
+        superblocks: Mapping[int, int] | None = None,
+        hidden: Callable[[bytes], GapReason | None] = lambda _: None,
     ) -> None:
+        self._superblocks = superblocks or {}
+        self._hidden = hidden
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
         self._notices = sorted(notices, key=lambda n: n.event)
@@ -90,6 +99,8 @@ class CoverageMap:
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
+        if (reason := self._hidden(path)) is not None:
+            gaps.append(_gap(window.after_ns, window.before_ns, reason))
         clipped = _clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
@@ -102,7 +113,14 @@ class CoverageMap:
 
         A rule for a directory takes in what was mounted beneath it when it was loaded, and nothing that came later.
         """
-        return any(rule.target is None or rule.target[0] == dev for rule in self.rules(path, window))
+        superblock = self._superblocks.get(dev, dev)
+        targets = [rule.target and rule.target[0] for rule in self.rules(path, window)]
+        return any(target is None or self._superblocks.get(target, target) == superblock for target in targets)
+
+    @property
+    def keys(self) -> frozenset[str | None]:
+        """Those of all rules that watch a directory or a path."""
+        return frozenset(rule.key for observation in self._observations for rule in observation.rules)
 
     def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
         """The rules about ``path`` that were loaded at any moment around the window, each once."""

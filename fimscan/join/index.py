@@ -250,23 +250,28 @@ class Relevance:
     It decides by what stands in an index of accesses, so that the many others need not be loaded. It may choose one
     too many, never one too few. Asked backwards in time, it follows the files that had the changed paths before, and
     the names that those came from (:mod:`fimscan.join.history`): whatever was done to them lies before the access that
-    shows them there.
+    shows them there. ``audited`` gives (device, inode) of a recorded file as audit may print it.
     """
 
-    def __init__(self, changes: Iterable[Change], known: Known) -> None:
+    def __init__(
+        self,
+        changes: Iterable[Change],
+        known: Known,
+        audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
+    ) -> None:
         self._identities: set[tuple[int | None, int | None]] = set()
         self._paths: set[bytes] = set()
         self._followed: set[bytes] = set()
         for change in changes:
             for state in (change.before, change.after):
                 if state is not None:
-                    self._identities.add(state.identity)
+                    self._identities.update(audited(state.identity))
                     self._paths.add(state.path)
                     self._paths.update(ancestors(state.path))
                     self._followed.add(state.path)
         # The same paths as a parent's identity and the last component: names can be relative to a descriptor.
-        self._bases = _bases(self._paths, known)
-        self._followed_bases = _bases(self._followed, known)
+        self._bases = _bases(self._paths, known, audited)
+        self._followed_bases = _bases(self._followed, known, audited)
 
     def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
         """Whether one of these files is concerned."""
@@ -299,13 +304,14 @@ class Relevance:
 _Bases = dict[tuple[int | None, int | None], set[bytes]]
 
 
-def _bases(paths: Iterable[bytes], known: Known) -> _Bases:
-    """Paths as their directories' identities and their last components."""
+def _bases(paths: Iterable[bytes], known: Known, audited: Callable[[Identity], Iterable[Identity]]) -> _Bases:
+    """Paths as their directories' identities, as audit may print them, and their last components."""
     found: _Bases = defaultdict(set)
     for path in paths:
         directory, _, base = path.rpartition(b"/")
         for identity in known.identities.get(directory or b"/", ()):
-            found[identity].add(base)
+            for number in audited(identity):
+                found[number].add(base)
     return found
 
 

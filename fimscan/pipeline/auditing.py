@@ -18,6 +18,7 @@ from fimscan.model import AuditObservation, EventId, FileAccess, Scan
 from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.joining import attribute_again
 from fimscan.pipeline.users import user_name
+from fimscan.pipeline.witness import Witness
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import processes as process_store
@@ -74,6 +75,7 @@ class AuditReader:
         observe: what asks the kernel; :func:`fimscan.audit.observe` unless told otherwise.
         on_accesses: told of the accesses that were read, once they are stored.
         stream: the socket, where that is all there is to read.
+        witness: what fanotify told is stored whenever the log was read, in time for the answers that follow.
     """
 
     def __init__(
@@ -84,12 +86,14 @@ class AuditReader:
         observe: Callable[[int], AuditObservation] | None = None,
         on_accesses: Callable[[Sequence[FileAccess]], None] | None = None,
         stream: audit.EventStream | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.source = source
         self._database = database
         self._observe = observe
         self._on_accesses = on_accesses
         self._stream = stream
+        self._witness = witness
         self._continued = False  # whether what the stream brings next follows on what it brought before
         self._reached: dict[bytes, tuple[int, bool]] = {}  # by log: until when all was read, on what was known before
 
@@ -106,6 +110,8 @@ class AuditReader:
         problems += self._read(self.source, observation)
         self._remember(observation)
         self._continued |= bool(self._reached)
+        if self._witness is not None:
+            self._witness.store(self._database, now=settle)
         self._answer_anew(self.source)
         return tuple(problems)
 

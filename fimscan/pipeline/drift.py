@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.errors import UsageError
-from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, Window
+from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.pipeline.explaining import suspects
 from fimscan.pipeline.passage import Passage
+from fimscan.pipeline.readings import is_among
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.result import ScanResult
 from fimscan.store import acceptance as acceptance_store
@@ -194,13 +195,17 @@ def _diff(
     findings = tuple(join.rows(join.with_moves(changes), steps))
     exes = {actor.exe for row in findings for actor in row.attribution.actors if actor.exe is not None}
     complete = scan_store.last_full(connection, host_id, until=end.id)
+    unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
+    # What was the same when it could be read need not be so now.
+    unread = frozenset(item.path for item in unreadable if item.reason is not UnreadableReason.MISSING)
+    opened = sighting_store.unmodified_opens(connection, host_id, start.id, end.id)
     return Diff(
         host=database.host,
         start=start,
         end=end,
         findings=findings,
-        unreadable=sighting_store.unreadable_in(connection, complete.id) if complete is not None else (),
-        opened_unmodified=sighting_store.unmodified_opens(connection, host_id, start.id, end.id),
+        unreadable=unreadable,
+        opened_unmodified=tuple(item for item in opened if not is_among(item.path, unread)),
         suspect_programs=suspects(connection, host_id, exes, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],

@@ -12,6 +12,7 @@ from fimscan.model import Action, FileAccess, FileKind, Name
 from fimscan.pipeline.agenda import Errand
 from fimscan.scan.scope import Scope
 from fimscan.store import accesses as access_store
+from fimscan.store import devices as device_store
 from fimscan.store import files
 
 _TWO_NAMES = frozenset({Action.RENAME, Action.LINK})
@@ -27,11 +28,13 @@ def errands(
     that its identity has: the texts of records can lie. Names in a directory that nobody knows yet are left to the
     look at that directory, which takes in all that is below it.
     """
+    numbering = join.Numbering([device_store.devices_at(connection, host_id, scan_id)])
     done = [a for a in accesses if a.success and a.actor.pid != os.getpid()]
     names = [name for access in done for name in _names(access)]
-    identities = {i for a in done for i in (a.identity, a.replaced) if i is not None}
-    parents = {name.parent for name in names if name.parent is not None}
-    versions = files.by_identity(connection, host_id, identities | parents, scan_id)
+    told = {i for a in done for i in (a.identity, a.replaced) if i is not None}
+    told |= {name.parent for name in names if name.parent is not None}
+    identities = {one for identity in told for one in numbering.recorded(identity)}
+    versions = files.by_identity(connection, host_id, identities, scan_id)
     by_identity: dict[tuple[int, int], list[bytes]] = {}
     for version in versions:
         by_identity.setdefault(version.state.identity, []).append(version.state.path)
@@ -42,9 +45,11 @@ def errands(
     )
     for access in done:
         below = access.action in _OF_DIRECTORIES or (access.action is Action.RENAME and access.is_directory)
-        paths = {path for name in _names(access) for path in known.places(name)}
+        meant = [one for name in _names(access) for one in numbering.names(name, known)]
+        paths = {path for name in meant for path in known.places(name)}
         for identity in (access.identity, access.replaced):
-            paths.update(by_identity.get(identity, ()) if identity is not None else ())
+            for one in numbering.recorded(identity) if identity is not None else ():
+                paths.update(by_identity.get(one, ()))
         partners = frozenset(paths) if access.action is Action.RENAME else frozenset()
         for path in paths:
             if scope.includes(path, is_directory=below or access.is_directory):
@@ -55,10 +60,14 @@ def concerned(
     connection: Connection, host_id: int, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
 ) -> list[access_store.Reference]:
     """Those references that :func:`errands` may find something in: the others need not be loaded."""
-    wanted = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
-    identities = {(dev, inode) for dev, inode in wanted if dev is not None and inode is not None}
+    numbering = join.Numbering([device_store.devices_at(connection, host_id, scan_id)])
+    told = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
+    wanted = {(dev, inode) for dev, inode in told if dev is not None and inode is not None}
+    identities = {one for identity in wanted for one in numbering.recorded(identity)}
     known: set[tuple[int | None, int | None]] = {
-        version.state.identity for version in files.by_identity(connection, host_id, identities, scan_id)
+        one
+        for version in files.by_identity(connection, host_id, identities, scan_id)
+        for one in numbering.audited(version.state.identity)
     }
     return [
         reference

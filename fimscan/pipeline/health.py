@@ -10,14 +10,18 @@ from fimscan.config import Config
 from fimscan.errors import FimscanError
 from fimscan.model import ScanStatus, UnreadableReason
 from fimscan.pipeline import coverage
-from fimscan.pipeline.checks import Check, critical, ok, warning
+from fimscan.pipeline.checks import Check, critical, note, ok, warning
 from fimscan.pipeline.rules import rules_for
+from fimscan.report.testimony import extent_text
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
+from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 
+#: The time up to which all was read is written at least so often, while it watches.
+WITNESS_FRESH_NS = 150 * 10**9
 _SEVEN_DAYS_NS = 7 * 86400 * 10**9  # PCI DSS v4.0.1, 11.5.2: at least once every seven days
 
 
@@ -31,7 +35,30 @@ def audit_checks(config: Config, database: Database | None = None) -> list[Check
 
 def all_checks(config: Config, database: Database) -> list[Check]:
     """Everything that 'fimscan doctor' looks at."""
-    return [*_watch_checks(config), *_store_checks(database), *audit_checks(config, database)]
+    return [
+        *_watch_checks(config),
+        *_store_checks(database),
+        *audit_checks(config, database),
+        *_witness_checks(config, database),
+    ]
+
+
+def _witness_checks(config: Config, database: Database) -> Iterator[Check]:
+    """Whether fanotify is asked who writes. Nothing rests on that alone, so there is nothing to be alarmed of."""
+    if not config.witness.fanotify:
+        yield note("fanotify", "off ([witness] fanotify = false): who wrote is known from audit alone")
+        return
+    with database.read() as connection:
+        extents = witness_store.latest(connection, database.host_id)
+    if not extents:
+        remedy = (
+            "it needs root and Linux 5.15, and tells of ext4, xfs and tmpfs; 'fimscan schedule' says what is missing"
+        )
+        yield note("fanotify", "never on; 'fimscan schedule' asks it while it runs", remedy)
+    for extent in extents:
+        detail = extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)
+        is_off = extent.ended or time.time_ns() - extent.end_ns > WITNESS_FRESH_NS
+        yield note("fanotify", detail, "it watches while 'fimscan schedule' runs") if is_off else ok("fanotify", detail)
 
 
 def _watch_checks(config: Config) -> Iterator[Check]:
@@ -68,7 +95,11 @@ def _store_checks(database: Database) -> Iterator[Check]:
         remedy = "PCI DSS 11.5.2 asks for one every seven days: see conf/fimscan.cron, or 'fimscan schedule'"
         yield warning("last scan", detail, remedy)
     if lost := [item for item in unreadable if item.reason is not UnreadableReason.VANISHED]:
+        once = [item.since_ns for item in lost if item.since_ns is not None]
         detail = f"{len(lost)} files at the last scan"
+        if once:
+            days = (time.time_ns() - min(once)) / 86400e9
+            detail += f"; {len(once)} could be read before, the longest not for {days:.1f} days"
         yield warning("unreadable", detail, "'fimscan diff' lists them, with reasons")
     else:
         yield ok("unreadable", "no file at the last scan")

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field, replace
 from fimscan import join
 from fimscan.config import Config
 from fimscan.errors import FimscanError, UsageError
+from fimscan.filesystems import Devices
 from fimscan.join.index import ancestors
 from fimscan.model import FileKind, FileState, Scan
 from fimscan.packed import pack
+from fimscan.pipeline.devices import Survey
 from fimscan.pipeline.readings import FullReading, Readings
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import watch_specs
@@ -29,6 +31,7 @@ from fimscan.scan.scanner import Progress, scan
 from fimscan.scan.scope import Scope
 from fimscan.scan.watch import WatchSpec
 from fimscan.store import acceptance as acceptance_store
+from fimscan.store import devices as device_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
@@ -130,9 +133,9 @@ class _Import:
                 config_text=config.canonical(),
             )
         try:
-            recorder = Recorder(
-                database.host_id, scan_id, Readings(full=FullReading(), rechecks={}), self._scope, previous_scope=None
-            )
+            survey = Survey(Devices(), list(self._specs))
+            readings = Readings(full=FullReading(), rechecks={})
+            recorder = Recorder(database.host_id, scan_id, readings, self._scope, None, survey)
             # Nobody looked who held files open when AIDE read them.
             recorder.counts["unexamined_processes"] = 1
             self._record(recorder, on_progress)
@@ -199,6 +202,7 @@ class _Import:
         recorder.clock.note(b"", self._done.taken_ns)
         with self._database.begin() as connection:
             sighting_store.add_unreadable(connection, recorder.scan_id, recorder.unreadable)
+            device_store.add_devices(connection, self._database.host_id, recorder.scan_id, recorder.survey.result())
             sealed = seal(connection, self._database.host_id, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
             approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import Connection
 
 from fimscan import join
-from fimscan.model import Attribution, Change, FileState, Scan, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.pipeline.cycles import no_search_for_cycles
-from fimscan.pipeline.readings import Readings
+from fimscan.pipeline.readings import Readings, is_among
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
+from fimscan.store import devices as device_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
+from fimscan.store import witness as witness_store
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * join.SLACK_NS
@@ -54,6 +56,8 @@ class Joiner:
         self._span = (0, 0)
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
+        looks = [device_store.devices_at(connection, host_id, number) for number in (previous.id, scan_id)]
+        self._numbering = join.Numbering(looks)
 
     @no_search_for_cycles()
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
@@ -73,18 +77,34 @@ class Joiner:
             # Of many files without a change, the directories alone would take a second to read.
             known = directories_of(connection, host_id, self._previous.id, self._scan_id) if changes else _NOWHERE
         self._span = (start - _SLACK_NS, end)
-        relevant = self._relevant(join.Relevance(changes, known))
-        index = join.AccessIndex(access_store.load(connection, relevant, user_name=user_name), known)
-        evidence = join.Evidence(
-            index=index,
-            prior=self._prior(changes),
-            names=self._names(changes),
-        )
         coverage = self._coverage(start, end)
+        relevant = self._relevant(join.Relevance(changes, known, self._numbering.audited))
+        found = access_store.load(connection, relevant, user_name=user_name)
+        told = join.translated(found, changes, known, self._numbering, keys=coverage.keys)
+        prior, names = self._prior(changes), self._names(changes)
+        for change, same in zip(changes, told.changes, strict=True):
+            if change is not same and change.before is not None and same.before is not None:  # copied up
+                names[same.before.identity] = names.get(change.before.identity, 1)
+        evidence = join.Evidence(
+            index=join.AccessIndex(told.accesses, known),
+            prior=prior,
+            names=names,
+            doubtful=told.doubtful,
+            is_timed=self._numbering.is_timed,
+            testimony=self._testimony(changes, end),
+        )
         self._changed = {
             state.identity for c in changes if not join.content_kept(c) for state in (c.before, c.after) if state
         }
-        return [(change, join.attribute(change, evidence, coverage)) for change in changes]
+        answers = [join.attribute(change, evidence, coverage) for change in told.changes]
+        return list(zip(changes, answers, strict=True))
+
+    def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
+        if not self._numbering.is_plain:
+            return Testimony()  # fanotify tells the superblock's number, which is not the recorded one everywhere here
+        start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
+        wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
+        return witness_store.testimony(self._connection, self._host_id, wanted, start_ns, end_ns)
 
     def _coverage(self, start: int, end: int) -> join.CoverageMap:
         connection, host_id = self._connection, self._host_id
@@ -92,30 +112,52 @@ class Joiner:
         times = [observation.time_ns for observation in seen]
         # Two observations are judged by all that was noticed between them, also before the span asked for.
         notices = audit_store.notices(connection, host_id, min([start, *times]), max([end, *times]))
-        return join.CoverageMap(seen, notices, [audit_store.extents(connection, host_id, log) for log in self._logs])
+        return join.CoverageMap(
+            seen,
+            notices,
+            [audit_store.extents(connection, host_id, log) for log in self._logs],
+            superblocks=self._numbering.superblocks,
+            hidden=join.out_of_sight(self._numbering.looks),
+        )
 
-    def opened_unmodified(self, clock: join.ReadClock | None = None) -> tuple[UnmodifiedOpen, ...]:
+    def opened_unmodified(
+        self, clock: join.ReadClock | None = None, unread: Collection[bytes] = ()
+    ) -> tuple[UnmodifiedOpen, ...]:
         """Write-opens of files whose content is what it was, after :meth:`attribute`, which looks at the accesses.
 
         Those of changed files were made before somebody looked at them, between two scans, and found them unchanged.
-        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged.
+        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged, but for
+        what it could not read (``unread``, and what is below): nobody knows that to be the same.
         """
         states = dict(self._cleared)
         if clock is not None:
             assert self._readings is not None, "whoever asks for these knows when the files were read"
-            identities = self._written - self._changed
+            written = {one for identity in self._written for one in self._numbering.recorded(identity)}
+            identities = written - self._changed
             for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
                 state = version.state
+                if is_among(state.path, unread):
+                    continue
                 window = Window(
-                    after_ns=max(self._readings.full.clock.at(state.path) or 0, state.read_start_ns),
+                    after_ns=self._readings.full.read_again(state.path, state.read_start_ns),
                     before_ns=clock.at(state.path) or 0,
                 )
                 states.setdefault(state.identity, []).append((state, window))
         if not states:
             return ()
         # A second look at the rows, rather than all of them kept in memory for the few that are needed.
-        monitored = (r for r in self._references() if r.action in join.WRITES and r.identity in states)
-        return join.opened_unmodified(access_store.load(self._connection, monitored, user_name=user_name), states)
+        wanted: set[tuple[int | None, int | None]] = {
+            one for identity in states for one in self._numbering.audited(identity)
+        }
+        monitored = (r for r in self._references() if r.action in join.WRITES and r.identity in wanted)
+        found = access_store.load(self._connection, monitored, user_name=user_name)
+        known = self._known or _NOWHERE
+        if not self._numbering.is_plain:
+            known = directories_of(self._connection, self._host_id, self._previous.id, self._scan_id)
+        files_meant = [state for some in states.values() for state, _ in some]
+        told = join.translated(found, (), known, self._numbering, states=files_meant)
+        sure = (access for access in told.accesses if access.event not in told.doubtful)
+        return join.opened_unmodified(sure, states)
 
     def _known_to_be_unmodified(
         self, changes: Sequence[Change]

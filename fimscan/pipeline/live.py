@@ -27,6 +27,7 @@ from fimscan.pipeline.recording import watch_specs
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.spotting import SpotCheck
 from fimscan.pipeline.users import user_name
+from fimscan.pipeline.witness import Witness
 from fimscan.scan.scope import Scope
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -45,6 +46,7 @@ class Live:
 
     Args:
         clock: seconds, as :func:`time.monotonic`.
+        witness: see :class:`AuditReader`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Live:
         source: AuditSource,
         *,
         clock: Callable[[], float] = time.monotonic,
+        witness: Witness | None = None,
     ) -> None:
         self._database = database
         self._config = config
@@ -65,7 +68,7 @@ class Live:
         if self._socket is not None and source.is_stream:
             stream = audit.EventStream(self._socket, user_name=user_name)
         self.reader = AuditReader(
-            database, source, observe=self._observer.observe, on_accesses=self._note, stream=stream
+            database, source, observe=self._observer.observe, on_accesses=self._note, stream=stream, witness=witness
         )
         self._watch = audit.LogWatch(() if source.is_stream else source.paths)
         self._scope = Scope(watch_specs(config.watch))

@@ -18,7 +18,7 @@ from fimscan.store import scans as scan_store
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
 # Settings that switch something on: what is off sees less.
-_SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled")
+_SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled", "witness.fanotify")
 _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
 # What takes longer than this is given up, and unreadable: a shorter time sees less.
 _PATIENCE = ("scan.file_timeout", "scan.stall_timeout")

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from fimscan import join
 from fimscan.model import Change, FileKind, FileState, Unreadable, Window
 from fimscan.packed import Packed, unpack
+from fimscan.pipeline.devices import Survey
 from fimscan.pipeline.readings import Readings
 from fimscan.scan.block import Block
 from fimscan.scan.scope import Scope
@@ -25,7 +26,13 @@ class Recorder:
     """
 
     def __init__(
-        self, host_id: int, scan_id: int, readings: Readings, scope: Scope, previous_scope: Scope | None
+        self,
+        host_id: int,
+        scan_id: int,
+        readings: Readings,
+        scope: Scope,
+        previous_scope: Scope | None,
+        survey: Survey,
     ) -> None:
         self.scan_id = scan_id
         self.changes: list[Change] = []
@@ -34,12 +41,14 @@ class Recorder:
         self.counts = {"files": 0, "bytes": 0}
         self.adopted = 0
         self.dropped = 0
+        self.writable: set[tuple[int, int]] = set()
         self.digest = StateDigest()
         self.clock = join.ReadClock()
         self._host_id = host_id
         self._readings = readings
         self._scope = scope
         self._previous_scope = previous_scope
+        self.survey = survey
         self._new = NewVersions(host_id, scan_id)
         self._is_marked = False
         self._ended: list[int] = []
@@ -64,6 +73,7 @@ class Recorder:
         """What is in a block, and when it was read."""
         if not block.states:
             return
+        self.writable.update(block.writable)
         self.counts["files"] += block.states
         self.counts["bytes"] += block.bytes
         read_ns = block.seen_ns
@@ -104,7 +114,9 @@ class Recorder:
     def record_baseline(self, block: Block) -> None:
         """All of a block that was read as a whole is new, as everything is."""
         self.keep(b"".join(block.digests))
-        self._new.add(block.all_states(), adopted=True)
+        states = block.all_states()
+        self.survey.learn(states)
+        self._new.add(states, adopted=True)
 
     def record_new(self, after: Packed) -> None:
         """Nothing is stored of this path yet."""
@@ -122,7 +134,8 @@ class Recorder:
 
     def record_seen(self, version: files.Version, after: Packed) -> None:
         """What is stored may not be what was found."""
-        before, now = version.state, unpack(after)
+        now = unpack(after)
+        before = self.survey.aligned(version.state, now)
         if join.says_the_same(before, now):
             self.keep(version.digest)
             return
@@ -136,6 +149,7 @@ class Recorder:
 
     def _add(self, packed: Packed, *, adopted: bool, followed: bool = False) -> None:
         self.digest.add(packed[-1])
+        self.survey.learn((packed,))
         self._new.add((packed,), adopted=adopted, followed=followed)
 
     def _note_either(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:

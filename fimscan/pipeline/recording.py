@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.config import Config, Watch
+from fimscan.filesystems import Numbers
 from fimscan.packed import Packed
 from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.manners import manners_of
@@ -52,10 +53,12 @@ def record_everything(
     config: Config,
     on_progress: Callable[[Progress], None] | None,
     vouched: Callable[[Sequence[files.Known]], Sequence[Voucher]] | None,
+    numbers: Numbers,
 ) -> None:
     """Walk, hash, compare and store, a block at a time.
 
     ``vouched`` picks what vouches for files from what is known with its stats; ``None`` reads every byte again.
+    ``numbers`` are the device numbers by which file systems are recorded.
     """
     specs = watch_specs(config.watch)
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
@@ -74,7 +77,7 @@ def record_everything(
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
-            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers),
+            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers, numbers=numbers),
             manners=manners_of(config.scan),
             on_progress=on_progress,
         )

@@ -12,14 +12,15 @@ class ScanResult:
     """What a scan found. For the first scan, the baseline, both ends of ``diff`` are that scan itself.
 
     ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
-    ``new_unreadable`` and ``new_problems`` were not already so at the scan before: they alert once, as changes do.
+    ``new_problems`` were not already so at the scan before: they alert once, as changes do. ``alarming`` is what could
+    not be read and is reported (:func:`fimscan.pipeline.unread.alarming`).
     """
 
     diff: Diff
     is_baseline: bool
     adopted: int = 0
     dropped: int = 0
-    new_unreadable: tuple[Unreadable, ...] = ()
+    alarming: tuple[Unreadable, ...] = ()
     new_problems: tuple[str, ...] = ()
 
     @property

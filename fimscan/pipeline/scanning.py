@@ -10,11 +10,14 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from fimscan import audit, join
+from fimscan import join, linux
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
-from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.filesystems import Devices, Numbers
+from fimscan.model import ChangeKind, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Verdict
+from fimscan.pipeline import unread
 from fimscan.pipeline.auditing import AuditReader, AuditSource
+from fimscan.pipeline.devices import Survey, unscanned
 from fimscan.pipeline.joining import Joiner
 from fimscan.pipeline.manners import manners_of
 from fimscan.pipeline.readings import FullReading, Readings
@@ -25,15 +28,26 @@ from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.rotation import LogJudge
 from fimscan.pipeline.users import user_name
 from fimscan.pipeline.vouching import vouching
+from fimscan.report.display import show
 from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
 from fimscan.scan.spot import Spotter
 from fimscan.store import acceptance as acceptance_store
+from fimscan.store import devices as device_store
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
+
+# File systems that the kernel makes up: nothing in them is stored.
+_NOT_STORED = frozenset(
+    """
+    autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue nsfs proc
+    pstore rpc_pipefs securityfs selinuxfs sysfs tracefs
+    """.split()  # noqa: SIM905 - easier to read than a list
+)
+Identity = tuple[int, int]
 
 _LIVE_LOOK_SECONDS = 5.0  # a look at a few files holds the lock for moments: it must not make a scan fail
 
@@ -82,9 +96,11 @@ def run_scan(
                 config_digest=config.digest,
                 config_text=config.canonical(),
             )
+            survey = _survey(connection, database.host_id, previous, config)
             # Also without a log to read: the next scan's windows begin here.
-            holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name)
-            sighting_store.add_holders(connection, scan_id, holders)
+            held = linux.open_for_writing(os.getpid(), user_name=user_name)
+            holders = survey.holders(held.holders)
+            sighting_store.add_holders(connection, scan_id, holders, held.doubts)
         try:
             with database.read() as connection:
                 readings = Readings(
@@ -94,16 +110,20 @@ def run_scan(
             specs = watch_specs(config.watch)
             scope = Scope(specs)
             recorder = Recorder(
-                database.host_id, scan_id, readings, scope, scope_of(database, readings.full.scan, config)
+                database.host_id, scan_id, readings, scope, scope_of(database, readings.full.scan, config), survey
             )
-            # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
-            recorder.counts["protected_processes" if os.geteuid() == 0 else "unexamined_processes"] = unexamined
+            if os.geteuid() == 0:
+                recorder.counts["protected_processes"] = held.refused
+            identities = {(holder.dev, holder.inode) for holder in holders}
             vouched = None
             if not full and any(spec.vouched for spec in specs):
-                vouched = vouching(readings.full, {(holder.dev, holder.inode) for holder in holders})
-            record_everything(recorder, database, config, on_progress, vouched)
+                vouched = vouching(readings.full, identities, survey.numbers)
+            record_everything(recorder, database, config, on_progress, vouched, survey.numbers)
+            _record_writable(database, scan_id, recorder.writable, identities, survey)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
-            judgements = _judge_logs(database, config, recorder, scope, readings)
+            problems = (*problems, *_unscanned(config, survey.result(), scope))
+            _look_at_unreadable(database, config, recorder, readings)
+            judgements = _judge_logs(database, config, recorder, scope, readings, survey.numbers)
             return _finish(database, recorder, previous, readings, problems, source, judgements)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
@@ -112,17 +132,63 @@ def run_scan(
             raise
 
 
+def _record_writable(
+    database: Database, scan_id: int, writable: set[Identity], known: set[Identity], survey: Survey
+) -> None:
+    """Keep which files were open for writing when they were read, and who has those open that nobody had before."""
+    unknown = {asked for identity in writable - known if identity[1] for asked in survey.asked(identity)}
+    found = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
+    holders = survey.holders(found)
+    with database.begin() as connection:
+        sighting_store.add_writable(connection, scan_id, writable)
+        sighting_store.add_holders(connection, scan_id, holders)
+
+
+def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, readings: Readings) -> None:
+    """Since when what could not be read could not be compared: asked before anything is locked."""
+    if not recorder.unreadable or recorder.is_first:
+        return
+    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+    with database.read() as connection:
+        recorder.unreadable = unread.with_history(
+            connection, database.host_id, recorder.scan_id, recorder.unreadable, readings, spotter.stat
+        )
+
+
 def _judge_logs(
-    database: Database, config: Config, recorder: Recorder, scope: Scope, readings: Readings
+    database: Database, config: Config, recorder: Recorder, scope: Scope, readings: Readings, numbers: Numbers
 ) -> list[join.Judgement]:
     """What became of logs that are more than longer: read before anything is locked, since logs may be large."""
     full = readings.full.scan
     if not recorder.disruptions or full is None:
         return []
-    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+    spotter = Spotter(
+        watch_specs(config.watch),
+        cross_mounts=config.scan.cross_mounts,
+        manners=manners_of(config.scan),
+        numbers=numbers,
+    )
     with database.read() as connection:
         judge = LogJudge(connection, database.host_id, full.id, spotter, keep_of(config.watch, scope))
         return judge.judge(recorder.disruptions)
+
+
+def _survey(connection: Connection, host_id: int, previous: Scan | None, config: Config) -> Survey:
+    """What file systems there are, beside those that the last scan met."""
+    known = device_store.devices_at(connection, host_id, previous.id) if previous is not None else Devices()
+    return Survey.of(connection, host_id, known, [os.fsencode(watch.path) for watch in config.watch])
+
+
+def _unscanned(config: Config, devices: Devices, scope: Scope) -> list[str]:
+    """What is not scanned because it is another file system."""
+    watched = [os.fsencode(watch.path) for watch in config.watch]
+    left = unscanned(devices, scope, watched, cross_mounts=config.scan.cross_mounts)
+    return [
+        f"{show(root.path)} ({root.kind}) is mounted below a watched directory, and is not scanned: give it a [[watch]]"
+        " of its own, or set cross_mounts = true in [scan]"
+        for root in left
+        if root.kind not in _NOT_STORED
+    ]
 
 
 def _symlinked(config: Config) -> list[str]:
@@ -159,6 +225,7 @@ def _finish(
     host_id, scan_id, full = database.host_id, recorder.scan_id, readings.full.scan
     with database.begin() as connection:
         running = _running(connection, host_id, scan_id)
+        device_store.add_devices(connection, host_id, scan_id, recorder.survey.result())
         findings: list[Finding] = []
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
@@ -166,15 +233,17 @@ def _finish(
             recorder.settle(connection, judgements)
             unreadable_before = sighting_store.unreadable_in(connection, full.id)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
-            held = sighting_store.holders_at(connection, scan_id)
+            held = sighting_store.held_at(connection, scan_id).actors
             changes = [
                 readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()))
                 for change in join.with_moves(recorder.changes)
             ]
             # What is read now for the first time in a while has been vouched for until now.
             since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
+            failed = frozenset(i.path for i in recorder.unreadable if i.reason is not UnreadableReason.MISSING)
+            since_ns = min([since_ns, *readings.full.read_again_since(failed)])
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, since_ns)]
-            opened = joiner.opened_unmodified(recorder.clock)
+            opened = joiner.opened_unmodified(recorder.clock, failed)
         sighting_store.keep_known_holders(connection, scan_id)
         sighting_store.add_unreadable(connection, scan_id, recorder.unreadable)
         sighting_store.forget_rechecks(connection, host_id, running.started_ns)
@@ -184,7 +253,6 @@ def _finish(
             acceptance_store.accept_scan(connection, host_id, scan_id, approval)
         findings = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
-    known_unreadable = {(item.path, item.reason) for item in unreadable_before}
     return ScanResult(
         diff=Diff(
             host=database.host,
@@ -200,8 +268,11 @@ def _finish(
         is_baseline=previous is None,
         adopted=recorder.adopted,
         dropped=recorder.dropped,
-        new_unreadable=tuple(i for i in recorder.unreadable if (i.path, i.reason) not in known_unreadable),
-        new_problems=tuple(p for p in problems if full is None or p not in full.problems),
+        alarming=unread.alarming(recorder.unreadable, unreadable_before),
+        new_problems=(
+            *(p for p in problems if full is None or p not in full.problems),
+            *recorder.survey.news(),
+        ),
     )
 
 

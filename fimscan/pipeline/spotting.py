@@ -5,20 +5,35 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import Connection
 
-from fimscan import audit, join
+from fimscan import join, linux
 from fimscan.config import Config
-from fimscan.model import LIVE, Actor, Change, Diff, FileKind, FileState, Finding, Holders, Unreadable, UnreadableReason
+from fimscan.filesystems import Devices, Numbers
+from fimscan.model import (
+    LIVE,
+    Actor,
+    Change,
+    Diff,
+    Doubt,
+    FileKind,
+    FileState,
+    Finding,
+    Holders,
+    Unreadable,
+    UnreadableReason,
+)
 from fimscan.packed import pack
 from fimscan.pipeline.agenda import Agenda, Errand
 from fimscan.pipeline.auditing import AuditReader
+from fimscan.pipeline.devices import Survey
 from fimscan.pipeline.joining import Joiner, directories_of
 from fimscan.pipeline.manners import manners_of
-from fimscan.pipeline.readings import FullReading, Readings
+from fimscan.pipeline.readings import FullReading, Readings, doubts_of
 from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, watch_specs
 from fimscan.pipeline.result import ScanResult
@@ -27,6 +42,7 @@ from fimscan.pipeline.scanning import seal
 from fimscan.pipeline.users import user_name
 from fimscan.scan.scope import Scope
 from fimscan.scan.spot import Spotter
+from fimscan.store import devices as device_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -35,7 +51,7 @@ from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 
 _LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
-_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED})
+_PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, UnreadableReason.LEASED})
 
 Identity = tuple[int, int]
 
@@ -63,23 +79,34 @@ class _Moment:
 
     as_of_ns: int
     stats: Mapping[bytes, os.stat_result]
-    held: Mapping[Identity, Sequence[Actor]]
+    held: Mapping[Identity, list[Actor]]
+    doubts: tuple[Doubt, ...]
     everything: bool
-    complete: bool
+    numbers: Numbers
 
-    def holders(self, state: FileState) -> Holders | None:
-        """Those of a file, ``None`` where nobody asked for it: it came to its path only after that."""
+    def identity(self, found: os.stat_result) -> Identity:
+        """Device and inode of a file, as they are recorded."""
+        return self.numbers[found.st_dev], found.st_ino
+
+    def holders(self, state: FileState, writable: Set[Identity]) -> Holders | None:
+        """Those of a file, ``None`` where nobody asked for it: it came to its path only after that.
+
+        ``writable`` are the files that were open for writing when they were read.
+        """
         here = self.stats.get(state.path)
-        if not self.everything and (here is None or (here.st_dev, here.st_ino) != state.identity):
+        if not self.everything and (here is None or self.identity(here) != state.identity):
             return None
         actors = tuple(self.held.get(state.identity, ()))
-        return Holders(as_of_ns=self.as_of_ns, actors=actors, complete=self.complete)
+        held = sighting_store.Held(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
+        doubts = doubts_of(held, state.identity, (state,), was_read=True)
+        return Holders(as_of_ns=self.as_of_ns, actors=actors, doubts=doubts)
 
 
 @dataclass(slots=True)
 class _Batch:
     seen: dict[bytes, Seen] = field(default_factory=dict)
     covered: list[bytes] = field(default_factory=list)
+    writable: set[Identity] = field(default_factory=set)
 
     def has(self, path: bytes) -> bool:
         """Whether it was seen already, with the directory above it."""
@@ -103,12 +130,16 @@ class SpotCheck:
         self._clock = clock
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
-        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+        # Nobody else can scan meanwhile: a leased file is looked at again later, not waited for.
+        manners = replace(manners_of(config.scan), wait_for_leases=False)
+        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners)
         self._known: tuple[int, join.Known] | None = None  # the directories, as of a scan
+        self._survey: Survey | None = None
 
     def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
         """Look at what is due; gives the partial scan, if something changed, and the problems with the audit log."""
-        seen = self._see(due)
+        survey = self._surveyed()
+        seen = self._see(due, survey)
         if not any(one.is_news for one in seen):
             if kept := [one for one in map(_recheck, seen) if one is not None]:
                 with self._database.begin() as connection:
@@ -117,12 +148,24 @@ class SpotCheck:
         # What was done before the reading has to be in the log by now.
         problems = self._reader.look(settle=True)
         with self._database.begin() as connection:
-            return self._record(connection, seen, full), problems
+            return self._record(connection, seen, full, survey), problems
+
+    def _surveyed(self) -> Survey:
+        """What file systems there are: asked anew only when something was mounted or unmounted."""
+        if self._survey is None or self._survey.is_outdated():
+            with self._database.read() as connection:
+                host_id = self._database.host_id
+                last = scan_store.last_finished(connection, host_id)
+                known = device_store.devices_at(connection, host_id, last.id) if last is not None else Devices()
+                watched = [os.fsencode(watch.path) for watch in self._config.watch]
+                self._survey = Survey.of(connection, host_id, known, watched)
+            self._spotter.numbers = self._survey.numbers
+        return self._survey
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _see(self, due: Sequence[Errand]) -> list[Seen]:
-        moment = self._ask_who_holds(due)
+    def _see(self, due: Sequence[Errand], survey: Survey) -> list[Seen]:
+        moment = self._ask_who_holds(due, survey)
         begun = self._clock()
         batch = _Batch()
         with self._database.read() as connection:
@@ -132,22 +175,27 @@ class SpotCheck:
                 if batch.has(errand.path):
                     self._agenda.done(errand.path)
                 elif not self._is_left(connection, errand, moment):
-                    self._see_one(connection, errand, moment, batch)
+                    self._see_one(connection, errand, batch, (moment, survey))
         return sorted(batch.seen.values(), key=lambda one: one.pair.path)
 
-    def _ask_who_holds(self, due: Sequence[Errand]) -> _Moment:
+    def _ask_who_holds(self, due: Sequence[Errand], survey: Survey) -> _Moment:
         stats = {errand.path: found for errand in due if (found := self._spotter.stat(errand.path)) is not None}
         # Which files lie in a directory is not known before it is read.
         everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
-        of = None if everything else {(found.st_dev, found.st_ino) for found in stats.values()}
+        of = None if everything else set(survey.as_asked(stats.items()))
         as_of_ns = time.time_ns()
-        holders, unexamined = audit.writable_descriptors(os.getpid(), user_name=user_name, of=of)
+        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
         held: dict[Identity, list[Actor]] = {}
-        for holder in holders:
+        for holder in survey.holders(opened.holders):
             held.setdefault((holder.dev, holder.inode), []).append(holder.actor)
-        # Root is refused only by what has capabilities that root was not given: a container's init, as a rule.
-        complete = not unexamined or os.geteuid() == 0
-        return _Moment(as_of_ns=as_of_ns, stats=stats, held=held, everything=everything, complete=complete)
+        return _Moment(
+            as_of_ns=as_of_ns,
+            stats=stats,
+            held=held,
+            doubts=opened.doubts,
+            everything=everything,
+            numbers=survey.numbers,
+        )
 
     def _is_left(self, connection: Connection, errand: Errand, moment: _Moment) -> bool:
         """Whether a path is not looked at now: it is too large, or still being written."""
@@ -157,21 +205,22 @@ class SpotCheck:
         if found.st_size > self._config.live.max_size_bytes:
             self._agenda.done(errand.path)
             return True
-        if (found.st_dev, found.st_ino) not in moment.held:
+        if moment.identity(found) not in moment.held:
             return False
         if not self._agenda.is_overdue(errand.path):
             self._agenda.wait(errand.path)
             return True
         version = files.open_at(connection, self._database.host_id, errand.path)
-        if version is not None and _is_untouched(version.state, found):
+        if version is not None and _is_untouched(version.state, moment.identity(found), found):
             # Nothing says when its holder writes or closes, so it is asked again, for as long as it is held.
             self._agenda.again(errand.path)
             return True
         return False
 
-    def _see_one(self, connection: Connection, errand: Errand, moment: _Moment, batch: _Batch) -> None:
+    def _see_one(self, connection: Connection, errand: Errand, batch: _Batch, looked: tuple[_Moment, Survey]) -> None:
+        moment, survey = looked
         retry = False
-        below, versions, found = self._found(connection, errand)
+        below, versions, found = self._found(connection, errand, batch.writable)
         seen_ns = time.time_ns()
         if below:
             batch.covered.append(errand.path.rstrip(b"/") + b"/")
@@ -179,8 +228,10 @@ class SpotCheck:
             if pair.unreadable is not None:
                 retry |= pair.unreadable.reason in _PASSING
                 continue
-            holders = moment.holders(pair.after) if pair.after is not None else None
-            retry |= holders is not None and bool(holders.actors)
+            if pair.before is not None and pair.after is not None:
+                pair = replace(pair, before=survey.aligned(pair.before, pair.after))  # noqa: PLW2901
+            holders = moment.holders(pair.after, batch.writable) if pair.after is not None else None
+            retry |= holders is not None and bool(holders.actors or holders.doubts)
             version = versions.get(pair.path)
             grown = self._has_only_grown(pair)
             one = Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders, has_only_grown=grown)
@@ -197,14 +248,18 @@ class SpotCheck:
         return not join.says_the_same(before, after) and join.has_only_grown(before, after)
 
     def _found(
-        self, connection: Connection, errand: Errand
+        self, connection: Connection, errand: Errand, writable: set[Identity]
     ) -> tuple[bool, dict[bytes, files.Version], list[FileState | Unreadable]]:
-        """(was the subtree taken in, what is stored of it by path, what is there)."""
+        """(was the subtree taken in, what is stored of it by path, what is there).
+
+        ``writable`` takes in which files somebody has open for writing.
+        """
         host_id, path, skip = self._database.host_id, errand.path, self._database.own_files
         version = files.open_at(connection, host_id, path)
         # Of logs, what was verified before is read again as such.
         sizes = dict(files.sizes(connection, host_id, [path])) if self._scope.has_logs else {}
-        found = list(self._spotter.look(path, below=errand.below, skip=skip, verified=sizes.get))
+        look = partial(self._spotter.look, path, skip=skip, verified=sizes.get, writable=writable)
+        found = list(look(below=errand.below))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
         if now is not None and not self._scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
             return False, {}, []
@@ -212,13 +267,13 @@ class SpotCheck:
         is_identity = _directory_identity(now) if now is not None else None
         below = errand.below or was_identity != is_identity
         if below and not errand.below:
-            found = list(self._spotter.look(path, below=True, skip=skip, verified=sizes.get))
+            found = list(look(below=True))
         stored = files.below(connection, host_id, path) if below else iter(() if version is None else (version,))
         return below, {one.state.path: one for one in stored}, found
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _record(self, connection: Connection, seen: Sequence[Seen], full: FullReading) -> ScanResult:
+    def _record(self, connection: Connection, seen: Sequence[Seen], full: FullReading, survey: Survey) -> ScanResult:
         host_id, config = self._database.host_id, self._config
         previous = scan_store.last_finished(connection, host_id)
         assert previous is not None, "there is a complete scan"
@@ -232,10 +287,11 @@ class SpotCheck:
         )
         paths = [one.pair.path for one in seen]
         readings = Readings(full=full, rechecks=sighting_store.rechecks(connection, host_id, paths))
-        recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope)
+        recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope, survey)
         for one in seen:
             _record(recorder, one)
         recorder.flush(connection)
+        device_store.add_devices(connection, host_id, scan_id, survey.result())
         assert full.scan is not None, "there is a complete scan"
         judge = LogJudge(connection, host_id, full.scan.id, self._spotter, keep_of(config.watch, self._scope))
         recorder.settle(connection, judge.judge(recorder.disruptions))
@@ -312,7 +368,7 @@ def _directory_identity(state: FileState) -> Identity | None:
     return state.identity if state.kind is FileKind.DIRECTORY else None
 
 
-def _is_untouched(state: FileState, found: os.stat_result) -> bool:
+def _is_untouched(state: FileState, identity: Identity, found: os.stat_result) -> bool:
     """Whether nothing was done to a file since it was read, as far as its inode tells."""
     known = (*state.identity, state.size, state.mtime_ns, state.ctime_ns)
-    return known == (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return known == (*identity, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

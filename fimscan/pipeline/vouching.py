@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from fimscan.errors import UsageError
+from fimscan.filesystems import Numbers
 from fimscan.model import FileKind
 from fimscan.pipeline.readings import FullReading
 from fimscan.scan.block import Voucher
@@ -30,15 +31,18 @@ _SECOND = 10**9
 
 
 def vouching(
-    full: FullReading, held: Collection[tuple[int, int]]
+    full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers
 ) -> Callable[[Sequence[Known]], Sequence[Voucher]] | None:
     """What picks those that may be vouched for of a chunk of what :func:`fimscan.store.files.known_with_stats` gives.
 
-    ``held`` are the files (device, inode) that somebody can write to now. ``None`` if none can be vouched for.
+    ``held`` are the files (device, inode) that somebody can write to now, ``numbers`` the device numbers by which file
+    systems are recorded. ``None`` if none can be vouched for.
     """
     if not full.looks:
         return None
-    mine = frozenset(held) | frozenset(full.looks[0].held)
+    last = full.looks[0].held
+    mine = frozenset(held) | frozenset(last.actors) | last.writable
+    raws = {} if numbers.is_trivial else numbers.raws
 
     def vouched(known: Sequence[Known]) -> list[Voucher]:
         clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0
@@ -48,7 +52,7 @@ def vouching(
             last_ns = clock_ns if clock_ns > read_ns else read_ns
             if ctime_s * _SECOND + ctime_nsec + _FRESH_NS > last_ns or (dev, inode) in mine:
                 continue
-            found.append((path, digest, last_ns, row[4:]))
+            found.append((path, digest, last_ns, row[4:] if dev not in raws else (*row[4:6], raws[dev], *row[7:])))
         return [one for one in found if not full.is_blocked(one[0])] if full.blocked else found
 
     return vouched

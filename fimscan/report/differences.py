@@ -33,18 +33,21 @@ def differences(change: Change) -> tuple[str, ...]:
 
 
 def breach_text(change: Change) -> str:
-    """What was done to a log that is only to be appended to: ``the first 9 bytes, verified ..., are not the same``."""
+    """What was done to a log that is only to be appended to: ``the first 9 bytes verified at ... are not the same``."""
     before, after = change.before, change.after
-    verified = f"{before.size if before is not None else 0} bytes, verified at {time_text(change.window.after_ns)},"
+    verified = f"{before.size if before is not None else 0} bytes verified at {time_text(change.window.after_ns)}"
+    gone = f"the {verified} no longer exist anywhere"
     match change.breach:
         case Breach.REWRITTEN:
             return f"the first {verified} are not the same"
         case Breach.TRUNCATED:
             left = after.size if after is not None else 0
-            return f"truncated to {left} bytes: no other file has the {verified} whole"
+            return f"truncated to {left} bytes: {gone}"
         case Breach.REPLACED:
-            return f"replaced: no other file has the {verified} whole"
-    return f"its {verified} are gone: no other file has them whole"
+            return f"replaced by another file: {gone}"
+        case Breach.REORDERED:
+            return f"the {verified} are in another generation of this log, where no rotation puts them"
+    return gone
 
 
 def _differing(changed: tuple[str, ...], before: FileState, after: FileState) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from rich.text import Text
 
-from fimscan.model import Actor, Explanation, Lineage, Ruling, Verdict, Why
+from fimscan.model import Actor, Doubt, Explanation, Lineage, Ruling, Verdict, Why
 from fimscan.report.console import wrap, write_lines
 from fimscan.report.display import json_text, moment_text, show, time_text
 from fimscan.report.jsonview import actor_document, row_document
@@ -22,7 +22,7 @@ from fimscan.report.reasons import (
     window_texts,
 )
 from fimscan.report.terminal import row_lines
-from fimscan.report.words import gap_text, plural, process_text
+from fimscan.report.words import doubt_text, gap_text, plural, process_text
 
 EXPLANATION_SCHEMA = "fimscan.explanation/1"
 _INDENT = "    "
@@ -86,9 +86,12 @@ def _holders(explanation: Explanation) -> Iterator[str]:
         return
     yield from (process_text(actor) for actor in holders.actors)
     if not holders.actors:
-        yield f"nobody, as of {moment_text(holders.as_of_ns)}"
+        nobody = "no process showed that it did" if holders.doubts else "nobody"
+        yield f"{nobody}, as of {moment_text(holders.as_of_ns)}"
     yield from (f"the file that was here before: {process_text(actor)}" for actor in holders.earlier)
     yield from (f"when the next scan began: {process_text(actor)}" for actor in holders.later)
+    yield from (f"may have: {doubt_text(doubt)}" for doubt in holders.doubts)
+    yield from (f"may have held the file that was here before: {doubt_text(doubt)}" for doubt in holders.earlier_doubts)
     if not holders.complete:
         yield "not every process could be asked: only root may"
     if explanation.protected:
@@ -182,6 +185,10 @@ def _ruling(ruling: Ruling) -> dict[str, Any]:
     }
 
 
+def _doubt(doubt: Doubt) -> dict[str, Any]:
+    return {"why": doubt.why.value, "actor": doubt.actor and actor_document(doubt.actor)}
+
+
 def _holders_document(explanation: Explanation) -> dict[str, Any] | None:
     holders = explanation.finding.change.holders
     if holders is None:
@@ -193,6 +200,8 @@ def _holders_document(explanation: Explanation) -> dict[str, Any] | None:
         "actors": [actor_document(actor) for actor in holders.actors],
         "later": [actor_document(actor) for actor in holders.later],
         "earlier": [actor_document(actor) for actor in holders.earlier],
+        "doubts": [_doubt(doubt) for doubt in holders.doubts],
+        "earlier_doubts": [_doubt(doubt) for doubt in holders.earlier_doubts],
     }
 
 

@@ -78,7 +78,13 @@ def row_document(finding: Finding) -> dict[str, Any]:
 
 def unreadable_document(item: Unreadable) -> dict[str, Any]:
     """One file that could not be compared."""
-    return {**_text("path", item.path), "reason": item.reason.value, "detail": json_text(item.detail)}
+    return {
+        **_text("path", item.path),
+        "reason": item.reason.value,
+        "detail": json_text(item.detail),
+        "since": None if item.since_ns is None else time_text(item.since_ns),
+        "changed": list(item.differs),
+    }
 
 
 def opened_document(item: UnmodifiedOpen) -> dict[str, Any]:

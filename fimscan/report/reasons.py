@@ -34,6 +34,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.TOOK_AWAY: "that is how the name went",
     Why.SET: "that is how what differs came about",
     Why.SAME_PATH: "the path is the same, but the record has not this file's device and inode",
+    Why.WROTE: "fanotify saw it write to the file",
     Why.EARLIER_WRITER: "it gave content to an earlier file of this path, and the present one may be made from that",
     Why.EARLIER_HOLDER: "it could write to an earlier file of this path, which the present one may have been made from",
     Why.EARLIER_CHANGER: "it set attributes of an earlier file of this path, which an editor copies to the new one",
@@ -53,6 +54,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.OTHER_FILE: "that was another file of this name: its inode is another one",
     Why.NO_WRITE: "that cannot change the content",
     Why.NO_PART: "that cannot bring about what differs",
+    Why.WROTE_NOTHING: "it could not map the file, and fanotify, which missed nothing, saw it close it without a write",
 }
 
 _STANDING_WORDS: Mapping[Standing, str] = {
@@ -71,7 +73,8 @@ def ruling_text(ruling: Ruling) -> str:
     events = ", ".join(str(event) for event in ruling.events)
     more = ", ..." if ruling.calls > len(ruling.events) > 0 else ""
     named = f" (event {show(events)}{more})" if events else ""
-    return f"{process_text(ruling.actor)} {ACTION_WORDS[ruling.action]}{count}{when}{named}"
+    act = "wrote to it" if ruling.why is Why.WROTE else ACTION_WORDS[ruling.action]
+    return f"{process_text(ruling.actor)} {act}{count}{when}{named}"
 
 
 def why_text(ruling: Ruling) -> str:

@@ -60,7 +60,14 @@ def _rows(diff: Diff) -> Iterator[_Cells]:
 
 
 def _unreadable(item: Unreadable) -> _Cells:
-    return {"kind": "unreadable", **_path("path", item.path), "reason": item.reason.value, "notes": show(item.detail)}
+    return {
+        "kind": "unreadable",
+        **_path("path", item.path),
+        "changed": " ".join(item.differs),
+        "window_after": None if item.since_ns is None else time_text(item.since_ns),
+        "reason": item.reason.value,
+        "notes": show(item.detail),
+    }
 
 
 def _finding(finding: Finding) -> _Cells:

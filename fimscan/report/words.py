@@ -7,6 +7,7 @@ from fimscan.model import (
     Attribution,
     Change,
     Diff,
+    Doubt,
     Finding,
     Gap,
     GapReason,
@@ -14,6 +15,7 @@ from fimscan.model import (
     Scan,
     Unreadable,
     UnreadableReason,
+    Unseen,
     Verdict,
     Window,
 )
@@ -31,7 +33,19 @@ GAP_WORDS = {
     GapReason.LOG_MISSING: "the audit log was rotated away or cut before it was read",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
     GapReason.UNSEEN_CALL: "flags are set by a call that no audit rule for files sees",
+    GapReason.MOUNT: "something was mounted over this path, or unmounted, so that another file is seen there",
+    GapReason.LOOP_IMAGE: "the file is the image of a loop device: what is written to that, the kernel writes here",
+    GapReason.OVERLAY_LAYER: "the file is in a layer of a mounted overlay: what is done in that, the kernel does here",
+    GapReason.SERVED_ELSEWHERE: "another machine or process serves this file system, and can change files by itself",
     GapReason.OTHER_NAME: "the file has another name (hard link), which no rule covers",
+}
+
+#: Why nobody can be named although rules cover the path.
+_OUT_OF_SIGHT_WORDS = {
+    GapReason.MOUNT: "a mount changed what is seen here, and no audit rule for files sees mounts",
+    GapReason.LOOP_IMAGE: "a loop device is (or was) set up on this file: the kernel writes to it by itself",
+    GapReason.OVERLAY_LAYER: "an overlay is (or was) mounted on top: the kernel writes here what is done in that",
+    GapReason.SERVED_ELSEWHERE: "what the other machine or process that serves it does leaves no record here",
 }
 
 _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
@@ -42,16 +56,29 @@ _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
 
 _DOUBT_WORDS = {
     Reason.COVERAGE_GAP: "not certain: audit was not watching the whole time",
-    Reason.HELD_DESCRIPTOR: "not certain: it was opened earlier and held open, so no event shows the write itself",
+    Reason.HELD_DESCRIPTOR: "not certain: it was, or may have been, held open since before, so that no event shows the "
+    "write itself",
     Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
     Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
+    Reason.WITNESS_ONLY: "not certain: fanotify saw it write, but audit did not see it open the file",
+}
+
+_UNSEEN_WORDS = {
+    Unseen.REFUSED: "does not let itself be examined",
+    Unseen.ENDED: "ended before it could be examined, as did those that it started",
+    Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
+    Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
+    Unseen.RING: "had files registered with an io_uring, and which ones is not known",
+    Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
+    Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",
 }
 
 UNREADABLE_WORDS = {
     UnreadableReason.PERMISSION: "permission denied",
     UnreadableReason.VANISHED: "vanished while it was being read",
+    UnreadableReason.LEASED: "another process holds a lease on it, and does not give it up",
     UnreadableReason.UNSTABLE: "kept changing while it was being read",
     UnreadableReason.IO_ERROR: "input/output error",
     UnreadableReason.TIMEOUT: "took too long",
@@ -95,7 +122,10 @@ def headline(diff: Diff) -> str:
         "unreadable": counts["unreadable"],
     }
     said = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
-    if not diff.findings:
+    altered = sum(bool(item.differs) for item in diff.unreadable)
+    if altered:
+        said += f" ({altered} changed since last read)"
+    if not diff.findings and not altered:
         said = f"nothing differs, {said}," if said else "nothing differs"
     return f"{said} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
 
@@ -112,10 +142,14 @@ def log_lines(diff: Diff) -> tuple[str, ...]:
     """What became of logs that are only to be appended to, where that is as expected: one line, or none."""
     said = []
     if diff.logs_grown:
-        said.append(f"{plural(diff.logs_grown, 'log')} grew, and begin as they were")
+        said.append(f"{plural(diff.logs_grown, 'log')} grew; {_of(diff.logs_grown)} earlier content is unchanged")
     if diff.logs_rotated:
-        said.append(f"{diff.logs_rotated} rotated, and nothing of them is missing")
+        said.append(f"{plural(diff.logs_rotated, 'log')} rotated; all of {_of(diff.logs_rotated)} content was found")
     return (f"logs: {'; '.join(said)}",) if said else ()
+
+
+def _of(count: int) -> str:
+    return "its" if count == 1 else "their"
 
 
 def verdict_counts(diff: Diff) -> tuple[str, ...]:
@@ -134,6 +168,8 @@ def lead(attribution: Attribution, processes: int) -> str | None:
     if any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps):
         return "who set its flags is not known: chattr's call (ioctl) says no path, so no audit rule for files sees it"
     if attribution.verdict is Verdict.UNATTRIBUTED:
+        if (hidden := [gap.reason for gap in attribution.coverage.gaps if gap.reason in _OUT_OF_SIGHT_WORDS]) != []:
+            return _OUT_OF_SIGHT_WORDS[hidden[0]]
         return _UNATTRIBUTED_WORDS.get(attribution.reason, "nobody can be named")
     if processes == 0:
         return "no process is named"
@@ -167,9 +203,16 @@ def gap_text(gap: Gap, window: Window) -> str:
 
 
 def unreadable_text(item: Unreadable) -> str:
-    """Why a file could not be compared; the system's words for it only where they say more than ours."""
+    """Why a file could not be compared, and since when; the system's words only where they say more than ours."""
     words = UNREADABLE_WORDS[item.reason]
-    return words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    why = words if words.endswith(item.detail.lower()) else f"{words}: {show(item.detail)}"
+    if item.since_ns is None:
+        return why
+    return f"{why}; not compared since {minute_text(item.since_ns)}{_done_since(item)}"
+
+
+def _done_since(item: Unreadable) -> str:
+    return f", and changed since then: {', '.join(item.differs)}" if item.differs else ""
 
 
 def unreadable_groups(diff: Diff) -> tuple[tuple[str, tuple[Unreadable, ...]], ...]:
@@ -209,6 +252,14 @@ def process_text(actor: Actor, *, parent: bool = True) -> str:
         program = "an unknown program"
     above = f", ppid {actor.ppid}" if parent and actor.ppid is not None else ""
     return f"{program} (pid {actor.pid}{above})"
+
+
+def doubt_text(doubt: Doubt) -> str:
+    """Who may have held a file open, and why that is not known."""
+    words = _UNSEEN_WORDS[doubt.why]
+    if doubt.actor is not None:
+        return f"{process_text(doubt.actor)} {user_text(doubt.actor)}: it {words}"
+    return f"somebody: {words}" if doubt.why in (Unseen.NO_PROCESS, Unseen.NOT_ALONE) else f"a process that {words}"
 
 
 def user_text(actor: Actor) -> str:

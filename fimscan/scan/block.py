@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fimscan.model import Unreadable
-from fimscan.packed import FIELDS, Packed
+from fimscan.packed import FIELDS, Packed, state_digest
 from fimscan.scan.state import Raw, to_unreadable
+from fimscan.scan.writers import Identity
 
 Entry: TypeAlias = Packed | Unreadable
 """What was found out about one path. Of a file that was vouched for it is the digest of its known state alone."""
 
-Answer: TypeAlias = tuple[int, list[bytes], int, int, bytes]
+Answer: TypeAlias = tuple[int, list[bytes], int, int, bytes, list[Identity]]
 """When the work began, state digests in order (empty where there is no state: the file was vouched for, or could not
 be read), how many states were read, bytes of content read, and all of it marshalled: each a :data:`Packed`, a refusal,
-or empty for a file that was vouched for. The last one is only taken apart where something differs."""
+or empty for a file that was vouched for. That is only taken apart where something differs. The last one is which files
+were open for writing when they were read (see :class:`fimscan.scan.writers.WriterCheck`)."""
 
-_SIZE = FIELDS.index("size")
+_DEV, _SIZE = FIELDS.index("dev"), FIELDS.index("size")
 _FAST_DIGEST = FIELDS.index("xxh3_128")  # always among those that are taken, if any is
 _READ_START = FIELDS.index("read_start_ns")
 
@@ -28,7 +30,7 @@ Voucher: TypeAlias = tuple[bytes, bytes, int, Sequence[Any]]
 need not be read again if that is still so."""
 
 
-def answer_of(begun_ns: int, results: list[Packed | Raw]) -> Answer:
+def answer_of(begun_ns: int, results: list[Packed | Raw], writable: list[Identity]) -> Answer:
     """What a worker answers."""
     states = [one for one in results if len(one) > 2]
     return (
@@ -37,7 +39,15 @@ def answer_of(begun_ns: int, results: list[Packed | Raw]) -> Answer:
         len(states),
         sum([one[_SIZE] for one in states if one[_FAST_DIGEST] is not None]),
         marshal.dumps(results),
+        writable,
     )
+
+
+def _renumbered(entry: Any, numbers: Mapping[int, int]) -> Any:
+    if not isinstance(entry, tuple) or len(entry) <= 2:
+        return entry
+    values = (*entry[:_DEV], numbers[entry[_DEV]], *entry[_DEV + 1 : -1])
+    return (*values, state_digest(values))
 
 
 class Block:
@@ -45,7 +55,7 @@ class Block:
 
     ``digests`` are those of their states, empty where there is none. ``states`` counts these, ``vouched`` those of them
     that were not read, the last time at which all of which had been read is ``vouched_ns``; ``seen_ns`` is before
-    everything in the block was read or looked at.
+    everything in the block was read or looked at. ``writable`` are the files that somebody had open for writing.
 
     Args:
         paths: all of them.
@@ -65,6 +75,7 @@ class Block:
         "states",
         "vouched",
         "vouched_ns",
+        "writable",
     )
 
     def __init__(
@@ -75,7 +86,7 @@ class Block:
         vouchers: Iterable[tuple[int, Iterable[Voucher | None]]] = (),
     ) -> None:
         self.paths = paths
-        self.seen_ns, self.digests, self.states, self.bytes, self._rows = answer
+        self.seen_ns, self.digests, self.states, self.bytes, self._rows, self.writable = answer
         self._own = own
         self._vouchers: list[tuple[int, Voucher]] = []
         self.vouched_ns = self.seen_ns
@@ -102,6 +113,16 @@ class Block:
             self.digests[at] = voucher[1]
         self.states += len(self._vouchers)
         self.vouched_ns = min([voucher[2] for _, voucher in self._vouchers], default=self.seen_ns)
+
+    def renumber(self, numbers: Mapping[int, int]) -> None:
+        """Give states other device numbers, as :class:`fimscan.filesystems.Numbers` has them."""
+        rows = [_renumbered(row, numbers) for row in marshal.loads(self._rows)]  # noqa: S302 - from our own worker
+        self._rows = marshal.dumps(rows)
+        self._own = [(at, _renumbered(entry, numbers)) for at, entry in self._own]
+        self.writable = [(numbers[dev], inode) for dev, inode in self.writable]
+        for at, entry in enumerate(self._entries()):
+            if isinstance(entry, tuple) and len(entry) > 2:
+                self.digests[at] = entry[-1]
 
     @property
     def is_all_read(self) -> bool:

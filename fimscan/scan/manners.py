@@ -27,6 +27,8 @@ class Manners:
         ionice: ``none`` (as it is), ``best-effort:0`` to ``best-effort:7``, or ``idle``, as ``ionice(1)``.
         max_bytes_per_s: over all that read; 0 for as fast as it goes.
         max_files_per_s: the same of files.
+        wait_for_leases: open files on which another process holds a lease when it has given way, instead of not at all;
+            for so long at most, over all of them, as one file may take.
         drop_cache: leave no page of a file in the page cache that was not there before.
     """
 
@@ -37,6 +39,7 @@ class Manners:
     max_bytes_per_s: float = 0.0
     max_files_per_s: float = 0.0
     drop_cache: bool = False
+    wait_for_leases: bool = True
 
     def to_json(self) -> str:
         """For a worker's command line."""

@@ -64,6 +64,7 @@ class Pace:
 
     def __init__(self, manners: Manners, pulse: Pulse | None = None) -> None:
         self._timeout_s = manners.file_timeout_s
+        self.lease_wait_s = manners.file_timeout_s if manners.wait_for_leases else 0.0
         self._pulse = pulse
         self._files = _Limit(manners.max_files_per_s) if manners.max_files_per_s else None
         self._bytes = _Limit(manners.max_bytes_per_s) if manners.max_bytes_per_s else None
@@ -91,6 +92,15 @@ class Pace:
             self._wait(self._files.take(1))
         self._deadline = time.monotonic() + self._timeout_s
         return self._refused.get(number)
+
+    def beat(self) -> None:
+        """Show a sign of life while waiting for something that comes to an end by itself."""
+        if self._pulse is not None:
+            self._pulse.beat()
+
+    def pause(self, seconds: float) -> None:
+        """So long was waited for something else than the reading of this file, which takes no longer by that."""
+        self._deadline += seconds
 
     def piece(self, count: int) -> None:
         """So many bytes were read.

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fimscan.mounts import mount_id
 from fimscan.scan.scanner import hidden_names
 from fimscan.scan.watch import WatchSpec
 
@@ -115,6 +116,11 @@ class _Descent:
         found = os.fstat(self._fd)
         return found.st_dev, found.st_ino
 
+    @property
+    def mount(self) -> int | None:
+        """The mount of the directory that it has come to; ``None`` where there is none, or it is not known."""
+        return None if self._fd is None else mount_id(self._fd)
+
     def look(self, name: bytes) -> tuple[os.stat_result | None, str]:
         """What is in that directory by this name, and why nobody can say."""
         return (None, self._refused) if self._fd is None else _lstat(name, self._fd)
@@ -167,13 +173,15 @@ class _Way:
             found, refused = descent.look(name)
             if refused:
                 return Place.UNREACHABLE, step, refused
+            above = descent.mount
             descent.enter(name)
             if found is None or is_last:
                 continue  # below what does not exist, patterns still speak
             device = found.st_dev if device is None else device
             if stat.S_ISLNK(found.st_mode):
                 return Place.BEHIND_SYMLINK, step, ""
-            if found.st_dev != device and not self._cross_mounts:
+            crosses = found.st_dev != device and not (step != root and above == descent.mount is not None)
+            if crosses and not self._cross_mounts:
                 return Place.OTHER_MOUNT, step, ""
         return Place.MONITORED, None, ""
 

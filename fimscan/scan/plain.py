@@ -71,7 +71,9 @@ def _read(
         digests = reader.digester.digest_piece(fd, before.st_size, algorithms)
         if digests is None:
             return None
-        xattrs, flags, after = read_xattrs(fd), read_flags(fd), os.fstat(fd)
+        xattrs, flags = read_xattrs(fd), read_flags(fd)
+        reader.writers.ask(fd, before)
+        after = os.fstat(fd)
     finally:
         os.close(fd)
     return before, after, (start_ns, time.time_ns()), digests, xattrs, flags

@@ -14,9 +14,11 @@ from fimscan.mounts import own_mounts
 from fimscan.scan.attributes import Changed, read_flags, read_xattrs
 from fimscan.scan.cache import drop_others, pages_cached
 from fimscan.scan.digest import Digester
+from fimscan.scan.leases import Leases
 from fimscan.scan.manners import Manners
 from fimscan.scan.pace import Pace, TimedOutError
 from fimscan.scan.state import KINDS, Raw, refusal, to_raw
+from fimscan.scan.writers import WriterCheck, give_back
 
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]
 """(algorithms, of a log how much of it was verified)."""
@@ -37,7 +39,24 @@ FRESH_NS = 60 * _SECOND
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # No permission, or a lease on it: for want of its flags alone a file is not unreadable.
 _CLOSED_TO_US = (errno.EACCES, errno.EPERM, errno.EAGAIN)
+_DIGESTS, _READ_START = 9, 13  # places in a Raw
 _REGULAR, _DIRECTORY = KINDS[stat.S_IFREG], KINDS[stat.S_IFDIR]
+
+
+class Touched(Changed):
+    """Its times, owner, mode or number of names were set while it was read; ``found`` is as it is after the reading.
+
+    Somebody may do that all the time, to keep it from being read. A reading in which nothing happened proves more. But
+    when the file is read as a whole several times in a row, and its content is the same each time, then that is what a
+    reader finds in it, and to report that, with the times as set last, says more than that it could not be read. It may
+    be a mixture only where somebody writes to it, forth and back, in step with each of the readings; whoever can do so
+    can show any reader anything, also by a mapping of the file, which sets no time at all. What such a reading has does
+    not vouch for the next one (``reread = "ctime"``): a ctime that is so new never does.
+    """
+
+    def __init__(self, found: Raw) -> None:
+        super().__init__()
+        self.found = found
 
 
 class Reader:
@@ -46,7 +65,9 @@ class Reader:
     def __init__(self, pace: Pace | None = None, *, drop_cache: bool = False) -> None:
         self.pace = pace or Pace(Manners())
         self.digester = Digester(self.pace.piece)
+        self._leases = Leases(self.pace)
         self.drop_cache = drop_cache
+        self.writers = WriterCheck()
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
         self._silent = {mount.dev for mount in own_mounts() if mount.kind in ("tmpfs", "ramfs")}
 
@@ -65,16 +86,21 @@ class Reader:
         ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
         ``verified`` is set of logs: the length of the prefix to be digested, too.
         """
+        touched: list[Raw] = []
         for _ in range(_ATTEMPTS):
             start = time.time_ns()
             try:
                 return self._look_and_read(directory, name, (algorithms, verified), start)
+            except Touched as error:
+                touched.append(error.found)
             except Changed:
-                continue
+                touched.clear()
             except TimedOutError as error:
                 return UnreadableReason.TIMEOUT.value, str(error)
             except OSError as error:
                 return refusal(error)
+        if len(touched) == _ATTEMPTS and len({_content_of(raw) for raw in touched}) == 1:
+            return (*touched[-1][:_READ_START], touched[0][_READ_START], *touched[-1][_READ_START + 1 :])
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
     def lstat(self, directory: int, name: bytes) -> os.stat_result | None:
@@ -114,8 +140,14 @@ class Reader:
 
     def _read_file(self, directory: int, name: bytes, found: os.stat_result, asked: _Asked, start: int) -> Raw:
         algorithms, verified = asked
-        fd, before = open_found(directory, name, found)
         try:
+            fd, before = open_found(directory, name, found)
+        except BlockingIOError:
+            fd, before = self._leases.open(directory, name, found)
+        try:
+            # What is read from here on has all that was written before; whoever writes later opens it later.
+            self.writers.ask(fd, before)
+            give_back(fd)
             cached = pages_cached(fd, before.st_size) if self.drop_cache else ()
             prefix = None
             if verified is None:
@@ -128,11 +160,12 @@ class Reader:
                 drop_others(fd, cached)
         finally:
             os.close(fd)
+        read = (start, time.time_ns())
         if verified is None:
-            _require_same(before, after)
-        elif after.st_size < before.st_size:
+            return _settled(before, after, to_raw(after, read, digests=digests, xattrs=xattrs, flags=flags))
+        if after.st_size < before.st_size:
             raise Changed
-        return to_raw(before, (start, time.time_ns()), digests=digests, xattrs=xattrs, flags=flags, prefix=prefix)
+        return to_raw(before, read, digests=digests, xattrs=xattrs, flags=flags, prefix=prefix)
 
     def _read_content(self, fd: int, found: os.stat_result, algorithms: tuple[str, ...]) -> tuple[bytes, ...]:
         now_ns = time.time_ns()
@@ -201,16 +234,15 @@ def _read_attributes(directory: int, name: bytes, found: os.stat_result, start: 
     except OSError as error:
         if error.errno not in _CLOSED_TO_US:
             raise
+        before = found
         xattrs, flags = read_xattrs(_in_proc(directory, name)), None
         after = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        _require_same(found, after)
     else:
         try:
             xattrs, flags, after = read_xattrs(fd), read_flags(fd), os.fstat(fd)
         finally:
             os.close(fd)
-        _require_same(before, after)
-    return to_raw(after, (start, time.time_ns()), xattrs=xattrs, flags=flags)
+    return _settled(before, after, to_raw(after, (start, time.time_ns()), xattrs=xattrs, flags=flags))
 
 
 def _read_special(directory: int, name: bytes, before: os.stat_result, start: int) -> Raw:
@@ -225,8 +257,7 @@ def _read_special(directory: int, name: bytes, before: os.stat_result, start: in
             raise
     xattrs = read_xattrs(_in_proc(directory, name))
     after = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    _require_same(before, after)
-    return to_raw(after, (start, time.time_ns()), link=link, xattrs=xattrs)
+    return _settled(before, after, to_raw(after, (start, time.time_ns()), link=link, xattrs=xattrs))
 
 
 def _in_proc(directory: int, name: bytes) -> bytes:
@@ -242,9 +273,24 @@ def is_same(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
-def _require_same(before: os.stat_result, after: os.stat_result) -> None:
-    if not is_same(before, after):
-        raise Changed
+def _settled(before: os.stat_result, after: os.stat_result, raw: Raw) -> Raw:
+    """What was read, if nothing was done to the file meanwhile.
+
+    Raises:
+        Touched: something was done to it that need not concern its content.
+        Changed: it is another file, or longer or shorter.
+    """
+    if is_same(before, after):
+        return raw
+    one_file = stat.S_IFMT(before.st_mode) == stat.S_IFMT(after.st_mode) and before[1:3] == after[1:3]
+    if one_file and before.st_size == after.st_size:
+        raise Touched(raw)
+    raise Changed
+
+
+def _content_of(raw: Raw) -> tuple[object, ...]:
+    """Which file it is, and what it holds: device and inode, digests, a link's target."""
+    return (*raw[1:3], raw[_DIGESTS], raw[_DIGESTS + 1])
 
 
 def open_quietly(name: bytes, flags: int, directory: int | None) -> int:

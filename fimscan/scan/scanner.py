@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fimscan.errors import ConfigError, InputError
+from fimscan.filesystems import Numbers
 from fimscan.model import FileState, Unreadable
 from fimscan.packed import unpack
 from fimscan.scan.attendant import Attendant
@@ -55,11 +56,13 @@ class Known:
 
     ``verified`` tells how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new
     one; the state that is found has the digests of so much as ``prefix``. ``vouchers``, in chunks, are of the files
-    that are not to be read again if nothing was done to them, where their watch allows that.
+    that are not to be read again if nothing was done to them, where their watch allows that. ``numbers`` are the device
+    numbers to be recorded; vouchers have those of ``stat(2)``.
     """
 
     verified: Verified = nothing_verified
     vouchers: Iterable[Sequence[Voucher]] = ()
+    numbers: Numbers = field(default_factory=Numbers)
 
 
 def scan(
@@ -106,9 +109,9 @@ def scan_blocks(
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
 
     Where watches nest, the innermost speaks for its subtree, even where an outer one excludes it. Symlinks are
-    recorded, a root that is one included, and never followed. Directories on another device than their root (mounts,
-    btrfs subvolumes) are recorded; they are entered only with ``cross_mounts``. Of a directory that can't be listed
-    there is just one :class:`Unreadable`: what was known to lie below it is neither seen nor gone.
+    recorded, a root that is one included, and never followed. Directories on which another file system is mounted are
+    recorded; they are entered only with ``cross_mounts``. A btrfs subvolume is entered: it is no mount. Of a directory
+    that can't be listed there is just one :class:`Unreadable`: what was known to lie below it is neither seen nor gone.
 
     Memory does not grow with the number of files, except for the names of the directories that are open. Closing the
     generator ends the workers at once. While it runs, the process's soft limit of open files is the hard one.
@@ -164,6 +167,8 @@ def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter
         feed = Feed(found, settings.known.verified, settings.known.vouchers, limit.per_batch)
         for share in answered(feed, hands):
             block = share.block()
+            if not settings.known.numbers.is_trivial:
+                block.renumber(settings.known.numbers)
             meter.count(block)
             yield block
             meter.report()
@@ -267,7 +272,7 @@ def _shared_out(feed: Feed, pool: Pool, first: Share | None = None) -> Iterator[
                 if share.tasks:
                     pool.submit(share)
                 else:
-                    share.answer = answer_of(time.time_ns(), [])
+                    share.answer = answer_of(time.time_ns(), [], [])
             else:
                 exhausted = True
         if not window:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
+from fimscan.filesystems import Numbers
 from fimscan.model import FileState, Unreadable
 from fimscan.packed import unpack
 from fimscan.scan.attendant import Attendant
@@ -20,14 +21,24 @@ from fimscan.scan.share import Feed, Verified
 from fimscan.scan.trail import Descriptors
 from fimscan.scan.walk import Found, HiddenNames, Stretch, Walk, merged
 from fimscan.scan.watch import WatchSpec
+from fimscan.scan.writers import Identity
 
 
 class Spotter:
-    """Looks at one path after the other, within what the watches speak for."""
+    """Looks at one path after the other, within what the watches speak for.
+
+    States have the device numbers that are to be recorded: ``numbers``.
+    """
 
     def __init__(
-        self, watches: Sequence[WatchSpec], *, cross_mounts: bool = False, manners: Manners | None = None
+        self,
+        watches: Sequence[WatchSpec],
+        *,
+        cross_mounts: bool = False,
+        manners: Manners | None = None,
+        numbers: Numbers | None = None,
     ) -> None:
+        self.numbers = numbers if numbers is not None else Numbers()
         self._watches = {watch.path: watch for watch in watches}
         self._cross_mounts = cross_mounts
         self._manners = manners or Manners()
@@ -39,11 +50,13 @@ class Spotter:
         below: bool = False,
         skip: Collection[bytes] = (),
         verified: Verified = nothing_verified,
+        writable: set[Identity] | None = None,
     ) -> Generator[FileState | Unreadable]:
         """What is at ``path`` and, with ``below``, in the subtree there, in byte order; nothing where nothing is.
 
         ``path`` has to be one that the watches include (:class:`fimscan.scan.scope.Scope`). ``skip`` and
-        ``verified`` are as for :func:`fimscan.scan.scan`.
+        ``verified`` are as for :func:`fimscan.scan.scan`. ``writable`` takes in which files somebody has open for
+        writing (:class:`fimscan.scan.writers.WriterCheck`), each before it is given.
         """
         hidden = hidden_names(skip)
         with all_descriptors(1) as limit, ExitStack() as stack:
@@ -57,7 +70,12 @@ class Spotter:
                 stack.enter_context(closing(stream))
             feed = Feed(iter(merged(streams)), verified, directories=limit.per_batch)
             for share in answered(feed, hands):
-                for entry in share.block().entries():
+                block = share.block()
+                if not self.numbers.is_trivial:
+                    block.renumber(self.numbers)
+                if writable is not None:
+                    writable.update(block.writable)
+                for entry in block.entries():
                     yield entry if isinstance(entry, Unreadable) else unpack(entry)
 
     def prefixes(self, state: FileState, lengths: Sequence[int], algorithms: Sequence[str]) -> list[Prefixes]:
@@ -66,16 +84,21 @@ class Spotter:
         Raises:
             OSError: the medium failed, or does not answer.
         """
+        dev, inode = state.identity
+        identity = self.numbers.raws.get(dev, dev), inode
         with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
             walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit, attendant=attendant)
             with closing(walk.found_at(state.path, below=False)) as found:
                 for one in found:
                     if isinstance(one, Stretch):
-                        return _prefixes(one, (state.identity, lengths, algorithms), attendant)
+                        return _prefixes(one, (identity, lengths, algorithms), attendant)
         return []
 
     def stat(self, path: bytes) -> os.stat_result | None:
-        """``lstat(2)`` of such a path, without following a symlink on the way there either; ``None`` if nothing is."""
+        """``lstat(2)`` of such a path, with the device number as it is; ``None`` if nothing is.
+
+        No symlink is followed on the way there either.
+        """
         with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
             return self._walk(self._owner(path), hidden={}, descriptors=limit, attendant=attendant).stat_at(path)
 

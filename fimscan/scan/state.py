@@ -67,6 +67,8 @@ def refusal(error: OSError) -> Raw:
             reason = UnreadableReason.VANISHED
         case errno.EACCES | errno.EPERM:
             reason = UnreadableReason.PERMISSION
+        case errno.EAGAIN:  # of open(2) with O_NONBLOCK (fcntl(2), "Leases")
+            reason = UnreadableReason.LEASED
         case _:
             reason = UnreadableReason.IO_ERROR
     return reason.value, error.strerror or str(error)

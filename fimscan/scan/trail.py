@@ -13,11 +13,12 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
+from fimscan.filesystems import birth
 from fimscan.model import UnreadableReason
 from fimscan.scan.attendant import Attendant
 from fimscan.scan.pace import TimedOutError
 from fimscan.scan.state import Raw, refusal
-from fimscan.scan.visit import Standpoint, birth, step
+from fimscan.scan.visit import Standpoint, step
 from fimscan.scan.watch import WatchSpec
 
 _NONE_LEFT = "more watches at once than there are file descriptors for (see ulimit -n)"

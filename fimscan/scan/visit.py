@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from fimscan.mounts import mount_id
 from fimscan.scan.attributes import read_flags, read_xattrs
 from fimscan.scan.reader import open_quietly
 from fimscan.scan.state import Raw, to_raw
@@ -25,10 +26,6 @@ _HOLD_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENAT2 = 437  # on every architecture but alpha, where the call fails
 _RESOLVE_NO_XDEV = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
-
-_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
-_statx = getattr(_libc, "statx", None)  # since glibc 2.28
-_STATX_BYTES = 256  # struct statx; its birth time is at 80
 
 Entries: TypeAlias = Iterable[tuple[bytes, bool]]
 """(name, is it a directory) of what is in a directory."""
@@ -49,6 +46,7 @@ class Visit:
 def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = False) -> Visit | None:
     """Look at a subdirectory, and open it if it is on ``device`` (``None``: on any); ``None`` if it is no directory.
 
+    One on another device is opened if nothing is mounted there: a btrfs subvolume has a device number of its own.
     With ``same_mount``, something mounted there is not asked for anything.
 
     Raises:
@@ -61,7 +59,7 @@ def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = Fa
         found = os.fstat(held)
         if not stat.S_ISDIR(found.st_mode):
             return None
-        if device is not None and found.st_dev != device:
+        if device is not None and found.st_dev != device and not _on_one_mount(parent, held):
             xattrs = read_xattrs(b"/proc/self/fd/%d/." % held)
             return Visit(to_raw(found, (start, time.time_ns()), xattrs=xattrs), None, ())
         fd = _reopen(held)
@@ -90,6 +88,8 @@ def stand(path: bytes) -> Standpoint:
 def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = False) -> Standpoint | None:
     """The directory that ``names`` lead to from ``root``; ``None`` where another file system begins, unless ``cross``.
 
+    A btrfs subvolume that is not mounted by itself belongs to the file system around it.
+
     Neither the last component of ``root`` nor any of ``names`` may be a symlink.
 
     Raises:
@@ -99,13 +99,20 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = 
     for name in names:
         try:
             inner = step(at[0], name, same_mount=same_mount)
+            is_crossing = not cross and inner[1][0] != at[1][0] and not _on_one_mount(at[0], inner[0])
         finally:
             os.close(at[0])
-        if not cross and inner[1][0] != at[1][0]:
+        if is_crossing:
             os.close(inner[0])
             return None
         at = inner
     return at
+
+
+def _on_one_mount(outer: int, inner: int) -> bool:
+    """Whether two descriptors were opened through one mount. Asked only where the device numbers differ."""
+    mount = mount_id(outer)
+    return mount is not None and mount == mount_id(inner)
 
 
 def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Standpoint:
@@ -113,15 +120,6 @@ def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Sta
     if same_mount and directory is not None:
         return _standpoint(_hold(directory, name, same_mount=True, how=_GO))
     return _standpoint(os.open(name, _GO.flags, dir_fd=directory))
-
-
-def birth(fd: int) -> bytes:
-    """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)  # each call's own: other threads run during it
-    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer):
-        return b""
-    found = buffer.raw
-    return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
 
 
 def lstat(directory: int, name: bytes, *, same_mount: bool = False) -> os.stat_result:

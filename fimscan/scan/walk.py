@@ -81,7 +81,7 @@ class Walk:
         watch: the root, its excludes and its digests.
         others: the roots of all watches; those below this one are left to their own walks.
         hidden: names never to be read nor reported.
-        cross_mounts: whether to enter directories on other devices than the root's.
+        cross_mounts: whether to enter directories on which another file system is mounted.
         descriptors: the budget that all walks share.
         attendant: goes where it may hang.
     """

@@ -71,7 +71,7 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
         for task, raws in done
         for name, raw in zip(task.names, raws, strict=True)
     ]
-    return answer_of(begun_ns, results)
+    return answer_of(begun_ns, results, reader.writers.take())
 
 
 def _read_task(reader: Reader, first: int, task: Task) -> list[Raw]:

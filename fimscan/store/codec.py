@@ -17,14 +17,17 @@ from fimscan.model import (
     AuditObservation,
     AuditRule,
     Coverage,
+    Doubt,
     EventId,
     Gap,
     GapReason,
     Holders,
     Reason,
     Reasoning,
+    Rights,
     Role,
     Ruling,
+    Unseen,
     Verdict,
     Why,
 )
@@ -180,11 +183,19 @@ def dump_holders(holders: Holders | None) -> str | None:
     if holders is None:
         return None
     row: list[object] = [holders.as_of_ns, holders.complete, [_actor(actor) for actor in holders.actors]]
-    if holders.later_ns or holders.earlier_ns:
+    has_doubts = bool(holders.doubts or holders.earlier_doubts)
+    has_earlier = bool(holders.earlier_ns or holders.earlier or has_doubts)
+    if holders.later_ns or has_earlier:
         row.append([holders.later_ns, [_actor(actor) for actor in holders.later]])
-    if holders.earlier_ns:
+    if has_earlier:
         row.append([holders.earlier_ns, [_actor(actor) for actor in holders.earlier]])
+    if has_doubts:
+        row.append([_doubts(holders.doubts), _doubts(holders.earlier_doubts)])
     return _dump(row)
+
+
+def _doubts(doubts: Iterable[Doubt]) -> list[object]:
+    return [[doubt.why.value, doubt.actor and _actor(doubt.actor)] for doubt in doubts]
 
 
 def load_holders(text: str | None) -> Holders | None:
@@ -194,6 +205,7 @@ def load_holders(text: str | None) -> Holders | None:
     as_of_ns, complete, actors, *more = json.loads(text)
     later_ns, later = more[0] if more else (0, ())
     earlier_ns, earlier = more[1] if len(more) > 1 else (0, ())
+    doubts, earlier_doubts = more[2] if len(more) > 2 else ((), ())
     return Holders(
         as_of_ns=as_of_ns,
         complete=complete,
@@ -202,7 +214,31 @@ def load_holders(text: str | None) -> Holders | None:
         later=tuple(_load_actor(item) for item in later),
         earlier_ns=earlier_ns,
         earlier=tuple(_load_actor(item) for item in earlier),
+        doubts=_load_doubts(doubts),
+        earlier_doubts=_load_doubts(earlier_doubts),
     )
+
+
+def _load_doubts(items: Iterable[Sequence[Any]]) -> tuple[Doubt, ...]:
+    return tuple(Doubt(Unseen(why), actor and _load_actor(actor)) for why, actor in items)
+
+
+def dump_doubts(doubts: Iterable[Doubt]) -> str:
+    """Doubts -> JSON text, with what their processes may write."""
+    return _dump([[doubt.why.value, doubt.actor and _actor(doubt.actor), doubt.rights] for doubt in doubts])
+
+
+def load_doubts(text: str) -> tuple[Doubt, ...]:
+    """The inverse of :func:`dump_doubts`."""
+    return tuple(
+        Doubt(Unseen(why), actor and _load_actor(actor), rights and _load_rights(*rights))
+        for why, actor, rights in json.loads(text)
+    )
+
+
+def _load_rights(uids: list[int], gids: list[int] | None, any_file: bool, owned: list[list[int]]) -> Rights:  # noqa: FBT001
+    ranges = tuple((first, count) for first, count in owned)
+    return Rights(uids=tuple(uids), gids=None if gids is None else tuple(gids), any_file=any_file, owned=ranges)
 
 
 def dump_observation(observation: AuditObservation) -> str:

@@ -52,6 +52,9 @@ class Subject(IntEnum):
     CURSOR = 15
     RECHECK = 16
     REPORTED = 17  # there is one for each scan that was
+    WITNESS_EVENT = 18
+    WITNESS_EXTENT = 19
+    DEVICES = 20
 
 
 # By name: a column that is added later must not change the digests of what is there.
@@ -90,6 +93,14 @@ ROWS = {
     ),
     Subject.RECHECK: Rows(schema.recheck, "read_start_ns", ("path",), ("read_start_ns", "holders")),
     Subject.REPORTED: Rows(schema.scan, "id", ("id",), ()),
+    Subject.WITNESS_EVENT: Rows(
+        schema.witness_event,
+        "until_ns",
+        ("id",),
+        ("dev", "inode", "handle", "mask", "since_ns", "until_ns", "name", "actor", "started_ns", "ancestors"),
+    ),
+    Subject.WITNESS_EXTENT: Rows(schema.witness_extent, "start_ns", ("dev", "start_ns"), ("end_ns", "holes", "ended")),
+    Subject.DEVICES: Rows(schema.devices, "scan_id", ("scan_id",), ("detail",)),
 }
 
 

@@ -229,6 +229,14 @@ def by_identity(
     return found
 
 
+def some_on(connection: Connection, host_id: int, dev: int, *, limit: int) -> list[tuple[bytes, int]]:
+    """(path, inode) of some files that are recorded by a device number."""
+    query = select(table.c.path, table.c.inode).where(
+        table.c.dev == dev, table.c.host_id == host_id, table.c.end_scan.is_(None)
+    )
+    return [(path, inode) for path, inode in connection.execute(query.limit(limit))]
+
+
 def directories(connection: Connection, host_id: int, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """(path, identity) of every directory as of either scan."""
     query = select(table.c.path, table.c.dev, table.c.inode).where(

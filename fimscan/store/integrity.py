@@ -37,6 +37,9 @@ _SUBJECTS = {
     Subject.CURSOR: "how far an audit log was read, up to byte {},",
     Subject.RECHECK: "the look at a single file at {}",
     Subject.REPORTED: "that scan {} was reported",
+    Subject.WITNESS_EVENT: "what fanotify told of a file at {}",
+    Subject.WITNESS_EXTENT: "the stretch of time from {} over which fanotify was read",
+    Subject.DEVICES: "which file systems scan {} met",
 }
 _PATHS = {
     Subject.CHANGE: (schema.change.c.path, schema.change.c.id),

@@ -106,6 +106,15 @@ def full_back_to(connection: Connection, host_id: int, until: int, time_ns: int)
     return found
 
 
+def last_full_begun(connection: Connection, host_id: int, time_ns: int) -> Scan | None:
+    """The newest completed scan that looked at everything and had begun by a time."""
+    query = _scans(host_id).where(
+        _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.started_ns <= time_ns
+    )
+    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    return None if row is None else _scan_of(row)
+
+
 def finished_before(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
     """The completed scan before another one."""
     query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0008"
 
 metadata = MetaData(
     naming_convention={
@@ -155,6 +155,15 @@ Index(
     file_version.c.host_id,
     file_version.c.path,
     sqlite_where=file_version.c.end_scan.is_(None),
+)
+
+# The file systems that a scan met (fimscan.store.devices), where that is not what the scan before it met.
+devices = Table(
+    "devices",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("scan_id", ForeignKey("scan.id"), primary_key=True),
+    Column("detail", Text, nullable=False),
 )
 
 unreadable = Table(
@@ -333,6 +342,39 @@ process = Table(
     Column("time_ns", BigInteger, primary_key=True),
     Column("actor", Text, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# What fanotify told of the files in monitored directories: who did something to which, between two times. ``actor`` is
+# JSON, with the process id alone where the process had ended.
+witness_event = Table(
+    "witness_event",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("dev", Unsigned64, nullable=False),
+    Column("inode", Unsigned64, nullable=False),
+    Column("handle", LargeBinary, nullable=False),
+    Column("mask", Integer, nullable=False),
+    Column("since_ns", BigInteger, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+    Column("name", LargeBinary, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("started_ns", BigInteger),
+    Column("ancestors", Text, nullable=False),
+    Index("ix_witness_event_file", "host_id", "dev", "inode", "until_ns"),
+)
+
+# The time over which nothing of that was missed, on one file system.
+witness_extent = Table(
+    "witness_extent",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("dev", Unsigned64, primary_key=True),
+    Column("start_ns", BigInteger, primary_key=True),
+    Column("end_ns", BigInteger, nullable=False),
+    # Ways to write that are not seen, separated by spaces; why it ended.
+    Column("holes", Text, nullable=False),
+    Column("ended", Text, nullable=False),
 )
 
 # What was written when, as digests of rows: see fimscan.store.journal for the form.

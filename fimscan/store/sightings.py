@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
-from fimscan.model import Actor, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
+from fimscan.model import Actor, Doubt, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
 from fimscan.model import UnmodifiedOpen as Opened
 from fimscan.store import codec, files, journal, schema
 from fimscan.store.covered import Subject, of_row
+
+# The column ``detail`` holds the words and, where the file was readable once, when that was and what differs since:
+# "words RS ns RS field,field". RS (U+001E) is in no text of ours, nor of strerror(3).
+_RS = "\x1e"
 
 
 def add_unreadable(connection: Connection, scan_id: int, items: Iterable[Unreadable]) -> None:
     """Record what a scan could not read."""
     rows = [
-        {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": item.detail} for item in items
+        {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": _detail(item)} for item in items
     ]
     if rows:
         connection.execute(schema.unreadable.insert(), rows)
@@ -26,14 +31,44 @@ def unreadable_in(connection: Connection, scan_id: int) -> tuple[Unreadable, ...
     """What a scan could not read, in order of path."""
     table = schema.unreadable
     rows = connection.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
-    return tuple(Unreadable(path=r.path, reason=UnreadableReason(r.reason), detail=r.detail) for r in rows)
+    return tuple(_unreadable(row) for row in rows)
 
 
-def add_holders(connection: Connection, scan_id: int, holders: Iterable[Holder]) -> None:
-    """Record who held writable descriptors when a scan began."""
+def _detail(item: Unreadable) -> str:
+    if item.since_ns is None:
+        return item.detail
+    return _RS.join((item.detail, str(item.since_ns), ",".join(item.differs)))
+
+
+def _unreadable(row: Row[Any]) -> Unreadable:
+    detail, *history = row.detail.split(_RS)
+    since_ns, differs = (int(history[0]), tuple(filter(None, history[1].split(",")))) if history else (None, ())
+    reason = UnreadableReason(row.reason)
+    return Unreadable(path=row.path, reason=reason, detail=detail, since_ns=since_ns, differs=differs)
+
+
+# The table of holders has rows of four kinds. (dev, inode, [actor]): a process that holds a file. (dev, inode, []): a
+# file that was open for writing when it was read, by the kernel's count. (dev, 0, []): a device on which that could not
+# be asked of every file. (0, 0, doubts): processes that may hold files without showing it. No file has the inode 0.
+_NOBODY = codec.dump_actors([])
+
+
+def add_holders(
+    connection: Connection, scan_id: int, holders: Iterable[Holder], doubts: Sequence[Doubt] | None = None
+) -> None:
+    """Record who held writable descriptors when a scan began, and who may have."""
     rows = [
         {"scan_id": scan_id, "dev": h.dev, "inode": h.inode, "actor": codec.dump_actors([h.actor])} for h in holders
     ]
+    if doubts is not None:
+        rows.append({"scan_id": scan_id, "dev": 0, "inode": 0, "actor": codec.dump_doubts(doubts)})
+    if rows:
+        connection.execute(schema.holder.insert(), rows)
+
+
+def add_writable(connection: Connection, scan_id: int, writable: Iterable[tuple[int, int]]) -> None:
+    """Record what a scan found open for writing (:class:`fimscan.scan.writers.WriterCheck`)."""
+    rows = [{"scan_id": scan_id, "dev": dev, "inode": inode, "actor": _NOBODY} for dev, inode in sorted(writable)]
     if rows:
         connection.execute(schema.holder.insert(), rows)
 
@@ -44,15 +79,35 @@ def keep_known_holders(connection: Connection, scan_id: int) -> None:
     known = select(version.c.id).where(
         version.c.dev == table.c.dev, version.c.inode == table.c.inode, version.c.end_scan.is_(None)
     )
-    connection.execute(table.delete().where(table.c.scan_id == scan_id, ~known.exists()))
+    connection.execute(table.delete().where(table.c.scan_id == scan_id, table.c.inode != 0, ~known.exists()))
 
 
-def holders_at(connection: Connection, scan_id: int) -> dict[tuple[int, int], list[Actor]]:
-    """Who held writable descriptors when a scan began, by (device, inode)."""
-    found: dict[tuple[int, int], list[Actor]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What was seen of who can write to which file, by (device, inode), when a scan began and read the files.
+
+    ``writable`` are the files that were open for writing when they were read, and (device, 0) where that could not be
+    asked. ``doubts`` is ``None`` for a scan that did not ask for either.
+    """
+
+    actors: dict[tuple[int, int], list[Actor]] = field(default_factory=dict)
+    writable: frozenset[tuple[int, int]] = frozenset()
+    doubts: tuple[Doubt, ...] | None = None
+
+
+def held_at(connection: Connection, scan_id: int) -> Held:
+    """Who held files open for writing."""
+    actors: dict[tuple[int, int], list[Actor]] = {}
+    writable: set[tuple[int, int]] = set()
+    doubts: tuple[Doubt, ...] | None = None
     for row in connection.execute(select(schema.holder).where(schema.holder.c.scan_id == scan_id)):
-        found.setdefault((row.dev, row.inode), []).extend(codec.load_actors(row.actor))
-    return found
+        if row.inode == row.dev == 0:
+            doubts = codec.load_doubts(row.actor)
+        elif row.actor == _NOBODY:
+            writable.add((row.dev, row.inode))
+        else:
+            actors.setdefault((row.dev, row.inode), []).extend(codec.load_actors(row.actor))
+    return Held(actors=actors, writable=frozenset(writable), doubts=doubts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

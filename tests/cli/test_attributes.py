@@ -18,7 +18,7 @@ from fimscan.report.attributes import flags_text, named_text, xattr_text
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 from tests.conftest import Cli, rows
-from tests.support import take_back_the_indexes
+from tests.support import take_back_the_newest_schemas
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="capabilities and chattr flags are set by root")
 
@@ -243,7 +243,7 @@ def downgrade() -> Callable[[Cli], None]:
             raw.execute("ALTER TABLE scan DROP COLUMN journal")
             raw.execute("DROP TABLE journal")
             raw.execute("DROP TABLE journal_open")
-            take_back_the_indexes(raw)
+            take_back_the_newest_schemas(raw)
             raw.execute("UPDATE alembic_version SET version_num = '0002'")
 
     return undo

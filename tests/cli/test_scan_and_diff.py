@@ -265,8 +265,8 @@ def test_own_files_are_never_monitored(cli: Cli) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv (util-linux)")
-def test_unreadable_files_are_said_once_and_never_removed(cli: Cli) -> None:
-    """A directory that can't be listed any more hides files; it does not remove them."""
+def test_unreadable_files_are_said_until_they_are_read_and_never_removed(cli: Cli) -> None:
+    """A directory that can't be listed any more hides files; it does not remove them, nor are they the same."""
     (cli.watched / "d").mkdir()
     (cli.watched / "d" / "inside").write_text("x")
     # Root without the capabilities that make it read everything.
@@ -280,8 +280,18 @@ def test_unreadable_files_are_said_once_and_never_removed(cli: Cli) -> None:
 
     scan(0)
     (cli.watched / "d").chmod(0o000)
-    assert "1 unreadable" in scan(0)
-    assert scan(0) == ""
+    for _ in range(2):
+        said = scan(4)
+        assert said.startswith("1 unreadable (1 changed since last read) since scan ")
+        assert "permission denied; not compared since " in said
     document = cli.diff()
     assert rows(document) == []
-    assert [item["reason"] for item in document["unreadable"]] == ["permission"]
+    assert [(item["reason"], item["changed"]) for item in document["unreadable"]] == [("permission", ["mode", "ctime"])]
+    assert cli("diff", code=4).stdout.startswith("1 unreadable (1 changed since last read)")
+    assert "At the last scan: permission denied; not compared since " in cli("status").stdout
+    assert json.loads(cli("status", "--format", "json").stdout)["unreadable"] == document["unreadable"]
+    assert "1 could be read before, the longest not for 0.0 days" in cli("doctor").stdout
+    assert "d/inside" not in str(document["opened_unmodified"])
+    (cli.watched / "d").chmod(0o755)
+    scan(0)
+    assert cli.diff()["unreadable"] == []

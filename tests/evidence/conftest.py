@@ -34,6 +34,8 @@ from fimscan.model import (
     Scan,
     ScanStatus,
     SettingChange,
+    Unreadable,
+    UnreadableReason,
     Verdict,
     Window,
 )
@@ -167,6 +169,7 @@ def make_input(**other: object) -> BundleInput:
             make_finding(18, ALICE, DAEMON, verdict=Verdict.CONTESTED),
             make_finding(19, verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT),
         ),
+        "unreadable": (Unreadable(path=b"/etc/=kept", reason=UnreadableReason.LEASED, since_ns=START),),
         "reconfigurations": (
             Reconfiguration(
                 scan=2,

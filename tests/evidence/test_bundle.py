@@ -24,7 +24,7 @@ from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.evidence.readme import CHECK_DIGESTS, CHECK_SIGNATURE, CHECK_STATE, REPLAY_CHAIN, SHOW_FINGERPRINT
 from fimscan.evidence.signing import SigningKey, parse_fingerprint
 from fimscan.evidence.verify import verify_bundle
-from fimscan.model import FileState, Finding, Scan, ScanStatus
+from fimscan.model import FileState, Finding, Scan, ScanStatus, Unreadable, UnreadableReason
 
 Make = Callable[..., BundleInput]
 
@@ -145,7 +145,7 @@ def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str,
 def test_every_table_names_the_host(bundle: Path) -> None:
     """Each row of each CSV file begins with the host, so that files of several hosts can be put together."""
     tables = {name: table(content) for name, content in members(bundle).items() if name.endswith(".csv")}
-    assert len(tables) == 8
+    assert len(tables) == 9
     for rows in tables.values():
         assert rows
         assert {row["host"] for row in rows} == {"web1.example.com"}
@@ -279,6 +279,15 @@ def test_the_configuration_is_the_one_that_scans_name(bundle: Path) -> None:
     files = members(bundle)
     listed = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
     assert listed["04-policy/configuration.json"] == table(files["07-scans.csv"])[0]["config_digest"]
+
+
+def test_the_readme_says_what_was_not_scanned(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
+    """A file system that is mounted below a watched directory, and that the last complete scan did not enter."""
+    assert "DID NOT SEE" not in built()["00-README.txt"].decode()
+    *scans, last = bundle_input().scans
+    told = replace(last, problems=("/w/x (tmpfs) is mounted below a watched directory, and is not scanned",))
+    text = built(scans=[*scans, told])["00-README.txt"].decode()
+    assert f"WHAT SCAN {last.id} DID NOT SEE\n  - /w/x (tmpfs) is mounted below a watched directory" in text
 
 
 def test_the_readme_states_the_worst(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
@@ -488,6 +497,31 @@ def test_a_running_period_ends_now(built: Callable[..., dict[str, bytes]], bundl
     now = bundle_input().scans[-1].finished_ns
     rows = table(built(generated_ns=now, end_ns=now * 2)["08-continuity.csv"])  # type: ignore[operator]
     assert [row["actual_hours"] for row in rows] == ["72.000", "120.000"]
+
+
+def test_what_could_not_be_compared_is_evidence_too(built: Callable[..., dict[str, bytes]]) -> None:
+    """The list of monitored files has it as it was when it was last read: whoever reads that is told."""
+    kept = Unreadable(
+        path=b"/etc/kept",
+        reason=UnreadableReason.LEASED,
+        detail="waited 47 s",
+        since_ns=10**18,
+        differs=("size", "mtime"),
+    )
+    never = Unreadable(path=b"/etc/never", reason=UnreadableReason.PERMISSION)
+    contents = built(unreadable=(kept, never))
+    told = [tuple(row.values()) for row in table(contents["08-not-compared.csv"])]
+    assert [row[-5:] for row in told] == [
+        ("", "leased", "waited 47 s", "2001-09-09T01:46:40.000Z", "size mtime"),
+        ("", "permission", "", "", ""),
+    ]
+    assert (
+        b"Not compared:   2 at the last complete scan, 1 could be read before; see 08-not-compared.csv"
+        in (contents["00-README.txt"])
+    )
+    assert (
+        b"Not compared:   none: the last complete scan could read every file" in (built(unreadable=())["00-README.txt"])
+    )
 
 
 def test_memory_does_not_grow_with_the_files(

@@ -22,7 +22,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from tests.conftest import Cli
 from tests.evidence.site import HOST, make_eventful, new_site, pretended_audit, problems
-from tests.support import take_back_the_indexes
+from tests.support import take_back_the_newest_schemas
 
 
 def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]) -> None:
@@ -200,7 +200,7 @@ def _as_before(revision: str, database: Path) -> None:
     """What a fimscan of before a revision would have left behind: its own, and none of what came with it or later."""
     before = ScriptDirectory.from_config(migrate._config()).get_revision(revision).down_revision
     with closing(sqlite3.connect(database)) as connection:
-        take_back_the_indexes(connection)
+        take_back_the_newest_schemas(connection)
         connection.execute("DROP TABLE journal_open")
         if revision == "0004":
             connection.execute("DROP TABLE journal")

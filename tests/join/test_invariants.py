@@ -17,12 +17,14 @@ from fimscan.model import (
     AuditObservation,
     Change,
     ChangeKind,
+    Doubt,
     EventId,
     FileAccess,
     FileState,
     GapReason,
     Holders,
     Name,
+    Unseen,
     Verdict,
     Window,
 )
@@ -73,6 +75,7 @@ _HOLDERS = st.builds(
     as_of_ns=st.just(990 * SECOND),
     actors=st.lists(st.sampled_from(ACTORS), max_size=2).map(tuple),
     complete=st.booleans(),
+    doubts=st.sampled_from([(), (), (Doubt(Unseen.NO_PROCESS),)]),
     later_ns=st.just(1900 * SECOND),
     later=st.lists(st.sampled_from(ACTORS), max_size=1).map(tuple),
 )

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,8 +110,10 @@ class Elder:
 class Expected:
     """One row that has to be there, with its right answer.
 
-    ``named`` are those whom it has to name, with their parts; ``doers`` all who had a part in it, named or not.
-    ``path`` is relative to the scenario's directory; ``None`` speaks for every row that no other one speaks for.
+    ``named`` are those whom it has to name, with their parts; ``doers`` all who had a part in it, named or not;
+    ``bystanders`` may be named, and need not. ``or_else`` are other answers that are right, too.
+    ``path`` is relative to the scenario's directory, or absolute; ``None`` speaks for every row that no other one
+    speaks for.
     """
 
     path: bytes | None
@@ -119,9 +122,16 @@ class Expected:
     reason: str | None = None
     named: tuple[tuple[str | None, Who], ...] = ()
     doers: tuple[Who, ...] = ()
+    bystanders: tuple[Who, ...] = ()
+    or_else: tuple[tuple[str, str | None], ...] = ()
     moved_from: bytes | None = None
     gap: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> tuple[tuple[str, str | None], ...]:
+        """Every verdict with its reason that is right."""
+        return ((self.verdict, self.reason), *self.or_else)
 
 
 Roles: TypeAlias = Who | tuple[Who, ...]
@@ -140,7 +150,10 @@ def call(number, *arguments):
 
 @dataclass
 class Lab:
-    """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches."""
+    """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches.
+
+    ``kind`` is that of its file system: ``ext4``, ``xfs``, ``btrfs``, ``overlay``, ``tmpfs``.
+    """
 
     name: str
     here: Path
@@ -152,8 +165,15 @@ class Lab:
     expected: list[Expected] = field(default_factory=list)
     unmodified: list[tuple[bytes, Who]] = field(default_factory=list)
     alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    reload_rules: Callable[[], None] = lambda: None
+    apart_s: float = 0.1
+    kind: str = "ext4"
 
     # ---- what is done
+
+    def wait_apart(self) -> None:
+        """Wait until audit's stamps and the file system's times tell what was from what comes."""
+        time.sleep(self.apart_s)
 
     def file(self, name: str | bytes, content: str = "content\n") -> Path:
         """A file that is there already when the scenario begins."""
@@ -199,6 +219,11 @@ class Lab:
         """Run bash with this code."""
         return self.run("bash", "-c", code, **options)
 
+    def logged_in(self, user: int, *command: str) -> Process:
+        """Run a program as a process of a login user: one whose number was set when the session began."""
+        code = f"open('/proc/self/loginuid', 'w').write('{user}'); os.execvp({command[0]!r}, {list(command)!r})"
+        return self.process(self.python(code).pid, command[0])
+
     def python(self, code: str, **options: Any) -> Process:
         """Run Python with this code; ``libc`` and ``call(number, ...)`` are there for what it has no function for."""
         return self.run(sys.executable, "-ISc", _PRELUDE + code, **options)
@@ -242,6 +267,8 @@ class Lab:
         verdict: str = "confirmed",
         reason: str | None = None,
         by: Roles = (),
+        perhaps: Roles = (),
+        or_else: tuple[tuple[str, str | None], ...] = (),
         moved_from: str | None = None,
         gap: str | None = None,
         facts: dict[str, Any] | None = None,
@@ -249,8 +276,10 @@ class Lab:
     ) -> None:
         """A row, with who is to be named in it by role.
 
-        ``by`` are those who did it as well, or instead, and are not to be named because nothing says so; ``gap`` is a
-        reason that its coverage has to give; ``facts`` are what is to be known of the first actor.
+        ``by`` are those who did it as well, or instead, and are not to be named because nothing says so; ``perhaps``
+        those who may be named, as they had to do with the file, and need not; ``or_else`` other verdicts with their
+        reasons that are as right; ``gap`` is a reason that its coverage has to give; ``facts`` are what is to be known
+        of the first actor.
         """
         named = tuple((None if role == "any" else role, who) for role, some in roles.items() for who in _several(some))
         doers = (*_several(by), *(who for _, who in named))
@@ -262,6 +291,8 @@ class Lab:
                 reason=reason,
                 named=named,
                 doers=doers,
+                bystanders=_several(perhaps),
+                or_else=or_else,
                 moved_from=None if moved_from is None else os.fsencode(moved_from),
                 gap=gap,
                 facts=facts or {},
@@ -293,7 +324,13 @@ class Lab:
         self.expect(kind, None, any=who)
 
     def opened_unmodified(self, path: str | bytes, who: Who) -> None:
-        """No row, but an entry among the files that were opened for writing and not changed."""
+        """No row, but an entry among the files that were opened for writing and not changed.
+
+        On an overlay, a file of a lower layer is copied up when it is opened for writing: the copy has its own times.
+        """
+        if self.kind == "overlay":
+            self.attributes(path, any=who)
+            return
         self.unmodified.append((os.fsencode(path), who))
 
 

@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from demo import auditd
 from demo.auditd import Daemon
+from fimscan.pipeline.explaining import explain
+from fimscan.report.explanation import explanation_document
+from fimscan.store.database import Database
 
 
 class Unavailable(Exception):  # noqa: N818 - it is no error: the scenario is skipped
@@ -42,14 +46,26 @@ class Installation:
         assert done.returncode in codes, (arguments, done.returncode, done.stdout, done.stderr)
         return done
 
+    @contextmanager
+    def explanations(self) -> Iterator[Callable[[dict[str, Any]], list[dict[str, Any]]]]:
+        """Gives, for a row, who was considered for it, as 'fimscan explain --format json' prints it."""
+        database = Database(f"sqlite:///{self.root}/fimscan.db", host=os.uname().nodename, create=False)
+        try:
+            yield lambda row: explanation_document(explain(database, int(row["id"])))["considered"] or []
+        finally:
+            database.close()
+
 
 def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
-    """A configuration that watches these directories; ``more`` are further sections."""
+    """A configuration that watches these directories; ``more`` are further sections.
+
+    The key is this process's own: who takes the rules of another away with the same key makes a gap in all of its.
+    """
     config = root / "fimscan.toml"
     sections = "".join(f'[[watch]]\npath = "{path}"\n' for path in watched)
     config.write_text(
         f'[database]\nurl = "sqlite:///{root}/fimscan.db"\n'
-        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab"\n'
+        f'[audit]\nlogs = ["{log}"]\nkey = "fimscan-lab-{os.getpid()}"\n'
         f'[evidence]\nkey = "{root}/key.pem"\n{more}{sections}'
     )
     return config
@@ -80,16 +96,19 @@ def _inode(path: str) -> int | None:
 
 
 @contextmanager
-def installed(log: str, more: str = "") -> Iterator[tuple[Installation, list[str]]]:
-    """A new installation and its rules, which are in the kernel."""
+def installed(log: str, more: str = "", place: Path | None = None) -> Iterator[tuple[Installation, list[str]]]:
+    """A new installation and its rules, which are in the kernel; it watches below ``place`` or, without, beside itself.
+
+    The rules are a list that may change while it is used: those that are in it at last are removed.
+    """
     # A short, plain path on a disk file system, as audit rules take it.
     with TemporaryDirectory(prefix="fimscan-lab-", ignore_cleanup_errors=True) as directory:
         root = Path(directory)
         root.chmod(0o755)  # some scenarios run as other users
-        watched, elsewhere = root / "watched", root / "elsewhere"
+        watched, elsewhere = (place or root) / "watched", (place or root) / "elsewhere"
         watched.mkdir()
         elsewhere.mkdir()
-        config = write_config(root, [watched], log, more)
+        config = write_config(root, [watched], log, more.replace("{elsewhere}", str(elsewhere)))
         made = Installation(root=root, watched=watched, elsewhere=elsewhere, config=config)
         rules = load_rules(made)
         try:

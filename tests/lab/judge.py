@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -15,6 +15,8 @@ from tests.lab.noise import PREFIX
 
 Row: TypeAlias = dict[str, Any]
 """A change as ``fimscan diff --format json`` prints it."""
+Ruling: TypeAlias = dict[str, Any]
+"""One entry of ``considered`` in ``fimscan explain --format json``."""
 _ACCUSES = ("confirmed", "likely")
 
 
@@ -39,12 +41,14 @@ class Judgement:
     got: str = ""
     who: str = ""
     problems: list[str] = field(default_factory=list)
+    wrongly_cleared: int = 0
 
 
 class Answers:
-    """The rows of a diff by path."""
+    """The rows of a diff by path. ``considered`` gives, for a row, who was considered, as ``explain`` prints it."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], considered: Callable[[Row], list[Ruling]] = lambda row: []) -> None:
+        self.considered = considered
         self.rows = {path_of(row): row for row in document["changes"]}
         self.unmodified = {path_of(item): item["actors"] for item in document["opened_unmodified"]}
 
@@ -87,11 +91,13 @@ def judge(lab: Lab, group: str, answers: Answers) -> Judgement:
     for expected in lab.expected:
         if expected.path is None:
             continue
-        row = rows.pop(expected.path, None)
+        outside = expected.path.startswith(b"/")
+        row = answers.rows.get(expected.path) if outside else rows.pop(expected.path, None)
         if row is None:
             _note(found, Grade.MISSED, f"no row for {_shown(expected.path)}")
         else:
             _judge_row(found, expected, row)
+            _judge_clearing(found, expected, row, answers.considered(row))
     for path, row in rows.items():
         if bulk is None:
             _note(found, Grade.MISSED, f"a row that nobody caused: {_shown(path)}: {_summary(row)}")
@@ -122,10 +128,26 @@ def _judge_row(found: Judgement, expected: Expected, row: Row) -> None:
     where = f"{_shown(path_of(row))}: {_summary(row)}"
     if attribution["verdict"] in _ACCUSES:
         for actor in actors:
-            if not _is_one_of(actor, expected.doers):
+            if not _is_one_of(actor, (*expected.doers, *expected.bystanders)):
                 _note(found, Grade.FALSE, f"{where}; truth: {_people(expected.doers)}")
     for problem in _differences(expected, row):
         _note(found, Grade.MISSED, f"{where}; {problem}")
+
+
+def _judge_clearing(found: Judgement, expected: Expected, row: Row, considered: Iterable[Ruling]) -> None:
+    """Who contributed is listed or, where nothing says so, at least not called cleared.
+
+    A process that is cleared of one thing and named for another is named.
+    """
+    actors: list[Actor] = row["attribution"]["actors"]
+    wanted = [who for _, who in expected.named]
+    for who in dict.fromkeys(expected.doers):
+        if any(who.is_named_by(actor) for actor in actors):
+            continue
+        cleared = [r for r in considered if r["outcome"] == "cleared" and who.is_named_by(r["actor"])]
+        for ruling in cleared[:1]:
+            _note(found, Grade.MISSED, f"{_shown(path_of(row))}: {who} is cleared: {ruling['words']}")
+        found.wrongly_cleared += bool(cleared or who in wanted)
 
 
 def _differences(expected: Expected, row: Row) -> Iterable[str]:
@@ -134,13 +156,15 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
     if expected.kind is not None and row["kind"] != expected.kind:
         yield f"expected as {expected.kind}"
     answer = (attribution["verdict"], attribution["reason"])
-    if answer != (expected.verdict, expected.reason):
-        yield f"expected {_answer(expected.verdict, expected.reason)}"
+    if answer not in expected.answers:
+        yield f"expected {' or '.join(_answer(*one) for one in expected.answers)}"
     for role, who in expected.named:
         if not any(who.is_named_by(actor) and role in (None, actor["role"]) for actor in actors):
             yield f"does not name {who}" + (f" as {role}" if role else "")
+    if attribution["reason"] == "several-writers" and not _latest_first(expected, actors):
+        yield "those who wrote are not listed latest first"
     for actor in actors:
-        if not _is_one_of(actor, [who for _, who in expected.named]):
+        if not _is_one_of(actor, [*(who for _, who in expected.named), *expected.bystanders]):
             yield f"names {_names([actor])} as well"
     if expected.moved_from is not None and not os.fsencode(row["moved_from"] or "").endswith(
         b"/" + expected.moved_from
@@ -148,11 +172,18 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
         yield f"moved from {row['moved_from']}"
     if expected.gap is not None and expected.gap not in {gap["reason"] for gap in attribution["coverage"]["gaps"]}:
         yield f"no gap {expected.gap}"
-    if expected.reason is None and expected.verdict != "contested" and not attribution["coverage"]["complete"]:
+    if attribution["verdict"] == "confirmed" and not attribution["coverage"]["complete"]:
         yield "coverage is not complete"
     known = {name: actors[0][name] for name in expected.facts} if actors else {}
     if known != expected.facts:
         yield f"knows {known}, not {expected.facts}"
+
+
+def _latest_first(expected: Expected, actors: Sequence[Actor]) -> bool:
+    """Whether the writers are in the order in which the scenario names them: the latest first."""
+    writers = [who for role, who in expected.named if role in ("writer", None)]
+    places = [next((n for n, actor in enumerate(actors) if who.is_named_by(actor)), -1) for who in writers]
+    return places == sorted(places)
 
 
 def judge_noise(answers: Answers, pids: Iterable[int]) -> tuple[int, list[str]]:
@@ -218,4 +249,5 @@ def figures(judgements: Iterable[Judgement], noise_wrong: int = 0) -> dict[str, 
         "rightly unmodified": right["unmodified"],
         "missed": grades[Grade.MISSED],
         "FALSE ACCUSATIONS": grades[Grade.FALSE] + noise_wrong,
+        "WRONGLY CLEARED": sum(j.wrongly_cleared for j in judgements),
     }

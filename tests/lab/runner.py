@@ -8,22 +8,27 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from demo.auditd import Daemon, any_daemon, why_not
+from demo.auditd import Daemon, any_daemon, remove_rules, why_not
 from tests.lab.bench import Elder, Lab
 from tests.lab.family import Family
-from tests.lab.ground import Installation, Unavailable, forget_log, installed
+from tests.lab.ground import Installation, Unavailable, forget_log, installed, load_rules
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
 from tests.lab.noise import RATE, Noise, noise
 from tests.lab.scenario import Scenario, Steps
+from tests.lab.volume import Volume, kind_here
 
 _SOME_CHANGE = tuple(range(8))
 _ROTATE_AT = 300_000
 _PATIENCE = 600.0
+# Times of whole seconds: two things lie apart only when their seconds, and the one that may be missing, do.
+_APART_COARSE = 3.1
 # More than a noisy run fills, so that only the scenario about it loses any.
 _LOGS = 999
 
@@ -53,6 +58,13 @@ class _Play:
     lab: Lab
     acting: Steps
     ended: Judgement | None = None
+
+    def begin_anew(self) -> None:
+        """Forget what was done, for it to be done again."""
+        self.lab.expected.clear()
+        self.lab.unmodified.clear()
+        self.lab.alive.clear()
+        self.acting, self.ended = self.scenario.act(self.lab), None
 
     def step(self) -> None:
         """As far as the baseline, the second time to the end; a scenario that cannot go on is out."""
@@ -94,6 +106,16 @@ class Ground:
     daemon: Daemon
     family: Family
     elder: Elder
+    volume: Volume | None = None
+
+    def on(self, volume: Volume) -> Ground:
+        """The same, to play on another file system."""
+        return replace(self, volume=volume)
+
+    @property
+    def place(self) -> Path | None:
+        """Where a new installation is to watch."""
+        return None if self.volume is None else Path(mkdtemp(prefix="lab-", dir=self.volume.root))
 
     def forget_log(self) -> None:
         """What was logged before, where the daemon is ours: a new installation reads all that there is."""
@@ -122,11 +144,12 @@ def play_together(
     result = Result()
     ground.forget_log()
     with ExitStack() as stack:
-        installation, rules = stack.enter_context(installed(ground.daemon.log))
+        installation, rules = stack.enter_context(_installed(ground))
         plays = [_play(scenario, installation, ground, rules) for scenario in scenarios]
         for play in plays:
             stack.callback(play.clean_up)
             play.step()
+        _settle(plays, installation, ground, rules)
         loud: list[Noise] = []
         if noisy:
             loud = stack.enter_context(
@@ -135,14 +158,15 @@ def play_together(
             stack.enter_context(_rotation(ground.daemon, result))
         began = time.monotonic()
         document = _between_scans(installation, plays)
-        answers = Answers(document)
+        if noisy:
+            result.noise_calls = sum(source.stop() for source in loud)
+            result.noise_seconds = time.monotonic() - began
+        answers = Answers(document, stack.enter_context(installation.explanations()))
         result.document = document
         result.schema = json.loads(installation.run("diff", "--schema").stdout)
         result.judgements += [play.judged(answers) for play in plays]
         if noisy:
             result.noise_rows, result.noise_wrong = judge_noise(answers, [source.pid for source in loud])
-            result.noise_calls = sum(source.stop() for source in loud)
-            result.noise_seconds = time.monotonic() - began
     return result
 
 
@@ -150,7 +174,7 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
     """A scenario that disturbs the audit system."""
     ground.forget_log()
     with ExitStack() as stack:
-        installation, rules = stack.enter_context(installed(ground.daemon.log, scenario.config))
+        installation, rules = stack.enter_context(_installed(ground, scenario.config))
         play = _play(scenario, installation, ground, rules)
         stack.callback(play.clean_up)
         play.step()
@@ -158,7 +182,45 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
             stack.enter_context(noise([play.lab.here], processes=1))
         if play.ended is not None:
             return play.ended
-        return play.judged(Answers(_between_scans(installation, [play])))
+        document = _between_scans(installation, [play])
+        return play.judged(Answers(document, stack.enter_context(installation.explanations())))
+
+
+@contextmanager
+def _installed(ground: Ground, config: str = "") -> Iterator[tuple[Installation, list[str]]]:
+    place = ground.place
+    if place is not None:
+        place.chmod(0o755)
+    try:
+        with installed(ground.daemon.log, config, place) as made:
+            yield made
+    finally:
+        if place is not None:
+            rmtree(place, ignore_errors=True)
+
+
+def _settle(plays: Sequence[_Play], installation: Installation, ground: Ground, rules: list[str]) -> None:
+    """What was prepared becomes the oldest layer of the file system, where that has layers.
+
+    Scenarios whose preparation left a process running are prepared again afterwards: the process would have its files
+    open in the layer that is taken away.
+    """
+    if ground.volume is None or not ground.volume.has_layers:
+        return
+    running = [play for play in plays if any(process.poll() is None for process in play.lab.alive)]
+    for play in running:
+        play.clean_up()
+    remove_rules(rules)
+    ground.volume.settle()
+    rules[:] = load_rules(installation)
+    for play in running:
+        play.begin_anew()
+        play.step()
+
+
+def _reload_rules(installation: Installation, rules: list[str]) -> None:
+    remove_rules(rules)
+    rules[:] = load_rules(installation)
 
 
 def _play(scenario: Scenario, installation: Installation, ground: Ground, rules: list[str]) -> _Play:
@@ -166,6 +228,10 @@ def _play(scenario: Scenario, installation: Installation, ground: Ground, rules:
     here.mkdir()
     elsewhere.mkdir()
     lab = Lab(scenario.name, here, elsewhere, ground.family, ground.daemon, ground.elder, rules)
+    lab.reload_rules = partial(_reload_rules, installation, rules)
+    lab.kind = kind_here() if ground.volume is None else ground.volume.kind
+    if ground.volume is not None:
+        lab.apart_s = _APART_COARSE if ground.volume.coarse else lab.apart_s
     return _Play(scenario, lab, scenario.act(lab))
 
 

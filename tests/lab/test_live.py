@@ -31,11 +31,19 @@ HOT_SECONDS = 8
 
 
 @pytest.fixture
-def host(audit_log: str) -> Iterator[Installation]:
+def host_kind() -> str | None:
+    """The type of a file system to be mounted at the watched directory, if any."""
+    return None
+
+
+@pytest.fixture
+def host(audit_log: str, host_kind: str | None) -> Iterator[Installation]:
     """An installation for one test alone: its only complete scan is the baseline."""
     root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
     watched = root / "watched"
     watched.mkdir()
+    if host_kind is not None:
+        subprocess.run(["mount", "-t", host_kind, host_kind, str(watched)], check=True)
     (watched / "file").write_text("old\n")
     (watched / "other").write_text("other\n")
     # The log that runs here may have a long history, which is of no interest; under another name it has none.
@@ -47,6 +55,8 @@ def host(audit_log: str) -> Iterator[Installation]:
     rules = load_rules(made)
     yield made
     remove_rules(rules)
+    if host_kind is not None:
+        subprocess.run(["umount", "-l", str(watched)], check=True)
     shutil.rmtree(root)
 
 

@@ -10,11 +10,12 @@ from tests.lab.conftest import unavailable
 from tests.lab.judge import Grade, Judgement
 from tests.lab.runner import Ground, Result, play_alone, play_together
 from tests.lab.scenario import Scenario, all_scenarios
+from tests.lab.volume import kind_here
 
 pytestmark = pytest.mark.audit
 
-TOGETHER = [scenario for scenario in all_scenarios() if not scenario.alone]
-ALONE = [scenario for scenario in all_scenarios() if scenario.alone]
+TOGETHER = [scenario for scenario in all_scenarios(kind_here()) if not scenario.alone]
+ALONE = [scenario for scenario in all_scenarios(kind_here()) if scenario.alone]
 # Cannot be played where audit was enabled before: no fault of this machine's.
 _MAY_BE_SKIPPED = {"process_older_than_audit"}
 
@@ -31,6 +32,7 @@ def check(judgement: Judgement) -> None:
             pytest.skip(judgement.got)
         unavailable(judgement.got)
     assert judgement.grade is Grade.RIGHT, "\n".join(judgement.problems)
+    assert judgement.wrongly_cleared == 0
 
 
 @pytest.mark.timeout(300)

@@ -109,7 +109,7 @@ def test_growth_is_silent_and_recorded(logs: Logs) -> None:
     logs.alter("app.log", b"third", b"THIRD")
     assert logs.scan() == [("modified", "app.log", Breach.REWRITTEN)]
     assert told(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)]
-    assert "the first 34 bytes, verified at " in breach_text(only(logs.drift()))
+    assert "the first 34 bytes verified at " in breach_text(only(logs.drift()))
     logs.append("app.log", "fourth line\n")
     assert logs.scan() == [], "each change alerts once"
     assert told(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)], "and waits until it is accepted"
@@ -125,14 +125,14 @@ def test_what_is_said_of_logs(cli: Cli) -> None:
     with (cli.watched / "a").open("a") as file:
         file.write("more\n")
     assert cli.scan(0) == ""
-    assert "logs: 1 log grew, and begin as they were" in cli("diff", code=0).stdout
+    assert "logs: 1 log grew; its earlier content is unchanged" in cli("diff", code=0).stdout
     summary = cli.diff()["summary"]
     assert (summary["logs_grown"], summary["logs_rotated"]) == (1, 0)
     (cli.watched / "a").write_text("CONTENT of a\nmore\n")
     os.truncate(cli.watched / "b", 3)
-    assert "the first 18 bytes, verified at " in " ".join(cli.scan(4).split())
+    assert "the first 18 bytes verified at " in " ".join(cli.scan(4).split())
     said = " ".join(cli("diff", code=4).stdout.split())
-    assert "truncated to 3 bytes: no other file has the 13 bytes, verified at " in said
+    assert "truncated to 3 bytes: the 13 bytes verified at " in said and "no longer exist anywhere" in said
     assert [row["breach"] for row in cli.diff()["changes"]] == ["rewritten", "truncated"]
     assert "are not the same" in cli("diff", "--format", "html", code=4).stdout
 
@@ -409,3 +409,209 @@ def test_kinds_stay_what_they_are(logs: Logs) -> None:
     """Directories and links in a directory of logs are compared as everywhere."""
     logs.path("d").mkdir()
     assert logs.scan() == [(ChangeKind.ADDED.value, "d", None)]
+
+
+# --- every generation on its own --------------------------------------------------------------------------------------
+
+LOGROTATE = "rotate 3\ncompress\ndelaycompress\ncreate"
+
+
+class Rotated(Logs):
+    """A log of which every generation was verified, under logrotate as Debian configures it: 2.gz, 1 and itself."""
+
+    def __init__(self, root: Path, form: str = LOGROTATE) -> None:
+        self.form = form
+        super().__init__(root, app_log="".join(f"{number}\n" for number in range(200)))
+        self.configure("keep = 3\n")
+        for text in ("a\nb\n", "ok\nattacker login\nok\n"):
+            self.logrotate()
+            self.append("app.log", text)
+            assert self.scan() == []
+
+    def logrotate(self) -> None:
+        logrotate = shutil.which("logrotate") or pytest.skip("logrotate is not installed")
+        conf = self.root / "logrotate.conf"
+        conf.write_text(f"{self.directory}/app.log {{\nsu root root\n{self.form}\n}}\n")
+        conf.chmod(0o644)
+        command = [logrotate, "-f", "-s", str(self.root / "state"), str(conf)]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def cut(self, name: str, line: bytes) -> None:
+        """Take a line out, as ``sed -i`` does: the file is replaced. A compressed one is compressed again."""
+        path = self.path(name)
+        packed = name.endswith(".gz")
+        before = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        after = before.replace(line, b"")
+        assert before != after
+        scratch = self.root / "scratch"
+        scratch.write_bytes(gzip.compress(after) if packed else after)
+        scratch.rename(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="logrotate gives logs to root")
+class TestTwoRotations:
+    """What was verified of each generation has to be found whole, whatever happened to the others."""
+
+    def test_a_line_cut_out_of_the_log_after_two_rotations(self, tmp_path: Path) -> None:
+        """A generation that is replaced by a copy of itself says nothing of another one's content."""
+        logs = Rotated(tmp_path)
+        logs.cut("app.log", b"attacker login\n")
+        shutil.copy(logs.path("app.log.1"), logs.root / "same")
+        (logs.root / "same").rename(logs.path("app.log.1"))
+        found = {name: (kind, breach) for kind, name, breach in logs.scan()}
+        assert found["app.log"] == ("modified", Breach.REPLACED)
+        assert ("modified", "app.log", Breach.REPLACED) in told(logs.drift())
+
+    @pytest.mark.parametrize(
+        ("name", "line"), [("app.log", b"attacker login\n"), ("app.log.1", b"a\n"), ("app.log.2.gz", b"100\n")]
+    )
+    @pytest.mark.parametrize("again", [0, 1, 2])
+    def test_a_line_cut_out_of_any_generation(self, tmp_path: Path, name: str, line: bytes, again: int) -> None:
+        """Told, also when the log is rotated on before the next scan."""
+        logs = Rotated(tmp_path, LOGROTATE.replace("3", "9"))
+        logs.configure()
+        logs.cut(name, line)
+        for _ in range(again):
+            logs.append("app.log", "more\n")
+            logs.logrotate()
+        found = logs.scan()
+        assert [name for _, name, breach in found if breach is not None] == [name]
+
+    @pytest.mark.parametrize("form", [LOGROTATE, "rotate 9\ncopytruncate", "rotate 9\ncompress\ncopytruncate"])
+    @pytest.mark.parametrize("rotations", [1, 2, 3])
+    def test_rotations_between_two_scans(self, tmp_path: Path, form: str, rotations: int) -> None:
+        """One or several, with growth in between: nothing is told of logs that are whole."""
+        logs = Rotated(tmp_path, form.replace("rotate 3", "rotate 9"))
+        logs.configure()
+        for number in range(rotations):
+            logs.append("app.log", f"round {number}\n")
+            logs.logrotate()
+        assert [row for row in logs.scan() if row[0] != "added"] == []
+
+    @pytest.mark.parametrize("rotations", [1, 2, 3])
+    def test_rotations_between_two_scans_under_retention(self, tmp_path: Path, rotations: int) -> None:
+        """The oldest ones go as they are due, also where what is at their number now was never seen before."""
+        logs = Rotated(tmp_path)
+        for number in range(rotations):
+            logs.append("app.log", f"round {number}\n")
+            logs.logrotate()
+        assert [row for row in logs.scan() if row[0] != "added"] == []
+        logs.cut("app.log.2.gz", b"\n")
+        assert [row for row in logs.scan() if row[2]] == [("modified", "app.log.2.gz", Breach.REPLACED)]
+
+    def test_the_tail_that_was_verified_later_is_missing(self, tmp_path: Path) -> None:
+        """What an earlier scan had verified is there, and what the last one had is not."""
+        logs = Rotated(tmp_path)
+        logs.append("app.log", "the last line\n")
+        assert logs.scan() == []
+        logs.cut("app.log", b"the last line\n")
+        logs.logrotate()
+        assert [(name, breach) for _, name, breach in logs.scan() if breach] == [("app.log", Breach.REPLACED)]
+
+    def test_a_generation_is_emptied(self, tmp_path: Path) -> None:
+        """Alone, and when it is rotated on."""
+        logs = Rotated(tmp_path)
+        os.truncate(logs.path("app.log.1"), 0)
+        assert logs.scan() == [("modified", "app.log.1", Breach.TRUNCATED)]
+        logs.accept()
+        os.truncate(logs.path("app.log"), 0)
+        logs.logrotate()
+        assert [name for _, name, breach in logs.scan() if breach is not None] == ["app.log"]
+
+    def test_a_generation_is_replaced_by_a_copy_of_an_older_one(self, tmp_path: Path) -> None:
+        """That the other content is known does not make up for the one that is gone."""
+        logs = Rotated(tmp_path)
+        logs.path("app.log.1").write_bytes(gzip.decompress(logs.path("app.log.2.gz").read_bytes()))
+        assert [(name, bool(breach)) for _, name, breach in logs.scan()] == [("app.log.1", True)]
+
+    def test_the_newest_generation_goes_under_cover_of_a_rotation(self, tmp_path: Path) -> None:
+        """After a rotation as many are there as are to be kept, and all have a new ctime: yet it was not the oldest."""
+        logs = Rotated(tmp_path)
+        logs.logrotate()  # now there are three
+        logs.append("app.log", "now\n")
+        assert logs.scan() == []
+        shutil.copy2(logs.path("app.log.3.gz"), logs.root / "kept")
+        logs.logrotate()  # the oldest would go
+        shutil.move(logs.root / "kept", logs.path("app.log.4.gz"))
+        logs.path("app.log.2.gz").unlink()
+        assert [(name, breach) for _, name, breach in logs.scan() if breach] == [("app.log.1", Breach.LOST)]
+
+
+def test_of_two_generations_with_one_content_both_have_to_be_there(tmp_path: Path) -> None:
+    """A log of one line each day, the same: who removes one of them is not covered by the other."""
+    logs = Logs(tmp_path, app_log_2="started\n", app_log_1="started\n", app_log="started\n")
+    logs.rotate("app.log")
+    logs.write("app.log", "started\n")
+    assert logs.scan() == []
+    logs.path("app.log.2").unlink()
+    assert logs.scan() == [("removed", "app.log.2", Breach.LOST)]
+    os.truncate(logs.path("app.log"), 0)
+    assert logs.scan() == [("modified", "app.log", Breach.TRUNCATED)]
+
+
+def test_a_short_generation_is_not_found_in_the_beginning_of_another(tmp_path: Path) -> None:
+    """Every log begins with the same banner, which is all that the removed one held."""
+    logs = Logs(tmp_path, app_log_2="== begin\n", app_log_1="== begin\nlogin\n", app_log="now\n")
+    logs.path("app.log.2").unlink()
+    logs.rotate("app.log")
+    logs.write("app.log", "")
+    assert logs.scan() == told(logs.drift()) == [("modified", "app.log.2", Breach.LOST)]
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_exchanged_generations_are_told(tmp_path: Path, copied: bool) -> None:
+    """All content is there, in an order that no rotation makes."""
+    logs = Logs(tmp_path, app_log_2="two\n", app_log_1="one\n", app_log="now\n")
+    if copied:
+        logs.write("app.log.1", "two\n")
+        logs.write("app.log.2", "one\n")
+    else:
+        logs.path("app.log.1").rename(logs.root / "between")
+        logs.path("app.log.2").rename(logs.path("app.log.1"))
+        (logs.root / "between").rename(logs.path("app.log.2"))
+    expected = [("modified", f"app.log.{number}", Breach.REORDERED) for number in (1, 2)]
+    assert logs.scan() == told(logs.drift()) == expected
+    assert "are in another generation of this log" in breach_text(logs.drift().findings[0].change)
+
+
+def test_a_rotated_log_that_comes_back_as_the_log_is_told(tmp_path: Path) -> None:
+    """What the log itself held is gone."""
+    logs = Logs(tmp_path, app_log_1="one\n", app_log="now\n")
+    logs.path("app.log.1").rename(logs.path("app.log"))
+    assert ("modified", "app.log", Breach.LOST) in logs.scan()
+
+
+def test_generations_that_count_upwards_are_rotated_as_well(tmp_path: Path) -> None:
+    """As log4j does: the newest one has the highest number, and all move down by one."""
+    logs = Logs(tmp_path, app_log_1="oldest\n", app_log_2="older\n", app_log_3="old\n", app_log="now\n")
+    logs.configure("keep = 3")
+    logs.path("app.log.1").unlink()
+    for number in (2, 3):
+        logs.path(f"app.log.{number}").rename(logs.path(f"app.log.{number - 1}"))
+    logs.path("app.log").rename(logs.path("app.log.3"))
+    logs.write("app.log", "")
+    assert logs.scan() == told(logs.drift()) == []
+
+
+def test_content_moves_to_where_all_of_it_fits() -> None:
+    """Who took the only place that another one has, moves on to its own second one; nobody is left out for order."""
+    found = join.assigned([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
+    assert found == {0: b"y", 1: b"x", 2: b"z"}
+    assert join.assigned([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
+
+
+@given(st.lists(st.sets(st.integers(0, 5), max_size=4), max_size=6))
+def test_as_many_as_can_be_are_assigned(options: list[set[int]]) -> None:
+    """As many as the best of all assignments, each to one of its own places, none twice."""
+    places = [[b"%d" % place for place in sorted(some)] for some in options]
+    found = join.assigned(places)
+    assert len(set(found.values())) == len(found)
+    assert all(place in places[number] for number, place in found.items())
+
+    def best(number: int, taken: frozenset[int]) -> int:
+        if number == len(options):
+            return 0
+        free = (1 + best(number + 1, taken | {place}) for place in options[number] - taken)
+        return max([best(number + 1, taken), *free])
+
+    assert len(found) == best(0, frozenset())

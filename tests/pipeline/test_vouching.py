@@ -17,6 +17,7 @@ from fimscan.cli.scan import print_result
 from fimscan.cli.status import _list_vouched
 from fimscan.config import parse_config
 from fimscan.errors import UsageError
+from fimscan.filesystems import Numbers
 from fimscan.join import ReadClock
 from fimscan.model import Change, Scan
 from fimscan.pipeline import ScanResult, run_scan, vouching
@@ -25,6 +26,7 @@ from fimscan.report.jsonview import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
 from fimscan.store.database import Database
+from fimscan.store.sightings import Held
 
 Scanner = Callable[..., ScanResult]
 
@@ -164,8 +166,8 @@ def test_what_the_last_scan_could_not_read_is_read_again() -> None:
     """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
     clock = ReadClock()
     clock.note(b"/w", 10**18)
-    look = Look(as_of_ns=10**18, held={}, complete=True)
-    vouched = vouching.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), ())
+    look = Look(as_of_ns=10**18, held=Held(), complete=True)
+    vouched = vouching.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), (), Numbers())
     assert vouched is not None
     paths = (b"/w/a", b"/w/d", b"/w/d-", b"/w/d/a", b"/w/x", b"/w/x-")
     known = [(path, b"digest", 1, 0, 3, "file", 1, 2, 1, 0o644, 0, 0, 0, 1, 0, 1, 0) for path in paths]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fimscan.filesystems import birth
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan import trail, visit, walk
 from fimscan.scan.spot import Spotter
@@ -264,11 +265,11 @@ def test_births_in_threads(root: bytes) -> None:
     """Each is told its own directory's: another's would look as if the directory had been replaced."""
     switching = sys.getswitchinterval()
     directories = [os.open(path, os.O_PATH) for path in (b"/", root)]
-    births = [visit.birth(fd) for fd in directories]
+    births = [birth(fd) for fd in directories]
     with ThreadPoolExecutor(2) as threads:
         sys.setswitchinterval(1e-6)
         try:
-            found = list(threads.map(lambda fd: {visit.birth(fd) for _ in range(500)}, directories))
+            found = list(threads.map(lambda fd: {birth(fd) for _ in range(500)}, directories))
         finally:
             sys.setswitchinterval(switching)
     for fd in directories:

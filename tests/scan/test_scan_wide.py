@@ -72,7 +72,7 @@ class _Stuck:
         self._looks += wait
         for share in self.given if self._looks > 20 else self.given[1:]:
             if share.answer is None:
-                share.answer = answer_of(1, [("vanished", "")] * sum(len(task.names) for task in share.tasks))
+                share.answer = answer_of(1, [("vanished", "")] * sum(len(task.names) for task in share.tasks), [])
                 share.release()
         if self.given[0].answer is None:
             self.beside_the_first = len(self.given)

@@ -17,6 +17,7 @@ from fimscan.model import (
     AuditRule,
     Coverage,
     Digest,
+    Doubt,
     EventId,
     FileKind,
     FileState,
@@ -25,8 +26,10 @@ from fimscan.model import (
     Holders,
     Reason,
     Reasoning,
+    Rights,
     Role,
     Ruling,
+    Unseen,
     Verdict,
     Why,
     Xattr,
@@ -111,6 +114,18 @@ def test_attributions_survive(attribution: Attribution) -> None:
     assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
 
 
+doubts = st.builds(Doubt, why=st.sampled_from(Unseen), actor=st.none() | actors, rights=st.none())
+pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), max_size=2).map(tuple)
+ids = st.lists(st.integers(0, 2**32), max_size=2).map(tuple)
+rights = st.builds(Rights, uids=ids, gids=st.none() | ids, any_file=st.booleans(), owned=pairs)
+
+
+@given(st.lists(st.builds(Doubt, why=st.sampled_from(Unseen), actor=st.none() | actors, rights=rights), max_size=3))
+def test_doubts_survive(found: list[Doubt]) -> None:
+    """Which files a process may write to is known as long as its doubt is."""
+    assert codec.load_doubts(codec.dump_doubts(found)) == tuple(found)
+
+
 @given(
     st.none()
     | st.builds(
@@ -119,6 +134,9 @@ def test_attributions_survive(attribution: Attribution) -> None:
         actors=st.lists(actors, max_size=2).map(tuple),
         later_ns=st.integers(1, 2**63),
         later=st.lists(actors, max_size=2).map(tuple),
+        earlier=st.lists(actors, max_size=1).map(tuple),
+        doubts=st.lists(doubts, max_size=2).map(tuple),
+        earlier_doubts=st.lists(doubts, max_size=1).map(tuple),
     )
 )
 def test_holders_survive(holders: Holders | None) -> None:

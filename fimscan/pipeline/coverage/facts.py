@@ -57,8 +57,9 @@ class Daemon:
 class Facts:
     """Everything. Intervals are in seconds, ``None`` where unknown; ``expected`` is what 'fimscan audit rules' prints.
 
-    ``older`` counts the processes that are older than the audit daemon. ``previous`` is the last answer of the kernel
-    that was stored, ``host_names`` are the ``node=`` names that count as this host's.
+    ``file_mounts`` are the places where a file is mounted over a file. ``older`` counts the processes that are older
+    than the audit daemon. ``previous`` is the last answer of the kernel that was stored, ``host_names`` are the
+    ``node=`` names that count as this host's.
     """
 
     now_ns: int
@@ -69,6 +70,7 @@ class Facts:
     boot: BootRules | None = None
     mounts: tuple[Mount, ...] = ()
     cross_mounts: bool = False
+    file_mounts: frozenset[bytes] = frozenset()
     command_line: frozenset[str] = frozenset()
     older: int | None = None
     io_uring: bool = False

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,9 +18,10 @@ from fimscan import audit
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import InputError
 from fimscan.model import AuditNotice, AuditObservation, NoticeKind, ScanStatus
-from fimscan.mounts import parse_mounts
+from fimscan.mounts import Mount, parse_mounts
 from fimscan.pipeline.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
+from fimscan.store import devices as device_store
 from fimscan.store import files as file_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -40,6 +42,7 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
     pid = answer.status.get("pid", 0)
     daemon = _daemon(pid) if pid else None
     previous = _previous(database, now_ns)
+    mounts = parse_mounts(_read("/proc/self/mountinfo"))
     return Facts(
         now_ns=now_ns,
         kernel=answer,
@@ -47,7 +50,8 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
         watched=tuple(_watched(config, database, answer.rules, now_ns)),
         expected=audit.parse_all(expected.encode("utf-8", "surrogateescape"), os.path.isdir),
         boot=_boot_rules(_RULES_DIRECTORY, _RULES_FILE),
-        mounts=parse_mounts(_read("/proc/self/mountinfo")),
+        mounts=mounts,
+        file_mounts=_file_mounts(mounts),
         cross_mounts=config.scan.cross_mounts,
         command_line=frozenset(_read("/proc/cmdline").decode("utf-8", "replace").split()),
         older=_older_than(pid) if pid else None,
@@ -59,6 +63,17 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
         scan_every=longest_wait(config.schedule.scan),
         previous=previous,
     )
+
+
+def _file_mounts(mounts: Iterable[Mount]) -> frozenset[bytes]:
+    """Where a file is mounted over a file. A file system that may hang is not asked: those have directories."""
+    found = set()
+    for mount in mounts:
+        if not mount.may_hang and mount.kind != "autofs":
+            with suppress(OSError):
+                if not stat.S_ISDIR(os.lstat(mount.point).st_mode):
+                    found.add(mount.point)
+    return frozenset(found)
 
 
 def _read(path: str) -> bytes:
@@ -156,11 +171,15 @@ def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule
         if not since:
             return {}
         known = file_store.at_paths(connection, database.host_id, paths, since[0].id)
+        devices = device_store.devices_at(connection, database.host_id, since[0].id)
     found = {}
     for path, version in known.items():
+        root = devices.at(path)
+        # What stat(2) said then: a file system that was mounted anew has left its rules, too.
+        dev = version.state.dev if root is None else root.raw
         with suppress(OSError):
             info = os.lstat(path)
-            if (info.st_dev, info.st_ino) != (version.state.dev, version.state.inode):
+            if (info.st_dev, info.st_ino) != (dev, version.state.inode):
                 found[path] = since[0].id
     return found
 

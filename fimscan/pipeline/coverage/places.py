@@ -15,8 +15,6 @@ from fimscan.pipeline.coverage.facts import Facts
 from fimscan.report.display import show
 
 _NAME = "mounts"
-# Whose st_dev is not the device number in audit's records.
-_OWN_NUMBERS = frozenset({"btrfs", "overlay"})
 _REMOTE = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse", "virtiofs", "afs", "lustre", "gfs", "ocfs")
 
 
@@ -29,12 +27,14 @@ def checks(facts: Facts) -> Iterator[Check]:
 
 def _beneath(facts: Facts, watched: Sequence[bytes]) -> Iterator[Check]:
     rules = [found for rule in facts.kernel.rules if (found := watched_by(rule)) is not None]
-    unscanned, uncertain = [], []
+    unscanned, uncertain, over = [], [], []
     for point in sorted({mount.point for mount in facts.mounts}):
         for path in watched:
             if not is_within(point, path):
                 continue
-            if point != path and not facts.cross_mounts and point not in watched:
+            if point in facts.file_mounts:
+                over.append(point)
+            elif point != path and not facts.cross_mounts and point not in watched:
                 unscanned.append(point)
             elif not any(rule.scope == point for rule in rules) or point == path:
                 uncertain.append(point)
@@ -43,6 +43,12 @@ def _beneath(facts: Facts, watched: Sequence[bytes]) -> Iterator[Check]:
             _NAME,
             f"{_listed(unscanned)}: mounted beneath a watched directory, and not scanned",
             "a [[watch]] of its own, or cross_mounts = true in [scan]; then new rules",
+        )
+    if over:
+        yield note(
+            _NAME,
+            f"{_listed(over)}: a file is mounted over a file; that one is scanned, and no rule for the path sees it",
+            "watch the file where it is, too",
         )
     if uncertain:
         yield note(
@@ -55,12 +61,6 @@ def _beneath(facts: Facts, watched: Sequence[bytes]) -> Iterator[Check]:
 
 def _kinds(mounts: Sequence[Mount], watched: Sequence[bytes]) -> Iterator[Check]:
     kinds = [(path, mount.kind) for path in watched if (mount := mount_of(mounts, path)) is not None]
-    numbered = [f"{show(path)} ({kind})" for path, kind in kinds if kind in _OWN_NUMBERS]
-    if numbered:
-        yield note(
-            "file systems",
-            f"{', '.join(numbered)}: device numbers differ from those in the log: at best 'likely' (path-only)",
-        )
     remote = [f"{show(path)} ({kind})" for path, kind in kinds if kind.startswith(_REMOTE)]
     if remote:
         yield note(

@@ -16,7 +16,7 @@ from tests.lab.scenario import Steps, scenario
 def vim(lab: Lab) -> Steps:
     lab.file("f")
     yield
-    lab.modified("f", writer=lab.run(_vim(), "-es", "-c", "normal oadded", "-c", "wq", "f", codes=(0, 1)))
+    lab.modified("f", writer=lab.run(vim_program(), "-es", "-c", "normal oadded", "-c", "wq", "f", codes=(0, 1)))
 
 
 @scenario
@@ -24,12 +24,13 @@ def vim_keeping_a_backup(lab: Lab) -> Steps:
     lab.file("f")
     yield
     settings = "set backup backupcopy=no backupskip= backupext=~"
-    editor = lab.run(_vim(), "-es", "-c", settings, "-c", "normal oadded", "-c", "wq", "f", codes=(0, 1))
+    editor = lab.run(vim_program(), "-es", "-c", settings, "-c", "normal oadded", "-c", "wq", "f", codes=(0, 1))
     lab.modified("f", writer=editor)
     lab.added("f~", placer=editor)
 
 
-def _vim() -> str:
+def vim_program() -> str:
+    """Which vim there is."""
     found = next((name for name in ("vim", "vim.tiny", "vi") if shutil.which(name)), None)
     if found is None:
         raise Unavailable("vim is not installed")
@@ -373,7 +374,9 @@ def git_checkout(lab: Lab) -> Steps:
 def logrotate_by_renaming(lab: Lab) -> Steps:
     lab.file("log", "a line\n")
     yield
-    rotator = lab.run("logrotate", "-f", "-s", f"{lab.elsewhere}/state", _logrotate(lab, "create 0640 root root"))
+    rotator = lab.run(
+        "logrotate", "-f", "-s", f"{lab.elsewhere}/state", logrotate_configuration(lab, "create 0640 root root")
+    )
     lab.modified("log", writer=rotator)
     lab.added("log.1", placer=rotator)
 
@@ -382,12 +385,13 @@ def logrotate_by_renaming(lab: Lab) -> Steps:
 def logrotate_by_copying(lab: Lab) -> Steps:
     lab.file("log", "a line\n")
     yield
-    rotator = lab.run("logrotate", "-f", "-s", f"{lab.elsewhere}/state", _logrotate(lab, "copytruncate"))
+    rotator = lab.run("logrotate", "-f", "-s", f"{lab.elsewhere}/state", logrotate_configuration(lab, "copytruncate"))
     lab.modified("log", writer=rotator)
     lab.added("log.1", writer=rotator)
 
 
-def _logrotate(lab: Lab, how: str) -> str:
+def logrotate_configuration(lab: Lab, how: str) -> str:
+    """A configuration for the scenario's log."""
     configuration = lab.elsewhere / "logrotate.conf"
     configuration.write_text(f"{lab.here}/log {{\n  rotate 3\n  {how}\n  su root root\n}}\n")
     configuration.chmod(0o644)

@@ -63,8 +63,10 @@ def pip(lab: Lab) -> Steps:
     """pip unpacks elsewhere and moves whole directories in: it is the placer of all that is in them."""
     wheel = _wheel(lab.elsewhere)
     yield
+    env = os.environ | {"TMPDIR": str(lab.elsewhere)}  # elsewhere it would have to copy
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
-    installer = lab.run(*command, "--disable-pip-version-check", "--target", str(lab.here / "site"), str(wheel))
+    command += ["--disable-pip-version-check", "--target", str(lab.here / "site"), str(wheel)]
+    installer = lab.run(*command, env=env)
     lab.added("site/tiny/__init__.py", placer=installer)
     lab.all_else(installer, "added")
 

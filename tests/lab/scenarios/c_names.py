@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from tests.lab.bench import Lab
 from tests.lab.scenario import Steps, scenario
@@ -160,7 +159,7 @@ def opened_here_written_through_a_link_elsewhere(lab: Lab) -> Steps:
     lab.file("f")
     yield
     lab.shell(": >> f")
-    time.sleep(0.1)
+    lab.wait_apart()
     lab.run("ln", "f", f"{lab.elsewhere}/g")
     writer = lab.shell(f"echo evil >> {lab.elsewhere}/g")
     lab.run("rm", f"{lab.elsewhere}/g")

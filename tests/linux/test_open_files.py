@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.audit import writable_descriptors
+from fimscan.linux import open_for_writing
 
 _STRANGE_FS = Path(__file__).parents[1] / "scan" / "strange_fs.py"
 
@@ -73,7 +73,7 @@ def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool,
     path.write_bytes(b"x" * mmap.PAGESIZE)
     info = path.stat()
     with holder(how, path) as pid:
-        holders, _ = writable_descriptors(os.getpid())
+        holders = open_for_writing(os.getpid()).holders
     mine = [h for h in holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)]
     assert [h.actor.pid for h in mine] == ([pid] if held else [])
     for found in mine:
@@ -97,8 +97,8 @@ def test_users_are_named_by_the_caller(tmp_path: Path) -> None:
             login: str | None = "the login"
         except OSError:
             login = names.get(int(Path(f"/proc/{pid}/loginuid").read_text()))
-        named, _ = writable_descriptors(os.getpid(), user_name=names.get)
-        unnamed, _ = writable_descriptors(os.getpid())
+        named = open_for_writing(os.getpid(), user_name=names.get).holders
+        unnamed = open_for_writing(os.getpid()).holders
     mine = [found.actor for found in named if (found.actor.pid, found.inode) == (pid, path.stat().st_ino)]
     assert [(actor.user, actor.login_user) for actor in mine] == [("the user", login)]
     assert {(h.actor.user, h.actor.login_user) for h in unnamed} == {(None, None)}
@@ -108,8 +108,8 @@ def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
     """The process that asks is left out."""
     with (tmp_path / "own").open("w") as file:
         inode = os.fstat(file.fileno()).st_ino
-        assert inode not in {holder.inode for holder in writable_descriptors(os.getpid())[0]}
-        assert inode in {holder.inode for holder in writable_descriptors(1)[0]}
+        assert inode not in {holder.inode for holder in open_for_writing(os.getpid()).holders}
+        assert inode in {holder.inode for holder in open_for_writing(1).holders}
 
 
 @pytest.mark.root
@@ -127,7 +127,7 @@ def test_a_file_system_that_hangs_or_has_died_is_not_asked(signal_number: int, t
             info = (mounted / "a").stat()
             with holder("append", mounted / "a") as pid:
                 server.send_signal(signal_number)
-                holders, _ = writable_descriptors(os.getpid())
+                holders = open_for_writing(os.getpid()).holders
                 assert pid in {h.actor.pid for h in holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)}
                 server.send_signal(signal.SIGCONT)
         finally:

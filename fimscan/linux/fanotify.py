@@ -1,0 +1,175 @@
+"""fanotify(7) through the C library: which process modified which file. Linux 5.15 or later, and root.
+
+Written with ctypes, since no maintained library reports both file handles and pidfds. The structures are those of
+``linux/fanotify.h``; the kernel keeps them stable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fimscan.model import WitnessMask
+
+CLOEXEC, NONBLOCK = 0x1, 0x2
+REPORT_PIDFD, REPORT_FID, REPORT_DIR_FID, REPORT_NAME, REPORT_TARGET_FID = 0x80, 0x200, 0x400, 0x800, 0x1000
+_MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
+_OVERFLOW, _ON_DIRECTORY = 0x4000, 0x4000_0000
+_AT_FDCWD = -100
+_INFO_FID, _INFO_DIR_FID_NAME, _INFO_PIDFD = 1, 2, 4
+_HEADER = struct.Struct("=IBBHQii")  # length, version, reserved, length of this, mask, descriptor, pid
+_INFO = struct.Struct("=BxH")
+_HANDLE = struct.Struct("=8sIi")  # file system id, length and type of the handle
+_PIDFD_RECORD = 8
+#: What is reported. Who made, removed or renamed a file, or set its attributes, is audit's to say. Moves are asked for
+#: since they take directories along.
+MASK = int(WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE | WitnessMask.MOVED_FROM | WitnessMask.MOVED_TO)
+
+
+class Handle(NamedTuple):
+    """A file, as its file system calls it for good: ``name_to_handle_at(2)``. ``fsid`` says on which file system."""
+
+    fsid: bytes
+    type: int
+    data: bytes
+
+
+class Event(NamedTuple):
+    """One event. ``pidfd`` is negative where the process has ended; else the caller closes it.
+
+    ``directory`` and ``name`` say where the file had its name, which a file that was opened by its handle has not.
+    ``file`` is missing in events about names on kernels before 5.17.
+    """
+
+    mask: int
+    pid: int
+    pidfd: int
+    directory: Handle | None
+    name: bytes
+    file: Handle | None
+
+    @property
+    def is_overflow(self) -> bool:
+        """Whether events before this one were lost."""
+        return bool(self.mask & _OVERFLOW)
+
+    @property
+    def is_about_directory(self) -> bool:
+        """Whether the file is a directory."""
+        return bool(self.mask & _ON_DIRECTORY)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_MARK_ARGUMENTS = (ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p)
+
+
+def open_group(*, pidfds: bool = True) -> int:
+    """A new notification group, with a queue of limited length: its descriptor, which never blocks.
+
+    Raises:
+        OSError: ``EPERM`` without the privileges, ``EINVAL`` or ``ENOSYS`` where the kernel is too old.
+    """
+    flags = CLOEXEC | NONBLOCK | REPORT_FID | REPORT_DIR_FID | REPORT_NAME | (REPORT_PIDFD if pidfds else 0)
+    try:
+        return _call("fanotify_init", flags | REPORT_TARGET_FID, os.O_RDONLY)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return _call("fanotify_init", flags, os.O_RDONLY)
+
+
+def mark_file_system(group: int, path: bytes, mask: int = MASK) -> None:
+    """Report what is done anywhere on the file system that a path lies on, by whatever mount.
+
+    Raises:
+        OSError: ``EOPNOTSUPP``, ``EXDEV`` or ``ENODEV`` where the file system has no file handles (overlayfs).
+    """
+    function = _libc.fanotify_mark
+    function.argtypes = _MARK_ARGUMENTS
+    if function(group, _MARK_ADD | _MARK_FILESYSTEM, mask | _ON_DIRECTORY, _AT_FDCWD, path) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _call(name: str, *arguments: int) -> int:
+    result: int = getattr(_libc, name)(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def marked_devices(group: int) -> frozenset[int]:
+    """The file systems that are marked now: an unmount takes the mark away without a word (proc_pid_fdinfo(5))."""
+    found = set()
+    with open(f"/proc/self/fdinfo/{group}", "rb") as file:
+        for line in file:
+            if line.startswith(b"fanotify sdev:"):
+                number = int(line[14:].split(b" ", 1)[0], 16)  # the kernel's own form: 12 and 20 bits
+                found.add(os.makedev(number >> 20, number & 0xFFFFF))
+    return frozenset(found)
+
+
+def place_of(data: bytes, at: int) -> bytes | None:
+    """The key of the directory in the event that begins at an offset, without decoding it; see :func:`key_of`.
+
+    Most events are of directories that nobody watches. That is found out from this alone.
+    """
+    begin = at + int.from_bytes(data[at + 6 : at + 8], sys.byteorder)
+    if begin >= len(data) or data[begin] != _INFO_DIR_FID_NAME:
+        return None
+    length = _HANDLE.unpack_from(data, begin + 4)[1]
+    return data[begin + 4 : begin + 4 + _HANDLE.size + length]
+
+
+def key_of(handle: Handle) -> bytes:
+    """A handle as the bytes that it is in an event."""
+    return _HANDLE.pack(handle.fsid, len(handle.data), handle.type) + handle.data
+
+
+def offsets(data: bytes) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each event in what one ``read(2)`` gave."""
+    at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], sys.byteorder)
+        yield at, length
+        at += length
+
+
+def pidfd_of(data: bytes, at: int, length: int) -> int:
+    """The pidfd of an event, which has to be closed whatever else becomes of it; negative for none."""
+    begin = at + length - _PIDFD_RECORD
+    return int.from_bytes(data[begin + 4 : begin + 8], sys.byteorder, signed=True) if data[begin] == _INFO_PIDFD else -1
+
+
+def decode(data: bytes, at: int) -> Event:
+    """The event that begins at an offset."""
+    length, _, _, header, mask, _, pid = _HEADER.unpack_from(data, at)
+    directory = file = None
+    name, pidfd = b"", -1
+    here, end = at + header, at + length
+    while here < end:
+        kind, size = _INFO.unpack_from(data, here)
+        if kind == _INFO_PIDFD:
+            pidfd = int.from_bytes(data[here + 4 : here + 8], sys.byteorder, signed=True)
+        elif kind in (_INFO_FID, _INFO_DIR_FID_NAME):
+            fsid, count, handle_type = _HANDLE.unpack_from(data, here + 4)
+            begin = here + 4 + _HANDLE.size
+            handle = Handle(fsid, handle_type, data[begin : begin + count])
+            if kind == _INFO_DIR_FID_NAME:
+                directory, name = handle, data[begin + count : here + size].split(b"\0", 1)[0]
+            else:
+                file = handle
+        here += size
+    return Event(mask, pid, pidfd, directory, name, file)
+
+
+def handle_of(key: bytes) -> Handle:
+    """The inverse of :func:`key_of`."""
+    fsid, _, handle_type = _HANDLE.unpack_from(key)
+    return Handle(fsid, handle_type, key[_HANDLE.size :])

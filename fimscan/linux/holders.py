@@ -1,0 +1,195 @@
+"""Who holds a file open for writing right now: a descriptor, or a shared writable mapping, opened before the window."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from fimscan.linux.open_files import Identity, Mounts, OpenFilesOf, TooManyError
+from fimscan.linux.processes import UserName, actor_of, has_our_rights, read_status, rights_of
+from fimscan.model import Actor, Doubt, Holder, Rights, Unseen
+
+_PASSES = 30  # of looking for processes that were started meanwhile
+_PASSES_SECONDS = 0.5
+_USER_SECONDS = 1.0  # for all processes of a user: whoever has no privileges must not make a scan take long
+_USERS_SECONDS = 3.0  # of all of them: one user can have the ids of many (subuid(5))
+_ROOT_SECONDS = 20.0
+_UNNOTICED_SECONDS = 0.001
+_CHAINED = 20
+_UNKNOWN: tuple[Actor | None, ...] = (None,)
+_NAMED = 3  # of the processes for whom one doubt is the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFiles:
+    """Who can write to which regular files without opening them again.
+
+    ``doubts`` are those of whom that is not (wholly) known. ``refused`` counts the processes that we may not see. The
+    kernel shows them to root, unless they have capabilities that root was not given (a container's init, as a rule):
+    those that run as root themselves are counted, and no doubt.
+    """
+
+    holders: tuple[Holder, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    refused: int = 0
+
+
+def open_for_writing(
+    own_pid: int,
+    *,
+    user_name: UserName | None = None,
+    of: Collection[Identity] | None = None,
+    times: int = 2,
+) -> OpenFiles:
+    """Examine all processes but ``own_pid``, so many times each, and those that are started meanwhile.
+
+    Once is not enough where the kernel is not asked about the files, too: a descriptor can be handed to a process that
+    was examined before. A process that ends without having started another is left out. ``user_name`` names the users
+    of the processes. With ``of``, only the holders of these files are given.
+    """
+    look = _Look(own_pid, user_name, of)
+    for _ in range(times):
+        look.begin()
+        look.examine_all()
+    return OpenFiles(
+        holders=tuple(
+            Holder(dev=dev, inode=inode, actor=actor)
+            for (dev, inode), actors in look.held.items()
+            for actor in actors.values()
+        ),
+        doubts=tuple(
+            Doubt(why, actor, rights) for (why, rights), actors in look.doubts.items() for actor in (actors or _UNKNOWN)
+        ),
+        refused=look.refused,
+    )
+
+
+class _Look:
+    def __init__(self, own_pid: int, user_name: UserName | None, of: Collection[Identity] | None) -> None:
+        self.held: dict[Identity, dict[int, Actor]] = {}
+        self.doubts: dict[tuple[Unseen, Rights], list[Actor]] = {}
+        self.refused = 0
+        self._spent: dict[int, float] = {}
+        self._own_pid = own_pid
+        self._user_name = user_name
+        self._of = of
+        self._mounts = Mounts()
+
+    def begin(self) -> None:
+        """What is in doubt is so after the last examination."""
+        self.doubts, self.refused, self._spent = {}, 0, {}
+
+    def examine_all(self) -> None:
+        """Everybody who is there; then whoever is new, until nobody is."""
+        examined = {self._own_pid}
+        self._examine_new(examined)
+        deadline = time.monotonic() + _PASSES_SECONDS
+        missed: dict[int, int | None] | None = {}
+        for _ in range(_PASSES):
+            if (missed := self._examine_new(examined)) is None:
+                return
+            if time.monotonic() > deadline:
+                break
+        # There was always somebody new: one who is gone before it can be examined, and has started another by then.
+        for uid in set((missed or {}).values()):
+            self._doubt(Unseen.ENDED, Rights(uids=(uid,), gids=None) if uid else Rights(any_file=True))
+
+    def _examine_new(self, examined: set[int]) -> dict[int, int | None] | None:
+        """The new processes, each with its user, as far as that was seen; ``None`` where nobody is new."""
+        new = [pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) not in examined]
+        if not new:
+            return None
+        owners = {pid: _owner(pid) for pid in new}
+        for pid in new:
+            self._examine(pid, owners[pid])
+        examined.update(new)
+        return owners
+
+    def _examine(self, pid: int, owner: int | None) -> None:
+        process = f"/proc/{pid}"
+        budget = _Budget(process, owner, self._spent)
+        seen = OpenFilesOf(pid, self._mounts, budget.check)
+        try:
+            seen.examine()
+        except PermissionError:
+            self.refused += 1
+            if not (os.geteuid() == 0 and has_our_rights(process)):
+                seen.unseen.add(Unseen.REFUSED)
+        except TooManyError:
+            seen.unseen.add(Unseen.TOO_MANY)
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        except OSError:  # no memory, or no descriptor left: not examined
+            seen.unseen.add(Unseen.REFUSED)
+        finally:
+            budget.end()
+            self._hold(pid, seen.files)
+        for why in seen.unseen:
+            self._doubt(why, rights_of(process), pid)
+
+    def _hold(self, pid: int, files: Iterable[Identity]) -> None:
+        """Also of a process of which not all was seen."""
+        found = [one for one in files if (self._of is None or one in self._of) and pid not in self.held.get(one, {})]
+        if not found:
+            return
+        with suppress(OSError):  # it has ended, and writes no more
+            actor = actor_of(pid, self._user_name)
+            for one in found:
+                held = self.held.setdefault(one, {})
+                # Of a chain of processes that hand a descriptor on, a few are as good as all.
+                if sum((a.uid, a.comm) == (actor.uid, actor.comm) for a in held.values()) < _CHAINED:
+                    held[pid] = actor
+
+    def _doubt(self, why: Unseen, rights: Rights, pid: int | None = None) -> None:
+        actors = self.doubts.setdefault((why, rights), [])
+        if pid is not None and len(actors) < _NAMED:
+            with suppress(OSError):  # it has ended
+                actors.append(actor_of(pid, self._user_name))
+
+
+class _Budget:
+    """The processor time that the processes of one user may take, shared by all of them."""
+
+    def __init__(self, process: str, owner: int | None, spent: dict[int, float]) -> None:
+        self._process = process
+        self._user = owner or 0
+        self._spent = spent
+        self._begun = time.thread_time()
+
+    def check(self) -> None:
+        """Raise :class:`TooManyError` when the time is up."""
+        taken = time.thread_time() - self._begun
+        if not self._user and taken > _UNNOTICED_SECONDS:
+            self._user = _user_of(self._process)
+        spent = self._spent.get(self._user, 0) + taken
+        if not self._user:
+            is_over = spent > _ROOT_SECONDS
+        else:
+            is_over = (
+                spent > _USER_SECONDS or sum(self._spent.values()) - self._spent.get(0, 0) + taken > _USERS_SECONDS
+            )
+        if is_over:
+            raise TooManyError
+
+    def end(self) -> None:
+        """Put it on the user's account."""
+        self._spent[self._user] = self._spent.get(self._user, 0) + time.thread_time() - self._begun
+
+
+def _owner(pid: int) -> int | None:
+    """The effective user of a process, 0 also of one that shows itself to root only; ``None`` when it has ended."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+
+
+def _user_of(process: str) -> int:
+    """Who started a process: a program that runs as root for somebody else has what that one left it."""
+    try:
+        return max(read_status(process).uids[:3], default=0)
+    except OSError:
+        return 0

@@ -1,0 +1,231 @@
+"""What one process can write to without opening it again: descriptors, mappings, files registered with an io_uring."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+
+from fimscan.linux.calls import has_same_files, known_identity
+from fimscan.linux.processes import link, living, read
+from fimscan.model import Unseen
+from fimscan.mounts import Mount, own_mounts, parse_mounts
+
+Identity = tuple[int, int]
+"""(device, inode), as :manpage:`stat(2)` gives them."""
+Check = Callable[[], None]
+"""Called now and then; raises :class:`TooManyError` when the time for a process is up."""
+
+_MOUNT = re.compile(rb"^mnt_id:\s*(\d+)", re.MULTILINE)
+_INODE = re.compile(rb"^ino:\s*(\d+)", re.MULTILINE)  # since Linux 5.14
+_IN_FLIGHT = re.compile(rb"^scm_fds:\s*[1-9]", re.MULTILINE)  # since Linux 5.11
+_REGISTERED = re.compile(rb"^ *\d+: (.*)$", re.MULTILINE)
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+_RING = b"anon_inode:[io_uring]"
+_NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"<none>")
+_WRITES = 0o200  # of the links' modes: the file was opened for writing
+_ROUNDS = 20  # of looking for threads that were started meanwhile
+_RING_ATTEMPTS = 5
+_EVERY = 32  # entries from one check of the time to the next
+_PRESENT = (FileNotFoundError, ProcessLookupError)
+
+
+class TooManyError(Exception):
+    """A process has more open files than there is time for."""
+
+
+class Mounts:
+    """The mounts of all namespaces that were met, by their ids, which are unique on the host."""
+
+    def __init__(self) -> None:
+        self._by_id = {mount.id: mount for mount in own_mounts()}
+        self._read: set[bytes] = set()
+        self._may_hang: set[int] = set()
+        self.has_network = False
+        self._note(self._by_id.values())
+        self.own_namespace = link("/proc/self/ns/mnt")
+
+    def of(self, number: int, task: str) -> Mount | None:
+        """The mount with this id; ``None`` for one that is detached, or the kernel's own."""
+        if number not in self._by_id:
+            namespace = link(f"{task}/ns/mnt") or task.encode()
+            if namespace not in self._read:
+                self._read.add(namespace)
+                found = parse_mounts(read(f"{task}/mountinfo"))
+                self._by_id.update((mount.id, mount) for mount in found)
+                self._note(found)
+        return self._by_id.get(number)
+
+    def _note(self, mounts: Iterable[Mount]) -> None:
+        self._may_hang |= {mount.dev for mount in mounts if mount.may_hang}
+        # NFS asks its server even for what statx(2) is to take from memory (d_weak_revalidate); FUSE does not.
+        self.has_network |= any(mount.may_hang and not mount.kind.startswith("fuse") for mount in mounts)
+
+    def may_hang(self, dev: int) -> bool:
+        """Whether a file system is known not to be local."""
+        return dev in self._may_hang
+
+
+class OpenFilesOf:
+    """Examines one process.
+
+    ``files`` are those that it can write to, ``unseen`` why there may be others.
+    """
+
+    def __init__(self, pid: int, mounts: Mounts, check: Check) -> None:
+        self.files: dict[Identity, None] = {}
+        self.unseen: set[Unseen] = set()
+        self._process = f"/proc/{pid}"
+        self._mounts = mounts
+        self._check = check
+        self._has_ring = False
+
+    def examine(self) -> None:
+        """Look at the tables of all threads, and at the memory that they share.
+
+        Raises:
+            PermissionError: we may not see it.
+            TooManyError: the time is up.
+            OSError: it has ended.
+        """
+        self._examine_tables()
+        # A leader that has ended shows none of the memory.
+        alive = living(self._process)
+        with suppress(*_PRESENT):
+            self._examine_mappings(alive)
+
+    # ---- descriptors -----------------------------------------------------------------------------------------------
+
+    def _examine_tables(self) -> None:
+        """Threads share one table of descriptors as a rule, but each can have its own (CLONE_FILES of clone(2))."""
+        examined: set[str] = set()
+        tables: list[int] = []
+        for _ in range(_ROUNDS):
+            tasks = [task for task in os.listdir(f"{self._process}/task") if task not in examined]
+            if not tasks:
+                return
+            for task in tasks:
+                self._check()
+                examined.add(task)
+                if any(has_same_files(int(task), table) for table in tables):
+                    continue
+                with suppress(*_PRESENT):
+                    self._examine_table(f"{self._process}/task/{task}")
+                    tables.append(int(task))
+        self.unseen.add(Unseen.ENDED)
+
+    def _examine_table(self, task: str) -> None:
+        directory = os.open(f"{task}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(directory) as entries:
+                for number, entry in enumerate(entries):
+                    if number % _EVERY == 0:
+                        self._check()
+                    # Closed meanwhile; or its file system has failed (ENOTCONN, EIO), with all that is on it.
+                    with suppress(OSError):
+                        self._examine_descriptor(task, directory, entry.name)
+        finally:
+            os.close(directory)
+
+    def _examine_descriptor(self, task: str, directory: int, name: str) -> None:
+        if not os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & _WRITES:
+            return
+        target = os.fsencode(os.readlink(name, dir_fd=directory))
+        if target.startswith(b"socket:"):
+            if _IN_FLIGHT.search(read(f"{task}/fdinfo/{name}")):
+                self.unseen.add(Unseen.IN_FLIGHT)
+        elif target == _RING:
+            self._examine_ring(task, f"{task}/fdinfo/{name}")
+        elif target.startswith(b"/"):
+            identity = self._told(task, name)
+            if identity is not None:
+                self.files[identity] = None
+
+    def _told(self, task: str, name: str) -> Identity | None:
+        """(device, inode) of a regular file, as the kernel tells them where its file system may not answer."""
+        if not self._mounts.has_network:
+            return known_identity(f"{task}/fd/{name}")
+        info = read(f"{task}/fdinfo/{name}")
+        number, inode = _MOUNT.search(info), _INODE.search(info)
+        mount = None if number is None else self._mounts.of(int(number[1]), task)
+        if mount is not None and mount.may_hang and inode is not None:
+            return mount.dev, int(inode[1])
+        if mount is not None:
+            found = os.stat(f"{task}/fd/{name}")
+            return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+        return known_identity(f"{task}/fd/{name}")
+
+    # ---- io_uring --------------------------------------------------------------------------------------------------
+
+    def _examine_ring(self, task: str, info: str) -> None:
+        """Files that are registered with a ring (IORING_REGISTER_FILES) need no descriptor; the kernel names them."""
+        self._has_ring = True
+        for _ in range(_RING_ATTEMPTS):
+            # While the ring is in use, the kernel does not tell.
+            _, told, registered = read(info).partition(b"\nUserFiles:")
+            if told:
+                break
+            time.sleep(0)
+        else:
+            self.unseen.add(Unseen.RING)
+            return
+        for name in _REGISTERED.findall(registered.partition(b"\nUserBufs:")[0]):
+            self._check()
+            self._examine_registered(task, _ESCAPED.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), name))
+
+    def _examine_registered(self, task: str, name: bytes) -> None:
+        if name.startswith(_NO_FILES):
+            return
+        # A name says which file it is only where it means the same to us, and the file still has it.
+        identity = None
+        if name.startswith(b"/") and link(f"{task}/ns/mnt") == self._mounts.own_namespace:
+            with suppress(OSError):
+                found = os.lstat(name)
+                if stat.S_ISREG(found.st_mode):
+                    identity = (found.st_dev, found.st_ino)
+                elif not stat.S_ISLNK(found.st_mode):
+                    return
+        if identity is None:
+            self.unseen.add(Unseen.RING)
+        else:
+            self.files[identity] = None
+
+    # ---- mappings --------------------------------------------------------------------------------------------------
+
+    def _examine_mappings(self, alive: str) -> None:
+        """Shared mappings of a file that was opened for writing: mprotect(2) makes them writable at any time."""
+        for address, is_writable, device, inode in self._shared(alive):
+            mapped = f"{alive}/map_files/{address}"
+            with suppress(*_PRESENT):
+                if not is_writable and not os.lstat(mapped).st_mode & _WRITES:
+                    continue
+                dev = os.makedev(*(int(part, 16) for part in device.split(b":")))
+                identity: Identity | None = (dev, inode)
+                if not self._mounts.may_hang(dev):
+                    # On btrfs the numbers in maps are not those of stat(2). To follow these links takes a capability.
+                    with suppress(OSError):
+                        identity = known_identity(mapped)
+                if identity is not None:
+                    self.files[identity] = None
+                    self._mapped.add((device, inode))
+
+    def _shared(self, alive: str) -> Iterator[tuple[str, bool, bytes, int]]:
+        """(name in map_files, may it be written to now, device, inode) of shared mappings, until one is writable."""
+        self._mapped: set[tuple[bytes, int]] = set()
+        with open(f"{alive}/maps", "rb") as maps:
+            for number, line in enumerate(maps):
+                if number % _EVERY == 0:
+                    self._check()
+                addresses, permissions, _, device, inode, *name = line.split(None, 5)
+                if permissions[3:] != b"s" or inode == b"0":
+                    continue
+                if name and name[0].rstrip() == _RING:
+                    # The ring of a mapping without a descriptor: what is registered with it is told nowhere.
+                    if not self._has_ring:
+                        self.unseen.add(Unseen.RING)
+                elif (device, int(inode)) not in self._mapped:
+                    begin, end = addresses.split(b"-")
+                    yield f"{int(begin, 16):x}-{int(end, 16):x}", permissions[1:2] == b"w", device, int(inode)

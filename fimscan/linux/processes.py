@@ -1,0 +1,150 @@
+"""Processes as ``/proc`` shows them to everybody: who they are, and which files their credentials let them write to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from fimscan.model import Actor, FileState, Rights
+
+UserName = Callable[[int], str | None]
+"""The name of a user, ``None`` where there is none."""
+
+_UNSET = 0xFFFFFFFF
+# Capabilities that go past the permissions of files, or get what does (capabilities(7)): CHOWN, DAC_OVERRIDE, FOWNER,
+# SETGID, SETUID, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN.
+_PAST_PERMISSIONS = sum(1 << bit for bit in (0, 1, 3, 6, 7, 16, 17, 19, 21))
+
+
+class Status(NamedTuple):
+    """Of ``/proc/PID/status``: user ids (real, effective, saved, of file accesses), all group ids, capabilities."""
+
+    ppid: int
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
+    capabilities: int
+
+
+def read_status(process: str) -> Status:
+    """The credentials of a process (``/proc/PID``), which everybody may read.
+
+    Raises:
+        OSError: it has ended.
+    """
+    found = dict(line.split(b":\t", 1) for line in read(f"{process}/status").splitlines() if b":\t" in line)
+    return Status(
+        ppid=int(found.get(b"PPid", b"0")),
+        uids=tuple(map(int, found.get(b"Uid", b"").split())),
+        gids=tuple(dict.fromkeys(map(int, found.get(b"Gid", b"").split() + found.get(b"Groups", b"").split()))),
+        capabilities=int(found.get(b"CapPrm", b"0"), 16) | int(found.get(b"CapEff", b"0"), 16),
+    )
+
+
+def rights_of(process: str) -> Rights:
+    """Which files a process may open for writing; any, where that is not known."""
+    try:
+        status, ids = read_status(process), read(f"{process}/uid_map")
+    except OSError:
+        return Rights(any_file=True)
+    powerful = bool(status.capabilities & _PAST_PERMISSIONS)
+    # Capabilities count in the user namespace of a process: in one of its own it has all of them.
+    is_own = ids == _own_ids()
+    owned = () if is_own or not powerful else tuple(_ranges(ids))
+    return Rights(uids=tuple(dict.fromkeys(status.uids)), gids=status.gids, any_file=powerful and is_own, owned=owned)
+
+
+def has_our_rights(process: str) -> bool:
+    """Whether a process runs as root of our own user namespace, as we do."""
+    try:
+        return set(read_status(process).uids) == {0} and read(f"{process}/uid_map") == _own_ids()
+    except OSError:
+        return False
+
+
+def may_write(rights: Rights, state: FileState) -> bool:
+    """Whether a process may open a file for writing that has this owner, this mode and this ACL."""
+    if rights.any_file or state.uid in rights.uids:
+        return True
+    if any(first <= state.uid < first + count for first, count in rights.owned):
+        return True
+    if state.mode & 0o002 or (state.mode & 0o020 and (rights.gids is None or state.gid in rights.gids)):
+        return True
+    # An ACL can name anybody; of older rows there is nothing but a digest.
+    return state.xattr_digest is not None and (state.xattrs is None or any(x.field == "acl" for x in state.xattrs))
+
+
+def actor_of(pid: int, user_name: UserName | None) -> Actor:
+    """A process that is running, as far as we may see it.
+
+    Raises:
+        OSError: it has ended.
+    """
+    process = f"/proc/{pid}"
+    alive = living(process)
+    status = read_status(process)
+    uid = _id(status.uids[0]) if status.uids else None
+    auid = _id_in(f"{process}/loginuid")
+    cmdline = read(f"{alive}/cmdline")
+    return Actor(
+        pid=pid,
+        ppid=status.ppid,
+        exe=link(f"{alive}/exe"),
+        comm=read(f"{process}/comm").removesuffix(b"\n"),
+        cmdline=tuple(cmdline.removesuffix(b"\0").split(b"\0")) if cmdline else None,
+        cwd=link(f"{alive}/cwd"),
+        auid=auid,
+        login_user=None if user_name is None or auid is None else user_name(auid),
+        session=_id_in(f"{process}/sessionid"),
+        uid=uid,
+        user=None if user_name is None or uid is None else user_name(uid),
+        euid=_id(status.uids[1]) if len(status.uids) > 1 else None,
+    )
+
+
+def living(process: str) -> str:
+    """The directory of a thread that has not ended; the process's own, where there is none (or it is the kernel's).
+
+    It is one in ``/proc`` itself, which does not list it: those in ``task`` have no ``map_files``.
+    """
+    if link(f"{process}/exe") is None:
+        for task in os.listdir(f"{process}/task"):
+            if link(f"{process}/task/{task}/exe") is not None:
+                return f"/proc/{task}"
+    return process
+
+
+def read(path: str) -> bytes:
+    """All of a file in ``/proc``."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def link(path: str) -> bytes | None:
+    """Where a link leads; ``None`` where there is none, or we may not see it."""
+    try:
+        return os.fsencode(os.readlink(path))
+    except OSError:
+        return None  # a kernel thread has none
+
+
+def _ranges(ids: bytes) -> list[tuple[int, int]]:
+    """(first, count) of the user ids that a namespace has, as they are called in ours (user_namespaces(7))."""
+    return [(int(line.split()[1]), int(line.split()[2])) for line in ids.splitlines()]
+
+
+@cache
+def _own_ids() -> bytes:
+    return read("/proc/self/uid_map")
+
+
+def _id_in(path: str) -> int | None:
+    try:
+        return _id(int(read(path)))
+    except FileNotFoundError:
+        return None  # a kernel without audit
+
+
+def _id(value: int) -> int | None:
+    return None if value == _UNSET else value

@@ -1,0 +1,126 @@
+"""Files on which another process holds a lease (``fcntl(2)``, F_SETLEASE): wait for it to give way, or be made to.
+
+``open(2)`` with O_NONBLOCK fails with EAGAIN (EWOULDBLOCK), and its holder, once it has given the lease up, can take it
+again before the next attempt. An ``open`` that waits is counted as a reader while it does, and a write lease is given
+only to the only one who has the file open: so the holder has to give way, or the kernel takes the lease from it after
+``/proc/sys/fs/lease-break-time`` seconds (45).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from contextlib import suppress
+
+from fimscan.scan.attributes import Changed
+from fimscan.scan.pace import Pace
+
+_BREAK_TIME = "/proc/sys/fs/lease-break-time"
+_USUAL_BREAK_S = 45.0
+_SLACK_S = 2.0
+_LOOK_S = 0.1
+
+
+class Leases:
+    """Opens leased files; waits no longer, over all of them, than one file may take to be read.
+
+    Args:
+        pace: is told that this process is alive meanwhile.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._left_s = pace.lease_wait_s
+
+    def open(self, directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
+        """Open the regular file that was found by this name, when it has no lease any more.
+
+        Raises:
+            OSError: EAGAIN if it still has one after that time; else as ``open(2)``.
+            Changed: it is not that file any more.
+        """
+        held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            # What is opened is what was looked at: to wait for another one, such as a pipe, might take for ever.
+            before = os.fstat(held)
+            if not stat.S_ISREG(before.st_mode) or (before.st_ino, before.st_dev) != (found.st_ino, found.st_dev):
+                raise Changed
+            if self._left_s <= 0:
+                raise BlockingIOError(errno.EAGAIN, "not waited for")
+            fd = self._wait_for(_Opening(held))
+        finally:
+            os.close(held)
+        return fd, os.fstat(fd)
+
+    def _wait_for(self, opening: _Opening) -> int:
+        begun = time.monotonic()
+        patience_s = min(_break_time_s() + _SLACK_S, self._left_s)
+        opening.start()
+        try:
+            while time.monotonic() - begun < patience_s and not opening.wait(_LOOK_S):
+                self._pace.beat()
+        finally:
+            waited_s = time.monotonic() - begun
+            self._left_s -= waited_s
+            self._pace.pause(waited_s)
+        return opening.result(waited_s)
+
+
+class _Opening(threading.Thread):
+    """One ``open(2)`` that may wait; whoever asked for it may give it up, and then nobody gets its descriptor."""
+
+    def __init__(self, held: int) -> None:
+        super().__init__(daemon=True, name="fimscan-open")
+        # Its own: the other one is closed when nobody waits any more.
+        self._held = os.dup(held)
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._given_up = False
+        self._fd: int | None = None
+        self._error: OSError | None = None
+
+    def run(self) -> None:
+        """Open it."""
+        fd, error = None, None
+        try:
+            fd = _open(self._held)
+        except OSError as problem:
+            error = problem
+        finally:
+            os.close(self._held)
+        with self._lock:
+            if self._given_up and fd is not None:
+                os.close(fd)
+            self._fd, self._error = fd, error
+        self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has come to an end."""
+        return self._done.wait(seconds)
+
+    def result(self, waited_s: float) -> int:
+        """The descriptor; raises OSError as ``open(2)``, or EAGAIN if there is none after that time."""
+        with self._lock:
+            self._given_up = True
+            if self._error is not None:
+                raise self._error
+            if self._fd is None:
+                raise BlockingIOError(errno.EAGAIN, f"waited {waited_s:.0f} s")
+            return self._fd
+
+
+def _open(held: int) -> int:
+    name, flags = f"/proc/self/fd/{held}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        return os.open(name, flags | os.O_NOATIME)
+    except PermissionError:
+        return os.open(name, flags)
+
+
+def _break_time_s() -> float:
+    with suppress(OSError, ValueError), open(_BREAK_TIME, encoding="ascii") as file:
+        return float(file.read())
+    return _USUAL_BREAK_S

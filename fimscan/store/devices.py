@@ -1,0 +1,96 @@
+"""The file systems that scans met. A scan that met what the one before it had met adds no row."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from fimscan.filesystems import Devices, Root
+from fimscan.store import schema
+from fimscan.store.covered import Subject
+from fimscan.store.inserting import add_new
+
+_table = schema.devices
+
+
+def add_devices(connection: Connection, host_id: int, scan_id: int, devices: Devices) -> None:
+    """Record what a scan met."""
+    detail = dump_devices(devices)
+    if _detail(connection, host_id, scan_id) != detail:
+        add_new(connection, host_id, Subject.DEVICES, [{"scan_id": scan_id, "detail": detail}])
+
+
+def devices_at(connection: Connection, host_id: int, scan_id: int) -> Devices:
+    """What a scan met; nothing for scans that were made before that was recorded."""
+    detail = _detail(connection, host_id, scan_id)
+    return Devices() if detail is None else load_devices(detail)
+
+
+def _detail(connection: Connection, host_id: int, scan_id: int) -> str | None:
+    query = select(_table.c.detail).where(_table.c.host_id == host_id, _table.c.scan_id <= scan_id)
+    return connection.scalar(query.order_by(_table.c.scan_id.desc()).limit(1))
+
+
+def dump_devices(devices: Devices) -> str:
+    """The value -> JSON text; bytes as text with surrogate escapes (see :mod:`fimscan.store.codec`)."""
+    data = {
+        "roots": [_root(root) for root in devices.roots],
+        "images": [_text(image) for image in devices.images],
+        "layers": [[_text(layer), _text(point)] for layer, point in devices.layers],
+    }
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _root(root: Root) -> list[object]:
+    return [
+        _text(root.path),
+        root.dev,
+        root.raw,
+        root.superblock,
+        root.inode,
+        root.kind,
+        root.uuid,
+        root.birth_ns,
+        _text(root.point),
+        _text(root.part),
+        [list(layer) for layer in root.layers],
+        root.is_directory,
+    ]
+
+
+def load_devices(text: str) -> Devices:
+    """The inverse of :func:`dump_devices`."""
+    data: dict[str, Any] = json.loads(text)
+    return Devices(
+        roots=tuple(_load_root(row) for row in data["roots"]),
+        images=tuple(_bytes(image) for image in data["images"]),
+        layers=tuple((_bytes(layer), _bytes(point)) for layer, point in data["layers"]),
+    )
+
+
+def _load_root(row: list[Any]) -> Root:
+    path, dev, raw, superblock, inode, kind, uuid, birth_ns, point, part, layers, is_directory = row
+    return Root(
+        path=_bytes(path),
+        dev=dev,
+        raw=raw,
+        superblock=superblock,
+        inode=inode,
+        kind=kind,
+        uuid=uuid,
+        birth_ns=birth_ns,
+        point=_bytes(point),
+        part=_bytes(part),
+        layers=tuple((dev, raw) for dev, raw in layers),
+        is_directory=is_directory,
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")

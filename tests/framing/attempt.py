@@ -1,0 +1,44 @@
+"""The register of attempts: generators that prepare, hold, and act, with a scan at each ``yield``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tests.framing import attempts as library
+from tests.framing.bench import Bench, Steps
+
+Act: TypeAlias = Callable[[Bench], Steps]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way of having somebody else named. ``words`` say what it does."""
+
+    name: str
+    group: str
+    act: Act
+    words: str
+
+
+_REGISTER: dict[str, Attempt] = {}
+
+
+def attempt(act: Act) -> Act:
+    """Register an attempt; its docstring says in plain words what is done."""
+    name = act.__name__
+    assert name not in _REGISTER, f"two attempts are called {name}"
+    assert act.__doc__, f"{name} does not say what it does"
+    group = act.__module__.rpartition(".")[2]
+    _REGISTER[name] = Attempt(name=name, group=group, act=act, words=" ".join(act.__doc__.split()))
+    return act
+
+
+def all_attempts() -> list[Attempt]:
+    """Every attempt of the library, in the order in which it is written down."""
+    for module in sorted(info.name for info in pkgutil.iter_modules(library.__path__)):
+        importlib.import_module(f"{library.__name__}.{module}")
+    return list(_REGISTER.values())

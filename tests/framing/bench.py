@@ -1,0 +1,218 @@
+"""What an attempt works with: a watched directory, a user without privileges, and a root process that did nothing."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from tests.lab.ground import Unavailable
+
+Steps: TypeAlias = Generator[None, None, None]
+"""An attempt under way: at each ``yield``, fimscan scans."""
+
+ATTACKER = 61616
+"""The user: a number that no account of the machine has, and no capability."""
+VICTIM = 61617
+"""The number of somebody whom an attempt wants to have named as the login user."""
+
+SOURCES = Path(__file__).parent / "src"
+_CANNOT_BE_DONE_HERE = 77
+_PATIENCE = 15.0
+# Audit's times and the files' come from clocks that tick every few milliseconds.
+_APART = 0.06
+
+
+def compiled(directory: Path) -> Path:
+    """Compile the programs of the attempts; gives where they are."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise Unavailable("there is no C compiler")
+    programs = directory / "programs"
+    programs.mkdir()
+    for source in sorted(SOURCES.glob("*.c")):
+        shared = source.stem == "preloaded"
+        output = programs / (f"{source.stem}.so" if shared else source.stem)
+        command = [compiler, "-D_GNU_SOURCE", "-O1", "-w", "-o", str(output), str(source), "-lpthread"]
+        done = subprocess.run(command + ["-shared", "-fPIC"] * shared, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for program in (programs, *programs.iterdir()):
+        program.chmod(0o755)
+    return programs
+
+
+class Running:
+    """A program of the user's that has said that it is ready, and acts when it is told to."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        said = self._line()
+        if said != b"ready\n":
+            _, words = process.communicate(timeout=_PATIENCE)
+            if process.returncode == _CANNOT_BE_DONE_HERE or words.startswith(b"unshare: unshare failed"):
+                raise Unavailable(words.decode().strip())
+            raise AssertionError((process.args, said, words))
+
+    def go(self) -> None:
+        """Have it do what it is there for."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        self.has_done()
+
+    def has_done(self) -> None:
+        """Wait until it says that it has."""
+        assert self._line() == b"done\n", self._process.args
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        output, said = self._process.stdout.fileno(), b""
+        while not said.endswith(b"\n"):
+            assert select.select([output], [], [], _PATIENCE)[0], f"{self._process.args!r}: nothing but {said!r}"
+            byte = os.read(output, 1)
+            if not byte:
+                break
+            said += byte
+        return said
+
+
+@dataclass
+class Bench:
+    """One attempt's place: ``here`` is watched, ``elsewhere`` is not; both are the user's own.
+
+    ``judged`` are the paths whose answers count; ``honest`` the root processes that really had a part in them;
+    ``persons`` the login users that must not be named as a fact; ``quoted`` are words that ``explain`` must not say.
+    """
+
+    name: str
+    here: Path
+    elsewhere: Path
+    programs: Path
+    judged: list[Path] = field(default_factory=list)
+    honest: set[int] = field(default_factory=set)
+    persons: set[int] = field(default_factory=set)
+    quoted: list[str] = field(default_factory=list)
+    alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    before: dict[Path, object] = field(default_factory=dict)
+
+    # ---- files
+
+    def target(self, name: str = "target", *, own: bool = False, content: str = "one\n" * 50) -> Path:
+        """The file that it is about: root's and writable by all or, with ``own``, the user's."""
+        path = self.here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.chown(path.parent, ATTACKER, ATTACKER)
+        path.write_text(content)
+        path.chmod(0o666)
+        if own:
+            os.chown(path, ATTACKER, ATTACKER)
+        self.judged.append(path)
+        self.before[path] = _looks(path)
+        return path
+
+    def has_worked(self) -> bool:
+        """Whether at least one of the files is not as it was: otherwise nothing was tried."""
+        return any(_looks(path) != self.before.get(path) for path in self.judged)
+
+    # ---- root
+
+    def innocent(self, path: Path, text: str | None = None) -> int:
+        """Root's program opens the file for writing and closes it, or appends a text; gives its process number."""
+        return self.root(str(self.programs / "innocent"), str(path), *([text] if text else []))
+
+    def root(self, *command: str, codes: Iterable[int] = (0,)) -> int:
+        """Run something as root, to its end."""
+        time.sleep(_APART)
+        process = subprocess.Popen(command, cwd=self.elsewhere, stderr=subprocess.PIPE)
+        _, words = process.communicate(timeout=_PATIENCE)
+        if process.returncode == _CANNOT_BE_DONE_HERE:
+            raise Unavailable(words.decode().strip())
+        assert process.returncode in codes, (command, words)
+        time.sleep(_APART)
+        return process.pid
+
+    # ---- the user
+
+    def user(self, *command: str, **variables: str) -> int:
+        """Run something as the user, to its end; gives its process number."""
+        process = self._start(command, variables)
+        _, words = process.communicate(timeout=_PATIENCE)
+        if process.returncode == _CANNOT_BE_DONE_HERE or words.startswith(b"unshare: unshare failed"):
+            raise Unavailable(words.decode().strip())
+        assert process.returncode == 0, (command, process.returncode, words)
+        return process.pid
+
+    def shell(self, code: str) -> int:
+        """Run bash as the user; ``$P`` is where the programs are."""
+        return self.user("bash", "-ec", code, P=str(self.programs))
+
+    def in_namespaces(self, code: str) -> int:
+        """Run bash as the user, who is root in a user and a mount namespace of its own."""
+        return self.user("unshare", "-Urm", "bash", "-ec", code, P=str(self.programs))
+
+    def program(self, name: str, *arguments: str | Path) -> int:
+        """Run one of the programs as the user."""
+        return self.user(str(self.programs / name), *map(str, arguments))
+
+    def holding(self, name: str, *arguments: str | Path) -> Running:
+        """Start one of the programs as the user, until it is ready."""
+        return Running(self._start((str(self.programs / name), *map(str, arguments)), {}))
+
+    def holding_in_namespaces(self, name: str, *arguments: str | Path) -> Running:
+        """As :meth:`holding`, as root of a user and a mount namespace of its own."""
+        return Running(self._start(("unshare", "-Urm", str(self.programs / name), *map(str, arguments)), {}))
+
+    def _start(self, command: Sequence[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
+        user = ["setpriv", f"--reuid={ATTACKER}", f"--regid={ATTACKER}", "--clear-groups", "--inh-caps=-all"]
+        process = subprocess.Popen(
+            [*user, *command],
+            cwd=self.elsewhere,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={"PATH": os.environ["PATH"], **variables},
+        )
+        self.alive.append(process)
+        return process
+
+    def clean_up(self) -> None:
+        """End what is left of the user's processes of this attempt."""
+        for process in self.alive:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+def end_processes_of_the_user() -> None:
+    """End every process that an attempt has left: no account of the machine has this user's number."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if os.stat(f"/proc/{entry}").st_uid == ATTACKER or _real_user(entry) == ATTACKER:
+                    os.kill(int(entry), 9)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
+
+def _real_user(pid: str) -> int:
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Uid:"))
+
+
+def _looks(path: Path) -> object:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return None
+    attributes = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return path.read_bytes(), state.st_ino, state.st_mode, attributes, state.st_ctime_ns

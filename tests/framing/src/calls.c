@@ -1,0 +1,226 @@
+/* Rare system calls and rare ways, at once: calls DEED TARGET [MORE]. */
+#include <linux/openat2.h>
+#include <pthread.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/xattr.h>
+
+#include "common.h"
+
+static int openat2_with(const char *path, uint64_t flags) {
+    struct open_how how = {.flags = flags};
+    return checked(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how), "openat2");
+}
+
+static void reopened(const char *path, int how) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", checked(open(path, how), "open"));
+    write_evil(checked(open(name, O_RDWR), "open again"));
+}
+
+static void by_handle(const char *path) {
+    struct file_handle *handle = malloc(sizeof *handle + MAX_HANDLE_SZ);
+    char directory[4096];
+    int mount;
+    handle->handle_bytes = MAX_HANDLE_SZ;
+    checked(name_to_handle_at(AT_FDCWD, path, handle, &mount, 0), "name_to_handle_at");
+    strcpy(directory, path);
+    *strrchr(directory, '/') = 0;
+    int root = checked(open(directory, O_RDONLY), "open");
+    int descriptor = open_by_handle_at(root, handle, O_RDWR);
+    if (descriptor < 0) {
+        perror("open_by_handle_at");
+        exit(77); /* this kernel lets nobody do that without a capability */
+    }
+    write_evil(descriptor);
+}
+
+/* file_setattr(2), since Linux 6.17: the flags that chattr(1) sets, by path. */
+static void set_flags(const char *path, uint64_t flags) {
+    struct {
+        uint64_t xflags;
+        uint32_t extsize, nextents, projid, cowextsize;
+    } attributes = {.xflags = flags};
+    if (syscall(469, AT_FDCWD, path, &attributes, sizeof attributes, 0) < 0) {
+        perror("file_setattr");
+        exit(errno == ENOSYS || errno == EOPNOTSUPP ? 77 : 1);
+    }
+}
+
+/* A file without a name is written to, and gets the target's name. */
+static void nameless(const char *path, const char *directory) {
+    char name[64];
+    int descriptor = checked(open(directory, O_TMPFILE | O_RDWR, 0666), "O_TMPFILE");
+    write_evil(descriptor);
+    fchmod(descriptor, 0666);
+    checked(unlink(path), "unlink");
+    snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
+    checked(linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW), "linkat");
+}
+
+/* Crash with the working directory that the target "core" is in. */
+static void dump_core(const char *path) {
+    char directory[4096];
+    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    strcpy(directory, path);
+    *strrchr(directory, '/') = 0;
+    checked(chdir(directory), "chdir");
+    setrlimit(RLIMIT_CORE, &limit);
+    prctl(PR_SET_DUMPABLE, 1);
+    raise(SIGSEGV);
+}
+
+/* Make a child that runs another program write for us: its registers are set by ptrace(2). */
+static void as_another_program(const char *path, const char *program) {
+    pid_t child = fork();
+    if (child == 0) {
+        ptrace(PTRACE_TRACEME, 0, 0, 0);
+        execl(program, program, (char *)0);
+        _exit(1);
+    }
+    int status;
+    struct user_regs_struct registers;
+    waitpid(child, &status, 0); /* at the first instruction of the program */
+    checked(ptrace(PTRACE_GETREGS, child, 0, &registers), "ptrace");
+    uint64_t place = (registers.rsp - 8192) & ~0xfffULL, text[512] = {0};
+    strcpy((char *)text, path);
+    memcpy((char *)text + 2048, EVIL, 5);
+    for (int word = 0; word < 512; word++)
+        ptrace(PTRACE_POKEDATA, child, place + 8 * word, text[word]);
+    long code = ptrace(PTRACE_PEEKTEXT, child, registers.rip, 0);
+    ptrace(PTRACE_POKETEXT, child, registers.rip, (code & ~0xffffL) | 0x050f); /* syscall */
+    struct user_regs_struct call = registers;
+    long results[2];
+    for (int number = 0; number < 2; number++) {
+        call = registers;
+        if (number == 0) {
+            call.rax = SYS_open, call.rdi = place, call.rsi = O_WRONLY | O_APPEND, call.rdx = 0;
+        } else {
+            call.rax = SYS_write, call.rdi = (uint64_t)results[0], call.rsi = place + 2048, call.rdx = 5;
+        }
+        ptrace(PTRACE_SETREGS, child, 0, &call);
+        ptrace(PTRACE_SINGLESTEP, child, 0, 0);
+        waitpid(child, &status, 0);
+        ptrace(PTRACE_GETREGS, child, 0, &call);
+        results[number] = (long)call.rax;
+    }
+    kill(child, SIGKILL);
+    if (results[1] != 5) {
+        fprintf(stderr, "the child wrote %ld\n", results[1]);
+        exit(1);
+    }
+}
+
+/* Until the scanner closes the target: then write through the descriptor that a socket keeps. */
+static void right_after_the_reading(const char *path) {
+    int sockets[2], watch = checked(inotify_init1(0), "inotify_init1");
+    char event[4096];
+    checked(socketpair(AF_UNIX, SOCK_DGRAM, 0, sockets), "socketpair");
+    int descriptor = open_target(path);
+    send_descriptor(sockets[0], descriptor);
+    close(descriptor);
+    checked(inotify_add_watch(watch, path, IN_CLOSE_NOWRITE), "inotify_add_watch");
+    ready();
+    checked(read(watch, event, sizeof event), "read");
+    write_evil(receive_descriptor(sockets[1]));
+    done();
+}
+
+/* Take one name of two away as soon as the scanner has begun with the files beside it. */
+static void while_it_is_scanned(const char *directory, const char *name) {
+    int watch = checked(inotify_init1(0), "inotify_init1");
+    char events[4096] __attribute__((aligned(8)));
+    checked(inotify_add_watch(watch, directory, IN_OPEN), "inotify_add_watch");
+    ready();
+    for (;;) {
+        long length = checked(read(watch, events, sizeof events), "read");
+        for (char *at = events; at < events + length;) {
+            struct inotify_event *event = (struct inotify_event *)at;
+            if (event->len && event->name[0] == 'b') {
+                checked(unlink(name), "unlink");
+                done();
+                return;
+            }
+            at += sizeof *event + event->len;
+        }
+    }
+}
+
+/* Keep a file from being read: a lease that is given back for a moment, or times that are set all the while. */
+static volatile sig_atomic_t lease_broken;
+static void on_break(int number) {
+    (void)number;
+    lease_broken = 1;
+}
+static void lease(const char *path) {
+    signal(SIGIO, on_break);
+    int descriptor = open_target(path);
+    checked(fcntl(descriptor, F_SETLEASE, F_WRLCK), "F_SETLEASE");
+    ready();
+    for (;;) {
+        if (lease_broken) {
+            lease_broken = 0;
+            fcntl(descriptor, F_SETLEASE, F_UNLCK);
+            while (fcntl(descriptor, F_SETLEASE, F_WRLCK))
+                usleep(100);
+        }
+        usleep(1000);
+    }
+}
+static void flicker(const char *path) {
+    int descriptor = checked(open(path, O_RDONLY), "open");
+    ready();
+    for (;;) {
+        futimens(descriptor, 0);
+        usleep(50);
+    }
+}
+
+int main(int count, char **argument) {
+    const char *deed = argument[1], *target = argument[2], *more = count > 3 ? argument[3] : 0;
+    if (!strcmp(deed, "append")) {
+        write_evil(open_target(target));
+    } else if (!strcmp(deed, "openat2-truncate")) {
+        openat2_with(target, O_RDONLY | O_TRUNC);
+    } else if (!strcmp(deed, "openat2-append")) {
+        write_evil(openat2_with(target, O_RDWR));
+    } else if (!strcmp(deed, "truncate-read-only")) {
+        checked(open(target, O_RDONLY | O_TRUNC), "open");
+    } else if (!strcmp(deed, "reopen")) {
+        reopened(target, O_RDONLY);
+    } else if (!strcmp(deed, "reopen-path")) {
+        reopened(target, O_PATH);
+    } else if (!strcmp(deed, "handle")) {
+        by_handle(target);
+    } else if (!strcmp(deed, "flags")) {
+        set_flags(target, strtoull(more, 0, 0));
+    } else if (!strcmp(deed, "nameless")) {
+        nameless(target, more);
+    } else if (!strcmp(deed, "exchange")) {
+        checked(syscall(SYS_renameat2, AT_FDCWD, target, AT_FDCWD, more, 2), "renameat2");
+    } else if (!strcmp(deed, "core")) {
+        dump_core(target);
+    } else if (!strcmp(deed, "ptrace")) {
+        as_another_program(target, more);
+    } else if (!strcmp(deed, "after-reading")) {
+        right_after_the_reading(target);
+    } else if (!strcmp(deed, "while-scanned")) {
+        while_it_is_scanned(target, more);
+    } else if (!strcmp(deed, "lease")) {
+        lease(target);
+    } else if (!strcmp(deed, "flicker")) {
+        flicker(target);
+    } else if (!strcmp(deed, "titled")) { /* under a name that looks like a record's fields */
+        prctl(PR_SET_NAME, "x\" pid=1 uid=0");
+        memset(argument[0], ' ', strlen(argument[0]));
+        write_evil(open_target(target));
+    } else if (!strcmp(deed, "deleted")) { /* the program's own file is gone when it acts */
+        checked(unlink(argument[0]), "unlink");
+        write_evil(open_target(target));
+    } else {
+        return 2;
+    }
+    return 0;
+}

@@ -1,0 +1,115 @@
+/* A file system of our own, in a user namespace of our own, whose one file answers nobody:
+   fuse hide DEVICE DIRECTORY TARGET: holds the target open, and beside it a file of the file system, which is detached:
+       not even root may stat(2) that descriptor.
+   fuse slow DEVICE DIRECTORY TARGET: writes to the target from memory that is mapped from the file: the call sets the
+       target's times when it begins, and ends only when the file answers. */
+#include <linux/fuse.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+#include "common.h"
+
+static int device;
+static int answers[2];
+
+static void reply(uint64_t unique, int error, const void *data, size_t size) {
+    char buffer[16384];
+    struct fuse_out_header *header = (void *)buffer;
+    *header = (struct fuse_out_header){.unique = unique, .error = error, .len = (unsigned)(sizeof *header + size)};
+    if (size)
+        memcpy(header + 1, data, size);
+    if (write(device, buffer, header->len) < 0)
+        return; /* whoever asked has gone */
+}
+
+static struct fuse_attr attributes(uint64_t inode) {
+    int root = inode == FUSE_ROOT_ID;
+    return (struct fuse_attr){.ino = inode, .nlink = 1, .mode = root ? S_IFDIR | 0755 : S_IFREG | 0644,
+                              .size = root ? 0 : 4096, .blksize = 4096};
+}
+
+static void serve(void) {
+    static char buffer[1 << 17];
+    for (;;) {
+        if (read(device, buffer, sizeof buffer) < 0) {
+            if (errno == EINTR)
+                continue;
+            return;
+        }
+        struct fuse_in_header *in = (void *)buffer;
+        if (in->opcode == FUSE_INIT) {
+            struct fuse_init_out out = {.major = 7, .minor = 31, .max_write = 4096};
+            reply(in->unique, 0, &out, sizeof out);
+        } else if (in->opcode == FUSE_LOOKUP) {
+            struct fuse_entry_out out = {.nodeid = 2, .attr_valid = 100, .entry_valid = 100, .attr = attributes(2)};
+            reply(in->unique, 0, &out, sizeof out);
+        } else if (in->opcode == FUSE_GETATTR) {
+            struct fuse_attr_out out = {.attr_valid = 100, .attr = attributes(in->nodeid)};
+            reply(in->unique, 0, &out, sizeof out);
+        } else if (in->opcode == FUSE_OPEN || in->opcode == FUSE_OPENDIR) {
+            struct fuse_open_out out = {0};
+            reply(in->unique, 0, &out, sizeof out);
+        } else if (in->opcode == FUSE_READ) {
+            char byte, page[4096];
+            for (int at = 0; at < 4095; at += 5)
+                memcpy(page + at, EVIL, 5);
+            page[4095] = '\n';
+            checked(read(answers[0], &byte, 1), "read"); /* until the time has come */
+            reply(in->unique, 0, page, sizeof page);
+        } else if (in->opcode != FUSE_FORGET && in->opcode != FUSE_INTERRUPT) {
+            reply(in->unique, -ENOSYS, 0, 0);
+        }
+    }
+}
+
+/* A process of its own serves: when it ends, the kernel gives up what nobody has answered. */
+static void start_server(void) {
+    pid_t holder = getpid();
+    if (checked(fork(), "fork") == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() == holder)
+            serve();
+        _exit(0);
+    }
+    close(device);
+}
+
+int main(int count, char **argument) {
+    (void)count;
+    char options[128], name[4096];
+    checked(pipe(answers), "pipe");
+    device = open(argument[2], O_RDWR);
+    if (device < 0) {
+        perror("fuse");
+        return 77;
+    }
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+    if (mount("none", argument[3], "fuse", MS_NOSUID | MS_NODEV, options)) {
+        perror("mount");
+        return 77;
+    }
+    start_server();
+    snprintf(name, sizeof name, "%s/file", argument[3]);
+    int file = checked(open(name, O_RDWR), "open"), target = open_target(argument[4]);
+    if (!strcmp(argument[1], "hide")) {
+        checked(umount2(argument[3], MNT_DETACH), "umount");
+        ready();
+        wait_for_go();
+        write_evil(target);
+        done();
+        return 0;
+    }
+    const char *memory = mmap(0, 4096, PROT_READ, MAP_PRIVATE, file, 0);
+    pid_t teller = checked(fork(), "fork");
+    if (teller == 0) { /* tells the server when to answer, while the other one waits within its call */
+        usleep(200000);
+        ready();
+        wait_for_go();
+        checked(write(answers[1], "x", 1), "write");
+        _exit(0);
+    }
+    checked(pwrite(target, memory, 4096, 0), "write");
+    close(target);
+    done();
+    return 0;
+}

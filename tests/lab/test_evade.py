@@ -1,0 +1,146 @@
+"""A user keeps a file of theirs from being read, under the real audit: not the same, and they are named for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.auditd import remove_rules
+from tests.lab.ground import Installation, load_rules, write_config
+
+pytestmark = pytest.mark.audit
+
+NOBODY = 65534
+AS_NOBODY = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--inh-caps=-all")
+# lease: gives way and takes it again; stubborn: ignores that it is asked to; touch: sets the times all the time.
+SOURCE = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static volatile sig_atomic_t asked;
+static void ask(int signal) { (void)signal; asked = 1; }
+int main(int count, char **word) {
+    int touches = !strcmp(word[1], "touch");
+    int fd = open(word[2], touches ? O_RDONLY : O_RDWR);
+    (void)count;
+    if (touches) {
+        puts("ready"); fflush(stdout);
+        for (;;) { futimens(fd, 0); usleep(50); }
+    }
+    signal(SIGIO, strcmp(word[1], "stubborn") ? ask : SIG_IGN);
+    if (fcntl(fd, F_SETLEASE, F_WRLCK)) return 1;
+    puts("ready"); fflush(stdout);
+    for (;;) {
+        if (asked) {
+            asked = 0;
+            fcntl(fd, F_SETLEASE, F_UNLCK);
+            while (fcntl(fd, F_SETLEASE, F_WRLCK)) usleep(100);
+        }
+        usleep(1000);
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def evade() -> Iterator[Path]:
+    """The program that does it, where everybody may run it."""
+    if shutil.which("cc") is None or shutil.which("setpriv") is None:
+        pytest.skip("needs a C compiler and setpriv (util-linux)")
+    directory = Path(tempfile.mkdtemp(prefix="fimscan-lab-bin-"))
+    directory.chmod(0o755)
+    (directory / "evade.c").write_text(SOURCE)
+    subprocess.run(["cc", "-O1", "-o", directory / "evade", directory / "evade.c"], check=True)
+    yield directory / "evade"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def host(audit_log: str) -> Iterator[Installation]:
+    """A baseline with one file, which belongs to nobody, in a directory of theirs."""
+    root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
+    root.chmod(0o755)
+    watched = root / "watched"
+    watched.mkdir()
+    (watched / "file").write_text("one line\n" * 50)
+    for path in (watched, watched / "file"):
+        os.chown(path, NOBODY, NOBODY)
+    config = write_config(root, [watched], audit_log, '[scan]\nfile_timeout = "1s"\n')
+    made = Installation(root=root, watched=watched, elsewhere=root, config=config)
+    rules = load_rules(made)
+    made.run("scan")
+    yield made
+    remove_rules(rules)
+    shutil.rmtree(root)
+
+
+@contextmanager
+def kept(host: Installation, evade: Path, how: str) -> Iterator[None]:
+    """While the file is kept from being read in this way."""
+    command = [*AS_NOBODY, str(evade), how, str(host.watched / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def altered(host: Installation) -> int:
+    """Its owner writes something else to it; gives the pid of who did."""
+    script = f"echo evil > {host.watched / 'file'}; echo $$"
+    done = subprocess.run([*AS_NOBODY, "sh", "-c", script], capture_output=True, check=True)
+    return int(done.stdout)
+
+
+def scanned(host: Installation, code: int) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(host.run("scan", "--format", "json", codes=(code,)).stdout)
+    return document
+
+
+def uids(row: dict[str, Any]) -> set[int]:
+    return {actor["uid"] for actor in row["attribution"]["actors"]}
+
+
+@pytest.mark.parametrize("how", ["lease", "touch"])
+def test_who_only_hinders_the_reader_is_found_out_at_once(host: Installation, evade: Path, how: str) -> None:
+    """A lease has to be given up to a reader that waits; what a touched file holds is known all the same."""
+    pid = altered(host)
+    with kept(host, evade, how):
+        (row,) = scanned(host, 4)["changes"]
+    assert (row["kind"], row["changed"][0]) == ("modified", "content")
+    assert pid in {actor["pid"] for actor in row["attribution"]["actors"]}
+    assert uids(row) == {NOBODY}
+
+
+def test_a_file_that_cannot_be_read_is_never_the_same(host: Installation, evade: Path) -> None:
+    """Until it is read again it is reported by every scan; then everybody is considered who opened it meanwhile."""
+    pid = altered(host)
+    with kept(host, evade, "stubborn"):
+        for _ in range(2):
+            document = scanned(host, 4)
+            assert [(item["reason"], item["changed"][:1]) for item in document["unreadable"]] == [("leased", ["size"])]
+            assert document["changes"] == document["opened_unmodified"] == []
+        said = host.run("diff", codes=(4,)).stdout.decode()
+        assert "another process holds a lease on it" in said and "not compared since" in said
+        assert "the content is the same" not in said
+    since = document["unreadable"][0]["since"]
+    (row,) = scanned(host, 4)["changes"]
+    assert (row["kind"], row["window"]["after"]) == ("modified", since)
+    assert pid in {actor["pid"] for actor in row["attribution"]["actors"]}
+    assert uids(row) == {NOBODY}
+    assert scanned(host, 0)["unreadable"] == []

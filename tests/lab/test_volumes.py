@@ -1,0 +1,52 @@
+"""The scenarios on the file systems that servers have: what audit and stat(2) say differs from one to the other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.lab.conftest import unavailable
+from tests.lab.ground import Unavailable
+from tests.lab.judge import Grade
+from tests.lab.runner import Ground, Result, play_together
+from tests.lab.scenario import all_scenarios
+from tests.lab.volume import FILE_SYSTEMS, kind_of, volume
+
+pytestmark = [pytest.mark.audit, pytest.mark.timeout(400)]
+
+# The scenarios of test_scenarios.py are played where temporary files are, which is ext4 as a rule.
+OTHERS = [name for name in FILE_SYSTEMS if name != "ext4"]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_right_process_is_named_on_every_file_system(name: str, ground: Ground) -> None:
+    """All that can share two scans: nothing missed, nobody accused falsely, nobody cleared wrongly."""
+    result = _played(name, ground)
+    wrong = {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)}
+    assert wrong == {}
+    assert sum(j.wrongly_cleared for j in result.judgements) == 0
+
+
+@pytest.mark.parametrize("name", ["ext4-128", "btrfs-subvolume", "bind"])
+def test_variants_that_the_join_depends_on(name: str, ground: Ground) -> None:
+    """Whole seconds as times, a subvolume below another one, a bind mount: a part of the scenarios."""
+    result = _played(name, ground, every=8)
+    assert {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)} == {}
+
+
+def _played(name: str, ground: Ground, *, every: int = 1) -> Result:
+    scenarios = [s for s in all_scenarios(kind_of(name)) if not s.alone][::every]
+    try:
+        with TemporaryDirectory(prefix="fimscan-volume-") as directory, volume(name, Path(directory)) as place:
+            os.chmod(directory, 0o755)  # some scenarios run as other users
+            result = play_together(scenarios, ground.on(place))
+    except Unavailable as reason:
+        unavailable(str(reason))
+        raise
+    skipped = [j.got for j in result.judgements if j.grade is Grade.SKIPPED]
+    if skipped:
+        unavailable(skipped[0])
+    return result

@@ -1,0 +1,166 @@
+"""File systems to play on: loop images, tmpfs, overlays and bind mounts, all taken away again afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+
+from tests.lab.ground import Unavailable
+
+#: The kinds that 'make lab' plays on.
+FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "overlay", "tmpfs")
+#: Those that differ from one of them in something that the join depends on.
+VARIANTS = ("ext4-128", "btrfs-subvolume", "bind")
+
+# Sparse images: mkfs.xfs refuses less than 300 MB, mkfs.btrfs less than 110.
+_IMAGES = {
+    "ext4": ("256M", ["mkfs.ext4", "-q", "-F"]),
+    "ext4-128": ("256M", ["mkfs.ext4", "-q", "-F", "-I", "128"]),
+    "xfs": ("320M", ["mkfs.xfs", "-q"]),
+    "btrfs": ("256M", ["mkfs.btrfs", "-q"]),
+}
+# What an overlay needs for directories of the lower layer to be renamed, and for hard links to stay links.
+_OVERLAY = "redirect_dir=on,index=on"
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A place on one file system. ``kind`` is that of :data:`FILE_SYSTEMS`; ``name`` says which variant of it.
+
+    ``settle`` makes what was prepared the oldest layer, where the file system has layers: it has to be called while
+    nobody has a file open there, and gives the directories new inodes. ``coarse`` says that times are whole seconds.
+    """
+
+    name: str
+    kind: str
+    root: Path
+    coarse: bool = False
+    has_layers: bool = False
+    settle: Callable[[], None] = field(default=_nothing)
+
+
+def kind_of(name: str) -> str:
+    """The kind that a variant belongs to."""
+    return "ext4" if name == "bind" else name.partition("-")[0]
+
+
+@cache
+def kind_here() -> str:
+    """The kind of file system that temporary files are on."""
+    found = (b"", "ext4")
+    place = os.fsencode(os.path.realpath(gettempdir())) + b"/"
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            before, after = line.split(b" - ", 1)
+            point = before.split()[4]
+            if place.startswith(point.rstrip(b"/") + b"/") and len(point) >= len(found[0]):
+                found = (point, after.split()[0].decode())
+    return found[1]
+
+
+@contextmanager
+def volume(name: str, scratch: Path) -> Iterator[Volume]:
+    """One of these, mounted below ``scratch`` for as long as needed."""
+    with ExitStack() as stack:
+        place = scratch / "volume"
+        place.mkdir()
+        kind = kind_of(name)
+        if name == "overlay":
+            layers = _Layers(stack.enter_context(_image("ext4", scratch)), place)
+            stack.callback(layers.unmount)
+            layers.mount()
+            yield Volume(name, kind, place, has_layers=True, settle=layers.settle)
+        elif name == "tmpfs":
+            stack.enter_context(_mounted(place, "-t", "tmpfs", "-o", "size=256M", "none"))
+            yield Volume(name, kind, place)
+        elif name == "bind":
+            source = stack.enter_context(_image("ext4", scratch)) / "source"
+            source.mkdir()
+            stack.enter_context(_mounted(place, "--bind", str(source)))
+            yield Volume(name, kind, place)
+        elif name == "btrfs-subvolume":
+            inside = stack.enter_context(_image("btrfs", scratch)) / "nested"
+            _run("btrfs", "-q", "subvolume", "create", str(inside))
+            yield Volume(name, kind, inside)
+        else:
+            yield Volume(name, kind, stack.enter_context(_image(name, scratch)), coarse=name == "ext4-128")
+
+
+class _Layers:
+    """An overlay whose upper layer can be made the lower one of the next."""
+
+    def __init__(self, storage: Path, place: Path) -> None:
+        self._storage, self._place = storage, place
+        self._lower = storage / "empty"
+        self._lower.mkdir()
+        self._number = 0
+
+    def mount(self) -> None:
+        """Put an empty upper layer over what is there."""
+        self._number += 1
+        upper, work = self._storage / f"upper{self._number}", self._storage / f"work{self._number}"
+        upper.mkdir()
+        work.mkdir()
+        options = f"lowerdir={self._lower},upperdir={upper},workdir={work},{_OVERLAY}"
+        _run("mount", "-t", "overlay", "-o", options, "overlay", str(self._place))
+        self._lower = upper
+
+    def unmount(self) -> None:
+        """Take it away."""
+        _unmount(self._place)
+
+    def settle(self) -> None:
+        """What is there now is the lower layer from here on: whoever changes it has it copied up."""
+        _run("umount", str(self._place))
+        self.mount()
+
+
+@contextmanager
+def _image(name: str, scratch: Path) -> Iterator[Path]:
+    size, make = _IMAGES[name]
+    with TemporaryDirectory(prefix="image-", dir=scratch) as directory:
+        os.chmod(directory, 0o755)  # some scenarios run as other users
+        image, place = Path(directory) / "image", Path(directory) / "mounted"
+        place.mkdir()
+        image.touch()
+        _run("truncate", "-s", size, str(image))
+        _run(*make, str(image))
+        with _mounted(place, "-o", "loop", str(image)):
+            place.chmod(0o755)
+            yield place
+
+
+@contextmanager
+def _mounted(place: Path, *options: str) -> Iterator[Path]:
+    _run("mount", *options, str(place))
+    try:
+        yield place
+    finally:
+        _unmount(place)
+
+
+def _unmount(place: Path) -> None:
+    """Away with it, and with its loop device; a process that still stands in it must not keep it in the tree."""
+    if subprocess.run(["umount", str(place)], capture_output=True, check=False).returncode:
+        subprocess.run(["umount", "--lazy", str(place)], capture_output=True, check=False)
+
+
+def _run(*command: str) -> None:
+    # Debian's user may have no sbin on its path.
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command[0]} is not installed") from error
+    if done.returncode:
+        raise Unavailable(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")

@@ -1,0 +1,198 @@
+"""Who keeps a file open for writing without showing it: named, or counted, or in doubt; never overlooked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fimscan.linux import OpenFiles, holders, may_write, open_for_writing
+from fimscan.model import Rights, Unseen, Xattr
+from fimscan.scan.reader import Reader
+from fimscan.scan.spot import Spotter
+from fimscan.scan.watch import WatchSpec
+from fimscan.scan.writers import WriterCheck, give_back
+from tests.linux.hiding import NOBODY, WAYS, Ground, Unavailable, hiding_ground
+from tests.support import state
+
+pytestmark = pytest.mark.root  # another user's processes; without root, only our own
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the holders are another user's processes")
+    try:
+        with hiding_ground() as made:
+            yield made
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def counted(path: Path) -> bool:
+    """Whether the kernel counts somebody who has the file open for writing."""
+    check = WriterCheck()
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        check.ask(file.fileno(), found)
+        give_back(file.fileno())
+    return check.take() == [(found.st_dev, found.st_ino)]
+
+
+def named(found: OpenFiles, path: Path) -> set[int | None]:
+    """The users of those who hold a file."""
+    info = path.stat()
+    return {h.actor.uid for h in found.holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)}
+
+
+def doubts(found: OpenFiles) -> set[Unseen]:
+    """What is in doubt of the processes of the plain user."""
+    return {doubt.why for doubt in found.doubts if doubt.rights is not None and NOBODY in doubt.rights.uids}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_hold_a_file_is_counted(way: str, ground: Ground) -> None:
+    """The kernel's count tells of each, named or not; once it has ended, there is nobody."""
+    path = ground.file(way)
+    assert not counted(path)
+    try:
+        with ground.held(way, path):
+            assert counted(path)
+            found = open_for_writing(os.getpid())
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    match WAYS[way]:
+        case "named":
+            assert named(found, path) == {NOBODY} or Unseen.ENDED in doubts(found)
+        case Unseen() as why:
+            assert why in doubts(found)
+        case _:
+            assert named(found, path) == set()
+    deadline = time.monotonic() + 20
+    while counted(path):  # the kernel takes a ring apart after its process has ended
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_descriptor_that_root_may_not_stat_hides_no_other(ground: Ground) -> None:
+    """Of a process with a file of a FUSE file system of its own, all that can be written to is found all the same."""
+    path = ground.file("beside")
+    try:
+        with ground.fuse_beside(path):
+            found = open_for_writing(os.getpid())
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    assert named(found, path) == {NOBODY}
+    assert Unseen.REFUSED not in doubts(found)
+
+
+def test_a_chain_of_processes_is_named_or_in_doubt(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no pass over /proc ends with everybody examined, those who were missed are in doubt."""
+    path = ground.file("chained")
+    monkeypatch.setattr(holders, "_PASSES", 1)
+    with ground.held("fork-chain", path):
+        found = open_for_writing(os.getpid())
+    assert Unseen.ENDED in doubts(found)
+
+
+def test_the_time_for_a_user_is_bounded(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has more files open than there is time for is in doubt; everybody else is examined."""
+    path, other = ground.file("many"), ground.file("other")
+    monkeypatch.setattr(holders, "_USER_SECONDS", 0.0)
+    with ground.held("plain", path), other.open("a"):
+        found = open_for_writing(1)
+    assert Unseen.TOO_MANY in doubts(found)
+    assert named(found, other) == {0}
+
+
+def _slow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was changed a moment ago is read with care."""
+
+
+def _fast(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reader, "is_settled", lambda *_: True)
+
+
+@pytest.mark.parametrize("prepare", [_slow, _fast])
+def test_the_scan_says_which_files_were_open(
+    prepare: Callable[[Path, pytest.MonkeyPatch], None], ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways to read a file ask, and nothing is said of a file that nobody has open, or has open for reading."""
+    directory = ground.root / prepare.__name__
+    directory.mkdir()
+    paths = {name: ground.file(name, directory) for name in ("free", "held", "read")}
+    prepare(paths["held"], monkeypatch)
+    writable: set[tuple[int, int]] = set()
+    with paths["held"].open("a"), paths["read"].open("rb"):
+        spotter = Spotter([WatchSpec(path=os.fsencode(directory))])
+        assert len(list(spotter.look(os.fsencode(directory), below=True, writable=writable))) == 4
+    info = paths["held"].stat()
+    assert writable == {(info.st_dev, info.st_ino)}
+
+
+def test_asking_disturbs_nobody(ground: Ground) -> None:
+    """Who opens a file for writing while it is asked about waits for moments, and neither side gets a signal."""
+    path = ground.file("asked")
+    done = threading.Event()
+    script = "import sys,time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: open(sys.argv[1], 'a').close()"
+    writer = subprocess.Popen(["python3", "-c", script, str(path)])
+    threading.Timer(1.5, done.set).start()
+    check, asked = WriterCheck(), 0
+    while not done.is_set():
+        with path.open("rb") as file:
+            check.ask(file.fileno(), os.fstat(file.fileno()))
+        asked += 1
+    assert writer.wait(timeout=20) == 0
+    assert asked > 100
+    info = path.stat()
+    assert set(check.take()) <= {(info.st_dev, info.st_ino)}
+
+
+def test_where_the_kernel_cannot_be_asked_the_file_system_is_named() -> None:
+    """procfs has no leases: nothing is known of any file on it."""
+    check = WriterCheck()
+    with open("/proc/version", "rb") as file:
+        found = os.fstat(file.fileno())
+        check.ask(file.fileno(), found)
+    assert check.take() in ([(found.st_dev, 0)], [])
+
+
+def test_an_examination_is_quick(ground: Ground) -> None:
+    """Two thousand mappings of one process take no time to speak of."""
+    path = ground.file("quick")
+    with ground.held("mapped-among-others", path):
+        begun = time.monotonic()
+        open_for_writing(os.getpid())
+        assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("rights", "file", "may"),
+    [
+        (Rights(uids=(1003,), gids=(1003,)), {}, False),
+        (Rights(uids=(1003,), gids=(1003,)), {"mode": 0o666}, True),
+        (Rights(uids=(1003,), gids=(1003,)), {"mode": 0o664, "gid": 1003}, True),
+        (Rights(uids=(1003,), gids=(1003,)), {"mode": 0o644, "gid": 1003}, False),
+        (Rights(uids=(1003,), gids=None), {"mode": 0o664, "gid": 7}, True),  # nobody knows of which groups it is
+        (Rights(uids=(1003,), gids=(1003,)), {"uid": 1003, "mode": 0o444}, True),  # its owner may change the mode
+        (Rights(owned=((100000, 65536),)), {"uid": 100001}, True),  # root of a user namespace
+        (Rights(owned=((100000, 65536),)), {"uid": 0}, False),
+        (Rights(any_file=True), {}, True),
+        (Rights(uids=(1003,)), {"xattr_digest": b"?", "xattrs": None}, True),
+        (Rights(uids=(1003,)), {"xattr_digest": b"?", "xattrs": (Xattr(name=b"user.x", size=1, data=b"1"),)}, False),
+        (
+            Rights(uids=(1003,)),
+            {"xattr_digest": b"?", "xattrs": (Xattr(name=b"system.posix_acl_access", size=1, data=b"1"),)},
+            True,
+        ),
+    ],
+)
+def test_who_may_write_to_a_file(rights: Rights, file: dict[str, Any], may: bool) -> None:
+    """A process whose credentials never let it write to a file is no doubt about who did."""
+    assert may_write(rights, state(**file)) is may

@@ -1,0 +1,147 @@
+"""A file system that gets another device number is still the same one; another file system at its place is not."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from fimscan.filesystems import Devices, Numbers, Root
+from fimscan.pipeline.devices import Survey
+from tests.conftest import Cli, rows
+from tests.filesystems import image, made, mounted, needs, overlay, run
+
+
+def versions_in(cli: Cli) -> int:
+    with closing(sqlite3.connect(cli.database)) as connection:
+        return int(connection.execute("SELECT count(*) FROM file_version").fetchone()[0])
+
+
+def take(stack: ExitStack, directory: Path, numbers: set[int]) -> None:
+    """Make other file systems until they have the numbers that have just become free."""
+    directory.mkdir(exist_ok=True)
+    source = image("ext4", directory / "block") if any(map(os.major, numbers)) else None
+    for attempt in range(30):
+        if not numbers:
+            return
+        where = ("-t", "tmpfs", "none") if source is None else ("-o", "loop", str(source))
+        at = stack.enter_context(mounted(*where, at=directory / str(attempt)))
+        numbers = numbers - {os.stat(at).st_dev}
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "ext4 -I 128", "layered"])
+def test_a_remount_changes_nothing(cli: Cli, tmp_path: Path, kind: str) -> None:
+    """After a remount with other device numbers nothing is told or stored; a change of content is no more than that."""
+    name, *options = kind.split()
+    where: tuple[str, ...]
+    fs = cli.watched
+    with ExitStack() as stack:
+        if name == "overlay":
+            for layer in ("lower", "upper", "work"):
+                (tmp_path / layer).mkdir()
+            (tmp_path / "lower" / "f").write_text("one")
+            where = ("-t", "overlay", "-o", overlay(*(tmp_path / n for n in ("lower", "upper", "work"))), "overlay")
+        elif name == "layered":
+            (tmp_path / "disk").mkdir()
+            disk = stack.enter_context(made("ext4", tmp_path / "disk"))
+            (tmp_path / "lower").mkdir()
+            (tmp_path / "lower" / "f").write_text("one")
+            for layer in ("upper", "work"):
+                (disk / layer).mkdir()
+            layers = overlay(tmp_path / "lower", disk / "upper", disk / "work")
+            where = ("-t", "overlay", "-o", layers, "overlay")
+        else:
+            where = ("-o", "loop", str(image(name, tmp_path / "image", *options)))
+        with mounted(*where, at=fs):
+            (fs / "d").mkdir()
+            (fs / "d" / "g").write_text("two")
+            (fs / "f").write_text("one")
+            if name == "btrfs":
+                needs("btrfs")
+                run("btrfs", "subvolume", "create", fs / "home")
+                (fs / "home" / "g").write_text("three")
+            cli.scan()
+            before = {os.stat(path).st_dev for path in fs.rglob("*")}
+        stored = versions_in(cli)
+        take(stack, tmp_path / "spare", before)
+        with mounted(*where, at=fs):
+            assert not before & {os.stat(path).st_dev for path in fs.rglob("*")}, "the test needs other numbers"
+            done = cli("scan", "--no-audit", code=0)
+            assert done.stdout == "" and done.stderr.count("\n") == 1
+            assert "mounted anew, with another device number: " in done.stderr
+            assert versions_in(cli) == stored
+            assert rows(cli.diff()) == []
+            (fs / "d" / "g").write_text("TWO")
+            if name == "btrfs":
+                (fs / "home" / "g").write_text("THREE")
+            cli.scan(4)
+            changes = cli.diff()["changes"]
+            assert len(changes) == (2 if name == "btrfs" else 1)
+            assert {os.path.basename(c["path"]) for c in changes} == {"g"}
+            assert not any("dev" in c["changed"] or "inode" in c["changed"] for c in changes)
+            cli("verify", "--db", "--all", code=0)
+
+
+def test_another_file_system_is_told(cli: Cli, tmp_path: Path) -> None:
+    """One that is made anew in the same image, with the same number, is another one: its files are not the old ones."""
+    with mounted("-o", "loop", image("ext4", tmp_path / "image"), at=cli.watched):
+        (cli.watched / "f").write_text("same")
+        cli.scan()
+        old = os.stat(cli.watched).st_dev
+    with mounted("-o", "loop", image("ext4", tmp_path / "image"), at=cli.watched):
+        (cli.watched / "f").write_text("same")
+        if os.stat(cli.watched).st_dev != old:
+            pytest.skip("the kernel gave it another number")
+        told = cli("scan", "--no-audit", code=4).stderr
+        assert f"{cli.watched}: another file system is mounted there than at the last scan (ext4)" in told
+    assert all("dev" in change["changed"] for change in cli.diff()["changes"])
+
+
+def root(path: str, raw: int, **values: object) -> Root:
+    defaults = {"dev": raw, "superblock": raw, "inode": 2, "kind": "ext4", "uuid": f"uuid of {path}"}
+    return Root(path=path.encode(), raw=raw, **{**defaults, **values})  # type: ignore[arg-type]
+
+
+def survey(monkeypatch: pytest.MonkeyPatch, before: list[Root], now: list[Root]) -> Survey:
+    found = {one.path: one for one in now}
+    monkeypatch.setattr("fimscan.filesystems.probe", lambda path, _mounts: found.get(path))
+    return Survey(Devices(roots=tuple(before)), [one.path for one in now])
+
+
+def test_two_that_exchanged_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disks can be found in another order at each boot."""
+    seen = survey(monkeypatch, [root("/a", 1), root("/b", 2)], [root("/a", 2), root("/b", 1)])
+    assert dict(seen.numbers) == {2: 1, 1: 2} and not seen.numbers.is_trivial
+
+
+def test_a_new_one_does_not_get_the_number_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number that a file system is recorded by is its own, as long as it may come back."""
+    seen = survey(monkeypatch, [root("/a", 1)], [root("/a", 5), root("/c", 1)])
+    assert seen.numbers[5] == 1 and seen.numbers[1] not in (1, 5)
+
+
+def test_a_file_system_that_is_mounted_elsewhere_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its UUID, at another path."""
+    seen = survey(monkeypatch, [root("/a", 1, uuid="u")], [root("/b", 7, uuid="u")])
+    assert seen.numbers[7] == 1
+
+
+def test_without_uuid_the_birth_of_its_root_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither is known, another number is another file system."""
+    known = [root("/a", 1, uuid="", birth_ns=17), root("/b", 2, uuid="")]
+    seen = survey(monkeypatch, known, [root("/a", 3, uuid="", birth_ns=17), root("/b", 4, uuid="")])
+    assert (seen.numbers[3], seen.numbers[4]) == (1, 4)
+
+
+def test_numbers_of_what_is_met_later() -> None:
+    """A subvolume that was not there when the scan began is recorded by its own number, or by one that nobody has."""
+    numbers = Numbers()
+    numbers.take(8)
+    assert (numbers[7], numbers.is_trivial) == (7, True)
+    spare = numbers[8]
+    assert spare not in (7, 8)
+    assert dict(numbers) == {7: 7, 8: spare}
+    assert numbers[8] == spare
