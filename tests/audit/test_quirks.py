@@ -193,6 +193,9 @@ DRESSES: dict[str, Callable[[bytes], bytes]] = {
     ),
     "audisp-syslog": lambda log: re.sub(rb"(?m)^(?=type)", b"<14>Nov  3 04:51:21 web1 audisp-syslog[12]: ", log),
     "rsyslog's imfile": lambda log: re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 web1 tag_audit_log: ", log),
+    "rsyslog's imfile, its tag without a colon": lambda log: re.sub(
+        rb"(?m)^(?=type)", b"2026-07-19T18:43:47+00:00 web1 auditd ", log.replace(b"\x1d", b"#035")
+    ),
     "RFC 5424": lambda log: re.sub(
         rb"(?m)^(?=type)", b"<14>1 2023-11-03T04:51:21.123456+01:00 web1 audispd 12 - - ", log
     ),

@@ -145,6 +145,8 @@ def test_a_jump_of_the_clock_tears_no_event_apart(jump: int) -> None:
 
     torn = b"".join([*one[:3], other(jump), other(jump + 4), *one[3:]])
     assert len(told(batches(torn))) == 3
+    waited_before = b"".join([*one[:3], other(3), other(jump + 3), other(jump + 7), *one[3:]])
+    assert len(told(batches(waited_before))) == 4
     late = b"".join([*one[:3], other(jump), other(jump + 3), other(jump + 6), *one[3:]])
     assert len(told(batches(late))) == 3
     assert damage(batches(late)) == [
