@@ -1,7 +1,7 @@
 """What the second witness (fanotify) costs, what it loses, and what it is worth.
 
     python -m benchmarks.witness cost [--directory DIR] [--files N]
-    python -m benchmarks.witness truth [--directory DIR]
+    python -m benchmarks.witness truth [--directory DIR] [--all]
 
 ``cost`` writes many files of one file system, with and without a reader beside it: outside of what is monitored, where
 each event is dropped, and inside, where each is stored. In turn, three times each; medians are printed. ``truth`` plays
@@ -49,6 +49,9 @@ def main() -> None:
     parser.add_argument("what", choices=["cost", "truth", "read"])
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--files", type=int, default=100_000, help="writes of a load")
+    parser.add_argument(
+        "--all", action="store_true", help="play all scenarios that share two scans, and show what differs"
+    )
     parser.add_argument("--database", type=Path)
     options = parser.parse_args()
     if options.what == "read":
@@ -56,7 +59,7 @@ def main() -> None:
     elif options.what == "cost":
         cost(options.directory, options.files)
     else:
-        truth(options.directory)
+        truth(options.directory, everything=options.all)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -138,17 +141,20 @@ def cost(directory: Path, files: int) -> None:
 # Truth
 
 
-def truth(directory: Path) -> None:
-    """Play the scenarios with several writers, without and with."""
+def truth(directory: Path, *, everything: bool = False) -> None:
+    """Play the scenarios with several writers, or all, without and with."""
     from tests.lab.scenario import all_scenarios
 
-    scenarios = [one for one in all_scenarios("ext4") if one.group == "e_writers"]
+    scenarios = [one for one in all_scenarios("ext4") if (everything and not one.alone) or one.group == "e_writers"]
     tempfile.tempdir = str(directory)
     without, with_it = play(scenarios, ask=False), play(scenarios, ask=True)
     print(f"{'scenario':<44} {'without':<24} {'with fanotify':<24} wrong")
     for name, before in without.items():
         after = with_it[name]
+        if everything and before == after:
+            continue
         print(f"{name:<44} {before[0]:<24} {after[0]:<24} {'; '.join(after[1]) or '-'}")
+    print(f"{len(without)} scenarios")
 
 
 def play(scenarios: list[Any], *, ask: bool) -> dict[str, tuple[str, list[str]]]:

@@ -402,9 +402,9 @@ class Actor(NamedTuple):
 
     ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since; ``login_user`` and ``user``
     are its and ``uid``'s names (from an ENRICHED record or the local user database). ``event`` and ``time_ns`` are
-    ``None`` when the process was not seen in the audit log but found holding a descriptor. ``role`` is set in an
-    :class:`Attribution` only; so is ``earlier``: what the process did, it did to a file that had the path before the
-    file that has it now.
+    ``None`` when the process was not seen in the audit log but found holding a descriptor; ``event`` alone is when
+    fanotify saw it write, by ``time_ns`` at the latest. ``role`` is set in an :class:`Attribution` only; so is
+    ``earlier``: what the process did, it did to a file that had the path before the file that has it now.
     """
 
     pid: int
@@ -626,7 +626,7 @@ class Holder:
 # The second witness: fanotify
 
 
-class Deed(IntFlag):
+class WitnessMask(IntFlag):
     """What fanotify saw a process do to a file: the bits of its events (``fanotify_mark(2)``) that are recorded."""
 
     MODIFY = 0x2
@@ -639,7 +639,7 @@ class WitnessEvent(NamedTuple):
     """What one process did to one file, as fanotify told it.
 
     The kernel gives no time: it happened after ``since_ns``, when all earlier events had been read, and before
-    ``until_ns``, when this one was read. Deeds of one process on one file in that time are one event. ``handle`` is the
+    ``until_ns``, when this one was read. What a process does to a file in that time is one event. ``handle`` is the
     file's handle (``name_to_handle_at(2)``), which no later file has; ``name`` the last component of its name then.
     ``actor`` has the process id alone where the process had ended before it could be looked at; ``started_ns`` and
     ``ancestors`` (process ids, the parent first) are unknown then, too.
@@ -648,7 +648,7 @@ class WitnessEvent(NamedTuple):
     dev: int
     inode: int
     handle: bytes
-    deed: Deed
+    mask: WitnessMask
     since_ns: int
     until_ns: int
     name: bytes

@@ -43,6 +43,8 @@ class _Operation(NamedTuple):
     def created(self) -> Sequence[Item]:
         """What was made; of a call that failed, what was to be made, by its name."""
         created = self.of_kind(b"CREATE")
+        if not created:
+            return ()
         if self.said.success:
             return [item for item in created if item.identity is not None]
         return [item for item in created if item.identity is not None or item.text is not None]
@@ -119,19 +121,33 @@ def _operation(said: Said, user_name: UserName | None) -> _Operation | None:
     who = actor(said, () if flags is None else flags.names, user_name)
     if who is None:
         return None
-    items = _items(said.paths)
+    items = _items(said.paths) if said.items is None else said.items
     if said.success and said.complete and items and not items[0].kind:
         items = with_kinds(items, call.action)
-    device = items[0].identity[0] if items and items[0].identity is not None else None
-    for item in items:
-        if item.identity is None or item.identity[0] != device:  # as in few
-            items = own_items(items)
-            break
-    kinds: dict[bytes, list[Item]] = {}
-    for item in items:
-        if item.identity is not None or item.kind in _WITHOUT_IDENTITY:
-            kinds.setdefault(item.kind, []).append(item)
+    kinds, devices = _by_kind(items)
+    if devices > 1:  # as in few
+        items = own_items(items)
+        kinds, _ = _by_kind(items)
     return _Operation(said, call, flags, items, kinds, who)
+
+
+def _by_kind(items: Sequence[Item]) -> tuple[dict[bytes, list[Item]], int]:
+    """(the PATH records of each nametype, 1 where they are all of one device, more where they are not)."""
+    kinds: dict[bytes, list[Item]] = {}
+    devices = device = 0
+    for item in items:
+        kind, identity = item.kind, item.identity
+        if identity is not None:
+            if identity[0] != device:
+                device = identity[0]
+                devices += 1
+        elif kind not in _WITHOUT_IDENTITY:
+            continue
+        if kind in kinds:
+            kinds[kind].append(item)
+        else:
+            kinds[kind] = [item]
+    return kinds, devices
 
 
 # What says something by its name alone: where a directory is, what a failed call was to make, what an overlay removed.
@@ -179,7 +195,8 @@ def _open(operation: _Operation) -> list[FileAccess]:
         return []
     if created := operation.created():
         return [operation.access(Action.CREATE, created[-1], operation.name_of(created[-1]))]
-    return [access for item in operation.of_kind(b"NORMAL")[-1:] for access in _opened(operation, item)]
+    found = operation.of_kind(b"NORMAL")
+    return _opened(operation, found[-1]) if found else []
 
 
 def _opened(operation: _Operation, item: Item) -> list[FileAccess]:
@@ -232,9 +249,15 @@ def _rename(operation: _Operation) -> list[FileAccess]:
 
 def _moved_and_replaced(created: Item, deleted: Sequence[Item]) -> tuple[Item | None, Item | None]:
     """The DELETE records of a rename's source and of the file that it overwrote, with the CREATE record."""
-    if created.identity is not None and all(item.identity is not None for item in deleted):
-        source = next((item for item in deleted if item.identity == created.identity), None)
-        victim = next((item for item in deleted if item.identity != created.identity), None)
+    source = victim = None
+    for item in deleted:
+        if item.identity is None or created.identity is None:
+            break
+        if item.identity == created.identity:
+            source = source or item
+        else:
+            victim = victim or item
+    else:
         return source, victim
     source = next((item for item in deleted if item.text != created.text), deleted[0] if deleted else None)
     return source, next((item for item in deleted if item is not source), None)

@@ -101,7 +101,8 @@ def _translated(raw: bytes | None) -> str | None:
 
 def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Actor | None:
     """The process that made a call, with these open flags; ``None`` where nothing says even the process id."""
-    if said.event.node and not _is_own(said.event.node):
+    event = said.event
+    if event.node and not _is_own(event.node):
         user_name = None
     process = _process(said.process, user_name)
     if said.others:
@@ -109,7 +110,6 @@ def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Act
     pid, ppid, exe, comm, auid, login_user, uid, user, euid, session, tty, key = process
     if pid is None:
         return None
-    event = said.event
     # In the order of the fields: by their names it takes four times as long.
     return Actor(
         pid,

@@ -14,6 +14,7 @@ from fimscan.audit.events import Assembler
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
+from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import execution
 from fimscan.audit.records import OF_KERNEL, event_id, inner_records, line_of, lines_pattern, parse_line, type_name
 from fimscan.audit.relays import problem_of
@@ -72,6 +73,7 @@ class Collector:
         self._user_name = user_name
         self._assembler = Assembler()
         self._journal: Export | None = None
+        self._kindless: set[EventId] = set()  # events that have a PATH record without nametype
         self._with_kinds = False  # whether PATH records have a nametype: not on RHEL 6
         self._segments: list[Segment] = []
         self._starts: list[int] = []
@@ -126,9 +128,9 @@ class Collector:
         line = lines_pattern(block)
         while place < end:
             whole = whole_event(block, place) if self._journal is None else None
-            if whole is not None and not self._assembler.is_open(whole[0].id):
+            if whole is not None and (expired := self._assembler.pass_to(whole[0].id)) is not None:
                 event, said, place = whole
-                if expired := self._assembler.pass_to(event.id):
+                if expired:
                     self._events(expired)
                 self._event(event, said)
             elif self._journal is None and (match := line.match(block, place)):
@@ -211,19 +213,32 @@ class Collector:
 
     def _record(self, record: AuditRecord, position: int) -> None:
         """One record, or the first of several in one line."""
-        others: list[bytes] = []
-        is_torn = False
-        if b"audit(" in record.body and record.type in OF_KERNEL:
-            body, others, is_torn = inner_records(record)
-            record = record._replace(body=body)
-        if is_torn or is_cut(record.type, record.body):
+        body = record.body
+        if b"(" in body and b"audit(" in body and record.type in OF_KERNEL:
+            self._records(record, position)
+        else:
+            self._add(record, position)
+
+    def _records(self, record: AuditRecord, position: int) -> None:
+        body, others, is_torn = inner_records(record)
+        record = record._replace(body=body)
+        if is_torn and not is_cut(record.type, body):
             self._damage_at(position, line_of(record), CUT)
+        self._add(record, position)
+        for other in others:
+            if (inner := parse_line(other)) is not None:
+                self._add(inner, position)
+
+    def _add(self, record: AuditRecord, position: int) -> None:
+        event, kind, body = record
+        if kind == "PATH" and (item := parse_item(body)) is not None and item.kind:
+            pass  # as most
+        elif is_cut(kind, body):
+            self._damage_at(position, line_of(record), CUT)
+        elif kind == "PATH":
+            self._kindless.add(event)
         if events := self._assembler.add(record, position):
             self._events(events)
-        for other in others:
-            inner = parse_line(other)
-            if inner is not None:
-                self._record(inner, position)
 
     def _events(self, events: Iterable[AuditEvent]) -> None:
         for event in events:
@@ -236,26 +251,33 @@ class Collector:
 
         One that was given before is in the place of that.
         """
-        place = self._growing.pop(event.id, None) if self._growing else None
-        if place is None:
-            self._count += 1
         time_ns = event.id.time_ns
         if self._first_ns is None or time_ns < self._first_ns:
             self._first_ns = time_ns
         if self._last_ns is None or time_ns > self._last_ns:
             self._last_ns = time_ns
-        found = accesses(event, self._user_name) if said is None else accesses_said(said, self._user_name)
         if said is None:
-            self._look_at(event, found)
+            self._of_records(event)
+        else:
+            self._count += 1
+            if found := accesses_said(said, self._user_name):
+                self._found.append((event, found))
         if not self._with_kinds:
             self._with_kinds = b" nametype=" in event.text
+
+    def _of_records(self, event: AuditEvent) -> None:
+        found = accesses(event, self._user_name)
+        self._look_at(event, found)
+        place = self._growing.pop(event.id, None) if self._growing else None
         if place is not None:
             self._found[place] = (event, found)
             self._has_empty = self._has_empty or not found
-        elif found:
-            place = len(self._found)
-            self._found.append((event, found))
-        if place is not None and said is None and self._assembler.can_grow(event.id):
+        else:
+            self._count += 1
+            if found:
+                place = len(self._found)
+                self._found.append((event, found))
+        if place is not None and self._assembler.can_grow(event.id):
             self._growing[event.id] = place
 
     def _look_at(self, event: AuditEvent, found: Sequence[FileAccess]) -> None:
@@ -267,7 +289,9 @@ class Collector:
             self._executions.append(started)
         if (noticed := notice(event)) is not None:
             self._notices.append(noticed)
-        if b"\nPATH " in event.text and (cut := cut_record(event, with_kinds=self._with_kinds)) is not None:
+        is_odd = event.id in self._kindless or (b"FSGID=" not in event.text and b"OUID=" in event.text)
+        self._kindless.discard(event.id)
+        if is_odd and (cut := cut_record(event, with_kinds=self._with_kinds)) is not None:
             self._damage_at(begin, line_of(cut), CUT)
 
     def _damage_at(self, position: int, line: bytes, problem: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 from fimscan.audit.paths import parse_item
 from fimscan.audit.records import text_value
@@ -18,7 +19,6 @@ from fimscan.model import AuditEvent, AuditRecord
 CUT = "the record was cut"
 
 _KEY = re.compile(rb' key=(?:"[^"]*"|[^"\s\x1d]+)')
-_TRANSLATED = re.compile(rb"(?:ARCH|[A-Z]{1,3}ID)=")
 _ALL_TRANSLATED = re.compile(rb'FSGID="?[^"]+"?\s*\Z')  # auditd translates in the order of the fields
 _OLD_CALL = re.compile(rb' exe=(?:"[^"]*"|(?:[0-9A-F]{2})+)(?: subj=\S+)?\s*\Z')  # before 2.6.18, which had no key
 _OLD_PATH = re.compile(
@@ -36,8 +36,21 @@ _BARE_TEXT = re.compile(rb"[!#-~]+")
 
 def is_cut(kind: str, body: bytes) -> bool:
     """Whether a record of this type does not end as a whole one does; false for types that say nothing of files."""
-    check = _CHECKS.get(kind)
-    return check is not None and check(body)
+    if kind == "PATH":
+        item = parse_item(body)
+        return item is None or (not item.kind and not _OLD_PATH.match(body))
+    if kind in _CALLS:
+        end = body.rfind(b" key=")
+        return _is_cut_behind(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
+    return kind in _CHECKS and _is_cut(kind, body)
+
+
+@lru_cache(maxsize=4096)
+def _is_cut(kind: str, body: bytes) -> bool:
+    return _CHECKS[kind](body)
+
+
+_CALLS = frozenset({"SYSCALL", "URINGOP"})
 
 
 def cut_record(event: AuditEvent, *, with_kinds: bool) -> AuditRecord | None:
@@ -69,16 +82,11 @@ def is_half_translated(call: bytes, paths: Sequence[bytes]) -> bool:
     return b"UID=" not in call and any(b"OUID=" in path for path in paths)
 
 
-def _call(body: bytes) -> bool:
-    key = _KEY.search(body)
-    if key is None:
-        return b" ppid=" in body or not _OLD_CALL.search(body)
-    return _TRANSLATED.search(body, key.end()) is not None and not _ALL_TRANSLATED.search(body)
-
-
-def _path(body: bytes) -> bool:
-    item = parse_item(body)
-    return item is None or (not item.kind and not _OLD_PATH.match(body))
+@lru_cache(maxsize=4096)
+def _is_cut_behind(end: bytes) -> bool:
+    """Whether a call's key, or the translations behind it, are not whole: they are the same in many calls."""
+    key = _KEY.match(end)
+    return key is None or (end.find(b"=", key.end()) >= 0 and not _ALL_TRANSLATED.search(end))
 
 
 def _cwd(body: bytes) -> bool:
@@ -90,9 +98,6 @@ def _cwd(body: bytes) -> bool:
 
 
 _CHECKS: Mapping[str, Callable[[bytes], bool]] = {
-    "SYSCALL": _call,
-    "URINGOP": _call,
-    "PATH": _path,
     "CWD": _cwd,
     "PROCTITLE": lambda body: _TITLE.match(body) is None,
     "EXECVE": lambda body: _WORDS.match(body) is None,

@@ -12,8 +12,7 @@ after its event was finished is added, and the event is given once more: see :me
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fimscan.model import AuditEvent, AuditRecord, EventId
@@ -21,6 +20,7 @@ from fimscan.model import AuditEvent, AuditRecord, EventId
 TIMEOUT_NS = 5_000_000_000
 MAX_OPEN = 20_000
 _CLOCK_STEP_NS = 60_000_000_000  # records come seconds late, never minutes: then the clock was set back
+_NEVER = 1 << 63
 _MOST_NODES = 10_000
 _MOST_JUMPS = 32  # how often an open event can get its whole time anew, so that a quiet host's are given up one day
 
@@ -29,10 +29,12 @@ _SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_")
 _CALLS = frozenset({"SYSCALL", "URINGOP"})
 _ENDS = frozenset({"PROCTITLE", "EOE"})
 _COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # which never come without a call
+_COMMON = frozenset({"SYSCALL", "PATH", "CWD", "PROCTITLE"})
 _TELL_NOTHING = frozenset({"SOCKADDR", "MMAP", "EOE"})  # of files
 _ITEMS = re.compile(rb' items="?(\d{1,6})')
 _OPENAT2 = re.compile(rb' syscall="?(?:[456]?437|openat2)\b')  # 437 everywhere but on MIPS, which adds to it
 _URING_ENTER = re.compile(rb' syscall="?(?:[456]?426|io_uring_enter)\b')
+_ODD_CALL = re.compile(rb' syscall="?(?:[456]?4(?:37|26)|openat2|io_uring_enter)\b')
 _WORDS = re.compile(rb"(?:^| )a\d{1,7}(?:_len)?=")
 _ARGC = re.compile(rb'argc="?(\d{1,7})')
 
@@ -52,10 +54,12 @@ class _Node:
     open gets its whole time from there on.
     """
 
-    __slots__ = ("elapsed", "jumped", "jumps", "now", "open", "sees_calls", "started", "waiting")
+    __slots__ = ("due", "elapsed", "jumped", "jumps", "name", "now", "open", "sees_calls", "started", "waiting")
 
-    def __init__(self, now_ns: int, *, resumed: bool) -> None:
-        self.now = self.started = now_ns
+    def __init__(self, event: EventId, *, resumed: bool) -> None:
+        self.name = event.node
+        self.due = _NEVER  # nothing has waited for too long before ``elapsed`` is this
+        self.now = self.started = event.time_ns
         self.elapsed = 0
         self.jumped = 0  # ``elapsed`` when it jumped last
         self.jumps = 0
@@ -67,20 +71,38 @@ class _Node:
         """Set the clock by one record; gives whether something may be due."""
         step = now_ns - self.now
         if 0 < step <= timeout_ns:
+            self.now = now_ns
             self.elapsed += step
-        elif step > timeout_ns or step < -_CLOCK_STEP_NS:
+            return self.elapsed >= self.due
+        if step > timeout_ns or step < -_CLOCK_STEP_NS:
+            self.now = now_ns
             self.jumps += 1
             self.jumped = self.elapsed
-        else:
-            return False
-        self.now = now_ns
-        return True
+            return self.due is not _NEVER
+        return False
+
+    def expect(self, timeout_ns: int) -> None:
+        """Note that something waits from now on."""
+        self.due = min(self.due, self.elapsed + timeout_ns)
 
 
 class _Open:
     """An event that is still being collected."""
 
-    __slots__ = ("id", "items", "jumps", "last", "opened_ns", "orphan", "paths", "position", "records", "since")
+    __slots__ = (
+        "cwd",
+        "id",
+        "items",
+        "jumps",
+        "last",
+        "odd",
+        "opened_ns",
+        "orphan",
+        "paths",
+        "position",
+        "records",
+        "since",
+    )
 
     def __init__(self, event: EventId, position: int, node: _Node, *, orphan: bool) -> None:
         self.id = event
@@ -88,6 +110,8 @@ class _Open:
         self.items: int | None = None  # how many PATH records there will be; None before the SYSCALL record
         self.paths = 0
         self.last = False  # PROCTITLE or EOE was seen
+        self.cwd = False
+        self.odd = False  # has, or should have, records that most events have not
         self.position = position
         self.opened_ns = node.now
         self.since = node.elapsed
@@ -124,9 +148,11 @@ class _Open:
 
     def can_grow(self) -> bool:
         """Whether a record that such an event has is not there: it may have been overtaken by the last one."""
-        kinds = self.kinds()
-        if self.items and "CWD" not in kinds:
+        if self.items and not self.cwd:
             return True
+        if not self.odd:
+            return False
+        kinds = self.kinds()
         calls = [record.body for record in self.records if record.type == "SYSCALL"]
         if not calls and "PROCTITLE" in kinds:  # an operation of io_uring that was carried out within a call
             return True
@@ -161,7 +187,8 @@ class Assembler:
         self._resumed = resumed
         self._nodes: dict[str, _Node] = {}
         self._current: _Open | None = None  # where the last record went: the next one mostly goes there too
-        self._lost: deque[Lost] = deque()
+        self._last: _Node | None = None  # that of the last event in one piece: the next one mostly has the same
+        self._lost: list[Lost] = []
         self._positions: dict[EventId, int] = {}  # of the first records of events that were given
 
     @property
@@ -170,10 +197,12 @@ class Assembler:
         oldest = [next(iter(node.open.values())).position for node in self._nodes.values() if node.open]
         return min(oldest, default=None)
 
-    def lost(self) -> Iterator[Lost]:
+    def lost(self) -> Sequence[Lost]:
         """Events that were given up and lack something, each told once."""
-        while self._lost:
-            yield self._lost.popleft()
+        if not self._lost:  # as mostly
+            return ()
+        lost, self._lost = self._lost, []
+        return lost
 
     def add(self, record: AuditRecord, position: int = 0) -> tuple[AuditEvent, ...]:
         """Take one record, which stands at ``position`` (any ascending number); return what is finished by it.
@@ -198,7 +227,12 @@ class Assembler:
         elif kind in _CALLS:
             items = _ITEMS.search(record.body)
             group.items = max(int(items[1]) if items else 0, group.items or 0)
+            group.odd = group.odd or kind == "URINGOP" or _ODD_CALL.search(record.body, 0, 64) is not None
             self._nodes[record.id.node].sees_calls = True
+        elif kind == "CWD":
+            group.cwd = True
+        elif kind == "EXECVE":
+            group.odd = True
         if group.last and group.items is not None and group.paths >= group.items and group.is_whole():
             node = self._nodes[group.id.node]
             del node.open[group.id]
@@ -207,34 +241,35 @@ class Assembler:
                 if len(node.waiting) >= self._max_open:
                     del node.waiting[next(iter(node.waiting))]
                 node.waiting[group.id] = group
+                group.since = node.elapsed
+                node.expect(self._timeout_ns)
             self._positions[group.id] = group.position
             return (AuditEvent.of(group.id, group.records),)
         return ()
 
-    def pass_to(self, event: EventId) -> tuple[AuditEvent, ...]:
-        """Move the record clock of a node to this event, which is whole; return what has waited for too long."""
-        node = self._nodes.get(event.node)
-        if node is None:
-            node = self._first_of(event)
+    def pass_to(self, event: EventId) -> tuple[AuditEvent, ...] | None:
+        """Move the record clock of its node to an event that came in one piece; return what has waited for too long.
+
+        ``None`` where some of its records came before, so that it is not all of it.
+        """
+        node = self._last
+        if node is None or node.name != event.node:
+            node = self._last = self._nodes.get(event.node) or self._first_of(event)
+        if (node.open and event in node.open) or (node.waiting and event in node.waiting):
+            return None
         node.sees_calls = True
-        return self._moved(node, event.time_ns)
+        return () if event.time_ns == node.now else self._moved(node, event.time_ns)
 
     def _first_of(self, event: EventId) -> _Node:
         """The clock of a node that was not seen before. Damage can make any number of them."""
         if len(self._nodes) >= _MOST_NODES:
             self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.waiting}
-        made = self._nodes[event.node] = _Node(event.time_ns, resumed=self._resumed)
+            self._last = None
+        made = self._nodes[event.node] = _Node(event, resumed=self._resumed)
         return made
 
     def _moved(self, node: _Node, now_ns: int) -> tuple[AuditEvent, ...]:
-        if now_ns != node.now and node.move_to(now_ns, self._timeout_ns) and (node.open or node.waiting):
-            return tuple(self._expired(node))
-        return ()
-
-    def is_open(self, event: EventId) -> bool:
-        """Whether some of an event's records came, and others may still."""
-        node = self._nodes.get(event.node)
-        return node is not None and (event in node.open or event in node.waiting)
+        return tuple(self._expired(node)) if node.move_to(now_ns, self._timeout_ns) else ()
 
     def can_grow(self, event: EventId) -> bool:
         """Whether an event that was given may be given again."""
@@ -253,6 +288,7 @@ class Assembler:
         for node in self._nodes.values():
             node.open.clear()
             node.waiting.clear()
+            node.due = _NEVER
         self._current = None
         return events
 
@@ -274,6 +310,7 @@ class Assembler:
             expired += (self._given_up(oldest, whole=False),)
         orphan = self._is_cut_off(node, identity)
         self._current = node.open[identity] = _Open(identity, position, node, orphan=orphan)
+        node.expect(self._timeout_ns)
         return expired + self.add(record, position)
 
     def _is_cut_off(self, node: _Node, event: EventId) -> bool:
@@ -287,6 +324,8 @@ class Assembler:
         if record.type == "EOE" or record in group.records:
             return ()
         group.records.append(record)
+        group.cwd = group.cwd or record.type == "CWD"
+        group.odd = group.odd or record.type not in _COMMON
         if not group.can_grow():
             del node.waiting[group.id]
         self._positions[group.id] = group.position
@@ -311,3 +350,5 @@ class Assembler:
                     if group is self._current:
                         self._current = None
                     yield self._given_up(group)
+        oldest = [next(iter(groups.values())) for groups in (node.waiting, node.open) if groups]
+        node.due = min((max(g.since, node.jumped) + self._timeout_ns for g in oldest), default=_NEVER)

@@ -21,7 +21,7 @@ from fimscan.audit.tables import machines
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
 # laurel can be told to put "@cee: " in front of each line; then syslog may have added its part.
-_START = re.compile(rb"(?:" + relayed_by(rb"laurel") + rb")?(?:@cee: ?)?(?=\{)")
+_START = rb"(?:" + relayed_by(rb"laurel") + rb")?(?:@cee: ?)?(?=\{)"
 _STAMP = re.compile(r"\d{1,11}\.\d{3}:\d{1,10}", re.ASCII)
 _TYPE = re.compile(r"[A-Z0-9_]{1,64}(?:\[\d{1,10}\])?", re.ASCII)
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -46,9 +46,14 @@ class NotLaurelError(ValueError):
     """The line is no event of laurel's; the text says why."""
 
 
+@cache
+def _start() -> re.Pattern[bytes]:
+    return re.compile(_START)
+
+
 def is_object(line: bytes) -> bool:
     """Whether a line is laurel's, if anybody's."""
-    return _START.match(line) is not None
+    return _start().match(line) is not None
 
 
 def parse_event(line: bytes) -> AuditEvent:
@@ -57,7 +62,7 @@ def parse_event(line: bytes) -> AuditEvent:
     Raises:
         NotLaurelError: it is not one, or it is damaged.
     """
-    start = _START.match(line)
+    start = _start().match(line)
     try:
         content = json.loads(line[start.end() if start else 0 :])
     except (ValueError, RecursionError) as error:

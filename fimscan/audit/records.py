@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from fimscan.audit.relays import PREFIX
 from fimscan.model import AuditRecord, EventId
@@ -32,12 +32,20 @@ STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
 HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
 """Groups: node, type, ``SEC.MS:SERIAL``. (auditd's own records had no colon before 2.0.)"""
 
-_LINE = re.compile(PREFIX + HEADER + rb"([^\n]*)")
-
 USUAL_LINES = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
-RELAYED_LINES = re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
-"""The records in a block of lines; their groups are those of :data:`HEADER`, and the body. The latter finds the usual
-ones, too, at about half the speed."""
+"""The records in a block of lines; their groups are those of :data:`HEADER`, and the body."""
+
+
+@cache
+def _relayed_lines() -> re.Pattern[bytes]:
+    """The same, also of what was relayed, at about half the speed. Made when it is needed: that takes a while."""
+    return re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
+
+
+@cache
+def _line() -> re.Pattern[bytes]:
+    return re.compile(PREFIX + HEADER + rb"([^\n]*)")
+
 
 _INNER = re.compile(
     rb"[\s,;|]*(?:#012|\\n)?[\s,;|]*((?:node=\S{1,255} )?type=[\w\[\]]{1,64} (?:msg=)?audit\((" + STAMP + rb")\))"
@@ -46,7 +54,7 @@ _INNER = re.compile(
 
 def lines_pattern(block: bytes) -> re.Pattern[bytes]:
     """The pattern that finds the records in a block, by its first line."""
-    return RELAYED_LINES if not USUAL_LINES.match(block) and _LINE.match(block) else USUAL_LINES
+    return _relayed_lines() if not USUAL_LINES.match(block) and _line().match(block) else USUAL_LINES
 
 
 def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
@@ -68,7 +76,7 @@ def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
 
 def parse_line(line: bytes) -> AuditRecord | None:
     """One line, with or without its newline, as a record; ``None`` when it is not an audit record. Never raises."""
-    match = _LINE.match(line)
+    match = _line().match(line)
     if match is None:
         return None
     node, kind, stamp, body = match.groups()
@@ -83,13 +91,15 @@ def line_of(record: AuditRecord) -> bytes:
     return f"{node}type={record.type} msg=audit({stamp}): ".encode("latin-1") + record.body
 
 
-@lru_cache(maxsize=1024)
-def event_id(stamp: bytes, node: bytes | None) -> EventId:
-    """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as an event's identity."""
+def event_id_once(stamp: bytes, node: bytes | None) -> EventId:
+    """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as the identity of an event that is not asked for again."""
     time, _, serial = stamp.partition(b":")
-    return EventId(
-        int(time.replace(b".", b"")) * 1_000_000, int(serial), "" if node is None else node.decode("latin-1")
-    )
+    time_ns = int(time[:-4] + time[-3:]) * 1_000_000
+    return EventId(time_ns, int(serial), "" if node is None else node.decode("latin-1"))
+
+
+event_id = lru_cache(maxsize=1024)(event_id_once)
+"""The same, remembered: the records of an event come one after the other."""
 
 
 @lru_cache(maxsize=1024)

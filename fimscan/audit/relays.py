@@ -8,6 +8,7 @@ colon: ``host alice: kernel: type=...`` is said by alice.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 _WORD = rb"(?!-{1,2} )[^\"'=:\[\n ]{1,60}(?::{1,2}[^\"'=:\[\n ]{1,60}){0,8}"  # a time, a host, a facility; no tag
 _SECONDS = rb"\[ *\d{1,9}\.\d{1,9}(?: <[^>\n]{1,20}>)?\]"
@@ -50,7 +51,7 @@ _MONTH = rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
 # Blank, what ausearch prints between events, and what other programs say in a log that has records by way of syslog,
 # journald or the kernel's ring buffer.
 _SEPARATOR = re.compile(rb"\s*\Z|----\s*\Z|time->")
-_OTHERS = re.compile(
+_OTHERS = (
     _MARK + _FILE + rb"(?:<\d{1,3}>)?(?:\d{1,2} )?(?:" + _MONTH + rb"|" + _ISO + rb"|" + _SECONDS + _CALLER
     + rb"|(?:time|ts)=\"?\d{4}-\d\d-|[a-z]{3,8} {0,6}:[a-z]{3,6} {0,6}: \[)"
 )  # fmt: skip
@@ -59,21 +60,25 @@ _TRACE = re.compile(rb"(?:type=[\w\[\]]{1,64} (?:msg=)?audit|audit\(\d)")
 # What a relay says, when it is the beginning of a record, or the rest of one that was broken.
 _BEGUN = rb"(?:audit: )?(?:node=\S{0,255} ?)?(?:t|ty|typ|type|type=[\w\[\]]{0,64}(?: (?:m|ms|msg|msg=\S{0,40})?)?)\s*\Z"
 _REST = rb"(?:[a-z][a-z0-9_]{0,30}=[^\s\"']+|[a-z][a-z0-9_]{0,30}=\"[^\"]*\"?)(?: [a-zA-Z][a-zA-Z0-9_]{0,30}=|\s*\Z)"
-_BROKEN = re.compile(
-    PREFIX + rb"(?:" + _BEGUN + rb")|" + _FILE + relayed_by(_DAEMONS) + rb"(?:" + _BEGUN + rb"|" + _REST + rb")"
-)
+_BROKEN = PREFIX + rb"(?:" + _BEGUN + rb")|" + _FILE + relayed_by(_DAEMONS) + rb"(?:" + _BEGUN + rb"|" + _REST + rb")"
 # journald writes its own audit records out as "audit[PID]: SYSCALL arch=...", without time and number of the event.
-_WITHOUT_NUMBER = re.compile(
+_WITHOUT_NUMBER = (
     _FILE + relayed_by(rb"audit") + rb"(?:SYSCALL|PATH|CWD|URINGOP|OPENAT2|EXECVE|PROCTITLE|CONFIG_CHANGE) \w"
 )
+
+
+@cache
+def _pattern(pattern: bytes) -> re.Pattern[bytes]:
+    """Made when it is needed: these take a while, and most logs have no such lines."""
+    return re.compile(pattern)
 
 
 def problem_of(line: bytes) -> str:
     """Why a line that is no record is damage; empty where it has nothing to do with audit."""
     if _SEPARATOR.match(line):
         return ""
-    if _WITHOUT_NUMBER.match(line):
+    if _pattern(_WITHOUT_NUMBER).match(line):
         return "journald's short form has no event numbers: write its records out with journalctl -o export, or -o json"
-    if _OTHERS.match(line) and not _TRACE.search(line) and not _BROKEN.match(line):
+    if _pattern(_OTHERS).match(line) and not _TRACE.search(line) and not _pattern(_BROKEN).match(line):
         return ""
     return "not an audit record"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fimscan.audit.interpreted import arches, as_written
+from fimscan.audit.paths import Item
 from fimscan.audit.records import bare, fields, int_value, kernel_part
 from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, syscall_name
 from fimscan.audit.tables import machine
@@ -35,6 +36,7 @@ class Said(NamedTuple):
     ``arguments`` are ``a0`` to ``a3``, ``process`` is what its record says of the process. ``cwd`` and ``title`` are
     bodies of CWD and PROCTITLE records, ``paths``, ``words`` and ``open_how`` those of PATH, EXECVE and OPENAT2 ones.
     ``others`` are records of other calls that tell of the process, too: where an operation of io_uring has some.
+    ``items`` are those of ``paths``, where they have been parsed and are in order, each once.
     """
 
     event: EventId
@@ -50,6 +52,7 @@ class Said(NamedTuple):
     open_how: Sequence[bytes] = ()
     others: Sequence[bytes] = ()
     complete: bool = True
+    items: Sequence[Item] | None = None
 
     def argument(self, position: int | None) -> int | None:
         """``a0`` to ``a3``; ``None`` where it is not logged."""

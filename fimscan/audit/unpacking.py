@@ -6,11 +6,9 @@ installed. What cannot be unpacked is said when it is read, so that it is not pa
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import importlib
 import io
-import lzma
 import os
 import zlib
 from collections.abc import Callable
@@ -52,10 +50,14 @@ def _unknown(program: str) -> Callable[[], _Decompressor]:
 
 
 def _bzip2() -> _Decompressor:
+    import bz2
+
     return bz2.BZ2Decompressor()
 
 
 def _xz() -> _Decompressor:
+    import lzma
+
     return lzma.LZMADecompressor()
 
 

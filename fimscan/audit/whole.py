@@ -8,15 +8,17 @@ missing of it, is left to the general way.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from fimscan.audit.damage import is_half_translated
-from fimscan.audit.paths import parse_item
-from fimscan.audit.records import NODE, STAMP, event_id
+from fimscan.audit.damage import is_cut
+from fimscan.audit.paths import Item, parse_item
+from fimscan.audit.records import NODE, STAMP, event_id_once
 from fimscan.audit.said import CALL, OUTCOME, Said
 from fimscan.audit.syscalls import syscall_name
 from fimscan.model import COMPLETE, AuditEvent
 
 _MOST_PATHS = 6  # a rename has up to five
+_NO_OTHERS = (), (), (), True  # no words, no way to open, no other calls; it is complete
 _TEXTS = tuple(
     COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b" for paths in range(_MOST_PATHS + 1)
 )
@@ -25,11 +27,6 @@ _TEXTS = tuple(
 def _line(kind: bytes, content: bytes) -> bytes:
     """A pattern of a later line, of the same node and event, whose body is like that; its group is the body."""
     return rb"\1type=" + kind + rb" msg=audit\(\3\): (" + content + rb")\n"
-
-
-# How a whole line ends (see ``damage``): one that was cut is left to the general way.
-_KEY = rb"(?:\"[^\"\n]*\"|[^\"\s\x1d]+)(?:\x1d[^\n]*FSGID=\"[^\"\n]*\")?"
-_TITLE = rb"proctitle=(?:\"[^\"\n]*\"|[0-9A-F]+|\(null\))"
 
 
 def _paths() -> bytes:
@@ -42,8 +39,8 @@ def _paths() -> bytes:
 
 _WHOLE = re.compile(
     rb"((?:" + NODE + rb" )?)type=SYSCALL msg=audit\((" + STAMP + rb")\): ("
-    + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n\x1d]* key=" + _KEY + rb"))\n"
-    + _line(rb"CWD", rb"cwd=\"[^\"\n]*\"") + _paths() + _line(rb"PROCTITLE", _TITLE)
+    + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
+    + _line(rb"CWD", rb"cwd=\"[^\n]*\"") + _paths() + _line(rb"PROCTITLE", rb"[^\n]*")
 )  # fmt: skip
 
 
@@ -60,22 +57,45 @@ def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, i
     if announced > _MOST_PATHS or paths.count(None) != _MOST_PATHS - announced:
         return None
     paths = paths[:announced]
+    parsed: list[Item] = []
+    for path in paths:
+        item = parse_item(path)
+        # Its nametype, the last field that counts, is there, and no other record behind it.
+        if item is None or not item.kind or (b"(" in path and b"audit(" in path):
+            return None
+        parsed.append(item)
+    translated = _is_whole_process(process)
+    if b"(" in cwd or not _is_whole_title(title):
+        return None
+    if not translated and (translated is not None or (paths and b"OUID=" in paths[-1])):
+        return None
     text = _TEXTS[announced] % (record, cwd, *paths, title)
-    if b"\r" in text or b"audit(" in text or (len(title) & 1 and title[-1:] not in b'")'):
+    if b"\r" in text:
         return None
-    if not all(map(_is_whole_path, paths)) or is_half_translated(record, paths):
-        return None
-    event = event_id(stamp, node)
+    event = event_id_once(stamp, node)
     call = syscall_name(arch, int(number))
     said = None
     if call is not None:
         if call == "openat2":  # whose OPENAT2 record is not there yet
             return None
-        said = Said(event, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+        success = success == b"yes"
+        # In the order of the fields: by their names it takes longer.
+        said = Said(event, arch, call, success, (a0, a1, a2, a3), process, cwd, paths, title, *_NO_OTHERS, parsed)
     return AuditEvent(event, text), said, match.end()
 
 
-def _is_whole_path(body: bytes) -> bool:
-    """Whether a PATH record has its nametype, the last field that counts."""
-    item = parse_item(body)
-    return item is not None and item.kind != b""
+@lru_cache(maxsize=2048)
+def _is_whole_process(process: bytes) -> bool | None:
+    """Whether the end of a SYSCALL record is whole; ``None`` where it is, but without auditd's translation.
+
+    Remembers them: they are the same in every call that a process makes.
+    """
+    if is_cut("SYSCALL", process) or b"audit(" in process:
+        return False
+    return True if b"UID=" in process else None
+
+
+@lru_cache(maxsize=2048)
+def _is_whole_title(title: bytes) -> bool:
+    """The same of a PROCTITLE record."""
+    return not is_cut("PROCTITLE", title) and b"audit(" not in title

@@ -71,7 +71,15 @@ Settings:       {_settings(data.reconfigurations)}
 
 All times are UTC. Numbers above are observations; whether a requirement is
 met is the assessor's decision.
-"""
+{_told(complete)}"""
+
+
+def _told(complete: Sequence[Scan]) -> str:
+    """What the last complete scan told of itself: file systems that it did not enter, logs that it could not read."""
+    if not complete or not complete[-1].problems:
+        return ""
+    lines = "".join(f"  - {show(problem)}\n" for problem in complete[-1].problems)
+    return f"\nWHAT SCAN {complete[-1].id} DID NOT SEE\n{lines}"
 
 
 def _not_compared(found: Sequence[Unreadable]) -> str:

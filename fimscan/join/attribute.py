@@ -47,7 +47,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     seen = coverage.over(change.path, change.window, need)
     # A clock that was set at boot leaves no other trace.
     clock_changed = any(gap.reason in (GapReason.CLOCK_CHANGED, GapReason.BOOT) for gap in seen.gaps)
-    case = Case(change, evidence, clock_changed=clock_changed)
+    case = Case(change, evidence, clock_changed=clock_changed, is_covered=seen.complete)
     claims = _claims(case)
     verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
     actors = _distinct(actors)

@@ -99,10 +99,15 @@ class Case:
     and, where the file system has a block device, the first store to a mapping of it set the ctime, which no call can
     set back. Elsewhere it is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and network file systems
     have the times of another clock.
+
+    ``is_covered`` says that audit missed nothing in the window, as far as is known.
     """
 
-    def __init__(self, change: Change, evidence: Evidence, *, clock_changed: bool = False) -> None:
+    def __init__(
+        self, change: Change, evidence: Evidence, *, clock_changed: bool = False, is_covered: bool = False
+    ) -> None:
         self.change = change
+        self.is_covered = is_covered
         self.evidence = evidence
         self.index = evidence.index
         after_ns, before_ns = change.window.after_ns, change.window.before_ns

@@ -40,12 +40,10 @@ class Numbering:
             for dev in root.numbers:
                 self._devs[root.superblock][dev] = root
                 self._superblocks[dev].add(root.superblock)
-        special = (root for those in self._devs.values() for root in those.values())
         #: Whether audit's numbers are the recorded ones everywhere, and tell each file from all others.
         self.is_plain = all(
-            devs.keys() == {superblock} and root.kind != OVERLAY and root.kind not in SUBVOLUMES
+            devs.keys() == {superblock} and not any(_has_own_numbers(root) for root in devs.values())
             for superblock, devs in self._devs.items()
-            for root in special
         )
 
     def devs(self, superblock: int) -> Mapping[int, Root]:
@@ -365,6 +363,10 @@ class _Translation:
         if before.kind is FileKind.DIRECTORY or before.identity == after.identity:
             return False
         return self._numbering.kind_of(change.path) == OVERLAY
+
+
+def _has_own_numbers(root: Root) -> bool:
+    return root.kind == OVERLAY or root.kind in SUBVOLUMES
 
 
 def _guess(access: FileAccess, candidates: tuple[int, ...]) -> _Where:

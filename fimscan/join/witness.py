@@ -7,7 +7,7 @@ A process is left out (:data:`Why.WROTE_NOTHING`) only where all of this holds, 
 2. On that file system, then, content cannot be changed unseen but by a mapping: the extent has no :class:`WitnessHole`.
 3. Nobody can have mapped the file writable: every process that audit saw opening it for writing since the window began,
    or since the file was made, opened it with O_WRONLY. mmap(2) takes a descriptor that can also be read, as MAP_SHARED
-   with PROT_WRITE. Nobody held it before, and it is known that nobody did.
+   with PROT_WRITE. Nobody held it before, and it is known that nobody did. Audit missed nothing in the window.
 4. Audit saw the process open the file once, without truncating it, and fanotify saw that process close it after that.
    The last close of a descriptor comes after all writes through it, and fanotify gives its events in order.
 5. No event says that this process id changed the file.
@@ -21,15 +21,15 @@ opened it is one more candidate if it is known and no descendant of an opener, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fimscan.join.case import Case, Life, Ruled
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BINDS, WRITES
-from fimscan.model import Action, Actor, Deed, FileAccess, FileKind, Role, Why, WitnessEvent, WitnessExtent
+from fimscan.model import Action, Actor, FileAccess, FileKind, Role, Why, WitnessEvent, WitnessExtent, WitnessMask
 
-#: Deeds that became one event are no further apart than this, as a rule: the time between two readings of the queue.
+#: What became one event is no further apart than this, as a rule: the time between two readings of the queue.
 _LONGEST_DRAIN_NS = 10**9
 
 
@@ -59,12 +59,12 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
     if after is None or after.kind is not FileKind.FILE or not testimony.extents.get(after.dev):
         return as_they_are
     events = _of_this_file(testimony.events.get(after.identity, ()), case, life)
-    wrote = [event for event in events if event.deed & Deed.MODIFY]
-    pids = {access.actor.pid for access in candidates} | {actor.pid for actor in holding}
-    strangers = _one_each(event for event in wrote if event.actor.pid not in pids)
+    wrote = [event for event in events if event.mask & WitnessMask.MODIFY]
+    since = _since(candidates, holding)
+    strangers = _one_each(event for event in wrote if not _is_one_of(event, since))
     ruled: list[Ruled] = []
     kept = candidates
-    if len(pids) > 1 and not strangers and not holding and _is_plain(case, life, candidates):
+    if candidates and not strangers and not holding and _is_plain(case, life, candidates):
         silent = _who_wrote_nothing(case, life, events, testimony.extents[after.dev])
         kept = [access for access in candidates if access.actor.pid not in silent]
         ruled = [(access, Why.WROTE_NOTHING) for access in candidates if access.actor.pid in silent]
@@ -77,8 +77,23 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
         holding=holding,
         added=added,
         ruled=[*ruled, *((actor, Why.WROTE) for actor in added)],
-        notes=(*_agreement(kept, wrote), *told),
+        notes=(*_agreement(kept, [event for event in wrote if _is_one_of(event, since)]), *told),
     )
+
+
+def _since(candidates: Iterable[FileAccess], holding: Iterable[Actor]) -> dict[int, int]:
+    """From when on each candidate could write, by process id."""
+    since: dict[int, int] = {}
+    for access in candidates:
+        pid, time_ns = access.actor.pid, access.event.time_ns - SLACK_NS
+        since[pid] = min(since.get(pid, time_ns), time_ns)
+    return since | {actor.pid: 0 for actor in holding}
+
+
+def _is_one_of(event: WitnessEvent, since: Mapping[int, int]) -> bool:
+    """Whether a candidate can have done it: what was done before its open was by another process, or descriptor."""
+    first_ns = since.get(event.actor.pid)
+    return first_ns is not None and event.until_ns >= first_ns
 
 
 def _of_this_file(events: Iterable[WitnessEvent], case: Case, life: Life) -> list[WitnessEvent]:
@@ -92,7 +107,9 @@ def _of_this_file(events: Iterable[WitnessEvent], case: Case, life: Life) -> lis
 def _is_plain(case: Case, life: Life, candidates: Iterable[FileAccess]) -> bool:
     """Premises 3 and 7."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
-    if before is None or after is None or before.identity != after.identity or life.reborn or life.birth is not None:
+    if not case.is_covered or before is None or after is None or before.identity != after.identity:
+        return False
+    if life.reborn or life.birth is not None:
         return False
     if before.nlink != 1 or after.nlink != 1 or case.elsewhere_since(after) is not None:
         return False
@@ -123,13 +140,13 @@ def _who_wrote_nothing(
         if access.action in WRITES:
             opens.setdefault(access.actor.pid, []).append(access)
     whole = [extent for extent in extents if not extent.holes]
-    wrote = {event.actor.pid for event in events if event.deed & Deed.MODIFY}
+    wrote = {event.actor.pid for event in events if event.mask & WitnessMask.MODIFY}
     found = set()
     for pid, (access, *others) in opens.items():
         if pid in wrote or others or access.action is not Action.OPEN_WRITE or "O_TRUNC" in access.actor.flags:
             continue
         opened_ns = access.event.time_ns - SLACK_NS
-        closed = [e.until_ns for e in events if e.actor.pid == pid and e.deed & Deed.CLOSE_WRITE]
+        closed = [e.until_ns for e in events if e.actor.pid == pid and e.mask & WitnessMask.CLOSE_WRITE]
         end_ns = max(closed, default=0)
         if end_ns < opened_ns:
             continue
@@ -163,7 +180,7 @@ def _strangers(
             what = f"process {pid}" if is_known else f"process {pid}, of which no more is known,"
             told.append(f"fanotify saw {what} write to it, through a descriptor that it did not open itself.")
             continue
-        added.append(event.actor._replace(role=Role.WRITER))
+        added.append(event.actor._replace(role=Role.WRITER, time_ns=event.until_ns))
     return added, told
 
 

@@ -1,6 +1,6 @@
 """fanotify(7) through the C library: which process modified which file. Linux 5.15 or later, and root.
 
-Written with ctypes, since no maintained library reports file handles and pidfds. The structures are those of
+Written with ctypes, since no maintained library reports both file handles and pidfds. The structures are those of
 ``linux/fanotify.h``; the kernel keeps them stable.
 """
 
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fimscan.model import Deed
+from fimscan.model import WitnessMask
 
 CLOEXEC, NONBLOCK = 0x1, 0x2
 REPORT_PIDFD, REPORT_FID, REPORT_DIR_FID, REPORT_NAME, REPORT_TARGET_FID = 0x80, 0x200, 0x400, 0x800, 0x1000
@@ -28,7 +28,7 @@ _HANDLE = struct.Struct("=8sIi")  # file system id, length and type of the handl
 _PIDFD_RECORD = 8
 #: What is reported. Who made, removed or renamed a file, or set its attributes, is audit's to say. Moves are asked for
 #: since they take directories along.
-DEEDS = int(Deed.MODIFY | Deed.CLOSE_WRITE | Deed.MOVED_FROM | Deed.MOVED_TO)
+MASK = int(WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE | WitnessMask.MOVED_FROM | WitnessMask.MOVED_TO)
 
 
 class Handle(NamedTuple):
@@ -83,7 +83,7 @@ def open_group(*, pidfds: bool = True) -> int:
         return _call("fanotify_init", flags, os.O_RDONLY)
 
 
-def mark_file_system(group: int, path: bytes, mask: int = DEEDS) -> None:
+def mark_file_system(group: int, path: bytes, mask: int = MASK) -> None:
     """Report what is done anywhere on the file system that a path lies on, by whatever mount.
 
     Raises:

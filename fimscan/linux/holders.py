@@ -151,17 +151,17 @@ class _Look:
 
 
 class _Budget:
-    """The time that the processes of one user may take, shared by all of them."""
+    """The processor time that the processes of one user may take, shared by all of them."""
 
     def __init__(self, process: str, owner: int | None, spent: dict[int, float]) -> None:
         self._process = process
         self._user = owner or 0
         self._spent = spent
-        self._begun = time.monotonic()
+        self._begun = time.thread_time()
 
     def check(self) -> None:
         """Raise :class:`TooManyError` when the time is up."""
-        taken = time.monotonic() - self._begun
+        taken = time.thread_time() - self._begun
         if not self._user and taken > _UNNOTICED_SECONDS:
             self._user = _user_of(self._process)
         spent = self._spent.get(self._user, 0) + taken
@@ -176,7 +176,7 @@ class _Budget:
 
     def end(self) -> None:
         """Put it on the user's account."""
-        self._spent[self._user] = self._spent.get(self._user, 0) + time.monotonic() - self._begun
+        self._spent[self._user] = self._spent.get(self._user, 0) + time.thread_time() - self._begun
 
 
 def _owner(pid: int) -> int | None:

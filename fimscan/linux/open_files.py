@@ -168,7 +168,7 @@ class OpenFilesOf:
             _, told, registered = read(info).partition(b"\nUserFiles:")
             if told:
                 break
-            time.sleep(0.001)
+            time.sleep(0)
         else:
             self.unseen.add(Unseen.RING)
             return

@@ -10,15 +10,16 @@ from functools import partial
 from sqlalchemy import Connection
 
 from fimscan import filesystems
-from fimscan.filesystems import OVERLAY, Devices, Numbers, Root, nearest
-from fimscan.model import FileKind, FileState, Holder
-from fimscan.mounts import Mount, is_within, own_mounts
+from fimscan.filesystems import OVERLAY, SUBVOLUMES, Devices, Numbers, Root, nearest
+from fimscan.model import FileKind, FileState, Holder, device_text
+from fimscan.mounts import Mount, is_within, leads_where_it_may_hang, own_mounts
 from fimscan.packed import FIELDS, Packed
+from fimscan.report.display import show
 from fimscan.scan.scope import Scope
 from fimscan.store import files
 
 _PATH, _KIND, _DEV = (FIELDS.index(name) for name in ("path", "kind", "dev"))
-_SAMPLES = 5
+_SAMPLES, _SHOWN = 5, 3
 
 Samples = Callable[[int], Iterable[tuple[bytes, int]]]
 """Some (path, inode) of the files that are recorded by a number."""
@@ -59,7 +60,8 @@ class Survey:
         self._mounts = own_mounts()
         points = filesystems.inside((mount.point for mount in self._mounts), self._watched)
         known = filesystems.inside((root.path for root in self._previous.roots), self._watched)
-        found = [filesystems.probe(path, self._mounts) for path in sorted({*self._watched, *points, *known})]
+        asked = [path for path in self._watched if not leads_where_it_may_hang(os.path.dirname(path))]
+        found = [filesystems.probe(path, self._mounts) for path in sorted({*asked, *points, *known})]
         here = [root for root in found if root is not None]
         for root in here:
             if (before := self._before(root, here)) is not None:
@@ -168,6 +170,26 @@ class Survey:
 
     def _concerns(self, layer: bytes) -> bool:
         return any(is_within(layer, path) or is_within(path, layer) for path in self._watched)
+
+    def news(self) -> Iterator[str]:
+        """What is otherwise than at the last look, a line each: file systems that were mounted anew, or exchanged."""
+        anew = []
+        for path, root in sorted(self._roots.items()):
+            before = self._previous.at(path)
+            if before is None or before.raw == root.raw:
+                continue
+            if root.is_on(before):
+                anew.append(f"{show(path)} ({device_text(before.raw)} -> {device_text(root.raw)})")
+        if anew:
+            more = f" and {len(anew) - _SHOWN} more" if len(anew) > _SHOWN else ""
+            yield (
+                f"mounted anew, with another device number: {', '.join(anew[:_SHOWN])}{more}; "
+                "the files there are compared as before"
+            )
+        for path, root in sorted(self._roots.items()):
+            before = self._previous.at(path)
+            if before is not None and root.is_known_to_be_off(before) and root.kind not in SUBVOLUMES:
+                yield f"{show(path)}: another file system is mounted there than at the last scan ({root.kind})"
 
     def is_outdated(self) -> bool:
         """Whether something was mounted or unmounted since."""

@@ -269,7 +269,10 @@ def _finish(
         adopted=recorder.adopted,
         dropped=recorder.dropped,
         alarming=unread.alarming(recorder.unreadable, unreadable_before),
-        new_problems=tuple(p for p in problems if full is None or p not in full.problems),
+        new_problems=(
+            *(p for p in problems if full is None or p not in full.problems),
+            *recorder.survey.news(),
+        ),
     )
 
 

@@ -10,20 +10,20 @@ store that fails each end an extent: over what lies between two, nothing is clai
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fimscan.join import SLACK_NS
 from fimscan.linux import fanotify, handles, lineage, unseen
 from fimscan.linux.fanotify import Event
-from fimscan.model import Actor, Deed, WitnessEvent, WitnessExtent, WitnessHole
-from fimscan.mounts import Mount, is_within, mount_of, own_mounts
+from fimscan.model import Actor, WitnessEvent, WitnessExtent, WitnessMask
+from fimscan.mounts import leads_where_it_may_hang, own_mounts
+from fimscan.pipeline.marks import Marked, is_in_place, mark, reason
 from fimscan.pipeline.users import user_name
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
@@ -41,31 +41,6 @@ _STORED_EVERY_S = 60.0
 _STORED_AT = 2_000  # events, or sooner
 
 
-@dataclass(frozen=True, slots=True)
-class _Root:
-    """A monitored directory or, for a single file, the directory that it lies in (not ``recursive``)."""
-
-    path: bytes
-    fd: int
-    recursive: bool
-
-    def has(self, directory: bytes) -> bool:
-        """Whether a path, as this descriptor's mount shows it, is monitored: wherever both were moved to together."""
-        here = os.fsencode(os.readlink(f"/proc/self/fd/{self.fd}"))
-        return is_within(directory, here) if self.recursive else directory == here
-
-
-@dataclass(slots=True)
-class _Marked:
-    """One file system: its monitored directories, and the extent that goes on."""
-
-    dev: int
-    kind: str
-    roots: list[_Root]
-    holes: tuple[WitnessHole, ...]
-    start_ns: int
-
-
 class Witness:
     """The reader of fanotify for some directories (or files).
 
@@ -81,7 +56,7 @@ class Witness:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._marked: dict[bytes, _Marked] = {}  # by what events call the file system
+        self._marked: dict[bytes, Marked] = {}  # by what events call the file system
         self._places: dict[bytes, bool] = {}  # by directory: whether it is monitored
         self._pending: dict[tuple[object, ...], WitnessEvent] = {}
         self._ready: list[WitnessEvent] = []
@@ -101,7 +76,7 @@ class Witness:
         try:
             self._group = fanotify.open_group()
         except OSError as error:
-            self.problems = (f"fanotify: {_reason(error)}; who wrote is known from audit alone",)
+            self.problems = (f"fanotify: {reason(error)}; who wrote is known from audit alone",)
             return
         self._offset_ns = self._clock() - time.monotonic_ns()
         self._drained_ns = self._clock()
@@ -118,8 +93,6 @@ class Witness:
             if self._group >= 0:
                 os.close(self._group)
                 self._group = -1
-            for marked in self._marked.values():
-                _let_go(marked)
             self._marked.clear()
 
     def store(self, database: Database, *, now: bool = True) -> None:
@@ -132,7 +105,7 @@ class Witness:
             return
         self._next_store = time.monotonic() + _STORED_EVERY_S
         with self._lock:
-            self._drain()
+            self._drain_all()
             self._flush()
             events, self._ready = self._ready, []
             extents = [*self._ended, *map(self._extent, self._marked.values())]
@@ -153,10 +126,8 @@ class Witness:
         if self._group < 0:
             return
         with self._lock:
-            self._drain()
+            self._drain_all()
             self._break("stopped")
-            for marked in self._marked.values():
-                _let_go(marked)
             self._marked.clear()
         with suppress(Exception):
             self.store(database)
@@ -171,9 +142,16 @@ class Witness:
             poll.poll(_POLL_MS)
             begun = time.thread_time()
             with self._lock:
-                self._drain()
+                self._drain_all()
             used = time.thread_time() - begun
             self._stop.wait(min(max(used, _LEAST_REST_S), _LONGEST_REST_S))
+
+    def _drain_all(self) -> None:
+        """Read; what goes wrong ends what is known, and disturbs nobody else."""
+        try:
+            self._drain()
+        except OSError:
+            self._break("read-error")
 
     def _drain(self) -> None:
         """Read until there is nothing left: only then is it known that nothing is missing."""
@@ -186,10 +164,6 @@ class Witness:
                 data = os.read(self._group, _READ_BYTES)
             except BlockingIOError:
                 self._reach(before_ns)
-                return
-            except OSError as error:
-                if error.errno != errno.EINTR:
-                    self._break("read-error")
                 return
             for at, length in fanotify.offsets(data):
                 self.events += 1
@@ -223,8 +197,7 @@ class Witness:
         if marked is None:
             return False
         try:
-            found = [(root, handles.path_of(directory, root.fd)) for root in marked.roots]
-            inside = any(path is not None and root.has(path) for root, path in found)
+            inside = any(root.has(directory) for root in marked.roots)
         except OSError:
             self._break("unknown-directory")
             return False
@@ -239,7 +212,7 @@ class Witness:
             if event.is_overflow:
                 self._break("overflow")
                 return
-            if event.is_about_directory and event.mask & int(Deed.MOVED_FROM | Deed.MOVED_TO):
+            if event.is_about_directory and event.mask & int(WitnessMask.MOVED_FROM | WitnessMask.MOVED_TO):
                 self._places.clear()  # what lies below is somewhere else now
             if event.pid == os.getpid() or event.file is None or event.is_about_directory:
                 return
@@ -267,7 +240,7 @@ class Witness:
             dev=dev,
             inode=inode,
             handle=event.file.data,
-            deed=Deed(event.mask & fanotify.DEEDS),
+            mask=WitnessMask(event.mask & fanotify.MASK),
             since_ns=self._drained_ns,
             until_ns=self._clock(),
             name=event.name,
@@ -275,7 +248,7 @@ class Witness:
             started_ns=None if who is None else who.started_ns,
             ancestors=() if who is None else who.ancestors,
         )
-        key = (dev, inode, found.handle, event.pid, found.started_ns, found.deed, found.name)
+        key = (dev, inode, found.handle, event.pid, found.started_ns, found.mask, found.name)
         last = self._pending.get(key)
         if last is not None and found.until_ns - last.since_ns <= _MERGED_NS:
             found = last._replace(until_ns=found.until_ns)
@@ -303,7 +276,7 @@ class Witness:
 
     # ---- extents
 
-    def _extent(self, marked: _Marked) -> WitnessExtent:
+    def _extent(self, marked: Marked) -> WitnessExtent:
         end_ns = max(self._drained_ns, marked.start_ns)
         return WitnessExtent(dev=marked.dev, start_ns=marked.start_ns, end_ns=end_ns, holes=marked.holes)
 
@@ -317,13 +290,12 @@ class Witness:
     def _check(self) -> None:
         """Whether all file systems are still marked and all directories still in place, and what is not seen there."""
         self._next_check = time.monotonic() + _CHECK_S
-        devices = fanotify.marked_devices(self._group)
+        devices, mounts = fanotify.marked_devices(self._group), own_mounts()
         for fsid, marked in list(self._marked.items()):
-            if marked.dev not in devices or not all(map(_is_in_place, marked.roots)):
+            if marked.dev not in devices or not all(is_in_place(root, mounts) for root in marked.roots):
                 why = "replaced" if marked.dev in devices else "unmounted"
                 self._ended.append(replace(self._extent(marked), ended=why))
                 del self._marked[fsid]
-                _let_go(marked)
             elif (now := unseen.holes(marked.kind)) != marked.holes:
                 self._ended.append(replace(self._extent(marked), ended="holes"))
                 marked.holes, marked.start_ns = now, self._clock()
@@ -334,61 +306,26 @@ class Witness:
         """Mark the file systems of those roots that are not marked; gives why some could not be."""
         self._next_mark = time.monotonic() + _MARK_S
         known = {root.path for marked in self._marked.values() for root in marked.roots}
-        problems, mounts = [], own_mounts()
-        for root in self._roots:
-            mount = mount_of(mounts, root)
-            if root in known or mount is None:
+        problems = []
+        for path in self._roots:
+            if path in known or leads_where_it_may_hang(path):
                 continue
             try:
-                self._mark_one(root, mount)
+                self._mark_one(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                problems.append(f"fanotify: {os.fsdecode(root)} ({mount.kind}): {_reason(error)}")
+                problems.append(f"fanotify: {os.fsdecode(path)}: {reason(error)}")
         return problems
 
-    def _mark_one(self, root: bytes, mount: Mount) -> None:
-        if mount.kind not in handles.UNDERSTOOD:  # nor is one asked that may hang
-            raise OSError(errno.EOPNOTSUPP, "no file system whose handles are known to tell the inode number")
-        recursive = os.path.isdir(root)
-        fd = os.open(root if recursive else os.path.dirname(root), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fsid = handles.fsid_of(b"/proc/self/fd/%d" % fd)
-            fanotify.mark_file_system(self._group, b"/proc/self/fd/%d" % fd)
-        except OSError:
-            os.close(fd)
-            raise
+    def _mark_one(self, path: bytes) -> None:
+        fsid, mount, root = mark(self._group, path)
         marked = self._marked.get(fsid)
         if marked is None:
-            marked = _Marked(mount.dev, mount.kind, [], unseen.holes(mount.kind), self._clock())
+            marked = Marked(mount.dev, mount.kind, [], unseen.holes(mount.kind), self._clock())
             self._marked[fsid] = marked
         else:
             self._ended.append(replace(self._extent(marked), ended="new-directory"))
             marked.start_ns = self._clock()
-        marked.roots.append(_Root(root, fd, recursive))
+        marked.roots.append(root)
         self._places.clear()
-
-
-def _is_in_place(root: _Root) -> bool:
-    """Whether the path still leads to the directory that the descriptor is of."""
-    try:
-        here, there = os.stat(root.path if root.recursive else os.path.dirname(root.path)), os.fstat(root.fd)
-    except OSError:
-        return False
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
-def _let_go(marked: _Marked) -> None:
-    for root in marked.roots:
-        os.close(root.fd)
-
-
-def _reason(error: OSError) -> str:
-    words = {
-        errno.EPERM: "it takes root (CAP_SYS_ADMIN)",
-        errno.EINVAL: "it takes Linux 5.15",
-        errno.ENOSYS: "this kernel has none",
-        errno.EXDEV: "a subvolume has no mark of its own",
-        errno.ENODEV: "the file system has no number that events could name",
-    }
-    return words.get(error.errno or 0, error.strerror or str(error))

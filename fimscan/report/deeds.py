@@ -127,7 +127,7 @@ def _earlier_act(actor: Actor, call: str) -> str:
 
 def _write_act(actor: Actor, call: str, told: _Told) -> str:
     if actor.event is None:
-        return "held it open for writing"
+        return "held it open for writing" if actor.time_ns is None else "wrote to it, as fanotify saw"
     if call.startswith("truncate"):
         return "truncated it"
     if call in _MAKERS:

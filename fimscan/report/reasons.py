@@ -73,7 +73,8 @@ def ruling_text(ruling: Ruling) -> str:
     events = ", ".join(str(event) for event in ruling.events)
     more = ", ..." if ruling.calls > len(ruling.events) > 0 else ""
     named = f" (event {show(events)}{more})" if events else ""
-    return f"{process_text(ruling.actor)} {ACTION_WORDS[ruling.action]}{count}{when}{named}"
+    act = "wrote to it" if ruling.why is Why.WROTE else ACTION_WORDS[ruling.action]
+    return f"{process_text(ruling.actor)} {act}{count}{when}{named}"
 
 
 def why_text(ruling: Ruling) -> str:

@@ -97,7 +97,7 @@ ROWS = {
         schema.witness_event,
         "until_ns",
         ("id",),
-        ("dev", "inode", "handle", "deed", "since_ns", "until_ns", "name", "actor", "started_ns", "ancestors"),
+        ("dev", "inode", "handle", "mask", "since_ns", "until_ns", "name", "actor", "started_ns", "ancestors"),
     ),
     Subject.WITNESS_EXTENT: Rows(schema.witness_extent, "start_ns", ("dev", "start_ns"), ("end_ns", "holes", "ended")),
     Subject.DEVICES: Rows(schema.devices, "scan_id", ("scan_id",), ("detail",)),

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from fimscan.model import Deed, Testimony, WitnessEvent, WitnessExtent, WitnessHole
+from fimscan.model import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 from fimscan.store import codec, files, journal
 from fimscan.store.covered import Subject, of_row
 from fimscan.store.schema import witness_event as table
@@ -32,7 +32,7 @@ def _row(event: WitnessEvent) -> dict[str, Any]:
         "dev": event.dev,
         "inode": event.inode,
         "handle": event.handle,
-        "deed": int(event.deed),
+        "mask": int(event.mask),
         "since_ns": event.since_ns,
         "until_ns": event.until_ns,
         "name": event.name,
@@ -94,7 +94,7 @@ def _event(row: Mapping[str, Any]) -> WitnessEvent:
         dev=row["dev"],
         inode=row["inode"],
         handle=row["handle"],
-        deed=Deed(row["deed"]),
+        mask=WitnessMask(row["mask"]),
         since_ns=row["since_ns"],
         until_ns=row["until_ns"],
         name=row["name"],

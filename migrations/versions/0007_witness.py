@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("dev", sa.BigInteger(), nullable=False),
         sa.Column("inode", sa.BigInteger(), nullable=False),
         sa.Column("handle", sa.LargeBinary(), nullable=False),
-        sa.Column("deed", sa.Integer(), nullable=False),
+        sa.Column("mask", sa.Integer(), nullable=False),
         sa.Column("since_ns", sa.BigInteger(), nullable=False),
         sa.Column("until_ns", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.LargeBinary(), nullable=False),

@@ -281,6 +281,15 @@ def test_the_configuration_is_the_one_that_scans_name(bundle: Path) -> None:
     assert listed["04-policy/configuration.json"] == table(files["07-scans.csv"])[0]["config_digest"]
 
 
+def test_the_readme_says_what_was_not_scanned(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
+    """A file system that is mounted below a watched directory, and that the last complete scan did not enter."""
+    assert "DID NOT SEE" not in built()["00-README.txt"].decode()
+    *scans, last = bundle_input().scans
+    told = replace(last, problems=("/w/x (tmpfs) is mounted below a watched directory, and is not scanned",))
+    text = built(scans=[*scans, told])["00-README.txt"].decode()
+    assert f"WHAT SCAN {last.id} DID NOT SEE\n  - /w/x (tmpfs) is mounted below a watched directory" in text
+
+
 def test_the_readme_states_the_worst(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
     """The largest gap, not an average, stands in the README, and a broken chain and a false list of files do too."""
     text = built()["00-README.txt"].decode()

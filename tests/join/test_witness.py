@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from fimscan import model
-from fimscan.join import AccessIndex, CoverageMap, Evidence, Known, attribute
+from fimscan.join import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
 from fimscan.model import (
     Action,
     Actor,
     Attribution,
     Change,
-    Deed,
     FileAccess,
     Holders,
     Reason,
@@ -24,12 +23,13 @@ from fimscan.model import (
     WitnessEvent,
     WitnessExtent,
     WitnessHole,
+    WitnessMask,
 )
 from tests.join.test_attribute import HEALTHY, WHOLE
 from tests.join.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, state
 
-WROTE, CLOSED = Deed.MODIFY | Deed.CLOSE_WRITE, Deed.CLOSE_WRITE
+WROTE, CLOSED = WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE, WitnessMask.CLOSE_WRITE
 NOBODY_HELD = Holders(as_of_ns=990 * SECOND)
 SINCE_BEFORE = (WitnessExtent(dev=DEV, start_ns=900 * SECOND, end_ns=2100 * SECOND),)
 FOUND = replace(change(state(), changed_state(at=1600)), holders=NOBODY_HELD)
@@ -40,10 +40,10 @@ def opened(pid: int, at: float, *flags: str, **values: Any) -> FileAccess:
     return access(Action.OPEN_WRITE, at, who, **values)
 
 
-def told(pid: int, deed: Deed, at: float, **values: Any) -> WitnessEvent:
+def told(pid: int, mask: WitnessMask, at: float, **values: Any) -> WitnessEvent:
     times = {"since_ns": int((at - 0.1) * SECOND), "until_ns": int((at + 0.1) * SECOND)}
     defaults: dict[str, Any] = {"dev": DEV, "inode": 10, "handle": b"h", "name": b"f", "actor": Actor(pid=pid), **times}
-    return WitnessEvent(deed=deed, **{**defaults, **values})
+    return WitnessEvent(mask=mask, **{**defaults, **values})
 
 
 def ask(
@@ -51,6 +51,7 @@ def ask(
     events: Sequence[WitnessEvent],
     found: Change = FOUND,
     extents: tuple[WitnessExtent, ...] = SINCE_BEFORE,
+    read: tuple[Extent, ...] = WHOLE,
 ) -> Attribution:
     known = Known.of([(b"/w", DIRECTORY_ID)])
     before = [found.before] if found.before is not None else []
@@ -59,7 +60,7 @@ def ask(
         prior={one.identity: one for one in before},
         testimony=model.Testimony(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
     )
-    return attribute(found, evidence, CoverageMap(HEALTHY, (), (WHOLE,)))
+    return attribute(found, evidence, CoverageMap(HEALTHY, (), (read,)))
 
 
 def pids(answer: Attribution) -> list[int]:
@@ -148,6 +149,12 @@ def test_who_can_write_by_another_way_keeps_all_in(found: Change) -> None:
     assert whys(ask(OPENS, EVENTS, found)).get(1) != [Why.WROTE_NOTHING]
 
 
+def test_what_audit_missed_keeps_all_in() -> None:
+    """Another open, by which it can be mapped, may be among that."""
+    read = (Extent(start_ns=0, end_ns=1450 * SECOND), Extent(start_ns=1460 * SECOND, end_ns=3000 * SECOND))
+    assert pids(ask(OPENS, EVENTS, read=read)) == [1, 2]
+
+
 def test_who_held_it_before_keeps_all_in() -> None:
     """It may have mapped the file, and have handed that on."""
     held = replace(FOUND, holders=replace(NOBODY_HELD, actors=(actor(pid=9, exe=b"/bin/9"),)))
@@ -159,6 +166,13 @@ def test_all_silent_clears_nobody() -> None:
     answer = ask(OPENS, (told(1, CLOSED, 1401), told(2, CLOSED, 1501)))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
     assert any("investigate" in note for note in answer.notes)
+
+
+def test_an_only_opener_that_wrote_nothing_is_not_confirmed() -> None:
+    """Whoever wrote did so by a way that neither witness sees: the innocent opener must not be it for sure."""
+    assert ask(OPENS[:1], (), extents=()).verdict is Verdict.CONFIRMED
+    answer = ask(OPENS[:1], EVENTS[:1])
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1])
 
 
 # --- who wrote and was not seen opening it ---------------------------------------------------------------------------
@@ -176,12 +190,21 @@ def test_who_wrote_unseen_by_audit_is_named_as_likely() -> None:
     answer = ask((), (stranger(),))
     assert (answer.verdict, answer.reason, pids(answer)) == (Verdict.LIKELY, Reason.WITNESS_ONLY, [7])
     assert whys(answer)[7] == [Why.WROTE]
+    assert answer.actors[0].time_ns == stranger().until_ns
 
 
 def test_it_is_one_more_candidate_beside_an_opener() -> None:
     """Both may have had a part."""
     answer = ask((OPENS[1],), (EVENTS[1], stranger()))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [2, 7])
+
+
+def test_who_wrote_under_the_number_of_a_later_opener_is_another_one() -> None:
+    """Numbers are given away again: it wrote and ended before the innocent opener got its number."""
+    answer = ask((opened(7, 1500),), (stranger(at=1400, started_ns=None, actor=Actor(pid=7)), told(7, CLOSED, 1501)))
+    assert not any("fanotify saw process 7 write to it." in note for note in answer.notes)
+    answer = ask((opened(7, 1500), opened(2, 1520)), (stranger(at=1400), told(2, WROTE, 1521), told(7, CLOSED, 1501)))
+    assert pids(answer) == [2, 7, 7]
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_a_remount_between_two_scans(root: Path, audit_log: str) -> None:
         rows = one.rows()
         assert set(rows) == set(one.done)
         for path, row in rows.items():
-            assert [actor["pid"] for actor in row["attribution"]["actors"]] == [one.done[path]]
+            assert {actor["pid"] for actor in row["attribution"]["actors"]} == {one.done[path]}
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fimscan.linux import fanotify, lineage
-from fimscan.model import Deed, WitnessExtent, WitnessHole
 from fimscan.model import Testimony as Told
+from fimscan.model import WitnessExtent, WitnessHole, WitnessMask
 from fimscan.pipeline import witness as reader
 from fimscan.pipeline.witness import Witness
 from fimscan.store import integrity
@@ -51,13 +51,34 @@ def why_not() -> str | None:
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-@pytest.fixture(params=["tmpfs", "disk"])
+@pytest.fixture(scope="module")
+def xfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """An xfs, from an image; ``None`` where that cannot be had."""
+    root = tmp_path_factory.mktemp("xfs")
+    image, place = root / "image", root / "xfs"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(400 << 20)
+    commands = (["mkfs.xfs", "-q", str(image)], ["mount", "-o", "loop", str(image), str(place)])
+    if shutil.which("mkfs.xfs") is None or any(
+        subprocess.run(command, check=False, capture_output=True).returncode for command in commands
+    ):
+        yield None
+        return
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture(params=["tmpfs", "xfs", "disk"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A directory on each."""
+    """A directory on each; the disk's is ext4, as a rule."""
     if request.param == "disk":
         yield tmp_path
         return
-    made = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    directory = Path("/dev/shm") if request.param == "tmpfs" else request.getfixturevalue("xfs")
+    if directory is None:
+        pytest.skip("no xfs can be made here")
+    made = Path(tempfile.mkdtemp(dir=directory))
     yield made
     shutil.rmtree(made)
 
@@ -85,12 +106,12 @@ class Watched:
             identity = (found.st_dev, found.st_ino)
             return store.testimony(connection, self.database.host_id, [identity], self.began, time.time_ns())
 
-    def deeds(self, path: Path | None = None) -> dict[int, Deed]:
+    def done(self, path: Path | None = None) -> dict[int, WitnessMask]:
         """What each process did to it."""
-        did: dict[int, Deed] = {}
+        did: dict[int, WitnessMask] = {}
         for events in self.told(path).events.values():
             for event in events:
-                did[event.actor.pid] = did.get(event.actor.pid, Deed(0)) | event.deed
+                did[event.actor.pid] = did.get(event.actor.pid, WitnessMask(0)) | event.mask
         return did
 
     def extents(self) -> tuple[WitnessExtent, ...]:
@@ -115,9 +136,9 @@ def test_who_writes_is_told_from_who_only_opens(watched: Watched) -> None:
     """Both close it; one modified it."""
     idler = python("import sys; open(sys.argv[1], 'a')", watched.file)
     writer = python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
-    did = watched.deeds()
-    assert did[idler] == Deed.CLOSE_WRITE
-    assert did[writer] == Deed.CLOSE_WRITE | Deed.MODIFY
+    did = watched.done()
+    assert did[idler] == WitnessMask.CLOSE_WRITE
+    assert did[writer] == WitnessMask.CLOSE_WRITE | WitnessMask.MODIFY
 
 
 def test_a_living_process_is_known_by_more_than_its_number(watched: Watched) -> None:
@@ -139,7 +160,7 @@ def test_a_living_process_is_known_by_more_than_its_number(watched: Watched) -> 
 def test_fimscan_never_tells_of_itself(watched: Watched) -> None:
     """What this very process writes is left out."""
     watched.file.write_text("by fimscan")
-    assert os.getpid() not in watched.deeds()
+    assert os.getpid() not in watched.done()
 
 
 def test_truncation_and_copies_are_writes(watched: Watched) -> None:
@@ -152,8 +173,25 @@ def test_truncation_and_copies_are_writes(watched: Watched) -> None:
         "import os, sys; r = os.open('/etc/hostname', 0); os.sendfile(os.open(sys.argv[1], os.O_WRONLY), r, 0, 1)",
     )
     pids = [python(code, watched.file) for code in codes]
-    did = watched.deeds()
-    assert all(did[pid] & Deed.MODIFY for pid in pids)
+    did = watched.done()
+    assert all(did[pid] & WitnessMask.MODIFY for pid in pids)
+
+
+@pytest.mark.parametrize("how", ["0", "ASYNC"])
+def test_writes_by_io_uring_are_the_process_s_own(watched: Watched, how: str) -> None:
+    """By the call itself and by a worker thread of the kernel: the process id is that of the process."""
+    code = (
+        f"import os, sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
+        "from tests.data.audit.uring import ASYNC, WRITE, Ring\n"
+        "try: ring = Ring()\nexcept OSError: sys.exit(77)\n"
+        "fd = os.open(sys.argv[1], os.O_WRONLY)\n"
+        f"ring.submit(WRITE, b'by a ring', fd=fd, size=9, how={how}); time.sleep(0.2)"
+    )
+    process = subprocess.Popen([sys.executable, "-Sc", code, str(watched.file)])
+    if process.wait(timeout=30) == 77:
+        pytest.skip("no io_uring here")
+    assert watched.file.read_text() == "by a ring"
+    assert watched.done() == {process.pid: WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE}
 
 
 def test_stores_to_a_mapping_are_not_seen(watched: Watched) -> None:
@@ -161,19 +199,48 @@ def test_stores_to_a_mapping_are_not_seen(watched: Watched) -> None:
     code = "import mmap, sys; f = open(sys.argv[1], 'r+'); m = mmap.mmap(f.fileno(), 3); m[0] = 65; m.flush()"
     pid = python(code, watched.file)
     assert watched.file.read_bytes()[:1] == b"A"
-    assert watched.deeds()[pid] == Deed.CLOSE_WRITE
+    assert watched.done()[pid] == WitnessMask.CLOSE_WRITE
 
 
 def test_asynchronous_io_is_not_seen_and_is_a_hole(watched: Watched) -> None:
     """io_submit(2) changes the content and says nothing, so nobody is cleared while it is possible."""
     if os.uname().machine != "x86_64":
         pytest.skip("numbers of system calls")
-    if Path("/proc/sys/fs/aio-max-nr").read_text() == "0\n":
-        pytest.skip("fs.aio-max-nr is 0 here")
-    pid = python(_IO_SUBMIT, watched.file)
+    process = subprocess.Popen([sys.executable, "-ISc", _IO_SUBMIT, str(watched.file)])
+    if process.wait(timeout=30) == 77:
+        pytest.skip("no asynchronous I/O here")
     assert watched.file.read_text() == "asynchronous"
-    assert watched.deeds()[pid] == Deed.CLOSE_WRITE
-    assert all(WitnessHole.ASYNC_IO in extent.holes for extent in watched.extents())
+    assert watched.done()[process.pid] == WitnessMask.CLOSE_WRITE
+    assert any(WitnessHole.ASYNC_IO in extent.holes for extent in watched.extents())
+
+
+_MOVE_EXTENT = """
+import fcntl, os, struct, sys
+mine, file = os.open(sys.argv[2], os.O_RDWR | os.O_CREAT), os.open(sys.argv[1], os.O_WRONLY)
+os.write(mine, b"A" * 4096)
+os.fsync(mine)
+try: fcntl.ioctl(mine, 0xC028660F, struct.pack("=IIQQQQ", 0, file, 0, 0, 1, 0))
+except OSError: sys.exit(77)
+"""
+
+
+def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
+    """On ext4, a descriptor for writing is enough to have blocks become zero, and not even the ctime tells."""
+    watched.file.write_bytes(b"B" * 4096)
+    with watched.file.open("rb") as file:
+        os.fsync(file.fileno())
+    before = watched.file.stat().st_ctime_ns
+    command = [sys.executable, "-ISc", _MOVE_EXTENT, str(watched.file), str(watched.place / "mine")]
+    process = subprocess.Popen(command)
+    if process.wait(timeout=30) == 77:
+        assert all(WitnessHole.MOVE_EXTENT not in extent.holes for extent in watched.extents())
+        return  # it is no ext4
+    with watched.file.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert file.read() == bytes(4096)
+    assert watched.file.stat().st_ctime_ns == before
+    assert watched.done()[process.pid] == WitnessMask.CLOSE_WRITE
+    assert all(WitnessHole.MOVE_EXTENT in extent.holes for extent in watched.extents())
 
 
 def test_what_lies_elsewhere_is_not_kept(watched: Watched) -> None:
@@ -181,7 +248,7 @@ def test_what_lies_elsewhere_is_not_kept(watched: Watched) -> None:
     other = watched.place / "elsewhere"
     other.write_text("old")
     python("import sys; open(sys.argv[1], 'a').write('new')", other)
-    assert watched.deeds(other) == {}
+    assert watched.done(other) == {}
 
 
 def test_directories_that_come_later_are_monitored_too(watched: Watched) -> None:
@@ -192,13 +259,13 @@ def test_directories_that_come_later_are_monitored_too(watched: Watched) -> None
     outside.mkdir()
     (outside / "g").write_text("old")
     python(write, outside / "g")
-    assert watched.deeds(outside / "g") == {}
+    assert watched.done(outside / "g") == {}
     outside.rename(inside / "moved")
     pids = [python(write, path) for path in (inside / "made" / "f", inside / "moved" / "g")]
-    assert watched.deeds(inside / "made" / "f")[pids[0]] & Deed.MODIFY
-    assert watched.deeds(inside / "moved" / "g")[pids[1]] & Deed.MODIFY
+    assert watched.done(inside / "made" / "f")[pids[0]] & WitnessMask.MODIFY
+    assert watched.done(inside / "moved" / "g")[pids[1]] & WitnessMask.MODIFY
     (inside / "moved").rename(outside)
-    assert python(write, outside / "g") not in watched.deeds(outside / "g")
+    assert python(write, outside / "g") not in watched.done(outside / "g")
 
 
 def test_a_full_queue_ends_what_is_known(watched: Watched) -> None:
@@ -253,6 +320,33 @@ def test_a_directory_that_is_replaced_ends_what_is_known(watched: Watched) -> No
         time.sleep(0.1)
 
 
+def test_it_keeps_no_file_system_from_being_unmounted(tmp_path: Path) -> None:
+    """Nor does it miss that, though the kernel takes the mark away without a word."""
+    there = tmp_path / "there"
+    there.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", there], check=False, capture_output=True).returncode:
+        pytest.skip("mount(8) is not permitted")
+    try:
+        watched = Watched(there, tmp_path / "x.db")
+        device = watched.file.stat().st_dev
+        python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
+        assert len(watched.done()) == 1
+    finally:
+        subprocess.run(["umount", there], check=True)
+    deadline = time.monotonic() + 15
+    while (extent := last_of(watched, device)).ended != "unmounted":
+        assert time.monotonic() < deadline, extent
+        time.sleep(0.1)
+    watched.witness.end(watched.database)
+    watched.database.close()
+
+
+def last_of(watched: Watched, device: int) -> WitnessExtent:
+    watched.witness.store(watched.database)
+    with watched.database.read() as connection:
+        return next(e for e in store.latest(connection, watched.database.host_id) if e.dev == device)
+
+
 def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
     """One that somebody altered is noticed."""
     python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
@@ -260,7 +354,7 @@ def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
     with watched.database.read() as connection:
         assert not list(integrity.replayed(connection, watched.database.host_id)[1])
     with watched.database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE witness_event SET deed = 8")
+        connection.exec_driver_sql("UPDATE witness_event SET mask = 8")
     with watched.database.read() as connection:
         host_id = watched.database.host_id
         replayed = integrity.replayed(connection, host_id)[0]

@@ -21,6 +21,7 @@ from fimscan.model import AuditNotice, AuditObservation, NoticeKind, ScanStatus
 from fimscan.mounts import Mount, parse_mounts
 from fimscan.pipeline.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
+from fimscan.store import devices as device_store
 from fimscan.store import files as file_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -170,11 +171,15 @@ def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule
         if not since:
             return {}
         known = file_store.at_paths(connection, database.host_id, paths, since[0].id)
+        devices = device_store.devices_at(connection, database.host_id, since[0].id)
     found = {}
     for path, version in known.items():
+        root = devices.at(path)
+        # What stat(2) said then: a file system that was mounted anew has left its rules, too.
+        dev = version.state.dev if root is None else root.raw
         with suppress(OSError):
             info = os.lstat(path)
-            if (info.st_dev, info.st_ino) != (version.state.dev, version.state.inode):
+            if (info.st_dev, info.st_ino) != (dev, version.state.inode):
                 found[path] = since[0].id
     return found
 

@@ -10,7 +10,7 @@ import struct
 
 AT_FDCWD = -100
 ASYNC = 1 << 4  # IOSQE_ASYNC
-OPENAT, OPENAT2, RENAMEAT, UNLINKAT, MKDIRAT = 18, 28, 35, 36, 37  # linux/io_uring.h
+OPENAT, WRITE, OPENAT2, RENAMEAT, UNLINKAT, MKDIRAT = 18, 23, 28, 35, 36, 37  # linux/io_uring.h
 _SETUP, _ENTER = 425, 426
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -46,14 +46,22 @@ class Ring:
         self._kept: list[object] = []
 
     def submit(
-        self, operation: int, path: bytes, *, offset: int = 0, size: int = 0, flags: int = 0, how: int = 0
+        self,
+        operation: int,
+        path: bytes,
+        *,
+        offset: int = 0,
+        size: int = 0,
+        flags: int = 0,
+        how: int = 0,
+        fd: int = AT_FDCWD,
     ) -> None:
-        """One operation on a path; what the numbers mean depends on it (io_uring_enter(2))."""
+        """One operation on a path, or with bytes on a descriptor; the numbers are its own (io_uring_enter(2))."""
         sq = self._parameters.sq
         (tail,) = struct.unpack_from("=I", self._queue, sq[1])
         (mask,) = struct.unpack_from("=I", self._queue, sq[2])
         index = tail & mask
-        entry = (operation, how, 0, AT_FDCWD, offset, self.pointer(path + b"\0"), size, flags, 0, 0, 0, 0, 0, 0)
+        entry = (operation, how, 0, fd, offset, self.pointer(path + b"\0"), size, flags, 0, 0, 0, 0, 0, 0)
         struct.pack_into("=BBHiQQIIQHHiQQ", self._entries, index * 64, *entry)
         struct.pack_into("=I", self._queue, sq[6] + index * 4, index)
         struct.pack_into("=I", self._queue, sq[1], tail + 1)

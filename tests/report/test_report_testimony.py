@@ -1,0 +1,49 @@
+"""What an administrator reads of the second witness: on or off, since when, and what it misses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fimscan.model import Verdict, WitnessExtent, WitnessHole
+from fimscan.report.deeds import deeds
+from fimscan.report.testimony import HOLE_WORDS, extent_text, extents_document
+from tests.support import DEV, SECOND, actor
+
+ON = WitnessExtent(dev=DEV, start_ns=1000 * SECOND, end_ns=2000 * SECOND)
+FRESH = 150 * SECOND
+
+
+def test_while_it_watches_it_says_since_when_and_what_it_misses() -> None:
+    """Mappings always; without anything else, that it can clear somebody."""
+    said = extent_text(ON, 2001 * SECOND, FRESH)
+    assert "since 1970-01-01 00:16 UTC; misses stores to a mapping, so it can clear" in said
+    assert "io_submit" in extent_text(replace(ON, holes=(WitnessHole.ASYNC_IO,)), 2001 * SECOND, FRESH)
+
+
+@pytest.mark.parametrize(
+    ("extent", "words"),
+    [
+        (replace(ON, ended="overflow"), "when the kernel's queue overflowed"),
+        (replace(ON, ended="stopped"), "when 'fimscan schedule' was stopped"),
+        (replace(ON, end_ns=1500 * SECOND), "when fimscan ended without saying so"),
+    ],
+)
+def test_when_it_does_not_watch_it_says_why(extent: WitnessExtent, words: str) -> None:
+    """One that was killed could not say it."""
+    said = extent_text(extent, 2001 * SECOND, FRESH)
+    assert "off; it watched" in said and words in said
+    assert extents_document([extent], 2001 * SECOND, FRESH)[0]["watching"] is False
+
+
+def test_every_hole_has_words() -> None:
+    """What is missed is never left out."""
+    assert set(HOLE_WORDS) == set(WitnessHole)
+
+
+def test_who_was_seen_writing_is_told_from_who_held_it_open() -> None:
+    """The one has a time, and no event of audit."""
+    wrote, held = actor(pid=1, time_ns=1500 * SECOND), actor(pid=2)
+    told = [one.acts for one in deeds([wrote, held], Verdict.CONTESTED, None)]
+    assert told == ["wrote to it, as fanotify saw", "held it open for writing"]
