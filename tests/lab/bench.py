@@ -326,7 +326,7 @@ class Lab:
     def opened_unmodified(self, path: str | bytes, who: Who) -> None:
         """No row, but an entry among the files that were opened for writing and not changed.
 
-        On an overlay, a file of a lower layer is copied up when it is opened for writing: the copy has its own times.
+        On an overlay, opening a file of a lower layer for writing copies it up: the copy has times of its own.
         """
         if self.kind == "overlay":
             self.attributes(path, any=who)
