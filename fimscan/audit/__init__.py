@@ -8,7 +8,9 @@ from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.health import KernelAnswer, ask, boot_id, observe, parse_status
 from fimscan.audit.kernel import Observer
+from fimscan.audit.logins import source_of as source_of_login
 from fimscan.audit.notices import notice
+from fimscan.audit.proc import START_SLACK_NS, look, running
 from fimscan.audit.reader import read_log, read_stream
 from fimscan.audit.records import fields, line_of, parse_line
 from fimscan.audit.rules import can_be_watched, process_rules, rules_for
@@ -25,6 +27,7 @@ from fimscan.audit.sources import LogCursor
 from fimscan.audit.targets import carried_on
 
 __all__ = [
+    "START_SLACK_NS",
     "Assembler",
     "Batch",
     "DaemonConfig",
@@ -46,6 +49,7 @@ __all__ = [
     "fields",
     "growth",
     "line_of",
+    "look",
     "notice",
     "observe",
     "parse_all",
@@ -59,6 +63,8 @@ __all__ = [
     "read_log",
     "read_stream",
     "rules_for",
+    "running",
+    "source_of_login",
     "suppressing",
     "watched_by",
     "writable_descriptors",

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from fimscan.audit.actors import UserName
 from fimscan.audit.flags import writes
+from fimscan.audit.proc import seen_view, started_ns
 from fimscan.audit.records import device_value, id_value
 from fimscan.model import Actor, Holder
 from fimscan.mounts import parse_mounts
@@ -137,6 +138,8 @@ def _actor(pid: int, user_name: UserName | None) -> Actor:
         uid=uid,
         user=None if user_name is None or uid is None else user_name(uid),
         euid=id_value(uids[1]) if len(uids) > 1 else None,
+        since_ns=started_ns(process),
+        view=seen_view(process),
     )
 
 

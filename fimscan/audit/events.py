@@ -17,7 +17,8 @@ MAX_OPEN = 20_000
 _CLOCK_STEP_NS = 60_000_000_000  # records come seconds late, never minutes: then the clock was set back
 
 # Sent by user space as one record each (linux/audit.h: 1100-1299 and 2100-2999), so there is nothing to wait for.
-_SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_")
+# A crash, too, is recorded outside of any system call (audit_core_dumps in kernel/auditsc.c).
+_SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_", "ANOM_ABEND")
 _CALLS = frozenset({"SYSCALL", "URINGOP"})
 _ENDS = frozenset({"PROCTITLE", "EOE"})
 _COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # which never come without a call

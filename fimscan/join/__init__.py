@@ -22,20 +22,25 @@ from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import change_of, differences, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
+from fimscan.join.crashes import CorePattern, dumped
 from fimscan.join.index import WRITES, AccessIndex, Known, Relevance
 from fimscan.join.merge import Merge, Pair, merge
+from fimscan.join.processes import Alive, Lives, can_be_one
 
 __all__ = [
     "ROTATION",
     "SLACK_NS",
     "WRITES",
     "AccessIndex",
+    "Alive",
+    "CorePattern",
     "CoverageMap",
     "Disruption",
     "Evidence",
     "Extent",
     "Judgement",
     "Known",
+    "Lives",
     "Merge",
     "Need",
     "Pair",
@@ -43,11 +48,13 @@ __all__ = [
     "Relevance",
     "are_of",
     "attribute",
+    "can_be_one",
     "change_of",
     "common_beginning",
     "content_kept",
     "covers",
     "differences",
+    "dumped",
     "family",
     "growth",
     "has_grown",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -16,12 +17,12 @@ from fimscan.model import (
     Explanation,
     Finding,
     Lineage,
-    NoticeKind,
     Program,
     Scan,
     ScanStatus,
     Standing,
 )
+from fimscan.pipeline.processes import Processes
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -93,18 +94,12 @@ def _rules(connection: Connection, host_id: int, finding: Finding) -> tuple[Audi
 def _lineages(connection: Connection, host_id: int, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
     """One for each process, by its first call: parents end, and then the ppid is another."""
     first: dict[object, Actor] = {}
-    for actor in sorted(actors, key=lambda a: a.time_ns or 0):
+    for actor in sorted(actors, key=lambda a: a.moment):
         first.setdefault((actor.process, actor.ppid), actor)
-    last_known = partial(process_store.before, connection, host_id)
-    return tuple(
-        join.lineage(actor, last_known, boot_ns=_boot(connection, host_id, actor.time_ns or 0))
-        for actor in first.values()
-    )
-
-
-def _boot(connection: Connection, host_id: int, time_ns: int) -> int:
-    notices = audit_store.notices(connection, host_id, 0, time_ns)
-    return max((n.event.time_ns for n in notices if n.kind is NoticeKind.BOOT), default=0)
+    processes = Processes(connection, host_id)
+    known = partial(process_store.known, connection, host_id)
+    found = [join.lineage(a, known, boot_ns=processes.boot_ns(a.time_ns or 0)) for a in first.values()]
+    return tuple(replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found)
 
 
 def _records(connection: Connection, host_id: int, finding: Finding) -> tuple[bytes, ...]:

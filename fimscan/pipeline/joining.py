@@ -10,7 +10,9 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.model import Attribution, Change, FileState, Scan, UnmodifiedOpen, Window
+from fimscan.pipeline.cores import core_pattern
 from fimscan.pipeline.cycles import no_search_for_cycles
+from fimscan.pipeline.processes import Processes
 from fimscan.pipeline.readings import Readings
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
@@ -52,6 +54,7 @@ class Joiner:
         self._span = (0, 0)
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
+        self._processes = Processes(connection, host_id)
 
     @no_search_for_cycles()
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
@@ -72,7 +75,9 @@ class Joiner:
             known = directories_of(connection, host_id, self._previous.id, self._scan_id) if changes else _NOWHERE
         self._span = (start - _SLACK_NS, end)
         relevant = self._relevant(join.Relevance(changes, known))
-        index = join.AccessIndex(access_store.load(connection, relevant, user_name=user_name), known)
+        found = access_store.load(connection, relevant, user_name=user_name)
+        accesses, changes = self._processes.told_apart(found, changes, self._span)
+        index = join.AccessIndex(accesses, known)
         evidence = join.Evidence(
             index=index,
             prior=self._prior(changes),
@@ -82,7 +87,18 @@ class Joiner:
         self._changed = {
             state.identity for c in changes if not join.content_kept(c) for state in (c.before, c.after) if state
         }
-        return [(change, join.attribute(change, evidence, coverage)) for change in changes]
+        answers = [(change, join.attribute(change, evidence, coverage)) for change in changes]
+        return list(self._completed(answers, start, end))
+
+    def _completed(
+        self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
+    ) -> Iterator[tuple[Change, Attribution]]:
+        """The answers with what is known of their processes, and of files that the kernel wrote."""
+        processes = self._processes
+        crashes, pattern = processes.crashes(start, end), core_pattern()
+        for change, answer in answers:
+            told = join.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
+            yield processes.completed_change(change), processes.completed_answer(told)
 
     def _coverage(self, start: int, end: int) -> join.CoverageMap:
         connection, host_id = self._connection, self._host_id
@@ -113,7 +129,9 @@ class Joiner:
             return ()
         # A second look at the rows, rather than all of them kept in memory for the few that are needed.
         monitored = (r for r in self._references() if r.action in join.WRITES and r.identity in states)
-        return join.opened_unmodified(access_store.load(self._connection, monitored, user_name=user_name), states)
+        found = access_store.load(self._connection, monitored, user_name=user_name)
+        accesses, _ = self._processes.told_apart(found, (), self._span)
+        return tuple(map(self._processes.completed_open, join.opened_unmodified(accesses, states)))
 
     def _known_to_be_unmodified(
         self, changes: Sequence[Change]

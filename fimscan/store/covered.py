@@ -52,6 +52,7 @@ class Subject(IntEnum):
     CURSOR = 15
     RECHECK = 16
     REPORTED = 17  # there is one for each scan that was
+    PROCESS_FACT = 18
 
 
 # By name: a column that is added later must not change the digests of what is there.
@@ -90,6 +91,7 @@ ROWS = {
     ),
     Subject.RECHECK: Rows(schema.recheck, "read_start_ns", ("path",), ("read_start_ns", "holders")),
     Subject.REPORTED: Rows(schema.scan, "id", ("id",), ()),
+    Subject.PROCESS_FACT: Rows(schema.process_fact, "time_ns", ("kind", "number", "time_ns", "serial"), ("detail",)),
 }
 
 

@@ -37,6 +37,7 @@ _SUBJECTS = {
     Subject.CURSOR: "how far an audit log was read, up to byte {},",
     Subject.RECHECK: "the look at a single file at {}",
     Subject.REPORTED: "that scan {} was reported",
+    Subject.PROCESS_FACT: "the login, crash or program of a process at {}",
 }
 _PATHS = {
     Subject.CHANGE: (schema.change.c.path, schema.change.c.id),
