@@ -844,15 +844,23 @@ class Standing(StrEnum):
     CHANGED = "changed"  # monitored, and not what was accepted
     GONE = "gone"  # monitored and accepted, and not there any more
     NOT_MONITORED = "not-monitored"
+    NOT_KNOWN = "not-known"  # the file of that name is as accepted; whether that is the one that ran is not known
+    OTHER_ROOT = "other-root"  # another file than this host's of that name ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program's file as of the scan that found a change. ``change`` is the number of its own latest change."""
+    """A program's file as of the scan that found a change. ``change`` is the number of its own latest change.
+
+    ``view`` is what was seen of the process that ran it, ``seen_after_ns`` how long after its deed that was; ``None``
+    where nobody saw it.
+    """
 
     path: bytes
     standing: Standing
     change: int | None = None
+    view: ProcessView | None = None
+    seen_after_ns: int | None = None
 
 
 class Effect(StrEnum):

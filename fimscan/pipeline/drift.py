@@ -192,7 +192,7 @@ def _diff(
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     findings = tuple(join.rows(join.with_moves(changes), steps))
-    exes = {actor.exe for row in findings for actor in row.attribution.actors if actor.exe is not None}
+    actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(connection, host_id, until=end.id)
     return Diff(
         host=database.host,
@@ -201,7 +201,7 @@ def _diff(
         findings=findings,
         unreadable=sighting_store.unreadable_in(connection, complete.id) if complete is not None else (),
         opened_unmodified=sighting_store.unmodified_opens(connection, host_id, start.id, end.id),
-        suspect_programs=suspects(connection, host_id, exes, end.id),
+        suspect_programs=suspects(connection, host_id, actors, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],
         reconfigurations=reconfigurations(connection, host_id, start.id, end.id),

@@ -79,7 +79,7 @@ class Processes:
         """The actor with how it came to its login uid, and with what was seen of its program."""
         view = actor.view
         if view is None or not view.seen_ns:
-            view = self._view(actor) or view
+            view = self._view(actor) or view or ProcessView()
         origin = self._origin(actor)
         # A name that its bearer wrote himself is nobody's.
         name = None if origin is not None and origin.source is LoginSource.USER else actor.login_user

@@ -94,6 +94,8 @@ def _act(actor: Actor, verdict: Verdict, change: Change | None) -> str:
 def _write_act(actor: Actor, call: str, verdict: Verdict, change: Change | None) -> str:
     if actor.event is None:
         return "held it open for writing"
+    if not call:  # the record of a crash is the only one without a system call that names anybody
+        return "crashed, and the kernel wrote its core dump"
     if call.startswith("truncate"):
         return "truncated it"
     if call in _MAKERS:

@@ -54,6 +54,8 @@ _STANDING_WORDS: Mapping[Standing, str] = {
     Standing.CHANGED: "its own content is not what was accepted",
     Standing.GONE: "it was accepted, and is gone",
     Standing.NOT_MONITORED: "not monitored, so nothing is known of its content",
+    Standing.NOT_KNOWN: "not known whether this is the host's file of that name, whose content is what was accepted",
+    Standing.OTHER_ROOT: "in another root, so not this host's file of that name: nothing is known of its content",
 }
 
 
@@ -129,9 +131,21 @@ def lineage_text(lineage: Lineage) -> str:
 
 
 def program_text(program: Program) -> str:
-    """``/usr/bin/vim: its content is what was accepted``."""
+    """``/usr/bin/vim: its content is what was accepted (0.4 s later, the process was seen running it)``."""
     number = f" (change #{program.change})" if program.change else ""
-    return f"{show(program.path)}: {_STANDING_WORDS[program.standing]}{number}"
+    said = f"{show(program.path)}: {_STANDING_WORDS[program.standing]}{number}"
+    view = program.view
+    if view is None:
+        return said
+    if program.seen_after_ns is not None:
+        said += f" ({program.seen_after_ns / 10**9:.1f} s later, the process was seen running it)"
+    if view.container is not None:
+        said += f"; in container {show(view.container)}"
+    if view.preload is not None:
+        said += f"; LD_PRELOAD brought other code into it: {show(view.preload)}"
+    if view.tracer is not None:
+        said += f"; pid {view.tracer} traced it (ptrace), and could have it do anything"
+    return said
 
 
 def considered_heading(reasoning: Reasoning) -> str:

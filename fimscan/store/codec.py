@@ -115,22 +115,25 @@ def _load_login_origin(row: list[Any]) -> LoginOrigin:
 def _view(view: ProcessView | None) -> dict[str, object] | None:
     if view is None:
         return None
-    return {
-        "origin": view.exe_origin,
-        "seen_ns": view.seen_ns,
-        **_sparse(exe=view.exe_id, container=view.container, tracer=view.tracer, preload=_text(view.preload)),
-    }
+    return _sparse(
+        origin=None if view.exe_origin is ExeOrigin.UNKNOWN else view.exe_origin,
+        exe=view.exe_id,
+        container=view.container,
+        tracer=view.tracer,
+        preload=_text(view.preload),
+        seen_ns=view.seen_ns or None,
+    )
 
 
 def _load_view(data: dict[str, Any]) -> ProcessView:
     exe_id = data.get("exe")
     return ProcessView(
-        exe_origin=ExeOrigin(data["origin"]),
+        exe_origin=ExeOrigin(data.get("origin", ExeOrigin.UNKNOWN)),
         exe_id=None if exe_id is None else (exe_id[0], exe_id[1]),
         container=data.get("container"),
         tracer=data.get("tracer"),
         preload=_bytes(data.get("preload")),
-        seen_ns=data["seen_ns"],
+        seen_ns=data.get("seen_ns", 0),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from fimscan.audit import START_SLACK_NS
-from fimscan.model import Actor, Crash, Login, ProcessView
+from fimscan.model import Actor, AuditRecord, Crash, Login, ProcessView
 from fimscan.store import codec, files, journal
 from fimscan.store.covered import Subject, of_row
 from fimscan.store.inserting import add_new
@@ -99,6 +99,19 @@ def looks(connection: Connection, host_id: int, pids: Iterable[int]) -> dict[int
             actor = codec.load_actors(text)[0]
             look = Look(actor.pid, time_ns, actor.since_ns or 0, actor.exe, actor.view or ProcessView())
             found.setdefault(actor.pid, []).append(look)
+    return found
+
+
+def records(connection: Connection, host_id: int, actor: Actor) -> list[AuditRecord]:
+    """The records of how a process came to its login uid, and of its crash, as far as the answer names them."""
+    found = []
+    if actor.login is not None and actor.login.event is not None and actor.session is not None:
+        those = logins(connection, host_id, (actor.session,))
+        found += [AuditRecord(one.event, "LOGIN", one.record) for one in those if one.event == actor.login.event]
+    if actor.syscall is None and actor.event is not None:
+        at_ns = actor.event.time_ns
+        those_ended = crashes(connection, host_id, at_ns, at_ns)
+        found += [AuditRecord(c.event, "ANOM_ABEND", c.record) for c in those_ended if c.event == actor.event]
     return found
 
 
