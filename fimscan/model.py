@@ -696,6 +696,7 @@ class Why(StrEnum):
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
     SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
+    CRASHED = "crashed"  # and the kernel wrote its core dump
     # Not named
     FAILED = "failed"
     CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
@@ -717,7 +718,9 @@ class Why(StrEnum):
         return self in _NAMING
 
 
-_NAMING = frozenset({Why.WRITE_ACCESS, Why.HELD_OPEN, Why.MADE, Why.PLACED, Why.TOOK_AWAY, Why.SET, Why.SAME_PATH})
+_NAMING = frozenset(
+    {Why.WRITE_ACCESS, Why.HELD_OPEN, Why.MADE, Why.PLACED, Why.TOOK_AWAY, Why.SET, Why.SAME_PATH, Why.CRASHED}
+)
 
 
 class Ruling(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fimscan.join.coverage import SLACK_NS
-from fimscan.model import Attribution, Change, Crash, FileKind, FileState, Reason, Role, Verdict
+from fimscan.model import Attribution, Change, Crash, FileKind, FileState, Reason, Reasoning, Role, Ruling, Verdict, Why
 
 _START_NS = 2_000_000_000  # until the kernel begins to write
 _NS_PER_BYTE = 100  # 10 MB/s: a large process on a slow disk
@@ -76,11 +76,19 @@ def dumped(change: Change, answer: Attribution, crashes: Sequence[Crash], patter
         f"The kernel wrote a core file when the process was ended by signal {found[-1].signal}: the record of that"
         " (ANOM_ABEND) has this time and this owner. It does not say which file that was."
     )
+    kept = answer.reasoning or Reasoning()
+    rulings = tuple(
+        [
+            Ruling(actor, None, Why.CRASHED, 1, actor.time_ns, (crash.event,))
+            for actor, crash in zip(actors, reversed(found), strict=True)
+        ]
+    )
     return answer._replace(
         verdict=Verdict.LIKELY if len(found) == 1 else Verdict.CONTESTED,
         reason=Reason.CORE_DUMP,
         actors=actors,
         notes=(*answer.notes, note),
+        reasoning=kept._replace(rulings=(*rulings, *kept.rulings)),
     )
 
 

@@ -7,7 +7,8 @@ processes until the counter comes round. So two calls are taken for one process'
 - What was recorded before the start of another process was not done by that one.
 - Otherwise the parent is the same. It changes only when the parent ends (to 1, or to a subreaper); that is believed of
   processes of one login session, and of root's, but not of a service's: its user may run any number of processes.
-- The user id is the same, or one that the process could take: from root's rights, or its effective one.
+- The user id is the same. A process can change it, but so few write to one file before and after, and have ended before
+  anybody looks, that the change rather tells of another process.
 - It keeps its login, except that one without a login can get one.
 - It did not begin another program in between.
 
@@ -98,11 +99,15 @@ def _is_one(before: Actor, now: Actor, alive: Sequence[Alive]) -> bool:
         return now.syscall not in _BEGINS
     if any(before.moment < one.start_ns - _SLACK_NS <= now.moment for one in alive):
         return False
-    return now.syscall not in _BEGINS and can_be_one(before, now)
+    is_same_user = before.uid is None or now.uid is None or before.uid == now.uid
+    return is_same_user and now.syscall not in _BEGINS and can_be_one(before, now)
 
 
 def can_be_one(before: Actor, now: Actor) -> bool:
-    """Whether two records of one pid can be of one process, by what a process can do to its ids and its parent."""
+    """Whether two records of one pid can be of one process at all, by what a process can do to its ids and its parent.
+
+    It may be another program (exec), and have taken another user id: from root's rights, or its effective one.
+    """
     return _keeps_login(before, now) and _keeps_user(before, now) and _keeps_parent(before, now)
 
 

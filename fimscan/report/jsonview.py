@@ -30,7 +30,7 @@ from fimscan.model import (
 )
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.configuration import configuration_document
-from fimscan.report.display import b64_or_none, json_text, mode_octal, time_text
+from fimscan.report.display import b64_or_none, json_text, mode_octal, moment_text, time_text
 from fimscan.report.schema import DIFF_SCHEMA
 
 
@@ -214,7 +214,7 @@ def _process(actor: Actor) -> dict[str, Any]:
         "time": None if actor.time_ns is None else time_text(actor.time_ns),
         "event": None if actor.event is None else json_text(str(actor.event)),
         "key": _optional(actor.key),
-        "since": None if actor.since_ns is None else time_text(actor.since_ns),
+        "since": None if actor.since_ns is None else moment_text(actor.since_ns),
         "login_origin": _login_origin(actor.login),
         **_view(actor.view),
     }

@@ -34,6 +34,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.TOOK_AWAY: "that is how the name went",
     Why.SET: "that is how what differs came about",
     Why.SAME_PATH: "the path is the same, but the record has not this file's device and inode",
+    Why.CRASHED: "the file has the name, the owner, the mode and the time of its core dump",
     Why.FAILED: "the call failed, so it changed nothing",
     Why.CLOSED_BEFORE: "that was before the old content was read, and it did not hold the file any more then",
     Why.BEFORE_WINDOW: "that was before the window",
@@ -67,7 +68,8 @@ def ruling_text(ruling: Ruling) -> str:
     events = ", ".join(str(event) for event in ruling.events)
     more = ", ..." if ruling.calls > len(ruling.events) > 0 else ""
     named = f" (event {show(events)}{more})" if events else ""
-    return f"{process_text(ruling.actor)} {ACTION_WORDS[ruling.action]}{count}{when}{named}"
+    action = "crashed" if ruling.why is Why.CRASHED else ACTION_WORDS[ruling.action]
+    return f"{process_text(ruling.actor)} {action}{count}{when}{named}"
 
 
 def why_text(ruling: Ruling) -> str:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
 from fimscan.report.attributes import NAMED, flags_text, named_text
-from fimscan.report.display import b64_or_none, command_text, mode_octal, show, time_text
+from fimscan.report.display import b64_or_none, command_text, mode_octal, moment_text, show, time_text
 from fimscan.report.words import origin_text
 
 _STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
@@ -139,7 +139,7 @@ def _actor(actor: Actor) -> _Cells:
         time_text(actor.time_ns) if actor.time_ns is not None else None,
         show(str(actor.event)) if actor.event is not None else None,
         _text(actor.key),
-        time_text(actor.since_ns) if actor.since_ns is not None else None,
+        moment_text(actor.since_ns) if actor.since_ns is not None else None,
         origin_text(actor.login) if actor.login is not None else None,
         view.exe_origin.value if view is not None else None,
         _text(view.container) if view is not None else None,
