@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -102,6 +103,7 @@ def _lineages(connection: Connection, host_id: int, actors: Iterable[Actor]) -> 
     processes = Processes(connection, host_id)
     known = partial(process_store.known, connection, host_id)
     found = [join.lineage(a, known, boot_ns=processes.boot_ns(a.time_ns or 0)) for a in first.values()]
+    processes.prepare({parent.pid for lineage in found for parent in lineage.ancestors}, (0, time.time_ns()))
     return tuple(replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found)
 
 

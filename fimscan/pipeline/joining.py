@@ -95,6 +95,7 @@ class Joiner:
     ) -> Iterator[tuple[Change, Attribution]]:
         """The answers with what is known of their processes, and of files that the kernel wrote."""
         processes = self._processes
+        processes.prepare({actor.pid for _, answer in answers for actor in answer.actors}, (start, end))
         crashes, pattern = processes.crashes(start, end), core_pattern()
         for change, answer in answers:
             told = join.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
@@ -130,8 +131,7 @@ class Joiner:
         # A second look at the rows, rather than all of them kept in memory for the few that are needed.
         monitored = (r for r in self._references() if r.action in join.WRITES and r.identity in states)
         found = access_store.load(self._connection, monitored, user_name=user_name)
-        accesses, _ = self._processes.told_apart(found, (), self._span)
-        return tuple(map(self._processes.completed_open, join.opened_unmodified(accesses, states)))
+        return tuple(map(self._processes.completed_open, join.opened_unmodified(found, states)))
 
     def _known_to_be_unmodified(
         self, changes: Sequence[Change]

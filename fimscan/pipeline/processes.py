@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from sqlalchemy import Connection
 
@@ -39,6 +40,7 @@ class Processes:
         self._host_id = host_id
         self._logins: dict[int, list[Login]] = {}
         self._looks: dict[int, list[fact_store.Look]] = {}
+        self._began: dict[int, list[Actor]] = {}
         self._boots: list[int] | None = None
 
     # ----------------------------------------------------------------------------------------------------------------
@@ -75,24 +77,39 @@ class Processes:
     # ----------------------------------------------------------------------------------------------------------------
     # Logins, programs, containers
 
+    def prepare(self, pids: Iterable[int], span: tuple[int, int]) -> None:
+        """Ask for what is known of the programs of these pids over a time, all at once."""
+        wanted = set(pids)
+        self._load_looks(wanted)
+        for began in process_store.between(self._connection, self._host_id, wanted, span):
+            if began.view is not None:
+                self._began.setdefault(began.pid, []).append(began)
+
     def completed(self, actor: Actor) -> Actor:
-        """The actor with how it came to its login uid, and with what was seen of its program."""
+        """The actor with how it came to its login uid, and with what was seen of its program (:meth:`prepare`)."""
         view = actor.view
         if view is None or not view.seen_ns:
             view = self._view(actor) or view or ProcessView()
+        return self._with_login(actor)._replace(view=view)
+
+    def _with_login(self, actor: Actor) -> Actor:
         origin = self._origin(actor)
         # A name that its bearer wrote himself is nobody's.
         name = None if origin is not None and origin.source is LoginSource.USER else actor.login_user
-        return actor._replace(login=origin, login_user=name, view=view)
+        return actor._replace(login=origin, login_user=name)
 
     def completed_answer(self, answer: Attribution) -> Attribution:
-        """The answer with all of its actors completed."""
-        actors = tuple(map(self.completed, answer.actors))
+        """The answer with its actors completed; of those who are not named, the login is enough."""
         reasoning = answer.reasoning
         if reasoning is not None:
-            rulings = tuple([ruling._replace(actor=self.completed(ruling.actor)) for ruling in reasoning.rulings])
+            rulings = tuple(
+                [
+                    ruling._replace(actor=(self.completed if ruling.why.names else self._with_login)(ruling.actor))
+                    for ruling in reasoning.rulings
+                ]
+            )
             reasoning = reasoning._replace(rulings=rulings)
-        return answer._replace(actors=actors, reasoning=reasoning)
+        return answer._replace(actors=tuple(map(self.completed, answer.actors)), reasoning=reasoning)
 
     def completed_change(self, change: Change) -> Change:
         """The change with those who held the file open completed."""
@@ -106,8 +123,8 @@ class Processes:
         return replace(change, holders=holders)
 
     def completed_open(self, opened: UnmodifiedOpen) -> UnmodifiedOpen:
-        """The open with its actors completed."""
-        return replace(opened, actors=tuple(map(self.completed, opened.actors)))
+        """The open with how its actors came to their login uids."""
+        return replace(opened, actors=tuple(map(self._with_login, opened.actors)))
 
     def crashes(self, start_ns: int, end_ns: int) -> list[Crash]:
         """The crashes of a stretch of time."""
@@ -149,16 +166,19 @@ class Processes:
         """What ``/proc`` said of this very process and program; else what its execve record says."""
         if actor.time_ns is None:
             return None
-        self._load_looks((actor.pid,))
-        for look in self._looks[actor.pid]:
+        for look in self._looks.get(actor.pid, ()):
             in_time = look.start_ns - _SLACK_NS <= actor.time_ns <= look.time_ns
             if in_time and _bare(look.exe) == _bare(actor.exe):
                 return look.view
-        executed = process_store.known(self._connection, self._host_id, actor.pid, actor.moment)[:1]
-        for began in executed:
-            if began.view is not None and began.process[:4] == actor.process[:4] and join.can_be_one(began, actor):
-                return began.view
+        began = max(
+            (one for one in self._began.get(actor.pid, ()) if one.moment <= actor.moment), key=_MOMENT, default=None
+        )
+        if began is not None and began.process[:4] == actor.process[:4] and join.can_be_one(began, actor):
+            return began.view
         return None
+
+
+_MOMENT = attrgetter("moment")
 
 
 def _bare(exe: bytes | None) -> bytes | None:

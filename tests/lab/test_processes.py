@@ -38,6 +38,8 @@ def host(audit_log: str) -> Iterator[Installation]:
         (watched / name).write_text("old\n")
         (watched / name).chmod(0o666)
     made = Installation(root=root, watched=watched, elsewhere=root, config=write_config(root, [watched], audit_log))
+    # Rules that others remove under the lab's key would be gaps here.
+    made.config.write_text(made.config.read_text().replace('"fimscan-lab"', f'"fimscan-lab-{os.getpid()}"'))
     rules = load_rules(made)
     made.run("scan")
     yield made
@@ -185,14 +187,15 @@ def test_a_root_service_that_got_the_pid_is_not_named_alone(host: Installation, 
         user = subprocess.Popen([*NOBODY, str(pid_round), "append", str(target), "evil"])
         assert user.wait(timeout=20) == 0
         subprocess.run([*NOBODY, str(pid_round), "round", str(user.pid)], check=True, timeout=60)
-        root = os.posix_spawn(pid_round, ["pid_round", "append", str(target), ""], os.environ)
+        root = os.posix_spawn(pid_round, ["pid_round", "append", str(target), "fine"], os.environ)
         os.waitpid(root, 0)
         if root == user.pid:
             break
     else:
         pytest.skip("others took the pid each time")
-    attribution = answers(host)["file"]["attribution"]
-    assert attribution["verdict"] == "contested"
+    row = answers(host)["file"]
+    attribution = row.get("steps", [row])[-1]["attribution"]
+    assert attribution["verdict"] == "contested", attribution
     assert {(a["pid"], a["uid"]) for a in attribution["actors"]} == {(root, 0), (root, 1003)}
     assert len({a["since"] for a in attribution["actors"]}) == 2
 
@@ -210,7 +213,7 @@ def test_a_process_that_drops_its_rights_stays_one(host: Installation) -> None:
         attribution = answers(host)["file"]["attribution"]
     finally:
         daemon.kill()
-        daemon.wait()
+        daemon.communicate()
     assert (attribution["verdict"], [a["pid"] for a in attribution["actors"]]) == ("confirmed", [daemon.pid])
 
 
@@ -220,7 +223,7 @@ def test_a_script_whose_parent_ended_stays_one(host: Installation) -> None:
     subprocess.run(["sh", "-c", script], check=True)
     time.sleep(0.6)
     attribution = answers(host)["file"]["attribution"]
-    assert (attribution["verdict"], len(attribution["actors"])) == ("confirmed", 1)
+    assert (attribution["verdict"], len(attribution["actors"])) == ("confirmed", 1), attribution
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -230,7 +233,8 @@ def test_a_script_whose_parent_ended_stays_one(host: Installation) -> None:
 def test_a_parent_is_what_it_was_when_it_started_its_child(host: Installation) -> None:
     """A shell starts install, and becomes chmod: it was the shell that started install."""
     settable()
-    rules = load(host.run("audit", "rules", "--processes").stdout.decode())
+    wanted = host.run("audit", "rules", "--processes").stdout.decode().splitlines()
+    rules = load("\n".join(line for line in wanted if "execve" in line))
     try:
         new, file = host.watched / "new", host.watched / "file"
         script = f"install -m 644 {host.config} {new}; exec chmod 600 {file}"
