@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import secrets
 import shutil
 import subprocess
 import sys
@@ -368,6 +369,41 @@ def test_code_that_was_brought_into_a_program_is_told(
     assert sole_actor(answers(host)["file"])["preload"] == f"{host.root}/evil.so"
     (program,) = explained(host, "file")["programs"]
     assert f"LD_PRELOAD brought other code into it: {host.root}/evil.so" in program["words"]
+
+
+@pytest.fixture
+def control_group() -> Iterator[Path]:
+    """A control group as docker makes one for a container."""
+    found = [Path(base) for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
+    base = next((path for path in found if (path / "cgroup.procs").exists()), None)
+    if base is None:
+        pytest.skip("no control groups of version 2 here")
+    made = base / f"docker-{secrets.token_hex(32)}.scope"
+    try:
+        made.mkdir()
+    except OSError as error:
+        pytest.skip(f"cannot make a control group: {error}")
+    yield made
+    deadline = time.monotonic() + 20
+    while (made / "cgroup.procs").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    made.rmdir()
+
+
+def test_the_container_of_a_process_is_named(
+    host: Installation, control_group: Path, running: list[subprocess.Popen[bytes]]
+) -> None:
+    """In every form of the answer."""
+    script = f"echo $$ > {control_group}/cgroup.procs; echo x >> {host.watched}/file; : > {host.root}/file.done; read x"
+    running.append(subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE))
+    wait_for(host, "file")
+    name = f"docker:{control_group.name.removeprefix('docker-')[:12]}"
+    assert sole_actor(answers(host)["file"])["container"] == name
+    assert f"in container {name} (pid {running[0].pid}" in shown(host, "diff")
+    (line,) = csv.DictReader(io.StringIO(host.run("diff", "--format", "csv", codes=(4,)).stdout.decode()))
+    assert line["container"] == name
+    running.pop().communicate(b"\n", timeout=20)
 
 
 # --------------------------------------------------------------------------------------------------------------------
