@@ -47,15 +47,25 @@ class Lives:
     def __init__(self, sightings: Iterable[Actor], alive: Mapping[int, Iterable[Alive]] | None = None) -> None:
         by_pid: dict[int, dict[int, Actor]] = {}
         for actor in sightings:
-            by_pid.setdefault(actor.pid, {}).setdefault(actor.moment, actor)
+            those = by_pid.get(actor.pid)
+            if those is None:
+                those = by_pid[actor.pid] = {}
+            those.setdefault(actor.moment, actor)
         self._lives = {
             pid: _lives([found[moment] for moment in sorted(found)], _merged((alive or {}).get(pid, ())))
             for pid, found in by_pid.items()
         }
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to tell apart: no pid had more than one process, nor a known start."""
+        return all(tokens == [None] for _, tokens in self._lives.values())
+
     def since(self, pid: int, moment: int) -> int | None:
         """What tells apart the process that had the pid at that moment; ``None`` where only one is known to have."""
         moments, tokens = self._lives.get(pid, ((), ()))
+        if len(tokens) == 1:
+            return tokens[0]
         place = bisect_right(moments, moment) - 1
         return tokens[max(place, 0)] if tokens else None
 
@@ -77,6 +87,9 @@ def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence
     tokens: list[int | None] = []
     before: Actor | None = None
     for now in sightings:
+        if before is not None and not alive and _is_alike(before, now):  # as nearly always
+            before = now
+            continue
         known = _alive_at(now.moment, alive)
         if before is None or not _is_one(before, now, alive):
             moments.append(now.moment)
@@ -87,6 +100,12 @@ def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence
     if len(tokens) > 1:
         tokens = [moment if token is None else token for moment, token in zip(moments, tokens, strict=True)]
     return moments, tokens
+
+
+def _is_alike(before: Actor, now: Actor) -> bool:
+    """Whether two records differ in nothing that could speak against one process."""
+    same = before.ppid == now.ppid and before.uid == now.uid and before.session == now.session
+    return same and before.auid == now.auid and now.syscall not in _BEGINS
 
 
 def _alive_at(moment: int, alive: Sequence[Alive]) -> Alive | None:

@@ -243,6 +243,7 @@ def downgrade() -> Callable[[Cli], None]:
             raw.execute("ALTER TABLE scan DROP COLUMN journal")
             raw.execute("DROP TABLE journal")
             raw.execute("DROP TABLE journal_open")
+            raw.execute("DROP TABLE process_fact")
             take_back_the_indexes(raw)
             raw.execute("UPDATE alembic_version SET version_num = '0002'")
 
