@@ -97,7 +97,7 @@ class Processes:
         if view is None or not view.seen_ns:
             view = self._view(actor) or view or _UNSEEN
         origin = self._origin(actor)
-        # A name that its bearer wrote himself is nobody's.
+        # Which login uid a user's process wrote says nothing of who its user is.
         name = None if origin is not None and origin.source is LoginSource.USER else actor.login_user
         # In the order of the fields: by their names it takes three times as long.
         return Actor._make((*actor[:_NAME], name, *actor[_NAME + 1 : _LOGIN], origin, view))
