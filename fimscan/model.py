@@ -323,6 +323,11 @@ class EventId(NamedTuple):
     serial: int
     node: str = ""
 
+    @property
+    def moment(self) -> int:
+        """The time with the serial in the place of what is smaller than a millisecond: it orders events of one time."""
+        return self.time_ns + self.serial % 1_000_000
+
     def __str__(self) -> str:
         """``SEC.MS:SERIAL`` as the log and ``ausearch -a`` write it, with ``node/`` in front where there is one."""
         stamp = f"{self.time_ns // 10**9}.{self.time_ns // 10**6 % 1000:03d}:{self.serial}"
@@ -398,6 +403,55 @@ class Role(StrEnum):
     CHANGER = "changer"  # mode, owner, extended attributes, times
 
 
+class LoginSource(StrEnum):
+    """Who set a process's login uid. A process that has none may write any into its own, without a privilege."""
+
+    LOGIN_PROGRAM = "login-program"  # one of the system's (sshd, login, cron ...), as root
+    ROOT = "root"  # another program of root's
+    USER = "user"  # a process of an ordinary user: whose name it wrote says nothing of who it is
+    UNSEEN = "unseen"  # no record says: the session began before the log that was read does
+
+
+class LoginOrigin(NamedTuple):
+    """How a process came to its login uid, by the kernel's LOGIN record.
+
+    ``uid``, ``user``, ``pid`` and ``exe`` are those of the process that set it. ``claimed`` is the login uid's name
+    where that is no evidence of who the process is, so that the actor's ``login_user`` is ``None``.
+    """
+
+    source: LoginSource
+    uid: int | None = None
+    user: str | None = None
+    pid: int | None = None
+    exe: bytes | None = None
+    claimed: str | None = None
+    event: EventId | None = None
+
+
+class ExeOrigin(StrEnum):
+    """Whether the file that a process ran is the one that this host has under the program's name."""
+
+    HOST = "host"  # the same device and inode
+    OTHER_ROOT = "other-root"  # another one: the process has another root directory or mount namespace
+    UNKNOWN = "unknown"  # it ended before anybody looked, or its file was replaced since
+
+
+class ProcessView(NamedTuple):
+    """What ``/proc`` said of a process while it ran (at ``seen_ns``), or (``exe_id`` alone) its execve record.
+
+    ``exe_id`` is the (device, inode) of the program's file. ``container`` names its container as far as its control
+    group does (``docker:0f3c...``, ``lxc:web1``). ``tracer`` is the pid of the process that traced it (ptrace(2)),
+    ``preload`` the value of LD_PRELOAD in its environment, which it can have overwritten.
+    """
+
+    exe_origin: ExeOrigin = ExeOrigin.UNKNOWN
+    exe_id: tuple[int, int] | None = None
+    container: str | None = None
+    tracer: int | None = None
+    preload: bytes | None = None
+    seen_ns: int = 0
+
+
 class Actor(NamedTuple):
     """A process at the moment of one system call, as the kernel recorded it.
 
@@ -406,6 +460,10 @@ class Actor(NamedTuple):
     ``None`` when the process was not seen in the audit log but found holding a descriptor; ``event`` alone is when
     fanotify saw it write, by ``time_ns`` at the latest. ``role`` is set in an :class:`Attribution` only; so is
     ``earlier``: what the process did, it did to a file that had the path before the file that has it now.
+
+    ``since_ns`` tells apart the processes that had one pid one after the other: the start of this one, where it was
+    seen alive, or its first record; ``None`` where nothing speaks for more than one. ``login`` and ``view`` say what
+    is known of its login uid and of its program; ``None`` where nobody asked.
     """
 
     pid: int
@@ -428,12 +486,51 @@ class Actor(NamedTuple):
     key: str | None = None
     role: Role | None = None
     earlier: bool = False
+    since_ns: int | None = None
+    login: LoginOrigin | None = None
+    view: ProcessView | None = None
 
     @property
-    def process(self) -> tuple[int, int | None, int | None, bytes | None]:
-        """What tells two processes apart in a log that has no process start times: pid, login, session, program."""
+    def process(self) -> tuple[int, int | None, int | None, bytes | None, int | None]:
+        """What tells two processes apart: pid, login, session, program, and since when the pid is this process."""
         exe = self.exe
-        return self.pid, self.auid, self.session, exe and exe.removesuffix(b" (deleted)")
+        return self.pid, self.auid, self.session, exe and exe.removesuffix(b" (deleted)"), self.since_ns
+
+    @property
+    def moment(self) -> int:
+        """When it was seen, as a number that also orders the events of one time; 0 where that is not known."""
+        if self.event is not None:
+            return self.event.moment
+        return self.time_ns or 0
+
+
+class Login(NamedTuple):
+    """A LOGIN record: process ``pid``, which ran with ``uid``, got another login uid and a new session.
+
+    ``old_auid`` is ``None`` where it had none before. ``user`` and ``name`` are the names of ``uid`` and ``auid``.
+    ``exe`` is of the system call's record, where there is one. ``session`` is unique within a boot. ``record`` is the
+    line without its header.
+    """
+
+    event: EventId
+    pid: int
+    uid: int | None
+    user: str | None
+    old_auid: int | None
+    auid: int
+    name: str | None
+    session: int
+    exe: bytes | None = None
+    record: bytes = b""
+
+
+class Crash(NamedTuple):
+    """A process that a signal ended so that the kernel may have written a core file (an ANOM_ABEND record)."""
+
+    event: EventId
+    actor: Actor
+    signal: int
+    record: bytes = b""
 
 
 class Name(NamedTuple):
@@ -740,6 +837,7 @@ class Reason(StrEnum):
     HELD_DESCRIPTOR = "held-descriptor"
     PATH_ONLY = "path-only"
     SEVERAL_WRITERS = "several-writers"
+    CORE_DUMP = "core-dump"  # the kernel wrote it, for a process that crashed: no event says which file that was
     NOT_COVERED = "not-covered"
     NO_EVENT = "no-event"
     WITNESS_ONLY = "witness-only"  # fanotify saw it write, audit did not see it open the file
@@ -763,6 +861,7 @@ class Why(StrEnum):
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
     SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
+    CRASHED = "crashed"  # and the kernel wrote its core dump
     WROTE = "wrote"  # fanotify saw it write, and audit did not see it open the file
     EARLIER_WRITER = "earlier-writer"  # wrote, made or placed a file that had the path before the present one
     EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
@@ -814,6 +913,7 @@ _NAMING = _EARLIER | {
     Why.SET,
     Why.SAME_PATH,
     Why.WROTE,
+    Why.CRASHED,
     Why.REMOVED_TOO,
 }
 
@@ -942,15 +1042,23 @@ class Standing(StrEnum):
     CHANGED = "changed"  # monitored, and not what was accepted
     GONE = "gone"  # monitored and accepted, and not there any more
     NOT_MONITORED = "not-monitored"
+    NOT_KNOWN = "not-known"  # the file of that name is as accepted; whether that is the one that ran is not known
+    OTHER_ROOT = "other-root"  # another file than this host's of that name ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program's file as of the scan that found a change. ``change`` is the number of its own latest change."""
+    """A program's file as of the scan that found a change. ``change`` is the number of its own latest change.
+
+    ``view`` is what was seen of the process that ran it, ``seen_after_ns`` how long after its deed that was; ``None``
+    where nobody saw it.
+    """
 
     path: bytes
     standing: Standing
     change: int | None = None
+    view: ProcessView | None = None
+    seen_after_ns: int | None = None
 
 
 class Effect(StrEnum):

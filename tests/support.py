@@ -137,6 +137,7 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     """What the schemas from 0006 on did, undone."""
+    connection.execute("DROP TABLE process_fact")
     connection.execute("DROP TABLE devices")
     connection.execute("ALTER TABLE notice DROP COLUMN actor")
     connection.execute("DROP INDEX ix_file_version_began")

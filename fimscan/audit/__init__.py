@@ -15,6 +15,7 @@ from fimscan.audit.health import (
     parse_status,
 )
 from fimscan.audit.kernel import Completion, Observer, remove_rules
+from fimscan.audit.logins import source_of as source_of_login
 from fimscan.audit.notices import notice
 from fimscan.audit.reader import read_log, read_stream, read_streams
 from fimscan.audit.records import fields, line_of, parse_line
@@ -73,6 +74,7 @@ __all__ = [
     "read_streams",
     "remove_rules",
     "rules_for",
+    "source_of_login",
     "suppressing",
     "watched_by",
 ]

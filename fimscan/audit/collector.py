@@ -15,14 +15,24 @@ from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, par
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
 from fimscan.audit.paths import parse_item
-from fimscan.audit.processes import execution
+from fimscan.audit.processes import ProcessFact, process_facts
 from fimscan.audit.records import OF_KERNEL, event_id, inner_records, line_of, lines_pattern, parse_line, type_name
 from fimscan.audit.relays import problem_of
 from fimscan.audit.said import Said
 from fimscan.audit.sources import LogCursor, Segment, empty_log
 from fimscan.audit.uring import with_processes
 from fimscan.audit.whole import whole_event
-from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, DamagedLine, EventId, FileAccess
+from fimscan.model import (
+    Actor,
+    AuditEvent,
+    AuditNotice,
+    AuditRecord,
+    Crash,
+    DamagedLine,
+    EventId,
+    FileAccess,
+    Login,
+)
 
 _EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
 _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
@@ -32,21 +42,31 @@ _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the begin
 class Batch:
     """What a stretch of a log says.
 
-    ``found`` are the events that are about files, each with the accesses that were read from it. ``executions`` are
-    processes as they were when they began to run a program.
+    ``found`` are the events that are about files, each with the accesses that were read from it. ``process_facts`` are
+    programs that were begun, logins and crashes.
     ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
     ``last_ns`` are the times of its earliest and latest event, of any kind; ``None`` where it has none.
     ``lost_continuity`` is set in the first batch after a stretch of the log was found to be gone.
     """
 
     found: tuple[tuple[AuditEvent, Sequence[FileAccess]], ...] = ()
-    executions: tuple[Actor, ...] = ()
+    process_facts: tuple[ProcessFact, ...] = ()
     notices: tuple[AuditNotice, ...] = ()
     damaged: tuple[DamagedLine, ...] = ()
     cursor: LogCursor
     first_ns: int | None = None
     last_ns: int | None = None
     lost_continuity: bool = False
+
+    @property
+    def executions(self) -> tuple[Actor, ...]:
+        """Processes as they were when they began to run a program."""
+        return tuple([fact for fact in self.process_facts if isinstance(fact, Actor)])
+
+    @property
+    def logins_and_crashes(self) -> tuple[Login | Crash, ...]:
+        """The other process facts."""
+        return tuple([fact for fact in self.process_facts if not isinstance(fact, Actor)])
 
     @property
     def accesses(self) -> tuple[FileAccess, ...]:
@@ -85,7 +105,7 @@ class Collector:
         self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
         self._growing: dict[EventId, int] = {}  # where in ``_found`` an event is that may be given again
         self._has_empty = False  # whether one said less when it was given again
-        self._executions: list[Actor] = []
+        self._process_facts: list[ProcessFact] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
         self._count = 0
@@ -187,7 +207,7 @@ class Collector:
             ]
         result = Batch(
             found=tuple(found),
-            executions=tuple(self._executions),
+            process_facts=tuple(self._process_facts),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
             cursor=self._cursor(),
@@ -287,10 +307,11 @@ class Collector:
     def _look_at(self, event: AuditEvent, found: Sequence[FileAccess]) -> None:
         """What an event that did not come in one piece says beside accesses."""
         begin = self._assembler.begun_at(event.id)
-        if not found and (started := execution(event, self._user_name)) is not None:
-            if self._executions and self._executions[-1].event == event.id:  # given again
-                self._executions.pop()
-            self._executions.append(started)
+        if not found and (facts := process_facts(event, self._user_name)):
+            known = self._process_facts
+            while known and known[-1].event == event.id:  # given again
+                known.pop()
+            known += facts
         if (noticed := notice(event, self._user_name)) is not None:
             self._notices.append(noticed)
         is_odd = event.id in self._kindless or (b"FSGID=" not in event.text and b"OUID=" in event.text)

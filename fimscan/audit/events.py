@@ -25,7 +25,8 @@ _MOST_NODES = 10_000
 _MOST_JUMPS = 32  # how often an open event can get its whole time anew, so that a quiet host's are given up one day
 
 # Sent by user space as one record each (linux/audit.h: 1100-1299 and 2100-2999), so there is nothing to wait for.
-_SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_")
+# A crash, too, is recorded outside of any system call (audit_core_dumps in kernel/auditsc.c).
+_SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_", "ANOM_ABEND")
 _CALLS = frozenset({"SYSCALL", "URINGOP"})
 _ENDS = frozenset({"PROCTITLE", "EOE"})
 _COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # which never come without a call

@@ -1,21 +1,61 @@
-"""Which program a process runs: what EXECVE records say, where rules for execve are loaded."""
+"""What the log says of processes beside what they do to files: the programs they run, their logins, and crashes."""
 
 from __future__ import annotations
 
 import re
+from typing import TypeAlias
 
 from fimscan.audit.actors import UserName, actor
+from fimscan.audit.logins import logins, process_of
+from fimscan.audit.paths import parse_item
+from fimscan.audit.records import fields, int_value
 from fimscan.audit.said import said_of_program
-from fimscan.model import Actor, AuditEvent
+from fimscan.model import Actor, AuditEvent, Crash, ExeOrigin, Login, ProcessView
 
 _SUCCESS = re.compile(rb' success="?yes"? ')
+_TOLD = re.compile(rb"\n(?:EXECVE|LOGIN|ANOM_ABEND) ")
+
+#: A process as it was when it began to run a program; a login uid that was set; a process that crashed.
+ProcessFact: TypeAlias = Actor | Login | Crash
+
+
+def process_facts(event: AuditEvent, user_name: UserName | None = None) -> tuple[ProcessFact, ...]:
+    """What an event says of processes; empty for most events."""
+    if not _TOLD.search(event.text):
+        return ()
+    others = (crash(event, user_name), execution(event, user_name))
+    return (*logins(event, user_name), *(fact for fact in others if fact is not None))
 
 
 def execution(event: AuditEvent, user_name: UserName | None = None) -> Actor | None:
-    """The process as it is after an execve that succeeded; ``None`` for every other event."""
+    """The process as it is after an execve that succeeded; ``None`` for every other event.
+
+    The first PATH record is of the file that was executed: for a script not what the process runs, so that this is
+    known of other programs only.
+    """
     if b"\nEXECVE " not in event.text:  # as in most
         return None
     call = next((record for record in event.records if record.type == "SYSCALL"), None)
     if call is None or not _SUCCESS.search(call.body):
         return None
-    return actor(said_of_program(event, call), (), user_name)
+    found = actor(said_of_program(event, call), (), user_name)
+    if found is None:
+        return None
+    items = [
+        item for record in event.records if record.type == "PATH" and (item := parse_item(record.body)) is not None
+    ]
+    ran = next((item.identity for item in items if item.number == 0), None)
+    # A script brings its interpreter, and that one's loader: one more file than a program has.
+    if ran is None or len(items) > 2:
+        return found
+    return found._replace(view=ProcessView(ExeOrigin.UNKNOWN, ran))
+
+
+def crash(event: AuditEvent, user_name: UserName | None = None) -> Crash | None:
+    """The process that a signal ended, with a core dump where its limits allow one (audit_core_dumps in auditsc.c)."""
+    if b"\nANOM_ABEND " not in event.text:
+        return None
+    record = next(record for record in event.records if record.type == "ANOM_ABEND")
+    signal = int_value(fields(record.body).get(b"sig"))
+    who = process_of(record, user_name)
+    return None if who is None or signal is None else Crash(event.id, who, signal, record.body)

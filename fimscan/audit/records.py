@@ -18,7 +18,8 @@ _TYPE_NAMES = {
     1006: "LOGIN", 1127: "SYSTEM_BOOT", 1128: "SYSTEM_SHUTDOWN", 1200: "DAEMON_START", 1201: "DAEMON_END",
     1202: "DAEMON_ABORT", 1203: "DAEMON_CONFIG", 1205: "DAEMON_ROTATE", 1206: "DAEMON_RESUME", 1300: "SYSCALL",
     1302: "PATH", 1305: "CONFIG_CHANGE", 1306: "SOCKADDR", 1307: "CWD", 1309: "EXECVE", 1320: "EOE",
-    1323: "MMAP", 1326: "SECCOMP", 1327: "PROCTITLE", 1336: "URINGOP", 1337: "OPENAT2", 2000: "KERNEL",
+    1323: "MMAP", 1326: "SECCOMP", 1327: "PROCTITLE", 1336: "URINGOP", 1337: "OPENAT2", 1701: "ANOM_ABEND",
+    2000: "KERNEL",
 }  # fmt: skip
 
 # Types that the kernel alone writes, in which text of users is encoded: user space can put any text into its own.

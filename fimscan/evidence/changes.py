@@ -14,6 +14,7 @@ from fimscan.evidence.tables import Cell, Table, hex_digest, path_cells
 from fimscan.model import Actor, Finding
 from fimscan.report.display import json_text, show, time_text
 from fimscan.report.jsonview import row_document
+from fimscan.report.words import origin_text
 
 SCHEMA = "fimscan.evidence.changes/1"
 
@@ -27,7 +28,7 @@ _CHANGE = (
 )
 _ACTOR = (
     *("role", "login_user", "auid", "user", "uid", "euid", "time_utc", "exe", "pid", "ppid", "tty", "session"),
-    *("syscall", "event"),
+    *("syscall", "event", "login_origin", "exe_origin", "container"),
 )
 
 
@@ -81,6 +82,8 @@ def _actor(actor: Actor) -> tuple[Cell, ...]:
         time_text(actor.time_ns) if actor.time_ns is not None else None,
         *(_shown(actor.exe), actor.pid, actor.ppid, _shown(actor.tty), actor.session, _shown(actor.syscall)),
         show(str(actor.event)) if actor.event is not None else None,
+        origin_text(actor.login) if actor.login is not None else None,
+        *((actor.view.exe_origin, _shown(actor.view.container)) if actor.view is not None else (None, None)),
     )
 
 

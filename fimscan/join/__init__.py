@@ -27,9 +27,11 @@ from fimscan.join.changesets import rows
 from fimscan.join.clock import ReadClock
 from fimscan.join.compare import change_of, differences, same_content, says_the_same, with_moves
 from fimscan.join.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
+from fimscan.join.crashes import CorePattern, dumped
 from fimscan.join.devices import Numbering, out_of_sight, translated
 from fimscan.join.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, Known, Relevance
 from fimscan.join.merge import Merge, Pair, merge
+from fimscan.join.processes import Alive, Lives, can_be_one
 
 __all__ = [
     "BINDS",
@@ -39,12 +41,15 @@ __all__ = [
     "UNBINDS",
     "WRITES",
     "AccessIndex",
+    "Alive",
+    "CorePattern",
     "CoverageMap",
     "Disruption",
     "Evidence",
     "Extent",
     "Judgement",
     "Known",
+    "Lives",
     "Merge",
     "Need",
     "Numbering",
@@ -56,11 +61,13 @@ __all__ = [
     "assigned",
     "attribute",
     "begins_with",
+    "can_be_one",
     "change_of",
     "common_beginning",
     "content_kept",
     "covers",
     "differences",
+    "dumped",
     "family",
     "generation_numbers",
     "growth",

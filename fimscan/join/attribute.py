@@ -217,7 +217,12 @@ def opened_unmodified(
         for state, window in states.get(access.identity, ()):
             if window.after_ns <= access.event.time_ns < window.before_ns:
                 found.setdefault(state.path, []).append(as_actor(access, Role.WRITER))
-    return tuple(UnmodifiedOpen(path=path, actors=_distinct(actors)) for path, actors in sorted(found.items()))
+    return tuple(UnmodifiedOpen(path=path, actors=_openers(actors)) for path, actors in sorted(found.items()))
+
+
+def _openers(actors: Iterable[Actor]) -> tuple[Actor, ...]:
+    """Each process once: of so many, nobody looks whether a pid was given away again, so users and parents tell."""
+    return tuple({(a.process, a.uid, a.ppid): a for a in reversed(tuple(actors))}.values())[::-1]
 
 
 def content_kept(change: Change) -> bool:

@@ -17,10 +17,12 @@ from fimscan.errors import InputError
 from fimscan.model import AuditObservation, EventId, FileAccess, NoticeKind, Scan
 from fimscan.pipeline.cycles import no_search_for_cycles
 from fimscan.pipeline.joining import attribute_again
+from fimscan.pipeline.looking import Looker
 from fimscan.pipeline.users import user_name
 from fimscan.pipeline.witness import Witness
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
+from fimscan.store import process_facts as fact_store
 from fimscan.store import processes as process_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -101,6 +103,7 @@ class AuditReader:
         self._stream = stream
         self._completion = audit.Completion(source.complete_key) if source is not None and source.complete_key else None
         self._witness = witness
+        self._looker = Looker()
         self._continued = False  # whether what the stream brings next follows on what it brought before
         self._reached: dict[bytes, tuple[int, bool]] = {}  # by log: until when all was read, on what was known before
 
@@ -207,16 +210,21 @@ class AuditReader:
         last_ns = min(batch.last_ns or first_ns, reached_ns)
         # After a loss, older segments may be read again: what was lost lies somewhere before the newest of this.
         stretch = join.Extent(start_ns=last_ns if batch.lost_continuity else first_ns, end_ns=last_ns)
+        started = [actor for actor in batch.executions if actor.event and source.is_ours(actor.event)]
+        facts = [fact for fact in batch.logins_and_crashes if source.is_ours(fact.event)]
+        sightings = [*started, *(those[0].actor for _, those in ours)]
+        looks = self._looker.look(sightings)
         with self._database.begin() as connection:
             last = scan_store.last_finished(connection, host_id)
             access_store.add(connection, host_id, ours)
-            processes = [actor for actor in batch.executions if actor.event and source.is_ours(actor.event)]
-            process_store.add(connection, host_id, [*processes, *(those[0].actor for _, those in ours)])
+            process_store.add(connection, host_id, sightings)
+            fact_store.add(connection, host_id, facts)
+            fact_store.add_looks(connection, host_id, looks)
             audit_store.add_notices(connection, host_id, [n for n in batch.notices if source.is_ours(n.event)])
             audit_store.add_damaged(connection, host_id, batch.damaged)
             audit_store.set_cursor(connection, host_id, batch.cursor)
             audit_store.extend(connection, host_id, log, stretch, continued=known and not batch.lost_continuity)
-            late = [event.id.time_ns for event, _ in ours]
+            late = [event.id.time_ns for event, _ in ours] + [fact.event.time_ns for fact in facts]
             late += [notice.event.time_ns for notice in batch.notices if notice.kind in _DECISIVE]
             _note_late(connection, host_id, log, late, last)
         if self._on_accesses is not None and ours:

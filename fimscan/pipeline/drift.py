@@ -193,7 +193,7 @@ def _diff(
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     findings = tuple(join.rows(join.with_moves(changes), steps))
-    exes = {actor.exe for row in findings for actor in row.attribution.actors if actor.exe is not None}
+    actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(connection, host_id, until=end.id)
     unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
     # What was the same when it could be read need not be so now.
@@ -206,7 +206,7 @@ def _diff(
         findings=findings,
         unreadable=unreadable,
         opened_unmodified=tuple(item for item in opened if not is_among(item.path, unread)),
-        suspect_programs=suspects(connection, host_id, exes, end.id),
+        suspect_programs=suspects(connection, host_id, actors, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],
         reconfigurations=reconfigurations(connection, host_id, start.id, end.id),

@@ -10,7 +10,9 @@ from sqlalchemy import Connection
 
 from fimscan import join
 from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
+from fimscan.pipeline.cores import core_pattern
 from fimscan.pipeline.cycles import no_search_for_cycles
+from fimscan.pipeline.processes import Processes
 from fimscan.pipeline.readings import Readings, is_among
 from fimscan.pipeline.users import user_name
 from fimscan.store import accesses as access_store
@@ -58,6 +60,7 @@ class Joiner:
         self._written: set[tuple[int, int]] = set()
         looks = [device_store.devices_at(connection, host_id, number) for number in (previous.id, scan_id)]
         self._numbering = join.Numbering(looks)
+        self._processes = Processes(connection, host_id)
 
     @no_search_for_cycles()
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
@@ -80,7 +83,8 @@ class Joiner:
         coverage = self._coverage(start, end)
         relevant = self._relevant(join.Relevance(changes, known, self._numbering.audited))
         found = access_store.load(connection, relevant, user_name=user_name)
-        told = join.translated(found, changes, known, self._numbering, keys=coverage.keys)
+        accesses, changes = self._processes.told_apart(found, changes, self._span)
+        told = join.translated(accesses, changes, known, self._numbering, keys=coverage.keys)
         prior, names = self._prior(changes), self._names(changes)
         for change, same in zip(changes, told.changes, strict=True):
             if change is not same and change.before is not None and same.before is not None:  # copied up
@@ -97,7 +101,7 @@ class Joiner:
             state.identity for c in changes if not join.content_kept(c) for state in (c.before, c.after) if state
         }
         answers = [join.attribute(change, evidence, coverage) for change in told.changes]
-        return list(zip(changes, answers, strict=True))
+        return list(self._completed(list(zip(changes, answers, strict=True)), start, end))
 
     def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
         if not self._numbering.is_plain:
@@ -105,6 +109,17 @@ class Joiner:
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
         return witness_store.testimony(self._connection, self._host_id, wanted, start_ns, end_ns)
+
+    def _completed(
+        self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
+    ) -> Iterator[tuple[Change, Attribution]]:
+        """The answers with what is known of their processes, and of files that the kernel wrote."""
+        processes = self._processes
+        processes.prepare({actor.pid for _, answer in answers for actor in answer.actors}, (start, end))
+        crashes, pattern = processes.crashes(start, end), core_pattern()
+        for change, answer in answers:
+            told = join.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
+            yield processes.completed_change(change), processes.completed_answer(told)
 
     def _coverage(self, start: int, end: int) -> join.CoverageMap:
         connection, host_id = self._connection, self._host_id
@@ -159,7 +174,7 @@ class Joiner:
         files_meant = [state for some in states.values() for state, _ in some]
         told = join.translated(found, (), known, self._numbering, states=files_meant)
         sure = (access for access in told.accesses if access.event not in told.doubtful)
-        return join.opened_unmodified(sure, states)
+        return tuple(map(self._processes.completed_open, join.opened_unmodified(sure, states)))
 
     def _known_to_be_unmodified(
         self, changes: Sequence[Change]

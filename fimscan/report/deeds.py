@@ -128,6 +128,8 @@ def _earlier_act(actor: Actor, call: str) -> str:
 def _write_act(actor: Actor, call: str, told: _Told) -> str:
     if actor.event is None:
         return "held it open for writing" if actor.time_ns is None else "wrote to it, as fanotify saw"
+    if not call:  # the record of a crash is the only one without a system call that names anybody
+        return "crashed, and the kernel wrote its core dump"
     if call.startswith("truncate"):
         return "truncated it"
     if call in _MAKERS:

@@ -164,7 +164,12 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
         "rules": [json_text(rule.text) for rule in explanation.rules],
         "lineages": [_lineage(item) for item in explanation.lineages],
         "programs": [
-            {"path": json_text(item.path), "standing": item.standing.value, "change": item.change}
+            {
+                "path": json_text(item.path),
+                "standing": item.standing.value,
+                "change": item.change,
+                "words": program_text(item),
+            }
             for item in explanation.programs
         ],
         "records": [json_text(line) for line in explanation.records],

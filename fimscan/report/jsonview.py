@@ -19,7 +19,9 @@ from fimscan.model import (
     FileState,
     Finding,
     Gap,
+    LoginOrigin,
     Name,
+    ProcessView,
     Scan,
     UnmodifiedOpen,
     Unreadable,
@@ -28,7 +30,7 @@ from fimscan.model import (
 )
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.configuration import configuration_document
-from fimscan.report.display import b64_or_none, json_text, mode_octal, time_text
+from fimscan.report.display import b64_or_none, json_text, mode_octal, moment_text, time_text
 from fimscan.report.schema import DIFF_SCHEMA
 
 
@@ -219,4 +221,31 @@ def _process(actor: Actor) -> dict[str, Any]:
         "time": None if actor.time_ns is None else time_text(actor.time_ns),
         "event": None if actor.event is None else json_text(str(actor.event)),
         "key": _optional(actor.key),
+        "since": None if actor.since_ns is None else moment_text(actor.since_ns),
+        "login_origin": _login_origin(actor.login),
+        **_view(actor.view),
+    }
+
+
+def _login_origin(origin: LoginOrigin | None) -> dict[str, Any] | None:
+    if origin is None:
+        return None
+    return {
+        "source": origin.source.value,
+        "uid": origin.uid,
+        "user": _optional(origin.user),
+        "pid": origin.pid,
+        "exe": _optional(origin.exe),
+        "claimed": _optional(origin.claimed),
+        "event": None if origin.event is None else json_text(str(origin.event)),
+    }
+
+
+def _view(view: ProcessView | None) -> dict[str, Any]:
+    seen = view or ProcessView()
+    return {
+        "exe_origin": None if view is None else view.exe_origin.value,
+        "container": _optional(seen.container),
+        "traced_by": seen.tracer,
+        "preload": _optional(seen.preload),
     }

@@ -35,6 +35,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.TOOK_AWAY: "that is how the name went",
     Why.SET: "that is how what differs came about",
     Why.SAME_PATH: "the path is the same, but the record has not this file's device and inode",
+    Why.CRASHED: "the file has the name, the owner, the mode and the time of its core dump",
     Why.WROTE: "fanotify saw it write to the file",
     Why.EARLIER_WRITER: "it gave content to an earlier file of this path, and the present one may be made from that",
     Why.EARLIER_HOLDER: "it could write to an earlier file of this path, which the present one may have been made from",
@@ -63,6 +64,8 @@ _STANDING_WORDS: Mapping[Standing, str] = {
     Standing.CHANGED: "its own content is not what was accepted",
     Standing.GONE: "it was accepted, and is gone",
     Standing.NOT_MONITORED: "not monitored, so nothing is known of its content",
+    Standing.NOT_KNOWN: "not known whether this is the host's file of that name, whose content is what was accepted",
+    Standing.OTHER_ROOT: "in another root, so not this host's file of that name: nothing is known of its content",
 }
 
 
@@ -74,7 +77,7 @@ def ruling_text(ruling: Ruling) -> str:
     events = ", ".join(str(event) for event in ruling.events)
     more = ", ..." if ruling.calls > len(ruling.events) > 0 else ""
     named = f" (event {show(events)}{more})" if events else ""
-    act = "wrote to it" if ruling.why is Why.WROTE else ACTION_WORDS[ruling.action]
+    act = {Why.WROTE: "wrote to it", Why.CRASHED: "crashed"}.get(ruling.why, ACTION_WORDS[ruling.action])
     return f"{process_text(ruling.actor)} {act}{count}{when}{named}"
 
 
@@ -139,9 +142,21 @@ def lineage_text(lineage: Lineage) -> str:
 
 
 def program_text(program: Program) -> str:
-    """``/usr/bin/vim: its content is what was accepted``."""
+    """``/usr/bin/vim: its content is what was accepted (0.4 s later, the process was seen running it)``."""
     number = f" (change #{program.change})" if program.change else ""
-    return f"{show(program.path)}: {_STANDING_WORDS[program.standing]}{number}"
+    said = f"{show(program.path)}: {_STANDING_WORDS[program.standing]}{number}"
+    view = program.view
+    if view is None:
+        return said
+    if program.seen_after_ns is not None:
+        said += f" ({program.seen_after_ns / 10**9:.1f} s later, the process was seen running it)"
+    if view.container is not None:
+        said += f"; in container {show(view.container)}"
+    if view.preload is not None:
+        said += f"; LD_PRELOAD brought other code into it: {show(view.preload)}"
+    if view.tracer is not None:
+        said += f"; pid {view.tracer} traced it (ptrace), and could have it do anything"
+    return said
 
 
 def considered_heading(reasoning: Reasoning) -> str:

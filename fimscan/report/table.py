@@ -8,12 +8,14 @@ from typing import TextIO
 
 from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
 from fimscan.report.attributes import NAMED, flags_text, named_text
-from fimscan.report.display import b64_or_none, command_text, mode_octal, show, time_text
+from fimscan.report.display import b64_or_none, command_text, mode_octal, moment_text, show, time_text
+from fimscan.report.words import origin_text
 
 _STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
 _ACTOR = (
     *("role", "pid", "ppid", "exe", "comm", "cmdline", "cwd", "auid", "login_user", "uid", "user", "euid", "session"),
     *("tty", "syscall", "flags", "time", "event", "key"),
+    *("since", "login_origin", "exe_origin", "container"),
 )
 COLUMNS = (
     *("host", "from_scan", "to_scan", "scan", "id", "kind", "path", "path_b64", "moved_from", "moved_from_b64"),
@@ -123,6 +125,7 @@ def _state(side: str, state: FileState | None) -> _Cells:
 
 
 def _actor(actor: Actor) -> _Cells:
+    view = actor.view
     values: tuple[str | int | None, ...] = (
         actor.role.value if actor.role else None,
         actor.pid,
@@ -143,5 +146,9 @@ def _actor(actor: Actor) -> _Cells:
         time_text(actor.time_ns) if actor.time_ns is not None else None,
         show(str(actor.event)) if actor.event is not None else None,
         _text(actor.key),
+        moment_text(actor.since_ns) if actor.since_ns is not None else None,
+        origin_text(actor.login) if actor.login is not None else None,
+        view.exe_origin.value if view is not None else None,
+        _text(view.container) if view is not None else None,
     )
     return dict(zip(_ACTOR, values, strict=True))

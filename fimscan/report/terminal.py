@@ -14,7 +14,18 @@ from typing import TextIO
 
 from rich.text import Text
 
-from fimscan.model import Attribution, Change, ChangeKind, Diff, Finding, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    ChangeKind,
+    Diff,
+    ExeOrigin,
+    Finding,
+    UnmodifiedOpen,
+    Unreadable,
+    Verdict,
+)
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.deeds import Deed, deeds
@@ -150,10 +161,15 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
 
 def _suspects(finding: Finding, diff: Diff) -> Iterator[Text]:
     """A program that is not what was accepted may do anything, whoever ran it."""
-    exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors}
+    exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors if _is_here(actor)}
     for program in diff.suspect_programs:
         if program.path in exes:
             yield Text(f"{_INDENT}the program is suspect: {program_text(program)}", style="bold red")
+
+
+def _is_here(actor: Actor) -> bool:
+    """Whether a program of this host's ran, as far as is known."""
+    return actor.view is None or actor.view.exe_origin is not ExeOrigin.OTHER_ROOT
 
 
 def _steps(finding: Finding, width: int) -> Iterator[Text]:

@@ -8,9 +8,13 @@ from fimscan.model import (
     Change,
     Diff,
     Doubt,
+    ExeOrigin,
     Finding,
     Gap,
     GapReason,
+    LoginOrigin,
+    LoginSource,
+    ProcessView,
     Reason,
     Scan,
     Unreadable,
@@ -67,6 +71,7 @@ _DOUBT_WORDS = {
     "write itself",
     Reason.PATH_ONLY: "not certain: matched by its path alone, as nothing tells the inode",
     Reason.SEVERAL_WRITERS: "nothing shows that the last one did not take over what the others left in the file",
+    Reason.CORE_DUMP: "not certain: the kernel wrote it for a process that crashed, and no record says which file",
     Reason.NOT_COVERED: "not certain: no audit rule covers this path ('fimscan audit rules' prints the ones to load)",
     Reason.NO_EVENT: "not certain: audit was watching the whole time and saw no event for it",
     Reason.WITNESS_ONLY: "not certain: fanotify saw it write, but audit did not see it open the file",
@@ -266,7 +271,15 @@ def process_text(actor: Actor, *, parent: bool = True) -> str:
     if not actor.pid:  # a record that names no process
         return program
     above = f", ppid {actor.ppid}" if parent and actor.ppid is not None else ""
-    return f"{program} (pid {actor.pid}{above})"
+    return f"{program}{_place(actor.view)} (pid {actor.pid}{above})"
+
+
+def _place(view: ProcessView | None) -> str:
+    """Where a program is that need not be this host's: its name alone would be taken for that."""
+    if view is None:
+        return ""
+    root = " in another root" if view.exe_origin is ExeOrigin.OTHER_ROOT else ""
+    return root + (f" in container {show(view.container)}" if view.container is not None else "")
 
 
 def doubt_text(doubt: Doubt) -> str:
@@ -281,8 +294,34 @@ def user_text(actor: Actor) -> str:
     """With whose rights, and who had logged in: ``as root, logged in as alice``."""
     user = "an unknown user" if actor.uid is None else _user(actor.user, actor.uid)
     rights = f" (euid {actor.euid})" if actor.euid is not None and actor.euid != actor.uid else ""
-    login = "no login user" if actor.auid is None else f"logged in as {_user(actor.login_user, actor.auid)}"
-    return f"as {user}{rights}, {login}"
+    return f"as {user}{rights}, {_login(actor)}"
+
+
+def _login(actor: Actor) -> str:
+    if actor.auid is None:
+        return "no login user"
+    origin = actor.login
+    if origin is not None and origin.source is LoginSource.USER:
+        claimed = "" if origin.claimed is None else f" ({show(origin.claimed)})"
+        return f"login uid {actor.auid}{claimed} was {origin_text(origin)}"
+    login = f"logged in as {_user(actor.login_user, actor.auid)}"
+    if origin is None or origin.source is LoginSource.LOGIN_PROGRAM:
+        return login
+    return f"{login} ({'login not seen' if origin.source is LoginSource.UNSEEN else origin_text(origin)})"
+
+
+def origin_text(origin: LoginOrigin) -> str:
+    """Who set a login uid: ``set by /usr/sbin/sshd (pid 700)``."""
+    if origin.source is LoginSource.UNSEEN:
+        return "not seen being set"
+    program = "" if origin.exe is None else f" {show(origin.exe)}"
+    match origin.source:
+        case LoginSource.USER:
+            whose = "a process of an unknown user" if origin.uid is None else f"uid {origin.uid}'s process"
+            return f"set by {whose}, not by a login"
+        case LoginSource.ROOT:
+            return f"login uid set by root's process{program} (pid {origin.pid})"
+    return f"set by{program} (pid {origin.pid})"
 
 
 def _user(name: str | None, uid: int) -> str:

@@ -17,11 +17,17 @@ from fimscan.model import (
     AuditObservation,
     AuditRule,
     Coverage,
+    Crash,
     Doubt,
     EventId,
+    ExeOrigin,
     Gap,
     GapReason,
     Holders,
+    Login,
+    LoginOrigin,
+    LoginSource,
+    ProcessView,
     Reason,
     Reasoning,
     Rights,
@@ -75,6 +81,9 @@ def _actor(actor: Actor) -> dict[str, object]:
         key=actor.key,
         role=actor.role,
         earlier=actor.earlier or None,
+        since_ns=actor.since_ns,
+        login=_login_origin(actor.login),
+        view=_view(actor.view),
     )
 
 
@@ -90,8 +99,68 @@ def _load_actor(data: dict[str, Any]) -> Actor:
             "flags": tuple(data.get("flags", ())),
             "event": EventId(*data["event"]) if "event" in data else None,
             "role": Role(data["role"]) if "role" in data else None,
+            "login": _load_login_origin(data["login"]) if "login" in data else None,
+            "view": _load_view(data["view"]) if "view" in data else None,
         }
     )
+
+
+def _login_origin(login: LoginOrigin | None) -> list[object] | None:
+    return None if login is None else [*login[:4], _text(login.exe), login.claimed, _event(login.event)]
+
+
+def _load_login_origin(row: list[Any]) -> LoginOrigin:
+    source, uid, user, pid, exe, claimed, event = row
+    return LoginOrigin(
+        LoginSource(source), uid, user, pid, _bytes(exe), claimed, None if event is None else EventId(*event)
+    )
+
+
+def _view(view: ProcessView | None) -> dict[str, object] | None:
+    if view is None:
+        return None
+    return _sparse(
+        origin=None if view.exe_origin is ExeOrigin.UNKNOWN else view.exe_origin,
+        exe=view.exe_id,
+        container=view.container,
+        tracer=view.tracer,
+        preload=_text(view.preload),
+        seen_ns=view.seen_ns or None,
+    )
+
+
+def _load_view(data: dict[str, Any]) -> ProcessView:
+    exe_id = data.get("exe")
+    return ProcessView(
+        exe_origin=ExeOrigin(data.get("origin", ExeOrigin.UNKNOWN)),
+        exe_id=None if exe_id is None else (exe_id[0], exe_id[1]),
+        container=data.get("container"),
+        tracer=data.get("tracer"),
+        preload=_bytes(data.get("preload")),
+        seen_ns=data.get("seen_ns", 0),
+    )
+
+
+def dump_login(login: Login) -> str:
+    """A login -> JSON text (its session is a column)."""
+    return _dump([_event(login.event), *login[1:8], _text(login.exe), _text(login.record)])
+
+
+def load_login(text: str) -> Login:
+    """The inverse of :func:`dump_login`."""
+    event, pid, uid, user, old_auid, auid, name, session, exe, record = json.loads(text)
+    return Login(EventId(*event), pid, uid, user, old_auid, auid, name, session, _bytes(exe), _bytes(record) or b"")
+
+
+def dump_crash(crash: Crash) -> str:
+    """A crash -> JSON text."""
+    return _dump([_event(crash.event), _actor(crash.actor), crash.signal, _text(crash.record)])
+
+
+def load_crash(text: str) -> Crash:
+    """The inverse of :func:`dump_crash`."""
+    event, actor, signal, record = json.loads(text)
+    return Crash(EventId(*event), _load_actor(actor), signal, _bytes(record) or b"")
 
 
 def dump_actors(actors: Iterable[Actor]) -> str:

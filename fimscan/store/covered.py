@@ -55,6 +55,7 @@ class Subject(IntEnum):
     WITNESS_EVENT = 18
     WITNESS_EXTENT = 19
     DEVICES = 20
+    PROCESS_FACT = 21
 
 
 # By name: a column that is added later must not change the digests of what is there.
@@ -103,6 +104,7 @@ ROWS = {
     ),
     Subject.WITNESS_EXTENT: Rows(schema.witness_extent, "start_ns", ("dev", "start_ns"), ("end_ns", "holes", "ended")),
     Subject.DEVICES: Rows(schema.devices, "scan_id", ("scan_id",), ("detail",)),
+    Subject.PROCESS_FACT: Rows(schema.process_fact, "time_ns", ("kind", "number", "time_ns", "serial"), ("detail",)),
 }
 
 

@@ -40,6 +40,7 @@ _SUBJECTS = {
     Subject.WITNESS_EVENT: "what fanotify told of a file at {}",
     Subject.WITNESS_EXTENT: "the stretch of time from {} over which fanotify was read",
     Subject.DEVICES: "which file systems scan {} met",
+    Subject.PROCESS_FACT: "the login, crash or program of a process at {}",
 }
 _PATHS = {
     Subject.CHANGE: (schema.change.c.path, schema.change.c.id),

@@ -8,46 +8,49 @@ from operator import attrgetter
 from sqlalchemy import Connection, func, select
 
 from fimscan.model import Actor
-from fimscan.store import codec
+from fimscan.store import codec, files
 from fimscan.store.covered import Subject
 from fimscan.store.inserting import add_new
 from fimscan.store.schema import process as table
 
 _IN_ONE_QUERY = 500
+_MOST_KNOWN = 100  # records of one pid
+_BEGINS = frozenset({"execve", "execveat"})
 
 
 def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
     """Remember what processes were; what is no news about a pid is left out."""
-    dated = sorted([actor for actor in actors if actor.time_ns is not None], key=_TIME)
+    dated = sorted([actor for actor in actors if actor.time_ns is not None], key=_MOMENT)
     if not dated:
         return
-    until_ns = dated[0].time_ns or 0  # what is known of later times tells nothing: a log can be read late
-    known = _latest(connection, host_id, {actor.pid for actor in dated}, until_ns)
+    until = dated[0].moment  # what is known of later times tells nothing: a log can be read late
+    known = _latest(connection, host_id, {actor.pid for actor in dated}, until)
     last = {pid: _program(actor) for pid, actor in known}
     rows = []
     for actor in dated:
         program = _program(actor)
-        if last.get(actor.pid) != program:
+        if last.get(actor.pid) != program or actor.syscall in _BEGINS:
             last[actor.pid] = program
-            rows.append({"pid": actor.pid, "time_ns": actor.time_ns, "actor": codec.dump_actors([actor])})
+            # Two records of one millisecond are two: their moments differ, and are in order.
+            rows.append({"pid": actor.pid, "time_ns": actor.moment, "actor": codec.dump_actors([actor])})
     add_new(connection, host_id, Subject.PROCESS, rows)
 
 
-_TIME = attrgetter("time_ns")
+_MOMENT = attrgetter("moment")
 
 
 def _program(actor: Actor) -> object:
-    """Equal for one pid as long as it runs one program, as a child of one process."""
-    return actor.process, actor.ppid
+    """Equal for one pid as long as it runs one program with one user's rights, as a child of one process."""
+    return actor.process, actor.ppid, actor.uid
 
 
-def _latest(connection: Connection, host_id: int, pids: Iterable[int], until_ns: int) -> Iterator[tuple[int, Actor]]:
+def _latest(connection: Connection, host_id: int, pids: Iterable[int], until: int) -> Iterator[tuple[int, Actor]]:
     wanted = sorted(pids)
     for start in range(0, len(wanted), _IN_ONE_QUERY):
         chunk = wanted[start : start + _IN_ONE_QUERY]
         last = (
             select(table.c.pid, func.max(table.c.time_ns).label("time_ns"))
-            .where(table.c.host_id == host_id, table.c.pid.in_(chunk), table.c.time_ns <= until_ns)
+            .where(table.c.host_id == host_id, table.c.pid.in_(chunk), table.c.time_ns <= until)
             .group_by(table.c.pid)
             .subquery()
         )
@@ -58,13 +61,22 @@ def _latest(connection: Connection, host_id: int, pids: Iterable[int], until_ns:
             yield pid, codec.load_actors(text)[0]
 
 
-def before(connection: Connection, host_id: int, pid: int, time_ns: int) -> Actor | None:
-    """What a pid was last known to be at a time."""
+def known(connection: Connection, host_id: int, pid: int, moment: int) -> list[Actor]:
+    """What a pid was, up to and with a moment (:attr:`fimscan.model.Actor.moment`), latest first."""
     query = (
         select(table.c.actor)
-        .where(table.c.host_id == host_id, table.c.pid == pid, table.c.time_ns <= time_ns)
+        .where(table.c.host_id == host_id, table.c.pid == pid, table.c.time_ns <= moment)
         .order_by(table.c.time_ns.desc())
-        .limit(1)
+        .limit(_MOST_KNOWN)
     )
-    text = connection.scalar(query)
-    return None if text is None else codec.load_actors(text)[0]
+    return [codec.load_actors(text)[0] for text in connection.scalars(query)]
+
+
+def between(connection: Connection, host_id: int, pids: Iterable[int], span: tuple[int, int]) -> Iterator[Actor]:
+    """What some pids were in a stretch of time, both ends included."""
+    for some in files.chunks(sorted(set(pids))):
+        query = select(table.c.actor).where(
+            table.c.host_id == host_id, table.c.pid.in_(some), table.c.time_ns.between(*span)
+        )
+        for text in connection.scalars(query):
+            yield codec.load_actors(text)[0]

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 
 metadata = MetaData(
     naming_convention={
@@ -376,6 +376,19 @@ witness_extent = Table(
     # Ways to write that are not seen, separated by spaces; why it ended.
     Column("holes", Text, nullable=False),
     Column("ended", Text, nullable=False),
+)
+
+# A login (number: the session that it began), a crash or a look at /proc (number: the pid): see store.process_facts.
+process_fact = Table(
+    "process_fact",
+    metadata,
+    Column("host_id", ForeignKey("host.id"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("time_ns", BigInteger, primary_key=True),
+    Column("serial", BigInteger, primary_key=True),
+    Column("detail", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # What was written when, as digests of rows: see fimscan.store.journal for the form.

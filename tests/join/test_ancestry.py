@@ -12,11 +12,11 @@ def process(pid: int, ppid: int, at: float, **values: object) -> Actor:
 
 
 def follow(child: Actor, *facts: Actor, boot: float = 0) -> tuple[list[int], int | None]:
-    def last_known(pid: int, time_ns: int) -> Actor | None:
-        known = [f for f in facts if f.pid == pid and (f.time_ns or 0) <= time_ns]
-        return max(known, key=lambda f: f.time_ns or 0, default=None)
+    def known(pid: int, moment: int) -> list[Actor]:
+        those = [f for f in facts if f.pid == pid and f.moment <= moment]
+        return sorted(those, key=lambda f: f.moment, reverse=True)
 
-    found = lineage(child, last_known, boot_ns=int(boot * SECOND))
+    found = lineage(child, known, boot_ns=int(boot * SECOND))
     return [a.pid for a in found.ancestors], found.unknown
 
 

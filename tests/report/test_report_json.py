@@ -21,13 +21,17 @@ from fimscan.model import (
     Diff,
     Digest,
     EventId,
+    ExeOrigin,
     FileAccess,
     FileKind,
     FileState,
     Finding,
     Gap,
     GapReason,
+    LoginOrigin,
+    LoginSource,
     Name,
+    ProcessView,
     Reason,
     Role,
     Scan,
@@ -116,6 +120,30 @@ actors = st.builds(
     event=maybe(events),
     key=maybe(texts),
     role=maybe(st.sampled_from(Role)),
+    since_ns=maybe(times),
+    login=maybe(
+        st.builds(
+            LoginOrigin,
+            source=st.sampled_from(LoginSource),
+            uid=maybe(counts),
+            user=maybe(texts),
+            pid=maybe(counts),
+            exe=maybe(raw),
+            claimed=maybe(texts),
+            event=maybe(events),
+        )
+    ),
+    view=maybe(
+        st.builds(
+            ProcessView,
+            exe_origin=st.sampled_from(ExeOrigin),
+            exe_id=maybe(st.tuples(counts, counts)),
+            container=maybe(texts),
+            tracer=maybe(counts),
+            preload=maybe(raw),
+            seen_ns=times,
+        )
+    ),
 )
 gaps = st.builds(
     Gap,
@@ -276,6 +304,12 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
         "time": "2026-11-23T04:35:13.818Z",
         "event": "1795408513.818:6628017",
         "key": "fimscan",
+        "since": None,
+        "login_origin": None,
+        "exe_origin": None,
+        "container": None,
+        "traced_by": None,
+        "preload": None,
     }
     times = {"start": "2026-11-23T04:35:13.818Z", "end": "2026-11-23T04:35:14.818Z"}
     lost = {**times, "reason": "events-lost", "lost": 3, "by": None}

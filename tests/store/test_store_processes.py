@@ -9,6 +9,7 @@ import pytest
 
 from fimscan.model import Actor, EventId
 from fimscan.store import processes as store
+from fimscan.store.codec import load_actors
 from fimscan.store.database import Database
 from fimscan.store.schema import process
 
@@ -31,7 +32,7 @@ def kept(database: Database, *batches: list[Actor]) -> list[tuple[int, int]]:
             store.add(connection, database.host_id, batch)
     with database.read() as connection:
         query = process.select().order_by(process.c.pid, process.c.time_ns)
-        return [(row.pid, row.time_ns) for row in connection.execute(query)]
+        return [(row.pid, load_actors(row.actor)[0].time_ns or 0) for row in connection.execute(query)]
 
 
 def test_calls_of_one_process_are_no_news(database: Database) -> None:

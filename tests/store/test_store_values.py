@@ -19,11 +19,15 @@ from fimscan.model import (
     Digest,
     Doubt,
     EventId,
+    ExeOrigin,
     FileKind,
     FileState,
     Gap,
     GapReason,
     Holders,
+    LoginOrigin,
+    LoginSource,
+    ProcessView,
     Reason,
     Reasoning,
     Rights,
@@ -44,6 +48,18 @@ unknown_or = st.none() | octets
 numbers = st.none() | st.integers(0, 2**32 - 1)
 names = st.none() | st.text(max_size=8)
 events = st.builds(EventId, st.integers(0, 2**53), st.integers(0, 2**32), st.text(max_size=5))
+logins = st.builds(
+    LoginOrigin, st.sampled_from(LoginSource), numbers, names, numbers, unknown_or, names, st.none() | events
+)
+views = st.builds(
+    ProcessView,
+    st.sampled_from(ExeOrigin),
+    st.none() | st.tuples(st.integers(0, 2**32), st.integers(0, 2**63)),
+    names,
+    numbers,
+    unknown_or,
+    st.integers(0, 2**62),
+)
 actors = st.builds(
     Actor,
     pid=st.integers(0, 2**22),
@@ -65,6 +81,9 @@ actors = st.builds(
     event=st.none() | events,
     key=names,
     role=st.none() | st.sampled_from(Role),
+    since_ns=numbers,
+    login=st.none() | logins,
+    view=st.none() | views,
 )
 gaps = st.builds(
     Gap,

@@ -1,0 +1,91 @@
+"""Who gave a process its login uid: the kernel's LOGIN records.
+
+A process without a login uid may write any into ``/proc/self/loginuid``, without a capability; one that has one needs
+CAP_AUDIT_CONTROL (audit_set_loginuid_perm in kernel/audit.c). The kernel records both, whatever rules are loaded
+(audit_log_set_loginuid): who did it, the login uid and session before and after. On recent kernels the event has the
+record of the write(2), too, where any rule is loaded, and that has the program (seen on 6.18).
+"""
+
+from __future__ import annotations
+
+import re
+
+from fimscan.audit.actors import UserName, actor
+from fimscan.audit.records import fields, id_value, kernel_part, text_value
+from fimscan.audit.said import Said
+from fimscan.model import Actor, AuditEvent, AuditRecord, Login, LoginSource
+
+# Kernels before 3.15 or so: "login pid=2288 uid=0 old auid=4294967295 new auid=500 old ses=4294967295 new ses=1".
+_OLDER = re.compile(rb"\bold auid=(\d+) new auid=(\d+)(?: old ses=(\d+) new ses=(\d+))?")
+
+# What lets people (and their cron jobs) in, by PAM's pam_loginuid, under the paths of the large distributions.
+_DIRECTORIES = (
+    *(b"/usr/sbin/", b"/usr/bin/", b"/usr/lib/", b"/usr/lib64/", b"/usr/libexec/", b"/usr/local/sbin/"),
+    *(b"/sbin/", b"/bin/", b"/lib/", b"/lib64/"),
+)
+_LOGIN_PROGRAMS = frozenset(
+    (
+        *(b"sshd", b"sshd-session", b"dropbear", b"login", b"agetty", b"in.rlogind", b"in.rshd", b"telnetd"),
+        *(b"cron", b"crond", b"atd", b"fcron", b"vsftpd", b"proftpd", b"pure-ftpd"),
+        *(b"systemd", b"systemd-executor", b"cockpit-session", b"xrdp-sesman", b"greetd", b"slim"),
+        *(b"gdm", b"gdm-session-worker", b"lightdm", b"sddm", b"sddm-helper", b"xdm", b"kdm", b"lxdm", b"lxdm-binary"),
+    )
+)
+
+
+def logins(event: AuditEvent, user_name: UserName | None = None) -> tuple[Login, ...]:
+    """What an event says of login uids that were set; empty for nearly every event. Failed attempts are none."""
+    if b"\nLOGIN " not in event.text:
+        return ()
+    records = event.records
+    calls = [record.body for record in records if record.type == "SYSCALL"]
+    exe = text_value(fields(calls[0]).get(b"exe")) if len(calls) == 1 else None
+    found = [_login(record, exe, user_name) for record in records if record.type == "LOGIN"]
+    return tuple(login for login in found if login is not None)
+
+
+def _login(record: AuditRecord, exe: bytes | None, user_name: UserName | None) -> Login | None:
+    values = fields(kernel_part(record.body))
+    if values.get(b"res") in (b"0", b"failed"):
+        return None
+    before, now, session = values.get(b"old-auid"), values.get(b"auid"), values.get(b"ses")
+    who = process_of(record, user_name)
+    if older := _OLDER.search(record.body):
+        before, now, _, session = older.groups()
+    auid, number = id_value(now), id_value(session)
+    if who is None or auid is None or number is None:  # cut; or the login uid was taken away, which gives nobody one
+        return None
+    name = who.login_user if who.auid == auid else None if user_name is None else user_name(auid)
+    return Login(
+        event=record.id,
+        pid=who.pid,
+        uid=who.uid,
+        user=who.user,
+        old_auid=id_value(before),
+        auid=auid,
+        name=name,
+        session=number,
+        exe=exe,
+        record=record.body,
+    )
+
+
+def process_of(record: AuditRecord, user_name: UserName | None) -> Actor | None:
+    """What a record of its own (LOGIN, ANOM_ABEND) says of a process, read as in the record of a system call."""
+    process = b" %b key=(null)" % record.body
+    said = Said(record.id, b"", "", success=True, arguments=(), process=process, cwd=None, paths=(), title=None)
+    who = actor(said, (), user_name)
+    return None if who is None else who._replace(syscall=None)
+
+
+def source_of(login: Login) -> LoginSource:
+    """Who it was that set it.
+
+    The uid is the real one: a program that is setuid root, too, can be made to write what its caller wants into what
+    its caller opened.
+    """
+    if login.uid != 0:
+        return LoginSource.USER
+    exe = (login.exe or b"").removesuffix(b" (deleted)")
+    is_known = exe.startswith(_DIRECTORIES) and exe.rpartition(b"/")[2] in _LOGIN_PROGRAMS
+    return LoginSource.LOGIN_PROGRAM if is_known else LoginSource.ROOT

@@ -1,0 +1,38 @@
+"""Looks at processes while they run: what the log says of them leaves open which file they ran, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fimscan.linux import views
+from fimscan.model import Actor
+from fimscan.store.process_facts import Look
+
+_MOST = 200  # processes that are looked at for one batch, at half a millisecond each
+_KEPT = 10_000
+
+
+class Looker:
+    """Looks at each process once, and again when it has become another program."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bytes | None], int] = {}
+
+    def look(self, actors: Iterable[Actor]) -> list[Look]:
+        """Those of some processes, each as of its latest record, that still run."""
+        latest = {actor.pid: actor for actor in actors}
+        alive = views.running() if latest else set()
+        found = []
+        for pid in [pid for pid in reversed(latest) if pid in alive][:_MOST]:
+            actor = latest[pid]
+            seen_ns = self._known.get((pid, actor.exe))
+            if seen_ns is not None and actor.time_ns is not None and actor.time_ns <= seen_ns:
+                continue
+            look = views.look(pid)
+            if look is None or not look.is_of(actor):
+                continue
+            if len(self._known) >= _KEPT:
+                self._known.clear()
+            self._known[pid, actor.exe] = look.time_ns
+            found.append(Look(pid, look.time_ns, look.start_ns, look.exe, look.view))
+        return found
