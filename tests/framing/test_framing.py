@@ -9,7 +9,8 @@ excluded. What each attempt does is in its docstring, in ``tests/framing/attempt
 - ``c_names``: the change is made under another name, or the file is taken for another one.
 - ``d_identity``: the process has another's number, login user, or program.
 
-A file that its owner keeps from being read (a lease, times that are set all the while) is in ``tests/lab/test_evade.py``.
+A file that its owner keeps from being read (a lease, times that are set all the while) has its tests in
+``tests/lab/test_evade.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.lab.conftest import unavailable
 from tests.lab.ground import Unavailable
 from tests.lab.runner import Ground
 
-pytestmark = [pytest.mark.audit, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.audit, pytest.mark.timeout(400)]
 
 ATTEMPTS = all_attempts()
 
