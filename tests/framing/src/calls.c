@@ -148,36 +148,6 @@ static void while_it_is_scanned(const char *directory, const char *name) {
     }
 }
 
-/* Keep a file from being read: a lease that is given back for a moment, or times that are set all the while. */
-static volatile sig_atomic_t lease_broken;
-static void on_break(int number) {
-    (void)number;
-    lease_broken = 1;
-}
-static void lease(const char *path) {
-    signal(SIGIO, on_break);
-    int descriptor = open_target(path);
-    checked(fcntl(descriptor, F_SETLEASE, F_WRLCK), "F_SETLEASE");
-    ready();
-    for (;;) {
-        if (lease_broken) {
-            lease_broken = 0;
-            fcntl(descriptor, F_SETLEASE, F_UNLCK);
-            while (fcntl(descriptor, F_SETLEASE, F_WRLCK))
-                usleep(100);
-        }
-        usleep(1000);
-    }
-}
-static void flicker(const char *path) {
-    int descriptor = checked(open(path, O_RDONLY), "open");
-    ready();
-    for (;;) {
-        futimens(descriptor, 0);
-        usleep(50);
-    }
-}
-
 int main(int count, char **argument) {
     const char *deed = argument[1], *target = argument[2], *more = count > 3 ? argument[3] : 0;
     if (!strcmp(deed, "append")) {
@@ -208,10 +178,6 @@ int main(int count, char **argument) {
         right_after_the_reading(target);
     } else if (!strcmp(deed, "while-scanned")) {
         while_it_is_scanned(target, more);
-    } else if (!strcmp(deed, "lease")) {
-        lease(target);
-    } else if (!strcmp(deed, "flicker")) {
-        flicker(target);
     } else if (!strcmp(deed, "titled")) { /* under a name that looks like a record's fields */
         prctl(PR_SET_NAME, "x\" pid=1 uid=0");
         memset(argument[0], ' ', strlen(argument[0]));
