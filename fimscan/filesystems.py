@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from fimscan.mounts import Mount, is_within, mount_of, parse_mounts
+from fimscan.mounts import Mount, is_behind_what_may_hang, is_within, mount_of, parse_mounts
 
 OVERLAY = "overlay"
 SUBVOLUMES = frozenset({"btrfs", "bcachefs"})
@@ -194,7 +194,7 @@ def probe(path: bytes, mounts: Sequence[Mount]) -> Root | None:
         point=mount.point,
         part=mount.root,
     )
-    if mount.may_hang or mount.kind == "autofs":
+    if is_behind_what_may_hang(mounts, path):
         return root if path == mount.point else None
     try:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -117,6 +117,11 @@ def may_hang(fd: int) -> bool:
     return next((mount.may_hang for mount in own_mounts() if mount.id == number), True)
 
 
+def is_behind_what_may_hang(mounts: Sequence[Mount], path: bytes) -> bool:
+    """Whether to look at a path takes an answer of a file system that is not local, or mounts one on demand."""
+    return any((mount.may_hang or mount.kind == _ON_DEMAND) and is_within(path, mount.point) for mount in mounts)
+
+
 def mount_id(fd: int) -> int | None:
     """The :attr:`Mount.id` of the mount that a descriptor was opened through; ``None`` where the kernel hides it."""
     with open(f"/proc/self/fdinfo/{fd}", "rb") as info:

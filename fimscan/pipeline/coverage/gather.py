@@ -7,7 +7,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
@@ -16,7 +16,7 @@ from fimscan import audit
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import InputError
 from fimscan.model import AuditNotice, AuditObservation, FileKind, NoticeKind, ScanStatus
-from fimscan.mounts import Mount, parse_mounts
+from fimscan.mounts import Mount, is_behind_what_may_hang, parse_mounts
 from fimscan.pipeline.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
@@ -66,11 +66,11 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
     )
 
 
-def _file_mounts(mounts: Iterable[Mount]) -> frozenset[bytes]:
+def _file_mounts(mounts: Sequence[Mount]) -> frozenset[bytes]:
     """Where a file is mounted over a file. A file system that may hang is not asked: those have directories."""
     found = set()
     for mount in mounts:
-        if not mount.may_hang and mount.kind != "autofs":
+        if not is_behind_what_may_hang(mounts, mount.point):
             with suppress(OSError):
                 if not stat.S_ISDIR(os.lstat(mount.point).st_mode):
                     found.add(mount.point)
