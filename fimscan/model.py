@@ -618,6 +618,9 @@ class GapReason(StrEnum):
     ATTRIBUTE_CALL = "attribute-call"  # utimensat, file_setattr, setxattrat, removexattrat
     X32_CALL = "x32-call"  # the x32 calls of x86_64, which match no rule
     OVERLAY = "overlay"  # a user mounted a file system of his own, which can have this directory as its upper layer
+    EXTENT_MOVE = (
+        "extent-move"  # a user moved blocks between files, which changes content and leaves all times as they were
+    )
     MOUNT = "mount"  # something was mounted over it, or unmounted: what is seen there is another file
     LOOP_IMAGE = "loop-image"  # it is what a loop device reads and writes: the kernel itself writes to it
     OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: what is done there is done to it
@@ -634,6 +637,7 @@ class NoticeKind(StrEnum):
     RULE_REMOVED = "rule-removed"
     URING_RULE_REMOVED = "uring-removed"  # of the filter list for io_uring
     UNNAMED_FILE = "unnamed-file"  # an io_uring operation on a watched file that its record does not name
+    EXTENTS_MOVED = "extents-moved"  # somebody who is not root moved blocks of one file into another
     USER_MOUNT = "user-mount"  # somebody who is not root mounted a file system, in a user namespace of his own
     ENABLED = "enabled"
     DISABLED = "disabled"

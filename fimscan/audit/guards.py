@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 
+from fimscan.audit.rules import EXTENT_MOVES
 from fimscan.audit.ruleset import Rule, arches_of, watched_by
 from fimscan.model import AuditRule
 
@@ -22,7 +23,12 @@ _CALLS: dict[str, Set[str]] = {
     "times": {"utimensat"},
     "attributes": {"setxattrat", "removexattrat", "file_setattr"},
     "mounts": {"mount", "fsmount"},
+    **{f"{kind}-extents": {"ioctl"} for kind in EXTENT_MOVES},
 }
+_HOST_WIDE = {
+    "mounts",
+    *(f"{kind}-extents" for kind in EXTENT_MOVES),
+}  # their calls name no path that a rule could go by
 _BY_USERS = ("uid", "!=", b"0")
 # The position of an open's flags.
 _FLAGS = {"open": "a1", "openat": "a2", "open_by_handle_at": "a2"}
@@ -56,7 +62,7 @@ def guards_of(rule: Rule) -> frozenset[str]:
         f"{abi}:{name}"
         for name, calls in _CALLS.items()
         if (rule.calls is None or rule.calls >= calls)
-        and (name != "mounts" or rule.scope is None)
+        and (name not in _HOST_WIDE or rule.scope is None)
         and (permissions is None or (b"r" in permissions and name in ("open", "openat", "openat2")))
         and all(_is_of_interest(name, field) for field in rule.narrowing)
         for abi in arches_of(rule)
@@ -65,9 +71,12 @@ def guards_of(rule: Rule) -> frozenset[str]:
 
 def _is_of_interest(name: str, field: tuple[str, str, bytes]) -> bool:
     """Whether a condition lets through every call that changes a file: a test for any of the bits that say so."""
-    if name == "mounts":
-        return field == _BY_USERS
+    if name in _HOST_WIDE and field == _BY_USERS:
+        return True
     argument, operator, value = field
+    if name.endswith("-extents"):
+        move = EXTENT_MOVES[name.removesuffix("-extents")]
+        return argument == "a1" and operator == "&=" and _integer(value) & ~move == 0
     if argument != _FLAGS.get(name) or operator != "&":
         return False
     wanted = _TRUNCATES | (_ACCESS if name == "open_by_handle_at" else 0)

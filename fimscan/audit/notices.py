@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.rules import EXTENT_MOVES
 from fimscan.audit.said import said_of_program
 from fimscan.audit.syscalls import URING_OPERATIONS
 from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, NoticeKind
@@ -20,6 +21,11 @@ _ENABLED = re.compile(rb"\baudit_enabled=(\d)")
 _SYSTEM_CALLS, _IO_URING = b"4", b"7"
 _MOUNTS = {(b"c000003e", b"165"), (b"c000003e", b"432"), (b"40000003", b"21"), (b"40000003", b"432")}
 _MOUNTS |= {(b"c00000b7", b"40"), (b"c00000b7", b"432"), (b"40000028", b"21"), (b"40000028", b"432")}
+
+
+_IOCTLS = {(b"c000003e", b"16"), (b"40000003", b"54"), (b"c00000b7", b"29"), (b"40000028", b"54")}
+_REQUEST = 0xFFFF  # type and number of an ioctl(2) request
+_MOVES = frozenset(move & _REQUEST for move in EXTENT_MOVES.values())
 
 
 def notice(event: AuditEvent, user_name: UserName | None = None) -> AuditNotice | None:
@@ -41,6 +47,7 @@ _BY_SOMEBODY = frozenset(
         NoticeKind.URING_RULE_REMOVED,
         NoticeKind.DISABLED,
         NoticeKind.UNNAMED_FILE,
+        NoticeKind.EXTENTS_MOVED,
         NoticeKind.USER_MOUNT,
     }
 )
@@ -113,12 +120,21 @@ def _uring(record: AuditRecord) -> _Found | None:
     return (NoticeKind.UNNAMED_FILE, _key(values.get(b"key"))) if unnamed else None
 
 
-def _mount(record: AuditRecord) -> _Found | None:
-    """Whoever is not root can mount in a user namespace of his own only; ``uid`` is that of the first namespace."""
+def _by_user(record: AuditRecord) -> _Found | None:
+    """A mount, which whoever is not root can make in a user namespace of his own only; or blocks that were moved.
+
+    ``uid`` is that of the first namespace.
+    """
     values = fields(record.body)
+    if values.get(b"success") != b"yes" or values.get(b"uid") == b"0":
+        return None
     call = values.get(b"arch", b""), values.get(b"syscall", b"")
-    by_user = call in _MOUNTS and values.get(b"success") == b"yes" and values.get(b"uid") != b"0"
-    return (NoticeKind.USER_MOUNT, _key(values.get(b"key"))) if by_user else None
+    request = int_value(values.get(b"a1"), 16)
+    if call in _MOUNTS:
+        return NoticeKind.USER_MOUNT, _key(values.get(b"key"))
+    if call in _IOCTLS and request is not None and request & _REQUEST in _MOVES:
+        return NoticeKind.EXTENTS_MOVED, _key(values.get(b"key"))
+    return None
 
 
 _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
@@ -130,9 +146,9 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
     "KERNEL": _kernel,
     "URINGOP": _uring,
-    "SYSCALL": _mount,
+    "SYSCALL": _by_user,
 }
 _TOLD = re.compile(
     rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
-    rb"|SYSCALL arch=[0-9a-f]+ syscall=(?:165|432|21|40) )"
+    rb"|SYSCALL arch=[0-9a-f]+ syscall=(?:165|432|21|40|16|54|29) )"
 )

@@ -59,7 +59,7 @@ def rules_for(
 
     Directories come first, then files, then what is absent: what is most likely to be refused comes last.
     """
-    lines = [_HEAD, *_mount_rules(key, machine)]
+    lines = [_HEAD, *_mount_rules(key, machine), *_extent_rules(key, machine)]
     more = _MORE_X86 if machine in ("x86_64", "i686") else _MORE_ELSEWHERE
     outermost = _outermost(places)
     for path, is_directory in sorted(outermost, key=lambda place: (place[0] in absent, not place[1])):
@@ -90,6 +90,26 @@ def _mount_rules(key: str, machine: str) -> list[str]:
     abis = ("b64", "b32") if machine in ("x86_64", "i686") else ("b64",)
     tail = f"-S mount,432 -F uid!=0 -F success=1 -F key={key}\n"
     return [_MOUNTS, *(f"-a always,exit -F arch={abi} {tail}" for abi in abis)]
+
+
+_EXTENTS = """\
+# Users who move blocks from one file into another (ext4, xfs, f2fs): neither ctime nor mtime shows that. No rule for a
+# directory sees the call, ioctl; so these are told by its request, on whatever file.
+"""
+
+EXTENT_MOVES = {"ext4": 0xC000660F, "xfs": 0xC000586D, "f2fs": 0xC000F509}
+"""EXT4_IOC_MOVE_EXT, XFS_IOC_SWAPEXT, F2FS_IOC_MOVE_RANGE without the size of their argument: it differs by ABI."""
+
+
+def _extent_rules(key: str, machine: str) -> list[str]:
+    abis = ("b64", "b32") if machine in ("x86_64", "i686") else ("b64",)
+    tail = f"-F uid!=0 -F success=1 -F key={key}\n"
+    rules = (
+        f"-a always,exit -F arch={abi} -S ioctl -F a1&={move:#x} {tail}"
+        for abi in abis
+        for move in EXTENT_MOVES.values()
+    )
+    return [_EXTENTS, *rules]
 
 
 def printable(path: bytes) -> str:

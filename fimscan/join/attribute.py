@@ -34,6 +34,8 @@ from fimscan.model import (
     Window,
 )
 
+# Where the ctime says nothing: a clock that was set at boot leaves no other trace, and moved blocks leave none at all.
+_NO_CTIME = frozenset({GapReason.CLOCK_CHANGED, GapReason.BOOT, GapReason.EXTENT_MOVE})
 _CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
 _ATTRIBUTES = frozenset({"mode", "uid", "gid", "acl", "capabilities", "selinux", "xattr"})
 
@@ -46,9 +48,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     """
     need = _need(change)
     seen = without_needless(coverage.over(change.path, change.window, need), change)
-    # A clock that was set at boot leaves no other trace.
-    clock_changed = any(gap.reason in (GapReason.CLOCK_CHANGED, GapReason.BOOT) for gap in seen.gaps)
-    case = Case(change, evidence, clock_changed=clock_changed, is_covered=seen.complete)
+    untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
+    case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)
     verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
     actors = _distinct(actors)

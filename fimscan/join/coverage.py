@@ -167,7 +167,10 @@ class CoverageMap:
         return _Seen(watched=any(answers) if answers else None, gaps=gaps)
 
     def _openings(self, window: Window) -> list[Gap]:
-        """From each opening of an unnamed file on, and since each mount by a user: nobody knows until when."""
+        """From each opening of an unnamed file on, and since each mount by a user: nobody knows until when.
+
+        Blocks are moved at one moment; but then the ctime is not that of the last change.
+        """
         return [
             make_gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
             for n in self._unnamed
@@ -314,7 +317,11 @@ def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:
 
 
 # What tells of a file that was opened, and not of which.
-_OPENINGS = {NoticeKind.UNNAMED_FILE: GapReason.UNNAMED_FILE, NoticeKind.USER_MOUNT: GapReason.OVERLAY}
+_OPENINGS = {
+    NoticeKind.UNNAMED_FILE: GapReason.UNNAMED_FILE,
+    NoticeKind.USER_MOUNT: GapReason.OVERLAY,
+    NoticeKind.EXTENTS_MOVED: GapReason.EXTENT_MOVE,
+}
 
 
 def _holes(seen: AuditObservation, path: bytes, need: Need) -> frozenset[GapReason]:

@@ -68,6 +68,15 @@ HOLES = (
         guards=("mounts",),
     ),
     Hole(
+        reason=GapReason.EXTENT_MOVE,
+        way="whoever may write to a file can move blocks of another one into it, on ext4, xfs and f2fs; ctime and mtime"
+        " stay as they were",
+        closed_by="-S ioctl -F a1&=REQUEST -F uid!=0 for each of the three requests, which tells of every such call",
+        checked_by="the loaded rules, at each look; the calls, in the log. As with mounts, it concerns what the user"
+        " may write; and while one was made in a window, no ctime clears anybody",
+        guards=("ext4-extents", "xfs-extents", "f2fs-extents"),
+    ),
+    Hole(
         reason=GapReason.X32_CALL,
         way="the x32 calls of x86_64 have numbers that no rule can match",
         closed_by="a kernel without them (CONFIG_X86_X32_ABI), or syscall.x32=n, as distributions have it",
@@ -114,9 +123,12 @@ def _is_below(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
+_BY_USERS = frozenset({GapReason.OVERLAY, GapReason.EXTENT_MOVE})
+
+
 def without_needless(seen: Coverage, change: Change) -> Coverage:
-    """What was seen, without the gaps that cannot concern this change: a user's overlay, for what he cannot write."""
-    gaps = tuple(gap for gap in seen.gaps if gap.reason is not GapReason.OVERLAY or _may_write(gap.actor, change))
+    """What was seen, without the gaps that cannot concern this change: what a user did to files that he can write."""
+    gaps = tuple(gap for gap in seen.gaps if gap.reason not in _BY_USERS or _may_write(gap.actor, change))
     return seen if len(gaps) == len(seen.gaps) else Coverage(complete=not gaps, gaps=gaps)
 
 

@@ -31,7 +31,13 @@ _SETTLE_SECONDS = 5.0
 _SETTLE_STEP = 0.05
 # Notices that make an answer less sure, when they are read after it was given.
 _DECISIVE = frozenset(
-    {NoticeKind.RULE_REMOVED, NoticeKind.URING_RULE_REMOVED, NoticeKind.UNNAMED_FILE, NoticeKind.USER_MOUNT}
+    {
+        NoticeKind.RULE_REMOVED,
+        NoticeKind.URING_RULE_REMOVED,
+        NoticeKind.UNNAMED_FILE,
+        NoticeKind.USER_MOUNT,
+        NoticeKind.EXTENTS_MOVED,
+    }
 )
 
 

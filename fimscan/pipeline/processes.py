@@ -127,12 +127,13 @@ class Processes:
 
     def completed_change(self, change: Change) -> Change:
         """The change with those who held the file open completed."""
-        if change.holders is None or not (change.holders.actors or change.holders.later):
+        if change.holders is None or not _sightings(change.holders):
             return change
         holders = replace(
             change.holders,
             actors=tuple(map(self.completed, change.holders.actors)),
             later=tuple(map(self.completed, change.holders.later)),
+            earlier=tuple(map(self.completed, change.holders.earlier)),
         )
         return replace(change, holders=holders)
 
@@ -205,6 +206,7 @@ def _sightings(holders: Holders) -> Sequence[Actor]:
     return [
         *(actor._replace(time_ns=holders.as_of_ns) for actor in holders.actors),
         *(actor._replace(time_ns=holders.later_ns) for actor in holders.later),
+        *(actor._replace(time_ns=holders.earlier_ns) for actor in holders.earlier),
     ]
 
 
@@ -215,8 +217,10 @@ def _access_of_life(access: FileAccess, lives: join.Lives) -> FileAccess:
 
 def _change_of_lives(change: Change, lives: join.Lives) -> Change:
     holders = change.holders
-    if holders is None or not (holders.actors or holders.later):
+    if holders is None or not (holders.actors or holders.later or holders.earlier):
         return change
     actors = [actor._replace(since_ns=lives.since(actor.pid, holders.as_of_ns)) for actor in holders.actors]
     later = [actor._replace(since_ns=lives.since(actor.pid, holders.later_ns)) for actor in holders.later]
-    return replace(change, holders=replace(holders, actors=tuple(actors), later=tuple(later)))
+    earlier = [actor._replace(since_ns=lives.since(actor.pid, holders.earlier_ns)) for actor in holders.earlier]
+    held = replace(holders, actors=tuple(actors), later=tuple(later), earlier=tuple(earlier))
+    return replace(change, holders=held)

@@ -41,6 +41,7 @@ GAP_WORDS = {
     GapReason.HANDLE_OPEN: "no loaded rule reports files that are opened by their handle (open_by_handle_at)",
     GapReason.ATTRIBUTE_CALL: "no loaded rule reports utimensat, file_setattr and the *xattrat calls",
     GapReason.X32_CALL: "this kernel has x32 calls, which no audit rule matches",
+    GapReason.EXTENT_MOVE: "a user could move blocks between files, which leaves a file's times as they were",
     GapReason.OVERLAY: "a user mounted a file system of his own: what is written through an overlay leaves no record",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
     GapReason.UNSEEN_CALL: "chattr sets flags by a call (ioctl) that no audit rule for files sees",

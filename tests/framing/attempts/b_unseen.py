@@ -50,6 +50,15 @@ def truncated_by_openat2_for_reading(bench: Bench) -> Steps:
 
 
 @attempt
+def blocks_moved_after_the_last_ctime(bench: Bench) -> Steps:
+    """EXT4_IOC_MOVE_EXT puts other blocks into the file and leaves its ctime, which a chmod before that set."""
+    target = bench.target(own=True, content="one\n" * 1024)
+    yield
+    bench.innocent(target)
+    bench.program("calls", "move-extents", target, str(target.parent / "mine"))
+
+
+@attempt
 def truncated_by_open_for_reading(bench: Bench) -> Steps:
     """open(2) with O_RDONLY|O_TRUNC."""
     return _called(bench, "truncate-read-only")

@@ -2,6 +2,7 @@
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -148,6 +149,29 @@ static void while_it_is_scanned(const char *directory, const char *name) {
     }
 }
 
+/* Blocks of a file of one's own change places with the target's (EXT4_IOC_MOVE_EXT): no time of the target changes. */
+static void move_extents(const char *path, const char *own) {
+    struct {
+        uint32_t reserved, donor;
+        uint64_t from, to, blocks, moved;
+    } request = {.blocks = 1};
+    char block[4096];
+    checked(chmod(path, 0666), "chmod"); /* a ctime after the innocent's open */
+    usleep(200000);
+    int mine = checked(open(own, O_RDWR | O_CREAT, 0600), "open");
+    request.donor = checked(open(path, O_WRONLY), "open");
+    memset(block, 'A', sizeof block);
+    checked(write(mine, block, sizeof block), "write");
+    fsync(mine);
+    fsync(request.donor);
+    if (ioctl(mine, 0xC028660F, &request) < 0) {
+        perror("EXT4_IOC_MOVE_EXT");
+        exit(77); /* another file system */
+    }
+    int seen = checked(open(path, O_RDONLY), "open");
+    posix_fadvise(seen, 0, 0, POSIX_FADV_DONTNEED); /* what is still in memory is the old content */
+}
+
 int main(int count, char **argument) {
     const char *deed = argument[1], *target = argument[2], *more = count > 3 ? argument[3] : 0;
     if (!strcmp(deed, "append")) {
@@ -170,6 +194,8 @@ int main(int count, char **argument) {
         nameless(target, more);
     } else if (!strcmp(deed, "exchange")) {
         checked(syscall(SYS_renameat2, AT_FDCWD, target, AT_FDCWD, more, 2), "renameat2");
+    } else if (!strcmp(deed, "move-extents")) {
+        move_extents(target, more);
     } else if (!strcmp(deed, "core")) {
         dump_core(target);
     } else if (!strcmp(deed, "ptrace")) {
