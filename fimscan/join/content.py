@@ -138,7 +138,7 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
     prior = None if life.reborn else case.evidence.prior.get(after.identity)
     written = writers_in_place(case, life)
     if not written.names_nobody:
-        return written
+        return written if prior is not None or _is_by(placed, written) else _brought_and_written(written)
     if prior is None:
         return _brought_in(case, after, placed)
     # The same file had other content when it was last read, and nobody was seen writing to it.
@@ -146,6 +146,21 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
         note = "It was away from the watched directories in between; who wrote it there is not known."
         return written._replace(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
     return written
+
+
+def _is_by(placed: FileAccess, written: Claim) -> bool:
+    return {actor.process for actor in written.actors} == {placed.actor.process}
+
+
+def _brought_and_written(written: Claim) -> Claim:
+    """A file that came with content of its own, and that others opened for writing: they need not have changed it."""
+    if written.verdict not in (Verdict.CONFIRMED, Verdict.LIKELY):
+        return written
+    return written._replace(
+        verdict=Verdict.CONTESTED,
+        reason=Reason.SEVERAL_WRITERS,
+        notes=(*written.notes, "The file came with content of its own; whether it was written to here is not known."),
+    )
 
 
 def _brought_in(case: Case, after: FileState, placed: FileAccess) -> Claim:

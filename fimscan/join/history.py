@@ -59,9 +59,14 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
 
 def earlier_removals(case: Case, placed: FileAccess | None) -> list[FileAccess]:
     """Who took an earlier file of the path away, in order of time: without that, the old content would be there."""
-    until_ns = case.window.before_ns if placed is None else placed.event.time_ns
+    until_ns = _until(case, placed)
     taken = case.index.unbinds(case.change.path)
-    return [a for a in taken if case.is_inside(a) and a is not placed and a.event.time_ns <= until_ns + SLACK_NS]
+    return [a for a in taken if case.is_inside(a) and a is not placed and a.event.time_ns <= until_ns]
+
+
+def _until(case: Case, placed: FileAccess | None) -> int:
+    """Until when another file can have had the path. Audit events have one clock: their times compare as they are."""
+    return case.window.before_ns + SLACK_NS if placed is None else placed.event.time_ns
 
 
 def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -> list[FileAccess]:
@@ -117,7 +122,7 @@ def _had_others(case: Case, placed: FileAccess | None) -> bool:
 def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:
     """The earlier files of the path, and of the names that they and the present file came from."""
     change = case.change
-    until_ns = case.window.before_ns if placed is None else placed.event.time_ns
+    until_ns = _until(case, placed)
     since_ns, path_since_ns = case.window.after_ns, _since(case)
     found: list[_Tenant] = []
     # To put back the file that was there anyway, or the one that is there now, brings no content of anybody else.
@@ -131,7 +136,7 @@ def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:
     while paths and len(seen) <= _NAMES_FOLLOWED:
         path, start_ns, until_ns = paths.pop()
         for access in (*case.index.binds(path), *case.index.unbinds(path)):
-            if not start_ns - SLACK_NS <= access.event.time_ns <= until_ns + SLACK_NS:
+            if not start_ns - SLACK_NS <= access.event.time_ns <= until_ns:
                 continue
             here = access.action in MOVES and path in case.index.known.places(access.name)
             found += _shown_by(access, start_ns, until_ns, brought=here and id(access) not in own)
@@ -176,7 +181,7 @@ def _done_to(case: Case, tenant: _Tenant, calls: frozenset[Action]) -> Iterator[
         present = _ids(case.life_of(after.identity).accesses)
     for access in _of_tenant(case, tenant):
         counts = access.action in calls and access.identity == tenant.identity and id(access) not in present
-        if counts and tenant.since_ns - SLACK_NS <= access.event.time_ns <= tenant.until_ns + SLACK_NS:
+        if counts and tenant.since_ns - SLACK_NS <= access.event.time_ns <= tenant.until_ns:
             yield access
 
 

@@ -32,15 +32,15 @@ class Look:
     held: sighting_store.Held
     complete: bool
 
-    def holders(self, change: Change) -> Holders:
-        """Those of the file that a change is about."""
+    def holders(self, change: Change, read: Collection[tuple[int, int]] = ()) -> Holders:
+        """Those of the file that a change is about. ``read`` are files that this scan read, under any name."""
         identity, before, held = change.state.identity, change.before, self.held
         is_the_same = before is not None and before.identity == identity
         holders = Holders(
             as_of_ns=self.as_of_ns,
             actors=tuple(held.actors.get(identity, ())),
             complete=self.complete,
-            doubts=doubts_of(held, identity, change.sides, was_read=is_the_same),
+            doubts=doubts_of(held, identity, change.sides, was_read=is_the_same or identity in read),
         )
         if before is None or is_the_same:
             return holders
@@ -245,8 +245,17 @@ class Readings:
         recheck = self._recheck(before, after)
         return read if recheck is None else max(read, recheck.read_start_ns)
 
-    def with_holders(self, change: Change, later_ns: int = 0, later: Iterable[Actor] = ()) -> Change:
-        """The change, with who could write to the file when its window began, and ``later``, before its end."""
+    def with_holders(
+        self,
+        change: Change,
+        later_ns: int = 0,
+        later: Iterable[Actor] = (),
+        read: Collection[tuple[int, int]] = (),
+    ) -> Change:
+        """The change, with who could write to the file when its window began, and ``later``, before its end.
+
+        ``read`` are the files, by device and inode, that the last complete scan read under any name.
+        """
         recheck = self._recheck(change.before, change.after)
         # A later look would clear those who had it open, wrote and closed it between the window's beginning and then.
         looks = self.full.looks_at(change.path if change.before is None else change.before.path)
@@ -254,7 +263,7 @@ class Readings:
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
         elif look is not None:
-            held = self._with_earlier(look.holders(change), change)
+            held = self._with_earlier(look.holders(change, read), change)
         else:
             return change
         return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))

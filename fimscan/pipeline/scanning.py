@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
 from fimscan.filesystems import Devices, Numbers
 from fimscan.model import (
+    Change,
     ChangeKind,
     Diff,
     FileKind,
@@ -262,9 +263,11 @@ def _finish(
             unreadable_before = sighting_store.unreadable_in(connection, full.id)
             joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
             held = sighting_store.held_at(connection, scan_id).actors
+            found = join.with_moves(recorder.changes)
+            read = read_before(connection, host_id, full.id, found)
             changes = [
-                readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()))
-                for change in join.with_moves(recorder.changes)
+                readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()), read)
+                for change in found
             ]
             # What is read now for the first time in a while has been vouched for until now.
             since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
@@ -303,6 +306,17 @@ def _finish(
             *recorder.survey.news(),
         ),
     )
+
+
+def read_before(connection: Connection, host_id: int, scan_id: int, changes: Iterable[Change]) -> set[Identity]:
+    """The regular files that came to the paths of changes and that a scan has read, by device and inode."""
+    moved = {
+        c.after.identity
+        for c in changes
+        if c.after is not None and (c.before is None or c.before.identity != c.after.identity)
+    }
+    versions = files.by_identity(connection, host_id, moved, scan_id)
+    return {version.state.identity for version in versions if version.state.kind is FileKind.FILE}
 
 
 def seal(

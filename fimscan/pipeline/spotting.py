@@ -38,7 +38,7 @@ from fimscan.pipeline.recorder import Recorder
 from fimscan.pipeline.recording import keep_of, watch_specs
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.rotation import LogJudge
-from fimscan.pipeline.scanning import seal
+from fimscan.pipeline.scanning import read_before, seal
 from fimscan.pipeline.users import user_name
 from fimscan.scan.scope import Scope
 from fimscan.scan.spot import Spotter
@@ -299,11 +299,13 @@ class SpotCheck:
         known = self._directories(connection, previous.id, scan_id, recorder.changes)
         joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings, known)
         held = {one.pair.path: one.holders for one in seen if one.holders is not None}
+        looked_at = join.with_moves(recorder.changes)
+        read = read_before(connection, host_id, full.scan.id, looked_at)
         changes = [
-            readings.with_holders(change, now.as_of_ns, now.actors)
+            readings.with_holders(change, now.as_of_ns, now.actors, read)
             if (now := held.get(change.path)) is not None
-            else readings.with_holders(change)
-            for change in join.with_moves(recorder.changes)
+            else readings.with_holders(change, read=read)
+            for change in looked_at
         ]
         findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
         opened = joiner.opened_unmodified()
