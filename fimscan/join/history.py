@@ -52,7 +52,8 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     found |= {id(t.shown_by): t.shown_by for t in tenants if t.placed and t.shown_by is not None}
     assert after is not None, "its kind was asked for"
     doubtful = case.life_of(after.identity).doubtful
-    found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
+    if not _came_anew(case, doubtful, placed):
+        found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
     ruled: list[Ruled] = [(access, Why.EARLIER_WRITER) for access in sorted(found.values(), key=in_order)]
     return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
 
@@ -188,11 +189,27 @@ def _done_to(case: Case, tenant: _Tenant, calls: frozenset[Action]) -> Iterator[
 def _of_tenant(case: Case, tenant: _Tenant) -> Sequence[FileAccess]:
     """What was done to the file that a tenant was, and not to others that had its inode number before or after it."""
     files = _by_file(case, tenant.identity)
-    if tenant.shown_by is not None:
-        return next((file for file in files if any(access is tenant.shown_by for access in file)), ())
+    shown_by = tenant.shown_by
+    if shown_by is not None:
+        file = next((file for file in files if any(access is shown_by for access in file)), [])
+        place = next((place for place, access in enumerate(file) if access is shown_by), 0)
+        return (
+            file[place:] if shown_by.identity == tenant.identity and _came_anew(case, file[:place], shown_by) else file
+        )
     start = case.window.after_ns - SLACK_NS
     born_before = [file for file in files[1:] if file and time_of(file[0]) < start]
     return born_before[-1] if born_before else files[0]
+
+
+def _came_anew(case: Case, earlier: Iterable[FileAccess], moved: FileAccess | None) -> bool:
+    """Whether a file came from outside of the known directories, and had not gone there before: then it is another one.
+
+    Its inode number is that of a file which is gone: nobody saw its creation, since that was elsewhere.
+    """
+    known = case.index.known
+    if moved is None or moved.action not in MOVES or moved.old is None or known.is_inside(moved.old):
+        return False
+    return not any(one.action in MOVES and not known.is_inside(one.name) for one in earlier)
 
 
 def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:

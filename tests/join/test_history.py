@@ -130,6 +130,19 @@ def test_who_put_a_file_here_that_was_then_edited_is_named() -> None:
     assert [(one.pid, one.role) for one in answer.actors if one.earlier] == [(1, Role.PLACER)]
 
 
+@pytest.mark.parametrize("went_out", [False, True])
+def test_a_number_that_came_in_from_outside_is_another_file(*, went_out: bool) -> None:
+    """C's file is gone, and A moves a file with its number in from outside; unless it was C's that had gone there."""
+    old = [access(Action.OPEN_WRITE, 1100, C, name=name("g"), inode=77)]
+    if went_out:
+        old.append(access(Action.RENAME, 1150, C, name=ELSEWHERE, old=name("g"), inode=77))
+    else:
+        old.append(access(Action.UNLINK, 1150, C, name=name("g"), inode=77))
+    moved = access(Action.RENAME, 1300, A, old=ELSEWHERE, inode=77, replaced=(DEV, 10))
+    answer = ask(REPLACED, [*old, moved, *save(1400, B)])
+    assert ({one.pid for one in answer.actors} == {1, 2}) is not went_out
+
+
 def test_the_names_that_a_file_came_from_have_a_history_as_well() -> None:
     """cp to a temporary name, sed -i on that, mv over the file: cp's content is in it."""
     copied = access(Action.CREATE, 1200, A, name=name("f.new"), inode=20)
