@@ -874,6 +874,7 @@ class Why(StrEnum):
     # Neither named nor cleared: had a part in what happened within the window, and not in what is there now
     EARLIER_PART = "earlier-part"  # in an earlier file of the path, where nobody can be named for the present one
     TOOK_ANOTHER = "took-another"  # removed another file of the path, or moved it away, within the window
+    NOT_MATCHED = "not-matched"  # the record does not say in which subvolume or layer the file was
     OVERRULED = "overruled"  # a later call decided what is there now
     UNDONE = "undone"  # it was put back
     ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
@@ -906,7 +907,7 @@ class Why(StrEnum):
         return self in _EARLIER
 
 
-_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_ANOTHER, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
+_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_ANOTHER, Why.NOT_MATCHED, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
 _EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
 _NAMING = _EARLIER | {
     Why.WRITE_ACCESS,

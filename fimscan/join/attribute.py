@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fimscan.join.attributes import has_unseen_flags, who_changed, who_changed_placed, who_set_flags
-from fimscan.join.case import Case, Evidence
+from fimscan.join.case import Case, Evidence, last_touched
 from fimscan.join.claims import Claim, as_actor
 from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
@@ -113,9 +113,13 @@ def _with_gap(seen: Coverage, case: Case, reason: GapReason) -> Coverage:
 
 def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
     """Whether this same file was last changed in a gap that began after everybody known had opened it."""
-    before, after, last = case.change.before, case.change.after, case.last_change_ns
-    if not seen.gaps or before is None or after is None or last is None or before.identity != after.identity:
+    before, after = case.change.before, case.change.after
+    if not seen.gaps or before is None or after is None or before.identity != after.identity:
         return False
+    if any(gap.reason in _NO_CTIME for gap in seen.gaps):
+        return False
+    # Where a ctime clears nobody, since not every change sets it, it is that of a change all the same.
+    last = last_touched(after) if case.last_change_ns is None else case.last_change_ns
     if not all(actor.role is Role.WRITER and actor.time_ns is not None for actor in actors):
         return False  # held since before the window, or put into place: that is known all the same
     opened = max((actor.time_ns or 0 for actor in actors), default=last)
@@ -213,7 +217,7 @@ def opened_unmodified(
     """
     found: dict[bytes, list[Actor]] = {}
     for access in accesses:
-        if not access.success or access.action not in WRITES or access.identity is None:
+        if not access.success or access.action not in WRITES or access.identity is None or access.flags_unknown:
             continue
         for state, window in states.get(access.identity, ()):
             if window.after_ns <= access.event.time_ns < window.before_ns:

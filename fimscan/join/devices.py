@@ -260,6 +260,8 @@ class _Translation:
             yield moved
             return
         where = self._where(access, access.identity, access.name)
+        if not (where.is_sure and where.devs) and access.old is not None and access.action in MOVES:
+            where = self._by_old_name(access, access.old, where)
         for dev in where.devs or (access.identity[0],):
             replaced = access.replaced
             if replaced is not None:
@@ -268,9 +270,26 @@ class _Translation:
             if where.is_sure and where.devs:
                 self._opened[access.actor.pid, access.identity] = dev
                 self._note_names(one)
-            elif where.devs:
+            elif not where.is_sure:
                 self._doubtful.add(access.event)
             yield one
+
+    def _by_old_name(self, access: FileAccess, old: Name, where: _Where) -> _Where:
+        """A file that was renamed or linked had its old name as well; else its last component is a lead."""
+        assert access.identity is not None, "which file is meant is asked of an identity"
+        if old.path is not None or old.parent is not None:
+            known = self._where(access, access.identity, old)
+            if known.devs and (known.is_sure or not where.devs):
+                return known
+        bases = {name.base for name in (access.name, old)} - {None}
+        inode = access.identity[1]
+        named = tuple(
+            dev
+            for dev in sorted(self._by_inode.get(inode, ()))
+            if dev in self._numbering.devs(access.identity[0])
+            and any(path.rpartition(b"/")[2] in bases for path in self._paths[dev, inode])
+        )
+        return where if where.devs or len(named) != 1 else _Where(named, is_sure=False)
 
     def _renumbered(self, name: Name) -> Name:
         """A name with the recorded identity of its directory; without one where that number means nothing now."""
@@ -374,7 +393,7 @@ def _guess(access: FileAccess, candidates: tuple[int, ...]) -> _Where:
 
     Whoever opened a file, or set its attributes, is a lead all the same.
     """
-    return _Where(()) if access.action in BINDS | UNBINDS else _Where(candidates, is_sure=False)
+    return _Where(() if access.action in BINDS | UNBINDS else candidates, is_sure=False)
 
 
 def _ends_with(paths: Iterable[bytes], name: bytes) -> bool:

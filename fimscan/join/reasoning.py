@@ -65,7 +65,7 @@ def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
         elif access.identity in identities or access.replaced in identities or access.is_directory:
             yield access, Why.NO_PART
         else:
-            yield access, Why.OTHER_FILE
+            yield access, Why.NOT_MATCHED if access.event in case.evidence.doubtful else Why.OTHER_FILE
     keys: list[Identity | bytes] = [*identities, *paths]
     refused = {id(access): access for key in keys for access in case.index.failed(key)}
     for access in refused.values():

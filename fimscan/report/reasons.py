@@ -43,6 +43,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.REMOVED_TOO: "it removed the file as well, and nothing shows how the file came back in between",
     Why.EARLIER_PART: "that was done to an earlier file of this path: whether it is in the present one is not known",
     Why.TOOK_ANOTHER: "it took another file of this path away, within the window",
+    Why.NOT_MATCHED: "the record does not say in which subvolume or layer that file was: it may be this one",
     Why.OVERRULED: "a later call decided what is there now",
     Why.UNDONE: "what it did was undone later",
     Why.ONLY_PLACED: "it put the file there, but the content is not what the file had when it was last read",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fimscan.join import AccessIndex, CoverageMap, Evidence, Known, attribute
 from fimscan.model import Action, Verdict, Why
-from tests.join.test_attribute import A, B, ask
+from tests.join.test_attribute import HEALTHY, WHOLE, A, B, ask
 from tests.join.test_history import cleared
 from tests.join.test_reasoning import whys
 from tests.support import DEV, access, change, changed_state, name, state
@@ -50,6 +51,18 @@ def test_an_earlier_part_is_noted_where_nobody_is_named() -> None:
     assert answer.verdict is Verdict.UNATTRIBUTED
     assert whys(answer) == {1: [Why.EARLIER_PART], 2: [Why.ONLY_PLACED]}
     assert cleared(answer) == set()
+
+
+def test_an_access_that_may_mean_any_subvolume_clears_nobody() -> None:
+    """A file of that name and another number, by a record that does not say in which subvolume it was."""
+    log = [access(Action.CHMOD, 1300, A, inode=77), access(Action.OPEN_WRITE, 1400, B)]
+    known = Known.of([(b"/w", (DEV, 2))])
+    found = change(state(), changed_state())
+    for doubtful, why in ((frozenset({log[0].event}), Why.NOT_MATCHED), (frozenset(), Why.OTHER_FILE)):
+        evidence = Evidence(index=AccessIndex(log, known), prior={}, doubtful=doubtful)
+        answer = attribute(found, evidence, CoverageMap(HEALTHY, (), (WHOLE,)))
+        assert whys(answer)[1] == [why]
+        assert why.clears is not bool(doubtful)
 
 
 def test_who_was_overruled_is_not_cleared() -> None:
