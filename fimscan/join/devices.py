@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fimscan.filesystems import OVERLAY, SUBVOLUMES, Devices, Root
 from fimscan.join.coverage import SLACK_NS
-from fimscan.join.index import BINDS, MOVES, UNBINDS, Identity, Known, ancestors, in_order
+from fimscan.join.index import BINDS, BIRTHS, MOVES, UNBINDS, Identity, Known, ancestors, in_order
 from fimscan.model import Action, Change, ChangeKind, EventId, FileAccess, FileKind, FileState, GapReason, Name
 from fimscan.mounts import is_within
 
@@ -62,6 +62,16 @@ class Numbering:
         for dev in self.devs(identity[0]):
             yield dev, identity[1]
 
+    def homonyms(self, states: Iterable[FileState]) -> set[Identity]:
+        """(device, inode) of the files in other subvolumes that would have the same inode numbers as these."""
+        return {
+            (dev, state.inode)
+            for state in states
+            for superblock in self._superblocks.get(state.dev, ())
+            for dev, root in self.devs(superblock).items()
+            if dev != state.dev and root.kind in SUBVOLUMES
+        }
+
     def names(self, name: Name, known: Known) -> tuple[Name, ...]:
         """A name in an audit record, with each recorded identity that its directory may have."""
         if name.parent is None or not self.devs(name.parent[0]):
@@ -100,6 +110,7 @@ def translated(
     *,
     keys: frozenset[str | None] | None = None,
     states: Iterable[FileState] = (),
+    is_whole: bool = False,
 ) -> Translated:
     """Accesses and changes by recorded numbers.
 
@@ -108,12 +119,14 @@ def translated(
         keys: those of the loaded rules that watch a directory or a path. An event of another rule can be of a
             subvolume that nobody monitors. ``None``: not asked.
         states: files besides the changed ones that may be meant.
+        is_whole: ``states`` are all files in other subvolumes, at either scan, that have the inode number of a changed
+            one; and everything in the watched directories is monitored.
     """
     if numbering.is_plain:
         return Translated(tuple(accesses), tuple(changes), frozenset())
     ordered = sorted(accesses, key=in_order)
     of_changes = [state for change in changes for state in change.sides]
-    return _Translation([*of_changes, *states], changes, known, numbering, keys).run(ordered)
+    return _Translation([*of_changes, *states], changes, known, numbering, keys, is_whole=is_whole).run(ordered)
 
 
 class _Where(NamedTuple):
@@ -131,7 +144,10 @@ class _Translation:
         known: Known,
         numbering: Numbering,
         keys: frozenset[str | None] | None,
+        *,
+        is_whole: bool,
     ) -> None:
+        self._is_whole = is_whole
         self._changes = changes
         self._known = known
         self._numbering = numbering
@@ -150,9 +166,14 @@ class _Translation:
         #: By process: which file it named before it used a descriptor.
         self._opened: dict[tuple[int, Identity], int] = {}
         self._doubtful: set[EventId] = set()
+        #: By inode number: the subvolumes in which a file was seen to get it.
+        self._born: dict[int, set[int]] = defaultdict(set)
 
     def run(self, accesses: Sequence[FileAccess]) -> Translated:
         self._add_aliases(accesses)
+        for access in accesses:
+            if access.action in BIRTHS and access.identity is not None:
+                self._born[access.identity[1]] |= self._subvolumes_named(access.name, access.identity[1])
         found = [one for access in accesses for one in self._translate(access)]
         return self._with_copies(found)
 
@@ -199,7 +220,9 @@ class _Translation:
         candidates = tuple(sorted(dev for dev in self._by_inode.get(inode, ()) if dev in devs))
         if name.path is None and name.parent is None:
             opened = self._opened.get((access.actor.pid, identity))
-            return _guess(access, candidates) if opened is None else _Where((opened,), self._is_ours(access))
+            if opened is None:
+                return self._by_number(access, inode, candidates)
+            return _Where((opened,), self._is_ours(access))
         if root.kind == OVERLAY:
             return self._in_layers(access, name, inode, candidates)
         return self._in_subvolumes(access, name, inode, candidates, frozenset(devs))
@@ -225,9 +248,18 @@ class _Translation:
             if dev not in found and name.path is not None and _ends_with(self._paths[dev, inode], name.path)
         }
         if not found:
-            return _guess(access, candidates)
+            return self._by_number(access, inode, candidates)
         # A process in another root (a chroot into a snapshot) names files by paths that are others' here.
         return _Where(tuple(sorted(found | rivals)), is_sure=len(found | rivals) == 1 and self._is_ours(access))
+
+    def _by_number(self, access: FileAccess, inode: int, candidates: tuple[int, ...]) -> _Where:
+        """The only file that has this inode number in any monitored subvolume; else, leads.
+
+        A rule for a directory or a path made the event, so the file lies where those watch. All of that is monitored,
+        and no other file there had the number at either scan, or got it in between.
+        """
+        is_only = self._is_whole and len(candidates) == 1 and self._born[inode] <= {*candidates}
+        return _Where(candidates) if is_only and self._is_ours(access) else _guess(access, candidates)
 
     def _subvolumes_named(self, name: Name, inode: int) -> frozenset[int]:
         """By the directory that a name is in, or by the path of a known directory itself."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from sqlalchemy import Connection
 
 from fimscan import join
+from fimscan.config import Config
 from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.pipeline.cores import core_pattern
 from fimscan.pipeline.cycles import no_search_for_cycles
@@ -84,7 +85,10 @@ class Joiner:
         relevant = self._relevant(join.Relevance(changes, known, self._numbering.audited))
         found = access_store.load(connection, relevant, user_name=user_name)
         accesses, changes = self._processes.told_apart(found, changes, self._span)
-        told = join.translated(accesses, changes, known, self._numbering, keys=coverage.keys)
+        others, is_whole = self._homonyms(changes)
+        told = join.translated(
+            accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
+        )
         prior, names = self._prior(changes), self._names(changes)
         for change, same in zip(changes, told.changes, strict=True):
             if change is not same and change.before is not None and same.before is not None:  # copied up
@@ -120,6 +124,25 @@ class Joiner:
         for change, answer in answers:
             told = join.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
             yield processes.completed_change(change), processes.completed_answer(told)
+
+    def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
+        """The files of other subvolumes that have changed ones' inode numbers, and whether all files there are known."""
+        wanted = self._numbering.homonyms(state for change in changes for state in change.sides)
+        if not wanted:
+            return [], False
+        found = [
+            version.state
+            for scan_id in (self._previous.id, self._scan_id)
+            for version in files.by_identity(self._connection, self._host_id, wanted, scan_id)
+        ]
+        return found, self._monitors_everything()
+
+    def _monitors_everything(self) -> bool:
+        """Whether nothing in the watched directories was excluded, so that every file there is known."""
+        digests = {self._previous.config_digest, scan_store.config_digest(self._connection, self._scan_id)}
+        texts = [scan_store.configuration_text(self._connection, digest) for digest in digests]
+        configs = [Config.from_canonical(text) for text in texts if text is not None]
+        return len(configs) == len(digests) and not any(watch.exclude for config in configs for watch in config.watch)
 
     def _coverage(self, start: int, end: int) -> join.CoverageMap:
         connection, host_id = self._connection, self._host_id

@@ -171,6 +171,11 @@ def config_digests(connection: Connection, host_id: int, start: int, end: int) -
     return [(number, digest) for number, digest in connection.execute(query.order_by(_scan.c.id))]
 
 
+def config_digest(connection: Connection, scan_id: int) -> str:
+    """The digest of the configuration that a scan is made with, running or finished; empty for an unknown scan."""
+    return connection.scalar(select(schema.scan.c.config_digest).where(schema.scan.c.id == scan_id)) or ""
+
+
 def configuration_text(connection: Connection, digest: str) -> str | None:
     """An effective configuration that was once used, as JSON."""
     query = select(schema.configuration.c.text).where(schema.configuration.c.digest == digest)

@@ -6,7 +6,7 @@ import pytest
 
 from fimscan.filesystems import Devices, Root
 from fimscan.join import Known, Numbering, out_of_sight, translated
-from fimscan.model import Action, Change, FileAccess, GapReason, Name
+from fimscan.model import Action, Change, FileAccess, FileState, GapReason, Name
 from tests.support import access, actor, change, changed_state, state
 
 SB, TOP, HOME, SNAP = 0x27, 0x28, 0x29, 0x2B  # a btrfs: the superblock, and three subvolumes
@@ -79,6 +79,25 @@ def test_a_descriptor_may_be_of_any_of_them() -> None:
     assert told([by_descriptor], BOTH) == ([(HOME, 257), (SNAP, 257)], False)
     before = opened(named("/w/snap/f"))._replace(event=by_descriptor.event._replace(serial=0))
     assert told([before, by_descriptor], BOTH) == ([(SNAP, 257), (SNAP, 257)], True)
+
+
+def test_a_number_that_only_one_file_has_says_which_file_is_meant() -> None:
+    """By a descriptor, with everything in the watched directories monitored, and by a rule of ours."""
+    by_descriptor = opened(Name(), action=Action.CHMOD)
+    one = [modified(b"/w/home/f", HOME)]
+
+    def sure(accesses: list[FileAccess], *, states: list[FileState] | None = None, is_whole: bool = True) -> bool:
+        numbering, keys = Numbering([BTRFS, BTRFS]), frozenset({"fimscan"})
+        found = translated(accesses, one, DIRECTORIES, numbering, keys=keys, states=states or [], is_whole=is_whole)
+        return by_descriptor.event not in found.doubtful
+
+    assert sure([by_descriptor])
+    assert not sure([by_descriptor], is_whole=False), "something may be excluded"
+    assert not sure([by_descriptor], states=[state(b"/w/snap/g", dev=SNAP, inode=257)]), "another file has it"
+    made = opened(named("/w/snap/g"), action=Action.CREATE)
+    assert not sure([made, by_descriptor]), "another file got it in between"
+    foreign = by_descriptor._replace(actor=by_descriptor.actor._replace(key="delete"))
+    assert not sure([foreign]), "another rule may watch a directory that nobody monitors"
 
 
 def test_the_only_subvolume_that_there_is() -> None:
