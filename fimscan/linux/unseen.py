@@ -10,7 +10,8 @@ from fimscan.model import WitnessHole
 
 # splice(2) tells fsnotify since 6.5 (commit 983652c69199), io_uring since 5.19; 6.6 is the long-term kernel after both.
 _SEES_SPLICE = (6, 6)
-_EXTENTS = frozenset(("ext3", "ext4"))  # what is mounted as ext3 is ext4's code, too
+# What is mounted as ext3 is ext4's code, too. XFS_IOC_SWAPEXT was tried on 6.18.
+_EXTENTS = frozenset(("ext3", "ext4", "xfs", "f2fs"))
 
 
 def holes(kind: str) -> tuple[WitnessHole, ...]:

@@ -126,7 +126,7 @@ class Joiner:
             yield processes.completed_change(change), processes.completed_answer(told)
 
     def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
-        """The files of other subvolumes that have changed ones' inode numbers, and whether all files there are known."""
+        """The files of other subvolumes that have changed ones' inode numbers, and whether all are known there."""
         wanted = self._numbering.homonyms(state for change in changes for state in change.sides)
         if not wanted:
             return [], False

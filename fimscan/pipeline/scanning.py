@@ -20,6 +20,7 @@ from fimscan.model import (
     Diff,
     FileKind,
     Finding,
+    NoticeKind,
     Scan,
     UnmodifiedOpen,
     Unreadable,
@@ -45,6 +46,7 @@ from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
 from fimscan.scan.spot import Spotter
 from fimscan.store import acceptance as acceptance_store
+from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
@@ -128,7 +130,10 @@ def run_scan(
             identities = {(holder.dev, holder.inode) for holder in holders}
             vouched = None
             if not full and any(spec.vouched for spec in specs):
-                vouched = vouching(readings.full, identities, survey.numbers)
+                if moved := _moved_extents(database, readings.full.since_ns):
+                    problems = (*problems, moved)
+                else:
+                    vouched = vouching(readings.full, identities, survey.numbers)
             record_everything(recorder, database, config, on_progress, vouched, survey.numbers)
             _record_writable(database, scan_id, recorder.writable, identities, survey)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
@@ -158,6 +163,19 @@ def _check_that_there_is_something(database: Database, config: Config) -> None:
     is_away = any(version is not None and version.state.kind is FileKind.DIRECTORY for version in known)
     if is_away or not any(os.path.isdir(os.path.dirname(path)) for path in paths):
         raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
+
+
+def _moved_extents(database: Database, since_ns: int) -> str | None:
+    """Why no ctime vouches for content, where a user moved blocks between files since that was last read."""
+    with database.read() as connection:
+        notices = audit_store.notices(connection, database.host_id, since_ns, time.time_ns())
+    moves = [notice for notice in notices if notice.kind is NoticeKind.EXTENTS_MOVED]
+    if not moves:
+        return None
+    return (
+        f"blocks were moved between files, which leaves their ctime as it was (audit event {moves[-1].event}):"
+        " every file is read, whatever its ctime says"
+    )
 
 
 def _record_writable(

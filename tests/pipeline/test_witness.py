@@ -233,7 +233,8 @@ def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
     command = [sys.executable, "-ISc", _MOVE_EXTENT, str(watched.file), str(watched.place / "mine")]
     process = subprocess.Popen(command)
     if process.wait(timeout=30) == 77:
-        assert all(WitnessHole.MOVE_EXTENT not in extent.holes for extent in watched.extents())
+        in_memory = str(watched.place).startswith("/dev/shm")  # xfs has a call of its own for that
+        assert all((WitnessHole.MOVE_EXTENT in extent.holes) is not in_memory for extent in watched.extents())
         return  # it is no ext4
     with watched.file.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
