@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,12 +20,13 @@ from fimscan.config import parse_config
 from fimscan.errors import UsageError
 from fimscan.filesystems import Numbers
 from fimscan.join import ReadClock
-from fimscan.model import Change, Scan
+from fimscan.model import AuditNotice, Change, EventId, NoticeKind, Scan
 from fimscan.pipeline import ScanResult, run_scan, vouching
 from fimscan.pipeline.readings import FullReading, Look
 from fimscan.report.jsonview import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
+from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
 from fimscan.store.sightings import Held
 
@@ -95,6 +97,18 @@ def test_a_full_scan_reads_everything(scan: Scanner) -> None:
     scan()
     assert vouched(scan(full=True)) == (0, 30)
     assert vouched(scan()) == (4, 0)
+
+
+def test_moved_blocks_leave_the_ctime_so_that_everything_is_read(scan: Scanner, tmp_path: Path) -> None:
+    """A user moved blocks from one file into another since the last reading: no ctime tells which."""
+    scan()
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with closing(database), database.begin() as connection:
+        moved = AuditNotice(event=EventId(time.time_ns() // 10**6 * 10**6, 7), kind=NoticeKind.EXTENTS_MOVED)
+        audit_store.add_notices(connection, database.host_id, [moved])
+    result = scan()
+    assert vouched(result) == (0, 30)
+    assert "blocks were moved" in " ".join(result.new_problems)
 
 
 def test_a_change_is_found_although_size_and_mtime_are_put_back(scan: Scanner, tree: Path) -> None:
