@@ -149,6 +149,6 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "SYSCALL": _by_user,
 }
 _TOLD = re.compile(
-    rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
+    rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|DAEMON_RESUME|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
     rb"|SYSCALL arch=[0-9a-f]+ syscall=(?:165|432|21|40|16|54|29) )"
 )

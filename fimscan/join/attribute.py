@@ -47,7 +47,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     claim, and never stronger than what audit was there to see.
     """
     need = _need(change)
-    seen = without_needless(coverage.over(change.path, change.window, need), change)
+    directories = evidence.directories.get(change.path.rpartition(b"/")[0] or b"/", ())
+    seen = without_needless(coverage.over(change.path, change.window, need), change, directories)
     untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)

@@ -30,7 +30,8 @@ class Evidence:
     names that the scans know (one that is missing counts as 1). ``testimony`` is that of fanotify, where there is one.
     ``doubtful`` events are of a file of which only the inode number is sure, which recurs in other subvolumes or layers
     (:mod:`fimscan.join.devices`). ``is_timed`` tells whether a file's ctime is set by everything that changes it, by
-    this host's clock.
+    this host's clock. ``directories`` are those that changed files are in, by path, as of both scans; they are there
+    only where it matters who may write to them (:func:`fimscan.join.holes.without_needless`).
     """
 
     index: AccessIndex
@@ -38,6 +39,7 @@ class Evidence:
     names: Mapping[Identity, int] = field(default_factory=dict)
     testimony: Testimony = field(default_factory=Testimony)
     doubtful: frozenset[EventId] = frozenset()
+    directories: Mapping[bytes, Sequence[FileState]] = field(default_factory=dict)
     is_timed: Callable[[FileState], bool] = attrgetter("is_on_disk")
 
 

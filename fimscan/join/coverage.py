@@ -166,6 +166,11 @@ class CoverageMap:
                 gaps += self._open_holes(position, path, need)
         return _Seen(watched=any(answers) if answers else None, gaps=gaps)
 
+    @property
+    def depends_on_permissions(self) -> bool:
+        """Whether users did something that concerns only what they may write to."""
+        return any(n.kind in (NoticeKind.USER_MOUNT, NoticeKind.EXTENTS_MOVED) for n in self._unnamed)
+
     def _openings(self, window: Window) -> list[Gap]:
         """From each opening of an unnamed file on, and since each mount by a user: nobody knows until when.
 

@@ -6,10 +6,10 @@ is a gap, so that nobody is confirmed; docs/explanation/audit-holes.md says the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import Actor, AuditObservation, AuditRule, Change, Coverage, FileKind, GapReason
+from fimscan.model import AuditObservation, AuditRule, Change, Coverage, FileKind, FileState, Gap, GapReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,17 +126,32 @@ def _is_below(path: bytes, directory: bytes) -> bool:
 _BY_USERS = frozenset({GapReason.OVERLAY, GapReason.EXTENT_MOVE})
 
 
-def without_needless(seen: Coverage, change: Change) -> Coverage:
-    """What was seen, without the gaps that cannot concern this change: what a user did to files that he can write."""
-    gaps = tuple(gap for gap in seen.gaps if gap.reason not in _BY_USERS or _may_write(gap.actor, change))
+def without_needless(seen: Coverage, change: Change, directories: Iterable[FileState] = ()) -> Coverage:
+    """What was seen, without the gaps that cannot concern this change: what a user did to files that he cannot write.
+
+    ``directories`` are the states of the directory that the path is in, at either scan; empty where they are not known.
+    """
+    if not any(gap.reason in _BY_USERS for gap in seen.gaps):
+        return seen
+    known = tuple(directories)
+    gaps = tuple(gap for gap in seen.gaps if gap.reason not in _BY_USERS or _concerns(gap, change, known))
     return seen if len(gaps) == len(seen.gaps) else Coverage(complete=not gaps, gaps=gaps)
 
 
-def _may_write(actor: Actor | None, change: Change) -> bool:
-    """Whether a user (``None``: some user) may write to either side, or can have removed it from a directory of his."""
-    uid = None if actor is None else actor.uid
-    return change.after is None or any(
-        (state.uid == uid if uid else state.uid != 0)
-        or (state.kind is not FileKind.SYMLINK and bool(state.mode & 0o022))
-        for state in change.sides
-    )
+def _concerns(gap: Gap, change: Change, directories: Sequence[FileState]) -> bool:
+    """Whether a user (``None``: some user) may write to the file; or, by an overlay, to the directory that it is in."""
+    uid = None if gap.actor is None else gap.actor.uid
+    if gap.reason is GapReason.EXTENT_MOVE and change.after is None:
+        return False
+    if change.after is not None and any(_may_write(uid, state) for state in change.sides):
+        return True
+    before, after = change.before, change.after
+    is_same = before is not None and after is not None and before.identity == after.identity
+    if gap.reason is GapReason.EXTENT_MOVE or is_same:
+        return False
+    return not directories or any(_may_write(uid, state) for state in directories)
+
+
+def _may_write(uid: int | None, state: FileState) -> bool:
+    owns = state.uid == uid if uid else state.uid != 0
+    return owns or (state.kind is not FileKind.SYMLINK and bool(state.mode & 0o022))

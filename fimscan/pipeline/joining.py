@@ -100,6 +100,7 @@ class Joiner:
             doubtful=told.doubtful,
             is_timed=self._numbering.is_timed,
             testimony=self._testimony(changes, end),
+            directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
         )
         self._changed = {
             state.identity for c in changes if not join.content_kept(c) for state in (c.before, c.after) if state
@@ -124,6 +125,15 @@ class Joiner:
         for change, answer in answers:
             told = join.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
             yield processes.completed_change(change), processes.completed_answer(told)
+
+    def _directories_of(self, changes: Sequence[Change]) -> dict[bytes, list[FileState]]:
+        """The states of the directories that changed files are in, at either scan."""
+        paths = {state.path.rpartition(b"/")[0] or b"/" for change in changes for state in change.sides}
+        found: dict[bytes, list[FileState]] = {}
+        for scan_id in (self._previous.id, self._scan_id):
+            for path, version in files.at_paths(self._connection, self._host_id, paths, scan_id).items():
+                found.setdefault(path, []).append(version.state)
+        return found
 
     def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
         """The files of other subvolumes that have changed ones' inode numbers, and whether all are known there."""

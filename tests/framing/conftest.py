@@ -1,7 +1,22 @@
-"""The same audit system as the lab's."""
+"""The same audit system as the lab's, opened and closed by itself: the lab's stays open until the last test."""
 
 from __future__ import annotations
 
-from tests.lab.conftest import ground
+import os
+from collections.abc import Iterator
 
-__all__ = ["ground"]
+import pytest
+
+from tests.lab.conftest import unavailable
+from tests.lab.ground import Unavailable
+from tests.lab.runner import Ground, open_ground
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    """What all attempts are played on."""
+    try:
+        with open_ground(own=os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1") as opened:
+            yield opened
+    except Unavailable as reason:
+        unavailable(str(reason))

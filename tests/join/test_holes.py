@@ -120,7 +120,9 @@ def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
         change = Change(kind=ChangeKind.MODIFIED, before=side, after=side, **window)
         assert without_needless(found, change).complete is not concerned
     gone = Change(kind=ChangeKind.REMOVED, before=of_root, after=None, **window)
-    assert not without_needless(found, gone).complete
+    assert not without_needless(found, gone).complete, "who may write to the directory is not known"
+    for directory, concerned in ((of_root, False), (of_eve, True), (open_to_all, True)):
+        assert without_needless(found, gone, [directory]).complete is not concerned
     unseen = seen(900, guards=tuple(guard for guard in X86 if guard != "b64:mounts"))
     anybody = CoverageMap((unseen, seen(2100)), (), WHOLE).over(b"/w/f", WINDOW, CONTENT)
     assert reasons(anybody.gaps) == [GapReason.OVERLAY]
