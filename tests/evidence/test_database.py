@@ -202,7 +202,6 @@ def _as_before(revision: str, database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         take_back_the_newest_schemas(connection)
         connection.execute("DROP TABLE journal_open")
-        connection.execute("DROP TABLE process_fact")
         if revision == "0004":
             connection.execute("DROP TABLE journal")
             connection.execute("ALTER TABLE scan DROP COLUMN journal")
