@@ -31,7 +31,7 @@ EDITS = [
     ("UPDATE notice SET key = NULL", "what the audit log said of audit itself at 20"),
     ("DELETE FROM notice", "what the audit log said of audit itself at 20"),
     (
-        f"INSERT INTO notice SELECT host_id, {NEVER}, serial, node, kind, key FROM notice",
+        f"INSERT INTO notice SELECT host_id, {NEVER}, serial, node, kind, key, actor FROM notice",
         f"what the audit log said of audit itself at {AT_NEVER} {BEHIND}",
     ),
     (

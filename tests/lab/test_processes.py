@@ -448,7 +448,7 @@ def test_of_two_crashes_of_one_moment_both_are_listed(host: Installation) -> Non
     """One was elsewhere: no record says in which directory a process was."""
     elsewhere = host.root / "elsewhere"
     elsewhere.mkdir()
-    pids = {crash(host.watched), crash(elsewhere)}
+    pids = {crash(elsewhere), crash(host.watched)}
     rows = answers(host)
     (name,) = [name for name in rows if name.startswith("core")]
     attribution = rows[name]["attribution"]
