@@ -47,9 +47,12 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     claim, and never stronger than what audit was there to see.
     """
     need = _need(change)
-    directories = evidence.directories.get(change.path.rpartition(b"/")[0] or b"/", ())
-    seen = without_needless(coverage.over(change.path, change.window, need), change, directories)
-    untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
+    seen = coverage.over(change.path, change.window, need)
+    untimed = False
+    if seen.gaps:
+        directories = evidence.directories.get(change.path.rpartition(b"/")[0] or b"/", ())
+        seen = without_needless(seen, change, directories)
+        untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)
     verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)

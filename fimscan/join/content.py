@@ -9,7 +9,7 @@ from fimscan.join.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.join.compare import same_content
 from fimscan.join.coverage import SLACK_NS
 from fimscan.join.doubts import why_not_alone
-from fimscan.join.history import earlier_removals, earlier_writers, with_earlier
+from fimscan.join.history import earlier_removals, earlier_writers, had_others, with_earlier
 from fimscan.join.index import BIRTHS, WRITES
 from fimscan.join.presence import Bind
 from fimscan.join.witness import sift_by_witness
@@ -31,6 +31,8 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
     after, (placed, overruled) = case.change.after, bind
     assert after is not None, "content is asked of a file that exists"
     claim = _present_writers(case, placed)
+    if not had_others(case, placed):  # as most: one and the same file had the path
+        return claim
     earlier = earlier_writers(case, placed)
     can_be_in_it = _can_be_taken_over(case, after)
     if can_be_in_it:

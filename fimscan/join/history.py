@@ -44,7 +44,7 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     """
     after = case.change.after
     calls = None if after is None else _CONTENT_OF.get(after.kind)
-    if calls is None or not _had_others(case, placed):
+    if calls is None or not had_others(case, placed):
         return []
     tenants = _tenants(case, placed)
     found = {id(a): a for tenant in tenants for a in _done_to(case, tenant, calls)}
@@ -76,7 +76,7 @@ def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -
     A chmod to another mode than the present one is not among them: its mode was not copied.
     """
     after = case.change.after
-    if after is None or not calls or not _had_others(case, placed):
+    if after is None or not calls or not had_others(case, placed):
         return []
     found = {id(a): a for tenant in _tenants(case, placed) for a in _done_to(case, tenant, calls)}
     kept = [a for a in found.values() if a.action is not Action.CHMOD or a.argument in (None, after.mode)]
@@ -110,7 +110,7 @@ def _as_earlier(item: Ruled) -> Actor:
     return who.actor._replace(role=role, earlier=True)
 
 
-def _had_others(case: Case, placed: FileAccess | None) -> bool:
+def had_others(case: Case, placed: FileAccess | None) -> bool:
     """Whether the path can have had another file in the window; of most changes, none had."""
     before, after = case.change.before, case.change.after
     assert after is not None, "a removed file has no present content"
