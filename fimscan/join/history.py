@@ -209,7 +209,15 @@ def _came_anew(case: Case, earlier: Iterable[FileAccess], moved: FileAccess | No
     known = case.index.known
     if moved is None or moved.action not in MOVES or moved.old is None or known.is_inside(moved.old):
         return False
-    return not any(one.action in MOVES and not known.is_inside(one.name) for one in earlier)
+    is_out = is_linked_out = False
+    for access in earlier:
+        if access.action in MOVES and access.identity == moved.identity:
+            went_out = not known.is_inside(access.name)
+            is_linked_out = is_linked_out or (went_out and access.action is Action.LINK)
+            is_out = went_out
+        elif moved.identity is not None and _removes(access, moved.identity):
+            is_out = False  # it had been given to a file in here
+    return not (is_out or is_linked_out)
 
 
 def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:
