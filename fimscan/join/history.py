@@ -193,9 +193,8 @@ def _of_tenant(case: Case, tenant: _Tenant) -> Sequence[FileAccess]:
     if shown_by is not None:
         file = next((file for file in files if any(access is shown_by for access in file)), [])
         place = next((place for place, access in enumerate(file) if access is shown_by), 0)
-        return (
-            file[place:] if shown_by.identity == tenant.identity and _came_anew(case, file[:place], shown_by) else file
-        )
+        came = (at for at in range(place, -1, -1) if file and file[at].identity == tenant.identity)
+        return file[next((at for at in came if _came_anew(case, file[:at], file[at])), 0) :]
     start = case.window.after_ns - SLACK_NS
     born_before = [file for file in files[1:] if file and time_of(file[0]) < start]
     return born_before[-1] if born_before else files[0]

@@ -139,7 +139,8 @@ def test_a_number_that_came_in_from_outside_is_another_file(*, went_out: bool) -
     else:
         old.append(access(Action.UNLINK, 1150, C, name=name("g"), inode=77))
     moved = access(Action.RENAME, 1300, A, old=ELSEWHERE, inode=77, replaced=(DEV, 10))
-    answer = ask(REPLACED, [*old, moved, *save(1400, B)])
+    made, renamed = save(1400, B)
+    answer = ask(REPLACED, [*old, moved, made, renamed._replace(replaced=(DEV, 77))])
     assert ({one.pid for one in answer.actors} == {1, 2}) is not went_out
 
 
