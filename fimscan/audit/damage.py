@@ -19,7 +19,8 @@ from fimscan.model import AuditEvent, AuditRecord
 CUT = "the record was cut"
 
 _KEY = re.compile(rb' key=(?:"[^"]*"|[^"\s\x1d]+)')
-_ALL_TRANSLATED = re.compile(rb'FSGID="?[^"]+"?\s*\Z')  # auditd translates in the order of the fields
+# auditd translates in the order of the fields; of names, those of AUID and UID are used.
+_ALL_TRANSLATED = re.compile(rb'FSGID="?[^"]+"?\s*\Z|[ \x1d]UID="[^"]+"(?:\s|\Z)')
 _OLD_CALL = re.compile(rb' exe=(?:"[^"]*"|(?:[0-9A-F]{2})+)(?: subj=\S+)?\s*\Z')  # before 2.6.18, which had no key
 _OLD_PATH = re.compile(
     rb"item=\d+ name=(?:\"[^\"]*\"|\(null\)|(?:[0-9A-F]{2})+)(?: flags=\w+)?"
