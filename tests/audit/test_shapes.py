@@ -62,7 +62,7 @@ def damage(found: list[Batch]) -> list[str]:
     [
         ("skewed-nodes", [("unlink", True, b"/etc/%b%d" % (node, n)) for n in range(3) for node in (b"a", b"b")]),
         ("quiet-then-two", [("unlink", True, b"/etc/a.conf")]),
-        ("overlayfs-rename", [("rename", True, b"/work/b.txt")]),
+        ("overlayfs-rename", [("rename", True, b"/data/b.txt")]),
         ("records-on-one-line", [("unlink", True, b"/etc/a.conf")]),
         ("tag-without-colon", [("unlink", True, b"/etc/a.conf")]),
         ("openat2-record-last", [("open-write", True, b"/etc/a.conf")]),
@@ -80,7 +80,7 @@ def test_a_log_of_this_shape_gives_its_accesses(name: str, expected: list[tuple[
 def test_an_overlays_rename_overwrites_nothing() -> None:
     """Its DELETE record has another device than its CREATE record, and is the source's all the same."""
     (access,) = (access for batch in of_file("overlayfs-rename") for access in batch.accesses)
-    assert (access.old and access.old.path, access.replaced) == (b"/work/a.txt", None)
+    assert (access.old and access.old.path, access.replaced) == (b"/data/a.txt", None)
 
 
 def test_users_of_another_host_have_no_names_of_ours() -> None:
