@@ -618,9 +618,7 @@ class GapReason(StrEnum):
     ATTRIBUTE_CALL = "attribute-call"  # utimensat, file_setattr, setxattrat, removexattrat
     X32_CALL = "x32-call"  # the x32 calls of x86_64, which match no rule
     OVERLAY = "overlay"  # a user mounted a file system of his own, which can have this directory as its upper layer
-    EXTENT_MOVE = (
-        "extent-move"  # a user moved blocks between files, which changes content and leaves all times as they were
-    )
+    EXTENT_MOVE = "extent-move"  # a user moved blocks between files: other content, and all times as they were
     MOUNT = "mount"  # something was mounted over it, or unmounted: what is seen there is another file
     LOOP_IMAGE = "loop-image"  # it is what a loop device reads and writes: the kernel itself writes to it
     OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: what is done there is done to it

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.join import AccessIndex, CoverageMap, Evidence, Known, attribute
-from fimscan.model import Action, Verdict, Why
+from fimscan.model import Action, GapReason, Verdict, Why
 from tests.join.test_attribute import HEALTHY, WHOLE, A, B, ask
 from tests.join.test_history import cleared
 from tests.join.test_reasoning import whys
@@ -39,6 +39,12 @@ def test_every_judgement_is_explained_where_it_belongs(heading: str, expected: s
     assert sorted(why for why, _, _ in rows) == sorted(expected)
     tests = "".join(path.read_text() for path in (ROOT / "tests/join").glob("test_*.py"))
     assert [test for _, _, test in rows if f"def {test}(" not in tests] == []
+
+
+def test_every_gap_is_named_where_the_premises_of_confirmed_are() -> None:
+    """What keeps an answer from being confirmed is a premise that failed, and the page says which."""
+    page = (ROOT / "docs/explanation/confirmed.md").read_text()
+    assert [reason.value for reason in GapReason if f"`{reason}`" not in page] == []
 
 
 def test_an_earlier_part_is_noted_where_nobody_is_named() -> None:
