@@ -120,6 +120,8 @@ class Case:
         self.last_change_ns = last_touched(after) if after is not None and timed else None
         self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
+        #: Kept for ``history``, whose every tenant asks for it: the accesses to an inode number, file by file.
+        self.files_of: dict[Identity, list[list[FileAccess]]] = {}
 
     def is_inside(self, access: FileAccess) -> bool:
         """Whether an access fell into the window."""

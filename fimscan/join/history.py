@@ -16,8 +16,6 @@ from fimscan.join.coverage import SLACK_NS
 from fimscan.join.index import BIRTHS, MOVES, WRITES, Identity, in_order, time_of
 from fimscan.model import Action, Actor, FileAccess, FileKind, Reason, Role, Verdict, Why
 
-_NAMES_FOLLOWED = 16  # renames in a row; nobody needs that many
-
 #: Calls that give a file its content, by the kind of the file that is there now.
 _CONTENT_OF = {FileKind.FILE: WRITES, FileKind.SYMLINK: frozenset({Action.SYMLINK})}
 
@@ -134,7 +132,7 @@ def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:
         found.append(first)
     paths: list[tuple[bytes, int, int]] = [(change.path, path_since_ns, until_ns)]
     seen = {change.path}
-    while paths and len(seen) <= _NAMES_FOLLOWED:
+    while paths:
         path, start_ns, until_ns = paths.pop()
         for access in (*case.index.binds(path), *case.index.unbinds(path)):
             if not start_ns - SLACK_NS <= access.event.time_ns <= until_ns:
@@ -188,7 +186,9 @@ def _done_to(case: Case, tenant: _Tenant, calls: frozenset[Action]) -> Iterator[
 
 def _of_tenant(case: Case, tenant: _Tenant) -> Sequence[FileAccess]:
     """What was done to the file that a tenant was, and not to others that had its inode number before or after it."""
-    files = _by_file(case, tenant.identity)
+    files = case.files_of.get(tenant.identity)
+    if files is None:
+        files = case.files_of[tenant.identity] = _by_file(case, tenant.identity)
     shown_by = tenant.shown_by
     if shown_by is not None:
         file = next((file for file in files if any(access is shown_by for access in file)), [])

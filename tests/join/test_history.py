@@ -154,6 +154,15 @@ def test_the_names_that_a_file_came_from_have_a_history_as_well() -> None:
     assert {one.pid for one in answer.actors if one.role is Role.WRITER} == {1, 2}
 
 
+def test_no_number_of_renames_hides_who_wrote_to_the_first_name() -> None:
+    """One makes a file under the first of many names, an editor saves there and the file goes on."""
+    log = [access(Action.CREATE, 1100, A, name=name("n0"), inode=12), *save(1200, B, target="n0")]
+    for step in range(40):
+        names = {"old": name(f"n{step}"), "name": name("f" if step == 39 else f"n{step + 1}")}
+        log.append(access(Action.RENAME, 1300 + step, B, inode=11, **names))
+    assert (1, True) in named(ask(REPLACED, log))
+
+
 def test_a_descriptor_of_the_replaced_file_may_have_written_to_it() -> None:
     """A held the old file open when the window began: audit does not see what it wrote before B replaced the file."""
     held = Holders(as_of_ns=990 * SECOND, earlier_ns=990 * SECOND, earlier=(A,))
