@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
+from fimscan.audit.hosts import is_own_host
 from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.audit.said import Said, about_process
 from fimscan.model import Actor
@@ -84,13 +84,6 @@ def _completed(process: _Process, others: Sequence[bytes], user_name: UserName |
     return process
 
 
-@cache
-def _is_own(node: str) -> bool:
-    """Whether ``node=`` is this host (``name_format`` in auditd.conf(5)), so that its users are those of this one."""
-    own = os.uname().nodename
-    return node == own or node.partition(".")[0] == own.partition(".")[0] != ""
-
-
 def _translated(raw: bytes | None) -> str | None:
     """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
     if not raw or (raw.startswith(b'"') and not (raw.endswith(b'"') and len(raw) > 2)):
@@ -102,7 +95,7 @@ def _translated(raw: bytes | None) -> str | None:
 def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Actor | None:
     """The process that made a call, with these open flags; ``None`` where nothing says even the process id."""
     event = said.event
-    if event.node and not _is_own(event.node):
+    if event.node and not is_own_host(event.node):
         user_name = None
     process = _process(said.process, user_name)
     if said.others:

@@ -16,7 +16,7 @@ from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
 from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import ProcessFact, process_facts
-from fimscan.audit.records import OF_KERNEL, event_id, inner_records, line_of, lines_pattern, parse_line, type_name
+from fimscan.audit.records import OF_KERNEL, inner_records, line_of, lines_pattern, matched_record, parse_line
 from fimscan.audit.relays import problem_of
 from fimscan.audit.said import Said
 from fimscan.audit.sources import LogCursor, Segment, empty_log
@@ -154,8 +154,7 @@ class Collector:
                     self._events(expired)
                 self._event(event, said)
             elif self._journal is None and (match := line.match(block, place)):
-                node, kind, stamp, body = match.groups()
-                self._record(AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r")), base + place)
+                self._record(matched_record(match), base + place)
                 place = match.end()
             else:
                 stop = block.find(b"\n", place)
@@ -249,8 +248,9 @@ class Collector:
         if is_torn and not is_cut(record.type, body):
             self._damage_at(position, line_of(record), CUT)
         self._add(record, position)
+        host = record.id.node.encode("latin-1") or None
         for other in others:
-            if (inner := parse_line(other)) is not None:
+            if (inner := parse_line(other, host)) is not None:
                 self._add(inner, position)
 
     def _add(self, record: AuditRecord, position: int) -> None:

@@ -8,11 +8,10 @@ behind the type's name in ``MESSAGE``. Fields that begin with an underscore are 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
-from functools import cache
 
+from fimscan.audit.hosts import other_host
 from fimscan.audit.records import event_id, parse_line, type_name
 from fimscan.model import AuditRecord
 
@@ -94,20 +93,17 @@ def _bytes(value: object) -> bytes:
 
 
 def _record(fields: Mapping[bytes, bytes]) -> AuditRecord | None:
-    message = fields.get(b"MESSAGE", b"")
+    message, host = fields.get(b"MESSAGE", b""), other_host(fields.get(b"_HOSTNAME", b""))
     if fields.get(b"_TRANSPORT") != b"audit":
-        return parse_line(message) if _is_relayed(fields) else None
+        return parse_line(message, host) if _is_relayed(fields) else None
     time, serial, kind = (
         fields.get(name, b"") for name in (b"_SOURCE_REALTIME_TIMESTAMP", b"_AUDIT_ID", b"_AUDIT_TYPE")
     )
     if not (re.fullmatch(rb"\d{7,17}", time) and re.fullmatch(rb"\d{1,10}", serial) and re.fullmatch(rb"\d{4}", kind)):
         raise JournalError("an audit record in the journal without its time, number or type")
-    host = fields.get(b"_HOSTNAME", b"").replace(b" ", b"_")
     stamp = b"%b.%b:%b" % (time[:-6], time[-6:-3], serial)
-    # Records of this host are those that its audit daemon writes, too, mostly without node=.
-    node = None if not host or host == _own_host() else host
     body = message.replace(b"\n", b" ")
-    return AuditRecord(event_id(stamp, node), type_name(kind), _TYPE.sub(b"", body, count=1))
+    return AuditRecord(event_id(stamp, host), type_name(kind), _TYPE.sub(b"", body, count=1))
 
 
 def _is_relayed(fields: Mapping[bytes, bytes]) -> bool:
@@ -116,8 +112,3 @@ def _is_relayed(fields: Mapping[bytes, bytes]) -> bool:
         return True
     name = fields.get(b"SYSLOG_IDENTIFIER", b"")
     return fields.get(b"_UID") == b"0" and _DAEMON.fullmatch(name) is not None
-
-
-@cache
-def _own_host() -> bytes:
-    return os.uname().nodename.encode()

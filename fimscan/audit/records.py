@@ -10,6 +10,7 @@ import os
 import re
 from functools import cache, lru_cache
 
+from fimscan.audit.hosts import relayed_host
 from fimscan.audit.relays import PREFIX
 from fimscan.model import AuditRecord, EventId
 
@@ -75,12 +76,21 @@ def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
     return body[: found[0].start()], [text for text, is_own in zip(texts, own, strict=True) if is_own], not all(own)
 
 
-def parse_line(line: bytes) -> AuditRecord | None:
-    """One line, with or without its newline, as a record; ``None`` when it is not an audit record. Never raises."""
+def parse_line(line: bytes, host: bytes | None = None) -> AuditRecord | None:
+    """One line, with or without its newline, as a record; ``None`` when it is not an audit record. Never raises.
+
+    ``host`` is the other host that it comes from, if that is known; what the line says of its host counts more.
+    """
     match = _line().match(line)
-    if match is None:
-        return None
+    return None if match is None else matched_record(match, host)
+
+
+def matched_record(match: re.Match[bytes], host: bytes | None = None) -> AuditRecord:
+    """What a pattern of :func:`lines_pattern` matched, as a record."""
     node, kind, stamp, body = match.groups()
+    if node is None:
+        prefix = match.string[match.start() : match.start(2) - len(b"type=")]
+        node = relayed_host(prefix) or host if prefix else host
     return AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r\n"))
 
 

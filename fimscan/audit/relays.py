@@ -34,6 +34,9 @@ _DAEMONS = rb"(?:tag[_-])?(?:linux[_-])?[aA]udit(?:[dD]|[_-]?logs?|\.log)?(?:[_-
 _KERNEL = rb"kernel"
 _ISO = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
 
+_MONTH = rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
+_TIME = rb"(?:" + _MONTH + rb"|" + _ISO + rb")"
+
 # dmesg: "[ 12.345678] ", with the level ("dmesg -x"), the printing thread, or another form of the time.
 _DMESG = (
     rb"(?:[a-z]{3,8} {0,6}:[a-z]{3,6} {0,6}: )?"
@@ -47,12 +50,19 @@ PREFIX = (
 )  # fmt: skip
 """What may stand in front of a record's header."""
 
-_MONTH = rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"
+# The host stands between the time and the program, with a facility behind it in some logs. Other logs leave it out:
+# then the next word is the program, or the facility.
+_FACILITY = rb"(?:kern|user|daemon|auth(?:priv)?|syslog|local\d)\.[a-z]{3,7} "
+_HOST = (
+    _MARK + _FILE + rb"(?:<\d{1,3}>)?(?:\d{1,2} )?" + _TIME + rb" {1,2}(?!" + _FACILITY + rb")"
+    rb"([^\s:\[=]{1,255}(?::{1,2}[^\s:\[=]{1,255})*) {1,2}[^\s\[]"
+)  # fmt: skip
+
 # Blank, what ausearch prints between events, and what other programs say in a log that has records by way of syslog,
 # journald or the kernel's ring buffer.
 _SEPARATOR = re.compile(rb"\s*\Z|----\s*\Z|time->")
 _OTHERS = (
-    _MARK + _FILE + rb"(?:<\d{1,3}>)?(?:\d{1,2} )?(?:" + _MONTH + rb"|" + _ISO + rb"|" + _SECONDS + _CALLER
+    _MARK + _FILE + rb"(?:<\d{1,3}>)?(?:\d{1,2} )?(?:" + _TIME + rb"|" + _SECONDS + _CALLER
     + rb"|(?:time|ts)=\"?\d{4}-\d\d-|[a-z]{3,8} {0,6}:[a-z]{3,6} {0,6}: \[)"
 )  # fmt: skip
 # A line that has this was an audit record, whoever said it.
@@ -71,6 +81,12 @@ _WITHOUT_NUMBER = (
 def _pattern(pattern: bytes) -> re.Pattern[bytes]:
     """Made when it is needed: these take a while, and most logs have no such lines."""
     return re.compile(pattern)
+
+
+def host_of(prefix: bytes) -> bytes:
+    """The host's name in what matched :data:`PREFIX`, empty where it has none."""
+    match = _pattern(_HOST).match(prefix)
+    return match[1] if match else b""
 
 
 def problem_of(line: bytes) -> str:

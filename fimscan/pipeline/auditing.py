@@ -189,7 +189,7 @@ class AuditReader:
                 known = True
         if _is_written_by(daemon_pid, log):  # of another file, nobody knows what is missing
             self._reached[log] = reached_ns, known
-        return [f"{os.fsdecode(log)}: {foreign:,} accesses of other hosts were left out (node=)"] if foreign else []
+        return [_left_out(log, foreign)] if foreign else []
 
     def _receive(self, source: AuditSource) -> list[str]:
         """Take what the socket has. Between two connections there is a hole, and before a process's first one."""
@@ -246,6 +246,11 @@ class AuditReader:
                 if late_ns is not None:
                     attribute_again(connection, host_id, late_ns, source.paths)
                     audit_store.note_late(connection, host_id, log, None)
+
+
+def _left_out(log: bytes, count: int) -> str:
+    what = "1 access of another host was" if count == 1 else f"{count:,} accesses of other hosts were"
+    return f"{os.fsdecode(log)}: {what} left out. If a name there is this host's, add it to [audit] nodes"
 
 
 def _note_late(connection: Connection, host_id: int, log: bytes, times_ns: Iterable[int], last: Scan | None) -> None:

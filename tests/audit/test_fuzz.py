@@ -23,6 +23,7 @@ from tests.audit.as_laurel import as_laurel
 
 DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "audit")
 TIMES = int(os.environ.get("FIMSCAN_FUZZ", "1"))
+HERE = os.uname().nodename.encode()
 STAMP = re.compile(rb"audit\(([^)]*)\)|\"ID\":\"([^\"]*)\"")
 
 Random = random.Random
@@ -48,7 +49,7 @@ LOGS = {name[:-4]: _log(name[:-4]) for name in sorted(os.listdir(DATA)) if name.
 FORMS: dict[str, Callable[[bytes], bytes]] = {
     "raw": lambda log: log,
     "laurel": as_laurel,
-    "syslog": lambda log: re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 web1 audisp-syslog[12]: ", log),
+    "syslog": lambda log: re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 %b audisp-syslog[12]: " % HERE, log),
     "plain": lambda log: re.sub(rb"\x1d[^\n]*", b"", log),
     "glued": lambda log: log.replace(b"\x1d", b""),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 
@@ -184,20 +185,23 @@ def as_dmesg(log: bytes) -> bytes:
     )
 
 
+HERE = os.uname().nodename.encode()
 DRESSES: dict[str, Callable[[bytes], bytes]] = {
     "dmesg": as_dmesg,
-    "kernel in syslog": lambda log: re.sub(rb"(?m)^\[", b"Nov  3 04:51:21 web1 kernel: [", as_dmesg(log)),
-    "kernel in the journal": lambda log: re.sub(rb"(?m)^\[ [\d.]+\]", b"Nov 03 04:51:21 web1 kernel:", as_dmesg(log)),
-    "journal, ISO times": lambda log: re.sub(
-        rb"(?m)^\[ [\d.]+\]", b"2023-11-03T04:51:21.123456+0100 web1 kernel:", as_dmesg(log)
+    "kernel in syslog": lambda log: re.sub(rb"(?m)^\[", b"Nov  3 04:51:21 %b kernel: [" % HERE, as_dmesg(log)),
+    "kernel in the journal": lambda log: re.sub(
+        rb"(?m)^\[ [\d.]+\]", b"Nov 03 04:51:21 %b kernel:" % HERE, as_dmesg(log)
     ),
-    "audisp-syslog": lambda log: re.sub(rb"(?m)^(?=type)", b"<14>Nov  3 04:51:21 web1 audisp-syslog[12]: ", log),
-    "rsyslog's imfile": lambda log: re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 web1 tag_audit_log: ", log),
+    "journal, ISO times": lambda log: re.sub(
+        rb"(?m)^\[ [\d.]+\]", b"2023-11-03T04:51:21.123456+0100 %b kernel:" % HERE, as_dmesg(log)
+    ),
+    "audisp-syslog": lambda log: re.sub(rb"(?m)^(?=type)", b"<14>Nov  3 04:51:21 %b audisp-syslog[12]: " % HERE, log),
+    "rsyslog's imfile": lambda log: re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 %b tag_audit_log: " % HERE, log),
     "rsyslog's imfile, its tag without a colon": lambda log: re.sub(
-        rb"(?m)^(?=type)", b"2026-07-19T18:43:47+00:00 web1 auditd ", log.replace(b"\x1d", b"#035")
+        rb"(?m)^(?=type)", b"2026-07-19T18:43:47+00:00 %b auditd " % HERE, log.replace(b"\x1d", b"#035")
     ),
     "RFC 5424": lambda log: re.sub(
-        rb"(?m)^(?=type)", b"<14>1 2023-11-03T04:51:21.123456+01:00 web1 audispd 12 - - ", log
+        rb"(?m)^(?=type)", b"<14>1 2023-11-03T04:51:21.123456+01:00 %b audispd 12 - - " % HERE, log
     ),
     "ausearch": lambda log: b"----\ntime->Fri Nov  3 04:51:21 2023\n" + log,
     "Windows": lambda log: log.replace(b"\n", b"\r\n"),
@@ -273,3 +277,33 @@ def test_several_keys_are_told_apart(accesses_of: Accesses) -> None:
     text = call(87, 1).replace(b"key=(null)", b"key=" + b"a\x01b c".hex().upper().encode())
     (access,) = accesses_of(lines(text, CWD, new_path(b"DELETE")))
     assert access.actor.key == "a,b c"
+
+
+def test_hosts_are_told_apart_by_what_syslog_says(recorded: Callable[[str], bytes], accesses_of: Accesses) -> None:
+    """Two hosts with the same events in one syslog file, without node=: each has its own, and its own users' names."""
+    plain = re.sub(rb"\x1d[^\n]*", b"", recorded("exchange"))
+    here, there = (
+        re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 %b audisp-syslog[12]: " % host, plain).splitlines(keepends=True)
+        for host in (HERE, b"db7")
+    )
+    mixed = b"".join(line for pair in zip(here, there, strict=True) for line in pair)
+    found = [a for batch in read_stream(io.BytesIO(mixed), user_name={0: "root"}.get) for a in batch.accesses]
+    by_node = {node: [a for a in found if a.event.node == node] for node in ("", "db7")}
+    assert len(by_node[""]) == len(by_node["db7"]) == len(accesses_of(plain))
+    assert {a.actor.user for a in by_node[""]} == {"root"}
+    assert {a.actor.user for a in by_node["db7"]} == {None}
+
+
+@pytest.mark.parametrize("glue", [b" ", b"#012", b"\\n"])
+def test_records_in_one_line_are_of_one_host(
+    glue: bytes, recorded: Callable[[str], bytes], accesses_of: Accesses
+) -> None:
+    """Only the first record of such a line has the host in front of it."""
+    log = recorded("openat2_record")
+    for mark in (b"node=db7 ", b"Nov  3 04:51:21 db7 audisp-syslog[12]: "):
+        events: dict[bytes, list[bytes]] = {}
+        for line in log.splitlines():
+            events.setdefault(line.split(b"audit(")[1].split(b")")[0], []).append(line)
+        text = b"".join(mark + glue.join(lines) + b"\n" for lines in events.values())
+        found = accesses_of(text)
+        assert [a.event.node for a in found] == ["db7"] * len(accesses_of(log))

@@ -246,7 +246,10 @@ def test_damaged_lines_are_kept_with_their_place(log: bytes, expected: list[Key]
 
 def test_prefixed_lines_and_carriage_returns_are_read(log: bytes, expected: list[Key]) -> None:
     """A log that went through syslog or a Windows machine gives the same accesses."""
-    syslog = re.sub(rb"(?m)^", b"Nov 23 04:51:21 host audisp-syslog[12]: ", log.rstrip(b"\n")) + b"\n"
+    syslog = (
+        re.sub(rb"(?m)^", b"Nov 23 04:51:21 %b audisp-syslog[12]: " % os.uname().nodename.encode(), log.rstrip(b"\n"))
+        + b"\n"
+    )
     for text in (syslog, log.replace(b"\n", b"\r\n"), log.replace(b"\x1d", b" "), log.replace(b"\x1d", b"")):
         assert keys(list(read_stream(io.BytesIO(text)))) == expected
 

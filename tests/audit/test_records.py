@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from fimscan.model import EventId
 
 RECORD = b"audit(1691714604.324:6628017): item=0"
 ID = EventId(1691714604324000000, 6628017)
+OWN = os.uname().nodename.encode()
 
 
 @pytest.mark.parametrize(
@@ -22,9 +25,9 @@ ID = EventId(1691714604324000000, 6628017)
         (b"type=UNKNOWN[1337] msg=" + RECORD, "OPENAT2"),
         (b"audit: type=1302 " + RECORD, "PATH"),
         (b"[   12.345678] audit: type=1302 " + RECORD, "PATH"),
-        (b"Nov 23 04:51:21 host kernel: audit: type=1302 " + RECORD, "PATH"),
-        (b"Nov 23 04:51:21 host kernel: [ 2.5] audit: type=1302 " + RECORD, "PATH"),
-        (b"<14>Nov 23 04:51:21 host audisp-syslog[7]: type=PATH msg=" + RECORD, "PATH"),
+        (b"Nov 23 04:51:21 localhost kernel: audit: type=1302 " + RECORD, "PATH"),
+        (b"Nov 23 04:51:21 localhost kernel: [ 2.5] audit: type=1302 " + RECORD, "PATH"),
+        (b"<14>Nov 23 04:51:21 localhost audisp-syslog[7]: type=PATH msg=" + RECORD, "PATH"),
     ],
 )
 def test_a_record_is_found_in_what_relays_put_around_it(line: bytes, kind: str) -> None:
@@ -39,6 +42,37 @@ def test_the_node_belongs_to_the_event() -> None:
     record = parse_line(b"node=web1 type=PATH msg=" + RECORD)
     assert record is not None
     assert record.id == EventId(ID.time_ns, ID.serial, "web1")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "node"),
+    [
+        (b"Nov 23 04:51:21 web1 kernel: audit: ", "web1"),
+        (b"Nov  3 04:51:21 web1 kernel: [    2.500000] audit: ", "web1"),
+        (b"messages:Nov  3 04:51:21 web1 kernel: [    2.500000] audit: ", "web1"),
+        (b"Nov  3 04:51:21 web1.example kern.notice kernel: [    2.500000] audit: ", "web1.example"),
+        (b"2026-07-19T18:43:47+00:00 web1 auditd ", "web1"),
+        (b"2026-07-19T18:43:47+00:00 fe80::1 auditd ", "fe80::1"),
+        (b"<14>1 2023-11-03T04:51:21.123456+01:00 web1 audispd 12 - - ", "web1"),
+        (b"2026-07-19T18:43:47+00:00 auditd ", ""),
+        (b"Nov 23 04:51:21 kernel: audit: ", ""),
+        (b"Nov 23 04:51:21 kern.notice kernel: audit: ", ""),
+        (b"Nov 23 04:51:21 localhost kernel: audit: ", ""),
+        (b"Nov 23 04:51:21 %b kernel: audit: " % OWN, ""),
+        (b"Nov 23 04:51:21 %b.example kernel: audit: " % OWN.partition(b".")[0], "" if b"." not in OWN else None),
+        (b"[   12.345678] audit: ", ""),
+        (b"<14>", ""),
+    ],
+)
+def test_the_host_that_syslog_names_is_the_node(prefix: bytes, node: str | None) -> None:
+    """Logs that syslog collects from several hosts have no node=; this host's records are named as auditd's are."""
+    record = parse_line(prefix + b"type=PATH msg=" + RECORD)
+    assert record is not None
+    if node is not None:
+        assert record.id.node == node
+    explicit = parse_line(prefix + b"node=db7 type=PATH msg=" + RECORD)
+    assert explicit is not None
+    assert explicit.id.node == "db7"
 
 
 @pytest.mark.parametrize(
