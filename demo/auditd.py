@@ -111,7 +111,7 @@ class Daemon:
 
     def rotate(self) -> None:
         """Have it begin a new log, as ``service auditd rotate`` does."""
-        os.kill(daemon_pid(), signal.SIGUSR1)
+        _signal(signal.SIGUSR1)
 
 
 def own_daemon(directory: Path, *, logs: int = 5) -> Daemon:
@@ -180,9 +180,17 @@ def _start(command: list[str]) -> None:
         raise RuntimeError("auditd does not start")
 
 
-def _stop() -> None:
+def _signal(number: signal.Signals) -> int:
+    """Send it to the daemon that the kernel knows; gives its pid."""
     pid = daemon_pid()
-    os.kill(pid, signal.SIGTERM)
+    if not pid:  # to kill(2), 0 means our own process group
+        raise RuntimeError("no audit daemon is running any more")
+    os.kill(pid, number)
+    return pid
+
+
+def _stop() -> None:
+    pid = _signal(signal.SIGTERM)
     # The kernel forgets it a moment before it is gone, and a new one refuses to start beside it.
     if not _becomes(lambda: daemon_pid() != pid and not Path(f"/proc/{pid}").exists()):
         raise RuntimeError("auditd does not stop")
