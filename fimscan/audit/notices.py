@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 
 from fimscan.audit.actors import UserName, actor
-from fimscan.audit.records import fields, id_value, int_value, text_value
+from fimscan.audit.interpreted import arches
+from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.audit.rules import EXTENT_MOVES
 from fimscan.audit.said import said_of_program
 from fimscan.audit.syscalls import URING_OPERATIONS
@@ -19,11 +20,15 @@ _ENABLED = re.compile(rb"\baudit_enabled=(\d)")
 
 # The filter lists of linux/audit.h: coverage depends on the rules for system calls and for io_uring.
 _SYSTEM_CALLS, _IO_URING = b"4", b"7"
-_MOUNTS = {(b"c000003e", b"165"), (b"c000003e", b"432"), (b"40000003", b"21"), (b"40000003", b"432")}
-_MOUNTS |= {(b"c00000b7", b"40"), (b"c00000b7", b"432"), (b"40000028", b"21"), (b"40000028", b"432")}
-
-
-_IOCTLS = {(b"c000003e", b"16"), (b"40000003", b"54"), (b"c00000b7", b"29"), (b"40000028", b"54")}
+# By arch=, the numbers of mount and ioctl (from the kernel's tables of system calls).
+_MOUNT_AND_IOCTL = {
+    b"c000003e": (b"165", b"16"),  # x86_64
+    **dict.fromkeys((b"c00000b7", b"c00000f3", b"c0000102"), (b"40", b"29")),  # aarch64, riscv64, loongarch64
+    # i386, arm, ppc64, ppc64le, s390x
+    **dict.fromkeys((b"40000003", b"40000028", b"80000015", b"c0000015", b"80000016"), (b"21", b"54")),
+}
+_FSMOUNT = b"432"  # on all of them
+_CALLS = {_FSMOUNT, b"mount", b"fsmount", b"ioctl"}.union(*_MOUNT_AND_IOCTL.values())
 _REQUEST = 0xFFFF  # type and number of an ioctl(2) request
 _MOVES = frozenset(move & _REQUEST for move in EXTENT_MOVES.values())
 
@@ -125,15 +130,17 @@ def _by_user(record: AuditRecord) -> _Found | None:
 
     ``uid`` is that of the first namespace.
     """
-    values = fields(record.body)
-    if values.get(b"success") != b"yes" or values.get(b"uid") == b"0":
+    written = fields(record.body)
+    values = {name: bare(value) for name, value in written.items()}
+    if values.get(b"success") != b"yes" or values.get(b"uid") in (b"0", b"root"):
         return None
-    call = values.get(b"arch", b""), values.get(b"syscall", b"")
+    arch, call = values.get(b"arch", b""), values.get(b"syscall")
+    mount, ioctl = _MOUNT_AND_IOCTL.get(arches().get(arch, arch), (b"mount", b"ioctl"))
     request = int_value(values.get(b"a1"), 16)
-    if call in _MOUNTS:
-        return NoticeKind.USER_MOUNT, _key(values.get(b"key"))
-    if call in _IOCTLS and request is not None and request & _REQUEST in _MOVES:
-        return NoticeKind.EXTENTS_MOVED, _key(values.get(b"key"))
+    if call in (mount, _FSMOUNT, b"mount", b"fsmount"):
+        return NoticeKind.USER_MOUNT, _key(written.get(b"key"))
+    if call in (ioctl, b"ioctl") and request is not None and request & _REQUEST in _MOVES:
+        return NoticeKind.EXTENTS_MOVED, _key(written.get(b"key"))
     return None
 
 
@@ -150,5 +157,5 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
 }
 _TOLD = re.compile(
     rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|DAEMON_RESUME|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
-    rb"|SYSCALL arch=[0-9a-f]+ syscall=(?:165|432|21|40|16|54|29) )"
+    rb"|SYSCALL arch=\"?\w+\"? syscall=\"?(?:" + b"|".join(sorted(_CALLS)) + rb")\"? )"
 )

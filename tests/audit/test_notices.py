@@ -90,9 +90,29 @@ def test_an_operation_of_io_uring_that_names_no_file_is_noticed() -> None:
         assert noticed(operation % (operation_number, success, items)) == []
 
 
-def test_a_mount_by_a_user_is_noticed() -> None:
-    """Those by root are ordinary."""
-    by_user = noticed(b"SYSCALL " + CALL % (b"165", b"0", b"1001", b'"k"'), b"PROCTITLE proctitle=78")
-    assert [notice.kind for notice in by_user] == [NoticeKind.USER_MOUNT]
-    assert noticed(b"SYSCALL " + CALL % (b"165", b"0", b"0", b'"k"'), b"PROCTITLE proctitle=78") == []
-    assert noticed(b"SYSCALL " + CALL % (b"40", b"0", b"1001", b'"k"'), b"PROCTITLE proctitle=78") == []
+@pytest.mark.parametrize(
+    ("arch", "mount", "ioctl"),
+    [
+        (b"c000003e", b"165", b"16"),
+        (b"40000003", b"21", b"54"),
+        (b"c00000b7", b"40", b"29"),
+        (b"c0000015", b"21", b"54"),
+        (b"80000016", b"21", b"54"),
+        (b"c00000f3", b"40", b"29"),
+        (b"x86_64", b"mount", b"ioctl"),
+        (b'"c000003e"', b'"165"', b'"16"'),
+    ],
+)
+def test_what_a_user_mounts_or_moves_is_noticed(arch: bytes, mount: bytes, ioctl: bytes) -> None:
+    """On every architecture that servers have, and however the values are written. What root does is ordinary."""
+    for call, user, request, kinds in (
+        (mount, b"1001", b"0", [NoticeKind.USER_MOUNT]),
+        (b"432", b"1001", b"0", [NoticeKind.USER_MOUNT]),
+        (ioctl, b"1001", b"c028660f", [NoticeKind.EXTENTS_MOVED]),
+        (ioctl, b"1001", b"5401", []),
+        (mount, b"0", b"0", []),
+        (b"9", b"1001", b"0", []),
+    ):
+        text = (CALL % (call, b"0", user, b'"k"')).replace(b"c000003e", arch).replace(b"a1=0", b"a1=" + request)
+        found = noticed(b"SYSCALL " + text, b"PROCTITLE proctitle=78")
+        assert [(notice.kind, notice.key) for notice in found] == [(kind, "k") for kind in kinds]
