@@ -60,8 +60,8 @@ def made_log(path: str) -> None:
 def events(path: str) -> int:
     """Parsed and assembled, without a look inside."""
     from fimscan.audit.collector import Collector
-    from fimscan.audit.said import Said
-    from fimscan.audit.sources import Segment
+    from fimscan.audit.parsed_call import Said
+    from fimscan.audit.segments import Segment
     from fimscan.model import AuditEvent
 
     class Counter(Collector):

@@ -19,8 +19,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from benchmarks import targets  # noqa: E402
-from fimscan import audit, join  # noqa: E402
+from fimscan import attribution, audit, compare  # noqa: E402
 from fimscan.audit import Assembler  # noqa: E402
+from fimscan.gc_pause import no_search_for_cycles  # noqa: E402
 from fimscan.model import (  # noqa: E402
     Action,
     Actor,
@@ -39,8 +40,7 @@ from fimscan.model import (  # noqa: E402
     ScanStatus,
     Window,
 )
-from fimscan.packed import pack  # noqa: E402
-from fimscan.pipeline.cycles import no_search_for_cycles  # noqa: E402
+from fimscan.state_row import pack  # noqa: E402
 
 SECOND = 10**9
 DEV = os.makedev(0xFE, 0)
@@ -73,7 +73,7 @@ def change(number: int, directory: bytes | None = None) -> Change:
     """Its content changed in the middle of the window."""
     window = Window(after_ns=START, before_ns=END)
     after = state(number, b"new", START + 50_000 * SECOND, directory)
-    found = join.change_of(state(number, b"old", START // 2, directory), after, window)
+    found = compare.change_of(state(number, b"old", START // 2, directory), after, window)
     assert found is not None, "the contents differ"
     return replace(found, id=number + 1, holders=Holders(as_of_ns=START))
 
@@ -114,8 +114,10 @@ def accesses(changes: int, count: int) -> list[FileAccess]:
     return [access(i + 1, i * 7919 % (changes * 3 // 2), START + i * step) for i in range(count)]
 
 
-def known(changes: int) -> join.Known:
-    return join.Known.of((b"/w/d%d" % i, (DEV, 500_000 + i)) for i in range(changes * 3 // 2 // IN_DIRECTORY + 1))
+def known(changes: int) -> attribution.Known:
+    return attribution.Known.of(
+        (b"/w/d%d" % i, (DEV, 500_000 + i)) for i in range(changes * 3 // 2 // IN_DIRECTORY + 1)
+    )
 
 
 def observation(at_ns: int) -> AuditObservation:
@@ -131,20 +133,20 @@ def observation(at_ns: int) -> AuditObservation:
     return AuditObservation(time_ns=at_ns, boot_id="b", enabled=1, daemon_pid=5, lost=0, backlog=0, rules=(rule,))
 
 
-def coverage() -> join.CoverageMap:
-    extent = join.Extent(start_ns=0, end_ns=2 * END)
-    return join.CoverageMap((observation(START - 1), observation(END + SECOND)), (), [[extent]])
+def coverage() -> attribution.CoverageMap:
+    extent = attribution.Extent(start_ns=0, end_ns=2 * END)
+    return attribution.CoverageMap((observation(START - 1), observation(END + SECOND)), (), [[extent]])
 
 
-def answer(changes: Iterable[Change], those: Iterable[FileAccess], directories: join.Known) -> dict[str, int]:
+def answer(changes: Iterable[Change], those: Iterable[FileAccess], directories: attribution.Known) -> dict[str, int]:
     """How many verdicts of each kind."""
     changes = list(changes)
     prior = {c.before.identity: c.before for c in changes if c.before is not None}
-    evidence = join.Evidence(index=join.AccessIndex(those, directories), prior=prior)
+    evidence = attribution.Evidence(index=attribution.AccessIndex(those, directories), prior=prior)
     covered = coverage()
     counts: dict[str, int] = {}
     for item in changes:
-        verdict = join.attribute(item, evidence, covered).verdict
+        verdict = attribution.attribute(item, evidence, covered).verdict
         counts[verdict] = counts.get(verdict, 0) + 1
     return counts
 
@@ -198,12 +200,12 @@ def events(those: Iterable[FileAccess]) -> Iterable[AuditEvent]:
 
 def through_the_database(changes: int, count: int) -> None:
     """Store records and versions, then answer as a scan does."""
-    from fimscan.pipeline.joining import Joiner
+    from fimscan.pipeline.audit.joining import Joiner
     from fimscan.store import accesses as access_store
     from fimscan.store import audit as audit_store
     from fimscan.store import scans as scan_store
     from fimscan.store.database import Database
-    from fimscan.store.new_versions import NewVersions
+    from fimscan.store.version_writer import NewVersions
 
     with tempfile.TemporaryDirectory() as directory:
         database = Database(f"sqlite:///{directory}/b.db", host="h")
@@ -226,7 +228,9 @@ def through_the_database(changes: int, count: int) -> None:
             begun.write(connection)
             for at in (START - 1, END + SECOND):
                 audit_store.add_observation(connection, host_id, observation(at))
-            audit_store.extend(connection, host_id, b"log", join.Extent(start_ns=0, end_ns=2 * END), continued=False)
+            audit_store.extend(
+                connection, host_id, b"log", attribution.Extent(start_ns=0, end_ns=2 * END), continued=False
+            )
             batch: list[AuditEvent] = []
             for event in events(accesses(changes, count)):
                 batch.append(event)
@@ -268,7 +272,7 @@ def hot_file(count: int) -> None:
 def one_directory(changes: int, count: int) -> None:
     """All files in one directory."""
     step = (END - START) // count
-    flat = join.Known.of([(b"/w/all", (DEV, 500_000))])
+    flat = attribution.Known.of([(b"/w/all", (DEV, 500_000))])
     those = [
         found._replace(name=Name(text=name, path=b"/w/all/" + name, parent=(DEV, 500_000)))
         for i in range(count)
@@ -283,7 +287,7 @@ def one_directory(changes: int, count: int) -> None:
 def renamed_above(changes: int, renames: int) -> None:
     """The directory above all files is moved away and back, again and again."""
     step = (END - START) // renames
-    directories = join.Known.of([(b"/w", (DEV, 2)), (b"/w/all", (DEV, 500_000))])
+    directories = attribution.Known.of([(b"/w", (DEV, 2)), (b"/w/all", (DEV, 500_000))])
     here = Name(text=b"all", path=b"/w/all", parent=(DEV, 2))
     there = Name(text=b"away", path=b"/w/away", parent=(DEV, 2))
     moves = [

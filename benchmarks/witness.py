@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fimscan.pipeline.witness import Witness
+from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import witness as store
 from fimscan.store.database import Database
 

@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 from typing import Any, TextIO
 
-from fimscan import audit, join
+from fimscan import attribution, audit, compare
 from fimscan.model import Diff, Digest, FileKind, FileState, Finding, Scan, ScanStatus, Window
-from fimscan.report.terminal import write_text
+from fimscan.report.text import write_text
 from fimscan.store import audit as audit_store
 from fimscan.store import files
 from fimscan.store import scans as scan_store
@@ -61,15 +61,17 @@ def replay(source: Path, out: TextIO) -> Diff:
     seen_ns = observations[-1].time_ns  # when the newer state was complete
     before = [_load(item) for item in data["before"]]
     after = [_load(item) for item in data["after"]]
-    pairs = join.merge(before, after)
+    pairs = compare.merge(before, after)
     window = Window(after_ns=start_ns, before_ns=seen_ns)
-    found = (join.change_of(pair.before, pair.after, window) for pair in pairs)
-    changes = join.with_moves(change for change in found if change is not None)
+    found = (compare.change_of(pair.before, pair.after, window) for pair in pairs)
+    changes = compare.with_moves(change for change in found if change is not None)
     with (source / "audit.log").open("rb") as log:
         accesses = [access for batch in audit.read_stream(log, b"audit.log") for access in batch.accesses]
-    known = join.Known.of((s.path, s.identity) for s in (*before, *after) if s.kind is FileKind.DIRECTORY)
-    evidence = join.Evidence(index=join.AccessIndex(accesses, known), prior={state.identity: state for state in before})
-    coverage = join.CoverageMap(observations, (), [[join.Extent(start_ns=0, end_ns=end_ns)]])
+    known = attribution.Known.of((s.path, s.identity) for s in (*before, *after) if s.kind is FileKind.DIRECTORY)
+    evidence = attribution.Evidence(
+        index=attribution.AccessIndex(accesses, known), prior={state.identity: state for state in before}
+    )
+    coverage = attribution.CoverageMap(observations, (), [[attribution.Extent(start_ns=0, end_ns=end_ns)]])
     modified = {change.path for change in changes}
     unmodified = {state.identity: [(state, window)] for state in after if state.path not in modified}
     scans = [_scan(number, start, data["host"]) for number, start in ((1, start_ns), (2, end_ns))]
@@ -77,8 +79,10 @@ def replay(source: Path, out: TextIO) -> Diff:
         host=data["host"],
         start=scans[0],
         end=scans[1],
-        findings=tuple(Finding(change=c, attribution=join.attribute(c, evidence, coverage), scan=2) for c in changes),
-        opened_unmodified=join.opened_unmodified(accesses, unmodified),
+        findings=tuple(
+            Finding(change=c, attribution=attribution.attribute(c, evidence, coverage), scan=2) for c in changes
+        ),
+        opened_unmodified=attribution.opened_unmodified(accesses, unmodified),
     )
     write_text(diff, out, color=out.isatty(), width=100)
     return diff

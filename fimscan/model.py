@@ -91,8 +91,8 @@ class FileState:
 
     ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), sizes are bytes. ``dev`` is ``st_dev`` as
     ``stat(2)`` gave it when the file system was first seen: it is kept when a boot or a remount gives another one (see
-    :mod:`fimscan.filesystems`). ``digests`` is in the order of
-    :data:`fimscan.packed.ALGORITHMS` and empty for everything but regular files (and for
+    :mod:`fimscan.linux.filesystems`). ``digests`` is in the order of
+    :data:`fimscan.state_row.ALGORITHMS` and empty for everything but regular files (and for
     regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
     (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
     of their names, ``None`` where nothing but the digest was recorded. ``flags`` are those that ``chattr(1)`` sets
@@ -158,7 +158,7 @@ class Unreadable:
 
     ``since_ns`` is when it was last read, so that nobody could compare it since; ``None`` where it never was.
     ``differs`` names what ``lstat(2)`` says otherwise than at that reading, in the order of
-    :data:`fimscan.join.compare.FIELDS`: something was done to it, and nobody can say what it holds.
+    :data:`fimscan.compare.states.FIELDS`: something was done to it, and nobody can say what it holds.
     """
 
     path: bytes
@@ -269,7 +269,7 @@ class Holders:
 class Change:
     """One file that differs between two observations.
 
-    ``changed`` names what differs, in the order of :data:`fimscan.join.compare.FIELDS`: ``kind``, ``content``,
+    ``changed`` names what differs, in the order of :data:`fimscan.compare.states.FIELDS`: ``kind``, ``content``,
     ``link_target``, ``size``, ``mode``, ``uid``, ``gid``, ``acl``, ``capabilities``, ``selinux``, ``xattr`` (all other
     extended attributes), ``flags``, ``nlink``, ``dev``, ``inode``, ``mtime``, ``ctime``. It is empty for added and
     removed files. ``holders`` is ``None`` where nobody looked who held the file open. ``id`` is given by the store, 0
@@ -610,7 +610,7 @@ class GapReason(StrEnum):
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
-    # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.join.holes).
+    # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.attribution.holes).
     IO_URING = "io-uring"
     UNNAMED_FILE = "unnamed-file"  # io_uring opened a file, and its record does not say which
     READ_ONLY_OPEN = "read-only-open"  # opens that empty or create a file without asking for write access

@@ -17,8 +17,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import FimscanError, InterruptedScanError, LockedError
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
-from fimscan.pipeline.auditing import AuditReader
-from fimscan.pipeline.witness import Witness
+from fimscan.pipeline.audit.reading import AuditReader
+from fimscan.pipeline.audit.witness import Witness
 from fimscan.scan.scanner import Progress
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database

@@ -72,7 +72,7 @@ WINDOW = Window(after_ns=1000 * SECOND, before_ns=2000 * SECOND)
 
 def change(before: FileState | None, after: FileState | None, window: Window = WINDOW) -> Change:
     """The change between two states that differ."""
-    from fimscan.join import change_of
+    from fimscan.compare import change_of
 
     found = change_of(before, after, window)
     assert found is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.mounts import is_behind_what_may_hang, mount_of, parse_mounts
+from fimscan.linux.mounts import is_behind_what_may_hang, mount_of, parse_mounts
 
 
 def test_mounts_are_found_by_the_longest_and_latest_name() -> None:

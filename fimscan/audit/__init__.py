@@ -1,11 +1,7 @@
 """Audit: log bytes -> accesses, notices and damaged lines; the audit system's health; the rules that we need."""
 
 from fimscan.audit.accesses import accesses
-from fimscan.audit.collector import Batch
-from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
-from fimscan.audit.events import Assembler
-from fimscan.audit.follow import EventSocket, EventStream, LogWatch
-from fimscan.audit.health import (
+from fimscan.audit.auditctl import (
     KernelAnswer,
     ask,
     boot_id,
@@ -14,13 +10,17 @@ from fimscan.audit.health import (
     observe,
     parse_status,
 )
-from fimscan.audit.kernel import Completion, Observer, remove_rules
+from fimscan.audit.collector import Batch
+from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
+from fimscan.audit.events import Assembler
+from fimscan.audit.follow import EventSocket, EventStream, LogWatch
 from fimscan.audit.logins import source_of as source_of_login
 from fimscan.audit.notices import notice
+from fimscan.audit.observer import Completion, Observer, remove_rules
 from fimscan.audit.reader import read_log, read_stream, read_streams
 from fimscan.audit.records import fields, line_of, parse_line
-from fimscan.audit.rules import can_be_watched, printable, process_rules, rules_for
-from fimscan.audit.ruleset import (
+from fimscan.audit.rule_generator import can_be_watched, printable, process_rules, rules_for
+from fimscan.audit.rule_parser import (
     Rule,
     excluded_records,
     parse_all,
@@ -29,7 +29,7 @@ from fimscan.audit.ruleset import (
     suppressing,
     watched_by,
 )
-from fimscan.audit.sources import LogCursor, in_order_of_time
+from fimscan.audit.segments import LogCursor, in_order_of_time
 from fimscan.audit.targets import carried_on
 
 __all__ = [

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
+from fimscan.audit.parsed_call import Said, said_by
 from fimscan.audit.paths import Item, is_directory, make_name, own_items, own_parent, parse_item, with_kinds
 from fimscan.audit.records import fields, int_value
-from fimscan.audit.said import Said, said_by
 from fimscan.audit.syscalls import CALLS, Call
 from fimscan.model import Action, Actor, AuditEvent, FileAccess, Name
 

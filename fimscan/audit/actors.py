@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fimscan.audit.hosts import is_own_host
+from fimscan.audit.parsed_call import Said, about_process
 from fimscan.audit.records import bare, fields, id_value, int_value, text_value
-from fimscan.audit.said import Said, about_process
 from fimscan.model import Actor
 
 UserName = Callable[[int], str | None]

@@ -11,17 +11,17 @@ from fimscan.audit.accesses import accesses, accesses_said
 from fimscan.audit.actors import UserName
 from fimscan.audit.damage import CUT, cut_record, is_cut
 from fimscan.audit.events import Assembler
+from fimscan.audit.fast_event import whole_event
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
+from fimscan.audit.parsed_call import Said
 from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import ProcessFact, process_facts
 from fimscan.audit.records import OF_KERNEL, inner_records, line_of, lines_pattern, matched_record, parse_line
 from fimscan.audit.relays import problem_of
-from fimscan.audit.said import Said
-from fimscan.audit.sources import LogCursor, Segment, empty_log
+from fimscan.audit.segments import LogCursor, Segment, empty_log
 from fimscan.audit.uring import with_processes
-from fimscan.audit.whole import whole_event
 from fimscan.model import (
     Actor,
     AuditEvent,

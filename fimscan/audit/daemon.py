@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from fimscan.audit.sources import open_segment, segments
+from fimscan.audit.segments import open_segment, segments
 from fimscan.errors import InputError
 
 DEFAULT_DIRECTORY = "/etc/audit"

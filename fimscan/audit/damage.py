@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
+from fimscan.audit.parsed_call import said_by
 from fimscan.audit.paths import parse_item
 from fimscan.audit.records import text_value
-from fimscan.audit.said import said_by
 from fimscan.model import AuditEvent, AuditRecord
 
 CUT = "the record was cut"

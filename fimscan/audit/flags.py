@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fimscan.audit.tables import machine
+from fimscan.audit.arches import machine
 
 # The access mode alone is the same on every architecture (asm-generic/fcntl.h, which none overrides there).
 O_ACCMODE, O_WRONLY, O_RDWR = 3, 1, 2

@@ -16,7 +16,7 @@ from contextlib import suppress
 from fimscan.audit.actors import UserName
 from fimscan.audit.collector import Batch, Collector
 from fimscan.audit.reader import BATCH_EVENTS
-from fimscan.audit.sources import Segment
+from fimscan.audit.segments import Segment
 
 _RECEIVED = 1 << 16
 _RECEIVED_AT_ONCE = 1 << 22  # then what came is dealt with first

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import replace
 
-from fimscan.audit.rules import EXTENT_MOVES
-from fimscan.audit.ruleset import Rule, arches_of, watched_by
+from fimscan.audit.rule_generator import EXTENT_MOVES
+from fimscan.audit.rule_parser import Rule, arches_of, watched_by
 from fimscan.model import AuditRule
 
 _TRUNCATES = 0o1000  # O_TRUNC: equal on the architectures that rules are printed for

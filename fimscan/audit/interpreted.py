@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from fimscan.audit.tables import machines
+from fimscan.audit.arches import machines
 
 # A text goes on to the next field that the kernel writes behind it, or to the end.
 _TEXTS: Mapping[str, tuple[re.Pattern[bytes], ...]] = {

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+from fimscan.audit.arches import machines
 from fimscan.audit.events import Assembler
 from fimscan.audit.records import event_id
 from fimscan.audit.relays import relayed_by
-from fimscan.audit.tables import machines
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
 # laurel can be told to put "@cee: " in front of each line; then syslog may have added its part.

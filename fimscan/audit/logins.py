@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 
 from fimscan.audit.actors import UserName, actor
+from fimscan.audit.parsed_call import Said
 from fimscan.audit.records import fields, id_value, kernel_part, text_value
-from fimscan.audit.said import Said
 from fimscan.model import Actor, AuditEvent, AuditRecord, Login, LoginSource
 
 # Kernels before 3.15 or so: "login pid=2288 uid=0 old auid=4294967295 new auid=500 old ses=4294967295 new ses=1".

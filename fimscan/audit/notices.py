@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.interpreted import arches
+from fimscan.audit.parsed_call import said_of_program
 from fimscan.audit.records import bare, fields, id_value, int_value, text_value
-from fimscan.audit.rules import EXTENT_MOVES
-from fimscan.audit.said import said_of_program
+from fimscan.audit.rule_generator import EXTENT_MOVES
 from fimscan.audit.syscalls import URING_OPERATIONS
 from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, NoticeKind
 

@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.logins import logins, process_of
+from fimscan.audit.parsed_call import said_of_program
 from fimscan.audit.paths import parse_item
 from fimscan.audit.records import fields, int_value
-from fimscan.audit.said import said_of_program
 from fimscan.model import Actor, AuditEvent, Crash, ExeOrigin, Login, ProcessView
 
 _SUCCESS = re.compile(rb' success="?yes"? ')

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from fimscan.audit.actors import UserName
 from fimscan.audit.collector import Batch, Collector
-from fimscan.audit.sources import LogCursor, Segment, decompressed, open_segment, read_block, segments, unreadable
+from fimscan.audit.segments import LogCursor, Segment, decompressed, open_segment, read_block, segments, unreadable
 from fimscan.audit.unpacking import DAMAGED_COMPRESSION, problem_of
 
 CHUNK = 1 << 20

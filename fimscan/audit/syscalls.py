@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fimscan.audit.tables import machine
+from fimscan.audit.arches import machine
 from fimscan.model import Action
 
 _X86_64 = b"c000003e"

@@ -10,7 +10,7 @@ import click
 
 from fimscan.cli.context import Settings
 from fimscan.errors import UsageError
-from fimscan.pipeline import drift as drifting
+from fimscan.pipeline.history import drift as drifting
 from fimscan.store.acceptance import Approval
 
 

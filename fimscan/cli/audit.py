@@ -14,10 +14,10 @@ import click
 from fimscan import audit as reader
 from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
+from fimscan.linux.users import user_name
 from fimscan.model import DamagedLine, FileAccess
-from fimscan.pipeline.users import user_name
+from fimscan.report.json import write_accesses_ndjson
 from fimscan.report.jsonview import access_document
-from fimscan.report.machine import write_accesses_ndjson
 
 _FOREVER = 2**63 - 1
 
@@ -37,7 +37,7 @@ def rules(settings: Settings, *, processes: bool, remove: bool) -> None:
     auditctl before 3.1 can neither make nor delete rules for io_uring: fimscan loads those itself, when it reads the
     audit log, and --remove takes them away with the others.
     """
-    from fimscan.pipeline.rules import rules_for
+    from fimscan.pipeline.audit.rules import rules_for
 
     config = settings.config()
     if remove:
@@ -96,13 +96,13 @@ def status(settings: Settings, *, form: str) -> int:
     what is seen (warnings), 2 when nothing is seen (critical); 14 and above are errors.
     """
     from fimscan.cli.checks import print_checks
-    from fimscan.pipeline import health
+    from fimscan.pipeline.health.doctor import audit_checks, database_check
 
     config = settings.config()
     # The database is not needed, but it knows what the kernel said last time.
-    _, database = health.database_check(settings.url(), os.uname().nodename)
+    _, database = database_check(settings.url(), os.uname().nodename)
     try:
-        checks = health.audit_checks(config, database)
+        checks = audit_checks(config, database)
     finally:
         if database is not None:
             database.close()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fimscan.cli.context import use_color
-from fimscan.pipeline.checks import Check, Severity, worst
+from fimscan.pipeline.health.checks import Check, Severity, worst
 
 _MARKS = {
     Severity.OK: ("ok  ", "green"),

@@ -12,10 +12,10 @@ import click
 from fimscan.cli.context import Settings, exit_code, note, output_to, terminal_width, use_color
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
-from fimscan.pipeline import drift as drifting
-from fimscan.report.machine import write_json, write_ndjson
+from fimscan.pipeline.history import drift as drifting
+from fimscan.report.csv import write_csv
+from fimscan.report.json import write_json, write_ndjson
 from fimscan.report.schema import diff_schema
-from fimscan.report.table import write_csv
 from fimscan.store.database import Database
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
@@ -111,10 +111,10 @@ def _write(found: Diff, form: str, stream: TextIO) -> None:
         case "csv":
             write_csv(found, stream)
         case "html":
-            from fimscan.report.page import write_html
+            from fimscan.report.html import write_html
 
             write_html(found, stream)
         case _:
-            from fimscan.report.terminal import write_text
+            from fimscan.report.text import write_text
 
             write_text(found, stream, color=use_color(stream), width=terminal_width())

@@ -8,7 +8,7 @@ import click
 
 from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings
-from fimscan.pipeline import health
+from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_check
 
 
 @click.command()
@@ -17,11 +17,11 @@ from fimscan.pipeline import health
 def doctor(settings: Settings, *, form: str) -> int:
     """Say what is wrong, and how to mend it. Exits with 1 when something is, 2 when it is critical."""
     config = settings.config()
-    check, database = health.database_check(settings.url(), os.uname().nodename)
+    check, database = database_check(settings.url(), os.uname().nodename)
     checks = [check]
     if database is None:
-        checks += health.audit_checks(config)
+        checks += audit_checks(config)
     else:
-        checks += health.all_checks(config, database)
+        checks += all_checks(config, database)
         database.close()
     return print_checks(checks, form)

@@ -17,7 +17,7 @@ from fimscan.evidence.database import verify_database
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.verify import VerifyReport, verify_bundle
 from fimscan.pipeline import reconfigured
-from fimscan.pipeline.rules import rules_for
+from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text
 
 

@@ -8,7 +8,7 @@ import sys
 import click
 
 from fimscan.cli.context import Settings, terminal_width, use_color
-from fimscan.pipeline import explaining
+from fimscan.pipeline.history import explain_change
 from fimscan.report.explanation import write_explanation, write_explanation_json
 
 
@@ -23,7 +23,7 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
     """
     wanted = int(change) if change.isascii() and change.isdigit() else os.fsencode(os.path.abspath(change))
     with settings.database() as database:
-        explanation = explaining.explain(database, wanted)
+        explanation = explain_change.explain(database, wanted)
     if form == "json":
         write_explanation_json(explanation, sys.stdout)
     else:

@@ -11,9 +11,9 @@ import click
 
 from fimscan.cli.context import Settings, note
 from fimscan.errors import StoreError
-from fimscan.pipeline.placing import PathReport, explain_path
+from fimscan.pipeline.history.explain_path import PathReport, explain_path
 from fimscan.report.display import b64_or_none, json_text, show, time_text
-from fimscan.scan.placement import Place, Placement
+from fimscan.scan.path_status import Place, Placement
 
 
 @click.command("explain-path")

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 
 from fimscan.cli.context import Settings
-from fimscan.pipeline.importing import Imported, import_aide
+from fimscan.pipeline.import_aide import Imported, import_aide
 from fimscan.report.display import time_text
 
 

@@ -16,7 +16,7 @@ import click
 
 from fimscan import __version__, errors
 from fimscan.cli.context import Settings
-from fimscan.pipeline.cycles import no_search_for_cycles
+from fimscan.gc_pause import no_search_for_cycles
 
 # Where each command is, and what 'fimscan --help' says of it.
 _COMMANDS = {

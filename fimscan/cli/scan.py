@@ -13,10 +13,10 @@ import click
 from fimscan.cli.context import Settings, exit_code, note, terminal_width, use_color
 from fimscan.config import Config
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
-from fimscan.pipeline import drift as drifting
+from fimscan.pipeline.history import drift as drifting
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import show, size_text
-from fimscan.report.machine import write_json
+from fimscan.report.json import write_json
 from fimscan.report.words import vouched_text
 from fimscan.scan.scanner import Progress
 from fimscan.store.database import Database
@@ -85,7 +85,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         f" {waiting:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all." if waiting else ""
     )
     if diff.findings or result.alarming:
-        from fimscan.report.terminal import write_scan_summary
+        from fimscan.report.text import write_scan_summary
 
         write_scan_summary(
             replace(diff, unreadable=result.alarming),

@@ -10,7 +10,7 @@ import click
 from fimscan.cli.context import Settings, note
 from fimscan.cli.scan import audit_source, print_result
 from fimscan.pipeline import ScanResult
-from fimscan.pipeline import drift as drifting
+from fimscan.pipeline.history import drift as drifting
 from fimscan.scheduler import Scheduler
 from fimscan.store.database import Database
 

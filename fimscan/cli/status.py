@@ -15,10 +15,10 @@ from fimscan.cli.context import Settings
 from fimscan.config import Config
 from fimscan.errors import ConfigError
 from fimscan.model import Scan, ScanStatus
-from fimscan.pipeline import drift as drifting
-from fimscan.pipeline.health import WITNESS_FRESH_NS
+from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
+from fimscan.pipeline.history import drift as drifting
 from fimscan.pipeline.reconfigured import pending, reconfigurations
-from fimscan.pipeline.vouching import vouched_files
+from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines, reconfiguration_document
 from fimscan.report.display import b64_or_none, json_text, minute_text, show, time_text
 from fimscan.report.jsonview import unreadable_document

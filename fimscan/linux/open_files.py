@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from fimscan.linux.calls import has_same_files, known_identity
+from fimscan.linux.mounts import Mount, own_mounts, parse_mounts
 from fimscan.linux.processes import link, living, read
 from fimscan.model import Unseen
-from fimscan.mounts import Mount, own_mounts, parse_mounts
 
 Identity = tuple[int, int]
 """(device, inode), as :manpage:`stat(2)` gives them."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from fimscan.linux.mounts import leads_where_it_may_hang, mount_of, parse_mounts
 from fimscan.model import Actor, ExeOrigin, ProcessView
-from fimscan.mounts import leads_where_it_may_hang, mount_of, parse_mounts
 
 START_SLACK_NS = 50_000_000
 """By how much a start time may seem to be later than a call of that process: a clock tick, and two coarse clocks."""

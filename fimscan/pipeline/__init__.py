@@ -1,16 +1,16 @@
 """The order of the work: scan and compare, read the audit log, join the two, show what differs.
 
-What a file, a record or a verdict is, is decided in :mod:`fimscan.scan`, :mod:`fimscan.audit` and :mod:`fimscan.join`;
-what is kept, by :mod:`fimscan.store`.
+What a file, a record or a verdict is, is decided in :mod:`fimscan.scan`, :mod:`fimscan.audit`, :mod:`fimscan.compare`
+and :mod:`fimscan.attribution`; what is kept, in :mod:`fimscan.store`.
 
-    scanning   one scan, from the lock to the ledger entry          <- open first
-    recording  the scanner's stream against the previous state
-    auditing   the audit log into the store
-    joining    stored changes against stored accesses
-    live       single files, as soon as the audit log speaks of them (errands, agenda, spotting)
-    drift      any two points of the history, and what is accepted
-    health     is everything in place?
-    coverage   is audit watching what we watch?
+    scan         one scan, from the lock to the ledger entry        <- open first
+    record/      the scanner's stream against what is stored
+    audit/       audit's log and fanotify into the store; changes against what they say
+    history/     any two points of the history, what is accepted, why an answer is what it is
+    live/        single paths between the scans, as soon as the audit log speaks of them
+    health/      is everything in place, and is audit watching what we watch?
+    import_aide  a database of AIDE becomes the baseline
+    settings     the configuration's words as the other rooms take them
 
 The entry points can be imported from here. Each is loaded with its module when somebody asks for it (PEP 562), so that
 a command that needs one module does not wait for the others.
@@ -20,19 +20,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fimscan.pipeline.auditing import AuditSource, look_at_audit
-    from fimscan.pipeline.live import Live
+    from fimscan.pipeline.audit.reading import AuditSource, look_at_audit
+    from fimscan.pipeline.live.monitor import Live
     from fimscan.pipeline.result import ScanResult
-    from fimscan.pipeline.scanning import run_scan
+    from fimscan.pipeline.scan import run_scan
 
 __all__ = ["AuditSource", "Live", "ScanResult", "look_at_audit", "run_scan"]
 
 _HOMES = {
-    "AuditSource": "auditing",
-    "Live": "live",
+    "AuditSource": "audit.reading",
+    "Live": "live.monitor",
     "ScanResult": "result",
-    "look_at_audit": "auditing",
-    "run_scan": "scanning",
+    "look_at_audit": "audit.reading",
+    "run_scan": "scan",
 }
 
 if not TYPE_CHECKING:  # or else any name would pass

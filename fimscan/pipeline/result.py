@@ -14,7 +14,7 @@ class ScanResult:
     ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
     ``new_absent`` are the configured paths that do not exist, as it should be, which are watched for the first time.
     ``new_problems`` were not already so at the scan before: they alert once, as changes do. ``alarming`` is what could
-    not be read and is reported (:func:`fimscan.pipeline.unread.alarming`).
+    not be read and is reported (:func:`fimscan.pipeline.record.unread.alarming`).
     """
 
     diff: Diff

@@ -21,7 +21,7 @@ from fimscan.report.reasons import (
     why_text,
     window_texts,
 )
-from fimscan.report.terminal import row_lines
+from fimscan.report.text import row_lines
 from fimscan.report.words import doubt_text, gap_text, plural, process_text
 
 EXPLANATION_SCHEMA = "fimscan.explanation/1"

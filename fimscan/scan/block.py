@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fimscan.model import Unreadable
-from fimscan.packed import FIELDS, Packed, state_digest
 from fimscan.scan.state import Raw, to_unreadable
 from fimscan.scan.writers import Identity
+from fimscan.state_row import FIELDS, Packed, state_digest
 
 Entry: TypeAlias = Packed | Unreadable
 """What was found out about one path. Of a file that was vouched for it is the digest of its known state alone."""
@@ -115,7 +115,7 @@ class Block:
         self.vouched_ns = min([voucher[2] for _, voucher in self._vouchers], default=self.seen_ns)
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
-        """Give states other device numbers, as :class:`fimscan.filesystems.Numbers` has them."""
+        """Give states other device numbers, as :class:`fimscan.linux.filesystems.Numbers` has them."""
         rows = [_renumbered(row, numbers) for row in marshal.loads(self._rows)]  # noqa: S302 - from our own worker
         self._rows = marshal.dumps(rows)
         self._own = [(at, _renumbered(entry, numbers)) for at, entry in self._own]

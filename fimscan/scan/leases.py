@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 
 from fimscan.scan.attributes import Changed
-from fimscan.scan.pace import Pace
+from fimscan.scan.throttle import Pace
 
 _BREAK_TIME = "/proc/sys/fs/lease-break-time"
 _USUAL_BREAK_S = 45.0

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from fimscan.model import UnreadableReason
 from fimscan.scan.block import Answer
-from fimscan.scan.manners import Manners
+from fimscan.scan.limits import Manners
 from fimscan.scan.process import WorkerProcess
 from fimscan.scan.state import Raw
 from fimscan.scan.worker import Task, request_of

@@ -22,8 +22,8 @@ from typing import Any
 
 import fimscan
 from fimscan.errors import InputError
-from fimscan.scan.manners import Manners
-from fimscan.scan.pace import PULSE_BYTES, Pulse
+from fimscan.scan.limits import Manners
+from fimscan.scan.throttle import PULSE_BYTES, Pulse
 from fimscan.scan.worker import LENGTH_BYTES
 
 # -I and -S: whatever lies in the current directory or the environment is not run as root; our own path is handed over.

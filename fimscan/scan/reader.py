@@ -9,15 +9,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
+from fimscan.linux.mounts import own_mounts
 from fimscan.model import UnreadableReason
-from fimscan.mounts import own_mounts
 from fimscan.scan.attributes import Changed, read_flags, read_xattrs
-from fimscan.scan.cache import drop_others, pages_cached
 from fimscan.scan.digest import Digester
 from fimscan.scan.leases import Leases
-from fimscan.scan.manners import Manners
-from fimscan.scan.pace import Pace, TimedOutError
+from fimscan.scan.limits import Manners
+from fimscan.scan.page_cache import drop_others, pages_cached
 from fimscan.scan.state import KINDS, Raw, refusal, to_raw
+from fimscan.scan.throttle import Pace, TimedOutError
 from fimscan.scan.writers import WriterCheck, give_back
 
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]

@@ -11,20 +11,20 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 from fimscan.errors import ConfigError, InputError
-from fimscan.filesystems import Numbers
+from fimscan.linux.filesystems import Numbers
 from fimscan.model import FileState, Unreadable
-from fimscan.packed import unpack
-from fimscan.scan.attendant import Attendant
+from fimscan.scan.batches import Feed, Share, Verified
 from fimscan.scan.block import Block, Voucher, answer_of
-from fimscan.scan.manners import Manners
-from fimscan.scan.pace import Pace
+from fimscan.scan.dir_stack import Descriptors
+from fimscan.scan.hang_guard import Attendant
+from fimscan.scan.limits import Manners
 from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
 from fimscan.scan.reader import Reader
-from fimscan.scan.share import Feed, Share, Verified
-from fimscan.scan.trail import Descriptors
+from fimscan.scan.throttle import Pace
 from fimscan.scan.walk import Found, HiddenNames, Walk, merged
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
+from fimscan.state_row import unpack
 
 # Starting workers costs about as much as reading this long: a small scan is over before they are up.
 _ALONE_SECONDS = 0.1

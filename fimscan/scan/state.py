@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
-from fimscan.packed import ALGORITHMS, FIELDS, Packed, state_digest, unpack
 from fimscan.scan.attributes import RawXattrs
+from fimscan.state_row import ALGORITHMS, FIELDS, Packed, state_digest, unpack
 from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
@@ -42,7 +42,7 @@ KINDS = {
 
 @cache
 def taken_of(algorithms: tuple[str, ...]) -> int:
-    """Which digests are taken: a bit for each of :data:`fimscan.packed.ALGORITHMS`, the first one lowest."""
+    """Which digests are taken: a bit for each of :data:`fimscan.state_row.ALGORITHMS`, the first one lowest."""
     return sum(1 << ALGORITHMS.index(name) for name in algorithms)
 
 

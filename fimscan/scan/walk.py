@@ -16,17 +16,17 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
+from fimscan.linux.mounts import leads_where_it_may_hang, may_hang, some_may_hang
 from fimscan.model import Unreadable, UnreadableReason
-from fimscan.mounts import leads_where_it_may_hang, may_hang, some_may_hang
-from fimscan.packed import FIELDS
-from fimscan.scan.attendant import Attendant
 from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Entry
-from fimscan.scan.pace import TimedOutError
+from fimscan.scan.dir_stack import NOTHING_THERE, Descriptors, Directory, Trail
+from fimscan.scan.dirfd import Entries, Standpoint, Visit, lstat, stand, visit, way
+from fimscan.scan.hang_guard import Attendant
 from fimscan.scan.state import refusal, to_packed, to_unreadable
-from fimscan.scan.trail import NOTHING_THERE, Descriptors, Directory, Trail
-from fimscan.scan.visit import Entries, Standpoint, Visit, lstat, stand, visit, way
+from fimscan.scan.throttle import TimedOutError
 from fimscan.scan.watch import WatchSpec
+from fimscan.state_row import FIELDS
 
 # So much is always a part of what is asked of a worker in one packet (and kept for each file).
 _LONGEST_PATH = 64 * 1024

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
-from fimscan.scan.manners import Manners
-from fimscan.scan.pace import Pace, Pulse
-from fimscan.scan.plain import read_plain
+from fimscan.scan.dirfd import Entries, lstat, stand, step, visit, way
+from fimscan.scan.fast_path import read_plain
+from fimscan.scan.limits import Manners
+from fimscan.scan.prefix_digests import read_prefixes
 from fimscan.scan.reader import Reader
-from fimscan.scan.rotated import read_prefixes
 from fimscan.scan.state import Raw, taken_of, to_packed
-from fimscan.scan.visit import Entries, lstat, stand, step, visit, way
+from fimscan.scan.throttle import Pace, Pulse
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
@@ -65,7 +65,7 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     for task in tasks:
         done.append((task, _read_task(reader, number, task)))
         number += len(task.names)
-    # Only when all is read: see fimscan.scan.plain.
+    # Only when all is read: see fimscan.scan.fast_path.
     results = [
         to_packed(task.prefix + name, raw, task.algorithms) if len(raw) > 2 else raw
         for task, raws in done

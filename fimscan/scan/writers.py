@@ -15,7 +15,7 @@ import os
 import signal
 from contextlib import suppress
 
-from fimscan.mounts import own_mounts
+from fimscan.linux.mounts import own_mounts
 
 #: (device, inode) of a file that somebody had open for writing when it was read; (device, 0) for a file system, or for
 #: the files of other users on it, where that could not be asked.

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from fimscan.store import covered, files, journal, schema
+from fimscan.store import files, journal, row_digests, schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def _accept(connection: Connection, host_id: int, approval: Approval, items: lis
     table = schema.acceptance
     last = connection.scalar(select(func.max(table.c.id)).where(table.c.host_id == host_id)) or 0
     connection.execute(table.insert(), [{**common, **item} for item in items])
-    made = covered.of_acceptances(connection, host_id, after=last)
+    made = row_digests.of_acceptances(connection, host_id, after=last)
     journal.record(connection, host_id, journal.Cause.ACCEPT, made)
 
 

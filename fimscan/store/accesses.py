@@ -17,11 +17,11 @@ from sqlalchemy import Connection, select
 
 from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
-from fimscan.store import covered, files, journal
+from fimscan.store import files, journal, row_digests
 from fimscan.store.inserting import insert_of_new
+from fimscan.store.queries import plain, plain_rows
 from fimscan.store.schema import access as table
 from fimscan.store.schema import audit_block
-from fimscan.store.streaming import plain, plain_rows
 
 UserName = Callable[[int], str | None]
 Identity = tuple[int | None, int | None]
@@ -46,7 +46,7 @@ def add(connection: Connection, host_id: int, found: Iterable[tuple[AuditEvent, 
             # says too little.
             fresh.setdefault(one[0].id, one)
     rows: list[_Row] = []
-    written: list[covered.Item] = []
+    written: list[row_digests.Item] = []
     kept = iter(fresh.values())
     while some := list(islice(kept, _EVENTS_IN_BLOCK)):
         data = zlib.compress(b"\n\n".join([event.text for event, _ in some]), _LEVEL)
@@ -57,7 +57,7 @@ def add(connection: Connection, host_id: int, found: Iterable[tuple[AuditEvent, 
             _row(access, host_id, block_id, position) for position, (_, those) in enumerate(some) for access in those
         ]
         mine.sort(key=_KEY)
-        written.append(covered.of_audit_block(block_id, data, mine))
+        written.append(row_digests.of_audit_block(block_id, data, mine))
         rows += mine
     _insert(connection, rows)
     journal.record(connection, host_id, journal.Cause.AUDIT, written)

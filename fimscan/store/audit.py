@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from fimscan.attribution.coverage import SLACK_NS, Extent
 from fimscan.audit import LogCursor
-from fimscan.join.coverage import SLACK_NS, Extent
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, journal, schema
-from fimscan.store.covered import Subject, of_row
 from fimscan.store.inserting import add_new
+from fimscan.store.row_digests import Subject, of_row
 
 _LOOKED_BACK = 20
 

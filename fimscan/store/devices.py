@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from fimscan.filesystems import Devices, Root
+from fimscan.linux.filesystems import Devices, Root
 from fimscan.store import schema
-from fimscan.store.covered import Subject
 from fimscan.store.inserting import add_new
+from fimscan.store.row_digests import Subject
 
 _table = schema.devices
 

@@ -12,10 +12,10 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, or_, select, update
 
 from fimscan.model import FileKind, FileState
-from fimscan.packed import ALGORITHMS, FIELDS, unpack
+from fimscan.state_row import ALGORITHMS, FIELDS, unpack
 from fimscan.store.ledger import state_digest
+from fimscan.store.queries import STREAMED, plain, plain_rows
 from fimscan.store.schema import file_version as table
-from fimscan.store.streaming import STREAMED, plain, plain_rows
 
 _SECOND = 10**9
 _MANY = 2000

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from fimscan.model import Attribution, Breach, Change, ChangeKind, Finding, ScanStatus, Window
-from fimscan.store import codec, covered, files, journal, schema
-from fimscan.store.streaming import STREAMED
+from fimscan.store import codec, files, journal, row_digests, schema
+from fimscan.store.queries import STREAMED
 
 
 def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Sequence[Finding]) -> None:
@@ -66,7 +66,7 @@ def set_attributions(connection: Connection, host_id: int, answers: Mapping[int,
         if connection.execute(update(table).where(another).values(**values)).rowcount:
             altered.append(change_id)
     journal.record(
-        connection, host_id, journal.Cause.LATE_RECORDS, covered.of_changes(connection, host_id, ids=altered)
+        connection, host_id, journal.Cause.LATE_RECORDS, row_digests.of_changes(connection, host_id, ids=altered)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from fimscan.store import covered, files, journal
+from fimscan.store import files, journal, row_digests
 
 
 def insert_of_new(connection: Connection, table: Table) -> Any:
@@ -18,12 +18,12 @@ def insert_of_new(connection: Connection, table: Table) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def add_new(connection: Connection, host_id: int, subject: covered.Subject, rows: Iterable[dict[str, Any]]) -> None:
+def add_new(connection: Connection, host_id: int, subject: row_digests.Subject, rows: Iterable[dict[str, Any]]) -> None:
     """Insert rows of one of ``covered.ROWS`` by its key, each the first one of its key, and note them in the journal.
 
     The key's first two columns have to be found quickly.
     """
-    table, _, key, *_ = covered.ROWS[subject]
+    table, _, key, *_ = row_digests.ROWS[subject]
     fresh: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         fresh.setdefault(tuple(row[name] for name in key), {"host_id": host_id, **row})
@@ -39,4 +39,4 @@ def add_new(connection: Connection, host_id: int, subject: covered.Subject, rows
             fresh.pop(tuple(known), None)
     if fresh:
         connection.execute(table.insert(), list(fresh.values()))
-        journal.note(connection, host_id, [covered.of_row(subject, row) for row in fresh.values()])
+        journal.note(connection, host_id, [row_digests.of_row(subject, row) for row in fresh.values()])

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, select
 
 from fimscan.model import Scan, ScanStatus
 from fimscan.report.display import time_text
-from fimscan.store import covered, files, journal, schema
+from fimscan.store import files, journal, row_digests, schema
 from fimscan.store import scans as scan_store
-from fimscan.store.covered import Item, Subject
 from fimscan.store.ledger import StateDigest, replay
+from fimscan.store.queries import STREAMED
 from fimscan.store.replay import Replay
-from fimscan.store.streaming import STREAMED
+from fimscan.store.row_digests import Item, Subject
 
 _version = schema.file_version
 # What reading a row can lead to that somebody else wrote.
@@ -101,10 +101,10 @@ def covered_rows(connection: Connection, host_id: int, newest: dict[tuple[Subjec
     """Every row that the journal covers is there, as it was written, and there is no other."""
     missing = dict(newest)
     for items in (
-        covered.of_finished_scans(connection, host_id),
-        covered.of_changes(connection, host_id),
-        covered.of_acceptances(connection, host_id),
-        covered.of_audit_blocks(connection, host_id),
+        row_digests.of_finished_scans(connection, host_id),
+        row_digests.of_changes(connection, host_id),
+        row_digests.of_acceptances(connection, host_id),
+        row_digests.of_audit_blocks(connection, host_id),
     ):
         for item in items:
             known = missing.pop((item.subject, item.id), None)
@@ -120,7 +120,7 @@ def single_rows(connection: Connection, host_id: int, written: Set[Item]) -> Ite
     """As :func:`covered_rows`, of the tables in ``covered.ROWS``."""
     missing = set(written)
     others = []
-    for item in covered.of_rows(connection, host_id):
+    for item in row_digests.of_rows(connection, host_id):
         if item in missing:
             missing.remove(item)
         else:
@@ -145,7 +145,7 @@ def _label(connection: Connection, item: Item) -> str:
 
 
 def _named(subject: Subject, number: int) -> str:
-    is_time = subject in covered.ROWS and covered.ROWS[subject].number.endswith("_ns")
+    is_time = subject in row_digests.ROWS and row_digests.ROWS[subject].number.endswith("_ns")
     return _SUBJECTS[subject].format(time_text(number) if is_time else number)
 
 

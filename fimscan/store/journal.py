@@ -2,8 +2,8 @@
 
 Whatever writes such rows adds an entry in the same transaction: when a scan is finished, when records come late and an
 answer is revised, when something is accepted, when audit records are read. An entry's ``items`` are the digests of
-those rows (:mod:`fimscan.store.covered`), the newest one of a row counts. The entry itself is made as the ledger's are
-(:func:`fimscan.store.ledger.entry`): SHA-256 over the previous entry, a summary, and SHA-256 of the items.
+those rows (:mod:`fimscan.store.row_digests`), the newest one of a row counts. The entry itself is made as the ledger's
+are (:func:`fimscan.store.ledger.entry`): SHA-256 over the previous entry, a summary, and SHA-256 of the items.
 
 A summary names the entry of the last finished scan, and a scan's summary the journal's head. So whichever of the two
 was written last covers all that is in both: that is *the head*. Whoever knows one head, noted elsewhere, can tell
@@ -12,8 +12,8 @@ anew.
 
 How far logs were read, over which time, what the kernel said of audit and what was looked at is written again every few
 seconds, for years, and most of it means nothing any more at the next time. So these rows, and the others of
-:data:`fimscan.store.covered.ROWS`, are noted in *the open entry*, which is written anew each time: what one note adds
-and a later one takes out is in it no more. A scan's entry takes in what is left. Until then no head covers it.
+:data:`fimscan.store.row_digests.ROWS`, are noted in *the open entry*, which is written anew each time: what one note
+adds and a later one takes out is in it no more. A scan's entry takes in what is left. Until then no head covers it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from fimscan.model import Scan, ScanStatus
-from fimscan.store import covered, schema
-from fimscan.store.covered import Item, Subject
+from fimscan.store import row_digests, schema
 from fimscan.store.ledger import GENESIS, entry
+from fimscan.store.queries import STREAMED
+from fimscan.store.row_digests import Item, Subject
 from fimscan.store.schema import journal as table
 from fimscan.store.schema import journal_open as open_table
-from fimscan.store.streaming import STREAMED
 
 _ITEM = struct.Struct(">Bq32s")
 _MOST_OPEN = 100  # items, after which the open entry is closed without a scan: it is written in full each time
@@ -248,10 +248,10 @@ def adopt(connection: Connection) -> None:
     """Begin the journals of a database that had none with what is there, as it is."""
     for host_id in connection.scalars(select(schema.host.c.id)).all():
         for items in (
-            covered.of_finished_scans(connection, host_id),
-            covered.of_changes(connection, host_id),
-            covered.of_acceptances(connection, host_id),
-            covered.of_audit_blocks(connection, host_id),
+            row_digests.of_finished_scans(connection, host_id),
+            row_digests.of_changes(connection, host_id),
+            row_digests.of_acceptances(connection, host_id),
+            row_digests.of_audit_blocks(connection, host_id),
         ):
             record(connection, host_id, Cause.UPGRADE, items)
 
@@ -259,6 +259,6 @@ def adopt(connection: Connection) -> None:
 def adopt_rows(connection: Connection) -> None:
     """The same for ``covered.ROWS``, which came later. Done twice, it would take out all that was there before."""
     for host_id in connection.scalars(select(schema.host.c.id)).all():
-        rows = covered.of_rows(connection, host_id)
+        rows = row_digests.of_rows(connection, host_id)
         while some := list(islice(rows, _MOST_ADOPTED)):
             record(connection, host_id, Cause.UPGRADE, some)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fimscan import packed
+from fimscan import state_row
 from fimscan.model import FileState, Scan, ScanStatus
 
 GENESIS = "0" * 64
@@ -26,10 +26,10 @@ GENESIS = "0" * 64
 
 
 def state_digest(state: FileState) -> bytes:
-    """A file state's own digest, its digests in the order that they have: see :func:`fimscan.packed.state_digest`."""
-    values = packed.pack(state)
-    order = [packed.ALGORITHMS.index(digest.algorithm) for digest in state.digests]
-    return bytes(values[-1]) if order == sorted(order) else packed.state_digest(values, order)
+    """A file state's own digest (:func:`fimscan.state_row.state_digest`), with its digests in their own order."""
+    values = state_row.pack(state)
+    order = [state_row.ALGORITHMS.index(digest.algorithm) for digest in state.digests]
+    return bytes(values[-1]) if order == sorted(order) else state_row.state_digest(values, order)
 
 
 class StateDigest:

@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, and_, select, update
 from fimscan.linux.views import START_SLACK_NS
 from fimscan.model import Actor, AuditRecord, Crash, Login, ProcessView
 from fimscan.store import codec, files, journal
-from fimscan.store.covered import Subject, of_row
 from fimscan.store.inserting import add_new
+from fimscan.store.row_digests import Subject, of_row
 from fimscan.store.schema import process_fact as table
 
 _LOGIN, _CRASH, _LOOK = "login", "crash", "look"

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select
 
 from fimscan.model import Actor
 from fimscan.store import codec, files
-from fimscan.store.covered import Subject
 from fimscan.store.inserting import add_new
+from fimscan.store.row_digests import Subject
 from fimscan.store.schema import process as table
 
 _IN_ONE_QUERY = 500

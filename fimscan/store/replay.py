@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from fimscan.model import Scan, ScanStatus
-from fimscan.store import covered
-from fimscan.store.covered import Item, Subject
+from fimscan.store import row_digests
 from fimscan.store.journal import Entry
 from fimscan.store.ledger import GENESIS
+from fimscan.store.row_digests import Item, Subject
 
 
 class Replay:
@@ -51,7 +51,7 @@ class Replay:
     def _take(self, item: Entry) -> bool:
         try:
             for one in item.unpacked():
-                if one.subject in covered.ROWS:
+                if one.subject in row_digests.ROWS:
                     self.rows ^= {one}
                 else:
                     self.newest[one.subject, one.id] = one.digest

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from fimscan.model import LIVE, Scan, ScanStatus
-from fimscan.store import covered, files, journal, schema
+from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.ledger import GENESIS, entry, summary_line
 
 _scan = schema.scan
@@ -51,12 +51,14 @@ def interrupt_unfinished(connection: Connection, host_id: int) -> list[int]:
 def finish(connection: Connection, scan: Scan, *, read_clock: bytes, begun: bytes | None = None) -> Scan:
     """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it.
 
-    ``begun`` is the digest of its new versions, where that is known (see :func:`fimscan.store.covered.of_scan`).
+    ``begun`` is the digest of its new versions, where that is known (see :func:`fimscan.store.row_digests.of_scan`).
     """
     host_id = _host_id(connection, scan.id)
     mine = update(_scan).where(_scan.c.id == scan.id)
     connection.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
-    journal.record(connection, host_id, journal.Cause.SCAN, covered.of_scan(connection, host_id, scan.id, begun=begun))
+    journal.record(
+        connection, host_id, journal.Cause.SCAN, row_digests.of_scan(connection, host_id, scan.id, begun=begun)
+    )
     last = last_finished(connection, host_id)
     previous = last.entry if last else GENESIS
     sealed = replace(
@@ -147,7 +149,7 @@ def mark_reported(connection: Connection, scan_ids: Sequence[int]) -> None:
     for some in files.chunks(scan_ids):
         untold = connection.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
         connection.execute(update(_scan).where(_scan.c.id.in_(untold)).values(reported=True))
-        told = [covered.of_row(covered.Subject.REPORTED, {"id": number}) for number in untold]
+        told = [row_digests.of_row(row_digests.Subject.REPORTED, {"id": number}) for number in untold]
         journal.note(connection, host_id, told)
 
 
@@ -159,7 +161,7 @@ def last_reported(connection: Connection, host_id: int) -> Scan | None:
 
 
 def read_clock(connection: Connection, scan_id: int) -> bytes:
-    """The read times of a scan (:class:`fimscan.join.clock.ReadClock`)."""
+    """The read times of a scan (:class:`fimscan.attribution.clock.ReadClock`)."""
     return connection.scalar(select(_scan.c.read_clock).where(_scan.c.id == scan_id)) or b""
 
 

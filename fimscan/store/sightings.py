@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from fimscan.model import Actor, Doubt, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
 from fimscan.model import UnmodifiedOpen as Opened
 from fimscan.store import codec, files, journal, schema
-from fimscan.store.covered import Subject, of_row
+from fimscan.store.row_digests import Subject, of_row
 
 # The column ``detail`` holds the words and, where the file was readable once, when that was and what differs since:
 # "words RS ns RS field,field". RS (U+001E) is in no text of ours, nor of strerror(3).

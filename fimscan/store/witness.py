@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from fimscan.model import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 from fimscan.store import codec, files, journal
-from fimscan.store.covered import Subject, of_row
+from fimscan.store.row_digests import Subject, of_row
 from fimscan.store.schema import witness_event as table
 from fimscan.store.schema import witness_extent as extent_table
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import pytest
 
 from fimscan.audit import read_stream
+from fimscan.audit.arches import machine, machines
 from fimscan.audit.flags import open_flags
 from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, syscall_name
-from fimscan.audit.tables import machine, machines
 from fimscan.model import Action, FileAccess
 
 SUBJECT_TO_AUSYSCALL = {

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from fimscan.audit import Batch, LogCursor, read_log, read_stream, reader, sources
+from fimscan.audit import Batch, LogCursor, read_log, read_stream, reader, segments
 from fimscan.errors import InputError
 from fimscan.model import EventId, FileAccess
 
@@ -97,7 +97,7 @@ def test_a_rotation_while_the_segments_are_listed_hides_none(
     names = [live.with_name("audit.log.3"), live.with_name("audit.log.2"), live.with_name("audit.log.1"), live]
     for number, name in enumerate(names):
         name.write_bytes(b"".join(lines[number * len(lines) // 4 : (number + 1) * len(lines) // 4]))
-    really, looked_at = sources.open_segment, 0
+    really, looked_at = segments.open_segment, 0
 
     def rotate_meanwhile(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
         nonlocal looked_at
@@ -110,7 +110,7 @@ def test_a_rotation_while_the_segments_are_listed_hides_none(
             live.touch()
         return opened
 
-    monkeypatch.setattr(sources, "open_segment", rotate_meanwhile)
+    monkeypatch.setattr(segments, "open_segment", rotate_meanwhile)
     assert keys(list(read_log(os.fsencode(live), final=True))) == expected
     assert looked_at > 3
 
@@ -150,7 +150,7 @@ def test_a_log_that_grows_as_fast_as_it_is_read_ends_the_reading(
 
     def growing(file: BinaryIO, size: int) -> tuple[bytes, str]:
         nonlocal blocks
-        block = sources.read_block(file, size)
+        block = segments.read_block(file, size)
         blocks += 1
         assert blocks < 100, "it never ends"
         if rotated and block[0]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from fimscan.attribution import CoverageMap, Extent, Need
 from fimscan.audit import carried_on
 from fimscan.audit.targets import with_targets
-from fimscan.join import CoverageMap, Extent, Need
 from fimscan.model import AuditNotice, AuditObservation, EventId, GapReason, NoticeKind, Window
 from tests.support import SECOND, observation, rule
 

@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 
 from fimscan import audit
-from fimscan.audit import kernel
+from fimscan.audit import observer
 from fimscan.config import parse_config
 from fimscan.evidence.database import verify_database
 from fimscan.model import AuditObservation, FileKind
-from fimscan.packed import pack
-from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, run_scan
+from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
+from fimscan.pipeline.audit import reading
+from fimscan.pipeline.history import drift
+from fimscan.state_row import pack
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
-from fimscan.store.new_versions import NewVersions
+from fimscan.store.version_writer import NewVersions
 from tests.pipeline.test_audit_reading import event
 from tests.support import rule, state
 
@@ -68,8 +70,8 @@ def pretended_audit() -> Iterator[None]:
     """Audit that watches everything, so that there are answers of every kind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(audit, "observe", _observe)
-        patch.setattr(kernel.Observer, "observe", lambda _self, now_ns: _observe(now_ns))
-        patch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
+        patch.setattr(observer.Observer, "observe", lambda _self, now_ns: _observe(now_ns))
+        patch.setattr(reading, "_is_written_by", lambda _pid, _log: True)
         yield
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fimscan.evidence.inputs import BundleInput
 from fimscan.model import Digest, FileKind, FileState, Prefix, Scan, Xattr
-from fimscan.packed import ALGORITHMS
+from fimscan.state_row import ALGORITHMS
 from fimscan.store.ledger import (
     GENESIS,
     StateDigest,

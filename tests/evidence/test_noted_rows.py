@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from fimscan.evidence.database import verify_database
-from fimscan.pipeline import drift
+from fimscan.pipeline.history import drift
 from fimscan.store import journal
 from fimscan.store import sightings as sighting_store
-from fimscan.store.covered import Subject, of_row
 from fimscan.store.database import Database
+from fimscan.store.row_digests import Subject, of_row
 from tests.conftest import Cli
 from tests.evidence.site import HOST, Site, new_site, odd_lines, pretended_audit, problems
 from tests.pipeline.test_audit_reading import event

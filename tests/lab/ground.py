@@ -15,7 +15,7 @@ from typing import Any
 
 from demo import auditd
 from demo.auditd import Daemon
-from fimscan.pipeline.explaining import explain
+from fimscan.pipeline.history.explain_change import explain
 from fimscan.report.explanation import explanation_document
 from fimscan.store.database import Database
 

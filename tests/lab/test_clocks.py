@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fimscan import join
+from fimscan import attribution
 from fimscan.audit import read_log
 from fimscan.model import (
     Attribution,
@@ -36,7 +36,7 @@ _HOUR = 3600 * _SECOND
 def opened() -> FileAccess:
     """The first write-open of a log that a real kernel wrote."""
     batches = read_log(str(_RECORDED).encode(), final=True)
-    return next(a for batch in batches for a in batch.accesses if a.action in join.WRITES and a.name.path)
+    return next(a for batch in batches for a in batch.accesses if a.action in attribution.WRITES and a.name.path)
 
 
 def answer(
@@ -73,10 +73,10 @@ def answer(
         window=window,
         holders=Holders(as_of_ns=window.after_ns),
     )
-    known = join.Known.of([(access.name.path.rpartition(b"/")[0], (access.dev or 0, 1))])
-    evidence = join.Evidence(index=join.AccessIndex([access], known), prior={before.identity: before})
-    extent = join.Extent(start_ns=observed[0].time_ns, end_ns=observed[-1].time_ns)
-    return join.attribute(change, evidence, join.CoverageMap(observed, notices or (), [[extent]]))
+    known = attribution.Known.of([(access.name.path.rpartition(b"/")[0], (access.dev or 0, 1))])
+    evidence = attribution.Evidence(index=attribution.AccessIndex([access], known), prior={before.identity: before})
+    extent = attribution.Extent(start_ns=observed[0].time_ns, end_ns=observed[-1].time_ns)
+    return attribution.attribute(change, evidence, attribution.CoverageMap(observed, notices or (), [[extent]]))
 
 
 def observation(time_ns: int, boot: str = "first") -> AuditObservation:

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from demo.auditd import auditctl, load_rules, remove_rules
-from fimscan.audit.health import is_uring_usable
+from fimscan.audit.auditctl import is_uring_usable
 from fimscan.audit.netlink import KernelAudit
-from fimscan.audit.sources import LogCursor, segments
+from fimscan.audit.segments import LogCursor, segments
 from fimscan.audit.uring_rules import parse_rule, rule_data
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database

@@ -14,8 +14,8 @@ import pytest
 
 from fimscan.linux import OpenFiles, holders, may_write, open_for_writing
 from fimscan.model import Rights, Unseen, Xattr
+from fimscan.scan.path_scan import Spotter
 from fimscan.scan.reader import Reader
-from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.writers import WriterCheck, give_back
 from tests.linux.hiding import NOBODY, WAYS, Ground, Unavailable, hiding_ground

@@ -13,7 +13,8 @@ import pytest
 from fimscan import audit
 from fimscan.config import Config, parse_config
 from fimscan.model import AuditObservation, Reason, Verdict
-from fimscan.pipeline import AuditSource, ScanResult, auditing, run_scan
+from fimscan.pipeline import AuditSource, ScanResult, run_scan
+from fimscan.pipeline.audit import reading
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
 from tests.conftest import Cli, rows
@@ -116,7 +117,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         )
 
     monkeypatch.setattr(audit, "observe", observe)
-    monkeypatch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
+    monkeypatch.setattr(reading, "_is_written_by", lambda _pid, _log: True)
     yield made
     made.database.close()
 
@@ -176,11 +177,11 @@ def test_a_crash_before_changes_are_answered_anew_loses_no_answer(host: Host, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(auditing, "attribute_again", killed)
+        patched.setattr(reading, "attribute_again", killed)
         with pytest.raises(KeyboardInterrupt):
             host.scan()
     host.scan()
-    from fimscan.pipeline import drift
+    from fimscan.pipeline.history import drift
 
     (row,) = drift.drift(host.database).findings
     assert [actor.pid for actor in row.attribution.actors] == [4242]

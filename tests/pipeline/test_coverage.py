@@ -19,13 +19,13 @@ from fimscan.audit import (
     parse_status,
     rules_for,
 )
+from fimscan.linux.mounts import parse_mounts
 from fimscan.model import Actor, AuditNotice, AuditObservation, EventId, NoticeKind
-from fimscan.mounts import parse_mounts
-from fimscan.pipeline.checks import Check, Severity, worst
-from fimscan.pipeline.coverage import Facts, judge
-from fimscan.pipeline.coverage.daemon import span
-from fimscan.pipeline.coverage.facts import BootRules, Daemon, LogFile, Watched
-from fimscan.pipeline.coverage.gather import longest_wait
+from fimscan.pipeline.health.checks import Check, Severity, worst
+from fimscan.pipeline.health.coverage import Facts, judge
+from fimscan.pipeline.health.coverage.daemon import span
+from fimscan.pipeline.health.coverage.facts import BootRules, Daemon, LogFile, Watched
+from fimscan.pipeline.health.coverage.gather import longest_wait
 
 STATUS = b"""\
 enabled 1

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fimscan.errors import InputError
+from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
 from fimscan.model import Digest, FileKind
-from fimscan.pipeline.importing import combined
-from fimscan.scan.aide import AideDatabase, AideEntry, read_aide
+from fimscan.pipeline.import_aide import combined
 from tests.conftest import Cli, rows
 from tests.support import state
 

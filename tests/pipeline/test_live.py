@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 
 from fimscan import audit
-from fimscan.audit import kernel
+from fimscan.attribution import SLACK_NS
+from fimscan.audit import observer
 from fimscan.config import Config, parse_config
 from fimscan.errors import LockedError
 from fimscan.evidence.continuity import continuity
-from fimscan.join import SLACK_NS
 from fimscan.model import AuditObservation, Breach, GapReason, ScanStatus, Verdict
-from fimscan.pipeline import AuditSource, Live, ScanResult, auditing, drift, live, run_scan
+from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
+from fimscan.pipeline.audit import reading
+from fimscan.pipeline.history import drift
+from fimscan.pipeline.live import monitor
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -93,9 +96,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         )
 
     monkeypatch.setattr(audit, "observe", observe)
-    monkeypatch.setattr(kernel.Observer, "observe", lambda _self, now_ns: observe(now_ns))
-    monkeypatch.setattr(auditing, "_is_written_by", lambda _pid, _log: True)
-    monkeypatch.setattr(live, "_REST", 0)  # after what took long on a busy host, it would rest for longer than a step
+    monkeypatch.setattr(observer.Observer, "observe", lambda _self, now_ns: observe(now_ns))
+    monkeypatch.setattr(reading, "_is_written_by", lambda _pid, _log: True)
+    monkeypatch.setattr(
+        monitor, "_REST", 0
+    )  # after what took long on a busy host, it would rest for longer than a step
     made = Host(tmp_path)
     yield made
     made.live.close()
@@ -152,7 +157,7 @@ def test_it_rests_after_a_look_and_loses_nothing(host: Host, monkeypatch: pytest
     """What comes up while it leaves the processor to others is looked at afterwards."""
     host.scan()
     host.opened(pid=1001)
-    monkeypatch.setattr(live, "_LEAST_REST_S", 6)
+    monkeypatch.setattr(monitor, "_LEAST_REST_S", 6)
     assert host.step() is None
     host.target.write_text("new")
     host.opened(pid=1002)
@@ -249,9 +254,9 @@ def test_a_scan_that_runs_makes_the_look_wait(host: Host) -> None:
 
 def test_a_short_look_does_not_make_a_scan_fail(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan waits for the lock for some seconds, and no longer."""
-    from fimscan.pipeline import scanning
+    from fimscan.pipeline import scan
 
-    monkeypatch.setattr(scanning, "_LIVE_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(scan, "_LIVE_LOOK_SECONDS", 0.3)
     with host.database.scan_lock(), pytest.raises(LockedError):
         host.scan()
     host.scan()

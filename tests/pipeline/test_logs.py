@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fimscan import join
+from fimscan import compare
 from fimscan.config import parse_config
 from fimscan.errors import ConfigError
 from fimscan.evidence.database import verify_database
 from fimscan.model import Breach, Change, ChangeKind, Diff, FileState
-from fimscan.pipeline import drift, run_scan
+from fimscan.pipeline import run_scan
+from fimscan.pipeline.history import drift
 from fimscan.report.differences import breach_text
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
@@ -162,7 +163,7 @@ def test_any_append_is_growth_and_no_other_edit_is(
     with path.open("r+b") as file:  # the same inode
         file.truncate(0)
         file.write(edited + added)
-    assert join.has_grown(verified, _read(path, verified.size)) == (edited + added).startswith(before)
+    assert compare.has_grown(verified, _read(path, verified.size)) == (edited + added).startswith(before)
 
 
 def _read(path: Path, verified: int | None) -> FileState:
@@ -595,16 +596,16 @@ def test_generations_that_count_upwards_are_rotated_as_well(tmp_path: Path) -> N
 
 def test_content_moves_to_where_all_of_it_fits() -> None:
     """Who took the only place that another one has, moves on to its own second one; nobody is left out for order."""
-    found = join.assigned([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
+    found = compare.assigned([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
     assert found == {0: b"y", 1: b"x", 2: b"z"}
-    assert join.assigned([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
+    assert compare.assigned([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
 
 
 @given(st.lists(st.sets(st.integers(0, 5), max_size=4), max_size=6))
 def test_as_many_as_can_be_are_assigned(options: list[set[int]]) -> None:
     """As many as the best of all assignments, each to one of its own places, none twice."""
     places = [[b"%d" % place for place in sorted(some)] for some in options]
-    found = join.assigned(places)
+    found = compare.assigned(places)
     assert len(set(found.values())) == len(found)
     assert all(place in places[number] for number, place in found.items())
 

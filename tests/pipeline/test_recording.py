@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from fimscan.config import parse_config
-from fimscan.pipeline import recording, run_scan
+from fimscan.pipeline import run_scan
+from fimscan.pipeline.record import recording
 from fimscan.scan import scanner
-from fimscan.scan.manners import Manners
+from fimscan.scan.limits import Manners
 from fimscan.store.database import Database
 
 

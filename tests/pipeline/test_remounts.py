@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.filesystems import Devices, Numbers, Root
-from fimscan.pipeline.devices import Survey
+from fimscan.linux.filesystems import Devices, Numbers, Root
+from fimscan.pipeline.record.devices import Survey
 from tests.conftest import Cli, rows
 from tests.filesystems import image, made, mounted, needs, overlay, run
 
@@ -114,7 +114,7 @@ def root(path: str, raw: int, **values: object) -> Root:
 
 def survey(monkeypatch: pytest.MonkeyPatch, before: list[Root], now: list[Root]) -> Survey:
     found = {one.path: one for one in now}
-    monkeypatch.setattr("fimscan.filesystems.probe", lambda path, _mounts: found.get(path))
+    monkeypatch.setattr("fimscan.linux.filesystems.probe", lambda path, _mounts: found.get(path))
     return Survey(Devices(roots=tuple(before)), [one.path for one in now])
 
 

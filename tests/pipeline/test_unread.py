@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
+from fimscan.attribution import SLACK_NS
 from fimscan.cli.context import exit_code
 from fimscan.config import parse_config
 from fimscan.evidence.database import verify_database
-from fimscan.join import SLACK_NS
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.pipeline import AuditSource, drift, run_scan
-from fimscan.pipeline.readings import FullReading
+from fimscan.pipeline import AuditSource, run_scan
+from fimscan.pipeline.history import drift
+from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.result import ScanResult
 from fimscan.scan import leases
-from fimscan.scan.manners import Manners
+from fimscan.scan.limits import Manners
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 from fimscan.store.database import Database

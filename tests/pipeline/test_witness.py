@@ -16,8 +16,8 @@ import pytest
 from fimscan.linux import fanotify, lineage
 from fimscan.model import Testimony as Told
 from fimscan.model import WitnessExtent, WitnessHole, WitnessMask
-from fimscan.pipeline import witness as reader
-from fimscan.pipeline.witness import Witness
+from fimscan.pipeline.audit import witness as reader
+from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import integrity
 from fimscan.store import witness as store
 from fimscan.store.database import Database

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fimscan.model import ChangeKind, Diff, Reason, Role, Unreadable, UnreadableReason, Verdict
-from fimscan.report.table import write_csv
+from fimscan.report.csv import write_csv
 
 
 def rows(diff: Diff) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from fimscan.model import Diff, Reason, UnmodifiedOpen, Unreadable, UnreadableReason, Verdict
-from fimscan.report.page import write_html
+from fimscan.report.html import write_html
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;{{ 7 * 7 }}"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fimscan.model import Verdict, WitnessExtent, WitnessHole
-from fimscan.report.deeds import deeds
+from fimscan.report.actor_text import deeds
 from fimscan.report.testimony import HOLE_WORDS, extent_text, extents_document
 from tests.support import DEV, SECOND, actor
 

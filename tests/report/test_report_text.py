@@ -31,7 +31,7 @@ from fimscan.model import (
     Xattr,
 )
 from fimscan.report.accesses import write_accesses_text
-from fimscan.report.terminal import write_scan_summary, write_text
+from fimscan.report.text import write_scan_summary, write_text
 
 GOLDEN = """\
 1 changed, 1 added, 1 removed, 1 unreadable since scan 1 (2026-11-23 04:05 UTC) on web1

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.filesystems import birth
+from fimscan.linux.filesystems import birth
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.scan import trail, visit, walk
-from fimscan.scan.spot import Spotter
+from fimscan.scan import dir_stack, dirfd, walk
+from fimscan.scan.path_scan import Spotter
 from fimscan.scan.watch import WatchSpec
 from tests.conftest import Cli
 
@@ -59,7 +59,7 @@ def _removed(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def few_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than some directories of a walk are open at once."""
-    monkeypatch.setattr(trail, "_KEPT", _KEPT)
+    monkeypatch.setattr(dir_stack, "_KEPT", _KEPT)
 
 
 @pytest.fixture
@@ -136,12 +136,12 @@ class Moves:
         self.above = ladder + b"/d" * 6
         self.left = self.above + b"/d"
         self.left_inode = os.stat(self.left).st_ino
-        self.really = visit.step
+        self.really = dirfd.step
         self.do: Callable[[], None] = lambda: None
         self.done = False
-        monkeypatch.setattr(trail, "step", self.step)
+        monkeypatch.setattr(dir_stack, "step", self.step)
 
-    def step(self, directory: int, name: bytes) -> visit.Standpoint:
+    def step(self, directory: int, name: bytes) -> dirfd.Standpoint:
         if name == b".." and not self.done and os.fstat(directory).st_ino == self.left_inode:
             self.done = True
             self.do()

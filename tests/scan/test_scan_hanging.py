@@ -16,10 +16,10 @@ import pytest
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan.block import Voucher
-from fimscan.scan.manners import Manners
+from fimscan.scan.limits import Manners
+from fimscan.scan.path_scan import Spotter
 from fimscan.scan.process import WorkerProcess, _stuck
 from fimscan.scan.scanner import Known, scan, scan_blocks
-from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
 from tests.support import vouched_stat
 
@@ -203,7 +203,7 @@ def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str
         "behind a link": (root + b"/link/lost", root + b"/link/lost"),
     }[place]
     script = (
-        "import os, sys\nfrom fimscan.scan.manners import Manners\nfrom fimscan.scan.spot import Spotter\n"
+        "import os, sys\nfrom fimscan.scan.limits import Manners\nfrom fimscan.scan.path_scan import Spotter\n"
         "from fimscan.scan.watch import WatchSpec\n"
         "watch, path = map(os.fsencode, sys.argv[1:])\n"
         "spotter = Spotter([WatchSpec(path=watch)], cross_mounts=True, manners=Manners(stall_timeout_s=0.5))\n"
@@ -230,7 +230,7 @@ def test_nobody_attends_where_nothing_hangs(
         started.append(WorkerProcess(manners))
         return started[-1]
 
-    monkeypatch.setattr("fimscan.scan.attendant.WorkerProcess", start)
+    monkeypatch.setattr("fimscan.scan.hang_guard.WorkerProcess", start)
     watched = root + b"/d"
     if beside == "linked":
         os.symlink(elsewhere, root + b"/link")
@@ -250,7 +250,7 @@ def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
     """A scan's process ends though its worker is in a system call that not even SIGKILL ends."""
     mounted(root, "hang")
     script = (
-        "import os, sys\nfrom fimscan.scan.manners import Manners\nfrom fimscan.scan.scanner import scan\n"
+        "import os, sys\nfrom fimscan.scan.limits import Manners\nfrom fimscan.scan.scanner import scan\n"
         "from fimscan.scan.watch import WatchSpec\n"
         "for r in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], manners=Manners(stall_timeout_s=0.5)): pass\n"
         "print(r.reason.value)"

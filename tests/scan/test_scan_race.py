@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan import reader, scanner, state, trail
-from fimscan.scan.plain import read_plain
+from fimscan.scan import dir_stack, reader, scanner, state
+from fimscan.scan.dir_stack import Directory
+from fimscan.scan.fast_path import read_plain
+from fimscan.scan.path_scan import Spotter
 from fimscan.scan.scanner import scan
-from fimscan.scan.spot import Spotter
-from fimscan.scan.trail import Directory
 from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
 
@@ -183,7 +183,7 @@ def test_swaps(root: bytes, outside: bytes, spare: bytes, monkeypatch: pytest.Mo
     with _attacked(root, spare) as counters:
         while (rounds := _rounds(counters)) < ROUNDS or scans < _LEAST_SCANS:
             # So that directories are closed and found again, and files taken for plain ones.
-            monkeypatch.setattr(trail, "_KEPT", 256 if turns % 2 else 2)
+            monkeypatch.setattr(dir_stack, "_KEPT", 256 if turns % 2 else 2)
             monkeypatch.setattr(reader, "FRESH_NS", 0 if turns % 4 < 2 else _FRESH_NS)
             for results in _looks(root, turns):
                 _check(results, secrets)

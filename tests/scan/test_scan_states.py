@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fimscan import packed
+from fimscan import state_row
 from fimscan.model import FileKind, FileState, Unreadable
 from fimscan.scan.digest import ALGORITHMS
 from fimscan.scan.watch import WatchSpec
@@ -85,7 +85,7 @@ def test_digests(root: bytes, scanned: Scanned, size: int) -> None:
     found = scanned(WatchSpec(path=root, algorithms=("sha512", "blake3", "xxh3_128", "sha256")))
     state = _state(found[path])
     printed = subprocess.run(["sha256sum", "-z", path], check=True, capture_output=True).stdout.split()[0].decode()
-    assert [digest.algorithm for digest in state.digests] == list(packed.ALGORITHMS) == list(ALGORITHMS)
+    assert [digest.algorithm for digest in state.digests] == list(state_row.ALGORITHMS) == list(ALGORITHMS)
     assert state.digests[2].value == hashlib.sha512(content).digest()
     assert state.digests[1].value.hex() == printed
 

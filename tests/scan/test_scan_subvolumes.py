@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState
-from fimscan.scan.placement import Place, place
+from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_status import Place, place
 from fimscan.scan.scanner import scan
-from fimscan.scan.spot import Spotter
 from fimscan.scan.watch import WatchSpec
 from tests.filesystems import made, mounted, needs, run
 

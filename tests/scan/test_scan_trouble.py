@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
-from fimscan.scan import attributes, digest, plain, reader
-from fimscan.scan import visit as visiting
+from fimscan.scan import attributes, digest, fast_path, reader
+from fimscan.scan import dirfd as visiting
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 
@@ -239,7 +239,7 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
         opened.append(name)
         return fd
 
-    for module in (reader, plain):
+    for module in (reader, fast_path):
         monkeypatch.setattr(module, "open_quietly", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
@@ -258,7 +258,7 @@ def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest
         os.mkfifo(path)
         return really_open(name, flags, directory)
 
-    for module in (reader, plain):
+    for module in (reader, fast_path):
         monkeypatch.setattr(module, "open_quietly", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)

@@ -12,12 +12,12 @@ from typing import cast
 import pytest
 
 from fimscan.scan import scanner
-from fimscan.scan.attendant import Attendant
+from fimscan.scan.batches import Feed, Share
 from fimscan.scan.block import answer_of
-from fimscan.scan.manners import Manners
+from fimscan.scan.dir_stack import Descriptors
+from fimscan.scan.hang_guard import Attendant
+from fimscan.scan.limits import Manners
 from fimscan.scan.pool import Hangs, Pool
-from fimscan.scan.share import Feed, Share
-from fimscan.scan.trail import Descriptors
 from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fimscan.config import parse_config
-from fimscan.pipeline import run_scan, vouching
+from fimscan.pipeline import run_scan
+from fimscan.pipeline.record import ctime_trust
 from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 from tests.pipeline.test_audit_reading import event
@@ -61,7 +62,7 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
 
 def test_ctime_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of a file is compared as this database tells it, links and numbers included."""
-    monkeypatch.setattr(vouching, "_FRESH_NS", 0)
+    monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
     watched = tmp_path / "watched"
     watched.mkdir()
     for name in ("a", "b"):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fimscan import join
+from fimscan import attribution
 from fimscan.audit import Batch, read_stream
 from fimscan.model import EventId, FileAccess
 from fimscan.store import accesses as store
-from fimscan.store import covered, journal
+from fimscan.store import journal, row_digests
 from fimscan.store.database import Database
 from tests.support import change, changed_state, state
 
@@ -78,7 +78,7 @@ def test_lines_that_come_twice_at_once_are_kept_and_covered_once(database: Datab
     with database.read() as connection:
         entries = journal.entries(connection, database.host_id)
         noted = [item for entry in entries for item in entry.unpacked()]
-        assert noted == list(covered.of_audit_blocks(connection, database.host_id))
+        assert noted == list(row_digests.of_audit_blocks(connection, database.host_id))
 
 
 def test_of_two_events_with_one_key_the_first_is_kept(database: Database) -> None:
@@ -126,13 +126,13 @@ def test_relevance_finds_by_identity_and_by_every_name(database: Database, batch
         if access.name.parent is None or access.name.base is None:
             continue
         path = b"/w/" + access.name.base
-        known = join.Known.of([(b"/w", access.name.parent)])
-        relevance = join.Relevance([change(state(path=path), changed_state(path=path))], known)
+        known = attribution.Known.of([(b"/w", access.name.parent)])
+        relevance = attribution.Relevance([change(state(path=path), changed_state(path=path))], known)
         chosen = {(r.event, r.item) for r in rows if relevance.by_name(r.parent, r.name)}
         assert (access.event, access.item) in chosen
     some = next(a for a in everything.values() if a.identity is not None)
     assert some.dev is not None and some.inode is not None
     theirs = replace(changed_state(), dev=some.dev, inode=some.inode)
-    relevance = join.Relevance([change(state(), theirs)], join.Known.of([]))
+    relevance = attribution.Relevance([change(state(), theirs)], attribution.Known.of([]))
     chosen = {(r.event, r.item) for r in rows if relevance.by_identity(r.identity, r.replaced)}
     assert chosen == {(a.event, a.item) for a in everything.values() if some.identity in (a.identity, a.replaced)}

@@ -38,8 +38,8 @@ from fimscan.model import (
     Why,
     Xattr,
 )
-from fimscan.packed import pack
-from fimscan.store import codec, covered, files, new_versions, scans
+from fimscan.state_row import pack
+from fimscan.store import codec, files, row_digests, scans, version_writer
 from fimscan.store.database import Database
 from tests.support import rule
 
@@ -221,13 +221,13 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState],
         scan_id = scans.begin(
             connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
         )
-        begun = new_versions.NewVersions(database.host_id, scan_id)
-        with patch.object(new_versions, "_PARAMETERS", parameters):
+        begun = version_writer.NewVersions(database.host_id, scan_id)
+        with patch.object(version_writer, "_PARAMETERS", parameters):
             for part, adopted in ((some[::2], True), (some[1::2], False)):
                 begun.add(map(pack, part), adopted=adopted)
                 begun.write(connection)
-        read = {item.subject: item.digest for item in covered.of_scan(connection, database.host_id, scan_id)}
-        assert read.get(covered.Subject.BEGUN) == begun.digest
+        read = {item.subject: item.digest for item in row_digests.of_scan(connection, database.host_id, scan_id)}
+        assert read.get(row_digests.Subject.BEGUN) == begun.digest
         found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
         transaction.rollback()
     database.close()

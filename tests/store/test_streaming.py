@@ -13,11 +13,11 @@ from sqlalchemy import update
 
 from fimscan.errors import StoreError
 from fimscan.model import FileState
-from fimscan.packed import pack
-from fimscan.store import covered, files, scans
+from fimscan.state_row import pack
+from fimscan.store import files, row_digests, scans
 from fimscan.store.database import Database
-from fimscan.store.new_versions import NewVersions
 from fimscan.store.schema import file_version
+from fimscan.store.version_writer import NewVersions
 from tests.support import state
 
 
@@ -49,11 +49,11 @@ def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number:
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(2500)])
     with database.begin() as connection:
-        before = list(covered.of_scan(connection, database.host_id, 1))
+        before = list(row_digests.of_scan(connection, database.host_id, 1))
         connection.execute(update(file_version).where(file_version.c.id == number).values(read_end_ns=1))
-        after = list(covered.of_scan(connection, database.host_id, 1))
+        after = list(row_digests.of_scan(connection, database.host_id, 1))
     altered = [old.subject for old, new in zip(before, after, strict=True) if old != new]
-    assert altered == [covered.Subject.BEGUN]
+    assert altered == [row_digests.Subject.BEGUN]
     database.close()
 
 

@@ -1,0 +1,40 @@
+"""Change x FileAccess x Gap -> Attribution. Pure: no input or output, no clock, no database."""
+
+from fimscan.attribution.ancestry import lineage
+from fimscan.attribution.attribute import attribute, content_kept, opened_unmodified
+from fimscan.attribution.case import Evidence
+from fimscan.attribution.clock import ReadClock
+from fimscan.attribution.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
+from fimscan.attribution.crashes import CorePattern, dumped
+from fimscan.attribution.devices import Numbering, out_of_sight, translated
+from fimscan.attribution.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, Known, Relevance
+from fimscan.attribution.processes import Alive, Lives, can_be_one
+
+__all__ = [
+    "BINDS",
+    "MOVES",
+    "SLACK_NS",
+    "UNBINDS",
+    "WRITES",
+    "AccessIndex",
+    "Alive",
+    "CorePattern",
+    "CoverageMap",
+    "Evidence",
+    "Extent",
+    "Known",
+    "Lives",
+    "Need",
+    "Numbering",
+    "ReadClock",
+    "Relevance",
+    "attribute",
+    "can_be_one",
+    "content_kept",
+    "covers",
+    "dumped",
+    "lineage",
+    "opened_unmodified",
+    "out_of_sight",
+    "translated",
+]

@@ -1,0 +1,240 @@
+"""Change x accesses x coverage -> Attribution: who did it, how sure that is, and why it is not surer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fimscan.attribution.attributes import has_unseen_flags, who_changed, who_changed_placed, who_set_flags
+from fimscan.attribution.case import Case, Evidence, last_touched
+from fimscan.attribution.claims import Claim, as_actor
+from fimscan.attribution.content import who_wrote
+from fimscan.attribution.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
+from fimscan.attribution.history import with_earlier
+from fimscan.attribution.holes import without_needless
+from fimscan.attribution.index import WRITES, Identity
+from fimscan.attribution.presence import last_bind, made_anew, who_moved, who_removed
+from fimscan.attribution.reasoning import reasoning
+from fimscan.attribution.whiteouts import who_left_whiteout
+from fimscan.compare.states import same_content
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    ChangeKind,
+    Coverage,
+    FileAccess,
+    FileKind,
+    FileState,
+    Gap,
+    GapReason,
+    Reason,
+    Role,
+    UnmodifiedOpen,
+    Verdict,
+    Window,
+)
+
+# Where the ctime says nothing: a clock that was set at boot leaves no other trace, and moved blocks leave none at all.
+_NO_CTIME = frozenset({GapReason.CLOCK_CHANGED, GapReason.BOOT, GapReason.EXTENT_MOVE})
+_CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
+_ATTRIBUTES = frozenset({"mode", "uid", "gid", "acl", "capabilities", "selinux", "xattr"})
+
+
+def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attribution:
+    """Answer for one change.
+
+    Each side of it (presence, content, attributes) is claimed on its own; the answer is as strong as the weakest
+    claim, and never stronger than what audit was there to see.
+    """
+    need = _need(change)
+    seen = coverage.over(change.path, change.window, need)
+    untimed = False
+    if seen.gaps:
+        directories = evidence.directories.get(change.path.rpartition(b"/")[0] or b"/", ())
+        seen = without_needless(seen, change, directories)
+        untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
+    case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
+    claims = _claims(case)
+    verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
+    actors = _distinct(actors)
+    seen = _with_other_names(seen, case)
+    if verdict is not Verdict.UNATTRIBUTED and "flags" in change.changed and _set_flags(actors):
+        seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+    if verdict is Verdict.UNATTRIBUTED:
+        if reason is Reason.NOT_COVERED:
+            seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+        elif any(gap.reason in OUT_OF_SIGHT for gap in seen.gaps):
+            reason = Reason.NOT_COVERED
+        elif coverage.watched(change.path, change.window, need) is False:
+            reason = Reason.NOT_COVERED
+        elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
+            # Mounted beneath the directory, perhaps after its rules were loaded: no proof that anybody looked there.
+            reason = Reason.NOT_COVERED
+            seen = _with_gap(seen, case, GapReason.NO_RULE)
+        else:
+            reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
+    elif _is_written_unseen(case, actors, seen):
+        verdict, reason, actors = Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP, ()
+        notes = (
+            *notes,
+            "Those who opened it did so before a gap, and it was changed within that: by whom is not known.",
+        )
+    elif verdict is Verdict.CONFIRMED and not seen.complete:
+        verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
+    elif verdict is Verdict.CONFIRMED and any(actor.event in evidence.doubtful for actor in actors):
+        verdict, reason = Verdict.LIKELY, Reason.PATH_ONLY
+        notes = (*notes, "The record does not say in which subvolume (or layer) the file is.")
+    return Attribution(
+        verdict=verdict,
+        reason=reason,
+        actors=actors,
+        coverage=seen,
+        notes=notes,
+        reasoning=reasoning(case, ruled, actors),
+    )
+
+
+def _all_of(claims: Sequence[Claim]) -> Claim:
+    """The sides of a change as one claim, as strong as the weakest of them."""
+    weakest = min(claims, key=lambda claim: claim.verdict.strength)
+    reason = weakest.reason
+    if weakest.names_nobody and not all(claim.reason is reason for claim in claims if claim.names_nobody):
+        reason = None  # for one side of the change, nobody was seen where somebody would have been
+    return Claim(
+        verdict=weakest.verdict,
+        reason=reason,
+        actors=tuple(actor for claim in claims for actor in claim.actors),
+        notes=tuple(dict.fromkeys(note for claim in claims for note in claim.notes)),
+        ruled=tuple(item for claim in claims for item in claim.ruled),
+    )
+
+
+def _with_gap(seen: Coverage, case: Case, reason: GapReason) -> Coverage:
+    """What was seen, but for something over the whole window."""
+    gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=reason)
+    return Coverage(complete=False, gaps=(*seen.gaps, gap))
+
+
+def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
+    """Whether this same file was last changed in a gap that began after everybody known had opened it."""
+    before, after = case.change.before, case.change.after
+    if not seen.gaps or before is None or after is None or before.identity != after.identity:
+        return False
+    if any(gap.reason in _NO_CTIME for gap in seen.gaps):
+        return False
+    # Where a ctime clears nobody, since not every change sets it, it is that of a change all the same.
+    last = last_touched(after) if case.last_change_ns is None else case.last_change_ns
+    if not all(actor.role is Role.WRITER and actor.time_ns is not None for actor in actors):
+        return False  # held since before the window, or put into place: that is known all the same
+    opened = max((actor.time_ns or 0 for actor in actors), default=last)
+    return any(opened + SLACK_NS < gap.start_ns <= last <= gap.end_ns for gap in seen.gaps)
+
+
+def _set_flags(actors: Iterable[Actor]) -> bool:
+    return any(actor.syscall == "file_setattr" for actor in actors)
+
+
+def _with_other_names(seen: Coverage, case: Case) -> Coverage:
+    """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
+    change, names = case.change, case.evidence.names
+    since = None
+    if change.after is not None and change.kind is not ChangeKind.ADDED:
+        since = case.elsewhere_since(change.after)
+    sides = (change.before, change.after if since is None else None)
+    linked = [s for s in sides if s is not None and s.nlink > 1 and s.kind is not FileKind.DIRECTORY]
+    if any(s.nlink > names.get(s.identity, 1) for s in linked):
+        since = case.window.after_ns
+    if since is None:
+        return seen
+    gap = Gap(start_ns=max(since, case.window.after_ns), end_ns=case.window.before_ns, reason=GapReason.OTHER_NAME)
+    return Coverage(complete=False, gaps=(*seen.gaps, gap))
+
+
+def _claims(case: Case) -> list[Claim]:
+    change = case.change
+    changed = set(change.changed)
+    match change.kind:
+        case ChangeKind.REMOVED:
+            return [who_removed(case)]
+        case ChangeKind.ADDED:
+            return [_written(case)]
+        case ChangeKind.MOVED:
+            return [_moved(case), *(who_changed(case) if (_ATTRIBUTES | {"flags"}) & changed else ())]
+    if not _CONTENT & changed:
+        return who_changed(case)
+    assert change.after is not None, "only a removal has no new side"
+    placed = last_bind(change.after, case)
+    if placed[0] is None and (left := who_left_whiteout(case, change.after)) is not None:
+        return [left]
+    written = who_wrote(case, placed)
+    if placed[0] is None:
+        return [written, *who_changed(case)]
+    changers, ruled, earlier = who_changed_placed(case, placed[0])
+    claim = written._replace(actors=(*written.actors, *changers), ruled=(*written.ruled, *ruled))
+    claim = with_earlier(claim, earlier, claim.actors, can_be_in_it=True)
+    unseen = "flags" in changed and has_unseen_flags(change.before, change.after)
+    return [claim, who_set_flags(_in_window(case, change.after))] if unseen else [claim]
+
+
+def _in_window(case: Case, state: FileState) -> list[FileAccess]:
+    return [access for access in case.life_of(state.identity).accesses if case.is_inside(access)]
+
+
+def _moved(case: Case) -> Claim:
+    after = case.change.after
+    assert after is not None, "a moved file is somewhere"
+    placed = last_bind(after, case)
+    if placed[0] is not None and case.life_of(after.identity).reborn:
+        return made_anew(who_wrote(case, placed), who_removed(case))
+    return who_moved(case, placed)
+
+
+def _written(case: Case) -> Claim:
+    after = case.change.after
+    assert after is not None, "what was added is there"
+    placed = last_bind(after, case)
+    left = who_left_whiteout(case, after) if placed[0] is None else None
+    return left or who_wrote(case, placed)
+
+
+def _need(change: Change) -> Need:
+    attributes = change.before is not None and not _ATTRIBUTES.isdisjoint(change.changed)
+    only_attributes = change.kind is ChangeKind.ATTRIBUTES and _CONTENT.isdisjoint(change.changed)
+    return Need(writes=not (only_attributes and attributes), attributes=attributes or only_attributes)
+
+
+def _distinct(actors: Iterable[Actor]) -> tuple[Actor, ...]:
+    """Each process once a role, in the order of the claims."""
+    those = tuple(actors)
+    if len(those) < 2:
+        return those
+    return tuple({(a.process, a.role): a for a in reversed(those)}.values())[::-1]
+
+
+def opened_unmodified(
+    accesses: Iterable[FileAccess],
+    states: Mapping[Identity, Iterable[tuple[FileState, Window]]],
+) -> tuple[UnmodifiedOpen, ...]:
+    """Files that were opened for writing in their window and have the content that they had before.
+
+    ``states`` gives, by identity, the unmodified files (every hard link's path) with their windows. Order: by path.
+    """
+    found: dict[bytes, list[Actor]] = {}
+    for access in accesses:
+        if not access.success or access.action not in WRITES or access.identity is None or access.flags_unknown:
+            continue
+        for state, window in states.get(access.identity, ()):
+            if window.after_ns <= access.event.time_ns < window.before_ns:
+                found.setdefault(state.path, []).append(as_actor(access, Role.WRITER))
+    return tuple(UnmodifiedOpen(path=path, actors=_openers(actors)) for path, actors in sorted(found.items()))
+
+
+def _openers(actors: Iterable[Actor]) -> tuple[Actor, ...]:
+    """Each process once: of so many, nobody looks whether a pid was given away again, so users and parents tell."""
+    return tuple({(a.process, a.uid, a.ppid): a for a in reversed(tuple(actors))}.values())[::-1]
+
+
+def content_kept(change: Change) -> bool:
+    """Whether a change left the file's content as it was (attributes, times, a mere move)."""
+    before, after = change.before, change.after
+    return before is not None and after is not None and before.kind is after.kind and same_content(before, after)

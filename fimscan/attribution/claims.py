@@ -1,0 +1,83 @@
+"""A claim: what the accesses say about one side of a change. Pure.
+
+A :class:`Claim` answers as if audit had seen everything; :mod:`fimscan.attribution.attribute` then weighs what it had
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from fimscan.attribution.case import Ruled
+from fimscan.attribution.index import in_order
+from fimscan.model import Actor, EventId, FileAccess, Reason, Role, Verdict, Why
+
+
+class Claim(NamedTuple):
+    """An answer for one side of a change, with how everybody was judged who was considered for it."""
+
+    verdict: Verdict
+    reason: Reason | None = None
+    actors: tuple[Actor, ...] = ()
+    notes: tuple[str, ...] = ()
+    ruled: tuple[Ruled, ...] = ()
+
+    @property
+    def names_nobody(self) -> bool:
+        """Whether it has no answer."""
+        return self.verdict is Verdict.UNATTRIBUTED
+
+
+NOBODY = Claim(verdict=Verdict.UNATTRIBUTED)
+#: Nobody can be named for what no audit rule for files sees: that it was not seen is no alarm, and clears nobody.
+UNSEEN = Claim(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED)
+
+
+def nobody(ruled: Iterable[Ruled]) -> Claim:
+    """No answer, and why not."""
+    return NOBODY._replace(ruled=tuple(ruled))
+
+
+def as_actor(access: FileAccess, role: Role) -> Actor:
+    """The process of an access, in the part that it played."""
+    return access.actor._replace(role=role)
+
+
+def named(accesses: Iterable[FileAccess | Actor], why: Why) -> list[Ruled]:
+    """All of these for one reason."""
+    return [(access, why) for access in accesses]
+
+
+def latest(accesses: Iterable[FileAccess]) -> FileAccess | None:
+    """The last one in the order of events."""
+    return max(accesses, key=in_order, default=None)
+
+
+def one_each(actors: Iterable[Actor]) -> list[Actor]:
+    """One entry a process, its latest call, latest first."""
+    last: dict[object, Actor] = {}
+    for actor in sorted(actors, key=when, reverse=True):
+        last.setdefault(actor.process, actor)
+    return list(last.values())
+
+
+def when(actor: Actor) -> tuple[EventId, int]:
+    """What actors are sorted by: calls of one moment by their serials, so that the order of the input never matters."""
+    return actor.event or EventId(actor.time_ns or 0, 0), actor.pid
+
+
+def decide(recent: Sequence[Actor], held: Sequence[Actor]) -> Claim:
+    """One process in the window and nobody else who could have written: confirmed. Anything else says less."""
+    writers = one_each(recent)
+    others = []
+    if held:
+        known = {writer.process for writer in writers}
+        others = [actor for actor in one_each(held) if actor.process not in known]
+    if len(writers) == 1 and not others:
+        return Claim(verdict=Verdict.CONFIRMED, actors=tuple(writers))
+    if not writers and len(others) == 1:
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, actors=tuple(others))
+    if not writers and not others:
+        return NOBODY
+    return Claim(verdict=Verdict.CONTESTED, actors=(*writers, *others))

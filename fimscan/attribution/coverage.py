@@ -1,0 +1,333 @@
+"""Was audit watching? Observations and notices -> the gaps in any path's window. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from fimscan.attribution.gaps import SLACK_NS, clip, keys_of, make_gap, removals, remover, silences, uring_removals
+from fimscan.attribution.holes import in_scope, open_holes
+from fimscan.model import (
+    AuditNotice,
+    AuditObservation,
+    AuditRule,
+    Coverage,
+    Gap,
+    GapReason,
+    NoticeKind,
+    Window,
+)
+
+__all__ = ["OUT_OF_SIGHT", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
+
+#: Gaps of writes and mounts that no rule for files can see, however complete the rules are.
+OUT_OF_SIGHT = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
+
+
+class Need(NamedTuple):
+    """Which system calls must have been watched: perm=w ones, perm=a ones (``auditctl(8)``)."""
+
+    writes: bool = True
+    attributes: bool = False
+
+
+class _Seen(NamedTuple):
+    """Whether any of some observations had the rules that were needed (``None``: none could), and what fell between."""
+
+    watched: bool | None
+    gaps: list[Gap]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """A stretch of time over which the audit log was read without a hole."""
+
+    start_ns: int
+    end_ns: int
+
+
+def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
+    """Whether loaded rules watch ``path`` for what is needed, on both ABIs (a 32-bit program is a writer too)."""
+    writes: set[str] = set()
+    attributes: set[str] = set()
+    for rule in rules:
+        if in_scope(rule, path) and not rule.stale:
+            arches = rule.arches or {"b64", "b32"}
+            if rule.writes:
+                writes |= arches
+            if rule.attributes:
+                attributes |= arches
+    both = {"b64", "b32"}
+    return (not need.writes or writes >= both) and (not need.attributes or attributes >= both)
+
+
+class CoverageMap:
+    """Everything known about what audit saw, asked window by window.
+
+    Args:
+        observations: what the kernel said of its audit system, at each scan and each reading of the log.
+        notices: what the log said of it.
+        extents: for each log that has to be read, where it was read without a hole.
+        superblocks: device numbers -> that of the superblock, where that is another one.
+        hidden: why what is done to the file of a path can escape all rules, if it can.
+    """
+
+    def __init__(
+        self,
+        observations: Iterable[AuditObservation],
+        notices: Iterable[AuditNotice] = (),
+        extents: Sequence[Sequence[Extent]] = (),
+        superblocks: Mapping[int, int] | None = None,
+        hidden: Callable[[bytes], GapReason | None] = lambda _: None,
+    ) -> None:
+        self._superblocks = superblocks or {}
+        self._hidden = hidden
+        self._observations = sorted(observations, key=lambda o: o.time_ns)
+        self._times = [o.time_ns for o in self._observations]
+        self._notices = sorted(notices, key=lambda n: n.event)
+        self._notice_times = [n.event.time_ns for n in self._notices]
+        self._extents = [sorted(some, key=lambda e: e.start_ns) for some in extents]
+        # Changes come by the thousand, and most of them ask the same.
+        self._scopes = {rule.scope for o in self._observations for rule in o.rules}
+        self._seen_of_directory: dict[tuple[int, int, bytes, Need], _Seen] = {}
+        self._gaps: dict[tuple[int, bool, bool, bool], list[Gap]] = {}
+        self._removed: dict[int, frozenset[str | None]] = {}
+        self._uring_removed = [n for n in self._notices if n.kind is NoticeKind.URING_RULE_REMOVED]
+        self._unnamed = [n for n in self._notices if n.kind in _OPENINGS]
+
+    def over(self, path: bytes, window: Window, need: Need) -> Coverage:
+        """The gaps that touch ``window`` for ``path``, clipped to it, in order of time."""
+        if window.after_ns > window.before_ns:
+            # The old content was read "after" the new one: nothing can be said of when anything was.
+            turned = Window(after_ns=window.before_ns, before_ns=window.after_ns)
+            gap = make_gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
+            return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
+        around = self._around(window)
+        gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
+        gaps += self._openings(window)
+        if (reason := self._hidden(path)) is not None:
+            gaps.append(make_gap(window.after_ns, window.before_ns, reason))
+        clipped = clip(gaps, window) if gaps else ()
+        return Coverage(complete=not clipped, gaps=clipped)
+
+    def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
+        """Whether a rule covered ``path`` at any moment around the window; ``None`` when nobody could look."""
+        return self._seen(self._around(window), path, need).watched
+
+    def watches_device(self, path: bytes, window: Window, dev: int) -> bool:
+        """Whether a rule about ``path`` is known to reach its file system, or not known to begin on another one.
+
+        A rule for a directory takes in what was mounted beneath it when it was loaded, and nothing that came later.
+        """
+        superblock = self._superblocks.get(dev, dev)
+        watching = (rule for rule in self.rules(path, window) if rule.writes or rule.attributes)
+        targets = [rule.target and rule.target[0] for rule in watching]
+        return any(target is None or self._superblocks.get(target, target) == superblock for target in targets)
+
+    @property
+    def keys(self) -> frozenset[str | None]:
+        """Those of all rules that watch a directory or a path."""
+        return frozenset(rule.key for observation in self._observations for rule in observation.rules)
+
+    def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
+        """The rules about ``path`` that were loaded at any moment around the window, each once."""
+        seen = [rule for i in self._around(window) for rule in self._observations[i].rules if in_scope(rule, path)]
+        return tuple({rule.text: rule for rule in seen}.values())
+
+    def _around(self, window: Window) -> range:
+        """The observations (by position) inside the window, with the last before it and the first after it."""
+        first = max(bisect_right(self._times, window.after_ns) - 1, 0)
+        last = bisect_left(self._times, window.before_ns)
+        return range(first, min(last + 1, len(self._observations)))
+
+    def _seen(self, around: range, path: bytes, need: Need) -> _Seen:
+        """What neighbouring observations tell of a path: the same of all files of a directory."""
+        if path in self._scopes:  # but for a rule's own
+            return self._look(around, path, need)
+        key = around.start, around.stop, path.rpartition(b"/")[0], need
+        found = self._seen_of_directory.get(key)
+        if found is None:
+            found = self._seen_of_directory[key] = self._look(around, path, need)
+        return found
+
+    def _look(self, around: range, path: bytes, need: Need) -> _Seen:
+        covered = [covers(self._observations[position].rules, path, need) for position in around]
+        answers = [was for position, was in zip(around, covered, strict=True) if not self._observations[position].error]
+        gaps: list[Gap] = []
+        for position, was, now in zip(around, covered, covered[1:], strict=False):
+            key = position, was, now, was and now and self._stays_covered(position, path, need)
+            between = self._gaps.get(key)
+            if between is None:
+                between = self._gaps[key] = self._between(*key)
+            gaps += between
+            if was and now:
+                gaps += self._open_holes(position, path, need)
+        return _Seen(watched=any(answers) if answers else None, gaps=gaps)
+
+    @property
+    def depends_on_permissions(self) -> bool:
+        """Whether users did something that concerns only what they may write to."""
+        return any(n.kind in (NoticeKind.USER_MOUNT, NoticeKind.EXTENTS_MOVED) for n in self._unnamed)
+
+    def _openings(self, window: Window) -> list[Gap]:
+        """From each opening of an unnamed file on, and since each mount by a user: nobody knows until when.
+
+        Blocks are moved at one moment; but then the ctime is not that of the last change.
+        """
+        return [
+            make_gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
+            for n in self._unnamed
+            if n.event.time_ns <= window.before_ns
+            and (n.event.time_ns >= window.after_ns or n.kind is NoticeKind.USER_MOUNT)
+        ]
+
+    def _open_holes(self, position: int, path: bytes, need: Need) -> list[Gap]:
+        """What could be done unseen at an observation or the next one; whoever closes a hole in between is not seen."""
+        first, second = self._observations[position : position + 2]
+        if first.error or second.error:
+            return []
+        reasons = _holes(first, path, need) | _holes(second, path, need)
+        gaps = [make_gap(first.time_ns, second.time_ns, reason) for reason in sorted(reasons)]
+        removed = [n for n in self._uring_removed if first.time_ns <= n.event.time_ns <= second.time_ns]
+        if removed:
+            keys = {rule.key for seen in (first, second) for rule in seen.rules if in_scope(rule, path)}
+            gaps += uring_removals(removed, keys, second.time_ns)
+        return gaps
+
+    def _removed_keys(self, position: int) -> frozenset[str | None]:
+        found = self._removed.get(position)
+        if found is None:
+            start, end = self._times[position], self._times[position + 1]
+            between = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
+            found = frozenset(n.key for n in between if n.kind is NoticeKind.RULE_REMOVED)
+            self._removed[position] = found
+        return found
+
+    def _stays_covered(self, position: int, path: bytes, need: Need) -> bool:
+        """Whether ``path`` is covered without any rule of a key that a rule was removed of in between.
+
+        The record of a removal names the key, and nothing else of the rule: one of ours may be meant where it is ours.
+        """
+        removed = self._removed_keys(position)
+        if not removed:
+            return True
+        for seen in self._observations[position : position + 2]:
+            left = replace(seen, rules=tuple(rule for rule in seen.rules if rule.key not in removed))
+            if not covers(left.rules, path, need) or _holes(left, path, need) - _holes(seen, path, need):
+                return False
+        return True
+
+    def _unread(self, window: Window) -> list[Gap]:
+        if not self._extents:
+            return [make_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+        return [gap for extents in self._extents for gap in self._holes(extents, window)]
+
+    @staticmethod
+    def _holes(extents: Sequence[Extent], window: Window) -> list[Gap]:
+        gaps: list[Gap] = []
+        at = window.after_ns
+        for extent in extents:
+            if extent.end_ns <= at:
+                continue
+            if extent.start_ns > at:
+                gaps.append(make_gap(at, extent.start_ns, GapReason.LOG_MISSING))
+            at = max(at, extent.end_ns)
+        if at < window.before_ns:
+            gaps.append(make_gap(at, window.before_ns, GapReason.LOG_MISSING))
+        return gaps
+
+    def _unobserved(self, window: Window, around: range) -> list[Gap]:
+        if not around:
+            return [make_gap(window.after_ns, window.before_ns, GapReason.NOT_OBSERVED)]
+        gaps = []
+        first_ns, last_ns = self._times[around[0]], self._times[around[-1]]
+        if first_ns > window.after_ns:
+            gaps.append(make_gap(window.after_ns, first_ns, GapReason.NOT_OBSERVED))
+        if last_ns < window.before_ns:
+            gaps.append(make_gap(last_ns, window.before_ns, GapReason.NOT_OBSERVED))
+        return gaps
+
+    def _between(self, position: int, was: bool, now: bool, stays: bool) -> list[Gap]:  # noqa: FBT001
+        """What went wrong between an observation and the next.
+
+        Whether the path ``was`` covered, ``now`` is, and ``stays`` so without the rules that may have been removed.
+        """
+        first, second = self._observations[position : position + 2]
+        start, end = first.time_ns, second.time_ns
+        gaps = [make_gap(start, end, GapReason.CLOCK_CHANGED)] if _clock_was_set(first, second) else []
+        if first.error or second.error:
+            return [*gaps, make_gap(start, end, GapReason.NOT_OBSERVED)]
+        if first.boot_id != second.boot_id:
+            # Processes that run before auditd and its rules are up are not seen, nor is anything near the crash.
+            return [*gaps, make_gap(start, end, GapReason.BOOT)]
+        notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
+        gaps += silences(notices, end)
+        # auditd suspends its log (a full disk), and the log cannot say since when.
+        resumed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RESUMED]
+        gaps += [make_gap(start, at + SLACK_NS, GapReason.DAEMON_STOPPED) for at in resumed]
+        if not first.enabled or not second.enabled:
+            gaps.append(make_gap(start, end, GapReason.AUDIT_DISABLED))
+        if (second.lost or 0) > (first.lost or 0):
+            gaps.append(make_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
+        gaps += self._daemon(first, second, notices)
+        if was and now:
+            gaps += [] if stays else removals(notices, keys_of(first, second), end)
+            gaps += [make_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
+        else:
+            gaps += self._rules(first, second, notices, was=was, now=now)
+        return gaps
+
+    @staticmethod
+    def _daemon(first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice]) -> list[Gap]:
+        start, end = first.time_ns, second.time_ns
+        if first.daemon_pid == second.daemon_pid and first.daemon_pid:
+            return []
+        starts = [n.event.time_ns for n in notices if n.kind is NoticeKind.DAEMON_START]
+        if not second.daemon_pid or not starts:
+            return [make_gap(start, end, GapReason.DAEMON_STOPPED)]
+        ended = any(n.kind is NoticeKind.DAEMON_END for n in notices)
+        # With its end on record, the stretch is exact (see _silences); without, it may have died at any moment.
+        return [] if ended and first.daemon_pid else [make_gap(start, max(starts), GapReason.DAEMON_STOPPED)]
+
+    @staticmethod
+    def _rules(
+        first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice], *, was: bool, now: bool
+    ) -> list[Gap]:
+        start, end = first.time_ns, second.time_ns
+        gaps: list[Gap] = []
+        if first.suppressed or second.suppressed:
+            gaps.append(make_gap(start, end, GapReason.NO_RULE))
+        if now:
+            added = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED]
+            gaps.append(make_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
+        elif was:
+            removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in keys_of(first, second)]
+            stale = any(rule.stale for rule in second.rules)  # still listed, but for a directory that is elsewhere now
+            reason = GapReason.NO_RULE if stale and not removed else GapReason.RULE_REMOVED
+            since = min((n.event.time_ns for n in removed), default=start)
+            gaps.append(make_gap(since, end, reason, actor=remover(removed)))
+        else:
+            gaps.append(make_gap(start, end, GapReason.NO_RULE))
+        return gaps
+
+
+def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:
+    """Whether the wall clock and the one that nobody can set went apart: slewing, as NTP does, moves both alike."""
+    if first.boottime_ns is None or second.boottime_ns is None or first.boot_id != second.boot_id:
+        return False
+    passed = second.time_ns - first.time_ns
+    return abs(passed - (second.boottime_ns - first.boottime_ns)) > SLACK_NS
+
+
+# What tells of a file that was opened, and not of which.
+_OPENINGS = {
+    NoticeKind.UNNAMED_FILE: GapReason.UNNAMED_FILE,
+    NoticeKind.USER_MOUNT: GapReason.OVERLAY,
+    NoticeKind.EXTENTS_MOVED: GapReason.EXTENT_MOVE,
+}
+
+
+def _holes(seen: AuditObservation, path: bytes, need: Need) -> frozenset[GapReason]:
+    return frozenset(open_holes(seen, path, writes=need.writes, attributes=need.attributes))

@@ -1,0 +1,483 @@
+"""Which file an audit record means, where ``stat(2)`` and audit number devices differently. Pure.
+
+Audit prints the superblock's device number. The database has the one that :mod:`fimscan.linux.filesystems` records. On
+most file systems one stands for the other. On btrfs an inode number recurs in every subvolume, and on an overlay whose
+layers lie on several file systems it recurs in every layer: there the directory, or the path, has to tell which file is
+meant. Where nothing tells, the access is kept for every file that may be meant, and is *doubtful*: it proves nothing,
+and clears nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from fimscan.attribution.coverage import SLACK_NS
+from fimscan.attribution.index import BINDS, BIRTHS, MOVES, UNBINDS, Identity, Known, ancestors, in_order
+from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Root
+from fimscan.linux.mounts import is_within
+from fimscan.model import Action, Change, ChangeKind, EventId, FileAccess, FileKind, FileState, GapReason, Name
+
+
+class Translated(NamedTuple):
+    """Accesses and changes by recorded numbers, and the events of the accesses that prove nothing."""
+
+    accesses: tuple[FileAccess, ...]
+    changes: tuple[Change, ...]
+    doubtful: frozenset[EventId]
+
+
+class Numbering:
+    """The device numbers of one or more looks at the file systems, in both directions."""
+
+    def __init__(self, looks: Sequence[Devices]) -> None:
+        self.looks = tuple(look for look in looks if look.roots)
+        self._devs: dict[int, dict[int, Root]] = defaultdict(dict)
+        self._superblocks: dict[int, set[int]] = defaultdict(set)
+        for root in (root for look in self.looks for root in look.roots):
+            for dev in root.numbers:
+                self._devs[root.superblock][dev] = root
+                self._superblocks[dev].add(root.superblock)
+        #: Whether audit's numbers are the recorded ones everywhere, and tell each file from all others.
+        self.is_plain = all(
+            devs.keys() == {superblock} and not any(_has_own_numbers(root) for root in devs.values())
+            for superblock, devs in self._devs.items()
+        )
+
+    def devs(self, superblock: int) -> Mapping[int, Root]:
+        """The recorded numbers that files of a superblock have, with where each begins; empty for an unknown one."""
+        return self._devs.get(superblock, {})
+
+    def audited(self, identity: Identity) -> Iterator[Identity]:
+        """(device, inode) of a recorded file as audit may print it."""
+        yield identity
+        for superblock in self._superblocks.get(identity[0], ()):
+            yield superblock, identity[1]
+
+    def recorded(self, identity: Identity) -> Iterator[Identity]:
+        """Every (device, inode) under which a file that audit printed may be recorded."""
+        yield identity
+        for dev in self.devs(identity[0]):
+            yield dev, identity[1]
+
+    def homonyms(self, states: Iterable[FileState]) -> set[Identity]:
+        """(device, inode) of the files in other subvolumes that would have the same inode numbers as these."""
+        return {
+            (dev, state.inode)
+            for state in states
+            for superblock in self._superblocks.get(state.dev, ())
+            for dev, root in self.devs(superblock).items()
+            if dev != state.dev and root.kind in SUBVOLUMES
+        }
+
+    def names(self, name: Name, known: Known) -> tuple[Name, ...]:
+        """A name in an audit record, with each recorded identity that its directory may have."""
+        if name.parent is None or not self.devs(name.parent[0]):
+            return (name,)
+        parents = [one for one in self.recorded(name.parent) if one in known.paths]
+        return tuple(name._replace(parent=parent) for parent in parents or (None,))
+
+    @property
+    def superblocks(self) -> dict[int, int]:
+        """Device numbers, of ``stat(2)`` and recorded ones -> the superblock's, where that is another one."""
+        found = {}
+        for look in self.looks:
+            for root in look.roots:
+                layers = [number for layer in root.layers for number in layer]
+                found.update(dict.fromkeys((root.raw, root.dev, *layers), root.superblock))
+        return found
+
+    def is_timed(self, state: FileState) -> bool:
+        """Whether the ctime is set by everything that changes a file: also by stores to a mapping.
+
+        So it is on file systems with a block device, and on btrfs, which has one but does not say so (seen on 6.18).
+        """
+        return state.is_on_disk or self.kind_of(state.path) == "btrfs"
+
+    def kind_of(self, path: bytes) -> str | None:
+        """The type of the file system that a path is on."""
+        roots = (look.root_of(path) for look in self.looks)
+        return next((root.kind for root in roots if root is not None), None)
+
+
+def translated(
+    accesses: Iterable[FileAccess],
+    changes: Sequence[Change],
+    known: Known,
+    numbering: Numbering,
+    *,
+    keys: frozenset[str | None] | None = None,
+    states: Iterable[FileState] = (),
+    is_whole: bool = False,
+) -> Translated:
+    """Accesses and changes by recorded numbers.
+
+    Args:
+        known: the directories, by recorded numbers.
+        keys: those of the loaded rules that watch a directory or a path. An event of another rule can be of a
+            subvolume that nobody monitors. ``None``: not asked.
+        states: files besides the changed ones that may be meant.
+        is_whole: ``states`` are all files in other subvolumes, at either scan, that have the inode number of a changed
+            one; and everything in the watched directories is monitored.
+    """
+    if numbering.is_plain:
+        return Translated(tuple(accesses), tuple(changes), frozenset())
+    ordered = sorted(accesses, key=in_order)
+    of_changes = [state for change in changes for state in change.sides]
+    return _Translation([*of_changes, *states], changes, known, numbering, keys, is_whole=is_whole).run(ordered)
+
+
+class _Where(NamedTuple):
+    """The recorded numbers of the file that is meant, and whether that is proven."""
+
+    devs: tuple[int, ...]
+    is_sure: bool = True
+
+
+class _Translation:
+    def __init__(
+        self,
+        states: Sequence[FileState],
+        changes: Sequence[Change],
+        known: Known,
+        numbering: Numbering,
+        keys: frozenset[str | None] | None,
+        *,
+        is_whole: bool,
+    ) -> None:
+        self._is_whole = is_whole
+        self._changes = changes
+        self._known = known
+        self._numbering = numbering
+        self._keys = keys
+        self._paths: dict[Identity, set[bytes]] = defaultdict(set)
+        self._by_inode: dict[int, set[int]] = defaultdict(set)
+        for state in states:
+            self._paths[state.identity].add(state.path)
+            self._by_inode[state.inode].add(state.dev)
+        #: What each path of a changed file stood for when its window began, and what it stands for since.
+        self._names: dict[bytes, tuple[int, Identity | None]] = {
+            change.before.path: (change.window.after_ns - SLACK_NS, change.before.identity)
+            for change in changes
+            if change.before is not None
+        }
+        #: By process: which file it named before it used a descriptor.
+        self._opened: dict[tuple[int, Identity], int] = {}
+        self._doubtful: set[EventId] = set()
+        #: By inode number: the subvolumes in which a file was seen to get it.
+        self._born: dict[int, set[int]] = defaultdict(set)
+
+    def run(self, accesses: Sequence[FileAccess]) -> Translated:
+        self._add_aliases(accesses)
+        for access in accesses:
+            if access.action in BIRTHS and access.identity is not None:
+                self._born[access.identity[1]] |= self._subvolumes_named(access.name, access.identity[1])
+        found = [one for access in accesses for one in self._translate(access)]
+        return self._with_copies(found)
+
+    # ---- which file
+
+    def _add_aliases(self, accesses: Sequence[FileAccess]) -> None:
+        """A file that was renamed or linked had its other names as well: temporary files become the real ones."""
+        for access in reversed(accesses):
+            if access.action not in MOVES or access.identity is None or access.old is None:
+                continue
+            for identity in self._numbering.recorded(access.identity):
+                mine = self._paths.get(identity)
+                if mine is not None:
+                    new, old = self._places(access.name), self._places(access.old)
+                    if mine & (new | old):
+                        mine |= new | old
+
+    def _places(self, name: Name) -> frozenset[bytes]:
+        """The paths that a name may mean: of known directories first, else what the record says."""
+        base = name.base
+        if name.parent is not None and base is not None:
+            found = {
+                directory.rstrip(b"/") + b"/" + base
+                for identity in self._numbering.recorded(name.parent)
+                for directory in self._known.paths.get(identity, ())
+            }
+            if name.path is not None and (not found or name.path in found):
+                return frozenset((name.path,))
+            if found:
+                return frozenset(found)
+        return frozenset() if name.path is None else frozenset((name.path,))
+
+    def _where(self, access: FileAccess, identity: Identity, name: Name) -> _Where:
+        superblock, inode = identity
+        devs = self._numbering.devs(superblock)
+        if not devs:
+            return _Where((superblock,))
+        root = next(iter(devs.values()))
+        if root.kind == OVERLAY and access.is_directory:
+            return _Where((root.dev,))
+        if len(devs) == 1:
+            is_sure = root.kind not in SUBVOLUMES or self._is_ours(access)
+            return _Where(tuple(devs), is_sure)
+        candidates = tuple(sorted(dev for dev in self._by_inode.get(inode, ()) if dev in devs))
+        if name.path is None and name.parent is None:
+            opened = self._opened.get((access.actor.pid, identity))
+            if opened is None:
+                return self._by_number(access, inode, candidates)
+            return _Where((opened,), self._is_ours(access))
+        if root.kind == OVERLAY:
+            return self._in_layers(access, name, inode, candidates)
+        return self._in_subvolumes(access, name, inode, candidates, frozenset(devs))
+
+    def _in_layers(self, access: FileAccess, name: Name, inode: int, candidates: tuple[int, ...]) -> _Where:
+        """Which of the files with this inode number has the name; none of them where another file has it."""
+        places = self._places(name)
+        matching = tuple(dev for dev in candidates if self._paths[dev, inode] & places)
+        if matching:
+            return _Where(matching, is_sure=len(matching) == 1)
+        directories = {place.rpartition(b"/")[0] or b"/" for place in places}
+        if directories & self._known.identities.keys():
+            return _Where(())
+        return _guess(access, candidates)
+
+    def _in_subvolumes(
+        self, access: FileAccess, name: Name, inode: int, candidates: tuple[int, ...], devs: frozenset[int]
+    ) -> _Where:
+        found = self._subvolumes_named(name, inode) & devs
+        rivals = {
+            dev
+            for dev in candidates
+            if dev not in found and name.path is not None and _ends_with(self._paths[dev, inode], name.path)
+        }
+        if not found:
+            return self._by_number(access, inode, candidates)
+        # A process in another root (a chroot into a snapshot) names files by paths that are others' here.
+        return _Where(tuple(sorted(found | rivals)), is_sure=len(found | rivals) == 1 and self._is_ours(access))
+
+    def _by_number(self, access: FileAccess, inode: int, candidates: tuple[int, ...]) -> _Where:
+        """The only file that has this inode number in any monitored subvolume; else, leads.
+
+        A rule for a directory or a path made the event, so the file lies where those watch. All of that is monitored,
+        and no other file there had the number at either scan, or got it in between.
+        """
+        is_only = self._is_whole and len(candidates) == 1 and self._born[inode] <= {*candidates}
+        return _Where(candidates) if is_only and self._is_ours(access) else _guess(access, candidates)
+
+    def _subvolumes_named(self, name: Name, inode: int) -> frozenset[int]:
+        """By the directory that a name is in, or by the path of a known directory itself."""
+        known, path = self._known, name.path
+        if name.parent is not None:
+            parents = [one for one in self._numbering.recorded(name.parent) if one in known.paths]
+            directory = None if path is None else path.rpartition(b"/")[0] or b"/"
+            named = [one for one in parents if directory in known.paths[one]]
+            return frozenset(dev for dev, _ in named or parents)
+        if path is None:
+            return frozenset()
+        itself = frozenset(dev for dev, number in known.identities.get(path, ()) if number == inode)
+        return itself or frozenset(dev for dev, _ in known.identities.get(path.rpartition(b"/")[0] or b"/", ()))
+
+    def _is_ours(self, access: FileAccess) -> bool:
+        """Whether a rule for a directory or a path made the event: then what was accessed lies where that watches."""
+        if self._keys is None:
+            return True
+        key = access.actor.key
+        return key in self._keys or (key is not None and not self._keys.isdisjoint(key.split("\x01")))
+
+    # ---- each access
+
+    def _translate(self, access: FileAccess) -> Iterator[FileAccess]:
+        access = self._with_own_identity(access)
+        name, old = self._renumbered(access.name), access.old and self._renumbered(access.old)
+        if access.identity is None:
+            moved = access._replace(name=name, old=old)
+            self._note_names(moved)
+            yield moved
+            return
+        where = self._where(access, access.identity, access.name)
+        if not (where.is_sure and where.devs) and access.old is not None and access.action in MOVES:
+            where = self._by_old_name(access, access.old, where)
+        for dev in where.devs or (access.identity[0],):
+            replaced = access.replaced
+            if replaced is not None:
+                replaced = (self._where(access, replaced, access.name).devs or (replaced[0],))[0], replaced[1]
+            one = access._replace(name=name, old=old, dev=dev, replaced=replaced)
+            if where.is_sure and where.devs:
+                self._opened[access.actor.pid, access.identity] = dev
+                self._note_names(one)
+            elif not where.is_sure:
+                self._doubtful.add(access.event)
+            yield one
+
+    def _by_old_name(self, access: FileAccess, old: Name, where: _Where) -> _Where:
+        """A file that was renamed or linked had its old name as well; else its last component is a lead."""
+        assert access.identity is not None, "which file is meant is asked of an identity"
+        if old.path is not None or old.parent is not None:
+            known = self._where(access, access.identity, old)
+            if known.devs and (known.is_sure or not where.devs):
+                return known
+        bases = {name.base for name in (access.name, old)} - {None}
+        inode = access.identity[1]
+        named = tuple(
+            dev
+            for dev in sorted(self._by_inode.get(inode, ()))
+            if dev in self._numbering.devs(access.identity[0])
+            and any(path.rpartition(b"/")[2] in bases for path in self._paths[dev, inode])
+        )
+        return where if where.devs or len(named) != 1 else _Where(named, is_sure=False)
+
+    def _renumbered(self, name: Name) -> Name:
+        """A name with the recorded identity of its directory; without one where that number means nothing now."""
+        if name.parent is None:
+            return name
+        devs = self._numbering.devs(name.parent[0])
+        if not devs:
+            return name
+        root = next(iter(devs.values()))
+        parents = [one for one in self._numbering.recorded(name.parent) if one in self._known.paths]
+        if name.path is not None:
+            directory = name.path.rpartition(b"/")[0] or b"/"
+            parents = [one for one in parents if directory in self._known.paths[one]] or parents
+            if root.is_layered and not any(directory in self._known.paths[one] for one in parents):
+                return name._replace(parent=None)  # directories are numbered anew: the path has to do
+        if len(parents) == 1:
+            return name._replace(parent=parents[0])
+        if len(devs) == 1:
+            return name._replace(parent=(root.dev, name.parent[1]))
+        return name._replace(parent=None) if root.is_layered or len(parents) > 1 else name
+
+    def _with_own_identity(self, access: FileAccess) -> FileAccess:
+        """On an overlay, what was removed can be recorded by the identity that it has in the upper layer.
+
+        The file system removes it there by the same name, and the kernel puts that file's identity into the record of
+        the call's own (audit_inode_child in kernel/auditsc.c; seen on 6.18). Its directory is on another device then.
+        What had the name is known: it stood there when the window began, or was seen to come since.
+        """
+        parent = access.name.parent
+        if parent is None or not any(root.kind == OVERLAY for root in self._numbering.devs(parent[0]).values()):
+            return access
+        if access.action in (Action.UNLINK, Action.RMDIR) and access.dev != parent[0]:
+            mine = self._named(access, access.name)
+            return access._replace(dev=mine and mine[0], inode=mine and mine[1])
+        if access.action is Action.RENAME and access.replaced is not None and access.replaced[0] != parent[0]:
+            return access._replace(replaced=self._named(access, access.name))
+        return access
+
+    def _named(self, access: FileAccess, name: Name) -> Identity | None:
+        """What a path stood for just before a call."""
+        known = [self._names[place] for place in self._places(name) if place in self._names]
+        if len(known) != 1 or known[0][0] > access.event.time_ns:
+            return None
+        return known[0][1]
+
+    def _note_names(self, access: FileAccess) -> None:
+        if not access.success:
+            return
+        if access.action in UNBINDS:
+            gone = access.old if access.action is Action.RENAME else access.name
+            for place in self._places(gone) if gone is not None else ():
+                self._names[place] = (self._names.get(place, (0, None))[0], None)
+        if access.action in BINDS:
+            for place in self._places(access.name):
+                self._names[place] = (self._names.get(place, (0, None))[0], access.identity)
+
+    # ---- files that were copied up
+
+    def _with_copies(self, accesses: Sequence[FileAccess]) -> Translated:
+        """A file on an overlay can get another identity when it is copied up, without any change of its name.
+
+        So it is if it has several hard links in the lower layer. Audit prints the old one until the file leaves the
+        kernel's cache, then the new one (seen on 6.18). That its name was given to nothing else shows that it is the
+        same file.
+        """
+        suspects = [change for change in self._changes if self._may_be_copied_up(change)]
+        if not suspects:
+            return Translated(tuple(accesses), tuple(self._changes), frozenset(self._doubtful))
+        bound = {
+            place
+            for access in accesses
+            if access.action in BINDS and access.success
+            for place in self._known.places(access.name)
+        }
+        same: dict[bytes, tuple[Identity, Identity]] = {}
+        for change in suspects:
+            assert change.before is not None and change.after is not None, "a copied file has both sides"
+            if bound.isdisjoint((change.path, *ancestors(change.path))):
+                same[change.path] = (change.before.identity, change.after.identity)
+        return Translated(
+            tuple(_as_copied(access, same) for access in accesses),
+            tuple(aligned(change) if change.path in same else change for change in self._changes),
+            frozenset(self._doubtful),
+        )
+
+    def _may_be_copied_up(self, change: Change) -> bool:
+        before, after = change.before, change.after
+        if before is None or after is None or change.kind is ChangeKind.MOVED or before.kind is not after.kind:
+            return False
+        if before.kind is FileKind.DIRECTORY or before.identity == after.identity:
+            return False
+        return self._numbering.kind_of(change.path) == OVERLAY
+
+
+def _has_own_numbers(root: Root) -> bool:
+    return root.kind == OVERLAY or root.kind in SUBVOLUMES
+
+
+def _guess(access: FileAccess, candidates: tuple[int, ...]) -> _Where:
+    """Files that may be meant; none of them where that would end what is known of one: names come and go where known.
+
+    Whoever opened a file, or set its attributes, is a lead all the same.
+    """
+    return _Where(() if access.action in BINDS | UNBINDS else candidates, is_sure=False)
+
+
+def _ends_with(paths: Iterable[bytes], name: bytes) -> bool:
+    return any(path != name and path.endswith(name) for path in paths)
+
+
+def _as_copied(access: FileAccess, same: Mapping[bytes, tuple[Identity, Identity]]) -> FileAccess:
+    pair = same.get(access.name.path) if access.name.path is not None else None
+    if pair is None or access.identity != pair[0]:
+        return access
+    return access._replace(dev=pair[1][0], inode=pair[1][1])
+
+
+def aligned(change: Change) -> Change:
+    """A change of one file, of which only the identity differs in name."""
+    before, after = change.before, change.after
+    assert before is not None and after is not None, "a change of one file has both sides"
+    changed = tuple(name for name in change.changed if name not in ("dev", "inode"))
+    return replace(change, before=replace(before, dev=after.dev, inode=after.inode), changed=changed)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What no rule can see
+
+
+_SERVED = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse", "virtiofs", "afs", "lustre", "gfs", "ocfs")
+
+
+def out_of_sight(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None]:
+    """Why what is done to the file of a path can escape all rules, by what was seen when its window began and ended."""
+    looks = [look for look in looks if look.roots]
+    images = frozenset(image for look in looks for image in look.images)
+    layers = tuple({layer for look in looks for layer, _ in look.layers})
+
+    def reason(path: bytes) -> GapReason | None:
+        roots = [root for look in looks if (root := look.root_of(path)) is not None]
+        if len(roots) == 2 and _is_mounted_over(looks[0], looks[1], roots[0], roots[1]):
+            return GapReason.MOUNT
+        if path in images:
+            return GapReason.LOOP_IMAGE
+        if any(is_within(path, layer) for layer in layers):
+            return GapReason.OVERLAY_LAYER
+        if any(root.kind.startswith(_SERVED) for root in roots):
+            return GapReason.SERVED_ELSEWHERE
+        return None
+
+    return reason
+
+
+def _is_mounted_over(before: Devices, after: Devices, old: Root, new: Root) -> bool:
+    """Whether another file system, or another part of it, is at the place; not if it was only mounted anew."""
+    if (old.point, old.part) != (new.point, new.part):
+        return True
+    old_mount, new_mount = before.at(old.point) or old, after.at(new.point) or new
+    return old_mount.path == new_mount.path and old_mount.is_known_to_be_off(new_mount)

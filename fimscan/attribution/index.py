@@ -1,0 +1,324 @@
+"""The accesses of a span, arranged so that each change finds its own without looking at the rest. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+
+from fimscan.attribution.coverage import SLACK_NS
+from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name, Window
+
+Identity = tuple[int, int]
+
+WRITES = frozenset({Action.CREATE, Action.OPEN_WRITE, Action.TRUNCATE})
+BIRTHS = frozenset({Action.CREATE, Action.MKDIR, Action.MKNOD, Action.SYMLINK})
+MOVES = frozenset({Action.RENAME, Action.LINK})
+BINDS = BIRTHS | MOVES
+UNBINDS = frozenset({Action.UNLINK, Action.RMDIR, Action.RENAME})
+_TURNS = BINDS | UNBINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The directories known to the scans: the only way to place names that are relative to a descriptor.
+
+    ``paths`` maps (device, inode) to the paths that this directory had; ``identities`` is the other direction.
+    """
+
+    paths: Mapping[Identity, frozenset[bytes]]
+    identities: Mapping[bytes, frozenset[Identity]]
+
+    @classmethod
+    def of(cls, directories: Iterable[tuple[bytes, Identity]]) -> Known:
+        """From (path, identity) pairs of both observations."""
+        paths: dict[Identity, set[bytes]] = defaultdict(set)
+        identities: dict[bytes, set[Identity]] = defaultdict(set)
+        for path, identity in directories:
+            paths[identity].add(path)
+            identities[path].add(identity)
+        return cls(
+            paths={key: frozenset(value) for key, value in paths.items()},
+            identities={key: frozenset(value) for key, value in identities.items()},
+        )
+
+    def is_inside(self, name: Name) -> bool:
+        """Whether a name lies in a known directory; one that cannot be placed does not count as outside."""
+        if name.parent is not None:
+            if name.parent in self.paths:
+                return True
+            return name.path is not None and name.path.rpartition(b"/")[0] in self.identities
+        return name.path is None or any(above in self.identities for above in ancestors(name.path))
+
+    def places(self, name: Name) -> frozenset[bytes]:
+        """The paths that an audit name may mean.
+
+        The parent's identity decides where it is known: the texts of names can lie (AT_* descriptors, chroots, mount
+        namespaces). A path whose directory is known to be *another* inode than the recorded parent is not ours.
+        """
+        base = name.base
+        if name.parent is not None and base is not None and name.parent in self.paths:
+            return frozenset(_join(directory, base) for directory in self.paths[name.parent])
+        if name.path is None:
+            return frozenset()
+        directory = name.path.rpartition(b"/")[0] or b"/"
+        if name.parent is not None and directory in self.identities:
+            return frozenset()
+        return frozenset((name.path,))
+
+
+def is_unplaced(name: Name, path: bytes) -> bool:
+    """Whether a name, of which only the last component is known, can be this path's."""
+    return name.parent is None and name.path is None and name.base == path.rpartition(b"/")[2]
+
+
+def _join(directory: bytes, base: bytes) -> bytes:
+    return directory.rstrip(b"/") + b"/" + base
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, nearest first, without the root."""
+    directory = path.rpartition(b"/")[0]
+    while directory:
+        yield directory
+        directory = directory.rpartition(b"/")[0]
+
+
+#: What accesses are sorted by: the order of their events.
+in_order: Callable[[FileAccess], tuple[EventId, int]] = attrgetter("event", "item")
+#: When an access was, by its event.
+time_of: Callable[[FileAccess], int] = attrgetter("event.time_ns")
+
+
+_Moves = dict[bytes, dict[Identity | None, list[FileAccess]]]
+
+
+class AccessIndex:
+    """Accesses in order of time, by file identity and by the paths that they bound or unbound.
+
+    Failed ones have done nothing, and are only found by :meth:`failed`.
+
+    Args:
+        accesses: in any order.
+        known: the directories, to place names.
+    """
+
+    def __init__(self, accesses: Iterable[FileAccess], known: Known) -> None:
+        self.known = known
+        self._by_identity: dict[Identity, list[FileAccess]] = defaultdict(list)
+        self._turns: dict[Identity, list[FileAccess]] = defaultdict(list)
+        self._binds: dict[bytes, list[FileAccess]] = defaultdict(list)
+        self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
+        self._by_path: dict[bytes, list[FileAccess]] = defaultdict(list)
+        self._failed: dict[Identity | bytes, list[FileAccess]] = defaultdict(list)
+        # Renames of directories, by where the directory was or came to, and by the directory.
+        self._left: _Moves = defaultdict(lambda: defaultdict(list))
+        self._came: _Moves = defaultdict(lambda: defaultdict(list))
+        self._outings: dict[bytes, list[int]] = defaultdict(list)
+        for access in sorted(accesses, key=in_order):
+            self._add(access)
+
+    def _add(self, access: FileAccess) -> None:
+        identity, path = access.identity, access.name.path
+        if not access.success:
+            if identity is not None:
+                self._failed[identity].append(access)
+            if path is not None:
+                self._failed[path].append(access)
+            return
+        if identity is not None:
+            self._by_identity[identity].append(access)
+        if path is not None:
+            self._by_path[path].append(access)
+        if access.action in _TURNS:
+            self._add_turn(access, identity)
+
+    def _add_turn(self, access: FileAccess, identity: Identity | None) -> None:
+        if identity is not None:
+            self._turns[identity].append(access)
+        if access.replaced is not None:
+            self._by_identity[access.replaced].append(access)
+        if access.action in BINDS:
+            for place in self.known.places(access.name) or self._directories_named(access, access.name):
+                self._binds[place].append(access)
+                if access.action is Action.RENAME and access.is_directory:
+                    self._came[place][identity].append(access)
+        if access.action in UNBINDS:
+            self._add_removal(access)
+
+    def _add_removal(self, access: FileAccess) -> None:
+        name = access.old if access.action is Action.RENAME else access.name
+        if name is None:
+            return
+        for place in self.known.places(name) or self._directories_named(access, name):
+            self._unbinds[place].append(access)
+            if access.action is Action.RENAME and access.is_directory:
+                self._left[place][access.identity].append(access)
+                if not (self.known.is_inside(access.name) and self.known.is_inside(name)):
+                    self._outings[place].append(access.event.time_ns)
+
+    def _directories_named(self, access: FileAccess, name: Name) -> frozenset[bytes]:
+        """Where a directory was when a rename relative to two descriptors leaves open where it went: the scans know."""
+        if access.identity is None or not access.is_directory or name.parent is not None or name.path is not None:
+            return frozenset()
+        known = self.known.paths.get(access.identity, frozenset())
+        return frozenset(path for path in known if path.rpartition(b"/")[2] == name.base)
+
+    def of_file(self, identity: Identity) -> list[FileAccess]:
+        """What was done to one file, whatever it was called."""
+        return self._by_identity.get(identity, [])
+
+    def turns_of(self, identity: Identity) -> list[FileAccess]:
+        """What gave a file a name, or took one from it by its name: of most files there is nothing like that."""
+        return self._turns.get(identity, [])
+
+    def of_path(self, path: bytes) -> list[FileAccess]:
+        """What the records say was done under this name, whichever file that was."""
+        return self._by_path.get(path, [])
+
+    def failed(self, key: Identity | bytes) -> list[FileAccess]:
+        """The attempts on a file or a path that the kernel refused."""
+        return self._failed.get(key, [])
+
+    def by_path_only(self, state: FileState) -> list[FileAccess]:
+        """Accesses to the path of a file for which the device does not speak, so that they are leads, not proofs.
+
+        Their record has no inode, or the right one on another device: on btrfs and overlayfs, ``stat(2)`` gives each
+        subvolume or layer a device number of its own, and audit that of the whole file system.
+        """
+        return [
+            access
+            for access in self._by_path.get(state.path, ())
+            if access.inode is None or (access.inode == state.inode and access.dev != state.dev)
+        ]
+
+    def binds(self, path: bytes) -> list[FileAccess]:
+        """What made ``path`` name a file: creations, renames and links to it."""
+        return self._binds.get(path, [])
+
+    def unbinds(self, path: bytes) -> list[FileAccess]:
+        """What took the name away: unlinks of it and renames from it."""
+        return self._unbinds.get(path, [])
+
+    def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
+        """Renames of this very file from this last component, in a directory that the record leaves open."""
+        for access in self.turns_of(identity):
+            mine = access.identity == identity and access.action is Action.RENAME
+            if mine and access.old is not None and is_unplaced(access.old, path):
+                yield access
+
+    def directory_binds(self, path: bytes, window: Window) -> list[FileAccess]:
+        """Renames that brought one of the directories above ``path`` to where it is: the last of each directory."""
+        return _last_moves(self._came, path, window)
+
+    def directory_unbinds(self, path: bytes, window: Window) -> list[FileAccess]:
+        """Renames that took one of the directories above ``path`` away: the last of each directory.
+
+        Those before it were undone: a directory can only leave again once it has come back.
+        """
+        return _last_moves(self._left, path, window)
+
+    def directories_went_outside(self, path: bytes, window: Window) -> bool:
+        """Whether a directory above ``path`` was renamed to, or from, a place that no scan knows."""
+        if not self._outings:
+            return False
+        for directory in ancestors(path):
+            times = self._outings.get(directory)
+            if times:
+                first = bisect_left(times, window.after_ns - SLACK_NS)
+                if first < len(times) and times[first] <= window.before_ns + SLACK_NS:
+                    return True
+        return False
+
+
+def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[FileAccess]:
+    found = []
+    if moves:
+        for directory in ancestors(path):
+            for those in moves[directory].values() if directory in moves else ():
+                last = bisect_right(those, window.before_ns + SLACK_NS, key=time_of) - 1
+                if last >= 0 and time_of(those[last]) >= window.after_ns - SLACK_NS:
+                    found.append(those[last])
+    return found
+
+
+class Relevance:
+    """Which accesses can say something about some of the changes: by identity, or by a path or one above it.
+
+    It decides by what stands in an index of accesses, so that the many others need not be loaded. It may choose one too
+    many, never one too few. Asked backwards in time, it follows the files that had the changed paths before, and the
+    names that those came from (:mod:`fimscan.attribution.history`): whatever was done to them lies before the access
+    that shows them there. ``audited`` gives (device, inode) of a recorded file as audit may print it.
+    """
+
+    def __init__(
+        self,
+        changes: Iterable[Change],
+        known: Known,
+        audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
+    ) -> None:
+        self._identities: set[tuple[int | None, int | None]] = set()
+        self._paths: set[bytes] = set()
+        self._followed: set[bytes] = set()
+        for change in changes:
+            for state in (change.before, change.after):
+                if state is not None:
+                    self._identities.update(audited(state.identity))
+                    self._paths.add(state.path)
+                    self._paths.update(ancestors(state.path))
+                    self._followed.add(state.path)
+        # The same paths as a parent's identity and the last component: names can be relative to a descriptor.
+        self._bases = _bases(self._paths, known, audited)
+        self._followed_bases = _bases(self._followed, known, audited)
+
+    def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
+        """Whether one of these files is concerned."""
+        return not self._identities.isdisjoint(identities)
+
+    def by_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
+        """Whether a name is concerned: a path where that is sure, else what the record said."""
+        return _is_among(self._paths, self._bases, parent, name)
+
+    def is_followed(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
+        """Whether a name is that of a changed file, or of one that was moved to such a name."""
+        return _is_among(self._followed, self._followed_bases, parent, name)
+
+    def follow_file(self, *identities: tuple[int | None, int | None]) -> None:
+        """From here on, backwards, these files are concerned, too."""
+        self._identities.update(identity for identity in identities if None not in identity)
+
+    def follow_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> None:
+        """From here on, backwards, this name is concerned, too."""
+        if name is None:
+            return
+        self._paths.add(name)
+        self._followed.add(name)
+        if None not in parent:
+            base = name.rstrip(b"/").rpartition(b"/")[2]
+            self._bases[parent].add(base)
+            self._followed_bases[parent].add(base)
+
+
+_Bases = dict[tuple[int | None, int | None], set[bytes]]
+
+
+def _bases(paths: Iterable[bytes], known: Known, audited: Callable[[Identity], Iterable[Identity]]) -> _Bases:
+    """Paths as their directories' identities, as audit may print them, and their last components."""
+    found: _Bases = defaultdict(set)
+    for path in paths:
+        directory, _, base = path.rpartition(b"/")
+        for identity in known.identities.get(directory or b"/", ()):
+            for number in audited(identity):
+                found[number].add(base)
+    return found
+
+
+def _is_among(paths: set[bytes], bases: _Bases, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
+    if name is None:
+        return False
+    if name in paths:
+        return True
+    known = bases.get(parent)
+    return known is not None and name.rstrip(b"/").rpartition(b"/")[2] in known

@@ -1,0 +1,131 @@
+"""Whose doing it is that a name is there, or is not there any more. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fimscan.attribution.case import Case, Ruled
+from fimscan.attribution.claims import Claim, as_actor, latest, named, nobody, one_each
+from fimscan.attribution.index import BINDS, BIRTHS, MOVES, in_order, is_unplaced
+from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
+
+#: See :func:`last_bind`.
+Bind = tuple[FileAccess | None, list[Ruled]]
+
+
+def who_removed(case: Case) -> Claim:
+    """Who took the file from its name: an unlink, a rename away or over it, or a rename of a directory above it."""
+    before = case.change.before
+    assert before is not None, "a removed file was known"
+    index, path = case.index, before.path
+    unbound = [*index.unbinds(path), *index.moved_from_unknown(before.identity, path)]
+    taken = [a for a in unbound if case.is_inside(a)] + index.directory_unbinds(path, case.window)
+    own, rivals, ruled = _removal_of(before, taken, case)
+    last = own or latest(taken)
+    if last is None:
+        return nobody(ruled)
+    actors = (as_actor(last, Role.REMOVER),)
+    notes = ("It was renamed, not deleted.",) if last.action is Action.RENAME else ()
+    ruled = [(last, Why.TOOK_AWAY), *ruled]
+    if own is None or own.identity is None:
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
+    others = [a for a in one_each(as_actor(r, Role.REMOVER) for r in rivals) if a.process != own.actor.process]
+    if others:
+        return Claim(
+            verdict=Verdict.CONTESTED, actors=(*actors, *others), notes=(*notes, _CAME_BACK), ruled=tuple(ruled)
+        )
+    return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes, ruled=tuple(ruled))
+
+
+_CAME_BACK = "It was removed more than once, and nothing shows how it came back in between."
+
+
+def _removal_of(
+    before: FileState, taken: Sequence[FileAccess], case: Case
+) -> tuple[FileAccess | None, list[FileAccess], list[Ruled]]:
+    """(what took this very file from its name; earlier removals that nothing undid; how the others were judged).
+
+    In order of time. Whoever later removed another file of this name, or of this inode number, or moved the directory
+    that it had been in, has not removed it.
+    """
+    identity, index = before.identity, case.index
+    binds = [a for a in index.binds(before.path) if case.is_inside(a)]
+    takes = [a for a in taken if a.identity == identity or a.is_directory]
+    takes += [a for a in binds if a.replaced == identity]
+    is_take = {id(a) for a in takes}
+    returns = [a for a in (*binds, *index.directory_binds(before.path, case.window)) if id(a) not in is_take]
+    ruled: list[Ruled] = [(a, Why.TOOK_ANOTHER) for a in taken if id(a) not in is_take]
+    by_name = {id(a) for a in taken}
+    rivals: list[FileAccess] = []
+    found: FileAccess | None = None
+    reborn = False
+    for access in sorted((*takes, *returns), key=in_order):
+        reborn = reborn or (access.identity == identity and access.action in BIRTHS)
+        if reborn:  # the number's next life
+            ruled.append((access, Why.TOOK_ANOTHER if id(access) in by_name else Why.LATER_FILE))
+        elif id(access) in is_take:
+            if found is None or (access.identity == identity and found.identity != identity):
+                ruled += [(found, Why.OVERRULED)] if found is not None else []
+                found = access
+            elif access.identity == identity:
+                # It was gone, and is removed again: somebody put it back, or made it anew, unseen.
+                rivals.append(found)
+                found = access
+            else:
+                ruled.append((access, Why.NO_PART))
+        elif found is not None and access.identity in (identity, found.identity):
+            ruled += [(found, Why.UNDONE), (access, Why.UNDONE)]
+            found = None  # put back
+        else:
+            ruled.append((access, Why.LATER_FILE if found is not None else Why.OTHER_FILE))
+    return found, rivals, [*ruled, *named(rivals, Why.REMOVED_TOO)]
+
+
+def who_moved(case: Case, bind: Bind) -> Claim:
+    """Who gave the file its new name and, where that was somebody else, who took the old one away."""
+    before, after = case.change.before, case.change.after
+    assert before is not None and after is not None, "a moved file has both sides"
+    placed, ruled = bind
+    if placed is None:
+        return nobody(ruled)
+    index = case.index
+    actors = [as_actor(placed, Role.PLACER)]
+    unbound = [a for a in index.unbinds(before.path) if a.identity == before.identity and case.is_inside(a)]
+    gone = latest((*unbound, *index.directory_unbinds(before.path, case.window)))
+    chosen: list[Ruled] = [(placed, Why.PLACED)]
+    if gone is not None and gone.actor.process != placed.actor.process:
+        actors.append(as_actor(gone, Role.REMOVER))
+        chosen.append((gone, Why.TOOK_AWAY))
+    return Claim(verdict=Verdict.CONFIRMED, actors=tuple(actors), ruled=(*chosen, *ruled))
+
+
+def made_anew(made: Claim, removed: Claim) -> Claim:
+    """Not one file under two names, but two files with the same content, the second of which got the first's number."""
+    weaker = min(made, removed, key=lambda claim: claim.verdict.strength)
+    note = "The old file was removed and this one made anew; it only has the same content and inode number."
+    return weaker._replace(actors=(*made.actors, *removed.actors), notes=(note,), ruled=(*made.ruled, *removed.ruled))
+
+
+def last_bind(after: FileState, case: Case) -> Bind:
+    """(the last access in the window that made ``after.path`` name this very file, if any did; those before it).
+
+    A creation whose directory is not known counts by its inode and last component; a rename of a directory counts
+    for every path below it.
+    """
+    index, identity = case.index, after.identity
+    binds, turns = index.binds(after.path), index.turns_of(identity)
+    moves = index.directory_binds(after.path, case.window)
+    if not (binds or turns or moves):
+        return None, []
+    base = after.path.rpartition(b"/")[2]
+    found = [a for a in binds if a.identity == identity and case.is_inside(a)]
+    for access in turns:
+        if access.action in BINDS and access.identity == identity and case.is_inside(access):
+            # A rename or link relative to two descriptors leaves open which directory is meant: the file and its last
+            # component decide.
+            born = access.action in BIRTHS and access.name.base == base
+            if born or (access.action in MOVES and is_unplaced(access.name, after.path)):
+                found.append(access)
+    found += moves
+    last = latest(found)
+    return last, named((a for a in found if a is not last), Why.OVERRULED)

@@ -1,0 +1,119 @@
+"""How an answer was found, short enough to be kept with it: one entry a process, kind of call and judgement. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import chain
+
+from fimscan.attribution.case import Case, Ruled
+from fimscan.attribution.claims import when
+from fimscan.attribution.coverage import SLACK_NS
+from fimscan.attribution.index import Identity
+from fimscan.model import Action, Actor, FileAccess, Reasoning, Ruling, Why
+
+_KEPT = 200  # entries; whoever wants more has the log
+_EVENTS_KEPT = 4
+
+
+def reasoning(case: Case, ruled: Sequence[Ruled], actors: Sequence[Actor]) -> Reasoning:
+    """What was made of everybody who had to do with the file.
+
+    ``ruled`` is how the claims judged them, and ``actors`` are those that the answer names.
+    """
+    asked = {id(item[0]) for item in ruled}
+    judged = ruled if len(asked) == len(ruled) else _once(ruled)
+    rulings = sorted(_grouped((*judged, *_never_asked(case, asked)), actors), key=_place)
+    return Reasoning(
+        rulings=tuple(rulings[:_KEPT]), omitted=max(len(rulings) - _KEPT, 0), last_change_ns=case.last_change_ns
+    )
+
+
+def _once(judged: Iterable[Ruled]) -> list[Ruled]:
+    """One judgement each: the first of those that name a process, else of those that clear nobody, else of all."""
+    once: dict[int, Ruled] = {}
+    for item in judged:
+        known = once.setdefault(id(item[0]), item)
+        if _weight(item[1]) > _weight(known[1]):
+            once[id(item[0])] = item
+    return list(once.values())
+
+
+def _weight(why: Why) -> int:
+    return 2 if why.names else 0 if why.clears else 1
+
+
+def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
+    """Those named first, then the latest first."""
+    return not ruling.why.names, -(ruling.actor.time_ns or 0), ruling.actor.pid, ruling.why
+
+
+def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
+    """Those that no claim had to look at, each once: for what they did, when, or to which file."""
+    sides = [state for state in (case.change.before, case.change.after) if state is not None]
+    identities, paths = {state.identity for state in sides}, {state.path for state in sides}
+    start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
+    concerned = {id(access): access for access in _concerned(case, identities, paths) if id(access) not in asked}
+    later = _on_later_file(case) if concerned else ()
+    for access in concerned.values():
+        time_ns = access.event.time_ns
+        if time_ns < start:
+            yield access, Why.BEFORE_WINDOW
+        elif time_ns > end:
+            yield access, Why.AFTER_WINDOW
+        elif id(access) in later:
+            yield access, Why.LATER_FILE
+        elif access.identity in identities or access.replaced in identities or access.is_directory:
+            yield access, Why.NO_PART
+        else:
+            yield access, Why.NOT_MATCHED if access.event in case.evidence.doubtful else Why.OTHER_FILE
+    keys: list[Identity | bytes] = [*identities, *paths]
+    refused = {id(access): access for key in keys for access in case.index.failed(key)}
+    for access in refused.values():
+        if case.is_inside(access):
+            yield access, Why.FAILED
+
+
+def _on_later_file(case: Case) -> Container[int]:
+    """What was done to a file that got the inode number of the old one, which is gone."""
+    before, after = case.change.before, case.change.after
+    if before is None or (after is not None and after.identity == before.identity):
+        return ()
+    life = case.life_of(before.identity)
+    return {id(access) for access in life.accesses} if life.birth is not None else ()
+
+
+def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes]) -> Iterator[FileAccess]:
+    index, window = case.index, case.window
+    found = [index.of_file(identity) for identity in identities]
+    for path in paths:
+        by_name = index.of_path(path)
+        if by_name not in found:  # mostly, all that was done to a file was done under one name
+            found.append(by_name)
+        found += (index.binds(path), index.unbinds(path))
+        found += (index.directory_binds(path, window), index.directory_unbinds(path, window))
+    return chain.from_iterable(found)
+
+
+def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Ruling]:
+    """By process, and by parent: two that had one pid after the other have different ones, mostly."""
+    named: dict[object, list[Actor]] = {}
+    for actor in actors:
+        named.setdefault(actor.process, []).append(actor)
+    groups: dict[tuple[Action | None, Why, object, int | None], list[Actor]] = {}
+    for item, why in judged:
+        action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
+        process = actor.process
+        judgement = why
+        if why.names and process not in named:
+            # Where another side of the change, or stronger evidence, decided, this did not.
+            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
+        groups.setdefault((action, judgement, process, actor.ppid), []).append(actor)
+    for (action, why, whose, _), calls in groups.items():
+        if len(calls) > 1:
+            calls.sort(key=when)
+        first, last = calls[0], calls[-1]
+        latest = dict.fromkeys([call.event for call in calls[: -_EVENTS_KEPT - 1 : -1] if call.event is not None])
+        if why.names:
+            same = [other for other in named[whose] if other.event == last.event]
+            last = (same or named[whose])[0]
+        yield Ruling(last, action, why, len(calls), first.time_ns, tuple(latest))

@@ -1,0 +1,33 @@
+"""The device that renameat2(2) with RENAME_WHITEOUT leaves at the old name. Pure.
+
+Its records are those of any other rename (tests/data/audit/fs_ext4.log): the flags are the fifth argument, and only
+four are logged. What is at the old name afterwards tells. mknod(2), which makes a device, too, has records of its own.
+"""
+
+from __future__ import annotations
+
+from fimscan.attribution.case import Case
+from fimscan.attribution.claims import Claim, as_actor, latest
+from fimscan.model import Action, FileKind, FileState, Role, Verdict, Why
+
+_NOTE = "It renamed the file that was there with RENAME_WHITEOUT, which leaves a device (0:0) at the old name."
+
+
+def who_left_whiteout(case: Case, after: FileState) -> Claim | None:
+    """Who left a whiteout at a name which nobody was seen to give to anything; ``None`` where it is none."""
+    if after.kind is not FileKind.CHAR_DEVICE:
+        return None
+    bound = {access.event for access in case.index.binds(after.path)}  # an exchange puts another file there
+    renames = [
+        access
+        for access in case.index.unbinds(after.path)
+        if access.action is Action.RENAME
+        and access.actor.syscall == "renameat2"
+        and access.event not in bound
+        and case.is_inside(access)
+    ]
+    last = latest(renames)
+    if last is None:
+        return None
+    actors = (as_actor(last, Role.PLACER),)
+    return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=(_NOTE,), ruled=((last, Why.PLACED),))

@@ -1,0 +1,199 @@
+"""What the kernel's audit system says of itself: ``auditctl -s`` and ``auditctl -l`` -> :class:`AuditObservation`."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from fimscan.audit.guards import guarding, wanted_guards
+from fimscan.audit.netlink import KernelAudit
+from fimscan.audit.rule_parser import Rule, parse_all, suppressing
+from fimscan.audit.targets import with_targets
+from fimscan.audit.uring_rules import parse_rule, watched_directories
+from fimscan.model import AuditObservation, GapReason
+
+_TIMEOUT_S = 5
+_NAMES = rb"enabled|failure|flag|pid|rate_limit|lost|backlog|backlog_limit|backlog_wait_time|backlog_wait_time_actual"
+_STATUS = re.compile(rb"\b(" + _NAMES + rb")[ =](\d+)")
+
+_CLOCK_READINGS = 3
+_IO_URING_SETUP = 425  # on every architecture
+_NAMESPACE_SETTINGS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/unprivileged_userns_clone")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelAnswer:
+    """What the kernel answered: its counters and settings by their names in ``auditctl -s``, and its rules in order.
+
+    ``error`` says why it could not be asked, and what to do; the rest is empty then.
+    """
+
+    status: Mapping[str, int]
+    rules: tuple[Rule, ...] = ()
+    error: str | None = None
+
+
+def ask() -> KernelAnswer:
+    """Ask the kernel (as root). What prevents that is in ``error``; nothing is raised."""
+    try:
+        return KernelAnswer(status=parse_status(_auditctl("-s")), rules=parse_all(_auditctl("-l"), os.path.isdir))
+    except _UnavailableError as problem:
+        return KernelAnswer(status={}, error=str(problem))
+
+
+def observe(now_ns: int) -> AuditObservation:
+    """:func:`ask`, reduced to what coverage depends on, for the store."""
+    answer = ask()
+    status = answer.status
+    found = [watched for rule in answer.rules if (watched := guarding(rule)) is not None]
+    return AuditObservation(
+        time_ns=now_ns,
+        boot_id=boot_id(),
+        boottime_ns=now_ns - clock_offset(),
+        enabled=status.get("enabled"),
+        daemon_pid=status.get("pid"),
+        lost=status.get("lost"),
+        backlog=status.get("backlog"),
+        backlog_limit=status.get("backlog_limit"),
+        rules=with_targets(found, now_ns),
+        guards=wanted_guards(os.uname().machine, user_namespaces=_users_have_namespaces()),
+        uring=None if answer.error else loaded_uring_directories(),
+        holes=(GapReason.X32_CALL,) if _has_x32_calls() else (),
+        suppressed=tuple(rule.text for rule in suppressing(answer.rules)),
+        error=answer.error,
+    )
+
+
+def uring_directories(listed: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Where the kernel's list of rules has what io_uring does reported; ``/`` where nothing can use io_uring."""
+    if not is_uring_usable():
+        return (b"/",)
+    return watched_directories([rule for data in listed if (rule := parse_rule(data)) is not None])
+
+
+def loaded_uring_directories() -> tuple[bytes, ...] | None:
+    """:func:`uring_directories` of what is loaded; ``None`` where the kernel does not answer."""
+    try:
+        with closing(KernelAudit()) as kernel:
+            return uring_directories(kernel.rules())
+    except OSError:
+        return None
+
+
+def is_uring_usable() -> bool:
+    """Whether programs can use io_uring; the setting is there since Linux 6.6, before one has to ask."""
+    disabled = _setting("/proc/sys/kernel/io_uring_disabled")
+    if disabled is not None:
+        return disabled != "2"
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Without parameters it can make nothing: the kernel refuses with EFAULT or EINVAL where it has the call.
+    libc.syscall(ctypes.c_long(_IO_URING_SETUP), ctypes.c_long(0), None)
+    return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
+
+
+def _users_have_namespaces() -> bool:
+    """Whether a user without privileges can make a user namespace; Debian's setting is 0 where that is forbidden."""
+    return not any(_setting(path) == "0" for path in _NAMESPACE_SETTINGS)
+
+
+@cache
+def _has_x32_calls() -> bool:
+    """Whether the kernel has the x32 calls of x86_64, which match no rule; without its configuration: taken for not.
+
+    Debian builds them in, and turns them off unless ``syscall.x32=y`` is on the command line.
+    """
+    host = os.uname()
+    if host.machine != "x86_64":
+        return False
+    options = x32_options(_kernel_configuration(host.release))
+    switch = [word for word in (_setting("/proc/cmdline") or "").split() if word.startswith("syscall.x32=")]
+    return options.built and (switch[-1].endswith(("=y", "=1")) if switch else not options.off)
+
+
+class X32(NamedTuple):
+    """Whether the x32 calls are ``built`` into the kernel, and ``off`` unless they are asked for."""
+
+    built: bool
+    off: bool
+
+
+def x32_options(configuration: bytes) -> X32:
+    """What a kernel's configuration says of them."""
+    lines = configuration.splitlines()
+    return X32(b"CONFIG_X86_X32_ABI=y" in lines, b"CONFIG_X86_X32_DISABLED=y" in lines)
+
+
+def _kernel_configuration(release: str) -> bytes:
+    for path, opener in ((f"/boot/config-{release}", open), ("/proc/config.gz", gzip.open)):
+        with suppress(OSError, EOFError), opener(path, "rb") as file:
+            return bytes(file.read())
+    return b""
+
+
+def _setting(path: str) -> str | None:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+class _UnavailableError(Exception):
+    """The audit system cannot be asked; the message says what to do."""
+
+
+def _auditctl(option: str) -> bytes:
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    program = shutil.which("auditctl", path=path)
+    if program is None:
+        raise _UnavailableError("auditctl is not installed: install the package auditd (audit on Fedora and SUSE)")
+    try:
+        done = subprocess.run(
+            [program, option], capture_output=True, timeout=_TIMEOUT_S, env=os.environ | {"LC_ALL": "C"}, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _UnavailableError(f"auditctl {option} did not answer within {_TIMEOUT_S} s; try it by hand") from None
+    except OSError as error:
+        raise _UnavailableError(f"auditctl cannot be run: {error.strerror}") from error
+    if done.returncode or (option == "-s" and b"enabled" not in done.stdout):
+        said = (done.stderr or done.stdout).decode("utf-8", "backslashreplace").strip().splitlines()
+        hint = "run as root" if os.geteuid() else "this kernel or container does not allow it"
+        raise _UnavailableError(f"auditctl {option} failed ({said[0] if said else 'no message'}): {hint}")
+    return done.stdout
+
+
+def boot_id() -> str:
+    """Which boot this is; empty where the kernel does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def clock_offset() -> int:
+    """By how much the wall clock is ahead of CLOCK_BOOTTIME, which nobody can set: the reading least interrupted."""
+    readings = []
+    for _ in range(_CLOCK_READINGS):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall = time.time_ns()
+        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        readings.append((after - before, wall - (before + after) // 2))
+    return min(readings)[1]
+
+
+def parse_status(text: bytes) -> Mapping[str, int]:
+    """The numbers in the answer of ``auditctl -s``: a line each, or all in one line before audit 2.3."""
+    found = {name.decode(): int(value) for name, value in _STATUS.findall(text)}
+    return found if "flag" not in found else {"failure": found.pop("flag")} | found

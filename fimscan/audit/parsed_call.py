@@ -1,0 +1,202 @@
+"""What the records of an event say, sorted by what it is about, each part as it stands there.
+
+The text of an event as the kernel writes it is taken apart in one look, of any other record by record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from fimscan.audit.arches import machine
+from fimscan.audit.interpreted import arches, as_written
+from fimscan.audit.paths import Item
+from fimscan.audit.records import bare, fields, int_value, kernel_part
+from fimscan.audit.syscalls import CALLS, URING_OPERATIONS, syscall_name
+from fimscan.audit.uring import PROCESS
+from fimscan.model import AuditEvent, AuditRecord, EventId
+
+_ARGUMENTS = rb"a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
+CALL = rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) "
+OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
+"""How a SYSCALL record begins. Groups: architecture, number; whether it succeeded, ``a0`` to ``a3``."""
+
+_SYSCALL = re.compile(CALL)
+_LATER_OUTCOME = re.compile(rb" " + OUTCOME)
+_USUAL = re.compile(
+    rb"complete\nSYSCALL " + CALL + OUTCOME + rb"items=\d{1,6}( ppid=[^\n]*)\nCWD ([^\n]*)"
+    rb"\nPATH ([^\n]*(?:\nPATH [^\n]*)*)\nPROCTITLE ([^\n]*)\Z"
+)
+
+
+class Said(NamedTuple):
+    """What the records of one call say.
+
+    ``arguments`` are ``a0`` to ``a3``, ``process`` is what its record says of the process. ``cwd`` and ``title`` are
+    bodies of CWD and PROCTITLE records, ``paths``, ``words`` and ``open_how`` those of PATH, EXECVE and OPENAT2 ones.
+    ``others`` are records of other calls that tell of the process, too: where an operation of io_uring has some.
+    ``items`` are those of ``paths``, where they have been parsed and are in order, each once.
+    """
+
+    event: EventId
+    arch: bytes
+    call: str
+    success: bool
+    arguments: Sequence[bytes | None]
+    process: bytes
+    cwd: bytes | None
+    paths: Sequence[bytes]
+    title: bytes | None
+    words: Sequence[bytes] = ()
+    open_how: Sequence[bytes] = ()
+    others: Sequence[bytes] = ()
+    complete: bool = True
+    items: Sequence[Item] | None = None
+
+    def argument(self, position: int | None) -> int | None:
+        """``a0`` to ``a3``; ``None`` where it is not logged."""
+        return None if position is None or position >= len(self.arguments) else int_value(self.arguments[position], 16)
+
+
+def said_by(event: AuditEvent) -> Said | None:
+    """What an event says of a call that changes files; ``None`` for all other events."""
+    usual = _USUAL.match(event.text)
+    if usual is None:
+        return _said_by_its_records(event)
+    arch, number, success, a0, a1, a2, a3, process, cwd, within, title = usual.groups()
+    call = syscall_name(arch, int(number))
+    if call is None:
+        return None
+    paths = within.split(b"\nPATH ")
+    return Said(event.id, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+
+
+def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
+    """What an event says of the execve that its record ``call`` is about."""
+    return _said(event, _by_type(event.records), ("SYSCALL", call.body), (b"", "execve"))
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Whatever the records are
+
+_Bodies = Mapping[str, Sequence[bytes]]
+_Record = tuple[str, bytes]  # type, body
+
+
+def _said_by_its_records(event: AuditEvent) -> Said | None:
+    bodies = _by_type(event.records)
+    record = _call_record(bodies)
+    call = None if record is None else _known_call(record, bodies)
+    if record is None or call is None:
+        return None
+    if call[0] and _is_interpreted(record[1]):
+        bodies = {kind: [as_written(kind, body, call[0]) for body in those] for kind, those in bodies.items()}
+        record = record[0], as_written(*record, call[0])
+    return _said(event, bodies, record, call)
+
+
+def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:
+    kind, body = record
+    success, arguments = _outcome(body)
+    return Said(
+        event=event.id,
+        complete=event.complete,
+        arch=call[0],
+        call=call[1],
+        success=success,
+        arguments=arguments,
+        process=about_process(body),
+        cwd=_the_one(bodies.get("CWD", ())),
+        paths=bodies.get("PATH", ()),
+        title=_the_one(bodies.get("PROCTITLE", ())),
+        words=bodies.get("EXECVE", ()),
+        open_how=bodies.get("OPENAT2", ()),
+        others=(*bodies.get("SYSCALL", ()), *bodies.get(PROCESS, ())) if kind == "URINGOP" else (),
+    )
+
+
+def _by_type(records: Iterable[AuditRecord]) -> _Bodies:
+    found: dict[str, list[bytes]] = {}
+    for _, kind, body in records:
+        if kind in found:
+            found[kind].append(body)
+        else:
+            found[kind] = [body]
+    return found
+
+
+def _the_one(bodies: Sequence[bytes]) -> bytes | None:
+    """The one record of a kind. Two that differ have been mixed up, and neither counts."""
+    if len(bodies) > 1 and len({kernel_part(body) for body in bodies}) > 1:
+        return None
+    return bodies[0] if bodies else None
+
+
+def about_process(body: bytes) -> bytes:
+    """The arguments before ppid= differ from call to call, what follows mostly does not."""
+    return body[max(body.find(b" ppid="), 0) :]
+
+
+def _call_record(bodies: _Bodies) -> _Record | None:
+    """The record of what was done. That of io_uring_enter says nothing of the operations that it carried out itself.
+
+    An event has one such record. Several that differ have been mixed up, and say nothing for sure.
+    """
+    found = None
+    for kind in ("SYSCALL", "URINGOP"):
+        if kind in bodies:
+            body = _the_one(bodies[kind])
+            if body is None:
+                return None
+            found = kind, body
+    return found
+
+
+def _known_call(record: _Record, bodies: _Bodies) -> tuple[bytes, str] | None:
+    """(architecture, name) of a call that changes files. Most events of a log stop here, before anything is parsed."""
+    kind, body = record
+    if kind == "SYSCALL":
+        match = _SYSCALL.match(body)
+        if match is None:
+            return _spelled_call(body)
+        name = syscall_name(match[1], int(match[2]))
+        return (match[1], name) if name else None
+    name = URING_OPERATIONS.get(int_value(fields(body).get(b"uring_op")) or 0)
+    # An operation that is carried out at once has the record of the system call behind its own.
+    arch = next((match[1] for other in bodies.get("SYSCALL", ()) if (match := _SYSCALL.match(other))), b"")
+    return (arch, name) if name else None
+
+
+def _spelled_call(body: bytes) -> tuple[bytes, str] | None:
+    """The same, where the numbers are in quotes, or names."""
+    values = fields(body.partition(b" ppid=")[0])
+    arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
+    arch = arches().get(arch, arch)
+    found = machine(arch)
+    if found is None:
+        return None
+    number = int_value(call)
+    name = call.decode("ascii", "replace") if number is None else syscall_name(arch, number) or ""
+    return (arch, name) if name in CALLS and name in found.calls.values() else None
+
+
+def _is_interpreted(body: bytes) -> bool:
+    """Whether a call's record has names in place of numbers: then the other records of its event have them, too."""
+    values = fields(body.partition(b" ppid=")[0])
+    arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
+    return arch in arches() or (call != b"" and not call.isdigit())
+
+
+def _outcome(body: bytes) -> tuple[bool, Sequence[bytes | None]]:
+    """(whether the call succeeded, its first four arguments)."""
+    if usual := _LATER_OUTCOME.search(body):
+        success, *arguments = usual.groups()
+        return success == b"yes", arguments
+    # What stands before ppid= is about the call, what follows about the process.
+    values = fields(body.partition(b" ppid=")[0])
+    success = bare(values.get(b"success"))
+    if not success:  # not told where the process ended within the call, and perhaps lost
+        exit_code = int_value(values.get(b"exit"))
+        success = b"no" if exit_code is None or exit_code < 0 else b"yes"
+    return success == b"yes", [values.get(key) for key in (b"a0", b"a1", b"a2", b"a3")]

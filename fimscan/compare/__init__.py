@@ -1,0 +1,55 @@
+"""FileState x FileState -> Change. Pure: no input or output, no clock, no database."""
+
+from fimscan.compare.append_only import (
+    ROTATION,
+    Disruption,
+    Judgement,
+    Whereabouts,
+    are_of,
+    assigned,
+    begins_with,
+    common_beginning,
+    family,
+    generation_numbers,
+    growth,
+    has_grown,
+    has_only_grown,
+    is_copy,
+    is_generation,
+    is_next_generation,
+    judge,
+    out_of_order,
+)
+from fimscan.compare.merge import Merge, Pair, merge
+from fimscan.compare.net_changes import rows
+from fimscan.compare.states import change_of, differences, same_content, says_the_same, with_moves
+
+__all__ = [
+    "ROTATION",
+    "Disruption",
+    "Judgement",
+    "Merge",
+    "Pair",
+    "Whereabouts",
+    "are_of",
+    "assigned",
+    "begins_with",
+    "change_of",
+    "common_beginning",
+    "differences",
+    "family",
+    "generation_numbers",
+    "growth",
+    "has_grown",
+    "has_only_grown",
+    "is_copy",
+    "is_generation",
+    "is_next_generation",
+    "judge",
+    "merge",
+    "out_of_order",
+    "rows",
+    "same_content",
+    "says_the_same",
+    "with_moves",
+]

@@ -1,0 +1,1 @@
+"""Other programs' baselines -> what they knew of each file."""

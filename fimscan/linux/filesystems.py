@@ -1,0 +1,284 @@
+"""Which file system a path is on, and by which device number each of stat(2), audit and the database knows it.
+
+There are three numbers. ``stat(2)`` gives one for every btrfs subvolume, and for some files on overlayfs. Audit prints
+the superblock's, which is field 3 of ``/proc/self/mountinfo`` (tried on Linux 6.18). Either can be another one after
+a boot or a remount. So the database keeps the number by which a file system was first seen (*recorded*), for as long
+as it is the same file system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from fimscan.linux.mounts import Mount, is_behind_what_may_hang, is_within, mount_of, parse_mounts
+
+OVERLAY = "overlay"
+SUBVOLUMES = frozenset({"btrfs", "bcachefs"})
+"""File systems that number the files of each subvolume anew: an inode number means nothing without the subvolume."""
+
+# What f_fsid of statfs(2) is made of the UUID (and on btrfs, of the subvolume): elsewhere it is of the device number.
+_FSID_OF_UUID = frozenset({"ext2", "ext3", "ext4", "btrfs", "f2fs"})
+_GET_UUID = 0x80111500  # FS_IOC_GETFSUUID: struct { u8 length; u8 uuid[16]; }, since Linux 6.9
+_UUID_BYTES = 17
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_statx = getattr(_libc, "statx", None)  # since glibc 2.28
+_AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
+_STATX_BYTES = 256  # struct statx; its birth time is at 80
+
+_FIRST_SPARE_MINOR = 0x80000  # of numbers that no kernel gives: minor numbers have 20 bits, and are given in order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Root:
+    """Where files of another device number begin: a watched directory, a mount point, or a btrfs subvolume.
+
+    Attributes:
+        dev: the recorded number, as in :attr:`fimscan.model.FileState.dev`.
+        raw: what ``stat(2)`` says of it.
+        superblock: what audit prints.
+        uuid: of the file system (on btrfs, with the subvolume); empty if it has none that can be had.
+        birth_ns: when the directory was made; 0 if that is not known.
+        point: where it is mounted, and ``part`` which part of the file system that is (``/`` for all of it).
+        layers: (recorded, raw) numbers of files on overlayfs whose layers lie on several file systems.
+        is_directory: false where a file was mounted over a file.
+    """
+
+    path: bytes
+    dev: int
+    raw: int
+    superblock: int
+    inode: int
+    kind: str
+    uuid: str = ""
+    birth_ns: int = 0
+    point: bytes = b"/"
+    part: bytes = b"/"
+    layers: tuple[tuple[int, int], ...] = ()
+    is_directory: bool = True
+
+    def is_on(self, other: Root) -> bool:
+        """Whether both are on one file system (on btrfs: one subvolume), whatever numbers that has."""
+        if self.kind != other.kind or bool(self.uuid) != bool(other.uuid):
+            return False
+        if self.uuid:
+            return self.uuid == other.uuid
+        return bool(self.birth_ns) and (self.inode, self.birth_ns) == (other.inode, other.birth_ns)
+
+    def is_known_to_be_off(self, other: Root) -> bool:
+        """Whether they are on two file systems for sure."""
+        if self.kind != other.kind:
+            return True
+        return bool(self.uuid and other.uuid) and self.uuid != other.uuid
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The recorded numbers that files here can have."""
+        return frozenset((self.dev, *(dev for dev, _ in self.layers)))
+
+    @property
+    def is_layered(self) -> bool:
+        """Whether it is an overlay whose directories are numbered anew whenever they leave the kernel's cache.
+
+        So it is if its layers are on several file systems, unless ``xino`` is on (seen on Linux 6.18).
+        """
+        return self.kind == OVERLAY and bool(self.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """The file systems that a scan met.
+
+    Attributes:
+        roots: in order of path, no path twice.
+        images: files that are the content of a loop device.
+        layers: (directory, where the overlay is mounted) of mounted overlays: what is done there is done in these.
+    """
+
+    roots: tuple[Root, ...] = ()
+    images: tuple[bytes, ...] = ()
+    layers: tuple[tuple[bytes, bytes], ...] = ()
+    _by_path: dict[bytes, Root] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._by_path.update((root.path, root) for root in self.roots)
+
+    def root_of(self, path: bytes) -> Root | None:
+        """The nearest root at or above a path."""
+        return nearest(self._by_path, path)
+
+    def at(self, path: bytes) -> Root | None:
+        """The root at just this path."""
+        return self._by_path.get(path)
+
+
+def nearest(roots: Mapping[bytes, Root], path: bytes) -> Root | None:
+    """Of roots by their paths, the nearest one at or above a path."""
+    while (root := roots.get(path)) is None:
+        if path in (b"/", b""):
+            return None
+        path = path.rpartition(b"/")[0] or b"/"
+    return root
+
+
+class Numbers(dict[int, int]):
+    """The recorded number for each one of ``stat(2)``.
+
+    One that is not known stays as it is, unless another file system is recorded by it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._taken: set[int] = set()
+        self.is_trivial = True
+
+    def take(self, dev: int) -> None:
+        """Nothing else is to be recorded by this number."""
+        self._taken.add(dev)
+
+    def set(self, raw: int, dev: int) -> None:
+        """Record what ``stat(2)`` calls ``raw`` by this number."""
+        self[raw] = dev
+        self._taken.add(dev)
+        self.is_trivial = self.is_trivial and raw == dev
+
+    def fresh(self, raw: int) -> int:
+        """A number that nothing is recorded by: this one, or one that no kernel gives."""
+        number, minor = raw, _FIRST_SPARE_MINOR
+        while number in self._taken:
+            number = os.makedev(os.major(raw), minor)
+            minor += 1
+        return number
+
+    def __missing__(self, raw: int) -> int:
+        self.set(raw, self.fresh(raw))
+        return self[raw]
+
+    @property
+    def raws(self) -> dict[int, int]:
+        """The other direction."""
+        return {dev: raw for raw, dev in self.items()}
+
+
+def birth(fd: int) -> bytes:
+    """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)  # each call's own: other threads run during it
+    if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer):
+        return b""
+    found = buffer.raw
+    return found[80:96] if int.from_bytes(found[:4], sys.byteorder) & _STATX_BTIME else b""
+
+
+def probe(path: bytes, mounts: Sequence[Mount]) -> Root | None:
+    """What is at a path now; ``None`` if nothing is, or a symlink. ``dev`` is not decided yet.
+
+    A file system that may hang is not asked: its numbers are those of the mount.
+    """
+    mount = mount_of(mounts, path)
+    if mount is None:
+        return None
+    root = Root(
+        path=path,
+        dev=mount.dev,
+        raw=mount.dev,
+        superblock=mount.dev,
+        inode=0,
+        kind=mount.kind,
+        point=mount.point,
+        part=mount.root,
+    )
+    if is_behind_what_may_hang(mounts, path):
+        return root if path == mount.point else None
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISLNK(found.st_mode):
+            return None
+        is_directory = stat.S_ISDIR(found.st_mode)
+        return replace(
+            root,
+            dev=found.st_dev,
+            raw=found.st_dev,
+            inode=found.st_ino,
+            uuid=_uuid(fd, mount.kind, is_directory=is_directory),
+            birth_ns=_birth_ns(fd),
+            is_directory=is_directory,
+        )
+    finally:
+        os.close(fd)
+
+
+def _birth_ns(fd: int) -> int:
+    said = birth(fd)
+    seconds = int.from_bytes(said[:8], sys.byteorder, signed=True)
+    return seconds * 10**9 + int.from_bytes(said[8:12], sys.byteorder) if said else 0
+
+
+def _uuid(fd: int, kind: str, *, is_directory: bool) -> str:
+    """What tells a file system from all others, on btrfs with the subvolume. Only directories can be asked for it."""
+    if kind in _FSID_OF_UUID:
+        with suppress(OSError):
+            number = os.fstatvfs(fd).f_fsid
+            return f"{number:x}" if number else ""
+    if is_directory:
+        with suppress(OSError):
+            opened = os.open(b"/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                buffer = bytearray(_UUID_BYTES)
+                fcntl.ioctl(opened, _GET_UUID, buffer)
+                said = bytes(buffer[1 : 1 + buffer[0]])
+                return said.hex() if any(said) else ""
+            finally:
+                os.close(opened)
+    return ""
+
+
+def loop_images() -> tuple[bytes, ...]:
+    """The files that loop devices read and write, by the names under which they were set up."""
+    found = []
+    with suppress(OSError):
+        for name in os.listdir(b"/sys/block"):
+            if name.startswith(b"loop"):
+                with suppress(OSError), open(b"/sys/block/%b/loop/backing_file" % name, "rb") as file:
+                    found.append(file.read().removesuffix(b"\n").removesuffix(b" (deleted)"))
+    return tuple(sorted(found))
+
+
+def overlay_layers(mounts: Iterable[Mount]) -> Iterator[tuple[bytes, bytes]]:
+    """(directory, where the overlay is mounted) of the layers of mounted overlays, as far as their options say."""
+    for mount in mounts:
+        if mount.kind == OVERLAY:
+            for name, _, value in (option.partition(b"=") for option in mount.options.split(b",")):
+                if name in (b"upperdir", b"lowerdir", b"lowerdir+", b"datadir+"):
+                    for layer in value.split(b":"):
+                        if layer.startswith(b"/"):
+                            yield layer, mount.point
+
+
+def all_mounts() -> Iterator[Mount]:
+    """What is mounted in any mount namespace that a process is in, as far as this one may look (root may)."""
+    seen = set()
+    for name in os.listdir(b"/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                namespace = os.readlink(b"/proc/%b/ns/mnt" % name)
+                if namespace not in seen:
+                    seen.add(namespace)
+                    with open(b"/proc/%b/mountinfo" % name, "rb") as file:
+                        yield from parse_mounts(file.read())
+
+
+def inside(paths: Iterable[bytes], watched: Iterable[bytes]) -> list[bytes]:
+    """Those paths that are one of the watched ones, or below one."""
+    roots = tuple(watched)
+    return [path for path in paths if any(is_within(path, root) for root in roots)]

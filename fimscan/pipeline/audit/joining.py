@@ -1,0 +1,280 @@
+"""Changes against everything that was stored about who did what."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import Connection
+
+from fimscan import attribution
+from fimscan.config import Config
+from fimscan.gc_pause import no_search_for_cycles
+from fimscan.linux.users import user_name
+from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
+from fimscan.pipeline.audit.core_pattern import core_pattern
+from fimscan.pipeline.audit.processes import Processes
+from fimscan.pipeline.record.last_read import Readings, is_among
+from fimscan.store import accesses as access_store
+from fimscan.store import audit as audit_store
+from fimscan.store import devices as device_store
+from fimscan.store import files
+from fimscan.store import findings as finding_store
+from fimscan.store import scans as scan_store
+from fimscan.store import witness as witness_store
+
+# By how much audit stamps and read times, each from its own coarse clock, may disagree.
+_SLACK_NS = 2 * attribution.SLACK_NS
+_NOWHERE = attribution.Known.of(())
+# What gives a path to a file, or takes it away.
+_TURNS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
+
+
+class Joiner:
+    """The changes between two neighbouring scans, against everything that was stored about who did what.
+
+    ``logs`` are those that have to have been read for the coverage to be complete; with ``readings``, write-opens that
+    changed nothing can be told. ``known`` are the directories of both scans, where somebody has them already.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        host_id: int,
+        previous: Scan,
+        scan_id: int,
+        logs: Sequence[bytes],
+        readings: Readings | None = None,
+        known: attribution.Known | None = None,
+    ) -> None:
+        self._known = known
+        self._readings = readings
+        self._cleared: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
+        self._connection = connection
+        self._logs = logs
+        self._host_id = host_id
+        self._previous = previous
+        self._scan_id = scan_id
+        self._span = (0, 0)
+        self._changed: set[tuple[int, int]] = set()
+        self._written: set[tuple[int, int]] = set()
+        looks = [device_store.devices_at(connection, host_id, number) for number in (previous.id, scan_id)]
+        self._numbering = attribution.Numbering(looks)
+        self._processes = Processes(connection, host_id)
+
+    @no_search_for_cycles()
+    def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
+        """An answer for each change.
+
+        All accesses since ``since_ns`` are gone through: those that :meth:`opened_unmodified` is to know of.
+        """
+        connection, host_id = self._connection, self._host_id
+        self._cleared = self._known_to_be_unmodified(changes)
+        starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
+        starts += [window.after_ns for some in self._cleared.values() for _, window in some]
+        starts += [c.window.after_ns for c in changes]
+        start = min([self._previous.started_ns if since_ns is None else since_ns, *starts])
+        end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
+        known = self._known
+        if known is None:
+            # Of many files without a change, the directories alone would take a second to read.
+            known = directories_of(connection, host_id, self._previous.id, self._scan_id) if changes else _NOWHERE
+        self._span = (start - _SLACK_NS, end)
+        coverage = self._coverage(start, end)
+        relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
+        found = access_store.load(connection, relevant, user_name=user_name)
+        accesses, changes = self._processes.told_apart(found, changes, self._span)
+        others, is_whole = self._homonyms(changes)
+        told = attribution.translated(
+            accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
+        )
+        prior, names = self._prior(changes), self._names(changes)
+        for change, same in zip(changes, told.changes, strict=True):
+            if change is not same and change.before is not None and same.before is not None:  # copied up
+                names[same.before.identity] = names.get(change.before.identity, 1)
+        evidence = attribution.Evidence(
+            index=attribution.AccessIndex(told.accesses, known),
+            prior=prior,
+            names=names,
+            doubtful=told.doubtful,
+            is_timed=self._numbering.is_timed,
+            testimony=self._testimony(changes, end),
+            directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
+        )
+        self._changed = {
+            state.identity for c in changes if not attribution.content_kept(c) for state in (c.before, c.after) if state
+        }
+        answers = [attribution.attribute(change, evidence, coverage) for change in told.changes]
+        return list(self._completed(list(zip(changes, answers, strict=True)), start, end))
+
+    def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
+        if not self._numbering.is_plain:
+            return Testimony()  # fanotify tells the superblock's number, which is not the recorded one everywhere here
+        start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
+        wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
+        return witness_store.testimony(self._connection, self._host_id, wanted, start_ns, end_ns)
+
+    def _completed(
+        self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
+    ) -> Iterator[tuple[Change, Attribution]]:
+        """The answers with what is known of their processes, and of files that the kernel wrote."""
+        processes = self._processes
+        processes.prepare({actor.pid for _, answer in answers for actor in answer.actors}, (start, end))
+        crashes, pattern = processes.crashes(start, end), core_pattern()
+        for change, answer in answers:
+            told = attribution.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
+            yield processes.completed_change(change), processes.completed_answer(told)
+
+    def _directories_of(self, changes: Sequence[Change]) -> dict[bytes, list[FileState]]:
+        """The states of the directories that changed files are in, at either scan."""
+        paths = {state.path.rpartition(b"/")[0] or b"/" for change in changes for state in change.sides}
+        found: dict[bytes, list[FileState]] = {}
+        for scan_id in (self._previous.id, self._scan_id):
+            for path, version in files.at_paths(self._connection, self._host_id, paths, scan_id).items():
+                found.setdefault(path, []).append(version.state)
+        return found
+
+    def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
+        """The files of other subvolumes that have changed ones' inode numbers, and whether all are known there."""
+        wanted = self._numbering.homonyms(state for change in changes for state in change.sides)
+        if not wanted:
+            return [], False
+        found = [
+            version.state
+            for scan_id in (self._previous.id, self._scan_id)
+            for version in files.by_identity(self._connection, self._host_id, wanted, scan_id)
+        ]
+        return found, self._monitors_everything()
+
+    def _monitors_everything(self) -> bool:
+        """Whether nothing in the watched directories was excluded, so that every file there is known."""
+        digests = {self._previous.config_digest, scan_store.config_digest(self._connection, self._scan_id)}
+        texts = [scan_store.configuration_text(self._connection, digest) for digest in digests]
+        configs = [Config.from_canonical(text) for text in texts if text is not None]
+        return len(configs) == len(digests) and not any(watch.exclude for config in configs for watch in config.watch)
+
+    def _coverage(self, start: int, end: int) -> attribution.CoverageMap:
+        connection, host_id = self._connection, self._host_id
+        seen = audit_store.observations(connection, host_id, start, end)
+        times = [observation.time_ns for observation in seen]
+        # Two observations are judged by all that was noticed between them, also before the span asked for.
+        since = min([start, *times])
+        notices = audit_store.notices(connection, host_id, since, max([end, *times]))
+        notices += audit_store.user_mounts(connection, host_id, since)
+        return attribution.CoverageMap(
+            seen,
+            notices,
+            [audit_store.extents(connection, host_id, log) for log in self._logs],
+            superblocks=self._numbering.superblocks,
+            hidden=attribution.out_of_sight(self._numbering.looks),
+        )
+
+    def opened_unmodified(
+        self, clock: attribution.ReadClock | None = None, unread: Collection[bytes] = ()
+    ) -> tuple[UnmodifiedOpen, ...]:
+        """Write-opens of files whose content is what it was, after :meth:`attribute`, which looks at the accesses.
+
+        Those of changed files were made before somebody looked at them, between two scans, and found them unchanged.
+        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged, but for
+        what it could not read (``unread``, and what is below): nobody knows that to be the same.
+        """
+        states = dict(self._cleared)
+        if clock is not None:
+            assert self._readings is not None, "whoever asks for these knows when the files were read"
+            written = {one for identity in self._written for one in self._numbering.recorded(identity)}
+            identities = written - self._changed
+            for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
+                state = version.state
+                if is_among(state.path, unread):
+                    continue
+                window = Window(
+                    after_ns=self._readings.full.read_again(state.path, state.read_start_ns),
+                    before_ns=clock.at(state.path) or 0,
+                )
+                states.setdefault(state.identity, []).append((state, window))
+        if not states:
+            return ()
+        # A second look at the rows, rather than all of them kept in memory for the few that are needed.
+        wanted: set[tuple[int | None, int | None]] = {
+            one for identity in states for one in self._numbering.audited(identity)
+        }
+        monitored = (r for r in self._references() if r.action in attribution.WRITES and r.identity in wanted)
+        found = access_store.load(self._connection, monitored, user_name=user_name)
+        known = self._known or _NOWHERE
+        if not self._numbering.is_plain:
+            known = directories_of(self._connection, self._host_id, self._previous.id, self._scan_id)
+        files_meant = [state for some in states.values() for state, _ in some]
+        told = attribution.translated(found, (), known, self._numbering, states=files_meant)
+        sure = (access for access in told.accesses if access.event not in told.doubtful)
+        return tuple(map(self._processes.completed_open, attribution.opened_unmodified(sure, states)))
+
+    def _known_to_be_unmodified(
+        self, changes: Sequence[Change]
+    ) -> dict[tuple[int, int], list[tuple[FileState, Window]]]:
+        found: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
+        for change in changes:
+            stretch = self._readings.cleared(change) if self._readings is not None else None
+            if stretch is not None and change.before is not None:
+                window = Window(after_ns=stretch[0], before_ns=stretch[1])
+                found.setdefault(change.before.identity, []).append((change.before, window))
+        return found
+
+    def _references(self, *, backwards: bool = False) -> Iterator[access_store.Reference]:
+        return access_store.references(self._connection, self._host_id, *self._span, backwards=backwards)
+
+    def _relevant(self, relevance: attribution.Relevance) -> Iterator[access_store.Reference]:
+        """What the changes need, latest first; which other files were opened for writing is noted on the way."""
+        for found in self._references(backwards=True):
+            dev, inode = found.identity
+            if found.action in attribution.WRITES and dev is not None and inode is not None:
+                self._written.add((dev, inode))
+            by_name = relevance.by_name(found.parent, found.name)
+            by_old_name = relevance.by_name(found.old_parent, found.old_name)
+            if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
+                if found.action in _TURNS and (by_name or by_old_name):
+                    _follow(relevance, found)
+                yield found
+
+    def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
+        """How many names of each file with hard links are known, at the scan that knows more of them."""
+        linked = {s.identity for c in changes for s in (c.before, c.after) if s is not None and s.nlink > 1}
+        counts: dict[tuple[int, int], int] = {}
+        for scan_id in (self._previous.id, self._scan_id):
+            versions = files.by_identity(self._connection, self._host_id, linked, scan_id)
+            here = Counter(version.state.identity for version in versions)
+            counts = {identity: max(here[identity], counts.get(identity, 0)) for identity in linked}
+        return counts
+
+    def _prior(self, changes: Sequence[Change]) -> dict[tuple[int, int], FileState]:
+        """What each file concerned was at the previous scan, under whatever name."""
+        wanted = {change.after.identity for change in changes if change.after is not None}
+        versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
+        return {version.state.identity: version.state for version in versions}
+
+
+def _follow(relevance: attribution.Relevance, found: access_store.Reference) -> None:
+    """An access that gave a changed path to a file, or took it away: that file is concerned, and where it came from."""
+    gave = relevance.is_followed(found.parent, found.name)
+    if gave or relevance.is_followed(found.old_parent, found.old_name):
+        relevance.follow_file(found.identity, found.replaced)
+    if gave and found.action in attribution.MOVES:
+        relevance.follow_name(found.old_parent, found.old_name)
+
+
+def directories_of(connection: Connection, host_id: int, start: int, end: int) -> attribution.Known:
+    """The directories of two scans."""
+    return attribution.Known.of(files.directories(connection, host_id, start, end))
+
+
+def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:
+    """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
+    by_scan: dict[int, list[Change]] = {}
+    for finding in finding_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
+        by_scan.setdefault(finding.scan, []).append(finding.change)
+    for scan_id, changes in by_scan.items():
+        earlier = scan_store.finished_before(connection, host_id, scan_id)
+        if earlier is not None:
+            joiner = Joiner(connection, host_id, earlier, scan_id, logs)
+            answers = {change.id: attribution for change, attribution in joiner.attribute(changes)}
+            finding_store.set_attributions(connection, host_id, answers)

@@ -1,0 +1,116 @@
+"""The kernel's audit system: its switches, counters and queue. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fimscan.pipeline.health.checks import Check, critical, note, ok, warning
+from fimscan.pipeline.health.coverage.facts import Facts
+from fimscan.report.display import minute_text
+
+BACKLOG_WANTED = 8192
+_HALF_FULL, _NEARLY_FULL = 0.5, 0.8
+_KERNEL_DEFAULT = "64"  # records; AUDIT_BACKLOG_LIMIT of the kernel, unless audit_backlog_limit= is on its command line
+_LOADED_AT_BOOT = "in a file of /etc/audit/rules.d"
+_STATES = {0: "disabled", 1: "enabled", 2: "enabled; rules are locked until the next boot (-e 2)"}
+
+
+def unavailable(error: str) -> Check:
+    """The kernel cannot be asked: nothing is known, so nothing may be taken for seen."""
+    return critical("kernel audit", f"not known: {error}", "run this as root, on the host itself")
+
+
+def checks(facts: Facts) -> Iterator[Check]:
+    """Everything but the rules."""
+    enabled = facts.kernel.status.get("enabled", 0)
+    state = _STATES.get(enabled, f"enabled {enabled}")
+    if enabled:
+        yield ok("kernel audit", state)
+    else:
+        remedy = "auditctl -e 1, and see that nothing (a rules file with -e 0) turns it off again"
+        yield critical("kernel audit", f"{state}: no record is made", remedy)
+    yield _since_boot(facts)
+    yield _lost(facts)
+    yield from _queue(facts)
+    yield from _settings(facts)
+
+
+def _since_boot(facts: Facts) -> Check:
+    if facts.command_line & {"audit=1", "audit=on"}:
+        return ok("since boot", "audit=1 is on the kernel's command line")
+    older = "" if facts.older is None else f" ({facts.older} that run now are older than auditd)"
+    return warning(
+        "since boot",
+        "audit=1 is not on the kernel's command line: processes from before audit was first enabled leave no"
+        f" record at all{older}",
+        "add audit=1 audit_backlog_limit=8192 to GRUB_CMDLINE_LINUX in /etc/default/grub, update-grub, reboot",
+    )
+
+
+def _lost(facts: Facts) -> Check:
+    name, lost, before = "lost events", facts.kernel.status.get("lost", 0), facts.previous
+    more = f"raise the queue limit (auditctl -b {_larger(facts)}), or narrow other rules"
+    reset = "auditctl --reset-lost when it has been looked into"
+    if not lost:
+        return ok(name, "none")
+    if before is None or before.lost is None or before.boot_id != facts.boot_id or before.lost > lost:
+        return warning(name, f"{lost:,} since boot or the last reset", f"{more}; {reset}")
+    since = minute_text(before.time_ns)
+    if lost > before.lost:
+        return warning(name, f"{lost - before.lost:,} since the last look at {since}, {lost:,} in all", more)
+    return note(name, f"{lost:,}, none of them since the last look at {since}", reset)
+
+
+def _larger(facts: Facts) -> int:
+    return max(2 * facts.kernel.status.get("backlog_limit", 0), BACKLOG_WANTED)
+
+
+def _queue(facts: Facts) -> Iterator[Check]:
+    status = facts.kernel.status
+    waiting, limit = status.get("backlog", 0), status.get("backlog_limit", 0)
+    detail = f"{waiting:,} of {limit:,} records wait for auditd"
+    # A limit of 0 is none at all.
+    share = waiting / limit if limit else 0
+    if share < _HALF_FULL:
+        yield ok("queue", detail)
+    else:
+        grade = note if share < _NEARLY_FULL else warning
+        remedy = f"auditctl -b {_larger(facts)}; 'aureport --summary' says what makes so many events"
+        yield grade("queue", detail, remedy)
+    if delayed := status.get("backlog_wait_time_actual"):
+        detail = f"it was full before: processes had to wait for {delayed:,} clock ticks in all"
+        remedy = f"auditctl -b {_larger(facts)}, then auditctl --reset_backlog_wait_time_actual"
+        yield note("queue", detail, remedy)
+    if status.get("backlog_wait_time") == 0:
+        detail = "when it is full, records are dropped at once (backlog_wait_time 0)"
+        yield warning("queue", detail, f"auditctl --backlog_wait_time 15000, and the same {_LOADED_AT_BOOT}")
+    yield _limit(facts, limit)
+
+
+def _limit(facts: Facts, limit: int) -> Check:
+    """The length of the queue, now and after the next boot."""
+    line = f"the line '-b {BACKLOG_WANTED}' {_LOADED_AT_BOOT}"
+    if 0 < limit < BACKLOG_WANTED:
+        detail = f"{limit:,} records: those of a burst beyond that are lost"
+        return warning("queue limit", detail, f"auditctl -b {BACKLOG_WANTED}, and {line}")
+    if facts.boot is not None and not facts.boot.error:
+        at_boot = facts.boot.settings.get("-b", _KERNEL_DEFAULT)
+        if at_boot.isdigit() and 0 < int(at_boot) < BACKLOG_WANTED:
+            origin = "as" if "-b" in facts.boot.settings else "the kernel's default, since nothing else is"
+            detail = f"{limit:,} records, but {at_boot} after the next boot ({origin} set in {facts.boot.source})"
+            return warning("queue limit", detail, line)
+    return ok("queue limit", f"{limit:,} records" if limit else "none")
+
+
+def _settings(facts: Facts) -> Iterator[Check]:
+    status = facts.kernel.status
+    if rate := status.get("rate_limit"):
+        detail = f"{rate:,} records a second are let through, and all beyond that are lost"
+        yield warning("rate limit", detail, f"auditctl -r 0, and no other -r {_LOADED_AT_BOOT}")
+    match status.get("failure"):
+        case 0:
+            detail = "0: the kernel does not tell when it loses records"
+            yield note("failure flag", detail, f"auditctl -f 1, and the line '-f 1' {_LOADED_AT_BOOT}")
+        case 2:
+            detail = "2: the kernel stops (panic) when it loses records"
+            yield note("failure flag", detail, "auditctl -f 1, where the host matters more than its records")

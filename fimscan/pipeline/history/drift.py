@@ -1,0 +1,249 @@
+"""What differs between two points of the history, and from what is accepted. Reading only, except for accepting."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection
+
+from fimscan import compare
+from fimscan.errors import UsageError
+from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.pipeline.history.explain_change import suspects
+from fimscan.pipeline.history.path_history import Passage
+from fimscan.pipeline.reconfigured import reconfigurations
+from fimscan.pipeline.record.last_read import is_among
+from fimscan.pipeline.result import ScanResult
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import files
+from fimscan.store import findings as finding_store
+from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
+
+
+def drift(database: Database) -> Diff:
+    """The last finished scan against the accepted baseline.
+
+    Raises:
+        UsageError: when there is no finished scan yet.
+    """
+    with database.read() as connection:
+        end = _last(connection, database)
+        baseline = acceptance_store.baseline(connection, database.host_id)
+        assert baseline is not None, "the first finished scan is the first baseline"
+        start = _finished(connection, database, baseline.scan)
+        return _diff(connection, database, start, end, baseline.overrides)
+
+
+def between(database: Database, start: int | None, end: int | None) -> Diff:
+    """One scan against another; ``None`` stands for the first and the last finished scan.
+
+    Raises:
+        UsageError: when there is no such finished scan, or they are in the wrong order.
+    """
+    with database.read() as connection:
+        last = _last(connection, database)
+        to = last if end is None else _finished(connection, database, end)
+        if start is None:
+            finished = (
+                s for s in scan_store.all_scans(connection, database.host_id) if s.status is ScanStatus.FINISHED
+            )
+            origin = next(finished)
+        else:
+            origin = _finished(connection, database, start)
+        if origin.id > to.id:
+            raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
+        return _diff(connection, database, origin, to, {})
+
+
+def waiting(database: Database, told: Diff) -> int:
+    """How many differences from the accepted baseline are older than what ``told`` speaks of."""
+    return sum(row.scan <= told.start.id for row in drift(database).findings)
+
+
+@contextmanager
+def reporting(database: Database, result: ScanResult) -> Iterator[ScanResult]:
+    """Give a scan's result out, together with what earlier scans found and nobody could be told of.
+
+    Each change alerts once: leaving the ``with`` without an exception means that it has been written.
+    """
+    host_id = database.host_id
+    with database.read() as connection:
+        told = scan_store.last_reported(connection, host_id)
+        untold = [
+            scan.id
+            for scan in scan_store.all_scans(connection, host_id)
+            if scan.status is ScanStatus.FINISHED and (told is None or scan.id > told.id)
+        ]
+    if told is not None and untold != [result.scan.id]:
+        spanning = between(database, told.id, result.scan.id)
+        result = replace(result, diff=replace(spanning, unreadable=result.diff.unreadable))
+    yield result
+    with database.begin() as connection:
+        scan_store.mark_reported(connection, untold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What was accepted: how many paths, and as of which scan."""
+
+    paths: int
+    scan: int
+
+
+def accept_everything(database: Database, approval: acceptance_store.Approval) -> Acceptance:
+    """Make the last finished scan the baseline."""
+    waiting = drift(database)
+    with database.begin() as connection:
+        acceptance_store.accept_scan(connection, database.host_id, waiting.end.id, approval)
+    return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
+
+
+def accept(database: Database, names: Sequence[bytes | int], approval: acceptance_store.Approval) -> Acceptance:
+    """Accept single paths as they are now, or as a change (by its number) left them.
+
+    Accepting the new name of a moved file accepts that its old name is gone, too.
+
+    Raises:
+        UsageError: naming everything of which there is nothing to accept; then nothing is accepted.
+    """
+    waiting = drift(database)
+    with database.begin() as connection:
+        states: dict[bytes, tuple[int | None, int]] = {}
+        unknown = []
+        for name in names:
+            found = _acceptable(connection, database, waiting, name)
+            if not found:
+                unknown.append(f"change {name}" if isinstance(name, int) else name.decode("utf-8", "backslashreplace"))
+            states.update(found)
+        if unknown:
+            raise UsageError(f"nothing to accept: {', '.join(unknown)} (see 'fimscan diff' for what differs)")
+        acceptance_store.accept_paths(connection, database.host_id, states, approval)
+    return Acceptance(paths=len(states), scan=waiting.end.id)
+
+
+def _acceptable(
+    connection: Connection, database: Database, waiting: Diff, name: bytes | int
+) -> dict[bytes, tuple[int | None, int]]:
+    host_id = database.host_id
+    if isinstance(name, int):
+        finding = finding_store.one_finding(connection, host_id, name)
+        open_changes = {step.change.id for row in waiting.findings for step in (row, *row.steps)}
+        if finding is None or name not in open_changes:
+            return {}
+        scan_id, paths = finding.scan, _names(finding.change)
+    else:
+        # A directory stands for all that is below it.
+        below = name.rstrip(b"/") + b"/"
+        rows = [
+            row.change
+            for row in waiting.findings
+            if any(path == name or path.startswith(below) for path in _names(row.change))
+        ]
+        scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
+    versions = files.at_paths(connection, host_id, paths, scan_id)
+    return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
+
+
+def _names(change: Change) -> set[bytes]:
+    return {path for path in (change.path, change.moved_from) if path is not None}
+
+
+def history(database: Database, path: bytes) -> list[Finding]:
+    """Every change of a path that was ever found, oldest first."""
+    with database.read() as connection:
+        return finding_store.history_of(connection, database.host_id, path)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _diff(
+    connection: Connection,
+    database: Database,
+    start: Scan,
+    end: Scan,
+    overrides: Mapping[bytes, tuple[files.Version | None, int]],
+) -> Diff:
+    host_id = database.host_id
+    touched = _by_path(files.touched_between(connection, host_id, start.id, end.id))
+    changes = []
+    logs = Counter[bool]()  # those that were only appended to (True), and those that were rotated
+    for path in sorted({*touched, *overrides}):
+        versions = [version for version in touched.get(path, []) if version.first_scan <= end.id]
+        after = _at(versions, end.id)
+        if not versions:
+            after = files.at_paths(connection, host_id, [path], end.id).get(path)
+        accepted = overrides[path][0] if path in overrides else _at(versions, start.id) or _adopted(versions)
+        if after is None and _was_dropped(versions, end.id):
+            continue
+        passage = Passage.of(accepted, versions, after, end.id)
+        if passage.is_followed:
+            logs[passage.is_same_file] += 1
+        change = passage.change(Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns))
+        if change is not None:
+            changes.append(change)
+    steps = [
+        step
+        for step in finding_store.findings_between(connection, host_id, start.id, end.id)
+        if step.scan > overrides.get(step.change.path, (None, 0))[1]
+    ]
+    findings = tuple(compare.rows(compare.with_moves(changes), steps))
+    actors = [actor for row in findings for actor in row.attribution.actors]
+    complete = scan_store.last_full(connection, host_id, until=end.id)
+    unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
+    # What was the same when it could be read need not be so now.
+    unread = frozenset(item.path for item in unreadable if item.reason is not UnreadableReason.MISSING)
+    opened = sighting_store.unmodified_opens(connection, host_id, start.id, end.id)
+    return Diff(
+        host=database.host,
+        start=start,
+        end=end,
+        findings=findings,
+        unreadable=unreadable,
+        opened_unmodified=tuple(item for item in opened if not is_among(item.path, unread)),
+        suspect_programs=suspects(connection, host_id, actors, end.id),
+        logs_grown=logs[True],
+        logs_rotated=logs[False],
+        reconfigurations=reconfigurations(connection, host_id, start.id, end.id),
+    )
+
+
+def _by_path(versions: Iterable[files.Version]) -> dict[bytes, list[files.Version]]:
+    found: dict[bytes, list[files.Version]] = {}
+    for version in versions:
+        found.setdefault(version.state.path, []).append(version)
+    return found
+
+
+def _at(versions: Iterable[files.Version], scan_id: int) -> files.Version | None:
+    valid = (v for v in versions if v.first_scan <= scan_id and (v.end_scan is None or v.end_scan > scan_id))
+    return next(valid, None)
+
+
+def _adopted(versions: Sequence[files.Version]) -> files.Version | None:
+    """A path that a new configuration brought into view is compared with how it was when it came into view."""
+    return versions[0] if versions and versions[0].adopted else None
+
+
+def _was_dropped(versions: Sequence[files.Version], scan_id: int) -> bool:
+    ended = [v for v in versions if v.end_scan is not None and v.end_scan <= scan_id]
+    return bool(ended) and ended[-1].dropped
+
+
+def _last(connection: Connection, database: Database) -> Scan:
+    last = scan_store.last_finished(connection, database.host_id)
+    if last is None:
+        raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
+    return last
+
+
+def _finished(connection: Connection, database: Database, scan_id: int) -> Scan:
+    found = scan_store.one_scan(connection, database.host_id, scan_id)
+    if found is None or found.status is not ScanStatus.FINISHED:
+        raise UsageError(f"there is no finished scan {scan_id}; 'fimscan status' lists them")
+    return found

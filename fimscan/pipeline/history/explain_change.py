@@ -1,0 +1,203 @@
+"""Why a change got its verdict: the kept reasoning, with what it rests on. Reading only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from operator import attrgetter
+
+from sqlalchemy import Connection
+
+from fimscan import attribution, audit, compare
+from fimscan.errors import UsageError
+from fimscan.model import (
+    Actor,
+    AuditRule,
+    EventId,
+    ExeOrigin,
+    Explanation,
+    Finding,
+    Lineage,
+    ProcessView,
+    Program,
+    Scan,
+    ScanStatus,
+    Standing,
+)
+from fimscan.pipeline.audit.processes import Processes
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import accesses as access_store
+from fimscan.store import audit as audit_store
+from fimscan.store import files
+from fimscan.store import findings as finding_store
+from fimscan.store import process_facts as fact_store
+from fimscan.store import processes as process_store
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+_EVENTS_SHOWN = 20
+_DELETED = b" (deleted)"
+
+
+def explain(database: Database, wanted: bytes | int) -> Explanation:
+    """Explain a change by its number, or the latest change of a path.
+
+    Raises:
+        UsageError: there is no such change.
+    """
+    with database.read() as connection:
+        finding = _finding(connection, database, wanted)
+        return _explained(connection, database, finding)
+
+
+def _finding(connection: Connection, database: Database, wanted: bytes | int) -> Finding:
+    if isinstance(wanted, int):
+        found = finding_store.one_finding(connection, database.host_id, wanted)
+        if found is None:
+            raise UsageError(f"there is no change {wanted}; 'fimscan diff' shows their numbers")
+        return found
+    history = finding_store.history_of(connection, database.host_id, wanted)
+    if not history:
+        shown = wanted.decode("utf-8", "backslashreplace")
+        raise UsageError(f"no scan has found a change of {shown}; 'fimscan diff' shows what differs")
+    return history[-1]
+
+
+def _explained(connection: Connection, database: Database, finding: Finding) -> Explanation:
+    host_id, attribution, change = database.host_id, finding.attribution, finding.change
+    window = change.window
+    scans = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
+    earlier = [scan for scan in scans if scan.id < finding.scan]
+    return Explanation(
+        host=database.host,
+        finding=finding,
+        after_scan=_reading(earlier, window.after_ns),
+        before_scan=_reading([scan for scan in scans if scan.id == finding.scan], window.before_ns),
+        protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
+        rules=_rules(connection, host_id, finding),
+        lineages=_lineages(connection, host_id, attribution.actors),
+        programs=programs_of(connection, host_id, attribution.actors, finding.scan),
+        records=_records(connection, host_id, finding),
+    )
+
+
+def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:
+    """The scan that was reading files at a time."""
+    at_it = (scan.id for scan in scans if scan.finished_ns and scan.started_ns <= time_ns <= scan.finished_ns)
+    return next(at_it, None)
+
+
+def _rules(connection: Connection, host_id: int, finding: Finding) -> tuple[AuditRule, ...]:
+    window = finding.change.window
+    seen = audit_store.observations(connection, host_id, window.after_ns, window.before_ns)
+    return attribution.CoverageMap(seen).rules(finding.change.path, window)
+
+
+def _lineages(connection: Connection, host_id: int, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
+    """One for each process, by its first call: parents end, and then the ppid is another."""
+    first: dict[object, Actor] = {}
+    for actor in sorted(actors, key=lambda a: a.moment):
+        first.setdefault((actor.process, actor.ppid), actor)
+    processes = Processes(connection, host_id)
+    known = partial(process_store.known, connection, host_id)
+    found = [attribution.lineage(a, known, boot_ns=processes.boot_ns(a.time_ns or 0)) for a in first.values()]
+    processes.prepare({parent.pid for lineage in found for parent in lineage.ancestors}, (0, time.time_ns()))
+    return tuple(replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found)
+
+
+def _records(connection: Connection, host_id: int, finding: Finding) -> tuple[bytes, ...]:
+    """The log's lines of the events of those who are named, of their logins, and of the crash of one that crashed."""
+    reasoning = finding.attribution.reasoning
+    events: dict[EventId, None] = {}
+    for actor in finding.attribution.actors:
+        if actor.event is not None:
+            events[actor.event] = None
+    for ruling in reasoning.rulings if reasoning else ():
+        if ruling.why.names:
+            events.update(dict.fromkeys(ruling.events))
+    shown = sorted(events, reverse=True)[:_EVENTS_SHOWN]
+    records = [record for event in sorted(shown) for record in access_store.records(connection, host_id, event)]
+    for actor in finding.attribution.actors:
+        records += fact_store.records(connection, host_id, actor)
+    return tuple(dict.fromkeys(map(audit.line_of, records)))
+
+
+def programs_of(connection: Connection, host_id: int, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
+    """What is known of the programs that some processes ran: of each, and of each way in which it was seen."""
+    ran: dict[tuple[bytes, ExeOrigin, ProcessView | None], Actor] = {}
+    for actor in actors:
+        if actor.exe is not None:
+            view = actor.view
+            seen = None if view is None else view._replace(seen_ns=0)
+            origin = ExeOrigin.UNKNOWN if view is None else view.exe_origin
+            ran.setdefault((actor.exe.removesuffix(_DELETED), origin, seen), actor)
+    known = {item.path: item for item in programs(connection, host_id, [exe for exe, *_ in ran], scan_id)}
+    versions = files.at_paths(connection, host_id, sorted(known), scan_id)
+    return tuple(sorted((_as_run(known[exe], versions.get(exe), actor) for (exe, *_), actor in ran.items()), key=_PATH))
+
+
+_PATH = attrgetter("path")
+
+
+def _as_run(program: Program, version: files.Version | None, actor: Actor) -> Program:
+    """What is known of a program's file, and whether that is the one that the process ran."""
+    view = actor.view or ProcessView()
+    after_ns = max(view.seen_ns - actor.time_ns, 0) if view.seen_ns and actor.time_ns is not None else None
+    program = replace(program, view=view, seen_after_ns=after_ns)
+    if view.exe_origin is ExeOrigin.OTHER_ROOT:
+        return replace(program, standing=Standing.OTHER_ROOT, change=None)
+    # The identity alone: a path says nothing where the process may have had another root.
+    is_it = version is not None and view.exe_id == version.state.identity
+    if program.standing is Standing.ACCEPTED and not is_it:
+        return replace(program, standing=Standing.NOT_KNOWN)
+    return program
+
+
+def programs(connection: Connection, host_id: int, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
+    """What is known of the files that this host has under the names of programs as of a scan, in order of path."""
+    paths = sorted({exe.removesuffix(_DELETED) for exe in exes})
+    baseline = acceptance_store.baseline(connection, host_id)
+    if baseline is None or not paths:
+        return tuple(Program(path=path, standing=Standing.NOT_MONITORED) for path in paths)
+    now = files.at_paths(connection, host_id, paths, scan_id)
+    accepted: dict[bytes, files.Version | None] = dict(files.at_paths(connection, host_id, paths, baseline.scan))
+    accepted.update({path: baseline.overrides[path][0] for path in paths if path in baseline.overrides})
+    return tuple(_program(connection, host_id, path, now, accepted, scan_id) for path in paths)
+
+
+def suspects(connection: Connection, host_id: int, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
+    """Those programs of some processes that are monitored, and not what was accepted."""
+    alarming = (Standing.CHANGED, Standing.GONE)
+    exes = {actor.exe for actor in actors if actor.exe is not None and not _is_elsewhere(actor)}
+    return tuple(item for item in programs(connection, host_id, exes, scan_id) if item.standing in alarming)
+
+
+def _is_elsewhere(actor: Actor) -> bool:
+    return actor.view is not None and actor.view.exe_origin is ExeOrigin.OTHER_ROOT
+
+
+def _program(
+    connection: Connection,
+    host_id: int,
+    path: bytes,
+    now: Mapping[bytes, files.Version],
+    accepted: Mapping[bytes, files.Version | None],
+    scan_id: int,
+) -> Program:
+    version, wanted = now.get(path), accepted.get(path)
+    if version is None and wanted is None:
+        return Program(path=path, standing=Standing.NOT_MONITORED)
+    if version is not None and (version.adopted if wanted is None else _equal(version, wanted)):
+        return Program(path=path, standing=Standing.ACCEPTED)
+    changes = [f for f in finding_store.history_of(connection, host_id, path) if f.scan <= scan_id]
+    return Program(
+        path=path,
+        standing=Standing.GONE if version is None else Standing.CHANGED,
+        change=changes[-1].change.id if changes else None,
+    )
+
+
+def _equal(version: files.Version, accepted: files.Version) -> bool:
+    return version.state.kind is accepted.state.kind and compare.same_content(version.state, accepted.state)

@@ -1,0 +1,84 @@
+"""One path: whether it is monitored and why, and what is known of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from fimscan.config import Config, Watch
+from fimscan.model import FileState, Unreadable
+from fimscan.pipeline.record.last_read import FullReading
+from fimscan.pipeline.record.recording import watch_specs
+from fimscan.scan.path_status import Placement, place
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import files
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is stored of a path: as it is accepted, as of ``accepted_scan``, and as it was last read.
+
+    ``accepted`` is ``None`` where the baseline has nothing, ``accepted_scan`` where there is no baseline.
+    """
+
+    accepted: FileState | None = None
+    accepted_scan: int | None = None
+    latest: FileState | None = None
+    last_read_ns: int | None = None
+    unreadable: Unreadable | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathReport:
+    """Where a path stands; ``watch`` is the section of the configuration that speaks for it."""
+
+    placement: Placement
+    watch: Watch | None
+    known: Known
+
+
+def explain_path(path: bytes, config: Config, database: Database | None) -> PathReport:
+    """Why a path is monitored or not. ``database`` is ``None`` before the first scan."""
+    found = place(
+        path,
+        watch_specs(config.watch),
+        cross_mounts=config.scan.cross_mounts,
+        skip=database.own_files if database is not None else (),
+    )
+    watch = next((watch for watch in config.watch if os.fsencode(watch.path) == found.watch), None)
+    return PathReport(
+        placement=found, watch=watch, known=_known(database, found.path) if database is not None else Known()
+    )
+
+
+def _known(database: Database, path: bytes) -> Known:
+    host_id = database.host_id
+    with database.read() as connection:
+        baseline = acceptance_store.baseline(connection, host_id)
+        if baseline is None:
+            return Known()
+        accepted, accepted_scan = baseline.overrides.get(path, (None, baseline.scan))
+        if path not in baseline.overrides:
+            accepted = files.at_paths(connection, host_id, [path], baseline.scan).get(path)
+        latest = files.open_at(connection, host_id, path)
+        full = FullReading.load(connection, host_id)
+        assert full.scan is not None, "a baseline is made by a complete scan"
+        failures = sighting_store.unreadable_in(connection, full.scan.id)
+        recheck = sighting_store.rechecks(connection, host_id, [path]).get(path)
+    last_read_ns = full.last_read(path, latest.state) if latest is not None else None
+    if last_read_ns is not None and recheck is not None:
+        last_read_ns = max(last_read_ns, recheck.read_start_ns)
+    return Known(
+        accepted=accepted.state if accepted is not None else None,
+        accepted_scan=accepted_scan,
+        latest=latest.state if latest is not None else None,
+        last_read_ns=last_read_ns,
+        unreadable=next((item for item in failures if _concerns(item.path, path)), None),
+    )
+
+
+def _concerns(failed: bytes, path: bytes) -> bool:
+    """Whether a failure to read one path leaves the other unread, too."""
+    return path == failed or path.startswith(failed.rstrip(b"/") + b"/")

@@ -1,0 +1,73 @@
+"""What became of one path between two points of the history, as its stored versions tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fimscan import compare
+from fimscan.model import Change, Window
+from fimscan.store.files import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A path from what was accepted to what is there.
+
+    ``before`` is what counts as accepted: a newer fimscan may have recorded more of the same state; and what a log has
+    grown to, or what a rotation has put in its place, needs nobody to accept it. ``later`` are the versions after that.
+    """
+
+    accepted: Version | None
+    before: Version | None
+    later: tuple[Version, ...]
+    after: Version | None
+    is_retired: bool
+
+    @classmethod
+    def of(cls, accepted: Version | None, versions: Sequence[Version], after: Version | None, scan_id: int) -> Passage:
+        """From all versions of a path that began or ended in between, oldest first."""
+        later = [v for v in versions if accepted is None or v.first_scan > accepted.first_scan]
+        before = accepted
+        while later and _is_nothing_new(before, later[0]):
+            before = later.pop(0)
+        ended = [v for v in versions if v.end_scan is not None and v.end_scan <= scan_id]
+        retired = after is None and bool(ended) and ended[-1].retired
+        return cls(accepted=accepted, before=before, later=tuple(later), after=after, is_retired=retired)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it is a log that was only appended to, or rotated."""
+        if not all(version.followed for version in self.later):
+            return False
+        if self.after is None:
+            return self.is_retired
+        if self.later:
+            return True
+        return self.before is not None and self.before is not self.accepted and self.before.followed
+
+    @property
+    def is_same_file(self) -> bool:
+        """Whether what is there is what was accepted, under the same inode."""
+        return (
+            self.accepted is not None
+            and self.after is not None
+            and self.accepted.state.identity == self.after.state.identity
+        )
+
+    def change(self, window: Window) -> Change | None:
+        """What differs, but for what is expected of a log."""
+        before = self.before.state if self.before is not None else None
+        after = self.after.state if self.after is not None else None
+        if not self.is_followed:
+            return compare.change_of(before, after, window)
+        if before is None or after is None:
+            return None
+        return compare.change_of(before, after, window, expected=compare.ROTATION)
+
+
+def _is_nothing_new(accepted: Version | None, version: Version) -> bool:
+    if accepted is None:
+        return version.followed
+    allowed = compare.ROTATION if version.followed else frozenset()
+    return allowed.issuperset(compare.differences(accepted.state, version.state))

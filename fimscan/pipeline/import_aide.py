@@ -1,0 +1,260 @@
+"""A database of AIDE becomes the baseline: what AIDE knew, and for all that it did not ask, what is there now.
+
+The files are read now. Where everything that AIDE knew of one is still so, it is recorded as it is. Where something
+differs, it is recorded with what AIDE knew in that place, so that the next scan finds just that to be changed. A file
+that is gone is recorded as AIDE knew it; one that AIDE did not have, though it had a directory above it, is left to the
+next scan to be found as new. Windows begin when AIDE's database was made.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+
+from fimscan import attribution, compare
+from fimscan.attribution.index import ancestors
+from fimscan.config import Config
+from fimscan.errors import FimscanError, UsageError
+from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
+from fimscan.linux.filesystems import Devices
+from fimscan.model import FileKind, FileState, Scan
+from fimscan.pipeline.record.devices import Survey
+from fimscan.pipeline.record.last_read import FullReading, Readings
+from fimscan.pipeline.record.recorder import Recorder
+from fimscan.pipeline.record.recording import watch_specs
+from fimscan.pipeline.scan import seal
+from fimscan.scan.scanner import Progress, scan
+from fimscan.scan.scope import Scope
+from fimscan.scan.watch import WatchSpec
+from fimscan.state_row import pack
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store import devices as device_store
+from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
+
+TRIGGER = "import"
+_BATCH = 5000
+_NS = 10**9
+_UNKNOWN_OWNER = -1
+# (of AIDE, of ours): a directory's size, links and times follow from its entries and are not compared.
+_PLAIN = (("mode", "mode"), ("uid", "uid"), ("gid", "gid"), ("inode", "inode"))
+_OF_FILES = (("size", "size"), ("nlink", "nlink"))
+_TIMES = (("mtime_s", "mtime_ns"), ("ctime_s", "ctime_ns"))
+
+
+@dataclass(slots=True, kw_only=True)
+class Imported:
+    """What became of it, in numbers of files.
+
+    They are the ``same`` as AIDE knew them, ``differing``, ``gone``, ``new`` (below a directory that AIDE had) or
+    ``adopted`` (elsewhere). Those ``outside`` were AIDE's and are not monitored; of those ``without_digest`` it did not
+    know the content.
+    """
+
+    scan: Scan | None = None
+    taken_ns: int = 0
+    same: int = 0
+    differing: int = 0
+    gone: int = 0
+    new: int = 0
+    adopted: int = 0
+    outside: int = 0
+    without_digest: int = 0
+    unreadable: list[bytes] = field(default_factory=list)
+
+
+def import_aide(
+    database: Database, config: Config, file: bytes, *, on_progress: Callable[[Progress], None] | None = None
+) -> Imported:
+    """Make the baseline of an empty database.
+
+    Raises:
+        UsageError: there is a baseline already, or nothing in common between AIDE's files and the watches.
+        InputError: ``file`` is no database of AIDE.
+    """
+    aide = read_aide(file)
+    with database.scan_lock(wait_s=0):
+        with database.begin() as connection:
+            scan_store.interrupt_unfinished(connection, database.host_id)
+            last = scan_store.last_finished(connection, database.host_id)
+            if last is not None:
+                raise UsageError(f"{database.name} has a baseline already (scan {last.id}); import into a new database")
+        return _Import(database, config, aide, os.fsdecode(file)).run(on_progress)
+
+
+class _Import:
+    def __init__(self, database: Database, config: Config, aide: AideDatabase, name: str) -> None:
+        self._database = database
+        self._config = config
+        self._name = name
+        self._aide = aide
+        self._specs = {spec.path: spec for spec in watch_specs(config.watch)}
+        self._scope = Scope(self._specs.values())
+        self._ours = {
+            path: entry
+            for path, entry in aide.entries.items()
+            if self._scope.includes(path, is_directory=entry.kind is FileKind.DIRECTORY)
+        }
+        self._done = Imported(taken_ns=aide.taken_ns, outside=len(aide.entries) - len(self._ours))
+        if not self._ours:
+            raise UsageError("none of the files in it is below a [[watch]]: mend path in [[watch]]")
+        self._check_digests()
+
+    def _check_digests(self) -> None:
+        """A content that is only known by a digest that no scan takes could never be compared."""
+        for entry in self._ours.values():
+            taken = self._algorithms(entry.path)
+            has = [digest.algorithm for digest in entry.digests]
+            if taken and has and not set(has) & set(taken):
+                raise UsageError(
+                    f"AIDE has {has[0]} of {os.fsdecode(entry.path)}, which no scan takes: "
+                    "add it to digests in [[watch]]"
+                )
+
+    def _algorithms(self, path: bytes) -> tuple[str, ...]:
+        while path not in self._specs:
+            path = path.rpartition(b"/")[0] or b"/"
+        spec: WatchSpec = self._specs[path]
+        return spec.algorithms
+
+    def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
+        database, config = self._database, self._config
+        with database.begin() as connection:
+            scan_id = scan_store.begin(
+                connection,
+                database.host_id,
+                trigger=TRIGGER,
+                started_ns=self._done.taken_ns,
+                config_digest=config.digest,
+                config_text=config.canonical(),
+            )
+        try:
+            survey = Survey(Devices(), list(self._specs))
+            readings = Readings(full=FullReading(), rechecks={})
+            recorder = Recorder(database.host_id, scan_id, readings, self._scope, None, survey)
+            # Nobody looked who held files open when AIDE read them.
+            recorder.counts["unexamined_processes"] = 1
+            self._record(recorder, on_progress)
+            self._done.scan = self._finish(recorder)
+        except BaseException:
+            with suppress(FimscanError), database.begin() as connection:
+                scan_store.interrupt_unfinished(connection, database.host_id)
+            raise
+        return self._done
+
+    def _record(self, recorder: Recorder, on_progress: Callable[[Progress], None] | None) -> None:
+        found = scan(
+            list(self._specs.values()),
+            workers=self._config.scan.workers,
+            cross_mounts=self._config.scan.cross_mounts,
+            skip=self._database.own_files,
+            on_progress=on_progress,
+        )
+        known = (_alone(self._ours[path], self._done.taken_ns) for path in sorted(self._ours))
+        with closing(found):
+            for pair in compare.merge(known, found):
+                for state in self._states(pair):
+                    recorder.count_one(state)
+                    recorder.record_new(pack(state))
+                if pair.unreadable is not None and pair.unreadable.path == pair.path:
+                    recorder.unreadable.append(pair.unreadable)
+                    self._done.unreadable.append(pair.path)
+                if recorder.unwritten >= _BATCH:
+                    self._flush(recorder)
+        self._flush(recorder)
+
+    def _flush(self, recorder: Recorder) -> None:
+        with self._database.begin() as connection:
+            recorder.flush(connection)
+
+    def _states(self, pair: compare.Pair[FileState, FileState]) -> Iterator[FileState]:
+        """What is recorded of a path; nothing, or one state."""
+        done = self._done
+        if pair.after is None:
+            if pair.before is None:
+                return
+            if pair.unreadable is None and os.path.lexists(pair.path):
+                done.outside += 1  # on another file system, or behind a link: AIDE goes there, and a scan does not
+                return
+            done.gone += pair.unreadable is None
+            yield pair.before
+            return
+        entry = self._ours.get(pair.path)
+        if entry is not None:
+            state = combined(entry, pair.after, done.taken_ns)
+            done.same += state is pair.after
+            done.differing += state is not pair.after
+            done.without_digest += bool(pair.after.digests) and not entry.digests
+            yield state
+        elif any(above in self._aide.entries for above in ancestors(pair.path)):
+            done.new += 1
+        else:
+            done.adopted += 1
+            yield pair.after
+
+    def _finish(self, recorder: Recorder) -> Scan:
+        # All windows begin with AIDE's database, those of files that it did not have included.
+        recorder.clock = attribution.ReadClock()
+        recorder.clock.note(b"", self._done.taken_ns)
+        with self._database.begin() as connection:
+            sighting_store.add_unreadable(connection, recorder.scan_id, recorder.unreadable)
+            device_store.add_devices(connection, self._database.host_id, recorder.scan_id, recorder.survey.result())
+            sealed = seal(connection, self._database.host_id, recorder, (), (), recorder.digest)
+            shown = self._name.encode("utf-8", "backslashreplace").decode()
+            approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
+            acceptance_store.accept_scan(connection, self._database.host_id, recorder.scan_id, approval)
+        return sealed
+
+
+def combined(entry: AideEntry, now: FileState, taken_ns: int) -> FileState:
+    """The state that differs from ``now`` in just what AIDE knew to be otherwise; ``now`` itself where nothing does."""
+    if entry.kind is not now.kind:
+        return replace(_alone(entry, taken_ns), dev=now.dev)
+    is_directory = now.kind is FileKind.DIRECTORY
+    fields = _PLAIN if is_directory else (*_PLAIN, *_OF_FILES)
+    other: dict[str, object] = {
+        ours: value
+        for theirs, ours in fields
+        if (value := getattr(entry, theirs)) is not None and value != getattr(now, ours)
+    }
+    if not is_directory:
+        other |= {
+            ours: value * _NS
+            for theirs, ours in _TIMES
+            if (value := getattr(entry, theirs)) is not None and value != getattr(now, ours) // _NS
+        }
+    if entry.link_target is not None and entry.link_target != now.link_target:
+        other["link_target"] = entry.link_target
+    taken = {digest.algorithm: digest for digest in now.digests}
+    common = tuple(digest for digest in entry.digests if digest.algorithm in taken)
+    if any(taken[digest.algorithm] != digest for digest in common):
+        other["digests"] = common
+    elif not common and "size" in other:
+        other["digests"] = ()  # whatever it was, it was not this content
+    return replace(now, **other, read_start_ns=taken_ns, read_end_ns=taken_ns) if other else now  # type: ignore[arg-type]
+
+
+def _alone(entry: AideEntry, taken_ns: int) -> FileState:
+    """As AIDE knew it, where there is nothing to fill the rest from. An unknown owner is -1, all else unknown is 0."""
+    return FileState(
+        path=entry.path,
+        kind=entry.kind,
+        dev=0,
+        inode=entry.inode or 0,
+        nlink=entry.nlink or 0,
+        mode=entry.mode or 0,
+        uid=_UNKNOWN_OWNER if entry.uid is None else entry.uid,
+        gid=_UNKNOWN_OWNER if entry.gid is None else entry.gid,
+        size=entry.size or 0,
+        mtime_ns=(entry.mtime_s or 0) * _NS,
+        ctime_ns=(entry.ctime_s or 0) * _NS,
+        digests=entry.digests,
+        link_target=entry.link_target,
+        xattrs=None,
+        read_start_ns=taken_ns,
+        read_end_ns=taken_ns,
+    )

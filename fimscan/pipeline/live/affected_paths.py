@@ -1,0 +1,86 @@
+"""Accesses -> the monitored paths that they may have changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from sqlalchemy import Connection
+
+from fimscan import attribution
+from fimscan.model import Action, FileAccess, FileKind, Name
+from fimscan.pipeline.live.queue import Errand
+from fimscan.scan.scope import Scope
+from fimscan.store import accesses as access_store
+from fimscan.store import devices as device_store
+from fimscan.store import files
+
+_TWO_NAMES = frozenset({Action.RENAME, Action.LINK})
+_OF_DIRECTORIES = frozenset({Action.MKDIR, Action.RMDIR})
+
+
+def errands(
+    connection: Connection, host_id: int, accesses: Sequence[FileAccess], scope: Scope, scan_id: int
+) -> Iterator[Errand]:
+    """Where to look, for what was done to files; what was known of them is as of the scan ``scan_id``.
+
+    A name means what the identity of its directory says, where that is known, and a file is looked at under every name
+    that its identity has: the texts of records can lie. Names in a directory that nobody knows yet are left to the
+    look at that directory, which takes in all that is below it.
+    """
+    numbering = attribution.Numbering([device_store.devices_at(connection, host_id, scan_id)])
+    done = [a for a in accesses if a.success and a.actor.pid != os.getpid()]
+    names = [name for access in done for name in _names(access)]
+    told = {i for a in done for i in (a.identity, a.replaced) if i is not None}
+    told |= {name.parent for name in names if name.parent is not None}
+    identities = {one for identity in told for one in numbering.recorded(identity)}
+    versions = files.by_identity(connection, host_id, identities, scan_id)
+    by_identity: dict[tuple[int, int], list[bytes]] = {}
+    for version in versions:
+        by_identity.setdefault(version.state.identity, []).append(version.state.path)
+    above = {name.path.rpartition(b"/")[0] or b"/" for name in names if name.path is not None}
+    named = files.at_paths(connection, host_id, above, scan_id).values()
+    known = attribution.Known.of(
+        (v.state.path, v.state.identity) for v in (*versions, *named) if v.state.kind is FileKind.DIRECTORY
+    )
+    for access in done:
+        below = access.action in _OF_DIRECTORIES or (access.action is Action.RENAME and access.is_directory)
+        meant = [one for name in _names(access) for one in numbering.names(name, known)]
+        paths = {path for name in meant for path in known.places(name)}
+        for identity in (access.identity, access.replaced):
+            for one in numbering.recorded(identity) if identity is not None else ():
+                paths.update(by_identity.get(one, ()))
+        partners = frozenset(paths) if access.action is Action.RENAME else frozenset()
+        for path in paths:
+            if scope.includes(path, is_directory=below or access.is_directory):
+                yield Errand(path=path, below=below, partners=partners - {path})
+
+
+def concerned(
+    connection: Connection, host_id: int, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
+) -> list[access_store.Reference]:
+    """Those references that :func:`errands` may find something in: the others need not be loaded."""
+    numbering = attribution.Numbering([device_store.devices_at(connection, host_id, scan_id)])
+    told = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
+    wanted = {(dev, inode) for dev, inode in told if dev is not None and inode is not None}
+    identities = {one for identity in wanted for one in numbering.recorded(identity)}
+    known: set[tuple[int | None, int | None]] = {
+        one
+        for version in files.by_identity(connection, host_id, identities, scan_id)
+        for one in numbering.audited(version.state.identity)
+    }
+    return [
+        reference
+        for reference in references
+        if not known.isdisjoint((reference.identity, reference.replaced, reference.parent, reference.old_parent))
+        or any(
+            name is not None and scope.includes(name, is_directory=True)
+            for name in (reference.name, reference.old_name)
+        )
+    ]
+
+
+def _names(access: FileAccess) -> Iterable[Name]:
+    if access.action in _TWO_NAMES and access.old is not None:
+        return access.name, access.old
+    return (access.name,)

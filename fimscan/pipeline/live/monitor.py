@@ -1,0 +1,209 @@
+"""Looks at single files as soon as the audit log speaks of them, between the complete scans.
+
+    the log grows -> what was done to which paths (errands) -> when to look at each (agenda)
+    -> who holds them open, and what is there now (spotting) -> a partial scan, or the beginning of a new window
+
+A file that is found as it was clears everybody who had opened it until then and does not hold it any more.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from fimscan import audit
+from fimscan.config import Config
+from fimscan.errors import LockedError
+from fimscan.linux.users import user_name
+from fimscan.model import FileAccess, Scan
+from fimscan.pipeline.audit.reading import AuditReader, AuditSource
+from fimscan.pipeline.audit.witness import Witness
+from fimscan.pipeline.live.affected_paths import concerned, errands
+from fimscan.pipeline.live.path_check import SpotCheck
+from fimscan.pipeline.live.queue import Agenda, Errand
+from fimscan.pipeline.record.last_read import FullReading
+from fimscan.pipeline.record.recording import watch_specs
+from fimscan.pipeline.result import ScanResult
+from fimscan.scan.scope import Scope
+from fimscan.store import accesses as access_store
+from fimscan.store import audit as audit_store
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+# After each piece of work, rest nine times as long as it took of a processor: a tenth of it, at the most.
+_REST = 9
+_LEAST_REST_S, _LONGEST_REST_S = 0.2, 60.0
+# After a start: what was read just before the end of the last run may not have been looked at any more.
+_LOOK_BACK_NS = 150 * 10**9
+
+
+class Live:
+    """Follows the audit log and looks at what it speaks of; call :meth:`step` several times a second.
+
+    Args:
+        clock: seconds, as :func:`time.monotonic`.
+        witness: see :class:`AuditReader`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        source: AuditSource,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        witness: Witness | None = None,
+    ) -> None:
+        self._database = database
+        self._config = config
+        self._source = source
+        self._clock = clock
+        self._observer = audit.Observer()
+        self._socket = audit.EventSocket(source.socket.encode()) if source.socket is not None else None
+        stream = None
+        if self._socket is not None and source.is_stream:
+            stream = audit.EventStream(self._socket, user_name=user_name)
+        self.reader = AuditReader(
+            database, source, observe=self._observer.observe, on_accesses=self._note, stream=stream, witness=witness
+        )
+        self._watch = audit.LogWatch(() if source.is_stream else source.paths)
+        self._scope = Scope(watch_specs(config.watch))
+        self._agenda = Agenda(quiet=config.live.debounce_s, max_delay=config.live.max_delay_s, clock=clock)
+        self._check = SpotCheck(database, config, self.reader, self._agenda, clock)
+        self._full = FullReading()
+        self._is_started = False
+        self._unread = False
+        self._next_read = self._next_look = 0.0
+        self._told: set[str] = set()
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        self._observer.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, unless the socket has something to say."""
+        if self._socket is None:
+            time.sleep(seconds)
+            return
+        self._socket.connect()
+        if self._socket.wait(seconds):
+            self._unread = True
+            if not self._source.is_stream:
+                self._socket.receive()  # the log says the same, and loses nothing
+
+    def step(self) -> tuple[ScanResult | None, tuple[str, ...]]:
+        """Read what is new and look at what is due; gives what was found, and the new problems, a line each."""
+        if not self._is_started:
+            if not self._has_baseline():
+                return None, ()
+            self._is_started = True
+            self._look_back()
+        problems: tuple[str, ...] = ()
+        self._unread |= self._watch.grown()
+        if self._unread and self._clock() >= self._next_read:
+            self._unread = False
+            with self._resting("_next_read"):
+                problems = self.reader.look()
+        result = None
+        if self._clock() >= self._next_look and (due := self._agenda.due()):
+            with self._resting("_next_look"):
+                result, more = self._look(due)
+            problems += more
+        if self._agenda.overflowed:
+            problems += (f"{self._agenda.overflowed:,} paths are left to the next scan: too many at once",)
+            self._agenda.overflowed = 0
+        return result, tuple(self._new(problems))
+
+    def is_in_scope(self) -> bool:
+        """Whether the last complete scan looked at what is configured now: only then can a file be seen to be new."""
+        with self._database.read() as connection:
+            return self._has_scope_of(connection, scan_store.last_full(connection, self._database.host_id))
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _note(self, accesses: Sequence[FileAccess]) -> None:
+        """Something was done to files."""
+        host_id = self._database.host_id
+        with self._database.read() as connection:
+            last = scan_store.last_finished(connection, host_id)
+            if last is not None:
+                self._agenda.add(errands(connection, host_id, accesses, self._scope, last.id))
+
+    def _has_baseline(self) -> bool:
+        with self._database.read() as connection:
+            return scan_store.last_full(connection, self._database.host_id) is not None
+
+    def _look_back(self) -> None:
+        host_id = self._database.host_id
+        with self._database.read() as connection:
+            ends = [e.end_ns for path in self._source.paths for e in audit_store.extents(connection, host_id, path)]
+            if not ends:
+                return
+            recent = list(access_store.references(connection, host_id, max(ends) - _LOOK_BACK_NS, time.time_ns()))
+            last = scan_store.last_finished(connection, host_id)
+            assert last is not None, "there is a baseline"
+            ours = concerned(connection, host_id, recent, self._scope, last.id)
+            found = list(access_store.load(connection, ours))
+        self._note(found)
+
+    def _look(self, due: Sequence[Errand]) -> tuple[ScanResult | None, tuple[str, ...]]:
+        try:
+            with self._database.scan_lock():
+                full = self._full_reading()
+                if full is not None:
+                    return self._check.look(due, full)
+        except LockedError:
+            for errand in due:  # a complete scan is running
+                self._agenda.wait(errand.path)
+            return None, ()
+        for errand in due:
+            self._agenda.done(errand.path)
+        return None, ()
+
+    def _full_reading(self) -> FullReading | None:
+        """The last complete scan, ``None`` where it looked at something else."""
+        host_id = self._database.host_id
+        with self._database.begin() as connection:
+            scan_store.interrupt_unfinished(connection, host_id)
+            scan = scan_store.last_full(connection, host_id)
+            known = self._full.scan
+            if scan is None or not self._has_scope_of(connection, scan):
+                return None
+            if known is None or known.id != scan.id:
+                self._full = FullReading.load(connection, host_id)
+        return self._full
+
+    def _has_scope_of(self, connection: Connection, scan: Scan | None) -> bool:
+        if scan is None:
+            return False
+        if scan.config_digest == self._config.digest:
+            return True
+        text = scan_store.configuration_text(connection, scan.config_digest)
+        then = None if text is None else Config.from_canonical(text)
+        return then is not None and (then.watch, then.scan.cross_mounts) == (
+            self._config.watch,
+            self._config.scan.cross_mounts,
+        )
+
+    @contextmanager
+    def _resting(self, until: str) -> Iterator[None]:
+        begun = time.process_time()
+        try:
+            yield
+        finally:
+            rest = min(max((time.process_time() - begun) * _REST, _LEAST_REST_S), _LONGEST_REST_S)
+            setattr(self, until, self._clock() + rest)
+
+    def _new(self, problems: Sequence[str]) -> Iterator[str]:
+        """Each problem once, whatever numbers it has in it."""
+        for problem in problems:
+            kind = re.sub(r"\d", "", problem)
+            if kind not in self._told:
+                self._told.add(kind)
+                yield problem

@@ -1,0 +1,84 @@
+"""Which known files need not be read again while ctime, and all else of ``lstat(2)``, stays the same; which were not.
+
+Every change of a file sets its ctime, which no system call can set back. That is the kernel's word, and worth as much
+as its clock, so it is only taken where the policy allows it, and not
+
+* for a file that was *too fresh* when it was last read: one that is changed twice within a tick of the clock, or twice
+  through one mapped page, has the same ctime both times, and the reading may have been between the two;
+* for one that a process has open for writing, or mapped, now or when the last scan began: what is written to a page
+  that is dirty already leaves no trace;
+* on tmpfs, where what is written through a mapped page leaves none at all;
+* for one that the last scan could not read, or with other digests than are wanted now (which the scanner sees).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from fimscan.errors import UsageError
+from fimscan.linux.filesystems import Numbers
+from fimscan.model import FileKind
+from fimscan.pipeline.record.last_read import FullReading
+from fimscan.scan.block import Voucher
+from fimscan.scan.reader import FRESH_NS
+from fimscan.store import files
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
+from fimscan.store.files import Known
+
+_FRESH_NS = FRESH_NS
+_SECOND = 10**9
+
+
+def vouching(
+    full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers
+) -> Callable[[Sequence[Known]], Sequence[Voucher]] | None:
+    """What picks those that may be vouched for of a chunk of what :func:`fimscan.store.files.known_with_stats` gives.
+
+    ``held`` are the files (device, inode) that somebody can write to now, ``numbers`` the device numbers by which file
+    systems are recorded. ``None`` if none can be vouched for.
+    """
+    if not full.looks:
+        return None
+    last = full.looks[0].held
+    mine = frozenset(held) | frozenset(last.actors) | last.writable
+    raws = {} if numbers.is_trivial else numbers.raws
+
+    def vouched(known: Sequence[Known]) -> list[Voucher]:
+        clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0
+        found: list[Voucher] = []
+        for row in known:
+            path, digest, _, read_ns, _, _, dev, inode, _, _, _, _, _, _, _, ctime_s, ctime_nsec = row
+            last_ns = clock_ns if clock_ns > read_ns else read_ns
+            if ctime_s * _SECOND + ctime_nsec + _FRESH_NS > last_ns or (dev, inode) in mine:
+                continue
+            found.append((path, digest, last_ns, row[4:] if dev not in raws else (*row[4:6], raws[dev], *row[7:])))
+        return [one for one in found if not full.is_blocked(one[0])] if full.blocked else found
+
+    return vouched
+
+
+def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
+    """(path, when it was last really read, in ns) of what the last complete scan took on trust, in order of path.
+
+    Streamed. Of files that lie together one time is kept, the earliest: where some of them were read and some were not,
+    all are listed.
+
+    Raises:
+        UsageError: when there is no finished scan yet.
+    """
+    with database.read() as connection:
+        full = FullReading.load(connection, database.host_id)
+        if full.scan is None:
+            raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
+        if "vouched" not in full.scan.counts:
+            return
+        rechecks = sighting_store.rechecks(connection, database.host_id)
+        for rows in files.known_with_stats(connection, database.host_id):
+            for path, _, _, read_ns, _, kind, *_ in rows:
+                if kind == FileKind.DIRECTORY.value or full.is_blocked(path):
+                    continue
+                looked_ns = rechecks[path].read_start_ns if path in rechecks else 0
+                last_ns = max(full.read_again(path, read_ns), looked_ns)
+                if last_ns < full.scan.started_ns:
+                    yield path, last_ns

@@ -1,0 +1,199 @@
+"""The scanner's stream against the previous state: what is stored, and what changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import TypeAlias
+
+from sqlalchemy import Connection
+
+from fimscan import compare
+from fimscan.config import Config, Watch
+from fimscan.gc_pause import no_search_for_cycles
+from fimscan.linux.filesystems import Numbers
+from fimscan.pipeline.record.read_ahead import ReadAhead
+from fimscan.pipeline.record.recorder import Recorder
+from fimscan.pipeline.settings import manners_of
+from fimscan.scan.block import Voucher
+from fimscan.scan.scanner import Known, Progress, scan_blocks
+from fimscan.scan.scope import Scope
+from fimscan.scan.watch import WatchSpec
+from fimscan.state_row import Packed
+from fimscan.store import files
+from fimscan.store.database import Database
+
+_BATCH = 500
+_FLUSH_ROWS = 2000  # each kind of rows ends with a statement that is not full, each time
+_TRANSACTION_ROWS = 50_000
+_TRANSACTION_SECONDS = 1.0
+
+
+def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
+    """The configuration's watches as the scanner takes them."""
+    return tuple(
+        WatchSpec(
+            path=os.fsencode(watch.path),
+            exclude=watch.exclude,
+            algorithms=() if watch.policy == "attributes" else watch.digests,
+            append_only=watch.policy == "append-only",
+            vouched=watch.reread == "ctime",
+        )
+        for watch in watches
+    )
+
+
+@no_search_for_cycles()
+def record_everything(
+    recorder: Recorder,
+    database: Database,
+    config: Config,
+    on_progress: Callable[[Progress], None] | None,
+    vouched: Callable[[Sequence[files.Known]], Sequence[Voucher]] | None,
+    numbers: Numbers,
+) -> None:
+    """Walk, hash, compare and store, a block at a time.
+
+    ``vouched`` picks what vouches for files from what is known with its stats; ``None`` reads every byte again.
+    ``numbers`` are the device numbers by which file systems are recorded.
+    """
+    specs = watch_specs(config.watch)
+    with database.read() as reading, database.read() as beside, ExitStack() as stack:
+        known: Iterator[Sequence[files.Known]] = iter(())
+        vouchers: Iterable[Sequence[Voucher]] = ()
+        if not files.is_any_open(reading, database.host_id):
+            # Nobody needs this look at the database, and while it lasts SQLite could only write into its log.
+            reading.rollback()
+        elif vouched is None:
+            known = files.known(reading, database.host_id)
+        else:
+            both = ReadAhead(files.known_with_stats(reading, database.host_id))
+            known, vouchers = both.behind(), map(vouched, both.ahead())
+        found = scan_blocks(
+            specs,
+            workers=config.scan.workers,
+            cross_mounts=config.scan.cross_mounts,
+            skip=database.own_files,
+            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers, numbers=numbers),
+            manners=manners_of(config.scan),
+            on_progress=on_progress,
+        )
+        stack.enter_context(closing(found))
+        writer = stack.enter_context(_Writer(recorder, database))
+        stored = compare.Merge(known)
+        for block in found:
+            recorder.count(block)
+            if stored.step_over(block.paths, block.digests):
+                recorder.keep(b"".join(block.digests))
+            elif recorder.is_first and block.is_all_read and stored.is_beyond(block.paths[-1]):
+                recorder.record_baseline(block)
+            else:
+                _compare(recorder, reading, stored.pairs(zip(block.paths, block.entries(), strict=True)))
+            writer.step()
+        for pairs in _in_batches(stored.rest()):
+            _compare(recorder, reading, pairs)
+            writer.step()
+
+
+_Pair: TypeAlias = compare.Pair[files.Known, Packed]
+
+
+def _compare(recorder: Recorder, connection: Connection, found: Iterable[_Pair]) -> None:
+    """Where a digest differs, the values are looked at."""
+    for pairs in _in_batches(found):
+        versions = files.by_ids(connection, (pair.before[2] for pair in pairs if pair.before and _differs(pair)))
+        for pair in pairs:
+            before, after = pair.before, pair.after
+            if pair.unreadable is not None:
+                recorder.record_failure(pair, before[1] if before else None)
+            elif before is None:
+                assert after is not None, "a pair has a side"
+                recorder.record_new(after)
+            elif after is None:
+                recorder.record_gone(versions[before[2]], time.time_ns())
+            elif before[1] == after[-1]:
+                recorder.keep(before[1])
+            else:
+                recorder.record_seen(versions[before[2]], after)
+
+
+def _differs(pair: _Pair) -> bool:
+    if pair.unreadable is not None or pair.before is None:
+        return False
+    return pair.after is None or pair.after[-1] != pair.before[1]
+
+
+def _in_batches(pairs: Iterable[_Pair]) -> Iterator[list[_Pair]]:
+    pairs = iter(pairs)
+    while batch := list(islice(pairs, _BATCH)):
+        yield batch
+
+
+class _Writer:
+    """Writes while the scan goes on, little by little in transactions that are large.
+
+    Little by little, so that the workers never wait for it. A transaction ends in time, so that nobody else who writes
+    (an acceptance) waits long.
+    """
+
+    def __init__(self, recorder: Recorder, database: Database) -> None:
+        self._recorder = recorder
+        self._database = database
+        self._open = ExitStack()
+        self._connection: Connection | None = None
+        self._written = 0
+        self._begun = 0.0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def step(self) -> None:
+        """Write what there is, if that is worth it."""
+        if self._recorder.unwritten >= _FLUSH_ROWS:
+            self._flush()
+        elif self._connection is not None and time.monotonic() - self._begun > _TRANSACTION_SECONDS:
+            self._commit()
+
+    def _flush(self) -> None:
+        if self._connection is None:
+            self._connection = self._open.enter_context(self._database.begin(draft=True))
+            self._begun, self._written = time.monotonic(), 0
+        self._written += self._recorder.unwritten
+        self._recorder.flush(self._connection)
+        if self._written >= _TRANSACTION_ROWS:
+            self._commit()
+
+    def _commit(self) -> None:
+        self._connection = None
+        self._open.close()
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self._flush()
+            self._commit()
+        else:
+            self._open.__exit__(*exception)  # type: ignore[arg-type]
+
+
+def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
+    """How much of each log was verified before; to be asked in increasing order of path."""
+    roots = [spec.path for spec in specs if spec.append_only]
+    known = files.sizes(connection, host_id, roots) if roots else iter(())
+    at: tuple[bytes, int] | None = (b"", 0)
+
+    def size(path: bytes) -> int | None:
+        nonlocal at
+        while at is not None and at[0] < path:
+            at = next(known, None)
+        return at[1] if at is not None and at[0] == path else None
+
+    return size
+
+
+def keep_of(watches: Iterable[Watch], scope: Scope) -> Callable[[bytes], int]:
+    """How many rotated generations of a log its watch wants to be kept."""
+    keeps = {os.fsencode(watch.path): watch.keep for watch in watches}
+    return lambda path: keeps.get(scope.root_of(path) or b"", 0)

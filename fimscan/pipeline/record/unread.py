@@ -1,0 +1,85 @@
+"""What a scan could not read: since when nobody could compare it, and what was done to it since."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable
+
+from sqlalchemy import Connection
+
+from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.pipeline.record.last_read import Readings
+from fimscan.scan.state import KINDS
+from fimscan.store import files
+
+Stat = Callable[[bytes], os.stat_result | None]
+"""``lstat(2)`` of a monitored path, ``None`` where there is nothing, or it may not be asked."""
+
+# Their device is left out: what audit and stat(2) call it may differ.
+_COMPARED = ("kind", "size", "mode", "uid", "gid", "nlink", "inode", "mtime_ns", "ctime_ns")
+_NOT_OF_DIRECTORIES = frozenset({"size", "nlink"})
+# These would be waited for again, a minute each; what is gone has no stat.
+_NOT_ASKED = frozenset({UnreadableReason.TIMEOUT, UnreadableReason.VANISHED})
+
+
+def with_history(
+    connection: Connection, host_id: int, scan_id: int, failed: Iterable[Unreadable], readings: Readings, look: Stat
+) -> list[Unreadable]:
+    """The same, those that an earlier scan could read with when that was, and what ``lstat(2)`` says otherwise since.
+
+    Args:
+        connection: the store, with what this scan found.
+        host_id: whose files.
+        scan_id: the scan that could not read them.
+        failed: what it could not read.
+        readings: when each path was last read.
+        look: tells what is there now.
+    """
+    failed = list(failed)
+    known = files.at_paths(connection, host_id, [item.path for item in failed], scan_id)
+    return [
+        _with_history(item, known[item.path].state, readings, look)
+        if item.path in known and item.reason is not UnreadableReason.MISSING
+        else item
+        for item in failed
+    ]
+
+
+def alarming(failed: Iterable[Unreadable], before: Collection[Unreadable]) -> tuple[Unreadable, ...]:
+    """What a scan reports of what it could not read.
+
+    What could be read once is reported by every scan, until it is read again: whoever keeps a file from being read
+    would have peace otherwise. What never could be is reported once.
+    """
+    told = {(item.path, item.reason) for item in before}
+    return tuple(item for item in failed if item.since_ns is not None or (item.path, item.reason) not in told)
+
+
+def _with_history(item: Unreadable, known: FileState, readings: Readings, look: Stat) -> Unreadable:
+    since_ns = readings.last_read(known, None)
+    found = look(item.path) if item.reason not in _NOT_ASKED else None
+    return Unreadable(
+        path=item.path,
+        reason=item.reason,
+        detail=item.detail,
+        since_ns=since_ns,
+        differs=() if found is None else _differing(known, found),
+    )
+
+
+def _differing(known: FileState, found: os.stat_result) -> tuple[str, ...]:
+    now = {
+        "kind": FileKind(KINDS[stat.S_IFMT(found.st_mode)]),
+        "size": found.st_size,
+        "mode": stat.S_IMODE(found.st_mode),
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "nlink": found.st_nlink,
+        "inode": found.st_ino,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+    }
+    left_out = _NOT_OF_DIRECTORIES if known.kind is FileKind.DIRECTORY else frozenset()
+    compared = (name for name in _COMPARED if name not in left_out)
+    return tuple(name.removesuffix("_ns") for name in compared if getattr(known, name) != now[name])

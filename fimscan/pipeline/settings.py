@@ -1,0 +1,19 @@
+"""The configuration's words on how a scan behaves towards its host, as the scanner takes them."""
+
+from __future__ import annotations
+
+from fimscan.config import ScanSettings
+from fimscan.scan.limits import Manners
+
+
+def manners_of(settings: ScanSettings) -> Manners:
+    """What ``[scan]`` says of it."""
+    return Manners(
+        file_timeout_s=settings.file_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+        nice=settings.nice,
+        ionice=settings.ionice,
+        max_bytes_per_s=settings.max_bytes,
+        max_files_per_s=settings.max_files_per_s,
+        drop_cache=settings.drop_cache,
+    )

@@ -1,0 +1,243 @@
+"""The text report of a diff: for a tired reader on a terminal, and for grep when piped.
+
+A row begins at the left margin with what happened and the change's number, for ``fimscan accept``, and ends with the
+path: ``modified    #17    /etc/hosts``. So the path can be copied up to the end of the line, and a name can pretend
+nothing after itself (a file may be called ``hosts #17``). A row that is no stored change has no number:
+``unreadable  /srv``. Everything about the row is indented below. The most alarming rows come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TextIO
+
+from rich.text import Text
+
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    ChangeKind,
+    Diff,
+    ExeOrigin,
+    Finding,
+    UnmodifiedOpen,
+    Unreadable,
+    Verdict,
+)
+from fimscan.report.actor_text import Deed, deeds
+from fimscan.report.configuration import configuration_lines
+from fimscan.report.console import pack, wrap, write_lines
+from fimscan.report.differences import breach_text, differences
+from fimscan.report.display import minute_text, show
+from fimscan.report.reasons import program_text
+from fimscan.report.words import (
+    RANK_WORDS,
+    by_rank,
+    doubts,
+    headline,
+    lead,
+    log_lines,
+    number_text,
+    plural,
+    rank,
+    unmodified_heading,
+    unreadable_groups,
+    unreadable_text,
+    verdict_code,
+    verdict_counts,
+    vouched_text,
+)
+
+_KIND_STYLE = {
+    ChangeKind.ADDED: "green",
+    ChangeKind.REMOVED: "red",
+    ChangeKind.MODIFIED: "yellow",
+    ChangeKind.MOVED: "cyan",
+    ChangeKind.ATTRIBUTES: "blue",
+}
+_VERDICT_STYLE = {
+    Verdict.CONFIRMED: "bold green",
+    Verdict.LIKELY: "bold yellow",
+    Verdict.CONTESTED: "bold magenta",
+    Verdict.UNATTRIBUTED: "bold red",
+}
+_INDENT = "    "
+_KIND_WIDTH = len("attributes")
+_NUMBER_WIDTH = len("#9999")  # with larger numbers, paths begin further right
+
+
+def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
+    """The whole diff; nothing is cut. One line when nothing differs.
+
+    ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
+    """
+    write_lines(_report(diff, width), out, color=color)
+
+
+def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, width: int) -> None:
+    """One screen of what a scan found, for a terminal or a mail from cron: at most ``limit`` rows, most alarming first.
+
+    What is left out is counted, with the command that shows it.
+    """
+    write_lines(_summary(diff, limit, width), out, color=color)
+
+
+def _report(diff: Diff, width: int) -> Iterator[Text]:
+    yield from _head(diff, width)
+    for item in diff.reconfigurations:
+        for number, line in enumerate(configuration_lines(item)):
+            yield Text(line, style="bold yellow" if number == 0 and item.is_weaker else "")
+    for place, findings in groupby(by_rank(diff), key=rank):
+        rows = list(findings)
+        yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
+        for finding in rows:
+            yield from row_lines(finding, width)
+            yield from _suspects(finding, diff)
+    for heading, items in unreadable_groups(diff):
+        yield from _heading(heading)
+        for unreadable in items:
+            yield from _unreadable(unreadable)
+    if diff.opened_unmodified:
+        yield from _heading(unmodified_heading(diff))
+        for opened in diff.opened_unmodified:
+            yield from _opened(opened, width)
+
+
+def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
+    yield from _head(diff, width)
+    shown = by_rank(diff)[:limit]
+    for finding in shown:
+        yield _change_title(finding.change)
+        if finding.change.breach is not None:
+            yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
+        yield from _who_in_short(finding, width)
+    unreadable = diff.unreadable[: limit - len(shown)]
+    for item in unreadable:
+        yield from _unreadable(item)
+    left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
+    if left:
+        yield Text(f"... and {left} more: fimscan diff --from {diff.start.id} --to {diff.end.id}")
+
+
+def _head(diff: Diff, width: int) -> Iterator[Text]:
+    yield Text(headline(diff), style="bold")
+    if diff.findings:
+        seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
+        for line in pack(verdict_counts(diff), width, f"as of {seen}", _INDENT):
+            yield Text(line)
+    if (vouched := vouched_text(diff.end)) is not None:
+        yield Text(f"of its files, {vouched}")
+    for line in log_lines(diff):
+        yield Text(line)
+
+
+def _heading(words: str) -> Iterator[Text]:
+    yield Text()
+    yield Text(f"== {words}", style="bold")
+
+
+def _title(kind: str, style: str, path: bytes, number: str = "") -> Text:
+    column = f"{number:<{_NUMBER_WIDTH}}  " if number else ""
+    return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", (column, "dim"), (show(path), "bold"))
+
+
+def _change_title(change: Change) -> Text:
+    return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change))
+
+
+def row_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """One row as the diff shows it."""
+    change = finding.change
+    yield _change_title(change)
+    for line in pack(differences(change), width, _INDENT, _INDENT * 2):
+        yield Text(line)
+    if len(finding.steps) > 1:
+        yield from _steps(finding, width)
+    else:
+        yield from _who(finding.attribution, change, _INDENT, width)
+
+
+def _suspects(finding: Finding, diff: Diff) -> Iterator[Text]:
+    """A program that is not what was accepted may do anything, whoever ran it."""
+    exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors if _is_here(actor)}
+    for program in diff.suspect_programs:
+        if program.path in exes:
+            yield Text(f"{_INDENT}the program is suspect: {program_text(program)}", style="bold red")
+
+
+def _is_here(actor: Actor) -> bool:
+    """Whether a program of this host's ran, as far as is known."""
+    return actor.view is None or actor.view.exe_origin is not ExeOrigin.OTHER_ROOT
+
+
+def _steps(finding: Finding, width: int) -> Iterator[Text]:
+    yield _verdict(finding.attribution, _INDENT, f"changed {len(finding.steps)} times")
+    for number, step in enumerate(finding.steps, 1):
+        kind = " ".join(filter(None, (step.change.kind, number_text(step.change))))
+        start = f"{_INDENT}{number}. scan {step.scan}: {kind}, "
+        yield from map(Text, pack(differences(step.change), width, start, _INDENT * 3))
+        yield from _who(step.attribution, step.change, _INDENT * 2, width)
+
+
+def _who(attribution: Attribution, change: Change, indent: str, width: int) -> Iterator[Text]:
+    done = deeds(attribution.actors, attribution.verdict, change)
+    opening = lead(attribution, len(done))
+    inner = f"{indent}    "
+    reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
+    if opening is None:
+        yield _verdict(attribution, indent, done[0].sentence)
+        yield from _circumstances(done[0], inner, width)
+        yield from reservations
+        return
+    yield from _answer(attribution, opening, indent, width)
+    yield from reservations
+    for deed in done:
+        yield Text(f"{indent}  - {deed.sentence}")
+        yield from _circumstances(deed, inner, width)
+
+
+def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
+    attribution = finding.attribution
+    several = len(finding.steps) > 1
+    if several:
+        yield Text(f"{_INDENT}changed {len(finding.steps)} times")
+    done = deeds(attribution.actors, attribution.verdict, None if several else finding.change)
+    told = [f"{deed.sentence}, {deed.user}" for deed in done]
+    opening = lead(attribution, len(done))
+    if opening is None:
+        yield _verdict(attribution, _INDENT, told[0])
+        return
+    yield from _answer(attribution, opening, _INDENT, width)
+    yield from (Text(f"{_INDENT}  - {words}") for words in told)
+
+
+def _answer(attribution: Attribution, sentence: str, indent: str, width: int) -> Iterator[Text]:
+    """The verdict with a sentence of ours, which may be broken anywhere, unlike one with a path in it."""
+    prefix = f"{indent}{verdict_code(attribution)}: "
+    first, *rest = wrap(sentence, width, prefix, f"{indent}    ")
+    yield _verdict(attribution, indent, first.removeprefix(prefix))
+    yield from map(Text, rest)
+
+
+def _verdict(attribution: Attribution, indent: str, words: str) -> Text:
+    return Text.assemble(indent, (verdict_code(attribution), _VERDICT_STYLE[attribution.verdict]), f": {words}")
+
+
+def _circumstances(deed: Deed, indent: str, width: int) -> Iterator[Text]:
+    place = (deed.place,) if deed.place is not None else ()
+    yield from map(Text, pack((deed.user, *place, *deed.events), width, indent, indent))
+    if deed.command is not None:
+        yield Text(f"{indent}{deed.cwd or ''}$ {deed.command}", style="dim")
+
+
+def _unreadable(item: Unreadable) -> Iterator[Text]:
+    yield _title("unreadable", "red", item.path)
+    yield Text(f"{_INDENT}{unreadable_text(item)}")
+
+
+def _opened(item: UnmodifiedOpen, width: int) -> Iterator[Text]:
+    yield _title("opened", "dim", item.path)
+    for deed in deeds(item.actors, Verdict.CONFIRMED, None):
+        yield from map(Text, pack((deed.process, deed.user, *deed.events), width, f"{_INDENT}by ", _INDENT * 2))

@@ -1,0 +1,110 @@
+"""A process that goes to the directories of file systems that may hang, so that it is not us who does."""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import select
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from fimscan.scan.attributes import Changed
+from fimscan.scan.dirfd import Standpoint, Visit
+from fimscan.scan.limits import Manners
+from fimscan.scan.pool import Hangs, hung, not_asked
+from fimscan.scan.prefix_digests import RawPrefixes
+from fimscan.scan.process import WorkerProcess
+from fimscan.scan.throttle import TimedOutError
+
+_LOOK_MS = 100
+
+
+class Attendant:
+    """Does what :mod:`fimscan.scan.dirfd` does, in a worker of its own, which is started when it is first needed."""
+
+    def __init__(self, manners: Manners, hangs: Hangs) -> None:
+        self._manners = manners
+        self._hangs = hangs
+        self._worker: WorkerProcess | None = None
+
+    def visit(self, parent: int, name: bytes, device: int | None, asked: int | None) -> Visit | None:
+        """As :func:`fimscan.scan.dirfd.visit`; ``asked`` is the device whose answer it takes, if that is known.
+
+        Raises:
+            TimedOutError: there was no answer.
+        """
+        if asked is not None and self._hangs.has_hung(asked):
+            raise TimedOutError(not_asked()[1])
+        try:
+            answer, fd = self._ask(("visit", name, device), [parent])
+        except TimedOutError:
+            if asked is not None:
+                self._hangs.note(asked)
+            raise
+        return None if answer is None else Visit(answer[0], fd, answer[1])
+
+    def stand(self, path: bytes) -> Standpoint:
+        """As :func:`fimscan.scan.dirfd.stand`, or TimedOutError."""
+        identity, fd = self._ask(("stand", path), [])
+        return fd, identity
+
+    def way(self, root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | None:
+        """As :func:`fimscan.scan.dirfd.way`, or TimedOutError."""
+        identity, fd = self._ask(("way", root, list(names), cross), [])
+        return None if fd is None else (fd, identity)
+
+    def step(self, directory: int, name: bytes) -> Standpoint:
+        """As :func:`fimscan.scan.dirfd.step`, or TimedOutError."""
+        identity, fd = self._ask(("step", name), [directory])
+        return fd, identity
+
+    def lstat(self, directory: int, name: bytes) -> os.stat_result:
+        """As :func:`fimscan.scan.dirfd.lstat`, or TimedOutError."""
+        return os.stat_result(*self._ask(("lstat", name), [directory])[0])
+
+    def prefixes(
+        self,
+        directory: int,
+        name: bytes,
+        identity: tuple[int, int],
+        lengths: Sequence[int],
+        algorithms: Sequence[str],
+    ) -> list[RawPrefixes]:
+        """As :func:`fimscan.scan.prefix_digests.read_prefixes`, or TimedOutError."""
+        found: list[RawPrefixes] = self._ask(
+            ("prefixes", name, identity, list(lengths), list(algorithms)), [directory]
+        )[0]
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _ask(self, question: tuple[Any, ...], fds: Sequence[int]) -> tuple[Any, Any]:
+        if self._worker is None:
+            self._worker = WorkerProcess(self._manners)
+        worker = self._worker
+        worker.show_interest()
+        worker.send(marshal.dumps(question), fds)
+        poll = select.poll()
+        poll.register(worker.answers_fd, select.POLLIN)
+        while True:
+            if poll.poll(_LOOK_MS):
+                for error, answer, has_fd in worker.receive():
+                    fd = socket.recv_fds(worker.channel, 1, 1)[1][0] if has_fd else None
+                    return _checked(error, answer), fd
+            elif worker.is_stalled:
+                self.close()
+                raise TimedOutError(hung(self._manners)[1])
+
+
+def _checked(error: int, answer: Any) -> Any:
+    if error == errno.EAGAIN:
+        raise Changed
+    if error:
+        raise OSError(error, os.strerror(error))
+    return answer

@@ -1,0 +1,141 @@
+"""A file that the kernel wrote: laid to a crash only where everything that a core dump has agrees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fimscan.attribution import CorePattern, dumped
+from fimscan.model import (
+    Actor,
+    Attribution,
+    Change,
+    ChangeKind,
+    Coverage,
+    Crash,
+    EventId,
+    FileKind,
+    FileState,
+    Reason,
+    Verdict,
+    Window,
+)
+from tests.support import DEV, SECOND
+
+PLAIN = CorePattern(b"core")
+NO_EVENT = Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT, coverage=Coverage(complete=True))
+
+
+def crashed(at: float = 10, pid: int = 77, **values: Any) -> Crash:
+    event = EventId(int(at * SECOND), pid)
+    actor = Actor(pid, exe=b"/usr/bin/tool", comm=b"tool", uid=1000, time_ns=event.time_ns, event=event)
+    return Crash(event, actor._replace(**values), 11)
+
+
+def core(path: bytes = b"/w/core", at: float = 10.5, **values: Any) -> Change:
+    state = FileState(
+        path=path,
+        kind=FileKind.FILE,
+        dev=DEV,
+        inode=12,
+        nlink=1,
+        mode=0o600,
+        uid=1000,
+        gid=1000,
+        size=300_000,
+        mtime_ns=int(at * SECOND),
+        ctime_ns=int(at * SECOND),
+        read_start_ns=30 * SECOND,
+        read_end_ns=30 * SECOND,
+    )
+    return Change(
+        kind=ChangeKind.ADDED,
+        before=None,
+        after=replace(state, **values),
+        window=Window(after_ns=5 * SECOND, before_ns=30 * SECOND),
+    )
+
+
+def answer(
+    change: Change, *crashes: Crash, pattern: CorePattern = PLAIN, given: Attribution = NO_EVENT
+) -> tuple[Verdict, list[int]]:
+    found = dumped(change, given, crashes, pattern)
+    return found.verdict, [actor.pid for actor in found.actors]
+
+
+LAID = (Verdict.LIKELY, [77])
+OPEN: tuple[Verdict, list[int]] = (Verdict.UNATTRIBUTED, [])
+
+
+def test_the_dump_of_the_one_crash_is_laid_to_it() -> None:
+    """Likely, since no record says which file the kernel wrote, and with the reason for naming it."""
+    assert answer(core(), crashed()) == LAID
+    found = dumped(core(), NO_EVENT, [crashed()], CorePattern(b"core"))
+    assert found.reason is Reason.CORE_DUMP
+    assert found.reasoning is not None and found.reasoning.rulings[0].why == "crashed"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"path": b"/w/hosts"},
+        {"path": b"/w/core.old"},
+        {"mode": 0o644},  # the kernel makes it for its owner alone
+        {"uid": 0},
+        {"nlink": 2},
+        {"size": 0},
+        {"kind": FileKind.SYMLINK},
+        {"mtime_ns": 9 * SECOND},  # written before the crash
+        {"ctime_ns": 25 * SECOND},  # touched long after it
+    ],
+)
+def test_what_no_core_dump_is_like_stays_an_alarm(values: dict[str, Any]) -> None:
+    """Somebody else made it, and nobody saw whom."""
+    assert answer(core(**values), crashed()) == OPEN
+
+
+def test_a_crash_of_another_time_or_user_explains_nothing() -> None:
+    """Before the window, after the file was written, or of somebody who could not own the file."""
+    assert answer(core(), crashed(4)) == OPEN
+    assert answer(core(), crashed(12)) == OPEN
+    assert answer(core(), crashed(uid=1001)) == OPEN
+
+
+def test_of_several_that_fit_none_is_singled_out() -> None:
+    """All are listed, latest first."""
+    assert answer(core(), crashed(10, 77), crashed(10.2, 78)) == (Verdict.CONTESTED, [78, 77])
+
+
+def test_what_audit_explains_or_could_not_see_is_left_as_it_is() -> None:
+    """Only where it was watching all the time and saw nobody is the kernel the explanation that is left."""
+    confirmed = NO_EVENT._replace(verdict=Verdict.CONFIRMED, reason=None)
+    blind = NO_EVENT._replace(reason=Reason.COVERAGE_GAP)
+    for given in (confirmed, blind):
+        assert dumped(core(), given, [crashed()], CorePattern(b"core")) is given
+
+
+@pytest.mark.parametrize(
+    ("pattern", "uses_pid", "path", "fits"),
+    [
+        (b"core", False, b"/w/core", True),
+        (b"core", False, b"/w/score", False),
+        (b"core", True, b"/w/core.77", True),
+        (b"core", True, b"/w/core.78", False),
+        (b"core.%p", True, b"/w/core.77", True),
+        (b"core.%p", False, b"/w/core.78", False),
+        (b"core.%e.%p.%t", False, b"/w/core.tool.77.1700000000", True),
+        (b"core.%e.%p.%t", False, b"/w/core.other.77.1700000000", False),
+        (b"%E-%u-%s", False, b"/w/!usr!bin!tool-1000-11", True),
+        (b"100%%-%h", False, b"/w/100%-web1", True),
+        (b"/var/crash/core.%p", False, b"/var/crash/core.77", True),
+        (b"/var/crash/core.%p", False, b"/w/core.77", False),
+        (b"cores/core", False, b"/w/cores/core", True),
+        (b"|/usr/lib/systemd/systemd-coredump %P", False, b"/w/core", False),  # that program writes, and is seen
+    ],
+)
+def test_the_name_is_that_of_the_kernels_setting(pattern: bytes, uses_pid: bool, path: bytes, fits: bool) -> None:
+    """kernel.core_pattern, with what it says of the process that crashed."""
+    expected = LAID if fits else OPEN
+    assert answer(core(path), crashed(), pattern=CorePattern(pattern, uses_pid)) == expected

@@ -1,0 +1,166 @@
+"""Ways to change a file that audit's rules do not report: each is a gap while it is open, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fimscan.attribution import CoverageMap, Extent, Need
+from fimscan.attribution.holes import HOLES, without_needless
+from fimscan.audit import parse_all, rules_for
+from fimscan.audit.guards import guards_of, wanted_guards
+from fimscan.model import Actor, AuditNotice, AuditObservation, Change, ChangeKind, EventId, Gap, GapReason, NoticeKind
+from fimscan.report.words import GAP_WORDS, gap_text
+from fimscan.store import codec
+from tests.support import SECOND, WINDOW, observation, rule, state
+
+WHOLE = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
+CONTENT, ATTRIBUTES = Need(), Need(writes=False, attributes=True)
+X86 = wanted_guards("x86_64")
+EVE = Actor(pid=7, exe=b"/usr/sbin/auditctl", uid=0, user="root", auid=1001, login_user="eve")
+
+
+def seen(at: float, *, guards: tuple[str, ...] = X86, **values: Any) -> AuditObservation:
+    """A host that wants all guards of x86_64, and whose rules have these."""
+    default = {"rules": (rule(guards=frozenset(guards)),), "guards": X86, "uring": (b"/w",)}
+    return observation(at, **{**default, **values})
+
+
+def gaps(
+    first: AuditObservation, second: AuditObservation, *notices: AuditNotice, need: Need = CONTENT
+) -> tuple[Gap, ...]:
+    return CoverageMap((first, second), notices, WHOLE).over(b"/w/f", WINDOW, need).gaps
+
+
+def reasons(found: tuple[Gap, ...]) -> list[GapReason]:
+    return [gap.reason for gap in found]
+
+
+def notice(kind: NoticeKind, at: float, key: str | None = "fimscan", actor: Actor | None = None) -> AuditNotice:
+    return AuditNotice(event=EventId(int(at * SECOND), int(at)), kind=kind, key=key, actor=actor)
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_rules_that_are_printed_close_every_hole_that_rules_can_close(machine: str) -> None:
+    """Under them, ordinary changes stay confirmed."""
+    printed = parse_all(rules_for([(b"/w", True)], "k", machine=machine).encode(), lambda _: True)
+    had = frozenset().union(*map(guards_of, printed))
+    assert had >= set(wanted_guards(machine))
+    assert {guard.partition(":")[2] for guard in X86} == {name for hole in HOLES for name in hole.guards}
+    assert gaps(seen(900, guards=tuple(had)), seen(2100, guards=tuple(had))) == () or machine != "x86_64"
+
+
+@pytest.mark.parametrize(
+    ("lost", "need", "reason"),
+    [
+        ("b64:openat2", CONTENT, GapReason.READ_ONLY_OPEN),
+        ("b32:open", CONTENT, GapReason.READ_ONLY_OPEN),
+        ("b64:openat", CONTENT, GapReason.READ_ONLY_OPEN),
+        ("b32:open_by_handle_at", CONTENT, GapReason.HANDLE_OPEN),
+        ("b64:times", ATTRIBUTES, GapReason.ATTRIBUTE_CALL),
+        ("b32:attributes", ATTRIBUTES, GapReason.ATTRIBUTE_CALL),
+    ],
+)
+def test_a_rule_that_is_missing_opens_its_hole(lost: str, need: Need, reason: GapReason) -> None:
+    """At either end of the window; and it is no gap for what cannot be done through it."""
+    fewer = tuple(guard for guard in X86 if guard != lost)
+    assert reasons(gaps(seen(900, guards=fewer), seen(2100), need=need)) == [reason]
+    assert reasons(gaps(seen(900), seen(2100, guards=fewer), need=need)) == [reason]
+    other = ATTRIBUTES if need is CONTENT else CONTENT
+    assert gaps(seen(900, guards=fewer), seen(2100, guards=fewer), need=other) == ()
+
+
+def test_io_uring_is_a_gap_where_nothing_reports_it() -> None:
+    """By directory; a rule for a directory above does, and a kernel without io_uring needs none."""
+    assert gaps(seen(900), seen(2100)) == ()
+    assert reasons(gaps(seen(900, uring=()), seen(2100))) == [GapReason.IO_URING]
+    assert reasons(gaps(seen(900, uring=(b"/w2",)), seen(2100, uring=(b"/w2",)))) == [GapReason.IO_URING]
+    assert gaps(seen(900, uring=(b"/",)), seen(2100, uring=(b"/",))) == ()
+
+
+def test_what_was_not_asked_is_not_held_against_anybody() -> None:
+    """Observations from before holes were looked for say nothing of them."""
+    old = observation(900)
+    assert gaps(old, observation(2100)) == ()
+    assert codec.load_observation(old.time_ns, codec.dump_observation(old)) == old
+    new = seen(900, uring=(b"/w", b"/x\xff"), holes=(GapReason.X32_CALL,))
+    assert codec.load_observation(new.time_ns, codec.dump_observation(new)) == new
+    empty = seen(900, uring=(), guards=())
+    assert codec.load_observation(empty.time_ns, codec.dump_observation(empty)) == empty
+
+
+def test_a_hole_of_the_whole_host_is_a_gap_everywhere() -> None:
+    """No rule closes it."""
+    assert reasons(gaps(seen(900, holes=(GapReason.X32_CALL,)), seen(2100))) == [GapReason.X32_CALL]
+
+
+def test_a_file_that_a_record_does_not_name_may_be_any() -> None:
+    """From then on, by the process that it names; in another window it is no matter."""
+    opened = notice(NoticeKind.UNNAMED_FILE, 1400, actor=EVE)
+    (gap,) = gaps(seen(900), seen(2100), opened)
+    assert (gap.reason, gap.actor, round(gap.start_ns / SECOND), gap.end_ns) == (
+        GapReason.UNNAMED_FILE,
+        EVE,
+        1400,
+        WINDOW.before_ns,
+    )
+    assert gaps(seen(900), seen(2100), notice(NoticeKind.UNNAMED_FILE, 2050)) == ()
+
+
+def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
+    """An overlay may have the directory as its upper layer, since long ago; nothing else is in doubt by it."""
+    mount = notice(NoticeKind.USER_MOUNT, 950, actor=EVE._replace(uid=1001))
+    found = CoverageMap((seen(900), seen(2100)), [mount], WHOLE).over(b"/w/f", WINDOW, CONTENT)
+    assert reasons(found.gaps) == [GapReason.OVERLAY]
+    window: dict[str, Any] = {"window": WINDOW}
+    of_root, of_eve, open_to_all = (state(uid=uid, mode=mode) for uid, mode in ((0, 0o644), (1001, 0o644), (0, 0o666)))
+    for side, concerned in ((of_root, False), (of_eve, True), (open_to_all, True), (state(uid=5, mode=0o644), False)):
+        change = Change(kind=ChangeKind.MODIFIED, before=side, after=side, **window)
+        assert without_needless(found, change).complete is not concerned
+    gone = Change(kind=ChangeKind.REMOVED, before=of_root, after=None, **window)
+    assert not without_needless(found, gone).complete, "who may write to the directory is not known"
+    for directory, concerned in ((of_root, False), (of_eve, True), (open_to_all, True)):
+        assert without_needless(found, gone, [directory]).complete is not concerned
+    unseen = seen(900, guards=tuple(guard for guard in X86 if guard != "b64:mounts"))
+    anybody = CoverageMap((unseen, seen(2100)), (), WHOLE).over(b"/w/f", WINDOW, CONTENT)
+    assert reasons(anybody.gaps) == [GapReason.OVERLAY]
+    assert without_needless(anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)).complete
+
+
+def test_who_removed_our_rule_is_named_in_the_gap() -> None:
+    """And in its text, and after it was stored."""
+    removed = [notice(NoticeKind.RULE_REMOVED, 1400, actor=EVE), notice(NoticeKind.RULE_ADDED, 1500)]
+    (gap,) = gaps(seen(900), seen(2100), *removed)
+    assert (gap.reason, gap.actor) == (GapReason.RULE_REMOVED, EVE)
+    assert gap_text(gap, WINDOW).endswith(", by /usr/sbin/auditctl (pid 7), as root, logged in as eve")
+    gone = gaps(seen(900), seen(2100, rules=()), removed[0])
+    assert [(g.reason, g.actor) for g in gone] == [(GapReason.RULE_REMOVED, EVE)]
+    uring = gaps(seen(900), seen(2100), notice(NoticeKind.URING_RULE_REMOVED, 1400, actor=EVE))
+    assert [(g.reason, g.actor) for g in uring] == [(GapReason.IO_URING, EVE)]
+    elsewhere = rule(scope=b"/other", key="others", text="3")
+    both: dict[str, Any] = {"rules": (rule(guards=frozenset(X86)), elsewhere)}
+    theirs = notice(NoticeKind.URING_RULE_REMOVED, 1400, key="others", actor=EVE)
+    assert gaps(seen(900, **both), seen(2100, **both), theirs) == ()
+
+
+def test_a_rule_of_others_may_go_though_it_watched_the_same_place() -> None:
+    """Ours are all there before and after. Where coverage needs the other one, its removal is a gap."""
+    ours, other = rule(guards=frozenset(X86), text="1"), rule(key="identity", text="2")
+    both: dict[str, Any] = {"rules": (ours, other)}
+    removed = notice(NoticeKind.RULE_REMOVED, 1400, key="identity")
+    back = notice(NoticeKind.RULE_ADDED, 1500, key="identity")
+    assert gaps(seen(900, **both), seen(2100, **both), removed, back) == ()
+    assert gaps(seen(900, **both), seen(2100, rules=(ours,)), removed) == ()
+    alone: dict[str, Any] = {"rules": (replace(ours, writes=False), other)}
+    assert reasons(gaps(seen(900, **alone), seen(2100, **alone), removed, back)) == [GapReason.RULE_REMOVED]
+    nameless = notice(NoticeKind.RULE_REMOVED, 1400, key=None)
+    assert gaps(seen(900, **both), seen(2100, **both), nameless) == ()
+
+
+def test_every_hole_says_how_it_is_closed_and_how_that_is_checked() -> None:
+    """The table is complete: each reason once, each with words for readers."""
+    assert len({hole.reason for hole in HOLES}) == len(HOLES)
+    assert all(hole.way and hole.closed_by and hole.checked_by for hole in HOLES)
+    assert set(GAP_WORDS) == set(GapReason)

@@ -1,0 +1,233 @@
+"""The second witness in the join: who is left out, who is added, and what keeps it from doing either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fimscan import model
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
+from fimscan.model import (
+    Action,
+    Actor,
+    Attribution,
+    Change,
+    FileAccess,
+    Holders,
+    Reason,
+    Verdict,
+    Why,
+    WitnessEvent,
+    WitnessExtent,
+    WitnessHole,
+    WitnessMask,
+)
+from tests.attribution.test_attribute import HEALTHY, WHOLE
+from tests.attribution.test_reasoning import whys
+from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, state
+
+WROTE, CLOSED = WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE, WitnessMask.CLOSE_WRITE
+NOBODY_HELD = Holders(as_of_ns=990 * SECOND)
+SINCE_BEFORE = (WitnessExtent(dev=DEV, start_ns=900 * SECOND, end_ns=2100 * SECOND),)
+FOUND = replace(change(state(), changed_state(at=1600)), holders=NOBODY_HELD)
+
+
+def opened(pid: int, at: float, *flags: str, **values: Any) -> FileAccess:
+    who = actor(pid=pid, exe=b"/bin/%d" % pid, syscall="openat", flags=flags or ("O_WRONLY",))
+    return access(Action.OPEN_WRITE, at, who, **values)
+
+
+def told(pid: int, mask: WitnessMask, at: float, **values: Any) -> WitnessEvent:
+    times = {"since_ns": int((at - 0.1) * SECOND), "until_ns": int((at + 0.1) * SECOND)}
+    defaults: dict[str, Any] = {"dev": DEV, "inode": 10, "handle": b"h", "name": b"f", "actor": Actor(pid=pid), **times}
+    return WitnessEvent(mask=mask, **{**defaults, **values})
+
+
+def ask(
+    accesses: Iterable[FileAccess],
+    events: Sequence[WitnessEvent],
+    found: Change = FOUND,
+    extents: tuple[WitnessExtent, ...] = SINCE_BEFORE,
+    read: tuple[Extent, ...] = WHOLE,
+) -> Attribution:
+    known = Known.of([(b"/w", DIRECTORY_ID)])
+    before = [found.before] if found.before is not None else []
+    evidence = Evidence(
+        index=AccessIndex(accesses, known),
+        prior={one.identity: one for one in before},
+        testimony=model.Testimony(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
+    )
+    return attribute(found, evidence, CoverageMap(HEALTHY, (), (read,)))
+
+
+def pids(answer: Attribution) -> list[int]:
+    return sorted(one.pid for one in answer.actors)
+
+
+OPENS = (opened(1, 1400), opened(2, 1500))
+EVENTS = (told(1, CLOSED, 1401), told(2, WROTE, 1501))
+
+
+def test_who_wrote_nothing_is_left_out_and_the_writer_confirmed() -> None:
+    """Two had the file open, one wrote: without fanotify contested, with it confirmed, and the other has its reason."""
+    assert ask(OPENS, (), extents=()).verdict is Verdict.CONTESTED
+    answer = ask(OPENS, EVENTS)
+    assert (answer.verdict, pids(answer)) == (Verdict.CONFIRMED, [2])
+    assert whys(answer)[1] == [Why.WROTE_NOTHING]
+    assert any("process 2 write" in note for note in answer.notes)
+
+
+def test_both_wrote() -> None:
+    """Then nothing is decided by it."""
+    answer = ask(OPENS, (told(1, WROTE, 1401), told(2, WROTE, 1501)))
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
+
+
+@pytest.mark.parametrize("hole", WitnessHole)
+def test_a_hole_clears_nobody(hole: WitnessHole) -> None:
+    """What can be written unseen may have been."""
+    holed = tuple(replace(extent, holes=(hole,)) for extent in SINCE_BEFORE)
+    answer = ask(OPENS, EVENTS, extents=holed)
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
+    assert any("clears nobody" in note for note in answer.notes)
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [
+        (WitnessExtent(dev=DEV, start_ns=1450 * SECOND, end_ns=2100 * SECOND),),
+        (
+            WitnessExtent(dev=DEV, start_ns=900 * SECOND, end_ns=1400 * SECOND, ended="overflow"),
+            WitnessExtent(dev=DEV, start_ns=1401 * SECOND, end_ns=2100 * SECOND),
+        ),
+        (WitnessExtent(dev=DEV, start_ns=900 * SECOND, end_ns=1400 * SECOND),),
+    ],
+    ids=["started late", "overflow", "stopped"],
+)
+def test_what_was_not_watched_clears_nobody(extents: tuple[WitnessExtent, ...]) -> None:
+    """From the open to the close nothing may have been missed."""
+    answer = ask(OPENS, EVENTS, extents=extents)
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("first", "events"),
+    [
+        ((opened(1, 1400, "O_RDWR"),), EVENTS),
+        ((opened(1, 1400, "O_WRONLY", "O_TRUNC"),), EVENTS),
+        ((opened(1, 1400), opened(1, 1450)), EVENTS),
+        ((opened(1, 1400),), EVENTS[1:]),
+        ((opened(1, 1400),), (told(1, CLOSED, 1300), EVENTS[1])),
+        ((opened(1, 1400),), (*EVENTS, told(3, WROTE, 1450))),
+        ((opened(1, 1400),), (*EVENTS, told(2, CLOSED, 1550, handle=b"another"))),
+        ((opened(1, 1400), access(Action.LINK, 1450, actor(pid=5), old=name("f"), name=name("g"))), EVENTS),
+    ],
+    ids=["may map", "truncates", "opened twice", "not closed", "closed before", "a stranger wrote", "reuse", "linked"],
+)
+def test_each_premise_is_needed(first: Sequence[FileAccess], events: Sequence[WitnessEvent]) -> None:
+    """Without any one of them, whoever had it open stays a candidate."""
+    answer = ask((*first, OPENS[1]), events)
+    assert answer.verdict is not Verdict.CONFIRMED
+    assert {1, 2} <= set(pids(answer))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        replace(FOUND, holders=None),
+        replace(FOUND, holders=replace(NOBODY_HELD, complete=False)),
+        replace(FOUND, holders=replace(NOBODY_HELD, later_ns=1900 * SECOND, later=(actor(pid=1, exe=b"/bin/1"),))),
+        replace(change(state(nlink=2), changed_state(at=1600, nlink=2)), holders=NOBODY_HELD),
+    ],
+    ids=["nobody looked", "not all looked at", "still held", "two names"],
+)
+def test_who_can_write_by_another_way_keeps_all_in(found: Change) -> None:
+    """A mapping, or a name elsewhere, may be there from before."""
+    assert whys(ask(OPENS, EVENTS, found)).get(1) != [Why.WROTE_NOTHING]
+
+
+def test_what_audit_missed_keeps_all_in() -> None:
+    """Another open, by which it can be mapped, may be among that."""
+    read = (Extent(start_ns=0, end_ns=1450 * SECOND), Extent(start_ns=1460 * SECOND, end_ns=3000 * SECOND))
+    assert pids(ask(OPENS, EVENTS, read=read)) == [1, 2]
+
+
+def test_who_held_it_before_keeps_all_in() -> None:
+    """It may have mapped the file, and have handed that on."""
+    held = replace(FOUND, holders=replace(NOBODY_HELD, actors=(actor(pid=9, exe=b"/bin/9"),)))
+    assert pids(ask(OPENS, EVENTS, held)) == [1, 2, 9]
+
+
+def test_all_silent_clears_nobody() -> None:
+    """The content changed, so that one of them, or somebody unseen, did it: the only opener is not confirmed."""
+    answer = ask(OPENS, (told(1, CLOSED, 1401), told(2, CLOSED, 1501)))
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
+    assert any("investigate" in note for note in answer.notes)
+
+
+def test_an_only_opener_that_wrote_nothing_is_not_confirmed() -> None:
+    """Whoever wrote did so by a way that neither witness sees: the innocent opener must not be it for sure."""
+    assert ask(OPENS[:1], (), extents=()).verdict is Verdict.CONFIRMED
+    answer = ask(OPENS[:1], EVENTS[:1])
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1])
+
+
+# --- who wrote and was not seen opening it ---------------------------------------------------------------------------
+
+STRANGER = actor(pid=7, exe=b"/bin/held")
+
+
+def stranger(at: float = 1500, **values: Any) -> WitnessEvent:
+    return told(7, WROTE, at, **{"actor": STRANGER, "started_ns": 17, **values})
+
+
+def test_who_wrote_unseen_by_audit_is_named_as_likely() -> None:
+    """No alarm that nobody was seen: fanotify saw it."""
+    assert ask((), ()).reason is Reason.NO_EVENT
+    answer = ask((), (stranger(),))
+    assert (answer.verdict, answer.reason, pids(answer)) == (Verdict.LIKELY, Reason.WITNESS_ONLY, [7])
+    assert whys(answer)[7] == [Why.WROTE]
+    assert answer.actors[0].time_ns == stranger().until_ns
+
+
+def test_it_is_one_more_candidate_beside_an_opener() -> None:
+    """Both may have had a part."""
+    answer = ask((OPENS[1],), (EVENTS[1], stranger()))
+    assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [2, 7])
+
+
+def test_who_wrote_under_the_number_of_a_later_opener_is_another_one() -> None:
+    """Numbers are given away again: it wrote and ended before the innocent opener got its number."""
+    answer = ask((opened(7, 1500),), (stranger(at=1400, started_ns=None, actor=Actor(pid=7)), told(7, CLOSED, 1501)))
+    assert not any("fanotify saw process 7 write to it." in note for note in answer.notes)
+    answer = ask((opened(7, 1500), opened(2, 1520)), (stranger(at=1400), told(2, WROTE, 1521), told(7, CLOSED, 1501)))
+    assert pids(answer) == [2, 7, 7]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [stranger(ancestors=(2, 1)), told(7, WROTE, 1500)],
+    ids=["a child of the opener", "of which only the number is known"],
+)
+def test_a_descriptor_that_an_opener_handed_on_is_its_own_doing(event: WitnessEvent) -> None:
+    """'ls >> f' in a shell: the shell opened it, ls wrote. That stays confirmed, and is said."""
+    answer = ask((OPENS[1],), (event,))
+    assert (answer.verdict, pids(answer)) == (Verdict.CONFIRMED, [2])
+    assert any("process 7" in note for note in answer.notes)
+
+
+@pytest.mark.parametrize("event", [stranger(at=999.5), stranger(at=1700), stranger(inode=11), stranger(at=2200)])
+def test_who_wrote_at_another_time_is_not_named(event: WitnessEvent) -> None:
+    """Before the old content was read, after the last change by ctime, after the window."""
+    answer = ask((), (event,) if event.inode == 10 else ())
+    assert answer.verdict is Verdict.UNATTRIBUTED
+
+
+def test_a_file_that_had_the_inode_number_before_is_not_this_one() -> None:
+    """Its writer wrote before this file was made."""
+    made = access(Action.CREATE, 1500, actor(pid=2, exe=b"/bin/2", syscall="openat", flags=("O_WRONLY", "O_CREAT")))
+    found = replace(change(None, changed_state(at=1600)), holders=NOBODY_HELD)
+    assert pids(ask((made,), (stranger(at=1200), told(2, WROTE, 1501)), found)) == [2]

@@ -1,0 +1,268 @@
+"""Which files ctime vouches for, which are read all the same, and that windows begin at real readings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fimscan.attribution import ReadClock
+from fimscan.cli.scan import print_result
+from fimscan.cli.status import _list_vouched
+from fimscan.config import parse_config
+from fimscan.errors import UsageError
+from fimscan.linux.filesystems import Numbers
+from fimscan.model import AuditNotice, Change, EventId, NoticeKind, Scan
+from fimscan.pipeline import ScanResult, run_scan
+from fimscan.pipeline.record import ctime_trust
+from fimscan.pipeline.record.last_read import FullReading, Look
+from fimscan.report.jsonview import diff_document
+from fimscan.report.words import vouched_text
+from fimscan.scan import scanner
+from fimscan.store import audit as audit_store
+from fimscan.store.database import Database
+from fimscan.store.sightings import Held
+
+Scanner = Callable[..., ScanResult]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "w"
+    root.mkdir()
+    for name in ("a", "b", "c"):
+        (root / name).write_text(name * 10)
+    (root / "link").symlink_to("a")
+    return root
+
+
+@pytest.fixture
+def scan(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scanner]:
+    """Scans of the tree, each with its own settings; a file is old enough to be trusted at once."""
+    monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+
+    def run(settings: str = 'reread = "ctime"', *, full: bool = False) -> ScanResult:
+        config = parse_config(f'[scan]\nworkers = 2\n[[watch]]\npath = "{tree}"\n{settings}\n')
+        return run_scan(database, config, source=None, full=full)
+
+    yield run
+    database.close()
+
+
+def vouched(result: ScanResult) -> tuple[int, int]:
+    """(files vouched for, bytes read)."""
+    return result.scan.counts.get("vouched", 0), result.scan.counts["bytes"]
+
+
+def only_change(result: ScanResult) -> Change:
+    (finding,) = result.diff.findings
+    return finding.change
+
+
+def test_what_nothing_was_done_to_is_not_read_again(scan: Scanner) -> None:
+    """All but directories; the files are counted, and the state is the same."""
+    first, second = scan(), scan()
+    assert vouched(first) == (0, 30)
+    assert vouched(second) == (4, 0)
+    assert second.scan.counts["files"] == first.scan.counts["files"] == 5
+    assert second.scan.state_digest == first.scan.state_digest
+
+
+def test_the_longest_names_are_vouched_for(scan: Scanner, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker is asked in one packet holds them, beside what is known of each."""
+    monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
+    for number in range(1000):
+        (tree / f"{number:0>255}").touch()
+    scan()
+    assert vouched(scan()) == (1004, 0)
+
+
+def test_by_default_everything_is_read(scan: Scanner) -> None:
+    """Only a policy permits to take ctime's word."""
+    scan("")
+    assert vouched(scan("")) == (0, 30)
+
+
+def test_a_full_scan_reads_everything(scan: Scanner) -> None:
+    """Whatever ctime says; and what it has read is trusted again."""
+    scan()
+    scan()
+    assert vouched(scan(full=True)) == (0, 30)
+    assert vouched(scan()) == (4, 0)
+
+
+def test_moved_blocks_leave_the_ctime_so_that_everything_is_read(scan: Scanner, tmp_path: Path) -> None:
+    """A user moved blocks from one file into another since the last reading: no ctime tells which."""
+    scan()
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with closing(database), database.begin() as connection:
+        moved = AuditNotice(event=EventId(time.time_ns() // 10**6 * 10**6, 7), kind=NoticeKind.EXTENTS_MOVED)
+        audit_store.add_notices(connection, database.host_id, [moved])
+    result = scan()
+    assert vouched(result) == (0, 30)
+    assert "blocks were moved" in " ".join(result.new_problems)
+
+
+def test_a_change_is_found_although_size_and_mtime_are_put_back(scan: Scanner, tree: Path) -> None:
+    """ctime cannot be put back."""
+    scan()
+    times = os.stat(tree / "b")
+    (tree / "b").write_text("x" * 10)
+    os.utime(tree / "b", ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = scan()
+    assert vouched(result) == (3, 10)
+    assert only_change(result).changed == ("content", "ctime")
+
+
+def test_a_file_that_was_too_fresh_when_it_was_read_is_read_again(
+    scan: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can have been changed twice within a tick of the clock, with the reading between the two."""
+    monkeypatch.setattr(ctime_trust, "_FRESH_NS", 10**13)
+    scan()
+    assert vouched(scan()) == (0, 30)
+
+
+def test_what_was_made_a_moment_ago_is_read_again(tmp_path: Path, tree: Path) -> None:
+    """For a minute, whatever ctime says: two writes may have left one ctime, or a mapped page none."""
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    config = parse_config(f'[[watch]]\npath = "{tree}"\nreread = "ctime"\n')
+    assert [vouched(run_scan(database, config, source=None)) for _ in range(2)] == [(0, 30), (0, 30)]
+    database.close()
+
+
+def test_a_file_that_somebody_can_write_to_is_read_again(scan: Scanner, tree: Path) -> None:
+    """What is written to a page that is dirty already does not set ctime; held now, or when the last scan began."""
+    scan()
+    code = "import sys; f = open(sys.argv[1], 'r+'); print('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tree / "b")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert vouched(scan()) == (3, 10)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    assert vouched(scan()) == (3, 10)
+    assert vouched(scan()) == (4, 0)
+
+
+def test_a_file_without_the_digests_that_are_wanted_is_read_again(scan: Scanner) -> None:
+    """Another algorithm in the configuration needs the content."""
+    scan()
+    blake3 = 'reread = "ctime"\ndigests = ["xxh3_128", "sha256", "blake3"]'
+    assert vouched(scan(blake3)) == (1, 30)  # the symbolic link has no content
+    assert vouched(scan(blake3)) == (4, 0)
+
+
+def test_on_tmpfs_everything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written there through a mapped page leaves no trace in the times, ever."""
+    if os.statvfs("/dev/shm").f_fsid == os.statvfs(tmp_path).f_fsid:
+        pytest.skip("/dev/shm is no file system of its own")
+    monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        Path(directory, "f").write_text("x")
+        config = parse_config(f'[[watch]]\npath = "{directory}"\nreread = "ctime"\n')
+        results = [run_scan(database, config, source=None) for _ in range(2)]
+    assert [vouched(result) for result in results] == [(0, 1), (0, 1)]
+    database.close()
+
+
+def test_what_the_last_scan_could_not_read_is_read_again() -> None:
+    """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
+    clock = ReadClock()
+    clock.note(b"/w", 10**18)
+    look = Look(as_of_ns=10**18, held=Held(), complete=True)
+    vouched = ctime_trust.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), (), Numbers())
+    assert vouched is not None
+    paths = (b"/w/a", b"/w/d", b"/w/d-", b"/w/d/a", b"/w/x", b"/w/x-")
+    known = [(path, b"digest", 1, 0, 3, "file", 1, 2, 1, 0o644, 0, 0, 0, 1, 0, 1, 0) for path in paths]
+    assert [path for path, *_ in vouched(known)] == [b"/w/a", b"/w/d-", b"/w/x-"]
+
+
+def test_another_file_in_its_place_is_read(scan: Scanner, tree: Path) -> None:
+    """The name vouches for nothing."""
+    scan()
+    (tree / "new").write_text("b" * 10)
+    os.rename(tree / "new", tree / "b")
+    assert vouched(scan()) == (3, 10)
+
+
+def test_the_window_begins_at_the_last_real_reading(scan: Scanner, tree: Path) -> None:
+    """That ctime vouched for the content is no reading of it."""
+    first, second = scan(), scan()
+    (tree / "b").write_text("other")
+    window = only_change(scan()).window
+    assert first.scan.started_ns < window.after_ns < first.scan.finished_ns < second.scan.started_ns  # type: ignore[operator]
+
+
+def test_the_window_of_a_new_file_begins_when_its_directory_was_last_listed(scan: Scanner, tree: Path) -> None:
+    """A name that is not there is seen not to be there, without any reading."""
+    scan()
+    second = scan()
+    (tree / "new").write_text("new")
+    assert only_change(scan()).window.after_ns >= second.scan.started_ns
+
+
+def test_holders_are_those_of_before_the_window(scan: Scanner, tree: Path) -> None:
+    """A later look at who has the file open would clear those who opened, wrote and closed it before that."""
+    scan()
+    scan()
+    (tree / "b").write_text("other")
+    change = only_change(scan())
+    assert change.holders is not None
+    assert change.holders.as_of_ns <= change.window.after_ns
+
+
+def test_the_report_says_how_many_and_since_when(scan: Scanner, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words and in JSON: how many files were not read, and after what time they all had been."""
+    first, second, third = scan(), scan(), scan()
+    assert vouched_text(first.scan) is None
+    for result in (second, third):
+        assert "4 vouched for by ctime, last read after 20" in (vouched_text(result.scan) or "")
+        print_result(result, 0, verbose=True)
+        assert f"; {vouched_text(result.scan)}" in capsys.readouterr().out
+        document = diff_document(result.diff)["to"]["vouched"]
+        assert document["files"] == 4
+        assert _read_after(result.scan) >= first.scan.started_ns
+        assert _read_after(result.scan) <= (first.scan.finished_ns or 0)
+
+
+def test_which_files_they_are_is_listed(
+    scan: Scanner, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the time of the last real reading of each; directories and what was read are none of them."""
+    with closing(Database(f"sqlite:///{tmp_path}/x.db", host="h")) as database:
+        with pytest.raises(UsageError, match="no scan has been finished yet"):
+            _list_vouched(database, "json")
+        first = scan()
+        _list_vouched(database, "text")
+        assert "took nothing on trust" in capsys.readouterr().out
+        (tree / "b").write_text("changed")
+        scan()
+        listed = list(ctime_trust.vouched_files(database))
+        assert [os.path.basename(path) for path, _ in listed] == [b"a", b"c", b"link"]
+        assert all(first.scan.started_ns <= read_ns <= (first.scan.finished_ns or 0) for _, read_ns in listed)
+        _list_vouched(database, "text")
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[-1] for line in lines] == [f"{tree}/{name}" for name in ("a", "c", "link")]
+        assert all(line.startswith("last read 20") for line in lines)
+        _list_vouched(database, "json")
+        document = json.loads(capsys.readouterr().out)
+        assert [one["path"] for one in document["files"]] == [f"{tree}/{name}" for name in ("a", "c", "link")]
+        scan(full=True)
+        assert list(ctime_trust.vouched_files(database)) == []
+
+
+def _read_after(scan: Scan) -> int:
+    assert scan.vouched is not None
+    return scan.vouched[1]
