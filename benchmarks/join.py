@@ -114,8 +114,8 @@ def accesses(changes: int, count: int) -> list[FileAccess]:
     return [access(i + 1, i * 7919 % (changes * 3 // 2), START + i * step) for i in range(count)]
 
 
-def known(changes: int) -> attribution.Known:
-    return attribution.Known.of(
+def known(changes: int) -> attribution.KnownDirectories:
+    return attribution.KnownDirectories.of(
         (b"/w/d%d" % i, (DEV, 500_000 + i)) for i in range(changes * 3 // 2 // IN_DIRECTORY + 1)
     )
 
@@ -138,7 +138,9 @@ def coverage() -> attribution.CoverageMap:
     return attribution.CoverageMap((observation(START - 1), observation(END + SECOND)), (), [[extent]])
 
 
-def answer(changes: Iterable[Change], those: Iterable[FileAccess], directories: attribution.Known) -> dict[str, int]:
+def answer(
+    changes: Iterable[Change], those: Iterable[FileAccess], directories: attribution.KnownDirectories
+) -> dict[str, int]:
     """How many verdicts of each kind."""
     changes = list(changes)
     prior = {c.before.identity: c.before for c in changes if c.before is not None}
@@ -272,7 +274,7 @@ def hot_file(count: int) -> None:
 def one_directory(changes: int, count: int) -> None:
     """All files in one directory."""
     step = (END - START) // count
-    flat = attribution.Known.of([(b"/w/all", (DEV, 500_000))])
+    flat = attribution.KnownDirectories.of([(b"/w/all", (DEV, 500_000))])
     those = [
         found._replace(name=Name(text=name, path=b"/w/all/" + name, parent=(DEV, 500_000)))
         for i in range(count)
@@ -287,7 +289,7 @@ def one_directory(changes: int, count: int) -> None:
 def renamed_above(changes: int, renames: int) -> None:
     """The directory above all files is moved away and back, again and again."""
     step = (END - START) // renames
-    directories = attribution.Known.of([(b"/w", (DEV, 2)), (b"/w/all", (DEV, 500_000))])
+    directories = attribution.KnownDirectories.of([(b"/w", (DEV, 2)), (b"/w/all", (DEV, 500_000))])
     here = Name(text=b"all", path=b"/w/all", parent=(DEV, 2))
     there = Name(text=b"away", path=b"/w/away", parent=(DEV, 2))
     moves = [

@@ -103,7 +103,7 @@ class Workers:
         environment = os.environ | {"PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}"}
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
-    def pace(self, backlog: int, limit: int) -> None:
+    def throttle(self, backlog: int, limit: int) -> None:
         """Halt them when the kernel's queue is half full; let them go on when it is nearly empty."""
         if not self._halted and backlog > limit // 2:
             self._signal(signal.SIGSTOP)
@@ -162,7 +162,7 @@ def record(follower: Follower, workers: Workers, size: int) -> None:
     while follower.bytes < size:
         now = status()
         require_daemon(now)
-        workers.pace(now["backlog"], now["backlog_limit"])
+        workers.throttle(now["backlog"], now["backlog_limit"])
         follower.copy()
         if sys.stderr.isatty() and time.monotonic() - shown > 1:
             shown = time.monotonic()

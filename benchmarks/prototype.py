@@ -44,10 +44,10 @@ def read(path: str, buffer: memoryview) -> Found | None:
     return path, found.st_size, fast.digest(), strong.digest()
 
 
-def work(paths: list[str], share: int, shares: int, to: int) -> None:
+def work(paths: list[str], batch: int, shares: int, to: int) -> None:
     buffer = memoryview(bytearray(256 * 1024))
     with os.fdopen(to, "wb") as pipe:
-        for start in range(share * _CHUNK, len(paths), shares * _CHUNK):
+        for start in range(batch * _CHUNK, len(paths), shares * _CHUNK):
             marshal.dump([read(path, buffer) for path in paths[start : start + _CHUNK]], pipe)
 
 
@@ -57,10 +57,10 @@ def main() -> None:
     paths = names(parser.parse_args().directory)
     shares = len(os.sched_getaffinity(0))
     pipes = []
-    for share in range(shares):
+    for batch in range(shares):
         from_worker, to_parent = os.pipe()
         if os.fork() == 0:
-            work(paths, share, shares, to_parent)
+            work(paths, batch, shares, to_parent)
             os._exit(0)
         os.close(to_parent)
         pipes.append(os.fdopen(from_worker, "rb"))

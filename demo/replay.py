@@ -67,7 +67,9 @@ def replay(source: Path, out: TextIO) -> Diff:
     changes = compare.with_moves(change for change in found if change is not None)
     with (source / "audit.log").open("rb") as log:
         accesses = [access for batch in audit.read_stream(log, b"audit.log") for access in batch.accesses]
-    known = attribution.Known.of((s.path, s.identity) for s in (*before, *after) if s.kind is FileKind.DIRECTORY)
+    known = attribution.KnownDirectories.of(
+        (s.path, s.identity) for s in (*before, *after) if s.kind is FileKind.DIRECTORY
+    )
     evidence = attribution.Evidence(
         index=attribution.AccessIndex(accesses, known), prior={state.identity: state for state in before}
     )

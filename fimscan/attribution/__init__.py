@@ -7,7 +7,7 @@ from fimscan.attribution.clock import ReadClock
 from fimscan.attribution.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
 from fimscan.attribution.crashes import CorePattern, dumped
 from fimscan.attribution.devices import Numbering, out_of_sight, translated
-from fimscan.attribution.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, Known, Relevance
+from fimscan.attribution.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, KnownDirectories, Relevance
 from fimscan.attribution.processes import Alive, Lives, can_be_one
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "CoverageMap",
     "Evidence",
     "Extent",
-    "Known",
+    "KnownDirectories",
     "Lives",
     "Need",
     "Numbering",

@@ -33,6 +33,7 @@ from fimscan.model import (
     Verdict,
     Window,
 )
+from fimscan.paths import parent
 
 # Where the ctime says nothing: a clock that was set at boot leaves no other trace, and moved blocks leave none at all.
 _NO_CTIME = frozenset({GapReason.CLOCK_CHANGED, GapReason.BOOT, GapReason.EXTENT_MOVE})
@@ -50,7 +51,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     seen = coverage.over(change.path, change.window, need)
     untimed = False
     if seen.gaps:
-        directories = evidence.directories.get(change.path.rpartition(b"/")[0] or b"/", ())
+        directories = evidence.directories.get(parent(change.path), ())
         seen = without_needless(seen, change, directories)
         untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from fimscan.attribution.coverage import SLACK_NS
-from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, Known, time_of
+from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, KnownDirectories, time_of
 from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Testimony, Why, Window
 
 _CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
@@ -212,7 +212,7 @@ def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[
 # when the call ends (auditsc_get_stamp in kernel/auditsc.c): of two calls that overlap, either may come first.
 
 
-def opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) -> bool:
+def opened_what_was_made(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:
     """Whether a write-open before a creation in the order of events may have been of the file that was made.
 
     It has the name, no removal lies in between, and a file can be opened before the call that makes it has ended.
@@ -222,7 +222,9 @@ def opened_what_was_made(access: FileAccess, birth: FileAccess, known: Known) ->
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: Known) -> bool:
+def took_the_one_before(
+    access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: KnownDirectories
+) -> bool:
     """Whether a removal after a creation in the order of events went before it, and freed the number that this got.
 
     That what was made is still there then shows in the name that was taken away: it never had that. ``life`` is what
@@ -236,7 +238,7 @@ def took_the_one_before(access: FileAccess, identity: Identity, life: Sequence[F
     return bool(taken) and all(had) and taken.isdisjoint(frozenset().union(*had))
 
 
-def _keys(name: Name, known: Known) -> frozenset[object]:
+def _keys(name: Name, known: KnownDirectories) -> frozenset[object]:
     """What one name has in common with another that is the same one; empty where it may be any."""
     own = {(name.parent, name.base)} if name.parent is not None and name.base is not None else set()
     return known.places(name) | own

@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fimscan.attribution.coverage import SLACK_NS
-from fimscan.attribution.index import BINDS, BIRTHS, MOVES, UNBINDS, Identity, Known, ancestors, in_order
+from fimscan.attribution.index import BINDS, BIRTHS, MOVES, UNBINDS, Identity, KnownDirectories, ancestors, in_order
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Root
-from fimscan.linux.mounts import is_within
 from fimscan.model import Action, Change, ChangeKind, EventId, FileAccess, FileKind, FileState, GapReason, Name
+from fimscan.paths import as_prefix, is_within, parent
 
 
 class Translated(NamedTuple):
@@ -72,7 +72,7 @@ class Numbering:
             if dev != state.dev and root.kind in SUBVOLUMES
         }
 
-    def names(self, name: Name, known: Known) -> tuple[Name, ...]:
+    def names(self, name: Name, known: KnownDirectories) -> tuple[Name, ...]:
         """A name in an audit record, with each recorded identity that its directory may have."""
         if name.parent is None or not self.devs(name.parent[0]):
             return (name,)
@@ -105,7 +105,7 @@ class Numbering:
 def translated(
     accesses: Iterable[FileAccess],
     changes: Sequence[Change],
-    known: Known,
+    known: KnownDirectories,
     numbering: Numbering,
     *,
     keys: frozenset[str | None] | None = None,
@@ -141,7 +141,7 @@ class _Translation:
         self,
         states: Sequence[FileState],
         changes: Sequence[Change],
-        known: Known,
+        known: KnownDirectories,
         numbering: Numbering,
         keys: frozenset[str | None] | None,
         *,
@@ -196,7 +196,7 @@ class _Translation:
         base = name.base
         if name.parent is not None and base is not None:
             found = {
-                directory.rstrip(b"/") + b"/" + base
+                as_prefix(directory) + base
                 for identity in self._numbering.recorded(name.parent)
                 for directory in self._known.paths.get(identity, ())
             }
@@ -233,7 +233,7 @@ class _Translation:
         matching = tuple(dev for dev in candidates if self._paths[dev, inode] & places)
         if matching:
             return _Where(matching, is_sure=len(matching) == 1)
-        directories = {place.rpartition(b"/")[0] or b"/" for place in places}
+        directories = {parent(place) for place in places}
         if directories & self._known.identities.keys():
             return _Where(())
         return _guess(access, candidates)
@@ -266,13 +266,13 @@ class _Translation:
         known, path = self._known, name.path
         if name.parent is not None:
             parents = [one for one in self._numbering.recorded(name.parent) if one in known.paths]
-            directory = None if path is None else path.rpartition(b"/")[0] or b"/"
+            directory = None if path is None else parent(path)
             named = [one for one in parents if directory in known.paths[one]]
             return frozenset(dev for dev, _ in named or parents)
         if path is None:
             return frozenset()
         itself = frozenset(dev for dev, number in known.identities.get(path, ()) if number == inode)
-        return itself or frozenset(dev for dev, _ in known.identities.get(path.rpartition(b"/")[0] or b"/", ()))
+        return itself or frozenset(dev for dev, _ in known.identities.get(parent(path), ()))
 
     def _is_ours(self, access: FileAccess) -> bool:
         """Whether a rule for a directory or a path made the event: then what was accessed lies where that watches."""
@@ -333,7 +333,7 @@ class _Translation:
         root = next(iter(devs.values()))
         parents = [one for one in self._numbering.recorded(name.parent) if one in self._known.paths]
         if name.path is not None:
-            directory = name.path.rpartition(b"/")[0] or b"/"
+            directory = parent(name.path)
             parents = [one for one in parents if directory in self._known.paths[one]] or parents
             if root.is_layered and not any(directory in self._known.paths[one] for one in parents):
                 return name._replace(parent=None)  # directories are numbered anew: the path has to do

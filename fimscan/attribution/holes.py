@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fimscan.model import AuditObservation, AuditRule, Change, Coverage, FileKind, FileState, Gap, GapReason
+from fimscan.paths import is_within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +89,7 @@ _BY_RULES = tuple(hole for hole in HOLES if hole.guards)
 
 def in_scope(rule: AuditRule, path: bytes) -> bool:
     """Whether a rule is about ``path``."""
-    scope = rule.scope.rstrip(b"/")
-    return path == (scope or b"/") or (rule.recursive and path.startswith(scope + b"/"))
+    return is_within(path, rule.scope) if rule.recursive else path == rule.scope
 
 
 def open_holes(seen: AuditObservation, path: bytes, *, writes: bool, attributes: bool) -> Iterator[GapReason]:
@@ -101,7 +101,7 @@ def open_holes(seen: AuditObservation, path: bytes, *, writes: bool, attributes:
         writes: whether content can have been changed.
         attributes: whether mode, owner, times or attributes were changed.
     """
-    if writes and seen.uring is not None and not any(_is_below(path, directory) for directory in seen.uring):
+    if writes and seen.uring is not None and not any(is_within(path, directory) for directory in seen.uring):
         yield GapReason.IO_URING
     if seen.guards is not None:
         guarded = _guarded(seen.rules, path)
@@ -117,10 +117,6 @@ def _guarded(rules: Iterable[AuditRule], path: bytes) -> frozenset[str]:
     return frozenset().union(
         *(rule.guards for rule in rules if rule.guards and not rule.stale and in_scope(rule, path))
     )
-
-
-def _is_below(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 _BY_USERS = frozenset({GapReason.OVERLAY, GapReason.EXTENT_MOVE})

@@ -10,6 +10,7 @@ from operator import attrgetter
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name, Window
+from fimscan.paths import as_prefix, parent
 
 Identity = tuple[int, int]
 
@@ -22,7 +23,7 @@ _TURNS = BINDS | UNBINDS
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownDirectories:
     """The directories known to the scans: the only way to place names that are relative to a descriptor.
 
     ``paths`` maps (device, inode) to the paths that this directory had; ``identities`` is the other direction.
@@ -32,7 +33,7 @@ class Known:
     identities: Mapping[bytes, frozenset[Identity]]
 
     @classmethod
-    def of(cls, directories: Iterable[tuple[bytes, Identity]]) -> Known:
+    def of(cls, directories: Iterable[tuple[bytes, Identity]]) -> KnownDirectories:
         """From (path, identity) pairs of both observations."""
         paths: dict[Identity, set[bytes]] = defaultdict(set)
         identities: dict[bytes, set[Identity]] = defaultdict(set)
@@ -63,7 +64,7 @@ class Known:
             return frozenset(_join(directory, base) for directory in self.paths[name.parent])
         if name.path is None:
             return frozenset()
-        directory = name.path.rpartition(b"/")[0] or b"/"
+        directory = parent(name.path)
         if name.parent is not None and directory in self.identities:
             return frozenset()
         return frozenset((name.path,))
@@ -75,7 +76,7 @@ def is_unplaced(name: Name, path: bytes) -> bool:
 
 
 def _join(directory: bytes, base: bytes) -> bytes:
-    return directory.rstrip(b"/") + b"/" + base
+    return as_prefix(directory) + base
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:
@@ -105,7 +106,7 @@ class AccessIndex:
         known: the directories, to place names.
     """
 
-    def __init__(self, accesses: Iterable[FileAccess], known: Known) -> None:
+    def __init__(self, accesses: Iterable[FileAccess], known: KnownDirectories) -> None:
         self.known = known
         self._by_identity: dict[Identity, list[FileAccess]] = defaultdict(list)
         self._turns: dict[Identity, list[FileAccess]] = defaultdict(list)
@@ -256,7 +257,7 @@ class Relevance:
     def __init__(
         self,
         changes: Iterable[Change],
-        known: Known,
+        known: KnownDirectories,
         audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
     ) -> None:
         self._identities: set[tuple[int | None, int | None]] = set()
@@ -304,7 +305,9 @@ class Relevance:
 _Bases = dict[tuple[int | None, int | None], set[bytes]]
 
 
-def _bases(paths: Iterable[bytes], known: Known, audited: Callable[[Identity], Iterable[Identity]]) -> _Bases:
+def _bases(
+    paths: Iterable[bytes], known: KnownDirectories, audited: Callable[[Identity], Iterable[Identity]]
+) -> _Bases:
     """Paths as their directories' identities, as audit may print them, and their last components."""
     found: _Bases = defaultdict(set)
     for path in paths:

@@ -10,7 +10,7 @@ from fimscan.audit.auditctl import (
     observe,
     parse_status,
 )
-from fimscan.audit.collector import Batch
+from fimscan.audit.collector import AuditBatch
 from fimscan.audit.daemon import DaemonConfig, Growth, config_directory, growth, parse_config, read_config
 from fimscan.audit.events import Assembler
 from fimscan.audit.follow import EventSocket, EventStream, LogWatch
@@ -34,7 +34,7 @@ from fimscan.audit.targets import carried_on
 
 __all__ = [
     "Assembler",
-    "Batch",
+    "AuditBatch",
     "Completion",
     "DaemonConfig",
     "EventSocket",

@@ -39,7 +39,7 @@ _KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the begin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class AuditBatch:
     """What a stretch of a log says.
 
     ``found`` are the events that are about files, each with the accesses that were read from it. ``process_facts`` are
@@ -142,7 +142,7 @@ class Collector:
         self._segments.append(segment)
         self._starts.append(self._position - offset)
 
-    def take(self, block: bytes) -> Iterator[Batch]:
+    def take(self, block: bytes) -> Iterator[AuditBatch]:
         """Whole lines, from where the last block ended; only the last line may lack its newline."""
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
@@ -189,7 +189,7 @@ class Collector:
             self._of_journal(None, self._position)
         self._events(self._assembler.flush())
 
-    def batch(self, *, more: bool = False) -> Batch:
+    def batch(self, *, more: bool = False) -> AuditBatch:
         """What came since the last batch; where there is ``more`` to come, without events that may be given again."""
         found, growing = self._found, []
         if more and self._growing:
@@ -204,7 +204,7 @@ class Collector:
                 (now, those if now is event else accesses(now, self._user_name))
                 for (event, those), now in zip(found, completed, strict=True)
             ]
-        result = Batch(
+        result = AuditBatch(
             found=tuple(found),
             process_facts=tuple(self._process_facts),
             notices=tuple(self._notices),

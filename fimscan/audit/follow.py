@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from fimscan.audit.actors import UserName
-from fimscan.audit.collector import Batch, Collector
+from fimscan.audit.collector import AuditBatch, Collector
 from fimscan.audit.reader import BATCH_EVENTS
 from fimscan.audit.segments import Segment
 
@@ -128,10 +128,10 @@ class EventStream:
         collector.enter(Segment(path=self.source.path, dev=0, inode=0, fingerprint=b"socket", live=True), 0)
         return collector
 
-    def read(self) -> tuple[list[Batch], bool, bool]:
+    def read(self) -> tuple[list[AuditBatch], bool, bool]:
         """(what came, is it the first of a new connection, is every record that came in a finished event)."""
         data = self.source.receive()
-        batches: list[Batch] = []
+        batches: list[AuditBatch] = []
         fresh = self.source.connections != self._connection
         if fresh:
             self._connection = self.source.connections

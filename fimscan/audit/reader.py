@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from fimscan.audit.actors import UserName
-from fimscan.audit.collector import Batch, Collector
+from fimscan.audit.collector import AuditBatch, Collector
 from fimscan.audit.segments import LogCursor, Segment, decompressed, open_segment, read_block, segments, unreadable
 from fimscan.audit.unpacking import DAMAGED_COMPRESSION, problem_of
 
@@ -29,7 +29,7 @@ def read_log(
     settled: bool = False,
     batch_events: int = BATCH_EVENTS,
     user_name: UserName | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[AuditBatch]:
     """Read a log with its rotated predecessors, from ``cursor`` (``None``: from the oldest there is) to its end.
 
     Args:
@@ -70,7 +70,7 @@ def read_log(
 
 def read_stream(
     file: BinaryIO, name: bytes = b"-", *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
-) -> Iterator[Batch]:
+) -> Iterator[AuditBatch]:
     """Read one plain or compressed file, or a pipe (then buffered), to its end.
 
     ``name`` stands in damaged lines and cursors.
@@ -83,7 +83,7 @@ def read_stream(
 
 def read_streams(
     files: Iterable[tuple[bytes, BinaryIO]], *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
-) -> Iterator[Batch]:
+) -> Iterator[AuditBatch]:
     """Read several, oldest first, as one: an event may begin in one and end in the next.
 
     Raises:
@@ -108,7 +108,7 @@ def _read(
     end: Callable[[], bool],
     *,
     enough: Callable[[int], bool] = lambda _read: False,
-) -> Iterator[Batch]:
+) -> Iterator[AuditBatch]:
     """One opened segment from ``offset`` to its end, or, when that is not its ``end`` yet, to its last newline.
 
     ``enough`` is told how many bytes were read, and may stop it there.
@@ -151,7 +151,7 @@ class _Lines:
         self._too_long = False
         self.rest = b""
 
-    def add(self, block: bytes) -> Iterator[Batch]:
+    def add(self, block: bytes) -> Iterator[AuditBatch]:
         """Take the next bytes of the segment; the beginning of a line becomes the ``rest``."""
         if self._too_long:
             end = block.find(b"\n") + 1

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from fimscan.audit.syscalls import CALLS
 from fimscan.model import AuditRule
+from fimscan.paths import is_below
 
 _FIELD = re.compile(rb"([a-z0-9_]+)(!=|>=|<=|&=|=|>|<|&)(.*)", re.DOTALL)
 _NUMBER = re.compile(rb"-?(?:0[xX][0-9a-fA-F]+|\d+)")
@@ -218,7 +219,7 @@ def excluded_records(rule: Rule) -> frozenset[str]:
 
 def _contains(outer: tuple[bytes, bool], inner: tuple[bytes, bool]) -> bool:
     path, recursive = outer
-    return outer == inner or (recursive and inner[0].startswith(path.rstrip(b"/") + b"/"))
+    return outer == inner or (recursive and is_below(inner[0], path))
 
 
 def _options(words: list[bytes], option: bytes) -> list[bytes]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fimscan.audit.syscalls import URING_OPERATIONS
+from fimscan.paths import is_below
 
 _EXIT, _URING_EXIT = 4, 7  # the filter lists
 _NEVER, _ALWAYS = 0, 2
@@ -133,7 +134,7 @@ def changes(rules: Sequence[KernelRule], key: str) -> tuple[list[bytes], list[by
 
 
 def _contains(outer: bytes, inner: bytes) -> bool:
-    return inner != outer and inner.startswith(outer.rstrip(b"/") + b"/")
+    return is_below(inner, outer)
 
 
 def _reaches(directory: bytes, path: bytes) -> bool:

@@ -12,6 +12,7 @@ import click
 from fimscan.cli.context import Settings, exit_code, note, output_to, terminal_width, use_color
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
+from fimscan.paths import is_within
 from fimscan.pipeline.history import drift as drifting
 from fimscan.report.csv import write_csv
 from fimscan.report.json import write_json, write_ndjson
@@ -97,9 +98,7 @@ def _matches(path: bytes, pattern: str | None) -> bool:
         return True
     # A path stands for itself, whatever it holds of *, ? and [, and for all that is below it.
     plain = os.fsencode(os.path.abspath(pattern))
-    return (
-        path == plain or path.startswith(plain.rstrip(b"/") + b"/") or fnmatch.fnmatchcase(path, os.fsencode(pattern))
-    )
+    return is_within(path, plain) or fnmatch.fnmatchcase(path, os.fsencode(pattern))
 
 
 def _write(found: Diff, form: str, stream: TextIO) -> None:

@@ -13,7 +13,7 @@ from fimscan.cli.context import Settings, note
 from fimscan.errors import StoreError
 from fimscan.pipeline.history.explain_path import PathReport, explain_path
 from fimscan.report.display import b64_or_none, json_text, show, time_text
-from fimscan.scan.path_status import Place, Placement
+from fimscan.scan.path_status import PathStatus, Place
 
 
 @click.command("explain-path")
@@ -39,21 +39,21 @@ def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
     else:
         for line in _lines(found):
             click.echo(line)
-    return 0 if found.placement.place is Place.MONITORED else 1
+    return 0 if found.path_status.place is Place.MONITORED else 1
 
 
 def _lines(found: PathReport) -> Iterator[str]:
-    placement, watch, known = found.placement, found.watch, found.known
-    yield f"{show(placement.path)}: {_verdict(placement)}"
-    if placement.real_path is not None and placement.place is not Place.MONITORED:
-        yield f"  its real name is {show(placement.real_path)}: ask for that"
+    path_status, watch, known = found.path_status, found.watch, found.known
+    yield f"{show(path_status.path)}: {_verdict(path_status)}"
+    if path_status.real_path is not None and path_status.place is not Place.MONITORED:
+        yield f"  its real name is {show(path_status.real_path)}: ask for that"
     if watch is not None:
         by_policy = "no content" if watch.policy == "attributes" else ", ".join(watch.digests)
         yield f"  [[watch]] {show(os.fsencode(watch.path))}: policy {watch.policy}, digests: {by_policy}"
         yield f"  severity {watch.severity}, category {show(watch.category.encode())}"
-    if placement.exists is False:
+    if path_status.exists is False:
         yield "  nothing is there now"
-    elif placement.is_link:
+    elif path_status.is_link:
         yield "  it is a symbolic link: only the link itself is recorded, not what it points to"
     if _is_absent_as_accepted(found):
         yield f"  absent, as in the accepted baseline (scan {known.accepted_scan}): its appearance will be reported"
@@ -69,19 +69,19 @@ def _lines(found: PathReport) -> Iterator[str]:
 
 def _is_absent_as_accepted(found: PathReport) -> bool:
     known = found.known
-    return found.placement.exists is False and known.accepted_scan is not None and known.accepted is None
+    return found.path_status.exists is False and known.accepted_scan is not None and known.accepted is None
 
 
-def _verdict(placement: Placement) -> str:
-    at = show(placement.at) if placement.at is not None else ""
-    here = "" if placement.at == placement.path else f", as is everything below {at}"
-    match placement.place:
+def _verdict(path_status: PathStatus) -> str:
+    at = show(path_status.at) if path_status.at is not None else ""
+    here = "" if path_status.at == path_status.path else f", as is everything below {at}"
+    match path_status.place:
         case Place.MONITORED:
             return "monitored"
         case Place.OUTSIDE:
             return "not monitored: no [[watch]] covers it"
         case Place.EXCLUDED:
-            return f"not monitored: excluded by the pattern {json.dumps(placement.pattern)}{here}"
+            return f"not monitored: excluded by the pattern {json.dumps(path_status.pattern)}{here}"
         case Place.OWN_FILE:
             return "not monitored: it belongs to fimscan's own database"
         case Place.BEHIND_SYMLINK:
@@ -89,23 +89,23 @@ def _verdict(placement: Placement) -> str:
         case Place.OTHER_MOUNT:
             return f"not monitored: {at} is on another file system, and [scan] cross_mounts is false"
         case Place.UNREACHABLE:
-            return f"nobody can say: {at} cannot be looked at ({placement.detail})"
+            return f"nobody can say: {at} cannot be looked at ({path_status.detail})"
 
 
 def _document(found: PathReport) -> dict[str, object]:
-    placement, watch, known = found.placement, found.watch, found.known
+    path_status, watch, known = found.path_status, found.watch, found.known
     return {
         "schema": "fimscan.path/1",
-        "path": json_text(placement.path),
-        "path_b64": b64_or_none(placement.path),
-        "monitored": placement.place is Place.MONITORED,
-        "reason": None if placement.place is Place.MONITORED else placement.place.value,
-        "at": None if placement.at is None else json_text(placement.at),
-        "pattern": placement.pattern,
-        "detail": placement.detail or None,
-        "exists": placement.exists,
-        "symlink": placement.is_link,
-        "real_path": None if placement.real_path is None else json_text(placement.real_path),
+        "path": json_text(path_status.path),
+        "path_b64": b64_or_none(path_status.path),
+        "monitored": path_status.place is Place.MONITORED,
+        "reason": None if path_status.place is Place.MONITORED else path_status.place.value,
+        "at": None if path_status.at is None else json_text(path_status.at),
+        "pattern": path_status.pattern,
+        "detail": path_status.detail or None,
+        "exists": path_status.exists,
+        "symlink": path_status.is_link,
+        "real_path": None if path_status.real_path is None else json_text(path_status.real_path),
         "watch": None if watch is None else watch.model_dump(mode="json", exclude={"exclude"}),
         "baseline": {"scan": known.accepted_scan, "present": known.accepted is not None}
         if known.accepted_scan is not None

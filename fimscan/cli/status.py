@@ -146,7 +146,7 @@ def _document(scan: Scan) -> dict[str, object]:
     }
 
 
-def _disposition(item: acceptance_store.Disposition) -> dict[str, object]:
+def _disposition(item: acceptance_store.AcceptanceRecord) -> dict[str, object]:
     return {
         "path": None if item.path is None else json_text(item.path),
         "scan": item.scan,
@@ -157,7 +157,7 @@ def _disposition(item: acceptance_store.Disposition) -> dict[str, object]:
     }
 
 
-def _accepted(item: acceptance_store.Disposition) -> str:
+def _accepted(item: acceptance_store.AcceptanceRecord) -> str:
     what = "everything" if item.path is None else show(item.path)
     why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
     when = minute_text(item.approval.accepted_ns)

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
+from fimscan.paths import is_below
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -90,7 +91,7 @@ class Merge(Generic[Item]):
         path = known[0]
         # "0" follows "/": whatever sorts after it is past everything below that directory.
         self._blocked = [item for item in self._blocked if path < item.path.rstrip(b"/") + b"0"]
-        above = (item for item in self._blocked if path.startswith(item.path.rstrip(b"/") + b"/"))
+        above = (item for item in self._blocked if is_below(path, item.path))
         return Pair(path=path, before=known, unreadable=next(above, None))
 
     def _next(self) -> Item | None:

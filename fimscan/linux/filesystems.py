@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from fimscan.linux.mounts import Mount, is_behind_what_may_hang, is_within, mount_of, parse_mounts
+from fimscan.linux.mounts import Mount, is_behind_what_may_hang, mount_of, parse_mounts
+from fimscan.paths import innermost, is_within
 
 OVERLAY = "overlay"
 SUBVOLUMES = frozenset({"btrfs", "bcachefs"})
@@ -121,11 +122,8 @@ class Devices:
 
 def nearest(roots: Mapping[bytes, Root], path: bytes) -> Root | None:
     """Of roots by their paths, the nearest one at or above a path."""
-    while (root := roots.get(path)) is None:
-        if path in (b"/", b""):
-            return None
-        path = path.rpartition(b"/")[0] or b"/"
-    return root
+    at = innermost(path, roots)
+    return None if at is None else roots[at]
 
 
 class Numbers(dict[int, int]):

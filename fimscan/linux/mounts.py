@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fimscan.paths import is_within
+
 # What answers from this host's memory and disks. All others (NFS, SMB, FUSE ...) wait for somebody, maybe for ever.
 _LOCAL = frozenset(
     """
@@ -135,8 +137,3 @@ def mount_of(mounts: Sequence[Mount], path: bytes) -> Mount | None:
         if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
-
-
-def is_within(path: bytes, directory: bytes) -> bool:
-    """Whether a path is this directory or lies beneath it, by name."""
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")

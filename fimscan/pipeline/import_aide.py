@@ -21,6 +21,7 @@ from fimscan.errors import FimscanError, UsageError
 from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
 from fimscan.linux.filesystems import Devices
 from fimscan.model import FileKind, FileState, Scan
+from fimscan.paths import innermost
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings
 from fimscan.pipeline.record.recorder import Recorder
@@ -28,7 +29,6 @@ from fimscan.pipeline.record.recording import watch_specs
 from fimscan.pipeline.scan import seal
 from fimscan.scan.scanner import Progress, scan
 from fimscan.scan.scope import Scope
-from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import pack
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import devices as device_store
@@ -116,10 +116,9 @@ class _Import:
                 )
 
     def _algorithms(self, path: bytes) -> tuple[str, ...]:
-        while path not in self._specs:
-            path = path.rpartition(b"/")[0] or b"/"
-        spec: WatchSpec = self._specs[path]
-        return spec.algorithms
+        root = innermost(path, self._specs)
+        assert root is not None, "what no watch covers was left out before"
+        return self._specs[root].algorithms
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
         database, config = self._database, self._config

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from fimscan.config import Config, Watch, interval_seconds
 from fimscan.model import Effect, Reconfiguration, SettingChange
+from fimscan.paths import innermost
 from fimscan.store import scans as scan_store
 
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
@@ -134,8 +135,9 @@ def _watches(before: Config, after: Config) -> Iterator[SettingChange]:
 
 
 def _innermost(watches: Iterable[Watch], path: str) -> Watch | None:
-    around = [w for w in watches if path == w.path or path.startswith(w.path.rstrip("/") + "/")]
-    return max(around, key=lambda watch: len(watch.path), default=None)
+    by_path = {os.fsencode(watch.path): watch for watch in watches}
+    root = innermost(os.fsencode(path), by_path)
+    return None if root is None else by_path[root]
 
 
 def _policy(watch: Watch | None) -> str | None:

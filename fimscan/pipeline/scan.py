@@ -40,9 +40,9 @@ from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.recording import keep_of, record_everything, watch_specs
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
-from fimscan.pipeline.settings import manners_of
+from fimscan.pipeline.settings import limits_of
 from fimscan.report.display import show
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
 from fimscan.store import acceptance as acceptance_store
@@ -194,10 +194,12 @@ def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, 
     """Since when what could not be read could not be compared: asked before anything is locked."""
     if not recorder.unreadable or recorder.is_first:
         return
-    spotter = Spotter(watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, manners=manners_of(config.scan))
+    path_scanner = PathScanner(
+        watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, limits=limits_of(config.scan)
+    )
     with database.read() as connection:
         recorder.unreadable = unread.with_history(
-            connection, database.host_id, recorder.scan_id, recorder.unreadable, readings, spotter.stat
+            connection, database.host_id, recorder.scan_id, recorder.unreadable, readings, path_scanner.stat
         )
 
 
@@ -208,14 +210,14 @@ def _judge_logs(
     full = readings.full.scan
     if not recorder.disruptions or full is None:
         return []
-    spotter = Spotter(
+    path_scanner = PathScanner(
         watch_specs(config.watch),
         cross_mounts=config.scan.cross_mounts,
-        manners=manners_of(config.scan),
+        limits=limits_of(config.scan),
         numbers=numbers,
     )
     with database.read() as connection:
-        judge = LogJudge(connection, database.host_id, full.id, spotter, keep_of(config.watch, scope))
+        judge = LogJudge(connection, database.host_id, full.id, path_scanner, keep_of(config.watch, scope))
         return judge.judge(recorder.disruptions)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fimscan.config import ScanSettings
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 
 
-def manners_of(settings: ScanSettings) -> Manners:
+def limits_of(settings: ScanSettings) -> Limits:
     """What ``[scan]`` says of it."""
-    return Manners(
+    return Limits(
         file_timeout_s=settings.file_timeout_s,
         stall_timeout_s=settings.stall_timeout_s,
         nice=settings.nice,

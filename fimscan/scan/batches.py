@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from fimscan.scan.block import Block, Entry, Voucher
 from fimscan.scan.dir_stack import Directory
-from fimscan.scan.pool import Batch
+from fimscan.scan.pool import WorkBatch
 from fimscan.scan.walk import Found, Stretch, path_of
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, Task
 
@@ -52,7 +52,7 @@ class Feed:
         self._rest = rest
 
 
-class Share(Batch):
+class WalkBatch(WorkBatch):
     """A part of the walk: what it found, and the tasks of finding out the rest."""
 
     __slots__ = ("_own", "_path_bytes", "_paths", "_request_bytes", "_vouchers", "may_hang")

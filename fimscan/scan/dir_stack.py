@@ -16,7 +16,7 @@ from contextlib import suppress
 from fimscan.linux.filesystems import birth
 from fimscan.model import UnreadableReason
 from fimscan.scan.dirfd import Standpoint, step
-from fimscan.scan.hang_guard import Attendant
+from fimscan.scan.hang_guard import HangGuard
 from fimscan.scan.state import Raw, refusal
 from fimscan.scan.throttle import TimedOutError
 from fimscan.scan.watch import WatchSpec
@@ -91,7 +91,7 @@ class Descriptors:
         self._left += 1
 
 
-class Trail:
+class DirStack:
     """The directories from where a walk began to where it stands. ``close`` it, always.
 
     Args:
@@ -99,9 +99,9 @@ class Trail:
         attendant: goes where it may hang.
     """
 
-    def __init__(self, descriptors: Descriptors, attendant: Attendant) -> None:
+    def __init__(self, descriptors: Descriptors, hang_guard: HangGuard) -> None:
         self._descriptors = descriptors
-        self._attendant = attendant
+        self._hang_guard = hang_guard
         self._stack: list[Directory] = []
         # Those that may be closed for others' sake, the one that was opened first in front.
         self._spare: dict[Directory, None] = {}
@@ -188,7 +188,7 @@ class Trail:
 
     def _step(self, at: Directory, name: bytes, *, hanging: bool) -> Standpoint:
         self.make_room(at)
-        return (self._attendant.step if at.may_hang or hanging else step)(at.fd, name)
+        return (self._hang_guard.step if at.may_hang or hanging else step)(at.fd, name)
 
     def _adopt(self, directory: Directory, found: Standpoint) -> None:
         fd, identity = found

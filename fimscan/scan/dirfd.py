@@ -35,7 +35,7 @@ Standpoint: TypeAlias = tuple[int, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class OpenDir:
     """A directory: its state, a descriptor to go on from, and its content; neither where it is not to be entered."""
 
     raw: Raw
@@ -43,7 +43,7 @@ class Visit:
     entries: Entries
 
 
-def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = False) -> Visit | None:
+def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = False) -> OpenDir | None:
     """Look at a subdirectory, and open it if it is on ``device`` (``None``: on any); ``None`` if it is no directory.
 
     One on another device is opened if nothing is mounted there: a btrfs subvolume has a device number of its own.
@@ -61,13 +61,13 @@ def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = Fa
             return None
         if device is not None and found.st_dev != device and not _on_one_mount(parent, held):
             xattrs = read_xattrs(b"/proc/self/fd/%d/." % held)
-            return Visit(to_raw(found, (start, time.time_ns()), xattrs=xattrs), None, ())
+            return OpenDir(to_raw(found, (start, time.time_ns()), xattrs=xattrs), None, ())
         fd = _reopen(held)
     finally:
         os.close(held)
     try:
         xattrs, flags = read_xattrs(fd), read_flags(fd)
-        return Visit(to_raw(os.fstat(fd), (start, time.time_ns()), xattrs=xattrs, flags=flags), fd, entries(fd))
+        return OpenDir(to_raw(os.fstat(fd), (start, time.time_ns()), xattrs=xattrs, flags=flags), fd, entries(fd))
     except BaseException:
         os.close(fd)
         raise

@@ -48,7 +48,7 @@ def read_plain(
     taken = taken_of(algorithms)
     found: list[_Read | tuple[()] | None] = []
     for number, (name, one) in enumerate(zip(names, known or repeat(None), strict=False), first):
-        reader.pace.at(number)
+        reader.throttle.at(number)
         try:
             found.append(_read(reader, directory, name, algorithms, (taken, one)))
         except (OSError, Changed):

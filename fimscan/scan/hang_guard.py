@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fimscan.scan.attributes import Changed
-from fimscan.scan.dirfd import Standpoint, Visit
-from fimscan.scan.limits import Manners
+from fimscan.scan.dirfd import OpenDir, Standpoint
+from fimscan.scan.limits import Limits
 from fimscan.scan.pool import Hangs, hung, not_asked
 from fimscan.scan.prefix_digests import RawPrefixes
 from fimscan.scan.process import WorkerProcess
@@ -21,15 +21,15 @@ from fimscan.scan.throttle import TimedOutError
 _LOOK_MS = 100
 
 
-class Attendant:
+class HangGuard:
     """Does what :mod:`fimscan.scan.dirfd` does, in a worker of its own, which is started when it is first needed."""
 
-    def __init__(self, manners: Manners, hangs: Hangs) -> None:
-        self._manners = manners
+    def __init__(self, limits: Limits, hangs: Hangs) -> None:
+        self._limits = limits
         self._hangs = hangs
         self._worker: WorkerProcess | None = None
 
-    def visit(self, parent: int, name: bytes, device: int | None, asked: int | None) -> Visit | None:
+    def visit(self, parent: int, name: bytes, device: int | None, asked: int | None) -> OpenDir | None:
         """As :func:`fimscan.scan.dirfd.visit`; ``asked`` is the device whose answer it takes, if that is known.
 
         Raises:
@@ -43,7 +43,7 @@ class Attendant:
             if asked is not None:
                 self._hangs.note(asked)
             raise
-        return None if answer is None else Visit(answer[0], fd, answer[1])
+        return None if answer is None else OpenDir(answer[0], fd, answer[1])
 
     def stand(self, path: bytes) -> Standpoint:
         """As :func:`fimscan.scan.dirfd.stand`, or TimedOutError."""
@@ -86,7 +86,7 @@ class Attendant:
 
     def _ask(self, question: tuple[Any, ...], fds: Sequence[int]) -> tuple[Any, Any]:
         if self._worker is None:
-            self._worker = WorkerProcess(self._manners)
+            self._worker = WorkerProcess(self._limits)
         worker = self._worker
         worker.show_interest()
         worker.send(marshal.dumps(question), fds)
@@ -99,7 +99,7 @@ class Attendant:
                     return _checked(error, answer), fd
             elif worker.is_stalled:
                 self.close()
-                raise TimedOutError(hung(self._manners)[1])
+                raise TimedOutError(hung(self._limits)[1])
 
 
 def _checked(error: int, answer: Any) -> Any:

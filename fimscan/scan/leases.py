@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 
 from fimscan.scan.attributes import Changed
-from fimscan.scan.throttle import Pace
+from fimscan.scan.throttle import Throttle
 
 _BREAK_TIME = "/proc/sys/fs/lease-break-time"
 _USUAL_BREAK_S = 45.0
@@ -31,9 +31,9 @@ class Leases:
         pace: is told that this process is alive meanwhile.
     """
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-        self._left_s = pace.lease_wait_s
+    def __init__(self, throttle: Throttle) -> None:
+        self._throttle = throttle
+        self._left_s = throttle.lease_wait_s
 
     def open(self, directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
         """Open the regular file that was found by this name, when it has no lease any more.
@@ -61,11 +61,11 @@ class Leases:
         opening.start()
         try:
             while time.monotonic() - begun < patience_s and not opening.wait(_LOOK_S):
-                self._pace.beat()
+                self._throttle.beat()
         finally:
             waited_s = time.monotonic() - begun
             self._left_s -= waited_s
-            self._pace.pause(waited_s)
+            self._throttle.pause(waited_s)
         return opening.result(waited_s)
 
 

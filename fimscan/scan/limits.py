@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
+class Limits:
     """Settings that worker processes are started with.
 
     Args:
@@ -46,7 +46,7 @@ class Manners:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Manners:
+    def from_json(cls, text: str) -> Limits:
         """The inverse of :meth:`to_json`."""
         return cls(**json.loads(text))
 

@@ -10,13 +10,14 @@ from functools import partial
 
 from fimscan.linux.filesystems import Numbers
 from fimscan.model import FileState, Unreadable
+from fimscan.paths import innermost, is_below
 from fimscan.scan.batches import Feed, Verified
 from fimscan.scan.dir_stack import Descriptors
-from fimscan.scan.hang_guard import Attendant
-from fimscan.scan.limits import Manners
+from fimscan.scan.hang_guard import HangGuard
+from fimscan.scan.limits import Limits
 from fimscan.scan.pool import Hangs
 from fimscan.scan.prefix_digests import Prefixes, read_prefixes, with_names
-from fimscan.scan.scanner import Hands, all_descriptors, answered, hidden_names, nothing_verified
+from fimscan.scan.scanner import ScanExecutor, all_descriptors, answered, hidden_names, nothing_verified
 from fimscan.scan.throttle import TimedOutError
 from fimscan.scan.walk import Found, HiddenNames, Stretch, Walk, merged
 from fimscan.scan.watch import WatchSpec
@@ -24,7 +25,7 @@ from fimscan.scan.writers import Identity
 from fimscan.state_row import unpack
 
 
-class Spotter:
+class PathScanner:
     """Looks at one path after the other, within what the watches speak for.
 
     States have the device numbers that are to be recorded: ``numbers``.
@@ -35,13 +36,13 @@ class Spotter:
         watches: Sequence[WatchSpec],
         *,
         cross_mounts: bool = False,
-        manners: Manners | None = None,
+        limits: Limits | None = None,
         numbers: Numbers | None = None,
     ) -> None:
         self.numbers = numbers if numbers is not None else Numbers()
         self._watches = {watch.path: watch for watch in watches}
         self._cross_mounts = cross_mounts
-        self._manners = manners or Manners()
+        self._limits = limits or Limits()
 
     def look(
         self,
@@ -60,17 +61,16 @@ class Spotter:
         """
         hidden = hidden_names(skip)
         with all_descriptors(1) as limit, ExitStack() as stack:
-            hands = stack.enter_context(closing(Hands(1, self._manners)))
-            walk = partial(self._walk, hidden=hidden, descriptors=limit, attendant=hands.attendant)
+            executor = stack.enter_context(closing(ScanExecutor(1, self._limits)))
+            walk = partial(self._walk, hidden=hidden, descriptors=limit, hang_guard=executor.hang_guard)
             streams: list[Generator[Found]] = [walk(self._owner(path)).found_at(path, below=below)]
             if below:
-                prefix = path.rstrip(b"/") + b"/"
-                streams += [walk(w).found() for w in self._watches.values() if w.path.startswith(prefix)]
+                streams += [walk(w).found() for w in self._watches.values() if is_below(w.path, path)]
             for stream in streams:
                 stack.enter_context(closing(stream))
             feed = Feed(iter(merged(streams)), verified, directories=limit.per_batch)
-            for share in answered(feed, hands):
-                block = share.block()
+            for batch in answered(feed, executor):
+                block = batch.block()
                 if not self.numbers.is_trivial:
                     block.renumber(self.numbers)
                 if writable is not None:
@@ -86,12 +86,12 @@ class Spotter:
         """
         dev, inode = state.identity
         identity = self.numbers.raws.get(dev, dev), inode
-        with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
-            walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit, attendant=attendant)
+        with all_descriptors(1) as limit, closing(HangGuard(self._limits, Hangs())) as hang_guard:
+            walk = self._walk(self._owner(state.path), hidden={}, descriptors=limit, hang_guard=hang_guard)
             with closing(walk.found_at(state.path, below=False)) as found:
                 for one in found:
                     if isinstance(one, Stretch):
-                        return _prefixes(one, (identity, lengths, algorithms), attendant)
+                        return _prefixes(one, (identity, lengths, algorithms), hang_guard)
         return []
 
     def stat(self, path: bytes) -> os.stat_result | None:
@@ -99,32 +99,31 @@ class Spotter:
 
         No symlink is followed on the way there either.
         """
-        with all_descriptors(1) as limit, closing(Attendant(self._manners, Hangs())) as attendant:
-            return self._walk(self._owner(path), hidden={}, descriptors=limit, attendant=attendant).stat_at(path)
+        with all_descriptors(1) as limit, closing(HangGuard(self._limits, Hangs())) as hang_guard:
+            return self._walk(self._owner(path), hidden={}, descriptors=limit, hang_guard=hang_guard).stat_at(path)
 
-    def _walk(self, watch: WatchSpec, *, hidden: HiddenNames, descriptors: Descriptors, attendant: Attendant) -> Walk:
+    def _walk(self, watch: WatchSpec, *, hidden: HiddenNames, descriptors: Descriptors, hang_guard: HangGuard) -> Walk:
         return Walk(
             watch,
             others=self._watches,
             hidden=hidden,
             cross_mounts=self._cross_mounts,
             descriptors=descriptors,
-            attendant=attendant,
+            hang_guard=hang_guard,
         )
 
     def _owner(self, path: bytes) -> WatchSpec:
         """The innermost watch around a path."""
-        root = path
-        while root not in self._watches:
-            root = root.rpartition(b"/")[0] or b"/"
+        root = innermost(path, self._watches)
+        assert root is not None, "only what is watched is looked at"
         return self._watches[root]
 
 
 def _prefixes(
-    found: Stretch, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], attendant: Attendant
+    found: Stretch, asked: tuple[tuple[int, int], Sequence[int], Sequence[str]], hang_guard: HangGuard
 ) -> list[Prefixes]:
     directory, [name] = found
-    read = attendant.prefixes if directory.may_hang else read_prefixes
+    read = hang_guard.prefixes if directory.may_hang else read_prefixes
     try:
         return [with_names(raw, asked[2]) for raw in read(directory.fd, name, *asked)]
     except TimedOutError as error:

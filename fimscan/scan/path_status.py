@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fimscan.linux.mounts import mount_id
+from fimscan.paths import innermost
 from fimscan.scan.scanner import hidden_names
 from fimscan.scan.watch import WatchSpec
 
@@ -31,7 +32,7 @@ class Place(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class PathStatus:
     """Where a path stands.
 
     ``at`` is what decided: the path itself or a directory above it; ``pattern`` excludes it, ``detail`` is the system's
@@ -50,7 +51,7 @@ class Placement:
     real_path: bytes | None = None
 
 
-def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip: Collection[bytes] = ()) -> Placement:
+def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip: Collection[bytes] = ()) -> PathStatus:
     """Where ``path`` stands (absolute, normalised; with a final slash it is a directory), whether it exists or not.
 
     ``skip`` is as for :func:`fimscan.scan.scan`.
@@ -58,12 +59,14 @@ def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip
     plain = path.rstrip(b"/") or b"/"
     found, refused = _lstat(plain)
     is_directory = stat.S_ISDIR(found.st_mode) if found is not None else path.endswith(b"/")
-    watch = _innermost(plain, {one.path: one for one in watches})
+    by_path = {one.path: one for one in watches}
+    root = innermost(plain, by_path)
+    watch = None if root is None else by_path[root]
     real = os.path.join(os.path.realpath(os.path.dirname(plain)), os.path.basename(plain))
     where, at, why = Place.OUTSIDE, None, ""
     if watch is not None:
         where, at, why = _Way(watch, skip, cross_mounts=cross_mounts).follow(plain, is_directory=is_directory)
-    return Placement(
+    return PathStatus(
         path=plain,
         place=where,
         watch=watch.path if watch is not None else None,
@@ -74,14 +77,6 @@ def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip
         is_link=found is not None and stat.S_ISLNK(found.st_mode),
         real_path=real if real != plain else None,
     )
-
-
-def _innermost(path: bytes, watches: dict[bytes, WatchSpec]) -> WatchSpec | None:
-    while path not in watches:
-        if path in (b"/", b""):
-            return None
-        path = path.rpartition(b"/")[0] or b"/"
-    return watches[path]
 
 
 def _lstat(path: bytes, directory: int | None = None) -> tuple[os.stat_result | None, str]:

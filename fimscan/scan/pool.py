@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from fimscan.model import UnreadableReason
 from fimscan.scan.block import Answer
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.scan.process import WorkerProcess
 from fimscan.scan.state import Raw
 from fimscan.scan.worker import Task, request_of
@@ -36,7 +36,7 @@ class Hangs:
         return self._strikes[device] >= _STRIKES
 
 
-class Batch:
+class WorkBatch:
     """Some tasks, and the answer to them once it is there. It owns the tasks' descriptors."""
 
     __slots__ = ("answer", "devices", "refused", "tasks")
@@ -58,11 +58,11 @@ class Batch:
 
 
 class _Worker:
-    def __init__(self, manners: Manners) -> None:
-        self.process = WorkerProcess(manners)
-        self.queue: deque[Batch] = deque()
+    def __init__(self, limits: Limits) -> None:
+        self.process = WorkerProcess(limits)
+        self.queue: deque[WorkBatch] = deque()
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: WorkBatch) -> None:
         if not self.queue:
             self.process.show_interest()
         self.process.send(request_of(batch.tasks, batch.refused), [task.fd for task in batch.tasks])
@@ -78,11 +78,11 @@ class _Worker:
 class Pool:
     """Some worker processes. ``close`` it, always."""
 
-    def __init__(self, workers: int, manners: Manners, hangs: Hangs) -> None:
-        self._manners = replace(
-            manners,
-            max_bytes_per_s=manners.max_bytes_per_s / workers,
-            max_files_per_s=manners.max_files_per_s / workers,
+    def __init__(self, workers: int, limits: Limits, hangs: Hangs) -> None:
+        self._limits = replace(
+            limits,
+            max_bytes_per_s=limits.max_bytes_per_s / workers,
+            max_files_per_s=limits.max_files_per_s / workers,
         )
         self._hangs = hangs
         self._workers: dict[int, _Worker] = {}  # by the descriptor that their answers come from
@@ -95,7 +95,7 @@ class Pool:
             raise
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._manners)
+        worker = _Worker(self._limits)
         self._workers[worker.process.answers_fd] = worker
         self._poll.register(worker.process.answers_fd, select.POLLIN)
         return worker
@@ -105,7 +105,7 @@ class Pool:
         """Whether :meth:`submit` may be called."""
         return any(len(worker.queue) < QUEUE_LENGTH for worker in self._workers.values())
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: WorkBatch) -> None:
         """Give a batch to the worker with the least to do.
 
         Raises:
@@ -137,10 +137,10 @@ class Pool:
     def _replace(self, stalled: _Worker) -> None:
         """Leave a worker that hangs behind, and all that it still had to do, but for that one file, to another one."""
         first = stalled.queue[0]
-        number = stalled.process.pulse.number
+        number = stalled.process.heartbeat.number
         begins = first.begins()
         at = max(task for task in range(len(first.tasks)) if begins[task] <= number)
-        first.refused[number] = hung(self._manners)
+        first.refused[number] = hung(self._limits)
         self._hangs.note(first.devices[at])
         del self._workers[stalled.process.answers_fd]
         self._poll.unregister(stalled.process.answers_fd)
@@ -151,7 +151,7 @@ class Pool:
             self._refuse_hung(batch)
             fresh.send(batch)
 
-    def _refuse_hung(self, batch: Batch) -> None:
+    def _refuse_hung(self, batch: WorkBatch) -> None:
         for device, begin, end in zip(batch.devices, batch.begins(), batch.begins()[1:], strict=False):
             if self._hangs.has_hung(device):
                 for number in range(begin, end):
@@ -166,9 +166,9 @@ class Pool:
         self._workers.clear()
 
 
-def hung(manners: Manners) -> Raw:
+def hung(limits: Limits) -> Raw:
     """The answer in place of one that did not come."""
-    return UnreadableReason.TIMEOUT.value, f"the file system did not answer within {manners.stall_timeout_s:g} s"
+    return UnreadableReason.TIMEOUT.value, f"the file system did not answer within {limits.stall_timeout_s:g} s"
 
 
 def not_asked() -> Raw:

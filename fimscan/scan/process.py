@@ -22,8 +22,8 @@ from typing import Any
 
 import fimscan
 from fimscan.errors import InputError
-from fimscan.scan.limits import Manners
-from fimscan.scan.throttle import PULSE_BYTES, Pulse
+from fimscan.scan.limits import Limits
+from fimscan.scan.throttle import PULSE_BYTES, Heartbeat
 from fimscan.scan.worker import LENGTH_BYTES
 
 # -I and -S: whatever lies in the current directory or the environment is not run as root; our own path is handed over.
@@ -38,8 +38,8 @@ _stuck: list[subprocess.Popen[bytes]] = []
 class WorkerProcess:
     """One worker. ``stop`` it, always."""
 
-    def __init__(self, manners: Manners) -> None:
-        self._patience_s = manners.stall_timeout_s
+    def __init__(self, limits: Limits) -> None:
+        self._patience_s = limits.stall_timeout_s
         self._received = bytearray()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         memory = os.memfd_create("fimscan-pulse", os.MFD_CLOEXEC)
@@ -47,8 +47,8 @@ class WorkerProcess:
         self._errors = open(os.memfd_create("fimscan-errors"), "rb")  # noqa: SIM115 - closed by stop
         try:
             os.ftruncate(memory, PULSE_BYTES)
-            self.pulse = Pulse(memory)
-            command = [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(memory), manners.to_json()]
+            self.heartbeat = Heartbeat(memory)
+            command = [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(memory), limits.to_json()]
             with _signals_blocked():
                 self._process = subprocess.Popen(
                     [*command, *_module_path()],
@@ -96,13 +96,13 @@ class WorkerProcess:
 
     def show_interest(self) -> None:
         """From now on it is expected to show signs of life."""
-        self._beats = self.pulse.beats
+        self._beats = self.heartbeat.beats
         self._alive_s = time.monotonic()
 
     @property
     def is_stalled(self) -> bool:
         """Whether it has shown no sign of life for too long. Ask only while it has work, and no answer waits."""
-        if self.pulse.beats != self._beats:
+        if self.heartbeat.beats != self._beats:
             self.show_interest()
         # One that has never shown any is still starting.
         return self._beats > 0 and time.monotonic() - self._alive_s > self._patience_s

@@ -14,10 +14,10 @@ from fimscan.model import UnreadableReason
 from fimscan.scan.attributes import Changed, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
 from fimscan.scan.leases import Leases
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.scan.page_cache import drop_others, pages_cached
 from fimscan.scan.state import KINDS, Raw, refusal, to_raw
-from fimscan.scan.throttle import Pace, TimedOutError
+from fimscan.scan.throttle import Throttle, TimedOutError
 from fimscan.scan.writers import WriterCheck, give_back
 
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]
@@ -62,10 +62,10 @@ class Touched(Changed):
 class Reader:
     """Reads files, each by its name in an open directory. One for each thread: it owns a buffer."""
 
-    def __init__(self, pace: Pace | None = None, *, drop_cache: bool = False) -> None:
-        self.pace = pace or Pace(Manners())
-        self.digester = Digester(self.pace.piece)
-        self._leases = Leases(self.pace)
+    def __init__(self, throttle: Throttle | None = None, *, drop_cache: bool = False) -> None:
+        self.throttle = throttle or Throttle(Limits())
+        self.digester = Digester(self.throttle.piece)
+        self._leases = Leases(self.throttle)
         self.drop_cache = drop_cache
         self.writers = WriterCheck()
         # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
@@ -74,11 +74,11 @@ class Reader:
     @property
     def is_free(self) -> bool:
         """Whether files may be read as fast as can be, and nothing else is done about them."""
-        return self.pace.is_free and not self.drop_cache
+        return self.throttle.is_free and not self.drop_cache
 
     def begin(self, number: int) -> Raw | None:
         """The file of this number in a request is next: what is said of it, where that is known already."""
-        return cast("Raw | None", self.pace.file(number))
+        return cast("Raw | None", self.throttle.file(number))
 
     def read(self, directory: int, name: bytes, algorithms: tuple[str, ...], verified: int | None = None) -> Raw:
         """The state of one file that is not a directory. Never follows a symlink; opens regular files only.

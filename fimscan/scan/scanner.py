@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from fimscan.errors import ConfigError, InputError
 from fimscan.linux.filesystems import Numbers
 from fimscan.model import FileState, Unreadable
-from fimscan.scan.batches import Feed, Share, Verified
+from fimscan.scan.batches import Feed, Verified, WalkBatch
 from fimscan.scan.block import Block, Voucher, answer_of
 from fimscan.scan.dir_stack import Descriptors
-from fimscan.scan.hang_guard import Attendant
-from fimscan.scan.limits import Manners
+from fimscan.scan.hang_guard import HangGuard
+from fimscan.scan.limits import Limits
 from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
 from fimscan.scan.reader import Reader
-from fimscan.scan.throttle import Pace
+from fimscan.scan.throttle import Throttle
 from fimscan.scan.walk import Found, HiddenNames, Walk, merged
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
@@ -51,7 +51,7 @@ def nothing_verified(_path: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class PriorStates:
     """What was known before, where that decides how a file is read. Both are asked in the order of the walk.
 
     ``verified`` tells how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new
@@ -72,18 +72,18 @@ def scan(
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
     verified: Verified | None = None,
-    manners: Manners | None = None,
+    limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
     """As :func:`scan_blocks`, one by one, as values of the vocabulary."""
-    known = Known(verified=verified or nothing_verified)
+    known = PriorStates(verified=verified or nothing_verified)
     blocks = scan_blocks(
         watches,
         workers=workers,
         cross_mounts=cross_mounts,
         skip=skip,
         known=known,
-        manners=manners,
+        limits=limits,
         on_progress=on_progress,
     )
 
@@ -102,8 +102,8 @@ def scan_blocks(
     workers: int = 0,
     cross_mounts: bool = False,
     skip: Collection[bytes] = (),
-    known: Known | None = None,
-    manners: Manners | None = None,
+    known: PriorStates | None = None,
+    limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[Block]:
     """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
@@ -135,23 +135,23 @@ def scan_blocks(
     if twice := {path for path in paths if paths.count(path) > 1}:
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
-    settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or Known())
-    return _scan(watches, Hands(count, manners or Manners()), settings, _Meter(on_progress))
+    settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or PriorStates())
+    return _scan(watches, ScanExecutor(count, limits or Limits()), settings, _Meter(on_progress))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
     skip: Collection[bytes]
     cross_mounts: bool
-    known: Known
+    known: PriorStates
 
 
-def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter: _Meter) -> Generator[Block]:
+def _scan(watches: Sequence[WatchSpec], executor: ScanExecutor, settings: _Settings, meter: _Meter) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
         raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
-    with all_descriptors(hands.workers) as limit, ExitStack() as stack:
-        stack.enter_context(hands.manners.observed())
-        stack.enter_context(closing(hands))
+    with all_descriptors(executor.workers) as limit, ExitStack() as stack:
+        stack.enter_context(executor.limits.observed())
+        stack.enter_context(closing(executor))
         walks = [
             Walk(
                 watch,
@@ -159,14 +159,14 @@ def _scan(watches: Sequence[WatchSpec], hands: Hands, settings: _Settings, meter
                 hidden=hidden_names(settings.skip),
                 cross_mounts=settings.cross_mounts,
                 descriptors=limit,
-                attendant=hands.attendant,
+                hang_guard=executor.hang_guard,
             )
             for watch in watches
         ]
         found = stack.enter_context(closing(_in_order(walks)))
         feed = Feed(found, settings.known.verified, settings.known.vouchers, limit.per_batch)
-        for share in answered(feed, hands):
-            block = share.block()
+        for batch in answered(feed, executor):
+            block = batch.block()
             if not settings.known.numbers.is_trivial:
                 block.renumber(settings.known.numbers)
             meter.count(block)
@@ -218,61 +218,61 @@ def _in_order(walks: Sequence[Walk]) -> Generator[Found]:
             yield from merged(streams)
 
 
-class Hands:
+class ScanExecutor:
     """What reads: this process, and others that are started when they are needed. ``close`` it, always."""
 
-    def __init__(self, workers: int, manners: Manners) -> None:
+    def __init__(self, workers: int, limits: Limits) -> None:
         self.workers = workers
-        self.manners = manners
+        self.limits = limits
         self._hangs = Hangs()
         self._pool: Pool | None = None
-        self.reader = Reader(Pace(manners), drop_cache=manners.drop_cache)
-        self.attendant = Attendant(manners, self._hangs)
+        self.reader = Reader(Throttle(limits), drop_cache=limits.drop_cache)
+        self.hang_guard = HangGuard(limits, self._hangs)
 
     @property
     def pool(self) -> Pool:
         """The workers."""
         if self._pool is None:
-            self._pool = Pool(self.workers, self.manners, self._hangs)
+            self._pool = Pool(self.workers, self.limits, self._hangs)
         return self._pool
 
     def close(self) -> None:
         """End all of them."""
-        self.attendant.close()
+        self.hang_guard.close()
         if self._pool is not None:
             self._pool.close()
 
 
-def answered(feed: Feed, hands: Hands) -> Iterator[Share]:
+def answered(feed: Feed, executor: ScanExecutor) -> Iterator[WalkBatch]:
     """Batches in order, answered: by this process first, and by workers if there is more to it, or it may hang."""
     begin = time.monotonic()
-    while share := Share(feed, _ALONE_NAMES):
-        if share.may_hang:
-            yield from _shared_out(feed, hands.pool, share)
+    while batch := WalkBatch(feed, _ALONE_NAMES):
+        if batch.may_hang:
+            yield from _shared_out(feed, executor.pool, batch)
             return
         try:
-            share.answer = read_tasks(hands.reader, share.tasks)
+            batch.answer = read_tasks(executor.reader, batch.tasks)
         finally:
-            share.release()
-        yield share
-        if hands.workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(feed, hands.pool)
+            batch.release()
+        yield batch
+        if executor.workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
+            yield from _shared_out(feed, executor.pool)
 
 
-def _shared_out(feed: Feed, pool: Pool, first: Share | None = None) -> Iterator[Share]:
-    window: deque[Share] = deque()
+def _shared_out(feed: Feed, pool: Pool, first: WalkBatch | None = None) -> Iterator[WalkBatch]:
+    window: deque[WalkBatch] = deque()
     if first is not None:
         window.append(first)
         pool.submit(first)
     exhausted = False
     while True:
         while not exhausted and len(window) < _WINDOW_BATCHES and pool.has_room:
-            if share := Share(feed, _BATCH_NAMES):
-                window.append(share)
-                if share.tasks:
-                    pool.submit(share)
+            if batch := WalkBatch(feed, _BATCH_NAMES):
+                window.append(batch)
+                if batch.tasks:
+                    pool.submit(batch)
                 else:
-                    share.answer = answer_of(time.time_ns(), [], [])
+                    batch.answer = answer_of(time.time_ns(), [], [])
             else:
                 exhausted = True
         if not window:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fimscan.paths import innermost
 from fimscan.scan.watch import WatchSpec
 
 
@@ -31,12 +32,7 @@ class Scope:
 
     def root_of(self, path: bytes) -> bytes | None:
         """The path of the watch that speaks for this one; ``None`` where none does."""
-        root = path
-        while root not in self._roots:
-            if root in (b"/", b""):
-                return None
-            root = root.rpartition(b"/")[0] or b"/"
-        return root
+        return innermost(path, self._roots)
 
     @property
     def has_logs(self) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 
 PULSE_BYTES = 16
 _IN_HAND_S = 0.1
@@ -19,7 +19,7 @@ class TimedOutError(Exception):
     """A file, or a system call, took longer than it may."""
 
 
-class Pulse:
+class Heartbeat:
     """Two numbers in memory that a worker shares with its parent: signs of life so far, and the file it is at."""
 
     def __init__(self, fd: int) -> None:
@@ -59,15 +59,15 @@ class _Limit:
         return max(self._due - now, 0.0)
 
 
-class Pace:
+class Throttle:
     """Told of every file that is begun, and of every piece that was read; waits where that went too fast."""
 
-    def __init__(self, manners: Manners, pulse: Pulse | None = None) -> None:
-        self._timeout_s = manners.file_timeout_s
-        self.lease_wait_s = manners.file_timeout_s if manners.wait_for_leases else 0.0
-        self._pulse = pulse
-        self._files = _Limit(manners.max_files_per_s) if manners.max_files_per_s else None
-        self._bytes = _Limit(manners.max_bytes_per_s) if manners.max_bytes_per_s else None
+    def __init__(self, limits: Limits, heartbeat: Heartbeat | None = None) -> None:
+        self._timeout_s = limits.file_timeout_s
+        self.lease_wait_s = limits.file_timeout_s if limits.wait_for_leases else 0.0
+        self._heartbeat = heartbeat
+        self._files = _Limit(limits.max_files_per_s) if limits.max_files_per_s else None
+        self._bytes = _Limit(limits.max_bytes_per_s) if limits.max_bytes_per_s else None
         self._refused: Mapping[int, Any] = {}
         self._deadline = math.inf
 
@@ -82,8 +82,8 @@ class Pace:
 
     def at(self, number: int) -> None:
         """Something is done with this file of the request."""
-        if self._pulse is not None:
-            self._pulse.begin(number)
+        if self._heartbeat is not None:
+            self._heartbeat.begin(number)
 
     def file(self, number: int) -> Any:
         """The file of this number begins; gives the answer to it where that is known already."""
@@ -95,8 +95,8 @@ class Pace:
 
     def beat(self) -> None:
         """Show a sign of life while waiting for something that comes to an end by itself."""
-        if self._pulse is not None:
-            self._pulse.beat()
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
 
     def pause(self, seconds: float) -> None:
         """So long was waited for something else than the reading of this file, which takes no longer by that."""
@@ -108,8 +108,8 @@ class Pace:
         Raises:
             TimedOutError: this file has had its time.
         """
-        if self._pulse is not None:
-            self._pulse.beat()
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
         if self._bytes is not None:
             self._deadline += self._wait(self._bytes.take(count))  # it is not the file that takes so long
         if time.monotonic() > self._deadline:
@@ -120,6 +120,6 @@ class Pace:
         while left > 0:
             time.sleep(min(left, _NAP_S))
             left -= _NAP_S
-            if self._pulse is not None:
-                self._pulse.beat()
+            if self._heartbeat is not None:
+                self._heartbeat.beat()
         return seconds

@@ -18,11 +18,12 @@ from typing import NamedTuple, TypeAlias
 
 from fimscan.linux.mounts import leads_where_it_may_hang, may_hang, some_may_hang
 from fimscan.model import Unreadable, UnreadableReason
+from fimscan.paths import as_prefix
 from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Entry
-from fimscan.scan.dir_stack import NOTHING_THERE, Descriptors, Directory, Trail
-from fimscan.scan.dirfd import Entries, Standpoint, Visit, lstat, stand, visit, way
-from fimscan.scan.hang_guard import Attendant
+from fimscan.scan.dir_stack import NOTHING_THERE, Descriptors, Directory, DirStack
+from fimscan.scan.dirfd import Entries, OpenDir, Standpoint, lstat, stand, visit, way
+from fimscan.scan.hang_guard import HangGuard
 from fimscan.scan.state import refusal, to_packed, to_unreadable
 from fimscan.scan.throttle import TimedOutError
 from fimscan.scan.watch import WatchSpec
@@ -94,18 +95,18 @@ class Walk:
         hidden: HiddenNames,
         cross_mounts: bool,
         descriptors: Descriptors,
-        attendant: Attendant,
+        hang_guard: HangGuard,
     ) -> None:
         self._watch = watch
         self._others = frozenset(other for other in others if other != watch.path)
-        self._around_others = frozenset(_prefix(other.rpartition(b"/")[0]) for other in self._others)
+        self._around_others = frozenset(as_prefix(other.rpartition(b"/")[0]) for other in self._others)
         self._hidden = hidden
         self._cross_mounts = cross_mounts
-        self._trail = Trail(descriptors, attendant)
-        self._attendant = attendant
+        self._dir_stack = DirStack(descriptors, hang_guard)
+        self._hang_guard = hang_guard
         self._some_may_hang = some_may_hang()
         self._is_excluded = watch.excluder()
-        self._root_prefix = len(_prefix(watch.path))
+        self._root_prefix = len(as_prefix(watch.path))
         self._device: int | None = None  # the root's
 
     @property
@@ -124,15 +125,15 @@ class Walk:
         except TimedOutError as error:
             yield _timed_out(self._watch.path, error)
             return
-        with closing(self._trail) as trail:
-            trail.begin(parent)
+        with closing(self._dir_stack) as dir_stack:
+            dir_stack.begin(parent)
             yield from self._root(parent, name or b".")
             yield from self._below_entered(parent)
 
     def _above_root(self, path: bytes) -> Directory:
         """The way to the root is the administrator's choice, symlinks included; from the root on none is followed."""
-        go = self._attendant.stand if leads_where_it_may_hang(path) else stand
-        return self._directory(go(path or b"/"), _prefix(path))
+        go = self._hang_guard.stand if leads_where_it_may_hang(path) else stand
+        return self._directory(go(path or b"/"), as_prefix(path))
 
     def _directory(self, at: Standpoint, prefix: bytes) -> Directory:
         hanging = self._some_may_hang and may_hang(at[0])
@@ -147,12 +148,12 @@ class Walk:
         if path == self._watch.path:
             yield from self.found() if below else self._alone(self.found())
             return
-        with closing(self._trail) as trail:
+        with closing(self._dir_stack) as dir_stack:
             try:
                 parent = self._way_to(path)
                 if parent is None:
                     return
-                trail.begin(parent)
+                dir_stack.begin(parent)
                 name = path.rpartition(b"/")[2]
                 if name in self._hidden_in(parent):
                     return
@@ -175,8 +176,8 @@ class Walk:
             parent = self._above_root(above) if path == self._watch.path else self._way_to(path)
             if parent is None:
                 return None
-            with closing(self._trail) as trail:
-                trail.begin(parent)
+            with closing(self._dir_stack) as dir_stack:
+                dir_stack.begin(parent)
                 return self._lstat(parent, name or b".")
         except (OSError, TimedOutError):
             return None
@@ -188,7 +189,7 @@ class Walk:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-        return self._attendant.lstat(parent.fd, name)
+        return self._hang_guard.lstat(parent.fd, name)
 
     def _way_to(self, path: bytes) -> Directory | None:
         """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
@@ -196,7 +197,7 @@ class Walk:
         if at is None:
             return None
         self._device = at[1][0]
-        return self._directory(at, _prefix(path.rpartition(b"/")[0]))
+        return self._directory(at, as_prefix(path.rpartition(b"/")[0]))
 
     def _way(self, names: Sequence[bytes]) -> Standpoint | None:
         root, cross = self._watch.path, self._cross_mounts
@@ -206,7 +207,7 @@ class Walk:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-        return self._attendant.way(root, names, cross=cross)
+        return self._hang_guard.way(root, names, cross=cross)
 
     @staticmethod
     def _alone(found: Generator[Found]) -> Iterator[Found]:
@@ -233,23 +234,23 @@ class Walk:
     def _below_entered(self, first: Directory) -> Iterator[Found]:
         """All that is in the one directory that has been entered from the first one."""
         if first.entered:
-            self._trail.descend(first.entered.popitem()[1])
-        trail = self._trail
-        while directory := trail.here:
+            self._dir_stack.descend(first.entered.popitem()[1])
+        dir_stack = self._dir_stack
+        while directory := dir_stack.here:
             for step in directory.steps:
                 if isinstance(step, list):
                     yield from _files(directory, step)
                 elif step.endswith(b"/"):
                     child = directory.entered.pop(step[:-1], None)
                     if child is not None:
-                        trail.descend(child)
+                        dir_stack.descend(child)
                         break
                 elif directory.loss is not None:
                     yield to_unreadable(directory.prefix + step, directory.loss)
                 else:
                     yield self._enter(directory, step, directory.prefix + step)
             else:
-                trail.ascend()
+                dir_stack.ascend()
 
     def _enter(self, parent: Directory, name: bytes, path: bytes) -> Found:
         """Emit a subdirectory. It is opened and listed at once, since one that can't be has no state to emit.
@@ -258,14 +259,14 @@ class Walk:
         """
         try:
             _require_shorter(path)
-            self._trail.make_room(parent)
+            self._dir_stack.make_room(parent)
             seen, hanging = self._visit(parent, name)
             if seen is None:  # replaced since it was listed
                 return Stretch(parent, [name])
             if seen.fd is not None:
                 identity = (seen.raw[2], seen.raw[1])
-                child = Directory((seen.fd, identity), name, _prefix(path), self._watch, may_hang=hanging)
-                self._trail.add(parent, child)
+                child = Directory((seen.fd, identity), name, as_prefix(path), self._watch, may_hang=hanging)
+                self._dir_stack.add(parent, child)
                 self._list(child, seen.entries)
         except OSError as error:
             return _unreadable(path, error)
@@ -275,7 +276,7 @@ class Walk:
             return Unreadable(path=path, reason=UnreadableReason.UNSTABLE, detail="changed while it was listed")
         return to_packed(path, seen.raw, ())
 
-    def _visit(self, parent: Directory, name: bytes) -> tuple[Visit | None, bool]:
+    def _visit(self, parent: Directory, name: bytes) -> tuple[OpenDir | None, bool]:
         """(the subdirectory, whether what is in it may hang)."""
         device = None if self._cross_mounts else self._device
         asked: int | None = parent.identity[0]
@@ -289,7 +290,7 @@ class Walk:
             if not some_may_hang():
                 return visit(parent.fd, name, device), False
             asked = None
-        seen = self._attendant.visit(parent.fd, name, device, asked)
+        seen = self._hang_guard.visit(parent.fd, name, device, asked)
         return seen, seen is not None and seen.fd is not None and may_hang(seen.fd)
 
     def _list(self, directory: Directory, found: Entries) -> None:
@@ -344,10 +345,6 @@ def _files(directory: Directory, names: list[bytes]) -> Iterator[Found]:
         yield Stretch(directory, names)
     else:
         yield from (to_unreadable(directory.prefix + name, directory.loss) for name in names)
-
-
-def _prefix(path: bytes) -> bytes:
-    return path if path.endswith(b"/") else path + b"/"
 
 
 def _require_shorter(path: bytes) -> None:

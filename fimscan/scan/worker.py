@@ -25,11 +25,11 @@ from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
 from fimscan.scan.dirfd import Entries, lstat, stand, step, visit, way
 from fimscan.scan.fast_path import read_plain
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.scan.prefix_digests import read_prefixes
 from fimscan.scan.reader import Reader
 from fimscan.scan.state import Raw, taken_of, to_packed
-from fimscan.scan.throttle import Pace, Pulse
+from fimscan.scan.throttle import Heartbeat, Throttle
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
@@ -99,16 +99,16 @@ def request_of(tasks: list[Task], refused: Mapping[int, Raw]) -> bytes:
     return marshal.dumps(("read", dict(refused), [task[1:] for task in tasks]), _WITHOUT_REFERENCES)
 
 
-def main(channel_fd: str, pulse_fd: str, manners: str) -> None:
+def main(channel_fd: str, pulse_fd: str, limits: str) -> None:
     """Serve requests until the parent closes the socket, or dies."""
     _live_and_die_with_the_parent()
     gc.disable()  # there are no cycles to be found among a million tuples
-    pulse = Pulse(int(pulse_fd))
-    settings = Manners.from_json(manners)
+    heartbeat = Heartbeat(int(pulse_fd))
+    settings = Limits.from_json(limits)
     settings.lower_priorities()
-    pace = Pace(settings, pulse)
-    reader = Reader(pace, drop_cache=settings.drop_cache)
-    pulse.beat()
+    throttle = Throttle(settings, heartbeat)
+    reader = Reader(throttle, drop_cache=settings.drop_cache)
+    heartbeat.beat()
     with socket.socket(fileno=int(channel_fd)) as channel:
         while True:
             message, fds, _, _ = socket.recv_fds(channel, MAX_REQUEST_BYTES, MAX_REQUEST_DIRECTORIES)
@@ -116,22 +116,24 @@ def main(channel_fd: str, pulse_fd: str, manners: str) -> None:
                 return
             match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
                 case ("read", refused, tasks):
-                    pace.request(refused)
+                    throttle.request(refused)
                     answer: Any = read_tasks(reader, [Task(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
                 case question:
-                    answer = _attend(channel, question, fds, pulse)
+                    answer = _attend(channel, question, fds, heartbeat)
             for fd in fds:
                 os.close(fd)
             data = marshal.dumps(answer)
             _write(len(data).to_bytes(LENGTH_BYTES, "little") + data)
 
 
-def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple[int, Any, bool]:
+def _attend(
+    channel: socket.socket, question: tuple[Any, ...], fds: list[int], heartbeat: Heartbeat
+) -> tuple[int, Any, bool]:
     """(errno, answer, does a descriptor come on the channel)."""
-    pulse.beat()
+    heartbeat.beat()
     fd: int | None = None
     try:
-        answer, fd = _found_out(question, fds, pulse)
+        answer, fd = _found_out(question, fds, heartbeat)
         if fd is not None:
             socket.send_fds(channel, [b"\0"], [fd])
     except Changed:
@@ -144,7 +146,7 @@ def _attend(channel: socket.socket, question: tuple[Any, ...], fds: list[int], p
     return 0, answer, fd is not None
 
 
-def _found_out(question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple[Any, int | None]:
+def _found_out(question: tuple[Any, ...], fds: list[int], heartbeat: Heartbeat) -> tuple[Any, int | None]:
     """(answer, descriptor that belongs to it)."""
     answer: Any = None
     fd: int | None = None
@@ -153,7 +155,7 @@ def _found_out(question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple
             seen = visit(fds[0], name, device)
             if seen is not None:
                 fd = seen.fd
-                answer = (seen.raw, _listed(seen.entries, pulse))
+                answer = (seen.raw, _listed(seen.entries, heartbeat))
         case ("way", root, names, cross):
             if (there := way(root, names, cross=cross)) is not None:
                 fd, answer = there
@@ -164,16 +166,16 @@ def _found_out(question: tuple[Any, ...], fds: list[int], pulse: Pulse) -> tuple
         case ("lstat", name):
             answer = lstat(fds[0], name).__reduce__()[1]
         case ("prefixes", name, identity, lengths, algorithms):
-            answer = read_prefixes(fds[0], name, identity, lengths, algorithms, pulse.beat)
+            answer = read_prefixes(fds[0], name, identity, lengths, algorithms, heartbeat.beat)
     return answer, fd
 
 
-def _listed(entries: Entries, pulse: Pulse) -> list[tuple[bytes, bool]]:
+def _listed(entries: Entries, heartbeat: Heartbeat) -> list[tuple[bytes, bool]]:
     listed = []
     for number, entry in enumerate(entries):
         listed.append(entry)
         if number % _BEAT_ENTRIES == 0:
-            pulse.beat()
+            heartbeat.beat()
     return listed
 
 

@@ -63,7 +63,7 @@ def _accept(connection: Connection, host_id: int, approval: Approval, items: lis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disposition:
+class AcceptanceRecord:
     """An acceptance as it was made: of one path, or (``path`` is ``None``) of everything as of ``scan``."""
 
     path: bytes | None
@@ -71,12 +71,12 @@ class Disposition:
     approval: Approval
 
 
-def dispositions(connection: Connection, host_id: int, limit: int) -> list[Disposition]:
+def dispositions(connection: Connection, host_id: int, limit: int) -> list[AcceptanceRecord]:
     """The last acceptances, oldest first."""
     table = schema.acceptance
     query = select(table).where(table.c.host_id == host_id).order_by(table.c.id.desc()).limit(limit)
     return [
-        Disposition(
+        AcceptanceRecord(
             path=row.path,
             scan=row.scan_id,
             approval=Approval(accepted_ns=row.accepted_ns, user=row.user, ticket=row.ticket, reason=row.reason),

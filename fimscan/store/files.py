@@ -12,6 +12,7 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, or_, select, update
 
 from fimscan.model import FileKind, FileState
+from fimscan.paths import as_prefix
 from fimscan.state_row import ALGORITHMS, FIELDS, unpack
 from fimscan.store.ledger import state_digest
 from fimscan.store.queries import STREAMED, plain, plain_rows
@@ -26,7 +27,7 @@ _IN_ORDER = itemgetter(*FIELDS)
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # of a known file with its stats
 
-Known: TypeAlias = Sequence[Any]
+KnownRow: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
 
 
@@ -83,13 +84,13 @@ def is_any_open(connection: Connection, host_id: int) -> bool:
     return connection.scalar(query) is not None
 
 
-def known(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
+def known(connection: Connection, host_id: int) -> Iterator[Sequence[KnownRow]]:
     """Every open version, in order of path, streamed: as much of it as says whether anything differs."""
     query = select(*_SHORT).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
     yield from plain_rows(connection, query, _MANY)
 
 
-def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[Known]]:
+def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[KnownRow]]:
     """As :func:`known`, with what vouches for it, in chunks of about as many as a clock of readings keeps one time for.
 
     That is when it was read, then the algorithms of its digests (a bit for each, the first one lowest), then ``kind
@@ -111,7 +112,7 @@ def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[
             yield rows
 
 
-def _with_unsigned(row: Known) -> Known:
+def _with_unsigned(row: KnownRow) -> KnownRow:
     dev, inode = (value + (1 << 64) if value < 0 else value for value in row[6:8])
     return (*row[:6], dev, inode, *row[8:])
 
@@ -124,7 +125,7 @@ def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None
 
 def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version]:
     """The open versions of a path and of everything below it, in order of path, streamed."""
-    prefix = path.rstrip(b"/") + b"/"
+    prefix = as_prefix(path)
     query = (
         select(table)
         .where(
@@ -289,7 +290,7 @@ def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Itera
     """(path, size) of every file at or below some paths, in order of path, streamed."""
     inside = []
     for root in roots:
-        below = root.rstrip(b"/") + b"/"
+        below = as_prefix(root)
         inside += [table.c.path == root, and_(table.c.path >= below, table.c.path < _after_all(below))]
     query = (
         select(table.c.path, table.c.size)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
 from fimscan.model import (
     Action,
     Actor,
@@ -61,7 +61,7 @@ def ask(
     prior: Iterable[FileState] = (),
     holders: dict[tuple[int, int], list[Actor]] | None = None,
 ) -> Attribution:
-    known = Known.of([(b"/w", DIRECTORY_ID), (b"/w/d", (DEV, 3))])
+    known = KnownDirectories.of([(b"/w", DIRECTORY_ID), (b"/w/d", (DEV, 3))])
     evidence = Evidence(index=AccessIndex(accesses, known), prior={s.identity: s for s in prior})
     if holders is not None:
         found = replace(found, holders=Holders(as_of_ns=0, actors=tuple(holders.get(found.state.identity, ()))))
@@ -530,7 +530,7 @@ def test_the_only_one_on_record_is_not_accused_of_a_write_in_a_later_gap() -> No
     def answer(last_change: int) -> Attribution:
         after = replace(changed_state(), ctime_ns=last_change * SECOND + 1)
         found = replace(change(state(), after), holders=Holders(as_of_ns=0))
-        index = AccessIndex([access(Action.OPEN_WRITE, 1500, A)], Known.of([(b"/w", DIRECTORY_ID)]))
+        index = AccessIndex([access(Action.OPEN_WRITE, 1500, A)], KnownDirectories.of([(b"/w", DIRECTORY_ID)]))
         return attribute(found, Evidence(index=index, prior={}), CoverageMap(HEALTHY, off, (WHOLE,)))
 
     unseen = answer(1700)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fimscan.attribution import Known, Numbering, out_of_sight, translated
+from fimscan.attribution import KnownDirectories, Numbering, out_of_sight, translated
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.model import Action, Change, FileAccess, FileState, GapReason, Name
 from tests.support import access, actor, change, changed_state, state
@@ -19,7 +19,7 @@ def root(path: str, dev: int, superblock: int = SB, kind: str = "btrfs", **value
 
 
 BTRFS = Devices(roots=(root("/w", TOP), root("/w/home", HOME), root("/w/snap", SNAP)))
-DIRECTORIES = Known.of([(b"/w", (TOP, 256)), (b"/w/home", (HOME, 256)), (b"/w/snap", (SNAP, 256))])
+DIRECTORIES = KnownDirectories.of([(b"/w", (TOP, 256)), (b"/w/home", (HOME, 256)), (b"/w/snap", (SNAP, 256))])
 LAYERED = Devices(roots=(root("/w", OVERLAY, OVERLAY, "overlay", layers=((UPPER, UPPER), (LOWER, LOWER))),))
 SAME = Devices(roots=(root("/w", OVERLAY, OVERLAY, "overlay"),))
 
@@ -39,7 +39,7 @@ def opened(name: Name, *, inode: int = 257, dev: int = SB, action: Action = Acti
 
 
 def told(
-    accesses: list[FileAccess], changes: list[Change], look: Devices = BTRFS, known: Known = DIRECTORIES
+    accesses: list[FileAccess], changes: list[Change], look: Devices = BTRFS, known: KnownDirectories = DIRECTORIES
 ) -> tuple[list[tuple[int | None, int | None]], bool]:
     """(device, inode) of what each access is taken for, and whether nothing is doubtful."""
     found = translated(accesses, changes, known, Numbering([look, look]), keys=frozenset({"fimscan"}))
@@ -65,10 +65,10 @@ def test_the_directory_says_which_subvolume_is_meant(name: Name, dev: int) -> No
 
 def test_a_name_in_a_directory_that_only_one_subvolume_has() -> None:
     """By the inode of the directory, where the record has that and no path."""
-    known = Known.of([(b"/w", (TOP, 256)), (b"/w/home/d", (HOME, 300))])
+    known = KnownDirectories.of([(b"/w", (TOP, 256)), (b"/w/home/d", (HOME, 300))])
     assert told([opened(Name(text=b"f", parent=(SB, 300)))], BOTH, known=known) == ([(HOME, 257)], True)
     # One of that number in each of two subvolumes leaves both, and gives or takes no name.
-    twice = Known.of([(b"/w/home/d", (HOME, 300)), (b"/w/snap/d", (SNAP, 300))])
+    twice = KnownDirectories.of([(b"/w/home/d", (HOME, 300)), (b"/w/snap/d", (SNAP, 300))])
     unsure = Name(text=b"f", parent=(SB, 300))
     assert told([opened(unsure)], BOTH, known=twice) == ([(HOME, 257), (SNAP, 257)], False)
 
@@ -111,7 +111,7 @@ def test_the_only_subvolume_that_there_is() -> None:
 
 def test_a_path_of_another_root_proves_nothing() -> None:
     """In a chroot into a snapshot, ``/w/home/f`` is another file than here: with the same inode number, it may be."""
-    known = Known.of([(b"/w/home", (HOME, 256)), (b"/w/snap/w/home", (SNAP, 300))])
+    known = KnownDirectories.of([(b"/w/home", (HOME, 256)), (b"/w/snap/w/home", (SNAP, 300))])
     both = [modified(b"/w/home/f", HOME), modified(b"/w/snap/w/home/f", SNAP)]
     assert told([opened(named("/w/home/f"))], both, known=known) == ([(HOME, 257), (SNAP, 257)], False)
 
@@ -126,7 +126,7 @@ def test_a_removal_that_cannot_be_placed_ends_nothing() -> None:
 def test_files_of_several_layers(path: str, dev: int) -> None:
     """Files of two layers with one inode number are told apart by their paths."""
     both = [modified(b"/w/f", LOWER), modified(b"/w/g", UPPER)]
-    known = Known.of([(b"/w", (OVERLAY, 2))])
+    known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     assert told([opened(named(path), dev=OVERLAY)], both, LAYERED, known) == ([(dev, 257)], True)
     assert told([opened(named("/w/h"), dev=OVERLAY)], both, LAYERED, known) == ([(OVERLAY, 257)], True)
 
@@ -134,7 +134,7 @@ def test_files_of_several_layers(path: str, dev: int) -> None:
 def test_a_temporary_file_becomes_the_real_one() -> None:
     """What is created, written and renamed over a file is one file, under whichever name."""
     now = change(state(b"/w/f", dev=LOWER, inode=9), changed_state(path=b"/w/f", dev=UPPER, inode=257))
-    known = Known.of([(b"/w", (OVERLAY, 2))])
+    known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     parent = (OVERLAY, 2)
     made = opened(named("/w/tmp", parent), dev=OVERLAY, action=Action.CREATE)
     moved = access(
@@ -149,7 +149,7 @@ def test_a_temporary_file_becomes_the_real_one() -> None:
 @pytest.mark.parametrize("recorded", [(0x702, 20), (None, None)])
 def test_what_is_removed_on_an_overlay_is_known_by_its_name(recorded: tuple[int | None, int | None]) -> None:
     """The kernel may record a removal by the identity of the file in the upper layer, whose number says nothing."""
-    known = Known.of([(b"/w", (OVERLAY, 2))])
+    known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     gone = change(state(b"/w/f", dev=OVERLAY, inode=13), None)
     dev, inode = recorded
     removal = access(
@@ -165,7 +165,7 @@ def test_what_is_removed_on_an_overlay_is_known_by_its_name(recorded: tuple[int 
 
 def test_a_file_that_was_copied_up_is_the_same_file() -> None:
     """Under its name, it has another inode number now; the other hard link's writer wrote to another file."""
-    known = Known.of([(b"/w", (OVERLAY, 2))])
+    known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     before, after = state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20)
     copied = change(before, after)
     mine, other = opened(named("/w/f"), dev=OVERLAY, inode=13), opened(named("/w/g"), dev=OVERLAY, inode=13)
@@ -180,7 +180,7 @@ def test_a_file_that_was_copied_up_is_the_same_file() -> None:
 
 def test_directories_that_are_numbered_anew_are_known_by_their_paths() -> None:
     """A directory's number on such an overlay may be that of another one by now."""
-    known = Known.of([(b"/w", (OVERLAY, 2)), (b"/w/d", (OVERLAY, 5))])
+    known = KnownDirectories.of([(b"/w", (OVERLAY, 2)), (b"/w/d", (OVERLAY, 5))])
     born = opened(Name(text=b"f", path=b"/w/d/f", parent=(OVERLAY, 3)), dev=OVERLAY, action=Action.CREATE)
     new = change(None, changed_state(path=b"/w/d/f", dev=UPPER, inode=257))
     (found,) = translated([born], [new], known, Numbering([LAYERED, LAYERED])).accesses
@@ -194,7 +194,7 @@ def test_a_plain_file_system_is_left_alone() -> None:
     one = modified(b"/w/f", 0x701)
     assert Numbering([ext4, ext4]).is_plain
     accesses = [opened(named("/w/f"), dev=dev) for dev in (0x701, 0x703)]
-    found = translated(accesses, [one], Known.of(()), Numbering([ext4, again]))
+    found = translated(accesses, [one], KnownDirectories.of(()), Numbering([ext4, again]))
     assert [access.dev for access in found.accesses] == [0x701, 0x701] and not found.doubtful
     assert list(Numbering([ext4, again]).audited((0x701, 7))) == [(0x701, 7), (0x701, 7), (0x703, 7)]
 

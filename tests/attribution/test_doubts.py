@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
 from fimscan.model import Action, Attribution, Change, Doubt, FileAccess, Holders, Reason, Rights, Unseen, Verdict
 from fimscan.pipeline.record.last_read import doubts_of
 from fimscan.store.sightings import Held
@@ -17,7 +17,7 @@ FILE = (DEV, 10)
 
 
 def ask(found: Change, log: list[FileAccess], **held: object) -> Attribution:
-    known = Known.of([(b"/w", DIRECTORY_ID)])
+    known = KnownDirectories.of([(b"/w", DIRECTORY_ID)])
     prior = {found.before.identity: found.before} if found.before is not None else {}
     holders = Holders(as_of_ns=990 * SECOND, **held)  # type: ignore[arg-type]
     seen = CoverageMap([observation(900), observation(2100)], (), [[Extent(start_ns=0, end_ns=9000 * SECOND)]])

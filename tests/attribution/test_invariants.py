@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
 from fimscan.model import (
     Action,
     Actor,
@@ -112,7 +112,7 @@ def ask(
     seen: Sequence[AuditObservation] = SEEN,
     extents: Sequence[Extent] = (Extent(start_ns=0, end_ns=9000 * SECOND),),
 ) -> Attribution:
-    known = Known.of([(b"/w", DIRECTORY_ID)])
+    known = KnownDirectories.of([(b"/w", DIRECTORY_ID)])
     prior = {s.identity: s for s in (found.before, state(b"/w/g", b"other", inode=11)) if s is not None}
     evidence = Evidence(index=AccessIndex(log, known), prior=prior)
     return attribute(found, evidence, CoverageMap(seen, (), [extents]))

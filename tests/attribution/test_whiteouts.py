@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
 from fimscan.model import (
     Action,
     Attribution,
@@ -29,7 +29,7 @@ DEVICE: dict[str, Any] = {"kind": FileKind.CHAR_DEVICE, "inode": 12, "size": 0, 
 
 
 def ask(accesses: Iterable[FileAccess], *notices: AuditNotice, **after: Any) -> Attribution:
-    evidence = Evidence(index=AccessIndex(accesses, Known.of([(b"/w", DIRECTORY_ID)])), prior={})
+    evidence = Evidence(index=AccessIndex(accesses, KnownDirectories.of([(b"/w", DIRECTORY_ID)])), prior={})
     found = change(state(), replace(changed_state(), **{**DEVICE, **after}))
     extents = (Extent(start_ns=0, end_ns=3000 * SECOND),)
     return attribute(found, evidence, CoverageMap((observation(900), observation(2100)), notices, (extents,)))

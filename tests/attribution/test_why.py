@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Known, attribute
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, KnownDirectories, attribute
 from fimscan.model import Action, GapReason, Verdict, Why
 from tests.attribution.test_attribute import HEALTHY, WHOLE, A, B, ask
 from tests.attribution.test_history import cleared
@@ -62,7 +62,7 @@ def test_an_earlier_part_is_noted_where_nobody_is_named() -> None:
 def test_an_access_that_may_mean_any_subvolume_clears_nobody() -> None:
     """A file of that name and another number, by a record that does not say in which subvolume it was."""
     log = [access(Action.CHMOD, 1300, A, inode=77), access(Action.OPEN_WRITE, 1400, B)]
-    known = Known.of([(b"/w", (DEV, 2))])
+    known = KnownDirectories.of([(b"/w", (DEV, 2))])
     found = change(state(), changed_state())
     for doubtful, why in ((frozenset({log[0].event}), Why.NOT_MATCHED), (frozenset(), Why.OTHER_FILE)):
         evidence = Evidence(index=AccessIndex(log, known), prior={}, doubtful=doubtful)

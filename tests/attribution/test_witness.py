@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fimscan import model
-from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, Known, attribute
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
 from fimscan.model import (
     Action,
     Actor,
@@ -53,7 +53,7 @@ def ask(
     extents: tuple[WitnessExtent, ...] = SINCE_BEFORE,
     read: tuple[Extent, ...] = WHOLE,
 ) -> Attribution:
-    known = Known.of([(b"/w", DIRECTORY_ID)])
+    known = KnownDirectories.of([(b"/w", DIRECTORY_ID)])
     before = [found.before] if found.before is not None else []
     evidence = Evidence(
         index=AccessIndex(accesses, known),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fimscan.audit import Batch, read_stream
+from fimscan.audit import AuditBatch, read_stream
 from fimscan.model import FileAccess, Name, device_text
 
 DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "audit")
@@ -34,7 +34,7 @@ def accesses_of() -> Accesses:
     return read
 
 
-def batches_of(log: bytes) -> list[Batch]:
+def batches_of(log: bytes) -> list[AuditBatch]:
     return list(read_stream(io.BytesIO(log), b"test"))
 
 

@@ -60,7 +60,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.close()
 
 
-def serials(batches: list[audit.Batch]) -> list[int]:
+def serials(batches: list[audit.AuditBatch]) -> list[int]:
     found: list[FileAccess] = [access for batch in batches for access in batch.accesses]
     return [access.event.serial for access in found]
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fimscan.audit import Assembler, Batch, accesses, collector, parse_line, read_log, read_stream
+from fimscan.audit import Assembler, AuditBatch, accesses, collector, parse_line, read_log, read_stream
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
 from tests.audit.as_laurel import as_laurel
 
@@ -84,12 +84,12 @@ class Pieces(io.RawIOBase):
         return self._file.seek(offset, whence)
 
 
-def read(log: bytes, chance: Random | None = None) -> list[Batch]:
+def read(log: bytes, chance: Random | None = None) -> list[AuditBatch]:
     file = io.BytesIO(log) if chance is None else cast("BinaryIO", Pieces(log, chance))
     return list(read_stream(file, b"log", user_name={0: "root"}.get))
 
 
-def found(batches: Iterable[Batch]) -> list[FileAccess]:
+def found(batches: Iterable[AuditBatch]) -> list[FileAccess]:
     return sorted((access for batch in batches for access in batch.accesses), key=key)
 
 
@@ -118,7 +118,7 @@ def interleaved(log: bytes, chance: Random, open_at_once: int = 8) -> list[bytes
     return mixed
 
 
-def check(batches: list[Batch]) -> None:
+def check(batches: list[AuditBatch]) -> None:
     """What holds for all that is ever read: it can be stored, and gives the same accesses when it is read again."""
     for batch in batches:
         again: list[FileAccess] = []
@@ -337,7 +337,7 @@ def over_minutes(log: bytes, chance: Random) -> list[bytes]:
 _STAMP_ALONE = re.compile(rb"audit\([^)]*\)")
 
 
-def _all_of(batches: Iterable[Batch]) -> list[object]:
+def _all_of(batches: Iterable[AuditBatch]) -> list[object]:
     """What they say. How much of it is in which is another matter."""
     those = list(batches)
     parts = ("found", "executions", "notices", "damaged")
@@ -513,7 +513,7 @@ def test_reading_while_it_is_written_loses_and_invents_nothing(names: list[str],
     log = b"".join(line for name in names for line in interleaved(FORMS[form](LOGS[name]), chance))
     with tempfile.TemporaryDirectory() as directory:
         live = os.path.join(os.fsencode(directory), b"audit.log")
-        cursor, batches, place, rotations = None, list[Batch](), 0, 0
+        cursor, batches, place, rotations = None, list[AuditBatch](), 0, 0
         while place < len(log):
             size = chance.choice((1, 40, 700, 9000))
             with open(live, "ab") as file:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.audit import Batch, read_log, read_stream
+from fimscan.audit import AuditBatch, read_log, read_stream
 from fimscan.audit.laurel import NotLaurelError, parse_event
 from fimscan.audit.records import fields, text_value
 from fimscan.model import Action, FileAccess, NoticeKind
@@ -241,7 +241,7 @@ def test_a_restart_at_any_byte_loses_nothing(
     live = tmp_path / "audit.log"
     for size in range(300, len(log), 97):
         live.write_bytes(log[:size])
-        batches: list[Batch] = list(read_log(os.fsencode(live)))
+        batches: list[AuditBatch] = list(read_log(os.fsencode(live)))
         live.write_bytes(log)
         live.rename(tmp_path / "audit.log.1")
         live.write_bytes(rest)

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from fimscan.audit import Batch, LogCursor, read_log, read_stream, reader, segments
+from fimscan.audit import AuditBatch, LogCursor, read_log, read_stream, reader, segments
 from fimscan.errors import InputError
 from fimscan.model import EventId, FileAccess
 
@@ -24,7 +24,7 @@ Accesses = Callable[[bytes], list[FileAccess]]
 Key = tuple[EventId, int]
 
 
-def keys(batches: list[Batch]) -> list[Key]:
+def keys(batches: list[AuditBatch]) -> list[Key]:
     return [(access.event, access.item) for batch in batches for access in batch.accesses]
 
 

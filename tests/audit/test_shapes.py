@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.audit import Batch, read_log, read_stream
+from fimscan.audit import AuditBatch, read_log, read_stream
 from fimscan.audit.records import parse_line
 from fimscan.model import Action, FileAccess, NoticeKind
 
@@ -37,19 +37,19 @@ def lines(prefix: bytes = b"", stamp: bytes = STAMP) -> bytes:
     return b"".join(b"%btype=%b msg=audit(%b): %b\n" % (prefix, kind, stamp, body) for kind, body in UNLINK)
 
 
-def batches(log: bytes) -> list[Batch]:
+def batches(log: bytes) -> list[AuditBatch]:
     return list(read_stream(io.BytesIO(log), user_name={0: "root", 2: "bin", 33: "www-data", 1001: "alice"}.get))
 
 
-def of_file(name: str) -> list[Batch]:
+def of_file(name: str) -> list[AuditBatch]:
     return batches((LOGS / f"{name}.log").read_bytes())
 
 
-def told(found: list[Batch]) -> list[tuple[str, bool, bytes | None]]:
+def told(found: list[AuditBatch]) -> list[tuple[str, bool, bytes | None]]:
     return [(a.action.value, a.success, a.name.path) for batch in found for a in batch.accesses]
 
 
-def damage(found: list[Batch]) -> list[str]:
+def damage(found: list[AuditBatch]) -> list[str]:
     return [line.problem for batch in found for line in batch.damaged]
 
 

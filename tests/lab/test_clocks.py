@@ -73,7 +73,7 @@ def answer(
         window=window,
         holders=Holders(as_of_ns=window.after_ns),
     )
-    known = attribution.Known.of([(access.name.path.rpartition(b"/")[0], (access.dev or 0, 1))])
+    known = attribution.KnownDirectories.of([(access.name.path.rpartition(b"/")[0], (access.dev or 0, 1))])
     evidence = attribution.Evidence(index=attribution.AccessIndex([access], known), prior={before.identity: before})
     extent = attribution.Extent(start_ns=observed[0].time_ns, end_ns=observed[-1].time_ns)
     return attribution.attribute(change, evidence, attribution.CoverageMap(observed, notices or (), [[extent]]))

@@ -14,7 +14,7 @@ import pytest
 
 from fimscan.linux import OpenFiles, holders, may_write, open_for_writing
 from fimscan.model import Rights, Unseen, Xattr
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.reader import Reader
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.writers import WriterCheck, give_back
@@ -130,8 +130,8 @@ def test_the_scan_says_which_files_were_open(
     prepare(paths["held"], monkeypatch)
     writable: set[tuple[int, int]] = set()
     with paths["held"].open("a"), paths["read"].open("rb"):
-        spotter = Spotter([WatchSpec(path=os.fsencode(directory))])
-        assert len(list(spotter.look(os.fsencode(directory), below=True, writable=writable))) == 4
+        path_scanner = PathScanner([WatchSpec(path=os.fsencode(directory))])
+        assert len(list(path_scanner.look(os.fsencode(directory), below=True, writable=writable))) == 4
     info = paths["held"].stat()
     assert writable == {(info.st_dev, info.st_ino)}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.pipeline.live.queue import Agenda, Errand
+from fimscan.pipeline.live.queue import LookQueue, LookRequest
 
 
 class Clock:
@@ -23,97 +23,97 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def agenda(clock: Clock) -> Agenda:
-    return Agenda(quiet=1, max_delay=10, clock=clock)
+def queue(clock: Clock) -> LookQueue:
+    return LookQueue(quiet=1, max_delay=10, clock=clock)
 
 
-def paths(agenda: Agenda) -> list[bytes]:
-    return [errand.path for errand in agenda.due()]
+def paths(queue: LookQueue) -> list[bytes]:
+    return [request.path for request in queue.due()]
 
 
-def test_a_path_is_due_when_it_has_been_quiet(agenda: Agenda, clock: Clock) -> None:
+def test_a_path_is_due_when_it_has_been_quiet(queue: LookQueue, clock: Clock) -> None:
     """Each news starts the second anew."""
-    agenda.add([Errand(path=b"/w/a")])
+    queue.add([LookRequest(path=b"/w/a")])
     clock.now += 0.9
-    assert paths(agenda) == []
-    agenda.add([Errand(path=b"/w/a")])
+    assert paths(queue) == []
+    queue.add([LookRequest(path=b"/w/a")])
     clock.now += 0.9
-    assert paths(agenda) == []
+    assert paths(queue) == []
     clock.now += 0.2
-    assert paths(agenda) == [b"/w/a"]
+    assert paths(queue) == [b"/w/a"]
 
 
-def test_a_path_that_is_never_quiet_is_due_in_the_end(agenda: Agenda, clock: Clock) -> None:
+def test_a_path_that_is_never_quiet_is_due_in_the_end(queue: LookQueue, clock: Clock) -> None:
     """Whoever keeps writing does not keep us from looking."""
     for _ in range(20):
-        assert paths(agenda) == []
-        agenda.add([Errand(path=b"/w/a")])
+        assert paths(queue) == []
+        queue.add([LookRequest(path=b"/w/a")])
         clock.now += 0.5
-    assert paths(agenda) == [b"/w/a"]
-    assert agenda.is_overdue(b"/w/a")
+    assert paths(queue) == [b"/w/a"]
+    assert queue.is_overdue(b"/w/a")
 
 
-def test_a_path_that_is_still_held_waits_but_not_for_ever(agenda: Agenda, clock: Clock) -> None:
+def test_a_path_that_is_still_held_waits_but_not_for_ever(queue: LookQueue, clock: Clock) -> None:
     """Waiting for its writer counts as news."""
-    agenda.add([Errand(path=b"/w/a")])
+    queue.add([LookRequest(path=b"/w/a")])
     clock.now += 2
-    assert not agenda.is_overdue(b"/w/a")
-    agenda.wait(b"/w/a")
-    assert paths(agenda) == []
+    assert not queue.is_overdue(b"/w/a")
+    queue.wait(b"/w/a")
+    assert paths(queue) == []
     clock.now += 8
-    assert paths(agenda) == [b"/w/a"] and agenda.is_overdue(b"/w/a")
+    assert paths(queue) == [b"/w/a"] and queue.is_overdue(b"/w/a")
 
 
-def looks_in(agenda: Agenda, clock: Clock, seconds: int) -> int:
+def looks_in(queue: LookQueue, clock: Clock, seconds: int) -> int:
     looks = 0
     for _ in range(seconds * 10):
-        agenda.add([Errand(path=b"/w/hot")])
-        for path in paths(agenda):
+        queue.add([LookRequest(path=b"/w/hot")])
+        for path in paths(queue):
             looks += 1
-            agenda.done(path)
+            queue.done(path)
         clock.now += 0.1
     return looks
 
 
-def test_a_hot_path_is_looked_at_less_and_less_often(agenda: Agenda, clock: Clock) -> None:
+def test_a_hot_path_is_looked_at_less_and_less_often(queue: LookQueue, clock: Clock) -> None:
     """About once a minute in the end; and at once again when it has cooled down."""
-    assert looks_in(agenda, clock, 60) <= 6
-    looks_in(agenda, clock, 600)
-    assert looks_in(agenda, clock, 600) <= 11
+    assert looks_in(queue, clock, 60) <= 6
+    looks_in(queue, clock, 600)
+    assert looks_in(queue, clock, 600) <= 11
     clock.now += 300
-    agenda.add([Errand(path=b"/w/hot")])
+    queue.add([LookRequest(path=b"/w/hot")])
     clock.now += 1
-    assert paths(agenda) == [b"/w/hot"]
+    assert paths(queue) == [b"/w/hot"]
 
 
-def test_both_names_of_a_moved_file_are_looked_at_together(agenda: Agenda, clock: Clock) -> None:
+def test_both_names_of_a_moved_file_are_looked_at_together(queue: LookQueue, clock: Clock) -> None:
     """Else a move would be told as a removal, and later as an addition."""
-    agenda.add([Errand(path=b"/w/a", partners=frozenset({b"/w/b"})), Errand(path=b"/w/b")])
+    queue.add([LookRequest(path=b"/w/a", partners=frozenset({b"/w/b"})), LookRequest(path=b"/w/b")])
     clock.now += 0.9
-    agenda.add([Errand(path=b"/w/b")])
+    queue.add([LookRequest(path=b"/w/b")])
     clock.now += 0.2
-    assert paths(agenda) == [b"/w/a", b"/w/b"]
+    assert paths(queue) == [b"/w/a", b"/w/b"]
 
 
-def test_what_does_not_fit_is_counted(agenda: Agenda, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_counted(queue: LookQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory has an end; what is left to the next scan is said."""
     monkeypatch.setattr("fimscan.pipeline.live.queue._MOST_PATHS", 2)
-    agenda.add(Errand(path=b"/w/%d" % number) for number in range(5))
-    assert (len(agenda), agenda.overflowed) == (2, 3)
+    queue.add(LookRequest(path=b"/w/%d" % number) for number in range(5))
+    assert (len(queue), queue.overflowed) == (2, 3)
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.floats(0, 30)), max_size=40))
 def test_no_news_is_forgotten(news: list[tuple[bytes, float]]) -> None:
     """Whatever comes when: each path is due at some time after its last news, a minute and some seconds at most."""
     clock = Clock()
-    agenda = Agenda(quiet=1, max_delay=10, clock=clock)
+    queue = LookQueue(quiet=1, max_delay=10, clock=clock)
     waiting: set[bytes] = set()
     for path, pause in news:
-        agenda.add([Errand(path=path)])
+        queue.add([LookRequest(path=path)])
         waiting.add(path)
         clock.now += pause
-        for due in paths(agenda):
+        for due in paths(queue):
             waiting.discard(due)
-            agenda.done(due)
+            queue.done(due)
     clock.now += 71
-    assert set(paths(agenda)) == waiting
+    assert set(paths(queue)) == waiting

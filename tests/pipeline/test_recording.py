@@ -12,7 +12,7 @@ from fimscan.config import parse_config
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.record import recording
 from fimscan.scan import scanner
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.store.database import Database
 
 
@@ -59,13 +59,13 @@ def test_as_many_workers_as_configured(tmp_path: Path, monkeypatch: pytest.Monke
     """A host may have one processor to spare, and no more."""
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "f").touch()
-    hands, wanted = scanner.Hands, []
+    executor, wanted = scanner.ScanExecutor, []
 
-    def count(workers: int, manners: Manners) -> scanner.Hands:
+    def count(workers: int, limits: Limits) -> scanner.ScanExecutor:
         wanted.append(workers)
-        return hands(workers, manners)
+        return executor(workers, limits)
 
-    monkeypatch.setattr(scanner, "Hands", count)
+    monkeypatch.setattr(scanner, "ScanExecutor", count)
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     run_scan(database, parse_config(f'[scan]\nworkers = 3\n[[watch]]\npath = "{tmp_path}/w"\n'), source=None)
     database.close()

@@ -23,7 +23,7 @@ from fimscan.pipeline.history import drift
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.result import ScanResult
 from fimscan.scan import leases
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 from fimscan.store.database import Database
@@ -223,8 +223,8 @@ def test_a_file_that_is_touched_all_the_time_is_read(watched: Watched) -> None:
         assert after is not None and after.ctime_ns <= after.read_end_ns
 
 
-def _read(path: Path, manners: Manners | None = None) -> FileState | Unreadable:
-    (found,) = scan([WatchSpec(path=os.fsencode(path))], workers=1, manners=manners)
+def _read(path: Path, limits: Limits | None = None) -> FileState | Unreadable:
+    (found,) = scan([WatchSpec(path=os.fsencode(path))], workers=1, limits=limits)
     return found
 
 
@@ -237,10 +237,10 @@ def test_a_leased_file_is_read_when_its_holder_has_to_give_way(tmp_path: Path) -
             assert isinstance(_read(path), FileState)
     with keeping(path, HELD):
         begun = time.monotonic()
-        found = _read(path, Manners(wait_for_leases=False))
+        found = _read(path, Limits(wait_for_leases=False))
         assert isinstance(found, Unreadable)
         assert (found.reason, found.detail) == (UnreadableReason.LEASED, "not waited for")
-        found = _read(path, Manners(file_timeout_s=0.5))
+        found = _read(path, Limits(file_timeout_s=0.5))
         assert isinstance(found, Unreadable) and found.reason is UnreadableReason.LEASED
         assert time.monotonic() - begun < 20
 
@@ -253,7 +253,7 @@ def test_all_leases_together_are_waited_for_no_longer_than_one_file_may_take(tmp
     watch = WatchSpec(path=os.fsencode(tmp_path))
     with keeping(paths[0], HELD, *paths[1:]):
         begun = time.monotonic()
-        found = list(scan([watch], workers=1, manners=Manners(file_timeout_s=1)))
+        found = list(scan([watch], workers=1, limits=Limits(file_timeout_s=1)))
         assert time.monotonic() - begun < 20
     told = [one.detail for one in found if isinstance(one, Unreadable)]
     assert told == ["waited 1 s", *["not waited for"] * 4]

@@ -15,7 +15,7 @@ import pytest
 from fimscan.linux.filesystems import birth
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan import dir_stack, dirfd, walk
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.watch import WatchSpec
 from tests.conftest import Cli
 
@@ -120,7 +120,7 @@ def test_deeper_than_directories_are_open(ladder: bytes, scanned: Scanned) -> No
 def test_a_subtree_deeper_than_directories_are_open(ladder: bytes) -> None:
     """The same of a look at a part of the tree."""
     below = ladder + b"/d/d"
-    found = {one.path: one for one in Spotter([WatchSpec(path=ladder)]).look(below, below=True)}
+    found = {one.path: one for one in PathScanner([WatchSpec(path=ladder)]).look(below, below=True)}
     assert set(found) == _names(below)
     assert all(isinstance(one, FileState) for one in found.values())
 

@@ -18,10 +18,10 @@ from fimscan.model import FileState, Unreadable
 from fimscan.scan import fast_path, worker
 from fimscan.scan.digest import PIECE_BYTES
 from fimscan.scan.fast_path import read_plain
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.scan.reader import Reader, is_same, open_quietly
 from fimscan.scan.state import Raw
-from fimscan.scan.throttle import PULSE_BYTES, Pace, Pulse
+from fimscan.scan.throttle import PULSE_BYTES, Heartbeat, Throttle
 from fimscan.scan.worker import Task, read_tasks
 from tests.support import vouched_stat
 
@@ -210,24 +210,24 @@ def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypat
         _write(root + b"/" + name, b"x")
     memory = os.memfd_create("pulse")
     os.ftruncate(memory, PULSE_BYTES)
-    pulse, at = Pulse(memory), []
+    heartbeat, at = Heartbeat(memory), []
     really_stat, really_open = os.stat, open_quietly
 
     def stat_and_tell(name: bytes, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
-        at.append((name, pulse.number))
+        at.append((name, heartbeat.number))
         return really_stat(name, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
 
     def open_and_tell(name: bytes, flags: int, where: int | None) -> int:
-        at.append((name, pulse.number))
+        at.append((name, heartbeat.number))
         return really_open(name, flags, where)
 
-    reader = Reader(Pace(Manners(), pulse))
+    reader = Reader(Throttle(Limits(), heartbeat))
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stat_and_tell)
         patched.setattr(fast_path, "open_quietly", open_and_tell)
         read_plain(reader, 7, directory, names, _DIGESTS, None)
     assert at == [(name, number) for number, name in enumerate(names, 7) for _ in range(2)]
-    assert pulse.beats >= 3
+    assert heartbeat.beats >= 3
     os.close(memory)
 
 
@@ -248,8 +248,8 @@ def test_what_vouches(root: bytes, directory: int, is_vouched: bool) -> None:
 @pytest.mark.parametrize(
     ("reader", "refused", "task"),
     [
-        (Reader(Pace(Manners(max_files_per_s=1e9))), {}, {}),
-        (Reader(Pace(Manners(max_bytes_per_s=1e9))), {}, {}),
+        (Reader(Throttle(Limits(max_files_per_s=1e9))), {}, {}),
+        (Reader(Throttle(Limits(max_bytes_per_s=1e9))), {}, {}),
         (Reader(drop_cache=True), {}, {}),
         (Reader(), {0: ("timeout", "it hung")}, {}),
         (Reader(), {}, {"lengths": [1]}),
@@ -268,7 +268,7 @@ def test_what_is_done_beside_reading(
     """Limits, the page cache, files that hang, logs and what is not read at all: the short way knows none of them."""
     _write(root + b"/f", b"x")
     monkeypatch.setattr(worker, "read_plain", lambda *_: pytest.fail("the short way was taken"))
-    reader.pace.request(refused)
+    reader.throttle.request(refused)
     one = Task(directory, root + b"/", _DIGESTS, [b"f"], None, None)._replace(**task)  # type: ignore[arg-type]
     assert len(read_tasks(reader, [one])[1]) == 1
     with pytest.raises(pytest.fail.Exception):

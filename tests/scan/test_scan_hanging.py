@@ -16,17 +16,17 @@ import pytest
 
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.scan.block import Voucher
-from fimscan.scan.limits import Manners
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.limits import Limits
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.process import WorkerProcess, _stuck
-from fimscan.scan.scanner import Known, scan, scan_blocks
+from fimscan.scan.scanner import PriorStates, scan, scan_blocks
 from fimscan.scan.watch import WatchSpec
 from tests.support import vouched_stat
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Mounted = Callable[..., "subprocess.Popen[bytes]"]
 _MNT_DETACH = 2
-_IMPATIENT = Manners(stall_timeout_s=0.5)
+_IMPATIENT = Limits(stall_timeout_s=0.5)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -86,7 +86,7 @@ def test_failing_medium(root: bytes, scanned: Scanned, mounted: Mounted, workers
 def test_hanging_calls(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
     """A file or a directory whose reading is never answered is given up; the others are read."""
     mounted(root, "a", "hang-directory/", "hang-file", "z")
-    found = scanned(root, workers=workers, manners=_IMPATIENT)
+    found = scanned(root, workers=workers, limits=_IMPATIENT)
     assert _said(found, root) == {
         "": "read", "a": "read", "hang-directory": "timeout", "hang-file": "timeout", "z": "read"
     }  # fmt: skip
@@ -102,7 +102,7 @@ def test_enough_is_enough(root: bytes, scanned: Scanned, mounted: Mounted) -> No
     mounted(root + b"/m", *names, "z")
     Path(os.fsdecode(root), "z").write_bytes(b"x")
     begin = time.monotonic()
-    found = scanned(root, cross_mounts=True, manners=_IMPATIENT)
+    found = scanned(root, cross_mounts=True, limits=_IMPATIENT)
     assert time.monotonic() - begin < 60
     said = _said(found, root)
     assert said.pop("") == said.pop("m") == said.pop("z") == "read"
@@ -119,7 +119,7 @@ def test_not_everything_is_given_up(root: bytes, scanned: Scanned, mounted: Moun
         Path(os.fsdecode(root), f"f{number:03}").write_bytes(b"%d" % number)
         Path(os.fsdecode(root), f"z{number:03}").write_bytes(b"%d" % number)
     mounted(root + b"/m", "hang", *(f"f{number}" for number in range(300)))
-    found = scanned(root, workers=2, manners=_IMPATIENT, cross_mounts=True)
+    found = scanned(root, workers=2, limits=_IMPATIENT, cross_mounts=True)
     assert len(found) == 1 + 600 + 1 + 301
     assert [path for path, result in found.items() if isinstance(result, Unreadable)] == [root + b"/m/hang"]
 
@@ -134,7 +134,7 @@ def test_stopped_server(root: bytes, scanned: Scanned, mounted: Mounted, workers
     server = mounted(root + b"/m", "inside")
     os.stat(root + b"/m")
     server.send_signal(signal.SIGSTOP)
-    found = scanned(root, workers=workers, manners=_IMPATIENT, cross_mounts=cross_mounts)
+    found = scanned(root, workers=workers, limits=_IMPATIENT, cross_mounts=cross_mounts)
     assert _said(found, root) == {"": "read", "a": "read", "m": "timeout", "z": "read"}
 
 
@@ -144,7 +144,7 @@ def test_stopped_while_it_is_scanned(root: bytes, mounted: Mounted) -> None:
     names = [f"{number:04}" for number in range(1300)]
     server = mounted(root, *names)
     results: list[FileState | Unreadable] = []
-    for result in scan([WatchSpec(path=root)], workers=2, manners=_IMPATIENT):
+    for result in scan([WatchSpec(path=root)], workers=2, limits=_IMPATIENT):
         if len(results) == 5:
             server.send_signal(signal.SIGSTOP)
         results.append(result)
@@ -160,14 +160,14 @@ def test_hanging_root(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
     os.mkdir(root + b"/other")
     server = mounted(root + b"/m", "d/")
     server.send_signal(signal.SIGSTOP)
-    found = scanned(root + b"/m", root + b"/m/d/inner", root + b"/other", manners=_IMPATIENT)
+    found = scanned(root + b"/m", root + b"/m/d/inner", root + b"/other", limits=_IMPATIENT)
     assert _said(found, root) == {"m": "timeout", "m/d/inner": "timeout", "other": "read"}
 
 
 def test_slow_file(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
     """A file that is read all the time, and never to its end, is given up after its time, though nothing hangs."""
     mounted(root, "a", "slow", "z")
-    found = scanned(root, manners=Manners(stall_timeout_s=20, file_timeout_s=1))
+    found = scanned(root, limits=Limits(stall_timeout_s=20, file_timeout_s=1))
     assert _said(found, root) == {"": "read", "a": "read", "slow": "timeout", "z": "read"}
     slow = found[root + b"/slow"]
     assert isinstance(slow, Unreadable)
@@ -177,17 +177,17 @@ def test_slow_file(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
 def test_live_look(root: bytes, mounted: Mounted) -> None:
     """A look at a single file on a file system that hangs comes back, too."""
     mounted(root, "a", "hang", "lost")
-    spotter = Spotter([WatchSpec(path=root)], manners=_IMPATIENT)
-    (a,) = spotter.look(root + b"/a")
+    path_scanner = PathScanner([WatchSpec(path=root)], limits=_IMPATIENT)
+    (a,) = path_scanner.look(root + b"/a")
     assert isinstance(a, FileState)
     for name in (b"/hang", b"/lost"):
-        (result,) = spotter.look(root + name)
+        (result,) = path_scanner.look(root + name)
         assert isinstance(result, Unreadable)
         assert result.reason is UnreadableReason.TIMEOUT
-    found = spotter.stat(root + b"/a")
+    found = path_scanner.stat(root + b"/a")
     assert found is not None
     assert found.st_size == 5
-    assert spotter.stat(root + b"/lost") is None
+    assert path_scanner.stat(root + b"/lost") is None
 
 
 @pytest.mark.parametrize("place", ["within the watch", "above the watch", "behind a link"])
@@ -226,8 +226,8 @@ def test_nobody_attends_where_nothing_hangs(
     mounted(elsewhere, "a", "w/", "hang")
     started: list[WorkerProcess] = []
 
-    def start(manners: Manners) -> WorkerProcess:
-        started.append(WorkerProcess(manners))
+    def start(limits: Limits) -> WorkerProcess:
+        started.append(WorkerProcess(limits))
         return started[-1]
 
     monkeypatch.setattr("fimscan.scan.hang_guard.WorkerProcess", start)
@@ -235,14 +235,14 @@ def test_nobody_attends_where_nothing_hangs(
     if beside == "linked":
         os.symlink(elsewhere, root + b"/link")
         watched = root + b"/link/w"
-    spotter = Spotter([WatchSpec(path=watched)], manners=_IMPATIENT)
+    path_scanner = PathScanner([WatchSpec(path=watched)], limits=_IMPATIENT)
     for path in (watched, watched + (b"/inner" if beside == "linked" else b"/a")):
-        (found,) = spotter.look(path)
+        (found,) = path_scanner.look(path)
         assert isinstance(found, FileState)
-        assert spotter.stat(path) is not None
+        assert path_scanner.stat(path) is not None
     assert bool(started) == (beside == "linked")
     if beside == "mounted-in-it":
-        assert spotter.stat(watched + b"/m") is not None
+        assert path_scanner.stat(watched + b"/m") is not None
         assert started
 
 
@@ -274,7 +274,7 @@ def test_vouched_files_beside_one_that_hangs(root: bytes, mounted: Mounted) -> N
     watch = WatchSpec(path=root, vouched=True)
     vouchers = [_voucher(root + b"/" + name) for name in (b"a", b"z")]
     vouchers.insert(1, (root + b"/lost", b"digest", 1, vouchers[0][3]))
-    blocks = list(scan_blocks([watch], known=Known(vouchers=[vouchers]), manners=_IMPATIENT))
+    blocks = list(scan_blocks([watch], known=PriorStates(vouchers=[vouchers]), limits=_IMPATIENT))
     entries = [entry for block in blocks for entry in block.entries()]
     said = ["timeout" if isinstance(entry, Unreadable) else len(entry) > 1 for entry in entries[1:]]
     assert said == [False, True, "timeout", "timeout", False]
@@ -287,12 +287,12 @@ def test_what_logs_hold(root: bytes, mounted: Mounted) -> None:
     """Where it may hang, a log is read with what was verified before, or given up; so is what it held."""
     mounted(root, "a", "hang")
     watch = WatchSpec(path=root, algorithms=("sha256",), append_only=True)
-    found = {one.path: one for one in scan([watch], verified=lambda _path: 3, manners=_IMPATIENT)}
+    found = {one.path: one for one in scan([watch], verified=lambda _path: 3, limits=_IMPATIENT)}
     log, hung = found[root + b"/a"], found[root + b"/hang"]
     assert isinstance(log, FileState) and log.prefix is not None and log.prefix.size == 3
     assert isinstance(hung, Unreadable) and hung.reason is UnreadableReason.TIMEOUT
-    spotter = Spotter([watch], manners=_IMPATIENT)
-    assert spotter.prefixes(log, [3, 9], ["sha256"]) == [{3: log.prefix.digests}]
+    path_scanner = PathScanner([watch], limits=_IMPATIENT)
+    assert path_scanner.prefixes(log, [3, 9], ["sha256"]) == [{3: log.prefix.digests}]
     there = os.lstat(root + b"/hang")
     with pytest.raises(TimeoutError):
-        spotter.prefixes(replace(log, path=root + b"/hang", inode=there.st_ino), [3], ["sha256"])
+        path_scanner.prefixes(replace(log, path=root + b"/hang", inode=there.st_ino), [3], ["sha256"])

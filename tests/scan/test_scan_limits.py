@@ -18,9 +18,9 @@ import pytest
 
 from fimscan.config import parse_config
 from fimscan.model import FileState, Unreadable, UnreadableReason
-from fimscan.pipeline.settings import manners_of
+from fimscan.pipeline.settings import limits_of
 from fimscan.scan import scanner
-from fimscan.scan.limits import Manners
+from fimscan.scan.limits import Limits
 from fimscan.scan.page_cache import pages_cached
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
@@ -91,7 +91,7 @@ def test_page_cache(root: bytes, scanned: Scanned, drop: bool) -> None:
         os.pread(file.fileno(), some.stop - some.start, some.start)
         before = pages_cached(file.fileno(), size)
     assert before == [(some.start, some.stop)]
-    scanned(root, manners=Manners(drop_cache=drop))
+    scanned(root, limits=Limits(drop_cache=drop))
     with open(root + b"/warm", "rb") as file:
         assert pages_cached(file.fileno(), size) == (before if drop else [(0, size)])
     assert _cached(root + b"/cold") == (0 if drop else size)
@@ -115,7 +115,7 @@ def test_rate_of_files(root: bytes, workers: int, monkeypatch: pytest.MonkeyPatc
     for number in range(200):
         Path(os.fsdecode(root), str(number)).write_bytes(b"x")
     begin = time.monotonic()
-    results = list(scan([WatchSpec(path=root)], workers=workers, manners=Manners(max_files_per_s=100)))
+    results = list(scan([WatchSpec(path=root)], workers=workers, limits=Limits(max_files_per_s=100)))
     assert len(results) == 201
     # 200 at 100 a second, less a tenth of a second's in hand, of each that reads. Were each worker allowed all of it,
     # or were there no limit, it would be one second, or none but that in which the workers start.
@@ -126,7 +126,7 @@ def test_rate_of_bytes(root: bytes, scanned: Scanned) -> None:
     """No more bytes a second than allowed; the time that is waited is not the file's, which is not given up for it."""
     Path(os.fsdecode(root), "f").write_bytes(bytes(4_000_000))
     begin = time.monotonic()
-    found = scanned(root, manners=Manners(max_bytes_per_s=8_000_000, file_timeout_s=0.3))
+    found = scanned(root, limits=Limits(max_bytes_per_s=8_000_000, file_timeout_s=0.3))
     assert time.monotonic() - begin > 0.35
     assert _state(found[root + b"/f"]).digests
 
@@ -138,7 +138,7 @@ def test_rate_of_bytes_over_all_workers(root: bytes, monkeypatch: pytest.MonkeyP
     for number in range(20):
         Path(os.fsdecode(root), f"{number:02}").write_bytes(bytes(1_000_000))
     begin = time.monotonic()
-    list(scan([WatchSpec(path=root)], workers=2, manners=Manners(max_bytes_per_s=12_000_000)))
+    list(scan([WatchSpec(path=root)], workers=2, limits=Limits(max_bytes_per_s=12_000_000)))
     # Each is read twice, since it is new: 3.3 s; at twice that rate, half of it.
     assert time.monotonic() - begin > 2.7
 
@@ -148,7 +148,7 @@ def test_the_settings_are_those_of_the_configuration() -> None:
     text = 'nice = 7\nionice = "idle"\nmax_bytes_per_s = "2M"\nmax_files_per_s = 50\ndrop_cache = true\n'
     times = 'file_timeout = "3s"\nstall_timeout = "4s"\n'
     config = parse_config(f'[scan]\n{text}{times}[[watch]]\npath = "/w"\n')
-    assert manners_of(config.scan) == Manners(
+    assert limits_of(config.scan) == Limits(
         file_timeout_s=3,
         stall_timeout_s=4,
         nice=7,
@@ -191,7 +191,7 @@ def test_sparse_terabyte(root: bytes, scanned: Scanned) -> None:
     with open(root + b"/huge", "wb") as file:
         file.truncate(1 << 40)
     Path(os.fsdecode(root), "z").write_bytes(b"x")
-    found = scanned(root, manners=Manners(file_timeout_s=0.5))
+    found = scanned(root, limits=Limits(file_timeout_s=0.5))
     assert found[root + b"/huge"] == Unreadable(
         path=root + b"/huge", reason=UnreadableReason.TIMEOUT, detail="not read to its end within 0.5 s"
     )

@@ -17,7 +17,7 @@ from fimscan.errors import ConfigError
 from fimscan.model import FileKind, FileState, Unreadable
 from fimscan.scan.block import Voucher
 from fimscan.scan.reader import Reader
-from fimscan.scan.scanner import Known, scan, scan_blocks
+from fimscan.scan.scanner import PriorStates, scan, scan_blocks
 from fimscan.scan.watch import WatchSpec
 from tests.support import vouched_stat
 
@@ -85,7 +85,7 @@ def test_each_file_meets_its_own_voucher(tree: Tree | None, data: st.DataObject)
         cuts = sorted(data.draw(st.sets(st.integers(1, len(vouchers) or 1))))
         chunks = [vouchers[begin:end] for begin, end in zip([0, *cuts], [*cuts, None], strict=True)]
         blocks = scan_blocks(
-            watches[nested == root :], workers=1, known=Known(vouchers=[chunk for chunk in chunks if chunk])
+            watches[nested == root :], workers=1, known=PriorStates(vouchers=[chunk for chunk in chunks if chunk])
         )
         found = [(entry[0], entry) for block in blocks for entry in zip(block.paths, block.entries(), strict=True)]
     assert [path for path, _ in found] == sorted(paths)

@@ -21,7 +21,7 @@ from fimscan.model import FileState, Unreadable
 from fimscan.scan import dir_stack, reader, scanner, state
 from fimscan.scan.dir_stack import Directory
 from fimscan.scan.fast_path import read_plain
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scanner import scan
 from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
@@ -155,9 +155,9 @@ def test_the_canary_sings(outside: bytes) -> None:
 def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
     """Whole scans and looks at single names, by turns. What is small is often asked just when it is swapped."""
     yield list(scan([WatchSpec(path=root)], workers=2 if turn % 50 == 0 else 1))
-    spotter = Spotter([WatchSpec(path=root)])
+    path_scanner = PathScanner([WatchSpec(path=root)])
     for name in (b"0-directory-0/inner", b"1-directory-0/below", b"0-file-0", b"0-relative-1", b"1-fifo-0"):
-        yield list(spotter.look(root + b"/" + name, below=True))
+        yield list(path_scanner.look(root + b"/" + name, below=True))
     for _ in range(20):
         for name in (b"0-directory-1", b"1-directory-1", b"1-file-0", b"1-relative-1", b"0-fifo-0"):
             yield list(scan([WatchSpec(path=root + b"/" + name)], workers=1))
@@ -205,12 +205,12 @@ def test_a_stat_is_not_lured_out(root: bytes, outside: bytes) -> None:
     os.symlink(outside, root + b"/link")
     os.mkdir(root + b"/real")
     _plant(root + b"/real/inner", is_directory=False)
-    spotter = Spotter([WatchSpec(path=root)])
-    inner = spotter.stat(root + b"/real/inner")
+    path_scanner = PathScanner([WatchSpec(path=root)])
+    inner = path_scanner.stat(root + b"/real/inner")
     assert inner is not None
     assert inner.st_ino == os.lstat(root + b"/real/inner").st_ino
-    assert spotter.stat(root + b"/link/inner") is None
-    assert spotter.stat(root + b"/real/nothing") is None
+    assert path_scanner.stat(root + b"/link/inner") is None
+    assert path_scanner.stat(root + b"/real/nothing") is None
 
 
 def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +227,6 @@ def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: py
         return found
 
     monkeypatch.setattr(Walk, "_way_to", go_and_swap)
-    found = Spotter([WatchSpec(path=root)]).stat(root + b"/real/inner")
+    found = PathScanner([WatchSpec(path=root)]).stat(root + b"/real/inner")
     assert found is not None
     assert found.st_ino == inode

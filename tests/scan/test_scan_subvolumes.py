@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.model import FileState
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.path_status import Place, place
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
@@ -46,7 +46,7 @@ def test_a_single_path_in_a_subvolume_is_looked_at(tmp_path: Path, name: str) ->
         run("btrfs", "subvolume", "create", root / "home" / "inner")
         (root / "home" / "inner" / "f").write_text("x")
         watch, path = WatchSpec(path=bytes(root)), bytes(root / name)
-        found = list(Spotter([watch]).look(path))
+        found = list(PathScanner([watch]).look(path))
         assert [one.path for one in found if isinstance(one, FileState)] == [path]
         assert place(path, [watch], cross_mounts=False).place is Place.MONITORED
         with mounted("-t", "tmpfs", "none", at=root / "home" / "inner"):

@@ -12,11 +12,11 @@ from typing import cast
 import pytest
 
 from fimscan.scan import scanner
-from fimscan.scan.batches import Feed, Share
+from fimscan.scan.batches import Feed, WalkBatch
 from fimscan.scan.block import answer_of
 from fimscan.scan.dir_stack import Descriptors
-from fimscan.scan.hang_guard import Attendant
-from fimscan.scan.limits import Manners
+from fimscan.scan.hang_guard import HangGuard
+from fimscan.scan.limits import Limits
 from fimscan.scan.pool import Hangs, Pool
 from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
@@ -61,19 +61,19 @@ class _Stuck:
     has_room = True
 
     def __init__(self) -> None:
-        self.given: list[Share] = []
+        self.given: list[WalkBatch] = []
         self.beside_the_first = 0
         self._looks = 0
 
-    def submit(self, share: Share) -> None:
-        self.given.append(share)
+    def submit(self, batch: WalkBatch) -> None:
+        self.given.append(batch)
 
     def collect(self, *, wait: bool) -> None:
         self._looks += wait
-        for share in self.given if self._looks > 20 else self.given[1:]:
-            if share.answer is None:
-                share.answer = answer_of(1, [("vanished", "")] * sum(len(task.names) for task in share.tasks), [])
-                share.release()
+        for batch in self.given if self._looks > 20 else self.given[1:]:
+            if batch.answer is None:
+                batch.answer = answer_of(1, [("vanished", "")] * sum(len(task.names) for task in batch.tasks), [])
+                batch.release()
         if self.given[0].answer is None:
             self.beside_the_first = len(self.given)
 
@@ -90,7 +90,7 @@ def test_nobody_runs_ahead_of_one_who_is_slow(root: bytes, monkeypatch: pytest.M
         hidden={},
         cross_mounts=False,
         descriptors=Descriptors(100, 8),
-        attendant=Attendant(Manners(), Hangs()),
+        hang_guard=HangGuard(Limits(), Hangs()),
     )
     shares = list(scanner._shared_out(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
     assert len(shares) > 200

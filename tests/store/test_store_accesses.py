@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fimscan import attribution
-from fimscan.audit import Batch, read_stream
+from fimscan.audit import AuditBatch, read_stream
 from fimscan.model import EventId, FileAccess
 from fimscan.store import accesses as store
 from fimscan.store import journal, row_digests
@@ -23,9 +23,9 @@ DATA = Path(__file__).parents[1] / "data" / "audit"
 
 
 @pytest.fixture(scope="module")
-def batches() -> list[Batch]:
+def batches() -> list[AuditBatch]:
     """Everything that was ever recorded for the golden pairs."""
-    found: list[Batch] = []
+    found: list[AuditBatch] = []
     for name in sorted(glob.glob(f"{DATA}/*.log")):
         with open(name, "rb") as file:
             found += read_stream(file)
@@ -44,20 +44,20 @@ def stored(database: Database) -> list[FileAccess]:
         return list(store.load(connection, store.references(connection, database.host_id, 0, 2**63 - 1)))
 
 
-def add(database: Database, batches: list[Batch]) -> None:
+def add(database: Database, batches: list[AuditBatch]) -> None:
     for batch in batches:
         with database.begin() as connection:
             store.add(connection, database.host_id, batch.found)
 
 
-def test_every_recorded_access_comes_back_from_its_records(database: Database, batches: list[Batch]) -> None:
+def test_every_recorded_access_comes_back_from_its_records(database: Database, batches: list[AuditBatch]) -> None:
     """Names that lie, failures, exchanges, cut events: what was read from the log is what the store gives."""
     add(database, batches)
     wanted = {(a.event, a.item): a for batch in reversed(batches) for a in reversed(batch.accesses)}
     assert stored(database) == [wanted[key] for key in sorted(wanted)]
 
 
-def test_the_same_log_again_adds_nothing(database: Database, batches: list[Batch]) -> None:
+def test_the_same_log_again_adds_nothing(database: Database, batches: list[AuditBatch]) -> None:
     """Neither rows nor records: a log that is read twice does not make the database grow."""
     add(database, batches)
     with database.read() as connection:
@@ -91,7 +91,7 @@ def test_of_two_events_with_one_key_the_first_is_kept(database: Database) -> Non
     assert stored(database) == list(once[0].accesses)
 
 
-def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, batches: list[Batch]) -> None:
+def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, batches: list[AuditBatch]) -> None:
     """The evidence is kept as it was written, whatever bytes are in it."""
     add(database, batches)
     event = batches[0].events[0]
@@ -116,7 +116,7 @@ def test_numbers_beyond_63_bits_survive(database: Database) -> None:
     assert [a.inode for a in stored(database)] == [inode]
 
 
-def test_relevance_finds_by_identity_and_by_every_name(database: Database, batches: list[Batch]) -> None:
+def test_relevance_finds_by_identity_and_by_every_name(database: Database, batches: list[AuditBatch]) -> None:
     """What concerns a change is chosen from the rows alone: by the file, its path, or its directory and last name."""
     add(database, batches)
     everything = {(a.event, a.item): a for a in stored(database)}
@@ -126,13 +126,13 @@ def test_relevance_finds_by_identity_and_by_every_name(database: Database, batch
         if access.name.parent is None or access.name.base is None:
             continue
         path = b"/w/" + access.name.base
-        known = attribution.Known.of([(b"/w", access.name.parent)])
+        known = attribution.KnownDirectories.of([(b"/w", access.name.parent)])
         relevance = attribution.Relevance([change(state(path=path), changed_state(path=path))], known)
         chosen = {(r.event, r.item) for r in rows if relevance.by_name(r.parent, r.name)}
         assert (access.event, access.item) in chosen
     some = next(a for a in everything.values() if a.identity is not None)
     assert some.dev is not None and some.inode is not None
     theirs = replace(changed_state(), dev=some.dev, inode=some.inode)
-    relevance = attribution.Relevance([change(state(), theirs)], attribution.Known.of([]))
+    relevance = attribution.Relevance([change(state(), theirs)], attribution.KnownDirectories.of([]))
     chosen = {(r.event, r.item) for r in rows if relevance.by_identity(r.identity, r.replaced)}
     assert chosen == {(a.event, a.item) for a in everything.values() if some.identity in (a.identity, a.replaced)}

@@ -13,6 +13,7 @@ from fimscan.config import Config
 from fimscan.gc_pause import no_search_for_cycles
 from fimscan.linux.users import user_name
 from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
+from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
 from fimscan.pipeline.audit.processes import Processes
 from fimscan.pipeline.record.last_read import Readings, is_among
@@ -26,7 +27,7 @@ from fimscan.store import witness as witness_store
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * attribution.SLACK_NS
-_NOWHERE = attribution.Known.of(())
+_NOWHERE = attribution.KnownDirectories.of(())
 # What gives a path to a file, or takes it away.
 _TURNS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
 
@@ -46,7 +47,7 @@ class Joiner:
         scan_id: int,
         logs: Sequence[bytes],
         readings: Readings | None = None,
-        known: attribution.Known | None = None,
+        known: attribution.KnownDirectories | None = None,
     ) -> None:
         self._known = known
         self._readings = readings
@@ -128,7 +129,7 @@ class Joiner:
 
     def _directories_of(self, changes: Sequence[Change]) -> dict[bytes, list[FileState]]:
         """The states of the directories that changed files are in, at either scan."""
-        paths = {state.path.rpartition(b"/")[0] or b"/" for change in changes for state in change.sides}
+        paths = {parent(state.path) for change in changes for state in change.sides}
         found: dict[bytes, list[FileState]] = {}
         for scan_id in (self._previous.id, self._scan_id):
             for path, version in files.at_paths(self._connection, self._host_id, paths, scan_id).items():
@@ -262,9 +263,9 @@ def _follow(relevance: attribution.Relevance, found: access_store.Reference) -> 
         relevance.follow_name(found.old_parent, found.old_name)
 
 
-def directories_of(connection: Connection, host_id: int, start: int, end: int) -> attribution.Known:
+def directories_of(connection: Connection, host_id: int, start: int, end: int) -> attribution.KnownDirectories:
     """The directories of two scans."""
-    return attribution.Known.of(files.directories(connection, host_id, start, end))
+    return attribution.KnownDirectories.of(files.directories(connection, host_id, start, end))
 
 
 def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:

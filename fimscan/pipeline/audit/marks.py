@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from fimscan.linux import fanotify, handles
 from fimscan.linux.fanotify import Handle
-from fimscan.linux.mounts import Mount, is_within, mount_of, own_mounts
+from fimscan.linux.mounts import Mount, mount_of, own_mounts
 from fimscan.model import WitnessHole
+from fimscan.paths import is_within
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,7 @@ class AuditReader:
             self._reached[log] = reached_ns, self._continued
         return [] if connected else [f"{os.fsdecode(log)}: nobody sends events; is audisp's af_unix plugin active?"]
 
-    def _store(self, source: AuditSource, log: bytes, batch: audit.Batch, reached_ns: int, *, known: bool) -> int:
+    def _store(self, source: AuditSource, log: bytes, batch: audit.AuditBatch, reached_ns: int, *, known: bool) -> int:
         """One batch, in one transaction; gives how many accesses are another host's."""
         host_id = self._database.host_id
         ours = [(event, those) for event, those in batch.found if source.is_ours(event.id)]

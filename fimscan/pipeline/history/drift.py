@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from fimscan import compare
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.paths import is_within
 from fimscan.pipeline.history.explain_change import suspects
-from fimscan.pipeline.history.path_history import Passage
+from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_among
 from fimscan.pipeline.result import ScanResult
@@ -138,12 +139,7 @@ def _acceptable(
         scan_id, paths = finding.scan, _names(finding.change)
     else:
         # A directory stands for all that is below it.
-        below = name.rstrip(b"/") + b"/"
-        rows = [
-            row.change
-            for row in waiting.findings
-            if any(path == name or path.startswith(below) for path in _names(row.change))
-        ]
+        rows = [row.change for row in waiting.findings if any(is_within(path, name) for path in _names(row.change))]
         scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
     versions = files.at_paths(connection, host_id, paths, scan_id)
     return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
@@ -181,10 +177,10 @@ def _diff(
         accepted = overrides[path][0] if path in overrides else _at(versions, start.id) or _adopted(versions)
         if after is None and _was_dropped(versions, end.id):
             continue
-        passage = Passage.of(accepted, versions, after, end.id)
-        if passage.is_followed:
-            logs[passage.is_same_file] += 1
-        change = passage.change(Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns))
+        path_history = PathHistory.of(accepted, versions, after, end.id)
+        if path_history.is_followed:
+            logs[path_history.is_same_file] += 1
+        change = path_history.change(Window(after_ns=start.started_ns, before_ns=end.finished_ns or end.started_ns))
         if change is not None:
             changes.append(change)
     steps = [

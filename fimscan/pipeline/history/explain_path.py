@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fimscan.config import Config, Watch
 from fimscan.model import FileState, Unreadable
+from fimscan.paths import is_within
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.record.recording import watch_specs
-from fimscan.scan.path_status import Placement, place
+from fimscan.scan.path_status import PathStatus, place
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import sightings as sighting_store
@@ -17,7 +18,7 @@ from fimscan.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class StoredPath:
     """What is stored of a path: as it is accepted, as of ``accepted_scan``, and as it was last read.
 
     ``accepted`` is ``None`` where the baseline has nothing, ``accepted_scan`` where there is no baseline.
@@ -34,9 +35,9 @@ class Known:
 class PathReport:
     """Where a path stands; ``watch`` is the section of the configuration that speaks for it."""
 
-    placement: Placement
+    path_status: PathStatus
     watch: Watch | None
-    known: Known
+    known: StoredPath
 
 
 def explain_path(path: bytes, config: Config, database: Database | None) -> PathReport:
@@ -49,16 +50,16 @@ def explain_path(path: bytes, config: Config, database: Database | None) -> Path
     )
     watch = next((watch for watch in config.watch if os.fsencode(watch.path) == found.watch), None)
     return PathReport(
-        placement=found, watch=watch, known=_known(database, found.path) if database is not None else Known()
+        path_status=found, watch=watch, known=_known(database, found.path) if database is not None else StoredPath()
     )
 
 
-def _known(database: Database, path: bytes) -> Known:
+def _known(database: Database, path: bytes) -> StoredPath:
     host_id = database.host_id
     with database.read() as connection:
         baseline = acceptance_store.baseline(connection, host_id)
         if baseline is None:
-            return Known()
+            return StoredPath()
         accepted, accepted_scan = baseline.overrides.get(path, (None, baseline.scan))
         if path not in baseline.overrides:
             accepted = files.at_paths(connection, host_id, [path], baseline.scan).get(path)
@@ -70,15 +71,10 @@ def _known(database: Database, path: bytes) -> Known:
     last_read_ns = full.last_read(path, latest.state) if latest is not None else None
     if last_read_ns is not None and recheck is not None:
         last_read_ns = max(last_read_ns, recheck.read_start_ns)
-    return Known(
+    return StoredPath(
         accepted=accepted.state if accepted is not None else None,
         accepted_scan=accepted_scan,
         latest=latest.state if latest is not None else None,
         last_read_ns=last_read_ns,
-        unreadable=next((item for item in failures if _concerns(item.path, path)), None),
+        unreadable=next((item for item in failures if is_within(path, item.path)), None),
     )
-
-
-def _concerns(failed: bytes, path: bytes) -> bool:
-    """Whether a failure to read one path leaves the other unread, too."""
-    return path == failed or path.startswith(failed.rstrip(b"/") + b"/")

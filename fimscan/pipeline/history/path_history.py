@@ -11,7 +11,7 @@ from fimscan.store.files import Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class PathHistory:
     """A path from what was accepted to what is there.
 
     ``before`` is what counts as accepted: a newer fimscan may have recorded more of the same state; and what a log has
@@ -25,7 +25,9 @@ class Passage:
     is_retired: bool
 
     @classmethod
-    def of(cls, accepted: Version | None, versions: Sequence[Version], after: Version | None, scan_id: int) -> Passage:
+    def of(
+        cls, accepted: Version | None, versions: Sequence[Version], after: Version | None, scan_id: int
+    ) -> PathHistory:
         """From all versions of a path that began or ended in between, oldest first."""
         later = [v for v in versions if accepted is None or v.first_scan > accepted.first_scan]
         before = accepted

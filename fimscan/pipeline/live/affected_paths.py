@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from fimscan import attribution
 from fimscan.model import Action, FileAccess, FileKind, Name
-from fimscan.pipeline.live.queue import Errand
+from fimscan.paths import parent
+from fimscan.pipeline.live.queue import LookRequest
 from fimscan.scan.scope import Scope
 from fimscan.store import accesses as access_store
 from fimscan.store import devices as device_store
@@ -19,9 +20,9 @@ _TWO_NAMES = frozenset({Action.RENAME, Action.LINK})
 _OF_DIRECTORIES = frozenset({Action.MKDIR, Action.RMDIR})
 
 
-def errands(
+def look_requests(
     connection: Connection, host_id: int, accesses: Sequence[FileAccess], scope: Scope, scan_id: int
-) -> Iterator[Errand]:
+) -> Iterator[LookRequest]:
     """Where to look, for what was done to files; what was known of them is as of the scan ``scan_id``.
 
     A name means what the identity of its directory says, where that is known, and a file is looked at under every name
@@ -38,9 +39,9 @@ def errands(
     by_identity: dict[tuple[int, int], list[bytes]] = {}
     for version in versions:
         by_identity.setdefault(version.state.identity, []).append(version.state.path)
-    above = {name.path.rpartition(b"/")[0] or b"/" for name in names if name.path is not None}
+    above = {parent(name.path) for name in names if name.path is not None}
     named = files.at_paths(connection, host_id, above, scan_id).values()
-    known = attribution.Known.of(
+    known = attribution.KnownDirectories.of(
         (v.state.path, v.state.identity) for v in (*versions, *named) if v.state.kind is FileKind.DIRECTORY
     )
     for access in done:
@@ -53,7 +54,7 @@ def errands(
         partners = frozenset(paths) if access.action is Action.RENAME else frozenset()
         for path in paths:
             if scope.includes(path, is_directory=below or access.is_directory):
-                yield Errand(path=path, below=below, partners=partners - {path})
+                yield LookRequest(path=path, below=below, partners=partners - {path})
 
 
 def concerned(

@@ -22,9 +22,9 @@ from fimscan.linux.users import user_name
 from fimscan.model import FileAccess, Scan
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.audit.witness import Witness
-from fimscan.pipeline.live.affected_paths import concerned, errands
+from fimscan.pipeline.live.affected_paths import concerned, look_requests
 from fimscan.pipeline.live.path_check import SpotCheck
-from fimscan.pipeline.live.queue import Agenda, Errand
+from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.record.recording import watch_specs
 from fimscan.pipeline.result import ScanResult
@@ -72,8 +72,8 @@ class Live:
         )
         self._watch = audit.LogWatch(() if source.is_stream else source.paths)
         self._scope = Scope(watch_specs(config.watch))
-        self._agenda = Agenda(quiet=config.live.debounce_s, max_delay=config.live.max_delay_s, clock=clock)
-        self._check = SpotCheck(database, config, self.reader, self._agenda, clock)
+        self._queue = LookQueue(quiet=config.live.debounce_s, max_delay=config.live.max_delay_s, clock=clock)
+        self._check = SpotCheck(database, config, self.reader, self._queue, clock)
         self._full = FullReading()
         self._is_started = False
         self._unread = False
@@ -111,13 +111,13 @@ class Live:
             with self._resting("_next_read"):
                 problems = self.reader.look()
         result = None
-        if self._clock() >= self._next_look and (due := self._agenda.due()):
+        if self._clock() >= self._next_look and (due := self._queue.due()):
             with self._resting("_next_look"):
                 result, more = self._look(due)
             problems += more
-        if self._agenda.overflowed:
-            problems += (f"{self._agenda.overflowed:,} paths are left to the next scan: too many at once",)
-            self._agenda.overflowed = 0
+        if self._queue.overflowed:
+            problems += (f"{self._queue.overflowed:,} paths are left to the next scan: too many at once",)
+            self._queue.overflowed = 0
         return result, tuple(self._new(problems))
 
     def is_in_scope(self) -> bool:
@@ -133,7 +133,7 @@ class Live:
         with self._database.read() as connection:
             last = scan_store.last_finished(connection, host_id)
             if last is not None:
-                self._agenda.add(errands(connection, host_id, accesses, self._scope, last.id))
+                self._queue.add(look_requests(connection, host_id, accesses, self._scope, last.id))
 
     def _has_baseline(self) -> bool:
         with self._database.read() as connection:
@@ -152,18 +152,18 @@ class Live:
             found = list(access_store.load(connection, ours))
         self._note(found)
 
-    def _look(self, due: Sequence[Errand]) -> tuple[ScanResult | None, tuple[str, ...]]:
+    def _look(self, due: Sequence[LookRequest]) -> tuple[ScanResult | None, tuple[str, ...]]:
         try:
             with self._database.scan_lock():
                 full = self._full_reading()
                 if full is not None:
                     return self._check.look(due, full)
         except LockedError:
-            for errand in due:  # a complete scan is running
-                self._agenda.wait(errand.path)
+            for request in due:  # a complete scan is running
+                self._queue.wait(request.path)
             return None, ()
-        for errand in due:
-            self._agenda.done(errand.path)
+        for request in due:
+            self._queue.done(request.path)
         return None, ()
 
     def _full_reading(self) -> FullReading | None:

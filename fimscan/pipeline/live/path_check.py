@@ -28,9 +28,10 @@ from fimscan.model import (
     Unreadable,
     UnreadableReason,
 )
+from fimscan.paths import as_prefix
 from fimscan.pipeline.audit.joining import Joiner, directories_of
 from fimscan.pipeline.audit.reading import AuditReader
-from fimscan.pipeline.live.queue import Agenda, Errand
+from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings, doubts_of
 from fimscan.pipeline.record.recorder import Recorder
@@ -38,8 +39,8 @@ from fimscan.pipeline.record.recording import keep_of, watch_specs
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.scan import read_before, seal
-from fimscan.pipeline.settings import manners_of
-from fimscan.scan.path_scan import Spotter
+from fimscan.pipeline.settings import limits_of
+from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scope import Scope
 from fimscan.state_row import pack
 from fimscan.store import devices as device_store
@@ -121,22 +122,22 @@ class SpotCheck:
     """
 
     def __init__(
-        self, database: Database, config: Config, reader: AuditReader, agenda: Agenda, clock: Callable[[], float]
+        self, database: Database, config: Config, reader: AuditReader, queue: LookQueue, clock: Callable[[], float]
     ) -> None:
         self._database = database
         self._config = config
         self._reader = reader
-        self._agenda = agenda
+        self._queue = queue
         self._clock = clock
         specs = watch_specs(config.watch)
         self._scope = Scope(specs)
         # Nobody else can scan meanwhile: a leased file is looked at again later, not waited for.
-        manners = replace(manners_of(config.scan), wait_for_leases=False)
-        self._spotter = Spotter(specs, cross_mounts=config.scan.cross_mounts, manners=manners)
-        self._known: tuple[int, attribution.Known] | None = None  # the directories, as of a scan
+        limits = replace(limits_of(config.scan), wait_for_leases=False)
+        self._path_scanner = PathScanner(specs, cross_mounts=config.scan.cross_mounts, limits=limits)
+        self._known: tuple[int, attribution.KnownDirectories] | None = None  # the directories, as of a scan
         self._survey: Survey | None = None
 
-    def look(self, due: Sequence[Errand], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
+    def look(self, due: Sequence[LookRequest], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
         """Look at what is due; gives the partial scan, if something changed, and the problems with the audit log."""
         survey = self._surveyed()
         seen = self._see(due, survey)
@@ -159,29 +160,29 @@ class SpotCheck:
                 known = device_store.devices_at(connection, host_id, last.id) if last is not None else Devices()
                 watched = [os.fsencode(watch.path) for watch in self._config.watch]
                 self._survey = Survey.of(connection, host_id, known, watched)
-            self._spotter.numbers = self._survey.numbers
+            self._path_scanner.numbers = self._survey.numbers
         return self._survey
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _see(self, due: Sequence[Errand], survey: Survey) -> list[Seen]:
+    def _see(self, due: Sequence[LookRequest], survey: Survey) -> list[Seen]:
         moment = self._ask_who_holds(due, survey)
         begun = self._clock()
         batch = _Batch()
         with self._database.read() as connection:
-            for errand in due:
+            for request in due:
                 if self._clock() - begun > _LOOK_SECONDS:
                     break  # the others are still due
-                if batch.has(errand.path):
-                    self._agenda.done(errand.path)
-                elif not self._is_left(connection, errand, moment):
-                    self._see_one(connection, errand, batch, (moment, survey))
+                if batch.has(request.path):
+                    self._queue.done(request.path)
+                elif not self._is_left(connection, request, moment):
+                    self._see_one(connection, request, batch, (moment, survey))
         return sorted(batch.seen.values(), key=lambda one: one.pair.path)
 
-    def _ask_who_holds(self, due: Sequence[Errand], survey: Survey) -> _Moment:
-        stats = {errand.path: found for errand in due if (found := self._spotter.stat(errand.path)) is not None}
+    def _ask_who_holds(self, due: Sequence[LookRequest], survey: Survey) -> _Moment:
+        stats = {request.path: found for request in due if (found := self._path_scanner.stat(request.path)) is not None}
         # Which files lie in a directory is not known before it is read.
-        everything = any(errand.below or _is_directory(stats.get(errand.path)) for errand in due)
+        everything = any(request.below or _is_directory(stats.get(request.path)) for request in due)
         of = None if everything else set(survey.as_asked(stats.items()))
         as_of_ns = time.time_ns()
         opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
@@ -197,33 +198,35 @@ class SpotCheck:
             numbers=survey.numbers,
         )
 
-    def _is_left(self, connection: Connection, errand: Errand, moment: _Moment) -> bool:
+    def _is_left(self, connection: Connection, request: LookRequest, moment: _Moment) -> bool:
         """Whether a path is not looked at now: it is too large, or still being written."""
-        found = moment.stats.get(errand.path)
+        found = moment.stats.get(request.path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return False
         if found.st_size > self._config.live.max_size_bytes:
-            self._agenda.done(errand.path)
+            self._queue.done(request.path)
             return True
         if moment.identity(found) not in moment.held:
             return False
-        if not self._agenda.is_overdue(errand.path):
-            self._agenda.wait(errand.path)
+        if not self._queue.is_overdue(request.path):
+            self._queue.wait(request.path)
             return True
-        version = files.open_at(connection, self._database.host_id, errand.path)
+        version = files.open_at(connection, self._database.host_id, request.path)
         if version is not None and _is_untouched(version.state, moment.identity(found), found):
             # Nothing says when its holder writes or closes, so it is asked again, for as long as it is held.
-            self._agenda.again(errand.path)
+            self._queue.again(request.path)
             return True
         return False
 
-    def _see_one(self, connection: Connection, errand: Errand, batch: _Batch, looked: tuple[_Moment, Survey]) -> None:
+    def _see_one(
+        self, connection: Connection, request: LookRequest, batch: _Batch, looked: tuple[_Moment, Survey]
+    ) -> None:
         moment, survey = looked
         retry = False
-        below, versions, found = self._found(connection, errand, batch.writable)
+        below, versions, found = self._found(connection, request, batch.writable)
         seen_ns = time.time_ns()
         if below:
-            batch.covered.append(errand.path.rstrip(b"/") + b"/")
+            batch.covered.append(as_prefix(request.path))
         for pair in compare.merge([version.state for version in versions.values()], found):
             if pair.unreadable is not None:
                 retry |= pair.unreadable.reason in _PASSING
@@ -237,9 +240,9 @@ class SpotCheck:
             one = Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders, has_only_grown=grown)
             batch.seen.setdefault(pair.path, one)
         if retry:
-            self._agenda.again(errand.path, below=errand.below)
+            self._queue.again(request.path, below=request.below)
         else:
-            self._agenda.done(errand.path)
+            self._queue.done(request.path)
 
     def _has_only_grown(self, pair: compare.Pair[FileState, FileState]) -> bool:
         before, after = pair.before, pair.after
@@ -248,25 +251,25 @@ class SpotCheck:
         return not compare.says_the_same(before, after) and compare.has_only_grown(before, after)
 
     def _found(
-        self, connection: Connection, errand: Errand, writable: set[Identity]
+        self, connection: Connection, request: LookRequest, writable: set[Identity]
     ) -> tuple[bool, dict[bytes, files.Version], list[FileState | Unreadable]]:
         """(was the subtree taken in, what is stored of it by path, what is there).
 
         ``writable`` takes in which files somebody has open for writing.
         """
-        host_id, path, skip = self._database.host_id, errand.path, self._database.own_files
+        host_id, path, skip = self._database.host_id, request.path, self._database.own_files
         version = files.open_at(connection, host_id, path)
         # Of logs, what was verified before is read again as such.
         sizes = dict(files.sizes(connection, host_id, [path])) if self._scope.has_logs else {}
-        look = partial(self._spotter.look, path, skip=skip, verified=sizes.get, writable=writable)
-        found = list(look(below=errand.below))
+        look = partial(self._path_scanner.look, path, skip=skip, verified=sizes.get, writable=writable)
+        found = list(look(below=request.below))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
         if now is not None and not self._scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
             return False, {}, []
         was_identity = _directory_identity(version.state) if version is not None else None
         is_identity = _directory_identity(now) if now is not None else None
-        below = errand.below or was_identity != is_identity
-        if below and not errand.below:
+        below = request.below or was_identity != is_identity
+        if below and not request.below:
             found = list(look(below=True))
         stored = files.below(connection, host_id, path) if below else iter(() if version is None else (version,))
         return below, {one.state.path: one for one in stored}, found
@@ -293,7 +296,7 @@ class SpotCheck:
         recorder.flush(connection)
         device_store.add_devices(connection, host_id, scan_id, survey.result())
         assert full.scan is not None, "there is a complete scan"
-        judge = LogJudge(connection, host_id, full.scan.id, self._spotter, keep_of(config.watch, self._scope))
+        judge = LogJudge(connection, host_id, full.scan.id, self._path_scanner, keep_of(config.watch, self._scope))
         recorder.settle(connection, judge.judge(recorder.disruptions))
         source = self._reader.source
         known = self._directories(connection, previous.id, scan_id, recorder.changes)
@@ -330,7 +333,7 @@ class SpotCheck:
 
     def _directories(
         self, connection: Connection, previous: int, scan_id: int, changes: Sequence[Change]
-    ) -> attribution.Known:
+    ) -> attribution.KnownDirectories:
         """All directories of both scans: read anew only when there may be others, since they may be very many."""
         states = (state for change in changes for state in (change.before, change.after) if state is not None)
         if any(state.kind is FileKind.DIRECTORY for state in states):

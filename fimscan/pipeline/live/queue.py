@@ -11,7 +11,7 @@ _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
+class LookRequest:
     """A path to look at; with ``below``, the subtree there. ``partners`` are its other names (where it came from)."""
 
     path: bytes
@@ -36,7 +36,7 @@ class _Look:
     pause: float
 
 
-class Agenda:
+class LookQueue:
     """Errands that wait until nothing was heard of their path for a while.
 
     A path of which something is heard all the time is looked at every ``max_delay`` at first, then, the more often it
@@ -59,23 +59,23 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, errands: Iterable[Errand]) -> None:
+    def add(self, look_requests: Iterable[LookRequest]) -> None:
         """News of some paths. What does not fit is counted in ``overflowed``: the next complete scan sees it."""
         now = self._clock()
-        for errand in errands:
-            entry = self._entries.get(errand.path)
+        for request in look_requests:
+            entry = self._entries.get(request.path)
             if entry is None:
                 if len(self._entries) >= _MOST_PATHS:
                     self.overflowed += 1
                     continue
-                look = self._looks.get(errand.path)
-                entry = _Entry(now, now, errand.below, not_before=look.at + look.pause if look is not None else 0.0)
-                self._entries[errand.path] = entry
+                look = self._looks.get(request.path)
+                entry = _Entry(now, now, request.below, not_before=look.at + look.pause if look is not None else 0.0)
+                self._entries[request.path] = entry
             entry.last = now
-            entry.below |= errand.below
-            entry.partners |= errand.partners
+            entry.below |= request.below
+            entry.partners |= request.partners
 
-    def due(self) -> list[Errand]:
+    def due(self) -> list[LookRequest]:
         """What is to be looked at now, in order of path, the names of one file together."""
         now = self._clock()
         ready = {path for path, entry in self._entries.items() if self._ready_at(entry) <= now}
@@ -85,7 +85,7 @@ class Agenda:
             chosen.add(path)
             ready |= self._entries[path].partners & self._entries.keys() - chosen
         return [
-            Errand(path=path, below=entry.below, partners=frozenset(entry.partners))
+            LookRequest(path=path, below=entry.below, partners=frozenset(entry.partners))
             for path in sorted(chosen)
             for entry in (self._entries[path],)
         ]
@@ -118,7 +118,7 @@ class Agenda:
     def again(self, path: bytes, *, below: bool = False) -> None:
         """It was looked at in vain, or is not done with: look again, after its pause."""
         self.done(path)
-        self.add([Errand(path=path, below=below)])
+        self.add([LookRequest(path=path, below=below)])
 
     def _recent(self, now: float) -> Iterator[tuple[bytes, _Look]]:
         kept = [(p, k) for p, k in self._looks.items() if now - k.at < 2 * k.pause + self._max_delay]

@@ -24,7 +24,7 @@ from fimscan.scan.reader import FRESH_NS
 from fimscan.store import files
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
-from fimscan.store.files import Known
+from fimscan.store.files import KnownRow
 
 _FRESH_NS = FRESH_NS
 _SECOND = 10**9
@@ -32,7 +32,7 @@ _SECOND = 10**9
 
 def vouching(
     full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers
-) -> Callable[[Sequence[Known]], Sequence[Voucher]] | None:
+) -> Callable[[Sequence[KnownRow]], Sequence[Voucher]] | None:
     """What picks those that may be vouched for of a chunk of what :func:`fimscan.store.files.known_with_stats` gives.
 
     ``held`` are the files (device, inode) that somebody can write to now, ``numbers`` the device numbers by which file
@@ -44,7 +44,7 @@ def vouching(
     mine = frozenset(held) | frozenset(last.actors) | last.writable
     raws = {} if numbers.is_trivial else numbers.raws
 
-    def vouched(known: Sequence[Known]) -> list[Voucher]:
+    def vouched(known: Sequence[KnownRow]) -> list[Voucher]:
         clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0
         found: list[Voucher] = []
         for row in known:

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from fimscan.linux import filesystems
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Numbers, Root, nearest
-from fimscan.linux.mounts import Mount, is_within, leads_where_it_may_hang, own_mounts
+from fimscan.linux.mounts import Mount, leads_where_it_may_hang, own_mounts
 from fimscan.model import FileKind, FileState, Holder, device_text
+from fimscan.paths import is_within
 from fimscan.report.display import show
 from fimscan.scan.scope import Scope
 from fimscan.state_row import FIELDS, Packed

@@ -20,6 +20,7 @@ from fimscan.model import (
     UnreadableReason,
     Unseen,
 )
+from fimscan.paths import innermost, upwards
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 
@@ -174,21 +175,14 @@ class FullReading:
 
     def _earlier_of(self, path: bytes) -> EarlierReading | None:
         """The last reading of a path that was blocked; the earliest where that, and a directory above it, were."""
-        found = [self.earlier.get(place) for place in _with_ancestors(path) if place in self.blocked]
+        found = [self.earlier.get(place) for place in upwards(path) if place in self.blocked]
         known = [one for one in found if one is not None]
         return min(known, key=lambda one: one.look.as_of_ns) if known and len(known) == len(found) else None
 
 
 def is_among(path: bytes, failed: Collection[bytes]) -> bool:
     """Whether a path is one of these, or below one."""
-    return bool(failed) and any(place in failed for place in _with_ancestors(path))
-
-
-def _with_ancestors(path: bytes) -> Iterator[bytes]:
-    yield path
-    while path not in (b"", b"/"):
-        path = path.rpartition(b"/")[0]
-        yield path or b"/"
+    return bool(failed) and innermost(path, failed) is not None
 
 
 def _failed(connection: Connection, scan_id: int) -> list[Unreadable]:

@@ -17,9 +17,9 @@ from fimscan.gc_pause import no_search_for_cycles
 from fimscan.linux.filesystems import Numbers
 from fimscan.pipeline.record.read_ahead import ReadAhead
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.settings import manners_of
+from fimscan.pipeline.settings import limits_of
 from fimscan.scan.block import Voucher
-from fimscan.scan.scanner import Known, Progress, scan_blocks
+from fimscan.scan.scanner import PriorStates, Progress, scan_blocks
 from fimscan.scan.scope import Scope
 from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import Packed
@@ -52,7 +52,7 @@ def record_everything(
     database: Database,
     config: Config,
     on_progress: Callable[[Progress], None] | None,
-    vouched: Callable[[Sequence[files.Known]], Sequence[Voucher]] | None,
+    vouched: Callable[[Sequence[files.KnownRow]], Sequence[Voucher]] | None,
     numbers: Numbers,
 ) -> None:
     """Walk, hash, compare and store, a block at a time.
@@ -62,7 +62,7 @@ def record_everything(
     """
     specs = watch_specs(config.watch)
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
-        known: Iterator[Sequence[files.Known]] = iter(())
+        known: Iterator[Sequence[files.KnownRow]] = iter(())
         vouchers: Iterable[Sequence[Voucher]] = ()
         if not files.is_any_open(reading, database.host_id):
             # Nobody needs this look at the database, and while it lasts SQLite could only write into its log.
@@ -77,8 +77,8 @@ def record_everything(
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
-            known=Known(verified=_verified(beside, database.host_id, specs), vouchers=vouchers, numbers=numbers),
-            manners=manners_of(config.scan),
+            known=PriorStates(verified=_verified(beside, database.host_id, specs), vouchers=vouchers, numbers=numbers),
+            limits=limits_of(config.scan),
             on_progress=on_progress,
         )
         stack.enter_context(closing(found))
@@ -98,7 +98,7 @@ def record_everything(
             writer.step()
 
 
-_Pair: TypeAlias = compare.Pair[files.Known, Packed]
+_Pair: TypeAlias = compare.Pair[files.KnownRow, Packed]
 
 
 def _compare(recorder: Recorder, connection: Connection, found: Iterable[_Pair]) -> None:

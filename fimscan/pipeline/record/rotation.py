@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from fimscan import compare
 from fimscan.model import FileKind, FileState
-from fimscan.scan.path_scan import Spotter
+from fimscan.scan.path_scan import PathScanner
 from fimscan.store import files
 
 Keep = Callable[[bytes], int]
@@ -30,11 +30,11 @@ class LogJudge:
         keep: see :data:`Keep`.
     """
 
-    def __init__(self, connection: Connection, host_id: int, since: int, spotter: Spotter, keep: Keep) -> None:
+    def __init__(self, connection: Connection, host_id: int, since: int, path_scanner: PathScanner, keep: Keep) -> None:
         self._connection = connection
         self._host_id = host_id
         self._since = since
-        self._spotter = spotter
+        self._path_scanner = path_scanner
         self._keep = keep
         self._lost: list[FileState] = []
         self._lost_at: dict[bytes, FileState] = {}
@@ -140,7 +140,7 @@ class LogJudge:
             return []
         algorithms = sorted({digest.algorithm for old in olds for digest in old.digests})
         try:
-            found = self._spotter.prefixes(candidate, sorted({old.size for old in olds}), algorithms)
+            found = self._path_scanner.prefixes(candidate, sorted({old.size for old in olds}), algorithms)
         except OSError:  # what cannot be read is not where something is found
             return []
         return [old for old in olds if any(compare.are_of(prefixes.get(old.size, ()), old) for prefixes in found)]
@@ -173,7 +173,7 @@ class LogJudge:
         for path in sorted(directory + b"/" + name for name in names):
             if compare.family(path) != family or path in self._new or path == old.path:
                 continue
-            for state in self._spotter.look(path):
+            for state in self._path_scanner.look(path):
                 if isinstance(state, FileState) and state.kind is FileKind.FILE and self._may_stand_for(state, old):
                     self._look_into(state, [old])
 

@@ -70,11 +70,11 @@ def _queue(facts: Facts) -> Iterator[Check]:
     waiting, limit = status.get("backlog", 0), status.get("backlog_limit", 0)
     detail = f"{waiting:,} of {limit:,} records wait for auditd"
     # A limit of 0 is none at all.
-    share = waiting / limit if limit else 0
-    if share < _HALF_FULL:
+    batch = waiting / limit if limit else 0
+    if batch < _HALF_FULL:
         yield ok("queue", detail)
     else:
-        grade = note if share < _NEARLY_FULL else warning
+        grade = note if batch < _NEARLY_FULL else warning
         remedy = f"auditctl -b {_larger(facts)}; 'aureport --summary' says what makes so many events"
         yield grade("queue", detail, remedy)
     if delayed := status.get("backlog_wait_time_actual"):

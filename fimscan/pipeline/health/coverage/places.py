@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fimscan.audit import watched_by
-from fimscan.linux.mounts import Mount, is_within, mount_of
+from fimscan.linux.mounts import Mount, mount_of
+from fimscan.paths import is_within
 from fimscan.pipeline.health.checks import Check, note
 from fimscan.pipeline.health.coverage.facts import Facts
 from fimscan.report.display import show

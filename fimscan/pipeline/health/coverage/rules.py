@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fimscan.attribution import Need, covers
 from fimscan.audit import Rule, excluded_records, suppressing, watched_by
-from fimscan.linux.mounts import is_within
 from fimscan.model import AuditRule
+from fimscan.paths import is_within
 from fimscan.pipeline.health.checks import Check, Severity, note, ok, warning
 from fimscan.pipeline.health.coverage.facts import BootRules, Facts, Watched
 from fimscan.report.display import minute_text, show
