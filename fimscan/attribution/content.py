@@ -90,10 +90,15 @@ def _can_be_taken_over(case: Case, after: FileState) -> bool:
 
 
 def _is_as_it_was(case: Case, after: FileState) -> bool:
-    """Whether the file that is there now was known before the window, with the content that it has."""
+    """Whether the file that is there now was known before the window, with the content that it has.
+
+    The size of a directory is no content: on most file systems it changes with the names in it.
+    """
     life = case.life_of(after.identity)
     prior = None if life.reborn else case.evidence.prior.get(after.identity)
-    return prior is not None and prior.kind is after.kind and same_content(prior, after)
+    if prior is None or prior.kind is not after.kind:
+        return False
+    return after.kind is FileKind.DIRECTORY or same_content(prior, after)
 
 
 def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Claim:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
-from fimscan.attribution.coverage import SLACK_NS
-from fimscan.attribution.index import BINDS, BIRTHS, MOVES, UNBINDS, Identity, KnownDirectories, ancestors, in_order
+from fimscan.attribution.bindings import Bindings
+from fimscan.attribution.copies import with_copies
+from fimscan.attribution.index import BINDS, BIRTHS, MOVES, UNBINDS, Identity, KnownDirectories, in_order
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Root
-from fimscan.model import Action, Change, ChangeKind, EventId, FileAccess, FileKind, FileState, GapReason, Name
+from fimscan.model import Action, Change, EventId, FileAccess, FileState, GapReason, Name
 from fimscan.paths import as_prefix, is_within, parent
 
 
@@ -157,12 +157,9 @@ class _Translation:
         for state in states:
             self._paths[state.identity].add(state.path)
             self._by_inode[state.inode].add(state.dev)
+        self._has_overlays = any(root.kind == OVERLAY for look in numbering.looks for root in look.roots)
         #: What each path of a changed file stood for when its window began, and what it stands for since.
-        self._names: dict[bytes, tuple[int, Identity | None]] = {
-            change.before.path: (change.window.after_ns - SLACK_NS, change.before.identity)
-            for change in changes
-            if change.before is not None
-        }
+        self._bindings = Bindings(changes)
         #: By process: which file it named before it used a descriptor.
         self._opened: dict[tuple[int, Identity], int] = {}
         self._doubtful: set[EventId] = set()
@@ -175,7 +172,8 @@ class _Translation:
             if access.action in BIRTHS and access.identity is not None:
                 self._born[access.identity[1]] |= self._subvolumes_named(access.name, access.identity[1])
         found = [one for access in accesses for one in self._translate(access)]
-        return self._with_copies(found)
+        told = with_copies(found, self._changes, self._known, lambda path: self._numbering.kind_of(path) == OVERLAY)
+        return Translated(told.accesses, told.changes, told.doubtful | self._doubtful)
 
     # ---- which file
 
@@ -351,69 +349,30 @@ class _Translation:
         What had the name is known: it stood there when the window began, or was seen to come since.
         """
         parent = access.name.parent
-        if parent is None or not any(root.kind == OVERLAY for root in self._numbering.devs(parent[0]).values()):
+        home = access.dev if access.action is Action.RENAME and access.dev is not None else parent and parent[0]
+        if home is None or not any(root.kind == OVERLAY for root in self._numbering.devs(home).values()):
             return access
-        if access.action in (Action.UNLINK, Action.RMDIR) and access.dev != parent[0]:
-            mine = self._named(access, access.name)
+        if access.action in (Action.UNLINK, Action.RMDIR) and access.dev != home:
+            mine = self._named(access)
             return access._replace(dev=mine and mine[0], inode=mine and mine[1])
-        if access.action is Action.RENAME and access.replaced is not None and access.replaced[0] != parent[0]:
-            return access._replace(replaced=self._named(access, access.name))
+        if access.action is Action.RENAME and access.replaced is not None and access.replaced[0] != home:
+            return access._replace(replaced=self._named(access))
         return access
 
-    def _named(self, access: FileAccess, name: Name) -> Identity | None:
-        """What a path stood for just before a call."""
-        known = [self._names[place] for place in self._places(name) if place in self._names]
-        if len(known) != 1 or known[0][0] > access.event.time_ns:
-            return None
-        return known[0][1]
+    def _named(self, access: FileAccess) -> Identity | None:
+        """What the name of a call stood for just before it."""
+        return self._bindings.named(self._places_now(self._renumbered(access.name)), access.event.time_ns)
+
+    def _places_now(self, name: Name) -> frozenset[bytes]:
+        """The paths that a name may mean at this moment, also below a directory that was moved."""
+        place = self._bindings.place(name)
+        return self._places(name) if place is None else frozenset((place,))
 
     def _note_names(self, access: FileAccess) -> None:
-        if not access.success:
-            return
-        if access.action in UNBINDS:
-            gone = access.old if access.action is Action.RENAME else access.name
-            for place in self._places(gone) if gone is not None else ():
-                self._names[place] = (self._names.get(place, (0, None))[0], None)
-        if access.action in BINDS:
-            for place in self._places(access.name):
-                self._names[place] = (self._names.get(place, (0, None))[0], access.identity)
-
-    # ---- files that were copied up
-
-    def _with_copies(self, accesses: Sequence[FileAccess]) -> Translated:
-        """A file on an overlay can get another identity when it is copied up, without any change of its name.
-
-        So it is if it has several hard links in the lower layer. Audit prints the old one until the file leaves the
-        kernel's cache, then the new one (seen on 6.18). That its name was given to nothing else shows that it is the
-        same file.
-        """
-        suspects = [change for change in self._changes if self._may_be_copied_up(change)]
-        if not suspects:
-            return Translated(tuple(accesses), tuple(self._changes), frozenset(self._doubtful))
-        bound = {
-            place
-            for access in accesses
-            if access.action in BINDS and access.success
-            for place in self._known.places(access.name)
-        }
-        same: dict[bytes, tuple[Identity, Identity]] = {}
-        for change in suspects:
-            assert change.before is not None and change.after is not None, "a copied file has both sides"
-            if bound.isdisjoint((change.path, *ancestors(change.path))):
-                same[change.path] = (change.before.identity, change.after.identity)
-        return Translated(
-            tuple(_as_copied(access, same) for access in accesses),
-            tuple(aligned(change) if change.path in same else change for change in self._changes),
-            frozenset(self._doubtful),
-        )
-
-    def _may_be_copied_up(self, change: Change) -> bool:
-        before, after = change.before, change.after
-        if before is None or after is None or change.kind is ChangeKind.MOVED or before.kind is not after.kind:
-            return False
-        if before.kind is FileKind.DIRECTORY or before.identity == after.identity:
-            return False
-        return self._numbering.kind_of(change.path) == OVERLAY
+        if self._has_overlays and access.success and access.action in BINDS | UNBINDS:
+            old = access.old if access.action is Action.RENAME else None
+            places = frozenset() if old is None else self._places_now(old)
+            self._bindings.note(access, self._places_now(access.name), places)
 
 
 def _has_own_numbers(root: Root) -> bool:
@@ -430,21 +389,6 @@ def _guess(access: FileAccess, candidates: tuple[int, ...]) -> _Where:
 
 def _ends_with(paths: Iterable[bytes], name: bytes) -> bool:
     return any(path != name and path.endswith(name) for path in paths)
-
-
-def _as_copied(access: FileAccess, same: Mapping[bytes, tuple[Identity, Identity]]) -> FileAccess:
-    pair = same.get(access.name.path) if access.name.path is not None else None
-    if pair is None or access.identity != pair[0]:
-        return access
-    return access._replace(dev=pair[1][0], inode=pair[1][1])
-
-
-def aligned(change: Change) -> Change:
-    """A change of one file, of which only the identity differs in name."""
-    before, after = change.before, change.after
-    assert before is not None and after is not None, "a change of one file has both sides"
-    changed = tuple(name for name in change.changed if name not in ("dev", "inode"))
-    return replace(change, before=replace(before, dev=after.dev, inode=after.inode), changed=changed)
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -240,7 +240,8 @@ def _rename(operation: _Operation) -> list[FileAccess]:
             operation.access(Action.RENAME, victim, name, old=other),
             operation.access(Action.RENAME, source, other, old=name),
         ]
-    replaced = None if victim is None else victim.identity
+    # Where it is the one in the upper layer, it says that a file was replaced; which one, the name tells.
+    replaced = None if victim is None else victim.identity or victim.below
     if source is None and victim is not None and _is_merged(operation, victim, item):
         source = victim
     old = None if source is None else operation.name_of(source, at_cwd=old_at_cwd, parents=2)

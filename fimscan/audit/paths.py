@@ -17,13 +17,17 @@ from fimscan.model import Action, Name
 
 
 class Item(NamedTuple):
-    """One PATH record: what it is in the call (``PARENT``, ``CREATE``, ``DELETE``, ``NORMAL``, ``UNKNOWN``)."""
+    """One PATH record: what it is in the call (``PARENT``, ``CREATE``, ``DELETE``, ``NORMAL``, ``UNKNOWN``).
+
+    ``below`` is the identity in the upper layer of an overlay, if the record has that one.
+    """
 
     number: int
     kind: bytes
     text: bytes | None
     identity: tuple[int, int] | None
     mode: int | None
+    below: tuple[int, int] | None = None
 
 
 # What the kernel and auditd write in this order since 2.6.39 (audit_log_name in kernel/auditsc.c); anything else takes
@@ -106,7 +110,7 @@ def own_items(items: Sequence[Item]) -> Sequence[Item]:
     own = [item for item in items if item.text is not None or (item.identity and item.identity[0] in devices)]
     around = {item.identity[0] for item in own if item.kind in (b"PARENT", b"CREATE") and item.identity}
     return [
-        item._replace(identity=None)
+        item._replace(identity=None, below=item.identity)
         if item.kind == b"DELETE" and around and item.identity and item.identity[0] not in around
         else item
         for item in own

@@ -595,3 +595,12 @@ def test_flags_that_a_new_file_cannot_inherit_are_not_its_writers() -> None:
     assert inherited.verdict is Verdict.CONFIRMED
     immutable = ask(change(state(flags=0), changed_state(inode=11, flags=0x10)), log)
     assert (immutable.verdict, immutable.reason) == (Verdict.UNATTRIBUTED, Reason.NOT_COVERED)
+
+
+def test_a_directory_that_was_moved_is_what_it_was_whatever_its_size() -> None:
+    """Its size changes with the names in it, and nobody writes that."""
+    folder: dict[str, Any] = {"kind": FileKind.DIRECTORY, "nlink": 2, "digests": ()}
+    before = state(b"/w/d", size=40, **folder)
+    moved = access(Action.RENAME, 1500, A, name=name("e"), old=name("d"), inode=10, mode=0o040755)
+    answer = ask(change(None, changed_state(path=b"/w/e", size=20, **folder)), [moved], prior=[before])
+    assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(A.pid, Role.PLACER)])

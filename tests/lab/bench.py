@@ -152,7 +152,8 @@ def call(number, *arguments):
 class Lab:
     """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches.
 
-    ``kind`` is that of its file system: ``ext4``, ``xfs``, ``btrfs``, ``overlay``, ``tmpfs``.
+    ``kind`` is that of its file system: ``ext4``, ``xfs``, ``btrfs``, ``overlay``, ``tmpfs``. ``counts_links`` is false
+    where hard links of a lower layer part when one is changed, and none of the others shows that.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Lab:
     reload_rules: Callable[[], None] = lambda: None
     apart_s: float = 0.1
     kind: str = "ext4"
+    counts_links: bool = True
 
     # ---- what is done
 
@@ -181,6 +183,12 @@ class Lab:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         return path
+
+    def links(self, *names: str) -> None:
+        """A file that has several names already when the scenario begins."""
+        first = self.file(names[0])
+        for name in names[1:]:
+            (self.here / name).hardlink_to(first)
 
     def start(
         self,
@@ -318,6 +326,11 @@ class Lab:
     def attributes(self, path: str | bytes, **answer: Any) -> None:
         """A file with the same content, of which something else differs."""
         self.expect("attributes", path, **answer)
+
+    def links_counted(self, path: str | bytes, **answer: Any) -> None:
+        """A file of which another name came or went; no row where the file system does not count those."""
+        if self.counts_links:
+            self.attributes(path, **answer)
 
     def all_else(self, who: Who, kind: str | None = None) -> None:
         """Whatever else changed in this scenario's directory was this one's work."""

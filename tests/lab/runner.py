@@ -231,6 +231,7 @@ def _play(scenario: Scenario, installation: Installation, ground: Ground, rules:
     lab.reload_rules = partial(_reload_rules, installation, rules)
     lab.kind = kind_here() if ground.volume is None else ground.volume.kind
     if ground.volume is not None:
+        lab.counts_links = ground.volume.counts_links
         lab.apart_s = _APART_COARSE if ground.volume.coarse else lab.apart_s
     return _Play(scenario, lab, scenario.act(lab))
 

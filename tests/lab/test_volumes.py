@@ -37,8 +37,16 @@ def test_variants_that_the_join_depends_on(name: str, ground: Ground) -> None:
     assert {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)} == {}
 
 
-def _played(name: str, ground: Ground, *, every: int = 1) -> Result:
-    scenarios = [s for s in all_scenarios(kind_of(name)) if not s.alone][::every]
+@pytest.mark.parametrize("name", ["overlay-noindex", "overlay-metacopy"])
+def test_hard_links_on_overlays(name: str, ground: Ground) -> None:
+    """Links that part when one is copied up, and copies of which only the metadata is in the upper layer."""
+    result = _played(name, ground, group="i_links")
+    assert {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)} == {}
+    assert sum(j.wrongly_cleared for j in result.judgements) == 0
+
+
+def _played(name: str, ground: Ground, *, every: int = 1, group: str | None = None) -> Result:
+    scenarios = [s for s in all_scenarios(kind_of(name)) if not s.alone and group in (None, s.group)][::every]
     try:
         with TemporaryDirectory(prefix="fimscan-volume-") as directory, volume(name, Path(directory)) as place:
             os.chmod(directory, 0o755)  # some scenarios run as other users

@@ -16,7 +16,7 @@ from tests.lab.ground import Unavailable
 #: The kinds that 'make lab' plays on.
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "overlay", "tmpfs")
 #: Those that differ from one of them in something that the join depends on.
-VARIANTS = ("ext4-128", "btrfs-subvolume", "bind")
+VARIANTS = ("ext4-128", "btrfs-subvolume", "bind", "overlay-noindex", "overlay-metacopy")
 
 # Sparse images: mkfs.xfs refuses less than 300 MB, mkfs.btrfs less than 110.
 _IMAGES = {
@@ -26,7 +26,11 @@ _IMAGES = {
     "btrfs": ("256M", ["mkfs.btrfs", "-q"]),
 }
 # What an overlay needs for directories of the lower layer to be renamed, and for hard links to stay links.
-_OVERLAY = "redirect_dir=on,index=on"
+_OVERLAY = {
+    "overlay": "redirect_dir=on,index=on",
+    "overlay-noindex": "redirect_dir=on,index=off",
+    "overlay-metacopy": "redirect_dir=on,index=on,metacopy=on",
+}
 
 
 def _nothing() -> None:
@@ -38,13 +42,15 @@ class Volume:
     """A place on one file system. ``kind`` is that of :data:`FILE_SYSTEMS`; ``name`` says which variant of it.
 
     ``settle`` makes what was prepared the oldest layer, where the file system has layers: it has to be called while
-    nobody has a file open there, and gives the directories new inodes. ``coarse`` says that times are whole seconds.
+    nobody has a file open there, and gives the directories new inodes. ``coarse`` says that times are whole seconds,
+    ``counts_links`` that hard links stay links.
     """
 
     name: str
     kind: str
     root: Path
     coarse: bool = False
+    counts_links: bool = True
     has_layers: bool = False
     settle: Callable[[], None] = field(default=_nothing)
 
@@ -75,11 +81,12 @@ def volume(name: str, scratch: Path) -> Iterator[Volume]:
         place = scratch / "volume"
         place.mkdir()
         kind = kind_of(name)
-        if name == "overlay":
-            layers = _Layers(stack.enter_context(_image("ext4", scratch)), place)
+        if name in _OVERLAY:
+            layers = _Layers(stack.enter_context(_image("ext4", scratch)), place, _OVERLAY[name])
             stack.callback(layers.unmount)
             layers.mount()
-            yield Volume(name, kind, place, has_layers=True, settle=layers.settle)
+            counts = name != "overlay-noindex"
+            yield Volume(name, kind, place, counts_links=counts, has_layers=True, settle=layers.settle)
         elif name == "tmpfs":
             stack.enter_context(_mounted(place, "-t", "tmpfs", "-o", "size=256M", "none"))
             yield Volume(name, kind, place)
@@ -99,8 +106,8 @@ def volume(name: str, scratch: Path) -> Iterator[Volume]:
 class _Layers:
     """An overlay whose upper layer can be made the lower one of the next."""
 
-    def __init__(self, storage: Path, place: Path) -> None:
-        self._storage, self._place = storage, place
+    def __init__(self, storage: Path, place: Path, options: str) -> None:
+        self._storage, self._place, self._options = storage, place, options
         self._lower = storage / "empty"
         self._lower.mkdir()
         self._number = 0
@@ -111,7 +118,7 @@ class _Layers:
         upper, work = self._storage / f"upper{self._number}", self._storage / f"work{self._number}"
         upper.mkdir()
         work.mkdir()
-        options = f"lowerdir={self._lower},upperdir={upper},workdir={work},{_OVERLAY}"
+        options = f"lowerdir={self._lower},upperdir={upper},workdir={work},{self._options}"
         _run("mount", "-t", "overlay", "-o", options, "overlay", str(self._place))
         self._lower = upper
 

@@ -94,6 +94,7 @@ class Joiner:
         for change, same in zip(changes, told.changes, strict=True):
             if change is not same and change.before is not None and same.before is not None:  # copied up
                 names[same.before.identity] = names.get(change.before.identity, 1)
+                prior.setdefault(same.before.identity, same.before)
         evidence = attribution.Evidence(
             index=attribution.AccessIndex(told.accesses, known),
             prior=prior,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.lab.bench import Lab
-from tests.lab.scenario import Steps, scenario, scenario_on
+from tests.lab.scenario import Steps, scenario
 
 
 @scenario
@@ -131,17 +131,6 @@ def through_the_other_hard_link(lab: Lab) -> Steps:
     writer = lab.shell("echo by the other name > sub/other")
     lab.modified("f", writer=writer)
     lab.modified("sub/other", writer=writer)
-
-
-# Not on an overlay: there, nobody is named for the link count of the other name, which is a fault.
-@scenario_on("ext4", "xfs", "btrfs", "tmpfs")
-def hard_link_replaced_under_one_name(lab: Lab) -> Steps:
-    # sed leaves the other name with the old content.
-    (lab.here / "g").hardlink_to(lab.file("f"))
-    yield
-    sed = lab.run("sed", "-i", "s/e/E/", "f")
-    lab.modified("f", writer=sed, placer=sed)
-    lab.expect("attributes", "g", any=sed)
 
 
 @scenario
