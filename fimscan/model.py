@@ -611,6 +611,7 @@ class GapReason(StrEnum):
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
     # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.join.holes).
+    TIMES_CALL = "times-call"  # times are set, and flags set and taken back, by calls that say no path: futimens(3)
     IO_URING = "io-uring"
     UNNAMED_FILE = "unnamed-file"  # io_uring opened a file, and its record does not say which
     READ_ONLY_OPEN = "read-only-open"  # opens that empty or create a file without asking for write access

@@ -11,7 +11,7 @@ from fimscan.join.compare import same_content
 from fimscan.join.content import who_wrote
 from fimscan.join.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
 from fimscan.join.history import with_earlier
-from fimscan.join.holes import without_needless
+from fimscan.join.holes import has_unseen_times, without_needless
 from fimscan.join.index import WRITES, Identity
 from fimscan.join.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.join.reasoning import reasoning
@@ -60,6 +60,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     seen = _with_other_names(seen, case)
     if verdict is not Verdict.UNATTRIBUTED and "flags" in change.changed and _set_flags(actors):
         seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+    if has_unseen_times(change):
+        seen = _with_gap(seen, case, GapReason.TIMES_CALL)
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
