@@ -208,6 +208,8 @@ class Unseen(StrEnum):
     TOO_MANY = "too-many"  # it has more descriptors or mappings than there was time for
     IN_FLIGHT = "in-flight"  # descriptors wait in a socket until they are received
     RING = "ring"  # files are registered with an io_uring, and which ones is not known
+    BUFFERS = "buffers"  # it has an io_uring, whose registered buffers can be memory of files that it has closed
+    NAME = "name"  # not all of it is known, and it may keep a name of the file that was removed
     NO_PROCESS = "no-process"  # the kernel counts a writer, and no process shows the file among those it has open
     NOT_ALONE = (
         "not-alone"  # others may write to the file than those who show it, and the kernel does not say how many do
@@ -609,9 +611,9 @@ class GapReason(StrEnum):
     EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
+    TIMES_CALL = "times-call"  # times are set, and flags set and taken back, by calls that say no path: futimens(3)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
     # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.join.holes).
-    TIMES_CALL = "times-call"  # times are set, and flags set and taken back, by calls that say no path: futimens(3)
     IO_URING = "io-uring"
     UNNAMED_FILE = "unnamed-file"  # io_uring opened a file, and its record does not say which
     READ_ONLY_OPEN = "read-only-open"  # opens that empty or create a file without asking for write access
@@ -877,6 +879,7 @@ class Why(StrEnum):
     OVERRULED = "overruled"  # a later call decided what is there now
     UNDONE = "undone"  # it was put back
     ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
+    MAY_HOLD = "may-hold"  # opened it before the window, and may have had it open still: not all was shown
     # Cleared
     FAILED = "failed"
     CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
@@ -906,7 +909,17 @@ class Why(StrEnum):
         return self in _EARLIER
 
 
-_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_ANOTHER, Why.NOT_MATCHED, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
+_NOTED = frozenset(
+    {
+        Why.EARLIER_PART,
+        Why.TOOK_ANOTHER,
+        Why.NOT_MATCHED,
+        Why.OVERRULED,
+        Why.UNDONE,
+        Why.ONLY_PLACED,
+        Why.MAY_HOLD,
+    }
+)
 _EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
 _NAMING = _EARLIER | {
     Why.WRITE_ACCESS,

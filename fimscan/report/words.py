@@ -85,6 +85,8 @@ _UNSEEN_WORDS = {
     Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
     Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
     Unseen.RING: "had files registered with an io_uring, and which ones is not known",
+    Unseen.BUFFERS: "had an io_uring, whose buffers may be memory of the file",
+    Unseen.NAME: "could not be examined wholly, and may keep a removed name of the file, which opens it unseen",
     Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
     Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",
 }
