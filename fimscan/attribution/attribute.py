@@ -10,7 +10,7 @@ from fimscan.attribution.claims import Claim, as_actor
 from fimscan.attribution.content import who_wrote
 from fimscan.attribution.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
 from fimscan.attribution.history import with_earlier
-from fimscan.attribution.holes import without_needless
+from fimscan.attribution.holes import has_unseen_times, without_needless
 from fimscan.attribution.index import WRITES, Identity
 from fimscan.attribution.presence import last_bind, made_anew, who_moved, who_removed
 from fimscan.attribution.reasoning import reasoning
@@ -61,6 +61,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     seen = _with_other_names(seen, case)
     if verdict is not Verdict.UNATTRIBUTED and "flags" in change.changed and _set_flags(actors):
         seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
+    if has_unseen_times(change):
+        seen = _with_gap(seen, case, GapReason.TIMES_CALL)
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)

@@ -147,8 +147,13 @@ class Case:
             return self.window.after_ns
         if not self.index.turns_of(identity):
             return None
+        holders = self.change.holders
+        # A name that it got and lost after everybody was looked at can be kept unseen.
+        since_ns = min(self.window.after_ns, holders.as_of_ns if holders and holders.as_of_ns else inf) - SLACK_NS
+        until_ns = self.window.before_ns + SLACK_NS
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
-        names = [(a.event.time_ns, n) for a in moves if self.is_inside(a) for n in (a.name, a.old) if n is not None]
+        moves = [a for a in moves if since_ns <= a.event.time_ns <= until_ns]
+        names = [(a.event.time_ns, n) for a in moves for n in (a.name, a.old) if n is not None]
         return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
 
 

@@ -13,7 +13,20 @@ from fimscan.attribution.index import BIRTHS, WRITES
 from fimscan.attribution.presence import Bind
 from fimscan.attribution.witness import sift_by_witness
 from fimscan.compare.states import same_content
-from fimscan.model import Action, Actor, FileAccess, FileKind, FileState, Holders, Reason, Role, Verdict, Why
+from fimscan.model import (
+    Action,
+    Actor,
+    Doubt,
+    FileAccess,
+    FileKind,
+    FileState,
+    Holders,
+    Reason,
+    Role,
+    Unseen,
+    Verdict,
+    Why,
+)
 
 #: What is made of those whom :func:`writers_in_place` tells apart, in its order.
 _JUDGEMENTS = (
@@ -22,6 +35,7 @@ _JUDGEMENTS = (
     Why.HELD_OPEN,
     Why.AFTER_LAST_CHANGE,
     Why.CLOSED_BEFORE,
+    Why.MAY_HOLD,
     Why.NO_WRITE,
 )
 
@@ -207,18 +221,33 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     kept = {id(access) for access in seen.kept}
     recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
     holding = [*seen.holding, *seen.added]
+    doubts = () if life.reborn else _doubts(life, holders)
+    may_hold: list[FileAccess] = []
+    if doubts:
+        # That they had closed it was not seen: not everything that can be open was shown.
+        closed, may_hold = [], closed
+    if any(doubt.why is Unseen.NO_PROCESS for doubt in doubts):
+        # The kernel counted a writer, and no process showed it: whoever opened the file before may have been that.
+        early, may_hold = [*early, *may_hold], []
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
     if verdict is Verdict.LIKELY and not seen.holding and not early:
         reason = Reason.WITNESS_ONLY
     if verdict is Verdict.CONFIRMED and seen.contradicts:
         verdict = Verdict.CONTESTED
-    others_may = () if life.reborn else why_not_alone(holders.doubts, complete=holders.complete)
+    others_may = () if life.reborn else why_not_alone(doubts, complete=holders.complete)
     if verdict is Verdict.CONFIRMED and others_may:
         verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, others_may
-    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, others)
+    judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, may_hold, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
     actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
     return Claim(verdict, reason, actors, (*notes, *seen.notes), (*ruled, *seen.ruled, *life.rulings))
+
+
+def _doubts(life: Life, holders: Holders) -> tuple[Doubt, ...]:
+    """Who may have had the file open; of one that was made in sight, all names are known."""
+    if life.birth is None:
+        return holders.doubts
+    return tuple(doubt for doubt in holders.doubts if doubt.why is not Unseen.NAME)
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:

@@ -22,6 +22,8 @@ _CLAUSES = {
     Unseen.ENDED: "ended before it could be examined, as did those that it started",
     Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
     Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
+    Unseen.BUFFERS: "had an io_uring, whose buffers may be memory of the file",
+    Unseen.NAME: "may keep a removed name of the file, by which it is opened without a record",
     Unseen.RING: "had files registered with an io_uring, and which ones is not known",
 }
 _NAMED = 3

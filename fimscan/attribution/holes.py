@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fimscan.model import AuditObservation, AuditRule, Change, Coverage, FileKind, FileState, Gap, GapReason
+from fimscan.model import AuditObservation, AuditRule, Change, ChangeKind, Coverage, FileKind, FileState, Gap, GapReason
 from fimscan.paths import is_within
 
 
@@ -146,6 +146,18 @@ def _concerns(gap: Gap, change: Change, directories: Sequence[FileState]) -> boo
     if gap.reason is GapReason.EXTENT_MOVE or is_same:
         return False
     return not directories or any(_may_write(uid, state) for state in directories)
+
+
+def has_unseen_times(change: Change) -> bool:
+    """Whether a user may have set, by a call that says no path, all that is left to explain of a change.
+
+    futimens(3) sets times through a descriptor that can be open for reading only. chattr's ioctl can set a flag and
+    take it back, so that the ctime alone differs. The owner may do both; who may write may set the times to now.
+    """
+    changed = set(change.changed)
+    if change.kind is not ChangeKind.ATTRIBUTES or not ("mtime" in changed or changed == {"ctime"}):
+        return False
+    return any(_may_write(None, state) for state in change.sides)
 
 
 def _may_write(uid: int | None, state: FileState) -> bool:

@@ -95,7 +95,7 @@ class _Look:
                 break
         # There was always somebody new: one who is gone before it can be examined, and has started another by then.
         for uid in set((missed or {}).values()):
-            self._doubt(Unseen.ENDED, Rights(uids=(uid,), gids=None) if uid else Rights(any_file=True))
+            self._doubt(Unseen.ENDED, _rights_of_user(uid))
 
     def _examine_new(self, examined: set[int]) -> dict[int, int | None] | None:
         """The new processes, each with its user, as far as that was seen; ``None`` where nobody is new."""
@@ -177,6 +177,13 @@ class _Budget:
     def end(self) -> None:
         """Put it on the user's account."""
         self._spent[self._user] = self._spent.get(self._user, 0) + time.thread_time() - self._begun
+
+
+def _rights_of_user(uid: int | None) -> Rights:
+    """Of a process that has ended; ``None`` for an unknown user."""
+    if uid is None:
+        return Rights(any_file=True)
+    return Rights(uids=(uid,), gids=None, any_file=uid == 0)
 
 
 def _owner(pid: int) -> int | None:

@@ -24,6 +24,7 @@ _INODE = re.compile(rb"^ino:\s*(\d+)", re.MULTILINE)  # since Linux 5.14
 _IN_FLIGHT = re.compile(rb"^scm_fds:\s*[1-9]", re.MULTILINE)  # since Linux 5.11
 _REGISTERED = re.compile(rb"^ *\d+: (.*)$", re.MULTILINE)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
+_REMOVED = b" (deleted)"
 _RING = b"anon_inode:[io_uring]"
 _NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"<none>")
 _WRITES = 0o200  # of the links' modes: the file was opened for writing
@@ -131,9 +132,11 @@ class OpenFilesOf:
             os.close(directory)
 
     def _examine_descriptor(self, task: str, directory: int, name: str) -> None:
-        if not os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & _WRITES:
-            return
         target = os.fsencode(os.readlink(name, dir_fd=directory))
+        if not os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & _WRITES:
+            if target.startswith(b"/") and target.endswith(_REMOVED):
+                self._examine_removed_name(task, name)
+            return
         if target.startswith(b"socket:"):
             if _IN_FLIGHT.search(read(f"{task}/fdinfo/{name}")):
                 self.unseen.add(Unseen.IN_FLIGHT)
@@ -143,6 +146,18 @@ class OpenFilesOf:
             identity = self._told(task, name)
             if identity is not None:
                 self.files[identity] = None
+
+    def _examine_removed_name(self, task: str, name: str) -> None:
+        """A descriptor of a name that was removed, while the file has others: by it, the file can be opened unseen.
+
+        For the kernel's rules, what is opened by ``/proc/self/fd/N`` is below the directory that the name was in. The
+        descriptor need not be one for writing, nor for reading (O_PATH).
+        """
+        identity = self._told(task, name)
+        if identity is None or self._mounts.may_hang(identity[0]):
+            return
+        if os.stat(f"{task}/fd/{name}").st_nlink:
+            self.files[identity] = None
 
     def _told(self, task: str, name: str) -> Identity | None:
         """(device, inode) of a regular file, as the kernel tells them where its file system may not answer."""
@@ -163,6 +178,7 @@ class OpenFilesOf:
     def _examine_ring(self, task: str, info: str) -> None:
         """Files that are registered with a ring (IORING_REGISTER_FILES) need no descriptor; the kernel names them."""
         self._has_ring = True
+        self.unseen.add(Unseen.BUFFERS)
         for _ in range(_RING_ATTEMPTS):
             # While the ring is in use, the kernel does not tell.
             _, told, registered = read(info).partition(b"\nUserFiles:")

@@ -69,6 +69,7 @@ class Why(StrEnum):
     OVERRULED = "overruled"  # a later call decided what is there now
     UNDONE = "undone"  # it was put back
     ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
+    MAY_HOLD = "may-hold"  # opened it before the window, and may have had it open still: not all was shown
     # Cleared
     FAILED = "failed"
     CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
@@ -98,7 +99,17 @@ class Why(StrEnum):
         return self in _EARLIER
 
 
-_NOTED = frozenset({Why.EARLIER_PART, Why.TOOK_ANOTHER, Why.NOT_MATCHED, Why.OVERRULED, Why.UNDONE, Why.ONLY_PLACED})
+_NOTED = frozenset(
+    {
+        Why.EARLIER_PART,
+        Why.TOOK_ANOTHER,
+        Why.NOT_MATCHED,
+        Why.OVERRULED,
+        Why.UNDONE,
+        Why.ONLY_PLACED,
+        Why.MAY_HOLD,
+    }
+)
 _EARLIER = frozenset({Why.EARLIER_WRITER, Why.EARLIER_HOLDER, Why.EARLIER_CHANGER})
 _NAMING = _EARLIER | {
     Why.WRITE_ACCESS,

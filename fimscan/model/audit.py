@@ -304,6 +304,7 @@ class GapReason(StrEnum):
     EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
     LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
     UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
+    TIMES_CALL = "times-call"  # times are set, and flags set and taken back, by calls that say no path: futimens(3)
     OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
     # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.attribution.holes).
     IO_URING = "io-uring"

@@ -17,6 +17,8 @@ class Unseen(StrEnum):
     TOO_MANY = "too-many"  # it has more descriptors or mappings than there was time for
     IN_FLIGHT = "in-flight"  # descriptors wait in a socket until they are received
     RING = "ring"  # files are registered with an io_uring, and which ones is not known
+    BUFFERS = "buffers"  # it has an io_uring, whose registered buffers can be memory of files that it has closed
+    NAME = "name"  # not all of it is known, and it may keep a name of the file that was removed
     NO_PROCESS = "no-process"  # the kernel counts a writer, and no process shows the file among those it has open
     NOT_ALONE = (
         "not-alone"  # others may write to the file than those who show it, and the kernel does not say how many do

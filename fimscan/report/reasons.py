@@ -47,6 +47,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.OVERRULED: "a later call decided what is there now",
     Why.UNDONE: "what it did was undone later",
     Why.ONLY_PLACED: "it put the file there, but the content is not what the file had when it was last read",
+    Why.MAY_HOLD: "it opened the file before the window, and may have had it open still: not all open files were shown",
     Why.FAILED: "the call failed, so it changed nothing",
     Why.CLOSED_BEFORE: "that was before the old content was read, and it did not hold the file any more then",
     Why.BEFORE_WINDOW: "that was before the window",

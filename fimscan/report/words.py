@@ -45,6 +45,7 @@ GAP_WORDS = {
     GapReason.OVERLAY: "a user mounted a file system of his own: what is written through an overlay leaves no record",
     GapReason.CLOCK_CHANGED: "the host's clock was set, so that times before and after do not compare",
     GapReason.UNSEEN_CALL: "chattr sets flags by a call (ioctl) that no audit rule for files sees",
+    GapReason.TIMES_CALL: "users may set its times through a descriptor (futimens), which no audit rule for files sees",
     GapReason.MOUNT: "something was mounted over this path, or unmounted, so that another file is seen there",
     GapReason.LOOP_IMAGE: "the file is the image of a loop device: what is written to that, the kernel writes here",
     GapReason.OVERLAY_LAYER: "the file is in a layer of a mounted overlay: what is done in that, the kernel does here",
@@ -84,6 +85,8 @@ _UNSEEN_WORDS = {
     Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
     Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
     Unseen.RING: "had files registered with an io_uring, and which ones is not known",
+    Unseen.BUFFERS: "had an io_uring, whose buffers may be memory of the file",
+    Unseen.NAME: "could not be examined wholly, and may keep a removed name of the file, which opens it unseen",
     Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
     Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",
 }

@@ -574,6 +574,20 @@ def test_nobody_is_accused_of_flags_that_audit_cannot_see(action: Action) -> Non
     assert [gap.reason for gap in answer.coverage.gaps] == [GapReason.UNSEEN_CALL]
 
 
+@pytest.mark.parametrize(
+    ("mode", "uid", "is_proof"), [(0o644, 0, True), (0o666, 0, False), (0o664, 0, False), (0o644, 1000, False)]
+)
+@pytest.mark.parametrize("after_ns", [state().mtime_ns, state().mtime_ns + SECOND])
+def test_times_that_a_user_may_set_unseen_are_no_proof(mode: int, uid: int, is_proof: bool, after_ns: int) -> None:
+    """futimens(3) and chattr's ioctl name no file: whoever opened the file need not have set its times."""
+    before = state(mode=mode, uid=uid)
+    found = change(before, replace(before, mtime_ns=after_ns, ctime_ns=int(1500.001 * SECOND)))
+    answer = ask(found, [access(Action.OPEN_WRITE, 1500, A)])
+    reasons = [gap.reason for gap in answer.coverage.gaps]
+    expected = (Verdict.CONFIRMED, []) if is_proof else (Verdict.LIKELY, [GapReason.TIMES_CALL])
+    assert (answer.verdict, reasons) == expected
+
+
 def test_what_came_with_the_flags_is_still_answered_for() -> None:
     """The mode has its changer, and the answer is as strong as its weakest part; a mode that nobody set is an alarm."""
     found = change(state(flags=0), changed_state(b"old", mode=0o600, mtime_ns=state().mtime_ns, flags=0x10))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
-from fimscan.model import Action, Attribution, Change, Doubt, FileAccess, Holders, Reason, Rights, Unseen, Verdict
+from fimscan.model import Action, Attribution, Change, Doubt, FileAccess, Holders, Reason, Rights, Unseen, Verdict, Why
 from fimscan.pipeline.record.last_read import doubts_of
 from fimscan.store.sightings import Held
+from tests.attribution.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, observation, state
 
 A, HIDDEN = actor(pid=1), actor(pid=9, exe=b"/tmp/\x1b[31mhidden", uid=1003, user="mallory")
@@ -53,16 +55,48 @@ def test_a_doubt_about_the_file_that_was_replaced_counts_and_others_do_not() -> 
     assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.HELD_DESCRIPTOR)
 
 
+B = actor(pid=2)
+OPENED_BEFORE = [access(Action.OPEN_WRITE, 500, B), *OPENED]
+
+
+@pytest.mark.parametrize("why", Unseen)
+def test_who_opened_it_before_a_window_of_doubt_is_not_cleared(why: Unseen) -> None:
+    """B opened it long ago. That it had closed the file is known only where all that can be open was shown."""
+    answer = ask(IN_PLACE, OPENED_BEFORE)
+    assert (answer.verdict, whys(answer)[2]) == (Verdict.CONFIRMED, [Why.CLOSED_BEFORE])
+    answer = ask(IN_PLACE, OPENED_BEFORE, doubts=(Doubt(why, HIDDEN),))
+    if why is Unseen.NO_PROCESS:  # the kernel counted a writer: B may be the one
+        assert (answer.verdict, whys(answer)[2]) == (Verdict.CONTESTED, [Why.HELD_OPEN])
+        assert {a.pid for a in answer.actors} == {1, 2}
+    else:
+        assert (answer.verdict, whys(answer)[2]) == (Verdict.LIKELY, [Why.MAY_HOLD])
+
+
+def test_of_a_file_that_was_made_in_sight_all_names_are_known() -> None:
+    """Nobody can keep a removed name that it never had."""
+    log = [access(Action.CREATE, 300, A, inode=10), access(Action.OPEN_WRITE, 1500, A)]
+    assert ask(IN_PLACE, log, doubts=(Doubt(Unseen.NAME, HIDDEN),)).verdict is Verdict.CONFIRMED
+
+
 FLIGHT = Doubt(Unseen.IN_FLIGHT, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
-ROOT = Doubt(Unseen.RING, actor(pid=2, uid=0), Rights(any_file=True))
+ROOT = Doubt(Unseen.RING, actor(pid=2, uid=0), Rights(uids=(0,), any_file=True))
+UNKNOWN = Doubt(Unseen.ENDED, None, Rights(any_file=True))
+BUFFERS = Doubt(Unseen.BUFFERS, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 OPEN_TO_ALL = state(mode=0o666)
+IN_MEMORY = os.makedev(0, 23)
 
 
 @pytest.mark.parametrize(
     ("held", "file", "was_read", "found"),
     [
-        # By the kernel's count nobody had it open: whoever hides something hides another file.
-        (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, []),
+        # By the kernel's count nobody had it open. A user may keep a removed name of what he may write, or its memory.
+        (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
+        (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
+        (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
+        (Held(doubts=(UNKNOWN,)), state(), True, []),
+        (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
+        (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
+        (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
         # Somebody had, and these may have.
         (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (Held(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
@@ -79,7 +113,11 @@ OPEN_TO_ALL = state(mode=0o666)
         (Held(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
     ],
 )
-def test_who_is_in_doubt_about_a_file(held: Held, file: object, was_read: bool, found: list[Unseen]) -> None:
-    """Those whose rights suffice for the file, and only where the kernel did not say that nobody had it open."""
+def test_who_is_in_doubt_about_a_file(
+    held: Held, file: object, was_read: bool, found: list[Unseen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those whose rights suffice for the file, and what the kernel's count of writers does not say."""
     assert isinstance(file, type(state()))
-    assert [doubt.why for doubt in doubts_of(held, FILE, (file,), was_read=was_read)] == found
+    monkeypatch.setattr("fimscan.pipeline.readings.own_mounts", lambda: ())
+    identity = (file.dev, file.inode)
+    assert [doubt.why for doubt in doubts_of(held, identity, (file,), was_read=was_read)] == found

@@ -6,36 +6,69 @@ Exits with 0 only where nobody innocent was named for sure.
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from demo.auditd import any_daemon, why_not
-from tests.framing.attempt import all_attempts
+from tests.framing.attempt import Attempt, all_attempts
 from tests.framing.runner import Outcome, play
+from tests.lab.__main__ import HERE
+from tests.lab.ground import Unavailable
+from tests.lab.runner import Ground, open_ground
+from tests.lab.volume import FILE_SYSTEMS, VARIANTS, volume
 
 
 def main() -> int:
     """Play, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.framing", description=__doc__)
     parser.add_argument("only", nargs="*", help="names of attempts or groups")
+    parser.add_argument(
+        "--fs",
+        action="append",
+        choices=[HERE, *FILE_SYSTEMS, *VARIANTS],
+        help="a file system to play on, several times",
+    )
+    parser.add_argument(
+        "--alone", action="store_true", help="each by itself: others of the user's processes raise doubts"
+    )
     parser.add_argument("--words", action="store_true", help="say what each attempt does")
     options = parser.parse_args()
     wanted = [a for a in all_attempts() if not options.only or {a.name, a.group} & set(options.only)]
-    if reason := why_not():
+    if options.alone:
+        wanted = [replace(one, is_alone=True) for one in wanted]
+    own = os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1"
+    wrong = 0
+    try:
+        with open_ground(own=own) as ground:
+            for name in options.fs or [HERE]:
+                wrong += _play_on(name, ground, wanted, words=options.words)
+    except Unavailable as reason:
         print(f"The attempts cannot be made: {reason}")
         return 1
+    return int(wrong > 0)
+
+
+def _play_on(name: str, ground: Ground, wanted: Sequence[Attempt], *, words: bool) -> int:
+    """All on one file system; gives how many have a problem."""
     began = time.monotonic()
-    with TemporaryDirectory(prefix="fimscan-auditd-") as directory, any_daemon(Path(directory)) as daemon:
-        outcomes = play(wanted, daemon.log)
-    words = {a.name: a.words for a in wanted}
-    for outcome in outcomes:
-        _print(outcome, words[outcome.name] if options.words else "")
+    with ExitStack() as stack:
+        if name != HERE:
+            scratch = stack.enter_context(TemporaryDirectory(prefix="fimscan-volume-"))
+            os.chmod(scratch, 0o755)
+            ground = ground.on(stack.enter_context(volume(name, Path(scratch))))
+        outcomes = play(wanted, ground)
+    for each, outcome in zip(wanted, outcomes, strict=True):
+        _print(outcome, each.words if words else "")
     made = [o for o in outcomes if o.skipped is None]
     framed = sum(o.is_framed for o in made)
     wrong = sum(bool(o.problems) for o in made)
-    print(f"{len(made)} attempts in {time.monotonic() - began:.0f} s: {framed} framed somebody, {wrong} have a problem")
-    return int(wrong > 0)
+    seconds = time.monotonic() - began
+    print(f"{name}: {len(made)} attempts in {seconds:.0f} s: {framed} framed somebody, {wrong} have a problem")
+    return wrong
 
 
 def _print(outcome: Outcome, words: str) -> None:

@@ -16,12 +16,17 @@ Act: TypeAlias = Callable[[Bench], Steps]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way of having somebody else named. ``words`` say what it does."""
+    """One way of having somebody else named. ``words`` say what it does.
+
+    ``is_alone``: it does something that weakens every answer of the host (mounts, moves blocks, opens a file by a
+    worker thread of io_uring). Beside others, it would hide what is wrong with the answers to them.
+    """
 
     name: str
     group: str
     act: Act
     words: str
+    is_alone: bool = False
 
 
 _REGISTER: dict[str, Attempt] = {}
@@ -29,11 +34,20 @@ _REGISTER: dict[str, Attempt] = {}
 
 def attempt(act: Act) -> Act:
     """Register an attempt; its docstring says in plain words what is done."""
+    return _registered(act, is_alone=False)
+
+
+def attempt_alone(act: Act) -> Act:
+    """Register an attempt that is played with no other beside it."""
+    return _registered(act, is_alone=True)
+
+
+def _registered(act: Act, *, is_alone: bool) -> Act:
     name = act.__name__
     assert name not in _REGISTER, f"two attempts are called {name}"
     assert act.__doc__, f"{name} does not say what it does"
     group = act.__module__.rpartition(".")[2]
-    _REGISTER[name] = Attempt(name=name, group=group, act=act, words=" ".join(act.__doc__.split()))
+    _REGISTER[name] = Attempt(name=name, group=group, act=act, words=" ".join(act.__doc__.split()), is_alone=is_alone)
     return act
 
 

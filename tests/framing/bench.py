@@ -113,8 +113,11 @@ class Bench:
         if own:
             os.chown(path, ATTACKER, ATTACKER)
         self.judged.append(path)
-        self.before[path] = _looks(path)
         return path
+
+    def note_looks(self) -> None:
+        """Note what the files are like before anything is done to them."""
+        self.before = {path: _looks(path) for path in self.judged}
 
     def has_worked(self) -> bool:
         """Whether at least one of the files is not as it was: otherwise nothing was tried."""
@@ -181,6 +184,11 @@ class Bench:
         )
         self.alive.append(process)
         return process
+
+    @property
+    def has_running(self) -> bool:
+        """Whether a process of the user's runs: it may have files open."""
+        return any(process.poll() is None for process in self.alive)
 
     def clean_up(self) -> None:
         """End what is left of the user's processes of this attempt."""

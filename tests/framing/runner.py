@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from tests.framing.attempt import Attempt
 from tests.framing.bench import ATTACKER, Bench, Steps, compiled, end_processes_of_the_user
-from tests.lab.ground import Installation, Unavailable, installed
+from tests.lab.ground import Installation, Unavailable
+from tests.lab.runner import Ground, installed_on, settle
 
 Row: TypeAlias = dict[str, Any]
 _SOME_CHANGE = tuple(range(8))
@@ -51,18 +52,33 @@ class _Play:
             self.outcome.problems.append(f"the attempt failed by itself: {error!r}")
 
 
-def play(attempts: Sequence[Attempt], log: str) -> list[Outcome]:
-    """All of them at once: each has a directory of its own."""
+def play(attempts: Sequence[Attempt], ground: Ground) -> list[Outcome]:
+    """All of them: those that weaken every answer of the host one by one, the others at once."""
+    together = [attempt for attempt in attempts if not attempt.is_alone]
+    rounds = [together] if together else []
+    rounds += [[attempt] for attempt in attempts if attempt.is_alone]
+    found = {outcome.name: outcome for some in rounds for outcome in _play_at_once(some, ground)}
+    return [found[attempt.name] for attempt in attempts]
+
+
+def _play_at_once(attempts: Sequence[Attempt], ground: Ground) -> list[Outcome]:
+    """Between the same three scans: each has a directory of its own."""
+    ground.forget_log()
     with ExitStack() as stack:
-        installation, _ = stack.enter_context(installed(log))
+        installation, rules = stack.enter_context(installed_on(ground))
         stack.callback(end_processes_of_the_user)
         programs = compiled(installation.root)
         plays = [_play(attempt, installation, programs) for attempt in attempts]
         for each in plays:
             stack.callback(each.bench.clean_up)
-        for _ in range(_SCANS):
+        for number in range(_SCANS):
             for each in plays:
                 each.step()
+            if number == 0:
+                if not any(each.bench.has_running for each in plays):
+                    settle([], installation, ground, rules)
+                for each in plays:
+                    each.bench.note_looks()
             installation.run("scan", codes=_SOME_CHANGE, timeout=300)
         said = installation.run("diff", "--format", "json", codes=_SOME_CHANGE).stdout
         rows: dict[str, Row] = {row["path"]: row for row in json.loads(said)["changes"]}

@@ -30,10 +30,9 @@ ATTEMPTS = all_attempts()
 
 @pytest.fixture(scope="module")
 def outcomes(ground: Ground) -> dict[str, Outcome]:
-    """Every attempt, all between the same scans."""
-    ground.forget_log()
+    """Every attempt."""
     try:
-        return {outcome.name: outcome for outcome in play(ATTEMPTS, ground.daemon.log)}
+        return {outcome.name: outcome for outcome in play(ATTEMPTS, ground)}
     except Unavailable as reason:
         unavailable(str(reason))
         raise

@@ -144,12 +144,12 @@ def play_together(
     result = Result()
     ground.forget_log()
     with ExitStack() as stack:
-        installation, rules = stack.enter_context(_installed(ground))
+        installation, rules = stack.enter_context(installed_on(ground))
         plays = [_play(scenario, installation, ground, rules) for scenario in scenarios]
         for play in plays:
             stack.callback(play.clean_up)
             play.step()
-        _settle(plays, installation, ground, rules)
+        settle(plays, installation, ground, rules)
         loud: list[Noise] = []
         if noisy:
             loud = stack.enter_context(
@@ -174,7 +174,7 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
     """A scenario that disturbs the audit system."""
     ground.forget_log()
     with ExitStack() as stack:
-        installation, rules = stack.enter_context(_installed(ground, scenario.config))
+        installation, rules = stack.enter_context(installed_on(ground, scenario.config))
         play = _play(scenario, installation, ground, rules)
         stack.callback(play.clean_up)
         play.step()
@@ -187,7 +187,7 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
 
 
 @contextmanager
-def _installed(ground: Ground, config: str = "") -> Iterator[tuple[Installation, list[str]]]:
+def installed_on(ground: Ground, config: str = "") -> Iterator[tuple[Installation, list[str]]]:
     place = ground.place
     if place is not None:
         place.chmod(0o755)
@@ -199,7 +199,7 @@ def _installed(ground: Ground, config: str = "") -> Iterator[tuple[Installation,
             rmtree(place, ignore_errors=True)
 
 
-def _settle(plays: Sequence[_Play], installation: Installation, ground: Ground, rules: list[str]) -> None:
+def settle(plays: Sequence[_Play], installation: Installation, ground: Ground, rules: list[str]) -> None:
     """What was prepared becomes the oldest layer of the file system, where that has layers.
 
     Scenarios whose preparation left a process running are prepared again afterwards: the process would have its files

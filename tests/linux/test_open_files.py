@@ -86,6 +86,23 @@ def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool,
         assert actor.event is None
 
 
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_PATH])
+def test_a_descriptor_of_a_removed_name_counts_where_the_file_has_others(flags: int, tmp_path: Path) -> None:
+    """By it, the file can be opened for writing (/proc/self/fd/N), and the rules do not know the name."""
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.touch()
+    os.link(path, other)
+    kept = os.open(other, flags)
+    info = path.stat()
+    found = []
+    for name in (other, path):
+        found.append([h for h in open_for_writing(1).holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)])
+        name.unlink()
+    found.append([h for h in open_for_writing(1).holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)])
+    os.close(kept)
+    assert [[h.actor.pid for h in some] for some in found] == [[], [os.getpid()], []]
+
+
 def test_users_are_named_by_the_caller(tmp_path: Path) -> None:
     """A holder's user has a name where the caller knows one, and its login only where there is one."""
     path = tmp_path / "held"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from fimscan import attribution
 from fimscan.linux import may_write
+from fimscan.linux.mounts import mount_of, own_mounts
 from fimscan.model import (
     Actor,
     Change,
@@ -23,6 +24,8 @@ from fimscan.model import (
 from fimscan.paths import innermost, upwards
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
+
+_WITHOUT_DISK = frozenset({"tmpfs", "ramfs", "hugetlbfs", "overlay"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +64,18 @@ def doubts_of(
     A file that was not open for writing then, by the kernel's count, was not so for anybody. Of another one, or where
     the kernel could not be asked (``was_read`` is not set: of a file that was not there), everybody is in doubt whose
     rights suffice for one of the file's states, ``sides``.
+
+    The count leaves open who keeps a removed name of the file, or memory of it (:func:`_past_the_count`).
     """
     if held.doubts is None:
         return ()
     was_asked = was_read and (identity[0], 0) not in held.writable
-    if was_asked and identity not in held.writable:
-        return ()
-    suspects = [
+    able = [
         doubt for doubt in held.doubts if doubt.rights is None or any(may_write(doubt.rights, side) for side in sides)
     ]
+    if was_asked and identity not in held.writable:
+        return _past_the_count(able, sides)
+    suspects = [doubt for doubt in able if doubt.why is not Unseen.BUFFERS or _can_be_pinned(sides)]
     if identity in held.writable and not suspects:
         named = held.actors.get(identity)
         if not named:
@@ -77,6 +83,39 @@ def doubts_of(
         if any(_others_may_write(side, named) for side in sides):
             return (Doubt(Unseen.NOT_ALONE),)
     return tuple(doubt._replace(rights=None) for doubt in suspects)
+
+
+def _past_the_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> tuple[Doubt, ...]:
+    """Who can change a file that the kernel counts no writer of; root's processes are not taken to hide anything.
+
+    By the descriptor of a removed name, which can be in a socket, it is opened without a record that says so. Memory of
+    a file without a disk stays registered with an io_uring when descriptor and mapping are gone.
+    """
+    found = []
+    for doubt in able:
+        rights = doubt.rights
+        if rights is None or set(rights.uids) == {0}:
+            continue
+        if rights.any_file and not any(_others_may_write(side, ()) for side in sides):
+            continue  # not known whose it is, and no user may write to the file
+        if doubt.why is not Unseen.BUFFERS:
+            found.append(Doubt(Unseen.NAME, doubt.actor))
+        elif _can_be_pinned(sides):
+            found.append(Doubt(Unseen.BUFFERS, doubt.actor))
+    return tuple(dict.fromkeys(found))
+
+
+def _can_be_pinned(sides: Iterable[FileState]) -> bool:
+    """Whether memory of the file can be registered for long: the kernel refuses that for what is written to a disk.
+
+    That is so since Linux 6.5 (writable_file_mapping_allowed in mm/gup.c).
+    """
+    paths = [side.path for side in sides if not side.is_on_disk]
+    if not paths:
+        return False
+    mounts = own_mounts()
+    on = [mount_of(mounts, path) for path in paths]
+    return any(mount is None or mount.kind in _WITHOUT_DISK for mount in on)
 
 
 def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:

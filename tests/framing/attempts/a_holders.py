@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from tests.framing.attempt import attempt
+from tests.framing.attempt import attempt, attempt_alone
 from tests.framing.bench import Bench, Steps
 
 
@@ -27,6 +27,19 @@ def _held(bench: Bench, way: str, deed: str = "write") -> Steps:
 def plain_descriptor(bench: Bench) -> Steps:
     """A descriptor like any other: /proc shows it."""
     return _held(bench, "plain")
+
+
+@attempt
+def made_before_the_window_and_held(bench: Bench) -> Steps:
+    """The user makes the file after the baseline, before the window; the descriptor is in flight."""
+    target = bench.here / "new"
+    bench.judged.append(target)
+    yield
+    bench.shell(f"umask 0; echo one > {target}")
+    holder = bench.holding("hold", "in-flight", target)
+    yield
+    bench.innocent(target)
+    holder.go()
 
 
 @attempt
@@ -90,7 +103,7 @@ def in_flight_then_its_mtime_put_back(bench: Bench) -> Steps:
     bench.shell(f"touch -m -r {bench.elsewhere}/times {target}")
 
 
-@attempt
+@attempt_alone
 def fixed_file_of_a_ring(bench: Bench) -> Steps:
     """The file is registered with an io_uring and closed: it is in no table of descriptors."""
     return _held(bench, "fixed-file")
@@ -153,7 +166,7 @@ def _fuse(bench: Bench) -> tuple[str, str]:
     return str(device), str(place)
 
 
-@attempt
+@attempt_alone
 def process_that_cannot_be_examined(bench: Bench) -> Steps:
     """The process holds, beside the target, a file of a detached FUSE file system of a user namespace.
 
@@ -168,7 +181,20 @@ def process_that_cannot_be_examined(bench: Bench) -> Steps:
     holder.go()
 
 
-@attempt
+@attempt_alone
+def read_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
+    """A read(2) from a FUSE file of the user's into mapped memory of the target, whose mapping is gone when it ends."""
+    target = bench.target(own=True)
+    device, place = _fuse(bench)
+    yield
+    holder = bench.holding_in_namespaces("fuse", "pin", device, place, target)
+    yield
+    bench.innocent(target)
+    holder.go()
+    bench.shell(f"ln {target} {target}.x; rm {target}.x")
+
+
+@attempt_alone
 def write_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
     """A write(2) out of memory that a FUSE file of the user's backs.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.framing.attempt import attempt
+from tests.framing.attempt import attempt, attempt_alone
 from tests.framing.bench import Bench, Steps
 from tests.lab.ground import Unavailable
 
@@ -25,7 +25,7 @@ def plain_append(bench: Bench) -> Steps:
     return _called(bench, "append")
 
 
-@attempt
+@attempt_alone
 def appended_by_a_ring(bench: Bench) -> Steps:
     """Opened and written through an io_uring, for which auditctl 3.0 can make no rule."""
     target = bench.target()
@@ -34,7 +34,7 @@ def appended_by_a_ring(bench: Bench) -> Steps:
     bench.program("ringed", "append", target)
 
 
-@attempt
+@attempt_alone
 def truncated_by_a_ring(bench: Bench) -> Steps:
     """Opened with O_RDONLY|O_TRUNC through an io_uring."""
     target = bench.target()
@@ -49,7 +49,7 @@ def truncated_by_openat2_for_reading(bench: Bench) -> Steps:
     return _called(bench, "openat2-truncate")
 
 
-@attempt
+@attempt_alone
 def blocks_moved_after_the_last_ctime(bench: Bench) -> Steps:
     """EXT4_IOC_MOVE_EXT puts other blocks into the file and leaves its ctime, which a chmod before that set."""
     target = bench.target(own=True, content="one\n" * 1024)
@@ -82,7 +82,7 @@ def opened_again_by_a_path_descriptor(bench: Bench) -> Steps:
     return _called(bench, "reopen-path")
 
 
-@attempt
+@attempt_alone
 def opened_by_its_handle(bench: Bench) -> Steps:
     """open_by_handle_at(2), which a user may call for a mount of its own in a user namespace (Linux 6.11 and later)."""
     target = bench.target(own=True)
@@ -92,7 +92,7 @@ def opened_by_its_handle(bench: Bench) -> Steps:
     bench.in_namespaces(f"mkdir {place}; mount --bind {bench.here} {place}; exec $P/calls handle {place}/{target.name}")
 
 
-@attempt
+@attempt_alone
 def file_bound_elsewhere_in_a_namespace(bench: Bench) -> Steps:
     """The very file is mounted over another one, in a namespace of the user's, and written by that name."""
     target = bench.target(own=True)
@@ -102,7 +102,7 @@ def file_bound_elsewhere_in_a_namespace(bench: Bench) -> Steps:
     bench.in_namespaces(f"touch {place}; mount --bind {target} {place}; exec $P/calls append {place}")
 
 
-@attempt
+@attempt_alone
 def upper_layer_of_an_overlay(bench: Bench) -> Steps:
     """The watched directory is the upper layer of an overlay in the user's namespace: the file is written through it.
 
@@ -114,7 +114,7 @@ def upper_layer_of_an_overlay(bench: Bench) -> Steps:
     _through_overlay(bench, f"$P/calls append m/{target.name}")
 
 
-@attempt
+@attempt_alone
 def replaced_through_an_overlay(bench: Bench) -> Steps:
     """As before, and the file is replaced by another one through the overlay; then root opens the new one."""
     target = bench.target(own=True)
@@ -144,7 +144,7 @@ def flags_set_by_file_setattr(bench: Bench) -> Steps:
     bench.program("calls", "flags", target, "0x80")  # FS_XFLAG_NODUMP
 
 
-@attempt
+@attempt_alone
 def attribute_set_by_a_ring(bench: Bench) -> Steps:
     """An extended attribute is set through an io_uring; root sets another one to the value that it has already."""
     target = bench.target(own=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from tests.framing.attempt import attempt
+from tests.framing.attempt import attempt, attempt_alone
 from tests.framing.bench import Bench, Steps
 
 
@@ -21,7 +21,7 @@ def written_by_a_link_elsewhere(bench: Bench) -> Steps:
     bench.shell(f"ln {target} {bench.elsewhere}/x; echo EVIL >> {bench.elsewhere}/x; rm {bench.elsewhere}/x")
 
 
-@attempt
+@attempt_alone
 def written_by_a_link_that_a_ring_made(bench: Bench) -> Steps:
     """As before, and the link is made and removed through an io_uring, so that nothing tells of it."""
     target = bench.target(own=True)
@@ -63,7 +63,7 @@ def exchanged_with_a_file_outside_and_back(bench: Bench) -> Steps:
     bench.shell(f"chmod 600 {target}; chmod 666 {target}")
 
 
-@attempt
+@attempt_alone
 def exchanged_by_a_ring(bench: Bench) -> Steps:
     """A file that was written outside is exchanged with it through an io_uring; then root opens the new one."""
     target = bench.target(own=True)
@@ -74,7 +74,7 @@ def exchanged_by_a_ring(bench: Bench) -> Steps:
     bench.shell(f"$P/ringed link {target} {other}2; $P/ringed unlink {other}2")
 
 
-@attempt
+@attempt_alone
 def replaced_by_a_ring(bench: Bench) -> Steps:
     """A file is made beside it and renamed over it, both through an io_uring; then root opens the new one."""
     target = bench.target(own=True)
@@ -121,7 +121,7 @@ def its_directory_brought_in_then_opened_by_root(bench: Bench) -> Steps:
     bench.shell(f"chmod 600 {target}; chmod 666 {target}")
 
 
-@attempt
+@attempt_alone
 def two_names_swapped(bench: Bench) -> Steps:
     """Root opens another file of the user's, which then gets the target's name, content and all.
 
@@ -136,7 +136,7 @@ def two_names_swapped(bench: Bench) -> Steps:
     bench.shell(f"$P/ringed unlink {bench.elsewhere}/x; mv {other} {target}")
 
 
-@attempt
+@attempt_alone
 def removal_counted_twice(bench: Bench) -> Steps:
     """A link is made unseen and removed in sight, so that one name too few is counted; then root opens the file.
 
@@ -150,7 +150,7 @@ def removal_counted_twice(bench: Bench) -> Steps:
     bench.root("touch", str(target))
 
 
-@attempt
+@attempt_alone
 def removal_counted_twice_own_link_last(bench: Bench) -> Steps:
     """As before, and it is the user's own link that sets the ctime after root's open."""
     target = bench.target(own=True)
@@ -181,7 +181,7 @@ def removal_while_a_scan_runs(bench: Bench) -> Steps:
     bench.shell(f"cd {here}; ln zz h3")
 
 
-@attempt
+@attempt_alone
 def removed_and_made_anew_unseen(bench: Bench) -> Steps:
     """The user removes the file, makes another one of the same number unseen, and lets root's rm remove that."""
     target = bench.target(own=True)
@@ -192,7 +192,7 @@ def removed_and_made_anew_unseen(bench: Bench) -> Steps:
     bench.root("rm", "-f", str(target))
 
 
-@attempt
+@attempt_alone
 def renamed_away_unseen_before_root_removes(bench: Bench) -> Steps:
     """The file is taken away through an io_uring, and what root's rm removes is a link back to it."""
     target = bench.target(own=True)

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.framing.attempt import attempt
+from tests.framing.attempt import attempt, attempt_alone
 from tests.framing.bench import ATTACKER, VICTIM, Bench, Steps
 
 _TAKEN_FOR_GOOD = "its content is what was accepted"
@@ -94,7 +94,7 @@ def _accepted_program(bench: Bench) -> Path:
     return program
 
 
-@attempt
+@attempt_alone
 def program_of_another_root(bench: Bench) -> Steps:
     """In a chroot of a user namespace, a program of the user's has the path of one that is monitored and accepted."""
     target = bench.target()
@@ -111,7 +111,7 @@ def program_of_another_root(bench: Bench) -> Steps:
     )
 
 
-@attempt
+@attempt_alone
 def program_mounted_over(bench: Bench) -> Steps:
     """In a mount namespace of the user's, a program of its own lies over the one that is monitored and accepted."""
     target = bench.target()

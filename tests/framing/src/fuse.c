@@ -1,15 +1,19 @@
 /* A file system of our own, in a user namespace of our own, whose one file answers nobody:
    fuse hide DEVICE DIRECTORY TARGET: holds the target open, and beside it a file of the file system, which is detached:
        not even root may stat(2) that descriptor.
+   fuse pin DEVICE DIRECTORY TARGET: reads from the file into memory of the target, which has neither descriptor nor mapping
+       when the file answers: the kernel keeps the memory for as long as the call takes.
    fuse slow DEVICE DIRECTORY TARGET: writes to the target from memory that is mapped from the file: the call sets the
        target's times when it begins, and ends only when the file answers. */
 #include <linux/fuse.h>
+#include <pthread.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 
 #include "common.h"
 
 static int device;
+static int is_direct;
 static int answers[2];
 
 static void reply(uint64_t unique, int error, const void *data, size_t size) {
@@ -47,7 +51,7 @@ static void serve(void) {
             struct fuse_attr_out out = {.attr_valid = 100, .attr = attributes(in->nodeid)};
             reply(in->unique, 0, &out, sizeof out);
         } else if (in->opcode == FUSE_OPEN || in->opcode == FUSE_OPENDIR) {
-            struct fuse_open_out out = {0};
+            struct fuse_open_out out = {.open_flags = is_direct ? FOPEN_DIRECT_IO : 0};
             reply(in->unique, 0, &out, sizeof out);
         } else if (in->opcode == FUSE_READ) {
             char byte, page[4096];
@@ -74,6 +78,32 @@ static void start_server(void) {
     close(device);
 }
 
+struct reading {
+    int file;
+    char *memory;
+};
+
+static void *read_into(void *reading) {
+    struct reading *here = reading;
+    checked(read(here->file, here->memory, 4096), "read");
+    return 0;
+}
+
+static void by_pinned_memory(int file, int target) {
+    pthread_t reader;
+    char *memory = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, target, 0);
+    struct reading here = {file, memory};
+    pthread_create(&reader, 0, read_into, &here);
+    usleep(300000);
+    munmap(memory, 4096);
+    close(target);
+    ready();
+    wait_for_go();
+    checked(write(answers[1], "x", 1), "write");
+    pthread_join(reader, 0);
+    done();
+}
+
 int main(int count, char **argument) {
     (void)count;
     char options[128], name[4096];
@@ -88,6 +118,7 @@ int main(int count, char **argument) {
         perror("mount");
         return 77;
     }
+    is_direct = !strcmp(argument[1], "pin");
     start_server();
     snprintf(name, sizeof name, "%s/file", argument[3]);
     int file = checked(open(name, O_RDWR), "open"), target = open_target(argument[4]);
@@ -97,6 +128,10 @@ int main(int count, char **argument) {
         wait_for_go();
         write_evil(target);
         done();
+        return 0;
+    }
+    if (is_direct) {
+        by_pinned_memory(file, target);
         return 0;
     }
     const char *memory = mmap(0, 4096, PROT_READ, MAP_PRIVATE, file, 0);

@@ -3,15 +3,16 @@
 #include <linux/io_uring.h>
 
 struct ring {
-    int fd;
+    int fd, has_thread;
     unsigned *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
     struct io_uring_sqe *entries;
     struct io_uring_cqe *results;
 };
 
-static struct ring make_ring(void) {
-    struct io_uring_params p = {0};
+static struct ring make_ring_with(struct io_uring_params *wanted) {
+    struct io_uring_params p = *wanted;
     struct ring ring;
+    ring.has_thread = !!(p.flags & IORING_SETUP_SQPOLL);
     ring.fd = (int)syscall(SYS_io_uring_setup, 8, &p);
     if (ring.fd < 0) {
         perror("io_uring_setup");
@@ -32,12 +33,17 @@ static struct ring make_ring(void) {
     return ring;
 }
 
+static struct ring make_ring(void) {
+    struct io_uring_params p = {0};
+    return make_ring_with(&p);
+}
+
 static int submit(struct ring *ring, struct io_uring_sqe entry) {
     unsigned tail = *ring->sq_tail, index = tail & *ring->sq_mask;
     ring->entries[index] = entry;
     ring->sq_array[index] = index;
     __atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
-    checked(syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, 0, 0), "io_uring_enter");
+    checked(syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS | (ring->has_thread ? IORING_ENTER_SQ_WAKEUP : 0), 0, 0), "io_uring_enter");
     unsigned head = *ring->cq_head;
     while (head == __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE))
         ;

@@ -1,0 +1,225 @@
+/* Ways that are about names, memory and times: odd DEED TARGET [MORE]. Those of the first kind hold something, and say
+   "ready"; the others act at once. */
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+
+#include "ring.h"
+
+static void write_by_descriptor(int kept) {
+    char name[64];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", kept);
+    write_evil(checked(open(name, O_RDWR), "open again"));
+}
+
+/* A second name is made outside, kept by a descriptor that cannot write, and removed: what is opened by the descriptor
+   has, for the kernel's rules, a name that is not below the watched directory. */
+static int removed_name(const char *path, const char *other, int how) {
+    checked(link(path, other), "link");
+    int kept = checked(open(other, how), "open");
+    checked(unlink(other), "unlink");
+    return kept;
+}
+
+static void by_removed_name(const char *path, const char *other, int how) {
+    int kept = removed_name(path, other, how);
+    ready();
+    wait_for_go();
+    write_by_descriptor(kept);
+    done();
+}
+
+static void by_removed_name_in_flight(const char *path, const char *other) {
+    int sockets[2], kept = removed_name(path, other, O_PATH);
+    checked(socketpair(AF_UNIX, SOCK_DGRAM, 0, sockets), "socketpair");
+    send_descriptor(sockets[0], kept);
+    close(kept);
+    ready();
+    wait_for_go();
+    write_by_descriptor(receive_descriptor(sockets[1]));
+    done();
+}
+
+/* The file comes from a directory outside, where it had no name (O_TMPFILE), and is kept by that. */
+static void by_nameless(const char *path, const char *directory) {
+    char name[64];
+    int made = checked(open(directory, O_TMPFILE | O_RDWR, 0666), "O_TMPFILE");
+    checked(fchmod(made, 0666), "fchmod");
+    checked(write(made, "one\n", 4), "write");
+    checked(unlink(path), "unlink");
+    snprintf(name, sizeof name, "/proc/self/fd/%d", made);
+    checked(linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW), "linkat");
+    int kept = checked(open(name, O_PATH), "open");
+    close(made);
+    ready();
+    wait_for_go();
+    write_by_descriptor(kept);
+    done();
+}
+
+/* Memory of the file is registered as a buffer of an io_uring; neither descriptor nor mapping is left. */
+static void by_buffer(const char *path) {
+    struct ring ring = make_ring();
+    int ends[2], descriptor = open_target(path);
+    char *memory = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    struct iovec buffer = {memory, 4096};
+    if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS, &buffer, 1) < 0) {
+        perror("IORING_REGISTER_BUFFERS");
+        exit(77); /* not of files of this file system */
+    }
+    munmap(memory, 4096);
+    close(descriptor);
+    checked(pipe(ends), "pipe");
+    ready();
+    wait_for_go();
+    checked(write(ends[1], EVIL, 5), "write");
+    submit(&ring, (struct io_uring_sqe){.opcode = IORING_OP_READ_FIXED, .fd = ends[0], .addr = (uintptr_t)memory,
+                                        .len = 5, .off = (uint64_t)-1});
+    done();
+}
+
+/* One process opens it for writing, and waits, as another one has a lease on it; the lease ends in the window. */
+static void after_a_lease(const char *path) {
+    int reader = checked(open(path, O_RDONLY), "open"), talk[2];
+    checked(pipe(talk), "pipe");
+    signal(SIGIO, SIG_IGN);
+    checked(fcntl(reader, F_SETLEASE, F_RDLCK), "F_SETLEASE");
+    if (checked(fork(), "fork") == 0) {
+        close(reader);
+        write_evil(open_target(path));
+        checked(write(talk[1], "x", 1), "write");
+        _exit(0);
+    }
+    usleep(200000);
+    ready();
+    wait_for_go();
+    fcntl(reader, F_SETLEASE, F_UNLCK); /* unless the kernel has taken it away (fs.lease-break-time) */
+    char byte;
+    checked(read(talk[0], &byte, 1), "read");
+    done();
+}
+
+static void set_times(int descriptor, long seconds) {
+    struct timespec times[2] = {{seconds, 0}, {seconds, 0}};
+    checked(syscall(SYS_utimensat, descriptor, 0, times, 0), "futimens");
+}
+
+static void toggle_flags(int descriptor) {
+    int flags = 0;
+    checked(ioctl(descriptor, FS_IOC_GETFLAGS, &flags), "FS_IOC_GETFLAGS");
+    flags ^= FS_NODUMP_FL;
+    checked(ioctl(descriptor, FS_IOC_SETFLAGS, &flags), "FS_IOC_SETFLAGS");
+    flags ^= FS_NODUMP_FL;
+    checked(ioctl(descriptor, FS_IOC_SETFLAGS, &flags), "FS_IOC_SETFLAGS");
+}
+
+/* A call of i386, made by a 64-bit program: its pointers have to fit. */
+static long call32(long number, long one, long two, long three, long four) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(one), "c"(two), "d"(three), "S"(four)
+                     : "memory", "r8", "r9", "r10", "r11");
+    result = (int)result;
+    if (result < 0) {
+        errno = (int)-result;
+        perror("int 0x80");
+        exit(errno == ENOSYS ? 77 : 1);
+    }
+    return result;
+}
+
+static char *low(const char *text) {
+    char *memory = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    strcpy(memory, text);
+    return memory;
+}
+
+static void by_kernel_thread(const char *path) {
+    struct io_uring_params p = {.flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 100};
+    struct ring ring = make_ring_with(&p);
+    int descriptor = ring_open(&ring, path, O_WRONLY | O_APPEND);
+    ring_write(&ring, descriptor, 0);
+}
+
+/* Opened into the ring's own table, not into that of descriptors. */
+static void by_direct_descriptor(const char *path) {
+    struct ring ring = make_ring();
+    int none = -1;
+    checked(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_FILES, &none, 1), "register");
+    submit(&ring, (struct io_uring_sqe){.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (uintptr_t)path,
+                                        .len = 0666, .open_flags = O_WRONLY | O_APPEND, .file_index = 1});
+    ring_write(&ring, 0, IOSQE_FIXED_FILE);
+}
+
+static void *append_in_thread(void *path) {
+    checked(unshare(CLONE_FILES | CLONE_FS), "unshare");
+    prctl(PR_SET_NAME, "innocent");
+    write_evil(open_target(path));
+    return 0;
+}
+
+int main(int count, char **argument) {
+    const char *deed = argument[1], *target = argument[2], *more = count > 3 ? argument[3] : 0;
+    struct xattr_args {
+        uint64_t value;
+        uint32_t size, flags;
+    } value = {.value = (uintptr_t)"EVIL", .size = 4};
+    if (!strcmp(deed, "removed-name")) {
+        by_removed_name(target, more, O_PATH);
+    } else if (!strcmp(deed, "removed-name-read")) {
+        by_removed_name(target, more, O_RDONLY);
+    } else if (!strcmp(deed, "removed-name-in-flight")) {
+        by_removed_name_in_flight(target, more);
+    } else if (!strcmp(deed, "nameless")) {
+        by_nameless(target, more);
+    } else if (!strcmp(deed, "buffer")) {
+        by_buffer(target);
+    } else if (!strcmp(deed, "lease")) {
+        after_a_lease(target);
+    } else if (!strcmp(deed, "times")) {
+        set_times(checked(open(target, O_RDONLY), "open"), 1000000000);
+    } else if (!strcmp(deed, "times-32")) {
+        char *times = low("");
+        int descriptor = checked(open(target, O_RDONLY), "open");
+        int32_t words[4] = {1000000000, 0, 1000000000, 0};
+        memcpy(times, words, sizeof words);
+        call32(320, descriptor, 0, (long)times, 0);
+    } else if (!strcmp(deed, "toggle")) {
+        toggle_flags(checked(open(target, O_RDONLY), "open"));
+    } else if (!strcmp(deed, "append-32")) {
+        write_evil((int)call32(5, (long)low(target), O_RDWR, 0, 0));
+    } else if (!strcmp(deed, "truncate-32")) {
+        call32(193, (long)low(target), 2, 0, 0); /* truncate64 */
+    } else if (!strcmp(deed, "mode-32")) {
+        call32(15, (long)low(target), 0604, 0, 0);
+    } else if (!strcmp(deed, "mode-at-descriptor")) {
+        int descriptor = checked(open(target, O_PATH), "open");
+        if (syscall(452, descriptor, "", 0604, AT_EMPTY_PATH) < 0)
+            exit(77);
+    } else if (!strcmp(deed, "xattr-at-descriptor")) {
+        int descriptor = checked(open(target, O_RDONLY), "open");
+        if (syscall(463, descriptor, "", AT_EMPTY_PATH, "user.note", &value, sizeof value) < 0)
+            exit(77);
+    } else if (!strcmp(deed, "xattr-at")) {
+        if (syscall(463, AT_FDCWD, target, 0, "user.note", &value, sizeof value) < 0)
+            exit(77);
+    } else if (!strcmp(deed, "xattr-removed-at")) {
+        if (syscall(466, AT_FDCWD, target, 0, "user.kept") < 0)
+            exit(77);
+    } else if (!strcmp(deed, "kernel-thread")) {
+        by_kernel_thread(target);
+    } else if (!strcmp(deed, "direct-descriptor")) {
+        by_direct_descriptor(target);
+    } else if (!strcmp(deed, "thread")) {
+        pthread_t other;
+        pthread_create(&other, 0, append_in_thread, (void *)target);
+        pthread_join(other, 0);
+    } else if (!strcmp(deed, "whiteout")) {
+        checked(syscall(SYS_renameat2, AT_FDCWD, target, AT_FDCWD, more, 4), "renameat2");
+    } else if (!strcmp(deed, "append")) {
+        write_evil(open_target(target));
+    } else {
+        return 2;
+    }
+    return 0;
+}
