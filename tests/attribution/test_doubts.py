@@ -118,6 +118,6 @@ def test_who_is_in_doubt_about_a_file(
 ) -> None:
     """Those whose rights suffice for the file, and what the kernel's count of writers does not say."""
     assert isinstance(file, type(state()))
-    monkeypatch.setattr("fimscan.pipeline.readings.own_mounts", lambda: ())
+    monkeypatch.setattr("fimscan.pipeline.record.last_read.own_mounts", lambda: ())
     identity = (file.dev, file.inode)
     assert [doubt.why for doubt in doubts_of(held, identity, (file,), was_read=was_read)] == found
