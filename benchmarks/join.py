@@ -211,12 +211,9 @@ def through_the_database(changes: int, count: int) -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         database = Database(f"sqlite:///{directory}/b.db", host="h")
-        host_id = database.host_id
-        with database.begin() as connection:
+        with database.begin() as session:
             numbers = [
-                scan_store.begin(
-                    connection, host_id, trigger="manual", started_ns=at, config_digest="d" * 64, config_text="{}"
-                )
+                scan_store.begin(session, trigger="manual", started_ns=at, config_digest="d" * 64, config_text="{}")
                 for at in (START, END)
             ]
             states = [state(i, b"old", START // 2) for i in range(changes)]
@@ -225,27 +222,25 @@ def through_the_database(changes: int, count: int) -> None:
                 replace(states[0], path=path, kind=FileKind.DIRECTORY, inode=min(ids)[1], digests=())
                 for path, ids in folders.items()
             ]
-            begun = NewVersions(host_id, numbers[0])
+            begun = NewVersions(numbers[0])
             begun.add(map(pack, states), adopted=False)
-            begun.write(connection)
+            begun.write(session)
             for at in (START - 1, END + SECOND):
-                audit_store.add_observation(connection, host_id, observation(at))
-            audit_store.extend(
-                connection, host_id, b"log", attribution.Extent(start_ns=0, end_ns=2 * END), continued=False
-            )
+                audit_store.add_observation(session, observation(at))
+            audit_store.extend(session, b"log", attribution.Extent(start_ns=0, end_ns=2 * END), continued=False)
             batch: list[AuditEvent] = []
             for event in events(accesses(changes, count)):
                 batch.append(event)
                 if len(batch) == 5000:
-                    access_store.add(connection, host_id, [(e, audit.accesses(e)) for e in batch])
+                    access_store.add(session, [(e, audit.accesses(e)) for e in batch])
                     batch = []
-            access_store.add(connection, host_id, [(e, audit.accesses(e)) for e in batch])
+            access_store.add(session, [(e, audit.accesses(e)) for e in batch])
         previous = Scan(
             id=numbers[0], host="h", trigger="manual", status=ScanStatus.FINISHED, started_ns=START, finished_ns=START
         )
         asked = [change(i) for i in range(changes)]
-        with database.begin() as connection:
-            joiner = Joiner(connection, host_id, previous, numbers[1], [b"log"])
+        with database.begin() as session:
+            joiner = Joiner(session, previous, numbers[1], [b"log"])
             timed(
                 f"through the database: {changes:,} x {count:,}",
                 lambda: _counts(a.verdict for _, a in joiner.attribute(asked)),

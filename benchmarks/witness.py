@@ -77,10 +77,10 @@ def read(directory: Path, database: Path) -> None:
     sys.stdin.readline()
     witness.store(opened)
     used = time.process_time() - begun
-    with opened.read() as connection:
-        extents = store.latest(connection, opened.host_id)
-        every = connection.exec_driver_sql("SELECT ended FROM witness_extent").scalars().all()
-        rows = connection.exec_driver_sql("SELECT count(*) FROM witness_event").scalar()
+    with opened.read() as session:
+        extents = store.latest(session)
+        every = session.connection.exec_driver_sql("SELECT ended FROM witness_extent").scalars().all()
+        rows = session.connection.exec_driver_sql("SELECT count(*) FROM witness_event").scalar()
     assert extents
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"cpu": used, "events": witness.events, "rows": rows, "memory": memory, "ended": every}))

@@ -20,20 +20,23 @@ from fimscan.store import files
 from fimscan.store import scans as scan_store
 from fimscan.store.codec import dump_observation, load_observation
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 
 def record(url: str, log: Path, target: Path) -> None:
     """Keep what a demonstration's database and log hold of its two scans."""
     database = Database(url, host="demo", create=False)
-    with database.read() as connection:
+    with database.engine.connect() as connection:
+        # The first host is the one that was recorded, whatever its name is.
         host_id = connection.exec_driver_sql("SELECT id FROM host ORDER BY id LIMIT 1").scalar_one()
-        scans = scan_store.all_scans(connection, host_id)
+        session = Session(connection, host_id)
+        scans = scan_store.all_scans(session)
         start, end = scans[0], scans[-1]
         sides = {
-            "before": [_dump(v.state) for v in files.as_of(connection, host_id, start.id)],
-            "after": [_dump(v.state) for v in files.as_of(connection, host_id, end.id)],
+            "before": [_dump(v.state) for v in files.as_of(session, start.id)],
+            "after": [_dump(v.state) for v in files.as_of(session, end.id)],
         }
-        observed = audit_store.observations(connection, host_id, start.started_ns, end.finished_ns or 0)
+        observed = audit_store.observations(session, start.started_ns, end.finished_ns or 0)
     database.close()
     target.mkdir(exist_ok=True)
     span = {"host": "demo", "start": start.started_ns, "end": end.finished_ns}

@@ -174,8 +174,8 @@ class Scheduler:
             self._complain(f"{type(error).__name__}: {error}")
 
     def _has_baseline(self) -> bool:
-        with self._database.read() as connection:
-            return scan_store.last_finished(connection, self._database.host_id) is not None
+        with self._database.read() as session:
+            return scan_store.last_finished(session) is not None
 
     def _check_stop(self, _progress: Progress) -> None:
         if self._stop.is_set():

@@ -80,9 +80,9 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
         return _tell(damaged)
     from fimscan.store import accesses as access_store
 
-    with settings.database() as database, database.read() as connection:
-        everything = access_store.references(connection, database.host_id, 0, _FOREVER)
-        _write(access_store.load(connection, everything, user_name=user_name), form)
+    with settings.database() as database, database.read() as session:
+        everything = access_store.references(session, 0, _FOREVER)
+        _write(access_store.load(session, everything, user_name=user_name), form)
     return 0
 
 

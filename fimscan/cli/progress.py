@@ -14,8 +14,8 @@ class ProgressLine:
     """A line on standard error: files, rate and, from the last scan's count, the time left."""
 
     def __init__(self, database: Database) -> None:
-        with database.read() as connection:
-            last = scan_store.last_full(connection, database.host_id)
+        with database.read() as session:
+            last = scan_store.last_full(session)
         self._shown = Progress(
             TextColumn("scanning"),
             BarColumn(),

@@ -48,17 +48,17 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         if vouched:
             _list_vouched(database, form)
             return
-        with database.read() as connection:
-            scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(connection, database.host_id)]
-            baseline = acceptance_store.baseline(connection, database.host_id)
-            accepted = acceptance_store.dispositions(connection, database.host_id, last)
-            head = journal.common_head(connection, database.host_id, scans)
-            witnessed = witness_store.latest(connection, database.host_id)
-            complete = scan_store.last_full(connection, database.host_id)
-            unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
+        with database.read() as session:
+            scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(session)]
+            baseline = acceptance_store.baseline(session)
+            accepted = acceptance_store.dispositions(session, last)
+            head = journal.common_head(session, scans)
+            witnessed = witness_store.latest(session)
+            complete = scan_store.last_full(session)
+            unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
             first = scans[-last:][0].id if scans else 0
-            changed = [*reconfigurations(connection, database.host_id, first, scans[-1].id if scans else 0)]
-            if config is not None and (to_come := pending(connection, database.host_id, config)) is not None:
+            changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
+            if config is not None and (to_come := pending(session, config)) is not None:
                 changed.append(to_come)
         waiting = len(drifting.drift(database).findings) if baseline else 0
     if form == "json":

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from sqlalchemy import Connection
-
 from fimscan import __version__
 from fimscan.config import Config
 from fimscan.errors import UsageError
@@ -21,9 +19,10 @@ from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
-Reconfigured: TypeAlias = Callable[[Connection, int, int, int], Sequence[Reconfiguration]]
-"""(connection, host's id, start, end) -> the scans after ``start``, up to ``end``, whose configuration was changed."""
+Reconfigured: TypeAlias = Callable[[Session, int, int], Sequence[Reconfiguration]]
+"""(session, start, end) -> the scans after ``start``, up to ``end``, whose configuration was changed."""
 
 
 @contextmanager
@@ -43,8 +42,8 @@ def collected(
     Raises:
         UsageError: when no scan was finished before the end of the period.
     """
-    with database.read() as connection:
-        scans = [s for s in scan_store.all_scans(connection, database.host_id) if s.started_ns < end_ns]
+    with database.read() as session:
+        scans = [s for s in scan_store.all_scans(session) if s.started_ns < end_ns]
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
         if not finished:
             raise UsageError("no scan was finished in or before this period, so there is nothing to show")
@@ -72,17 +71,17 @@ def collected(
                 )
                 for watch in config.watch
             ],
-            files=(files.as_digested(v) or v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
+            files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
             scans=scans,
             findings=_findings(database, first, last),
-            unreadable=_unreadable(connection, database.host_id, finished[-1].id),
-            reconfigurations=reconfigured(connection, database.host_id, before, last) if first else (),
+            unreadable=_unreadable(session, finished[-1].id),
+            reconfigurations=reconfigured(session, before, last) if first else (),
         )
 
 
-def _unreadable(connection: Connection, host_id: int, last: int) -> tuple[Unreadable, ...]:
-    complete = scan_store.last_full(connection, host_id, until=last)
-    return sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
+def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:
+    complete = scan_store.last_full(session, until=last)
+    return sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
 
 
 def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
@@ -94,8 +93,8 @@ def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
 def _findings(database: Database, first: int, last: int) -> list[Finding]:
     if not first:
         return []
-    with database.read() as connection:
-        return finding_store.findings_between(connection, database.host_id, first - 1, last)
+    with database.read() as session:
+        return finding_store.findings_between(session, first - 1, last)
 
 
 def _addresses() -> tuple[str, ...]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from sqlalchemy import Connection
-
 from fimscan.errors import UsageError
 from fimscan.evidence.verify import Check, VerifyReport
 from fimscan.model import Scan
@@ -14,6 +12,7 @@ from fimscan.store import integrity, journal
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.replay import Replay
+from fimscan.store.session import Session
 
 _MOST_PROBLEMS = 20  # of one kind that are told; the others are counted
 
@@ -35,9 +34,9 @@ def verify_database(
     """
     if head is not None and (len(head) != 64 or set(head) - set("0123456789abcdef")):
         raise UsageError(f"--head {head}: a head has 64 hexadecimal digits, as 'fimscan status' prints it")
-    with database.read() as connection:
+    with database.read() as session:
         try:
-            both, problems = integrity.replayed(connection, database.host_id)
+            both, problems = integrity.replayed(session)
         except integrity.UNREADABLE as error:
             return VerifyReport(checks=(_check("chain", [f"it can't be read: {error!r}"], ""),), fingerprint="")
         if not both.scans:
@@ -45,15 +44,15 @@ def verify_database(
             return VerifyReport(checks=(_check("chain", [nothing], ""),), fingerprint="")
         chosen = _chosen(both.scans, scan, every_scan=every_scan)
         checks = [
-            *_chain(both, problems, _head(connection, database.host_id)),
+            *_chain(both, problems, _head(session)),
             *([_known_head(both, head)] if head is not None else []),
-            *_rows(connection, database.host_id, both, chosen),
+            *_rows(session, both, chosen),
         ]
     return VerifyReport(checks=tuple(checks), fingerprint="")
 
 
-def _head(connection: Connection, host_id: int) -> str | None:
-    return journal.common_head(connection, host_id, scan_store.all_scans(connection, host_id))
+def _head(session: Session) -> str | None:
+    return journal.common_head(session, scan_store.all_scans(session))
 
 
 def _chosen(finished: Sequence[Scan], scan: int | None, *, every_scan: bool) -> Sequence[Scan]:
@@ -82,17 +81,17 @@ def _known_head(both: Replay, head: str) -> Check:
     )
 
 
-def _rows(connection: Connection, host_id: int, both: Replay, chosen: Sequence[Scan]) -> Iterable[Check]:
-    yield _guarded("configurations", integrity.configurations(connection, both.scans), "each has its digest")
-    own = integrity.own_digests(connection, host_id)
+def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Check]:
+    yield _guarded("configurations", integrity.configurations(session, both.scans), "each has its digest")
+    own = integrity.own_digests(session)
     yield _guarded("files", own, "every version of every file has the digest of what it says")
-    states = (problem for scan in chosen for problem in integrity.complete_state(connection, host_id, scan))
+    states = (problem for scan in chosen for problem in integrity.complete_state(session, scan))
     which = f"of scan {chosen[0].id}" if len(chosen) == 1 else f"of each of {len(chosen)} scans"
     yield _guarded("state", states, f"the complete state {which} is the one that was recorded")
-    rows = integrity.covered_rows(connection, host_id, both.newest)
+    rows = integrity.covered_rows(session, both.newest)
     kinds = "scans, changes with their answers, acceptances and audit records"
     yield _guarded("rows", rows, f"{len(both.newest):,} digests of {kinds}, each as it was written")
-    known = integrity.single_rows(connection, host_id, both.rows)
+    known = integrity.single_rows(session, both.rows)
     kinds = "what audit said of itself, how far it was read, processes and looks at single files"
     yield _guarded("knowledge", known, f"{len(both.rows):,} digests of {kinds}, each as it was written")
 

@@ -78,9 +78,9 @@ def import_aide(
     """
     aide = read_aide(file)
     with database.scan_lock(wait_s=0):
-        with database.begin() as connection:
-            scan_store.interrupt_unfinished(connection, database.host_id)
-            last = scan_store.last_finished(connection, database.host_id)
+        with database.begin() as session:
+            scan_store.interrupt_unfinished(session)
+            last = scan_store.last_finished(session)
             if last is not None:
                 raise UsageError(f"{database.name} has a baseline already (scan {last.id}); import into a new database")
         return _Import(database, config, aide, os.fsdecode(file)).run(on_progress)
@@ -122,10 +122,9 @@ class _Import:
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
         database, config = self._database, self._config
-        with database.begin() as connection:
+        with database.begin() as session:
             scan_id = scan_store.begin(
-                connection,
-                database.host_id,
+                session,
                 trigger=TRIGGER,
                 started_ns=self._done.taken_ns,
                 config_digest=config.digest,
@@ -134,14 +133,14 @@ class _Import:
         try:
             survey = Survey(Devices(), list(self._specs))
             readings = Readings(full=FullReading(), rechecks={})
-            recorder = Recorder(database.host_id, scan_id, readings, self._scope, None, survey)
+            recorder = Recorder(scan_id, readings, self._scope, None, survey)
             # Nobody looked who held files open when AIDE read them.
             recorder.counts["unexamined_processes"] = 1
             self._record(recorder, on_progress)
             self._done.scan = self._finish(recorder)
         except BaseException:
-            with suppress(FimscanError), database.begin() as connection:
-                scan_store.interrupt_unfinished(connection, database.host_id)
+            with suppress(FimscanError), database.begin() as session:
+                scan_store.interrupt_unfinished(session)
             raise
         return self._done
 
@@ -167,8 +166,8 @@ class _Import:
         self._flush(recorder)
 
     def _flush(self, recorder: Recorder) -> None:
-        with self._database.begin() as connection:
-            recorder.flush(connection)
+        with self._database.begin() as session:
+            recorder.flush(session)
 
     def _states(self, pair: compare.Pair[FileState, FileState]) -> Iterator[FileState]:
         """What is recorded of a path; nothing, or one state."""
@@ -199,13 +198,13 @@ class _Import:
         # All windows begin with AIDE's database, those of files that it did not have included.
         recorder.clock = attribution.ReadClock()
         recorder.clock.note(b"", self._done.taken_ns)
-        with self._database.begin() as connection:
-            sighting_store.add_unreadable(connection, recorder.scan_id, recorder.unreadable)
-            device_store.add_devices(connection, self._database.host_id, recorder.scan_id, recorder.survey.result())
-            sealed = seal(connection, self._database.host_id, recorder, (), (), recorder.digest)
+        with self._database.begin() as session:
+            sighting_store.add_unreadable(session, recorder.scan_id, recorder.unreadable)
+            device_store.add_devices(session, recorder.scan_id, recorder.survey.result())
+            sealed = seal(session, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
             approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
-            acceptance_store.accept_scan(connection, self._database.host_id, recorder.scan_id, approval)
+            acceptance_store.accept_scan(session, recorder.scan_id, approval)
         return sealed
 
 

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection
-
 from fimscan.config import Config, Watch, interval_seconds
 from fimscan.model import Effect, Reconfiguration, SettingChange
 from fimscan.paths import innermost
 from fimscan.store import scans as scan_store
+from fimscan.store.session import Session
 
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
@@ -25,26 +24,26 @@ _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
 _PATIENCE = ("scan.file_timeout", "scan.stall_timeout")
 
 
-def reconfigurations(connection: Connection, host_id: int, start: int, end: int) -> tuple[Reconfiguration, ...]:
+def reconfigurations(session: Session, start: int, end: int) -> tuple[Reconfiguration, ...]:
     """Every scan after ``start``, up to ``end``, that was made with another configuration than the one before it."""
-    used = scan_store.config_digests(connection, host_id, start, end)
+    used = scan_store.config_digests(session, start, end)
     return tuple(
         found
         for (_, before), (scan, after) in pairwise(used)
-        if before != after and (found := _between(connection, scan, before, after)) is not None
+        if before != after and (found := _between(session, scan, before, after)) is not None
     )
 
 
-def pending(connection: Connection, host_id: int, config: Config) -> Reconfiguration | None:
+def pending(session: Session, config: Config) -> Reconfiguration | None:
     """What the next scan will find to be configured otherwise than the last one; its number is 0."""
-    last = scan_store.last_finished(connection, host_id)
+    last = scan_store.last_finished(session)
     if last is None or last.config_digest == config.digest:
         return None
-    return _made(0, last.config_digest, config.digest, _load(connection, last.config_digest), config)
+    return _made(0, last.config_digest, config.digest, _load(session, last.config_digest), config)
 
 
-def _between(connection: Connection, scan: int, before: str, after: str) -> Reconfiguration | None:
-    return _made(scan, before, after, _load(connection, before), _load(connection, after))
+def _between(session: Session, scan: int, before: str, after: str) -> Reconfiguration | None:
+    return _made(scan, before, after, _load(session, before), _load(session, after))
 
 
 def _made(scan: int, before: str, after: str, old: Config | None, new: Config | None) -> Reconfiguration | None:
@@ -56,9 +55,9 @@ def _made(scan: int, before: str, after: str, old: Config | None, new: Config | 
     return Reconfiguration(scan=scan, before=before, after=after, differences=found) if found else None
 
 
-def _load(connection: Connection, digest: str) -> Config | None:
+def _load(session: Session, digest: str) -> Config | None:
     """``None`` where it is not there, or was written by a version that had other settings."""
-    text = scan_store.configuration_text(connection, digest)
+    text = scan_store.configuration_text(session, digest)
     try:
         return None if text is None else Config.from_canonical(text)
     except ValueError:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from fimscan import compare, linux
 from fimscan.config import Config
 from fimscan.errors import FimscanError, InputError
@@ -54,6 +52,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
+from fimscan.store.session import Session
 
 # File systems that the kernel makes up: nothing in them is stored.
 _NOT_STORED = frozenset(
@@ -93,38 +92,35 @@ def run_scan(
     _check_that_there_is_something(database, config)
     reader = reader or AuditReader(database, source)
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
-        with database.begin() as connection:
-            scan_store.interrupt_unfinished(connection, database.host_id)
-            previous = scan_store.last_finished(connection, database.host_id)
+        with database.begin() as session:
+            scan_store.interrupt_unfinished(session)
+            previous = scan_store.last_finished(session)
         # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
         # already is in the list of holders.
         problems = (*_symlinked(config), *reader.look())
         started_ns = time.time_ns()
-        with database.begin() as connection:
+        with database.begin() as session:
             scan_id = scan_store.begin(
-                connection,
-                database.host_id,
+                session,
                 trigger=trigger,
                 started_ns=started_ns,
                 config_digest=config.digest,
                 config_text=config.canonical(),
             )
-            survey = _survey(connection, database.host_id, previous, config)
+            survey = _survey(session, previous, config)
             # Also without a log to read: the next scan's windows begin here.
             held = linux.open_for_writing(os.getpid(), user_name=user_name)
             holders = survey.holders(held.holders)
-            sighting_store.add_holders(connection, scan_id, holders, held.doubts)
+            sighting_store.add_holders(session, scan_id, holders, held.doubts)
         try:
-            with database.read() as connection:
+            with database.read() as session:
                 readings = Readings(
-                    full=FullReading.load(connection, database.host_id),
-                    rechecks=sighting_store.rechecks(connection, database.host_id),
+                    full=FullReading.load(session),
+                    rechecks=sighting_store.rechecks(session),
                 )
             specs = watch_specs(config.watch)
             scope = Scope(specs)
-            recorder = Recorder(
-                database.host_id, scan_id, readings, scope, scope_of(database, readings.full.scan, config), survey
-            )
+            recorder = Recorder(scan_id, readings, scope, scope_of(database, readings.full.scan, config), survey)
             if os.geteuid() == 0:
                 recorder.counts["protected_processes"] = held.refused
             identities = {(holder.dev, holder.inode) for holder in holders}
@@ -143,8 +139,8 @@ def run_scan(
             return _finish(database, recorder, previous, readings, problems, source, judgements)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
-            with suppress(FimscanError), database.begin() as connection:
-                scan_store.interrupt_unfinished(connection, database.host_id)
+            with suppress(FimscanError), database.begin() as session:
+                scan_store.interrupt_unfinished(session)
             raise
 
 
@@ -158,8 +154,8 @@ def _check_that_there_is_something(database: Database, config: Config) -> None:
     if any(map(os.path.lexists, paths)):
         return
     missing = ", ".join(paths)
-    with database.read() as connection:
-        known = [files.open_at(connection, database.host_id, os.fsencode(path)) for path in paths]
+    with database.read() as session:
+        known = [files.open_at(session, os.fsencode(path)) for path in paths]
     is_away = any(version is not None and version.state.kind is FileKind.DIRECTORY for version in known)
     if is_away or not any(os.path.isdir(os.path.dirname(path)) for path in paths):
         raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
@@ -167,8 +163,8 @@ def _check_that_there_is_something(database: Database, config: Config) -> None:
 
 def _moved_extents(database: Database, since_ns: int) -> str | None:
     """Why no ctime vouches for content, where a user moved blocks between files since that was last read."""
-    with database.read() as connection:
-        notices = audit_store.notices(connection, database.host_id, since_ns, time.time_ns())
+    with database.read() as session:
+        notices = audit_store.notices(session, since_ns, time.time_ns())
     moves = [notice for notice in notices if notice.kind is NoticeKind.EXTENTS_MOVED]
     if not moves:
         return None
@@ -185,9 +181,9 @@ def _record_writable(
     unknown = {asked for identity in writable - known if identity[1] for asked in survey.asked(identity)}
     found = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
     holders = survey.holders(found)
-    with database.begin() as connection:
-        sighting_store.add_writable(connection, scan_id, writable)
-        sighting_store.add_holders(connection, scan_id, holders)
+    with database.begin() as session:
+        sighting_store.add_writable(session, scan_id, writable)
+        sighting_store.add_holders(session, scan_id, holders)
 
 
 def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, readings: Readings) -> None:
@@ -197,9 +193,9 @@ def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, 
     path_scanner = PathScanner(
         watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, limits=limits_of(config.scan)
     )
-    with database.read() as connection:
+    with database.read() as session:
         recorder.unreadable = unread.with_history(
-            connection, database.host_id, recorder.scan_id, recorder.unreadable, readings, path_scanner.stat
+            session, recorder.scan_id, recorder.unreadable, readings, path_scanner.stat
         )
 
 
@@ -216,15 +212,15 @@ def _judge_logs(
         limits=limits_of(config.scan),
         numbers=numbers,
     )
-    with database.read() as connection:
-        judge = LogJudge(connection, database.host_id, full.id, path_scanner, keep_of(config.watch, scope))
+    with database.read() as session:
+        judge = LogJudge(session, full.id, path_scanner, keep_of(config.watch, scope))
         return judge.judge(recorder.disruptions)
 
 
-def _survey(connection: Connection, host_id: int, previous: Scan | None, config: Config) -> Survey:
+def _survey(session: Session, previous: Scan | None, config: Config) -> Survey:
     """What file systems there are, beside those that the last scan met."""
-    known = device_store.devices_at(connection, host_id, previous.id) if previous is not None else Devices()
-    return Survey.of(connection, host_id, known, [os.fsencode(watch.path) for watch in config.watch])
+    known = device_store.devices_at(session, previous.id) if previous is not None else Devices()
+    return Survey.of(session, known, [os.fsencode(watch.path) for watch in config.watch])
 
 
 def _unscanned(config: Config, devices: Devices, scope: Scope) -> list[str]:
@@ -255,8 +251,8 @@ def scope_of(database: Database, scan: Scan | None, config: Config) -> Scope | N
         return None
     if scan.config_digest == config.digest:
         return Scope(watch_specs(config.watch))
-    with database.read() as connection:
-        text = scan_store.configuration_text(connection, scan.config_digest)
+    with database.read() as session:
+        text = scan_store.configuration_text(session, scan.config_digest)
     return None if text is None else Scope(watch_specs(Config.from_canonical(text).watch))
 
 
@@ -270,21 +266,21 @@ def _finish(
     judgements: Sequence[compare.Judgement],
 ) -> ScanResult:
     """Attribute, seal and publish, in one transaction."""
-    host_id, scan_id, full = database.host_id, recorder.scan_id, readings.full.scan
-    with database.begin() as connection:
-        running = _running(connection, host_id, scan_id)
-        absent, recorder.unreadable = split_absent(connection, host_id, recorder.unreadable)
-        device_store.add_devices(connection, host_id, scan_id, recorder.survey.result())
+    scan_id, full = recorder.scan_id, readings.full.scan
+    with database.begin() as session:
+        running = _running(session, scan_id)
+        absent, recorder.unreadable = split_absent(session, recorder.unreadable)
+        device_store.add_devices(session, scan_id, recorder.survey.result())
         findings: list[Finding] = []
         opened: tuple[UnmodifiedOpen, ...] = ()
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None and full is not None:
-            recorder.settle(connection, judgements)
-            unreadable_before = sighting_store.unreadable_in(connection, full.id)
-            joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings)
-            held = sighting_store.held_at(connection, scan_id).actors
+            recorder.settle(session, judgements)
+            unreadable_before = sighting_store.unreadable_in(session, full.id)
+            joiner = Joiner(session, previous, scan_id, source.paths if source else (), readings)
+            held = sighting_store.held_at(session, scan_id).actors
             found = compare.with_moves(recorder.changes)
-            read = read_before(connection, host_id, full.id, found)
+            read = read_before(session, full.id, found)
             changes = [
                 readings.with_holders(change, running.started_ns, held.get(change.state.identity, ()), read)
                 for change in found
@@ -295,15 +291,15 @@ def _finish(
             since_ns = min([since_ns, *readings.full.read_again_since(failed)])
             findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes, since_ns)]
             opened = joiner.opened_unmodified(recorder.clock, failed)
-        sighting_store.keep_known_holders(connection, scan_id)
-        sighting_store.add_unreadable(connection, scan_id, recorder.unreadable)
-        sighting_store.forget_rechecks(connection, host_id, running.started_ns)
-        sealed = seal(connection, host_id, recorder, findings, opened, recorder.digest, problems)
+        sighting_store.keep_known_holders(session, scan_id)
+        sighting_store.add_unreadable(session, scan_id, recorder.unreadable)
+        sighting_store.forget_rechecks(session, running.started_ns)
+        sealed = seal(session, recorder, findings, opened, recorder.digest, problems)
         if previous is None:
             approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
-            acceptance_store.accept_scan(connection, host_id, scan_id, approval)
-        findings = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
-        reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()
+            acceptance_store.accept_scan(session, scan_id, approval)
+        findings = finding_store.findings_between(session, scan_id - 1, scan_id)
+        reconfigured = reconfigurations(session, previous.id, scan_id) if previous is not None else ()
     return ScanResult(
         diff=Diff(
             host=database.host,
@@ -328,20 +324,19 @@ def _finish(
     )
 
 
-def read_before(connection: Connection, host_id: int, scan_id: int, changes: Iterable[Change]) -> set[Identity]:
+def read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> set[Identity]:
     """The regular files that came to the paths of changes and that a scan has read, by device and inode."""
     moved = {
         c.after.identity
         for c in changes
         if c.after is not None and (c.before is None or c.before.identity != c.after.identity)
     }
-    versions = files.by_identity(connection, host_id, moved, scan_id)
+    versions = files.by_identity(session, moved, scan_id)
     return {version.state.identity for version in versions if version.state.kind is FileKind.FILE}
 
 
 def seal(
-    connection: Connection,
-    host_id: int,
+    session: Session,
     recorder: Recorder,
     findings: Sequence[Finding],
     opened: Sequence[UnmodifiedOpen],
@@ -350,12 +345,12 @@ def seal(
 ) -> Scan:
     """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after it."""
     scan_id = recorder.scan_id
-    finding_store.add_changes(connection, host_id, scan_id, findings)
-    sighting_store.add_unmodified_opens(connection, scan_id, opened)
+    finding_store.add_changes(session, scan_id, findings)
+    sighting_store.add_unmodified_opens(session, scan_id, opened)
     return scan_store.finish(
-        connection,
+        session,
         replace(
-            _running(connection, host_id, scan_id),
+            _running(session, scan_id),
             finished_ns=time.time_ns(),
             counts=recorder.counts | _counts(findings, recorder.unreadable),
             state_digest=digest.hexdigest(),
@@ -366,8 +361,8 @@ def seal(
     )
 
 
-def _running(connection: Connection, host_id: int, scan_id: int) -> Scan:
-    found = scan_store.one_scan(connection, host_id, scan_id)
+def _running(session: Session, scan_id: int) -> Scan:
+    found = scan_store.one_scan(session, scan_id)
     assert found is not None, "this scan was recorded when it began"
     return found
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from fimscan.store import files, journal, row_digests, schema
+from fimscan.store.session import Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +33,20 @@ class Approval:
     reason: str = ""
 
 
-def accept_scan(connection: Connection, host_id: int, scan_id: int, approval: Approval) -> None:
+def accept_scan(session: Session, scan_id: int, approval: Approval) -> None:
     """Accept everything as it was at a scan."""
-    _accept(connection, host_id, approval, [{"path": None, "scan_id": scan_id, "version_id": None}])
+    _accept(session, approval, [{"path": None, "scan_id": scan_id, "version_id": None}])
 
 
-def accept_paths(
-    connection: Connection, host_id: int, states: Mapping[bytes, tuple[int | None, int]], approval: Approval
-) -> None:
+def accept_paths(session: Session, states: Mapping[bytes, tuple[int | None, int]], approval: Approval) -> None:
     """Accept single paths; ``states`` gives, by path, the version (``None``: absent) and the scan that it is of."""
     items = [{"path": path, "version_id": version, "scan_id": scan} for path, (version, scan) in states.items()]
-    _accept(connection, host_id, approval, items)
+    _accept(session, approval, items)
 
 
-def _accept(connection: Connection, host_id: int, approval: Approval, items: list[dict[str, Any]]) -> None:
+def _accept(session: Session, approval: Approval, items: list[dict[str, Any]]) -> None:
     common = {
-        "host_id": host_id,
+        "host_id": session.host_id,
         "accepted_ns": approval.accepted_ns,
         "user": approval.user,
         "ticket": approval.ticket,
@@ -56,10 +55,10 @@ def _accept(connection: Connection, host_id: int, approval: Approval, items: lis
     if not items:
         return
     table = schema.acceptance
-    last = connection.scalar(select(func.max(table.c.id)).where(table.c.host_id == host_id)) or 0
-    connection.execute(table.insert(), [{**common, **item} for item in items])
-    made = row_digests.of_acceptances(connection, host_id, after=last)
-    journal.record(connection, host_id, journal.Cause.ACCEPT, made)
+    last = session.scalar(select(func.max(table.c.id)).where(table.c.host_id == session.host_id)) or 0
+    session.execute(table.insert(), [{**common, **item} for item in items])
+    made = row_digests.of_acceptances(session, after=last)
+    journal.record(session, journal.Cause.ACCEPT, made)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,35 +70,35 @@ class AcceptanceRecord:
     approval: Approval
 
 
-def dispositions(connection: Connection, host_id: int, limit: int) -> list[AcceptanceRecord]:
+def dispositions(session: Session, limit: int) -> list[AcceptanceRecord]:
     """The last acceptances, oldest first."""
     table = schema.acceptance
-    query = select(table).where(table.c.host_id == host_id).order_by(table.c.id.desc()).limit(limit)
+    query = select(table).where(table.c.host_id == session.host_id).order_by(table.c.id.desc()).limit(limit)
     return [
         AcceptanceRecord(
             path=row.path,
             scan=row.scan_id,
             approval=Approval(accepted_ns=row.accepted_ns, user=row.user, ticket=row.ticket, reason=row.reason),
         )
-        for row in reversed(connection.execute(query).all())
+        for row in reversed(session.execute(query).all())
     ]
 
 
-def baseline(connection: Connection, host_id: int) -> Baseline | None:
+def baseline(session: Session) -> Baseline | None:
     """What is accepted now; ``None`` before the first finished scan."""
     table = schema.acceptance
     whole = (
         select(table.c.id, table.c.scan_id)
-        .where(table.c.host_id == host_id, table.c.path.is_(None))
+        .where(table.c.host_id == session.host_id, table.c.path.is_(None))
         .order_by(table.c.id.desc())
         .limit(1)
     )
-    base = connection.execute(whole).first()
+    base = session.execute(whole).first()
     if base is None:
         return None
-    later = select(table).where(table.c.host_id == host_id, table.c.id > base.id).order_by(table.c.id)
-    rows = connection.execute(later).all()
-    versions = files.by_ids(connection, (row.version_id for row in rows if row.version_id is not None))
+    later = select(table).where(table.c.host_id == session.host_id, table.c.id > base.id).order_by(table.c.id)
+    rows = session.execute(later).all()
+    versions = files.by_ids(session, (row.version_id for row in rows if row.version_id is not None))
     overrides = {
         row.path: (versions[row.version_id] if row.version_id is not None else None, row.scan_id) for row in rows
     }

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from fimscan.audit import accesses as accesses_of
 from fimscan.model import AuditEvent, AuditRecord, EventId, FileAccess
@@ -22,6 +22,7 @@ from fimscan.store.inserting import insert_of_new
 from fimscan.store.queries import plain, plain_rows
 from fimscan.store.schema import access as table
 from fimscan.store.schema import audit_block
+from fimscan.store.session import Session
 
 UserName = Callable[[int], str | None]
 Identity = tuple[int | None, int | None]
@@ -32,13 +33,13 @@ _LEVEL = 1  # a third of the time of zlib's default, for a tenth more room
 _BLOCKS_KEPT = 64
 
 
-def add(connection: Connection, host_id: int, found: Iterable[tuple[AuditEvent, Sequence[FileAccess]]]) -> None:
+def add(session: Session, found: Iterable[tuple[AuditEvent, Sequence[FileAccess]]]) -> None:
     """Record events with the accesses that were read from them; what is there already is left as it is."""
     found = [(event, those) for event, those in found if those]
     if not found:
         return
-    journal.lock(connection, host_id)  # what is known must stay what is there: the journal covers all rows of a block
-    known = _known(connection, host_id, [event.id for event, _ in found])
+    journal.lock(session)  # what is known must stay what is there: the journal covers all rows of a block
+    known = _known(session, [event.id for event, _ in found])
     fresh: dict[EventId, tuple[AuditEvent, Sequence[FileAccess]]] = {}
     for one in found:
         if one[0].id not in known:
@@ -50,29 +51,31 @@ def add(connection: Connection, host_id: int, found: Iterable[tuple[AuditEvent, 
     kept = iter(fresh.values())
     while some := list(islice(kept, _EVENTS_IN_BLOCK)):
         data = zlib.compress(b"\n\n".join([event.text for event, _ in some]), _LEVEL)
-        inserted = connection.execute(audit_block.insert().values(host_id=host_id, data=data)).inserted_primary_key
+        inserted = session.execute(audit_block.insert().values(host_id=session.host_id, data=data)).inserted_primary_key
         assert inserted is not None, "an insert of one row gives its key"
         block_id = inserted[0]
         mine = [
-            _row(access, host_id, block_id, position) for position, (_, those) in enumerate(some) for access in those
+            _row(access, session.host_id, block_id, position)
+            for position, (_, those) in enumerate(some)
+            for access in those
         ]
         mine.sort(key=_KEY)
         written.append(row_digests.of_audit_block(block_id, data, mine))
         rows += mine
-    _insert(connection, rows)
-    journal.record(connection, host_id, journal.Cause.AUDIT, written)
+    _insert(session, rows)
+    journal.record(session, journal.Cause.AUDIT, written)
 
 
-def _known(connection: Connection, host_id: int, events: Iterable[EventId]) -> set[EventId]:
+def _known(session: Session, events: Iterable[EventId]) -> set[EventId]:
     """Which of these events are stored already."""
     known: set[EventId] = set()
     times = sorted({event.time_ns for event in events})
     # Not all at once: an event that was long given up on would have everything since then fetched.
     for some in files.chunks(times):
         query = select(table.c.time_ns, table.c.serial, table.c.node).where(
-            table.c.host_id == host_id, table.c.time_ns.between(some[0], some[-1])
+            table.c.host_id == session.host_id, table.c.time_ns.between(some[0], some[-1])
         )
-        known.update(EventId(*row) for row in connection.execute(query))
+        known.update(EventId(*row) for row in session.execute(query))
     return known
 
 
@@ -114,20 +117,20 @@ def _signed(inode: int | None) -> int | None:
     return inode - (1 << 64) if inode is not None and inode >= 1 << 63 else inode
 
 
-def _insert(connection: Connection, rows: Sequence[_Row]) -> None:
+def _insert(session: Session, rows: Sequence[_Row]) -> None:
     """Insert what is not there yet: what comes after its event was finished is an event of the same key of its own.
 
     These rows are most of what fimscan ever writes, so on SQLite they take the shortest way there is.
     """
     if not rows:
         return
-    if connection.dialect.name == "sqlite":
-        statement = insert_of_new(connection, table).compile(dialect=connection.dialect)
-        connection.exec_driver_sql(str(statement), list(rows))
+    if session.connection.dialect.name == "sqlite":
+        statement = insert_of_new(session, table).compile(dialect=session.connection.dialect)
+        session.connection.exec_driver_sql(str(statement), list(rows))
     else:
         names = [column.name for column in table.columns]
         values = [dict(zip(names, row, strict=True)) for row in rows]
-        connection.execute(insert_of_new(connection, table), values)
+        session.execute(insert_of_new(session, table), values)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -154,17 +157,15 @@ class Reference(NamedTuple):
     position: int
 
 
-def references(
-    connection: Connection, host_id: int, start_ns: int, end_ns: int, *, backwards: bool = False
-) -> Iterator[Reference]:
+def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool = False) -> Iterator[Reference]:
     """The accesses of a stretch of time, both ends included, in order of time or ``backwards``, streamed."""
     order = (table.c.time_ns, table.c.serial, table.c.node, table.c.item)
     query = (
         select(*map(plain, table.columns[1:]))
-        .where(table.c.host_id == host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
+        .where(table.c.host_id == session.host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
         .order_by(*(column.desc() if backwards else column for column in order))
     )
-    for row in chain.from_iterable(plain_rows(connection, query, _MANY)):
+    for row in chain.from_iterable(plain_rows(session, query, _MANY)):
         time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
         r_dev, r_inode, block_id, position = rest
         yield Reference(
@@ -185,14 +186,12 @@ def references(
 _UNSIGNED = 1 << 64  # see _signed
 
 
-def load(
-    connection: Connection, wanted: Iterable[Reference], *, user_name: UserName | None = None
-) -> Iterator[FileAccess]:
+def load(session: Session, wanted: Iterable[Reference], *, user_name: UserName | None = None) -> Iterator[FileAccess]:
     """The accesses themselves, in the order of their references, read from their records again.
 
     ``user_name`` names users where the records do not.
     """
-    blocks = _Blocks(connection)
+    blocks = _Blocks(session)
     for reference in wanted:
         text = blocks.text(reference.block_id, reference.position)
         for access in accesses_of(AuditEvent(reference.event, text), user_name):
@@ -200,30 +199,30 @@ def load(
                 yield access
 
 
-def records(connection: Connection, host_id: int, event: EventId) -> tuple[AuditRecord, ...]:
+def records(session: Session, event: EventId) -> tuple[AuditRecord, ...]:
     """The records of an event that was stored; empty where there is none."""
     query = select(table.c.block_id, table.c.position).where(
-        table.c.host_id == host_id,
+        table.c.host_id == session.host_id,
         table.c.time_ns == event.time_ns,
         table.c.serial == event.serial,
         table.c.node == event.node,
     )
-    row = connection.execute(query.limit(1)).first()
-    return () if row is None else AuditEvent(event, _Blocks(connection).text(row.block_id, row.position)).records
+    row = session.execute(query.limit(1)).first()
+    return () if row is None else AuditEvent(event, _Blocks(session).text(row.block_id, row.position)).records
 
 
 class _Blocks:
     """The texts of the events in blocks; those used last are kept: accesses of one time are in one block."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._kept: dict[int, list[bytes]] = {}
 
     def text(self, block_id: int, position: int) -> bytes:
         texts = self._kept.get(block_id)
         if texts is None:
             query = select(audit_block.c.data).where(audit_block.c.id == block_id)
-            texts = zlib.decompress(self._connection.execute(query).scalar_one()).split(b"\n\n")
+            texts = zlib.decompress(self._session.execute(query).scalar_one()).split(b"\n\n")
             if len(self._kept) >= _BLOCKS_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[block_id] = texts

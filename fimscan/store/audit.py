@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Row, func, select, update
 
 from fimscan.attribution.coverage import SLACK_NS, Extent
 from fimscan.audit import LogCursor
@@ -15,11 +15,12 @@ from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, N
 from fimscan.store import codec, journal, schema
 from fimscan.store.inserting import add_new
 from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.session import Session
 
 _LOOKED_BACK = 20
 
 
-def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNotice]) -> None:
+def add_notices(session: Session, notices: Iterable[AuditNotice]) -> None:
     """Record what the log said of the audit system."""
     rows = [
         {
@@ -32,24 +33,24 @@ def add_notices(connection: Connection, host_id: int, notices: Iterable[AuditNot
         }
         for notice in notices
     ]
-    add_new(connection, host_id, Subject.NOTICE, rows)
+    add_new(session, Subject.NOTICE, rows)
 
 
-def notices(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditNotice]:
+def notices(session: Session, start_ns: int, end_ns: int) -> list[AuditNotice]:
     """The notices of a stretch of time."""
     table = schema.notice
-    query = select(table).where(table.c.host_id == host_id, table.c.time_ns.between(start_ns, end_ns))
-    return [_notice(row) for row in connection.execute(query)]
+    query = select(table).where(table.c.host_id == session.host_id, table.c.time_ns.between(start_ns, end_ns))
+    return [_notice(row) for row in session.execute(query)]
 
 
-def user_mounts(connection: Connection, host_id: int, before_ns: int) -> list[AuditNotice]:
+def user_mounts(session: Session, before_ns: int) -> list[AuditNotice]:
     """The mounts by users before a time, since the last boot that the log tells of: they may be there still."""
     table = schema.notice
-    mine = (table.c.host_id == host_id) & (table.c.time_ns < before_ns)
+    mine = (table.c.host_id == session.host_id) & (table.c.time_ns < before_ns)
     boot = select(func.max(table.c.time_ns)).where(mine, table.c.kind == NoticeKind.BOOT.value)
-    since_ns = connection.scalar(boot) or 0
+    since_ns = session.scalar(boot) or 0
     query = select(table).where(mine, table.c.time_ns >= since_ns, table.c.kind == NoticeKind.USER_MOUNT.value)
-    return [_notice(row) for row in connection.execute(query)]
+    return [_notice(row) for row in session.execute(query)]
 
 
 def _notice(row: Row[Any]) -> AuditNotice:
@@ -61,7 +62,7 @@ def _notice(row: Row[Any]) -> AuditNotice:
     )
 
 
-def add_damaged(connection: Connection, host_id: int, lines: Iterable[DamagedLine]) -> None:
+def add_damaged(session: Session, lines: Iterable[DamagedLine]) -> None:
     """Keep lines that could not be understood, each once."""
     rows = [
         {
@@ -74,25 +75,25 @@ def add_damaged(connection: Connection, host_id: int, lines: Iterable[DamagedLin
         }
         for line in lines
     ]
-    add_new(connection, host_id, Subject.DAMAGED_LINE, rows)
+    add_new(session, Subject.DAMAGED_LINE, rows)
 
 
-def damaged_count(connection: Connection, host_id: int) -> int:
+def damaged_count(session: Session) -> int:
     """How many lines could not be understood so far."""
     table = schema.damaged_line
-    return connection.scalar(select(func.count()).select_from(table).where(table.c.host_id == host_id)) or 0
+    return session.scalar(select(func.count()).select_from(table).where(table.c.host_id == session.host_id)) or 0
 
 
-def cursor(connection: Connection, host_id: int, path: bytes) -> LogCursor | None:
+def cursor(session: Session, path: bytes) -> LogCursor | None:
     """How far a log was read."""
     table = schema.audit_cursor
-    row = connection.execute(select(table).where(table.c.host_id == host_id, table.c.path == path)).first()
+    row = session.execute(select(table).where(table.c.host_id == session.host_id, table.c.path == path)).first()
     if row is None:
         return None
     return LogCursor(path=row.path, dev=row.dev, inode=row.inode, offset=row.offset, fingerprint=row.fingerprint)
 
 
-def set_cursor(connection: Connection, host_id: int, position: LogCursor) -> None:
+def set_cursor(session: Session, position: LogCursor) -> None:
     """Remember how far a log was read."""
     values = {
         "dev": position.dev,
@@ -100,85 +101,85 @@ def set_cursor(connection: Connection, host_id: int, position: LogCursor) -> Non
         "offset": position.offset,
         "fingerprint": position.fingerprint,
     }
-    if not _alter_cursor(connection, host_id, position.path, values):
+    if not _alter_cursor(session, position.path, values):
         row = {"path": position.path, "late_ns": None, **values}
-        connection.execute(schema.audit_cursor.insert().values(host_id=host_id, **row))
-        journal.note(connection, host_id, [of_row(Subject.CURSOR, row)])
+        session.execute(schema.audit_cursor.insert().values(host_id=session.host_id, **row))
+        journal.note(session, [of_row(Subject.CURSOR, row)])
 
 
-def note_late(connection: Connection, host_id: int, path: bytes, time_ns: int | None) -> None:
+def note_late(session: Session, path: bytes, time_ns: int | None) -> None:
     """Remember (or with ``None`` forget) since when a log brought records for changes that were already answered."""
-    _alter_cursor(connection, host_id, path, {"late_ns": time_ns})
+    _alter_cursor(session, path, {"late_ns": time_ns})
 
 
-def _alter_cursor(connection: Connection, host_id: int, path: bytes, values: Mapping[str, Any]) -> bool:
+def _alter_cursor(session: Session, path: bytes, values: Mapping[str, Any]) -> bool:
     """Whether there was one."""
     table = schema.audit_cursor
-    mine = (table.c.host_id == host_id) & (table.c.path == path)
-    journal.lock(connection, host_id)
-    row = connection.execute(select(table).where(mine)).first()
+    mine = (table.c.host_id == session.host_id) & (table.c.path == path)
+    journal.lock(session)
+    row = session.execute(select(table).where(mine)).first()
     if row is None:
         return False
-    connection.execute(update(table).where(mine).values(**values))
+    session.execute(update(table).where(mine).values(**values))
     known = row._asdict()
-    journal.note(connection, host_id, [of_row(Subject.CURSOR, known), of_row(Subject.CURSOR, {**known, **values})])
+    journal.note(session, [of_row(Subject.CURSOR, known), of_row(Subject.CURSOR, {**known, **values})])
     return True
 
 
-def late_since(connection: Connection, host_id: int, path: bytes) -> int | None:
+def late_since(session: Session, path: bytes) -> int | None:
     """See :func:`note_late`."""
     table = schema.audit_cursor
-    return connection.scalar(select(table.c.late_ns).where(table.c.host_id == host_id, table.c.path == path))
+    return session.scalar(select(table.c.late_ns).where(table.c.host_id == session.host_id, table.c.path == path))
 
 
-def extend(connection: Connection, host_id: int, path: bytes, stretch: Extent, *, continued: bool) -> None:
+def extend(session: Session, path: bytes, stretch: Extent, *, continued: bool) -> None:
     """Remember over which time a log was read without a hole; ``continued`` makes the last stretch longer."""
     table = schema.audit_extent
-    mine = (table.c.host_id == host_id) & (table.c.path == path)
-    journal.lock(connection, host_id)
-    last = connection.execute(select(table).where(mine).order_by(table.c.id.desc()).limit(1)).first()
+    mine = (table.c.host_id == session.host_id) & (table.c.path == path)
+    journal.lock(session)
+    last = session.execute(select(table).where(mine).order_by(table.c.id.desc()).limit(1)).first()
     if continued and last is not None:
         if last.end_ns < stretch.end_ns:
-            connection.execute(update(table).where(table.c.id == last.id).values(end_ns=stretch.end_ns))
+            session.execute(update(table).where(table.c.id == last.id).values(end_ns=stretch.end_ns))
             known = last._asdict()
             longer = {**known, "end_ns": stretch.end_ns}
-            journal.note(connection, host_id, [of_row(Subject.EXTENT, known), of_row(Subject.EXTENT, longer)])
+            journal.note(session, [of_row(Subject.EXTENT, known), of_row(Subject.EXTENT, longer)])
         return
     row = {"path": path, "start_ns": stretch.start_ns, "end_ns": stretch.end_ns}
-    inserted = connection.execute(table.insert().values(host_id=host_id, **row)).inserted_primary_key
+    inserted = session.execute(table.insert().values(host_id=session.host_id, **row)).inserted_primary_key
     assert inserted is not None, "an insert of one row gives its key"
-    journal.note(connection, host_id, [of_row(Subject.EXTENT, {"id": inserted[0], **row})])
+    journal.note(session, [of_row(Subject.EXTENT, {"id": inserted[0], **row})])
 
 
-def extents(connection: Connection, host_id: int, path: bytes) -> list[Extent]:
+def extents(session: Session, path: bytes) -> list[Extent]:
     """Every stretch of time over which a log was read without a hole."""
     table = schema.audit_extent
-    query = select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == host_id, table.c.path == path)
-    return [Extent(start_ns=start, end_ns=end) for start, end in connection.execute(query)]
+    query = select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == session.host_id, table.c.path == path)
+    return [Extent(start_ns=start, end_ns=end) for start, end in session.execute(query)]
 
 
-def add_observation(connection: Connection, host_id: int, observation: AuditObservation) -> None:
+def add_observation(session: Session, observation: AuditObservation) -> None:
     """Record what the kernel said of its audit system.
 
     Of a run of equal answers only the first and the last are kept: what lies between two equal ones is the same.
     """
     table = schema.observation
     detail = codec.dump_observation(observation)
-    mine = select(table).where(table.c.host_id == host_id).order_by(table.c.time_ns.desc()).limit(2)
-    journal.lock(connection, host_id)
-    recent = connection.execute(mine).all()
+    mine = select(table).where(table.c.host_id == session.host_id).order_by(table.c.time_ns.desc()).limit(2)
+    journal.lock(session)
+    recent = session.execute(mine).all()
     if len(recent) == 2 and all(_says_the_same(codec.load_observation(*row[1:]), observation) for row in recent):
-        between = (table.c.host_id == host_id) & (table.c.time_ns == recent[0].time_ns)
-        connection.execute(table.delete().where(between))
-        journal.note(connection, host_id, [of_row(Subject.OBSERVATION, recent[0]._asdict())])
-    add_new(connection, host_id, Subject.OBSERVATION, [{"time_ns": observation.time_ns, "detail": detail}])
+        between = (table.c.host_id == session.host_id) & (table.c.time_ns == recent[0].time_ns)
+        session.execute(table.delete().where(between))
+        journal.note(session, [of_row(Subject.OBSERVATION, recent[0]._asdict())])
+    add_new(session, Subject.OBSERVATION, [{"time_ns": observation.time_ns, "detail": detail}])
 
 
-def last_answer(connection: Connection, host_id: int) -> AuditObservation | None:
+def last_answer(session: Session) -> AuditObservation | None:
     """The newest observation at which the audit system could be asked, if any did not long ago."""
     table = schema.observation
-    query = select(table.c.time_ns, table.c.detail).where(table.c.host_id == host_id)
-    rows = connection.execute(query.order_by(table.c.time_ns.desc()).limit(_LOOKED_BACK))
+    query = select(table.c.time_ns, table.c.detail).where(table.c.host_id == session.host_id)
+    rows = session.execute(query.order_by(table.c.time_ns.desc()).limit(_LOOKED_BACK))
     answers = (codec.load_observation(time_ns, detail) for time_ns, detail in rows)
     return next((answer for answer in answers if answer.error is None), None)
 
@@ -192,12 +193,12 @@ def _says_the_same(earlier: AuditObservation, now: AuditObservation) -> bool:
     return same_time == now and abs(apart) <= SLACK_NS and (earlier.boottime_ns is None) == (now.boottime_ns is None)
 
 
-def observations(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[AuditObservation]:
+def observations(session: Session, start_ns: int, end_ns: int) -> list[AuditObservation]:
     """The observations of a stretch of time, with the last one before it and the first one after it."""
     table = schema.observation
-    mine = table.c.host_id == host_id
-    before = connection.scalar(select(func.max(table.c.time_ns)).where(mine, table.c.time_ns <= start_ns))
-    after = connection.scalar(select(func.min(table.c.time_ns)).where(mine, table.c.time_ns >= end_ns))
+    mine = table.c.host_id == session.host_id
+    before = session.scalar(select(func.max(table.c.time_ns)).where(mine, table.c.time_ns <= start_ns))
+    after = session.scalar(select(func.min(table.c.time_ns)).where(mine, table.c.time_ns >= end_ns))
     bounds = (start_ns if before is None else before, end_ns if after is None else after)
     query = select(table.c.time_ns, table.c.detail).where(mine, table.c.time_ns.between(*bounds))
-    return [codec.load_observation(time_ns, detail) for time_ns, detail in connection.execute(query)]
+    return [codec.load_observation(time_ns, detail) for time_ns, detail in session.execute(query)]

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from fimscan.errors import LockedError, StoreError
 from fimscan.store import journal, schema
+from fimscan.store.session import Session
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
@@ -65,21 +66,23 @@ class Database:
         return tuple(os.fsencode(path + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
 
     @contextmanager
-    def begin(self, *, draft: bool = False) -> Iterator[Connection]:
+    def begin(self, *, draft: bool = False) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back by any exception.
 
         A ``draft`` need not survive a power cut before the next transaction that is none, which takes it along: such
         commits do not wait for the disk.
         """
         writer = self._writer.execution_options(fimscan_draft=True) if draft else self._writer
-        with store_errors(self.url), writer.begin() as connection, journal.noting(connection):
-            yield connection
+        with store_errors(self.url), writer.begin() as connection:
+            session = Session(connection, self.host_id)
+            yield session
+            journal.write_notes(session)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection for reading, seeing one consistent state."""
+    def read(self) -> Iterator[Session]:
+        """A session for reading, seeing one consistent state."""
         with store_errors(self.url), self.engine.connect() as connection:
-            yield connection
+            yield Session(connection, self.host_id)
 
     @contextmanager
     def scan_lock(self, *, wait_s: float = 0) -> Iterator[None]:
@@ -120,8 +123,8 @@ class Database:
         """Whether a scan holds the writer lock now. Only looks: whoever took it to find out would make scans fail."""
         if self.file is None:
             query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :n AND granted"
-            with self.read() as connection:
-                return bool(connection.scalar(text(query), {"n": _LOCK_NUMBER}))
+            with self.read() as session:
+                return bool(session.scalar(text(query), {"n": _LOCK_NUMBER}))
         try:
             info = os.stat(self.file + ".lock")
             with open("/proc/locks", encoding="ascii") as file:

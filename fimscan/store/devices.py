@@ -5,32 +5,33 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.store import schema
 from fimscan.store.inserting import add_new
 from fimscan.store.row_digests import Subject
+from fimscan.store.session import Session
 
 _table = schema.devices
 
 
-def add_devices(connection: Connection, host_id: int, scan_id: int, devices: Devices) -> None:
+def add_devices(session: Session, scan_id: int, devices: Devices) -> None:
     """Record what a scan met."""
     detail = dump_devices(devices)
-    if _detail(connection, host_id, scan_id) != detail:
-        add_new(connection, host_id, Subject.DEVICES, [{"scan_id": scan_id, "detail": detail}])
+    if _detail(session, scan_id) != detail:
+        add_new(session, Subject.DEVICES, [{"scan_id": scan_id, "detail": detail}])
 
 
-def devices_at(connection: Connection, host_id: int, scan_id: int) -> Devices:
+def devices_at(session: Session, scan_id: int) -> Devices:
     """What a scan met; nothing for scans that were made before that was recorded."""
-    detail = _detail(connection, host_id, scan_id)
+    detail = _detail(session, scan_id)
     return Devices() if detail is None else load_devices(detail)
 
 
-def _detail(connection: Connection, host_id: int, scan_id: int) -> str | None:
-    query = select(_table.c.detail).where(_table.c.host_id == host_id, _table.c.scan_id <= scan_id)
-    return connection.scalar(query.order_by(_table.c.scan_id.desc()).limit(1))
+def _detail(session: Session, scan_id: int) -> str | None:
+    query = select(_table.c.detail).where(_table.c.host_id == session.host_id, _table.c.scan_id <= scan_id)
+    return session.scalar(query.order_by(_table.c.scan_id.desc()).limit(1))
 
 
 def dump_devices(devices: Devices) -> str:

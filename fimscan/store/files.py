@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, or_, select, update
 
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
@@ -17,6 +17,7 @@ from fimscan.state_row import ALGORITHMS, FIELDS, unpack
 from fimscan.store.ledger import state_digest
 from fimscan.store.queries import STREAMED, plain, plain_rows
 from fimscan.store.schema import file_version as table
+from fimscan.store.session import Session
 
 _SECOND = 10**9
 _MANY = 2000
@@ -78,19 +79,19 @@ def as_digested(version: Version) -> FileState | None:
     return next((one for one in orders if state_digest(one) == version.digest), None)
 
 
-def is_any_open(connection: Connection, host_id: int) -> bool:
+def is_any_open(session: Session) -> bool:
     """Whether anything is known."""
-    query = select(table.c.id).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).limit(1)
-    return connection.scalar(query) is not None
+    query = select(table.c.id).where(table.c.host_id == session.host_id, table.c.end_scan.is_(None)).limit(1)
+    return session.scalar(query) is not None
 
 
-def known(connection: Connection, host_id: int) -> Iterator[Sequence[KnownRow]]:
+def known(session: Session) -> Iterator[Sequence[KnownRow]]:
     """Every open version, in order of path, streamed: as much of it as says whether anything differs."""
-    query = select(*_SHORT).where(table.c.host_id == host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
-    yield from plain_rows(connection, query, _MANY)
+    query = select(*_SHORT).where(table.c.host_id == session.host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
+    yield from plain_rows(session, query, _MANY)
 
 
-def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[KnownRow]]:
+def known_with_stats(session: Session) -> Iterator[Sequence[KnownRow]]:
     """As :func:`known`, with what vouches for it, in chunks of about as many as a clock of readings keeps one time for.
 
     That is when it was read, then the algorithms of its digests (a bit for each, the first one lowest), then ``kind
@@ -102,10 +103,10 @@ def known_with_stats(connection: Connection, host_id: int) -> Iterator[Sequence[
     times = (c.mtime_s, c.mtime_nsec, c.ctime_s, c.ctime_nsec)
     query = (
         select(*_SHORT, c.read_start_ns, sum(taken[1:], taken[0]), *file, *times)
-        .where(c.host_id == host_id, c.end_scan.is_(None))
+        .where(c.host_id == session.host_id, c.end_scan.is_(None))
         .order_by(c.path)
     )
-    for rows in plain_rows(connection, query, _A_TICK):
+    for rows in plain_rows(session, query, _A_TICK):
         if min(map(_DEV, rows)) < 0 or min(map(_INODE, rows)) < 0:
             yield [_with_unsigned(row) for row in rows]
         else:
@@ -117,19 +118,19 @@ def _with_unsigned(row: KnownRow) -> KnownRow:
     return (*row[:6], dev, inode, *row[8:])
 
 
-def open_at(connection: Connection, host_id: int, path: bytes) -> Version | None:
+def open_at(session: Session, path: bytes) -> Version | None:
     """The open version of a path."""
-    query = select(table).where(table.c.host_id == host_id, table.c.path == path, table.c.end_scan.is_(None))
-    return next(iter(_versions(connection, query)), None)
+    query = select(table).where(table.c.host_id == session.host_id, table.c.path == path, table.c.end_scan.is_(None))
+    return next(iter(_versions(session, query)), None)
 
 
-def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version]:
+def below(session: Session, path: bytes) -> Iterator[Version]:
     """The open versions of a path and of everything below it, in order of path, streamed."""
     prefix = as_prefix(path)
     query = (
         select(table)
         .where(
-            table.c.host_id == host_id,
+            table.c.host_id == session.host_id,
             table.c.end_scan.is_(None),
             # "0" follows "/". What sorts between the path and the slash ("a-b" for "a") is sorted out below.
             table.c.path >= path,
@@ -137,147 +138,143 @@ def below(connection: Connection, host_id: int, path: bytes) -> Iterator[Version
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=STREAMED):
+    for row in session.execute(query, execution_options=STREAMED):
         if row.path == path or row.path.startswith(prefix):
             yield version_of(row)
 
 
-def state_digests(connection: Connection, host_id: int) -> Iterator[bytes]:
+def state_digests(session: Session) -> Iterator[bytes]:
     """The digests of all open versions, one after the other in order of path: what the state's digest is made of."""
     query = (
         select(table.c.state_digest)
-        .where(table.c.host_id == host_id, table.c.end_scan.is_(None))
+        .where(table.c.host_id == session.host_id, table.c.end_scan.is_(None))
         .order_by(table.c.path)
     )
-    for rows in plain_rows(connection, query, _MANY):
+    for rows in plain_rows(session, query, _MANY):
         yield b"".join([digest for (digest,) in rows])
 
 
-def state_digests_at(connection: Connection, host_id: int, scan_id: int) -> Iterator[bytes]:
+def state_digests_at(session: Session, scan_id: int) -> Iterator[bytes]:
     """As :func:`state_digests`, of the versions that were valid at a finished scan."""
     valid = (table.c.first_scan <= scan_id) & (table.c.end_scan.is_(None) | (table.c.end_scan > scan_id))
-    query = select(table.c.state_digest).where(table.c.host_id == host_id, valid).order_by(table.c.path)
-    for rows in plain_rows(connection, query, _MANY):
+    query = select(table.c.state_digest).where(table.c.host_id == session.host_id, valid).order_by(table.c.path)
+    for rows in plain_rows(session, query, _MANY):
         yield b"".join([digest for (digest,) in rows])
 
 
-def as_of(connection: Connection, host_id: int, scan_id: int) -> Iterator[Version]:
+def as_of(session: Session, scan_id: int) -> Iterator[Version]:
     """Every version that was valid at a scan, in order of path, streamed."""
     query = (
         select(table)
         .where(
-            table.c.host_id == host_id,
+            table.c.host_id == session.host_id,
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=STREAMED):
+    for row in session.execute(query, execution_options=STREAMED):
         yield version_of(row)
 
 
-def touched_between(connection: Connection, host_id: int, start: int, end: int) -> list[Version]:
+def touched_between(session: Session, start: int, end: int) -> list[Version]:
     """Every version that begins or ends in ``start`` < scan <= ``end``: all that a diff of the two has to look at."""
 
     def within(column: Any) -> Any:
         return and_(column > start, column <= end)
 
-    mine = table.c.host_id == host_id
-    began = _versions(connection, select(table).where(mine, within(table.c.first_scan)))
-    ended = _versions(connection, select(table).where(mine, within(table.c.end_scan)))
+    mine = table.c.host_id == session.host_id
+    began = _versions(session, select(table).where(mine, within(table.c.first_scan)))
+    ended = _versions(session, select(table).where(mine, within(table.c.end_scan)))
     unique = {version.id: version for version in (*began, *ended)}
     return sorted(unique.values(), key=lambda version: (version.state.path, version.first_scan))
 
 
-def by_ids(connection: Connection, ids: Iterable[int]) -> dict[int, Version]:
+def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Version]:
     """Versions by their row number."""
     found: dict[int, Version] = {}
     for chunk in chunks(sorted(set(ids))):
-        found.update((v.id, v) for v in _versions(connection, select(table).where(table.c.id.in_(chunk))))
+        found.update((v.id, v) for v in _versions(session, select(table).where(table.c.id.in_(chunk))))
     return found
 
 
-def at_paths(connection: Connection, host_id: int, paths: Iterable[bytes], scan_id: int) -> dict[bytes, Version]:
+def at_paths(session: Session, paths: Iterable[bytes], scan_id: int) -> dict[bytes, Version]:
     """The versions of some paths as of a scan."""
     found: dict[bytes, Version] = {}
     for chunk in chunks(sorted(set(paths))):
         query = select(table).where(
-            table.c.host_id == host_id,
+            table.c.host_id == session.host_id,
             table.c.path.in_(chunk),
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
-        found.update((version.state.path, version) for version in _versions(connection, query))
+        found.update((version.state.path, version) for version in _versions(session, query))
     return found
 
 
-def by_identity(
-    connection: Connection, host_id: int, identities: Iterable[tuple[int, int]], scan_id: int
-) -> list[Version]:
+def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id: int) -> list[Version]:
     """Every path that these files (device, inode) had as of a scan."""
     wanted = set(identities)
     found: list[Version] = []
     for chunk in chunks(sorted(wanted)):
         query = select(table).where(
-            table.c.host_id == host_id,
+            table.c.host_id == session.host_id,
             # Both, so that the index serves: some rows too many are sorted out below.
             table.c.dev.in_({dev for dev, _ in chunk}),
             table.c.inode.in_({inode for _, inode in chunk}),
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
-        found += [v for v in _versions(connection, query) if v.state.identity in wanted]
+        found += [v for v in _versions(session, query) if v.state.identity in wanted]
     return found
 
 
-def some_on(connection: Connection, host_id: int, dev: int, *, limit: int) -> list[tuple[bytes, int]]:
+def some_on(session: Session, dev: int, *, limit: int) -> list[tuple[bytes, int]]:
     """(path, inode) of some files that are recorded by a device number."""
     query = select(table.c.path, table.c.inode).where(
-        table.c.dev == dev, table.c.host_id == host_id, table.c.end_scan.is_(None)
+        table.c.dev == dev, table.c.host_id == session.host_id, table.c.end_scan.is_(None)
     )
-    return [(path, inode) for path, inode in connection.execute(query.limit(limit))]
+    return [(path, inode) for path, inode in session.execute(query.limit(limit))]
 
 
-def directories(connection: Connection, host_id: int, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
+def directories(session: Session, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """(path, identity) of every directory as of either scan."""
     query = select(table.c.path, table.c.dev, table.c.inode).where(
-        table.c.host_id == host_id,
+        table.c.host_id == session.host_id,
         table.c.kind == FileKind.DIRECTORY.value,
         table.c.first_scan <= end,
         or_(table.c.end_scan.is_(None), table.c.end_scan > start),
     )
-    for path, dev, inode in connection.execute(query):
+    for path, dev, inode in session.execute(query):
         yield path, (dev, inode)
 
 
-def end(connection: Connection, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
+def end(session: Session, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
     """Close versions: they are not valid any more as of this scan."""
     if ids:
         statement = update(table).where(table.c.id == bindparam("version")).values(end_scan=scan_id, dropped=dropped)
-        connection.execute(statement, [{"version": version} for version in ids])
+        session.execute(statement, [{"version": version} for version in ids])
 
 
-def mark(
-    connection: Connection, host_id: int, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]
-) -> None:
+def mark(session: Session, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]) -> None:
     """Remember of these paths that what this scan found, or found gone, is what is expected of a log."""
-    mine = table.c.host_id == host_id
+    mine = table.c.host_id == session.host_id
     for chunk in chunks(sorted(followed)):
         began = update(table).where(mine, table.c.first_scan == scan_id, table.c.path.in_(chunk))
-        connection.execute(began.values(followed=True))
+        session.execute(began.values(followed=True))
     for chunk in chunks(sorted(retired)):
         ended = update(table).where(mine, table.c.end_scan == scan_id, table.c.path.in_(chunk))
-        connection.execute(ended.values(retired=True))
+        session.execute(ended.values(retired=True))
 
 
-def beginning_with(connection: Connection, host_id: int, prefix: bytes, since: int | None = None) -> list[Version]:
+def beginning_with(session: Session, prefix: bytes, since: int | None = None) -> list[Version]:
     """The open versions of paths that begin so; with ``since``, also those that ended with that scan or a later one."""
     is_open: ColumnElement[bool] = table.c.end_scan.is_(None)
     is_wanted = is_open if since is None else or_(is_open, table.c.end_scan >= since)
-    query = select(table).where(table.c.host_id == host_id, table.c.path >= prefix, is_wanted)
+    query = select(table).where(table.c.host_id == session.host_id, table.c.path >= prefix, is_wanted)
     if end := _after_all(prefix):
         query = query.where(table.c.path < end)
-    return _versions(connection, query.order_by(table.c.path))
+    return _versions(session, query.order_by(table.c.path))
 
 
 def _after_all(prefix: bytes) -> bytes:
@@ -286,7 +283,7 @@ def _after_all(prefix: bytes) -> bytes:
     return kept[:-1] + bytes([kept[-1] + 1]) if kept else b""
 
 
-def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+def sizes(session: Session, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
     """(path, size) of every file at or below some paths, in order of path, streamed."""
     inside = []
     for root in roots:
@@ -295,24 +292,27 @@ def sizes(connection: Connection, host_id: int, roots: Iterable[bytes]) -> Itera
     query = (
         select(table.c.path, table.c.size)
         .where(
-            table.c.host_id == host_id, table.c.end_scan.is_(None), table.c.kind == FileKind.FILE.value, or_(*inside)
+            table.c.host_id == session.host_id,
+            table.c.end_scan.is_(None),
+            table.c.kind == FileKind.FILE.value,
+            or_(*inside),
         )
         .order_by(table.c.path)
     )
-    for row in connection.execute(query, execution_options=STREAMED):
+    for row in session.execute(query, execution_options=STREAMED):
         yield row.path, row.size
 
 
-def undo(connection: Connection, host_id: int, scan_id: int) -> None:
+def undo(session: Session, scan_id: int) -> None:
     """Take back what an interrupted scan had written."""
-    mine = table.c.host_id == host_id
-    connection.execute(table.delete().where(mine, table.c.first_scan == scan_id))
+    mine = table.c.host_id == session.host_id
+    session.execute(table.delete().where(mine, table.c.first_scan == scan_id))
     ended = update(table).where(mine, table.c.end_scan == scan_id)
-    connection.execute(ended.values(end_scan=None, dropped=False, retired=False))
+    session.execute(ended.values(end_scan=None, dropped=False, retired=False))
 
 
-def _versions(connection: Connection, query: Select[Any]) -> list[Version]:
-    return [version_of(row) for row in connection.execute(query)]
+def _versions(session: Session, query: Select[Any]) -> list[Version]:
+    return [version_of(row) for row in session.execute(query)]
 
 
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

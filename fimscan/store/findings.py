@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Row, select, update
 
 from fimscan.model import Attribution, Breach, Change, ChangeKind, Finding, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
 from fimscan.store.queries import STREAMED
+from fimscan.store.session import Session
 
 
-def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Sequence[Finding]) -> None:
+def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
     """Record the changes of a scan with their answers. Both sides must be stored versions."""
     if not findings:
         return
-    ids = _version_ids(connection, host_id, scan_id, {state.path for f in findings for state in f.change.sides})
+    ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
     rows = [
         {
             "scan_id": scan_id,
-            "host_id": host_id,
+            "host_id": session.host_id,
             "kind": change.kind.value,
             "path": change.path,
             "moved_from": change.moved_from,
@@ -37,25 +38,23 @@ def add_changes(connection: Connection, host_id: int, scan_id: int, findings: Se
         for finding in findings
         for change in (finding.change,)
     ]
-    connection.execute(schema.change.insert(), rows)
+    session.execute(schema.change.insert(), rows)
 
 
-def _version_ids(
-    connection: Connection, host_id: int, scan_id: int, wanted: Collection[bytes]
-) -> dict[tuple[bytes, bool], int]:
+def _version_ids(session: Session, scan_id: int, wanted: Collection[bytes]) -> dict[tuple[bytes, bool], int]:
     """(path, is it the new side) -> row number of the version; of those paths only, since a scan may adopt millions."""
     table = schema.file_version
-    began = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.first_scan == scan_id)
-    ended = select(table.c.path, table.c.id).where(table.c.host_id == host_id, table.c.end_scan == scan_id)
+    began = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.first_scan == scan_id)
+    ended = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.end_scan == scan_id)
     return {
         (path, is_new): number
         for query, is_new in ((began, True), (ended, False))
-        for path, number in connection.execute(query, execution_options=STREAMED)
+        for path, number in session.execute(query, execution_options=STREAMED)
         if path in wanted
     }
 
 
-def set_attributions(connection: Connection, host_id: int, answers: Mapping[int, Attribution]) -> None:
+def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> None:
     """Replace the answers for changes (by number), when later records say more."""
     table = schema.change
     altered = []
@@ -63,50 +62,48 @@ def set_attributions(connection: Connection, host_id: int, answers: Mapping[int,
         text = codec.dump_attribution(attribution)
         another = (table.c.id == change_id) & (table.c.attribution != text)
         values = {"verdict": attribution.verdict.value, "attribution": text}
-        if connection.execute(update(table).where(another).values(**values)).rowcount:
+        if session.execute(update(table).where(another).values(**values)).rowcount:
             altered.append(change_id)
-    journal.record(
-        connection, host_id, journal.Cause.LATE_RECORDS, row_digests.of_changes(connection, host_id, ids=altered)
-    )
+    journal.record(session, journal.Cause.LATE_RECORDS, row_digests.of_changes(session, ids=altered))
 
 
-def findings_between(connection: Connection, host_id: int, start: int, end: int) -> list[Finding]:
+def findings_between(session: Session, start: int, end: int) -> list[Finding]:
     """The changes found by scans ``start`` < s <= ``end``, in the order in which they were found."""
     table = schema.change
-    query = _finished_changes(host_id).where(table.c.scan_id > start, table.c.scan_id <= end)
-    return _findings(connection, connection.execute(query.order_by(table.c.id)).all())
+    query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
+    return _findings(session, session.execute(query.order_by(table.c.id)).all())
 
 
-def findings_since(connection: Connection, host_id: int, time_ns: int) -> list[Finding]:
+def findings_since(session: Session, time_ns: int) -> list[Finding]:
     """The changes whose window was still open at a time: those that a late audit record can say something about."""
-    query = _finished_changes(host_id).where(schema.change.c.before_ns >= time_ns)
-    return _findings(connection, connection.execute(query.order_by(schema.change.c.id)).all())
+    query = _finished_changes(session).where(schema.change.c.before_ns >= time_ns)
+    return _findings(session, session.execute(query.order_by(schema.change.c.id)).all())
 
 
-def history_of(connection: Connection, host_id: int, path: bytes) -> list[Finding]:
+def history_of(session: Session, path: bytes) -> list[Finding]:
     """Every change that was ever found of a path, under its present and as its earlier name."""
     table = schema.change
-    query = _finished_changes(host_id).where((table.c.path == path) | (table.c.moved_from == path))
-    return _findings(connection, connection.execute(query.order_by(table.c.id)).all())
+    query = _finished_changes(session).where((table.c.path == path) | (table.c.moved_from == path))
+    return _findings(session, session.execute(query.order_by(table.c.id)).all())
 
 
-def one_finding(connection: Connection, host_id: int, change_id: int) -> Finding | None:
+def one_finding(session: Session, change_id: int) -> Finding | None:
     """A change by its number."""
-    query = _finished_changes(host_id).where(schema.change.c.id == change_id)
-    return next(iter(_findings(connection, connection.execute(query).all())), None)
+    query = _finished_changes(session).where(schema.change.c.id == change_id)
+    return next(iter(_findings(session, session.execute(query).all())), None)
 
 
-def _finished_changes(host_id: int) -> Any:
+def _finished_changes(session: Session) -> Any:
     return (
         select(schema.change)
         .join(schema.scan, schema.change.c.scan_id == schema.scan.c.id)
-        .where(schema.change.c.host_id == host_id, schema.scan.c.status == ScanStatus.FINISHED.value)
+        .where(schema.change.c.host_id == session.host_id, schema.scan.c.status == ScanStatus.FINISHED.value)
     )
 
 
-def _findings(connection: Connection, rows: Sequence[Row[Any]]) -> list[Finding]:
+def _findings(session: Session, rows: Sequence[Row[Any]]) -> list[Finding]:
     ids = [number for row in rows for number in (row.before_version, row.after_version) if number is not None]
-    versions = files.by_ids(connection, ids)
+    versions = files.by_ids(session, ids)
     return [_finding(row, versions) for row in rows]
 
 

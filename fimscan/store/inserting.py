@@ -6,19 +6,20 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Table, select
 
 from fimscan.store import files, journal, row_digests
+from fimscan.store.session import Session
 
 
-def insert_of_new(connection: Connection, table: Table) -> Any:
+def insert_of_new(session: Session, table: Table) -> Any:
     """An insert that leaves out what is there already, by the table's unique keys."""
     # Each dialect has an insert of its own; only that of this database is loaded.
-    dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    dialect = import_module(f"sqlalchemy.dialects.{session.connection.dialect.name}")
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def add_new(connection: Connection, host_id: int, subject: row_digests.Subject, rows: Iterable[dict[str, Any]]) -> None:
+def add_new(session: Session, subject: row_digests.Subject, rows: Iterable[dict[str, Any]]) -> None:
     """Insert rows of one of ``covered.ROWS`` by its key, each the first one of its key, and note them in the journal.
 
     The key's first two columns have to be found quickly.
@@ -26,17 +27,17 @@ def add_new(connection: Connection, host_id: int, subject: row_digests.Subject, 
     table, _, key, *_ = row_digests.ROWS[subject]
     fresh: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        fresh.setdefault(tuple(row[name] for name in key), {"host_id": host_id, **row})
+        fresh.setdefault(tuple(row[name] for name in key), {"host_id": session.host_id, **row})
     if not fresh:
         return
-    journal.lock(connection, host_id)
+    journal.lock(session)
     columns = [table.c[name] for name in key]
     for some in files.chunks(list(fresh)):
-        query = select(*columns).where(table.c.host_id == host_id)
+        query = select(*columns).where(table.c.host_id == session.host_id)
         for column, values in zip(columns[:2], zip(*some, strict=True), strict=False):
             query = query.where(column.in_(set(values)))
-        for known in connection.execute(query).all():
+        for known in session.execute(query).all():
             fresh.pop(tuple(known), None)
     if fresh:
-        connection.execute(table.insert(), list(fresh.values()))
-        journal.note(connection, host_id, [row_digests.of_row(subject, row) for row in fresh.values()])
+        session.execute(table.insert(), list(fresh.values()))
+        journal.note(session, [row_digests.of_row(subject, row) for row in fresh.values()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence, Set
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from fimscan.model import Scan, ScanStatus
 from fimscan.report.display import time_text
@@ -15,6 +15,7 @@ from fimscan.store.ledger import StateDigest, replay
 from fimscan.store.queries import STREAMED
 from fimscan.store.replay import Replay
 from fimscan.store.row_digests import Item, Subject
+from fimscan.store.session import Session
 
 _version = schema.file_version
 # What reading a row can lead to that somebody else wrote.
@@ -51,18 +52,18 @@ _PATHS = {
 }
 
 
-def replayed(connection: Connection, host_id: int) -> tuple[Replay, list[str]]:
+def replayed(session: Session) -> tuple[Replay, list[str]]:
     """Both chains, and what is wrong with them; raises what ``UNREADABLE`` has when they can't even be read."""
-    scans = scan_store.all_scans(connection, host_id)
-    both = Replay(scans, journal.entries(connection, host_id), journal.open_entry(connection, host_id))
+    scans = scan_store.all_scans(session)
+    both = Replay(scans, journal.entries(session), journal.open_entry(session))
     return both, [*replay(scans), *both.problems]
 
 
-def configurations(connection: Connection, scans: Sequence[Scan]) -> Iterator[str]:
+def configurations(session: Session, scans: Sequence[Scan]) -> Iterator[str]:
     """Every scan's configuration is there, and is the one that its digest says."""
     table = schema.configuration
     known = {}
-    for digest, text in connection.execute(select(table.c.digest, table.c.text)):
+    for digest, text in session.execute(select(table.c.digest, table.c.text)):
         known[digest] = hashlib.sha256(str(text).encode()).hexdigest() == digest
     for digest in {scan.config_digest: None for scan in scans}:
         first = next(scan.id for scan in scans if scan.config_digest == digest)
@@ -72,12 +73,12 @@ def configurations(connection: Connection, scans: Sequence[Scan]) -> Iterator[st
             yield f"the configuration of scan {first} (and of all later ones with the same digest) was altered"
 
 
-def own_digests(connection: Connection, host_id: int) -> Iterator[str]:
+def own_digests(session: Session) -> Iterator[str]:
     """Every stored version of a file has the digest of what it says, and belongs to scans that there are."""
     scan = schema.scan.c
-    real = set(connection.scalars(select(scan.id).where(scan.status != ScanStatus.INTERRUPTED.value)))
-    query = select(_version).where(_version.c.host_id == host_id).order_by(_version.c.id)
-    for row in connection.execute(query, execution_options=STREAMED):
+    real = set(session.scalars(select(scan.id).where(scan.status != ScanStatus.INTERRUPTED.value)))
+    query = select(_version).where(_version.c.host_id == session.host_id).order_by(_version.c.id)
+    for row in session.execute(query, execution_options=STREAMED):
         try:
             holds = files.as_digested(files.version_of(row)) is not None
         except UNREADABLE:
@@ -88,39 +89,39 @@ def own_digests(connection: Connection, host_id: int) -> Iterator[str]:
             yield f"{_shown(row.path)} as of scan {row.first_scan} belongs to a scan that is not there"
 
 
-def complete_state(connection: Connection, host_id: int, scan: Scan) -> Iterator[str]:
+def complete_state(session: Session, scan: Scan) -> Iterator[str]:
     """The complete state at a finished scan is the one that its ledger entry says."""
     total = StateDigest()
-    for some in files.state_digests_at(connection, host_id, scan.id):
+    for some in files.state_digests_at(session, scan.id):
         total.add(some)
     if total.hexdigest() != scan.state_digest:
         yield f"the files as of scan {scan.id} are not those that it recorded: some were altered, added or taken out"
 
 
-def covered_rows(connection: Connection, host_id: int, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
+def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
     """Every row that the journal covers is there, as it was written, and there is no other."""
     missing = dict(newest)
     for items in (
-        row_digests.of_finished_scans(connection, host_id),
-        row_digests.of_changes(connection, host_id),
-        row_digests.of_acceptances(connection, host_id),
-        row_digests.of_audit_blocks(connection, host_id),
+        row_digests.of_finished_scans(session),
+        row_digests.of_changes(session),
+        row_digests.of_acceptances(session),
+        row_digests.of_audit_blocks(session),
     ):
         for item in items:
             known = missing.pop((item.subject, item.id), None)
             if known is None:
-                yield f"{_label(connection, item)} is not in the journal: it was added behind fimscan's back"
+                yield f"{_label(session, item)} is not in the journal: it was added behind fimscan's back"
             elif known != item.digest:
-                yield f"{_label(connection, item)} was altered"
+                yield f"{_label(session, item)} was altered"
     for subject, number in missing:
         yield f"{_named(subject, number)} is missing"
 
 
-def single_rows(connection: Connection, host_id: int, written: Set[Item]) -> Iterator[str]:
+def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
     """As :func:`covered_rows`, of the tables in ``covered.ROWS``."""
     missing = set(written)
     others = []
-    for item in row_digests.of_rows(connection, host_id):
+    for item in row_digests.of_rows(session):
         if item in missing:
             missing.remove(item)
         else:
@@ -128,19 +129,19 @@ def single_rows(connection: Connection, host_id: int, written: Set[Item]) -> Ite
     gone = {(item.subject, item.id) for item in missing}
     for item in others:
         if (item.subject, item.id) in gone:
-            yield f"{_label(connection, item)} was altered"
+            yield f"{_label(session, item)} was altered"
         else:
-            yield f"{_label(connection, item)} is not in the journal: it was added behind fimscan's back"
+            yield f"{_label(session, item)} is not in the journal: it was added behind fimscan's back"
     for subject, number in sorted(gone - {(item.subject, item.id) for item in others}):
         yield f"{_named(subject, number)} is missing, or was altered before fimscan wrote it anew"
 
 
-def _label(connection: Connection, item: Item) -> str:
+def _label(session: Session, item: Item) -> str:
     label = _named(item.subject, item.id)
     if item.subject not in _PATHS:
         return label
     column, number = _PATHS[item.subject]
-    path = connection.scalar(select(column).where(number == item.id))
+    path = session.scalar(select(column).where(number == item.id))
     return f"{label} ({'everything' if path is None else _shown(path)})"
 
 

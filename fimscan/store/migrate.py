@@ -5,10 +5,11 @@ from __future__ import annotations
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, select
 
 from fimscan.shipped import shipped_path
-from fimscan.store import journal
+from fimscan.store import journal, schema
+from fimscan.store.session import Session
 
 
 def _config() -> Config:
@@ -30,7 +31,9 @@ def upgrade(engine: Engine) -> None:
         had = set(inspect(connection).get_table_names())
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        if "journal" not in had:
-            journal.adopt(connection)
-        if "journal_open" not in had:
-            journal.adopt_rows(connection)
+        for host_id in connection.scalars(select(schema.host.c.id)).all():
+            session = Session(connection, host_id)
+            if "journal" not in had:
+                journal.adopt(session)
+            if "journal_open" not in had:
+                journal.adopt_rows(session)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, and_, select, update
 
 from fimscan.linux.views import START_SLACK_NS
 from fimscan.model import Actor, AuditRecord, Crash, Login, ProcessView
@@ -16,6 +16,7 @@ from fimscan.store import codec, files, journal
 from fimscan.store.inserting import add_new
 from fimscan.store.row_digests import Subject, of_row
 from fimscan.store.schema import process_fact as table
+from fimscan.store.session import Session
 
 _LOGIN, _CRASH, _LOOK = "login", "crash", "look"
 
@@ -30,9 +31,9 @@ class Look(NamedTuple):
     view: ProcessView
 
 
-def add(connection: Connection, host_id: int, facts: Iterable[Login | Crash]) -> None:
+def add(session: Session, facts: Iterable[Login | Crash]) -> None:
     """Record facts that the log told; what is there already is left as it is."""
-    add_new(connection, host_id, Subject.PROCESS_FACT, [_row(fact) for fact in facts])
+    add_new(session, Subject.PROCESS_FACT, [_row(fact) for fact in facts])
 
 
 def _row(fact: Login | Crash) -> dict[str, Any]:
@@ -44,15 +45,15 @@ def _row(fact: Login | Crash) -> dict[str, Any]:
     return {"kind": kind, "number": number, "time_ns": time_ns, "serial": serial, "detail": detail}
 
 
-def add_looks(connection: Connection, host_id: int, found: Sequence[Look]) -> None:
+def add_looks(session: Session, found: Sequence[Look]) -> None:
     """Record looks. One that found the same as the last one takes its place, so that a daemon has one row."""
-    known = looks(connection, host_id, [look.pid for look in found])
+    known = looks(session, [look.pid for look in found])
     for look in found:
         same = [one for one in known.get(look.pid, ()) if _says_the_same(one, look)]
         if same and same[-1].time_ns < look.time_ns:
-            _replace(connection, host_id, same[-1], look)
+            _replace(session, same[-1], look)
         elif not same:
-            add_new(connection, host_id, Subject.PROCESS_FACT, [_look_row(look)])
+            add_new(session, Subject.PROCESS_FACT, [_look_row(look)])
 
 
 def _says_the_same(one: Look, other: Look) -> bool:
@@ -60,13 +61,13 @@ def _says_the_same(one: Look, other: Look) -> bool:
     return is_same_process and (one.exe, one.view._replace(seen_ns=0)) == (other.exe, other.view._replace(seen_ns=0))
 
 
-def _replace(connection: Connection, host_id: int, before: Look, now: Look) -> None:
-    journal.lock(connection, host_id)
-    mine = and_(_of(host_id, _LOOK), table.c.number == before.pid, table.c.time_ns == before.time_ns)
-    row = connection.execute(select(table).where(mine)).one()._asdict()
+def _replace(session: Session, before: Look, now: Look) -> None:
+    journal.lock(session)
+    mine = and_(_of(session, _LOOK), table.c.number == before.pid, table.c.time_ns == before.time_ns)
+    row = session.execute(select(table).where(mine)).one()._asdict()
     later = _look_row(now)
-    connection.execute(update(table).where(mine).values(**later))
-    journal.note(connection, host_id, [of_row(Subject.PROCESS_FACT, row), of_row(Subject.PROCESS_FACT, later)])
+    session.execute(update(table).where(mine).values(**later))
+    journal.note(session, [of_row(Subject.PROCESS_FACT, row), of_row(Subject.PROCESS_FACT, later)])
 
 
 def _look_row(look: Look) -> dict[str, Any]:
@@ -75,45 +76,45 @@ def _look_row(look: Look) -> dict[str, Any]:
     return {"kind": _LOOK, "number": look.pid, "time_ns": look.time_ns, "serial": 0, "detail": detail}
 
 
-def logins(connection: Connection, host_id: int, sessions: Iterable[int]) -> list[Login]:
+def logins(session: Session, sessions: Iterable[int]) -> list[Login]:
     """The logins that began these sessions, in any boot, oldest first."""
     found = []
     for some in files.chunks(sorted(set(sessions))):
-        query = select(table.c.detail).where(_of(host_id, _LOGIN), table.c.number.in_(some))
-        found += [codec.load_login(text) for text in connection.scalars(query)]
+        query = select(table.c.detail).where(_of(session, _LOGIN), table.c.number.in_(some))
+        found += [codec.load_login(text) for text in session.scalars(query)]
     return sorted(found, key=lambda login: login.event)
 
 
-def crashes(connection: Connection, host_id: int, start_ns: int, end_ns: int) -> list[Crash]:
+def crashes(session: Session, start_ns: int, end_ns: int) -> list[Crash]:
     """The crashes of a stretch of time, both ends included, oldest first."""
-    query = select(table.c.detail).where(_of(host_id, _CRASH), table.c.time_ns.between(start_ns, end_ns))
-    return sorted(map(codec.load_crash, connection.scalars(query)), key=lambda crash: crash.event)
+    query = select(table.c.detail).where(_of(session, _CRASH), table.c.time_ns.between(start_ns, end_ns))
+    return sorted(map(codec.load_crash, session.scalars(query)), key=lambda crash: crash.event)
 
 
-def looks(connection: Connection, host_id: int, pids: Iterable[int]) -> dict[int, list[Look]]:
+def looks(session: Session, pids: Iterable[int]) -> dict[int, list[Look]]:
     """What was seen of processes while they ran, by pid, oldest look first."""
     found: dict[int, list[Look]] = {}
     for some in files.chunks(sorted(set(pids))):
-        query = select(table.c.time_ns, table.c.detail).where(_of(host_id, _LOOK), table.c.number.in_(some))
-        for time_ns, text in connection.execute(query.order_by(table.c.time_ns)):
+        query = select(table.c.time_ns, table.c.detail).where(_of(session, _LOOK), table.c.number.in_(some))
+        for time_ns, text in session.execute(query.order_by(table.c.time_ns)):
             actor = codec.load_actors(text)[0]
             look = Look(actor.pid, time_ns, actor.since_ns or 0, actor.exe, actor.view or ProcessView())
             found.setdefault(actor.pid, []).append(look)
     return found
 
 
-def records(connection: Connection, host_id: int, actor: Actor) -> list[AuditRecord]:
+def records(session: Session, actor: Actor) -> list[AuditRecord]:
     """The records of how a process came to its login uid, and of its crash, as far as the answer names them."""
     found = []
     if actor.login is not None and actor.login.event is not None and actor.session is not None:
-        those = logins(connection, host_id, (actor.session,))
+        those = logins(session, (actor.session,))
         found += [AuditRecord(one.event, "LOGIN", one.record) for one in those if one.event == actor.login.event]
     if actor.syscall is None and actor.event is not None:
         at_ns = actor.event.time_ns
-        those_ended = crashes(connection, host_id, at_ns, at_ns)
+        those_ended = crashes(session, at_ns, at_ns)
         found += [AuditRecord(c.event, "ANOM_ABEND", c.record) for c in those_ended if c.event == actor.event]
     return found
 
 
-def _of(host_id: int, kind: str) -> ColumnElement[bool]:
-    return and_(table.c.host_id == host_id, table.c.kind == kind)
+def _of(session: Session, kind: str) -> ColumnElement[bool]:
+    return and_(table.c.host_id == session.host_id, table.c.kind == kind)

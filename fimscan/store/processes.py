@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
 from fimscan.model import Actor
 from fimscan.store import codec, files
 from fimscan.store.inserting import add_new
 from fimscan.store.row_digests import Subject
 from fimscan.store.schema import process as table
+from fimscan.store.session import Session
 
 _IN_ONE_QUERY = 500
 _MOST_KNOWN = 100  # records of one pid
 _BEGINS = frozenset({"execve", "execveat"})
 
 
-def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
+def add(session: Session, actors: Iterable[Actor]) -> None:
     """Remember what processes were; what is no news about a pid is left out."""
     dated = sorted([actor for actor in actors if actor.time_ns is not None], key=_MOMENT)
     if not dated:
         return
     until = dated[0].moment  # what is known of later times tells nothing: a log can be read late
-    known = _latest(connection, host_id, {actor.pid for actor in dated}, until)
+    known = _latest(session, {actor.pid for actor in dated}, until)
     last = {pid: _program(actor) for pid, actor in known}
     rows = []
     for actor in dated:
@@ -33,7 +34,7 @@ def add(connection: Connection, host_id: int, actors: Iterable[Actor]) -> None:
             last[actor.pid] = program
             # Two records of one millisecond are two: their moments differ, and are in order.
             rows.append({"pid": actor.pid, "time_ns": actor.moment, "actor": codec.dump_actors([actor])})
-    add_new(connection, host_id, Subject.PROCESS, rows)
+    add_new(session, Subject.PROCESS, rows)
 
 
 _MOMENT = attrgetter("moment")
@@ -44,39 +45,39 @@ def _program(actor: Actor) -> object:
     return actor.process, actor.ppid, actor.uid
 
 
-def _latest(connection: Connection, host_id: int, pids: Iterable[int], until: int) -> Iterator[tuple[int, Actor]]:
+def _latest(session: Session, pids: Iterable[int], until: int) -> Iterator[tuple[int, Actor]]:
     wanted = sorted(pids)
     for start in range(0, len(wanted), _IN_ONE_QUERY):
         chunk = wanted[start : start + _IN_ONE_QUERY]
         last = (
             select(table.c.pid, func.max(table.c.time_ns).label("time_ns"))
-            .where(table.c.host_id == host_id, table.c.pid.in_(chunk), table.c.time_ns <= until)
+            .where(table.c.host_id == session.host_id, table.c.pid.in_(chunk), table.c.time_ns <= until)
             .group_by(table.c.pid)
             .subquery()
         )
         query = select(table.c.pid, table.c.actor).join(
             last, (last.c.pid == table.c.pid) & (last.c.time_ns == table.c.time_ns)
         )
-        for pid, text in connection.execute(query.where(table.c.host_id == host_id)):
+        for pid, text in session.execute(query.where(table.c.host_id == session.host_id)):
             yield pid, codec.load_actors(text)[0]
 
 
-def known(connection: Connection, host_id: int, pid: int, moment: int) -> list[Actor]:
+def known(session: Session, pid: int, moment: int) -> list[Actor]:
     """What a pid was, up to and with a moment (:attr:`fimscan.model.Actor.moment`), latest first."""
     query = (
         select(table.c.actor)
-        .where(table.c.host_id == host_id, table.c.pid == pid, table.c.time_ns <= moment)
+        .where(table.c.host_id == session.host_id, table.c.pid == pid, table.c.time_ns <= moment)
         .order_by(table.c.time_ns.desc())
         .limit(_MOST_KNOWN)
     )
-    return [codec.load_actors(text)[0] for text in connection.scalars(query)]
+    return [codec.load_actors(text)[0] for text in session.scalars(query)]
 
 
-def between(connection: Connection, host_id: int, pids: Iterable[int], span: tuple[int, int]) -> Iterator[Actor]:
+def between(session: Session, pids: Iterable[int], span: tuple[int, int]) -> Iterator[Actor]:
     """What some pids were in a stretch of time, both ends included."""
     for some in files.chunks(sorted(set(pids))):
         query = select(table.c.actor).where(
-            table.c.host_id == host_id, table.c.pid.in_(some), table.c.time_ns.between(*span)
+            table.c.host_id == session.host_id, table.c.pid.in_(some), table.c.time_ns.between(*span)
         )
-        for text in connection.scalars(query):
+        for text in session.scalars(query):
             yield codec.load_actors(text)[0]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Select, type_coerce
 
 from fimscan.store.schema import Unsigned64
+from fimscan.store.session import Session
 
 #: Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
 STREAMED = {"stream_results": True, "yield_per": 2000}
@@ -18,11 +19,12 @@ def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return type_coerce(column, BigInteger) if isinstance(column.type, Unsigned64) else column
 
 
-def plain_rows(connection: Connection, query: Select[Any], at_once: int) -> Iterator[Sequence[Sequence[Any]]]:
+def plain_rows(session: Session, query: Select[Any], at_once: int) -> Iterator[Sequence[Sequence[Any]]]:
     """The rows of a query of ``plain`` columns, so many at once.
 
     SQLite's come straight from the driver: SQLAlchemy would take as long for each of them again. The query has no IN.
     """
+    connection = session.connection
     if connection.dialect.name != "sqlite":
         yield from connection.execute(query, execution_options=STREAMED).partitions(at_once)
         return

@@ -22,11 +22,12 @@ from itertools import chain, count, groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Select, Table, select
 
 from fimscan.model import ScanStatus
 from fimscan.store import files, schema
 from fimscan.store.queries import STREAMED, plain, plain_rows
+from fimscan.store.session import Session
 
 _AT_ONCE = 1000
 _scan, _version, _access = schema.scan, schema.file_version, schema.access
@@ -140,7 +141,7 @@ def _encoded(value: object) -> bytes:
 # What is written with a scan
 
 
-def of_scan(connection: Connection, host_id: int, scan_id: int, *, begun: bytes | None = None) -> Iterator[Item]:
+def of_scan(session: Session, scan_id: int, *, begun: bytes | None = None) -> Iterator[Item]:
     """Everything that a scan wrote, when it is about to be finished.
 
     ``begun`` is the digest of the versions that begin with it, where whoever wrote them knows it: that of their
@@ -148,13 +149,13 @@ def of_scan(connection: Connection, host_id: int, scan_id: int, *, begun: bytes 
     """
     if begun is not None:
         yield Item(Subject.BEGUN, scan_id, begun)
-    yield from _of_scans(connection, host_id, scan_id, () if begun is None else (Subject.BEGUN,))
-    yield from of_changes(connection, host_id, scan_id=scan_id)
+    yield from _of_scans(session, scan_id, () if begun is None else (Subject.BEGUN,))
+    yield from of_changes(session, scan_id=scan_id)
 
 
-def of_finished_scans(connection: Connection, host_id: int) -> Iterator[Item]:
+def of_finished_scans(session: Session) -> Iterator[Item]:
     """What all finished scans wrote, but for their changes."""
-    return _of_scans(connection, host_id, None)
+    return _of_scans(session, None)
 
 
 def begun_rows(
@@ -168,15 +169,13 @@ def begun_rows(
     return b"".join([line % one for one in zip(count(number), digests, starts, ends, strict=False)])
 
 
-def _of_scans(
-    connection: Connection, host_id: int, scan_id: int | None, known: Collection[Subject] = ()
-) -> Iterator[Item]:
-    for subject, query in _queries(host_id, scan_id):
+def _of_scans(session: Session, scan_id: int | None, known: Collection[Subject] = ()) -> Iterator[Item]:
+    for subject, query in _queries(session, scan_id):
         if subject in known:
             continue
         encoded = _version_row if subject is Subject.BEGUN else _row
         totals: dict[int, Any] = {}
-        for rows in plain_rows(connection, query, _AT_ONCE):
+        for rows in plain_rows(session, query, _AT_ONCE):
             for number, those in groupby(rows, key=itemgetter(0)):
                 if number not in totals:
                     totals[number] = hashlib.sha256()
@@ -198,25 +197,31 @@ def _version_row(row: Sequence[Any]) -> bytes:
         return _row(row)  # what fimscan never writes
 
 
-def _queries(host_id: int, scan_id: int | None) -> Iterator[tuple[Subject, Select[Any]]]:
+def _queries(session: Session, scan_id: int | None) -> Iterator[tuple[Subject, Select[Any]]]:
     """For each subject its rows, the scan's number first; of one scan, or (``None``) of all finished ones."""
     v = _version.c
     begun = (v.first_scan, v.id, v.state_digest, v.adopted, v.followed, v.read_start_ns, v.read_end_ns)
-    yield Subject.SCAN, _of(select(_scan.c.id, _scan.c.problems, _scan.c.read_clock), _scan.c.id, host_id, scan_id)
-    mine = v.host_id == host_id  # the indexes are led by it
-    yield Subject.BEGUN, _of(select(*begun).where(mine), v.first_scan, host_id, scan_id).order_by(v.first_scan, v.id)
+    yield (
+        Subject.SCAN,
+        _of(session, select(_scan.c.id, _scan.c.problems, _scan.c.read_clock), _scan.c.id, scan_id),
+    )
+    mine = v.host_id == session.host_id  # the indexes are led by it
+    yield (
+        Subject.BEGUN,
+        _of(session, select(*begun).where(mine), v.first_scan, scan_id).order_by(v.first_scan, v.id),
+    )
     ended = select(v.end_scan, v.id, v.dropped, v.retired).where(mine)
-    yield Subject.ENDED, _of(ended, v.end_scan, host_id, scan_id).order_by(v.end_scan, v.id)
+    yield Subject.ENDED, _of(session, ended, v.end_scan, scan_id).order_by(v.end_scan, v.id)
     for subject, table, names in _WITH_SCAN:
         of, key = table.c.scan_id, table.c[names[0]]
         query = select(of, *(plain(table.c[name]) for name in names))
-        yield subject, _of(query, of, host_id, scan_id).order_by(of, key)
+        yield subject, _of(session, query, of, scan_id).order_by(of, key)
 
 
-def _of(query: Select[Any], of: Any, host_id: int, scan_id: int | None) -> Select[Any]:
+def _of(session: Session, query: Select[Any], of: Any, scan_id: int | None) -> Select[Any]:
     if scan_id is not None:
         return query.where(of == scan_id)
-    finished = select(_scan.c.id).where(_scan.c.host_id == host_id, _scan.c.status == ScanStatus.FINISHED.value)
+    finished = select(_scan.c.id).where(_scan.c.host_id == session.host_id, _scan.c.status == ScanStatus.FINISHED.value)
     return query.where(of.in_(finished))
 
 
@@ -224,33 +229,31 @@ def _of(query: Select[Any], of: Any, host_id: int, scan_id: int | None) -> Selec
 # Single rows
 
 
-def of_changes(
-    connection: Connection, host_id: int, *, scan_id: int | None = None, ids: Sequence[int] | None = None
-) -> Iterator[Item]:
+def of_changes(session: Session, *, scan_id: int | None = None, ids: Sequence[int] | None = None) -> Iterator[Item]:
     """Changes with their answers: of one scan, some by number, or (with neither) all."""
     table = schema.change
-    query = select(*(table.c[name] for name in _CHANGE)).where(table.c.host_id == host_id).order_by(table.c.id)
+    query = select(*(table.c[name] for name in _CHANGE)).where(table.c.host_id == session.host_id).order_by(table.c.id)
     if scan_id is not None:
         query = query.where(table.c.scan_id == scan_id)
     if ids is None:
-        return _single(connection, Subject.CHANGE, query)
+        return _single(session, Subject.CHANGE, query)
     chunks = files.chunks(sorted(ids))
-    return chain.from_iterable(_single(connection, Subject.CHANGE, query.where(table.c.id.in_(c))) for c in chunks)
+    return chain.from_iterable(_single(session, Subject.CHANGE, query.where(table.c.id.in_(c))) for c in chunks)
 
 
-def of_acceptances(connection: Connection, host_id: int, *, after: int = 0) -> Iterator[Item]:
+def of_acceptances(session: Session, *, after: int = 0) -> Iterator[Item]:
     """Acceptances, with those numbers that are larger than ``after``."""
     table = schema.acceptance
     query = (
         select(*(table.c[name] for name in _ACCEPTANCE))
-        .where(table.c.host_id == host_id, table.c.id > after)
+        .where(table.c.host_id == session.host_id, table.c.id > after)
         .order_by(table.c.id)
     )
-    return _single(connection, Subject.ACCEPTANCE, query)
+    return _single(session, Subject.ACCEPTANCE, query)
 
 
-def _single(connection: Connection, subject: Subject, query: Select[Any]) -> Iterator[Item]:
-    for row in connection.execute(query, execution_options=STREAMED):
+def _single(session: Session, subject: Subject, query: Select[Any]) -> Iterator[Item]:
+    for row in session.execute(query, execution_options=STREAMED):
         yield Item(subject, row.id, digest_of(row))
 
 
@@ -261,13 +264,13 @@ def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:
     return Item(subject, row[number], digest_of([row[name] for name in names]))
 
 
-def of_rows(connection: Connection, host_id: int) -> Iterator[Item]:
+def of_rows(session: Session) -> Iterator[Item]:
     """All rows of ``ROWS``, as they are."""
     for subject, (table, _, key, others, later) in ROWS.items():
-        query = select(*(table.c[name] for name in (*key, *others, *later))).where(table.c.host_id == host_id)
+        query = select(*(table.c[name] for name in (*key, *others, *later))).where(table.c.host_id == session.host_id)
         if subject is Subject.REPORTED:
             query = query.where(_scan.c.reported)
-        for row in connection.execute(query, execution_options=STREAMED):
+        for row in session.execute(query, execution_options=STREAMED):
             yield of_row(subject, row._asdict())
 
 
@@ -281,20 +284,20 @@ def of_audit_block(number: int, data: bytes, rows: Iterable[tuple[Any, ...]]) ->
     return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + told).digest())
 
 
-def of_audit_blocks(connection: Connection, host_id: int) -> Iterator[Item]:
+def of_audit_blocks(session: Session) -> Iterator[Item]:
     """All of them: memory grows with their number, not with that of the rows, which come in the order of the key."""
     totals: dict[int, Any] = {}
     columns = _access.columns
-    query = select(*map(plain, columns)).where(_access.c.host_id == host_id)
+    query = select(*map(plain, columns)).where(_access.c.host_id == session.host_id)
     query = query.order_by(*(_access.c[name] for name in ("time_ns", "serial", "node", "item")))
     block = [column.name for column in columns].index("block_id")
-    for row in chain.from_iterable(plain_rows(connection, query, _AT_ONCE)):
+    for row in chain.from_iterable(plain_rows(session, query, _AT_ONCE)):
         total = totals.get(row[block])
         if total is None:
             total = totals[row[block]] = hashlib.sha256()
         total.update(repr(tuple(row)).encode("utf-8", "backslashreplace"))
     blocks = schema.audit_block
-    found = select(blocks.c.id, blocks.c.data).where(blocks.c.host_id == host_id).order_by(blocks.c.id)
-    for number, data in connection.execute(found, execution_options=STREAMED):
+    found = select(blocks.c.id, blocks.c.data).where(blocks.c.host_id == session.host_id).order_by(blocks.c.id)
+    for number, data in session.execute(found, execution_options=STREAMED):
         rows = totals.get(number, hashlib.sha256()).digest()
         yield Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + rows).digest())

@@ -7,25 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Row, select, update
 
 from fimscan.model import LIVE, Scan, ScanStatus
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.ledger import GENESIS, entry, summary_line
+from fimscan.store.session import Session
 
 _scan = schema.scan
 
 
-def begin(
-    connection: Connection, host_id: int, *, trigger: str, started_ns: int, config_digest: str, config_text: str
-) -> int:
+def begin(session: Session, *, trigger: str, started_ns: int, config_digest: str, config_text: str) -> int:
     """Record that a scan begins; gives its number."""
     known = select(schema.configuration.c.digest).where(schema.configuration.c.digest == config_digest)
-    if connection.scalar(known) is None:
-        connection.execute(schema.configuration.insert().values(digest=config_digest, text=config_text))
-    result = connection.execute(
+    if session.scalar(known) is None:
+        session.execute(schema.configuration.insert().values(digest=config_digest, text=config_text))
+    result = session.execute(
         _scan.insert().values(
-            host_id=host_id,
+            host_id=session.host_id,
             trigger=trigger,
             status=ScanStatus.RUNNING.value,
             started_ns=started_ns,
@@ -36,36 +35,31 @@ def begin(
     return int(result.inserted_primary_key[0])
 
 
-def interrupt_unfinished(connection: Connection, host_id: int) -> list[int]:
+def interrupt_unfinished(session: Session) -> list[int]:
     """Undo what scans that never finished had written, and mark them as interrupted. Needs the writer lock."""
-    running = select(_scan.c.id).where(_scan.c.host_id == host_id, _scan.c.status == ScanStatus.RUNNING.value)
-    found = list(connection.scalars(running))
+    running = select(_scan.c.id).where(_scan.c.host_id == session.host_id, _scan.c.status == ScanStatus.RUNNING.value)
+    found = list(session.scalars(running))
     for scan_id in found:
         for table in (schema.unreadable, schema.holder, schema.unmodified_open, schema.change):
-            connection.execute(table.delete().where(table.c.scan_id == scan_id))
-        files.undo(connection, host_id, scan_id)
-        connection.execute(update(_scan).where(_scan.c.id == scan_id).values(status=ScanStatus.INTERRUPTED.value))
+            session.execute(table.delete().where(table.c.scan_id == scan_id))
+        files.undo(session, scan_id)
+        session.execute(update(_scan).where(_scan.c.id == scan_id).values(status=ScanStatus.INTERRUPTED.value))
     return found
 
 
-def finish(connection: Connection, scan: Scan, *, read_clock: bytes, begun: bytes | None = None) -> Scan:
+def finish(session: Session, scan: Scan, *, read_clock: bytes, begun: bytes | None = None) -> Scan:
     """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it.
 
     ``begun`` is the digest of its new versions, where that is known (see :func:`fimscan.store.row_digests.of_scan`).
     """
-    host_id = _host_id(connection, scan.id)
     mine = update(_scan).where(_scan.c.id == scan.id)
-    connection.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
-    journal.record(
-        connection, host_id, journal.Cause.SCAN, row_digests.of_scan(connection, host_id, scan.id, begun=begun)
-    )
-    last = last_finished(connection, host_id)
+    session.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
+    journal.record(session, journal.Cause.SCAN, row_digests.of_scan(session, scan.id, begun=begun))
+    last = last_finished(session)
     previous = last.entry if last else GENESIS
-    sealed = replace(
-        scan, status=ScanStatus.FINISHED, previous=previous, journal=journal.head(connection, host_id) or ""
-    )
+    sealed = replace(scan, status=ScanStatus.FINISHED, previous=previous, journal=journal.head(session) or "")
     sealed = replace(sealed, entry=entry(previous, summary_line(sealed), sealed.state_digest))
-    connection.execute(
+    session.execute(
         mine.values(
             status=sealed.status.value,
             finished_ns=sealed.finished_ns,
@@ -79,113 +73,114 @@ def finish(connection: Connection, scan: Scan, *, read_clock: bytes, begun: byte
     return sealed
 
 
-def last_finished(connection: Connection, host_id: int) -> Scan | None:
+def last_finished(session: Session) -> Scan | None:
     """The newest scan that was completed."""
-    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value).order_by(_scan.c.id.desc()).limit(1)
-    row = connection.execute(query).first()
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value).order_by(_scan.c.id.desc()).limit(1)
+    row = session.execute(query).first()
     return None if row is None else _scan_of(row)
 
 
-def last_full(connection: Connection, host_id: int, until: int | None = None) -> Scan | None:
+def last_full(session: Session, until: int | None = None) -> Scan | None:
     """The newest completed scan that looked at everything (and is not newer than the scan ``until``)."""
-    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE)
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE)
     if until is not None:
         query = query.where(_scan.c.id <= until)
-    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
-def full_back_to(connection: Connection, host_id: int, until: int, time_ns: int) -> list[Scan]:
+def full_back_to(session: Session, until: int, time_ns: int) -> list[Scan]:
     """The completed scans that looked at everything, from ``until`` back to the last that began before a time."""
-    query = _scans(host_id).where(
+    query = _scans(session).where(
         _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.id <= until
     )
     found = []
-    for row in connection.execute(query.order_by(_scan.c.id.desc())):
+    for row in session.execute(query.order_by(_scan.c.id.desc())):
         found.append(_scan_of(row))
         if row.started_ns <= time_ns:
             break
     return found
 
 
-def last_full_begun(connection: Connection, host_id: int, time_ns: int) -> Scan | None:
+def last_full_begun(session: Session, time_ns: int) -> Scan | None:
     """The newest completed scan that looked at everything and had begun by a time."""
-    query = _scans(host_id).where(
+    query = _scans(session).where(
         _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.started_ns <= time_ns
     )
-    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
-def finished_before(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
+def finished_before(session: Session, scan_id: int) -> Scan | None:
     """The completed scan before another one."""
-    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)
-    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)
+    row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
-def first_started_ns(connection: Connection, host_id: int) -> int | None:
+def first_started_ns(session: Session) -> int | None:
     """When the first scan of all began."""
-    return connection.scalar(select(_scan.c.started_ns).where(_scan.c.host_id == host_id).order_by(_scan.c.id).limit(1))
+    return session.scalar(
+        select(_scan.c.started_ns).where(_scan.c.host_id == session.host_id).order_by(_scan.c.id).limit(1)
+    )
 
 
-def all_scans(connection: Connection, host_id: int) -> list[Scan]:
+def all_scans(session: Session) -> list[Scan]:
     """Every scan, oldest first."""
-    return [_scan_of(row) for row in connection.execute(_scans(host_id).order_by(_scan.c.id))]
+    return [_scan_of(row) for row in session.execute(_scans(session).order_by(_scan.c.id))]
 
 
-def one_scan(connection: Connection, host_id: int, scan_id: int) -> Scan | None:
+def one_scan(session: Session, scan_id: int) -> Scan | None:
     """A scan by its number."""
-    row = connection.execute(_scans(host_id).where(_scan.c.id == scan_id)).first()
+    row = session.execute(_scans(session).where(_scan.c.id == scan_id)).first()
     return None if row is None else _scan_of(row)
 
 
-def mark_reported(connection: Connection, scan_ids: Sequence[int]) -> None:
+def mark_reported(session: Session, scan_ids: Sequence[int]) -> None:
     """Remember that what these scans found was written to where somebody reads it."""
     if not scan_ids:
         return
-    host_id = _host_id(connection, scan_ids[0])
-    journal.lock(connection, host_id)
+    journal.lock(session)
     for some in files.chunks(scan_ids):
-        untold = connection.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
-        connection.execute(update(_scan).where(_scan.c.id.in_(untold)).values(reported=True))
+        untold = session.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
+        session.execute(update(_scan).where(_scan.c.id.in_(untold)).values(reported=True))
         told = [row_digests.of_row(row_digests.Subject.REPORTED, {"id": number}) for number in untold]
-        journal.note(connection, host_id, told)
+        journal.note(session, told)
 
 
-def last_reported(connection: Connection, host_id: int) -> Scan | None:
+def last_reported(session: Session) -> Scan | None:
     """The newest finished scan whose findings were written out."""
-    query = _scans(host_id).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.reported)
-    row = connection.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
+    query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.reported)
+    row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
-def read_clock(connection: Connection, scan_id: int) -> bytes:
+def read_clock(session: Session, scan_id: int) -> bytes:
     """The read times of a scan (:class:`fimscan.attribution.clock.ReadClock`)."""
-    return connection.scalar(select(_scan.c.read_clock).where(_scan.c.id == scan_id)) or b""
+    return session.scalar(select(_scan.c.read_clock).where(_scan.c.id == scan_id)) or b""
 
 
-def config_digests(connection: Connection, host_id: int, start: int, end: int) -> list[tuple[int, str]]:
+def config_digests(session: Session, start: int, end: int) -> list[tuple[int, str]]:
     """(scan, its configuration's digest) of the finished scans from ``start`` to ``end``, both included."""
     query = select(_scan.c.id, _scan.c.config_digest).where(
-        _scan.c.host_id == host_id, _scan.c.status == ScanStatus.FINISHED.value, _scan.c.id.between(start, end)
+        _scan.c.host_id == session.host_id, _scan.c.status == ScanStatus.FINISHED.value, _scan.c.id.between(start, end)
     )
-    return [(number, digest) for number, digest in connection.execute(query.order_by(_scan.c.id))]
+    return [(number, digest) for number, digest in session.execute(query.order_by(_scan.c.id))]
 
 
-def config_digest(connection: Connection, scan_id: int) -> str:
+def config_digest(session: Session, scan_id: int) -> str:
     """The digest of the configuration that a scan is made with, running or finished; empty for an unknown scan."""
-    return connection.scalar(select(schema.scan.c.config_digest).where(schema.scan.c.id == scan_id)) or ""
+    return session.scalar(select(schema.scan.c.config_digest).where(schema.scan.c.id == scan_id)) or ""
 
 
-def configuration_text(connection: Connection, digest: str) -> str | None:
+def configuration_text(session: Session, digest: str) -> str | None:
     """An effective configuration that was once used, as JSON."""
     query = select(schema.configuration.c.text).where(schema.configuration.c.digest == digest)
-    return connection.scalar(query)
+    return session.scalar(query)
 
 
-def _scans(host_id: int) -> Any:
-    return select(_scan, schema.host.c.name.label("host")).join(schema.host).where(_scan.c.host_id == host_id)
+def _scans(session: Session) -> Any:
+    return select(_scan, schema.host.c.name.label("host")).join(schema.host).where(_scan.c.host_id == session.host_id)
 
 
 def _scan_of(row: Row[Any]) -> Scan:
@@ -204,7 +199,3 @@ def _scan_of(row: Row[Any]) -> Scan:
         entry=row.entry,
         problems=tuple(json.loads(row.problems)),
     )
-
-
-def _host_id(connection: Connection, scan_id: int) -> int:
-    return int(connection.execute(select(_scan.c.host_id).where(_scan.c.id == scan_id)).scalar_one())

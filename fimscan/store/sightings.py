@@ -6,31 +6,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Row, select
 
 from fimscan.model import Actor, Doubt, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
 from fimscan.model import UnmodifiedOpen as Opened
 from fimscan.store import codec, files, journal, schema
 from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.session import Session
 
 # The column ``detail`` holds the words and, where the file was readable once, when that was and what differs since:
 # "words RS ns RS field,field". RS (U+001E) is in no text of ours, nor of strerror(3).
 _RS = "\x1e"
 
 
-def add_unreadable(connection: Connection, scan_id: int, items: Iterable[Unreadable]) -> None:
+def add_unreadable(session: Session, scan_id: int, items: Iterable[Unreadable]) -> None:
     """Record what a scan could not read."""
     rows = [
         {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": _detail(item)} for item in items
     ]
     if rows:
-        connection.execute(schema.unreadable.insert(), rows)
+        session.execute(schema.unreadable.insert(), rows)
 
 
-def unreadable_in(connection: Connection, scan_id: int) -> tuple[Unreadable, ...]:
+def unreadable_in(session: Session, scan_id: int) -> tuple[Unreadable, ...]:
     """What a scan could not read, in order of path."""
     table = schema.unreadable
-    rows = connection.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
+    rows = session.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
     return tuple(_unreadable(row) for row in rows)
 
 
@@ -54,7 +55,7 @@ _NOBODY = codec.dump_actors([])
 
 
 def add_holders(
-    connection: Connection, scan_id: int, holders: Iterable[Holder], doubts: Sequence[Doubt] | None = None
+    session: Session, scan_id: int, holders: Iterable[Holder], doubts: Sequence[Doubt] | None = None
 ) -> None:
     """Record who held writable descriptors when a scan began, and who may have."""
     rows = [
@@ -63,23 +64,23 @@ def add_holders(
     if doubts is not None:
         rows.append({"scan_id": scan_id, "dev": 0, "inode": 0, "actor": codec.dump_doubts(doubts)})
     if rows:
-        connection.execute(schema.holder.insert(), rows)
+        session.execute(schema.holder.insert(), rows)
 
 
-def add_writable(connection: Connection, scan_id: int, writable: Iterable[tuple[int, int]]) -> None:
+def add_writable(session: Session, scan_id: int, writable: Iterable[tuple[int, int]]) -> None:
     """Record what a scan found open for writing (:class:`fimscan.scan.writers.WriterCheck`)."""
     rows = [{"scan_id": scan_id, "dev": dev, "inode": inode, "actor": _NOBODY} for dev, inode in sorted(writable)]
     if rows:
-        connection.execute(schema.holder.insert(), rows)
+        session.execute(schema.holder.insert(), rows)
 
 
-def keep_known_holders(connection: Connection, scan_id: int) -> None:
+def keep_known_holders(session: Session, scan_id: int) -> None:
     """Forget the holders of files that are not monitored: logs, caches and the like of every process."""
     table, version = schema.holder, schema.file_version
     known = select(version.c.id).where(
         version.c.dev == table.c.dev, version.c.inode == table.c.inode, version.c.end_scan.is_(None)
     )
-    connection.execute(table.delete().where(table.c.scan_id == scan_id, table.c.inode != 0, ~known.exists()))
+    session.execute(table.delete().where(table.c.scan_id == scan_id, table.c.inode != 0, ~known.exists()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +96,12 @@ class Held:
     doubts: tuple[Doubt, ...] | None = None
 
 
-def held_at(connection: Connection, scan_id: int) -> Held:
+def held_at(session: Session, scan_id: int) -> Held:
     """Who held files open for writing."""
     actors: dict[tuple[int, int], list[Actor]] = {}
     writable: set[tuple[int, int]] = set()
     doubts: tuple[Doubt, ...] | None = None
-    for row in connection.execute(select(schema.holder).where(schema.holder.c.scan_id == scan_id)):
+    for row in session.execute(select(schema.holder).where(schema.holder.c.scan_id == scan_id)):
         if row.inode == row.dev == 0:
             doubts = codec.load_doubts(row.actor)
         elif row.actor == _NOBODY:
@@ -122,64 +123,64 @@ class Recheck:
     holders: Holders | None = None
 
 
-def set_rechecks(connection: Connection, host_id: int, items: Sequence[Recheck]) -> None:
+def set_rechecks(session: Session, items: Sequence[Recheck]) -> None:
     """Remember the latest look at each of these paths."""
     rows = [
         {"path": item.path, "read_start_ns": item.read_start_ns, "holders": codec.dump_holders(item.holders) or ""}
         for item in items
     ]
     for some in files.chunks(rows):
-        _forget(connection, host_id, schema.recheck.c.path.in_([row["path"] for row in some]))
-        connection.execute(schema.recheck.insert(), [{"host_id": host_id, **row} for row in some])
-    journal.note(connection, host_id, [of_row(Subject.RECHECK, row) for row in rows])
+        _forget(session, schema.recheck.c.path.in_([row["path"] for row in some]))
+        session.execute(schema.recheck.insert(), [{"host_id": session.host_id, **row} for row in some])
+    journal.note(session, [of_row(Subject.RECHECK, row) for row in rows])
 
 
-def forget_rechecks(connection: Connection, host_id: int, before_ns: int) -> None:
+def forget_rechecks(session: Session, before_ns: int) -> None:
     """Forget the looks at single paths that a scan, whose reading began later, has made pointless."""
-    _forget(connection, host_id, schema.recheck.c.read_start_ns < before_ns)
+    _forget(session, schema.recheck.c.read_start_ns < before_ns)
 
 
-def _forget(connection: Connection, host_id: int, which: ColumnElement[bool]) -> None:
+def _forget(session: Session, which: ColumnElement[bool]) -> None:
     table = schema.recheck
-    mine = (table.c.host_id == host_id) & which
-    journal.lock(connection, host_id)
-    known = connection.execute(select(table).where(mine)).all()
-    connection.execute(table.delete().where(mine))
-    journal.note(connection, host_id, [of_row(Subject.RECHECK, row._asdict()) for row in known])
+    mine = (table.c.host_id == session.host_id) & which
+    journal.lock(session)
+    known = session.execute(select(table).where(mine)).all()
+    session.execute(table.delete().where(mine))
+    journal.note(session, [of_row(Subject.RECHECK, row._asdict()) for row in known])
 
 
-def rechecks(connection: Connection, host_id: int, paths: Iterable[bytes] | None = None) -> dict[bytes, Recheck]:
+def rechecks(session: Session, paths: Iterable[bytes] | None = None) -> dict[bytes, Recheck]:
     """The latest looks at these paths (``None``: at any) since the last complete scan."""
     table = schema.recheck
-    mine = select(table).where(table.c.host_id == host_id)
+    mine = select(table).where(table.c.host_id == session.host_id)
     queries = [mine] if paths is None else [mine.where(table.c.path.in_(c)) for c in files.chunks(sorted(set(paths)))]
     return {
         row.path: Recheck(
             path=row.path, read_start_ns=row.read_start_ns, holders=codec.load_holders(row.holders or None)
         )
         for query in queries
-        for row in connection.execute(query)
+        for row in session.execute(query)
     }
 
 
-def add_unmodified_opens(connection: Connection, scan_id: int, opened: Iterable[Opened]) -> None:
+def add_unmodified_opens(session: Session, scan_id: int, opened: Iterable[Opened]) -> None:
     """Record which files were opened for writing and not changed."""
     rows = [{"scan_id": scan_id, "path": o.path, "actors": codec.dump_actors(o.actors)} for o in opened]
     if rows:
-        connection.execute(schema.unmodified_open.insert(), rows)
+        session.execute(schema.unmodified_open.insert(), rows)
 
 
-def unmodified_opens(connection: Connection, host_id: int, start: int, end: int) -> tuple[Opened, ...]:
+def unmodified_opens(session: Session, start: int, end: int) -> tuple[Opened, ...]:
     """Files opened for writing and not changed in ``start`` < scan <= ``end``, one entry a path."""
     table = schema.unmodified_open
     query = (
         select(table.c.path, table.c.actors)
         .join(schema.scan)
-        .where(schema.scan.c.host_id == host_id, table.c.scan_id > start, table.c.scan_id <= end)
+        .where(schema.scan.c.host_id == session.host_id, table.c.scan_id > start, table.c.scan_id <= end)
         .where(schema.scan.c.status == ScanStatus.FINISHED.value)
         .order_by(table.c.path, table.c.scan_id)
     )
     merged: dict[bytes, tuple[Actor, ...]] = {}
-    for path, actors in connection.execute(query):
+    for path, actors in session.execute(query):
         merged[path] = merged.get(path, ()) + codec.load_actors(actors)
     return tuple(Opened(path=path, actors=actors) for path, actors in merged.items())

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection
-
 from fimscan.state_row import FIELDS, Packed
 from fimscan.store import row_digests
 from fimscan.store.schema import file_version as table
+from fimscan.store.session import Session
 
 _SECOND = 10**9
 _PARAMETERS = 999  # in one statement: SQLite's limit, before 3.32 made it 32766
@@ -32,8 +31,8 @@ class NewVersions:
     in groups that have the same columns, and a column of a group at a time.
     """
 
-    def __init__(self, host_id: int, scan_id: int) -> None:
-        self._of_all = {"host_id": str(host_id), "first_scan": str(scan_id), "dropped": "FALSE"}
+    def __init__(self, scan_id: int) -> None:
+        self._scan_id = scan_id
         # (adopted, followed, kind), since what is of one kind nearly always has the same columns.
         self._groups: defaultdict[tuple[bool, bool, str], list[Packed]] = defaultdict(list)
         self._covered: Any = None
@@ -55,16 +54,17 @@ class NewVersions:
         for packed in found:
             self._groups[adopted, followed, packed[_KIND]].append(packed)
 
-    def write(self, connection: Connection) -> None:
+    def write(self, session: Session) -> None:
         """Insert them; none are left."""
         # The numbers of rows, which their digest covers, are known beforehand in SQLite alone: there is one writer, and
         # it counts on from the largest, unless somebody has put in a row with the last number that there is
         # (sqlite.org, autoinc.html).
-        number = _largest(connection) if connection.dialect.name == "sqlite" else None
+        number = _largest(session) if session.connection.dialect.name == "sqlite" else None
+        of_all = {"host_id": str(session.host_id), "first_scan": str(self._scan_id), "dropped": "FALSE"}
         for (adopted, followed, _), rows in self._groups.items():
-            constant = {**self._of_all, "adopted": str(adopted).upper(), "followed": str(followed).upper()}
+            constant = {**of_all, "adopted": str(adopted).upper(), "followed": str(followed).upper()}
             for columns in _alike(rows):
-                _insert(connection, constant, columns)
+                _insert(session, constant, columns)
                 if number is not None:
                     told = row_digests.begun_rows(
                         number + 1, (adopted, followed), *(columns[name] for name in _COVERED)
@@ -72,14 +72,14 @@ class NewVersions:
                     self._covered = self._covered or hashlib.sha256()
                     self._covered.update(told)
                     number += len(columns["path"])
-        if number is not None and number != _largest(connection):
+        if number is not None and number != _largest(session):
             self._is_covered = False
         self._groups.clear()
 
 
-def _largest(connection: Connection) -> int:
+def _largest(session: Session) -> int:
     # As text: SQLAlchemy's own way takes as long as storing a hundred rows.
-    return connection.exec_driver_sql(f"SELECT max(id) FROM {table.name}").scalar() or 0  # noqa: S608 - a constant
+    return session.connection.exec_driver_sql(f"SELECT max(id) FROM {table.name}").scalar() or 0  # noqa: S608 - a constant
 
 
 def _alike(rows: Sequence[Packed]) -> Iterator[dict[str, Sequence[Any]]]:
@@ -106,10 +106,10 @@ def _alike(rows: Sequence[Packed]) -> Iterator[dict[str, Sequence[Any]]]:
     yield {name: named[name] for name in given}
 
 
-def _insert(connection: Connection, constant: dict[str, str], columns: dict[str, Sequence[Any]]) -> None:
+def _insert(session: Session, constant: dict[str, str], columns: dict[str, Sequence[Any]]) -> None:
     """Insert rows of ``constant`` (SQL) and ``columns``."""
     # SQLite takes a quarter less for a row of many in one statement. PostgreSQL's driver sends many statements at once.
-    is_sqlite = connection.dialect.name == "sqlite"
+    is_sqlite = session.connection.dialect.name == "sqlite"
     mark, most = ("?", _PARAMETERS // len(columns)) if is_sqlite else ("%s", 1)
     row = ", ".join((*constant.values(), *[mark] * len(columns)))
     insert = f"INSERT INTO {table.name} ({', '.join((*constant, *columns))}) VALUES "  # noqa: S608 - no values of others
@@ -120,9 +120,9 @@ def _insert(connection: Connection, constant: dict[str, str], columns: dict[str,
     whole = len(values) // size * size
     if whole:
         rows = [tuple(values[begin : begin + size]) for begin in range(0, whole, size)]
-        connection.exec_driver_sql(insert + ", ".join([f"({row})"] * most), rows)
+        session.connection.exec_driver_sql(insert + ", ".join([f"({row})"] * most), rows)
     if rest := tuple(values[whole:]):
-        connection.exec_driver_sql(insert + ", ".join([f"({row})"] * (len(rest) // len(columns))), rest)
+        session.connection.exec_driver_sql(insert + ", ".join([f"({row})"] * (len(rest) // len(columns))), rest)
 
 
 def _signed(value: int) -> int:

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from fimscan.model import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 from fimscan.store import codec, files, journal
 from fimscan.store.row_digests import Subject, of_row
 from fimscan.store.schema import witness_event as table
 from fimscan.store.schema import witness_extent as extent_table
+from fimscan.store.session import Session
 
 Identity = tuple[int, int]
 
 
-def add(connection: Connection, host_id: int, events: Iterable[WitnessEvent]) -> None:
+def add(session: Session, events: Iterable[WitnessEvent]) -> None:
     """Record events."""
     rows = [_row(event) for event in events]
     if not rows:
         return
     adding = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-    ids = connection.scalars(adding, [{"host_id": host_id, **row} for row in rows]).all()
+    ids = session.scalars(adding, [{"host_id": session.host_id, **row} for row in rows]).all()
     noted = [of_row(Subject.WITNESS_EVENT, {"id": number, **row}) for number, row in zip(ids, rows, strict=True)]
-    journal.note(connection, host_id, noted)
+    journal.note(session, noted)
 
 
 def _row(event: WitnessEvent) -> dict[str, Any]:
@@ -42,10 +43,10 @@ def _row(event: WitnessEvent) -> dict[str, Any]:
     }
 
 
-def extend(connection: Connection, host_id: int, extent: WitnessExtent) -> None:
+def extend(session: Session, extent: WitnessExtent) -> None:
     """Record an extent, or make the one that began then longer."""
     columns = extent_table.c
-    mine = (columns.host_id == host_id) & (columns.dev == extent.dev) & (columns.start_ns == extent.start_ns)
+    mine = (columns.host_id == session.host_id) & (columns.dev == extent.dev) & (columns.start_ns == extent.start_ns)
     row = {
         "dev": extent.dev,
         "start_ns": extent.start_ns,
@@ -53,24 +54,22 @@ def extend(connection: Connection, host_id: int, extent: WitnessExtent) -> None:
         "holes": " ".join(extent.holes),
         "ended": extent.ended,
     }
-    journal.lock(connection, host_id)
-    known = connection.execute(select(extent_table).where(mine)).first()
+    journal.lock(session)
+    known = session.execute(select(extent_table).where(mine)).first()
     if known is None:
-        connection.execute(insert(extent_table).values(host_id=host_id, **row))
-        journal.note(connection, host_id, [of_row(Subject.WITNESS_EXTENT, row)])
+        session.execute(insert(extent_table).values(host_id=session.host_id, **row))
+        journal.note(session, [of_row(Subject.WITNESS_EXTENT, row)])
     elif (known.end_ns, known.ended) != (extent.end_ns, extent.ended):
-        connection.execute(update(extent_table).where(mine).values(**row))
+        session.execute(update(extent_table).where(mine).values(**row))
         before = of_row(Subject.WITNESS_EXTENT, known._asdict())
-        journal.note(connection, host_id, [before, of_row(Subject.WITNESS_EXTENT, row)])
+        journal.note(session, [before, of_row(Subject.WITNESS_EXTENT, row)])
 
 
-def testimony(
-    connection: Connection, host_id: int, identities: Iterable[Identity], start_ns: int, end_ns: int
-) -> Testimony:
+def testimony(session: Session, identities: Iterable[Identity], start_ns: int, end_ns: int) -> Testimony:
     """What was told of some files in a stretch of time, and when nothing was missed on their file systems."""
     wanted = frozenset(identities)
     devices = {dev for dev, _ in wanted}
-    extents = {dev: tuple(_extents(connection, host_id, dev, start_ns, end_ns)) for dev in devices}
+    extents = {dev: tuple(_extents(session, dev, start_ns, end_ns)) for dev in devices}
     if not any(extents.values()):
         return Testimony()
     found: dict[Identity, list[WitnessEvent]] = {}
@@ -78,13 +77,13 @@ def testimony(
         inodes = sorted(inode for device, inode in wanted if device == dev)
         for some in files.chunks(inodes):
             query = select(table).where(
-                table.c.host_id == host_id,
+                table.c.host_id == session.host_id,
                 table.c.dev == dev,
                 table.c.inode.in_(some),
                 table.c.until_ns >= start_ns,
                 table.c.since_ns <= end_ns,
             )
-            for row in connection.execute(query.order_by(table.c.until_ns, table.c.id)):
+            for row in session.execute(query.order_by(table.c.until_ns, table.c.id)):
                 found.setdefault((row.dev, row.inode), []).append(_event(row._asdict()))
     return Testimony(events={key: tuple(value) for key, value in found.items()}, extents=extents)
 
@@ -104,25 +103,25 @@ def _event(row: Mapping[str, Any]) -> WitnessEvent:
     )
 
 
-def _extents(connection: Connection, host_id: int, dev: int, start_ns: int, end_ns: int) -> list[WitnessExtent]:
+def _extents(session: Session, dev: int, start_ns: int, end_ns: int) -> list[WitnessExtent]:
     columns = extent_table.c
     query = select(extent_table).where(
-        columns.host_id == host_id, columns.dev == dev, columns.end_ns >= start_ns, columns.start_ns <= end_ns
+        columns.host_id == session.host_id, columns.dev == dev, columns.end_ns >= start_ns, columns.start_ns <= end_ns
     )
-    return [_extent(row) for row in connection.execute(query.order_by(columns.start_ns))]
+    return [_extent(row) for row in session.execute(query.order_by(columns.start_ns))]
 
 
-def latest(connection: Connection, host_id: int) -> tuple[WitnessExtent, ...]:
+def latest(session: Session) -> tuple[WitnessExtent, ...]:
     """The newest extent of each file system, the latest first."""
     columns = extent_table.c
     newest = (
         select(columns.dev, func.max(columns.start_ns).label("start_ns"))
-        .where(columns.host_id == host_id)
+        .where(columns.host_id == session.host_id)
         .group_by(columns.dev)
         .subquery()
     )
     query = select(extent_table).join(newest, (newest.c.dev == columns.dev) & (newest.c.start_ns == columns.start_ns))
-    rows = connection.execute(query.where(columns.host_id == host_id).order_by(columns.end_ns.desc()))
+    rows = session.execute(query.where(columns.host_id == session.host_id).order_by(columns.end_ns.desc()))
     return tuple(_extent(row) for row in rows)
 
 

@@ -223,15 +223,15 @@ def downgrade() -> Callable[[Cli], None]:
             raw.execute("UPDATE file_version SET xattrs = NULL, flags = NULL")
             raw.execute("UPDATE scan SET journal = ''")
         database = Database(f"sqlite:///{cli.database}", host=os.uname().nodename)
-        with database.begin() as connection:
+        with database.begin() as session:
             complete = StateDigest()
             digests: list[dict[str, Any]] = []
-            for version in list(files.as_of(connection, database.host_id, 10**6)):
+            for version in list(files.as_of(session, 10**6)):
                 # It went by the order of the configuration, which may have been any.
                 own = state_digest(replace(version.state, digests=version.state.digests[::-1]))
                 complete.add(own)
                 digests.append({"id": version.id, "digest": own})
-            (scan_one,) = scan_store.all_scans(connection, database.host_id)
+            (scan_one,) = scan_store.all_scans(session)
         database.close()
         made = entry(GENESIS, summary_line(scan_one), complete.hexdigest())
         with sqlite3.connect(cli.database) as raw:

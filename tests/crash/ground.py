@@ -52,9 +52,9 @@ class Ground:
         try:
             report = verify_database(database, every_scan=every_scan)
             assert report.ok, [check.detail for check in report.checks if not check.ok]
-            with database.read() as connection:
-                assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-                last = scan_store.last_finished(connection, database.host_id)
+            with database.read() as session:
+                assert session.connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+                last = scan_store.last_finished(session)
             assert last is not None
             return last.id
         finally:
@@ -63,10 +63,10 @@ class Ground:
     def check_changes(self) -> None:
         """Each change is in the history once, and was told; nothing else is, and nothing was taken for the baseline."""
         database = Database(f"sqlite:///{self.cli.database}", host=os.uname().nodename, create=False)
-        with database.read() as connection:
-            scans = scan_store.all_scans(connection, database.host_id)
-            found = finding_store.findings_between(connection, database.host_id, 0, scans[-1].id)
-            baseline = acceptance_store.baseline(connection, database.host_id)
+        with database.read() as session:
+            scans = scan_store.all_scans(session)
+            found = finding_store.findings_between(session, 0, scans[-1].id)
+            baseline = acceptance_store.baseline(session)
         database.close()
         assert Counter(os.fsdecode(f.change.path) for f in found) == Counter(map(str, self.changed))
         assert baseline is not None and baseline.scan == 1 and not baseline.overrides

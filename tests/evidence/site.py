@@ -100,16 +100,15 @@ def make_eventful(site: Site) -> None:
         site.scan()
         holder.kill()
     # A killed scan, whose remains the next one clears away.
-    with site.database.begin() as connection:
-        host_id = site.database.host_id
-        digest = scan_store.all_scans(connection, host_id)[0].config_digest
+    with site.database.begin() as session:
+        digest = scan_store.all_scans(session)[0].config_digest
         killed = scan_store.begin(
-            connection, host_id, trigger="manual", started_ns=time.time_ns(), config_digest=digest, config_text="?"
+            session, trigger="manual", started_ns=time.time_ns(), config_digest=digest, config_text="?"
         )
         half = state(os.fsencode(site.watched / "half"), kind=FileKind.FILE)
-        versions = NewVersions(host_id, killed)
+        versions = NewVersions(killed)
         versions.add((pack(half),), adopted=False)
-        versions.write(connection)
+        versions.write(session)
     # Changed, named, looked at; opened and not changed.
     (site.watched / "a").write_text("changed")
     site.append(odd_lines() + event(site.watched / "a", 1) + event(site.watched / "d", 2))

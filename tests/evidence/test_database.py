@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
 
 from fimscan.errors import UsageError
 from fimscan.model import Scan, ScanStatus
@@ -20,6 +19,7 @@ from fimscan.pipeline import scan
 from fimscan.store import journal, migrate
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 from tests.conftest import Cli
 from tests.evidence.site import HOST, make_eventful, new_site, pretended_audit, problems
 from tests.support import take_back_the_newest_schemas
@@ -28,15 +28,15 @@ from tests.support import take_back_the_newest_schemas
 def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]) -> None:
     """Live looks, a killed scan, late records, acceptances, dropped and adopted paths: all of it is as it should be."""
     database = copied()
-    with database.read() as connection:
-        scans = scan_store.all_scans(connection, database.host_id)
-        causes = {entry.cause for entry in journal.entries(connection, database.host_id)}
+    with database.read() as session:
+        scans = scan_store.all_scans(session)
+        causes = {entry.cause for entry in journal.entries(session)}
         tables = ("change", "unreadable", "holder", "unmodified_open", "acceptance", "audit_block", "access")
         more = ("notice", "damaged_line", "process", "observation", "audit_extent", "audit_cursor", "recheck")
         for table in (*tables, *more, "journal_open"):
-            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar(), table
+            assert session.connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar(), table
         for flag in ("adopted", "dropped"):
-            assert connection.exec_driver_sql(f"SELECT count(*) FROM file_version WHERE {flag}").scalar(), flag
+            assert session.connection.exec_driver_sql(f"SELECT count(*) FROM file_version WHERE {flag}").scalar(), flag
     assert {scan.status for scan in scans} == {ScanStatus.FINISHED, ScanStatus.INTERRUPTED}
     assert any(scan.is_partial for scan in scans)
     assert causes == {"scan", "audit", "late-records", "accept"}
@@ -133,9 +133,9 @@ def test_two_rows_that_changed_places_are_noticed(copied: Callable[..., Database
 def test_a_revised_answer_cannot_be_put_back(copied: Callable[..., Database]) -> None:
     """The journal knows both; the newer one counts."""
     database = copied()
-    with database.read() as connection:
+    with database.read() as session:
         first, later = (
-            {item.id: item.digest for entry in journal.entries(connection, database.host_id)
+            {item.id: item.digest for entry in journal.entries(session)
              for item in entry.unpacked() if entry.cause == cause and item.subject.name == "CHANGE"}
             for cause in ("scan", "late-records")
         )  # fmt: skip
@@ -148,9 +148,9 @@ def test_a_revised_answer_cannot_be_put_back(copied: Callable[..., Database]) ->
 def test_a_head_that_was_noted_shows_that_entries_were_cut_off(copied: Callable[..., Database]) -> None:
     """A chain alone cannot: without its end it is a whole chain. An older head is in it still."""
     database = copied()
-    with database.read() as connection:
-        scans = scan_store.all_scans(connection, database.host_id)
-        head = journal.common_head(connection, database.host_id, scans)
+    with database.read() as session:
+        scans = scan_store.all_scans(session)
+        head = journal.common_head(session, scans)
     assert head is not None
     older = scans[0].entry
     for noted in (head, older):
@@ -183,9 +183,9 @@ def test_what_is_altered_before_the_scan_has_ended_is_noticed(tmp_path: Path, mo
     site = new_site(tmp_path)
     seal = scan.seal
 
-    def late(connection: Connection, *arguments: Any) -> Scan:
-        connection.exec_driver_sql("UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F62'")
-        return seal(connection, *arguments)
+    def late(session: Session, *arguments: Any) -> Scan:
+        session.connection.exec_driver_sql("UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F62'")
+        return seal(session, *arguments)
 
     monkeypatch.setattr(scan, "seal", late)
     site.scan()

@@ -145,8 +145,8 @@ def test_what_fimscan_itself_wrote_anew_since_is_still_noticed(site: Site, state
 
 def test_the_open_entry_is_not_carried_on_when_it_was_altered(site: Site) -> None:
     """A row and its digest were replaced: fimscan must not put its own seal on that when it next writes the entry."""
-    with site.database.read() as connection:
-        still_open = journal.open_entry(connection, site.database.host_id)
+    with site.database.read() as session:
+        still_open = journal.open_entry(session)
     assert still_open is not None
     row = {"path": os.fsencode(site.watched / "a"), "read_start_ns": 1, "holders": ""}
     (known,) = [item for item in still_open.unpacked() if item.subject is Subject.RECHECK]
@@ -164,10 +164,10 @@ def test_looks_leave_nothing_behind_in_the_journal(site: Site) -> None:
     """How far a log was read is written every few seconds, for years."""
 
     def size() -> tuple[int, int]:
-        with site.database.read() as connection:
-            still_open = journal.open_entry(connection, site.database.host_id)
+        with site.database.read() as session:
+            still_open = journal.open_entry(session)
             assert still_open is not None
-            return sum(1 for _ in journal.entries(connection, site.database.host_id)), len(still_open.items)
+            return sum(1 for _ in journal.entries(session)), len(still_open.items)
 
     for number in range(3):
         site.append(f"type=USER_ACCT msg=audit(1700000000.000:{number}): pid=1 uid=0\n")
@@ -183,22 +183,21 @@ def test_looks_leave_nothing_behind_in_the_journal(site: Site) -> None:
 def test_a_scan_closes_what_is_open(site: Site) -> None:
     """From then on, a head that was noted covers it."""
     site.scan()
-    with site.database.read() as connection:
-        assert journal.open_entry(connection, site.database.host_id) is None
+    with site.database.read() as session:
+        assert journal.open_entry(session) is None
     assert problems(site.database) == []
 
 
 def test_very_many_looks_at_files_between_two_scans(site: Site) -> None:
     """The open entry does not grow without end: it is closed early, and looks are forgotten all the same."""
-    host_id = site.database.host_id
     looks = [sighting_store.Recheck(path=b"/%d" % number, read_start_ns=number) for number in range(250)]
     for again in range(2):
         for start in range(0, len(looks), 50):
-            with site.database.begin() as connection:
-                sighting_store.set_rechecks(connection, host_id, looks[start : start + 50])
+            with site.database.begin() as session:
+                sighting_store.set_rechecks(session, looks[start : start + 50])
         assert problems(site.database) == [], again
-    with site.database.read() as connection:
-        still_open = journal.open_entry(connection, host_id)
+    with site.database.read() as session:
+        still_open = journal.open_entry(session)
     assert still_open is None or len(still_open.items) <= 100 * 41
     site.scan()
     assert problems(site.database) == []
@@ -215,9 +214,8 @@ def test_a_log_that_is_read_twice(site: Site) -> None:
 
 def test_what_was_not_written_is_not_noted(site: Site) -> None:
     """A transaction that fails leaves rows and journal as they were."""
-    host_id = site.database.host_id
-    with pytest.raises(KeyboardInterrupt), site.database.begin() as connection:
-        sighting_store.set_rechecks(connection, host_id, [sighting_store.Recheck(path=b"/x", read_start_ns=1)])
+    with pytest.raises(KeyboardInterrupt), site.database.begin() as session:
+        sighting_store.set_rechecks(session, [sighting_store.Recheck(path=b"/x", read_start_ns=1)])
         raise KeyboardInterrupt
     with drift.reporting(site.database, site.scan()):
         pass

@@ -124,13 +124,13 @@ def assert_ledger(host: Installation) -> None:
     from fimscan.store import scans as scan_store
     from fimscan.store.ledger import replay
 
-    with database.read() as connection:
+    with database.read() as session:
         digest = StateDigest()
-        for one in state_digests(connection, database.host_id):
+        for one in state_digests(session):
             digest.add(one)
-        last = scan_store.last_finished(connection, database.host_id)
+        last = scan_store.last_finished(session)
         assert last is not None and last.state_digest == digest.hexdigest()
-        assert replay(scan_store.all_scans(connection, database.host_id)) == []
+        assert replay(scan_store.all_scans(session)) == []
     database.close()
 
 

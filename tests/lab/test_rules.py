@@ -102,8 +102,8 @@ def begin_at_the_end(site: Site) -> None:
     live = next(segment for segment in segments(os.fsencode(site.log)) if segment.live)
     at = LogCursor(os.fsencode(site.log), live.dev, live.inode, os.stat(site.log).st_size, live.fingerprint)
     database = Database(f"sqlite:///{site.root}/f.db", host=os.uname().nodename)
-    with closing(database), database.begin() as connection:
-        audit_store.set_cursor(connection, database.host_id, at)
+    with closing(database), database.begin() as session:
+        audit_store.set_cursor(session, at)
 
 
 def sh(command: str) -> int:

@@ -104,9 +104,9 @@ def test_moved_blocks_leave_the_ctime_so_that_everything_is_read(scan: Scanner, 
     """A user moved blocks from one file into another since the last reading: no ctime tells which."""
     scan()
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
-    with closing(database), database.begin() as connection:
+    with closing(database), database.begin() as session:
         moved = AuditNotice(event=EventId(time.time_ns() // 10**6 * 10**6, 7), kind=NoticeKind.EXTENTS_MOVED)
-        audit_store.add_notices(connection, database.host_id, [moved])
+        audit_store.add_notices(session, [moved])
     result = scan()
     assert vouched(result) == (0, 30)
     assert "blocks were moved" in " ".join(result.new_problems)

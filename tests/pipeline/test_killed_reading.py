@@ -80,9 +80,9 @@ class Writer:
 
 
 def stored(database: Database) -> list[FileAccess]:
-    with database.read() as connection:
-        found = list(access_store.references(connection, database.host_id, 0, 2**62))
-        return list(access_store.load(connection, found))
+    with database.read() as session:
+        found = list(access_store.references(session, 0, 2**62))
+        return list(access_store.load(session, found))
 
 
 def test_killed_while_reading(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_killed_while_reading(tmp_path: Path) -> None:
     assert len(expected) > KILLS * 20
     assert {a.event.serial for a in expected} == set(range(1, writer.serial + 1))
     assert sorted(found, key=key) == sorted(expected, key=key)
-    with database.read() as connection:
-        extents = audit_store.extents(connection, database.host_id, os.fsencode(log))
+    with database.read() as session:
+        extents = audit_store.extents(session, os.fsencode(log))
     database.close()
     assert len(extents) == 1
     assert extents[0].start_ns <= min(a.event.time_ns for a in expected)

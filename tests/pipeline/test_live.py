@@ -81,8 +81,8 @@ class Host:
         return second or first
 
     def rechecks(self) -> dict[bytes, sighting_store.Recheck]:
-        with self.database.read() as connection:
-            return sighting_store.rechecks(connection, self.database.host_id)
+        with self.database.read() as session:
+            return sighting_store.rechecks(session)
 
 
 @pytest.fixture
@@ -109,12 +109,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 def assert_whole(database: Database) -> None:
     """The newest ledger entry is about the state that is stored, and the chain holds."""
-    with database.read() as connection:
+    with database.read() as session:
         digest = StateDigest()
-        for one in files.state_digests(connection, database.host_id):
+        for one in files.state_digests(session):
             digest.add(one)
-        scans = scan_store.all_scans(connection, database.host_id)
-        last = scan_store.last_finished(connection, database.host_id)
+        scans = scan_store.all_scans(session)
+        last = scan_store.last_finished(session)
     assert last is not None and last.state_digest == digest.hexdigest()
     assert replay(scans) == []
 
@@ -268,8 +268,8 @@ def test_a_look_is_no_comparison_of_all_critical_files(host: Host) -> None:
     host.target.write_text("new")
     host.opened()
     host.step()
-    with host.database.read() as connection:
-        scans = scan_store.all_scans(connection, host.database.host_id)
+    with host.database.read() as session:
+        scans = scan_store.all_scans(session)
     assert [scan.is_partial for scan in scans] == [False, True]
     later = (scans[-1].finished_ns or 0) + 10**9
     stretches = continuity(scans, 0, later, 10**18)
@@ -377,9 +377,9 @@ def test_killed_while_looking(host: Host) -> None:
     host.step(70)
     host.scan()
     assert_whole(host.database)
-    with host.database.read() as connection:
-        scans = scan_store.all_scans(connection, host.database.host_id)
-        found = {path: finding_store.history_of(connection, host.database.host_id, os.fsencode(path)) for path in names}
+    with host.database.read() as session:
+        scans = scan_store.all_scans(session)
+        found = {path: finding_store.history_of(session, os.fsencode(path)) for path in names}
     assert all(scan.status is ScanStatus.FINISHED for scan in scans)
     assert sum(scan.is_partial for scan in scans) > KILLS / 3
     for path, history in found.items():

@@ -156,15 +156,15 @@ def test_the_last_reading_is_found_through_all_that_failed(watched: Watched, imp
     """The window begins at the last scan that read the file; who held it then is asked, not who held it later."""
     for _ in range(2):
         watched.scan()
-    with watched.database.read() as connection:
-        last_good = FullReading.load(connection, watched.database.host_id)
+    with watched.database.read() as session:
+        last_good = FullReading.load(session)
     path = os.fsencode(watched.path)
     assert last_good.read_again(path, 0) > last_good.first_scan_ns
     with watched.leased():
         for _ in range(2):
             watched.scan()
-    with watched.database.read() as connection:
-        blocked = FullReading.load(connection, watched.database.host_id)
+    with watched.database.read() as session:
+        blocked = FullReading.load(session)
     assert blocked.is_blocked(path)
     assert blocked.read_again(path, 0) == last_good.read_again(path, 0)
     assert blocked.last_read(path, None) == blocked.first_scan_ns, "that it was absent is known of no earlier scan"

@@ -102,9 +102,9 @@ class Watched:
         """All of one file."""
         self.witness.store(self.database)
         found = (path or self.file).stat()
-        with self.database.read() as connection:
+        with self.database.read() as session:
             identity = (found.st_dev, found.st_ino)
-            return store.testimony(connection, self.database.host_id, [identity], self.began, time.time_ns())
+            return store.testimony(session, [identity], self.began, time.time_ns())
 
     def done(self, path: Path | None = None) -> dict[int, WitnessMask]:
         """What each process did to it."""
@@ -344,22 +344,21 @@ def test_it_keeps_no_file_system_from_being_unmounted(tmp_path: Path) -> None:
 
 def last_of(watched: Watched, device: int) -> WitnessExtent:
     watched.witness.store(watched.database)
-    with watched.database.read() as connection:
-        return next(e for e in store.latest(connection, watched.database.host_id) if e.dev == device)
+    with watched.database.read() as session:
+        return next(e for e in store.latest(session) if e.dev == device)
 
 
 def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
     """One that somebody altered is noticed."""
     python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
     watched.told()
-    with watched.database.read() as connection:
-        assert not list(integrity.replayed(connection, watched.database.host_id)[1])
+    with watched.database.read() as session:
+        assert not list(integrity.replayed(session)[1])
     with watched.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE witness_event SET mask = 8")
-    with watched.database.read() as connection:
-        host_id = watched.database.host_id
-        replayed = integrity.replayed(connection, host_id)[0]
-        altered = list(integrity.single_rows(connection, host_id, replayed.rows))
+    with watched.database.read() as session:
+        replayed = integrity.replayed(session)[0]
+        altered = list(integrity.single_rows(session, replayed.rows))
     assert any("fanotify" in line for line in altered)
 
 

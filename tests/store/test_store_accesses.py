@@ -40,14 +40,14 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def stored(database: Database) -> list[FileAccess]:
-    with database.read() as connection:
-        return list(store.load(connection, store.references(connection, database.host_id, 0, 2**63 - 1)))
+    with database.read() as session:
+        return list(store.load(session, store.references(session, 0, 2**63 - 1)))
 
 
 def add(database: Database, batches: list[AuditBatch]) -> None:
     for batch in batches:
-        with database.begin() as connection:
-            store.add(connection, database.host_id, batch.found)
+        with database.begin() as session:
+            store.add(session, batch.found)
 
 
 def test_every_recorded_access_comes_back_from_its_records(database: Database, batches: list[AuditBatch]) -> None:
@@ -60,11 +60,15 @@ def test_every_recorded_access_comes_back_from_its_records(database: Database, b
 def test_the_same_log_again_adds_nothing(database: Database, batches: list[AuditBatch]) -> None:
     """Neither rows nor records: a log that is read twice does not make the database grow."""
     add(database, batches)
-    with database.read() as connection:
-        before = connection.exec_driver_sql("SELECT (SELECT count(*) FROM access), count(*) FROM audit_block").one()
+    with database.read() as session:
+        before = session.connection.exec_driver_sql(
+            "SELECT (SELECT count(*) FROM access), count(*) FROM audit_block"
+        ).one()
     add(database, batches)
-    with database.read() as connection:
-        after = connection.exec_driver_sql("SELECT (SELECT count(*) FROM access), count(*) FROM audit_block").one()
+    with database.read() as session:
+        after = session.connection.exec_driver_sql(
+            "SELECT (SELECT count(*) FROM access), count(*) FROM audit_block"
+        ).one()
     assert after == before and before[0] > 100
 
 
@@ -75,10 +79,10 @@ def test_lines_that_come_twice_at_once_are_kept_and_covered_once(database: Datab
     assert len(twice) == 1 and len(twice[0].accesses) == 2 * len(once[0].accesses) > 0
     add(database, twice)
     assert stored(database) == list(once[0].accesses)
-    with database.read() as connection:
-        entries = journal.entries(connection, database.host_id)
+    with database.read() as session:
+        entries = journal.entries(session)
         noted = [item for entry in entries for item in entry.unpacked()]
-        assert noted == list(row_digests.of_audit_blocks(connection, database.host_id))
+        assert noted == list(row_digests.of_audit_blocks(session))
 
 
 def test_of_two_events_with_one_key_the_first_is_kept(database: Database) -> None:
@@ -95,9 +99,9 @@ def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, ba
     """The evidence is kept as it was written, whatever bytes are in it."""
     add(database, batches)
     event = batches[0].events[0]
-    with database.read() as connection:
-        assert store.records(connection, database.host_id, event.id) == event.records
-        assert store.records(connection, database.host_id, EventId(1, 1)) == ()
+    with database.read() as session:
+        assert store.records(session, event.id) == event.records
+        assert store.records(session, EventId(1, 1)) == ()
 
 
 def test_numbers_beyond_63_bits_survive(database: Database) -> None:
@@ -110,8 +114,8 @@ def test_numbers_beyond_63_bits_survive(database: Database) -> None:
         b"rdev=00:00 nametype=DELETE\ntype=PROCTITLE msg=audit(1700000000.000:9): proctitle=2D\n" % inode
     )
     add(database, list(read_stream(io.BytesIO(log))))
-    with database.read() as connection:
-        (found,) = store.references(connection, database.host_id, 0, 2**63 - 1)
+    with database.read() as session:
+        (found,) = store.references(session, 0, 2**63 - 1)
     assert found.identity == (0x2A, inode)
     assert [a.inode for a in stored(database)] == [inode]
 
@@ -120,8 +124,8 @@ def test_relevance_finds_by_identity_and_by_every_name(database: Database, batch
     """What concerns a change is chosen from the rows alone: by the file, its path, or its directory and last name."""
     add(database, batches)
     everything = {(a.event, a.item): a for a in stored(database)}
-    with database.read() as connection:
-        rows = list(store.references(connection, database.host_id, 0, 2**63 - 1))
+    with database.read() as session:
+        rows = list(store.references(session, 0, 2**63 - 1))
     for access in everything.values():
         if access.name.parent is None or access.name.base is None:
             continue

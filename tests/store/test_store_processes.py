@@ -28,11 +28,11 @@ def at(time_ns: int, exe: bytes, pid: int = 7, ppid: int = 1) -> Actor:
 def kept(database: Database, *batches: list[Actor]) -> list[tuple[int, int]]:
     """(pid, time) of what is kept of these, which come one after the other."""
     for batch in batches:
-        with database.begin() as connection:
-            store.add(connection, database.host_id, batch)
-    with database.read() as connection:
+        with database.begin() as session:
+            store.add(session, batch)
+    with database.read() as session:
         query = process.select().order_by(process.c.pid, process.c.time_ns)
-        return [(row.pid, load_actors(row.actor)[0].time_ns or 0) for row in connection.execute(query)]
+        return [(row.pid, load_actors(row.actor)[0].time_ns or 0) for row in session.execute(query)]
 
 
 def test_calls_of_one_process_are_no_news(database: Database) -> None:

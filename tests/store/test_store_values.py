@@ -41,6 +41,7 @@ from fimscan.model import (
 from fimscan.state_row import pack
 from fimscan.store import codec, files, row_digests, scans, version_writer
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 from tests.support import rule
 
 octets = st.binary(max_size=12)
@@ -218,17 +219,16 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState],
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     with database.engine.connect() as connection:
         transaction = connection.begin()
-        scan_id = scans.begin(
-            connection, database.host_id, trigger="manual", started_ns=1, config_digest="d", config_text="{}"
-        )
-        begun = version_writer.NewVersions(database.host_id, scan_id)
+        session = Session(connection, database.host_id)
+        scan_id = scans.begin(session, trigger="manual", started_ns=1, config_digest="d", config_text="{}")
+        begun = version_writer.NewVersions(scan_id)
         with patch.object(version_writer, "_PARAMETERS", parameters):
             for part, adopted in ((some[::2], True), (some[1::2], False)):
                 begun.add(map(pack, part), adopted=adopted)
-                begun.write(connection)
-        read = {item.subject: item.digest for item in row_digests.of_scan(connection, database.host_id, scan_id)}
+                begun.write(session)
+        read = {item.subject: item.digest for item in row_digests.of_scan(session, scan_id)}
         assert read.get(row_digests.Subject.BEGUN) == begun.digest
-        found = [version.state for version in files.as_of(connection, database.host_id, scan_id)]
+        found = [version.state for version in files.as_of(session, scan_id)]
         transaction.rollback()
     database.close()
     assert found == sorted(some, key=lambda s: s.path)

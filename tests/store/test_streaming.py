@@ -23,13 +23,11 @@ from tests.support import state
 
 def store(database: Database, states: Iterable[FileState]) -> None:
     """As what a scan has found."""
-    with database.begin() as connection:
-        scan_id = scans.begin(
-            connection, database.host_id, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}"
-        )
-        new = NewVersions(database.host_id, scan_id)
+    with database.begin() as session:
+        scan_id = scans.begin(session, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}")
+        new = NewVersions(scan_id)
         new.add(map(pack, states), adopted=False)
-        new.write(connection)
+        new.write(session)
 
 
 def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) -> None:
@@ -37,8 +35,8 @@ def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) 
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     large = replace(state(), inode=(1 << 64) - 2)
     store(database, [large])
-    with database.read() as connection:
-        ((row,),) = files.known_with_stats(connection, database.host_id)
+    with database.read() as session:
+        ((row,),) = files.known_with_stats(session)
     assert tuple(row[6:8]) == (large.dev, large.inode)
     database.close()
 
@@ -48,10 +46,10 @@ def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number:
     """They come in chunks, whose last one is as important as the first."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(2500)])
-    with database.begin() as connection:
-        before = list(row_digests.of_scan(connection, database.host_id, 1))
-        connection.execute(update(file_version).where(file_version.c.id == number).values(read_end_ns=1))
-        after = list(row_digests.of_scan(connection, database.host_id, 1))
+    with database.begin() as session:
+        before = list(row_digests.of_scan(session, 1))
+        session.execute(update(file_version).where(file_version.c.id == number).values(read_end_ns=1))
+        after = list(row_digests.of_scan(session, 1))
     altered = [old.subject for old, new in zip(before, after, strict=True) if old != new]
     assert altered == [row_digests.Subject.BEGUN]
     database.close()
@@ -61,13 +59,13 @@ def test_what_was_numbered_otherwise_is_read_back(tmp_path: Path) -> None:
     """After the last number that there is, SQLite takes any: somebody who put such a row in does not stop scans."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [state(b"/w/a"), state(b"/w/b")])
-    with database.begin() as connection:
-        connection.execute(update(file_version).where(file_version.c.path == b"/w/a").values(id=2**63 - 1))
-        new = NewVersions(database.host_id, 1)
+    with database.begin() as session:
+        session.execute(update(file_version).where(file_version.c.path == b"/w/a").values(id=2**63 - 1))
+        new = NewVersions(1)
         new.add(map(pack, [state(b"/w/c"), state(b"/w/d")]), adopted=True)
-        new.write(connection)
+        new.write(session)
         assert new.digest is None
-        assert len(list(files.as_of(connection, database.host_id, 1))) == 4
+        assert len(list(files.as_of(session, 1))) == 4
     database.close()
 
 
@@ -76,14 +74,14 @@ def test_what_two_scans_differ_in_is_found_without_looking_at_all_else(tmp_path:
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(3000)])
     store(database, [state(b"/w/new")])
-    with database.begin() as connection:
-        files.end(connection, [17], 2)
+    with database.begin() as session:
+        files.end(session, [17], 2)
     ticks = []
-    with database.read() as connection:
-        driver = connection.connection.driver_connection
+    with database.read() as session:
+        driver = session.connection.connection.driver_connection
         assert driver is not None
         driver.set_progress_handler(lambda: ticks.append(1), 1000)  # after each thousand steps of SQLite's machine
-        found = files.touched_between(connection, database.host_id, 1, 2)
+        found = files.touched_between(session, 1, 2)
         driver.set_progress_handler(None, 0)
     assert [version.id for version in found] == [17, 3001]
     assert not ticks
@@ -102,6 +100,6 @@ def test_what_the_driver_says_is_told_in_one_line(tmp_path: Path) -> None:
         file.seek(size * 3 // 4)
         file.write(b"\xff" * (size // 8))
     damaged = Database(f"sqlite:///{path}", host="h")
-    with pytest.raises(StoreError, match="not an intact fimscan database"), damaged.read() as connection:
-        list(files.known(connection, damaged.host_id))
+    with pytest.raises(StoreError, match="not an intact fimscan database"), damaged.read() as session:
+        list(files.known(session))
     damaged.close()

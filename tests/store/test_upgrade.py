@@ -29,10 +29,8 @@ def test_an_older_database_is_upgraded_in_place(tmp_path: Path, monkeypatch: pyt
     """The scan that was recorded before the upgrade is there after it, and the new column, too."""
     url = f"sqlite:///{tmp_path}/x.db"
     before = Database(url, host="h")
-    with before.begin() as connection:
-        scans.begin(
-            connection, before.host_id, trigger="manual", started_ns=17, config_digest="d" * 64, config_text="{}"
-        )
+    with before.begin() as session:
+        scans.begin(session, trigger="manual", started_ns=17, config_digest="d" * 64, config_text="{}")
     before.close()
 
     newer = tmp_path / "migrations"
@@ -41,7 +39,7 @@ def test_an_older_database_is_upgraded_in_place(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(migrate, "shipped_path", lambda _name: str(newer))
     monkeypatch.setattr(schema, "SCHEMA_REVISION", "9999")
     after = Database(url, host="h")
-    with after.read() as connection:
-        assert connection.execute(text("SELECT started_ns, weather FROM scan")).all() == [(17, None)]
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+    with after.read() as session:
+        assert session.execute(text("SELECT started_ns, weather FROM scan")).all() == [(17, None)]
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
     after.close()

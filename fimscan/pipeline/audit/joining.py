@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import Connection
-
 from fimscan import attribution
 from fimscan.config import Config
 from fimscan.gc_pause import no_search_for_cycles
@@ -24,6 +22,7 @@ from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
+from fimscan.store.session import Session
 
 # By how much audit stamps and read times, each from its own coarse clock, may disagree.
 _SLACK_NS = 2 * attribution.SLACK_NS
@@ -41,8 +40,7 @@ class Joiner:
 
     def __init__(
         self,
-        connection: Connection,
-        host_id: int,
+        session: Session,
         previous: Scan,
         scan_id: int,
         logs: Sequence[bytes],
@@ -52,17 +50,16 @@ class Joiner:
         self._known = known
         self._readings = readings
         self._cleared: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
-        self._connection = connection
+        self._session = session
         self._logs = logs
-        self._host_id = host_id
         self._previous = previous
         self._scan_id = scan_id
         self._span = (0, 0)
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
-        looks = [device_store.devices_at(connection, host_id, number) for number in (previous.id, scan_id)]
+        looks = [device_store.devices_at(session, number) for number in (previous.id, scan_id)]
         self._numbering = attribution.Numbering(looks)
-        self._processes = Processes(connection, host_id)
+        self._processes = Processes(session)
 
     @no_search_for_cycles()
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
@@ -70,7 +67,7 @@ class Joiner:
 
         All accesses since ``since_ns`` are gone through: those that :meth:`opened_unmodified` is to know of.
         """
-        connection, host_id = self._connection, self._host_id
+        session = self._session
         self._cleared = self._known_to_be_unmodified(changes)
         starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
         starts += [window.after_ns for some in self._cleared.values() for _, window in some]
@@ -80,11 +77,11 @@ class Joiner:
         known = self._known
         if known is None:
             # Of many files without a change, the directories alone would take a second to read.
-            known = directories_of(connection, host_id, self._previous.id, self._scan_id) if changes else _NOWHERE
+            known = directories_of(session, self._previous.id, self._scan_id) if changes else _NOWHERE
         self._span = (start - _SLACK_NS, end)
         coverage = self._coverage(start, end)
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
-        found = access_store.load(connection, relevant, user_name=user_name)
+        found = access_store.load(session, relevant, user_name=user_name)
         accesses, changes = self._processes.told_apart(found, changes, self._span)
         others, is_whole = self._homonyms(changes)
         told = attribution.translated(
@@ -115,7 +112,7 @@ class Joiner:
             return Testimony()  # fanotify tells the superblock's number, which is not the recorded one everywhere here
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
-        return witness_store.testimony(self._connection, self._host_id, wanted, start_ns, end_ns)
+        return witness_store.testimony(self._session, wanted, start_ns, end_ns)
 
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
@@ -133,7 +130,7 @@ class Joiner:
         paths = {parent(state.path) for change in changes for state in change.sides}
         found: dict[bytes, list[FileState]] = {}
         for scan_id in (self._previous.id, self._scan_id):
-            for path, version in files.at_paths(self._connection, self._host_id, paths, scan_id).items():
+            for path, version in files.at_paths(self._session, paths, scan_id).items():
                 found.setdefault(path, []).append(version.state)
         return found
 
@@ -145,29 +142,29 @@ class Joiner:
         found = [
             version.state
             for scan_id in (self._previous.id, self._scan_id)
-            for version in files.by_identity(self._connection, self._host_id, wanted, scan_id)
+            for version in files.by_identity(self._session, wanted, scan_id)
         ]
         return found, self._monitors_everything()
 
     def _monitors_everything(self) -> bool:
         """Whether nothing in the watched directories was excluded, so that every file there is known."""
-        digests = {self._previous.config_digest, scan_store.config_digest(self._connection, self._scan_id)}
-        texts = [scan_store.configuration_text(self._connection, digest) for digest in digests]
+        digests = {self._previous.config_digest, scan_store.config_digest(self._session, self._scan_id)}
+        texts = [scan_store.configuration_text(self._session, digest) for digest in digests]
         configs = [Config.from_canonical(text) for text in texts if text is not None]
         return len(configs) == len(digests) and not any(watch.exclude for config in configs for watch in config.watch)
 
     def _coverage(self, start: int, end: int) -> attribution.CoverageMap:
-        connection, host_id = self._connection, self._host_id
-        seen = audit_store.observations(connection, host_id, start, end)
+        session = self._session
+        seen = audit_store.observations(session, start, end)
         times = [observation.time_ns for observation in seen]
         # Two observations are judged by all that was noticed between them, also before the span asked for.
         since = min([start, *times])
-        notices = audit_store.notices(connection, host_id, since, max([end, *times]))
-        notices += audit_store.user_mounts(connection, host_id, since)
+        notices = audit_store.notices(session, since, max([end, *times]))
+        notices += audit_store.user_mounts(session, since)
         return attribution.CoverageMap(
             seen,
             notices,
-            [audit_store.extents(connection, host_id, log) for log in self._logs],
+            [audit_store.extents(session, log) for log in self._logs],
             superblocks=self._numbering.superblocks,
             hidden=attribution.out_of_sight(self._numbering.looks),
         )
@@ -186,7 +183,7 @@ class Joiner:
             assert self._readings is not None, "whoever asks for these knows when the files were read"
             written = {one for identity in self._written for one in self._numbering.recorded(identity)}
             identities = written - self._changed
-            for version in files.by_identity(self._connection, self._host_id, identities, self._scan_id):
+            for version in files.by_identity(self._session, identities, self._scan_id):
                 state = version.state
                 if is_among(state.path, unread):
                     continue
@@ -202,10 +199,10 @@ class Joiner:
             one for identity in states for one in self._numbering.audited(identity)
         }
         monitored = (r for r in self._references() if r.action in attribution.WRITES and r.identity in wanted)
-        found = access_store.load(self._connection, monitored, user_name=user_name)
+        found = access_store.load(self._session, monitored, user_name=user_name)
         known = self._known or _NOWHERE
         if not self._numbering.is_plain:
-            known = directories_of(self._connection, self._host_id, self._previous.id, self._scan_id)
+            known = directories_of(self._session, self._previous.id, self._scan_id)
         files_meant = [state for some in states.values() for state, _ in some]
         told = attribution.translated(found, (), known, self._numbering, states=files_meant)
         sure = (access for access in told.accesses if access.event not in told.doubtful)
@@ -223,7 +220,7 @@ class Joiner:
         return found
 
     def _references(self, *, backwards: bool = False) -> Iterator[access_store.Reference]:
-        return access_store.references(self._connection, self._host_id, *self._span, backwards=backwards)
+        return access_store.references(self._session, *self._span, backwards=backwards)
 
     def _relevant(self, relevance: attribution.Relevance) -> Iterator[access_store.Reference]:
         """What the changes need, latest first; which other files were opened for writing is noted on the way."""
@@ -243,7 +240,7 @@ class Joiner:
         linked = {s.identity for c in changes for s in (c.before, c.after) if s is not None and s.nlink > 1}
         counts: dict[tuple[int, int], int] = {}
         for scan_id in (self._previous.id, self._scan_id):
-            versions = files.by_identity(self._connection, self._host_id, linked, scan_id)
+            versions = files.by_identity(self._session, linked, scan_id)
             here = Counter(version.state.identity for version in versions)
             counts = {identity: max(here[identity], counts.get(identity, 0)) for identity in linked}
         return counts
@@ -251,7 +248,7 @@ class Joiner:
     def _prior(self, changes: Sequence[Change]) -> dict[tuple[int, int], FileState]:
         """What each file concerned was at the previous scan, under whatever name."""
         wanted = {change.after.identity for change in changes if change.after is not None}
-        versions = files.by_identity(self._connection, self._host_id, wanted, self._previous.id)
+        versions = files.by_identity(self._session, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
 
 
@@ -264,19 +261,19 @@ def _follow(relevance: attribution.Relevance, found: access_store.Reference) -> 
         relevance.follow_name(found.old_parent, found.old_name)
 
 
-def directories_of(connection: Connection, host_id: int, start: int, end: int) -> attribution.KnownDirectories:
+def directories_of(session: Session, start: int, end: int) -> attribution.KnownDirectories:
     """The directories of two scans."""
-    return attribution.KnownDirectories.of(files.directories(connection, host_id, start, end))
+    return attribution.KnownDirectories.of(files.directories(session, start, end))
 
 
-def attribute_again(connection: Connection, host_id: int, since_ns: int, logs: Sequence[bytes]) -> None:
+def attribute_again(session: Session, since_ns: int, logs: Sequence[bytes]) -> None:
     """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
     by_scan: dict[int, list[Change]] = {}
-    for finding in finding_store.findings_since(connection, host_id, since_ns - _SLACK_NS):
+    for finding in finding_store.findings_since(session, since_ns - _SLACK_NS):
         by_scan.setdefault(finding.scan, []).append(finding.change)
     for scan_id, changes in by_scan.items():
-        earlier = scan_store.finished_before(connection, host_id, scan_id)
+        earlier = scan_store.finished_before(session, scan_id)
         if earlier is not None:
-            joiner = Joiner(connection, host_id, earlier, scan_id, logs)
+            joiner = Joiner(session, earlier, scan_id, logs)
             answers = {change.id: attribution for change, attribution in joiner.attribute(changes)}
-            finding_store.set_attributions(connection, host_id, answers)
+            finding_store.set_attributions(session, answers)

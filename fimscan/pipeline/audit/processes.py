@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
-from sqlalchemy import Connection
-
 from fimscan import attribution, audit
 from fimscan.linux.views import START_SLACK_NS
 from fimscan.model import (
@@ -30,6 +28,7 @@ from fimscan.model import (
 from fimscan.store import audit as audit_store
 from fimscan.store import process_facts as fact_store
 from fimscan.store import processes as process_store
+from fimscan.store.session import Session
 
 _DELETED = b" (deleted)"
 _SLACK_NS = START_SLACK_NS
@@ -41,9 +40,8 @@ _NAME, _LOGIN = Actor._fields.index("login_user"), Actor._fields.index("login")
 class Processes:
     """What is stored about processes, asked once for each; good for one transaction."""
 
-    def __init__(self, connection: Connection, host_id: int) -> None:
-        self._connection = connection
-        self._host_id = host_id
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._logins: dict[int, list[Login]] = {}
         self._looks: dict[int, list[fact_store.Look]] = {}
         self._began: dict[int, list[Actor]] = {}
@@ -71,7 +69,7 @@ class Processes:
         for actor in held:
             if actor.since_ns is not None:
                 alive[actor.pid].append(attribution.Alive(actor.since_ns, actor.moment))
-        known = process_store.between(self._connection, self._host_id, pids, span)
+        known = process_store.between(self._session, pids, span)
         concerned = [access.actor for access in accesses if access.actor.pid in pids]
         lives = attribution.Lives([*known, *concerned, *held], alive)
         if lives.is_plain:
@@ -88,7 +86,7 @@ class Processes:
         """Ask for what is known of the programs of these pids over a time, all at once."""
         wanted = set(pids)
         self._load_looks(wanted)
-        for began in process_store.between(self._connection, self._host_id, wanted, span):
+        for began in process_store.between(self._session, wanted, span):
             if began.view is not None:
                 self._began.setdefault(began.pid, []).append(began)
 
@@ -143,12 +141,12 @@ class Processes:
 
     def crashes(self, start_ns: int, end_ns: int) -> list[Crash]:
         """The crashes of a stretch of time."""
-        return fact_store.crashes(self._connection, self._host_id, start_ns, end_ns)
+        return fact_store.crashes(self._session, start_ns, end_ns)
 
     def boot_ns(self, time_ns: int) -> int:
         """The last boot before a time, as far as one is known; 0 where none is."""
         if self._boots is None:
-            notices = audit_store.notices(self._connection, self._host_id, 0, time.time_ns())
+            notices = audit_store.notices(self._session, 0, time.time_ns())
             boots = [notice.event.time_ns for notice in notices if notice.kind is NoticeKind.BOOT]
             self._boots = [*boots, time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)]
         return max((boot for boot in self._boots if boot <= time_ns), default=0)
@@ -160,7 +158,7 @@ class Processes:
         if actor.session is None:
             return _NO_LOGIN
         if actor.session not in self._logins:
-            self._logins[actor.session] = fact_store.logins(self._connection, self._host_id, (actor.session,))
+            self._logins[actor.session] = fact_store.logins(self._session, (actor.session,))
         if not self._logins[actor.session]:
             return _NO_LOGIN
         moment = actor.moment or time.time_ns()  # of a holder, which was alive a moment ago, no time is known
@@ -175,7 +173,7 @@ class Processes:
 
     def _load_looks(self, pids: Iterable[int]) -> None:
         missing = [pid for pid in pids if pid not in self._looks]
-        found = fact_store.looks(self._connection, self._host_id, missing)
+        found = fact_store.looks(self._session, missing)
         self._looks.update({pid: found.get(pid, []) for pid in missing})
 
     def _view(self, actor: Actor) -> ProcessView | None:

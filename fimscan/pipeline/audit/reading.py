@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
-from sqlalchemy import Connection
-
 from fimscan import attribution, audit
 from fimscan.errors import InputError
 from fimscan.gc_pause import no_search_for_cycles
@@ -26,6 +24,7 @@ from fimscan.store import process_facts as fact_store
 from fimscan.store import processes as process_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 _SETTLE_SECONDS = 5.0
 _SETTLE_STEP = 0.05
@@ -145,17 +144,16 @@ class AuditReader:
 
     def _remember(self, observation: AuditObservation) -> None:
         """After the logs were read: they say which rules were loaded again before the observation."""
-        host_id = self._database.host_id
-        with self._database.begin() as connection:
+        with self._database.begin() as session:
             for log, (reached_ns, known) in self._reached.items():
                 stretch = attribution.Extent(start_ns=reached_ns, end_ns=reached_ns)
-                audit_store.extend(connection, host_id, log, stretch, continued=known)
-            earlier = audit_store.last_answer(connection, host_id)
+                audit_store.extend(session, log, stretch, continued=known)
+            earlier = audit_store.last_answer(session)
             since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
-            notices = audit_store.notices(connection, host_id, since_ns, observation.time_ns)
+            notices = audit_store.notices(session, since_ns, observation.time_ns)
             # How long the queue was is of no use later, and would make every answer another one.
             answer = audit.carried_on(earlier, replace(observation, backlog=None), notices)
-            audit_store.add_observation(connection, host_id, answer)
+            audit_store.add_observation(session, answer)
 
     def _ask(self) -> AuditObservation:
         return (self._observe or audit.observe)(time.time_ns())
@@ -177,9 +175,9 @@ class AuditReader:
         What was read, how far, and over which time the log is known are one transaction each batch: a process that is
         killed loses nothing, counts nothing twice, and takes no hole for coverage.
         """
-        database, host_id = self._database, self._database.host_id
-        with database.read() as connection:
-            cursor = audit_store.cursor(connection, host_id, log)
+        database = self._database
+        with database.read() as session:
+            cursor = audit_store.cursor(session, log)
         known = cursor is not None
         reached_ns = time.time_ns()
         foreign = 0
@@ -210,7 +208,6 @@ class AuditReader:
 
     def _store(self, source: AuditSource, log: bytes, batch: audit.AuditBatch, reached_ns: int, *, known: bool) -> int:
         """One batch, in one transaction; gives how many accesses are another host's."""
-        host_id = self._database.host_id
         ours = [(event, those) for event, those in batch.found if source.is_ours(event.id)]
         first_ns = min(batch.first_ns or reached_ns, reached_ns)
         last_ns = min(batch.last_ns or first_ns, reached_ns)
@@ -220,32 +217,31 @@ class AuditReader:
         facts = [fact for fact in batch.logins_and_crashes if source.is_ours(fact.event)]
         sightings = [*started, *(those[0].actor for _, those in ours)]
         looks = self._looker.look(sightings)
-        with self._database.begin() as connection:
-            last = scan_store.last_finished(connection, host_id)
-            access_store.add(connection, host_id, ours)
-            process_store.add(connection, host_id, sightings)
-            fact_store.add(connection, host_id, facts)
-            fact_store.add_looks(connection, host_id, looks)
-            audit_store.add_notices(connection, host_id, [n for n in batch.notices if source.is_ours(n.event)])
-            audit_store.add_damaged(connection, host_id, batch.damaged)
-            audit_store.set_cursor(connection, host_id, batch.cursor)
-            audit_store.extend(connection, host_id, log, stretch, continued=known and not batch.lost_continuity)
+        with self._database.begin() as session:
+            last = scan_store.last_finished(session)
+            access_store.add(session, ours)
+            process_store.add(session, sightings)
+            fact_store.add(session, facts)
+            fact_store.add_looks(session, looks)
+            audit_store.add_notices(session, [n for n in batch.notices if source.is_ours(n.event)])
+            audit_store.add_damaged(session, batch.damaged)
+            audit_store.set_cursor(session, batch.cursor)
+            audit_store.extend(session, log, stretch, continued=known and not batch.lost_continuity)
             late = [event.id.time_ns for event, _ in ours] + [fact.event.time_ns for fact in facts]
             late += [notice.event.time_ns for notice in batch.notices if notice.kind in _DECISIVE]
-            _note_late(connection, host_id, log, late, last)
+            _note_late(session, log, late, last)
         if self._on_accesses is not None and ours:
             self._on_accesses([access for _, those in ours for access in those])
         return sum(len(those) for _, those in batch.found) - sum(len(those) for _, those in ours)
 
     def _answer_anew(self, source: AuditSource) -> None:
         """Changes of earlier scans of which the logs only now said something."""
-        host_id = self._database.host_id
         for log in source.paths:
-            with self._database.begin() as connection:
-                late_ns = audit_store.late_since(connection, host_id, log)
+            with self._database.begin() as session:
+                late_ns = audit_store.late_since(session, log)
                 if late_ns is not None:
-                    attribute_again(connection, host_id, late_ns, source.paths)
-                    audit_store.note_late(connection, host_id, log, None)
+                    attribute_again(session, late_ns, source.paths)
+                    audit_store.note_late(session, log, None)
 
 
 def _left_out(log: bytes, count: int) -> str:
@@ -253,14 +249,14 @@ def _left_out(log: bytes, count: int) -> str:
     return f"{os.fsdecode(log)}: {what} left out. If a name there is this host's, add it to [audit] nodes"
 
 
-def _note_late(connection: Connection, host_id: int, log: bytes, times_ns: Iterable[int], last: Scan | None) -> None:
+def _note_late(session: Session, log: bytes, times_ns: Iterable[int], last: Scan | None) -> None:
     """Remember that changes which were already answered have to be answered anew."""
     if last is None or last.finished_ns is None:
         return
     times = [time_ns for time_ns in times_ns if time_ns <= last.finished_ns]
     if times:
-        earlier = audit_store.late_since(connection, host_id, log)
-        audit_store.note_late(connection, host_id, log, min(times) if earlier is None else min(earlier, *times))
+        earlier = audit_store.late_since(session, log)
+        audit_store.note_late(session, log, min(times) if earlier is None else min(earlier, *times))
 
 
 def _is_written_by(pid: int | None, log: bytes) -> bool:

@@ -111,10 +111,10 @@ class Witness:
             extents = [*self._ended, *map(self._extent, self._marked.values())]
             self._ended = []
         try:
-            with database.begin() as connection:
-                witness_store.add(connection, database.host_id, events)
+            with database.begin() as session:
+                witness_store.add(session, events)
                 for extent in extents:
-                    witness_store.extend(connection, database.host_id, extent)
+                    witness_store.extend(session, extent)
         except BaseException:
             with self._lock:
                 self._break("not-stored")

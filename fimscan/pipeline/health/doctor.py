@@ -49,8 +49,8 @@ def _witness_checks(config: Config, database: Database) -> Iterator[Check]:
     if not config.witness.fanotify:
         yield note("fanotify", "off ([witness] fanotify = false): who wrote is known from audit alone")
         return
-    with database.read() as connection:
-        extents = witness_store.latest(connection, database.host_id)
+    with database.read() as session:
+        extents = witness_store.latest(session)
     if not extents:
         remedy = (
             "it needs root and Linux 5.15, and tells of ext4, xfs and tmpfs; 'fimscan schedule' says what is missing"
@@ -84,19 +84,19 @@ def _watch_checks(config: Config, database: Database) -> Iterator[Check]:
 def _absent_as_accepted(config: Config, database: Database) -> frozenset[str]:
     """The configured paths that do not exist, and that the accepted baseline has not either."""
     missing = [os.fsencode(watch.path) for watch in config.watch if not os.path.lexists(watch.path)]
-    with database.read() as connection:
-        if not missing or scan_store.last_full(connection, database.host_id) is None:
+    with database.read() as session:
+        if not missing or scan_store.last_full(session) is None:
             return frozenset()
-        return frozenset(map(os.fsdecode, accepted_absent(connection, database.host_id, missing)))
+        return frozenset(map(os.fsdecode, accepted_absent(session, missing)))
 
 
 def _store_checks(database: Database) -> Iterator[Check]:
-    with database.read() as connection:
-        scans = scan_store.all_scans(connection, database.host_id)
-        damaged = audit_store.damaged_count(connection, database.host_id)
+    with database.read() as session:
+        scans = scan_store.all_scans(session)
+        damaged = audit_store.damaged_count(session)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
-        unreadable = sighting_store.unreadable_in(connection, finished[-1].id) if finished else ()
-        altered = integrity.replayed(connection, database.host_id)[1]
+        unreadable = sighting_store.unreadable_in(session, finished[-1].id) if finished else ()
+        altered = integrity.replayed(session)[1]
     if not finished:
         yield warning("last scan", "there is none", "fimscan scan records the baseline")
         return

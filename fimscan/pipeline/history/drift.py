@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection
-
 from fimscan import compare
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
@@ -24,6 +22,7 @@ from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 
 def drift(database: Database) -> Diff:
@@ -32,12 +31,12 @@ def drift(database: Database) -> Diff:
     Raises:
         UsageError: when there is no finished scan yet.
     """
-    with database.read() as connection:
-        end = _last(connection, database)
-        baseline = acceptance_store.baseline(connection, database.host_id)
+    with database.read() as session:
+        end = _last(session)
+        baseline = acceptance_store.baseline(session)
         assert baseline is not None, "the first finished scan is the first baseline"
-        start = _finished(connection, database, baseline.scan)
-        return _diff(connection, database, start, end, baseline.overrides)
+        start = _finished(session, baseline.scan)
+        return _diff(session, database, start, end, baseline.overrides)
 
 
 def between(database: Database, start: int | None, end: int | None) -> Diff:
@@ -46,19 +45,17 @@ def between(database: Database, start: int | None, end: int | None) -> Diff:
     Raises:
         UsageError: when there is no such finished scan, or they are in the wrong order.
     """
-    with database.read() as connection:
-        last = _last(connection, database)
-        to = last if end is None else _finished(connection, database, end)
+    with database.read() as session:
+        last = _last(session)
+        to = last if end is None else _finished(session, end)
         if start is None:
-            finished = (
-                s for s in scan_store.all_scans(connection, database.host_id) if s.status is ScanStatus.FINISHED
-            )
+            finished = (s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED)
             origin = next(finished)
         else:
-            origin = _finished(connection, database, start)
+            origin = _finished(session, start)
         if origin.id > to.id:
             raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
-        return _diff(connection, database, origin, to, {})
+        return _diff(session, database, origin, to, {})
 
 
 def waiting(database: Database, told: Diff) -> int:
@@ -72,20 +69,19 @@ def reporting(database: Database, result: ScanResult) -> Iterator[ScanResult]:
 
     Each change alerts once: leaving the ``with`` without an exception means that it has been written.
     """
-    host_id = database.host_id
-    with database.read() as connection:
-        told = scan_store.last_reported(connection, host_id)
+    with database.read() as session:
+        told = scan_store.last_reported(session)
         untold = [
             scan.id
-            for scan in scan_store.all_scans(connection, host_id)
+            for scan in scan_store.all_scans(session)
             if scan.status is ScanStatus.FINISHED and (told is None or scan.id > told.id)
         ]
     if told is not None and untold != [result.scan.id]:
         spanning = between(database, told.id, result.scan.id)
         result = replace(result, diff=replace(spanning, unreadable=result.diff.unreadable))
     yield result
-    with database.begin() as connection:
-        scan_store.mark_reported(connection, untold)
+    with database.begin() as session:
+        scan_store.mark_reported(session, untold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +95,8 @@ class Acceptance:
 def accept_everything(database: Database, approval: acceptance_store.Approval) -> Acceptance:
     """Make the last finished scan the baseline."""
     waiting = drift(database)
-    with database.begin() as connection:
-        acceptance_store.accept_scan(connection, database.host_id, waiting.end.id, approval)
+    with database.begin() as session:
+        acceptance_store.accept_scan(session, waiting.end.id, approval)
     return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
 
 
@@ -113,26 +109,23 @@ def accept(database: Database, names: Sequence[bytes | int], approval: acceptanc
         UsageError: naming everything of which there is nothing to accept; then nothing is accepted.
     """
     waiting = drift(database)
-    with database.begin() as connection:
+    with database.begin() as session:
         states: dict[bytes, tuple[int | None, int]] = {}
         unknown = []
         for name in names:
-            found = _acceptable(connection, database, waiting, name)
+            found = _acceptable(session, waiting, name)
             if not found:
                 unknown.append(f"change {name}" if isinstance(name, int) else name.decode("utf-8", "backslashreplace"))
             states.update(found)
         if unknown:
             raise UsageError(f"nothing to accept: {', '.join(unknown)} (see 'fimscan diff' for what differs)")
-        acceptance_store.accept_paths(connection, database.host_id, states, approval)
+        acceptance_store.accept_paths(session, states, approval)
     return Acceptance(paths=len(states), scan=waiting.end.id)
 
 
-def _acceptable(
-    connection: Connection, database: Database, waiting: Diff, name: bytes | int
-) -> dict[bytes, tuple[int | None, int]]:
-    host_id = database.host_id
+def _acceptable(session: Session, waiting: Diff, name: bytes | int) -> dict[bytes, tuple[int | None, int]]:
     if isinstance(name, int):
-        finding = finding_store.one_finding(connection, host_id, name)
+        finding = finding_store.one_finding(session, name)
         open_changes = {step.change.id for row in waiting.findings for step in (row, *row.steps)}
         if finding is None or name not in open_changes:
             return {}
@@ -141,7 +134,7 @@ def _acceptable(
         # A directory stands for all that is below it.
         rows = [row.change for row in waiting.findings if any(is_within(path, name) for path in _names(row.change))]
         scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
-    versions = files.at_paths(connection, host_id, paths, scan_id)
+    versions = files.at_paths(session, paths, scan_id)
     return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
 
 
@@ -151,29 +144,28 @@ def _names(change: Change) -> set[bytes]:
 
 def history(database: Database, path: bytes) -> list[Finding]:
     """Every change of a path that was ever found, oldest first."""
-    with database.read() as connection:
-        return finding_store.history_of(connection, database.host_id, path)
+    with database.read() as session:
+        return finding_store.history_of(session, path)
 
 
 # --------------------------------------------------------------------------------------------------------------------
 
 
 def _diff(
-    connection: Connection,
+    session: Session,
     database: Database,
     start: Scan,
     end: Scan,
     overrides: Mapping[bytes, tuple[files.Version | None, int]],
 ) -> Diff:
-    host_id = database.host_id
-    touched = _by_path(files.touched_between(connection, host_id, start.id, end.id))
+    touched = _by_path(files.touched_between(session, start.id, end.id))
     changes = []
     logs = Counter[bool]()  # those that were only appended to (True), and those that were rotated
     for path in sorted({*touched, *overrides}):
         versions = [version for version in touched.get(path, []) if version.first_scan <= end.id]
         after = _at(versions, end.id)
         if not versions:
-            after = files.at_paths(connection, host_id, [path], end.id).get(path)
+            after = files.at_paths(session, [path], end.id).get(path)
         accepted = overrides[path][0] if path in overrides else _at(versions, start.id) or _adopted(versions)
         if after is None and _was_dropped(versions, end.id):
             continue
@@ -185,16 +177,16 @@ def _diff(
             changes.append(change)
     steps = [
         step
-        for step in finding_store.findings_between(connection, host_id, start.id, end.id)
+        for step in finding_store.findings_between(session, start.id, end.id)
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     findings = tuple(compare.rows(compare.with_moves(changes), steps))
     actors = [actor for row in findings for actor in row.attribution.actors]
-    complete = scan_store.last_full(connection, host_id, until=end.id)
-    unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()
+    complete = scan_store.last_full(session, until=end.id)
+    unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
     # What was the same when it could be read need not be so now.
     unread = frozenset(item.path for item in unreadable if item.reason is not UnreadableReason.MISSING)
-    opened = sighting_store.unmodified_opens(connection, host_id, start.id, end.id)
+    opened = sighting_store.unmodified_opens(session, start.id, end.id)
     return Diff(
         host=database.host,
         start=start,
@@ -202,10 +194,10 @@ def _diff(
         findings=findings,
         unreadable=unreadable,
         opened_unmodified=tuple(item for item in opened if not is_among(item.path, unread)),
-        suspect_programs=suspects(connection, host_id, actors, end.id),
+        suspect_programs=suspects(session, actors, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],
-        reconfigurations=reconfigurations(connection, host_id, start.id, end.id),
+        reconfigurations=reconfigurations(session, start.id, end.id),
     )
 
 
@@ -231,15 +223,15 @@ def _was_dropped(versions: Sequence[files.Version], scan_id: int) -> bool:
     return bool(ended) and ended[-1].dropped
 
 
-def _last(connection: Connection, database: Database) -> Scan:
-    last = scan_store.last_finished(connection, database.host_id)
+def _last(session: Session) -> Scan:
+    last = scan_store.last_finished(session)
     if last is None:
         raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
     return last
 
 
-def _finished(connection: Connection, database: Database, scan_id: int) -> Scan:
-    found = scan_store.one_scan(connection, database.host_id, scan_id)
+def _finished(session: Session, scan_id: int) -> Scan:
+    found = scan_store.one_scan(session, scan_id)
     if found is None or found.status is not ScanStatus.FINISHED:
         raise UsageError(f"there is no finished scan {scan_id}; 'fimscan status' lists them")
     return found

@@ -8,8 +8,6 @@ from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 
-from sqlalchemy import Connection
-
 from fimscan import attribution, audit, compare
 from fimscan.errors import UsageError
 from fimscan.model import (
@@ -36,6 +34,7 @@ from fimscan.store import process_facts as fact_store
 from fimscan.store import processes as process_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 _EVENTS_SHOWN = 20
 _DELETED = b" (deleted)"
@@ -47,28 +46,28 @@ def explain(database: Database, wanted: bytes | int) -> Explanation:
     Raises:
         UsageError: there is no such change.
     """
-    with database.read() as connection:
-        finding = _finding(connection, database, wanted)
-        return _explained(connection, database, finding)
+    with database.read() as session:
+        finding = _finding(session, wanted)
+        return _explained(session, database, finding)
 
 
-def _finding(connection: Connection, database: Database, wanted: bytes | int) -> Finding:
+def _finding(session: Session, wanted: bytes | int) -> Finding:
     if isinstance(wanted, int):
-        found = finding_store.one_finding(connection, database.host_id, wanted)
+        found = finding_store.one_finding(session, wanted)
         if found is None:
             raise UsageError(f"there is no change {wanted}; 'fimscan diff' shows their numbers")
         return found
-    history = finding_store.history_of(connection, database.host_id, wanted)
+    history = finding_store.history_of(session, wanted)
     if not history:
         shown = wanted.decode("utf-8", "backslashreplace")
         raise UsageError(f"no scan has found a change of {shown}; 'fimscan diff' shows what differs")
     return history[-1]
 
 
-def _explained(connection: Connection, database: Database, finding: Finding) -> Explanation:
-    host_id, attribution, change = database.host_id, finding.attribution, finding.change
+def _explained(session: Session, database: Database, finding: Finding) -> Explanation:
+    attribution, change = finding.attribution, finding.change
     window = change.window
-    scans = [s for s in scan_store.all_scans(connection, host_id) if s.status is ScanStatus.FINISHED]
+    scans = [s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED]
     earlier = [scan for scan in scans if scan.id < finding.scan]
     return Explanation(
         host=database.host,
@@ -76,10 +75,10 @@ def _explained(connection: Connection, database: Database, finding: Finding) -> 
         after_scan=_reading(earlier, window.after_ns),
         before_scan=_reading([scan for scan in scans if scan.id == finding.scan], window.before_ns),
         protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
-        rules=_rules(connection, host_id, finding),
-        lineages=_lineages(connection, host_id, attribution.actors),
-        programs=programs_of(connection, host_id, attribution.actors, finding.scan),
-        records=_records(connection, host_id, finding),
+        rules=_rules(session, finding),
+        lineages=_lineages(session, attribution.actors),
+        programs=programs_of(session, attribution.actors, finding.scan),
+        records=_records(session, finding),
     )
 
 
@@ -89,25 +88,25 @@ def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:
     return next(at_it, None)
 
 
-def _rules(connection: Connection, host_id: int, finding: Finding) -> tuple[AuditRule, ...]:
+def _rules(session: Session, finding: Finding) -> tuple[AuditRule, ...]:
     window = finding.change.window
-    seen = audit_store.observations(connection, host_id, window.after_ns, window.before_ns)
+    seen = audit_store.observations(session, window.after_ns, window.before_ns)
     return attribution.CoverageMap(seen).rules(finding.change.path, window)
 
 
-def _lineages(connection: Connection, host_id: int, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
+def _lineages(session: Session, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
     """One for each process, by its first call: parents end, and then the ppid is another."""
     first: dict[object, Actor] = {}
     for actor in sorted(actors, key=lambda a: a.moment):
         first.setdefault((actor.process, actor.ppid), actor)
-    processes = Processes(connection, host_id)
-    known = partial(process_store.known, connection, host_id)
+    processes = Processes(session)
+    known = partial(process_store.known, session)
     found = [attribution.lineage(a, known, boot_ns=processes.boot_ns(a.time_ns or 0)) for a in first.values()]
     processes.prepare({parent.pid for lineage in found for parent in lineage.ancestors}, (0, time.time_ns()))
     return tuple(replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found)
 
 
-def _records(connection: Connection, host_id: int, finding: Finding) -> tuple[bytes, ...]:
+def _records(session: Session, finding: Finding) -> tuple[bytes, ...]:
     """The log's lines of the events of those who are named, of their logins, and of the crash of one that crashed."""
     reasoning = finding.attribution.reasoning
     events: dict[EventId, None] = {}
@@ -118,13 +117,13 @@ def _records(connection: Connection, host_id: int, finding: Finding) -> tuple[by
         if ruling.why.names:
             events.update(dict.fromkeys(ruling.events))
     shown = sorted(events, reverse=True)[:_EVENTS_SHOWN]
-    records = [record for event in sorted(shown) for record in access_store.records(connection, host_id, event)]
+    records = [record for event in sorted(shown) for record in access_store.records(session, event)]
     for actor in finding.attribution.actors:
-        records += fact_store.records(connection, host_id, actor)
+        records += fact_store.records(session, actor)
     return tuple(dict.fromkeys(map(audit.line_of, records)))
 
 
-def programs_of(connection: Connection, host_id: int, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
+def programs_of(session: Session, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
     """What is known of the programs that some processes ran: of each, and of each way in which it was seen."""
     ran: dict[tuple[bytes, ExeOrigin, ProcessView | None], Actor] = {}
     for actor in actors:
@@ -133,8 +132,8 @@ def programs_of(connection: Connection, host_id: int, actors: Iterable[Actor], s
             seen = None if view is None else view._replace(seen_ns=0)
             origin = ExeOrigin.UNKNOWN if view is None else view.exe_origin
             ran.setdefault((actor.exe.removesuffix(_DELETED), origin, seen), actor)
-    known = {item.path: item for item in programs(connection, host_id, [exe for exe, *_ in ran], scan_id)}
-    versions = files.at_paths(connection, host_id, sorted(known), scan_id)
+    known = {item.path: item for item in programs(session, [exe for exe, *_ in ran], scan_id)}
+    versions = files.at_paths(session, sorted(known), scan_id)
     return tuple(sorted((_as_run(known[exe], versions.get(exe), actor) for (exe, *_), actor in ran.items()), key=_PATH))
 
 
@@ -155,23 +154,23 @@ def _as_run(program: Program, version: files.Version | None, actor: Actor) -> Pr
     return program
 
 
-def programs(connection: Connection, host_id: int, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
+def programs(session: Session, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
     """What is known of the files that this host has under the names of programs as of a scan, in order of path."""
     paths = sorted({exe.removesuffix(_DELETED) for exe in exes})
-    baseline = acceptance_store.baseline(connection, host_id)
+    baseline = acceptance_store.baseline(session)
     if baseline is None or not paths:
         return tuple(Program(path=path, standing=Standing.NOT_MONITORED) for path in paths)
-    now = files.at_paths(connection, host_id, paths, scan_id)
-    accepted: dict[bytes, files.Version | None] = dict(files.at_paths(connection, host_id, paths, baseline.scan))
+    now = files.at_paths(session, paths, scan_id)
+    accepted: dict[bytes, files.Version | None] = dict(files.at_paths(session, paths, baseline.scan))
     accepted.update({path: baseline.overrides[path][0] for path in paths if path in baseline.overrides})
-    return tuple(_program(connection, host_id, path, now, accepted, scan_id) for path in paths)
+    return tuple(_program(session, path, now, accepted, scan_id) for path in paths)
 
 
-def suspects(connection: Connection, host_id: int, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
+def suspects(session: Session, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
     """Those programs of some processes that are monitored, and not what was accepted."""
     alarming = (Standing.CHANGED, Standing.GONE)
     exes = {actor.exe for actor in actors if actor.exe is not None and not _is_elsewhere(actor)}
-    return tuple(item for item in programs(connection, host_id, exes, scan_id) if item.standing in alarming)
+    return tuple(item for item in programs(session, exes, scan_id) if item.standing in alarming)
 
 
 def _is_elsewhere(actor: Actor) -> bool:
@@ -179,8 +178,7 @@ def _is_elsewhere(actor: Actor) -> bool:
 
 
 def _program(
-    connection: Connection,
-    host_id: int,
+    session: Session,
     path: bytes,
     now: Mapping[bytes, files.Version],
     accepted: Mapping[bytes, files.Version | None],
@@ -191,7 +189,7 @@ def _program(
         return Program(path=path, standing=Standing.NOT_MONITORED)
     if version is not None and (version.adopted if wanted is None else _equal(version, wanted)):
         return Program(path=path, standing=Standing.ACCEPTED)
-    changes = [f for f in finding_store.history_of(connection, host_id, path) if f.scan <= scan_id]
+    changes = [f for f in finding_store.history_of(session, path) if f.scan <= scan_id]
     return Program(
         path=path,
         standing=Standing.GONE if version is None else Standing.CHANGED,

@@ -55,19 +55,18 @@ def explain_path(path: bytes, config: Config, database: Database | None) -> Path
 
 
 def _known(database: Database, path: bytes) -> StoredPath:
-    host_id = database.host_id
-    with database.read() as connection:
-        baseline = acceptance_store.baseline(connection, host_id)
+    with database.read() as session:
+        baseline = acceptance_store.baseline(session)
         if baseline is None:
             return StoredPath()
         accepted, accepted_scan = baseline.overrides.get(path, (None, baseline.scan))
         if path not in baseline.overrides:
-            accepted = files.at_paths(connection, host_id, [path], baseline.scan).get(path)
-        latest = files.open_at(connection, host_id, path)
-        full = FullReading.load(connection, host_id)
+            accepted = files.at_paths(session, [path], baseline.scan).get(path)
+        latest = files.open_at(session, path)
+        full = FullReading.load(session)
         assert full.scan is not None, "a baseline is made by a complete scan"
-        failures = sighting_store.unreadable_in(connection, full.scan.id)
-        recheck = sighting_store.rechecks(connection, host_id, [path]).get(path)
+        failures = sighting_store.unreadable_in(session, full.scan.id)
+        recheck = sighting_store.rechecks(session, [path]).get(path)
     last_read_ns = full.last_read(path, latest.state) if latest is not None else None
     if last_read_ns is not None and recheck is not None:
         last_read_ns = max(last_read_ns, recheck.read_start_ns)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection
-
 from fimscan import attribution
 from fimscan.model import Action, FileAccess, FileKind, Name
 from fimscan.paths import parent
@@ -15,13 +13,14 @@ from fimscan.scan.scope import Scope
 from fimscan.store import accesses as access_store
 from fimscan.store import devices as device_store
 from fimscan.store import files
+from fimscan.store.session import Session
 
 _TWO_NAMES = frozenset({Action.RENAME, Action.LINK})
 _OF_DIRECTORIES = frozenset({Action.MKDIR, Action.RMDIR})
 
 
 def look_requests(
-    connection: Connection, host_id: int, accesses: Sequence[FileAccess], scope: Scope, scan_id: int
+    session: Session, accesses: Sequence[FileAccess], scope: Scope, scan_id: int
 ) -> Iterator[LookRequest]:
     """Where to look, for what was done to files; what was known of them is as of the scan ``scan_id``.
 
@@ -29,18 +28,18 @@ def look_requests(
     that its identity has: the texts of records can lie. Names in a directory that nobody knows yet are left to the
     look at that directory, which takes in all that is below it.
     """
-    numbering = attribution.Numbering([device_store.devices_at(connection, host_id, scan_id)])
+    numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
     done = [a for a in accesses if a.success and a.actor.pid != os.getpid()]
     names = [name for access in done for name in _names(access)]
     told = {i for a in done for i in (a.identity, a.replaced) if i is not None}
     told |= {name.parent for name in names if name.parent is not None}
     identities = {one for identity in told for one in numbering.recorded(identity)}
-    versions = files.by_identity(connection, host_id, identities, scan_id)
+    versions = files.by_identity(session, identities, scan_id)
     by_identity: dict[tuple[int, int], list[bytes]] = {}
     for version in versions:
         by_identity.setdefault(version.state.identity, []).append(version.state.path)
     above = {parent(name.path) for name in names if name.path is not None}
-    named = files.at_paths(connection, host_id, above, scan_id).values()
+    named = files.at_paths(session, above, scan_id).values()
     known = attribution.KnownDirectories.of(
         (v.state.path, v.state.identity) for v in (*versions, *named) if v.state.kind is FileKind.DIRECTORY
     )
@@ -58,16 +57,16 @@ def look_requests(
 
 
 def concerned(
-    connection: Connection, host_id: int, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
+    session: Session, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
 ) -> list[access_store.Reference]:
     """Those references that :func:`errands` may find something in: the others need not be loaded."""
-    numbering = attribution.Numbering([device_store.devices_at(connection, host_id, scan_id)])
+    numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
     told = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
     wanted = {(dev, inode) for dev, inode in told if dev is not None and inode is not None}
     identities = {one for identity in wanted for one in numbering.recorded(identity)}
     known: set[tuple[int | None, int | None]] = {
         one
-        for version in files.by_identity(connection, host_id, identities, scan_id)
+        for version in files.by_identity(session, identities, scan_id)
         for one in numbering.audited(version.state.identity)
     }
     return [

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection
-
 from fimscan import audit
 from fimscan.config import Config
 from fimscan.errors import LockedError
@@ -33,6 +31,7 @@ from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 # After each piece of work, rest nine times as long as it took of a processor: a tenth of it, at the most.
 _REST = 9
@@ -122,34 +121,32 @@ class Live:
 
     def is_in_scope(self) -> bool:
         """Whether the last complete scan looked at what is configured now: only then can a file be seen to be new."""
-        with self._database.read() as connection:
-            return self._has_scope_of(connection, scan_store.last_full(connection, self._database.host_id))
+        with self._database.read() as session:
+            return self._has_scope_of(session, scan_store.last_full(session))
 
     # ----------------------------------------------------------------------------------------------------------------
 
     def _note(self, accesses: Sequence[FileAccess]) -> None:
         """Something was done to files."""
-        host_id = self._database.host_id
-        with self._database.read() as connection:
-            last = scan_store.last_finished(connection, host_id)
+        with self._database.read() as session:
+            last = scan_store.last_finished(session)
             if last is not None:
-                self._queue.add(look_requests(connection, host_id, accesses, self._scope, last.id))
+                self._queue.add(look_requests(session, accesses, self._scope, last.id))
 
     def _has_baseline(self) -> bool:
-        with self._database.read() as connection:
-            return scan_store.last_full(connection, self._database.host_id) is not None
+        with self._database.read() as session:
+            return scan_store.last_full(session) is not None
 
     def _look_back(self) -> None:
-        host_id = self._database.host_id
-        with self._database.read() as connection:
-            ends = [e.end_ns for path in self._source.paths for e in audit_store.extents(connection, host_id, path)]
+        with self._database.read() as session:
+            ends = [e.end_ns for path in self._source.paths for e in audit_store.extents(session, path)]
             if not ends:
                 return
-            recent = list(access_store.references(connection, host_id, max(ends) - _LOOK_BACK_NS, time.time_ns()))
-            last = scan_store.last_finished(connection, host_id)
+            recent = list(access_store.references(session, max(ends) - _LOOK_BACK_NS, time.time_ns()))
+            last = scan_store.last_finished(session)
             assert last is not None, "there is a baseline"
-            ours = concerned(connection, host_id, recent, self._scope, last.id)
-            found = list(access_store.load(connection, ours))
+            ours = concerned(session, recent, self._scope, last.id)
+            found = list(access_store.load(session, ours))
         self._note(found)
 
     def _look(self, due: Sequence[LookRequest]) -> tuple[ScanResult | None, tuple[str, ...]]:
@@ -168,23 +165,22 @@ class Live:
 
     def _full_reading(self) -> FullReading | None:
         """The last complete scan, ``None`` where it looked at something else."""
-        host_id = self._database.host_id
-        with self._database.begin() as connection:
-            scan_store.interrupt_unfinished(connection, host_id)
-            scan = scan_store.last_full(connection, host_id)
+        with self._database.begin() as session:
+            scan_store.interrupt_unfinished(session)
+            scan = scan_store.last_full(session)
             known = self._full.scan
-            if scan is None or not self._has_scope_of(connection, scan):
+            if scan is None or not self._has_scope_of(session, scan):
                 return None
             if known is None or known.id != scan.id:
-                self._full = FullReading.load(connection, host_id)
+                self._full = FullReading.load(session)
         return self._full
 
-    def _has_scope_of(self, connection: Connection, scan: Scan | None) -> bool:
+    def _has_scope_of(self, session: Session, scan: Scan | None) -> bool:
         if scan is None:
             return False
         if scan.config_digest == self._config.digest:
             return True
-        text = scan_store.configuration_text(connection, scan.config_digest)
+        text = scan_store.configuration_text(session, scan.config_digest)
         then = None if text is None else Config.from_canonical(text)
         return then is not None and (then.watch, then.scan.cross_mounts) == (
             self._config.watch,

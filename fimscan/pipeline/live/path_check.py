@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from sqlalchemy import Connection
-
 from fimscan import attribution, compare, linux
 from fimscan.config import Config
 from fimscan.linux.filesystems import Devices, Numbers
@@ -50,6 +48,7 @@ from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
+from fimscan.store.session import Session
 
 _LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
 _PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, UnreadableReason.LEASED})
@@ -143,23 +142,22 @@ class SpotCheck:
         seen = self._see(due, survey)
         if not any(one.is_news for one in seen):
             if kept := [one for one in map(_recheck, seen) if one is not None]:
-                with self._database.begin() as connection:
-                    sighting_store.set_rechecks(connection, self._database.host_id, kept)
+                with self._database.begin() as session:
+                    sighting_store.set_rechecks(session, kept)
             return None, ()
         # What was done before the reading has to be in the log by now.
         problems = self._reader.look(settle=True)
-        with self._database.begin() as connection:
-            return self._record(connection, seen, full, survey), problems
+        with self._database.begin() as session:
+            return self._record(session, seen, full, survey), problems
 
     def _surveyed(self) -> Survey:
         """What file systems there are: asked anew only when something was mounted or unmounted."""
         if self._survey is None or self._survey.is_outdated():
-            with self._database.read() as connection:
-                host_id = self._database.host_id
-                last = scan_store.last_finished(connection, host_id)
-                known = device_store.devices_at(connection, host_id, last.id) if last is not None else Devices()
+            with self._database.read() as session:
+                last = scan_store.last_finished(session)
+                known = device_store.devices_at(session, last.id) if last is not None else Devices()
                 watched = [os.fsencode(watch.path) for watch in self._config.watch]
-                self._survey = Survey.of(connection, host_id, known, watched)
+                self._survey = Survey.of(session, known, watched)
             self._path_scanner.numbers = self._survey.numbers
         return self._survey
 
@@ -169,14 +167,14 @@ class SpotCheck:
         moment = self._ask_who_holds(due, survey)
         begun = self._clock()
         batch = _Batch()
-        with self._database.read() as connection:
+        with self._database.read() as session:
             for request in due:
                 if self._clock() - begun > _LOOK_SECONDS:
                     break  # the others are still due
                 if batch.has(request.path):
                     self._queue.done(request.path)
-                elif not self._is_left(connection, request, moment):
-                    self._see_one(connection, request, batch, (moment, survey))
+                elif not self._is_left(session, request, moment):
+                    self._see_one(session, request, batch, (moment, survey))
         return sorted(batch.seen.values(), key=lambda one: one.pair.path)
 
     def _ask_who_holds(self, due: Sequence[LookRequest], survey: Survey) -> _Moment:
@@ -198,7 +196,7 @@ class SpotCheck:
             numbers=survey.numbers,
         )
 
-    def _is_left(self, connection: Connection, request: LookRequest, moment: _Moment) -> bool:
+    def _is_left(self, session: Session, request: LookRequest, moment: _Moment) -> bool:
         """Whether a path is not looked at now: it is too large, or still being written."""
         found = moment.stats.get(request.path)
         if found is None or not stat.S_ISREG(found.st_mode):
@@ -211,19 +209,17 @@ class SpotCheck:
         if not self._queue.is_overdue(request.path):
             self._queue.wait(request.path)
             return True
-        version = files.open_at(connection, self._database.host_id, request.path)
+        version = files.open_at(session, request.path)
         if version is not None and _is_untouched(version.state, moment.identity(found), found):
             # Nothing says when its holder writes or closes, so it is asked again, for as long as it is held.
             self._queue.again(request.path)
             return True
         return False
 
-    def _see_one(
-        self, connection: Connection, request: LookRequest, batch: _Batch, looked: tuple[_Moment, Survey]
-    ) -> None:
+    def _see_one(self, session: Session, request: LookRequest, batch: _Batch, looked: tuple[_Moment, Survey]) -> None:
         moment, survey = looked
         retry = False
-        below, versions, found = self._found(connection, request, batch.writable)
+        below, versions, found = self._found(session, request, batch.writable)
         seen_ns = time.time_ns()
         if below:
             batch.covered.append(as_prefix(request.path))
@@ -251,16 +247,16 @@ class SpotCheck:
         return not compare.says_the_same(before, after) and compare.has_only_grown(before, after)
 
     def _found(
-        self, connection: Connection, request: LookRequest, writable: set[Identity]
+        self, session: Session, request: LookRequest, writable: set[Identity]
     ) -> tuple[bool, dict[bytes, files.Version], list[FileState | Unreadable]]:
         """(was the subtree taken in, what is stored of it by path, what is there).
 
         ``writable`` takes in which files somebody has open for writing.
         """
-        host_id, path, skip = self._database.host_id, request.path, self._database.own_files
-        version = files.open_at(connection, host_id, path)
+        path, skip = request.path, self._database.own_files
+        version = files.open_at(session, path)
         # Of logs, what was verified before is read again as such.
-        sizes = dict(files.sizes(connection, host_id, [path])) if self._scope.has_logs else {}
+        sizes = dict(files.sizes(session, [path])) if self._scope.has_logs else {}
         look = partial(self._path_scanner.look, path, skip=skip, verified=sizes.get, writable=writable)
         found = list(look(below=request.below))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
@@ -271,39 +267,38 @@ class SpotCheck:
         below = request.below or was_identity != is_identity
         if below and not request.below:
             found = list(look(below=True))
-        stored = files.below(connection, host_id, path) if below else iter(() if version is None else (version,))
+        stored = files.below(session, path) if below else iter(() if version is None else (version,))
         return below, {one.state.path: one for one in stored}, found
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _record(self, connection: Connection, seen: Sequence[Seen], full: FullReading, survey: Survey) -> ScanResult:
-        host_id, config = self._database.host_id, self._config
-        previous = scan_store.last_finished(connection, host_id)
+    def _record(self, session: Session, seen: Sequence[Seen], full: FullReading, survey: Survey) -> ScanResult:
+        config = self._config
+        previous = scan_store.last_finished(session)
         assert previous is not None, "there is a complete scan"
         scan_id = scan_store.begin(
-            connection,
-            host_id,
+            session,
             trigger=LIVE,
             started_ns=min(one.holders.as_of_ns if one.holders is not None else one.seen_ns for one in seen),
             config_digest=config.digest,
             config_text=config.canonical(),
         )
         paths = [one.pair.path for one in seen]
-        readings = Readings(full=full, rechecks=sighting_store.rechecks(connection, host_id, paths))
-        recorder = Recorder(host_id, scan_id, readings, self._scope, self._scope, survey)
+        readings = Readings(full=full, rechecks=sighting_store.rechecks(session, paths))
+        recorder = Recorder(scan_id, readings, self._scope, self._scope, survey)
         for one in seen:
             _record(recorder, one)
-        recorder.flush(connection)
-        device_store.add_devices(connection, host_id, scan_id, survey.result())
+        recorder.flush(session)
+        device_store.add_devices(session, scan_id, survey.result())
         assert full.scan is not None, "there is a complete scan"
-        judge = LogJudge(connection, host_id, full.scan.id, self._path_scanner, keep_of(config.watch, self._scope))
-        recorder.settle(connection, judge.judge(recorder.disruptions))
+        judge = LogJudge(session, full.scan.id, self._path_scanner, keep_of(config.watch, self._scope))
+        recorder.settle(session, judge.judge(recorder.disruptions))
         source = self._reader.source
-        known = self._directories(connection, previous.id, scan_id, recorder.changes)
-        joiner = Joiner(connection, host_id, previous, scan_id, source.paths if source else (), readings, known)
+        known = self._directories(session, previous.id, scan_id, recorder.changes)
+        joiner = Joiner(session, previous, scan_id, source.paths if source else (), readings, known)
         held = {one.pair.path: one.holders for one in seen if one.holders is not None}
         looked_at = compare.with_moves(recorder.changes)
-        read = read_before(connection, host_id, full.scan.id, looked_at)
+        read = read_before(session, full.scan.id, looked_at)
         changes = [
             readings.with_holders(change, now.as_of_ns, now.actors, read)
             if (now := held.get(change.path)) is not None
@@ -313,11 +308,11 @@ class SpotCheck:
         findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
         opened = joiner.opened_unmodified()
         digest = StateDigest()
-        for some in files.state_digests(connection, host_id):
+        for some in files.state_digests(session):
             digest.add(some)
-        sealed = seal(connection, host_id, recorder, findings, opened, digest)
-        sighting_store.set_rechecks(connection, host_id, [r for r in map(_recheck, seen) if r is not None])
-        found = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+        sealed = seal(session, recorder, findings, opened, digest)
+        sighting_store.set_rechecks(session, [r for r in map(_recheck, seen) if r is not None])
+        found = finding_store.findings_between(session, scan_id - 1, scan_id)
         return ScanResult(
             diff=Diff(
                 host=self._database.host,
@@ -332,15 +327,15 @@ class SpotCheck:
         )
 
     def _directories(
-        self, connection: Connection, previous: int, scan_id: int, changes: Sequence[Change]
+        self, session: Session, previous: int, scan_id: int, changes: Sequence[Change]
     ) -> attribution.KnownDirectories:
         """All directories of both scans: read anew only when there may be others, since they may be very many."""
         states = (state for change in changes for state in (change.before, change.after) if state is not None)
         if any(state.kind is FileKind.DIRECTORY for state in states):
             self._known = None
-            return directories_of(connection, self._database.host_id, previous, scan_id)
+            return directories_of(session, previous, scan_id)
         if self._known is None or self._known[0] != previous:
-            self._known = previous, directories_of(connection, self._database.host_id, previous, scan_id)
+            self._known = previous, directories_of(session, previous, scan_id)
         self._known = scan_id, self._known[1]
         return self._known[1]
 

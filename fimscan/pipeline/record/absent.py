@@ -5,26 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
-
 from fimscan.model import Unreadable, UnreadableReason
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
+from fimscan.store.session import Session
 
 
-def accepted_absent(connection: Connection, host_id: int, paths: Sequence[bytes]) -> frozenset[bytes]:
+def accepted_absent(session: Session, paths: Sequence[bytes]) -> frozenset[bytes]:
     """Of these roots of watches those that the accepted baseline does not have; all of them before there is one."""
-    baseline = acceptance_store.baseline(connection, host_id)
+    baseline = acceptance_store.baseline(session)
     if baseline is None:
         return frozenset(paths)
-    present = files.at_paths(connection, host_id, paths, baseline.scan)
+    present = files.at_paths(session, paths, baseline.scan)
     overrides = {path: version for path, (version, _) in baseline.overrides.items()}
     return frozenset(path for path in paths if overrides.get(path, present.get(path)) is None)
 
 
-def split_absent(
-    connection: Connection, host_id: int, unreadable: Sequence[Unreadable]
-) -> tuple[tuple[bytes, ...], list[Unreadable]]:
+def split_absent(session: Session, unreadable: Sequence[Unreadable]) -> tuple[tuple[bytes, ...], list[Unreadable]]:
     """(the roots that are absent as they should be, what else could not be read).
 
     One whose directory does not exist either is no such root: no audit rule can report its appearance.
@@ -34,6 +31,6 @@ def split_absent(
         for item in unreadable
         if item.reason is UnreadableReason.MISSING and os.path.isdir(os.path.dirname(item.path))
     ]
-    absent = accepted_absent(connection, host_id, missing) if missing else frozenset()
+    absent = accepted_absent(session, missing) if missing else frozenset()
     others = [item for item in unreadable if item.reason is not UnreadableReason.MISSING or item.path not in absent]
     return tuple(sorted(absent)), others

@@ -67,14 +67,14 @@ def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
     Raises:
         UsageError: when there is no finished scan yet.
     """
-    with database.read() as connection:
-        full = FullReading.load(connection, database.host_id)
+    with database.read() as session:
+        full = FullReading.load(session)
         if full.scan is None:
             raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
         if "vouched" not in full.scan.counts:
             return
-        rechecks = sighting_store.rechecks(connection, database.host_id)
-        for rows in files.known_with_stats(connection, database.host_id):
+        rechecks = sighting_store.rechecks(session)
+        for rows in files.known_with_stats(session):
             for path, _, _, read_ns, _, kind, *_ in rows:
                 if kind == FileKind.DIRECTORY.value or full.is_blocked(path):
                     continue

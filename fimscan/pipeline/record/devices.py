@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sqlalchemy import Connection
-
 from fimscan.linux import filesystems
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Numbers, Root, nearest
 from fimscan.linux.mounts import Mount, leads_where_it_may_hang, own_mounts
@@ -18,6 +16,7 @@ from fimscan.report.display import show
 from fimscan.scan.scope import Scope
 from fimscan.state_row import FIELDS, Packed
 from fimscan.store import files
+from fimscan.store.session import Session
 
 _PATH, _KIND, _DEV = (FIELDS.index(name) for name in ("path", "kind", "dev"))
 _SAMPLES, _SHOWN = 5, 3
@@ -53,9 +52,9 @@ class Survey:
         self._decide()
 
     @classmethod
-    def of(cls, connection: Connection, host_id: int, previous: Devices, watched: Sequence[bytes]) -> Survey:
+    def of(cls, session: Session, previous: Devices, watched: Sequence[bytes]) -> Survey:
         """With what is stored of files."""
-        return cls(previous, watched, partial(files.some_on, connection, host_id, limit=_SAMPLES))
+        return cls(previous, watched, partial(files.some_on, session, limit=_SAMPLES))
 
     def _decide(self) -> None:
         self._mounts = own_mounts()

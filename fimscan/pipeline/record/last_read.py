@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection
-
 from fimscan import attribution
 from fimscan.linux import may_write
 from fimscan.linux.mounts import mount_of, own_mounts
@@ -24,6 +22,7 @@ from fimscan.model import (
 from fimscan.paths import innermost, upwards
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
+from fimscan.store.session import Session
 
 _WITHOUT_DISK = frozenset({"tmpfs", "ramfs", "hugetlbfs", "overlay"})
 
@@ -154,23 +153,23 @@ class FullReading:
     looks: tuple[Look, ...] = ()
 
     @classmethod
-    def load(cls, connection: Connection, host_id: int) -> FullReading:
+    def load(cls, session: Session) -> FullReading:
         """From the store."""
-        scan = scan_store.last_full(connection, host_id)
+        scan = scan_store.last_full(session)
         if scan is None:
             return cls()
-        clock = attribution.ReadClock.load(scan_store.read_clock(connection, scan.id))
-        failed = _failed(connection, scan.id)
+        clock = attribution.ReadClock.load(scan_store.read_clock(session, scan.id))
+        failed = _failed(session, scan.id)
         return cls(
             scan=scan,
-            first_scan_ns=scan_store.first_started_ns(connection, host_id) or 0,
+            first_scan_ns=scan_store.first_started_ns(session) or 0,
             clock=clock,
             blocked=frozenset(item.path for item in failed),
-            earlier=_earlier(connection, host_id, failed),
+            earlier=_earlier(session, failed),
             looks=tuple(
-                _look(connection, one)
+                _look(session, one)
                 # What was vouched for since was read by an earlier one.
-                for one in scan_store.full_back_to(connection, host_id, scan.id, clock.earliest or scan.started_ns)
+                for one in scan_store.full_back_to(session, scan.id, clock.earliest or scan.started_ns)
             ),
         )
 
@@ -224,13 +223,13 @@ def is_among(path: bytes, failed: Collection[bytes]) -> bool:
     return bool(failed) and innermost(path, failed) is not None
 
 
-def _failed(connection: Connection, scan_id: int) -> list[Unreadable]:
+def _failed(session: Session, scan_id: int) -> list[Unreadable]:
     """What a scan could not read, but for configured paths that were not there: that is an observation."""
-    found = sighting_store.unreadable_in(connection, scan_id)
+    found = sighting_store.unreadable_in(session, scan_id)
     return [item for item in found if item.reason is not UnreadableReason.MISSING]
 
 
-def _earlier(connection: Connection, host_id: int, failed: Iterable[Unreadable]) -> dict[bytes, EarlierReading]:
+def _earlier(session: Session, failed: Iterable[Unreadable]) -> dict[bytes, EarlierReading]:
     scans: dict[int, Scan | None] = {}
     readings: dict[int, EarlierReading] = {}
     found: dict[bytes, EarlierReading] = {}
@@ -238,24 +237,24 @@ def _earlier(connection: Connection, host_id: int, failed: Iterable[Unreadable])
         if item.since_ns is None:
             continue
         if item.since_ns not in scans:
-            scans[item.since_ns] = scan_store.last_full_begun(connection, host_id, item.since_ns)
+            scans[item.since_ns] = scan_store.last_full_begun(session, item.since_ns)
         scan = scans[item.since_ns]
         if scan is None:
             continue
         if scan.id not in readings:
             readings[scan.id] = EarlierReading(
-                clock=attribution.ReadClock.load(scan_store.read_clock(connection, scan.id)),
-                look=_look(connection, scan),
-                failed=frozenset(one.path for one in _failed(connection, scan.id)),
+                clock=attribution.ReadClock.load(scan_store.read_clock(session, scan.id)),
+                look=_look(session, scan),
+                failed=frozenset(one.path for one in _failed(session, scan.id)),
             )
         found[item.path] = readings[scan.id]
     return found
 
 
-def _look(connection: Connection, scan: Scan) -> Look:
+def _look(session: Session, scan: Scan) -> Look:
     return Look(
         as_of_ns=scan.started_ns,
-        held=sighting_store.held_at(connection, scan.id),
+        held=sighting_store.held_at(session, scan.id),
         complete=scan.counts.get("unexamined_processes", 0) == 0,
     )
 

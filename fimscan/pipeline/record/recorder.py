@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection
-
 from fimscan import attribution, compare
 from fimscan.model import Change, FileKind, FileState, Unreadable, Window
 from fimscan.pipeline.record.devices import Survey
@@ -16,6 +14,7 @@ from fimscan.scan.scope import Scope
 from fimscan.state_row import Packed, unpack
 from fimscan.store import files
 from fimscan.store.ledger import StateDigest
+from fimscan.store.session import Session
 from fimscan.store.version_writer import NewVersions
 
 
@@ -27,7 +26,6 @@ class Recorder:
 
     def __init__(
         self,
-        host_id: int,
         scan_id: int,
         readings: Readings,
         scope: Scope,
@@ -44,12 +42,11 @@ class Recorder:
         self.writable: set[tuple[int, int]] = set()
         self.digest = StateDigest()
         self.clock = attribution.ReadClock()
-        self._host_id = host_id
         self._readings = readings
         self._scope = scope
         self._previous_scope = previous_scope
         self.survey = survey
-        self._new = NewVersions(host_id, scan_id)
+        self._new = NewVersions(scan_id)
         self._is_marked = False
         self._ended: list[int] = []
         self._dropped: list[int] = []
@@ -177,11 +174,11 @@ class Recorder:
         if change is not None:
             self.changes.append(change)
 
-    def settle(self, connection: Connection, judgements: Sequence[compare.Judgement]) -> None:
+    def settle(self, session: Session, judgements: Sequence[compare.Judgement]) -> None:
         """What became of the disrupted logs: the rest is a change like any other."""
         followed = [one.path for one in judgements if one.is_followed]
         retired = [one.path for one in judgements if one.is_retired]
-        files.mark(connection, self._host_id, self.scan_id, followed=followed, retired=retired)
+        files.mark(session, self.scan_id, followed=followed, retired=retired)
         self._is_marked |= bool(followed)
         if followed or retired:
             self.counts["logs_rotated"] = len({*followed, *retired})
@@ -189,9 +186,9 @@ class Recorder:
             self._note(one.change)
         self.disruptions.clear()
 
-    def flush(self, connection: Connection) -> None:
+    def flush(self, session: Session) -> None:
         """Write the versions that began and ended since the last time."""
-        files.end(connection, self._ended, self.scan_id)
-        files.end(connection, self._dropped, self.scan_id, dropped=True)
-        self._new.write(connection)
+        files.end(session, self._ended, self.scan_id)
+        files.end(session, self._dropped, self.scan_id, dropped=True)
+        self._new.write(session)
         self._ended, self._dropped = [], []

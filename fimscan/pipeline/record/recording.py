@@ -9,8 +9,6 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TypeAlias
 
-from sqlalchemy import Connection
-
 from fimscan import compare
 from fimscan.config import Config, Watch
 from fimscan.gc_pause import no_search_for_cycles
@@ -25,6 +23,7 @@ from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import Packed
 from fimscan.store import files
 from fimscan.store.database import Database
+from fimscan.store.session import Session
 
 _BATCH = 500
 _FLUSH_ROWS = 2000  # each kind of rows ends with a statement that is not full, each time
@@ -64,20 +63,20 @@ def record_everything(
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
         known: Iterator[Sequence[files.KnownRow]] = iter(())
         vouchers: Iterable[Sequence[Voucher]] = ()
-        if not files.is_any_open(reading, database.host_id):
+        if not files.is_any_open(reading):
             # Nobody needs this look at the database, and while it lasts SQLite could only write into its log.
-            reading.rollback()
+            reading.connection.rollback()
         elif vouched is None:
-            known = files.known(reading, database.host_id)
+            known = files.known(reading)
         else:
-            both = ReadAhead(files.known_with_stats(reading, database.host_id))
+            both = ReadAhead(files.known_with_stats(reading))
             known, vouchers = both.behind(), map(vouched, both.ahead())
         found = scan_blocks(
             specs,
             workers=config.scan.workers,
             cross_mounts=config.scan.cross_mounts,
             skip=database.own_files,
-            known=PriorStates(verified=_verified(beside, database.host_id, specs), vouchers=vouchers, numbers=numbers),
+            known=PriorStates(verified=_verified(beside, specs), vouchers=vouchers, numbers=numbers),
             limits=limits_of(config.scan),
             on_progress=on_progress,
         )
@@ -101,10 +100,10 @@ def record_everything(
 _Pair: TypeAlias = compare.Pair[files.KnownRow, Packed]
 
 
-def _compare(recorder: Recorder, connection: Connection, found: Iterable[_Pair]) -> None:
+def _compare(recorder: Recorder, session: Session, found: Iterable[_Pair]) -> None:
     """Where a digest differs, the values are looked at."""
     for pairs in _in_batches(found):
-        versions = files.by_ids(connection, (pair.before[2] for pair in pairs if pair.before and _differs(pair)))
+        versions = files.by_ids(session, (pair.before[2] for pair in pairs if pair.before and _differs(pair)))
         for pair in pairs:
             before, after = pair.before, pair.after
             if pair.unreadable is not None:
@@ -143,7 +142,7 @@ class _Writer:
         self._recorder = recorder
         self._database = database
         self._open = ExitStack()
-        self._connection: Connection | None = None
+        self._session: Session | None = None
         self._written = 0
         self._begun = 0.0
 
@@ -154,20 +153,20 @@ class _Writer:
         """Write what there is, if that is worth it."""
         if self._recorder.unwritten >= _FLUSH_ROWS:
             self._flush()
-        elif self._connection is not None and time.monotonic() - self._begun > _TRANSACTION_SECONDS:
+        elif self._session is not None and time.monotonic() - self._begun > _TRANSACTION_SECONDS:
             self._commit()
 
     def _flush(self) -> None:
-        if self._connection is None:
-            self._connection = self._open.enter_context(self._database.begin(draft=True))
+        if self._session is None:
+            self._session = self._open.enter_context(self._database.begin(draft=True))
             self._begun, self._written = time.monotonic(), 0
         self._written += self._recorder.unwritten
-        self._recorder.flush(self._connection)
+        self._recorder.flush(self._session)
         if self._written >= _TRANSACTION_ROWS:
             self._commit()
 
     def _commit(self) -> None:
-        self._connection = None
+        self._session = None
         self._open.close()
 
     def __exit__(self, *exception: object) -> None:
@@ -178,10 +177,10 @@ class _Writer:
             self._open.__exit__(*exception)  # type: ignore[arg-type]
 
 
-def _verified(connection: Connection, host_id: int, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
+def _verified(session: Session, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
     """How much of each log was verified before; to be asked in increasing order of path."""
     roots = [spec.path for spec in specs if spec.append_only]
-    known = files.sizes(connection, host_id, roots) if roots else iter(())
+    known = files.sizes(session, roots) if roots else iter(())
     at: tuple[bytes, int] | None = (b"", 0)
 
     def size(path: bytes) -> int | None:

@@ -6,12 +6,11 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from sqlalchemy import Connection
-
 from fimscan import compare
 from fimscan.model import FileKind, FileState
 from fimscan.scan.path_scan import PathScanner
 from fimscan.store import files
+from fimscan.store.session import Session
 
 Keep = Callable[[bytes], int]
 """How many rotated generations of a log are to be kept; 0 where nobody said, so that each is missed."""
@@ -23,16 +22,14 @@ class LogJudge:
     A file stands for one generation only: of two generations with the same content, two have to be there.
 
     Args:
-        connection: the store, to which everything that was found is written already.
-        host_id: whose files.
+        session: the store, to which everything that was found is written already.
         since: the scan from which on earlier states of a log still explain what is found now.
         spotter: reads candidates again.
         keep: see :data:`Keep`.
     """
 
-    def __init__(self, connection: Connection, host_id: int, since: int, path_scanner: PathScanner, keep: Keep) -> None:
-        self._connection = connection
-        self._host_id = host_id
+    def __init__(self, session: Session, since: int, path_scanner: PathScanner, keep: Keep) -> None:
+        self._session = session
         self._since = since
         self._path_scanner = path_scanner
         self._keep = keep
@@ -251,7 +248,7 @@ class LogJudge:
         family = compare.family(path)
         if (family, since) not in self._families:
             beginning = compare.common_beginning(path)
-            versions = files.beginning_with(self._connection, self._host_id, beginning, since)
+            versions = files.beginning_with(self._session, beginning, since)
             self._families[family, since] = sorted(
                 (v for v in versions if compare.family(v.state.path) == family and v.state.kind is FileKind.FILE),
                 key=lambda version: (version.state.path, version.first_scan),

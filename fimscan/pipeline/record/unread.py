@@ -6,12 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable
 
-from sqlalchemy import Connection
-
 from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
 from fimscan.pipeline.record.last_read import Readings
 from fimscan.scan.state import KINDS
 from fimscan.store import files
+from fimscan.store.session import Session
 
 Stat = Callable[[bytes], os.stat_result | None]
 """``lstat(2)`` of a monitored path, ``None`` where there is nothing, or it may not be asked."""
@@ -24,20 +23,19 @@ _NOT_ASKED = frozenset({UnreadableReason.TIMEOUT, UnreadableReason.VANISHED})
 
 
 def with_history(
-    connection: Connection, host_id: int, scan_id: int, failed: Iterable[Unreadable], readings: Readings, look: Stat
+    session: Session, scan_id: int, failed: Iterable[Unreadable], readings: Readings, look: Stat
 ) -> list[Unreadable]:
     """The same, those that an earlier scan could read with when that was, and what ``lstat(2)`` says otherwise since.
 
     Args:
-        connection: the store, with what this scan found.
-        host_id: whose files.
+        session: the store, with what this scan found.
         scan_id: the scan that could not read them.
         failed: what it could not read.
         readings: when each path was last read.
         look: tells what is there now.
     """
     failed = list(failed)
-    known = files.at_paths(connection, host_id, [item.path for item in failed], scan_id)
+    known = files.at_paths(session, [item.path for item in failed], scan_id)
     return [
         _with_history(item, known[item.path].state, readings, look)
         if item.path in known and item.reason is not UnreadableReason.MISSING

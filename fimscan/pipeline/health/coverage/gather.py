@@ -154,8 +154,8 @@ def _can_be_ruled(path: bytes, *, is_tree: bool) -> bool:
 def _removals(database: Database | None, key: str, now_ns: int) -> tuple[AuditNotice, ...]:
     if database is None:
         return ()
-    with database.read() as connection:
-        found = audit_store.notices(connection, database.host_id, now_ns - _REMEMBERED_NS, now_ns)
+    with database.read() as session:
+        found = audit_store.notices(session, now_ns - _REMEMBERED_NS, now_ns)
     ours = (notice for notice in found if notice.kind is NoticeKind.RULE_REMOVED and notice.key == key)
     return tuple(sorted(ours, key=lambda notice: notice.event))
 
@@ -164,8 +164,8 @@ def _previous(database: Database | None, now_ns: int) -> AuditObservation | None
     """The last answer of the kernel that was stored, where it answered."""
     if database is None:
         return None
-    with database.read() as connection:
-        seen = audit_store.observations(connection, database.host_id, now_ns, now_ns)
+    with database.read() as session:
+        seen = audit_store.observations(session, now_ns, now_ns)
     before = [item for item in seen if item.time_ns <= now_ns and item.error is None]
     return before[-1] if before else None
 
@@ -187,15 +187,15 @@ def _watched(config: Config, database: Database | None, rules: Iterable[audit.Ru
 def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule], now_ns: int) -> dict[bytes, int]:
     """Path -> the first scan after our rules were loaded last, of those that were another file then."""
     keys = {rule.key for rule in rules if audit.watched_by(rule)} | {None}
-    with database.read() as connection:
-        notices = audit_store.notices(connection, database.host_id, 0, now_ns)
+    with database.read() as session:
+        notices = audit_store.notices(session, 0, now_ns)
         loaded_ns = max((notice.event.time_ns for notice in notices if _loads(notice, keys)), default=0)
-        scans = scan_store.all_scans(connection, database.host_id)
+        scans = scan_store.all_scans(session)
         since = [scan for scan in scans if scan.status is ScanStatus.FINISHED and scan.started_ns > loaded_ns]
         if not since:
             return {}
-        known = file_store.at_paths(connection, database.host_id, paths, since[0].id)
-        devices = device_store.devices_at(connection, database.host_id, since[0].id)
+        known = file_store.at_paths(session, paths, since[0].id)
+        devices = device_store.devices_at(session, since[0].id)
     found = {}
     for path, version in known.items():
         root = devices.at(path)
