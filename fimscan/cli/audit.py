@@ -16,8 +16,8 @@ from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
 from fimscan.linux.users import user_name
 from fimscan.model import DamagedLine, FileAccess
+from fimscan.report.documents.diff import access_document
 from fimscan.report.json import write_accesses_ndjson
-from fimscan.report.jsonview import access_document
 
 _FOREVER = 2**63 - 1
 

@@ -21,7 +21,7 @@ from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines, reconfiguration_document
 from fimscan.report.display import b64_or_none, json_text, minute_text, show, time_text
-from fimscan.report.jsonview import unreadable_document
+from fimscan.report.documents.diff import unreadable_document
 from fimscan.report.testimony import extent_text, extents_document
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store

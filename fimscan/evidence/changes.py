@@ -13,7 +13,7 @@ from fimscan.evidence.archive import Staged
 from fimscan.evidence.tables import Cell, Table, hex_digest, path_cells
 from fimscan.model import Actor, Finding
 from fimscan.report.display import json_text, show, time_text
-from fimscan.report.jsonview import row_document
+from fimscan.report.documents.diff import row_document
 from fimscan.report.words import origin_text
 
 SCHEMA = "fimscan.evidence.changes/1"

@@ -11,7 +11,7 @@ from rich.text import Text
 from fimscan.model import Actor, Doubt, Explanation, Lineage, Ruling, Verdict, Why
 from fimscan.report.console import wrap, write_lines
 from fimscan.report.display import json_text, moment_text, show, time_text
-from fimscan.report.jsonview import actor_document, row_document
+from fimscan.report.documents.diff import actor_document, row_document
 from fimscan.report.reasons import (
     considered_heading,
     lineage_text,

@@ -12,7 +12,13 @@ from typing import Any, TextIO
 
 from fimscan.model import Diff, FileAccess
 from fimscan.report.display import json_text, time_text
-from fimscan.report.jsonview import access_document, diff_document, opened_document, row_document, unreadable_document
+from fimscan.report.documents.diff import (
+    access_document,
+    diff_document,
+    opened_document,
+    row_document,
+    unreadable_document,
+)
 from fimscan.report.schema import CHANGE_SCHEMA
 
 

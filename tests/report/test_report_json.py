@@ -43,8 +43,8 @@ from fimscan.model import (
     Window,
     Xattr,
 )
+from fimscan.report.documents.diff import access_document, diff_document
 from fimscan.report.json import write_accesses_ndjson, write_json, write_ndjson
-from fimscan.report.jsonview import access_document, diff_document
 from fimscan.report.schema import diff_schema
 
 SCHEMA = json.loads(diff_schema())

@@ -1,6 +1,6 @@
 """Diff and FileAccess -> plain dictionaries: the JSON that other programs rely on.
 
-The shape of :func:`diff_document` is fixed by ``diff.schema.json``. Unknown is ``None``; every text has been through
+The shape of :func:`diff_document` is fixed by ``schemas/diff.json``. Unknown is ``None``; every text has been through
 :func:`fimscan.report.display.json_text`, and where a path is not UTF-8 its ``..._b64`` neighbour has the exact bytes.
 """
 
