@@ -6,7 +6,7 @@ r"""The vocabulary: what flows between the stages, as frozen values.
                                                    \-> Gap ---------+
 
 In order: files, changes, audit (records, accesses, processes), holders and witness (who else could write, who did),
-answers, scans. Conventions that hold everywhere:
+answers, scans, checks. Conventions that hold everywhere:
 
 * Paths, names, command lines and everything else that the kernel treats as bytes are ``bytes``: Linux names need
   not be UTF-8.
@@ -44,6 +44,7 @@ from fimscan.model.audit import (
     Role,
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
+from fimscan.model.checks import Check, CheckSeverity, worst
 from fimscan.model.files import Digest, FileKind, FileState, Prefix, Unreadable, UnreadableReason, Xattr, device_text
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
 from fimscan.model.scans import (
@@ -78,6 +79,8 @@ __all__ = [
     "Breach",
     "Change",
     "ChangeKind",
+    "Check",
+    "CheckSeverity",
     "Coverage",
     "Crash",
     "DamagedLine",
@@ -129,4 +132,5 @@ __all__ = [
     "WitnessMask",
     "Xattr",
     "device_text",
+    "worst",
 ]
