@@ -14,7 +14,7 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.config import Config
 from fimscan.errors import ConfigError
-from fimscan.model import Scan, ScanStatus
+from fimscan.model import AcceptanceRecord, Scan, ScanStatus
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history import drift as drifting
 from fimscan.pipeline.reconfigured import pending, reconfigurations
@@ -146,7 +146,7 @@ def _document(scan: Scan) -> dict[str, object]:
     }
 
 
-def _disposition(item: acceptance_store.AcceptanceRecord) -> dict[str, object]:
+def _disposition(item: AcceptanceRecord) -> dict[str, object]:
     return {
         "path": None if item.path is None else json_text(item.path),
         "scan": item.scan,
@@ -157,7 +157,7 @@ def _disposition(item: acceptance_store.AcceptanceRecord) -> dict[str, object]:
     }
 
 
-def _accepted(item: acceptance_store.AcceptanceRecord) -> str:
+def _accepted(item: AcceptanceRecord) -> str:
     what = "everything" if item.path is None else show(item.path)
     why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
     when = minute_text(item.approval.accepted_ns)

@@ -6,7 +6,7 @@ r"""The vocabulary: what flows between the stages, as frozen values.
                                                    \-> Gap ---------+
 
 In order: files, changes, audit (records, accesses, processes), holders and witness (who else could write, who did),
-answers, scans, checks. Conventions that hold everywhere:
+answers, scans, acceptances, checks. Conventions that hold everywhere:
 
 * Paths, names, command lines and everything else that the kernel treats as bytes are ``bytes``: Linux names need
   not be UTF-8.
@@ -17,6 +17,7 @@ answers, scans, checks. Conventions that hold everywhere:
 * This room imports nothing of ours.
 """
 
+from fimscan.model.acceptance import AcceptanceRecord, Approval
 from fimscan.model.answers import Attribution, Coverage, Reason, Reasoning, Ruling, Verdict, Why
 from fimscan.model.audit import (
     COMPLETE,
@@ -45,7 +46,17 @@ from fimscan.model.audit import (
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, worst
-from fimscan.model.files import Digest, FileKind, FileState, Prefix, Unreadable, UnreadableReason, Xattr, device_text
+from fimscan.model.files import (
+    Digest,
+    FileKind,
+    FileState,
+    Prefix,
+    StoredPath,
+    Unreadable,
+    UnreadableReason,
+    Xattr,
+    device_text,
+)
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
 from fimscan.model.scans import (
     LIVE,
@@ -68,8 +79,10 @@ __all__ = [
     "COMPLETE",
     "INCOMPLETE",
     "LIVE",
+    "AcceptanceRecord",
     "Action",
     "Actor",
+    "Approval",
     "Attribution",
     "AuditEvent",
     "AuditNotice",
@@ -118,6 +131,7 @@ __all__ = [
     "ScanStatus",
     "SettingChange",
     "Standing",
+    "StoredPath",
     "Testimony",
     "UnmodifiedOpen",
     "Unreadable",

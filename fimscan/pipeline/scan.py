@@ -16,6 +16,7 @@ from fimscan.errors import FimscanError, InputError
 from fimscan.linux.filesystems import Devices, Numbers
 from fimscan.linux.users import user_name
 from fimscan.model import (
+    Approval,
     Change,
     ChangeKind,
     Diff,
@@ -300,7 +301,7 @@ def _finish(
         sighting_store.forget_rechecks(connection, host_id, running.started_ns)
         sealed = seal(connection, host_id, recorder, findings, opened, recorder.digest, problems)
         if previous is None:
-            approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
+            approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             acceptance_store.accept_scan(connection, host_id, scan_id, approval)
         findings = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         reconfigured = reconfigurations(connection, host_id, previous.id, scan_id) if previous is not None else ()

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from fimscan.model import AcceptanceRecord, Approval
 from fimscan.store import files, journal, row_digests, schema
 
 
@@ -20,16 +21,6 @@ class Baseline:
 
     scan: int
     overrides: Mapping[bytes, tuple[files.Version | None, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """Who accepts, when, and why."""
-
-    accepted_ns: int
-    user: str
-    ticket: str = ""
-    reason: str = ""
 
 
 def accept_scan(connection: Connection, host_id: int, scan_id: int, approval: Approval) -> None:
@@ -60,15 +51,6 @@ def _accept(connection: Connection, host_id: int, approval: Approval, items: lis
     connection.execute(table.insert(), [{**common, **item} for item in items])
     made = row_digests.of_acceptances(connection, host_id, after=last)
     journal.record(connection, host_id, journal.Cause.ACCEPT, made)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptanceRecord:
-    """An acceptance as it was made: of one path, or (``path`` is ``None``) of everything as of ``scan``."""
-
-    path: bytes | None
-    scan: int
-    approval: Approval
 
 
 def dispositions(connection: Connection, host_id: int, limit: int) -> list[AcceptanceRecord]:
