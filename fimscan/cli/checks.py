@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -14,6 +13,8 @@ from rich.text import Text
 
 from fimscan.cli.context import use_color
 from fimscan.model import Check, CheckSeverity, worst
+from fimscan.report.documents.checks import checks_document
+from fimscan.report.json import write_document
 
 _MARKS = {
     CheckSeverity.OK: ("ok  ", "green"),
@@ -31,8 +32,7 @@ def print_checks(checks: Sequence[Check], form: str) -> int:
     """
     code = worst(checks).exit_code
     if form == "json":
-        json.dump(_document(checks), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_document(checks_document(checks), sys.stdout)
         return code
     console = Console(file=sys.stdout, no_color=not use_color(sys.stdout), highlight=False, soft_wrap=True)
     width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else _UNWRAPPED
@@ -59,18 +59,3 @@ def _summary(checks: Sequence[Check]) -> str:
     kinds = ((CheckSeverity.CRITICAL, "critical"), (CheckSeverity.WARNING, "to mend"), (CheckSeverity.NOTE, "to know"))
     told = ", ".join(f"{count[severity]} {word}" for severity, word in kinds if count[severity])
     return f"{len(checks)} checks: {told or 'all is well'}"
-
-
-def _document(checks: Sequence[Check]) -> dict[str, object]:
-    rows = [
-        {
-            "check": check.name,
-            "ok": check.ok,
-            "severity": check.severity.value,
-            "detail": check.detail,
-            "remedy": check.remedy or None,
-        }
-        for check in checks
-    ]
-    bad = worst(checks)
-    return {"schema": "fimscan.checks/1", "ok": not bad.exit_code, "severity": bad.value, "checks": rows}

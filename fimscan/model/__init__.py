@@ -71,6 +71,7 @@ from fimscan.model.scans import (
     ScanStatus,
     SettingChange,
     Standing,
+    Status,
     UnmodifiedOpen,
 )
 from fimscan.model.witness import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
@@ -131,6 +132,7 @@ __all__ = [
     "ScanStatus",
     "SettingChange",
     "Standing",
+    "Status",
     "StoredPath",
     "Testimony",
     "UnmodifiedOpen",
