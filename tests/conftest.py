@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.schemas import validate_output
+
 # No deadline: how long an example takes says more about the machine's neighbours than about the code.
 settings.register_profile("fimscan", deadline=None)
 settings.load_profile("fimscan")
@@ -47,7 +49,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Cli:
-    """A configuration, a database and a watched directory; runs commands in a process of its own."""
+    """A configuration, a database and a watched directory; runs commands in a process of its own.
+
+    What a command prints as JSON has to be what its schema says.
+    """
 
     root: Path
     watched: Path
@@ -76,6 +81,7 @@ class Cli:
         assert "Traceback" not in done.stderr, done.stderr
         if code is not None:
             assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        validate_output(arguments, done.stdout, done.returncode)
         return done
 
     def scan(self, code: int = 0) -> str:

@@ -10,8 +10,8 @@ import click
 
 from fimscan.cli.context import Settings
 from fimscan.errors import UsageError
+from fimscan.model import Approval
 from fimscan.pipeline.history import drift as drifting
-from fimscan.store.acceptance import Approval
 
 
 @click.command()

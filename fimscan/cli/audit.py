@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,8 +15,8 @@ from fimscan.cli.context import Settings, note, use_color
 from fimscan.errors import InputError
 from fimscan.linux.users import user_name
 from fimscan.model import DamagedLine, FileAccess
-from fimscan.report.json import write_accesses_ndjson
-from fimscan.report.jsonview import access_document
+from fimscan.report.documents.accesses import accesses_document
+from fimscan.report.json import write_accesses_ndjson, write_document
 
 _FOREVER = 2**63 - 1
 
@@ -155,9 +154,7 @@ def _write(accesses: Iterable[FileAccess], form: str) -> None:
         case "ndjson":
             write_accesses_ndjson(accesses, sys.stdout)
         case "json":
-            documents = [access_document(access) for access in accesses]
-            json.dump({"schema": "fimscan.accesses/1", "accesses": documents}, sys.stdout, indent=2)
-            sys.stdout.write("\n")
+            write_document(accesses_document(accesses), sys.stdout)
         case _:
             from fimscan.report.accesses import write_accesses_text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
@@ -13,13 +12,15 @@ from rich.console import Console
 from rich.text import Text
 
 from fimscan.cli.context import use_color
-from fimscan.pipeline.health.checks import Check, Severity, worst
+from fimscan.model import Check, CheckSeverity, worst
+from fimscan.report.documents.checks import checks_document
+from fimscan.report.json import write_document
 
 _MARKS = {
-    Severity.OK: ("ok  ", "green"),
-    Severity.NOTE: ("note", "cyan"),
-    Severity.WARNING: ("WARN", "bold yellow"),
-    Severity.CRITICAL: ("CRIT", "bold red"),
+    CheckSeverity.OK: ("ok  ", "green"),
+    CheckSeverity.NOTE: ("note", "cyan"),
+    CheckSeverity.WARNING: ("WARN", "bold yellow"),
+    CheckSeverity.CRITICAL: ("CRIT", "bold red"),
 }
 _UNWRAPPED = 10**6
 
@@ -31,8 +32,7 @@ def print_checks(checks: Sequence[Check], form: str) -> int:
     """
     code = worst(checks).exit_code
     if form == "json":
-        json.dump(_document(checks), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_document(checks_document(checks), sys.stdout)
         return code
     console = Console(file=sys.stdout, no_color=not use_color(sys.stdout), highlight=False, soft_wrap=True)
     width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else _UNWRAPPED
@@ -41,7 +41,7 @@ def print_checks(checks: Sequence[Check], form: str) -> int:
         mark, style = _MARKS[check.severity]
         first, *others = _wrapped(check.detail, width - margin)
         console.print(Text.assemble((mark, style), "  ", f"{check.name:<{margin - 6}}", first))
-        if check.remedy and check.severity is not Severity.OK:
+        if check.remedy and check.severity is not CheckSeverity.OK:
             remedy = _wrapped(check.remedy, width - margin - 3)
             others += [("-> " if number == 0 else "   ") + line for number, line in enumerate(remedy)]
         for line in others:
@@ -56,21 +56,6 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _summary(checks: Sequence[Check]) -> str:
     count = Counter(check.severity for check in checks)
-    kinds = ((Severity.CRITICAL, "critical"), (Severity.WARNING, "to mend"), (Severity.NOTE, "to know"))
+    kinds = ((CheckSeverity.CRITICAL, "critical"), (CheckSeverity.WARNING, "to mend"), (CheckSeverity.NOTE, "to know"))
     told = ", ".join(f"{count[severity]} {word}" for severity, word in kinds if count[severity])
     return f"{len(checks)} checks: {told or 'all is well'}"
-
-
-def _document(checks: Sequence[Check]) -> dict[str, object]:
-    rows = [
-        {
-            "check": check.name,
-            "ok": check.ok,
-            "severity": check.severity.value,
-            "detail": check.detail,
-            "remedy": check.remedy or None,
-        }
-        for check in checks
-    ]
-    bad = worst(checks)
-    return {"schema": "fimscan.checks/1", "ok": not bad.exit_code, "severity": bad.value, "checks": rows}

@@ -16,7 +16,7 @@ from fimscan.paths import is_within
 from fimscan.pipeline.history import drift as drifting
 from fimscan.report.csv import write_csv
 from fimscan.report.json import write_json, write_ndjson
-from fimscan.report.schema import diff_schema
+from fimscan.report.schema import schema_text
 from fimscan.store.database import Database
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
@@ -51,7 +51,7 @@ def diff(  # noqa: PLR0913  # one for each option
     Exits with 0 when nothing differs, else the sum of 1 (something was added), 2 (removed), 4 (changed).
     """
     if schema:
-        click.echo(diff_schema(), nl=False)
+        click.echo(schema_text("diff"), nl=False)
         return 0
     with settings.database() as database:
         found = _history(database, pattern) if history else _difference(database, start, end)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,8 @@ from fimscan.evidence.verify import VerifyReport, verify_bundle
 from fimscan.pipeline import reconfigured
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text
+from fimscan.report.documents.checks import verify_document
+from fimscan.report.json import write_document
 
 
 @click.group()
@@ -94,15 +95,7 @@ def verify(  # noqa: PLR0913  # one for each option
 
 def _print(found: VerifyReport, form: str, *, is_signed: bool, is_known: bool) -> None:
     if form == "json":
-        checks = [{"check": c.name, "ok": c.ok, "detail": c.detail} for c in found.checks]
-        document = {
-            "schema": "fimscan.verify/1",
-            "ok": found.ok,
-            "fingerprint": found.fingerprint or None,
-            "checks": checks,
-        }
-        json.dump(document, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_document(verify_document(found.checks, fingerprint=found.fingerprint), sys.stdout)
         return
     for check in found.checks:
         for line in check.detail.split("\n"):

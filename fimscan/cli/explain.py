@@ -9,7 +9,9 @@ import click
 
 from fimscan.cli.context import Settings, terminal_width, use_color
 from fimscan.pipeline.history import explain_change
-from fimscan.report.explanation import write_explanation, write_explanation_json
+from fimscan.report.documents.explanation import explanation_document
+from fimscan.report.explanation import write_explanation
+from fimscan.report.json import write_document
 
 
 @click.command()
@@ -25,6 +27,6 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
     with settings.database() as database:
         explanation = explain_change.explain(database, wanted)
     if form == "json":
-        write_explanation_json(explanation, sys.stdout)
+        write_document(explanation_document(explanation), sys.stdout)
     else:
         write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())

@@ -12,7 +12,9 @@ import click
 from fimscan.cli.context import Settings, note
 from fimscan.errors import StoreError
 from fimscan.pipeline.history.explain_path import PathReport, explain_path
-from fimscan.report.display import b64_or_none, json_text, show, time_text
+from fimscan.report.display import show, time_text
+from fimscan.report.documents.path import path_document
+from fimscan.report.json import write_document
 from fimscan.scan.path_status import PathStatus, Place
 
 
@@ -34,8 +36,8 @@ def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
         note(str(error))
         found = explain_path(whole, config, None)
     if form == "json":
-        json.dump(_document(found), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        watch = None if found.watch is None else found.watch.model_dump(mode="json", exclude={"exclude"})
+        write_document(path_document(found.path_status, watch, found.known), sys.stdout)
     else:
         for line in _lines(found):
             click.echo(line)
@@ -90,30 +92,3 @@ def _verdict(path_status: PathStatus) -> str:
             return f"not monitored: {at} is on another file system, and [scan] cross_mounts is false"
         case Place.UNREACHABLE:
             return f"nobody can say: {at} cannot be looked at ({path_status.detail})"
-
-
-def _document(found: PathReport) -> dict[str, object]:
-    path_status, watch, known = found.path_status, found.watch, found.known
-    return {
-        "schema": "fimscan.path/1",
-        "path": json_text(path_status.path),
-        "path_b64": b64_or_none(path_status.path),
-        "monitored": path_status.place is Place.MONITORED,
-        "reason": None if path_status.place is Place.MONITORED else path_status.place.value,
-        "at": None if path_status.at is None else json_text(path_status.at),
-        "pattern": path_status.pattern,
-        "detail": path_status.detail or None,
-        "exists": path_status.exists,
-        "symlink": path_status.is_link,
-        "real_path": None if path_status.real_path is None else json_text(path_status.real_path),
-        "watch": None if watch is None else watch.model_dump(mode="json", exclude={"exclude"}),
-        "baseline": {"scan": known.accepted_scan, "present": known.accepted is not None}
-        if known.accepted_scan is not None
-        else None,
-        "known": known.latest is not None,
-        "last_read": None if known.last_read_ns is None else time_text(known.last_read_ns),
-        "unreadable": None if known.unreadable is None else known.unreadable.reason.value,
-        "unread_since": None
-        if known.unreadable is None or known.last_read_ns is None
-        else time_text(known.last_read_ns),
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -12,6 +11,8 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.pipeline.import_aide import Imported, import_aide
 from fimscan.report.display import time_text
+from fimscan.report.documents.imported import import_document
+from fimscan.report.json import write_document
 
 
 @click.group("import")
@@ -34,16 +35,8 @@ def aide(settings: Settings, *, file: str, form: str) -> None:
         done = import_aide(database, config, os.fsencode(os.path.abspath(file)))
     assert done.scan is not None, "an import that did not fail is a scan"
     if form == "json":
-        counts = {key: value for key, value in asdict(done).items() if isinstance(value, int) and key != "taken_ns"}
-        document = {
-            "schema": "fimscan.import/1",
-            "scan": done.scan.id,
-            "taken": time_text(done.taken_ns),
-            **counts,
-            "unreadable": len(done.unreadable),
-        }
-        json.dump(document, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        counts = {**asdict(done), "unreadable": len(done.unreadable)}
+        write_document(import_document(done.scan.id, done.taken_ns, counts), sys.stdout)
         return
     _say(done)
 

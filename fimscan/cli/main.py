@@ -32,6 +32,7 @@ _COMMANDS = {
     "export": ("evidence:export", "Write evidence that can be checked without fimscan."),
     "verify": ("evidence:verify", "Check a bundle of evidence, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),
+    "schema": ("schema:schema", "Print the JSON Schema of what --format json prints."),
     "doctor": ("doctor:doctor", "Say what is wrong, and how to mend it."),
 }
 _INTERNAL_ERROR = 16

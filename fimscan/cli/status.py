@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from dataclasses import replace
@@ -14,15 +12,16 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.config import Config
 from fimscan.errors import ConfigError
-from fimscan.model import Scan, ScanStatus
+from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history import drift as drifting
 from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.record.ctime_trust import vouched_files
-from fimscan.report.configuration import configuration_lines, reconfiguration_document
-from fimscan.report.display import b64_or_none, json_text, minute_text, show, time_text
-from fimscan.report.jsonview import unreadable_document
-from fimscan.report.testimony import extent_text, extents_document
+from fimscan.report.configuration import configuration_lines
+from fimscan.report.display import minute_text, show, time_text
+from fimscan.report.documents.status import status_document, vouched_document
+from fimscan.report.json import write_document
+from fimscan.report.testimony import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
@@ -62,20 +61,18 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
                 changed.append(to_come)
         waiting = len(drifting.drift(database).findings) if baseline else 0
     if form == "json":
-        document = {
-            "schema": "fimscan.status/1",
-            "host": os.uname().nodename,
-            "baseline": baseline.scan if baseline else None,
-            "waiting": waiting,
-            "head": head,
-            "witness": extents_document(witnessed, time.time_ns(), WITNESS_FRESH_NS),
-            "scans": [_document(scan) for scan in scans[-last:]],
-            "accepted": [_disposition(item) for item in accepted],
-            "configuration": [reconfiguration_document(item) for item in changed],
-            "unreadable": [unreadable_document(item) for item in unreadable],
-        }
-        json.dump(document, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        shown = Status(
+            host=database.host,
+            baseline=baseline.scan if baseline else None,
+            waiting=waiting,
+            head=head,
+            witness=tuple(witnessed),
+            scans=tuple(scans[-last:]),
+            accepted=tuple(accepted),
+            reconfigurations=tuple(changed),
+            unreadable=tuple(unreadable),
+        )
+        write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
     for scan in scans[-last:]:
         click.echo(_line(scan))
@@ -101,12 +98,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
 def _list_vouched(database: Database, form: str) -> None:
     found = vouched_files(database)
     if form == "json":
-        files = [
-            {"path": json_text(path), "path_b64": b64_or_none(path), "last_read": time_text(read_ns)}
-            for path, read_ns in found
-        ]
-        json.dump({"schema": "fimscan.vouched/1", "host": os.uname().nodename, "files": files}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_document(vouched_document(database.host, found), sys.stdout)
         return
     count = 0
     for count, (path, read_ns) in enumerate(found, 1):  # noqa: B007  # used below
@@ -132,32 +124,7 @@ def _as_it_is(scan: Scan, database: Database) -> Scan:
     return scan
 
 
-def _document(scan: Scan) -> dict[str, object]:
-    return {
-        "scan": scan.id,
-        "status": scan.status.value,
-        "trigger": scan.trigger,
-        "started": time_text(scan.started_ns),
-        "finished": time_text(scan.finished_ns) if scan.finished_ns else None,
-        "counts": dict(scan.counts),
-        "problems": list(scan.problems),
-        "config_digest": scan.config_digest,
-        "ledger": scan.entry or None,
-    }
-
-
-def _disposition(item: acceptance_store.AcceptanceRecord) -> dict[str, object]:
-    return {
-        "path": None if item.path is None else json_text(item.path),
-        "scan": item.scan,
-        "time": time_text(item.approval.accepted_ns),
-        "user": item.approval.user,
-        "ticket": item.approval.ticket or None,
-        "reason": item.approval.reason or None,
-    }
-
-
-def _accepted(item: acceptance_store.AcceptanceRecord) -> str:
+def _accepted(item: AcceptanceRecord) -> str:
     what = "everything" if item.path is None else show(item.path)
     why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
     when = minute_text(item.approval.accepted_ns)

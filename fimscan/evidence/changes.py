@@ -12,14 +12,9 @@ from dataclasses import replace
 from fimscan.evidence.archive import Staged
 from fimscan.evidence.tables import Cell, Table, hex_digest, path_cells
 from fimscan.model import Actor, Finding
-from fimscan.report.display import json_text, show, time_text
-from fimscan.report.jsonview import row_document
+from fimscan.report.display import show, time_text
+from fimscan.report.documents.evidence import OUTCOME, evidence_change_document, evidence_changes_head
 from fimscan.report.words import origin_text
-
-SCHEMA = "fimscan.evidence.changes/1"
-
-OUTCOME = "success"
-"""Of every change: its result was seen in the file itself. A failed attempt changes nothing, so it is not here."""
 
 _CHANGE = (
     *("change", "scan", "type", "object", "object_b64", "moved_from", "moved_from_b64", "changed", "breach"),
@@ -38,15 +33,14 @@ def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: st
     A change with several candidates has a CSV row for each of them, one without any has one row. The JSON's ``changes``
     are objects as in ``fimscan.diff/1``, each ``cmdline`` null, and ``outcome`` added. Returns the number of changes.
     """
-    start, end = (time_text(edge) for edge in period)
-    text.write(_ascii({"schema": SCHEMA, "host": json_text(host), "from": start, "to": end})[:-1] + b', "changes": [')
+    text.write(_ascii(evidence_changes_head(host, period))[:-1] + b', "changes": [')
     count = 0
     with Table(table, host, (*_CHANGE, *_ACTOR)) as rows:
         for step in (step for finding in data for step in finding.steps or (finding,)):
             bare = _without_command_lines(step)
             for cells in _rows(bare):
                 rows.add(*cells)
-            text.write((b",\n" if count else b"\n") + _ascii({**row_document(bare), "outcome": OUTCOME}))
+            text.write((b",\n" if count else b"\n") + _ascii(evidence_change_document(bare)))
             count += 1
     text.write(b"\n]}\n")
     return count

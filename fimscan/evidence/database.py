@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from fimscan.errors import UsageError
-from fimscan.evidence.verify import Check, VerifyReport
-from fimscan.model import Scan
+from fimscan.evidence.verify import VerifyReport
+from fimscan.model import Check, Scan
 from fimscan.store import integrity, journal
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -73,12 +73,9 @@ def _chain(both: Replay, problems: Sequence[str], head: str | None) -> Iterable[
 
 def _known_head(both: Replay, head: str) -> Check:
     if both.covers(head):
-        return Check(name="head", ok=True, detail="what was written up to the head that was noted is all there")
-    return Check(
-        name="head",
-        ok=False,
-        detail=f"{head} is in neither chain: entries were cut off, or all of it was made anew",
-    )
+        return Check.of("head", ok=True, detail="what was written up to the head that was noted is all there")
+    gone = f"{head} is in neither chain: entries were cut off, or all of it was made anew"
+    return Check.of("head", ok=False, detail=gone)
 
 
 def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Check]:
@@ -110,4 +107,4 @@ def _guarded(name: str, problems: Iterable[str], detail: str) -> Check:
 
 
 def _check(name: str, problems: Sequence[str], detail: str) -> Check:
-    return Check(name=name, ok=not problems, detail="\n".join(problems) or detail)
+    return Check.of(name, ok=not problems, detail="\n".join(problems) or detail)

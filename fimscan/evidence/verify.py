@@ -18,20 +18,11 @@ from fimscan.evidence.archive import Member, open_member, read_archive
 from fimscan.evidence.layout import FILES, LEDGER, PUBLIC_KEY, REQUIRED, SCANS, SIGNATURE, SUMS, UNSIGNED, sums_text
 from fimscan.evidence.signing import fingerprint_of, load_public_key, parse_fingerprint, signature_holds
 from fimscan.evidence.tables import ledger_text
-from fimscan.model import ScanStatus
+from fimscan.model import Check, ScanStatus
 from fimscan.report.display import show
 from fimscan.store.ledger import LedgerLine, StateDigest, replay_lines
 
 _LARGEST_SMALL = 1 << 20  # of what is read as a whole: the sums, the signature, the public key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was checked; ``detail`` is a sentence for the reader."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +65,10 @@ def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | No
 def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
     """As :func:`verify_bundle`, of a seekable stream; ``expected`` is from ``parse_fingerprint``."""
     members = {member.name: member for member in read_archive(file)}
-    container = Check(name="container", ok=True, detail=f"{file.tell()} bytes, none of which could be another")
+    container = Check.of("container", ok=True, detail=f"{file.tell()} bytes, none of which could be another")
     missing = sorted(REQUIRED - members.keys())
     if missing:
-        absent = Check(name="members", ok=False, detail=f"missing: {', '.join(missing)}")
+        absent = Check.of("members", ok=False, detail=f"missing: {', '.join(missing)}")
         return VerifyReport(checks=(container, absent), fingerprint="")
     sums = _small(file, members[SUMS])
     signer, signature, fingerprint = _check_signature(file, members, sums, expected)
@@ -96,14 +87,14 @@ def _small(file: BinaryIO, member: Member) -> bytes:
 def _check_digests(sums: bytes, members: dict[str, Member]) -> Check:
     actual = {name: member.sha256 for name, member in members.items() if name not in UNSIGNED}
     if sums == sums_text(actual):
-        return Check(name="digests", ok=True, detail=f"{len(actual)} files are as they were signed")
+        return Check.of("digests", ok=True, detail=f"{len(actual)} files are as they were signed")
     listed = _listed(sums)
     problems = [
         *(f"{name} was changed" for name in sorted(actual.keys() & listed.keys()) if actual[name] != listed[name]),
         *(f"{name} is not listed" for name in sorted(actual.keys() - listed.keys())),
         *(f"{name} is missing" for name in sorted(listed.keys() - actual.keys())),
     ]
-    return Check(name="digests", ok=False, detail="; ".join(problems) or f"{SUMS} is not in the form it was written in")
+    return Check.of("digests", ok=False, detail="; ".join(problems) or f"{SUMS} is not in the form it was written in")
 
 
 def _listed(sums: bytes) -> dict[str, str]:
@@ -117,19 +108,19 @@ def _check_signature(
     key = load_public_key(_small(file, members[PUBLIC_KEY]))
     if key is None:
         unusable = f"{PUBLIC_KEY} holds no Ed25519 public key"
-        return Check(name="signer", ok=False, detail=unusable), Check(name="signature", ok=False, detail=unusable), ""
+        return Check.of("signer", ok=False, detail=unusable), Check.of("signature", ok=False, detail=unusable), ""
     fingerprint = fingerprint_of(key)
     if signature_holds(key, _small(file, members[SIGNATURE]), sums):
-        signature = Check(name="signature", ok=True, detail=f"{SUMS} is signed with the key in {PUBLIC_KEY}")
+        signature = Check.of("signature", ok=True, detail=f"{SUMS} is signed with the key in {PUBLIC_KEY}")
     else:
-        signature = Check(name="signature", ok=False, detail=f"{SIGNATURE} is not this key's signature of {SUMS}")
+        signature = Check.of("signature", ok=False, detail=f"{SIGNATURE} is not this key's signature of {SUMS}")
     if expected is None:
         detail = f"{fingerprint}: compare it with the one that you were given on another way, or name that one"
     elif expected == fingerprint:
         detail = f"{fingerprint}, as expected"
     else:
         detail = f"{fingerprint} signed this, not {expected}"
-    return Check(name="signer", ok=expected in (None, fingerprint), detail=detail), signature, fingerprint
+    return Check.of("signer", ok=expected in (None, fingerprint), detail=detail), signature, fingerprint
 
 
 def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[list[LedgerLine], Check]:
@@ -137,18 +128,16 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[list[Ledge
     try:
         lines.extend(_ledger(file, members[SCANS]))
     except _UNREADABLE as error:
-        return lines, Check(name="chain", ok=False, detail=f"{SCANS} can't be read as a table: {error!r}")
+        return lines, Check.of("chain", ok=False, detail=f"{SCANS} can't be read as a table: {error!r}")
     problems = replay_lines(lines)
     with open_member(file, members[LEDGER]) as reader:
         expected = (ledger_text([line]) for line in lines)
         if any(reader.read(len(text)) != text for text in expected) or reader.read(1):
             problems.append(f"{LEDGER} does not say the same as {SCANS}")
     if problems:
-        return lines, Check(name="chain", ok=False, detail="; ".join(map(show, problems)))
+        return lines, Check.of("chain", ok=False, detail="; ".join(map(show, problems)))
     head = f"its head is {lines[-1].entry}" if lines else "there is no finished scan"
-    return lines, Check(
-        name="chain", ok=True, detail=f"{len(lines)} finished scans, each follows the one before; {head}"
-    )
+    return lines, Check.of("chain", ok=True, detail=f"{len(lines)} finished scans, each follows the one before; {head}")
 
 
 def _check_state(file: BinaryIO, members: dict[str, Member], lines: list[LedgerLine]) -> Check:
@@ -158,11 +147,11 @@ def _check_state(file: BinaryIO, members: dict[str, Member], lines: list[LedgerL
             complete.add(bytes.fromhex(row["state_sha256"]))
             count += 1
     except _UNREADABLE as error:
-        return Check(name="files", ok=False, detail=f"{FILES} can't be read as a table: {error!r}")
+        return Check.of("files", ok=False, detail=f"{FILES} can't be read as a table: {error!r}")
     recorded = lines[-1].state_digest if lines else StateDigest().hexdigest()
     if complete.hexdigest() != recorded:
-        return Check(name="files", ok=False, detail=f"{FILES} is not the state that the last finished scan recorded")
-    return Check(name="files", ok=True, detail=f"{count} monitored files, as the last finished scan recorded them")
+        return Check.of("files", ok=False, detail=f"{FILES} is not the state that the last finished scan recorded")
+    return Check.of("files", ok=True, detail=f"{count} monitored files, as the last finished scan recorded them")
 
 
 # What a table can be that somebody made up: not CSV, without a column, with a short row, not UTF-8 or not numbers.

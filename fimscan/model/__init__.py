@@ -6,7 +6,7 @@ r"""The vocabulary: what flows between the stages, as frozen values.
                                                    \-> Gap ---------+
 
 In order: files, changes, audit (records, accesses, processes), holders and witness (who else could write, who did),
-answers, scans. Conventions that hold everywhere:
+answers, scans, acceptances, checks. Conventions that hold everywhere:
 
 * Paths, names, command lines and everything else that the kernel treats as bytes are ``bytes``: Linux names need
   not be UTF-8.
@@ -17,6 +17,7 @@ answers, scans. Conventions that hold everywhere:
 * This room imports nothing of ours.
 """
 
+from fimscan.model.acceptance import AcceptanceRecord, Approval
 from fimscan.model.answers import Attribution, Coverage, Reason, Reasoning, Ruling, Verdict, Why
 from fimscan.model.audit import (
     COMPLETE,
@@ -44,7 +45,18 @@ from fimscan.model.audit import (
     Role,
 )
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
-from fimscan.model.files import Digest, FileKind, FileState, Prefix, Unreadable, UnreadableReason, Xattr, device_text
+from fimscan.model.checks import Check, CheckSeverity, worst
+from fimscan.model.files import (
+    Digest,
+    FileKind,
+    FileState,
+    Prefix,
+    StoredPath,
+    Unreadable,
+    UnreadableReason,
+    Xattr,
+    device_text,
+)
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
 from fimscan.model.scans import (
     LIVE,
@@ -59,6 +71,7 @@ from fimscan.model.scans import (
     ScanStatus,
     SettingChange,
     Standing,
+    Status,
     UnmodifiedOpen,
 )
 from fimscan.model.witness import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
@@ -67,8 +80,10 @@ __all__ = [
     "COMPLETE",
     "INCOMPLETE",
     "LIVE",
+    "AcceptanceRecord",
     "Action",
     "Actor",
+    "Approval",
     "Attribution",
     "AuditEvent",
     "AuditNotice",
@@ -78,6 +93,8 @@ __all__ = [
     "Breach",
     "Change",
     "ChangeKind",
+    "Check",
+    "CheckSeverity",
     "Coverage",
     "Crash",
     "DamagedLine",
@@ -115,6 +132,8 @@ __all__ = [
     "ScanStatus",
     "SettingChange",
     "Standing",
+    "Status",
+    "StoredPath",
     "Testimony",
     "UnmodifiedOpen",
     "Unreadable",
@@ -129,4 +148,5 @@ __all__ = [
     "WitnessMask",
     "Xattr",
     "device_text",
+    "worst",
 ]

@@ -150,3 +150,17 @@ class Unreadable:
 def device_text(dev: int) -> str:
     """A device number as audit prints it: hexadecimal major and minor, ``fe:00``."""
     return f"{os.major(dev):02x}:{os.minor(dev):02x}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPath:
+    """What is stored of a path: as it is accepted, as of ``accepted_scan``, and as it was last read.
+
+    ``accepted`` is ``None`` where the baseline has nothing, ``accepted_scan`` where there is no baseline.
+    """
+
+    accepted: FileState | None = None
+    accepted_scan: int | None = None
+    latest: FileState | None = None
+    last_read_ns: int | None = None
+    unreadable: Unreadable | None = None

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fimscan.model.acceptance import AcceptanceRecord
 from fimscan.model.answers import Attribution
 from fimscan.model.audit import Actor, AuditRule, ProcessView
 from fimscan.model.changes import Change
 from fimscan.model.files import Unreadable
+from fimscan.model.witness import WitnessExtent
 
 
 class ScanStatus(StrEnum):
@@ -197,3 +199,22 @@ class Explanation:
     lineages: tuple[Lineage, ...] = ()
     programs: tuple[Program, ...] = ()
     records: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The last scans, what is accepted, and what waits for acceptance.
+
+    ``baseline`` is the scan that was accepted as a whole last, ``waiting`` counts the differences that nobody accepted,
+    and ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not read.
+    """
+
+    host: str
+    baseline: int | None
+    waiting: int
+    head: str | None
+    witness: tuple[WitnessExtent, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    accepted: tuple[AcceptanceRecord, ...] = ()
+    reconfigurations: tuple[Reconfiguration, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()

@@ -20,7 +20,7 @@ from fimscan.config import Config
 from fimscan.errors import FimscanError, UsageError
 from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
 from fimscan.linux.filesystems import Devices
-from fimscan.model import FileKind, FileState, Scan
+from fimscan.model import Approval, FileKind, FileState, Scan
 from fimscan.paths import innermost
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings
@@ -203,7 +203,7 @@ class _Import:
             device_store.add_devices(session, recorder.scan_id, recorder.survey.result())
             sealed = seal(session, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
-            approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
+            approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
             acceptance_store.accept_scan(session, recorder.scan_id, approval)
         return sealed
 

@@ -14,6 +14,7 @@ from fimscan.errors import FimscanError, InputError
 from fimscan.linux.filesystems import Devices, Numbers
 from fimscan.linux.users import user_name
 from fimscan.model import (
+    Approval,
     Change,
     ChangeKind,
     Diff,
@@ -296,7 +297,7 @@ def _finish(
         sighting_store.forget_rechecks(session, running.started_ns)
         sealed = seal(session, recorder, findings, opened, recorder.digest, problems)
         if previous is None:
-            approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
+            approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
             acceptance_store.accept_scan(session, scan_id, approval)
         findings = finding_store.findings_between(session, scan_id - 1, scan_id)
         reconfigured = reconfigurations(session, previous.id, scan_id) if previous is not None else ()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-from fimscan.model import Effect, Reconfiguration, Scan, SettingChange
-from fimscan.report.display import json_text, show
+from fimscan.model import Effect, Reconfiguration, SettingChange
+from fimscan.report.display import show
 
 _WORDS = {Effect.WEAKER: "weaker", Effect.STRONGER: "stronger", Effect.OTHER: "changed"}
 
@@ -24,33 +23,3 @@ def _change(item: SettingChange) -> str:
     if before is None:
         return f"added ({after})"
     return f"removed ({before})" if after is None else f"{before} -> {after}"
-
-
-def configuration_document(start: Scan, end: Scan, items: Iterable[Reconfiguration]) -> dict[str, Any]:
-    """``configuration`` in JSON."""
-    changes = [reconfiguration_document(item) for item in items]
-    return {
-        "from": start.config_digest or None,
-        "to": end.config_digest or None,
-        "weaker": any(change["weaker"] for change in changes),
-        "changes": changes,
-    }
-
-
-def reconfiguration_document(item: Reconfiguration) -> dict[str, Any]:
-    """One scan that was made with another configuration (``None``: the next one will be)."""
-    return {
-        "scan": item.scan or None,
-        "from": item.before,
-        "to": item.after,
-        "weaker": item.is_weaker,
-        "differences": [
-            {
-                "key": json_text(difference.key),
-                "before": None if difference.before is None else json_text(difference.before),
-                "after": None if difference.after is None else json_text(difference.after),
-                "effect": difference.effect.value,
-            }
-            for difference in item.differences
-        ],
-    }

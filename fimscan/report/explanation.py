@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.text import Text
 
-from fimscan.model import Actor, Doubt, Explanation, Lineage, Ruling, Verdict, Why
+from fimscan.model import Actor, Explanation, Ruling, Why
 from fimscan.report.console import wrap, write_lines
-from fimscan.report.display import json_text, moment_text, show, time_text
-from fimscan.report.jsonview import actor_document, row_document
+from fimscan.report.display import moment_text, show
 from fimscan.report.reasons import (
+    OPENS_ONLY,
     considered_heading,
     lineage_text,
     program_text,
@@ -24,12 +23,7 @@ from fimscan.report.reasons import (
 from fimscan.report.text import row_lines
 from fimscan.report.words import doubt_text, gap_text, plural, process_text
 
-EXPLANATION_SCHEMA = "fimscan.explanation/1"
 _INDENT = "    "
-_OPENS_ONLY = (
-    "Audit records show that a file was opened, never a write: a process that is named could write from then on. A"
-    " descriptor can be handed on to another process; those that held one when either scan began are listed here too."
-)
 
 
 def write_explanation(explanation: Explanation, out: TextIO, *, color: bool, width: int) -> None:
@@ -113,7 +107,7 @@ def _considered(explanation: Explanation, width: int) -> Iterator[Text]:
         yield Text.assemble(_INDENT, (mark, style), f"  {ruling_text(ruling)}")
         yield from map(Text, wrap(why_text(ruling), width, f"{_INDENT * 4}", f"{_INDENT * 4}"))
     if any(ruling.why is Why.WRITE_ACCESS for ruling in reasoning.rulings):
-        yield from map(Text, wrap(_OPENS_ONLY, width, _INDENT, _INDENT))
+        yield from map(Text, wrap(OPENS_ONLY, width, _INDENT, _INDENT))
 
 
 def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
@@ -135,84 +129,3 @@ def _records(records: Iterable[bytes], actors: Iterable[Actor]) -> Iterator[Text
     elif any(actor.event is not None for actor in actors):
         yield Text()
         yield Text("The audit records of those who are named are not stored (they were read by an earlier fimscan).")
-
-
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def write_explanation_json(explanation: Explanation, out: TextIO) -> None:
-    """The ``fimscan.explanation/1`` document."""
-    json.dump(explanation_document(explanation), out, indent=2)
-    out.write("\n")
-
-
-def explanation_document(explanation: Explanation) -> dict[str, Any]:
-    """The row of ``fimscan diff --format json``, and beside it what the answer rests on."""
-    finding = explanation.finding
-    reasoning = finding.attribution.reasoning
-    last = None if reasoning is None else reasoning.last_change_ns
-    considered = None if reasoning is None else [_ruling(ruling) for ruling in reasoning.rulings]
-    return {
-        "schema": EXPLANATION_SCHEMA,
-        "host": json_text(explanation.host),
-        "change": row_document(finding),
-        "window": {"after_scan": explanation.after_scan, "before_scan": explanation.before_scan},
-        "last_change": None if last is None else time_text(last),
-        "considered": considered,
-        "omitted": 0 if reasoning is None else reasoning.omitted,
-        "holders": _holders_document(explanation),
-        "rules": [json_text(rule.text) for rule in explanation.rules],
-        "lineages": [_lineage(item) for item in explanation.lineages],
-        "programs": [
-            {
-                "path": json_text(item.path),
-                "standing": item.standing.value,
-                "change": item.change,
-                "words": program_text(item),
-            }
-            for item in explanation.programs
-        ],
-        "records": [json_text(line) for line in explanation.records],
-        "notes": [] if finding.attribution.verdict is Verdict.UNATTRIBUTED else [_OPENS_ONLY],
-    }
-
-
-def _ruling(ruling: Ruling) -> dict[str, Any]:
-    return {
-        "outcome": "named" if ruling.why.names else "cleared" if ruling.why.clears else "noted",
-        "why": ruling.why.value,
-        "words": why_text(ruling),
-        "action": None if ruling.action is None else ruling.action.value,
-        "count": ruling.calls,
-        "first": None if ruling.first_ns is None else time_text(ruling.first_ns),
-        "events": [json_text(str(event)) for event in ruling.events],
-        "actor": actor_document(ruling.actor),
-    }
-
-
-def _doubt(doubt: Doubt) -> dict[str, Any]:
-    return {"why": doubt.why.value, "actor": doubt.actor and actor_document(doubt.actor)}
-
-
-def _holders_document(explanation: Explanation) -> dict[str, Any] | None:
-    holders = explanation.finding.change.holders
-    if holders is None:
-        return None
-    return {
-        "as_of": time_text(holders.as_of_ns),
-        "complete": holders.complete,
-        "protected": explanation.protected,
-        "actors": [actor_document(actor) for actor in holders.actors],
-        "later": [actor_document(actor) for actor in holders.later],
-        "earlier": [actor_document(actor) for actor in holders.earlier],
-        "doubts": [_doubt(doubt) for doubt in holders.doubts],
-        "earlier_doubts": [_doubt(doubt) for doubt in holders.earlier_doubts],
-    }
-
-
-def _lineage(lineage: Lineage) -> dict[str, Any]:
-    return {
-        "actor": actor_document(lineage.actor),
-        "ancestors": [actor_document(actor) for actor in lineage.ancestors],
-        "unknown": lineage.unknown,
-    }

@@ -8,6 +8,11 @@ from fimscan.model import Action, Change, Explanation, Lineage, Program, Reasoni
 from fimscan.report.display import moment_text, show
 from fimscan.report.words import plural, process_text, user_text
 
+OPENS_ONLY = (
+    "Audit records show that a file was opened, never a write: a process that is named could write from then on. A"
+    " descriptor can be handed on to another process; those that held one when either scan began are listed here too."
+)
+
 ACTION_WORDS: Mapping[Action | None, str] = {
     Action.CREATE: "created it",
     Action.OPEN_WRITE: "opened it for writing",

@@ -1,13 +1,87 @@
-"""The JSON Schema of ``fimscan diff --format json``, shipped beside this module."""
+"""The JSON Schema of every document that fimscan prints, shipped in ``schemas`` (JSON Schema draft 2020-12).
+
+Each file there is a schema, and ``_definitions.json`` has what several of them share. A file says ``"$extends":
+"#/$defs/NAME"`` for an object that has all properties of a definition, and more. What is printed has neither: it is
+complete, and plain JSON Schema.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
-DIFF_SCHEMA = "fimscan.diff/1"
-CHANGE_SCHEMA = "fimscan.change/1"
+from fimscan.errors import UsageError
+
+_DEFINITIONS = "_definitions"
+_SUFFIX = ".json"
 
 
-def diff_schema() -> str:
-    """The schema of ``fimscan.diff/1`` as JSON text (JSON Schema draft 2020-12)."""
-    return resources.files("fimscan.report").joinpath("diff.schema.json").read_text("utf-8")
+def schema_names() -> list[str]:
+    """The names of all schemas: ``diff`` for the documents whose ``schema`` is ``fimscan.diff/1``."""
+    names = (
+        file.name.removesuffix(_SUFFIX) for file in resources.files("fimscan.report").joinpath("schemas").iterdir()
+    )
+    return sorted(name for name in names if name != _DEFINITIONS)
+
+
+def schema_text(name: str) -> str:
+    """A schema as JSON text.
+
+    Raises:
+        UsageError: when there is none of this name.
+    """
+    if name not in schema_names():
+        raise UsageError(f"there is no schema {name!r}; 'fimscan schema' lists them")
+    shared = _load(_DEFINITIONS)["$defs"]
+    schema = _extended(_load(name), shared)
+    definitions = {key: _extended(value, shared) for key, value in shared.items()}
+    needed = set(_needed(schema, definitions))
+    if needed:
+        schema["$defs"] = {key: value for key, value in definitions.items() if key in needed}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def _load(name: str) -> dict[str, Any]:
+    file = resources.files("fimscan.report").joinpath("schemas", name + _SUFFIX)
+    loaded: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return loaded
+
+
+def _extended(value: Any, shared: dict[str, Any]) -> Any:
+    """A part of a schema with the definition that it extends in place; its own properties come first."""
+    if isinstance(value, list):
+        return [_extended(item, shared) for item in value]
+    if not isinstance(value, dict):
+        return value
+    own = {key: _extended(item, shared) for key, item in value.items() if key != "$extends"}
+    if "$extends" not in value:
+        return own
+    base = _extended(shared[_name_of(value["$extends"])], shared)
+    return {
+        **base,
+        **own,
+        "properties": {
+            **own["properties"],
+            **{k: v for k, v in base["properties"].items() if k not in own["properties"]},
+        },
+        "required": [*own["required"], *(key for key in base["required"] if key not in own["required"])],
+    }
+
+
+def _needed(value: Any, definitions: dict[str, Any]) -> Iterator[str]:
+    """The names of all definitions that a part of a schema refers to, also by way of others; none is circular."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            name = _name_of(value["$ref"])
+            yield name
+            yield from _needed(definitions[name], definitions)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _needed(item, definitions)
+
+
+def _name_of(reference: str) -> str:
+    return reference.removeprefix("#/$defs/")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from fimscan.model import WitnessExtent, WitnessHole, device_text
-from fimscan.report.display import minute_text, time_text
+from fimscan.report.display import minute_text
 
 HOLE_WORDS: Mapping[WitnessHole, str] = {
     WitnessHole.ASYNC_IO: "io_submit(2) (fs.aio-max-nr = 0 would switch it off)",
@@ -39,18 +39,3 @@ def extent_text(extent: WitnessExtent, now_ns: int, fresh_ns: int) -> str:
         return f"{name}: off; it watched {when}, when {ENDED_WORDS.get(extent.ended, extent.ended)}"
     cleared = "" if extent.holes else ", so it can clear who wrote nothing"
     return f"{name}: since {minute_text(extent.start_ns)}; {said}{cleared}"
-
-
-def extents_document(extents: Sequence[WitnessExtent], now_ns: int, fresh_ns: int) -> list[dict[str, object]]:
-    """For ``fimscan status --format json``."""
-    return [
-        {
-            "device": device_text(extent.dev),
-            "watching": not extent.ended and now_ns - extent.end_ns <= fresh_ns,
-            "since": time_text(extent.start_ns),
-            "until": time_text(extent.end_ns),
-            "ended": extent.ended or None,
-            "misses": ["mapping", *extent.holes],
-        }
-        for extent in extents
-    ]

@@ -24,7 +24,7 @@ from fimscan.model import (
     Window,
 )
 from fimscan.report.display import minute_text, moment_text, show
-from fimscan.report.jsonview import summary
+from fimscan.report.documents.diff import summary
 
 GAP_WORDS = {
     GapReason.NOT_OBSERVED: "nobody was looking at the audit system, so nothing is known of it",

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from fimscan.model import AcceptanceRecord, Approval
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.session import Session
 
@@ -21,16 +22,6 @@ class Baseline:
 
     scan: int
     overrides: Mapping[bytes, tuple[files.Version | None, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """Who accepts, when, and why."""
-
-    accepted_ns: int
-    user: str
-    ticket: str = ""
-    reason: str = ""
 
 
 def accept_scan(session: Session, scan_id: int, approval: Approval) -> None:
@@ -59,15 +50,6 @@ def _accept(session: Session, approval: Approval, items: list[dict[str, Any]]) -
     session.execute(table.insert(), [{**common, **item} for item in items])
     made = row_digests.of_acceptances(session, after=last)
     journal.record(session, journal.Cause.ACCEPT, made)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptanceRecord:
-    """An acceptance as it was made: of one path, or (``path`` is ``None``) of everything as of ``scan``."""
-
-    path: bytes | None
-    scan: int
-    approval: Approval
 
 
 def dispositions(session: Session, limit: int) -> list[AcceptanceRecord]:

@@ -16,12 +16,11 @@ from fimscan import audit
 from fimscan.audit import observer
 from fimscan.config import parse_config
 from fimscan.evidence.database import verify_database
-from fimscan.model import AuditObservation, FileKind
+from fimscan.model import Approval, AuditObservation, FileKind
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
 from fimscan.pipeline.history import drift
 from fimscan.state_row import pack
-from fimscan.store import acceptance as acceptance_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.version_writer import NewVersions
@@ -123,7 +122,7 @@ def make_eventful(site: Site) -> None:
     (site.watched / "c").unlink()
     with drift.reporting(site.database, site.scan('exclude = ["d"]')):  # c is removed, d is dropped
         pass
-    approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
+    approval = Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
     drift.accept(site.database, [os.fsencode(site.watched / "b")], approval)
     (site.watched / "e").write_text("new")
     site.scan()  # e is added, d is adopted again

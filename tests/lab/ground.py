@@ -16,7 +16,7 @@ from typing import Any
 from demo import auditd
 from demo.auditd import Daemon
 from fimscan.pipeline.history.explain_change import explain
-from fimscan.report.explanation import explanation_document
+from fimscan.report.documents.explanation import explanation_document
 from fimscan.store.database import Database
 
 

@@ -20,8 +20,7 @@ from fimscan.audit import (
     rules_for,
 )
 from fimscan.linux.mounts import parse_mounts
-from fimscan.model import Actor, AuditNotice, AuditObservation, EventId, NoticeKind
-from fimscan.pipeline.health.checks import Check, Severity, worst
+from fimscan.model import Actor, AuditNotice, AuditObservation, Check, CheckSeverity, EventId, NoticeKind, worst
 from fimscan.pipeline.health.coverage import Facts, judge
 from fimscan.pipeline.health.coverage.daemon import span
 from fimscan.pipeline.health.coverage.facts import BootRules, Daemon, LogFile, Watched
@@ -94,7 +93,7 @@ def daemon(text: str, **values: Any) -> Daemon:
 
 
 def bad(findings: list[Check]) -> list[Check]:
-    return [item for item in findings if item.severity is not Severity.OK]
+    return [item for item in findings if item.severity is not CheckSeverity.OK]
 
 
 def only(findings: list[Check]) -> Check:
@@ -113,21 +112,26 @@ def test_a_healthy_host_has_nothing_to_mend() -> None:
 @pytest.mark.parametrize(
     ("status", "severity", "said", "remedy"),
     [
-        ({"enabled": 0}, Severity.CRITICAL, "disabled", "auditctl -e 1"),
-        ({"pid": 0}, Severity.CRITICAL, "not running", "systemctl enable --now auditd"),
-        ({"rate_limit": 100}, Severity.WARNING, "100 records a second", "auditctl -r 0"),
-        ({"backlog": 7000}, Severity.WARNING, "7,000 of 8,192", "auditctl -b 16384"),
-        ({"backlog": 5000}, Severity.NOTE, "5,000 of 8,192", "auditctl -b 16384"),
-        ({"backlog_limit": 64}, Severity.WARNING, "64 records", "auditctl -b 8192"),
-        ({"backlog_wait_time": 0}, Severity.WARNING, "dropped at once", "--backlog_wait_time"),
-        ({"backlog_wait_time_actual": 77}, Severity.NOTE, "wait for 77", "auditctl -b 16384"),
-        ({"failure": 0}, Severity.NOTE, "does not tell", "auditctl -f 1"),
-        ({"failure": 2}, Severity.NOTE, "panic", "auditctl -f 1"),
-        ({"lost": 12}, Severity.WARNING, "12 since the last look at 2023-11-14 22:12 UTC, 12 in all", "auditctl -b"),
+        ({"enabled": 0}, CheckSeverity.CRITICAL, "disabled", "auditctl -e 1"),
+        ({"pid": 0}, CheckSeverity.CRITICAL, "not running", "systemctl enable --now auditd"),
+        ({"rate_limit": 100}, CheckSeverity.WARNING, "100 records a second", "auditctl -r 0"),
+        ({"backlog": 7000}, CheckSeverity.WARNING, "7,000 of 8,192", "auditctl -b 16384"),
+        ({"backlog": 5000}, CheckSeverity.NOTE, "5,000 of 8,192", "auditctl -b 16384"),
+        ({"backlog_limit": 64}, CheckSeverity.WARNING, "64 records", "auditctl -b 8192"),
+        ({"backlog_wait_time": 0}, CheckSeverity.WARNING, "dropped at once", "--backlog_wait_time"),
+        ({"backlog_wait_time_actual": 77}, CheckSeverity.NOTE, "wait for 77", "auditctl -b 16384"),
+        ({"failure": 0}, CheckSeverity.NOTE, "does not tell", "auditctl -f 1"),
+        ({"failure": 2}, CheckSeverity.NOTE, "panic", "auditctl -f 1"),
+        (
+            {"lost": 12},
+            CheckSeverity.WARNING,
+            "12 since the last look at 2023-11-14 22:12 UTC, 12 in all",
+            "auditctl -b",
+        ),
     ],
 )
 def test_each_switch_and_counter_of_the_kernel(
-    status: dict[str, Any], severity: Severity, said: str, remedy: str
+    status: dict[str, Any], severity: CheckSeverity, said: str, remedy: str
 ) -> None:
     """Every weakness in the kernel's answer is told with its own severity, and with what to do."""
     found = only(judge(facts(kernel=kernel(**status))))
@@ -141,11 +145,11 @@ def test_lost_events_that_did_not_rise_are_known_already() -> None:
     before = facts().previous
     assert before is not None
     seen = facts(kernel=kernel(lost=9), previous=replace(before, lost=9))
-    assert only(judge(seen)).severity is Severity.NOTE
+    assert only(judge(seen)).severity is CheckSeverity.NOTE
     assert "2 since" in only(judge(replace(seen, kernel=kernel(lost=11)))).detail
     for unknown in (None, replace(before, boot_id="boot-0"), replace(before, lost=400)):
         found = only(judge(replace(seen, previous=unknown)))
-        assert (found.severity, "since boot or the last reset" in found.detail) == (Severity.WARNING, True)
+        assert (found.severity, "since boot or the last reset" in found.detail) == (CheckSeverity.WARNING, True)
 
 
 def test_locked_rules_change_at_the_next_boot_only() -> None:
@@ -156,7 +160,7 @@ def test_locked_rules_change_at_the_next_boot_only() -> None:
     without = facts(kernel=replace(locked, rules=()), boot=replace(facts().boot or BootRules(source=""), rules=()))
     missing = [found for found in bad(judge(without)) if found.name == "rules"]
     assert all("reboot" in found.remedy and "rules.d" in found.remedy for found in missing)
-    assert {found.severity for found in missing} == {Severity.CRITICAL}
+    assert {found.severity for found in missing} == {CheckSeverity.CRITICAL}
     on_disk = [found for found in bad(judge(facts(kernel=replace(locked, rules=())))) if found.name == "rules"]
     assert all(found.remedy == "reboot: the rules files have them" for found in on_disk)
 
@@ -174,25 +178,25 @@ NEVER = b"-a never,exit -S all -F dir=/etc"
 @pytest.mark.parametrize(
     ("rules", "severity", "said"),
     [
-        (b"-a never,task\n" + RULES, Severity.CRITICAL, "no record: -a never,task"),
-        (RULES + b"-a never,task\n", Severity.CRITICAL, "no record: -a never,task"),
-        (b"-a never,task -F uid=33\n" + RULES, Severity.WARNING, "no record"),
-        (b"-a never,exit -S all\n" + RULES, Severity.CRITICAL, "takes every event away"),
-        (NEVER + b"\n" + RULES, Severity.WARNING, "before our rules"),
-        (b"-a never,exit -S all -F exe=/usr/bin/x\n" + RULES, Severity.WARNING, "before our rules"),
-        (RULES + NEVER, Severity.NOTE, "takes nothing from them"),
-        (RULES + b"-a always,exclude -F msgtype=PATH", Severity.CRITICAL, "left out (PATH)"),
-        (RULES + b"-a never,exclude -F msgtype=CWD", Severity.WARNING, "left out (CWD)"),
-        (RULES + b"-a always,exclude -F auid=1000", Severity.WARNING, "left out (CWD, PATH, SYSCALL)"),
-        (RULES + b"-a never,filesystem -F fstype=0x1021994", Severity.WARNING, "takes events away"),
+        (b"-a never,task\n" + RULES, CheckSeverity.CRITICAL, "no record: -a never,task"),
+        (RULES + b"-a never,task\n", CheckSeverity.CRITICAL, "no record: -a never,task"),
+        (b"-a never,task -F uid=33\n" + RULES, CheckSeverity.WARNING, "no record"),
+        (b"-a never,exit -S all\n" + RULES, CheckSeverity.CRITICAL, "takes every event away"),
+        (NEVER + b"\n" + RULES, CheckSeverity.WARNING, "before our rules"),
+        (b"-a never,exit -S all -F exe=/usr/bin/x\n" + RULES, CheckSeverity.WARNING, "before our rules"),
+        (RULES + NEVER, CheckSeverity.NOTE, "takes nothing from them"),
+        (RULES + b"-a always,exclude -F msgtype=PATH", CheckSeverity.CRITICAL, "left out (PATH)"),
+        (RULES + b"-a never,exclude -F msgtype=CWD", CheckSeverity.WARNING, "left out (CWD)"),
+        (RULES + b"-a always,exclude -F auid=1000", CheckSeverity.WARNING, "left out (CWD, PATH, SYSCALL)"),
+        (RULES + b"-a never,filesystem -F fstype=0x1021994", CheckSeverity.WARNING, "takes events away"),
     ],
 )
-def test_rules_that_take_events_away(rules: bytes, severity: Severity, said: str) -> None:
+def test_rules_that_take_events_away(rules: bytes, severity: CheckSeverity, said: str) -> None:
     """What a never or exclude rule takes away depends on its filter, its conditions and its place before ours."""
     found = only(judge(facts(kernel=kernel(rules))))
     assert (found.name, found.severity) == ("suppressed", severity)
     assert said in found.detail
-    if severity is not Severity.NOTE:
+    if severity is not CheckSeverity.NOTE:
         assert found.remedy.startswith("auditctl -d ")
 
 
@@ -204,19 +208,19 @@ def without(*words: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("rules", "severity", "said"),
     [
-        (without(b"dir=/etc"), Severity.WARNING, "/etc: no loaded rule watches it"),
-        (without(b"arch=b32"), Severity.WARNING, "32-bit programs are not seen"),
-        (without(b"arch=b64"), Severity.WARNING, "64-bit programs are not seen"),
-        (RULES.replace(b"perm=wa", b"perm=w"), Severity.WARNING, "perm without a"),
-        (RULES.replace(b"perm=wa", b"perm=a"), Severity.WARNING, "perm without w"),
-        (without(b"utimensat"), Severity.WARNING, "times that are set"),
-        (RULES.replace(b"success=1", b"auid>=1000 -F success=1"), Severity.CRITICAL, "auid>=1000"),
-        (RULES.replace(b"-F success=1", b"-C auid!=uid"), Severity.CRITICAL, "-C auid!=uid"),
-        (RULES.replace(b"perm=wa", b"perm=r"), Severity.CRITICAL, "does not see every process and call"),
-        (b"", Severity.CRITICAL, "no loaded rule watches it"),
+        (without(b"dir=/etc"), CheckSeverity.WARNING, "/etc: no loaded rule watches it"),
+        (without(b"arch=b32"), CheckSeverity.WARNING, "32-bit programs are not seen"),
+        (without(b"arch=b64"), CheckSeverity.WARNING, "64-bit programs are not seen"),
+        (RULES.replace(b"perm=wa", b"perm=w"), CheckSeverity.WARNING, "perm without a"),
+        (RULES.replace(b"perm=wa", b"perm=a"), CheckSeverity.WARNING, "perm without w"),
+        (without(b"utimensat"), CheckSeverity.WARNING, "times that are set"),
+        (RULES.replace(b"success=1", b"auid>=1000 -F success=1"), CheckSeverity.CRITICAL, "auid>=1000"),
+        (RULES.replace(b"-F success=1", b"-C auid!=uid"), CheckSeverity.CRITICAL, "-C auid!=uid"),
+        (RULES.replace(b"perm=wa", b"perm=r"), CheckSeverity.CRITICAL, "does not see every process and call"),
+        (b"", CheckSeverity.CRITICAL, "no loaded rule watches it"),
     ],
 )
-def test_what_loaded_rules_lack_is_named(rules: bytes, severity: Severity, said: str) -> None:
+def test_what_loaded_rules_lack_is_named(rules: bytes, severity: CheckSeverity, said: str) -> None:
     """Missing, half and narrowed rules are told apart; only where no place is seen at all it is critical."""
     loaded = kernel(rules)
     # The same on disk, so that only the kernel's rules are in question.
@@ -268,18 +272,18 @@ def test_processes_older_than_audit_are_a_risk_without_audit_on_the_command_line
 @pytest.mark.parametrize(
     ("text", "severity", "said"),
     [
-        ("local_events = no", Severity.CRITICAL, "local_events"),
-        ("write_logs = no", Severity.CRITICAL, "write_logs"),
-        ("log_format = RAW", Severity.NOTE, "by number"),
-        ("name_format = user\nname = web-frontend", Severity.CRITICAL, "node=web-frontend"),
-        ("max_log_file_action = ignore", Severity.NOTE, "by 19 MB a day"),
-        ("max_log_file_action = syslog", Severity.NOTE, "the log grows"),
-        ("num_logs = 1", Severity.NOTE, "the log grows"),
-        ("max_log_file_action = suspend", Severity.WARNING, "stops writing at 8 MB"),
-        ("disk_error_action = halt", Severity.NOTE, "disk_error_action = halt"),
+        ("local_events = no", CheckSeverity.CRITICAL, "local_events"),
+        ("write_logs = no", CheckSeverity.CRITICAL, "write_logs"),
+        ("log_format = RAW", CheckSeverity.NOTE, "by number"),
+        ("name_format = user\nname = web-frontend", CheckSeverity.CRITICAL, "node=web-frontend"),
+        ("max_log_file_action = ignore", CheckSeverity.NOTE, "by 19 MB a day"),
+        ("max_log_file_action = syslog", CheckSeverity.NOTE, "the log grows"),
+        ("num_logs = 1", CheckSeverity.NOTE, "the log grows"),
+        ("max_log_file_action = suspend", CheckSeverity.WARNING, "stops writing at 8 MB"),
+        ("disk_error_action = halt", CheckSeverity.NOTE, "disk_error_action = halt"),
     ],
 )
-def test_settings_of_the_daemon(text: str, severity: Severity, said: str) -> None:
+def test_settings_of_the_daemon(text: str, severity: CheckSeverity, said: str) -> None:
     """What the running auditd is told to do with records, a full log and a failing disk is judged."""
     found = only(judge(facts(daemon=daemon(text))))
     assert found.severity is severity
@@ -297,7 +301,7 @@ def test_a_log_that_has_reached_its_limit_is_not_written_any_more() -> None:
     """With max_log_file_action = suspend and a full log, nothing is recorded: critical."""
     full = LogFile(path="/var/log/audit/audit.log", size=8 << 20, by_daemon=True)
     found = only(judge(facts(daemon=daemon("max_log_file_action = suspend"), logs=(full,))))
-    assert found.severity is Severity.CRITICAL
+    assert found.severity is CheckSeverity.CRITICAL
 
 
 def rotation(found: list[Check]) -> Check:
@@ -307,17 +311,17 @@ def rotation(found: list[Check]) -> Check:
 def test_rotation_is_held_against_how_often_the_log_is_read() -> None:
     """Four files of 8 MB at the measured rate, against the schedule; a burst seen before counts as well."""
     calm = rotation(judge(facts()))
-    assert calm.severity is Severity.OK
+    assert calm.severity is CheckSeverity.OK
     assert calm.detail == "a record is rotated away in 40 h at the present rate; read every 1 min"
     burst = Growth(size=40_000_000, first_ns=NOW - 48 * HOUR, last_ns=NOW, fastest=500_000.0)
     assert (
         "in 1.1 min at the fastest seen; read every 1 min"
         in rotation(judge(facts(daemon=daemon("", growth=burst)))).detail
     )
-    assert rotation(judge(facts(daemon=daemon("", growth=burst)))).severity is Severity.WARNING
+    assert rotation(judge(facts(daemon=daemon("", growth=burst)))).severity is CheckSeverity.WARNING
     assert "num_logs = 16 " in rotation(judge(facts(daemon=daemon("", growth=burst)))).remedy
     busy = Growth(size=40_000_000, first_ns=NOW - HOUR // 30, last_ns=NOW)
-    assert rotation(judge(facts(daemon=daemon("", growth=busy)))).severity is Severity.WARNING
+    assert rotation(judge(facts(daemon=daemon("", growth=busy)))).severity is CheckSeverity.WARNING
 
 
 def test_a_schedule_that_does_not_run_reads_only_when_scans_do() -> None:
@@ -327,30 +331,30 @@ def test_a_schedule_that_does_not_run_reads_only_when_scans_do() -> None:
     cron = facts(previous=replace(before, time_ns=NOW - HOUR // 4))
     assert "read every 30 min" in rotation(judge(cron)).detail
     found = only(judge(facts(previous=replace(before, time_ns=NOW - 30 * HOUR))))
-    assert (found.name, found.severity) == ("last read", Severity.WARNING)
+    assert (found.name, found.severity) == ("last read", CheckSeverity.WARNING)
     assert "30 h ago" in found.detail
 
 
 def test_a_disk_that_fills_up_stops_the_log() -> None:
     """Nearly full is a warning that says what auditd does then; below its last limit it has stopped."""
-    assert only(judge(facts(daemon=daemon("", free=60 << 20)))).severity is Severity.WARNING
+    assert only(judge(facts(daemon=daemon("", free=60 << 20)))).severity is CheckSeverity.WARNING
     stopped = only(judge(facts(daemon=daemon("", free=40 << 20))))
-    assert (stopped.severity, "has stopped writing" in stopped.detail) == (Severity.CRITICAL, True)
+    assert (stopped.severity, "has stopped writing" in stopped.detail) == (CheckSeverity.CRITICAL, True)
     ignoring = daemon("admin_space_left_action = ignore\ndisk_full_action = ignore", free=40 << 20)
     assert "loses records" in only(judge(facts(daemon=ignoring))).detail
     percent = daemon("space_left = 25%\nadmin_space_left = 10%", free=4 * GIGABYTE, total=20 * GIGABYTE)
-    assert only(judge(facts(daemon=percent))).severity is Severity.WARNING
+    assert only(judge(facts(daemon=percent))).severity is CheckSeverity.WARNING
 
 
 def test_a_log_that_nobody_writes_is_told() -> None:
     """Reading another file than the one that the running daemon writes finds nothing: critical, with the right one."""
     other = LogFile(path="/old/audit.log", size=10, by_daemon=False)
     found = only(judge(facts(logs=(other,))))
-    assert found.severity is Severity.CRITICAL
+    assert found.severity is CheckSeverity.CRITICAL
     assert '"/var/log/audit/audit.log"' in found.remedy
     assert bad(judge(facts(logs=(*facts().logs, other)))) == []
     gone = LogFile(path="/old/audit.log", error="No such file or directory", missing=True)
-    assert only(judge(facts(logs=(*facts().logs, gone)))).severity is Severity.WARNING
+    assert only(judge(facts(logs=(*facts().logs, gone)))).severity is CheckSeverity.WARNING
 
 
 MOUNTS = rb"""27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -364,7 +368,7 @@ def test_mounts_that_rules_may_not_reach_are_named() -> None:
     beneath, on_it = bad(judge(facts(mounts=parse_mounts(MOUNTS))))
     assert "/etc/over lay: mounted beneath a watched directory, and not scanned" in beneath.detail
     assert "/usr/local/bin: mounted at" in on_it.detail
-    assert {beneath.severity, on_it.severity} == {Severity.NOTE}
+    assert {beneath.severity, on_it.severity} == {CheckSeverity.NOTE}
     over, _ = bad(judge(facts(mounts=parse_mounts(MOUNTS), file_mounts=frozenset({b"/etc/over lay"}))))
     assert "/etc/over lay: a file is mounted over a file; that one is scanned" in over.detail
     crossing = bad(judge(facts(mounts=parse_mounts(MOUNTS), cross_mounts=True)))
@@ -376,8 +380,8 @@ def test_a_replaced_directory_has_left_its_rules() -> None:
     replaced = (Watched(path=b"/etc"), Watched(path=b"/usr/local/bin", replaced_since=7))
     found = only(judge(facts(watched=replaced)))
     assert found.detail.startswith("/usr/local/bin: is another directory than at scan 7")
-    assert (found.severity, found.remedy) == (Severity.WARNING, "augenrules --load")
-    assert worst(judge(facts(watched=replaced[1:]))) is Severity.CRITICAL
+    assert (found.severity, found.remedy) == (CheckSeverity.WARNING, "augenrules --load")
+    assert worst(judge(facts(watched=replaced[1:]))) is CheckSeverity.CRITICAL
     above = rules_for([(b"/etc", True), (b"/usr", True)], "fimscan").encode()
     boot = BootRules(source="/etc/audit/rules.d", rules=parse_all(above, lambda _: True), settings={"-b": "8192"})
     assert bad(judge(facts(watched=replaced, kernel=kernel(above), boot=boot))) == []
@@ -405,7 +409,7 @@ def test_a_rule_for_what_does_not_exist_covers_it() -> None:
     assert bad(judge(seen)) == []
     assert any("/etc/x: absent; that it appears is reported" in found.detail for found in judge(seen))
     became = replace(seen, watched=(Watched(path=b"/etc/x"),))
-    assert only(judge(became)).severity is Severity.CRITICAL
+    assert only(judge(became)).severity is CheckSeverity.CRITICAL
 
 
 def test_rules_that_the_kernel_refuses_are_told_from_those_that_are_only_not_loaded() -> None:
@@ -419,9 +423,9 @@ def test_rules_that_the_kernel_refuses_are_told_from_those_that_are_only_not_loa
 def test_io_uring_is_a_hole_unless_it_is_reported_or_disabled() -> None:
     """The next scan closes it where it may; where nothing will, it weakens every answer, and that is a warning."""
     unwatched = facts(io_uring=True, uring=(b"/etc",))
-    assert only(judge(unwatched)).severity is Severity.NOTE
+    assert only(judge(unwatched)).severity is CheckSeverity.NOTE
     assert "/usr/local/bin: the rule for io_uring is not loaded" in only(judge(unwatched)).detail
-    assert only(judge(replace(unwatched, completes=False))).severity is Severity.WARNING
+    assert only(judge(replace(unwatched, completes=False))).severity is CheckSeverity.WARNING
     assert "-e 2" in only(judge(replace(unwatched, kernel=kernel(enabled=2)))).remedy
     assert bad(judge(replace(unwatched, uring=(b"/etc", b"/usr")))) == []
     assert bad(judge(facts(io_uring=False, uring=()))) == []

@@ -24,7 +24,7 @@ from fimscan.model import AuditNotice, Change, EventId, NoticeKind, Scan
 from fimscan.pipeline import ScanResult, run_scan
 from fimscan.pipeline.record import ctime_trust
 from fimscan.pipeline.record.last_read import FullReading, Look
-from fimscan.report.jsonview import diff_document
+from fimscan.report.documents.diff import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
 from fimscan.store import audit as audit_store

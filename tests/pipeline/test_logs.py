@@ -18,13 +18,12 @@ from fimscan import compare
 from fimscan.config import parse_config
 from fimscan.errors import ConfigError
 from fimscan.evidence.database import verify_database
-from fimscan.model import Breach, Change, ChangeKind, Diff, FileState
+from fimscan.model import Approval, Breach, Change, ChangeKind, Diff, FileState
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.history import drift
 from fimscan.report.differences import breach_text
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
-from fimscan.store.acceptance import Approval
 from fimscan.store.database import Database
 from tests.conftest import Cli
 

@@ -43,11 +43,13 @@ from fimscan.model import (
     Window,
     Xattr,
 )
+from fimscan.report.documents.accesses import access_document
+from fimscan.report.documents.diff import diff_document
 from fimscan.report.json import write_accesses_ndjson, write_json, write_ndjson
-from fimscan.report.jsonview import access_document, diff_document
-from fimscan.report.schema import diff_schema
+from fimscan.report.schema import schema_text
+from tests.schemas import validate
 
-SCHEMA = json.loads(diff_schema())
+SCHEMA = json.loads(schema_text("diff"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 FIELDS = (
     *("kind", "content", "link_target", "size", "mode", "uid", "gid", "acl", "capabilities"),
@@ -224,7 +226,7 @@ def test_every_document_keeps_to_the_published_schema(diff: Diff) -> None:
 def test_the_summary_counts_the_rows(diff: Diff) -> None:
     """The numbers on top and the rows below never disagree."""
     document = diff_document(diff)
-    counted = dict.fromkeys(SCHEMA["properties"]["summary"]["properties"], 0)
+    counted = dict.fromkeys(SCHEMA["$defs"]["summary"]["properties"], 0)
     for row in document["changes"]:
         counted[row["kind"]] += 1
         counted[row["attribution"]["verdict"]] += 1
@@ -244,6 +246,7 @@ def test_every_ndjson_line_stands_alone(diff: Diff) -> None:
     for line in lines:
         assert (line["schema"], line["from_scan"], line["to_scan"]) == ("fimscan.change/1", diff.start.id, diff.end.id)
         assert {"host", "time", "kind", "path", "path_b64"} <= line.keys()
+        assert validate(line) == "change"
     kinds = [line["kind"] for line in lines[len(diff.findings) :]]
     assert kinds == ["unreadable"] * len(diff.unreadable) + ["opened-unmodified"] * len(diff.opened_unmodified)
 
@@ -434,8 +437,7 @@ def test_the_schema_is_valid_and_knows_every_word_of_the_vocabulary() -> None:
     assert defs["actor"]["properties"]["role"]["enum"] == [*Role, None]
     assert defs["state"]["properties"]["kind"]["enum"] == list(FileKind)
     assert row["kind"]["enum"] == list(ChangeKind)
-    unreadable = SCHEMA["properties"]["unreadable"]["items"]["properties"]
-    assert unreadable["reason"]["enum"] == list(UnreadableReason)
+    assert defs["unreadable"]["properties"]["reason"]["enum"] == list(UnreadableReason)
 
 
 def test_an_access_has_the_contracts_keys(make: Any) -> None:
@@ -453,7 +455,9 @@ def test_an_access_has_the_contracts_keys(make: Any) -> None:
     write_accesses_ndjson([access, access], out)
     document = json.loads(out.getvalue().splitlines()[1])
     actor = document.pop("actor")
+    assert validate(json.loads(out.getvalue().splitlines()[0])) == "access"
     assert document == {
+        "schema": "fimscan.access/1",
         "event": "web1/1795408513.818:42",
         "time": "2026-11-23T04:35:13.818Z",
         "action": "rename",

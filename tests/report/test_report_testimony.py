@@ -8,7 +8,8 @@ import pytest
 
 from fimscan.model import Verdict, WitnessExtent, WitnessHole
 from fimscan.report.actor_text import deeds
-from fimscan.report.testimony import HOLE_WORDS, extent_text, extents_document
+from fimscan.report.documents.status import witness_objects
+from fimscan.report.testimony import HOLE_WORDS, extent_text
 from tests.support import DEV, SECOND, actor
 
 ON = WitnessExtent(dev=DEV, start_ns=1000 * SECOND, end_ns=2000 * SECOND)
@@ -34,7 +35,7 @@ def test_when_it_does_not_watch_it_says_why(extent: WitnessExtent, words: str) -
     """One that was killed could not say it."""
     said = extent_text(extent, 2001 * SECOND, FRESH)
     assert "off; it watched" in said and words in said
-    assert extents_document([extent], 2001 * SECOND, FRESH)[0]["watching"] is False
+    assert witness_objects([extent], 2001 * SECOND, FRESH)[0]["watching"] is False
 
 
 def test_every_hole_has_words() -> None:

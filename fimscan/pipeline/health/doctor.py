@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from fimscan.config import Config
 from fimscan.errors import FimscanError
-from fimscan.model import ScanStatus, UnreadableReason
+from fimscan.model import Check, ScanStatus, UnreadableReason
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
-from fimscan.pipeline.health.checks import Check, critical, note, ok, warning
+from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.record.absent import accepted_absent
 from fimscan.report.testimony import extent_text
 from fimscan.store import audit as audit_store

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fimscan import compare
 from fimscan.errors import UsageError
-from fimscan.model import Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.model import Approval, Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.paths import is_within
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
@@ -92,7 +92,7 @@ class Acceptance:
     scan: int
 
 
-def accept_everything(database: Database, approval: acceptance_store.Approval) -> Acceptance:
+def accept_everything(database: Database, approval: Approval) -> Acceptance:
     """Make the last finished scan the baseline."""
     waiting = drift(database)
     with database.begin() as session:
@@ -100,7 +100,7 @@ def accept_everything(database: Database, approval: acceptance_store.Approval) -
     return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
 
 
-def accept(database: Database, names: Sequence[bytes | int], approval: acceptance_store.Approval) -> Acceptance:
+def accept(database: Database, names: Sequence[bytes | int], approval: Approval) -> Acceptance:
     """Accept single paths as they are now, or as a change (by its number) left them.
 
     Accepting the new name of a moved file accepts that its old name is gone, too.

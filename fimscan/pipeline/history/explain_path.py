@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from fimscan.config import Config, Watch
-from fimscan.model import FileState, Unreadable
+from fimscan.model import StoredPath
 from fimscan.paths import is_within
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.record.recording import watch_specs
@@ -15,20 +15,6 @@ from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPath:
-    """What is stored of a path: as it is accepted, as of ``accepted_scan``, and as it was last read.
-
-    ``accepted`` is ``None`` where the baseline has nothing, ``accepted_scan`` where there is no baseline.
-    """
-
-    accepted: FileState | None = None
-    accepted_scan: int | None = None
-    latest: FileState | None = None
-    last_read_ns: int | None = None
-    unreadable: Unreadable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

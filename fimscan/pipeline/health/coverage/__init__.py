@@ -8,7 +8,7 @@ rules     the rules that are loaded, those that will be at the next boot, and wh
 places    mounts and file systems
 """
 
-from fimscan.pipeline.health.checks import Check
+from fimscan.model import Check
 from fimscan.pipeline.health.coverage import daemon, kernel, places, rules
 from fimscan.pipeline.health.coverage.facts import Facts
 from fimscan.pipeline.health.coverage.gather import gather

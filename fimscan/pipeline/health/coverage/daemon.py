@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from fimscan.audit import DaemonConfig
-from fimscan.pipeline.health.checks import Check, critical, note, ok, warning
+from fimscan.model import Check
+from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.coverage.facts import Daemon, Facts
 from fimscan.report.display import minute_text
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fimscan.pipeline.health.checks import Check, critical, note, ok, warning
+from fimscan.model import Check
+from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.coverage.facts import Facts
 from fimscan.report.display import minute_text
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from fimscan.audit import watched_by
 from fimscan.linux.mounts import Mount, mount_of
+from fimscan.model import Check
 from fimscan.paths import is_within
-from fimscan.pipeline.health.checks import Check, note
+from fimscan.pipeline.health.checks import note
 from fimscan.pipeline.health.coverage.facts import Facts
 from fimscan.report.display import show
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fimscan.attribution import Need, covers
 from fimscan.audit import Rule, excluded_records, suppressing, watched_by
-from fimscan.model import AuditRule
+from fimscan.model import AuditRule, Check, CheckSeverity
 from fimscan.paths import is_within
-from fimscan.pipeline.health.checks import Check, Severity, note, ok, warning
+from fimscan.pipeline.health.checks import note, ok, warning
 from fimscan.pipeline.health.coverage.facts import BootRules, Facts, Watched
 from fimscan.report.display import minute_text, show
 from fimscan.report.words import process_text, user_text
@@ -80,15 +80,15 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
             detail = f"{shown}: {_lack(facts.kernel.rules, place.within)}{absent}"
             yield Check(
                 name=_RULES,
-                severity=_badness(blind, there) if place in blind else Severity.WARNING,
+                severity=_badness(blind, there) if place in blind else CheckSeverity.WARNING,
                 detail=detail,
                 remedy=remedy,
             )
 
 
-def _badness(blind: Sequence[Watched], there: Sequence[Watched]) -> Severity:
+def _badness(blind: Sequence[Watched], there: Sequence[Watched]) -> CheckSeverity:
     """Nothing is seen at all only where no place is: one that is seen makes the others a weakness."""
-    return Severity.CRITICAL if len(blind) == len(there) else Severity.WARNING
+    return CheckSeverity.CRITICAL if len(blind) == len(there) else CheckSeverity.WARNING
 
 
 def _watching(rules: Iterable[Rule]) -> list[AuditRule]:
@@ -159,19 +159,19 @@ def _all_in(wanted: Iterable[Rule], rules: Sequence[Rule]) -> bool:
 def _suppression(rule: Rule, facts: Facts, *, locked: bool) -> Check:
     """How bad a rule is that takes events away: by what, and of whom."""
     condition = [field for field in rule.fields if field[0] not in ("msgtype", "arch", "dir", "path", "perm")]
-    bad, what = Severity.WARNING, "takes events away before our rules are asked"
+    bad, what = CheckSeverity.WARNING, "takes events away before our rules are asked"
     if rule.filter == "task":
         what = "processes started since leave no record"
-        bad = Severity.WARNING if condition else Severity.CRITICAL
+        bad = CheckSeverity.WARNING if condition else CheckSeverity.CRITICAL
     elif rule.filter == "exclude":
         records = excluded_records(rule)
         what = f"records that every answer needs are left out ({', '.join(sorted(records))})"
-        bad = Severity.WARNING if condition or records <= {"CWD"} else Severity.CRITICAL
+        bad = CheckSeverity.WARNING if condition or records <= {"CWD"} else CheckSeverity.CRITICAL
     elif rule.filter == "exit" and not condition and rule.calls is None:
         there = [place for place in facts.watched if place.exists]
         hidden = [place for place in there if rule.scope is None or _contains(rule.scope, place.path)]
         if there and len(hidden) == len(there):
-            bad, what = Severity.CRITICAL, "takes every event away before our rules are asked"
+            bad, what = CheckSeverity.CRITICAL, "takes every event away before our rules are asked"
     remedy = f"{_deletion(rule)}, and take it out of /etc/audit/rules.d"
     if locked:
         remedy = "take it out of /etc/audit/rules.d, then reboot: rules are locked (-e 2)"

@@ -1,0 +1,180 @@
+"""The documents of ``fimscan diff``: ``fimscan.diff/1``, and ``fimscan.change/1`` a line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from fimscan.model import (
+    Attribution,
+    Change,
+    ChangeKind,
+    Diff,
+    FileState,
+    Finding,
+    Gap,
+    Scan,
+    UnmodifiedOpen,
+    Verdict,
+    device_text,
+)
+from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
+from fimscan.report.display import json_text, mode_octal, time_text
+from fimscan.report.documents.configuration import configuration_document
+from fimscan.report.documents.parts import (
+    actor_document,
+    optional_text,
+    optional_time,
+    text_fields,
+    unreadable_document,
+)
+
+
+def diff_document(diff: Diff) -> dict[str, Any]:
+    """The ``fimscan.diff/1`` document of a diff."""
+    return {
+        "schema": "fimscan.diff/1",
+        "host": json_text(diff.host),
+        "from": _scan(diff.start),
+        "to": _scan(diff.end),
+        "summary": summary(diff),
+        "changes": [row_document(finding) for finding in diff.findings],
+        "unreadable": [unreadable_document(item) for item in diff.unreadable],
+        "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
+        "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
+    }
+
+
+def change_lines(diff: Diff) -> Iterator[dict[str, Any]]:
+    """The lines of NDJSON, each a ``fimscan.change/1`` document.
+
+    A line is a row of ``changes`` with ``schema``, ``host``, ``from_scan``, ``to_scan`` and ``time`` (when fimscan saw
+    it) in front. Files that could not be read, and files that were opened for writing but not changed, are lines of the
+    kinds ``unreadable`` and ``opened-unmodified``.
+    """
+    end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
+    for finding in diff.findings:
+        yield {**_context(diff, finding.change.window.before_ns), **row_document(finding)}
+    for unreadable in diff.unreadable:
+        yield {**_context(diff, end), "kind": "unreadable", **unreadable_document(unreadable)}
+    for opened in diff.opened_unmodified:
+        yield {**_context(diff, end), "kind": "opened-unmodified", **opened_document(opened)}
+
+
+def _context(diff: Diff, time_ns: int) -> dict[str, Any]:
+    return {
+        "schema": "fimscan.change/1",
+        "host": json_text(diff.host),
+        "from_scan": diff.start.id,
+        "to_scan": diff.end.id,
+        "time": time_text(time_ns),
+    }
+
+
+def summary(diff: Diff) -> dict[str, int]:
+    """How many rows there are of each kind and of each verdict."""
+    kinds = Counter(finding.change.kind for finding in diff.findings)
+    verdicts = Counter(finding.attribution.verdict for finding in diff.findings)
+    return {
+        **{kind.value: kinds[kind] for kind in ChangeKind},
+        "unreadable": len(diff.unreadable),
+        **{verdict.value: verdicts[verdict] for verdict in Verdict},
+        "opened_unmodified": len(diff.opened_unmodified),
+        "logs_grown": diff.logs_grown,
+        "logs_rotated": diff.logs_rotated,
+    }
+
+
+def row_document(finding: Finding) -> dict[str, Any]:
+    """One changed path: an entry of ``changes``."""
+    change = finding.change
+    document = {
+        "id": change.id,
+        "scan": finding.scan,
+        **text_fields("path", change.path),
+        **_change(change),
+        "attribution": _attribution(finding.attribution),
+    }
+    if len(finding.steps) > 1:
+        document["steps"] = [_step(step) for step in finding.steps]
+    return document
+
+
+def opened_document(item: UnmodifiedOpen) -> dict[str, Any]:
+    """One file that was opened for writing and is known to be the same."""
+    return {**text_fields("path", item.path), "actors": [actor_document(actor) for actor in item.actors]}
+
+
+def _scan(scan: Scan) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "scan": scan.id,
+        "started": time_text(scan.started_ns),
+        "finished": optional_time(scan.finished_ns),
+    }
+    if scan.vouched is not None:
+        files, read_ns = scan.vouched
+        document["vouched"] = {"files": files, "read_after": time_text(read_ns)}
+    return document
+
+
+def _step(step: Finding) -> dict[str, Any]:
+    return {"scan": step.scan, **_change(step.change), "attribution": _attribution(step.attribution)}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "kind": change.kind.value,
+        "changed": list(change.changed),
+        "breach": change.breach.value if change.breach is not None else None,
+        **text_fields("moved_from", change.moved_from),
+        "before": _state(change.before),
+        "after": _state(change.after),
+        "window": {"after": time_text(change.window.after_ns), "before": time_text(change.window.before_ns)},
+    }
+
+
+def _state(state: FileState | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    digests: dict[str, str | None] = {"xxh3_128": None, "sha256": None}
+    digests |= {digest.algorithm: digest.value.hex() for digest in state.digests}
+    return {
+        "kind": state.kind.value,
+        "size": state.size,
+        "mode": mode_octal(state.mode),
+        "uid": state.uid,
+        "gid": state.gid,
+        "inode": state.inode,
+        "dev": device_text(state.dev),
+        "nlink": state.nlink,
+        "mtime": time_text(state.mtime_ns),
+        "ctime": time_text(state.ctime_ns),
+        **digests,
+        "xattr_sha256": None if state.xattr_digest is None else state.xattr_digest.hex(),
+        **{field: optional_text(named_text(state, field)) for field in NAMED},
+        "xattrs": other_texts(state),
+        "flags": flags_text(state),
+        **text_fields("link_target", state.link_target),
+    }
+
+
+def _attribution(attribution: Attribution) -> dict[str, Any]:
+    coverage = attribution.coverage
+    return {
+        "verdict": attribution.verdict.value,
+        "reason": attribution.reason.value if attribution.reason else None,
+        "actors": [actor_document(actor) for actor in attribution.actors],
+        "coverage": {"complete": coverage.complete, "gaps": [_gap(gap) for gap in coverage.gaps]},
+        "notes": [json_text(note) for note in attribution.notes],
+    }
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "start": time_text(gap.start_ns),
+        "end": time_text(gap.end_ns),
+        "reason": gap.reason.value,
+        "lost": gap.lost,
+        "by": None if gap.actor is None else actor_document(gap.actor),
+    }

@@ -1,0 +1,23 @@
+"""The document of changes in an evidence bundle, in pieces, since it is written as a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fimscan.model import Finding
+from fimscan.report.display import json_text, time_text
+from fimscan.report.documents.diff import row_document
+
+OUTCOME = "success"
+"""Of every change: its result was seen in the file itself. A failed attempt changes nothing, so it is not here."""
+
+
+def evidence_changes_head(host: str, period: tuple[int, int]) -> dict[str, Any]:
+    """The ``fimscan.evidence.changes/1`` document without its last key, ``changes``."""
+    start, end = (time_text(edge) for edge in period)
+    return {"schema": "fimscan.evidence.changes/1", "host": json_text(host), "from": start, "to": end}
+
+
+def evidence_change_document(finding: Finding) -> dict[str, Any]:
+    """One entry of ``changes``: as in ``fimscan.diff/1``, and its outcome."""
+    return {**row_document(finding), "outcome": OUTCOME}

@@ -1,0 +1,80 @@
+"""The documents of ``fimscan status``: ``fimscan.status/1`` and ``fimscan.vouched/1``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fimscan.model import AcceptanceRecord, Scan, Status, WitnessExtent, device_text
+from fimscan.report.display import json_text, time_text
+from fimscan.report.documents.configuration import reconfiguration_document
+from fimscan.report.documents.parts import optional_time, text_fields, unreadable_document
+
+
+def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, Any]:
+    """The ``fimscan.status/1`` document.
+
+    A witness whose last word is older than ``fresh_ns`` counts as switched off.
+    """
+    return {
+        "schema": "fimscan.status/1",
+        "host": json_text(status.host),
+        "baseline": status.baseline,
+        "waiting": status.waiting,
+        "head": status.head,
+        "witness": witness_objects(status.witness, now_ns, fresh_ns),
+        "scans": [_scan(scan) for scan in status.scans],
+        "accepted": [_acceptance(record) for record in status.accepted],
+        "configuration": [reconfiguration_document(item) for item in status.reconfigurations],
+        "unreadable": [unreadable_document(item) for item in status.unreadable],
+    }
+
+
+def vouched_document(host: str, files: Iterable[tuple[bytes, int]]) -> dict[str, Any]:
+    """The ``fimscan.vouched/1`` document: the files that the last scan took on trust, and when each was last read."""
+    return {
+        "schema": "fimscan.vouched/1",
+        "host": json_text(host),
+        "files": [{**text_fields("path", path), "last_read": time_text(read_ns)} for path, read_ns in files],
+    }
+
+
+def _scan(scan: Scan) -> dict[str, Any]:
+    return {
+        "scan": scan.id,
+        "status": scan.status.value,
+        "trigger": json_text(scan.trigger),
+        "started": time_text(scan.started_ns),
+        "finished": optional_time(scan.finished_ns),
+        "counts": dict(scan.counts),
+        "problems": [json_text(problem) for problem in scan.problems],
+        "config_digest": scan.config_digest,
+        "ledger": scan.entry or None,
+    }
+
+
+def _acceptance(record: AcceptanceRecord) -> dict[str, Any]:
+    approval = record.approval
+    return {
+        **text_fields("path", record.path),
+        "scan": record.scan,
+        "time": time_text(approval.accepted_ns),
+        "user": json_text(approval.user),
+        "ticket": json_text(approval.ticket) or None,
+        "reason": json_text(approval.reason) or None,
+    }
+
+
+def witness_objects(extents: Sequence[WitnessExtent], now_ns: int, fresh_ns: int) -> list[dict[str, Any]]:
+    """What fanotify watches, an object for each file system."""
+    return [
+        {
+            "device": device_text(extent.dev),
+            "watching": not extent.ended and now_ns - extent.end_ns <= fresh_ns,
+            "since": time_text(extent.start_ns),
+            "until": time_text(extent.end_ns),
+            "ended": extent.ended or None,
+            "misses": ["mapping", *extent.holes],
+        }
+        for extent in extents
+    ]

@@ -1,0 +1,88 @@
+"""``fimscan schema``, and that every document that a command prints is what its schema says."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from fimscan.report.schema import schema_names
+from tests.conftest import Cli
+from tests.schemas import validate
+
+LOG = Path(__file__).parents[1] / "data" / "logs" / "quoted-values.log"
+AIDE = """\
+@@begin_db
+# Time of generation was 2021-03-04 05:06:07
+@@db_spec name lname attr perm uid gid size mtime ctime inode lcount sha256
+{watched} 0 4029 40755 0 0 4096 MTYxNDgzNDM2Nw== MTYxNDgzNDM2Nw== 12 3 0
+{watched}/a 0 1073745853 100644 0 7 3 MTYxNDgzNDM2Nw== MTYxNDgzNDM2Nw== 13 1 {sha256}
+@@end_db
+"""
+
+
+def test_schema_lists_the_names_and_prints_one(cli: Cli) -> None:
+    """Neither needs a configuration or a database."""
+    cli.config.unlink()
+    names = cli("schema", code=0).stdout.split()
+    assert names == schema_names()
+    for name in names:
+        schema = json.loads(cli("schema", name, code=0).stdout)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema["title"] == f"fimscan.{name}/1"
+    assert cli("diff", "--schema", code=0).stdout == cli("schema", "diff", code=0).stdout
+
+
+def test_an_unknown_schema_is_one_line(cli: Cli) -> None:
+    """With the exit code of bad arguments, and what to do."""
+    (line,) = cli("schema", "dif", code=15).stderr.splitlines()
+    assert "'dif'" in line and "'fimscan schema' lists them" in line
+
+
+def printed(cli: Cli, *arguments: str) -> set[str]:
+    """The names of the schemas that a command's output was validated by."""
+    done = cli(*arguments)
+    assert done.returncode < 14 and done.stdout, done.stderr
+    lines = done.stdout.splitlines() if "ndjson" in arguments else [done.stdout]
+    return {validate(json.loads(line)) for line in lines}
+
+
+@pytest.mark.parametrize("reread", ["always", "ctime"])
+def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> None:
+    """What each command prints names a schema that ships, and is as that says; and every schema has a command."""
+    cli.write_config(watch=f'reread = "{reread}"')
+    (cli.root / "aide").write_text(
+        AIDE.format(watched=cli.watched, sha256="ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
+    )
+    json_form, lines = ("--format", "json"), ("--format", "ndjson")
+    found = printed(cli, "explain-path", str(cli.watched / "a"), *json_form)
+    found |= printed(cli, "import", "aide", str(cli.root / "aide"), *json_form)
+    found |= printed(cli, "scan", "--no-audit", *json_form)
+    cli("accept", str(cli.watched / "a"), "--ticket", "T-1", code=0)
+    (cli.watched / "b").write_text("changed")
+    (cli.watched / "n\udcff").write_text("new")
+    (cli.watched / "c").unlink()
+    cli.write_config('[live]\nmax_size = "1M"', watch=f'reread = "{reread}"\nexclude = ["*.swp"]')
+    found |= printed(cli, "scan", "--no-audit", *json_form)
+    found |= printed(cli, "diff", *json_form) | printed(cli, "diff", *lines)
+    found |= printed(cli, "explain", str(cli.watched / "b"), *json_form)
+    for path in (cli.watched / "a", cli.watched / "n\udcff", cli.watched / "x.swp", cli.root):
+        found |= printed(cli, "explain-path", str(path), *json_form)
+    found |= printed(cli, "status", *json_form) | printed(cli, "status", "--vouched", *json_form)
+    found |= printed(cli, "doctor", *json_form)
+    found |= printed(cli, "audit", "events", str(LOG), *json_form)
+    found |= printed(cli, "audit", "events", str(LOG), *lines)
+    found |= printed(cli, "verify", "--db", *json_form)
+    bundle, today = cli.root / "evidence.zip", datetime.now(UTC).date().isoformat()
+    cli("export", "pci-dss", "--from", today, "--to", today, "--out", str(bundle), code=0)
+    found |= printed(cli, "verify", str(bundle), *json_form)
+    with zipfile.ZipFile(bundle) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("09-changes.json"))
+        document = json.loads(archive.read(name))
+    assert document["changes"]
+    found.add(validate(document))
+    assert found == set(schema_names())
