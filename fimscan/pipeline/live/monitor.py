@@ -26,9 +26,8 @@ from fimscan.pipeline.live.affected_paths import concerned, look_requests
 from fimscan.pipeline.live.path_check import SpotCheck
 from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.last_read import FullReading
-from fimscan.pipeline.record.recording import watch_specs
 from fimscan.pipeline.result import ScanResult
-from fimscan.scan.scope import Scope
+from fimscan.pipeline.settings import ScanPlan
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import scans as scan_store
@@ -71,9 +70,9 @@ class Live:
             database, source, observe=self._observer.observe, on_accesses=self._note, stream=stream, witness=witness
         )
         self._watch = audit.LogWatch(() if source.is_stream else source.paths)
-        self._scope = Scope(watch_specs(config.watch))
+        self._plan = ScanPlan.of(config, skip=database.own_files)
         self._queue = LookQueue(quiet=config.live.debounce_s, max_delay=config.live.max_delay_s, clock=clock)
-        self._check = SpotCheck(database, config, self.reader, self._queue, clock)
+        self._check = SpotCheck(database, self._plan, self.reader, self._queue, clock)
         self._full = FullReading()
         self._is_started = False
         self._unread = False
@@ -133,7 +132,7 @@ class Live:
         with self._database.read() as connection:
             last = scan_store.last_finished(connection, host_id)
             if last is not None:
-                self._queue.add(look_requests(connection, host_id, accesses, self._scope, last.id))
+                self._queue.add(look_requests(connection, host_id, accesses, self._plan.scope, last.id))
 
     def _has_baseline(self) -> bool:
         with self._database.read() as connection:
@@ -148,7 +147,7 @@ class Live:
             recent = list(access_store.references(connection, host_id, max(ends) - _LOOK_BACK_NS, time.time_ns()))
             last = scan_store.last_finished(connection, host_id)
             assert last is not None, "there is a baseline"
-            ours = concerned(connection, host_id, recent, self._scope, last.id)
+            ours = concerned(connection, host_id, recent, self._plan.scope, last.id)
             found = list(access_store.load(connection, ours))
         self._note(found)
 
