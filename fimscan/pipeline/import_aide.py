@@ -25,10 +25,9 @@ from fimscan.paths import innermost
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.record.recording import watch_specs
 from fimscan.pipeline.scan import seal
+from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.scanner import Progress, scan
-from fimscan.scan.scope import Scope
 from fimscan.state_row import pack
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import devices as device_store
@@ -89,15 +88,14 @@ def import_aide(
 class _Import:
     def __init__(self, database: Database, config: Config, aide: AideDatabase, name: str) -> None:
         self._database = database
-        self._config = config
         self._name = name
         self._aide = aide
-        self._specs = {spec.path: spec for spec in watch_specs(config.watch)}
-        self._scope = Scope(self._specs.values())
+        self._plan = ScanPlan.of(config, skip=database.own_files)
+        self._specs = {spec.path: spec for spec in self._plan.watches}
         self._ours = {
             path: entry
             for path, entry in aide.entries.items()
-            if self._scope.includes(path, is_directory=entry.kind is FileKind.DIRECTORY)
+            if self._plan.scope.includes(path, is_directory=entry.kind is FileKind.DIRECTORY)
         }
         self._done = Imported(taken_ns=aide.taken_ns, outside=len(aide.entries) - len(self._ours))
         if not self._ours:
@@ -121,7 +119,7 @@ class _Import:
         return self._specs[root].algorithms
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
-        database, config = self._database, self._config
+        database, config = self._database, self._plan.config
         with database.begin() as session:
             scan_id = scan_store.begin(
                 session,
@@ -131,9 +129,9 @@ class _Import:
                 config_text=config.canonical(),
             )
         try:
-            survey = Survey(Devices(), list(self._specs))
+            survey = Survey(Devices(), self._plan.roots)
             readings = Readings(full=FullReading(), rechecks={})
-            recorder = Recorder(scan_id, readings, self._scope, None, survey)
+            recorder = Recorder(scan_id, readings, self._plan.scope, None, survey)
             # Nobody looked who held files open when AIDE read them.
             recorder.counts["unexamined_processes"] = 1
             self._record(recorder, on_progress)
@@ -146,10 +144,10 @@ class _Import:
 
     def _record(self, recorder: Recorder, on_progress: Callable[[Progress], None] | None) -> None:
         found = scan(
-            list(self._specs.values()),
-            workers=self._config.scan.workers,
-            cross_mounts=self._config.scan.cross_mounts,
-            skip=self._database.own_files,
+            self._plan.watches,
+            workers=self._plan.workers,
+            cross_mounts=self._plan.cross_mounts,
+            skip=self._plan.skip,
             on_progress=on_progress,
         )
         known = (_alone(self._ours[path], self._done.taken_ns) for path in sorted(self._ours))

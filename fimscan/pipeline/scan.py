@@ -36,12 +36,11 @@ from fimscan.pipeline.record.ctime_trust import vouching
 from fimscan.pipeline.record.devices import Survey, unscanned
 from fimscan.pipeline.record.last_read import FullReading, Readings
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.record.recording import keep_of, record_everything, watch_specs
+from fimscan.pipeline.record.recording import record_everything
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
-from fimscan.pipeline.settings import limits_of
+from fimscan.pipeline.settings import ScanPlan
 from fimscan.report.display import show
-from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scanner import Progress
 from fimscan.scan.scope import Scope
 from fimscan.store import acceptance as acceptance_store
@@ -90,7 +89,8 @@ def run_scan(
         LockedError: another scan is running on this database.
         StoreError: the database failed; the last finished scan is intact.
     """
-    _check_that_there_is_something(database, config)
+    plan = ScanPlan.of(config, skip=database.own_files)
+    _check_that_there_is_something(database, plan)
     reader = reader or AuditReader(database, source)
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         with database.begin() as session:
@@ -98,7 +98,7 @@ def run_scan(
             previous = scan_store.last_finished(session)
         # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
         # already is in the list of holders.
-        problems = (*_symlinked(config), *reader.look())
+        problems = (*_symlinked(plan), *reader.look())
         started_ns = time.time_ns()
         with database.begin() as session:
             scan_id = scan_store.begin(
@@ -108,7 +108,7 @@ def run_scan(
                 config_digest=config.digest,
                 config_text=config.canonical(),
             )
-            survey = _survey(session, previous, config)
+            survey = _survey(session, previous, plan)
             # Also without a log to read: the next scan's windows begin here.
             held = linux.open_for_writing(os.getpid(), user_name=user_name)
             holders = survey.holders(held.holders)
@@ -119,24 +119,22 @@ def run_scan(
                     full=FullReading.load(session),
                     rechecks=sighting_store.rechecks(session),
                 )
-            specs = watch_specs(config.watch)
-            scope = Scope(specs)
-            recorder = Recorder(scan_id, readings, scope, scope_of(database, readings.full.scan, config), survey)
+            recorder = Recorder(scan_id, readings, plan.scope, scope_of(database, readings.full.scan, plan), survey)
             if os.geteuid() == 0:
                 recorder.counts["protected_processes"] = held.refused
             identities = {(holder.dev, holder.inode) for holder in holders}
             vouched = None
-            if not full and any(spec.vouched for spec in specs):
+            if not full and any(watch.vouched for watch in plan.watches):
                 if moved := _moved_extents(database, readings.full.since_ns):
                     problems = (*problems, moved)
                 else:
                     vouched = vouching(readings.full, identities, survey.numbers)
-            record_everything(recorder, database, config, on_progress, vouched, survey.numbers)
+            record_everything(recorder, database, plan, on_progress, vouched, survey.numbers)
             _record_writable(database, scan_id, recorder.writable, identities, survey)
             problems = tuple(dict.fromkeys((*problems, *reader.look(settle=True))))
-            problems = (*problems, *_unscanned(config, survey.result(), scope))
-            _look_at_unreadable(database, config, recorder, readings)
-            judgements = _judge_logs(database, config, recorder, scope, readings, survey.numbers)
+            problems = (*problems, *_unscanned(plan, survey.result()))
+            _look_at_unreadable(database, plan, recorder, readings)
+            judgements = _judge_logs(database, plan, recorder, readings, survey.numbers)
             return _finish(database, recorder, previous, readings, problems, source, judgements)
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
@@ -145,20 +143,19 @@ def run_scan(
             raise
 
 
-def _check_that_there_is_something(database: Database, config: Config) -> None:
+def _check_that_there_is_something(database: Database, plan: ScanPlan) -> None:
     """A scan of nothing is right where nothing was there, and could appear. Directories may just not be mounted.
 
     Raises:
         InputError: see :func:`run_scan`.
     """
-    paths = [watch.path for watch in config.watch]
-    if any(map(os.path.lexists, paths)):
+    if any(map(os.path.lexists, plan.roots)):
         return
-    missing = ", ".join(paths)
+    missing = ", ".join(map(os.fsdecode, plan.roots))
     with database.read() as session:
-        known = [files.open_at(session, os.fsencode(path)) for path in paths]
+        known = [files.open_at(session, path) for path in plan.roots]
     is_away = any(version is not None and version.state.kind is FileKind.DIRECTORY for version in known)
-    if is_away or not any(os.path.isdir(os.path.dirname(path)) for path in paths):
+    if is_away or not any(os.path.isdir(os.path.dirname(path)) for path in plan.roots):
         raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
 
 
@@ -187,13 +184,11 @@ def _record_writable(
         sighting_store.add_holders(session, scan_id, holders)
 
 
-def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, readings: Readings) -> None:
+def _look_at_unreadable(database: Database, plan: ScanPlan, recorder: Recorder, readings: Readings) -> None:
     """Since when what could not be read could not be compared: asked before anything is locked."""
     if not recorder.unreadable or recorder.is_first:
         return
-    path_scanner = PathScanner(
-        watch_specs(config.watch), cross_mounts=config.scan.cross_mounts, limits=limits_of(config.scan)
-    )
+    path_scanner = plan.path_scanner()
     with database.read() as session:
         recorder.unreadable = unread.with_history(
             session, recorder.scan_id, recorder.unreadable, readings, path_scanner.stat
@@ -201,33 +196,26 @@ def _look_at_unreadable(database: Database, config: Config, recorder: Recorder, 
 
 
 def _judge_logs(
-    database: Database, config: Config, recorder: Recorder, scope: Scope, readings: Readings, numbers: Numbers
+    database: Database, plan: ScanPlan, recorder: Recorder, readings: Readings, numbers: Numbers
 ) -> list[compare.Judgement]:
     """What became of logs that are more than longer: read before anything is locked, since logs may be large."""
     full = readings.full.scan
     if not recorder.disruptions or full is None:
         return []
-    path_scanner = PathScanner(
-        watch_specs(config.watch),
-        cross_mounts=config.scan.cross_mounts,
-        limits=limits_of(config.scan),
-        numbers=numbers,
-    )
     with database.read() as session:
-        judge = LogJudge(session, full.id, path_scanner, keep_of(config.watch, scope))
+        judge = LogJudge(session, full.id, plan.path_scanner(numbers), plan.generations_to_keep)
         return judge.judge(recorder.disruptions)
 
 
-def _survey(session: Session, previous: Scan | None, config: Config) -> Survey:
+def _survey(session: Session, previous: Scan | None, plan: ScanPlan) -> Survey:
     """What file systems there are, beside those that the last scan met."""
     known = device_store.devices_at(session, previous.id) if previous is not None else Devices()
-    return Survey.of(session, known, [os.fsencode(watch.path) for watch in config.watch])
+    return Survey.of(session, known, plan.roots)
 
 
-def _unscanned(config: Config, devices: Devices, scope: Scope) -> list[str]:
+def _unscanned(plan: ScanPlan, devices: Devices) -> list[str]:
     """What is not scanned because it is another file system."""
-    watched = [os.fsencode(watch.path) for watch in config.watch]
-    left = unscanned(devices, scope, watched, cross_mounts=config.scan.cross_mounts)
+    left = unscanned(devices, plan.scope, plan.roots, cross_mounts=plan.cross_mounts)
     return [
         f"{show(root.path)} ({root.kind}) is mounted below a watched directory, and is not scanned: give it a [[watch]]"
         " of its own, or set cross_mounts = true in [scan]"
@@ -236,25 +224,25 @@ def _unscanned(config: Config, devices: Devices, scope: Scope) -> list[str]:
     ]
 
 
-def _symlinked(config: Config) -> list[str]:
+def _symlinked(plan: ScanPlan) -> list[str]:
     """Watches that monitor less than somebody may think."""
     return [
-        f"{watch.path} is a symbolic link: only the link itself is monitored; to monitor what it points to, watch "
-        f"{os.path.realpath(watch.path)}"
-        for watch in config.watch
-        if os.path.islink(watch.path)
+        f"{os.fsdecode(path)} is a symbolic link: only the link itself is monitored; to monitor what it points to, "
+        f"watch {os.fsdecode(os.path.realpath(path))}"
+        for path in plan.roots
+        if os.path.islink(path)
     ]
 
 
-def scope_of(database: Database, scan: Scan | None, config: Config) -> Scope | None:
+def scope_of(database: Database, scan: Scan | None, plan: ScanPlan) -> Scope | None:
     """What a scan looked at: a path that was not in it is new to us, not new on the disk."""
     if scan is None:
         return None
-    if scan.config_digest == config.digest:
-        return Scope(watch_specs(config.watch))
+    if scan.config_digest == plan.config.digest:
+        return plan.scope
     with database.read() as session:
         text = scan_store.configuration_text(session, scan.config_digest)
-    return None if text is None else Scope(watch_specs(Config.from_canonical(text).watch))
+    return None if text is None else ScanPlan.of(Config.from_canonical(text)).scope
 
 
 def _finish(

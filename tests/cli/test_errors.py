@@ -100,10 +100,10 @@ def test_an_unreadable_log_is_a_warning_and_the_scan_goes_on(cli: Cli) -> None:
 
 IMPATIENT = """
 from fimscan.cli.main import main
-from fimscan.pipeline import scanning
+from fimscan.pipeline import scan
 from fimscan.store import database
 
-scanning._LIVE_LOOK_SECONDS = database._BUSY_SECONDS = 1
+scan._LIVE_LOOK_SECONDS = database._BUSY_SECONDS = 1
 main()
 """
 

@@ -22,7 +22,7 @@ import os, signal, sys
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from fimscan.cli.main import main
-from fimscan.pipeline import recording
+from fimscan.pipeline.record import recording
 
 recording._BATCH = recording._FLUSH_ROWS = 5
 left = int(sys.argv[1])

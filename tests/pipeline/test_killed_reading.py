@@ -23,11 +23,12 @@ import os, sys
 from fimscan import audit
 from fimscan.audit import reader
 from fimscan.model import AuditObservation
-from fimscan.pipeline import AuditSource, auditing, look_at_audit
+from fimscan.pipeline import AuditSource, look_at_audit
+from fimscan.pipeline.audit import reading
 from fimscan.store.database import Database
 
 audit.observe = lambda now: AuditObservation(time_ns=now, boot_id="b", enabled=1, daemon_pid=1, lost=0)
-auditing._is_written_by = lambda _pid, _log: True
+reading._is_written_by = lambda _pid, _log: True
 real = audit.read_log
 audit.read_log = lambda *a, **k: real(*a, **k, batch_events=40)  # many transactions, so that there is much in between
 database = Database("sqlite:///" + sys.argv[1], host="h")

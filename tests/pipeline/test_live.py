@@ -329,16 +329,17 @@ KILLS = int(os.environ.get("FIMSCAN_KILLS", "6"))
 SERVICE = """
 import os, sys, time
 from fimscan import audit
-from fimscan.audit import kernel
+from fimscan.audit import observer
 from fimscan.config import parse_config
 from fimscan.model import AuditObservation
-from fimscan.pipeline import AuditSource, Live, auditing
+from fimscan.pipeline import AuditSource, Live
+from fimscan.pipeline.audit import reading
 from fimscan.store.database import Database
 
 audit.observe = lambda now: AuditObservation(time_ns=now, boot_id="b", enabled=1, daemon_pid=1, lost=0)
-kernel.Observer.observe = lambda self, now: audit.observe(now)
-auditing._is_written_by = lambda _pid, _log: True
-auditing._SETTLE_STEP = 0.001
+observer.Observer.observe = lambda self, now: audit.observe(now)
+reading._is_written_by = lambda _pid, _log: True
+reading._SETTLE_STEP = 0.001
 root = sys.argv[1]
 config = parse_config(sys.argv[2])
 start = time.monotonic()

@@ -203,11 +203,11 @@ def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str
         "behind a link": (root + b"/link/lost", root + b"/link/lost"),
     }[place]
     script = (
-        "import os, sys\nfrom fimscan.scan.limits import Manners\nfrom fimscan.scan.path_scan import Spotter\n"
+        "import os, sys\nfrom fimscan.scan.limits import Limits\nfrom fimscan.scan.path_scan import PathScanner\n"
         "from fimscan.scan.watch import WatchSpec\n"
         "watch, path = map(os.fsencode, sys.argv[1:])\n"
-        "spotter = Spotter([WatchSpec(path=watch)], cross_mounts=True, manners=Manners(stall_timeout_s=0.5))\n"
-        "print(*(r.reason.value for r in spotter.look(path)), spotter.stat(path))"
+        "path_scanner = PathScanner([WatchSpec(path=watch)], cross_mounts=True, limits=Limits(stall_timeout_s=0.5))\n"
+        "print(*(r.reason.value for r in path_scanner.look(path)), path_scanner.stat(path))"
     )
     command: list[str | bytes] = [sys.executable, "-c", script, watched, path]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60)
@@ -250,9 +250,9 @@ def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
     """A scan's process ends though its worker is in a system call that not even SIGKILL ends."""
     mounted(root, "hang")
     script = (
-        "import os, sys\nfrom fimscan.scan.limits import Manners\nfrom fimscan.scan.scanner import scan\n"
+        "import os, sys\nfrom fimscan.scan.limits import Limits\nfrom fimscan.scan.scanner import scan\n"
         "from fimscan.scan.watch import WatchSpec\n"
-        "for r in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], manners=Manners(stall_timeout_s=0.5)): pass\n"
+        "for r in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], limits=Limits(stall_timeout_s=0.5)): pass\n"
         "print(r.reason.value)"
     )
     begin = time.monotonic()

@@ -41,14 +41,14 @@ def test_priorities(root: bytes) -> None:
         Path(os.fsdecode(root), str(number)).write_bytes(b"x")
     script = (
         "import os, subprocess, sys\n"
-        "from fimscan.scan import scanner\nfrom fimscan.scan.limits import Manners\n"
+        "from fimscan.scan import scanner\nfrom fimscan.scan.limits import Limits\n"
         "from fimscan.scan.scanner import scan\n"
         "from fimscan.scan.watch import WatchSpec\n"
         "scanner._ALONE_SECONDS = 0\n"
         "def told(pid):\n"
         "    io = subprocess.run(['ionice', '-p', str(pid)], capture_output=True, text=True, check=True).stdout\n"
         "    return os.getpriority(os.PRIO_PROCESS, pid), io.strip()\n"
-        "found = scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2, manners=Manners(nice=7, ionice='idle'))\n"
+        "found = scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2, limits=Limits(nice=7, ionice='idle'))\n"
         "for _ in range(150): next(found)\n"
         "workers = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
         "print(len(workers) >= 2, {told(int(pid)) for pid in workers}, told(os.getpid()))\n"

@@ -24,9 +24,8 @@ from fimscan.pipeline.live.affected_paths import concerned, look_requests
 from fimscan.pipeline.live.path_check import SpotCheck
 from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.last_read import FullReading
-from fimscan.pipeline.record.recording import watch_specs
 from fimscan.pipeline.result import ScanResult
-from fimscan.scan.scope import Scope
+from fimscan.pipeline.settings import ScanPlan
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import scans as scan_store
@@ -70,9 +69,9 @@ class Live:
             database, source, observe=self._observer.observe, on_accesses=self._note, stream=stream, witness=witness
         )
         self._watch = audit.LogWatch(() if source.is_stream else source.paths)
-        self._scope = Scope(watch_specs(config.watch))
+        self._plan = ScanPlan.of(config, skip=database.own_files)
         self._queue = LookQueue(quiet=config.live.debounce_s, max_delay=config.live.max_delay_s, clock=clock)
-        self._check = SpotCheck(database, config, self.reader, self._queue, clock)
+        self._check = SpotCheck(database, self._plan, self.reader, self._queue, clock)
         self._full = FullReading()
         self._is_started = False
         self._unread = False
@@ -131,7 +130,7 @@ class Live:
         with self._database.read() as session:
             last = scan_store.last_finished(session)
             if last is not None:
-                self._queue.add(look_requests(session, accesses, self._scope, last.id))
+                self._queue.add(look_requests(session, accesses, self._plan.scope, last.id))
 
     def _has_baseline(self) -> bool:
         with self._database.read() as session:
@@ -145,7 +144,7 @@ class Live:
             recent = list(access_store.references(session, max(ends) - _LOOK_BACK_NS, time.time_ns()))
             last = scan_store.last_finished(session)
             assert last is not None, "there is a baseline"
-            ours = concerned(session, recent, self._scope, last.id)
+            ours = concerned(session, recent, self._plan.scope, last.id)
             found = list(access_store.load(session, ours))
         self._note(found)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from fimscan import attribution, compare, linux
-from fimscan.config import Config
 from fimscan.linux.filesystems import Devices, Numbers
 from fimscan.linux.users import user_name
 from fimscan.model import (
@@ -33,13 +32,10 @@ from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings, doubts_of
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.record.recording import keep_of, watch_specs
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.scan import read_before, seal
-from fimscan.pipeline.settings import limits_of
-from fimscan.scan.path_scan import PathScanner
-from fimscan.scan.scope import Scope
+from fimscan.pipeline.settings import ScanPlan
 from fimscan.state_row import pack
 from fimscan.store import devices as device_store
 from fimscan.store import files
@@ -121,18 +117,15 @@ class SpotCheck:
     """
 
     def __init__(
-        self, database: Database, config: Config, reader: AuditReader, queue: LookQueue, clock: Callable[[], float]
+        self, database: Database, plan: ScanPlan, reader: AuditReader, queue: LookQueue, clock: Callable[[], float]
     ) -> None:
         self._database = database
-        self._config = config
+        self._plan = plan
         self._reader = reader
         self._queue = queue
         self._clock = clock
-        specs = watch_specs(config.watch)
-        self._scope = Scope(specs)
-        # Nobody else can scan meanwhile: a leased file is looked at again later, not waited for.
-        limits = replace(limits_of(config.scan), wait_for_leases=False)
-        self._path_scanner = PathScanner(specs, cross_mounts=config.scan.cross_mounts, limits=limits)
+        # No other scan can run meanwhile: a leased file is looked at again later, not waited for.
+        self._path_scanner = plan.path_scanner(wait_for_leases=False)
         self._known: tuple[int, attribution.KnownDirectories] | None = None  # the directories, as of a scan
         self._survey: Survey | None = None
 
@@ -156,8 +149,7 @@ class SpotCheck:
             with self._database.read() as session:
                 last = scan_store.last_finished(session)
                 known = device_store.devices_at(session, last.id) if last is not None else Devices()
-                watched = [os.fsencode(watch.path) for watch in self._config.watch]
-                self._survey = Survey.of(session, known, watched)
+                self._survey = Survey.of(session, known, self._plan.roots)
             self._path_scanner.numbers = self._survey.numbers
         return self._survey
 
@@ -201,7 +193,7 @@ class SpotCheck:
         found = moment.stats.get(request.path)
         if found is None or not stat.S_ISREG(found.st_mode):
             return False
-        if found.st_size > self._config.live.max_size_bytes:
+        if found.st_size > self._plan.config.live.max_size_bytes:
             self._queue.done(request.path)
             return True
         if moment.identity(found) not in moment.held:
@@ -242,7 +234,7 @@ class SpotCheck:
 
     def _has_only_grown(self, pair: compare.Pair[FileState, FileState]) -> bool:
         before, after = pair.before, pair.after
-        if before is None or after is None or not self._scope.is_append_only(pair.path):
+        if before is None or after is None or not self._plan.scope.is_append_only(pair.path):
             return False
         return not compare.says_the_same(before, after) and compare.has_only_grown(before, after)
 
@@ -253,14 +245,14 @@ class SpotCheck:
 
         ``writable`` takes in which files somebody has open for writing.
         """
-        path, skip = request.path, self._database.own_files
+        path, skip = request.path, self._plan.skip
         version = files.open_at(session, path)
         # Of logs, what was verified before is read again as such.
-        sizes = dict(files.sizes(session, [path])) if self._scope.has_logs else {}
+        sizes = dict(files.sizes(session, [path])) if self._plan.scope.has_logs else {}
         look = partial(self._path_scanner.look, path, skip=skip, verified=sizes.get, writable=writable)
         found = list(look(below=request.below))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
-        if now is not None and not self._scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
+        if now is not None and not self._plan.scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
             return False, {}, []
         was_identity = _directory_identity(version.state) if version is not None else None
         is_identity = _directory_identity(now) if now is not None else None
@@ -273,7 +265,7 @@ class SpotCheck:
     # ----------------------------------------------------------------------------------------------------------------
 
     def _record(self, session: Session, seen: Sequence[Seen], full: FullReading, survey: Survey) -> ScanResult:
-        config = self._config
+        config = self._plan.config
         previous = scan_store.last_finished(session)
         assert previous is not None, "there is a complete scan"
         scan_id = scan_store.begin(
@@ -285,13 +277,13 @@ class SpotCheck:
         )
         paths = [one.pair.path for one in seen]
         readings = Readings(full=full, rechecks=sighting_store.rechecks(session, paths))
-        recorder = Recorder(scan_id, readings, self._scope, self._scope, survey)
+        recorder = Recorder(scan_id, readings, self._plan.scope, self._plan.scope, survey)
         for one in seen:
             _record(recorder, one)
         recorder.flush(session)
         device_store.add_devices(session, scan_id, survey.result())
         assert full.scan is not None, "there is a complete scan"
-        judge = LogJudge(session, full.scan.id, self._path_scanner, keep_of(config.watch, self._scope))
+        judge = LogJudge(session, full.scan.id, self._path_scanner, self._plan.generations_to_keep)
         recorder.settle(session, judge.judge(recorder.disruptions))
         source = self._reader.source
         known = self._directories(session, previous.id, scan_id, recorder.changes)

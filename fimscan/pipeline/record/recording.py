@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -10,15 +9,13 @@ from itertools import islice
 from typing import TypeAlias
 
 from fimscan import compare
-from fimscan.config import Config, Watch
 from fimscan.gc_pause import no_search_for_cycles
 from fimscan.linux.filesystems import Numbers
 from fimscan.pipeline.record.read_ahead import ReadAhead
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.settings import limits_of
+from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.block import Voucher
 from fimscan.scan.scanner import PriorStates, Progress, scan_blocks
-from fimscan.scan.scope import Scope
 from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import Packed
 from fimscan.store import files
@@ -31,25 +28,11 @@ _TRANSACTION_ROWS = 50_000
 _TRANSACTION_SECONDS = 1.0
 
 
-def watch_specs(watches: Iterable[Watch]) -> tuple[WatchSpec, ...]:
-    """The configuration's watches as the scanner takes them."""
-    return tuple(
-        WatchSpec(
-            path=os.fsencode(watch.path),
-            exclude=watch.exclude,
-            algorithms=() if watch.policy == "attributes" else watch.digests,
-            append_only=watch.policy == "append-only",
-            vouched=watch.reread == "ctime",
-        )
-        for watch in watches
-    )
-
-
 @no_search_for_cycles()
 def record_everything(
     recorder: Recorder,
     database: Database,
-    config: Config,
+    plan: ScanPlan,
     on_progress: Callable[[Progress], None] | None,
     vouched: Callable[[Sequence[files.KnownRow]], Sequence[Voucher]] | None,
     numbers: Numbers,
@@ -59,7 +42,6 @@ def record_everything(
     ``vouched`` picks what vouches for files from what is known with its stats; ``None`` reads every byte again.
     ``numbers`` are the device numbers by which file systems are recorded.
     """
-    specs = watch_specs(config.watch)
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
         known: Iterator[Sequence[files.KnownRow]] = iter(())
         vouchers: Iterable[Sequence[Voucher]] = ()
@@ -71,13 +53,14 @@ def record_everything(
         else:
             both = ReadAhead(files.known_with_stats(reading))
             known, vouchers = both.behind(), map(vouched, both.ahead())
+        verified = _verified(beside, plan.watches)
         found = scan_blocks(
-            specs,
-            workers=config.scan.workers,
-            cross_mounts=config.scan.cross_mounts,
-            skip=database.own_files,
-            known=PriorStates(verified=_verified(beside, specs), vouchers=vouchers, numbers=numbers),
-            limits=limits_of(config.scan),
+            plan.watches,
+            workers=plan.workers,
+            cross_mounts=plan.cross_mounts,
+            skip=plan.skip,
+            known=PriorStates(verified=verified, vouchers=vouchers, numbers=numbers),
+            limits=plan.limits,
             on_progress=on_progress,
         )
         stack.enter_context(closing(found))
@@ -190,9 +173,3 @@ def _verified(session: Session, specs: Iterable[WatchSpec]) -> Callable[[bytes],
         return at[1] if at is not None and at[0] == path else None
 
     return size
-
-
-def keep_of(watches: Iterable[Watch], scope: Scope) -> Callable[[bytes], int]:
-    """How many rotated generations of a log its watch wants to be kept."""
-    keeps = {os.fsencode(watch.path): watch.keep for watch in watches}
-    return lambda path: keeps.get(scope.root_of(path) or b"", 0)
