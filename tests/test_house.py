@@ -29,7 +29,7 @@ FLOORS = (
 # may name any of them.
 INNER_FLOORS = {
     "pipeline": (
-        ("settings", "result", "reconfigured"),
+        ("settings", "result", "reconfigured", "importance"),
         ("record",),
         ("audit",),
         ("scan",),

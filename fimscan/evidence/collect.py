@@ -16,6 +16,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
+from fimscan.pipeline.importance import Importance
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -74,7 +75,7 @@ def collected(
             ],
             files=(files.as_digested(v) or v.state for v in files.as_of(connection, database.host_id, finished[-1].id)),
             scans=scans,
-            findings=_findings(database, first, last),
+            findings=Importance(config.watch).on_all(_findings(database, first, last)),
             unreadable=_unreadable(connection, database.host_id, finished[-1].id),
             reconfigurations=reconfigured(connection, database.host_id, before, last) if first else (),
         )

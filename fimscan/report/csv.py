@@ -24,6 +24,7 @@ COLUMNS = (
     *(f"after_{name}" for name in _STATE),
     *("window_after", "window_before", "verdict", "reason", "coverage_complete", "coverage_gaps", "notes"),
     *_ACTOR,
+    *("severity", "category"),
 )
 
 # A spreadsheet takes a cell that begins with one of these for a formula, or for the blanks in front of one.
@@ -93,6 +94,8 @@ def _finding(finding: Finding) -> _Cells:
         "coverage_complete": "true" if attribution.coverage.complete else "false",
         "coverage_gaps": "; ".join(gaps),
         "notes": "; ".join(map(show, attribution.notes)),
+        "severity": finding.severity,
+        "category": _text(finding.category),
     }
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from fimscan import compare
+from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Approval, Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.paths import is_within
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
+from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_among
 from fimscan.pipeline.result import ScanResult
@@ -26,8 +28,8 @@ from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 
-def drift(database: Database) -> Diff:
-    """The last finished scan against the accepted baseline.
+def drift(database: Database, config: Config | None = None) -> Diff:
+    """The last finished scan against the accepted baseline; severities are those of ``config``.
 
     Raises:
         UsageError: when there is no finished scan yet.
@@ -37,11 +39,13 @@ def drift(database: Database) -> Diff:
         baseline = acceptance_store.baseline(connection, database.host_id)
         assert baseline is not None, "the first finished scan is the first baseline"
         start = _finished(connection, database, baseline.scan)
-        return _diff(connection, database, start, end, baseline.overrides)
+        return _diff(connection, database, (start, end), baseline.overrides, config)
 
 
-def between(database: Database, start: int | None, end: int | None) -> Diff:
+def between(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
     """One scan against another; ``None`` stands for the first and the last finished scan.
+
+    Severities are those of ``config``; without one, of the configuration that the newer scan was made with.
 
     Raises:
         UsageError: when there is no such finished scan, or they are in the wrong order.
@@ -58,7 +62,7 @@ def between(database: Database, start: int | None, end: int | None) -> Diff:
             origin = _finished(connection, database, start)
         if origin.id > to.id:
             raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
-        return _diff(connection, database, origin, to, {})
+        return _diff(connection, database, (origin, to), {}, config)
 
 
 def waiting(database: Database, told: Diff) -> int:
@@ -149,10 +153,11 @@ def _names(change: Change) -> set[bytes]:
     return {path for path in (change.path, change.moved_from) if path is not None}
 
 
-def history(database: Database, path: bytes) -> list[Finding]:
+def history(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
     """Every change of a path that was ever found, oldest first."""
     with database.read() as connection:
-        return finding_store.history_of(connection, database.host_id, path)
+        importance = Importance.current(config, connection, _last(connection, database))
+        return importance.on_all(finding_store.history_of(connection, database.host_id, path))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -161,11 +166,11 @@ def history(database: Database, path: bytes) -> list[Finding]:
 def _diff(
     connection: Connection,
     database: Database,
-    start: Scan,
-    end: Scan,
+    span: tuple[Scan, Scan],
     overrides: Mapping[bytes, tuple[files.Version | None, int]],
+    config: Config | None,
 ) -> Diff:
-    host_id = database.host_id
+    host_id, (start, end) = database.host_id, span
     touched = _by_path(files.touched_between(connection, host_id, start.id, end.id))
     changes = []
     logs = Counter[bool]()  # those that were only appended to (True), and those that were rotated
@@ -188,7 +193,8 @@ def _diff(
         for step in finding_store.findings_between(connection, host_id, start.id, end.id)
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
-    findings = tuple(compare.rows(compare.with_moves(changes), steps))
+    importance = Importance.current(config, connection, end)
+    findings = importance.on_all(compare.rows(compare.with_moves(changes), steps))
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(connection, host_id, until=end.id)
     unreadable = sighting_store.unreadable_in(connection, complete.id) if complete is not None else ()

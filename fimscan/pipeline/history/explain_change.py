@@ -11,6 +11,7 @@ from operator import attrgetter
 from sqlalchemy import Connection
 
 from fimscan import attribution, audit, compare
+from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import (
     Actor,
@@ -27,6 +28,7 @@ from fimscan.model import (
     Standing,
 )
 from fimscan.pipeline.audit.processes import Processes
+from fimscan.pipeline.importance import Importance
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -41,14 +43,17 @@ _EVENTS_SHOWN = 20
 _DELETED = b" (deleted)"
 
 
-def explain(database: Database, wanted: bytes | int) -> Explanation:
-    """Explain a change by its number, or the latest change of a path.
+def explain(database: Database, wanted: bytes | int, config: Config | None = None) -> Explanation:
+    """Explain a change by its number, or the latest change of a path; its severity is that of ``config``.
 
     Raises:
         UsageError: there is no such change.
     """
     with database.read() as connection:
         finding = _finding(connection, database, wanted)
+        last = scan_store.last_finished(connection, database.host_id)
+        assert last is not None, "a scan found the change"
+        finding = Importance.current(config, connection, last).on(finding)
         return _explained(connection, database, finding)
 
 
