@@ -8,7 +8,7 @@ from typing import TextIO
 
 from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
 from fimscan.report.attributes import NAMED, flags_text, named_text
-from fimscan.report.display import b64_or_none, command_text, mode_octal, moment_text, show, time_text
+from fimscan.report.display import b64_or_none, cell_text, command_text, mode_octal, moment_text, show, time_text
 from fimscan.report.words import origin_text
 
 _STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
@@ -27,9 +27,6 @@ COLUMNS = (
     *("severity", "category"),
 )
 
-# A spreadsheet takes a cell that begins with one of these for a formula, or for the blanks in front of one.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-
 _Cells = dict[str, str | int | None]
 
 
@@ -46,8 +43,7 @@ def write_csv(diff: Diff, out: TextIO) -> None:
 
 
 def _cell(value: str | int | None) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "" if value is None else cell_text(str(value))
 
 
 def _rows(diff: Diff) -> Iterator[_Cells]:
