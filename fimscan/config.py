@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fimscan.errors import ConfigError
+from fimscan.model import Severity
 
 SEARCH_PATH = ("./fimscan.toml", "/etc/fimscan/fimscan.toml")
 
 Algorithm = Literal["xxh3_128", "sha256", "sha512", "blake3"]
 Policy = Literal["full", "attributes", "append-only"]
 Reread = Literal["always", "ctime"]
-Severity = Literal["low", "medium", "high", "critical"]
 
 _INTERVAL = re.compile(r"(\d+)\s*([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -40,6 +40,17 @@ class Settings:
             return config
         return config.model_copy(update={"database": config.database.model_copy(update={"url": self.db_url})})
 
+    def config_if_any(self) -> Config | None:
+        """The configuration; ``None`` where there is none that can be read and ``--db`` makes up for it."""
+        from fimscan.errors import ConfigError
+
+        try:
+            return self.config()
+        except ConfigError:
+            if self.db_url is None:
+                raise
+            return None
+
     def url(self) -> str:
         """The database's URL; with ``--db`` no configuration is needed."""
         return self.db_url or self.config().database.url

@@ -10,6 +10,7 @@ from typing import TextIO
 import click
 
 from fimscan.cli.context import Settings, exit_code, note, output_to, terminal_width, use_color
+from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
@@ -53,8 +54,9 @@ def diff(  # noqa: PLR0913  # one for each option
     if schema:
         click.echo(schema_text("diff"), nl=False)
         return 0
+    config = settings.config_if_any()
     with settings.database() as database:
-        found = _history(database, pattern) if history else _difference(database, start, end)
+        found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
     kept = [row for row in found.findings if _wanted(row, pattern, verdict)]
     if not kept and found.findings:
         # 'Nothing differs' would be taken for an all-clear.
@@ -70,17 +72,18 @@ def diff(  # noqa: PLR0913  # one for each option
     return exit_code(found)
 
 
-def _difference(database: Database, start: int | None, end: int | None) -> Diff:
-    if start is None and end is None:
-        return drifting.drift(database)
-    return drifting.between(database, start, end)
+def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
+    if span == (None, None):
+        return drifting.drift(database, config)
+    return drifting.between(database, *span, config)
 
 
-def _history(database: Database, pattern: str | None) -> Diff:
+def _history(database: Database, pattern: str | None, config: Config | None) -> Diff:
     if pattern is None:
         raise UsageError("--history needs --path with the path whose history is asked for")
     whole = drifting.between(database, None, None)
-    return replace(whole, findings=tuple(drifting.history(database, os.fsencode(os.path.abspath(pattern)))))
+    found = drifting.history(database, os.fsencode(os.path.abspath(pattern)), config)
+    return replace(whole, findings=tuple(found))
 
 
 def _wanted(row: Finding, pattern: str | None, verdict: str | None) -> bool:

@@ -25,7 +25,7 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
     """
     wanted = int(change) if change.isascii() and change.isdigit() else os.fsencode(os.path.abspath(change))
     with settings.database() as database:
-        explanation = explain_change.explain(database, wanted)
+        explanation = explain_change.explain(database, wanted, settings.config_if_any())
     if form == "json":
         write_document(explanation_document(explanation), sys.stdout)
     else:

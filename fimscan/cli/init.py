@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
+from typing import Any
 
 import click
+import tomlkit
 
 from fimscan.cli.context import Settings
 from fimscan.config import SEARCH_PATH, load_config
 from fimscan.errors import OutputError
 from fimscan.shipped import shipped_path
 from fimscan.store.database import Database
+
+# The comment that speaks of the example's watches.
+_EXAMPLE = "# There is no default: these three are an example to start from."
 
 
 @click.command()
@@ -42,33 +46,34 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
 
 
 def _template(db_url: str | None, watches: tuple[str, ...]) -> str:
+    """The shipped configuration with all its comments, with another database and other watches where given."""
     with open(os.path.join(shipped_path("conf"), "fimscan.toml"), encoding="utf-8") as file:
-        text = file.read()
+        document: Any = tomlkit.parse(file.read())
     if db_url is not None:
-        text = text.replace('url = "sqlite:////var/lib/fimscan/fimscan.db"', f"url = {_quoted(db_url)}")
+        document["database"]["url"] = db_url
         if db_url.startswith("sqlite:///"):
             # A private database has its evidence key beside it.
             directory = os.path.dirname(os.path.abspath(db_url.removeprefix("sqlite:///")))
-            key = os.path.join(directory, "evidence-key.pem")
-            text = text.replace('key = "/var/lib/fimscan/evidence-key.pem"', f"key = {_quoted(key)}")
+            document["evidence"]["key"] = os.path.join(directory, "evidence-key.pem")
     if watches:
-        first, second, *_ = (match.start() for match in re.finditer(r"(?m)^\[\[watch\]\]", text))
-        example = text[first:second].rstrip() + "\n"
-        wanted = [os.path.abspath(watch) for watch in watches]
-        sections = [example.replace('path = "/etc"', f"path = {_quoted(wanted[0])}")]
-        sections += [f"[[watch]]\npath = {_quoted(watch)}\n" for watch in wanted[1:]]
-        if wanted[0] != "/etc":
-            sections[0] = sections[0].replace('exclude = ["*.swp", "mtab"]', "exclude = []")
-            sections[0] = sections[0].replace('rationale = "system and service configuration"', 'rationale = ""')
-        text = text[:first].replace("# There is no default: these three are an example to start from.\n", "")
-        text += "\n".join(sections)
-    return text
+        _set_watches(document, [os.path.abspath(watch) for watch in watches])
+    return tomlkit.dumps(document).rstrip() + "\n"
 
 
-def _quoted(value: str) -> str:
-    """A TOML basic string."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _set_watches(document: Any, paths: list[str]) -> None:
+    """Replace the example's watches: the first one keeps its comments, the others have a path only."""
+    before = document["evidence"].value.body  # comments in front of [[watch]] belong to the section before it
+    before[:] = [item for item in before if item[1].as_string().strip() != _EXAMPLE]
+    sections = document["watch"]
+    first = sections[0]
+    if first["path"] != paths[0]:
+        first["path"], first["exclude"], first["rationale"] = paths[0], [], ""
+    del sections[1:]
+    for path in paths[1:]:
+        section = tomlkit.table()
+        section.add("path", path)
+        section.add(tomlkit.nl())
+        sections.append(section)
 
 
 def _write(path: str, text: str) -> None:

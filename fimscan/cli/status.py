@@ -10,8 +10,6 @@ from itertools import chain
 import click
 
 from fimscan.cli.context import Settings
-from fimscan.config import Config
-from fimscan.errors import ConfigError
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history import drift as drifting
@@ -42,7 +40,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     With --vouched, show which files the last scan took on trust, since their ctime had not changed, and when each was
     last read (of files that lie together: the earliest time of all).
     """
-    config = _config(settings)
+    config = settings.config_if_any()
     with settings.database() as database:
         if vouched:
             _list_vouched(database, form)
@@ -105,16 +103,6 @@ def _list_vouched(database: Database, form: str) -> None:
         click.echo(f"last read {time_text(read_ns)}  {show(path)}")
     if not count:
         click.echo("The last scan took nothing on trust: it read every file.")
-
-
-def _config(settings: Settings) -> Config | None:
-    """With ``--db``, this works without a configuration."""
-    try:
-        return settings.config()
-    except ConfigError:
-        if settings.db_url is None:
-            raise
-        return None
 
 
 def _as_it_is(scan: Scan, database: Database) -> Scan:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import stat
 from contextlib import ExitStack
@@ -32,12 +31,11 @@ from fimscan.evidence.tables import (
     write_scans,
     write_schedule,
 )
+from fimscan.passwords import without_password
 from fimscan.report.display import show, time_text
 from fimscan.store.ledger import ledger_lines
 
 _NS_PER_DAY = 86400 * 10**9
-# A user's password as SQLAlchemy finds it in a URL, and those that a PostgreSQL driver takes from the query.
-_PASSWORD = re.compile(r"(?<=://)([^:/]*:)[^@]*(?=@)|([?&](?:ssl)?password=)[^&]*")
 
 
 def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
@@ -154,7 +152,7 @@ def _stage_evidence(data: BundleInput, covered_to: int, fingerprint: str, member
 def _without_passwords(config_json: str) -> str:
     config = json.loads(config_json)
     url = config.get("database", {}).get("url", "")
-    masked = _PASSWORD.sub(r"\1\2***", url)
+    masked = without_password(url)
     if masked == url:
         return config_json
     config["database"]["url"] = masked

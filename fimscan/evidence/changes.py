@@ -25,6 +25,7 @@ _ACTOR = (
     *("role", "login_user", "auid", "user", "uid", "euid", "time_utc", "exe", "pid", "ppid", "tty", "session"),
     *("syscall", "event", "login_origin", "exe_origin", "container"),
 )
+_WATCH = ("severity", "category")
 
 
 def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: str, period: tuple[int, int]) -> int:
@@ -35,7 +36,7 @@ def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: st
     """
     text.write(_ascii(evidence_changes_head(host, period))[:-1] + b', "changes": [')
     count = 0
-    with Table(table, host, (*_CHANGE, *_ACTOR)) as rows:
+    with Table(table, host, (*_CHANGE, *_ACTOR, *_WATCH)) as rows:
         for step in (step for finding in data for step in finding.steps or (finding,)):
             bare = _without_command_lines(step)
             for cells in _rows(bare):
@@ -64,10 +65,11 @@ def _rows(finding: Finding) -> Iterable[tuple[Cell, ...]]:
         *(hex_digest(change.before, "sha256"), hex_digest(change.after, "sha256")),
         *(answer.verdict, answer.reason, show(" ".join(answer.notes))),
     )
+    watch = (finding.severity, _shown(finding.category))
     if not answer.actors:
-        yield (*about, "none", *(None for _ in _ACTOR))
+        yield (*about, "none", *(None for _ in _ACTOR), *watch)
     for number, actor in enumerate(answer.actors, 1):
-        yield (*about, f"{number} of {len(answer.actors)}", *_actor(actor))
+        yield (*about, f"{number} of {len(answer.actors)}", *_actor(actor), *watch)
 
 
 def _actor(actor: Actor) -> tuple[Cell, ...]:

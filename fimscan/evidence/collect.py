@@ -14,6 +14,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
+from fimscan.pipeline.importance import Importance
 from fimscan.store import files
 from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
@@ -73,7 +74,7 @@ def collected(
             ],
             files=(files.as_digested(v) or v.state for v in files.as_of(session, finished[-1].id)),
             scans=scans,
-            findings=_findings(database, first, last),
+            findings=Importance(config.watch).on_all(_findings(database, first, last)),
             unreadable=_unreadable(session, finished[-1].id),
             reconfigurations=reconfigured(session, before, last) if first else (),
         )

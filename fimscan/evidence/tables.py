@@ -13,7 +13,7 @@ from fimscan.evidence.archive import Staged
 from fimscan.evidence.continuity import Stretch
 from fimscan.evidence.inputs import CriticalPattern
 from fimscan.model import ChangeKind, FileKind, FileState, Reconfiguration, Scan, ScanStatus, Unreadable
-from fimscan.report.display import mode_octal, owner_text, show, time_text
+from fimscan.report.display import cell_text, mode_octal, owner_text, show, time_text
 from fimscan.store.ledger import LedgerLine, StateDigest, state_digest, summary_line
 
 Cell = str | int | None
@@ -24,7 +24,7 @@ class Table:
     """One CSV file with a ``host`` column before all others; a context manager, complete when it is left."""
 
     def __init__(self, out: Staged, host: str, columns: Sequence[str]) -> None:
-        self._out, self._host = out, neutral(show(host))
+        self._out, self._host = out, cell_text(show(host))
         self._text = io.StringIO(newline="")
         self._writer = csv.writer(self._text, lineterminator="\n")
         self._writer.writerow(("host", *columns))
@@ -32,7 +32,10 @@ class Table:
     def add(self, *cells: Cell) -> None:
         """Write a row: ``None`` is an empty cell."""
         self._writer.writerow(
-            [self._host, *(neutral(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells)]
+            [
+                self._host,
+                *(cell_text(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in cells),
+            ]
         )
         if self._text.tell() > _FLUSH_AT:
             self._flush()
@@ -48,11 +51,6 @@ class Table:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
             self._flush()
-
-
-def neutral(text: str) -> str:
-    """The text with an apostrophe before it where a spreadsheet would take it for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def encode(text: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 from fimscan.model.acceptance import AcceptanceRecord
 from fimscan.model.answers import Attribution
@@ -21,6 +22,9 @@ class ScanStatus(StrEnum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
 
+
+Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
+"""How bad a change of a file is, as its watch is configured."""
 
 LIVE = "live"
 """The trigger of a partial scan: one that looked at just the paths that the audit log spoke of."""
@@ -70,12 +74,16 @@ class Finding:
     """A change with its answer: one row of a report.
 
     When the span has several scans and the file changed more than once, ``steps`` holds the single changes in order.
+    ``severity`` and ``category`` are those of the innermost watch that covers the path in the current configuration;
+    ``None`` where none does. The database does not store them: whoever loads findings for a report sets them.
     """
 
     change: Change
     attribution: Attribution
     scan: int = 0
     steps: tuple[Finding, ...] = ()
+    severity: Severity | None = None
+    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 from fimscan.config import Config, Watch, interval_seconds
 from fimscan.model import Effect, Reconfiguration, SettingChange
+from fimscan.passwords import without_password
 from fimscan.paths import innermost
 from fimscan.store import scans as scan_store
 from fimscan.store.session import Session
 
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]*@")
 # Settings that switch something on: what is off sees less.
 _SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled", "witness.fanotify")
 _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
@@ -110,7 +109,7 @@ def _shown(value: Any) -> str | None:
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return _PASSWORD.sub(r"\1***@", str(value)) or "none"
+    return without_password(str(value)) or "none"
 
 
 # --------------------------------------------------------------------------------------------------------------------

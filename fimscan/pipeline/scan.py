@@ -29,6 +29,7 @@ from fimscan.model import (
 )
 from fimscan.pipeline.audit.joining import Joiner
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
+from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record import unread
 from fimscan.pipeline.record.absent import split_absent
@@ -135,7 +136,9 @@ def run_scan(
             problems = (*problems, *_unscanned(plan, survey.result()))
             _look_at_unreadable(database, plan, recorder, readings)
             judgements = _judge_logs(database, plan, recorder, readings, survey.numbers)
-            return _finish(database, recorder, previous, readings, problems, source, judgements)
+            result = _finish(database, recorder, previous, readings, problems, source, judgements)
+            rated = Importance(config.watch).on_all(result.diff.findings)
+            return replace(result, diff=replace(result.diff, findings=rated))
         except BaseException:
             # The next scan would do this as well; doing it now makes 'fimscan status' right at once.
             with suppress(FimscanError), database.begin() as session:

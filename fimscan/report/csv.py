@@ -8,7 +8,7 @@ from typing import TextIO
 
 from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
 from fimscan.report.attributes import NAMED, flags_text, named_text
-from fimscan.report.display import b64_or_none, command_text, mode_octal, moment_text, show, time_text
+from fimscan.report.display import b64_or_none, cell_text, command_text, mode_octal, moment_text, show, time_text
 from fimscan.report.words import origin_text
 
 _STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
@@ -24,10 +24,8 @@ COLUMNS = (
     *(f"after_{name}" for name in _STATE),
     *("window_after", "window_before", "verdict", "reason", "coverage_complete", "coverage_gaps", "notes"),
     *_ACTOR,
+    *("severity", "category"),
 )
-
-# A spreadsheet takes a cell that begins with one of these for a formula, or for the blanks in front of one.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _Cells = dict[str, str | int | None]
 
@@ -45,8 +43,7 @@ def write_csv(diff: Diff, out: TextIO) -> None:
 
 
 def _cell(value: str | int | None) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "" if value is None else cell_text(str(value))
 
 
 def _rows(diff: Diff) -> Iterator[_Cells]:
@@ -93,6 +90,8 @@ def _finding(finding: Finding) -> _Cells:
         "coverage_complete": "true" if attribution.coverage.complete else "false",
         "coverage_gaps": "; ".join(gaps),
         "notes": "; ".join(map(show, attribution.notes)),
+        "severity": finding.severity,
+        "category": _text(finding.category),
     }
 
 

@@ -68,6 +68,15 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+# A spreadsheet takes a cell that begins with one of these for a formula, or for the blanks in front of one.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def cell_text(text: str) -> str:
+    """A CSV cell, with an apostrophe in front where a spreadsheet would take it for a formula (CSV injection)."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 def json_text(value: bytes | str) -> str:
     r"""Text for JSON: valid UTF-8 unchanged, otherwise with its invalid bytes as ``\xNN``.
 

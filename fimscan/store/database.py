@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from fimscan.errors import LockedError, StoreError
+from fimscan.passwords import without_password
 from fimscan.store import journal, schema
 from fimscan.store.session import Session
 
@@ -205,14 +206,14 @@ def _is_full(path: str | None) -> bool:
 
 
 def _name(url: URL) -> str:
-    return _sqlite_file(url) or url.render_as_string(hide_password=True)
+    return _sqlite_file(url) or without_password(url.render_as_string(hide_password=True))
 
 
 def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError(f"not a database URL: {url!r}; write sqlite:////absolute/path.db") from error
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        raise StoreError(f"not a database URL: {without_password(url)!r}; write sqlite:////absolute/path.db") from error
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise StoreError(f"{backend} is not supported; use sqlite:////absolute/path.db or postgresql://user@host/name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -36,6 +36,7 @@ from fimscan.model import (
     Role,
     Scan,
     ScanStatus,
+    Severity,
     UnmodifiedOpen,
     Unreadable,
     UnreadableReason,
@@ -180,7 +181,13 @@ def changes(draw: st.DrawFn) -> Change:
 
 steps = st.builds(Finding, change=changes(), attribution=attributions, scan=counts)
 findings = st.builds(
-    Finding, change=changes(), attribution=attributions, scan=counts, steps=st.lists(steps, max_size=2).map(tuple)
+    Finding,
+    change=changes(),
+    attribution=attributions,
+    scan=counts,
+    steps=st.lists(steps, max_size=2).map(tuple),
+    severity=maybe(st.sampled_from(get_args(Severity))),
+    category=maybe(texts),
 )
 scans = st.builds(
     Scan,
@@ -256,7 +263,8 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
     gap = Gap(start_ns=make.now, end_ns=make.now + make.second, reason=GapReason.EVENTS_LOST, lost=3)
     coverage = Coverage(complete=False, gaps=(gap,))
     attribution = make.attribution(Verdict.LIKELY, Reason.COVERAGE_GAP, coverage=coverage, notes=("A note.",))
-    document = diff_document(make.diff(make.finding(attribution=attribution)))
+    finding = make.finding(attribution=attribution, severity="high", category="configuration")
+    document = diff_document(make.diff(finding))
     before = {
         "kind": "file",
         "size": 220,
@@ -342,6 +350,8 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                 "scan": 2,
                 "path": "/etc/hosts",
                 "path_b64": None,
+                "severity": "high",
+                "category": "configuration",
                 "kind": "modified",
                 "changed": ["content", "size", "mtime", "ctime"],
                 "breach": None,

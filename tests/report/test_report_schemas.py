@@ -9,9 +9,20 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from fimscan.config import Algorithm, Policy, Reread, Severity, Watch
+from fimscan.config import Algorithm, Policy, Reread, Watch
 from fimscan.errors import UsageError
-from fimscan.model import Action, Check, CheckSeverity, ScanStatus, Standing, UnreadableReason, Unseen, Why, WitnessHole
+from fimscan.model import (
+    Action,
+    Check,
+    CheckSeverity,
+    ScanStatus,
+    Severity,
+    Standing,
+    UnreadableReason,
+    Unseen,
+    Why,
+    WitnessHole,
+)
 from fimscan.report.documents.checks import checks_document, verify_document
 from fimscan.report.schema import schema_names, schema_text
 from fimscan.scan.path_status import Place
@@ -58,6 +69,8 @@ def test_the_schemas_know_every_word_of_the_vocabulary() -> None:
     """A word added to the model is not forgotten in a schema."""
     access = schema("accesses")["$defs"]["access"]["properties"]
     assert access["action"]["enum"] == list(Action)
+    row = schema("diff")["$defs"]["row"]["properties"]
+    assert row["severity"]["enum"] == [*get_args(Severity), None]
     explanation = schema("explanation")["properties"]
     ruling = explanation["considered"]["items"]["properties"]
     assert ruling["why"]["enum"] == list(Why)

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fimscan import compare
+from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Approval, Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.paths import is_within
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
+from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_among
 from fimscan.pipeline.result import ScanResult
@@ -25,8 +27,8 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 
-def drift(database: Database) -> Diff:
-    """The last finished scan against the accepted baseline.
+def drift(database: Database, config: Config | None = None) -> Diff:
+    """The last finished scan against the accepted baseline; severities are those of ``config``.
 
     Raises:
         UsageError: when there is no finished scan yet.
@@ -36,11 +38,13 @@ def drift(database: Database) -> Diff:
         baseline = acceptance_store.baseline(session)
         assert baseline is not None, "the first finished scan is the first baseline"
         start = _finished(session, baseline.scan)
-        return _diff(session, database, start, end, baseline.overrides)
+        return _diff(session, database, (start, end), baseline.overrides, config)
 
 
-def between(database: Database, start: int | None, end: int | None) -> Diff:
+def between(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
     """One scan against another; ``None`` stands for the first and the last finished scan.
+
+    Severities are those of ``config``; without one, of the configuration that the newer scan was made with.
 
     Raises:
         UsageError: when there is no such finished scan, or they are in the wrong order.
@@ -55,7 +59,7 @@ def between(database: Database, start: int | None, end: int | None) -> Diff:
             origin = _finished(session, start)
         if origin.id > to.id:
             raise UsageError(f"--from {origin.id} is later than --to {to.id}; exchange them")
-        return _diff(session, database, origin, to, {})
+        return _diff(session, database, (origin, to), {}, config)
 
 
 def waiting(database: Database, told: Diff) -> int:
@@ -142,10 +146,11 @@ def _names(change: Change) -> set[bytes]:
     return {path for path in (change.path, change.moved_from) if path is not None}
 
 
-def history(database: Database, path: bytes) -> list[Finding]:
+def history(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
     """Every change of a path that was ever found, oldest first."""
     with database.read() as session:
-        return finding_store.history_of(session, path)
+        importance = Importance.current(config, session, _last(session))
+        return importance.on_all(finding_store.history_of(session, path))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -154,10 +159,11 @@ def history(database: Database, path: bytes) -> list[Finding]:
 def _diff(
     session: Session,
     database: Database,
-    start: Scan,
-    end: Scan,
+    span: tuple[Scan, Scan],
     overrides: Mapping[bytes, tuple[files.Version | None, int]],
+    config: Config | None,
 ) -> Diff:
+    start, end = span
     touched = _by_path(files.touched_between(session, start.id, end.id))
     changes = []
     logs = Counter[bool]()  # those that were only appended to (True), and those that were rotated
@@ -180,7 +186,8 @@ def _diff(
         for step in finding_store.findings_between(session, start.id, end.id)
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
-    findings = tuple(compare.rows(compare.with_moves(changes), steps))
+    importance = Importance.current(config, session, end)
+    findings = importance.on_all(compare.rows(compare.with_moves(changes), steps))
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
     unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()

@@ -9,6 +9,7 @@ from functools import partial
 from operator import attrgetter
 
 from fimscan import attribution, audit, compare
+from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import (
     Actor,
@@ -25,6 +26,7 @@ from fimscan.model import (
     Standing,
 )
 from fimscan.pipeline.audit.processes import Processes
+from fimscan.pipeline.importance import Importance
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -40,14 +42,17 @@ _EVENTS_SHOWN = 20
 _DELETED = b" (deleted)"
 
 
-def explain(database: Database, wanted: bytes | int) -> Explanation:
-    """Explain a change by its number, or the latest change of a path.
+def explain(database: Database, wanted: bytes | int, config: Config | None = None) -> Explanation:
+    """Explain a change by its number, or the latest change of a path; its severity is that of ``config``.
 
     Raises:
         UsageError: there is no such change.
     """
     with database.read() as session:
         finding = _finding(session, wanted)
+        last = scan_store.last_finished(session)
+        assert last is not None, "a scan found the change"
+        finding = Importance.current(config, session, last).on(finding)
         return _explained(session, database, finding)
 
 

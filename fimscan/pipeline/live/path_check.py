@@ -28,6 +28,7 @@ from fimscan.model import (
 from fimscan.paths import as_prefix
 from fimscan.pipeline.audit.joining import Joiner, directories_of
 from fimscan.pipeline.audit.reading import AuditReader
+from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings, doubts_of
@@ -310,7 +311,7 @@ class SpotCheck:
                 host=self._database.host,
                 start=previous,
                 end=sealed,
-                findings=tuple(sorted(found, key=lambda f: f.change.path)),
+                findings=Importance(self._plan.config.watch).on_all(sorted(found, key=lambda f: f.change.path)),
                 opened_unmodified=opened,
                 logs_grown=sealed.counts.get("logs_grown", 0),
                 logs_rotated=sealed.counts.get("logs_rotated", 0),

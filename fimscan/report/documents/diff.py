@@ -93,6 +93,8 @@ def row_document(finding: Finding) -> dict[str, Any]:
         "id": change.id,
         "scan": finding.scan,
         **text_fields("path", change.path),
+        "severity": finding.severity,
+        "category": optional_text(finding.category),
         **_change(change),
         "attribution": _attribution(finding.attribution),
     }

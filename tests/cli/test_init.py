@@ -1,0 +1,51 @@
+"""``fimscan init``: the configuration that it writes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fimscan.config import load_config
+from fimscan.shipped import shipped_path
+from tests.conftest import Cli
+
+SHIPPED = Path(shipped_path("conf"), "fimscan.toml").read_text()
+
+
+def written(cli: Cli, *arguments: str) -> str:
+    cli.config.unlink()
+    cli("--db", f"sqlite:///{cli.database}", "init", *arguments, code=0)
+    return cli.config.read_text()
+
+
+def comments(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("#")]
+
+
+def test_without_options_it_is_the_shipped_configuration(cli: Cli) -> None:
+    """With its own database, and the evidence key beside that."""
+    text = written(cli)
+    assert comments(text) == comments(SHIPPED)
+    replaced = text.replace(str(cli.database), "/var/lib/fimscan/fimscan.db")
+    assert replaced.replace(f"{cli.root}/evidence-key.pem", "/var/lib/fimscan/evidence-key.pem") == SHIPPED
+
+
+@pytest.mark.parametrize("names", [("/srv",), ("/srv", "/opt/a b", '/x"y\\z'), ("/line\nbreak", "/tab\t")])
+def test_other_watches_keep_the_comments(cli: Cli, names: tuple[str, ...]) -> None:
+    """All but the one that speaks of the example; the directories are written as they are, whatever their names."""
+    text = written(cli, *(argument for name in names for argument in ("--watch", name)))
+    assert comments(text) == [line for line in comments(SHIPPED) if "these three are an example" not in line]
+    config = load_config(str(cli.config))
+    assert tuple(watch.path for watch in config.watch) == names
+    assert all(watch.exclude == () and watch.rationale == "" for watch in config.watch)
+    table, shipped = tomllib.loads(text), tomllib.loads(SHIPPED)
+    assert {name for name in table if table[name] != shipped[name]} == {"database", "evidence", "watch"}
+
+
+def test_the_example_itself_keeps_its_exceptions(cli: Cli) -> None:
+    """/etc is what the shipped exclude patterns are for."""
+    written(cli, "--watch", "/etc")
+    (watch,) = load_config(str(cli.config)).watch
+    assert watch.exclude == ("*.swp", "mtab") and watch.rationale
