@@ -4,7 +4,7 @@
 #             what fimscan says, and the truth (root; ARGS="--fs btrfs" for one, tests/lab/volume.py has the others)
 # make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
 #                                                               (LOG=FILE: made by benchmarks/make_audit_log.py)
-# make docs   write the generated pages again: docs/reference, docs/man
+# make docs   write the generated pages again (docs/reference, docs/man), and build/site, which needs no network to be read
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,8 +42,9 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
 	$(BIN)/python benchmarks/join.py
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.developer
 	$(BIN)/python -m tools.make_reference
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel

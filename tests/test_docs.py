@@ -105,6 +105,13 @@ def test_every_page_is_two_steps_from_the_readme() -> None:
     assert [name_of(page) for page in DOCS.glob("adr/0*.md") if page.resolve() not in listed] == []
 
 
+def test_the_site_lists_every_page() -> None:
+    """mkdocs.yml names each page but the single decisions, and no other."""
+    listed = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    assert sorted(listed) == sorted(page for page in pages if not page.startswith("adr/0"))
+
+
 @every_page
 def test_named_tests_exist(page: Path) -> None:
     """A test, or a file of tests, that a page names is there."""
