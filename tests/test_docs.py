@@ -6,6 +6,8 @@ import ast
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,8 @@ DOCS = ROOT / "docs"
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
 MAX_README_LINES = 120
+FIRST_ERROR = 14
+NOT_REPLAYED = ("rm ", "python3", "/opt/", "ln ", "apt-get", "adduser", "chown", "deluser")
 # Options of other programs that prose speaks of, in backquotes.
 FOREIGN_OPTIONS = {"--size"}
 
@@ -403,3 +407,43 @@ def test_the_glossary_is_in_order() -> None:
     words = re.findall(r"^\| ([a-z][a-z ]*) \|", (DOCS / "reference/glossary.md").read_text(), re.MULTILINE)
     words.remove("word")
     assert words == sorted(words) and len(words) == len(set(words)) > 40
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The tutorial
+
+
+def transcript(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(command, output) of each command in a page's consoles."""
+    for language, text in blocks(page):
+        if language == "console":
+            _, *parts = re.split(r"^[#$] (.*)\n", text, flags=re.MULTILINE)
+            yield from ((command, output.splitlines()) for command, output in zip(parts[::2], parts[1::2], strict=True))
+
+
+def rows_in(lines: Iterable[str], directory: str) -> list[str]:
+    """What a report says of which file: ``modified #1 prices.csv``."""
+    pattern = rf"^(added|removed|modified|moved|attributes) +(#\d+) +{re.escape(directory)}/(\S+)$"
+    return [" ".join(match.groups()) for line in lines if (match := re.match(pattern, line))]
+
+
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    """Its commands find the files that it shows; who did it is left to the tests that use audit."""
+    shop = tmp_path / "shop"
+    database = f"sqlite:///{tmp_path}/fim.db"
+    ours = [sys.executable, "-m", "fimscan", "--config", str(tmp_path / "fimscan.toml"), "--db", database]
+    compared = 0
+    for command, expected in transcript(DOCS / "tutorial/first-finding.md"):
+        if "audit" in command or command.startswith(NOT_REPLAYED):
+            continue
+        if re.match(r"(fimscan|mkdir|echo '|echo \"|printf|sed|cd) ?", command):
+            text = command.replace("/srv/shop", str(shop))
+            if text.startswith("fimscan "):
+                text = shlex.join(ours) + text.removeprefix("fimscan").replace("scan -v", "scan -v --no-audit")
+            where = shop if shop.exists() else tmp_path
+            done = subprocess.run(text, shell=True, cwd=where, capture_output=True, text=True, check=False)
+            assert done.returncode < FIRST_ERROR, (command, done.stderr)
+            found = rows_in(done.stdout.splitlines(), str(shop))
+            assert found == rows_in(expected, "/srv/shop"), command
+            compared += len(found)
+    assert compared > 5

@@ -55,6 +55,7 @@ def pages() -> dict[str, str]:
         "docs/reference/json-diff.md": diff_schema_page(),
         "docs/man/fimscan.1": man_of_commands(),
         "docs/man/fimscan.toml.5": man_of_configuration(),
+        "docs/man/fimscan-schedule.8": man_of_schedule(),
     }
 
 
@@ -467,6 +468,33 @@ def man_of_configuration() -> str:
     lines += [".SH FILES", "$FIMSCAN_CONFIG, ./fimscan.toml, /etc/fimscan/fimscan.toml: the first one that is there."]
     lines += [".SH SEE ALSO", "fimscan(1)"]
     return "\n".join(lines) + "\n"
+
+
+def man_of_schedule() -> str:
+    """docs/man/fimscan-schedule.8: the how-to page on cron and systemd."""
+    page = (ROOT / "docs/how-to/run-on-a-schedule.md").read_text().partition("\n\n")[2]
+    lines = _man_head("fimscan-schedule", 8, "run fimscan as a service or from cron")
+    lines += [".SH SYNOPSIS", ".B fimscan [OPTIONS] schedule [\\-\\-no\\-audit]", ".SH DESCRIPTION"]
+    lines += _man_markdown(page)
+    lines += [".SH SEE ALSO", "fimscan(1), fimscan.toml(5), auditd(8), systemd.service(5), crontab(5)"]
+    return "\n".join(lines) + "\n"
+
+
+def _man_markdown(text: str) -> Iterator[str]:
+    """Roff of the little Markdown that our pages use: headings, paragraphs, lists, tables, code."""
+    for block in re.split(r"\n\n(?=\S)", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text.strip())):
+        if block.startswith("#"):
+            yield f".SH {_roff(block.lstrip('# ').upper())}"
+        elif block.startswith("```"):
+            yield from [".PP", ".nf", ".RS", *map(_roff, block.splitlines()[1:-1]), ".RE", ".fi"]
+        elif block.startswith("|"):
+            head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
+            for row in rows:
+                told = "; ".join(f"{name}: {cell}" for name, cell in zip(head[1:], row[1:], strict=True))
+                yield from _man_list([(row[0], told)])
+        else:
+            yield ".PP"
+            yield _roff(" ".join(block.split()))
 
 
 def _man_paragraphs(paragraphs: list[str]) -> Iterator[str]:
