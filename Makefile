@@ -4,6 +4,7 @@
 #             what fimscan says, and the truth (root; ARGS="--fs btrfs" for one, tests/lab/volume.py has the others)
 # make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
 #                                                               (LOG=FILE: made by benchmarks/make_audit_log.py)
+# make docs   write the generated pages again (docs/reference, docs/man), and build/site, which needs no network to be read
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
 # A process for each processor; which tests have to stay together, tests/conftest.py says.
 PARALLEL := -n auto
 
-.PHONY: run demo lab test lint bench wheel clean
+.PHONY: run demo lab test lint bench docs wheel clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -40,6 +41,10 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
 	$(BIN)/python benchmarks/join.py
+
+docs: $(VENV)/.developer
+	$(BIN)/python -m tools.make_reference
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel

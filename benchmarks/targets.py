@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_README = Path(__file__).parents[1] / "README.md"
+_PAGE = Path(__file__).parents[1] / "docs/explanation/performance.md"
 _missed: list[str] = []
 
 
@@ -25,10 +25,10 @@ def at_most(name: str, value: float, limit: float, unit: str) -> None:
 
 
 def tell_what_was_tried(beginning: str) -> None:
-    """If anything was missed, print the paragraph of README.md that begins so: it says what was tried about it."""
+    """If anything was missed, print the part of the page on performance that begins so: it says what was tried."""
     if _missed:
-        (told,) = re.findall(rf"^{re.escape(beginning)}.*?(?=^$)", _README.read_text(), re.MULTILINE | re.DOTALL)
-        print(f"\nMissed: {'; '.join(dict.fromkeys(_missed))}. {told}", end="", flush=True)
+        (told,) = re.findall(rf"^{re.escape(beginning)}.*?(?=^## )", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
+        print(f"\nMissed: {'; '.join(dict.fromkeys(_missed))}. {told.rstrip()}", flush=True)
 
 
 def _judge(figure: str, target: str, excess: float) -> None:

@@ -16,7 +16,7 @@ _BENCHMARKS = Path(targets.__file__).parent
 def test_a_missed_target_says_what_was_tried(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The paragraph is found in README.md by its first words, which the benchmark would only look for when it ends."""
+    """The part of docs/explanation/performance.md is found by its first words, which a benchmark needs at its end."""
     monkeypatch.setattr(targets, "_missed", [])
     (beginning,) = re.findall(r'tell_what_was_tried\("(.*)"\)', (_BENCHMARKS / name).read_text())
     targets.slower("rescan", "the prototype", 1.9, 2)

@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from fimscan.cli.main import cli
 from fimscan.config import Config, Watch, cron_fields, interval_seconds, parse_config
 from fimscan.errors import ConfigError
 from fimscan.scheduler import trigger_of
 from fimscan.shipped import shipped_path
 
 CONF = Path(shipped_path("conf"))
-ROOT = Path(__file__).parents[1]
 
 
 def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
@@ -35,14 +33,6 @@ def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
         assert table[name] == defaults, name
     shown = set().union(*table["watch"])
     assert shown == set(Watch.model_fields)
-
-
-def test_readme_and_code_have_the_same_commands() -> None:
-    """Every command is in the README's table, and every one there exists."""
-    rows = re.findall(r"^\| `([a-z`, -]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
-    told = {word for row in rows for word in re.findall(r"[a-z-]+", row)}
-    commands = set(cli.list_commands(None))  # type: ignore[arg-type]  # click passes a context that is not used
-    assert commands <= told
 
 
 def test_the_cron_example_runs_a_scan_and_the_unit_a_schedule() -> None:

@@ -21,7 +21,10 @@ from fimscan.pipeline.history import drift as drifting
 @click.option("--reason", default="", metavar="R", help="Why it was changed, kept with the acceptance.")
 @click.pass_obj
 def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, ticket: str, reason: str) -> None:
-    """Accept changes into the baseline: paths (and all below them), numbers of changes as diff shows them, or --all."""
+    """Accept changes into the baseline: paths with everything below them, numbers of changes, or --all.
+
+    CHANGE is a number that diff shows.
+    """
     if everything == bool(names):
         raise UsageError("name paths or change numbers to accept, or give --all (and not both)")
     approval = Approval(accepted_ns=time.time_ns(), user=_who(), ticket=_printable(ticket), reason=_printable(reason))

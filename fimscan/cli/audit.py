@@ -23,18 +23,18 @@ _FOREVER = 2**63 - 1
 
 @click.group()
 def audit() -> None:
-    """What the kernel's audit system records, and whether it watches what we watch."""
+    """Print audit rules and recorded accesses, and check whether audit covers the monitored paths."""
 
 
 @audit.command()
-@click.option("--processes", is_flag=True, help="Also rules for the programs that are started in login sessions.")
-@click.option("--remove", is_flag=True, help="Take the loaded rules of our key away, those for io_uring included.")
+@click.option("--processes", is_flag=True, help="Also print rules that record the programs started in login sessions.")
+@click.option("--remove", is_flag=True, help="Remove the loaded rules with [audit] key, io_uring's included.")
 @click.pass_obj
 def rules(settings: Settings, *, processes: bool, remove: bool) -> None:
     """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules.
 
-    auditctl before 3.1 can neither make nor delete rules for io_uring: fimscan loads those itself, when it reads the
-    audit log, and --remove takes them away with the others.
+    auditctl before 3.1 can neither make nor delete rules for io_uring. fimscan loads them itself when it reads the
+    audit log. --remove removes them with the others.
     """
     from fimscan.pipeline.audit.rules import rules_for
 
@@ -66,12 +66,12 @@ def _remove_rules(key: str) -> None:
 def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
     """Print the file accesses in audit logs (- is standard input); without arguments, those in the database.
 
-    Several logs are read as one, oldest first, whatever their order here: an event may begin in audit.log.1 and end in
-    audit.log. They can be plain or compressed (gzip, bzip2, xz, zstd), and as auditd, syslog, dmesg, laurel or
-    journalctl (-o export, -o json) writes them.
+    Several logs are read as one, oldest first: an event may begin in audit.log.1 and end in audit.log. They can be
+    plain or compressed (gzip, bzip2, xz, zstd), and written by auditd, syslog, dmesg, laurel or journalctl (-o export,
+    -o json).
 
-    Exits with 0 when all was understood, and with 1 when lines were damaged or cut, or records of an event are missing:
-    standard error says how many, and where the first one is. 14 and above are errors.
+    Exits with 0 when all was understood. Exits with 1 when lines were damaged or cut, or records of an event are
+    missing: standard error says how many, and where the first one is. 14 and above are errors.
     """
     if logs:
         damaged: list[DamagedLine] = []
@@ -89,10 +89,10 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def status(settings: Settings, *, form: str) -> int:
-    """Is audit watching what we watch? What the kernel says, not only what files say.
+    """Check whether audit covers the monitored paths, by what the kernel says.
 
-    Each finding has a line with what to do. Exits with 0 when all is well (notes included), 1 when something weakens
-    what is seen (warnings), 2 when nothing is seen (critical); 14 and above are errors.
+    Each finding has a line that says what to do. Exits with 0 when all is well (notes included), with 1 when something
+    weakens what is seen (warnings), with 2 when nothing is seen (critical). 14 and above are errors.
     """
     from fimscan.cli.checks import print_checks
     from fimscan.pipeline.health.doctor import audit_checks, database_check

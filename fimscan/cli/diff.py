@@ -24,13 +24,17 @@ _FORMATS = ("text", "json", "ndjson", "csv", "html")
 
 
 @click.command()
-@click.option("--from", "start", type=int, metavar="SCAN", help="Compare with this scan, not the accepted baseline.")
+@click.option(
+    "--from", "start", type=int, metavar="SCAN", help="Compare with this scan instead of the accepted baseline."
+)
 @click.option("--to", "end", type=int, metavar="SCAN", help="The newer side. Default: the last finished scan.")
-@click.option("--path", "pattern", metavar="GLOB", help="Only this path and below it, or a pattern: '/etc/*.conf'.")
+@click.option(
+    "--path", "pattern", metavar="GLOB", help="Only this path and everything below it, or a pattern: '/etc/*.conf'."
+)
 @click.option(
     "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Only changes with this verdict."
 )
-@click.option("--history", is_flag=True, help="Every change of --path that was ever found, also if it was undone.")
+@click.option("--history", is_flag=True, help="Every change of --path that was ever found, also one that was undone.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True)
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json, and stop.")
@@ -49,7 +53,7 @@ def diff(  # noqa: PLR0913  # one for each option
 ) -> int:
     """Show what differs from the accepted baseline, and who did it.
 
-    Exits with 0 when nothing differs, else the sum of 1 (something was added), 2 (removed), 4 (changed).
+    Exits with 0 when nothing differs, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
     """
     if schema:
         click.echo(schema_text("diff"), nl=False)

@@ -15,7 +15,7 @@ from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_ch
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def doctor(settings: Settings, *, form: str) -> int:
-    """Say what is wrong, and how to mend it. Exits with 1 when something is, 2 when it is critical."""
+    """Say what is wrong, and how to fix it. Exits with 1 for a warning, with 2 for something critical."""
     config = settings.config()
     check, database = database_check(settings.url(), os.uname().nodename)
     checks = [check]

@@ -56,7 +56,7 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
 @click.argument("bundle", metavar="[FILE.zip]", required=False)
 @click.option("--fingerprint", metavar="F", help="The signer's key must be this one (as 'export' printed it).")
 @click.option("--db", "of_database", is_flag=True, help="Check the database instead: was anything in it altered?")
-@click.option("--head", metavar="HEX", help="With --db: a head that was noted elsewhere must be in its chains.")
+@click.option("--head", metavar="HEX", help="With --db: this head, stored earlier, must be in the chains.")
 @click.option("--scan", type=int, metavar="N", help="With --db: recompute the state of this scan, not of the last one.")
 @click.option("--all", "every_scan", is_flag=True, help="With --db: recompute the state of every scan.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -72,11 +72,13 @@ def verify(  # noqa: PLR0913  # one for each option
     every_scan: bool,
     form: str,
 ) -> int:
-    """Check a bundle, every byte of it, or with --db the database.
+    """Check every byte of a bundle, or the database with --db.
 
-    A bundle: the file, the signature, the digests, the chain of scans. The database: the chains, and every row that
-    they cover. What was altered is named, a line each. Who may write the database can make all of it anew: keep the
-    head that 'status' prints elsewhere, and give it with --head.
+    Of a bundle, it checks the file, the signature, the digests and the chain of scans. Of the database, it checks both
+    chains and every row that they cover. Each problem is one line.
+
+    Whoever can write the database can rewrite all of it. To detect that, store the head that 'status' prints off-host,
+    and give it with --head.
     """
     if (bundle is None) != of_database:
         raise UsageError("name a bundle to check, or give --db to check the database (and not both)")

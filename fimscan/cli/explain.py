@@ -19,7 +19,7 @@ from fimscan.report.json import write_document
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def explain(settings: Settings, *, change: str, form: str) -> None:
-    """Tell why a change got its verdict: who was considered, what cleared them, and the audit records.
+    """Explain why a change got its verdict: who was considered, what cleared them, and the audit records.
 
     CHANGE is a number that diff shows; a PATH stands for its latest change ('./17' for a file called 17).
     """

@@ -23,9 +23,9 @@ from fimscan.scan.path_status import PathStatus, Place
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
-    """Say whether PATH is monitored, which [[watch]] speaks for it and why, and what is known of it.
+    """Say whether PATH is monitored, which [[watch]] covers it and why, and what is known of it.
 
-    PATH need not exist; with a final slash it is taken for a directory. Exits with 0 when it is monitored, 1 when not.
+    PATH need not exist. With a final slash it counts as a directory. Exits with 0 when it is monitored, else with 1.
     """
     config = settings.config()
     whole = os.fsencode(os.path.abspath(path)) + (b"/" if path.endswith("/") else b"")

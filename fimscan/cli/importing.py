@@ -17,7 +17,7 @@ from fimscan.report.json import write_document
 
 @click.group("import")
 def import_group() -> None:
-    """Take the baseline that another program has recorded."""
+    """Import the baseline that another program has recorded."""
 
 
 @import_group.command()
@@ -27,8 +27,8 @@ def import_group() -> None:
 def aide(settings: Settings, *, file: str, form: str) -> None:
     """Make a database of AIDE (0.16 to 0.18, text or gzip) the baseline of an empty database.
 
-    The files are read now; what AIDE did not record is taken as it is. What differs from what AIDE knew is told by the
-    next 'fimscan scan', with windows that begin when AIDE's database was made.
+    The files are read now. What AIDE did not record is taken as it is now. The next 'fimscan scan' reports what differs
+    from AIDE's database, with windows that begin when that was made.
     """
     config = settings.config()
     with settings.database(create=True) as database:

@@ -20,7 +20,9 @@ _EXAMPLE = "# There is no default: these three are an example to start from."
 
 
 @click.command()
-@click.option("--watch", "watches", metavar="DIR", multiple=True, help="Monitor DIR, not the example (repeatable).")
+@click.option(
+    "--watch", "watches", metavar="DIR", multiple=True, help="Monitor DIR instead of the example (repeatable)."
+)
 @click.option("--quiet", is_flag=True, help="Do not say what to do next.")
 @click.pass_obj
 def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:

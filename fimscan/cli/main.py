@@ -26,14 +26,14 @@ _COMMANDS = {
     "explain": ("explain:explain", "Tell why a change got its verdict."),
     "explain-path": ("explain_path:explain_path_command", "Say whether a path is monitored, and why."),
     "accept": ("accept:accept", "Accept changes into the baseline."),
-    "audit": ("audit:audit", "Print rules, what was seen, and whether audit watches."),
-    "import": ("importing:import_group", "Take the baseline of another program."),
+    "audit": ("audit:audit", "Print audit rules, recorded accesses, and audit's health."),
+    "import": ("importing:import_group", "Import the baseline of another program."),
     "schedule": ("schedule:schedule", "Run scans and audit reading until stopped."),
     "export": ("evidence:export", "Write evidence that can be checked without fimscan."),
     "verify": ("evidence:verify", "Check a bundle of evidence, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),
     "schema": ("schema:schema", "Print the JSON Schema of what --format json prints."),
-    "doctor": ("doctor:doctor", "Say what is wrong, and how to mend it."),
+    "doctor": ("doctor:doctor", "Say what is wrong, and how to fix it."),
 }
 _INTERNAL_ERROR = 16
 

@@ -25,11 +25,13 @@ _ONE_SCREEN = 12
 
 
 @click.command()
-@click.option("--no-audit", is_flag=True, help="Read no audit log: nobody is named.")
-@click.option("--audit-log", "logs", metavar="FILE", multiple=True, help="Read this log, not the configured ones.")
-@click.option("--full", is_flag=True, help='Read every byte again, also where ctime would vouch (reread = "ctime").')
+@click.option("--no-audit", is_flag=True, help="Read no audit log. Nobody is named.")
+@click.option(
+    "--audit-log", "logs", metavar="FILE", multiple=True, help="Read this log instead of the configured ones."
+)
+@click.option("--full", is_flag=True, help='Re-hash everything, skip nothing (with reread = "ctime").')
 @click.option("--trigger", type=click.Choice(["manual", "cron", "schedule"]), default="manual", show_default=True)
-@click.option("-v", "--verbose", is_flag=True, help="Say so, too, when nothing changed.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line also when nothing changed.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def scan(
@@ -37,9 +39,12 @@ def scan(
 ) -> int:
     """Compare the monitored files with the last scan, and name who changed them.
 
-    The first scan is the baseline. Prints nothing when nothing changed and nobody watches (cron); exits with the sum
-    of 1 (something was added), 2 (removed), 4 (changed). What could be read before and now cannot be is reported by
-    every scan until it is read again, and counts as changed where its size, times, owner, mode or inode are others.
+    The first scan is the baseline. Without a terminal (cron), nothing is printed when nothing changed.
+
+    Exits with 0, or with the sum of 1 (something was added), 2 (removed) and 4 (changed).
+
+    A file that could be read before and cannot be read now is reported by every scan until it is read again. It counts
+    as changed where its size, times, owner, mode or inode differ.
     """
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)

@@ -16,10 +16,10 @@ from fimscan.store.database import Database
 
 
 @click.command()
-@click.option("--no-audit", is_flag=True, help="Read no audit log: nobody is named.")
+@click.option("--no-audit", is_flag=True, help="Read no audit log. Nobody is named.")
 @click.pass_obj
 def schedule(settings: Settings, *, no_audit: bool) -> None:
-    """Run scans and audit reading on their schedules until stopped (systemd, container)."""
+    """Run scans and audit reading on their schedules until stopped, as a service or in a container."""
     config = settings.config()
     with settings.database(create=True) as database:
         source = audit_source(config, disabled=no_audit)

@@ -32,13 +32,13 @@ from fimscan.store.database import Database
 @click.command()
 @click.option("--last", default=10, show_default=True, type=click.IntRange(min=1), help="How many scans to list.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--vouched", is_flag=True, help='Instead, list what the last scan did not read (reread = "ctime").')
+@click.option("--vouched", is_flag=True, help='List the files that the last scan skipped (reread = "ctime").')
 @click.pass_obj
 def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     """Show the last scans, what is accepted, what waits for acceptance, and how the configuration changed.
 
-    With --vouched, show which files the last scan took on trust, since their ctime had not changed, and when each was
-    last read (of files that lie together: the earliest time of all).
+    With --vouched, list the files that the last scan skipped because their ctime had not changed, and when each was
+    last read. Files that were stored together show the earliest time of all.
     """
     config = settings.config_if_any()
     with settings.database() as database:
