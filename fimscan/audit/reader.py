@@ -14,7 +14,7 @@ from typing import BinaryIO
 from fimscan.audit.actors import UserName
 from fimscan.audit.collector import AuditBatch, Collector
 from fimscan.audit.segments import LogCursor, Segment, decompressed, open_segment, read_block, segments, unreadable
-from fimscan.audit.unpacking import DAMAGED_COMPRESSION, problem_of
+from fimscan.decompression import DAMAGED_COMPRESSION, problem_of
 
 CHUNK = 1 << 20
 BATCH_EVENTS = 5000

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from fimscan.audit.unpacking import (
+from fimscan.decompression import (
     DAMAGED_COMPRESSION,
     LONGEST_MAGIC,
     SUFFIXES,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import importlib
-import lzma
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import BinaryIO, Protocol, TypeAlias, cast
+from typing import BinaryIO, TypeAlias
 
+from fimscan.decompression import DAMAGED_COMPRESSION, LONGEST_MAGIC, unpacked
 from fimscan.model import Digest
 from fimscan.scan.attributes import Changed
 from fimscan.scan.digest import ALGORITHMS
@@ -24,30 +20,6 @@ RawPrefixes: TypeAlias = dict[int, tuple[bytes, ...]]
 """The same with the values of the digests alone, as it travels between processes."""
 
 _CHUNK_BYTES = 256 * 1024
-_LONGEST_MAGIC = 6
-
-
-class _Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-    def close(self) -> None: ...
-
-
-def _zstd(file: BinaryIO) -> _Stream | None:
-    """Zstd came to the standard library with Python 3.14; before that, a package that may be there has it."""
-    for module in ("compression.zstd", "zstandard"):
-        try:
-            return cast("_Stream", importlib.import_module(module).open(file, "rb"))
-        except ImportError:
-            continue
-    return None
-
-
-_FORMATS: tuple[tuple[bytes, Callable[[BinaryIO], _Stream | None]], ...] = (
-    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
-    (b"BZh", bz2.BZ2File),
-    (b"\xfd7zXZ\0", lzma.LZMAFile),
-    (b"\x28\xb5\x2f\xfd", _zstd),
-)
 
 
 def read_prefixes(
@@ -74,12 +46,12 @@ def read_prefixes(
     with open(fd, "rb") as file:
         if (there.st_dev, there.st_ino) != identity:
             return []
-        magic = file.read(_LONGEST_MAGIC)
+        magic = file.read(LONGEST_MAGIC)
         found = [dict(_prefixes(_rewound(file), lengths, algorithms, on_piece))]
-        for start, unpack in _FORMATS:
-            if magic.startswith(start) and (unpacked := unpack(_rewound(file))) is not None:
-                with closing(unpacked):
-                    found.append(dict(_prefixes(unpacked, lengths, algorithms, on_piece)))
+        content = unpacked(_rewound(file), magic)
+        if content is not file:
+            with closing(content):
+                found.append(dict(_prefixes(content, lengths, algorithms, on_piece)))
     return found
 
 
@@ -97,7 +69,7 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 
 
 def _prefixes(
-    stream: BinaryIO | _Stream, lengths: Sequence[int], algorithms: Sequence[str], on_piece: Callable[[], None]
+    stream: BinaryIO, lengths: Sequence[int], algorithms: Sequence[str], on_piece: Callable[[], None]
 ) -> Iterator[tuple[int, tuple[bytes, ...]]]:
     hashes = [ALGORITHMS[name](memoryview(b"")) for name in algorithms]
     total = 0
@@ -105,7 +77,7 @@ def _prefixes(
         while total < length:
             try:
                 data = stream.read(min(length - total, _CHUNK_BYTES))
-            except (EOFError, OSError, zlib.error, lzma.LZMAError):
+            except (OSError, *DAMAGED_COMPRESSION):
                 return  # damaged, or cut off: what came before that was there
             if not data:
                 return

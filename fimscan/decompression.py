@@ -1,4 +1,6 @@
-"""Compressed logs: gzip, bzip2, xz and zstd, by their first bytes, from a file or a pipe.
+"""Read compressed logs: gzip, bzip2, xz and zstd, by their first bytes, from a file or a pipe.
+
+A small file can decompress to a terabyte: no more is decompressed at once than a piece of limited size.
 
 ``zstd`` came to the standard library with Python 3.14; before that, the package ``zstandard`` has it, where it is
 installed. What cannot be unpacked is said when it is read, so that it is not passed over in silence.
@@ -14,10 +16,12 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
+#: The number of bytes that tell how a file is compressed.
 LONGEST_MAGIC = 6
 SUFFIXES = (b".gz", b".bz2", b".xz", b".zst", b".zstd", b".lz4", b".Z", b".zip", b".7z")
 _PIECE = 16 * 1024  # compressed bytes at once
-_PIECE_OF_ZSTD = 1024  # of which 4 bytes can become 128 KiB, without a limit that could be asked for
+_PIECE_OF_ZSTD = 1024  # of which 4 bytes can become 128 KiB: the package zstandard takes no limit
+_MOST = 256 * 1024  # decompressed bytes at once
 
 
 class UnpackError(EOFError):
@@ -28,8 +32,30 @@ class _Decompressor(Protocol):
     @property
     def eof(self) -> bool: ...
     @property
+    def needs_input(self) -> bool: ...
+    @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Unlimited:
+    """A decompressor of the package zstandard: it takes no limit, and returns all that its input becomes."""
+
+    needs_input = True
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._made.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._made.unused_data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:  # noqa: ARG002
+        return bytes(self._made.decompress(data))
 
 
 def _zstd() -> _Decompressor:
@@ -38,7 +64,7 @@ def _zstd() -> _Decompressor:
             made: Any = importlib.import_module(module).ZstdDecompressor()
         except ImportError:
             continue
-        return cast("_Decompressor", made.decompressobj() if hasattr(made, "decompressobj") else made)
+        return _Unlimited(made.decompressobj()) if hasattr(made, "decompressobj") else cast("_Decompressor", made)
     raise UnpackError("it is compressed with zstd: install the Python package zstandard, or unpack it")
 
 
@@ -85,7 +111,8 @@ class Unpacked(io.RawIOBase):
 
     def _rewind(self) -> None:
         self._decompressor: _Decompressor | None = None
-        self._ready = b""
+        self._behind = b""  # read behind the end of a stream, where another one may begin
+        self._ready, self._given = b"", 0
         self._position = 0
 
     def readable(self) -> bool:
@@ -102,30 +129,38 @@ class Unpacked(io.RawIOBase):
         Raises:
             UnpackError: it is damaged, cut off, or of a kind that cannot be unpacked here.
         """
-        while not self._ready:
-            data = self._file.read(self._piece)
-            if not data:
-                if self._decompressor is not None:
-                    raise UnpackError("the compressed file is damaged: it ends too early")
+        while self._given == len(self._ready):
+            if not self._decompress():
                 return b""
-            self._unpack(data)
-        result, self._ready = self._ready[:size], self._ready[size:]
+        result = self._ready[self._given : self._given + size]
+        self._given += len(result)
         self._position += len(result)
         return result
 
-    def _unpack(self, data: bytes) -> None:
-        while data and not (self._decompressor is None and not data.strip(b"\0")):  # padding between streams
-            if self._decompressor is None:
-                self._decompressor = self._make()
-            try:
-                self._ready += self._decompressor.decompress(data)
-            except UnpackError:
-                raise
-            except Exception as error:  # noqa: BLE001 -- every format has errors of its own, OSError among them
-                raise UnpackError(f"the compressed file is damaged: {error}") from None
-            data = b""
-            if self._decompressor.eof:
-                data, self._decompressor = self._decompressor.unused_data, None
+    def _decompress(self) -> bool:
+        """Decompress some more, perhaps nothing; ``False`` at the end of the file."""
+        decompressor, data = self._decompressor, self._behind
+        self._behind = b""
+        if not data and (decompressor is None or decompressor.needs_input):
+            data = self._file.read(self._piece)
+            if not data:
+                if decompressor is not None:
+                    raise UnpackError("the compressed file is damaged: it ends too early")
+                return False
+        if decompressor is None:
+            data = data.lstrip(b"\0")  # padding between streams
+            if not data:
+                return True
+            decompressor = self._decompressor = self._make()
+        try:
+            self._ready, self._given = decompressor.decompress(data, _MOST), 0
+        except UnpackError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- every format has errors of its own, OSError among them
+            raise UnpackError(f"the compressed file is damaged: {error}") from None
+        if decompressor.eof:
+            self._behind, self._decompressor = decompressor.unused_data, None
+        return True
 
     def read(self, size: int = -1) -> bytes:
         """As many bytes as asked for, fewer at the end.
