@@ -11,21 +11,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from fimscan import attribution, compare
 from fimscan.attribution.index import ancestors
 from fimscan.config import Config
-from fimscan.errors import FimscanError, UsageError
+from fimscan.errors import UsageError
 from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
 from fimscan.linux.filesystems import Devices
 from fimscan.model import FileKind, FileState, Scan
 from fimscan.paths import innermost
+from fimscan.pipeline.record import scan_entry
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.scan import seal
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.scanner import Progress, scan
 from fimscan.state_row import pack
@@ -119,17 +119,10 @@ class _Import:
         return self._specs[root].algorithms
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
-        database, config = self._database, self._plan.config
+        database, config, taken_ns = self._database, self._plan.config, self._done.taken_ns
         with database.begin() as connection:
-            scan_id = scan_store.begin(
-                connection,
-                database.host_id,
-                trigger=TRIGGER,
-                started_ns=self._done.taken_ns,
-                config_digest=config.digest,
-                config_text=config.canonical(),
-            )
-        try:
+            scan_id = scan_entry.begin(connection, database.host_id, config, trigger=TRIGGER, started_ns=taken_ns)
+        with scan_entry.interrupted_on_error(database):
             survey = Survey(Devices(), self._plan.roots)
             readings = Readings(full=FullReading(), rechecks={})
             recorder = Recorder(database.host_id, scan_id, readings, self._plan.scope, None, survey)
@@ -137,10 +130,6 @@ class _Import:
             recorder.counts["unexamined_processes"] = 1
             self._record(recorder, on_progress)
             self._done.scan = self._finish(recorder)
-        except BaseException:
-            with suppress(FimscanError), database.begin() as connection:
-                scan_store.interrupt_unfinished(connection, database.host_id)
-            raise
         return self._done
 
     def _record(self, recorder: Recorder, on_progress: Callable[[Progress], None] | None) -> None:
@@ -200,7 +189,7 @@ class _Import:
         with self._database.begin() as connection:
             sighting_store.add_unreadable(connection, recorder.scan_id, recorder.unreadable)
             device_store.add_devices(connection, self._database.host_id, recorder.scan_id, recorder.survey.result())
-            sealed = seal(connection, self._database.host_id, recorder, (), (), recorder.digest)
+            sealed = scan_entry.seal(connection, self._database.host_id, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
             approval = acceptance_store.Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
             acceptance_store.accept_scan(connection, self._database.host_id, recorder.scan_id, approval)

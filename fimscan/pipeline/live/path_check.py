@@ -31,12 +31,12 @@ from fimscan.paths import as_prefix
 from fimscan.pipeline.audit.joining import Joiner, directories_of
 from fimscan.pipeline.audit.reading import AuditReader
 from fimscan.pipeline.live.queue import LookQueue, LookRequest
+from fimscan.pipeline.record import scan_entry
 from fimscan.pipeline.record.devices import Survey
-from fimscan.pipeline.record.last_read import FullReading, Readings, doubts_of
+from fimscan.pipeline.record.last_read import FullReading, Readings, doubts_of, read_before
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
-from fimscan.pipeline.scan import read_before, seal
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.state_row import pack
 from fimscan.store import devices as device_store
@@ -272,14 +272,8 @@ class SpotCheck:
         host_id, config = self._database.host_id, self._plan.config
         previous = scan_store.last_finished(connection, host_id)
         assert previous is not None, "there is a complete scan"
-        scan_id = scan_store.begin(
-            connection,
-            host_id,
-            trigger=LIVE,
-            started_ns=min(one.holders.as_of_ns if one.holders is not None else one.seen_ns for one in seen),
-            config_digest=config.digest,
-            config_text=config.canonical(),
-        )
+        started_ns = min(one.holders.as_of_ns if one.holders is not None else one.seen_ns for one in seen)
+        scan_id = scan_entry.begin(connection, host_id, config, trigger=LIVE, started_ns=started_ns)
         paths = [one.pair.path for one in seen]
         readings = Readings(full=full, rechecks=sighting_store.rechecks(connection, host_id, paths))
         recorder = Recorder(host_id, scan_id, readings, self._plan.scope, self._plan.scope, survey)
@@ -307,7 +301,7 @@ class SpotCheck:
         digest = StateDigest()
         for some in files.state_digests(connection, host_id):
             digest.add(some)
-        sealed = seal(connection, host_id, recorder, findings, opened, digest)
+        sealed = scan_entry.seal(connection, host_id, recorder, findings, opened, digest)
         sighting_store.set_rechecks(connection, host_id, [r for r in map(_recheck, seen) if r is not None])
         found = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
         return ScanResult(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from fimscan import compare
 from fimscan.gc_pause import no_search_for_cycles
 from fimscan.linux.filesystems import Numbers
+from fimscan.pipeline.record.ctime_trust import Vouch
 from fimscan.pipeline.record.read_ahead import ReadAhead
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.settings import ScanPlan
@@ -35,7 +36,7 @@ def record_everything(
     database: Database,
     plan: ScanPlan,
     on_progress: Callable[[Progress], None] | None,
-    vouched: Callable[[Sequence[files.KnownRow]], Sequence[Voucher]] | None,
+    vouched: Vouch | None,
     numbers: Numbers,
 ) -> None:
     """Walk, hash, compare and store, a block at a time.
