@@ -31,7 +31,6 @@ from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.scanner import Progress
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import devices as device_store
-from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
@@ -197,7 +196,7 @@ def _finish(
             host=database.host,
             start=previous or sealed,
             end=sealed,
-            findings=_stored_findings(connection, host_id, scan_id),
+            findings=scan_entry.sealed_findings(connection, host_id, scan_id),
             unreadable=tuple(recorder.unreadable),
             opened_unmodified=opened,
             logs_grown=sealed.counts.get("logs_grown", 0),
@@ -242,9 +241,3 @@ def _attribute(
     since_ns = min([since_ns, *readings.full.read_again_since(failed)])
     findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in joiner.attribute(changes, since_ns)]
     return findings, joiner.opened_unmodified(recorder.clock, failed)
-
-
-def _stored_findings(connection: Connection, host_id: int, scan_id: int) -> tuple[Finding, ...]:
-    """Load the scan's findings, which have numbers once they are stored, in order of path."""
-    found = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
-    return tuple(sorted(found, key=lambda finding: finding.change.path))

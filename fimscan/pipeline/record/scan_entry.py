@@ -75,6 +75,12 @@ def seal(
     )
 
 
+def sealed_findings(connection: Connection, host_id: int, scan_id: int) -> tuple[Finding, ...]:
+    """Load the findings of a sealed scan, which have numbers now, in order of path."""
+    found = finding_store.findings_between(connection, host_id, scan_id - 1, scan_id)
+    return tuple(sorted(found, key=lambda finding: finding.change.path))
+
+
 def _counts(findings: Sequence[Finding], unreadable: Sequence[Unreadable]) -> dict[str, int]:
     counts = {kind.value: 0 for kind in (*ChangeKind, *Verdict)} | {"unreadable": len(unreadable)}
     for finding in findings:
