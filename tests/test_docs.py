@@ -13,12 +13,12 @@ from pathlib import Path
 
 import click
 import pytest
-from fimscan.scan.path_status import Place
 
 import fimscan
 from fimscan import model
 from fimscan.cli.main import cli
 from fimscan.config import Config, Watch, parse_config
+from fimscan.scan.path_status import Place
 from tools import make_reference
 
 ROOT = Path(__file__).parents[1]

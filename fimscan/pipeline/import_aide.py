@@ -1,9 +1,9 @@
-"""A database of AIDE becomes the baseline: what AIDE knew, and for all that it did not ask, what is there now.
+"""Import a database of AIDE as the baseline, completed with what is there now.
 
-The files are read now. Where everything that AIDE knew of one is still so, it is recorded as it is. Where something
-differs, it is recorded with what AIDE knew in that place, so that the next scan finds just that to be changed. A file
-that is gone is recorded as AIDE knew it; one that AIDE did not have, though it had a directory above it, is left to the
-next scan to be found as new. Windows begin when AIDE's database was made.
+The files are read now. A file that still agrees with everything in AIDE's database is recorded as it is. Where a
+property differs, AIDE's value is recorded, so that the next scan reports just this change. A file that is gone is
+recorded as AIDE has it. A file that AIDE does not have, below a directory that it has, is not recorded: the next scan
+reports it as added. Windows begin when AIDE's database was made.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from fimscan import attribution, compare
 from fimscan.attribution.index import ancestors
 from fimscan.config import Config
-from fimscan.errors import FimscanError, UsageError
+from fimscan.errors import UsageError
 from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
 from fimscan.linux.filesystems import Devices
 from fimscan.model import Approval, FileKind, FileState, Scan
 from fimscan.paths import innermost
+from fimscan.pipeline.record import scan_entry
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.last_read import FullReading, Readings
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.scan import seal
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.scanner import Progress, scan
 from fimscan.state_row import pack
@@ -47,11 +47,19 @@ _TIMES = (("mtime_s", "mtime_ns"), ("ctime_s", "ctime_ns"))
 
 @dataclass(slots=True, kw_only=True)
 class Imported:
-    """What became of it, in numbers of files.
+    """The result of an import, in numbers of files.
 
-    They are the ``same`` as AIDE knew them, ``differing``, ``gone``, ``new`` (below a directory that AIDE had) or
-    ``adopted`` (elsewhere). Those ``outside`` were AIDE's and are not monitored; of those ``without_digest`` it did not
-    know the content.
+    Attributes:
+        scan: the baseline.
+        taken_ns: when AIDE's database was made.
+        same: files that agree with AIDE's database.
+        differing: files that differ from it.
+        gone: files in it that no longer exist.
+        new: files that it does not have, below a directory that it has.
+        adopted: files that it does not have, elsewhere.
+        outside: files in it that are not monitored.
+        without_digest: files of which it has no digest.
+        unreadable: paths that could not be read.
     """
 
     scan: Scan | None = None
@@ -103,7 +111,7 @@ class _Import:
         self._check_digests()
 
     def _check_digests(self) -> None:
-        """A content that is only known by a digest that no scan takes could never be compared."""
+        """Refuse a file whose digests in AIDE's database are none that a scan takes: it could never be compared."""
         for entry in self._ours.values():
             taken = self._algorithms(entry.path)
             has = [digest.algorithm for digest in entry.digests]
@@ -119,27 +127,17 @@ class _Import:
         return self._specs[root].algorithms
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
-        database, config = self._database, self._plan.config
+        database, config, taken_ns = self._database, self._plan.config, self._done.taken_ns
         with database.begin() as session:
-            scan_id = scan_store.begin(
-                session,
-                trigger=TRIGGER,
-                started_ns=self._done.taken_ns,
-                config_digest=config.digest,
-                config_text=config.canonical(),
-            )
-        try:
+            scan_id = scan_entry.begin(session, config, trigger=TRIGGER, started_ns=taken_ns)
+        with scan_entry.interrupted_on_error(database):
             survey = Survey(Devices(), self._plan.roots)
             readings = Readings(full=FullReading(), rechecks={})
             recorder = Recorder(scan_id, readings, self._plan.scope, None, survey)
-            # Nobody looked who held files open when AIDE read them.
+            # It is not known who had files open when AIDE read them.
             recorder.counts["unexamined_processes"] = 1
             self._record(recorder, on_progress)
             self._done.scan = self._finish(recorder)
-        except BaseException:
-            with suppress(FimscanError), database.begin() as session:
-                scan_store.interrupt_unfinished(session)
-            raise
         return self._done
 
     def _record(self, recorder: Recorder, on_progress: Callable[[Progress], None] | None) -> None:
@@ -168,13 +166,13 @@ class _Import:
             recorder.flush(session)
 
     def _states(self, pair: compare.Pair[FileState, FileState]) -> Iterator[FileState]:
-        """What is recorded of a path; nothing, or one state."""
+        """Yield the state that is recorded of a path, if any, and count it."""
         done = self._done
         if pair.after is None:
             if pair.before is None:
                 return
             if pair.unreadable is None and os.path.lexists(pair.path):
-                done.outside += 1  # on another file system, or behind a link: AIDE goes there, and a scan does not
+                done.outside += 1  # on another file system, or behind a link: AIDE goes there, a scan does not
                 return
             done.gone += pair.unreadable is None
             yield pair.before
@@ -193,13 +191,13 @@ class _Import:
             yield pair.after
 
     def _finish(self, recorder: Recorder) -> Scan:
-        # All windows begin with AIDE's database, those of files that it did not have included.
+        # All windows begin when AIDE's database was made, also those of files that it does not have.
         recorder.clock = attribution.ReadClock()
         recorder.clock.note(b"", self._done.taken_ns)
         with self._database.begin() as session:
             sighting_store.add_unreadable(session, recorder.scan_id, recorder.unreadable)
             device_store.add_devices(session, recorder.scan_id, recorder.survey.result())
-            sealed = seal(session, recorder, (), (), recorder.digest)
+            sealed = scan_entry.seal(session, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason=f"AIDE's {shown}")
             acceptance_store.accept_scan(session, recorder.scan_id, approval)
@@ -207,7 +205,7 @@ class _Import:
 
 
 def combined(entry: AideEntry, now: FileState, taken_ns: int) -> FileState:
-    """The state that differs from ``now`` in just what AIDE knew to be otherwise; ``now`` itself where nothing does."""
+    """Return ``now`` with AIDE's values where these differ; ``now`` itself where none does."""
     if entry.kind is not now.kind:
         return replace(_alone(entry, taken_ns), dev=now.dev)
     is_directory = now.kind is FileKind.DIRECTORY
@@ -235,7 +233,7 @@ def combined(entry: AideEntry, now: FileState, taken_ns: int) -> FileState:
 
 
 def _alone(entry: AideEntry, taken_ns: int) -> FileState:
-    """As AIDE knew it, where there is nothing to fill the rest from. An unknown owner is -1, all else unknown is 0."""
+    """Build a state from AIDE's values alone: an unknown owner is -1, any other unknown number 0."""
     return FileState(
         path=entry.path,
         kind=entry.kind,

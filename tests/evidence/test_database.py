@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from fimscan.errors import UsageError
 from fimscan.model import Scan, ScanStatus
-from fimscan.pipeline import scan
+from fimscan.pipeline.record import scan_entry
 from fimscan.store import journal, migrate
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -181,13 +181,13 @@ def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Dat
 def test_what_is_altered_before_the_scan_has_ended_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A baseline takes a while to be written. The journal has what was found, not what somebody made of it."""
     site = new_site(tmp_path)
-    seal = scan.seal
+    seal = scan_entry.seal
 
     def late(session: Session, *arguments: Any) -> Scan:
         session.connection.exec_driver_sql("UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F62'")
         return seal(session, *arguments)
 
-    monkeypatch.setattr(scan, "seal", late)
+    monkeypatch.setattr(scan_entry, "seal", late)
     site.scan()
     assert any("began with scan 1" in line for line in problems(site.database))
     site.database.close()

@@ -1,4 +1,4 @@
-"""Accesses -> the monitored paths that they may have changed."""
+"""Find the monitored paths that accesses may have changed, and request looks at them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OF_DIRECTORIES = frozenset({Action.MKDIR, Action.RMDIR})
 def look_requests(
     session: Session, accesses: Sequence[FileAccess], scope: Scope, scan_id: int
 ) -> Iterator[LookRequest]:
-    """Where to look, for what was done to files; what was known of them is as of the scan ``scan_id``.
+    """Yield a request for each path that successful accesses may have changed; known files are as of a scan.
 
-    A name means what the identity of its directory says, where that is known, and a file is looked at under every name
-    that its identity has: the texts of records can lie. Names in a directory that nobody knows yet are left to the
-    look at that directory, which takes in all that is below it.
+    The texts of audit records can lie. So a name is resolved by the identity of its directory, where that is known, and
+    a file is looked at under every name of its identity. A name in an unknown directory is left to the look at that
+    directory, which covers everything below it.
     """
     numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
     done = [a for a in accesses if a.success and a.actor.pid != os.getpid()]
@@ -59,7 +59,7 @@ def look_requests(
 def concerned(
     session: Session, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
 ) -> list[access_store.Reference]:
-    """Those references that :func:`errands` may find something in: the others need not be loaded."""
+    """Select the references for which :func:`look_requests` may yield something: the others need not be loaded."""
     numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
     told = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
     wanted = {(dev, inode) for dev, inode in told if dev is not None and inode is not None}

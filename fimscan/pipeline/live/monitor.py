@@ -1,9 +1,9 @@
-"""Looks at single files as soon as the audit log speaks of them, between the complete scans.
+"""Look at single files as soon as the audit log reports them, between the complete scans.
 
-    the log grows -> what was done to which paths (errands) -> when to look at each (agenda)
-    -> who holds them open, and what is there now (spotting) -> a partial scan, or the beginning of a new window
+    the log grows -> which paths may have changed (affected_paths) -> when to look at each (queue)
+    -> who holds them open, and what is there now (path_check) -> a partial scan, or a new window (partial_scan)
 
-A file that is found as it was clears everybody who had opened it until then and does not hold it any more.
+A file that is found unchanged clears everybody who had opened it until then and no longer holds it open.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from fimscan.model import FileAccess, Scan
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.pipeline.live.affected_paths import concerned, look_requests
-from fimscan.pipeline.live.path_check import SpotCheck
+from fimscan.pipeline.live.partial_scan import PartialScans
+from fimscan.pipeline.live.path_check import PathCheck
 from fimscan.pipeline.live.queue import LookQueue, LookRequest
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.result import ScanResult
@@ -32,15 +33,15 @@ from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
-# After each piece of work, rest nine times as long as it took of a processor: a tenth of it, at the most.
+# After each piece of work, rest nine times as long as its CPU time: it takes a tenth of one CPU at most.
 _REST = 9
 _LEAST_REST_S, _LONGEST_REST_S = 0.2, 60.0
-# After a start: what was read just before the end of the last run may not have been looked at any more.
+# After a start: what was read just before the last run ended may not have been looked at.
 _LOOK_BACK_NS = 150 * 10**9
 
 
 class Live:
-    """Follows the audit log and looks at what it speaks of; call :meth:`step` several times a second.
+    """Follows the audit log and looks at what it reports; call :meth:`step` several times a second.
 
     Args:
         clock: seconds, as :func:`time.monotonic`.
@@ -57,7 +58,6 @@ class Live:
         witness: Witness | None = None,
     ) -> None:
         self._database = database
-        self._config = config
         self._source = source
         self._clock = clock
         self._observer = audit.Observer()
@@ -71,7 +71,8 @@ class Live:
         self._watch = audit.LogWatch(() if source.is_stream else source.paths)
         self._plan = ScanPlan.of(config, skip=database.own_files)
         self._queue = LookQueue(quiet=config.live.debounce_s, max_delay=config.live.max_delay_s, clock=clock)
-        self._check = SpotCheck(database, self._plan, self.reader, self._queue, clock)
+        self._check = PathCheck(database, self._plan, clock)
+        self._partial_scans = PartialScans(database, self._plan, source.paths)
         self._full = FullReading()
         self._is_started = False
         self._unread = False
@@ -79,13 +80,13 @@ class Live:
         self._told: set[str] = set()
 
     def close(self) -> None:
-        """Hang up everywhere."""
+        """Close the sockets."""
         self._observer.close()
         if self._socket is not None:
             self._socket.close()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, unless the socket has something to say."""
+        """Sleep until the time is up, or the socket has data."""
         if self._socket is None:
             time.sleep(seconds)
             return
@@ -93,10 +94,10 @@ class Live:
         if self._socket.wait(seconds):
             self._unread = True
             if not self._source.is_stream:
-                self._socket.receive()  # the log says the same, and loses nothing
+                self._socket.receive()  # the log has the same, and loses nothing
 
     def step(self) -> tuple[ScanResult | None, tuple[str, ...]]:
-        """Read what is new and look at what is due; gives what was found, and the new problems, a line each."""
+        """Read what is new and look at what is due; return what was found, and the new problems, a line each."""
         if not self._is_started:
             if not self._has_baseline():
                 return None, ()
@@ -119,14 +120,14 @@ class Live:
         return result, tuple(self._new(problems))
 
     def is_in_scope(self) -> bool:
-        """Whether the last complete scan looked at what is configured now: only then can a file be seen to be new."""
+        """Whether the last complete scan covered what is configured now: only then can a file be known to be new."""
         with self._database.read() as session:
             return self._has_scope_of(session, scan_store.last_full(session))
 
     # ----------------------------------------------------------------------------------------------------------------
 
     def _note(self, accesses: Sequence[FileAccess]) -> None:
-        """Something was done to files."""
+        """Queue looks at the files that were accessed."""
         with self._database.read() as session:
             last = scan_store.last_finished(session)
             if last is not None:
@@ -153,7 +154,7 @@ class Live:
             with self._database.scan_lock():
                 full = self._full_reading()
                 if full is not None:
-                    return self._check.look(due, full)
+                    return self._look_and_record(due, full)
         except LockedError:
             for request in due:  # a complete scan is running
                 self._queue.wait(request.path)
@@ -162,8 +163,21 @@ class Live:
             self._queue.done(request.path)
         return None, ()
 
+    def _look_and_record(
+        self, due: Sequence[LookRequest], full: FullReading
+    ) -> tuple[ScanResult | None, tuple[str, ...]]:
+        """Look at what is due; return the partial scan, if something changed, and the problems with the audit log."""
+        looked = self._check.look(due)
+        self._queue.apply(looked.decisions)  # before the log is read: what it reports then is news
+        if not looked.is_news:
+            self._partial_scans.record_unchanged(looked)
+            return None, ()
+        # What was done before the look has to be in the log by now.
+        problems = self.reader.look(settle=True)
+        return self._partial_scans.record(looked, full), problems
+
     def _full_reading(self) -> FullReading | None:
-        """The last complete scan, ``None`` where it looked at something else."""
+        """Return the last complete scan; ``None`` if it covered something else."""
         with self._database.begin() as session:
             scan_store.interrupt_unfinished(session)
             scan = scan_store.last_full(session)
@@ -177,14 +191,12 @@ class Live:
     def _has_scope_of(self, session: Session, scan: Scan | None) -> bool:
         if scan is None:
             return False
-        if scan.config_digest == self._config.digest:
+        config = self._plan.config
+        if scan.config_digest == config.digest:
             return True
         text = scan_store.configuration_text(session, scan.config_digest)
         then = None if text is None else Config.from_canonical(text)
-        return then is not None and (then.watch, then.scan.cross_mounts) == (
-            self._config.watch,
-            self._config.scan.cross_mounts,
-        )
+        return then is not None and (then.watch, then.scan.cross_mounts) == (config.watch, config.scan.cross_mounts)
 
     @contextmanager
     def _resting(self, until: str) -> Iterator[None]:
@@ -196,7 +208,7 @@ class Live:
             setattr(self, until, self._clock() + rest)
 
     def _new(self, problems: Sequence[str]) -> Iterator[str]:
-        """Each problem once, whatever numbers it has in it."""
+        """Yield each problem that was not reported before, whatever numbers it contains."""
         for problem in problems:
             kind = re.sub(r"\d", "", problem)
             if kind not in self._told:

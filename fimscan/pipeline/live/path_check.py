@@ -1,4 +1,7 @@
-"""One look at a few paths: what is there, who could write to it, and, if something changed, a partial scan of it."""
+"""Look at a few paths: what is there, beside what is stored, and who could write to it; decide what to do next.
+
+Nothing is written here: see :mod:`fimscan.pipeline.live.partial_scan`.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +12,25 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from fimscan import attribution, compare, linux
+from fimscan import compare, linux
 from fimscan.linux.filesystems import Devices, Numbers
 from fimscan.linux.users import user_name
-from fimscan.model import (
-    LIVE,
-    Actor,
-    Change,
-    Diff,
-    Doubt,
-    FileKind,
-    FileState,
-    Finding,
-    Holders,
-    Unreadable,
-    UnreadableReason,
-)
+from fimscan.model import Actor, Doubt, FileKind, FileState, Holders, Unreadable, UnreadableReason
 from fimscan.paths import as_prefix
-from fimscan.pipeline.audit.joining import Joiner, directories_of
-from fimscan.pipeline.audit.reading import AuditReader
-from fimscan.pipeline.importance import Importance
-from fimscan.pipeline.live.queue import LookQueue, LookRequest
+from fimscan.pipeline.live.queue import Decision, LookRequest, Next
 from fimscan.pipeline.record.devices import Survey
-from fimscan.pipeline.record.last_read import FullReading, Readings, doubts_of
-from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.record.rotation import LogJudge
-from fimscan.pipeline.result import ScanResult
-from fimscan.pipeline.scan import read_before, seal
+from fimscan.pipeline.record.holders import Identity
+from fimscan.pipeline.record.last_read import doubts_of
 from fimscan.pipeline.settings import ScanPlan
-from fimscan.state_row import pack
 from fimscan.store import devices as device_store
 from fimscan.store import files
-from fimscan.store import findings as finding_store
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
-from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
 
 _LOOK_SECONDS = 1.0  # of reading at most: the lock is held meanwhile
 _PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, UnreadableReason.LEASED})
-
-Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +45,43 @@ class Seen:
 
     @property
     def is_news(self) -> bool:
-        """Whether what is stored does not say this. Growth of a log is left to the complete scans."""
+        """Whether this differs from what is stored. Growth of a log is left to the complete scans."""
         before, after = self.pair.before, self.pair.after
         return before is None or after is None or not (self.has_only_grown or compare.says_the_same(before, after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Moment:
-    """Who could write to which of the files that are to be looked at, before the first of them is read."""
+class Looked:
+    """The result of a look.
+
+    Attributes:
+        seen: what was found, in order of path.
+        decisions: what happens next to each request; one without a decision was not reached, and is still due.
+        survey: the file systems at the watched paths.
+    """
+
+    seen: Sequence[Seen]
+    decisions: Sequence[Decision]
+    survey: Survey
+
+    @property
+    def is_news(self) -> bool:
+        """Whether anything differs from what is stored."""
+        return any(one.is_news for one in self.seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Who could write to which of the requested files, just before the first of them was read.
+
+    Attributes:
+        as_of_ns: when the processes were asked.
+        stats: ``lstat(2)`` of the requested paths.
+        held: who has a file open for writing, by recorded device and inode.
+        doubts: processes that could not be inspected.
+        everything: the processes were asked for all files, not only for those in ``stats``.
+        numbers: the device numbers that are recorded.
+    """
 
     as_of_ns: int
     stats: Mapping[bytes, os.stat_result]
@@ -81,12 +90,30 @@ class _Moment:
     everything: bool
     numbers: Numbers
 
+    @classmethod
+    def ask(cls, stats: Mapping[bytes, os.stat_result], survey: Survey, *, everything: bool) -> Holding:
+        """Ask all processes which files they have open for writing."""
+        of = None if everything else set(survey.as_asked(stats.items()))
+        as_of_ns = time.time_ns()
+        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
+        held: dict[Identity, list[Actor]] = {}
+        for holder in survey.holders(opened.holders):
+            held.setdefault((holder.dev, holder.inode), []).append(holder.actor)
+        return cls(
+            as_of_ns=as_of_ns,
+            stats=stats,
+            held=held,
+            doubts=opened.doubts,
+            everything=everything,
+            numbers=survey.numbers,
+        )
+
     def identity(self, found: os.stat_result) -> Identity:
-        """Device and inode of a file, as they are recorded."""
+        """Return the recorded device and inode of a file."""
         return self.numbers[found.st_dev], found.st_ino
 
     def holders(self, state: FileState, writable: Set[Identity]) -> Holders | None:
-        """Those of a file, ``None`` where nobody asked for it: it came to its path only after that.
+        """Return who could write to a file; ``None`` if it came to its path only after the processes were asked.
 
         ``writable`` are the files that were open for writing when they were read.
         """
@@ -99,53 +126,83 @@ class _Moment:
         return Holders(as_of_ns=self.as_of_ns, actors=actors, doubts=doubts)
 
 
+def decision_without_reading(
+    request: LookRequest, holding: Holding, max_size: int, stored: Callable[[bytes], FileState | None]
+) -> Decision | None:
+    """Decide about a file that is not read now: it is too large, or still being written. ``None`` if it is to be read.
+
+    Args:
+        request: the path.
+        holding: who has it open for writing.
+        max_size: bytes; a larger file is left to the complete scans.
+        stored: gives what is stored of a path.
+    """
+    path, found = request.path, holding.stats.get(request.path)
+    if found is None or not stat.S_ISREG(found.st_mode):
+        return None
+    if found.st_size > max_size:
+        return Decision(path=path, next=Next.DONE)
+    identity = holding.identity(found)
+    if identity not in holding.held:
+        return None
+    if not request.is_overdue:
+        return Decision(path=path, next=Next.WAIT)
+    known = stored(path)
+    if known is not None and _is_untouched(known, identity, found):
+        # Nothing reports when its holder writes or closes: ask again, as long as it is held.
+        return Decision(path=path, next=Next.AGAIN)
+    return None
+
+
 @dataclass(slots=True)
 class _Batch:
+    """What a look has found so far. ``covered`` are prefixes of directories that were read with all that is below."""
+
     seen: dict[bytes, Seen] = field(default_factory=dict)
     covered: list[bytes] = field(default_factory=list)
     writable: set[Identity] = field(default_factory=set)
 
     def has(self, path: bytes) -> bool:
-        """Whether it was seen already, with the directory above it."""
         return path in self.seen or any(path.startswith(above) for above in self.covered)
 
 
-class SpotCheck:
-    """Looks at the paths of an agenda. Needs the writer lock while it does.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What is stored of a path, and of the subtree there if ``below``, and what was found there now."""
 
-    Args:
-        max_size: bytes; files that are larger are left to the complete scans.
-    """
+    below: bool
+    versions: Mapping[bytes, files.Version]
+    found: Sequence[FileState | Unreadable]
 
-    def __init__(
-        self, database: Database, plan: ScanPlan, reader: AuditReader, queue: LookQueue, clock: Callable[[], float]
-    ) -> None:
+
+class PathCheck:
+    """Looks at the paths of requests. Needs the writer lock, so that what is stored does not change meanwhile."""
+
+    def __init__(self, database: Database, plan: ScanPlan, clock: Callable[[], float]) -> None:
         self._database = database
         self._plan = plan
-        self._reader = reader
-        self._queue = queue
         self._clock = clock
         # No other scan can run meanwhile: a leased file is looked at again later, not waited for.
         self._path_scanner = plan.path_scanner(wait_for_leases=False)
-        self._known: tuple[int, attribution.KnownDirectories] | None = None  # the directories, as of a scan
         self._survey: Survey | None = None
 
-    def look(self, due: Sequence[LookRequest], full: FullReading) -> tuple[ScanResult | None, tuple[str, ...]]:
-        """Look at what is due; gives the partial scan, if something changed, and the problems with the audit log."""
+    def look(self, due: Sequence[LookRequest]) -> Looked:
+        """Look at what is due, as far as there is time."""
         survey = self._surveyed()
-        seen = self._see(due, survey)
-        if not any(one.is_news for one in seen):
-            if kept := [one for one in map(_recheck, seen) if one is not None]:
-                with self._database.begin() as session:
-                    sighting_store.set_rechecks(session, kept)
-            return None, ()
-        # What was done before the reading has to be in the log by now.
-        problems = self._reader.look(settle=True)
-        with self._database.begin() as session:
-            return self._record(session, seen, full, survey), problems
+        holding = self._ask_holders(due, survey)
+        begun = self._clock()
+        batch = _Batch()
+        decisions = []
+        with self._database.read() as session:
+            for request in due:
+                if self._clock() - begun > _LOOK_SECONDS:
+                    break
+                decisions.append(self._look_at(session, request, batch, (holding, survey)))
+        seen = sorted(batch.seen.values(), key=lambda one: one.pair.path)
+        return Looked(seen=seen, decisions=decisions, survey=survey)
 
     def _surveyed(self) -> Survey:
-        """What file systems there are: asked anew only when something was mounted or unmounted."""
+        """Survey the file systems, anew only when something was mounted or unmounted."""
         if self._survey is None or self._survey.is_outdated():
             with self._database.read() as session:
                 last = scan_store.last_finished(session)
@@ -154,84 +211,50 @@ class SpotCheck:
             self._path_scanner.numbers = self._survey.numbers
         return self._survey
 
-    # ----------------------------------------------------------------------------------------------------------------
-
-    def _see(self, due: Sequence[LookRequest], survey: Survey) -> list[Seen]:
-        moment = self._ask_who_holds(due, survey)
-        begun = self._clock()
-        batch = _Batch()
-        with self._database.read() as session:
-            for request in due:
-                if self._clock() - begun > _LOOK_SECONDS:
-                    break  # the others are still due
-                if batch.has(request.path):
-                    self._queue.done(request.path)
-                elif not self._is_left(session, request, moment):
-                    self._see_one(session, request, batch, (moment, survey))
-        return sorted(batch.seen.values(), key=lambda one: one.pair.path)
-
-    def _ask_who_holds(self, due: Sequence[LookRequest], survey: Survey) -> _Moment:
+    def _ask_holders(self, due: Sequence[LookRequest], survey: Survey) -> Holding:
         stats = {request.path: found for request in due if (found := self._path_scanner.stat(request.path)) is not None}
         # Which files lie in a directory is not known before it is read.
-        everything = any(request.below or _is_directory(stats.get(request.path)) for request in due)
-        of = None if everything else set(survey.as_asked(stats.items()))
-        as_of_ns = time.time_ns()
-        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
-        held: dict[Identity, list[Actor]] = {}
-        for holder in survey.holders(opened.holders):
-            held.setdefault((holder.dev, holder.inode), []).append(holder.actor)
-        return _Moment(
-            as_of_ns=as_of_ns,
-            stats=stats,
-            held=held,
-            doubts=opened.doubts,
-            everything=everything,
-            numbers=survey.numbers,
-        )
+        everything = any(request.below for request in due) or any(stat.S_ISDIR(one.st_mode) for one in stats.values())
+        return Holding.ask(stats, survey, everything=everything)
 
-    def _is_left(self, session: Session, request: LookRequest, moment: _Moment) -> bool:
-        """Whether a path is not looked at now: it is too large, or still being written."""
-        found = moment.stats.get(request.path)
-        if found is None or not stat.S_ISREG(found.st_mode):
-            return False
-        if found.st_size > self._plan.config.live.max_size_bytes:
-            self._queue.done(request.path)
-            return True
-        if moment.identity(found) not in moment.held:
-            return False
-        if not self._queue.is_overdue(request.path):
-            self._queue.wait(request.path)
-            return True
-        version = files.open_at(session, request.path)
-        if version is not None and _is_untouched(version.state, moment.identity(found), found):
-            # Nothing says when its holder writes or closes, so it is asked again, for as long as it is held.
-            self._queue.again(request.path)
-            return True
-        return False
+    def _look_at(
+        self, session: Session, request: LookRequest, batch: _Batch, asked: tuple[Holding, Survey]
+    ) -> Decision:
+        """Look at one path, and add what is found to the batch."""
+        holding, survey = asked
+        done = Decision(path=request.path, next=Next.DONE)
+        if batch.has(request.path):
+            return done
 
-    def _see_one(self, session: Session, request: LookRequest, batch: _Batch, looked: tuple[_Moment, Survey]) -> None:
-        moment, survey = looked
-        retry = False
-        below, versions, found = self._found(session, request, batch.writable)
+        def stored(path: bytes) -> FileState | None:
+            version = files.open_at(session, path)
+            return None if version is None else version.state
+
+        early = decision_without_reading(request, holding, self._plan.config.live.max_size_bytes, stored)
+        if early is not None:
+            return early
+        is_settled = True
+        reading = self._read(session, request, batch.writable)
         seen_ns = time.time_ns()
-        if below:
+        if reading.below:
             batch.covered.append(as_prefix(request.path))
-        for pair in compare.merge([version.state for version in versions.values()], found):
+        for pair in compare.merge([version.state for version in reading.versions.values()], reading.found):
             if pair.unreadable is not None:
-                retry |= pair.unreadable.reason in _PASSING
+                is_settled &= pair.unreadable.reason not in _PASSING
                 continue
+            holders = holding.holders(pair.after, batch.writable) if pair.after is not None else None
+            is_settled &= holders is None or not (holders.actors or holders.doubts)
             if pair.before is not None and pair.after is not None:
                 pair = replace(pair, before=survey.aligned(pair.before, pair.after))  # noqa: PLW2901
-            holders = moment.holders(pair.after, batch.writable) if pair.after is not None else None
-            retry |= holders is not None and bool(holders.actors or holders.doubts)
-            version = versions.get(pair.path)
-            grown = self._has_only_grown(pair)
-            one = Seen(pair=pair, version=version, seen_ns=seen_ns, holders=holders, has_only_grown=grown)
+            one = Seen(
+                pair=pair,
+                version=reading.versions.get(pair.path),
+                seen_ns=seen_ns,
+                holders=holders,
+                has_only_grown=self._has_only_grown(pair),
+            )
             batch.seen.setdefault(pair.path, one)
-        if retry:
-            self._queue.again(request.path, below=request.below)
-        else:
-            self._queue.done(request.path)
+        return done if is_settled else Decision(path=request.path, next=Next.AGAIN, below=request.below)
 
     def _has_only_grown(self, pair: compare.Pair[FileState, FileState]) -> bool:
         before, after = pair.before, pair.after
@@ -239,122 +262,27 @@ class SpotCheck:
             return False
         return not compare.says_the_same(before, after) and compare.has_only_grown(before, after)
 
-    def _found(
-        self, session: Session, request: LookRequest, writable: set[Identity]
-    ) -> tuple[bool, dict[bytes, files.Version], list[FileState | Unreadable]]:
-        """(was the subtree taken in, what is stored of it by path, what is there).
+    def _read(self, session: Session, request: LookRequest, writable: set[Identity]) -> _Reading:
+        """Read a path; with all below it if that is asked for, or if a directory came, went or was replaced.
 
         ``writable`` takes in which files somebody has open for writing.
         """
-        path, skip = request.path, self._plan.skip
+        path, scope = request.path, self._plan.scope
         version = files.open_at(session, path)
-        # Of logs, what was verified before is read again as such.
-        sizes = dict(files.sizes(session, [path])) if self._plan.scope.has_logs else {}
-        look = partial(self._path_scanner.look, path, skip=skip, verified=sizes.get, writable=writable)
+        # Of a log, the part that was verified before is read again as such.
+        sizes = dict(files.sizes(session, [path])) if scope.has_logs else {}
+        look = partial(self._path_scanner.look, path, skip=self._plan.skip, verified=sizes.get, writable=writable)
         found = list(look(below=request.below))
         now = next((one for one in found if one.path == path and isinstance(one, FileState)), None)
-        if now is not None and not self._plan.scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
-            return False, {}, []
-        was_identity = _directory_identity(version.state) if version is not None else None
-        is_identity = _directory_identity(now) if now is not None else None
-        below = request.below or was_identity != is_identity
+        if now is not None and not scope.includes(path, is_directory=now.kind is FileKind.DIRECTORY):
+            return _Reading(below=False, versions={}, found=())
+        was_directory = _directory_identity(version.state) if version is not None else None
+        is_directory = _directory_identity(now) if now is not None else None
+        below = request.below or was_directory != is_directory
         if below and not request.below:
             found = list(look(below=True))
         stored = files.below(session, path) if below else iter(() if version is None else (version,))
-        return below, {one.state.path: one for one in stored}, found
-
-    # ----------------------------------------------------------------------------------------------------------------
-
-    def _record(self, session: Session, seen: Sequence[Seen], full: FullReading, survey: Survey) -> ScanResult:
-        config = self._plan.config
-        previous = scan_store.last_finished(session)
-        assert previous is not None, "there is a complete scan"
-        scan_id = scan_store.begin(
-            session,
-            trigger=LIVE,
-            started_ns=min(one.holders.as_of_ns if one.holders is not None else one.seen_ns for one in seen),
-            config_digest=config.digest,
-            config_text=config.canonical(),
-        )
-        paths = [one.pair.path for one in seen]
-        readings = Readings(full=full, rechecks=sighting_store.rechecks(session, paths))
-        recorder = Recorder(scan_id, readings, self._plan.scope, self._plan.scope, survey)
-        for one in seen:
-            _record(recorder, one)
-        recorder.flush(session)
-        device_store.add_devices(session, scan_id, survey.result())
-        assert full.scan is not None, "there is a complete scan"
-        judge = LogJudge(session, full.scan.id, self._path_scanner, self._plan.generations_to_keep)
-        recorder.settle(session, judge.judge(recorder.disruptions))
-        source = self._reader.source
-        known = self._directories(session, previous.id, scan_id, recorder.changes)
-        joiner = Joiner(session, previous, scan_id, source.paths if source else (), readings, known)
-        held = {one.pair.path: one.holders for one in seen if one.holders is not None}
-        looked_at = compare.with_moves(recorder.changes)
-        read = read_before(session, full.scan.id, looked_at)
-        changes = [
-            readings.with_holders(change, now.as_of_ns, now.actors, read)
-            if (now := held.get(change.path)) is not None
-            else readings.with_holders(change, read=read)
-            for change in looked_at
-        ]
-        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
-        opened = joiner.opened_unmodified()
-        digest = StateDigest()
-        for some in files.state_digests(session):
-            digest.add(some)
-        sealed = seal(session, recorder, findings, opened, digest)
-        sighting_store.set_rechecks(session, [r for r in map(_recheck, seen) if r is not None])
-        found = finding_store.findings_between(session, scan_id - 1, scan_id)
-        return ScanResult(
-            diff=Diff(
-                host=self._database.host,
-                start=previous,
-                end=sealed,
-                findings=Importance(self._plan.config.watch).on_all(sorted(found, key=lambda f: f.change.path)),
-                opened_unmodified=opened,
-                logs_grown=sealed.counts.get("logs_grown", 0),
-                logs_rotated=sealed.counts.get("logs_rotated", 0),
-            ),
-            is_baseline=False,
-        )
-
-    def _directories(
-        self, session: Session, previous: int, scan_id: int, changes: Sequence[Change]
-    ) -> attribution.KnownDirectories:
-        """All directories of both scans: read anew only when there may be others, since they may be very many."""
-        states = (state for change in changes for state in (change.before, change.after) if state is not None)
-        if any(state.kind is FileKind.DIRECTORY for state in states):
-            self._known = None
-            return directories_of(session, previous, scan_id)
-        if self._known is None or self._known[0] != previous:
-            self._known = previous, directories_of(session, previous, scan_id)
-        self._known = scan_id, self._known[1]
-        return self._known[1]
-
-
-def _record(recorder: Recorder, seen: Seen) -> None:
-    after, version = seen.pair.after, seen.version
-    if after is None:
-        assert version is not None, "a pair without a new side has an old one"
-        recorder.record_gone(version, seen.seen_ns)
-        return
-    recorder.count_one(after)
-    if version is None:
-        recorder.record_new(pack(after))
-    else:
-        recorder.record_seen(version, pack(after))
-
-
-def _recheck(seen: Seen) -> sighting_store.Recheck | None:
-    after = seen.pair.after
-    if after is None or seen.holders is None or seen.has_only_grown:
-        return None
-    return sighting_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=seen.holders)
-
-
-def _is_directory(found: os.stat_result | None) -> bool:
-    return found is not None and stat.S_ISDIR(found.st_mode)
+        return _Reading(below=below, versions={one.state.path: one for one in stored}, found=found)
 
 
 def _directory_identity(state: FileState) -> Identity | None:
@@ -362,6 +290,6 @@ def _directory_identity(state: FileState) -> Identity | None:
 
 
 def _is_untouched(state: FileState, identity: Identity, found: os.stat_result) -> bool:
-    """Whether nothing was done to a file since it was read, as far as its inode tells."""
+    """Whether the inode shows no change since the file was read."""
     known = (*state.identity, state.size, state.mtime_ns, state.ctime_ns)
     return known == (*identity, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,9 +1,10 @@
-"""Which paths are to be looked at, and when: not while they are being written, not too late, and none all the time."""
+"""Schedule looks at paths: not while a path is being written, not too late, and not all the time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 _LONGEST_PAUSE_S = 60.0
 _MOST_PATHS = 100_000
@@ -12,11 +13,36 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookRequest:
-    """A path to look at; with ``below``, the subtree there. ``partners`` are its other names (where it came from)."""
+    """A path to look at.
+
+    Attributes:
+        path: the path.
+        below: look at the whole subtree there.
+        partners: other names of the file, which are looked at together with this one (where it came from).
+        is_overdue: look at it even if it is still being written.
+    """
 
     path: bytes
     below: bool = False
     partners: frozenset[bytes] = frozenset()
+    is_overdue: bool = False
+
+
+class Next(StrEnum):
+    """What happens to a path after a look at it."""
+
+    DONE = "done"
+    WAIT = "wait"  # it is still being written: as if there had been news of it
+    AGAIN = "again"  # look again, after a pause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What happens to a path next; with ``below``, the next look takes in the subtree."""
+
+    path: bytes
+    next: Next
+    below: bool = False
 
 
 @dataclass(slots=True)
@@ -30,17 +56,17 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Look:
-    """When a path was last looked at, and how long to wait until the next look at least."""
+    """When a path was last looked at, and the least time to wait until the next look."""
 
     at: float
     pause: float
 
 
 class LookQueue:
-    """Errands that wait until nothing was heard of their path for a while.
+    """Holds requests until there has been no news of their path for a while.
 
-    A path of which something is heard all the time is looked at every ``max_delay`` at first, then, the more often it
-    was, the less often: with twice the pause each time, up to a minute. Such a pause is forgotten after twice its time.
+    A path with news all the time is looked at every ``max_delay`` at first. The pause then doubles with each look, up
+    to a minute. A pause is forgotten after twice its time.
 
     Args:
         quiet: seconds without news after which a path is looked at.
@@ -60,7 +86,7 @@ class LookQueue:
         return len(self._entries)
 
     def add(self, look_requests: Iterable[LookRequest]) -> None:
-        """News of some paths. What does not fit is counted in ``overflowed``: the next complete scan sees it."""
+        """Take in news of some paths. What does not fit is counted in ``overflowed``, and left to the next scan."""
         now = self._clock()
         for request in look_requests:
             entry = self._entries.get(request.path)
@@ -76,7 +102,7 @@ class LookQueue:
             entry.partners |= request.partners
 
     def due(self) -> list[LookRequest]:
-        """What is to be looked at now, in order of path, the names of one file together."""
+        """Return what is to be looked at now, in order of path, the names of one file together."""
         now = self._clock()
         ready = {path for path, entry in self._entries.items() if self._ready_at(entry) <= now}
         chosen: set[bytes] = set()
@@ -85,27 +111,34 @@ class LookQueue:
             chosen.add(path)
             ready |= self._entries[path].partners & self._entries.keys() - chosen
         return [
-            LookRequest(path=path, below=entry.below, partners=frozenset(entry.partners))
+            LookRequest(
+                path=path,
+                below=entry.below,
+                partners=frozenset(entry.partners),
+                is_overdue=now - entry.first >= self._max_delay,
+            )
             for path in sorted(chosen)
             for entry in (self._entries[path],)
         ]
 
-    def next_at(self) -> float | None:
-        """When the next path is due."""
-        return min(map(self._ready_at, self._entries.values()), default=None)
-
-    def is_overdue(self, path: bytes) -> bool:
-        """Whether a path has to be looked at even if it is still being written."""
-        entry = self._entries.get(path)
-        return entry is None or self._clock() - entry.first >= self._max_delay
+    def apply(self, decisions: Iterable[Decision]) -> None:
+        """Do what was decided after a look."""
+        for decision in decisions:
+            match decision.next:
+                case Next.DONE:
+                    self.done(decision.path)
+                case Next.WAIT:
+                    self.wait(decision.path)
+                case Next.AGAIN:
+                    self.again(decision.path, below=decision.below)
 
     def wait(self, path: bytes) -> None:
-        """It is still being written: as if there had been news of it."""
+        """Postpone a path that is still being written, as if there had been news of it."""
         if path in self._entries:
             self._entries[path].last = self._clock()
 
     def done(self, path: bytes) -> None:
-        """It was looked at."""
+        """Remove a path that was looked at, and begin its pause."""
         now = self._clock()
         self._entries.pop(path, None)
         look = self._looks.pop(path, None)
@@ -116,7 +149,7 @@ class LookQueue:
             self._looks = dict(self._recent(now))
 
     def again(self, path: bytes, *, below: bool = False) -> None:
-        """It was looked at in vain, or is not done with: look again, after its pause."""
+        """Look again after the pause of the path: the look was in vain, or did not settle it."""
         self.done(path)
         self.add([LookRequest(path=path, below=below)])
 

@@ -1,4 +1,4 @@
-"""Which known files need not be read again while ctime, and all else of ``lstat(2)``, stays the same; which were not.
+"""Decide which files need not be read again while ctime, and all else of ``lstat(2)``, stays the same.
 
 Every change of a file sets its ctime, which no system call can set back. That is the kernel's word, and worth as much
 as its clock, so it is only taken where the policy allows it, and not
@@ -13,30 +13,50 @@ as its clock, so it is only taken where the policy allows it, and not
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeAlias
 
 from fimscan.errors import UsageError
 from fimscan.linux.filesystems import Numbers
-from fimscan.model import FileKind
+from fimscan.model import FileKind, NoticeKind
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.scan.block import Voucher
 from fimscan.scan.reader import FRESH_NS
+from fimscan.store import audit as audit_store
 from fimscan.store import files
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.files import KnownRow
+from fimscan.store.session import Session
 
 _FRESH_NS = FRESH_NS
 _SECOND = 10**9
 
 
-def vouching(
-    full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers
-) -> Callable[[Sequence[KnownRow]], Sequence[Voucher]] | None:
-    """What picks those that may be vouched for of a chunk of what :func:`fimscan.store.files.known_with_stats` gives.
+Vouch: TypeAlias = Callable[[Sequence[KnownRow]], Sequence[Voucher]]
+"""Picks the files that need not be read from a chunk of :func:`fimscan.store.files.known_with_stats`."""
 
-    ``held`` are the files (device, inode) that somebody can write to now, ``numbers`` the device numbers by which file
-    systems are recorded. ``None`` if none can be vouched for.
+
+def moved_extents(session: Session, since_ns: int) -> str | None:
+    """Report why ctime is not to be trusted: a user moved blocks between files since then. ``None`` if nobody did."""
+    notices = audit_store.notices(session, since_ns, time.time_ns())
+    moves = [notice for notice in notices if notice.kind is NoticeKind.EXTENTS_MOVED]
+    if not moves:
+        return None
+    return (
+        f"blocks were moved between files, which leaves their ctime as it was (audit event {moves[-1].event}):"
+        " every file is read, whatever its ctime says"
+    )
+
+
+def vouching(full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers) -> Vouch | None:
+    """Return what picks the files that may be vouched for; ``None`` if none may.
+
+    Args:
+        full: when each file was last read.
+        held: the files (device, inode) that somebody can write to now.
+        numbers: the device numbers by which file systems are recorded.
     """
     if not full.looks:
         return None

@@ -13,7 +13,6 @@ from fimscan.linux.mounts import Mount, leads_where_it_may_hang, own_mounts
 from fimscan.model import FileKind, FileState, Holder, device_text
 from fimscan.paths import is_within
 from fimscan.report.display import show
-from fimscan.scan.scope import Scope
 from fimscan.state_row import FIELDS, Packed
 from fimscan.store import files
 from fimscan.store.session import Session
@@ -226,18 +225,3 @@ class Survey:
             devs = {self.numbers.get(holder.dev, holder.dev), *of_superblock.get(holder.dev, ())}
             found |= dict.fromkeys(replace(holder, dev=dev) for dev in sorted(devs))
         return list(found)
-
-
-def unscanned(devices: Devices, scope: Scope, watched: Iterable[bytes], *, cross_mounts: bool) -> list[Root]:
-    """The directories that a scan does not enter, since another file system is mounted there."""
-    roots = frozenset(watched)
-    if cross_mounts:
-        return []
-    return [
-        root
-        for root in devices.roots
-        if root.point == root.path
-        and root.path not in roots
-        and root.is_directory
-        and scope.includes(root.path, is_directory=True)
-    ]

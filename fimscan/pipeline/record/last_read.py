@@ -12,6 +12,7 @@ from fimscan.model import (
     Actor,
     Change,
     Doubt,
+    FileKind,
     FileState,
     Holders,
     Scan,
@@ -20,6 +21,7 @@ from fimscan.model import (
     Unseen,
 )
 from fimscan.paths import innermost, upwards
+from fimscan.store import files
 from fimscan.store import scans as scan_store
 from fimscan.store import sightings as sighting_store
 from fimscan.store.session import Session
@@ -221,6 +223,17 @@ class FullReading:
 def is_among(path: bytes, failed: Collection[bytes]) -> bool:
     """Whether a path is one of these, or below one."""
     return bool(failed) and innermost(path, failed) is not None
+
+
+def read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> set[tuple[int, int]]:
+    """Return the regular files, by device and inode, that came to changed paths and that a scan had read elsewhere."""
+    moved = {
+        c.after.identity
+        for c in changes
+        if c.after is not None and (c.before is None or c.before.identity != c.after.identity)
+    }
+    versions = files.by_identity(session, moved, scan_id)
+    return {version.state.identity for version in versions if version.state.kind is FileKind.FILE}
 
 
 def _failed(session: Session, scan_id: int) -> list[Unreadable]:

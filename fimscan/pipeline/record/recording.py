@@ -1,4 +1,4 @@
-"""The scanner's stream against the previous state: what is stored, and what changed."""
+"""Compare the scanner's blocks with what is stored, and write what differs while the scan goes on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TypeAlias
 from fimscan import compare
 from fimscan.gc_pause import no_search_for_cycles
 from fimscan.linux.filesystems import Numbers
+from fimscan.pipeline.record.ctime_trust import Vouch
 from fimscan.pipeline.record.read_ahead import ReadAhead
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.settings import ScanPlan
@@ -34,19 +35,24 @@ def record_everything(
     database: Database,
     plan: ScanPlan,
     on_progress: Callable[[Progress], None] | None,
-    vouched: Callable[[Sequence[files.KnownRow]], Sequence[Voucher]] | None,
+    vouched: Vouch | None,
     numbers: Numbers,
 ) -> None:
     """Walk, hash, compare and store, a block at a time.
 
-    ``vouched`` picks what vouches for files from what is known with its stats; ``None`` reads every byte again.
-    ``numbers`` are the device numbers by which file systems are recorded.
+    Args:
+        recorder: takes in what is found.
+        database: the store.
+        plan: what to scan and how.
+        on_progress: called about ten times a second.
+        vouched: picks the files that are not read while their ctime stays the same; ``None`` reads every byte.
+        numbers: the device numbers by which file systems are recorded.
     """
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
         known: Iterator[Sequence[files.KnownRow]] = iter(())
         vouchers: Iterable[Sequence[Voucher]] = ()
         if not files.is_any_open(reading):
-            # Nobody needs this look at the database, and while it lasts SQLite could only write into its log.
+            # With this read transaction open, SQLite could only append to its write-ahead log.
             reading.connection.rollback()
         elif vouched is None:
             known = files.known(reading)
@@ -84,7 +90,7 @@ _Pair: TypeAlias = compare.Pair[files.KnownRow, Packed]
 
 
 def _compare(recorder: Recorder, session: Session, found: Iterable[_Pair]) -> None:
-    """Where a digest differs, the values are looked at."""
+    """Record pairs; only where digests differ is the stored version loaded and compared value by value."""
     for pairs in _in_batches(found):
         versions = files.by_ids(session, (pair.before[2] for pair in pairs if pair.before and _differs(pair)))
         for pair in pairs:
@@ -115,10 +121,10 @@ def _in_batches(pairs: Iterable[_Pair]) -> Iterator[list[_Pair]]:
 
 
 class _Writer:
-    """Writes while the scan goes on, little by little in transactions that are large.
+    """Writes small batches in large transactions while the scan goes on.
 
-    Little by little, so that the workers never wait for it. A transaction ends in time, so that nobody else who writes
-    (an acceptance) waits long.
+    Small batches keep the workers from waiting. A transaction is committed after a second, so that another writer (an
+    acceptance) does not wait long.
     """
 
     def __init__(self, recorder: Recorder, database: Database) -> None:
@@ -133,7 +139,7 @@ class _Writer:
         return self
 
     def step(self) -> None:
-        """Write what there is, if that is worth it."""
+        """Write what waits, if it is enough; commit a transaction that has been open for long."""
         if self._recorder.unwritten >= _FLUSH_ROWS:
             self._flush()
         elif self._session is not None and time.monotonic() - self._begun > _TRANSACTION_SECONDS:
@@ -161,7 +167,7 @@ class _Writer:
 
 
 def _verified(session: Session, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
-    """How much of each log was verified before; to be asked in increasing order of path."""
+    """Return what tells how much of a log was verified before; ask it in increasing order of path."""
     roots = [spec.path for spec in specs if spec.append_only]
     known = files.sizes(session, roots) if roots else iter(())
     at: tuple[bytes, int] | None = (b"", 0)

@@ -13,7 +13,7 @@ from fimscan.store import files
 from fimscan.store.session import Session
 
 Keep = Callable[[bytes], int]
-"""How many rotated generations of a log are to be kept; 0 where nobody said, so that each is missed."""
+"""How many rotated generations of a log are kept; with 0, every one that is gone is reported."""
 
 
 class LogJudge:
@@ -24,7 +24,7 @@ class LogJudge:
     Args:
         session: the store, to which everything that was found is written already.
         since: the scan from which on earlier states of a log still explain what is found now.
-        spotter: reads candidates again.
+        path_scanner: reads candidates again.
         keep: see :data:`Keep`.
     """
 

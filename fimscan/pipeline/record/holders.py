@@ -1,0 +1,48 @@
+"""Record which processes have watched files open for writing: when a scan begins, and while it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Set
+
+from fimscan import linux
+from fimscan.linux import OpenFiles
+from fimscan.linux.users import user_name
+from fimscan.pipeline.record.devices import Survey
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
+from fimscan.store.session import Session
+
+Identity = tuple[int, int]
+"""(device, inode) of a file, as recorded."""
+
+
+def record_holders(session: Session, scan_id: int, survey: Survey) -> tuple[frozenset[Identity], OpenFiles]:
+    """Record who has files open for writing when a scan begins: (which files, the answer of the processes).
+
+    This is needed without an audit log too: the windows of the next scan begin here.
+    """
+    found = linux.open_for_writing(os.getpid(), user_name=user_name)
+    holders = survey.holders(found.holders)
+    sighting_store.add_holders(session, scan_id, holders, found.doubts)
+    return frozenset((holder.dev, holder.inode) for holder in holders), found
+
+
+def record_writers(
+    database: Database, scan_id: int, writable: set[Identity], held: Set[Identity], survey: Survey
+) -> None:
+    """Record which files were open for writing when they were read, and who has those open.
+
+    Args:
+        database: the store.
+        scan_id: the scan that read them.
+        writable: the files that were open for writing when they were read.
+        held: the files whose holders are recorded already.
+        survey: translates device numbers.
+    """
+    unknown = {asked for identity in writable - held if identity[1] for asked in survey.asked(identity)}
+    found = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
+    holders = survey.holders(found)
+    with database.begin() as session:
+        sighting_store.add_writable(session, scan_id, writable)
+        sighting_store.add_holders(session, scan_id, holders)

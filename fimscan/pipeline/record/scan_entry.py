@@ -1,0 +1,87 @@
+"""A scan's entry in the store: begin it, seal it with what the scan found, mark it as interrupted on an error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from fimscan.config import Config
+from fimscan.errors import FimscanError
+from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Unreadable, Verdict
+from fimscan.pipeline.importance import Importance
+from fimscan.pipeline.record.recorder import Recorder
+from fimscan.store import findings as finding_store
+from fimscan.store import scans as scan_store
+from fimscan.store import sightings as sighting_store
+from fimscan.store.database import Database
+from fimscan.store.ledger import StateDigest
+from fimscan.store.session import Session
+
+
+def begin(session: Session, config: Config, *, trigger: str, started_ns: int) -> int:
+    """Record that a scan with this configuration begins; return its number."""
+    return scan_store.begin(
+        session,
+        trigger=trigger,
+        started_ns=started_ns,
+        config_digest=config.digest,
+        config_text=config.canonical(),
+    )
+
+
+@contextmanager
+def interrupted_on_error(database: Database) -> Iterator[None]:
+    """Mark the running scan as interrupted if the block fails.
+
+    The next scan would do so as well. Doing it now makes 'fimscan status' right at once.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(FimscanError), database.begin() as session:
+            scan_store.interrupt_unfinished(session)
+        raise
+
+
+def seal(
+    session: Session,
+    recorder: Recorder,
+    findings: Sequence[Finding],
+    opened: Sequence[UnmodifiedOpen],
+    digest: StateDigest,
+    problems: tuple[str, ...] = (),
+) -> Scan:
+    """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after the scan."""
+    scan_id = recorder.scan_id
+    finding_store.add_changes(session, scan_id, findings)
+    sighting_store.add_unmodified_opens(session, scan_id, opened)
+    running = scan_store.one_scan(session, scan_id)
+    assert running is not None, "this scan was recorded when it began"
+    return scan_store.finish(
+        session,
+        replace(
+            running,
+            finished_ns=time.time_ns(),
+            counts=recorder.counts | _counts(findings, recorder.unreadable),
+            state_digest=digest.hexdigest(),
+            problems=problems,
+        ),
+        read_clock=recorder.clock.dump(),
+        begun=recorder.begun,
+    )
+
+
+def sealed_findings(session: Session, scan_id: int, config: Config) -> tuple[Finding, ...]:
+    """Load the findings of a sealed scan, numbered, in order of path, with the severities of ``config``."""
+    found = finding_store.findings_between(session, scan_id - 1, scan_id)
+    return Importance(config.watch).on_all(sorted(found, key=lambda finding: finding.change.path))
+
+
+def _counts(findings: Sequence[Finding], unreadable: Sequence[Unreadable]) -> dict[str, int]:
+    counts = {kind.value: 0 for kind in (*ChangeKind, *Verdict)} | {"unreadable": len(unreadable)}
+    for finding in findings:
+        counts[finding.change.kind.value] += 1
+        counts[finding.attribution.verdict.value] += 1
+    return counts

@@ -1,0 +1,154 @@
+"""A look alone: what it finds, and what it decides, without a queue, an audit log or a record of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fimscan.config import Config, parse_config
+from fimscan.linux.filesystems import Numbers
+from fimscan.model import Actor, FileState
+from fimscan.pipeline import run_scan
+from fimscan.pipeline.live.path_check import Holding, Looked, PathCheck, decision_without_reading
+from fimscan.pipeline.live.queue import Decision, LookQueue, LookRequest, Next
+from fimscan.pipeline.settings import ScanPlan
+from fimscan.scan.path_scan import PathScanner
+from fimscan.scan.watch import WatchSpec
+from fimscan.store import scans as scan_store
+from fimscan.store.database import Database
+
+
+class Site:
+    """A watched file, scanned once."""
+
+    def __init__(self, root: Path) -> None:
+        self.watched = root / "watched"
+        self.watched.mkdir()
+        self.target = self.watched / "file"
+        self.target.write_text("old")
+        self.config: Config = parse_config(f'[[watch]]\npath = "{self.watched}"\nexclude = ["*.swp"]\n')
+        self.database = Database(f"sqlite:///{root}/x.db", host="h")
+        run_scan(self.database, self.config, source=None)
+
+    def look(self, *requests: LookRequest) -> Looked:
+        plan = ScanPlan.of(self.config, skip=self.database.own_files)
+        return PathCheck(self.database, plan, time.monotonic).look(requests)
+
+    def request(self, *, below: bool = False) -> LookRequest:
+        return LookRequest(path=os.fsencode(self.target), below=below)
+
+    def scans(self) -> int:
+        with self.database.read() as session:
+            return len(scan_store.all_scans(session))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.database.close()
+
+
+def test_a_look_reports_a_change_and_records_nothing(site: Site) -> None:
+    """Both sides are in the result, and the request is done with."""
+    site.target.write_text("longer")
+    looked = site.look(site.request())
+    (seen,) = looked.seen
+    assert looked.is_news and seen.pair.before is not None and seen.pair.after is not None
+    assert (seen.pair.before.size, seen.pair.after.size) == (3, 6)
+    assert looked.decisions == [Decision(path=os.fsencode(site.target), next=Next.DONE)]
+    assert site.scans() == 1
+
+
+def test_an_unchanged_file_is_seen_and_no_news(site: Site) -> None:
+    """Its holders are known: nobody."""
+    looked = site.look(site.request())
+    (seen,) = looked.seen
+    assert not looked.is_news and seen.holders is not None and seen.holders.actors == ()
+
+
+def test_an_excluded_path_is_not_seen(site: Site) -> None:
+    """It is done with all the same."""
+    path = site.watched / "x.swp"
+    path.write_text("x")
+    looked = site.look(LookRequest(path=os.fsencode(path)))
+    assert looked.seen == [] and [one.next for one in looked.decisions] == [Next.DONE]
+
+
+def test_a_new_directory_covers_the_requests_below_it(site: Site) -> None:
+    """What was seen with the directory is not read a second time."""
+    directory = site.watched / "new"
+    directory.mkdir()
+    (directory / "file").write_text("x")
+    requests = [LookRequest(path=os.fsencode(path)) for path in (directory, directory / "file")]
+    looked = site.look(*requests)
+    assert [one.pair.path for one in looked.seen] == [request.path for request in requests]
+    assert [one.next for one in looked.decisions] == [Next.DONE, Next.DONE]
+
+
+def test_what_is_not_reached_in_time_has_no_decision(site: Site) -> None:
+    """It is still due."""
+    ticks = iter([0.0, 0.0, 10.0])
+    plan = ScanPlan.of(site.config)
+    requests = [site.request(), LookRequest(path=os.fsencode(site.watched))]
+    looked = PathCheck(site.database, plan, lambda: next(ticks)).look(requests)
+    assert [one.path for one in looked.decisions] == [os.fsencode(site.target)]
+
+
+# --- decisions without reading --------------------------------------------------------------------------------------
+
+
+def decide(path: Path, *, known: str, held: bool = True, overdue: bool = False, max_size: int = 100) -> Next | None:
+    """What is decided about a file that somebody holds, of which the state of the file ``known`` is stored."""
+    scanner = PathScanner([WatchSpec(path=os.fsencode(path.parent))])
+    (state,) = scanner.look(os.fsencode(path))
+    assert isinstance(state, FileState)
+    found = scanner.stat(state.path)
+    assert found is not None
+    holding = Holding(
+        as_of_ns=1,
+        stats={state.path: found},
+        held={state.identity: [Actor(pid=1)]} if held else {},
+        doubts=(),
+        everything=False,
+        numbers=Numbers(),
+    )
+    stored = {"same": state, "changed": replace(state, ctime_ns=1), "nothing": None}[known]
+    request = LookRequest(path=state.path, is_overdue=overdue)
+    decision = decision_without_reading(request, holding, max_size, lambda _path: stored)
+    return decision.next if decision is not None else None
+
+
+def test_decisions_without_reading(tmp_path: Path) -> None:
+    """A large file is left; one that is held waits; when it is overdue, it is read unless nothing was done to it."""
+    path = tmp_path / "file"
+    path.write_text("x" * 50)
+    assert decide(path, known="changed", max_size=10) is Next.DONE
+    assert decide(path, known="same", held=False) is None
+    assert decide(path, known="changed") is Next.WAIT
+    assert decide(path, known="same", overdue=True) is Next.AGAIN
+    assert decide(path, known="changed", overdue=True) is None
+    assert decide(path, known="nothing", overdue=True) is None
+
+
+def test_the_queue_applies_decisions() -> None:
+    """What is done with is forgotten, what waits is due later, what is to be looked at again keeps its subtree."""
+    now = 1000.0
+    queue = LookQueue(quiet=1, max_delay=10, clock=lambda: now)
+    queue.add([LookRequest(path=path) for path in (b"/a", b"/b", b"/c", b"/d")])
+    now += 2
+    queue.apply(
+        [
+            Decision(path=b"/a", next=Next.DONE),
+            Decision(path=b"/b", next=Next.WAIT),
+            Decision(path=b"/c", next=Next.AGAIN, below=True),
+        ]
+    )
+    assert [request.path for request in queue.due()] == [b"/d"]
+    now += 2
+    assert [(request.path, request.below) for request in queue.due()] == [(b"/b", False), (b"/c", True), (b"/d", False)]
