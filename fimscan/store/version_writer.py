@@ -43,7 +43,7 @@ class NewVersions:
 
     @property
     def digest(self) -> bytes | None:
-        """That of all rows that were written (:data:`fimscan.store.row_digests.Subject.BEGUN`), if it is known.
+        """That of all rows that were written (:data:`fimscan.store.registry.Subject.BEGUN`), if it is known.
 
         It is of what was meant to be stored: read back at the end, it would be of what somebody made of it meanwhile.
         """
