@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from fimscan.model import AcceptanceRecord, Approval
 from fimscan.store import files, journal, row_digests, schema
+from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 
@@ -48,7 +49,7 @@ def _accept(session: Session, approval: Approval, items: list[dict[str, Any]]) -
     table = schema.acceptance
     last = session.scalar(select(func.max(table.c.id)).where(table.c.host_id == session.host_id)) or 0
     session.execute(table.insert(), [{**common, **item} for item in items])
-    made = row_digests.of_acceptances(session, after=last)
+    made = row_digests.of_numbered(session, Subject.ACCEPTANCE, table.c.id > last)
     journal.record(session, journal.Cause.ACCEPT, made)
 
 

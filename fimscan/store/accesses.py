@@ -21,7 +21,7 @@ from fimscan.store import files, journal, row_digests
 from fimscan.store.inserting import insert_of_new
 from fimscan.store.queries import plain, plain_rows
 from fimscan.store.schema import access as table
-from fimscan.store.schema import audit_block
+from fimscan.store.schema import audit_block, signed, unsigned
 from fimscan.store.session import Session
 
 UserName = Callable[[int], str | None]
@@ -95,26 +95,21 @@ def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row
         item,
         str(action),  # and not its member, which SQLite's driver takes longer for
         dev,
-        _signed(inode),
+        signed(inode),
         parent_dev,
-        _signed(parent_inode),
+        signed(parent_inode),
         name.path or name.text,
         old_parent_dev,
-        _signed(old_parent_inode),
+        signed(old_parent_inode),
         old and (old.path or old.text),
         replaced_dev,
-        _signed(replaced_inode),
+        signed(replaced_inode),
         block_id,
         position,
     )
 
 
-_NOWHERE = (None, None)
-
-
-def _signed(inode: int | None) -> int | None:
-    """As :class:`fimscan.store.schema.Unsigned64` stores it. Device numbers never use the upper half."""
-    return inode - (1 << 64) if inode is not None and inode >= 1 << 63 else inode
+_NOWHERE = (None, None)  # device numbers, other than inodes, never use the upper half of 64 bits
 
 
 def _insert(session: Session, rows: Sequence[_Row]) -> None:
@@ -172,18 +167,15 @@ def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool 
             EventId(time_ns, serial, node),
             item,
             action,
-            (dev, inode) if inode is None or inode >= 0 else (dev, inode + _UNSIGNED),
-            (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, p_inode + _UNSIGNED),
+            (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
+            (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, unsigned(p_inode)),
             name,
-            (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, o_inode + _UNSIGNED),
+            (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, unsigned(o_inode)),
             old_name,
-            (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, r_inode + _UNSIGNED),
+            (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, unsigned(r_inode)),
             block_id,
             position,
         )
-
-
-_UNSIGNED = 1 << 64  # see _signed
 
 
 def load(session: Session, wanted: Iterable[Reference], *, user_name: UserName | None = None) -> Iterator[FileAccess]:

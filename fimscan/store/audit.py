@@ -14,7 +14,8 @@ from fimscan.audit import LogCursor
 from fimscan.model import AuditNotice, AuditObservation, DamagedLine, EventId, NoticeKind
 from fimscan.store import codec, journal, schema
 from fimscan.store.inserting import add_new
-from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
 
 _LOOKED_BACK = 20

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.store import schema
 from fimscan.store.inserting import add_new
-from fimscan.store.row_digests import Subject
+from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 _table = schema.devices

@@ -17,6 +17,7 @@ from fimscan.state_row import ALGORITHMS, FIELDS, unpack
 from fimscan.store.ledger import state_digest
 from fimscan.store.queries import STREAMED, plain, plain_rows
 from fimscan.store.schema import file_version as table
+from fimscan.store.schema import unsigned
 from fimscan.store.session import Session
 
 _SECOND = 10**9
@@ -114,8 +115,7 @@ def known_with_stats(session: Session) -> Iterator[Sequence[KnownRow]]:
 
 
 def _with_unsigned(row: KnownRow) -> KnownRow:
-    dev, inode = (value + (1 << 64) if value < 0 else value for value in row[6:8])
-    return (*row[:6], dev, inode, *row[8:])
+    return (*row[:6], *map(unsigned, row[6:8]), *row[8:])
 
 
 def open_at(session: Session, path: bytes) -> Version | None:

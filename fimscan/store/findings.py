@@ -10,6 +10,7 @@ from sqlalchemy import Row, select, update
 from fimscan.model import Attribution, Breach, Change, ChangeKind, Finding, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
 from fimscan.store.queries import STREAMED
+from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 
 
@@ -64,7 +65,12 @@ def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> No
         values = {"verdict": attribution.verdict.value, "attribution": text}
         if session.execute(update(table).where(another).values(**values)).rowcount:
             altered.append(change_id)
-    journal.record(session, journal.Cause.LATE_RECORDS, row_digests.of_changes(session, ids=altered))
+    made = (
+        item
+        for some in files.chunks(sorted(altered))
+        for item in row_digests.of_numbered(session, Subject.CHANGE, table.c.id.in_(some))
+    )
+    journal.record(session, journal.Cause.LATE_RECORDS, made)
 
 
 def findings_between(session: Session, start: int, end: int) -> list[Finding]:

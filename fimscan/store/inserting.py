@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from fimscan.store import files, journal, row_digests
+from fimscan.store.registry import Noted, Subject
 from fimscan.store.session import Session
 
 
@@ -19,12 +20,13 @@ def insert_of_new(session: Session, table: Table) -> Any:
     return dialect.insert(table).on_conflict_do_nothing()
 
 
-def add_new(session: Session, subject: row_digests.Subject, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert rows of one of ``covered.ROWS`` by its key, each the first one of its key, and note them in the journal.
+def add_new(session: Session, subject: Subject, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert noted rows by their key, each the first one of its key, and note them in the journal.
 
     The key's first two columns have to be found quickly.
     """
-    table, _, key, *_ = row_digests.ROWS[subject]
+    assert isinstance(subject.rows, Noted)
+    table, key = subject.rows.table, subject.rows.key
     fresh: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         fresh.setdefault(tuple(row[name] for name in key), {"host_id": session.host_id, **row})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence, Set
+from itertools import chain
 
 from sqlalchemy import select
 
@@ -13,43 +14,14 @@ from fimscan.store import files, journal, row_digests, schema
 from fimscan.store import scans as scan_store
 from fimscan.store.ledger import StateDigest, replay
 from fimscan.store.queries import STREAMED
+from fimscan.store.registry import Subject, WithScan
 from fimscan.store.replay import Replay
-from fimscan.store.row_digests import Item, Subject
+from fimscan.store.row_digests import Item
 from fimscan.store.session import Session
 
 _version = schema.file_version
 # What reading a row can lead to that somebody else wrote.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
-_SUBJECTS = {
-    Subject.SCAN: "what scan {} says of its problems and read times",
-    Subject.BEGUN: "a file version that began with scan {}, or the time of its reading,",
-    Subject.ENDED: "a file version that ended with scan {}",
-    Subject.UNREADABLE: "what scan {} could not read",
-    Subject.HOLDERS: "who held files open when scan {} began",
-    Subject.OPENED: "what was opened and not modified before scan {}",
-    Subject.CHANGE: "change {}",
-    Subject.ACCEPTANCE: "acceptance {}",
-    Subject.AUDIT_BLOCK: "the audit records of block {}, or the accesses that they are found by,",
-    Subject.NOTICE: "what the audit log said of audit itself at {}",
-    Subject.DAMAGED_LINE: "the line at byte {} of an audit log that could not be understood",
-    Subject.PROCESS: "what is known of process {}",
-    Subject.OBSERVATION: "what the kernel said of audit at {}",
-    Subject.EXTENT: "stretch {} over which an audit log was read",
-    Subject.CURSOR: "how far an audit log was read, up to byte {},",
-    Subject.RECHECK: "the look at a single file at {}",
-    Subject.REPORTED: "that scan {} was reported",
-    Subject.WITNESS_EVENT: "what fanotify told of a file at {}",
-    Subject.WITNESS_EXTENT: "the stretch of time from {} over which fanotify was read",
-    Subject.DEVICES: "which file systems scan {} met",
-    Subject.PROCESS_FACT: "the login, crash or program of a process at {}",
-}
-_PATHS = {
-    Subject.CHANGE: (schema.change.c.path, schema.change.c.id),
-    Subject.ACCEPTANCE: (schema.acceptance.c.path, schema.acceptance.c.id),
-    Subject.EXTENT: (schema.audit_extent.c.path, schema.audit_extent.c.id),
-    Subject.CURSOR: (schema.audit_cursor.c.path, schema.audit_cursor.c.offset),
-    Subject.RECHECK: (schema.recheck.c.path, schema.recheck.c.read_start_ns),
-}
 
 
 def replayed(session: Session) -> tuple[Replay, list[str]]:
@@ -101,24 +73,18 @@ def complete_state(session: Session, scan: Scan) -> Iterator[str]:
 def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
     """Every row that the journal covers is there, as it was written, and there is no other."""
     missing = dict(newest)
-    for items in (
-        row_digests.of_finished_scans(session),
-        row_digests.of_changes(session),
-        row_digests.of_acceptances(session),
-        row_digests.of_audit_blocks(session),
-    ):
-        for item in items:
-            known = missing.pop((item.subject, item.id), None)
-            if known is None:
-                yield f"{_label(session, item)} is not in the journal: it was added behind fimscan's back"
-            elif known != item.digest:
-                yield f"{_label(session, item)} was altered"
+    for item in chain.from_iterable(row_digests.of_all(session)):
+        known = missing.pop((item.subject, item.id), None)
+        if known is None:
+            yield f"{_label(session, item)} is not in the journal: it was added behind fimscan's back"
+        elif known != item.digest:
+            yield f"{_label(session, item)} was altered"
     for subject, number in missing:
         yield f"{_named(subject, number)} is missing"
 
 
 def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
-    """As :func:`covered_rows`, of the tables in ``covered.ROWS``."""
+    """As :func:`covered_rows`, of noted rows."""
     missing = set(written)
     others = []
     for item in row_digests.of_rows(session):
@@ -137,17 +103,16 @@ def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
 
 
 def _label(session: Session, item: Item) -> str:
-    label = _named(item.subject, item.id)
-    if item.subject not in _PATHS:
+    label, rows = _named(item.subject, item.id), item.subject.rows
+    if isinstance(rows, WithScan) or "path" not in rows.table.c:
         return label
-    column, number = _PATHS[item.subject]
-    path = session.scalar(select(column).where(number == item.id))
+    path = session.scalar(select(rows.table.c.path).where(rows.table.c[rows.number] == item.id))
     return f"{label} ({'everything' if path is None else _shown(path)})"
 
 
 def _named(subject: Subject, number: int) -> str:
-    is_time = subject in row_digests.ROWS and row_digests.ROWS[subject].number.endswith("_ns")
-    return _SUBJECTS[subject].format(time_text(number) if is_time else number)
+    rows = subject.rows
+    return rows.label.format(time_text(number) if rows.number.endswith("_ns") else number)
 
 
 def _shown(path: object) -> str:

@@ -11,8 +11,8 @@ whether anything that was written before it was altered. Without that, whoever m
 anew.
 
 How far logs were read, over which time, what the kernel said of audit and what was looked at is written again every few
-seconds, for years, and most of it means nothing any more at the next time. So these rows, and the others of
-:data:`fimscan.store.row_digests.ROWS`, are noted in *the open entry*, which is written anew each time: what one note
+seconds, for years, and most of it means nothing any more at the next time. So these rows, and the others that are
+:class:`fimscan.store.registry.Noted`, are noted in *the open entry*, which is written anew each time: what one note
 adds and a later one takes out is in it no more. A scan's entry takes in what is left. Until then no head covers it.
 """
 
@@ -34,7 +34,8 @@ from fimscan.model import Scan, ScanStatus
 from fimscan.store import row_digests, schema
 from fimscan.store.ledger import GENESIS, entry
 from fimscan.store.queries import STREAMED
-from fimscan.store.row_digests import Item, Subject
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import Item
 from fimscan.store.schema import journal as table
 from fimscan.store.schema import journal_open as open_table
 from fimscan.store.session import Session
@@ -102,7 +103,7 @@ def record(session: Session, cause: Cause, items: Iterable[Item]) -> None:
 
 
 def note(session: Session, items: Iterable[Item]) -> None:
-    """Put rows of ``covered.ROWS`` that were written or taken out in this transaction into the open entry.
+    """Put noted rows that were written or taken out in this transaction into the open entry.
 
     Whoever first reads what it is going to alter takes the :func:`lock` before that.
     """
@@ -235,17 +236,12 @@ def common_head(session: Session, scans: Sequence[Scan]) -> str | None:
 
 def adopt(session: Session) -> None:
     """Begin the journal of a host in a database that had none with what is there, as it is."""
-    for items in (
-        row_digests.of_finished_scans(session),
-        row_digests.of_changes(session),
-        row_digests.of_acceptances(session),
-        row_digests.of_audit_blocks(session),
-    ):
+    for items in row_digests.of_all(session):
         record(session, Cause.UPGRADE, items)
 
 
 def adopt_rows(session: Session) -> None:
-    """The same for ``covered.ROWS``, which came later. Done twice, it would take out all that was there before."""
+    """The same for noted rows, which came later. Done twice, it would take out all that was there before."""
     rows = row_digests.of_rows(session)
     while some := list(islice(rows, _MOST_ADOPTED)):
         record(session, Cause.UPGRADE, some)

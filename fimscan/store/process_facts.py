@@ -14,7 +14,8 @@ from fimscan.linux.views import START_SLACK_NS
 from fimscan.model import Actor, AuditRecord, Crash, Login, ProcessView
 from fimscan.store import codec, files, journal
 from fimscan.store.inserting import add_new
-from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import of_row
 from fimscan.store.schema import process_fact as table
 from fimscan.store.session import Session
 

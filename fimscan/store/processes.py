@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from fimscan.model import Actor
 from fimscan.store import codec, files
 from fimscan.store.inserting import add_new
-from fimscan.store.row_digests import Subject
+from fimscan.store.registry import Subject
 from fimscan.store.schema import process as table
 from fimscan.store.session import Session
 

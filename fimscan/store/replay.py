@@ -6,16 +6,16 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from fimscan.model import Scan, ScanStatus
-from fimscan.store import row_digests
 from fimscan.store.journal import Entry
 from fimscan.store.ledger import GENESIS
-from fimscan.store.row_digests import Item, Subject
+from fimscan.store.registry import Noted, Subject
+from fimscan.store.row_digests import Item
 
 
 class Replay:
     """Both chains, replayed: what is wrong with them, and what the rows that are covered have to be.
 
-    ``newest`` has the digest of every row of which the newest one counts, ``rows`` those of ``covered.ROWS``.
+    ``newest`` has the digest of every row of which the newest one counts, ``rows`` those of noted rows.
     """
 
     def __init__(self, scans: Sequence[Scan], journal: Iterable[Entry], still_open: Entry | None) -> None:
@@ -51,7 +51,7 @@ class Replay:
     def _take(self, item: Entry) -> bool:
         try:
             for one in item.unpacked():
-                if one.subject in row_digests.ROWS:
+                if isinstance(one.subject.rows, Noted):
                     self.rows ^= {one}
                 else:
                     self.newest[one.subject, one.id] = one.digest

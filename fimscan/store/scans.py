@@ -12,9 +12,15 @@ from sqlalchemy import Row, select, update
 from fimscan.model import LIVE, Scan, ScanStatus
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.ledger import GENESIS, entry, summary_line
+from fimscan.store.registry import Subject, WithScan
 from fimscan.store.session import Session
 
 _scan = schema.scan
+# Tables that a scan may have written to when it is interrupted.
+_WRITTEN_EARLY = (
+    *(s.rows.table for s in Subject if isinstance(s.rows, WithScan) and s.rows.number == "scan_id"),
+    schema.change,
+)
 
 
 def begin(session: Session, *, trigger: str, started_ns: int, config_digest: str, config_text: str) -> int:
@@ -40,7 +46,7 @@ def interrupt_unfinished(session: Session) -> list[int]:
     running = select(_scan.c.id).where(_scan.c.host_id == session.host_id, _scan.c.status == ScanStatus.RUNNING.value)
     found = list(session.scalars(running))
     for scan_id in found:
-        for table in (schema.unreadable, schema.holder, schema.unmodified_open, schema.change):
+        for table in _WRITTEN_EARLY:
             session.execute(table.delete().where(table.c.scan_id == scan_id))
         files.undo(session, scan_id)
         session.execute(update(_scan).where(_scan.c.id == scan_id).values(status=ScanStatus.INTERRUPTED.value))
@@ -144,7 +150,7 @@ def mark_reported(session: Session, scan_ids: Sequence[int]) -> None:
     for some in files.chunks(scan_ids):
         untold = session.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
         session.execute(update(_scan).where(_scan.c.id.in_(untold)).values(reported=True))
-        told = [row_digests.of_row(row_digests.Subject.REPORTED, {"id": number}) for number in untold]
+        told = [row_digests.of_row(Subject.REPORTED, {"id": number}) for number in untold]
         journal.note(session, told)
 
 

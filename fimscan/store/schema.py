@@ -43,19 +43,29 @@ metadata = MetaData(
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
+def signed(value: int | None) -> int | None:
+    """An unsigned number of 64 bits as SQL's BIGINT holds it: the upper half is negative."""
+    return value - (1 << 64) if value is not None and value >= 1 << 63 else value
+
+
+def unsigned(value: int | None) -> int | None:
+    """The inverse of :func:`signed`."""
+    return value + (1 << 64) if value is not None and value < 0 else value
+
+
 class Unsigned64(TypeDecorator[int]):
-    """Inode and device numbers use all 64 bits; SQL's BIGINT is signed, so the upper half is stored as negative."""
+    """Inode and device numbers use all 64 bits; SQL's BIGINT is :func:`signed`."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: int | None, _dialect: Dialect) -> int | None:
         """Python -> database."""
-        return value - (1 << 64) if value is not None and value >= 1 << 63 else value
+        return signed(value)
 
     def process_result_value(self, value: int | None, _dialect: Dialect) -> int | None:
         """Database -> Python."""
-        return value + (1 << 64) if value is not None and value < 0 else value
+        return unsigned(value)
 
 
 host = Table(

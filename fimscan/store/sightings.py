@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Row, select
 from fimscan.model import Actor, Doubt, Holder, Holders, ScanStatus, Unreadable, UnreadableReason
 from fimscan.model import UnmodifiedOpen as Opened
 from fimscan.store import codec, files, journal, schema
-from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
 
 # The column ``detail`` holds the words and, where the file was readable once, when that was and what differs since:

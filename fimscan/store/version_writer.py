@@ -11,6 +11,7 @@ from typing import Any
 from fimscan.state_row import FIELDS, Packed
 from fimscan.store import row_digests
 from fimscan.store.schema import file_version as table
+from fimscan.store.schema import signed
 from fimscan.store.session import Session
 
 _SECOND = 10**9
@@ -43,7 +44,7 @@ class NewVersions:
 
     @property
     def digest(self) -> bytes | None:
-        """That of all rows that were written (:data:`fimscan.store.row_digests.Subject.BEGUN`), if it is known.
+        """That of all rows that were written (:data:`fimscan.store.registry.Subject.BEGUN`), if it is known.
 
         It is of what was meant to be stored: read back at the end, it would be of what somebody made of it meanwhile.
         """
@@ -96,7 +97,7 @@ def _alike(rows: Sequence[Packed]) -> Iterator[dict[str, Sequence[Any]]]:
     named: dict[str, Sequence[Any]] = dict(zip(FIELDS, columns, strict=False))
     for field in ("dev", "inode"):
         if max(named[field]) >> 63:
-            named[field] = list(map(_signed, named[field]))
+            named[field] = list(map(signed, named[field]))  # rows that go straight to the driver pass no Unsigned64
     for field in ("mtime", "ctime"):
         times = named.pop(f"{field}_ns")
         named[f"{field}_s"] = [time // _SECOND for time in times]
@@ -123,8 +124,3 @@ def _insert(session: Session, constant: dict[str, str], columns: dict[str, Seque
         session.connection.exec_driver_sql(insert + ", ".join([f"({row})"] * most), rows)
     if rest := tuple(values[whole:]):
         session.connection.exec_driver_sql(insert + ", ".join([f"({row})"] * (len(rest) // len(columns))), rest)
-
-
-def _signed(value: int) -> int:
-    """As :class:`fimscan.store.schema.Unsigned64`, which a row that goes straight to the driver does not pass."""
-    return value - (1 << 64) if value >= 1 << 63 else value

@@ -9,7 +9,8 @@ from sqlalchemy import func, insert, select, update
 
 from fimscan.model import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 from fimscan.store import codec, files, journal
-from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import of_row
 from fimscan.store.schema import witness_event as table
 from fimscan.store.schema import witness_extent as extent_table
 from fimscan.store.session import Session

@@ -17,7 +17,8 @@ from fimscan.pipeline.history import drift
 from fimscan.store import journal
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
-from fimscan.store.row_digests import Subject, of_row
+from fimscan.store.registry import Subject
+from fimscan.store.row_digests import of_row
 from tests.conftest import Cli
 from tests.evidence.site import HOST, Site, new_site, odd_lines, pretended_audit, problems
 from tests.pipeline.test_audit_reading import event

@@ -41,6 +41,7 @@ from fimscan.model import (
 from fimscan.state_row import pack
 from fimscan.store import codec, files, row_digests, scans, version_writer
 from fimscan.store.database import Database
+from fimscan.store.registry import Subject
 from fimscan.store.session import Session
 from tests.support import rule
 
@@ -227,7 +228,7 @@ def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState],
                 begun.add(map(pack, part), adopted=adopted)
                 begun.write(session)
         read = {item.subject: item.digest for item in row_digests.of_scan(session, scan_id)}
-        assert read.get(row_digests.Subject.BEGUN) == begun.digest
+        assert read.get(Subject.BEGUN) == begun.digest
         found = [version.state for version in files.as_of(session, scan_id)]
         transaction.rollback()
     database.close()

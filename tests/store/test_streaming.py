@@ -16,6 +16,7 @@ from fimscan.model import FileState
 from fimscan.state_row import pack
 from fimscan.store import files, row_digests, scans
 from fimscan.store.database import Database
+from fimscan.store.registry import Subject
 from fimscan.store.schema import file_version
 from fimscan.store.version_writer import NewVersions
 from tests.support import state
@@ -51,7 +52,7 @@ def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number:
         session.execute(update(file_version).where(file_version.c.id == number).values(read_end_ns=1))
         after = list(row_digests.of_scan(session, 1))
     altered = [old.subject for old, new in zip(before, after, strict=True) if old != new]
-    assert altered == [row_digests.Subject.BEGUN]
+    assert altered == [Subject.BEGUN]
     database.close()
 
 
