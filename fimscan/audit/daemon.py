@@ -30,7 +30,6 @@ class DaemonConfig:
     num_logs: int = 0
     max_log_file_action: str = "ignore"
     space_left: str = "0"
-    space_left_action: str = "ignore"
     admin_space_left: str = "0"
     admin_space_left_action: str = "ignore"
     disk_full_action: str = "ignore"
@@ -90,7 +89,6 @@ def parse_config(text: str) -> DaemonConfig:
         num_logs=_number(values.get("num_logs", "0")),
         max_log_file_action=word("max_log_file_action"),
         space_left=word("space_left"),
-        space_left_action=word("space_left_action"),
         admin_space_left=word("admin_space_left"),
         admin_space_left_action=word("admin_space_left_action"),
         disk_full_action=word("disk_full_action"),

@@ -107,15 +107,6 @@ class Observer:
             backlog_limit=status["backlog_limit"],
         )
 
-    def backlog(self) -> int:
-        """How many records wait for the daemon, 0 where the kernel does not say."""
-        if self._kernel is None:
-            return 0
-        try:
-            return self._kernel.status()["backlog"]
-        except OSError:
-            return 0
-
     def close(self) -> None:
         """Give the socket back; the next question takes a new one."""
         if self._kernel is not None:

@@ -29,7 +29,6 @@ class Settings:
 
     config_path: str | None
     db_url: str | None
-    debug: bool = False
 
     def config(self) -> Config:
         """The effective configuration: the file's, with ``--db`` in place of its database."""

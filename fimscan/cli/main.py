@@ -88,16 +88,16 @@ def _exit_code_help() -> str:
     help="Configuration file. Default: $FIMSCAN_CONFIG, ./fimscan.toml, /etc/fimscan/fimscan.toml.",
 )
 @click.option("--db", "db_url", metavar="URL", help="Database, instead of the configured one: sqlite:////path/to.db")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")
 @click.version_option(__version__, prog_name="fimscan")
 @click.pass_context
-def cli(ctx: click.Context, config_path: str | None, db_url: str | None, *, debug: bool) -> None:
+def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None:
     """Record what files are, find what changed, and say which process changed it.
 
     Start with 'fimscan init', load the rules that 'fimscan audit rules' prints, then 'fimscan scan': the first scan is
     the baseline. 'fimscan diff' shows what has changed since, and who did it.
     """
-    ctx.obj = Settings(config_path=config_path, db_url=db_url, debug=debug)
+    ctx.obj = Settings(config_path=config_path, db_url=db_url)
 
 
 def _on_stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -57,7 +57,7 @@ def scan(
             if form == "json":
                 write_json(told.diff, sys.stdout)
             else:
-                print_result(told, drifting.waiting(database, told.diff), verbose=verbose)
+                print_result(told, drifting.waiting(database, told.diff, config), verbose=verbose)
             sys.stdout.flush()
     return 0 if told.is_baseline else exit_code(told.diff)
 

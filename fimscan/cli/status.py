@@ -57,7 +57,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:
                 changed.append(to_come)
-        waiting = len(drifting.drift(database).findings) if baseline else 0
+        waiting = len(drifting.drift(database, config).findings) if baseline else 0
     if form == "json":
         shown = Status(
             host=database.host,

@@ -116,7 +116,7 @@ def marked_devices(group: int) -> frozenset[int]:
 
 
 def place_of(data: bytes, at: int) -> bytes | None:
-    """The key of the directory in the event that begins at an offset, without decoding it; see :func:`key_of`.
+    """The key of the directory in the event that begins at an offset, without decoding it; see :func:`handle_of`.
 
     Most events are of directories that nobody watches. That is found out from this alone.
     """
@@ -125,11 +125,6 @@ def place_of(data: bytes, at: int) -> bytes | None:
         return None
     length = _HANDLE.unpack_from(data, begin + 4)[1]
     return data[begin + 4 : begin + 4 + _HANDLE.size + length]
-
-
-def key_of(handle: Handle) -> bytes:
-    """A handle as the bytes that it is in an event."""
-    return _HANDLE.pack(handle.fsid, len(handle.data), handle.type) + handle.data
 
 
 def offsets(data: bytes) -> Iterator[tuple[int, int]]:
@@ -170,6 +165,6 @@ def decode(data: bytes, at: int) -> Event:
 
 
 def handle_of(key: bytes) -> Handle:
-    """The inverse of :func:`key_of`."""
+    """The handle that a key is: the bytes that stand for it in an event."""
     fsid, _, handle_type = _HANDLE.unpack_from(key)
     return Handle(fsid, handle_type, key[_HANDLE.size :])

@@ -1,7 +1,7 @@
 """What was found out about a file, as a plain tuple (:data:`Raw`), and what becomes of that.
 
-With its path and its digest it is the form that travels between processes (:func:`to_packed`), and :func:`to_result`
-makes the value of the vocabulary from it.
+With its path and its digest it is the form that travels between processes (:func:`to_packed`), and
+:func:`to_unreadable` makes the value of a refusal from it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from fimscan.model import FileKind, FileState, Unreadable, UnreadableReason
+from fimscan.model import FileKind, Unreadable, UnreadableReason
 from fimscan.scan.attributes import RawXattrs
-from fimscan.state_row import ALGORITHMS, FIELDS, Packed, state_digest, unpack
+from fimscan.state_row import ALGORITHMS, FIELDS, Packed, state_digest
 from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
@@ -105,8 +105,3 @@ def _slots(algorithms: tuple[str, ...]) -> Callable[[tuple[bytes | None, ...]], 
 def to_unreadable(path: bytes, raw: Raw) -> Unreadable:
     """The value of a refusal."""
     return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])
-
-
-def to_result(path: bytes, raw: Raw, algorithms: tuple[str, ...]) -> FileState | Unreadable:
-    """The value of the vocabulary."""
-    return to_unreadable(path, raw) if len(raw) == 2 else unpack(to_packed(path, raw, algorithms))

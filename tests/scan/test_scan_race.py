@@ -25,6 +25,7 @@ from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scanner import scan
 from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
+from fimscan.state_row import unpack
 
 # 100,000 of them, during at least half as many scans, whole and small, take minutes.
 ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "1000"))
@@ -152,6 +153,10 @@ def test_the_canary_sings(outside: bytes) -> None:
     os.close(canary.fd)
 
 
+def _result(path: bytes, raw: state.Raw, digests: tuple[str, ...]) -> FileState | Unreadable:
+    return state.to_unreadable(path, raw) if len(raw) == 2 else unpack(state.to_packed(path, raw, digests))
+
+
 def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
     """Whole scans and looks at single names, by turns. What is small is often asked just when it is swapped."""
     yield list(scan([WatchSpec(path=root)], workers=2 if turn % 50 == 0 else 1))
@@ -166,7 +171,7 @@ def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
     for name in (b"0-file-1", b"1-file-1", b"0-relative-0", b"1-relative-0"):
         plain = read_plain(one, 0, directory, [name] * 50, digests, None)
         reads = (*[raw for raw in plain if raw], *[one.read(directory, name, digests) for _ in range(50)])
-        yield [state.to_result(b"%s/%s-%04d" % (root, name, number), raw, digests) for number, raw in enumerate(reads)]
+        yield [_result(b"%s/%s-%04d" % (root, name, number), raw, digests) for number, raw in enumerate(reads)]
     os.close(directory)
 
 

@@ -62,9 +62,9 @@ def between(database: Database, start: int | None, end: int | None, config: Conf
         return _diff(session, database, (origin, to), {}, config)
 
 
-def waiting(database: Database, told: Diff) -> int:
+def waiting(database: Database, told: Diff, config: Config) -> int:
     """How many differences from the accepted baseline are older than what ``told`` speaks of."""
-    return sum(row.scan <= told.start.id for row in drift(database).findings)
+    return sum(row.scan <= told.start.id for row in drift(database, config).findings)
 
 
 @contextmanager
