@@ -177,9 +177,11 @@ def _items(bodies: Sequence[bytes]) -> Sequence[Item]:
             before = item.number
             items.append(item)
     if not in_order:
-        different = set(items)
-        counts = Counter(item.number for item in different)
-        items = sorted((item for item in different if counts[item.number] == 1), key=_NUMBER)
+        items = sorted(set(items), key=_NUMBER)
+        numbers = [item.number for item in items]
+        if len(set(numbers)) < len(numbers):
+            counts = Counter(numbers)
+            items = [item for item in items if counts[item.number] == 1]
     return items
 
 

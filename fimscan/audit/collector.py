@@ -18,7 +18,15 @@ from fimscan.audit.notices import notice
 from fimscan.audit.parsed_call import Said
 from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import ProcessFact, process_facts
-from fimscan.audit.records import OF_KERNEL, inner_records, line_of, lines_pattern, matched_record, parse_line
+from fimscan.audit.records import (
+    OF_KERNEL,
+    USUAL_LINES,
+    inner_records,
+    line_of,
+    lines_pattern,
+    matched_record,
+    parse_line,
+)
 from fimscan.audit.relays import problem_of
 from fimscan.audit.segments import LogCursor, Segment, empty_log
 from fimscan.audit.uring import with_processes
@@ -146,8 +154,9 @@ class Collector:
         """Whole lines, from where the last block ended; only the last line may lack its newline."""
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
+        relayed = line is not USUAL_LINES
         while place < end:
-            whole = whole_event(block, place) if self._journal is None else None
+            whole = whole_event(block, place, relayed=relayed) if self._journal is None else None
             if whole is not None and (expired := self._assembler.pass_to(whole[0].id)) is not None:
                 event, said, place = whole
                 if expired:
@@ -234,27 +243,24 @@ class Collector:
         segment = self._segments[index]
         return LogCursor(self._log, segment.dev, segment.inode, position - self._starts[index], segment.fingerprint)
 
-    def _record(self, record: AuditRecord, position: int) -> None:
-        """One record, or the first of several in one line."""
-        body = record.body
-        if b"(" in body and b"audit(" in body and record.type in OF_KERNEL:
-            self._records(record, position)
-        else:
-            self._add(record, position)
-
     def _records(self, record: AuditRecord, position: int) -> None:
+        """The records of one line."""
         body, others, is_torn = inner_records(record)
         record = record._replace(body=body)
         if is_torn and not is_cut(record.type, body):
             self._damage_at(position, line_of(record), CUT)
-        self._add(record, position)
+        self._record(record, position, is_alone=True)
         host = record.id.node.encode("latin-1") or None
         for other in others:
             if (inner := parse_line(other, host)) is not None:
-                self._add(inner, position)
+                self._record(inner, position, is_alone=True)
 
-    def _add(self, record: AuditRecord, position: int) -> None:
+    def _record(self, record: AuditRecord, position: int, *, is_alone: bool = False) -> None:
+        """One record; it may be the first of several in its line, unless it ``is_alone``."""
         event, kind, body = record
+        if not is_alone and b"(" in body and b"audit(" in body and kind in OF_KERNEL:
+            self._records(record, position)
+            return
         if kind == "PATH" and (item := parse_item(body)) is not None and item.kind:
             pass  # as most
         elif is_cut(kind, body):

@@ -84,7 +84,8 @@ class _Node:
 
     def expect(self, timeout_ns: int) -> None:
         """Note that something waits from now on."""
-        self.due = min(self.due, self.elapsed + timeout_ns)
+        if self.due is _NEVER:  # otherwise it is due before that
+            self.due = self.elapsed + timeout_ns
 
 
 class _Open:
@@ -96,6 +97,7 @@ class _Open:
         "items",
         "jumps",
         "last",
+        "node",
         "odd",
         "opened_ns",
         "orphan",
@@ -107,6 +109,7 @@ class _Open:
 
     def __init__(self, event: EventId, position: int, node: _Node, *, orphan: bool) -> None:
         self.id = event
+        self.node = node
         self.records: list[AuditRecord] = []
         self.items: int | None = None  # how many PATH records there will be; None before the SYSCALL record
         self.paths = 0
@@ -119,12 +122,13 @@ class _Open:
         self.jumps = node.jumps
         self.orphan = orphan  # its call may be in what was not read
 
-    def is_due(self, node: _Node, timeout_ns: int) -> bool:
+    def is_due(self, timeout_ns: int) -> bool:
         """Whether it has waited for long enough.
 
         What says something of its own (CONFIG_CHANGE, ANOM_ABEND, ...) announces nothing else: on a quiet host, it is
         not kept waiting for more than the next record.
         """
+        node = self.node
         if self.items is None and not any(record.type in _COMPANIONS for record in self.records):
             return abs(node.now - self.opened_ns) >= timeout_ns
         return node.elapsed - max(self.since, node.jumped) >= timeout_ns or node.jumps - self.jumps >= _MOST_JUMPS
@@ -229,13 +233,13 @@ class Assembler:
             items = _ITEMS.search(record.body)
             group.items = max(int(items[1]) if items else 0, group.items or 0)
             group.odd = group.odd or kind == "URINGOP" or _ODD_CALL.search(record.body, 0, 64) is not None
-            self._nodes[record.id.node].sees_calls = True
+            group.node.sees_calls = True
         elif kind == "CWD":
             group.cwd = True
         elif kind == "EXECVE":
             group.odd = True
         if group.last and group.items is not None and group.paths >= group.items and group.is_whole():
-            node = self._nodes[group.id.node]
+            node = group.node
             del node.open[group.id]
             self._current = None
             if group.can_grow():
@@ -315,8 +319,7 @@ class Assembler:
         expired = self._moved(node, identity.time_ns)
         if record.type.startswith(_SINGLE):
             return (*expired, AuditEvent.of(identity, (record,)))
-        late = node.waiting.get(identity)
-        if late is not None:
+        if node.waiting and (late := node.waiting.get(identity)) is not None:
             return expired + self._grown(node, late, record)
         if record.type == "EOE":
             return expired
@@ -358,7 +361,7 @@ class Assembler:
         for groups in (node.waiting, node.open):
             while groups:
                 key, group = next(iter(groups.items()))
-                if not group.is_due(node, self._timeout_ns):
+                if not group.is_due(self._timeout_ns):
                     break
                 del groups[key]
                 if groups is node.open:

@@ -2,18 +2,19 @@
 
 In one look, where the :class:`~fimscan.audit.events.Assembler` takes one for every line, and with nothing left to wait
 for: all that it announces is there, in the kernel's order (audit_log_exit in kernel/auditsc.c). Anything else in it, or
-missing of it, is left to the general way.
+missing of it, is left to the general way. What a relay puts in front of a line (the second, and its own name) is the
+same for most events' lines.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from fimscan.audit.damage import is_cut
 from fimscan.audit.parsed_call import CALL, OUTCOME, Said
 from fimscan.audit.paths import Item, parse_item
-from fimscan.audit.records import NODE, STAMP, event_id_once
+from fimscan.audit.records import NODE, STAMP, event_id_once, parse_line
 from fimscan.audit.syscalls import syscall_name
 from fimscan.model import COMPLETE, AuditEvent
 
@@ -25,37 +26,55 @@ _TEXTS = tuple(
 
 
 def _line(kind: bytes, content: bytes) -> bytes:
-    """A pattern of a later line, of the same node and event, whose body is like that; its group is the body."""
-    return rb"\1type=" + kind + rb" msg=audit\(\3\): (" + content + rb")\n"
+    """A pattern of a later line, with the same beginning and event, whose body is like that; its group is the body."""
+    return rb"\1type=" + kind + rb" (?:msg=)?audit\(\3\): (" + content + rb")\n"
 
 
-def _paths() -> bytes:
+def _paths(kind: bytes) -> bytes:
     """A pattern of PATH lines, numbered from 0."""
     pattern = b""
     for number in reversed(range(_MOST_PATHS)):
-        pattern = rb"(?:" + _line(rb"PATH", rb"item=%d [^\n]*" % number) + pattern + rb")?"
+        pattern = rb"(?:" + _line(kind, rb"item=%d [^\n]*" % number) + pattern + rb")?"
     return pattern
 
 
-_WHOLE = re.compile(
-    rb"((?:" + NODE + rb" )?)type=SYSCALL msg=audit\((" + STAMP + rb")\): ("
-    + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
-    + _line(rb"CWD", rb"cwd=\"[^\n]*\"") + _paths() + _line(rb"PROCTITLE", rb"[^\n]*")
-)  # fmt: skip
+def _event(beginning: bytes, call: bytes, cwd: bytes, path: bytes, title: bytes) -> re.Pattern[bytes]:
+    """A pattern of whole events, by what may be in front of ``type=`` and by the types as they are written there."""
+    return re.compile(
+        rb"(" + beginning + rb"(?:" + NODE + rb" )?)type=" + call + rb" (?:msg=)?audit\((" + STAMP + rb")\): ("
+        + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
+        + _line(cwd, rb"cwd=\"[^\n]*\"") + _paths(path) + _line(title, rb"[^\n]*")
+    )  # fmt: skip
 
 
-def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, int] | None:
+_WHOLE = _event(rb"", rb"SYSCALL", rb"CWD", rb"PATH", rb"PROCTITLE")
+
+
+@cache
+def _whole_relayed() -> re.Pattern[bytes]:
+    """The same with text in front of each line, where that does not change; it is not checked here."""
+    types = (rb"(?:SYSCALL|1300)", rb"(?:CWD|1307)", rb"(?:PATH|1302)", rb"(?:PROCTITLE|1327)")
+    return _event(rb"[^\n=]{0,255}?", *types)
+
+
+def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[AuditEvent, Said | None, int] | None:
     """The event that begins at ``position``, and where it ends; ``None`` where there is none in one piece.
 
     Between the two is what :func:`~fimscan.audit.parsed_call.said_by` makes of the event.
     """
-    match = _WHOLE.match(block, position)
+    match = (_whole_relayed() if relayed else _WHOLE).match(block, position)
     if match is None:
         return None
-    _, node, stamp, record, arch, number, success, a0, a1, a2, a3, items, process, cwd, *paths, title = match.groups()
+    beginning, node, stamp, record, arch, number, success, a0, a1, a2, a3, items, process, *bodies = match.groups()
+    cwd, *paths, title = bodies
     announced = int(items)
-    if announced > _MOST_PATHS or paths.count(None) != _MOST_PATHS - announced:
-        return None
+    call = syscall_name(arch, int(number))
+    if announced > _MOST_PATHS or paths.count(None) != _MOST_PATHS - announced or call == "openat2":
+        return None  # openat2's OPENAT2 record is not there yet
+    if relayed:
+        node = _relayed_node(beginning)
+        if node is None or call is None:  # relaying may have put another record behind the last one
+            return None
     paths = paths[:announced]
     parsed: list[Item] = []
     for path in paths:
@@ -73,15 +92,19 @@ def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, i
     if b"\r" in text:
         return None
     event = event_id_once(stamp, node)
-    call = syscall_name(arch, int(number))
     said = None
     if call is not None:
-        if call == "openat2":  # whose OPENAT2 record is not there yet
-            return None
         success = success == b"yes"
         # In the order of the fields: by their names it takes longer.
         said = Said(event, arch, call, success, (a0, a1, a2, a3), process, cwd, paths, title, *_NO_OTHERS, parsed)
     return AuditEvent(event, text), said, match.end()
+
+
+@lru_cache(maxsize=1024)
+def _relayed_node(beginning: bytes) -> bytes | None:
+    """The node of a record with this in front of ``type=``; ``None`` where no record begins so."""
+    record = parse_line(beginning + b"type=SYSCALL msg=audit(0.000:0): ")
+    return None if record is None or record.type != "SYSCALL" else record.id.node.encode("latin-1")
 
 
 @lru_cache(maxsize=2048)

@@ -99,20 +99,20 @@ def _said_by_its_records(event: AuditEvent) -> Said | None:
 def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:
     kind, body = record
     success, arguments = _outcome(body)
+    # In the order of the fields: by their names it takes longer.
     return Said(
-        event=event.id,
-        complete=event.complete,
-        arch=call[0],
-        call=call[1],
-        success=success,
-        arguments=arguments,
-        process=about_process(body),
-        cwd=_the_one(bodies.get("CWD", ())),
-        paths=bodies.get("PATH", ()),
-        title=_the_one(bodies.get("PROCTITLE", ())),
-        words=bodies.get("EXECVE", ()),
-        open_how=bodies.get("OPENAT2", ()),
-        others=(*bodies.get("SYSCALL", ()), *bodies.get(PROCESS, ())) if kind == "URINGOP" else (),
+        event.id,
+        *call,
+        success,
+        arguments,
+        about_process(body),
+        _the_one(bodies.get("CWD", ())),
+        bodies.get("PATH", ()),
+        _the_one(bodies.get("PROCTITLE", ())),
+        bodies.get("EXECVE", ()),
+        bodies.get("OPENAT2", ()),
+        (*bodies.get("SYSCALL", ()), *bodies.get(PROCESS, ())) if kind == "URINGOP" else (),
+        event.complete,
     )
 
 
@@ -183,6 +183,8 @@ def _spelled_call(body: bytes) -> tuple[bytes, str] | None:
 
 def _is_interpreted(body: bytes) -> bool:
     """Whether a call's record has names in place of numbers: then the other records of its event have them, too."""
+    if _SYSCALL.match(body):  # as in most
+        return False
     values = fields(body.partition(b" ppid=")[0])
     arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
     return arch in arches() or (call != b"" and not call.isdigit())

@@ -54,13 +54,13 @@ class AuditEvent(NamedTuple):
     @classmethod
     def of(cls, event: EventId, records: Iterable[AuditRecord], *, complete: bool = True) -> AuditEvent:
         """These records as an event."""
-        lines = [b"%b %b" % (record.type.encode("latin-1"), record.body) for record in records]
+        lines = [b"%b %b" % (kind.encode("latin-1"), body) for _, kind, body in records]
         return cls(event, b"\n".join([COMPLETE if complete else INCOMPLETE, *lines]))
 
     @property
     def complete(self) -> bool:
         """Whether the records that the event announces came all."""
-        return self.text.partition(b"\n")[0] == COMPLETE
+        return self.text.startswith(COMPLETE)
 
     @property
     def records(self) -> tuple[AuditRecord, ...]:

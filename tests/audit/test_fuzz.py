@@ -46,10 +46,19 @@ def _log(name: str) -> bytes:
 
 
 LOGS = {name[:-4]: _log(name[:-4]) for name in sorted(os.listdir(DATA)) if name.endswith(".log")}
+_NUMBERS = {
+    b"SYSCALL": 1300, b"PATH": 1302, b"SOCKADDR": 1306, b"CWD": 1307, b"PROCTITLE": 1327, b"URINGOP": 1336,
+    b"OPENAT2": 1337,
+}  # fmt: skip
 FORMS: dict[str, Callable[[bytes], bytes]] = {
     "raw": lambda log: log,
     "laurel": as_laurel,
     "syslog": lambda log: re.sub(rb"(?m)^(?=type)", b"Nov  3 04:51:21 %b audisp-syslog[12]: " % HERE, log),
+    "kernel": lambda log: re.sub(
+        rb"(?m)^type=(\w+) msg=",
+        lambda match: b"Nov 03 04:51:21 %b kernel: audit: type=%d " % (HERE, _NUMBERS[match[1]]),
+        re.sub(rb"\x1d[^\n]*", b"", log),
+    ),
     "plain": lambda log: re.sub(rb"\x1d[^\n]*", b"", log),
     "glued": lambda log: log.replace(b"\x1d", b""),
 }
@@ -345,7 +354,7 @@ def _all_of(batches: Iterable[AuditBatch]) -> list[object]:
 
 
 @fuzz(150)
-@given(name=NAMES, form=st.sampled_from(["raw", "plain", "node", "returns"]), chance=CHANCE)
+@given(name=NAMES, form=st.sampled_from(["raw", "plain", "node", "returns", "syslog", "kernel"]), chance=CHANCE)
 def test_events_in_one_piece_are_those_that_come_line_by_line(name: str, form: str, chance: Random) -> None:
     """Of real logs, whole and damaged: what the one look finds is what all lines together say."""
     log = LOGS[name]
@@ -360,7 +369,7 @@ def test_events_in_one_piece_are_those_that_come_line_by_line(name: str, form: s
     lines = lines[start : start + 60]
     content = b"".join(damaged(lines, chance) if chance.random() < 0.5 else lines)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collector, "whole_event", lambda _block, _position: None)
+        patch.setattr(collector, "whole_event", lambda *_, **__: None)
         line_by_line = _all_of(read_stream(io.BytesIO(content), batch_events=7))
     assert _all_of(read_stream(io.BytesIO(content), batch_events=7)) == line_by_line
 
