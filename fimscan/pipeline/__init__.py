@@ -10,7 +10,7 @@ and :mod:`fimscan.attribution`; what is kept, in :mod:`fimscan.store`.
     live/        single paths between the scans, as soon as the audit log speaks of them
     health/      is everything in place, and is audit watching what we watch?
     import_aide  a database of AIDE becomes the baseline
-    settings     the configuration's words as the other rooms take them
+    settings     the scan plan: what to scan and how, built from the configuration once
 
 The entry points can be imported from here. Each is loaded with its module when somebody asks for it (PEP 562), so that
 a command that needs one module does not wait for the others.
