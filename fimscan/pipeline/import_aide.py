@@ -147,6 +147,7 @@ class _Import:
             cross_mounts=self._plan.cross_mounts,
             skip=self._plan.skip,
             on_progress=on_progress,
+            limits=self._plan.limits,
         )
         known = (_alone(self._ours[path], self._done.taken_ns) for path in sorted(self._ours))
         with closing(found):
