@@ -120,8 +120,9 @@ class Case:
         self.last_change_ns = last_touched(after) if after is not None and timed else None
         self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
-        #: Kept for ``history``, whose every tenant asks for it: the accesses to an inode number, file by file.
-        self.files_of: dict[Identity, list[list[FileAccess]]] = {}
+        #: Kept for ``history``, whose every tenant asks for it: the accesses to an inode number, file by file, and by
+        #: the id of each what was done to its file.
+        self.files_of: dict[Identity, tuple[list[list[FileAccess]], Mapping[int, Sequence[FileAccess]]]] = {}
 
     def is_inside(self, access: FileAccess) -> bool:
         """Whether an access fell into the window."""

@@ -45,12 +45,12 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     if calls is None or not had_others(case, placed):
         return []
     tenants = _tenants(case, placed)
-    found = {id(a): a for tenant in tenants for a in _done_to(case, tenant, calls)}
+    found = {id(a): a for a in _done_to(case, tenants, calls)}
     # A file that was moved or linked here brought content that somebody else wrote: its placer counts as well.
     found |= {id(t.shown_by): t.shown_by for t in tenants if t.placed and t.shown_by is not None}
     assert after is not None, "its kind was asked for"
     doubtful = case.life_of(after.identity).doubtful
-    if not _came_anew(case, doubtful, placed):
+    if placed is None or not [*_came_anew(case, [*doubtful, placed], placed.identity)][-1]:
         found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
     ruled: list[Ruled] = [(access, Why.EARLIER_WRITER) for access in sorted(found.values(), key=in_order)]
     return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
@@ -76,7 +76,7 @@ def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -
     after = case.change.after
     if after is None or not calls or not had_others(case, placed):
         return []
-    found = {id(a): a for tenant in _tenants(case, placed) for a in _done_to(case, tenant, calls)}
+    found = {id(a): a for a in _done_to(case, _tenants(case, placed), calls)}
     kept = [a for a in found.values() if a.action is not Action.CHMOD or a.argument in (None, after.mode)]
     return sorted(kept, key=in_order)
 
@@ -172,51 +172,70 @@ def _shown_by(access: FileAccess, since_ns: int, until_ns: int, *, brought: bool
         yield _Tenant(access.replaced, access, since_ns, until_ns)
 
 
-def _done_to(case: Case, tenant: _Tenant, calls: frozenset[Action]) -> Iterator[FileAccess]:
-    """The calls on a tenant, of those that count, while it can have had the path; what is the present file's is not."""
+def _done_to(case: Case, tenants: Iterable[_Tenant], calls: frozenset[Action]) -> Iterator[FileAccess]:
+    """The calls on tenants, of those that count, while they can have had the path; not what is the present file's.
+
+    A file that came to the path and left it many times is looked at once.
+    """
     after = case.change.after
     present: set[int] = set()
-    if after is not None and tenant.identity == after.identity:
-        present = _ids(case.life_of(after.identity).accesses)
-    for access in _of_tenant(case, tenant):
-        counts = access.action in calls and access.identity == tenant.identity and id(access) not in present
-        if counts and tenant.since_ns - SLACK_NS <= access.event.time_ns <= tenant.until_ns:
-            yield access
+    if after is not None:
+        present = _ids(a for a in case.life_of(after.identity).accesses if a.identity == after.identity)
+    seen: set[tuple[int, int, int]] = set()
+    for tenant in tenants:
+        life = _of_tenant(case, tenant)
+        key = id(life), tenant.since_ns, tenant.until_ns
+        if key in seen:
+            continue
+        seen.add(key)
+        for access in life:
+            counts = access.action in calls and access.identity == tenant.identity and id(access) not in present
+            if counts and tenant.since_ns - SLACK_NS <= access.event.time_ns <= tenant.until_ns:
+                yield access
 
 
 def _of_tenant(case: Case, tenant: _Tenant) -> Sequence[FileAccess]:
     """What was done to the file that a tenant was, and not to others that had its inode number before or after it."""
-    files = case.files_of.get(tenant.identity)
-    if files is None:
-        files = case.files_of[tenant.identity] = _by_file(case, tenant.identity)
-    shown_by = tenant.shown_by
-    if shown_by is not None:
-        file = next((file for file in files if any(access is shown_by for access in file)), [])
-        place = next((place for place, access in enumerate(file) if access is shown_by), 0)
-        came = (at for at in range(place, -1, -1) if file and file[at].identity == tenant.identity)
-        return file[next((at for at in came if _came_anew(case, file[:at], file[at])), 0) :]
+    known = case.files_of.get(tenant.identity)
+    if known is None:
+        files = _by_file(case, tenant.identity)
+        known = case.files_of[tenant.identity] = files, _lives(case, files, tenant.identity)
+    files, lives = known
+    if tenant.shown_by is not None:
+        return lives.get(id(tenant.shown_by), ())
     start = case.window.after_ns - SLACK_NS
     born_before = [file for file in files[1:] if file and time_of(file[0]) < start]
     return born_before[-1] if born_before else files[0]
 
 
-def _came_anew(case: Case, earlier: Iterable[FileAccess], moved: FileAccess | None) -> bool:
-    """Whether a file came from outside of the known directories, and had not gone there before: then it is another one.
+def _lives(case: Case, files: Iterable[Sequence[FileAccess]], identity: Identity) -> dict[int, Sequence[FileAccess]]:
+    """By the id of each access to an inode number: what was done to its file, since that came here."""
+    lives: dict[int, Sequence[FileAccess]] = {}
+    for file in files:
+        life: Sequence[FileAccess] = file
+        for place, (access, came_anew) in enumerate(zip(file, _came_anew(case, file, identity), strict=True)):
+            if came_anew:
+                life = file[place:]
+            lives.setdefault(id(access), life)
+    return lives
+
+
+def _came_anew(case: Case, accesses: Iterable[FileAccess], identity: Identity | None) -> Iterator[bool]:
+    """Whether each brought a file from outside of the known directories that had not gone there before: another one.
 
     Its inode number is that of a file which is gone: nobody saw its creation, since that was elsewhere.
     """
     known = case.index.known
-    if moved is None or moved.action not in MOVES or moved.old is None or known.is_inside(moved.old):
-        return False
     is_out = is_linked_out = False
-    for access in earlier:
-        if access.action in MOVES and access.identity == moved.identity:
-            went_out = not known.is_inside(access.name)
-            is_linked_out = is_linked_out or (went_out and access.action is Action.LINK)
-            is_out = went_out
-        elif moved.identity is not None and _removes(access, moved.identity):
+    for access in accesses:
+        is_move = access.action in MOVES and access.identity == identity
+        from_outside = is_move and access.old is not None and not known.is_inside(access.old)
+        yield from_outside and not (is_out or is_linked_out)
+        if is_move:
+            is_out = not known.is_inside(access.name)
+            is_linked_out = is_linked_out or (is_out and access.action is Action.LINK)
+        elif identity is not None and _removes(access, identity):
             is_out = False  # it had been given to a file in here
-    return not (is_out or is_linked_out)
 
 
 def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:

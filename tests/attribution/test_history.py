@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -161,6 +162,30 @@ def test_no_number_of_renames_hides_who_wrote_to_the_first_name() -> None:
         names = {"old": name(f"n{step}"), "name": name("f" if step == 39 else f"n{step + 1}")}
         log.append(access(Action.RENAME, 1300 + step, B, inode=11, **names))
     assert (1, True) in named(ask(REPLACED, log))
+
+
+def _calls_to_answer(saves: int, numbers: int) -> int:
+    """How many function calls it takes to answer for a file that was saved that often, with so many inode numbers."""
+    count = 0
+
+    def calls(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    saved = [one for i in range(saves) for one in save(1100 + i / 10, (A, B)[i % 2], 20 + i % numbers)]
+    asked = change(state(), changed_state(inode=20 + (saves - 1) % numbers))
+    sys.setprofile(calls)
+    try:
+        ask(asked, saved)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 1000])
+def test_twice_as_many_saves_take_twice_as_long(numbers: int) -> None:
+    """File systems give the same inode numbers again and again, or one file may come and go."""
+    assert _calls_to_answer(400, numbers) < 2.5 * _calls_to_answer(200, numbers)
 
 
 def test_a_descriptor_of_the_replaced_file_may_have_written_to_it() -> None:
