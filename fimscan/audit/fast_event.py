@@ -1,8 +1,8 @@
-"""An event whose lines stand in the log one after the other, as most do -> :class:`AuditEvent`, and what it says.
+"""Parse an event whose lines are contiguous in the log, as most are, with one regular expression.
 
-In one look, where the :class:`~fimscan.audit.events.Assembler` takes one for every line, and with nothing left to wait
-for: all that it announces is there, in the kernel's order (audit_log_exit in kernel/auditsc.c). Anything else in it, or
-missing of it, is left to the general way.
+The :class:`~fimscan.audit.events.Assembler` matches every line by itself; this module matches the whole event. It
+accepts only events that need no more records: all that they announce is there, in the kernel's order (audit_log_exit in
+kernel/auditsc.c). Every other event, with an additional or a missing record, is left to the assembler.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fimscan.audit.syscalls import syscall_name
 from fimscan.model import COMPLETE, AuditEvent
 
 _MOST_PATHS = 6  # a rename has up to five
-_NO_OTHERS = (), (), (), True  # no words, no way to open, no other calls; it is complete
+_NO_OTHERS = (), (), (), True  # EXECVE, OPENAT2 and other records: none; complete
 _TEXTS = tuple(
     COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b" for paths in range(_MOST_PATHS + 1)
 )
 
 
 def _line(kind: bytes, content: bytes) -> bytes:
-    """A pattern of a later line, of the same node and event, whose body is like that; its group is the body."""
+    """A pattern of a later line of the same node and event; its group is the body, which matches ``content``."""
     return rb"\1type=" + kind + rb" msg=audit\(\3\): (" + content + rb")\n"
 
 
@@ -45,9 +45,10 @@ _WHOLE = re.compile(
 
 
 def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, int] | None:
-    """The event that begins at ``position``, and where it ends; ``None`` where there is none in one piece.
+    """Parse the event at ``position``; return it, its parsed call and where it ends; ``None`` if it is not contiguous.
 
-    Between the two is what :func:`~fimscan.audit.parsed_call.said_by` makes of the event.
+    The parsed call equals the result of :func:`~fimscan.audit.parsed_call.said_by`, ``None`` for a call that changes no
+    file.
     """
     match = _WHOLE.match(block, position)
     if match is None:
@@ -60,7 +61,7 @@ def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, i
     parsed: list[Item] = []
     for path in paths:
         item = parse_item(path)
-        # Its nametype, the last field that counts, is there, and no other record behind it.
+        # The nametype, the last field that is needed, is there, and no other record follows in the line.
         if item is None or not item.kind or (b"(" in path and b"audit(" in path):
             return None
         parsed.append(item)
@@ -76,19 +77,19 @@ def whole_event(block: bytes, position: int) -> tuple[AuditEvent, Said | None, i
     call = syscall_name(arch, int(number))
     said = None
     if call is not None:
-        if call == "openat2":  # whose OPENAT2 record is not there yet
+        if call == "openat2":  # its OPENAT2 record is missing so far
             return None
         success = success == b"yes"
-        # In the order of the fields: by their names it takes longer.
+        # Positional arguments, because keyword arguments are slower.
         said = Said(event, arch, call, success, (a0, a1, a2, a3), process, cwd, paths, title, *_NO_OTHERS, parsed)
     return AuditEvent(event, text), said, match.end()
 
 
 @lru_cache(maxsize=2048)
 def _is_whole_process(process: bytes) -> bool | None:
-    """Whether the end of a SYSCALL record is whole; ``None`` where it is, but without auditd's translation.
+    """Whether the end of a SYSCALL record is not truncated; ``None`` if it is whole but lacks auditd's translation.
 
-    Remembers them: they are the same in every call that a process makes.
+    Cached, because it is the same in every call that a process makes.
     """
     if is_cut("SYSCALL", process) or b"audit(" in process:
         return False
@@ -97,5 +98,5 @@ def _is_whole_process(process: bytes) -> bool | None:
 
 @lru_cache(maxsize=2048)
 def _is_whole_title(title: bytes) -> bool:
-    """The same of a PROCTITLE record."""
+    """Whether a PROCTITLE record is not truncated."""
     return not is_cut("PROCTITLE", title) and b"audit(" not in title

@@ -53,7 +53,7 @@ def test_what_is_absent_comes_last_and_is_said_to_be_so() -> None:
     """A refused rule keeps nothing out (-c), and those most likely to be refused come last."""
     text = rules_for([(b"/etc/x", False), (b"/srv/a", False), (b"/etc/ssh", True)], "k", absent=[b"/etc/x"])
     assert text.index("\n-c\n") < text.index("dir=/etc/ssh") < text.index("path=/srv/a") < text.index("path=/etc/x")
-    assert "# /etc/x, which does not exist: the rules report its creation\n" in text
+    assert "# /etc/x, which does not exist: these rules report its creation\n" in text
 
 
 def test_nested_directories_are_not_ruled_twice() -> None:
