@@ -163,7 +163,9 @@ def _auditctl(option: str) -> bytes:
             [program, option], capture_output=True, timeout=_TIMEOUT_S, env=os.environ | {"LC_ALL": "C"}, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _UnavailableError(f"auditctl {option} did not answer within {_TIMEOUT_S} s; try it by hand") from None
+        raise _UnavailableError(
+            f"auditctl {option} did not answer within {_TIMEOUT_S} s: run it in a shell to see why"
+        ) from None
     except OSError as error:
         raise _UnavailableError(f"auditctl cannot be run: {error.strerror}") from error
     if done.returncode or (option == "-s" and b"enabled" not in done.stdout):

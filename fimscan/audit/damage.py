@@ -16,7 +16,7 @@ from fimscan.audit.paths import parse_item
 from fimscan.audit.records import text_value
 from fimscan.model import AuditEvent, AuditRecord
 
-CUT = "the record was cut"
+CUT = "the record is truncated"
 
 _KEY = re.compile(rb' key=(?:"[^"]*"|[^"\s\x1d]+)')
 # auditd translates fields in their order; of the names, AUID and UID are used.

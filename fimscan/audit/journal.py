@@ -100,7 +100,7 @@ def _record(fields: Mapping[bytes, bytes]) -> AuditRecord | None:
         fields.get(name, b"") for name in (b"_SOURCE_REALTIME_TIMESTAMP", b"_AUDIT_ID", b"_AUDIT_TYPE")
     )
     if not (re.fullmatch(rb"\d{7,17}", time) and re.fullmatch(rb"\d{1,10}", serial) and re.fullmatch(rb"\d{4}", kind)):
-        raise JournalError("an audit record in the journal without its time, number or type")
+        raise JournalError("the audit record lacks its time, serial or type")
     stamp = b"%b.%b:%b" % (time[:-6], time[-6:-3], serial)
     body = message.replace(b"\n", b" ")
     return AuditRecord(event_id(stamp, host), type_name(kind), _TYPE.sub(b"", body, count=1))

@@ -70,12 +70,12 @@ def parse_event(line: bytes) -> AuditEvent:
         raise NotLaurelError(f"not a JSON object: {type(error).__name__}") from None
     stamp = content.get("ID") if isinstance(content, dict) else None
     if not isinstance(stamp, str) or not _STAMP.fullmatch(stamp):
-        raise NotLaurelError("a JSON object without an audit event's ID")
+        raise NotLaurelError("the JSON object has no audit event ID")
     node = content.get("NODE")
     identity = event_id(stamp.encode(), _bytes(node) if isinstance(node, str) and node else None)
     records = tuple(_records(identity, content))
     if not records:
-        raise NotLaurelError("a JSON object without audit records")
+        raise NotLaurelError("the JSON object has no audit records")
     assembler = Assembler()
     events = [event for record in records for event in assembler.add(record)]
     return (*events, *assembler.flush())[0]
@@ -160,7 +160,7 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, bytes]:
     found = machines().get(arch.encode("utf-8", "replace"))
     name, number = row.get("SYSCALL"), row.get("syscall")
     if not arch or (name is None and number is None):
-        raise NotLaurelError("a system call without its number or name")
+        raise NotLaurelError("the system call has neither number nor name")
     if number is None and (unknown := _UNKNOWN_CALL.fullmatch(str(name))):
         number = int(unknown[1])
     elif found is not None and number is None:

@@ -43,7 +43,7 @@ class KernelAudit:
             if kind == _AUDIT_GET and len(body) >= _STATUS.size:
                 _, enabled, _, pid, _, limit, lost, backlog = _STATUS.unpack_from(body)
                 return {"enabled": enabled, "pid": pid, "lost": lost, "backlog": backlog, "backlog_limit": limit}
-        raise OSError("the kernel's audit system gave no status")
+        raise OSError("the kernel's audit system returned no status")
 
     def rules(self) -> tuple[bytes, ...]:
         """All loaded rules, each a ``struct audit_rule_data``: equal bytes are equal rules."""

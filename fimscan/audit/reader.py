@@ -167,7 +167,7 @@ class _Lines:
         else:
             self.rest += block
         if len(self.rest) > CHUNK:  # no record is that long; drop it to bound memory
-            self._drop("a line without end")
+            self._drop("the line is longer than 1 MiB")
             self._too_long = True
 
     def broken(self, problem: str) -> None:

@@ -94,7 +94,7 @@ def problem_of(line: bytes) -> str:
     if _SEPARATOR.match(line):
         return ""
     if _pattern(_WITHOUT_NUMBER).match(line):
-        return "journald's short form has no event numbers: write its records out with journalctl -o export, or -o json"
+        return "journald's short format has no event serials: export the log with journalctl -o export or -o json"
     if _pattern(_OTHERS).match(line) and not _TRACE.search(line) and not _pattern(_BROKEN).match(line):
         return ""
     return "not an audit record"

@@ -176,7 +176,9 @@ def segments(path: bytes) -> list[Segment]:
         if _inodes(_names(path)) == before:
             break
     if not names:
-        raise InputError(f"no audit log at {os.fsdecode(path)}: check that auditd runs, and [audit] logs")
+        raise InputError(
+            f"no audit log at {os.fsdecode(path)}: check that auditd runs, and that [audit] logs names its log"
+        )
     return found
 
 
@@ -228,7 +230,7 @@ def unreadable(path: bytes, error: OSError) -> InputError:
     if isinstance(error, PermissionError):
         return InputError(f"cannot read the audit log {name}: permission denied; run as root or in the log's group")
     if isinstance(error, FileNotFoundError):
-        return InputError(f"no audit log at {name}: check that auditd runs, and [audit] logs")
+        return InputError(f"no audit log at {name}: check that auditd runs, and that [audit] logs names its log")
     return InputError(f"cannot read the audit log {name}: {error.strerror or error}")
 
 
