@@ -190,6 +190,7 @@ def _items(bodies: Sequence[bytes]) -> Sequence[Item]:
 _NUMBER = attrgetter("number")
 
 
+# --------------------------------------------------------------------------------------------------------------------
 # One function for each pattern of PATH records
 
 

@@ -78,6 +78,7 @@ def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
     return _said(event, _by_type(event.records), ("SYSCALL", call.body), (b"", "execve"))
 
 
+# --------------------------------------------------------------------------------------------------------------------
 # Record by record: any records in any order
 
 _Bodies = Mapping[str, Sequence[bytes]]

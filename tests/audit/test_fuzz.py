@@ -133,6 +133,7 @@ def check(batches: list[AuditBatch]) -> None:
                 assert name is None or name.path is None or name.path.startswith(b"/")
 
 
+# --------------------------------------------------------------------------------------------------------------------
 # Nothing raises
 
 
@@ -312,6 +313,7 @@ def test_no_records_raise(records: list[tuple[str, list[str]]], chance: Random) 
     check(read("".join(texts).encode(), chance))
 
 
+# --------------------------------------------------------------------------------------------------------------------
 # The result depends on the records alone
 
 

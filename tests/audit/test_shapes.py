@@ -53,6 +53,7 @@ def damage(found: list[AuditBatch]) -> list[str]:
     return [line.problem for batch in found for line in batch.damaged]
 
 
+# --------------------------------------------------------------------------------------------------------------------
 # One log of each format
 
 
@@ -175,6 +176,7 @@ def test_a_user_cannot_hide_a_record_in_a_message() -> None:
     assert told(batches(message)) == []
 
 
+# --------------------------------------------------------------------------------------------------------------------
 # Prefixes of relays
 
 RELAYS = {
