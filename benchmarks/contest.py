@@ -44,7 +44,7 @@ class Contestant:
 
     command: Sequence[str]
     prepare: Callable[[], None] = lambda: None
-    fine: frozenset[int] = frozenset({0})
+    success: frozenset[int] = frozenset({0})
 
 
 def run(contestant: Contestant) -> Cost:
@@ -52,16 +52,16 @@ def run(contestant: Contestant) -> Cost:
     contestant.prepare()
     begin, used = time.perf_counter(), os.times()
     memory = 0
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(contestant.command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT)
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(contestant.command, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT)
         while process.poll() is None:
             memory = max(memory, sum(map(_resident, _tree(process.pid))))
             time.sleep(_SAMPLE_SECONDS)
         wall, now = time.perf_counter() - begin, os.times()
-        if process.returncode not in contestant.fine:
-            said.seek(0)
-            why = said.read().decode(errors="replace")
-            raise SystemExit(f"{' '.join(contestant.command)} ended with {process.returncode}: {why}")
+        if process.returncode not in contestant.success:
+            errors.seek(0)
+            message = errors.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(contestant.command)} ended with {process.returncode}: {message}")
     cpu = now.children_user + now.children_system - used.children_user - used.children_system
     return Cost(wall, cpu, memory)
 

@@ -40,10 +40,10 @@ _FIRST, _RESCAN, _VOUCHED = "fimscan, first scan", "fimscan, rescan", "fimscan, 
 _AIDE_FIRST, _AIDE_RESCAN, _PROTOTYPE = "aide --init", "aide --check", "prototype"
 # (name, other, minimum speed as a multiple of the other's)
 _TARGETS = ((_FIRST, _AIDE_FIRST, 8.0), (_RESCAN, _AIDE_RESCAN, 15.0))
-_BESIDE_PROTOTYPE = 1.5  # maximum time of the first scan, as a multiple of the prototype's
+_MAX_VS_PROTOTYPE = 1.5  # maximum time of the first scan, as a multiple of the prototype's
 
 
-def fimscans(directory: str, scratch: str) -> dict[str, Contestant]:
+def fimscan_contestants(directory: str, scratch: str) -> dict[str, Contestant]:
     config, database = write_config(scratch, "fimscan", directory)
     vouched, vouched_database = write_config(scratch, "vouched", directory, 'reread = "ctime"')
 
@@ -51,21 +51,21 @@ def fimscans(directory: str, scratch: str) -> dict[str, Contestant]:
         if not os.path.exists(vouched_database):
             run(Contestant(fimscan(vouched, "scan", "--no-audit")))
 
-    some = frozenset(range(8))
+    result_codes = frozenset(range(8))
     return {
         _FIRST: Contestant(fimscan(config, "scan", "--no-audit"), lambda: forget(database)),
-        _RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), fine=some),
-        _VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, fine=some),
+        _RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), success=result_codes),
+        _VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, success=result_codes),
     }
 
 
-def aides(directory: str, scratch: str, cores: int) -> dict[str, Contestant]:
+def aide_contestants(directory: str, scratch: str, cores: int) -> dict[str, Contestant]:
     commands = {}
     for name, out in (("init", "aide.db"), ("check", "unused")):
         config = f"{scratch}/aide-{name}.conf"
         text = _AIDE_CONFIG.format(scratch=scratch, out=out, cores=cores, directory=directory)
         Path(config).write_text(text)
-        commands[f"aide --{name}"] = Contestant(["aide", f"--{name}", "--config", config], fine=_AIDE_FOUND)
+        commands[f"aide --{name}"] = Contestant(["aide", f"--{name}", "--config", config], success=_AIDE_FOUND)
     return commands
 
 
@@ -79,7 +79,7 @@ def print_targets(costs: dict[str, Cost]) -> None:
     for name, other, times in _TARGETS:
         if other in costs:
             targets.faster(name, other, costs[other].wall / costs[name].wall, times)
-    targets.slower(_FIRST, f"the {_PROTOTYPE}", costs[_FIRST].wall / costs[_PROTOTYPE].wall, _BESIDE_PROTOTYPE)
+    targets.slower(_FIRST, f"the {_PROTOTYPE}", costs[_FIRST].wall / costs[_PROTOTYPE].wall, _MAX_VS_PROTOTYPE)
 
 
 def main() -> None:
@@ -92,9 +92,9 @@ def main() -> None:
     prototype = [sys.executable, str(Path(__file__).with_name("prototype.py")), options.directory]
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         read = subprocess.run(prototype, check=True, capture_output=True, text=True).stdout.strip()
-        contestants = fimscans(options.directory, scratch)
+        contestants = fimscan_contestants(options.directory, scratch)
         if shutil.which("aide"):
-            contestants |= aides(options.directory, scratch, cores)
+            contestants |= aide_contestants(options.directory, scratch, cores)
         else:
             print("aide is not installed: it is left out of the comparison")
         contestants[_PROTOTYPE] = Contestant(prototype)

@@ -27,8 +27,8 @@ def at_most(name: str, value: float, limit: float, unit: str) -> None:
 def print_what_was_tried(beginning: str) -> None:
     """If a target was missed, print the section of the performance page that begins so and says what was tried."""
     if _missed:
-        (told,) = re.findall(rf"^{re.escape(beginning)}.*?(?=^## )", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
-        print(f"\nMissed: {'; '.join(dict.fromkeys(_missed))}. {told.rstrip()}", flush=True)
+        (part,) = re.findall(rf"^{re.escape(beginning)}.*?(?=^## )", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
+        print(f"\nMissed: {'; '.join(dict.fromkeys(_missed))}. {part.rstrip()}", flush=True)
 
 
 def _judge(figure: str, target: str, excess: float) -> None:

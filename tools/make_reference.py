@@ -490,8 +490,8 @@ def _man_markdown(text: str) -> Iterator[str]:
         elif block.startswith("|"):
             head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
             for row in rows:
-                told = "; ".join(f"{name}: {cell}" for name, cell in zip(head[1:], row[1:], strict=True))
-                yield from _man_list([(row[0], told)])
+                row_text = "; ".join(f"{name}: {cell}" for name, cell in zip(head[1:], row[1:], strict=True))
+                yield from _man_list([(row[0], row_text)])
         else:
             yield ".PP"
             yield _roff(" ".join(block.split()))

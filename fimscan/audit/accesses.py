@@ -222,8 +222,8 @@ def _rename(operation: _Operation) -> list[FileAccess]:
     """Match source and target by identity, or by name where an overlay removed the identity.
 
     A DELETE record with the new name is the overwritten file; one with another name is the source. Both names come from
-    the call. If both names have the same last component, the kernel may merge the two records (audit_inode_child in
-    kernel/auditsc.c, tests/data/audit/same_names.log): the first keeps its name and gets the identity of the second.
+    the call. If both names have the same last component, the kernel may merge the two records: the first keeps its name
+    and gets the identity of the second (audit_inode_child in kernel/auditsc.c, tests/data/audit/same_names.log).
     """
     created, deleted = operation.created(), operation.of_kind(b"DELETE")
     old_at_cwd, new_at_cwd = operation.at_cwd(operation.call.old_dirfd), operation.at_cwd(operation.call.dirfd)

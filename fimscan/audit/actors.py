@@ -68,8 +68,8 @@ def _user(translation: bytes | None, number: int | None, user_name: UserName | N
 def _completed(process: _Process, others: Sequence[bytes], user_name: UserName | None) -> _Process:
     """Complete the process of an io_uring operation, whose own record has only a pid and uids.
 
-    The other fields come from another record of its event, if there is one: the system call that submitted the
-    operation, if it ran within that call, or the record that fimscan adds (see ``uring``).
+    The other fields come from another record of its event, if there is one. It is the record of the system call within
+    which the operation ran, or the one that fimscan adds (see ``uring``).
     """
     for body in others:
         other = _process(about_process(body), user_name)
@@ -138,13 +138,14 @@ def _cmdline(said: Said, comm: bytes | None, exe: bytes | None) -> tuple[bytes, 
     return None if said.title is None else _proctitle(said.title, comm, exe)
 
 
-def _is_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:
+def _is_title_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:
     """Whether a process title can belong to the program that made the call.
 
     The kernel keeps a task's title from its first record on, also across execve (audit_log_proctitle in
-    kernel/auditsc.c; seen on 6.18): ``exec tool > file`` in a shell gives the tool's records the shell's title. A title
-    that names neither the program's file nor its comm belongs to another program or was made up. Either way, it is not
-    the command line. Names differ by version or flavour (python3, python3.11; vim, vim.basic), so prefixes match.
+    kernel/auditsc.c; seen on 6.18). ``exec tool > file`` in a shell therefore gives the tool's records the shell's
+    title. A title that names neither the program's file nor its comm belongs to another program or was made up. Either
+    way, it is not the command line. Names differ by version or flavour (python3, python3.11; vim, vim.basic), so
+    prefixes match.
     """
     # A title that a program sets itself begins with its name: "nginx: master process".
     firsts = {word.lstrip(b"-").rpartition(b"/")[2] for word in (title, title.partition(b" ")[0].rstrip(b":"))} - {b""}
@@ -163,7 +164,7 @@ def _proctitle(body: bytes, comm: bytes | None, exe: bytes | None) -> tuple[byte
     if title is None:
         return None
     words = (title,) if raw.startswith(b'"') else tuple(title.split(b"\0"))
-    return words if _is_of(words[0], comm, exe) else None
+    return words if _is_title_of(words[0], comm, exe) else None
 
 
 _WORD = re.compile(rb'(?:^| )a(\d{1,7})(?:\[(\d{1,7})\])?=("[^"]*"|[0-9A-F]+)(?= |\x1d|\Z)')

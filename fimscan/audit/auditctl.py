@@ -169,9 +169,9 @@ def _auditctl(option: str) -> bytes:
     except OSError as error:
         raise _UnavailableError(f"auditctl cannot be run: {error.strerror}") from error
     if done.returncode or (option == "-s" and b"enabled" not in done.stdout):
-        said = (done.stderr or done.stdout).decode("utf-8", "backslashreplace").strip().splitlines()
+        messages = (done.stderr or done.stdout).decode("utf-8", "backslashreplace").strip().splitlines()
         hint = "run as root" if os.geteuid() else "this kernel or container does not allow it"
-        raise _UnavailableError(f"auditctl {option} failed ({said[0] if said else 'no message'}): {hint}")
+        raise _UnavailableError(f"auditctl {option} failed ({messages[0] if messages else 'no message'}): {hint}")
     return done.stdout
 
 

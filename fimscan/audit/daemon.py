@@ -61,11 +61,11 @@ class Growth:
     def rate(self) -> float | None:
         """Bytes per second on average; ``None`` where the log covers too short a time."""
         seconds = (self.last_ns - self.first_ns) / 1e9
-        return self.size / seconds if seconds >= _TELLING_SECONDS else None
+        return self.size / seconds if seconds >= _MIN_SECONDS else None
 
 
-_TELLING_SECONDS = 60.0
-_TELLING_SIZE = _MEGABYTE
+_MIN_SECONDS = 60.0
+_MIN_SIZE = _MEGABYTE
 
 
 def parse_config(text: str) -> DaemonConfig:
@@ -141,12 +141,12 @@ def growth(log: bytes) -> Growth | None:
         return None
     if not spans:
         return None
-    telling = [(size, (last - first) / 1e9) for size, first, last in spans if size >= _TELLING_SIZE and last > first]
+    measurable = [(size, (last - first) / 1e9) for size, first, last in spans if size >= _MIN_SIZE and last > first]
     return Growth(
         size=sum(size for size, _, _ in spans),
         first_ns=min(first for _, first, _ in spans),
         last_ns=max(last for _, _, last in spans),
-        fastest=max((size / seconds for size, seconds in telling), default=None),
+        fastest=max((size / seconds for size, seconds in measurable), default=None),
     )
 
 

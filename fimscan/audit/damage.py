@@ -42,7 +42,7 @@ def is_cut(kind: str, body: bytes) -> bool:
         return item is None or (not item.kind and not _OLD_PATH.match(body))
     if kind in _CALLS:
         end = body.rfind(b" key=")
-        return _is_cut_behind(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
+        return _is_end_cut(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
     return kind in _CHECKS and _is_cut(kind, body)
 
 
@@ -84,7 +84,7 @@ def is_half_translated(call: bytes, paths: Sequence[bytes]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _is_cut_behind(end: bytes) -> bool:
+def _is_end_cut(end: bytes) -> bool:
     """Whether a call's key, or the translations after it, are truncated; cached, as they repeat from call to call."""
     key = _KEY.match(end)
     return key is None or (end.find(b"=", key.end()) >= 0 and not _ALL_TRANSLATED.search(end))

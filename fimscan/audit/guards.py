@@ -64,12 +64,12 @@ def guards_of(rule: Rule) -> frozenset[str]:
         if (rule.calls is None or rule.calls >= calls)
         and (name not in _HOST_WIDE or rule.scope is None)
         and (permissions is None or (b"r" in permissions and name in ("open", "openat", "openat2")))
-        and all(_is_of_interest(name, field) for field in rule.narrowing)
+        and all(_lets_changes_through(name, field) for field in rule.narrowing)
         for abi in arches_of(rule)
     )
 
 
-def _is_of_interest(name: str, field: tuple[str, str, bytes]) -> bool:
+def _lets_changes_through(name: str, field: tuple[str, str, bytes]) -> bool:
     """Whether a rule's condition lets through every call that changes a file: it tests all bits that show a change."""
     if name in _HOST_WIDE and field == _BY_USERS:
         return True

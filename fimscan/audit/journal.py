@@ -1,8 +1,8 @@
 """Read journald's own audit records, as exported by ``journalctl -o export`` and ``-o json`` -> :class:`AuditRecord`.
 
-journald reads the kernel's audit messages itself (``_TRANSPORT=audit``, src/journal/journald-audit.c) and splits them:
-the time is in ``_SOURCE_REALTIME_TIMESTAMP``, the serial in ``_AUDIT_ID``, the type in ``_AUDIT_TYPE``, the rest after
-the type's name in ``MESSAGE``. Fields that begin with an underscore are journald's own; no program can set them.
+journald reads the kernel's audit messages itself (``_TRANSPORT=audit``, src/journal/journald-audit.c) and splits them.
+The time is in ``_SOURCE_REALTIME_TIMESTAMP``, the serial in ``_AUDIT_ID``, and the type in ``_AUDIT_TYPE``. ``MESSAGE``
+has the type's name and the rest. Fields that begin with an underscore are journald's own; no program can set them.
 """
 
 from __future__ import annotations

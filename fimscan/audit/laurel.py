@@ -1,10 +1,10 @@
 """Parse laurel's log, in which one line is a JSON object with all records of an event, into :class:`AuditEvent`.
 
 The format is that of laurel-about(7), and of what laurel 0.5.1 and 0.8.2 write. An object has an ``ID``, perhaps a
-``NODE``, and a member for each record type: one object of fields (SYSCALL, CWD, EXECVE, PROCTITLE, records of user
-space) or a list of objects (PATH, all others). Lists of arguments are ``ARGV``, strings are percent-encoded, numbers
-are decimal, ``"0x..."`` or ``"0o..."``. Fields are converted back to the kernel's format, so that all later code reads
-one format only.
+``NODE``, and a member for each record type. The member is one object of fields (SYSCALL, CWD, EXECVE, PROCTITLE,
+records of user space) or a list of objects (PATH, all others). Lists of arguments are ``ARGV``, strings are
+percent-encoded, numbers are decimal, ``"0x..."`` or ``"0o..."``. Fields are converted back to the kernel's format, so
+that all later code reads one format only.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def notice(event: AuditEvent, user_name: UserName | None = None) -> AuditNotice 
 
     Failed attempts are left out.
     """
-    if not _TOLD.search(event.text):  # the usual case
+    if not _CANDIDATE.search(event.text):  # the usual case
         return None
     for record in event.records:
         reader = _READERS.get(record.type)
@@ -49,7 +49,7 @@ def notice(event: AuditEvent, user_name: UserName | None = None) -> AuditNotice 
 
 
 _Found = tuple[NoticeKind, str | None]
-_BY_SOMEBODY = frozenset(
+_WITH_ACTOR = frozenset(
     {
         NoticeKind.RULE_REMOVED,
         NoticeKind.URING_RULE_REMOVED,
@@ -66,7 +66,7 @@ def _actor(event: AuditEvent, record: AuditRecord, kind: NoticeKind, user_name: 
 
     A record without a system call mostly has only the login user and the session.
     """
-    if kind not in _BY_SOMEBODY:
+    if kind not in _WITH_ACTOR:
         return None
     call = next((other for other in event.records if other.type == "SYSCALL"), None)
     if call is not None and (found := actor(said_of_program(event, call), (), user_name)) is not None:
@@ -167,7 +167,7 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "URINGOP": _uring,
     "SYSCALL": _by_user,
 }
-_TOLD = re.compile(
+_CANDIDATE = re.compile(
     rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|DAEMON_RESUME|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
     rb"|SYSCALL arch=\"?\w+\"? syscall=\"?(?:" + b"|".join(sorted(_CALLS)) + rb")\"? )"
 )

@@ -99,8 +99,8 @@ def with_kinds(items: Sequence[Item], action: Action) -> Sequence[Item]:
 def own_items(items: Sequence[Item]) -> Sequence[Item]:
     """The PATH records of the call itself, without those of the file system's own operations below it.
 
-    overlayfs carries a call out in its upper layer through the functions that system calls use, and each of them leaves
-    records: without a name, and with the device of the upper file system (tests/data/audit/fs_overlay.log). If one of
+    overlayfs carries a call out in its upper layer through the functions that system calls use. Each of them leaves
+    records without a name and with the device of the upper file system (tests/data/audit/fs_overlay.log). If one of
     them has the same last component, it also overwrites the identity in the call's own DELETE record. The deleted file
     is then known by name only.
     """

@@ -13,7 +13,7 @@ from fimscan.audit.records import fields, int_value
 from fimscan.model import Actor, AuditEvent, Crash, ExeOrigin, Login, ProcessView
 
 _SUCCESS = re.compile(rb' success="?yes"? ')
-_TOLD = re.compile(rb"\n(?:EXECVE|LOGIN|ANOM_ABEND) ")
+_CANDIDATE = re.compile(rb"\n(?:EXECVE|LOGIN|ANOM_ABEND) ")
 
 #: A process as it was when it began to run a program; a login uid that was set; a process that crashed.
 ProcessFact: TypeAlias = Actor | Login | Crash
@@ -21,7 +21,7 @@ ProcessFact: TypeAlias = Actor | Login | Crash
 
 def process_facts(event: AuditEvent, user_name: UserName | None = None) -> tuple[ProcessFact, ...]:
     """The process facts in an event; empty for most events."""
-    if not _TOLD.search(event.text):
+    if not _CANDIDATE.search(event.text):
         return ()
     others = (crash(event, user_name), execution(event, user_name))
     return (*logins(event, user_name), *(fact for fact in others if fact is not None))
@@ -44,11 +44,11 @@ def execution(event: AuditEvent, user_name: UserName | None = None) -> Actor | N
     items = [
         item for record in event.records if record.type == "PATH" and (item := parse_item(record.body)) is not None
     ]
-    ran = next((item.identity for item in items if item.number == 0), None)
+    program = next((item.identity for item in items if item.number == 0), None)
     # A script has the PATH records of its interpreter and the loader: one more than a program has.
-    if ran is None or len(items) > 2:
+    if program is None or len(items) > 2:
         return found
-    return found._replace(view=ProcessView(ExeOrigin.UNKNOWN, ran))
+    return found._replace(view=ProcessView(ExeOrigin.UNKNOWN, program))
 
 
 def crash(event: AuditEvent, user_name: UserName | None = None) -> Crash | None:

@@ -19,7 +19,7 @@ from fimscan.decompression import DAMAGED_COMPRESSION, problem_of
 
 CHUNK = 1 << 20
 BATCH_EVENTS = 5000
-MOST_NEWS = 8 << 20  # bytes written after a reading began that it still reads
+MOST_NEW_BYTES = 8 << 20  # bytes written after a reading began that it still reads
 
 
 def read_log(
@@ -45,22 +45,22 @@ def read_log(
         InputError: there is no such log, or it is not readable.
     """
     collector = Collector(path, batch_events=batch_events, user_name=user_name)
-    chase = _Chase(path)
+    limit = _ReadLimit(path)
     segment, offset, collector.lost_continuity = _start(path, cursor)
     while segment is not None:
         file = _open(segment)
         if file is None:  # it was rotated after it was listed
-            segment = _again(path, segment)
+            segment = _under_current_name(path, segment)
             if segment is None:
                 segment, offset, collector.lost_continuity = next(iter(segments(path)), None), 0, True
             continue
         with file:
             collector.enter(segment, offset)
-            chase.enter(segment, offset)
-            end = _End(path, segment, final=final)
-            yield from _read(file, collector, offset, end, enough=chase.is_over_after)
+            limit.enter(segment, offset)
+            end = _SegmentEnd(path, segment, final=final)
+            yield from _read(file, collector, offset, end, enough=limit.is_over_after)
         # If the log is rotated just now, it may have got more lines before: the next call reads them.
-        segment, offset = _successor(path, segment, collector) if end.reached and not chase.is_over else None, 0
+        segment, offset = _successor(path, segment, collector) if end.reached and not limit.is_over else None, 0
     if final:
         collector.finish()
     elif settled:
@@ -181,10 +181,10 @@ class _Lines:
         self.rest = b""
 
 
-class _Chase:
+class _ReadLimit:
     """Ends the reading of a log that grows faster than it is read; the next reading goes on from there.
 
-    It reads everything that was there at the beginning, and up to ``MOST_NEWS`` bytes more.
+    It reads everything that was there at the beginning, and up to ``MOST_NEW_BYTES`` bytes more.
     """
 
     def __init__(self, path: bytes) -> None:
@@ -197,7 +197,7 @@ class _Chase:
         """Note that a segment is read next, from this offset."""
         live = self._live
         if self._left is None and live is not None and (segment.dev, segment.inode) == (live.st_dev, live.st_ino):
-            self._left = max(live.st_size - offset, 0) + MOST_NEWS
+            self._left = max(live.st_size - offset, 0) + MOST_NEW_BYTES
 
     @property
     def is_over(self) -> bool:
@@ -211,7 +211,7 @@ class _Chase:
         return self.is_over
 
 
-class _End:
+class _SegmentEnd:
     """Whether a segment is complete, asked at the end of its file. A complete segment is read once more to its end."""
 
     def __init__(self, path: bytes, segment: Segment, *, final: bool) -> None:
@@ -288,7 +288,7 @@ def _open(segment: Segment) -> BinaryIO | None:
     return None
 
 
-def _again(path: bytes, segment: Segment) -> Segment | None:
+def _under_current_name(path: bytes, segment: Segment) -> Segment | None:
     """The same segment under its current name."""
     return next((other for other in segments(path) if other.fingerprint == segment.fingerprint), None)
 

@@ -1,8 +1,8 @@
 """Patterns of what syslog, journald, dmesg and grep put before an audit record, and of lines that are not audit.
 
-The name of the relaying program must be one that relays audit records, so that a user's message to syslog (``logger
-type=SYSCALL ...``) is not taken for evidence. For the same reason, nothing before it may end with a colon: ``host
-alice: kernel: type=...`` is alice's message.
+The relaying program must be one that relays audit records: a user's message to syslog (``logger type=SYSCALL ...``) is
+not evidence. For the same reason, nothing before the program's name may end with a colon: ``host alice: kernel:
+type=...`` is alice's message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DATA = rb"(?:\[(?:[^\]\\\n]|\\.){0,2000}\]){1,9}"  # RFC 5424's structured data
 _MARK = rb"(?:\xef\xbb\xbf)?"  # the byte order mark before UTF-8
 
 # How syslog writes the sender: "program[pid]: ", "program " (rsyslog's imfile), and RFC 5424's format.
-_SAID = (
+_TAG_END = (
     rb"(?:(?:\[\d{1,10}\])?(?:: ?| )" + _MARK + rb"| (?:-|[\w./-]{1,128}) (?:-|[!-~]{1,32}) (?:-|" + _DATA + rb") "
     + _MARK + rb")"
 )  # fmt: skip
@@ -26,7 +26,7 @@ _SAID = (
 def relayed_by(programs: bytes) -> bytes:
     """A pattern of what syslog, or an exported journal, puts before a line of one of these programs."""
     return (
-        rb"(?:<\d{1,3}>)?(?:" + _SECONDS + rb" )?(?:" + _WORD + rb" {1,2}){0,12}?(?:" + programs + rb")" + _SAID
+        rb"(?:<\d{1,3}>)?(?:" + _SECONDS + rb" )?(?:" + _WORD + rb" {1,2}){0,12}?(?:" + programs + rb")" + _TAG_END
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ _OTHERS = (
     + rb"|(?:time|ts)=\"?\d{4}-\d\d-|[a-z]{3,8} {0,6}:[a-z]{3,6} {0,6}: \[)"
 )  # fmt: skip
 # A line that has this was an audit record, whoever sent it.
-_TRACE = re.compile(rb"(?:type=[\w\[\]]{1,64} (?:msg=)?audit|audit\(\d)")
+_AUDIT_TRACE = re.compile(rb"(?:type=[\w\[\]]{1,64} (?:msg=)?audit|audit\(\d)")
 # What a relay sends if it is the beginning of a record, or the rest of a broken one.
 _BEGUN = rb"(?:audit: )?(?:node=\S{0,255} ?)?(?:t|ty|typ|type|type=[\w\[\]]{0,64}(?: (?:m|ms|msg|msg=\S{0,40})?)?)\s*\Z"
 _REST = rb"(?:[a-z][a-z0-9_]{0,30}=[^\s\"']+|[a-z][a-z0-9_]{0,30}=\"[^\"]*\"?)(?: [a-zA-Z][a-zA-Z0-9_]{0,30}=|\s*\Z)"
@@ -95,6 +95,6 @@ def problem_of(line: bytes) -> str:
         return ""
     if _pattern(_WITHOUT_NUMBER).match(line):
         return "journald's short format has no event serials: export the log with journalctl -o export or -o json"
-    if _pattern(_OTHERS).match(line) and not _TRACE.search(line) and not _pattern(_BROKEN).match(line):
+    if _pattern(_OTHERS).match(line) and not _AUDIT_TRACE.search(line) and not _pattern(_BROKEN).match(line):
         return ""
     return "not an audit record"

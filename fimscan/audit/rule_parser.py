@@ -188,14 +188,14 @@ def suppressing(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     rule after the last rule that watches files suppresses nothing.
     """
     rules = tuple(rules)
-    watching = [index for index, rule in enumerate(rules) if _is_whole(rule)]
+    watching = [index for index, rule in enumerate(rules) if _watches_files(rule)]
     last = watching[-1] if watching else len(rules)
     return tuple(
         rule for index, rule in enumerate(rules) if _suppresses(rule) and (rule.filter != "exit" or index < last)
     )
 
 
-def _is_whole(rule: Rule) -> bool:
+def _watches_files(rule: Rule) -> bool:
     found = watched_by(rule)
     return found is not None and (found.writes or found.attributes)
 

@@ -170,7 +170,7 @@ def segments(path: bytes) -> list[Segment]:
     for _ in range(_PASSES):
         names = _names(path)
         before = _inodes(names)
-        found = _opened(path, names)
+        found = _open_segments(path, names)
         # A rotation meanwhile moves a segment to a name that was opened already: that segment would be skipped
         # silently.
         if _inodes(_names(path)) == before:
@@ -182,7 +182,7 @@ def segments(path: bytes) -> list[Segment]:
     return found
 
 
-def _opened(path: bytes, names: list[bytes]) -> list[Segment]:
+def _open_segments(path: bytes, names: list[bytes]) -> list[Segment]:
     found: dict[bytes, Segment] = {}
     times: dict[bytes, int | None] = {}
     for name in names:

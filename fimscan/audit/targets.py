@@ -1,9 +1,11 @@
 """Detect stale rules: a rule watches the directory that was at its path when the rule was loaded.
 
-For ``dir=``, the kernel keeps the directory's tree, and lists a path (kernel/audit_tree.c; tried on 6.18: a moved
-directory keeps the rule, and nothing in its replacement is reported). For ``path=``, the kernel keeps the name in its
-directory (kernel/audit_watch.c): it reports what is created under the name, whether or not a file was there before, and
-goes on watching (``op=updated_rules``). If that directory is moved or removed, the kernel deletes the rule.
+For ``dir=``, the kernel keeps the directory's tree, and lists a path (kernel/audit_tree.c). A moved directory keeps the
+rule, and nothing in its replacement is reported (tried on 6.18).
+
+For ``path=``, the kernel keeps the name in its directory (kernel/audit_watch.c). It reports what is created under the
+name, whether or not a file was there before, and goes on watching (``op=updated_rules``). If that directory is moved or
+removed, the kernel deletes the rule.
 """
 
 from __future__ import annotations

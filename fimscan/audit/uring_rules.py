@@ -130,7 +130,7 @@ def changes(rules: Sequence[KernelRule], key: str) -> tuple[list[bytes], list[by
     } & loaded
     needed = {rule_data(place, key) for place in outer}
     seen = watched_directories(rules)
-    missing = {rule_data(place, key) for place in outer if not any(_reaches(one, place) for one in seen)}
+    missing = {rule_data(place, key) for place in outer if not any(_covers(one, place) for one in seen)}
     return sorted(missing - ours), sorted(ours - needed)
 
 
@@ -138,5 +138,5 @@ def _contains(outer: bytes, inner: bytes) -> bool:
     return is_below(inner, outer)
 
 
-def _reaches(directory: bytes, path: bytes) -> bool:
+def _covers(directory: bytes, path: bytes) -> bool:
     return directory == path or _contains(directory, path)

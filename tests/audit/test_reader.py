@@ -159,7 +159,7 @@ def test_reading_a_fast_growing_log_ends(
             more.write(re.sub(rb"audit\((\d+)", lambda m: b"audit(%d" % (int(m[1]) + 1000 * blocks), rest))
         return block
 
-    monkeypatch.setattr(reader, "MOST_NEWS", 50_000)
+    monkeypatch.setattr(reader, "MOST_NEW_BYTES", 50_000)
     monkeypatch.setattr(reader, "read_block", growing)
     first = list(read_log(os.fsencode(live)))
     assert 2 < blocks < 20 and not any(batch.lost_continuity for batch in first)

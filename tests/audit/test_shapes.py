@@ -45,7 +45,7 @@ def of_file(name: str) -> list[AuditBatch]:
     return batches((LOGS / f"{name}.log").read_bytes())
 
 
-def told(found: list[AuditBatch]) -> list[tuple[str, bool, bytes | None]]:
+def summary(found: list[AuditBatch]) -> list[tuple[str, bool, bytes | None]]:
     return [(a.action.value, a.success, a.name.path) for batch in found for a in batch.accesses]
 
 
@@ -73,7 +73,7 @@ def damage(found: list[AuditBatch]) -> list[str]:
 def test_a_log_of_this_format_gives_its_accesses(name: str, expected: list[tuple[str, bool, bytes]]) -> None:
     """Nothing is lost or counted as damaged, and failed calls are marked as failed."""
     found = of_file(name)
-    assert told(found) == expected
+    assert summary(found) == expected
     assert damage(found) == []
 
 
@@ -96,14 +96,14 @@ def test_users_of_another_host_get_no_local_names() -> None:
 def test_a_lone_directory_record_is_not_the_opened_file() -> None:
     """One of two announced PATH records, without a nametype: the file is unknown, and the loss is reported."""
     found = of_file("parent-taken-for-the-file")
-    assert told(found) == []
+    assert summary(found) == []
     assert damage(found) == ["1 of 2 PATH records of its event are missing"]
 
 
 def test_both_pieces_of_a_record_split_by_syslog_are_damaged() -> None:
     """The beginning is truncated and the rest is not a record: both are reported."""
     found = of_file("split-by-audisp-syslog")
-    assert told(found) == []
+    assert summary(found) == []
     assert damage(found) == ["the record is truncated", "not an audit record"]
 
 
@@ -131,7 +131,7 @@ def test_hosts_whose_clocks_differ_lose_nothing(skew: int, nodes: tuple[bytes, b
         pairs = zip(one.splitlines(keepends=True), other.splitlines(keepends=True), strict=True)
         mixed += [line for pair in pairs for line in pair]
     found = batches(b"".join(mixed))
-    assert len(told(found)) == 10
+    assert len(summary(found)) == 10
     assert damage(found) == []
 
 
@@ -144,11 +144,11 @@ def test_a_clock_jump_splits_no_event(jump: int) -> None:
         return lines(stamp=b"%d.123:%d" % (1700000000 + seconds, 100 + seconds % 7))
 
     torn = b"".join([*one[:3], other(jump), other(jump + 4), *one[3:]])
-    assert len(told(batches(torn))) == 3
+    assert len(summary(batches(torn))) == 3
     waited_before = b"".join([*one[:3], other(3), other(jump + 3), other(jump + 7), *one[3:]])
-    assert len(told(batches(waited_before))) == 4
+    assert len(summary(batches(waited_before))) == 4
     late = b"".join([*one[:3], other(jump), other(jump + 3), other(jump + 6), *one[3:]])
-    assert len(told(batches(late))) == 3
+    assert len(summary(batches(late))) == 3
     assert damage(batches(late)) == [
         "1 of 2 PATH records of its event are missing",
         "the SYSCALL record of its event is missing",
@@ -166,14 +166,14 @@ def test_an_event_in_one_line_is_an_event(separator: bytes, prefix: bytes) -> No
     node = prefix if prefix.startswith(b"node") else b""
     joined = lines(node).rstrip(b"\n").replace(b"\n", separator) + b"\n"
     found = batches((b"" if node else prefix) + joined)
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
 def test_a_user_cannot_hide_a_record_in_a_message() -> None:
     """A header within the text of a user-space record is not parsed as a record."""
     message = b"type=USER_TTY msg=audit(1700000000.123:9): pid=1 uid=1001 msg='%b'\n" % lines().replace(b"\n", b" ")
-    assert told(batches(message)) == []
+    assert summary(batches(message)) == []
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ PRINTK = {
 def test_a_relays_prefix_changes_nothing(relay: str) -> None:
     """A line truncated within the prefix is counted as damaged, or ignored."""
     found = batches(lines(RELAYS[relay]))
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
@@ -223,7 +223,7 @@ def test_records_printed_by_the_kernel_are_read(way: str) -> None:
         b"%baudit: type=%b audit(%b): %b\n" % (PRINTK[way], NUMBERS[kind], STAMP, body) for kind, body in UNLINK
     )
     found = batches(log)
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
@@ -244,7 +244,7 @@ def test_records_printed_by_the_kernel_are_read(way: str) -> None:
 def test_a_users_message_to_syslog_gives_no_access(prefix: bytes) -> None:
     """Whatever relay, file or time it names, it follows the user's own tag."""
     found = batches(lines(prefix))
-    assert told(found) == []
+    assert summary(found) == []
     assert len(damage(found)) == len(UNLINK)
 
 
@@ -268,7 +268,7 @@ def test_a_users_message_to_syslog_gives_no_access(prefix: bytes) -> None:
 def test_lines_unrelated_to_audit_are_not_damage(line: bytes) -> None:
     """The log of a whole host contains more than audit records."""
     found = batches(line + b"\n" + lines() + line + b"\n")
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
@@ -342,15 +342,15 @@ def test_a_multiline_message_in_an_exported_journal_is_no_record() -> None:
         data = forged[:size].ljust(size)
         message = b"MESSAGE\n" + len(data).to_bytes(8, "little") + data + b"\n"
         log = b"__CURSOR=s=1\n_TRANSPORT=syslog\n" + message + b"SYSLOG_IDENTIFIER=alice\n\n"
-        assert told(batches(log)) == []
-        assert len(told(batches(log + as_export([entry(number) for number in range(len(UNLINK))])))) == 1
+        assert summary(batches(log)) == []
+        assert len(summary(batches(log + as_export([entry(number) for number in range(len(UNLINK))])))) == 1
 
 
 def test_journalds_short_format_is_reported_as_damage() -> None:
     """'audit[101]: SYSCALL arch=...' does not identify its event: each line is reported, with what to do."""
     log = b"".join(b"Nov  3 04:51:21 web1 audit[101]: %b %b\n" % one for one in UNLINK)
     found = batches(log)
-    assert told(found) == []
+    assert summary(found) == []
     assert len(damage(found)) == len(UNLINK)
     assert "journalctl -o export" in damage(found)[0]
 
@@ -456,11 +456,11 @@ def test_zstd_is_read_where_a_decompressor_exists(tmp_path: Path, monkeypatch: p
     (tmp_path / "audit.log.1.zst").write_bytes(zstandard.ZstdCompressor().compress(lines(stamp=b"1700000000.000:1")))
     (tmp_path / "audit.log").write_bytes(lines(stamp=b"1700000001.000:2"))
     live = os.fsencode(tmp_path / "audit.log")
-    assert len(told(list(read_log(live, final=True)))) == 2
+    assert len(summary(list(read_log(live, final=True)))) == 2
     found = read_log(live, final=True)
     monkeypatch.setattr("importlib.import_module", _not_there)
     (batch,) = list(found)
-    assert told([batch]) == [("unlink", True, b"/etc/a")]
+    assert summary([batch]) == [("unlink", True, b"/etc/a")]
     assert batch.lost_continuity
     assert [(line.source, "zstandard" in line.problem) for line in batch.damaged] == [(live + b".1.zst", True)]
 
@@ -475,7 +475,7 @@ def test_a_truncated_compressed_log_is_read_up_to_the_end(pack: Callable[[bytes]
     noise = b"".join(b"type=EOE msg=audit(1.000:1): %b\n" % os.urandom(64).hex().encode() for _ in range(30_000))
     packed = pack(lines() + noise)
     found = batches(packed[: len(packed) - 1000])
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert len(damage(found)) == 1
     assert "too early" in damage(found)[0]
 
@@ -485,7 +485,7 @@ def test_an_unreadable_compression_is_named(tmp_path: Path) -> None:
     (tmp_path / "audit.log.1.lz4").write_bytes(b"\x04\x22\x4d\x18" + b"x" * 400)
     (tmp_path / "audit.log").write_bytes(lines())
     found = list(read_log(os.fsencode(tmp_path / "audit.log"), final=True))
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert ["lz4" in problem for problem in damage(found)] == [True]
 
 
@@ -494,7 +494,7 @@ def test_a_file_that_is_no_rotated_log_is_ignored(name: str, tmp_path: Path) -> 
     """Only a number or a date, and perhaps a compression suffix, marks a rotated log."""
     (tmp_path / name).write_bytes(lines(stamp=b"1.000:1"))
     (tmp_path / "audit.log").write_bytes(lines())
-    assert len(told(list(read_log(os.fsencode(tmp_path / "audit.log"), final=True)))) == 1
+    assert len(summary(list(read_log(os.fsencode(tmp_path / "audit.log"), final=True)))) == 1
 
 
 def test_a_header_without_a_colon_is_read() -> None:
