@@ -56,7 +56,7 @@ $(BIN)/python:
 	  || { echo "fimscan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3-venv; } \
-	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then again"; exit 1; }
+	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then run make again"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml

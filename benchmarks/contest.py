@@ -1,7 +1,8 @@
 """Shared by the benchmarks: measure commands side by side, and create trees of small files.
 
-For each command: the wall clock, the CPU time of all its processes, and the peak of their resident memory together
-(sampled; shared pages count once per process). On a busy machine, CPU time says more than the wall clock.
+For each command, three costs are measured: the wall clock, the CPU time of all its processes, and the peak of their
+resident memory together. Memory is sampled; shared pages count once per process. On a busy machine, CPU time says more
+than the wall clock.
 """
 
 from __future__ import annotations

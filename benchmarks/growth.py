@@ -5,8 +5,8 @@
 First, trees of N small files: the bare prototype, first scan, rescan, rescan where ctime vouches. They alternate, and
 the best of the rounds counts. Memory and database bytes per file are printed, too.
 
-Then a tree of 100,000 files is scanned many times without a change: growth of the database, the last scan against the
-first rescan, and 'fimscan diff' between scans of that history.
+Then a tree of 100,000 files is scanned many times without a change. Printed are the growth of the database, the last
+scan against the first rescan, and 'fimscan diff' between scans of that history.
 
 A million files take 4 GB in the scratch directory. It must not be on a tmpfs: there, ctime does not vouch, and
 everything is read twice. For a minute after its creation, ctime does not vouch for a file, so each tree rests for that

@@ -1,9 +1,12 @@
 """Generate ``fimscan/audit/syscalls.json`` from kernel sources: ``python tools/syscall_tables.py TREE[=SOURCE]...``.
 
-For each architecture with a system call table in the first tree (or else in a later one), it writes: the
-``AUDIT_ARCH_*`` values (include/uapi/linux/audit.h, elf-em.h), the numbers of the calls that fimscan parses
-(``*.tbl``), and the open flags (``uapi/asm/fcntl.h`` over ``asm-generic/fcntl.h``). ``SOURCE`` describes the origin of
-a tree. The file in the repository was made from Debian's sources, unpacked::
+It covers each architecture with a system call table in the first tree, or else in a later one, and writes:
+
+- its ``AUDIT_ARCH_*`` values (include/uapi/linux/audit.h, elf-em.h)
+- the numbers of the calls that fimscan parses (``*.tbl``)
+- its open flags (``uapi/asm/fcntl.h`` over ``asm-generic/fcntl.h``)
+
+``SOURCE`` describes the origin of a tree. The file in the repository was made from Debian's sources, unpacked::
 
     apt-get download linux-source-6.12 linux-source-6.1      # 6.1 is the last one there that has ia64
     python tools/syscall_tables.py linux-source-6.12='Debian linux-source-6.12 ...' linux-source-6.1='...'

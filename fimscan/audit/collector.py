@@ -103,7 +103,7 @@ class Collector:
     def _clear(self) -> None:
         self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
         self._growing: dict[EventId, int] = {}  # index in ``_found`` of each event that may be returned again
-        self._has_empty = False  # an event in ``_found`` has no access any more since it was returned again
+        self._has_empty = False  # an event that was returned again no longer has an access
         self._process_facts: list[ProcessFact] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
