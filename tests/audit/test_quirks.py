@@ -273,3 +273,13 @@ def test_several_keys_are_told_apart(accesses_of: Accesses) -> None:
     text = call(87, 1).replace(b"key=(null)", b"key=" + b"a\x01b c".hex().upper().encode())
     (access,) = accesses_of(lines(text, CWD, new_path(b"DELETE")))
     assert access.actor.key == "a,b c"
+
+
+@pytest.mark.parametrize("batch_events", [1, 2, 3, 50])
+def test_an_event_that_may_be_given_again_is_given_once_at_last(batch_events: int) -> None:
+    """Wherever a batch ends, and without one that says nothing any more, as two calls that contradict each other do."""
+    opened = lines(call(437, 1), CWD, new_path(b"NORMAL"), b'PROCTITLE AT proctitle="vi"')
+    other = lines(call(437, 1, a1=2))
+    next_ones = [re.sub(rb":1\)", b":%d)" % number, opened) for number in (2, 3)]
+    batches = list(read_stream(io.BytesIO(opened + other + b"".join(next_ones)), batch_events=batch_events))
+    assert [access.event.serial for batch in batches for access in batch.accesses] == [2, 3]
