@@ -136,8 +136,8 @@ class Collector:
 
     @property
     def has_news(self) -> bool:
-        """Whether anything was read since the last batch."""
-        return self._position != self._told or self._count > 0 or self.lost_continuity
+        """Whether anything was read since the last batch, or was not given with it."""
+        return self._position != self._told or self._count > 0 or bool(self._found) or self.lost_continuity
 
     def enter(self, segment: Segment, offset: int) -> None:
         """Start a segment at ``offset``, or continue the current one under its new name."""
@@ -229,6 +229,7 @@ class Collector:
         for place, (event, those) in enumerate(growing):
             self._found.append((event, those))
             self._growing[event.id] = place
+            self._has_empty = self._has_empty or not those
         self._told = self._position
         self.lost_continuity = False
         return result

@@ -7,7 +7,7 @@ record by record.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fimscan.audit.arches import machine
@@ -75,7 +75,7 @@ def said_by(event: AuditEvent) -> Said | None:
 
 def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
     """Parse an event about an execve, whose SYSCALL record is ``call``."""
-    return _said(event, _by_type(event.records), ("SYSCALL", call.body), (b"", "execve"))
+    return _said(event, _by_type(event), ("SYSCALL", call.body), (b"", "execve"))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ _Record = tuple[str, bytes]  # type, body
 
 
 def _said_by_its_records(event: AuditEvent) -> Said | None:
-    bodies = _by_type(event.records)
+    bodies = _by_type(event)
     record = _call_record(bodies)
     call = None if record is None else _known_call(record, bodies)
     if record is None or call is None:
@@ -117,9 +117,12 @@ def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes
     )
 
 
-def _by_type(records: Iterable[AuditRecord]) -> _Bodies:
+def _by_type(event: AuditEvent) -> _Bodies:
+    """The bodies of an event's records. Made of its text: records of their own would take twice as long."""
     found: dict[str, list[bytes]] = {}
-    for _, kind, body in records:
+    for line in event.text.split(b"\n")[1:]:
+        name, _, body = line.partition(b" ")
+        kind = name.decode("latin-1")
         if kind in found:
             found[kind].append(body)
         else:

@@ -307,3 +307,13 @@ def test_records_in_one_line_belong_to_one_host(
         text = b"".join(mark + glue.join(lines) + b"\n" for lines in events.values())
         found = accesses_of(text)
         assert [a.event.node for a in found] == ["db7"] * len(accesses_of(log))
+
+
+@pytest.mark.parametrize("batch_events", [1, 2, 3, 50])
+def test_an_event_that_may_be_given_again_is_given_once_at_last(batch_events: int) -> None:
+    """Wherever a batch ends, and without one that says nothing any more, as two calls that contradict each other do."""
+    opened = lines(call(437, 1), CWD, new_path(b"NORMAL"), b'PROCTITLE AT proctitle="vi"')
+    other = lines(call(437, 1, a1=2))
+    next_ones = [re.sub(rb":1\)", b":%d)" % number, opened) for number in (2, 3)]
+    batches = list(read_stream(io.BytesIO(opened + other + b"".join(next_ones)), batch_events=batch_events))
+    assert [access.event.serial for batch in batches for access in batch.accesses] == [2, 3]
