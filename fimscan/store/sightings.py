@@ -118,9 +118,9 @@ def held_at(session: Session, scan_id: int) -> Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recheck:
-    """A single path that was looked at again after a scan: when its reading began, and who could write to it then.
+    """A live look at a single path after a scan: when reading it began, and which processes could write to it then.
 
-    ``holders`` are those of the file that was there; ``None`` where there was none.
+    ``holders`` are those of the file at the path; ``None`` if there was none.
     """
 
     path: bytes
