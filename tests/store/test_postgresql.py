@@ -1,4 +1,4 @@
-"""The whole path on PostgreSQL, where one is given: FIMSCAN_TEST_POSTGRESQL=postgresql://user@host/empty_database."""
+"""The whole path on PostgreSQL, if FIMSCAN_TEST_POSTGRESQL names an empty database (postgresql://user@host/name)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
 
 
 def test_ctime_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of a file is compared as this database tells it, links and numbers included."""
+    """Stored stats compare equal, links and large numbers included, so unchanged files are not read."""
     monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
     watched = tmp_path / "watched"
     watched.mkdir()

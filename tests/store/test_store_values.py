@@ -1,4 +1,4 @@
-"""What is stored comes back as it was: every byte, every unknown."""
+"""Stored values load unchanged: every byte, every unknown."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ rulings = st.builds(
     )
 )
 def test_attributions_survive(attribution: Attribution) -> None:
-    """The answer that was given is the one that is shown."""
+    """The stored answer is the one that is shown later."""
     assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
 
 
@@ -143,7 +143,7 @@ rights = st.builds(Rights, uids=ids, gids=st.none() | ids, any_file=st.booleans(
 
 @given(st.lists(st.builds(Doubt, why=st.sampled_from(Unseen), actor=st.none() | actors, rights=rights), max_size=3))
 def test_doubts_survive(found: list[Doubt]) -> None:
-    """Which files a process may write to is known as long as its doubt is."""
+    """The rights of a doubtful process are stored with the doubt."""
     assert codec.load_doubts(codec.dump_doubts(found)) == tuple(found)
 
 
@@ -161,13 +161,13 @@ def test_doubts_survive(found: list[Doubt]) -> None:
     )
 )
 def test_holders_survive(holders: Holders | None) -> None:
-    """Who held a file open stays with its change; nobody looked is not the same as nobody held it."""
+    """Holders are stored with their change; "not examined" differs from "no holder"."""
     assert codec.load_holders(codec.dump_holders(holders)) == holders
 
 
 @given(octets, numbers, st.none() | st.text(max_size=5))
 def test_observations_survive(scope: bytes, lost: int | None, error: str | None) -> None:
-    """Rules of any path, and questions that got no answer."""
+    """Rules for any path, and failed observations."""
     rules: tuple[AuditRule, ...] = (rule(scope), rule(scope, key=None, arches=frozenset()))
     seen = AuditObservation(
         time_ns=5, boot_id="b", boottime_ns=3, lost=lost, rules=rules, suppressed=("never",), error=error
