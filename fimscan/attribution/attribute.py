@@ -8,11 +8,11 @@ from fimscan.attribution.attributes import has_unseen_flags, who_changed, who_ch
 from fimscan.attribution.case import Case, Evidence, last_touched
 from fimscan.attribution.claims import Claim, as_actor
 from fimscan.attribution.content import who_wrote
-from fimscan.attribution.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
+from fimscan.attribution.coverage import BEYOND_RULES, SLACK_NS, CoverageMap, Need
 from fimscan.attribution.history import with_earlier
-from fimscan.attribution.holes import has_unseen_times, without_needless
+from fimscan.attribution.holes import has_unseen_times, without_irrelevant
 from fimscan.attribution.index import WRITES, Identity
-from fimscan.attribution.presence import last_bind, made_anew, who_moved, who_removed
+from fimscan.attribution.presence import last_bind, recreated, who_moved, who_removed
 from fimscan.attribution.reasoning import reasoning
 from fimscan.attribution.whiteouts import who_left_whiteout
 from fimscan.compare.states import same_content
@@ -52,7 +52,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     untimed = False
     if seen.gaps:
         directories = evidence.directories.get(parent(change.path), ())
-        seen = without_needless(seen, change, directories)
+        seen = without_irrelevant(seen, change, directories)
         untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)
@@ -66,7 +66,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
-        elif any(gap.reason in OUT_OF_SIGHT for gap in seen.gaps):
+        elif any(gap.reason in BEYOND_RULES for gap in seen.gaps):
             reason = Reason.NOT_COVERED
         elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
@@ -76,7 +76,7 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
             seen = _with_gap(seen, case, GapReason.NO_RULE)
         else:
             reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
-    elif _is_written_unseen(case, actors, seen):
+    elif _is_changed_in_later_gap(case, actors, seen):
         verdict, reason, actors = Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP, ()
         notes = (
             *notes,
@@ -118,7 +118,7 @@ def _with_gap(seen: Coverage, case: Case, reason: GapReason) -> Coverage:
     return Coverage(complete=False, gaps=(*seen.gaps, gap))
 
 
-def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
+def _is_changed_in_later_gap(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
     """Whether this same file was last changed in a gap that began after all known actors had opened it."""
     before, after = case.change.before, case.change.after
     if not seen.gaps or before is None or after is None or before.identity != after.identity:
@@ -145,7 +145,7 @@ def _with_other_names(seen: Coverage, case: Case) -> Coverage:
     change, names = case.change, case.evidence.names
     since = None
     if change.after is not None and change.kind is not ChangeKind.ADDED:
-        since = case.elsewhere_since(change.after)
+        since = case.outside_since(change.after)
     sides = (change.before, change.after if since is None else None)
     linked = [s for s in sides if s is not None and s.nlink > 1 and s.kind is not FileKind.DIRECTORY]
     if any(s.nlink > names.get(s.identity, 1) for s in linked):
@@ -192,7 +192,7 @@ def _moved(case: Case) -> Claim:
     assert after is not None, "a moved file is somewhere"
     placed = last_bind(after, case)
     if placed[0] is not None and case.life_of(after.identity).reborn:
-        return made_anew(who_wrote(case, placed), who_removed(case))
+        return recreated(who_wrote(case, placed), who_removed(case))
     return who_moved(case, placed)
 
 

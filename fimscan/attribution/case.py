@@ -34,7 +34,7 @@ class Evidence:
         doubtful: events of which the inode number is known, but not the subvolume or layer
             (:mod:`fimscan.attribution.devices`).
         directories: by path, the states at both scans of the directories that changed files are in. Given only where
-            it matters who may write to them (:func:`fimscan.attribution.holes.without_needless`).
+            it matters who may write to them (:func:`fimscan.attribution.holes.without_irrelevant`).
         is_timed: whether everything that changes a file sets its ctime, by this host's clock.
     """
 
@@ -145,7 +145,7 @@ class Case:
             life = self._lives[identity] = _life_of(identity, self.window.before_ns, self.evidence)
         return life
 
-    def elsewhere_since(self, state: FileState) -> int | None:
+    def outside_since(self, state: FileState) -> int | None:
         """Since when the file had a name in a directory that no scan knows; ``None``: never.
 
         Audit rules for directories do not cover writes through such a name.
@@ -186,13 +186,13 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
         if access.action in BIRTHS:
-            opened = [one for one in accesses if opened_what_was_made(one, access, evidence.index.known)]
+            opened = [one for one in accesses if may_have_opened_created(one, access, evidence.index.known)]
             earlier += [*doubtful, *(one for one in accesses if one not in opened)]
             doubtful = []
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
             continue
-        if birth is not None and took_the_one_before(access, identity, accesses, evidence.index.known):
+        if birth is not None and freed_the_number_before(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
         accesses.append(access)
@@ -207,7 +207,7 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
                 else:
                     doubtful += accesses
                 birth, accesses, reborn = None, [], True
-    if reborn and birth is None and not _came_back(identity, found, accesses):
+    if reborn and birth is None and not _was_reused(identity, found, accesses):
         # No other file with that number was created or moved in. So this is the old file, which had one more name than
         # was known: for example, one of two names was removed before the older observation counted them.
         return Life(birth=None, accesses=tuple(found), reborn=False)
@@ -220,7 +220,7 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     )
 
 
-def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[FileAccess]) -> bool:
+def _was_reused(identity: Identity, found: Iterable[FileAccess], since: Iterable[FileAccess]) -> bool:
     """Whether another file can have got a freed number: one was created, or one was moved in among ``since``."""
     made = any(access.action in BIRTHS for access in found)
     return made or any(access.action in MOVES and access.identity == identity for access in since)
@@ -230,7 +230,7 @@ def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[
 # the call ends (auditsc_get_stamp in kernel/auditsc.c). So two overlapping calls may be in either order.
 
 
-def opened_what_was_made(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:
+def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:
     """Whether a write-open that precedes a creation in the order of events may have opened the file that was created.
 
     A file can be opened before the call that creates it has ended. The open must have the same name, and no removal
@@ -241,7 +241,7 @@ def opened_what_was_made(access: FileAccess, birth: FileAccess, known: KnownDire
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def took_the_one_before(
+def freed_the_number_before(
     access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: KnownDirectories
 ) -> bool:
     """Whether a removal that follows a creation in the order of events really preceded it and freed the number.

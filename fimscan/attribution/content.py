@@ -8,7 +8,7 @@ from fimscan.attribution.case import Case, Life, Ruled
 from fimscan.attribution.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.doubts import why_not_alone
-from fimscan.attribution.history import earlier_removals, earlier_writers, had_others, with_earlier
+from fimscan.attribution.history import earlier_removals, earlier_writers, had_other_files, with_earlier
 from fimscan.attribution.index import BIRTHS, WRITES
 from fimscan.attribution.presence import Bind
 from fimscan.attribution.witness import sift_by_witness
@@ -45,12 +45,12 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
     after, (placed, overruled) = case.change.after, bind
     assert after is not None, "content is asked of a file that exists"
     claim = _present_writers(case, placed)
-    if not had_others(case, placed):  # usual: the same file had the path all the time
+    if not had_other_files(case, placed):  # usual: the same file had the path all the time
         return claim
     earlier = earlier_writers(case, placed)
     can_be_in_it = _can_be_taken_over(case, after)
     if can_be_in_it:
-        claim = _unexamined(claim, case)
+        claim = _weakened_by_doubts(claim, case)
     writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
     claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
     took = named(earlier_removals(case, placed), Why.TOOK_ANOTHER)
@@ -73,7 +73,7 @@ def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
     return claim._replace(ruled=(*claim.ruled, *ruled))
 
 
-def _unexamined(claim: Claim, case: Case) -> Claim:
+def _weakened_by_doubts(claim: Claim, case: Case) -> Claim:
     """Weaken a claim if the old file was replaced and an unexamined process may have written to it before."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if claim.verdict is not Verdict.CONFIRMED or before is None or after is None or holders is None:
@@ -100,10 +100,10 @@ def _can_be_taken_over(case: Case, after: FileState) -> bool:
     before = case.change.before
     if before is not None and before.kind is after.kind and same_content(before, after):
         return False
-    return not _is_as_it_was(case, after)
+    return not _is_unchanged(case, after)
 
 
-def _is_as_it_was(case: Case, after: FileState) -> bool:
+def _is_unchanged(case: Case, after: FileState) -> bool:
     """Whether the present file was known before the window with the same content.
 
     The size of a directory is not content: on most file systems it changes with its entries.
@@ -155,16 +155,16 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
     The caller adds the placer. A confirmed or likely claim without actors is about the placing alone.
     """
     life = case.life_of(after.identity)
-    if _is_as_it_was(case, after):
+    if _is_unchanged(case, after):
         return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was already known was put here, unchanged.",))
     prior = None if life.reborn else case.evidence.prior.get(after.identity)
     written = writers_in_place(case, life)
     if not written.names_nobody:
-        return written if prior is not None or _is_by(placed, written) else _brought_and_written(written)
+        return written if prior is not None or _is_by(placed, written) else _placed_and_opened(written)
     if prior is None:
-        return _brought_in(case, after, placed)
+        return _from_outside(case, after, placed)
     # The same file had other content when it was last read, and audit saw no process open it for writing.
-    if case.elsewhere_since(after) is not None:
+    if case.outside_since(after) is not None:
         note = "In between, the file was outside the watched directories; who wrote to it there is not known."
         return written._replace(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
     return written
@@ -174,7 +174,7 @@ def _is_by(placed: FileAccess, written: Claim) -> bool:
     return {actor.process for actor in written.actors} == {placed.actor.process}
 
 
-def _brought_and_written(written: Claim) -> Claim:
+def _placed_and_opened(written: Claim) -> Claim:
     """Contest a claim about a file that came with content: processes that opened it need not have changed it."""
     if written.verdict not in (Verdict.CONFIRMED, Verdict.LIKELY):
         return written
@@ -188,7 +188,7 @@ def _brought_and_written(written: Claim) -> Claim:
     )
 
 
-def _brought_in(case: Case, after: FileState, placed: FileAccess) -> Claim:
+def _from_outside(case: Case, after: FileState, placed: FileAccess) -> Claim:
     """Claim for a file from an unmonitored place: the placer is known, the writer of the content is not."""
     note = "The content was written elsewhere, before the file was put here; which process wrote it is not known."
     known = max((a.event.time_ns for a in case.index.of_file(after.identity)), default=0)

@@ -20,10 +20,10 @@ from fimscan.model import (
     Window,
 )
 
-__all__ = ["OUT_OF_SIGHT", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
+__all__ = ["BEYOND_RULES", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
 
 #: Gaps of writes and mounts that no rule for files can see, however complete the rules are.
-OUT_OF_SIGHT = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
+BEYOND_RULES = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
 
 
 class Need(NamedTuple):

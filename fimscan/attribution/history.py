@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fimscan.attribution.case import Case, Ruled, opened_what_was_made, took_the_one_before
+from fimscan.attribution.case import Case, Ruled, freed_the_number_before, may_have_opened_created
 from fimscan.attribution.claims import Claim, one_each
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BIRTHS, MOVES, WRITES, Identity, in_order, time_of
@@ -45,18 +45,18 @@ def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
     """
     after = case.change.after
     calls = None if after is None else _CONTENT_OF.get(after.kind)
-    if calls is None or not had_others(case, placed):
+    if calls is None or not had_other_files(case, placed):
         return []
     files = _earlier_files(case, placed)
-    found = {id(a): a for file in files for a in _done_to(case, file, calls)}
+    found = {id(a): a for file in files for a in _calls_on(case, file, calls)}
     # A file that was moved or linked here brought content with it, so its placer counts as well.
     found |= {id(f.shown_by): f.shown_by for f in files if f.placed and f.shown_by is not None}
     assert after is not None, "its kind was asked for"
     doubtful = case.life_of(after.identity).doubtful
-    if not _came_anew(case, doubtful, placed):
+    if not _is_another_file(case, doubtful, placed):
         found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
     ruled: list[Ruled] = [(access, Why.EARLIER_WRITER) for access in sorted(found.values(), key=in_order)]
-    return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
+    return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _earlier_holders(case)]
 
 
 def earlier_removals(case: Case, placed: FileAccess | None) -> list[FileAccess]:
@@ -77,9 +77,9 @@ def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -
     A chmod to another mode than the present one is left out: its mode was not copied.
     """
     after = case.change.after
-    if after is None or not calls or not had_others(case, placed):
+    if after is None or not calls or not had_other_files(case, placed):
         return []
-    found = {id(a): a for file in _earlier_files(case, placed) for a in _done_to(case, file, calls)}
+    found = {id(a): a for file in _earlier_files(case, placed) for a in _calls_on(case, file, calls)}
     kept = [a for a in found.values() if a.action is not Action.CHMOD or a.argument in (None, after.mode)]
     return sorted(kept, key=in_order)
 
@@ -115,7 +115,7 @@ def _as_earlier(item: Ruled) -> Actor:
     return who.actor._replace(role=role, earlier=True)
 
 
-def had_others(case: Case, placed: FileAccess | None) -> bool:
+def had_other_files(case: Case, placed: FileAccess | None) -> bool:
     """Whether the path can have had another file in the window; for most changes it had not."""
     before, after = case.change.before, case.change.after
     assert after is not None, "a removed file has no present content"
@@ -180,7 +180,7 @@ def _shown_by(access: FileAccess, since_ns: int, until_ns: int, *, brought: bool
         yield _EarlierFile(access.replaced, access, since_ns, until_ns)
 
 
-def _done_to(case: Case, earlier: _EarlierFile, calls: frozenset[Action]) -> Iterator[FileAccess]:
+def _calls_on(case: Case, earlier: _EarlierFile, calls: frozenset[Action]) -> Iterator[FileAccess]:
     """Yield the ``calls`` on an earlier file while it can have had the path, except calls on the present file."""
     after = case.change.after
     present: set[int] = set()
@@ -202,13 +202,13 @@ def _accesses_to(case: Case, earlier: _EarlierFile) -> Sequence[FileAccess]:
         file = next((file for file in files if any(access is shown_by for access in file)), [])
         place = next((place for place, access in enumerate(file) if access is shown_by), 0)
         came = (at for at in range(place, -1, -1) if file and file[at].identity == earlier.identity)
-        return file[next((at for at in came if _came_anew(case, file[:at], file[at])), 0) :]
+        return file[next((at for at in came if _is_another_file(case, file[:at], file[at])), 0) :]
     start = case.window.after_ns - SLACK_NS
     born_before = [file for file in files[1:] if file and time_of(file[0]) < start]
     return born_before[-1] if born_before else files[0]
 
 
-def _came_anew(case: Case, earlier: Iterable[FileAccess], moved: FileAccess | None) -> bool:
+def _is_another_file(case: Case, earlier: Iterable[FileAccess], moved: FileAccess | None) -> bool:
     """Whether a move brought another file with the same inode number from outside of the known directories.
 
     It did unless the old file was moved or linked outside before. The creation of the other file was not seen: it
@@ -241,12 +241,12 @@ def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:
         current = files[-1]
         if access.action in BIRTHS and access.identity == identity:
             since = 1 + max((place for place, one in enumerate(current) if _removes(one, identity)), default=-1)
-            opened = [one for one in current[since:] if opened_what_was_made(one, access, known)]
+            opened = [one for one in current[since:] if may_have_opened_created(one, access, known)]
             files[-1] = [one for one in current if one not in opened]
             files.append([access, *opened])
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
         elif names is not None and _removes(access, identity):
-            if took_the_one_before(access, identity, current, known):
+            if freed_the_number_before(access, identity, current, known):
                 files[-2].append(access)
                 continue
             current.append(access)
@@ -265,7 +265,7 @@ def _removes(access: FileAccess, identity: Identity) -> bool:
     return access.action is Action.UNLINK or access.replaced == identity
 
 
-def _held(case: Case) -> Iterable[Actor]:
+def _earlier_holders(case: Case) -> Iterable[Actor]:
     """The processes that held the old file open, if the present file is another one."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if before is None or after is None or holders is None:

@@ -127,7 +127,7 @@ def _guarded(rules: Iterable[AuditRule], path: bytes) -> frozenset[str]:
 _BY_USERS = frozenset({GapReason.OVERLAY, GapReason.EXTENT_MOVE})
 
 
-def without_needless(seen: Coverage, change: Change, directories: Iterable[FileState] = ()) -> Coverage:
+def without_irrelevant(seen: Coverage, change: Change, directories: Iterable[FileState] = ()) -> Coverage:
     """Drop the gaps that cannot concern this change: a user's calls on files that this user cannot write to.
 
     ``directories`` are the states of the path's directory, at either scan; empty if they are not known.

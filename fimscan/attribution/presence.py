@@ -99,7 +99,7 @@ def who_moved(case: Case, bind: Bind) -> Claim:
     return Claim(verdict=Verdict.CONFIRMED, actors=tuple(actors), ruled=(*chosen, *ruled))
 
 
-def made_anew(made: Claim, removed: Claim) -> Claim:
+def recreated(made: Claim, removed: Claim) -> Claim:
     """Combine the claims for a file that was re-created with the same content and, by reuse, the same inode number.
 
     It looks like a move, but the old file was removed and another one created.

@@ -21,14 +21,14 @@ def reasoning(case: Case, ruled: Sequence[Ruled], actors: Sequence[Actor]) -> Re
     ``ruled`` are the judgements of the claims, and ``actors`` are those that the answer names.
     """
     asked = {id(item[0]) for item in ruled}
-    judged = ruled if len(asked) == len(ruled) else _once(ruled)
-    rulings = sorted(_grouped((*judged, *_never_asked(case, asked)), actors), key=_place)
+    judged = ruled if len(asked) == len(ruled) else _one_judgement_each(ruled)
+    rulings = sorted(_grouped((*judged, *_unjudged(case, asked)), actors), key=_place)
     return Reasoning(
         rulings=tuple(rulings[:_KEPT]), omitted=max(len(rulings) - _KEPT, 0), last_change_ns=case.last_change_ns
     )
 
 
-def _once(judged: Iterable[Ruled]) -> list[Ruled]:
+def _one_judgement_each(judged: Iterable[Ruled]) -> list[Ruled]:
     """Keep one judgement of each access: the first that names its process, else the first that clears nobody."""
     once: dict[int, Ruled] = {}
     for item in judged:
@@ -47,7 +47,7 @@ def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
     return not ruling.why.names, -(ruling.actor.time_ns or 0), ruling.actor.pid, ruling.why
 
 
-def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
+def _unjudged(case: Case, asked: Container[int]) -> Iterator[Ruled]:
     """Judge the accesses that no claim judged, each once: by their kind, their time or their file."""
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
     identities, paths = {state.identity for state in sides}, {state.path for state in sides}

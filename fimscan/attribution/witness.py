@@ -76,7 +76,7 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
     if candidates and not kept:  # a process that neither audit nor fanotify saw wrote: this clears nobody
         note = "fanotify saw none of the openers write to the file, although it was watching all the time: investigate."
         return unchanged._replace(contradicts=True, notes=(note,))
-    added, notes = _strangers(strangers, candidates, holding, case)
+    added, notes = _without_open(strangers, candidates, holding, case)
     return Sifted(
         kept=kept,
         holding=holding,
@@ -116,7 +116,7 @@ def _is_plain(case: Case, life: Life, candidates: Iterable[FileAccess]) -> bool:
         return False
     if life.reborn or life.birth is not None:
         return False
-    if before.nlink != 1 or after.nlink != 1 or case.elsewhere_since(after) is not None:
+    if before.nlink != 1 or after.nlink != 1 or case.outside_since(after) is not None:
         return False
     if holders is None or not holders.complete or holders.actors or holders.later:
         return False
@@ -164,7 +164,7 @@ def _who_wrote_nothing(
 # Processes that wrote
 
 
-def _strangers(
+def _without_open(
     strangers: Sequence[WitnessEvent], candidates: Sequence[FileAccess], holding: Sequence[Actor], case: Case
 ) -> tuple[list[Actor], list[str]]:
     """Return (writers to name in addition, a sentence about each other writer).

@@ -139,11 +139,11 @@ def _place(first: int, options: Sequence[Sequence[bytes]], owner: dict[bytes, in
             if path in owner:
                 waiting.append(owner[path])
                 continue
-            _hand_down(path, first, came_by, owner)
+            _augment(path, first, came_by, owner)
             return
 
 
-def _hand_down(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dict[bytes, int]) -> None:
+def _augment(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dict[bytes, int]) -> None:
     """Apply an augmenting path that ends at a free path: each content on it moves to the next path."""
     if came_by[free] == first:
         owner[free] = first

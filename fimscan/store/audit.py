@@ -105,7 +105,7 @@ def set_cursor(session: Session, position: LogCursor) -> None:
         "offset": position.offset,
         "fingerprint": position.fingerprint,
     }
-    if not _alter_cursor(session, position.path, values):
+    if not _update_cursor(session, position.path, values):
         row = {"path": position.path, "late_ns": None, **values}
         session.execute(schema.audit_cursor.insert().values(host_id=session.host_id, **row))
         journal.note(session, [of_row(Subject.CURSOR, row)])
@@ -113,10 +113,10 @@ def set_cursor(session: Session, position: LogCursor) -> None:
 
 def note_late(session: Session, path: bytes, time_ns: int | None) -> None:
     """Store (or with ``None`` clear) since when a log brought late records for changes that were already answered."""
-    _alter_cursor(session, path, {"late_ns": time_ns})
+    _update_cursor(session, path, {"late_ns": time_ns})
 
 
-def _alter_cursor(session: Session, path: bytes, values: Mapping[str, Any]) -> bool:
+def _update_cursor(session: Session, path: bytes, values: Mapping[str, Any]) -> bool:
     """Update the row of a log's read position; return whether there is one."""
     table = schema.audit_cursor
     mine = (table.c.host_id == session.host_id) & (table.c.path == path)

@@ -96,7 +96,7 @@ def record(session: Session, cause: Cause, items: Iterable[Item]) -> None:
     """Add an entry for rows written in this transaction, if there are any. A scan's entry closes the open one."""
     packed = b"".join([_ITEM.pack(*item) for item in items])
     if cause is Cause.SCAN:
-        packed = b"".join(_left(session, _carried_on(session))) + packed
+        packed = b"".join(_remaining(session, _intact_open_entry(session))) + packed
         session.execute(open_table.delete().where(open_table.c.host_id == session.host_id))
     if packed:
         _add(session, cause, packed)
@@ -116,28 +116,28 @@ def write_notes(session: Session) -> None:
     if not session.noted:
         return
     lock(session)
-    known = _carried_on(session)
-    left = _left(session, known)
+    known = _intact_open_entry(session)
+    left = _remaining(session, known)
     mine = open_table.c.host_id == session.host_id
     if len(left) > _MOST_OPEN:
         session.execute(open_table.delete().where(mine))
         _add(session, Cause.AUDIT, b"".join(left))
         return
     # Every scan closes the open entry, so its previous entry is that of the last scan.
-    name, scan_entry = (known.host, known.scan_entry) if known is not None else _standing(session)
-    values = _sealed(session, name, Cause.OPEN, b"".join(left), scan_entry, scan_entry)
+    name, scan_entry = (known.host, known.scan_entry) if known is not None else _host_and_scan_entry(session)
+    values = _values_of_new(session, name, Cause.OPEN, b"".join(left), scan_entry, scan_entry)
     del values["cause"], values["previous"]
     if session.execute(open_table.update().where(mine).values(**values)).rowcount == 0:
         session.execute(open_table.insert().values(**values))
 
 
-def _carried_on(session: Session) -> Entry | None:
+def _intact_open_entry(session: Session) -> Entry | None:
     """The open entry, if it exists and its digest matches."""
     known = open_entry(session)
     return known if known is not None and known.holds else None
 
 
-def _left(session: Session, known: Entry | None) -> list[bytes]:
+def _remaining(session: Session, known: Entry | None) -> list[bytes]:
     """Combine the items of an open entry with those noted in this transaction; pairs cancel out."""
     packed = known.items if known is not None else b""
     items = {packed[at : at + _ITEM.size] for at in range(0, len(packed), _ITEM.size)} ^ session.noted
@@ -147,12 +147,12 @@ def _left(session: Session, known: Entry | None) -> list[bytes]:
 
 def _add(session: Session, cause: Cause, packed: bytes) -> None:
     lock(session)
-    name, scan_entry = _standing(session)
+    name, scan_entry = _host_and_scan_entry(session)
     previous = head(session) or GENESIS
-    session.execute(table.insert().values(**_sealed(session, name, cause, packed, scan_entry, previous)))
+    session.execute(table.insert().values(**_values_of_new(session, name, cause, packed, scan_entry, previous)))
 
 
-def _standing(session: Session) -> tuple[str, str]:
+def _host_and_scan_entry(session: Session) -> tuple[str, str]:
     """Return the host's name and the entry of its last finished scan."""
     scan, host = schema.scan.c, schema.host.c
     finished = select(scan.entry).where(scan.host_id == session.host_id, scan.status == ScanStatus.FINISHED.value)
@@ -161,7 +161,9 @@ def _standing(session: Session) -> tuple[str, str]:
     return name, scan_entry or GENESIS
 
 
-def _sealed(session: Session, name: str, cause: Cause, packed: bytes, scan_entry: str, previous: str) -> dict[str, Any]:
+def _values_of_new(
+    session: Session, name: str, cause: Cause, packed: bytes, scan_entry: str, previous: str
+) -> dict[str, Any]:
     """Make an entry now; return the values of its row."""
     made = Entry(
         id=0,

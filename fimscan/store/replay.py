@@ -37,23 +37,23 @@ class Replay:
                 self.problems.append(
                     f"journal entry {item.id} does not follow the one before: an entry is missing, or was altered"
                 )
-            if not item.holds or not self._take(item):
+            if not item.holds or not self._apply(item):
                 self.problems.append(f"journal entry {item.id} was altered: its digest does not match its contents")
             last = item.entry
             self._place[item.entry] = self.count
             bound.append((item.id, item.scan_entry))
             self.count += 1
-        self.problems += self._entangled(bound)
+        self.problems += self._check_links(bound)
         if still_open is not None:
             follows = still_open.scan_entry == (self.scans[-1].entry if self.scans else GENESIS)
-            if not follows or not still_open.holds or not self._take(still_open):
+            if not follows or not still_open.holds or not self._apply(still_open):
                 self.problems.append("the journal's open entry was altered: it is not the one that fimscan wrote last")
 
     def covers(self, entry_text: str) -> bool:
         """Whether ``entry_text`` is an entry of either chain."""
         return entry_text in self._place or any(scan.entry == entry_text for scan in self.scans)
 
-    def _take(self, item: Entry) -> bool:
+    def _apply(self, item: Entry) -> bool:
         """Apply the items of an entry; return whether they could be read."""
         try:
             for one in item.unpacked():
@@ -65,7 +65,7 @@ class Replay:
             return False
         return True
 
-    def _entangled(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
+    def _check_links(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
         """Check that each journal entry names the scan before it, and each scan the journal entry before it.
 
         So nothing was cut out of one chain alone.

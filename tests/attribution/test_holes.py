@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fimscan.attribution import CoverageMap, Extent, Need
-from fimscan.attribution.holes import HOLES, without_needless
+from fimscan.attribution.holes import HOLES, without_irrelevant
 from fimscan.audit import parse_all, rules_for
 from fimscan.audit.guards import guards_of, wanted_guards
 from fimscan.model import Actor, AuditNotice, AuditObservation, Change, ChangeKind, EventId, Gap, GapReason, NoticeKind
@@ -118,15 +118,17 @@ def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
     of_root, of_eve, open_to_all = (state(uid=uid, mode=mode) for uid, mode in ((0, 0o644), (1001, 0o644), (0, 0o666)))
     for side, concerned in ((of_root, False), (of_eve, True), (open_to_all, True), (state(uid=5, mode=0o644), False)):
         change = Change(kind=ChangeKind.MODIFIED, before=side, after=side, **window)
-        assert without_needless(found, change).complete is not concerned
+        assert without_irrelevant(found, change).complete is not concerned
     gone = Change(kind=ChangeKind.REMOVED, before=of_root, after=None, **window)
-    assert not without_needless(found, gone).complete, "who may write to the directory is not known"
+    assert not without_irrelevant(found, gone).complete, "who may write to the directory is not known"
     for directory, concerned in ((of_root, False), (of_eve, True), (open_to_all, True)):
-        assert without_needless(found, gone, [directory]).complete is not concerned
+        assert without_irrelevant(found, gone, [directory]).complete is not concerned
     unseen = seen(900, guards=tuple(guard for guard in X86 if guard != "b64:mounts"))
     anybody = CoverageMap((unseen, seen(2100)), (), WHOLE).over(b"/w/f", WINDOW, CONTENT)
     assert reasons(anybody.gaps) == [GapReason.OVERLAY]
-    assert without_needless(anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)).complete
+    assert without_irrelevant(
+        anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)
+    ).complete
 
 
 def test_the_process_that_removed_a_rule_is_named_in_the_gap() -> None:
