@@ -158,7 +158,7 @@ class Case:
         if not self.index.turns_of(identity):
             return None
         holders = self.change.holders
-        # A process may keep a name that the file got and lost after all processes were examined for open files.
+        # A process may keep a name that the file got and lost after all processes were inspected for open files.
         since_ns = min(self.window.after_ns, holders.as_of_ns if holders and holders.as_of_ns else inf) - SLACK_NS
         until_ns = self.window.before_ns + SLACK_NS
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]

@@ -171,6 +171,7 @@ def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim
 
 
 def _is_by(placed: FileAccess, written: Claim) -> bool:
+    """Whether the placer is the only writer."""
     return {actor.process for actor in written.actors} == {placed.actor.process}
 
 
@@ -203,7 +204,7 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     holders = case.change.holders or Holders(as_of_ns=0)
     start = case.window.after_ns - SLACK_NS
     # What an earlier opener wrote is in the old content, unless it kept the file open. A process that opened the file
-    # before the processes were examined, and is not among the holders, had closed it by then.
+    # before the processes were inspected, and is not among the holders, had closed it by then.
     closed_before = min(start, holders.as_of_ns - SLACK_NS)
     unchanged_after = case.unchanged_after_ns
     others: list[FileAccess] = []

@@ -286,6 +286,7 @@ class CoverageMap:
 
     @staticmethod
     def _daemon(first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice]) -> list[Gap]:
+        """Gaps from a stop or a restart of auditd between two observations."""
         start, end = first.time_ns, second.time_ns
         if first.daemon_pid == second.daemon_pid and first.daemon_pid:
             return []
@@ -300,6 +301,7 @@ class CoverageMap:
     def _rules(
         first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice], *, was: bool, now: bool
     ) -> list[Gap]:
+        """Gaps of a path that was not covered at one of two observations, or at both."""
         start, end = first.time_ns, second.time_ns
         gaps: list[Gap] = []
         if first.suppressed or second.suppressed:

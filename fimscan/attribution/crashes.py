@@ -40,6 +40,7 @@ class CorePattern(NamedTuple):
         )
 
     def _parts(self, crash: Crash) -> Iterable[bytes]:
+        """Yield the parts of a regular expression for the file's path; unknown specifiers match any name."""
         actor = crash.actor
         known = {
             b"p": b"%d" % actor.pid,

@@ -211,6 +211,7 @@ class _Translation:
         return frozenset() if name.path is None else frozenset((name.path,))
 
     def _where(self, access: FileAccess, identity: Identity, name: Name) -> _Where:
+        """Find the device numbers of the files that an identity in a record may be, by name, directory or number."""
         superblock, inode = identity
         devs = self._numbering.devs(superblock)
         if not devs:
@@ -288,6 +289,7 @@ class _Translation:
     # ---- translation of one access
 
     def _translate(self, access: FileAccess) -> Iterator[FileAccess]:
+        """Yield an access once for each file that it may be to, with recorded numbers."""
         access = self._with_own_identity(access)
         name, old = self._renumbered(access.name), access.old and self._renumbered(access.old)
         if access.identity is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fimscan.model import Actor, Doubt, Unseen
 
-_UNEXAMINED = "Only root can inspect all processes: one that was not inspected may have had the file open for writing."
+_UNINSPECTED = "Only root can inspect all processes: one that was not inspected may have had the file open for writing."
 _WITHOUT_PROCESS = {
     Unseen.NO_PROCESS: (
         "When the old content was read, the kernel counted a writer of the file that no process showed: the open file "
@@ -34,7 +34,7 @@ def why_not_alone(doubts: Sequence[Doubt], *, complete: bool) -> tuple[str, ...]
 
     Usually there are none. ``complete`` says that every process was inspected (:attr:`Holders.complete`).
     """
-    notes = () if complete else (_UNEXAMINED,)
+    notes = () if complete else (_UNINSPECTED,)
     if not doubts:
         return notes
     for why, note in _WITHOUT_PROCESS.items():

@@ -156,7 +156,7 @@ def _earlier_files(case: Case, placed: FileAccess | None) -> list[_EarlierFile]:
 def _since(case: Case) -> int:
     """From when on writes to files of the path may be missing in the old content.
 
-    This is when the processes were examined for open files: one that opened the file after that, and before the file
+    This is when the processes were inspected for open files: one that opened the file after that, and before the file
     was read, may still have had it open. The old file may have been read on its own, after the begin of the window,
     which is the earliest time at which the *present* file may have existed.
     """
@@ -164,7 +164,7 @@ def _since(case: Case) -> int:
     if change.before is None:
         return start
     if change.holders is None:
-        return 0  # the processes were not examined: whoever opened it at any time may have it open
+        return 0  # the processes were not inspected: whoever opened it at any time may have it open
     if change.window.after_ns > change.window.before_ns:
         return start
     return change.holders.earlier_ns or min(start, change.holders.as_of_ns or start)

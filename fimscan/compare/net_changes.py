@@ -46,6 +46,7 @@ def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> list[Findi
 
 
 def _row(change: Change, steps: Sequence[Finding]) -> Finding:
+    """Make the row of a net change: an unknown answer without steps, the answer of one step, or a combined one."""
     if not steps:
         return Finding(change=change, attribution=_UNKNOWN)
     last = steps[-1]

@@ -151,6 +151,7 @@ def _move(origin: Change, change: Change) -> Change:
 def _origin_of(
     change: Change, removed: dict[tuple[int, int], list[Change]], used: set[int], carried: set[tuple[bytes, bytes]]
 ) -> Change | None:
+    """Find the removal of the same file under another name; see :func:`with_moves`."""
     after = change.after
     if change.kind is not ChangeKind.ADDED or after is None:
         return None

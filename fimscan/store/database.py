@@ -232,6 +232,7 @@ def _sqlite_file(url: URL) -> str | None:
 
 
 def _prepare_location(url: URL, *, create: bool) -> None:
+    """Create the SQLite file if it is missing, or raise an error for a path that is no usable database."""
     path = _sqlite_file(url)
     if path is None:
         return
@@ -282,6 +283,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
+    """Create the tables of an empty database, or upgrade an older one; raises an error for any other database."""
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revision = None

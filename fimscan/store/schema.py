@@ -201,7 +201,7 @@ change = Table(
     Column("before_ns", BigInteger, nullable=False, index=True),
     Column("verdict", String(16), nullable=False),
     Column("attribution", Text, nullable=False),
-    # The holders of the file when the window began; null if the processes were not examined.
+    # The holders of the file when the window began; null if the processes were not inspected.
     Column("holders", Text),
     # What was done to an append-only log.
     Column("breach", String(16)),

@@ -487,7 +487,7 @@ def test_failed_observations_are_a_gap_not_a_missing_rule() -> None:
 def test_confirmed_means_that_no_other_process_could_have_written(
     log: list[tuple[Action, float, int, Actor, bool]],
 ) -> None:
-    """Whatever the log holds: a confirmed writer is the only process that had this file open in its lifetime."""
+    """For any log: a confirmed writer is the only process that had this file open since its creation."""
     accesses = [
         access(action, at, by, inode=inode, success=ok, name=name("f") if inode != 12 else name("g"), old=name("t"))
         for action, at, inode, by, ok in log
@@ -563,10 +563,10 @@ def test_a_chmod_that_also_changed_the_access_list_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("action", [Action.OPEN_WRITE, Action.CHMOD, Action.SETXATTR, Action.UTIME, Action.LINK])
-def test_nobody_is_accused_of_flags_that_audit_cannot_see(action: Action) -> None:
-    """chattr's ioctl leaves no event with a path: whoever did something else at that time has not set them.
+def test_no_process_is_named_for_unreported_flags(action: Action) -> None:
+    """chattr's ioctl leaves no event with a path, so a process with another call is not named for the flags.
 
-    Nor is it the alarm that audit saw nothing although it was watching.
+    The reason is not the alarm no-event either.
     """
     after = changed_state(b"old", mtime_ns=state().mtime_ns, flags=0x10)
     answer = ask(change(state(flags=0), after), [access(action, 1500, A)])

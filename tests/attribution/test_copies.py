@@ -48,7 +48,7 @@ def test_a_replaced_file_is_known_by_its_name() -> None:
     second = move(1510, b"/w/tmp", b"/w/f", 30)._replace(replaced=(UPPER, 41))
     found = told([first, second], f)
     assert [one.replaced for one in found] == [OLD, (OVERLAY, 29)]
-    # Where none was replaced, none is named.
+    # No file was replaced: the record keeps none.
     assert told([first._replace(replaced=None)], f)[0].replaced is None
 
 
@@ -81,7 +81,7 @@ def test_an_exchange_swaps_names(directory: bool) -> None:
     changes = gone(one + below), gone(other + below, 14)
     for path, inode in ((one, 14), (other, 13)):
         removal = act(Action.UNLINK, 1500, path + below, None)
-        if directory:  # the one that is there now
+        if directory:  # the present directory
             parent = OVERLAY, 3 if path == other else 4
             removal = removal._replace(name=removal.name._replace(parent=parent))
         assert told([there, back, removal], *changes)[2].identity == (OVERLAY, inode)

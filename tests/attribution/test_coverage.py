@@ -24,7 +24,7 @@ def gaps(*notices: AuditNotice, window: Window = WINDOW) -> tuple[Gap, ...]:
 
 
 def seconds(found: tuple[Gap, ...]) -> list[tuple[int, int, GapReason]]:
-    """To whole seconds: the slack of the clocks is not the matter here."""
+    """The gap in whole seconds, without the slack of the clocks."""
     return [(round(g.start_ns / SECOND), round(g.end_ns / SECOND), g.reason) for g in found]
 
 

@@ -82,7 +82,7 @@ def test_a_core_file_is_laid_to_the_only_crash() -> None:
     [
         {"path": b"/w/hosts"},
         {"path": b"/w/core.old"},
-        {"mode": 0o644},  # the kernel makes it for its owner alone
+        {"mode": 0o644},  # the kernel creates it for its owner only
         {"uid": 0},
         {"nlink": 2},
         {"size": 0},
@@ -132,7 +132,12 @@ def test_other_answers_are_left_unchanged() -> None:
         (b"/var/crash/core.%p", False, b"/var/crash/core.77", True),
         (b"/var/crash/core.%p", False, b"/w/core.77", False),
         (b"cores/core", False, b"/w/cores/core", True),
-        (b"|/usr/lib/systemd/systemd-coredump %P", False, b"/w/core", False),  # that program writes, and is seen
+        (
+            b"|/usr/lib/systemd/systemd-coredump %P",
+            False,
+            b"/w/core",
+            False,
+        ),  # the program writes the file, and audit sees it
     ],
 )
 def test_the_name_matches_the_kernels_core_pattern(pattern: bytes, uses_pid: bool, path: bytes, fits: bool) -> None:

@@ -41,7 +41,7 @@ def opened(name: Name, *, inode: int = 257, dev: int = SB, action: Action = Acti
 def told(
     accesses: list[FileAccess], changes: list[Change], look: Devices = BTRFS, known: KnownDirectories = DIRECTORIES
 ) -> tuple[list[tuple[int | None, int | None]], bool]:
-    """(device, inode) of what each access is taken for, and whether nothing is doubtful."""
+    """Return (the (device, inode) that each access is translated to, whether no event is doubtful)."""
     found = translated(accesses, changes, known, Numbering([look, look]), keys=frozenset({"fimscan"}))
     return [(one.dev, one.inode) for one in found.accesses], not found.doubtful
 
@@ -67,7 +67,7 @@ def test_a_name_in_a_directory_that_only_one_subvolume_has() -> None:
     """The record has the inode of the directory and no path."""
     known = KnownDirectories.of([(b"/w", (TOP, 256)), (b"/w/home/d", (HOME, 300))])
     assert told([opened(Name(text=b"f", parent=(SB, 300)))], BOTH, known=known) == ([(HOME, 257)], True)
-    # One of that number in each of two subvolumes leaves both, and gives or takes no name.
+    # If two subvolumes have such a file, both are possible, and no name is added or removed.
     twice = KnownDirectories.of([(b"/w/home/d", (HOME, 300)), (b"/w/snap/d", (SNAP, 300))])
     unsure = Name(text=b"f", parent=(SB, 300))
     assert told([opened(unsure)], BOTH, known=twice) == ([(HOME, 257), (SNAP, 257)], False)
@@ -156,7 +156,7 @@ def test_a_removal_on_an_overlay_is_identified_by_its_name(recorded: tuple[int |
         Action.UNLINK, 1500, name=named("/w/f", (OVERLAY, 2)), dev=dev, inode=inode
     )  # fmt: skip
     assert told([removal], [gone], SAME, known) == ([(OVERLAY, 13)], True)
-    # A second one removes what came since, and one before the window what was there before.
+    # A second removal is of the file that came since; one before the window is of the file before.
     again = removal._replace(event=removal.event._replace(serial=10**9 + 1))
     assert told([removal, again], [gone], SAME, known)[0] == [(OVERLAY, 13), (None, None)]
     early = removal._replace(event=removal.event._replace(time_ns=500 * 10**9))
@@ -221,13 +221,13 @@ PLAIN = root("/w", 1, 1, "ext4", point=b"/")
             Devices(roots=(root("/w", 1, 1, "ext4", point=b"/w", uuid="another"),)),
             GapReason.MOUNT,
         ),
-        # Mounted anew, with another number.
+        # Mounted again, with another device number.
         (
             Devices(roots=(root("/w", 1, 1, "ext4", point=b"/w"),)),
             Devices(roots=(root("/w", 1, 3, "ext4", point=b"/w", raw=3),)),
             None,
         ),
-        # A subvolume that was made meanwhile is no mount.
+        # A subvolume that was created in between is no mount.
         (
             Devices(roots=(root("/w", TOP, point=b"/w"),)),
             Devices(roots=(root("/w", TOP, point=b"/w"), root("/w/f", HOME, point=b"/w"))),

@@ -89,7 +89,7 @@ IN_MEMORY = os.makedev(0, 23)
 @pytest.mark.parametrize(
     ("held", "file", "was_read", "found"),
     [
-        # By the kernel's count nobody had it open. A user may keep a removed name of what he may write, or its memory.
+        # The kernel counted no writer. A process may keep a removed name of a file that it may write to, or a mapping.
         (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
         (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
@@ -97,16 +97,16 @@ IN_MEMORY = os.makedev(0, 23)
         (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
         (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
         (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
-        # Somebody had, and these may have.
+        # The kernel counted a writer, and these processes may be it.
         (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (Held(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
         (Held(doubts=(), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
         (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
-        # A process shows it. Others are in doubt where the file is theirs to write to.
+        # A process shows it. Other processes are in doubt if they may write to the file.
         (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(), True, []),
         (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NOT_ALONE]),
         (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(uid=7), True, [Unseen.NOT_ALONE]),
-        # The kernel was not, or could not be, asked.
+        # The kernel's count is not available.
         (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
         (Held(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),

@@ -31,7 +31,7 @@ ELSEWHERE = name("x", b"/elsewhere", (DEV, 99))
 
 
 def save(at: float, by: Actor, inode: int = 11, temporary: str = "t", target: str = "f") -> list[FileAccess]:
-    """An editor saves: it makes a new file and renames it over the old one."""
+    """The accesses of an editor's save: it creates a new file and renames it over the old one."""
     return [
         access(Action.CREATE, at, by, name=name(temporary), inode=inode),
         access(Action.RENAME, at + 1, by, name=name(target), old=name(temporary), inode=inode),
@@ -39,7 +39,7 @@ def save(at: float, by: Actor, inode: int = 11, temporary: str = "t", target: st
 
 
 def named(answer: Attribution) -> list[tuple[int, bool]]:
-    """(process id, whether it is named for an earlier file), in order."""
+    """The actors as (process id, whether it is named for an earlier file), in order."""
     return [(one.pid, one.earlier) for one in answer.actors if one.role is not Role.PLACER or one.earlier]
 
 
@@ -48,7 +48,7 @@ def is_several(answer: Attribution) -> bool:
 
 
 def cleared(answer: Attribution) -> set[int]:
-    """The processes that ``explain`` calls cleared."""
+    """The process ids that ``explain`` reports as cleared."""
     assert answer.reasoning is not None
     kept = {ruling.actor.pid for ruling in answer.reasoning.rulings if not ruling.why.clears}
     return {ruling.actor.pid for ruling in answer.reasoning.rulings} - kept
@@ -239,10 +239,10 @@ def test_what_was_done_to_the_old_file_after_it_was_replaced_is_not_in_the_new_o
     assert (answer.verdict, named(answer)) == (Verdict.CONFIRMED, [(2, False)])
 
 
-def test_a_removal_counted_twice_does_not_make_anothers_open_that_of_another_file() -> None:
-    """The file had one name more than was known. A wrote, took a name away and linked it again; B only opened it.
+def test_a_wrong_count_of_names_does_not_clear_a_writer() -> None:
+    """The file had one more name than was known. A wrote, removed a name and linked it again; B only opened it.
 
-    That no name is left, by the count, is no proof that the number was given to another file: A has to be named.
+    A count of no remaining names does not prove that another file got the inode number: A must be named.
     """
     log = [
         access(Action.OPEN_WRITE, 1300, A),
@@ -255,7 +255,7 @@ def test_a_removal_counted_twice_does_not_make_anothers_open_that_of_another_fil
     assert {one.pid for one in answer.actors} >= {1, 2}
 
 
-def test_a_removal_counted_twice_does_not_hide_who_set_attributes() -> None:
+def test_a_wrong_count_of_names_does_not_clear_a_changer() -> None:
     """A set an attribute, then removed names until none was known; B set one as well."""
     log = [
         access(Action.SETXATTR, 1300, A),
@@ -282,9 +282,9 @@ _PEOPLE = (A, B, C, actor(pid=4, exe=b"/bin/d"))
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[Change, list[FileAccess], dict[int, int]]:
-    """Up to six writes to one path, each in place, by a new file of the same name, or by a rename over it.
+    """Draw up to six writes to one path: in place, by a new file of the same name, or by a rename over it.
 
-    Gives the change, the log, and for each process when it last gave the path some content.
+    Return the change, the log, and for each process the time of its last write to the path.
     """
     inode, wrote = 10, {}
     log: list[FileAccess] = []

@@ -23,7 +23,7 @@ EVE = Actor(pid=7, exe=b"/usr/sbin/auditctl", uid=0, user="root", auid=1001, log
 
 
 def seen(at: float, *, guards: tuple[str, ...] = X86, **values: Any) -> AuditObservation:
-    """A host that wants all guards of x86_64, and whose rules have these."""
+    """An observation of a host that needs all guards of x86_64, and whose rules have these."""
     default = {"rules": (rule(guards=frozenset(guards)),), "guards": X86, "uring": (b"/w",)}
     return observation(at, **{**default, **values})
 

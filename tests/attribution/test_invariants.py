@@ -45,7 +45,7 @@ _NAMES = st.sampled_from([name("f"), name("g"), name("t"), name("f")._replace(pa
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[FileAccess]:
-    """Up to ten calls on three inode numbers and some names, at times inside and around the window."""
+    """Draw up to ten calls on three inode numbers and some names, inside and around the window."""
     found = []
     for serial in range(draw(st.integers(0, 10))):
         event = EventId(draw(st.integers(900, 2100)) * SECOND + draw(st.integers(0, 3)) * 10**6, serial)
@@ -83,7 +83,7 @@ _HOLDERS = st.builds(
 
 @st.composite
 def changes(draw: st.DrawFn) -> Change:
-    """One of every kind."""
+    """Draw a change of any kind."""
     at = draw(_AT)
     dev = draw(st.sampled_from([DEV, DEV, 0x2A]))
     before = state(dev=dev)
@@ -147,7 +147,7 @@ def shifted_access(found: FileAccess) -> FileAccess:
 
 
 def core(answer: Attribution) -> object:
-    """Verdict and processes with their roles, without times."""
+    """The verdict and the actors with their roles, without times."""
     return answer.verdict, answer.reason, {(a.process, a.role) for a in answer.actors}, answer.notes
 
 

@@ -18,7 +18,7 @@ def seen(at: float, **values: Any) -> Actor:
 
 
 def processes(*sightings: Actor, alive: tuple[tuple[float, float], ...] = ()) -> list[int | None]:
-    """For each sighting, what tells its process apart."""
+    """The token of each record's process."""
     spans = [Alive(int(start * SECOND), int(end * SECOND)) for start, end in alive]
     lives = Lives(sightings, {7: spans})
     return [lives.since(7, one.moment) for one in sightings]
@@ -59,7 +59,7 @@ def test_a_process_whose_parent_ended_is_still_the_same() -> None:
     assert is_one(seen(1), seen(2, ppid=1))
     assert is_one(seen(1, **SERVICE), seen(2, ppid=1, **SERVICE))
     assert not is_one(seen(1, uid=33, **SERVICE), seen(2, uid=33, ppid=1, **SERVICE))
-    assert not is_one(seen(1, ppid=1), seen(2, ppid=70))  # nobody gets another parent back
+    assert not is_one(seen(1, ppid=1), seen(2, ppid=70))  # a reparented process never gets a parent back
 
 
 def test_a_process_that_was_seen_alive_is_the_same_from_its_start_on() -> None:
@@ -71,7 +71,7 @@ def test_a_process_that_was_seen_alive_is_the_same_from_its_start_on() -> None:
 def test_a_record_before_the_start_is_of_another_process() -> None:
     """Even if everything else is the same: start times come from /proc, while the process runs."""
     assert not is_one(seen(1), seen(3), alive=((2, 4),))
-    assert not is_one(seen(1), seen(5), alive=((2, 4),))  # it lived in between
+    assert not is_one(seen(1), seen(5), alive=((2, 4),))  # another process lived in between
     assert is_one(seen(1.99), seen(3), alive=((2, 4),))  # two clocks
 
 

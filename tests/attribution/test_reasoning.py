@@ -138,7 +138,7 @@ def test_a_holder_whose_pid_was_reused_still_counts() -> None:
 
 
 def mapped(dev: int) -> tuple[Change, list[FileAccess]]:
-    """A wrote; B opened the file after the time that its ctime says, and can have stored to a mapping of it."""
+    """A wrote; B opened the file after its ctime, and may have stored to a mapping of it."""
     log = [
         access(Action.OPEN_WRITE, 1500, A._replace(flags=("O_WRONLY",)), dev=dev),
         access(Action.OPEN_WRITE, 1600, B._replace(flags=("O_RDWR",)), dev=dev),

@@ -50,13 +50,13 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     (change,) = cli.diff()["changes"]
     assert [actor["pid"] for actor in change["attribution"]["actors"]] == [4242]
     assert "type=SYSCALL" in cli("explain", str(change["id"]), code=0).stdout
-    with log.open("a") as file:  # late: what was said already is answered anew
+    with log.open("a") as file:  # late records: answers are revised
         file.write(event(cli.watched / "a", 2, pid=4343, at=opened))
     cli("scan", "--audit-log", str(log), code=0)
     (change,) = cli.diff()["changes"]
     assert sorted(actor["pid"] for actor in change["attribution"]["actors"]) == [4242, 4343]
     assert len(cli("audit", "events", "--format", "ndjson", code=0).stdout.splitlines()) == 2
-    # What the journal covers reads the same as it was written, from this database, too.
+    # This database returns the covered rows as they were written, too.
     assert "FAIL" not in cli("verify", "--db", "--all", code=0).stdout
 
 

@@ -24,7 +24,7 @@ DATA = Path(__file__).parents[1] / "data" / "audit"
 
 @pytest.fixture(scope="module")
 def batches() -> list[AuditBatch]:
-    """Everything that was ever recorded for the golden pairs."""
+    """The audit events of all golden pairs."""
     found: list[AuditBatch] = []
     for name in sorted(glob.glob(f"{DATA}/*.log")):
         with open(name, "rb") as file:

@@ -26,7 +26,7 @@ def at(time_ns: int, exe: bytes, pid: int = 7, ppid: int = 1) -> Actor:
 
 
 def kept(database: Database, *batches: list[Actor]) -> list[tuple[int, int]]:
-    """(pid, time) of what is kept of these, which come one after the other."""
+    """Store these batches one after the other; return (pid, time) of the rows."""
     for batch in batches:
         with database.begin() as session:
             store.add(session, batch)

@@ -47,7 +47,7 @@ def test_a_new_database_is_what_the_migrations_would_make(tmp_path: Path) -> Non
 
 
 def _described(engine: Engine) -> tuple[dict[str, list[str]], list[str]]:
-    """What SQLite keeps of every table and index, the order of columns aside; and the revision."""
+    """SQLite's description of every table and index, without the order of columns, and the revision."""
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
         revisions = connection.scalars(text("SELECT version_num FROM alembic_version")).all()

@@ -161,7 +161,7 @@ def test_doubts_survive(found: list[Doubt]) -> None:
     )
 )
 def test_holders_survive(holders: Holders | None) -> None:
-    """Holders are stored with their change; "not examined" differs from "no holder"."""
+    """Holders are stored with their change; "not inspected" differs from "no holder"."""
     assert codec.load_holders(codec.dump_holders(holders)) == holders
 
 
@@ -213,9 +213,9 @@ states = st.builds(
     parameters=st.sampled_from([30, 60, 999]),
 )
 def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState], parameters: int) -> None:
-    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path.
+    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: they load equal, in order of path.
 
-    So they are however many of them a statement takes. What the journal is told of them is what it would read.
+    The number of rows per statement does not matter. The digest given to the journal is that of the stored rows.
     """
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     with database.engine.connect() as connection:

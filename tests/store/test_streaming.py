@@ -23,7 +23,7 @@ from tests.support import state
 
 
 def store(database: Database, states: Iterable[FileState]) -> None:
-    """As what a scan has found."""
+    """Store states as a scan does."""
     with database.begin() as session:
         scan_id = scans.begin(session, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}")
         new = NewVersions(scan_id)
