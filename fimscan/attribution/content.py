@@ -74,7 +74,7 @@ def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
 
 
 def _weakened_by_doubts(claim: Claim, case: Case) -> Claim:
-    """Weaken a claim if the old file was replaced and an unexamined process may have written to it before."""
+    """Weaken a claim if the old file was replaced and an uninspected process may have written to it before."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if claim.verdict is not Verdict.CONFIRMED or before is None or after is None or holders is None:
         return claim
