@@ -50,7 +50,7 @@ def open_for_writing(
     was examined before. A process that ends without having started another is left out. ``user_name`` names the users
     of the processes. With ``of``, only the holders of these files are given.
     """
-    look = _Look(own_pid, user_name, of)
+    look = _Examination(own_pid, user_name, of)
     for _ in range(times):
         look.begin()
         look.examine_all()
@@ -67,7 +67,7 @@ def open_for_writing(
     )
 
 
-class _Look:
+class _Examination:
     def __init__(self, own_pid: int, user_name: UserName | None, of: Collection[Identity] | None) -> None:
         self.held: dict[Identity, dict[int, Actor]] = {}
         self.doubts: dict[tuple[Unseen, Rights], list[Actor]] = {}

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from fimscan.linux.calls import has_same_files, known_identity
 from fimscan.linux.mounts import Mount, own_mounts, parse_mounts
-from fimscan.linux.processes import link, living, read
+from fimscan.linux.processes import link, living_thread, read
 from fimscan.model import Unseen
 
 Identity = tuple[int, int]
@@ -94,7 +94,7 @@ class OpenFilesOf:
         """
         self._examine_tables()
         # A leader that has ended shows none of the memory.
-        alive = living(self._process)
+        alive = living_thread(self._process)
         with suppress(*_PRESENT):
             self._examine_mappings(alive)
 
@@ -143,7 +143,7 @@ class OpenFilesOf:
         elif target == _RING:
             self._examine_ring(task, f"{task}/fdinfo/{name}")
         elif target.startswith(b"/"):
-            identity = self._told(task, name)
+            identity = self._identity_of(task, name)
             if identity is not None:
                 self.files[identity] = None
 
@@ -153,13 +153,13 @@ class OpenFilesOf:
         For the kernel's rules, what is opened by ``/proc/self/fd/N`` is below the directory that the name was in. The
         descriptor need not be one for writing, nor for reading (O_PATH).
         """
-        identity = self._told(task, name)
+        identity = self._identity_of(task, name)
         if identity is None or self._mounts.may_hang(identity[0]):
             return
         if os.stat(f"{task}/fd/{name}").st_nlink:
             self.files[identity] = None
 
-    def _told(self, task: str, name: str) -> Identity | None:
+    def _identity_of(self, task: str, name: str) -> Identity | None:
         """(device, inode) of a regular file, as the kernel tells them where its file system may not answer."""
         if not self._mounts.has_network:
             return known_identity(f"{task}/fd/{name}")

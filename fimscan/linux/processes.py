@@ -16,7 +16,7 @@ UserName = Callable[[int], str | None]
 _UNSET = 0xFFFFFFFF
 # Capabilities that go past the permissions of files, or get what does (capabilities(7)): CHOWN, DAC_OVERRIDE, FOWNER,
 # SETGID, SETUID, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN.
-_PAST_PERMISSIONS = sum(1 << bit for bit in (0, 1, 3, 6, 7, 16, 17, 19, 21))
+_BYPASS_PERMISSIONS = sum(1 << bit for bit in (0, 1, 3, 6, 7, 16, 17, 19, 21))
 
 
 class Status(NamedTuple):
@@ -49,7 +49,7 @@ def rights_of(process: str) -> Rights:
         status, ids = read_status(process), read(f"{process}/uid_map")
     except OSError:
         return Rights(any_file=True)
-    powerful = bool(status.capabilities & _PAST_PERMISSIONS)
+    powerful = bool(status.capabilities & _BYPASS_PERMISSIONS)
     # Capabilities count in the user namespace of a process: in one of its own it has all of them.
     is_own = ids == _own_ids()
     owned = () if is_own or not powerful else tuple(_ranges(ids))
@@ -83,7 +83,7 @@ def actor_of(pid: int, user_name: UserName | None) -> Actor:
         OSError: it has ended.
     """
     process = f"/proc/{pid}"
-    alive = living(process)
+    alive = living_thread(process)
     status = read_status(process)
     uid = _id(status.uids[0]) if status.uids else None
     auid = _id_in(f"{process}/loginuid")
@@ -106,7 +106,7 @@ def actor_of(pid: int, user_name: UserName | None) -> Actor:
     )
 
 
-def living(process: str) -> str:
+def living_thread(process: str) -> str:
     """The directory of a thread that has not ended; the process's own, where there is none (or it is the kernel's).
 
     It is one in ``/proc`` itself, which does not list it: those in ``task`` have no ``map_files``.

@@ -3,11 +3,11 @@
 It speaks just enough of the kernel's FUSE protocol (linux/fuse.h). A name with a final slash is a directory, which has
 one file, ``inner``. Of a name that begins with
 
-* ``eio``: reading (of a directory: listing) is answered with EIO;
-* ``stale``: opening is answered with ESTALE;
-* ``hang``: reading (of a directory: listing) is never answered;
-* ``lost``: asking for its attributes is never answered;
-* ``slow``: reading is answered, 4 kB at a time, 5 ms late each.
+* ``eio``: reading (of a directory: listing) is read_batches with EIO;
+* ``stale``: opening is read_batches with ESTALE;
+* ``hang``: reading (of a directory: listing) is never read_batches;
+* ``lost``: asking for its attributes is never read_batches;
+* ``slow``: reading is read_batches, 4 kB at a time, 5 ms late each.
 
 All others are files of 5 bytes. It ends when it is killed or unmounted.
 """

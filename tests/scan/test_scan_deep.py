@@ -141,7 +141,7 @@ class Moves:
         self.done = False
         monkeypatch.setattr(dir_stack, "step", self.step)
 
-    def step(self, directory: int, name: bytes) -> dirfd.Standpoint:
+    def step(self, directory: int, name: bytes) -> dirfd.DirHandle:
         if name == b".." and not self.done and os.fstat(directory).st_ino == self.left_inode:
             self.done = True
             self.do()

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from fimscan.model import FileState, Unreadable
 from fimscan.scan import fast_path, worker
 from fimscan.scan.digest import PIECE_BYTES
-from fimscan.scan.fast_path import read_plain
+from fimscan.scan.fast_path import read_ordinary
 from fimscan.scan.limits import Limits
-from fimscan.scan.reader import Reader, is_same, open_quietly
+from fimscan.scan.reader import Reader, is_same, open_noatime
 from fimscan.scan.state import Raw
-from fimscan.scan.throttle import PULSE_BYTES, Heartbeat, Throttle
+from fimscan.scan.throttle import HEARTBEAT_BYTES, Heartbeat, Throttle
 from fimscan.scan.worker import Task, read_tasks
 from tests.support import vouched_stat
 
@@ -44,7 +44,7 @@ def _write(path: bytes, content: bytes) -> None:
 
 
 def _read(directory: int, *names: bytes, reader: Reader | None = None) -> list[Raw | None]:
-    return read_plain(reader or Reader(), 0, directory, names, _DIGESTS, None)
+    return read_ordinary(reader or Reader(), 0, directory, names, _DIGESTS, None)
 
 
 def _without_times(raw: Raw) -> Raw:
@@ -141,7 +141,7 @@ def _grow(path: bytes) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("step", ["open_quietly", "read_xattrs"])
+@pytest.mark.parametrize("step", ["open_noatime", "read_xattrs"])
 @pytest.mark.parametrize("act", [_overwrite, _forge, _replace, _grow, lambda path: os.chmod(path, 0o600), os.unlink])
 def test_changed_meanwhile(
     root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[bytes], object]
@@ -170,20 +170,20 @@ def test_what_waits_in_a_pipe_stays_there(root: bytes, directory: int, monkeypat
     os.mkfifo(root + b"/pipe")
     pipe = os.open(root + b"/pipe", os.O_RDWR | os.O_NONBLOCK)
     os.write(pipe, b"12345")
-    really = open_quietly
+    really = open_noatime
 
     def swap_then_open(name: bytes, flags: int, at: int | None) -> int:
         os.rename(root + b"/pipe", root + b"/f")
         return really(name, flags, at)
 
-    monkeypatch.setattr(fast_path, "open_quietly", swap_then_open)
+    monkeypatch.setattr(fast_path, "open_noatime", swap_then_open)
     assert _read(directory, b"f") == [None]
     assert os.read(pipe, 10) == b"12345"
     os.close(pipe)
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("step", ["open_quietly", "read_xattrs", "read_flags"])
+@pytest.mark.parametrize("step", ["open_noatime", "read_xattrs", "read_flags"])
 def test_an_error_is_that_of_one_file(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """The others are read, and nothing stays open."""
     for name in (b"a", b"b", b"c"):
@@ -209,9 +209,9 @@ def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypat
     for name in names:
         _write(root + b"/" + name, b"x")
     memory = os.memfd_create("pulse")
-    os.ftruncate(memory, PULSE_BYTES)
+    os.ftruncate(memory, HEARTBEAT_BYTES)
     heartbeat, at = Heartbeat(memory), []
-    really_stat, really_open = os.stat, open_quietly
+    really_stat, really_open = os.stat, open_noatime
 
     def stat_and_tell(name: bytes, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
         at.append((name, heartbeat.number))
@@ -224,8 +224,8 @@ def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypat
     reader = Reader(Throttle(Limits(), heartbeat))
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stat_and_tell)
-        patched.setattr(fast_path, "open_quietly", open_and_tell)
-        read_plain(reader, 7, directory, names, _DIGESTS, None)
+        patched.setattr(fast_path, "open_noatime", open_and_tell)
+        read_ordinary(reader, 7, directory, names, _DIGESTS, None)
     assert at == [(name, number) for number, name in enumerate(names, 7) for _ in range(2)]
     assert heartbeat.beats >= 3
     os.close(memory)
@@ -239,7 +239,7 @@ def test_what_vouches(root: bytes, directory: int, is_vouched: bool) -> None:
     known = vouched_stat(os.lstat(root + b"/f"), taken=3)
     if not is_vouched:
         known = (*known[:-1], int(known[-1]) ^ 1)
-    (raw,) = read_plain(Reader(), 0, directory, [b"f"], _DIGESTS, [known])
+    (raw,) = read_ordinary(Reader(), 0, directory, [b"f"], _DIGESTS, [known])
     assert raw is not None
     assert bool(raw) is not is_vouched
 
@@ -267,7 +267,7 @@ def test_what_is_done_beside_reading(
 ) -> None:
     """Limits, the page cache, files that hang, logs and what is not read at all: the short way knows none of them."""
     _write(root + b"/f", b"x")
-    monkeypatch.setattr(worker, "read_plain", lambda *_: pytest.fail("the short way was taken"))
+    monkeypatch.setattr(worker, "read_ordinary", lambda *_: pytest.fail("the short way was taken"))
     reader.throttle.request(refused)
     one = Task(directory, root + b"/", _DIGESTS, [b"f"], None, None)._replace(**task)  # type: ignore[arg-type]
     assert len(read_tasks(reader, [one])[1]) == 1

@@ -84,7 +84,7 @@ def test_failing_medium(root: bytes, scanned: Scanned, mounted: Mounted, workers
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_hanging_calls(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
-    """A file or a directory whose reading is never answered is given up; the others are read."""
+    """A file or a directory whose reading is never read_batches is given up; the others are read."""
     mounted(root, "a", "hang-directory/", "hang-file", "z")
     found = scanned(root, workers=workers, limits=_IMPATIENT)
     assert _said(found, root) == {
@@ -109,7 +109,7 @@ def test_enough_is_enough(root: bytes, scanned: Scanned, mounted: Mounted) -> No
     assert said == dict.fromkeys([f"m/{name}" for name in (*names, "z")], "timeout")
     z = found[root + b"/m/z"]
     assert isinstance(z, Unreadable)
-    assert z.detail == "not asked for: its file system does not answer"
+    assert z.detail == "skipped: its file system does not answer"
 
 
 def test_not_everything_is_given_up(root: bytes, scanned: Scanned, mounted: Mounted) -> None:

@@ -20,7 +20,7 @@ import pytest
 from fimscan.model import FileState, Unreadable
 from fimscan.scan import dir_stack, reader, scanner, state
 from fimscan.scan.dir_stack import Directory
-from fimscan.scan.fast_path import read_plain
+from fimscan.scan.fast_path import read_ordinary
 from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scanner import scan
 from fimscan.scan.walk import Walk
@@ -164,7 +164,7 @@ def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
     # Between a file's lstat and its opening lie microseconds.
     directory, one, digests = os.open(root, os.O_PATH), reader.Reader(), ("xxh3_128", "sha256")
     for name in (b"0-file-1", b"1-file-1", b"0-relative-0", b"1-relative-0"):
-        plain = read_plain(one, 0, directory, [name] * 50, digests, None)
+        plain = read_ordinary(one, 0, directory, [name] * 50, digests, None)
         reads = (*[raw for raw in plain if raw], *[one.read(directory, name, digests) for _ in range(50)])
         yield [state.to_result(b"%s/%s-%04d" % (root, name, number), raw, digests) for number, raw in enumerate(reads)]
     os.close(directory)
@@ -218,7 +218,7 @@ def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: py
     os.mkdir(root + b"/real")
     _plant(root + b"/real/inner", is_directory=False)
     inode = os.lstat(root + b"/real/inner").st_ino
-    way_to = Walk._way_to
+    way_to = Walk._open_parent
 
     def go_and_swap(walk: Walk, path: bytes) -> Directory | None:
         found = way_to(walk, path)
@@ -226,7 +226,7 @@ def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: py
         os.symlink(outside, root + b"/real")
         return found
 
-    monkeypatch.setattr(Walk, "_way_to", go_and_swap)
+    monkeypatch.setattr(Walk, "_open_parent", go_and_swap)
     found = PathScanner([WatchSpec(path=root)]).stat(root + b"/real/inner")
     assert found is not None
     assert found.st_ino == inode

@@ -229,7 +229,7 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
     """A file that becomes a symlink between its lstat and its opening is recorded as one; its target is not opened."""
     path = _write(root + b"/f", b"x")
     _write(root + b"/../outside", b"x")
-    really_open = reader.open_quietly
+    really_open = reader.open_noatime
     opened = []
 
     def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
@@ -240,7 +240,7 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
         return fd
 
     for module in (reader, fast_path):
-        monkeypatch.setattr(module, "open_quietly", swap_then_open)
+        monkeypatch.setattr(module, "open_noatime", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
     assert result.kind is FileKind.SYMLINK
@@ -251,7 +251,7 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
 def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
     """One that was put there between the lstat of a file and its opening is recorded as a pipe, and never read."""
     path = _write(root + b"/f", b"x")
-    really_open = reader.open_quietly
+    really_open = reader.open_noatime
 
     def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
         os.unlink(path)
@@ -259,7 +259,7 @@ def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest
         return really_open(name, flags, directory)
 
     for module in (reader, fast_path):
-        monkeypatch.setattr(module, "open_quietly", swap_then_open)
+        monkeypatch.setattr(module, "open_noatime", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
     assert (result.kind, result.digests) == (FileKind.FIFO, ())

@@ -92,6 +92,6 @@ def test_nobody_runs_ahead_of_one_who_is_slow(root: bytes, monkeypatch: pytest.M
         descriptors=Descriptors(100, 8),
         hang_guard=HangGuard(Limits(), Hangs()),
     )
-    shares = list(scanner._shared_out(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
+    shares = list(scanner._read_by_workers(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
     assert len(shares) > 200
     assert stuck.beside_the_first < 64  # batches, of 256 names as a rule

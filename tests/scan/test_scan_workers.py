@@ -135,7 +135,7 @@ def test_close_does_not_wait(root: bytes) -> None:
 def test_signals_are_for_the_parent(forest: bytes) -> None:
     """A service manager's SIGTERM to all processes, or a Ctrl-C, does not fell a worker in the middle of its work."""
     results = scan([WatchSpec(path=forest)], workers=2)
-    seen = [next(results) for _ in range(100)]  # the workers have answered, so they are up
+    seen = [next(results) for _ in range(100)]  # the workers have read_batches, so they are up
     for pid in _workers():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(pid, number)
