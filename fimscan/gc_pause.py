@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def no_search_for_cycles() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Pause garbage collection while many values without cycles are created. It takes up to a quarter of that work."""
     was_enabled = gc.isenabled()
     gc.disable()
