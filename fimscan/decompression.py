@@ -65,12 +65,12 @@ def _zstd() -> _Decompressor:
         except ImportError:
             continue
         return _Unlimited(made.decompressobj()) if hasattr(made, "decompressobj") else cast("_Decompressor", made)
-    raise UnpackError("it is compressed with zstd: install the Python package zstandard, or unpack it")
+    raise UnpackError("it is compressed with zstd: install the Python package zstandard, or decompress it")
 
 
 def _unknown(program: str) -> Callable[[], _Decompressor]:
     def fail() -> _Decompressor:
-        raise UnpackError(f"it is compressed in a way that is not supported: unpack it with {program}")
+        raise UnpackError(f"its compression is not supported: decompress it with {program}")
 
     return fail
 

@@ -43,15 +43,15 @@ Packed: TypeAlias = tuple[Any, ...]
 ``xattrs`` are encoded by :func:`fimscan.xattrs.dump_xattrs`; ``prefix`` is (size, the values of its digests).
 """
 
-# Two more layouts of a state exist, each where this one would cost more:
+# Two other layouts of a state exist, because this one would be slower there:
 #
-# - :data:`fimscan.scan.state.Raw` is what a reader knows: stat(2) in its own order, and the digests that were taken. It
-#   has no path, which the reader of a name in a directory does not know, and so no state digest. Reading makes one for
-#   each file; the rest is made when a request has been read (see fimscan.scan.fast_path). Giving it the order of FIELDS
-#   was tried: the CPU time of a scan was the same within 3 % of noise, and the code did not get shorter.
-# - A database row has times in two parts and device and inode as signed numbers, since SQL integers have 64 bits and
-#   these values need not fit. It has no prefix, which serves only the comparison. fimscan.store.version_writer converts
-#   whole columns of a group of rows at a time, so no row is ever made of a single state.
+# - :data:`fimscan.scan.state.Raw` is the reader's layout: stat(2) in its own order, and the digests that were taken. It
+#   has no path, which the reader does not know, and so no state digest. Reading creates one tuple for each file; the
+#   rest is added when a request has been read (see fimscan.scan.fast_path). Using the order of FIELDS was tried: the
+#   CPU time of a scan was the same within 3 % of noise, and the code did not become shorter.
+# - A database row has times in two parts, and device and inode as signed numbers, since SQL integers have 64 bits and
+#   these values need not fit. It has no prefix, which is used only for the comparison. fimscan.store.version_writer
+#   converts whole columns of a group of rows at once, so no row is made from a single state.
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
 _FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])

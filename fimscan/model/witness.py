@@ -11,7 +11,7 @@ from fimscan.model.audit import Actor
 
 
 class WitnessMask(IntFlag):
-    """What fanotify saw a process do to a file: the bits of its events (``fanotify_mark(2)``) that are recorded."""
+    """The recorded bits of fanotify's events (``fanotify_mark(2)``): what a process did to a file."""
 
     MODIFY = 0x2
     CLOSE_WRITE = 0x8

@@ -11,7 +11,7 @@ import sys
 from typing import TypeAlias
 
 RawXattrs: TypeAlias = tuple[bytes, tuple[tuple[bytes, int, bytes], ...]]
-"""(SHA-256 over all of them, (name, size, value or its SHA-256) of each), in byte order of the names."""
+"""(SHA-256 over all attributes, then (name, size, value or its SHA-256) of each, in byte order of the names)."""
 
 # Values that reports explain are kept whole unless they are huge; of others, only short values are.
 _NAMED_IN_REPORTS = (
@@ -23,7 +23,8 @@ _NAMED_IN_REPORTS = (
 _LONGEST_NAMED = 4096
 _LONGEST = 64
 
-# ioctl_iflags(2). The request says "long", the kernel reads and writes an int. Where the bits are elsewhere: ioctl.h.
+# ioctl_iflags(2). The request number is made with "long", but the kernel reads and writes an int. ioctl.h has the bits
+# of other architectures.
 _READS = 0x4000_0000 if os.uname().machine.startswith(("alpha", "mips", "parisc", "ppc", "sparc")) else 0x8000_0000
 _GETFLAGS = _READS | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _LONG = struct.calcsize("l")

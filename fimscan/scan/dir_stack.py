@@ -23,7 +23,7 @@ from fimscan.scan.watch import WatchSpec
 
 _NONE_LEFT = "too few file descriptors for this many watches; raise the limit (ulimit -n)"
 _KEPT = 256
-_MOVED: Raw = UnreadableReason.UNSTABLE.value, "its directory was moved while what is below it was read"
+_MOVED: Raw = UnreadableReason.UNSTABLE.value, "its directory was moved during the scan"
 _CLOSED = -1
 
 # A directory that has become a symlink or a file counts as gone.

@@ -48,7 +48,7 @@ def read_ordinary(
     taken = taken_of(algorithms)
     found: list[_Read | tuple[()] | None] = []
     for number, (name, one) in enumerate(zip(names, known or repeat(None), strict=False), first):
-        reader.throttle.at(number)
+        reader.throttle.note_file(number)
         try:
             found.append(_read(reader, directory, name, algorithms, (taken, one)))
         except (OSError, Changed):

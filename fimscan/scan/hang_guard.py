@@ -13,7 +13,7 @@ from typing import Any
 from fimscan.scan.attributes import Changed
 from fimscan.scan.dirfd import DirHandle, OpenDir
 from fimscan.scan.limits import Limits
-from fimscan.scan.pool import Hangs, hung, not_asked
+from fimscan.scan.pool import Hangs, no_answer, skipped
 from fimscan.scan.prefix_digests import RawPrefixes
 from fimscan.scan.process import WorkerProcess
 from fimscan.scan.throttle import TimedOutError
@@ -36,7 +36,7 @@ class HangGuard:
             TimedOutError: there was no answer.
         """
         if asked is not None and self._hangs.has_hung(asked):
-            raise TimedOutError(not_asked()[1])
+            raise TimedOutError(skipped()[1])
         try:
             answer, fd = self._ask(("visit", name, device), [parent])
         except TimedOutError:
@@ -99,7 +99,7 @@ class HangGuard:
                     return _checked(error, answer), fd
             elif worker.is_stalled:
                 self.close()
-                raise TimedOutError(hung(self._limits)[1])
+                raise TimedOutError(no_answer(self._limits)[1])
 
 
 def _checked(error: int, answer: Any) -> Any:

@@ -49,7 +49,7 @@ class Leases:
             if not stat.S_ISREG(before.st_mode) or (before.st_ino, before.st_dev) != (found.st_ino, found.st_dev):
                 raise Changed
             if self._left_s <= 0:
-                raise BlockingIOError(errno.EAGAIN, "not waited for")
+                raise BlockingIOError(errno.EAGAIN, "another process holds a lease, which was not waited for")
             fd = self._wait_for(_Opening(held))
         finally:
             os.close(held)
@@ -108,7 +108,9 @@ class _Opening(threading.Thread):
             if self._error is not None:
                 raise self._error
             if self._fd is None:
-                raise BlockingIOError(errno.EAGAIN, f"waited {waited_s:.0f} s")
+                raise BlockingIOError(
+                    errno.EAGAIN, f"another process did not give up its lease within {waited_s:.0f} s"
+                )
             return self._fd
 
 

@@ -140,7 +140,7 @@ class Pool:
         number = stalled.process.heartbeat.number
         begins = first.first_numbers()
         at = max(task for task in range(len(first.tasks)) if begins[task] <= number)
-        first.refused[number] = hung(self._limits)
+        first.refused[number] = no_answer(self._limits)
         self._hangs.note(first.devices[at])
         del self._workers[stalled.process.answers_fd]
         self._poll.unregister(stalled.process.answers_fd)
@@ -155,7 +155,7 @@ class Pool:
         for device, begin, end in zip(batch.devices, batch.first_numbers(), batch.first_numbers()[1:], strict=False):
             if self._hangs.has_hung(device):
                 for number in range(begin, end):
-                    batch.refused.setdefault(number, not_asked())
+                    batch.refused.setdefault(number, skipped())
 
     def close(self) -> None:
         """Kill all workers, whatever they are doing."""
@@ -166,11 +166,11 @@ class Pool:
         self._workers.clear()
 
 
-def hung(limits: Limits) -> Raw:
+def no_answer(limits: Limits) -> Raw:
     """The result for a file whose reading hung."""
     return UnreadableReason.TIMEOUT.value, f"the file system did not answer within {limits.stall_timeout_s:g} s"
 
 
-def not_asked() -> Raw:
+def skipped() -> Raw:
     """The result for a file on a file system that hangs."""
     return UnreadableReason.TIMEOUT.value, "skipped: its file system does not answer"

@@ -63,7 +63,7 @@ class Reader:
 
     def __init__(self, throttle: Throttle | None = None, *, drop_cache: bool = False) -> None:
         self.throttle = throttle or Throttle(Limits())
-        self.digester = Digester(self.throttle.piece)
+        self.digester = Digester(self.throttle.count_bytes)
         self._leases = Leases(self.throttle)
         self.drop_cache = drop_cache
         self.writers = WriterCheck()
@@ -77,7 +77,7 @@ class Reader:
 
     def begin(self, number: int) -> Raw | None:
         """Start the file of this number in the request; returns the answer if it is known already."""
-        return cast("Raw | None", self.throttle.file(number))
+        return cast("Raw | None", self.throttle.begin_file(number))
 
     def read(self, directory: int, name: bytes, algorithms: tuple[str, ...], verified: int | None = None) -> Raw:
         """Read the state of one file that is not a directory. Never follows a symlink; opens regular files only.

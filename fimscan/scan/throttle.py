@@ -71,7 +71,7 @@ class Throttle:
         self._refused: Mapping[int, Any] = {}
         self._deadline = math.inf
 
-    def request(self, refused: Mapping[int, Any]) -> None:
+    def begin_request(self, refused: Mapping[int, Any]) -> None:
         """Start another request; ``refused`` are results known already, by number."""
         self._refused = refused
 
@@ -80,14 +80,14 @@ class Throttle:
         """Whether there is neither a known result nor a rate limit."""
         return not self._refused and self._files is self._bytes is None
 
-    def at(self, number: int) -> None:
+    def note_file(self, number: int) -> None:
         """Record in the heartbeat which file of the request is current."""
         if self._heartbeat is not None:
             self._heartbeat.begin(number)
 
-    def file(self, number: int) -> Any:
+    def begin_file(self, number: int) -> Any:
         """Start a file: apply the rate limit and start its time. Returns its result if that is known already."""
-        self.at(number)
+        self.note_file(number)
         if self._files is not None:
             self._wait(self._files.take(1))
         self._deadline = time.monotonic() + self._timeout_s
@@ -102,7 +102,7 @@ class Throttle:
         """Extend the time for this file by a wait that is not its own fault."""
         self._deadline += seconds
 
-    def piece(self, count: int) -> None:
+    def count_bytes(self, count: int) -> None:
         """Count the bytes of one piece, and wait if they were read too fast.
 
         Raises:
@@ -113,7 +113,7 @@ class Throttle:
         if self._bytes is not None:
             self._deadline += self._wait(self._bytes.take(count))  # our own limit must not count against the file
         if time.monotonic() > self._deadline:
-            raise TimedOutError(f"not read to its end within {self._timeout_s:g} s")
+            raise TimedOutError(f"not completely read within {self._timeout_s:g} s")
 
     def _wait(self, seconds: float) -> float:
         left = seconds

@@ -115,7 +115,7 @@ def main(channel_fd: str, heartbeat_fd: str, limits: str) -> None:
                 return
             match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
                 case ("read", refused, tasks):
-                    throttle.request(refused)
+                    throttle.begin_request(refused)
                     answer: Any = read_tasks(reader, [Task(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
                 case question:
                     answer = _answer_question(channel, question, fds, heartbeat)

@@ -105,7 +105,7 @@ class Ground:
 
 @contextmanager
 def hiding_ground() -> Iterator[Ground]:
-    """A directory with the programs.
+    """Create a directory with the compiled programs.
 
     Raises:
         Unavailable: they cannot be compiled here.

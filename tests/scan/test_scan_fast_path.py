@@ -267,10 +267,10 @@ def test_limits_need_the_careful_path(
     refused: dict[int, Raw],
     task: dict[str, object],
 ) -> None:
-    """Limits, the page cache, files that hang, logs and what is not read at all: the short way knows none of them."""
+    """With rate limits, drop_cache, known answers, logs or attributes-only policies, the fast path is not used."""
     _write(root + b"/f", b"x")
     monkeypatch.setattr(worker, "read_ordinary", lambda *_: pytest.fail("the fast path was taken"))
-    reader.throttle.request(refused)
+    reader.throttle.begin_request(refused)
     one = Task(directory, root + b"/", _DIGESTS, [b"f"], None, None)._replace(**task)  # type: ignore[arg-type]
     assert len(read_tasks(reader, [one])[1]) == 1
     with pytest.raises(pytest.fail.Exception):

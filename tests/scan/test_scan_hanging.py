@@ -171,7 +171,7 @@ def test_slow_file(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
     assert _said(found, root) == {"": "read", "a": "read", "slow": "timeout", "z": "read"}
     slow = found[root + b"/slow"]
     assert isinstance(slow, Unreadable)
-    assert slow.detail == "not read to its end within 1 s"
+    assert slow.detail == "not completely read within 1 s"
 
 
 def test_live_look_at_a_hanging_file(root: bytes, mounted: Mounted) -> None:

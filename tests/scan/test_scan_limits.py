@@ -193,7 +193,7 @@ def test_sparse_terabyte(root: bytes, scanned: Scanned) -> None:
     Path(os.fsdecode(root), "z").write_bytes(b"x")
     found = scanned(root, limits=Limits(file_timeout_s=0.5))
     assert found[root + b"/huge"] == Unreadable(
-        path=root + b"/huge", reason=UnreadableReason.TIMEOUT, detail="not read to its end within 0.5 s"
+        path=root + b"/huge", reason=UnreadableReason.TIMEOUT, detail="not completely read within 0.5 s"
     )
     assert _state(found[root + b"/z"]).digest("sha256") == hashlib.sha256(b"x").digest()
 

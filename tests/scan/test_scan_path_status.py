@@ -26,7 +26,7 @@ def _everything(root: bytes) -> list[bytes]:
 
 
 def test_status_agrees_with_the_walk(root: bytes) -> None:
-    """For every path of a tree with nested watches, excludes, re-includes, links and odd names."""
+    """The status agrees for every path of a tree with nested watches, excludes, re-includes, links and odd names."""
     for name in (b"a/b/c.swp", b"a/b/keep.swp", b"cache/deep/x", b"inner/y.swp", b"inner/cache/z", b"a/\xff\n.swp"):
         os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
         with open(os.path.join(root, name), "wb"):

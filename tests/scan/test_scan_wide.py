@@ -94,4 +94,4 @@ def test_results_after_a_slow_file_are_limited(root: bytes, monkeypatch: pytest.
     )
     shares = list(scanner._read_by_workers(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
     assert len(shares) > 200
-    assert stuck.beside_the_first < 64  # batches, of 256 names as a rule
+    assert stuck.beside_the_first < 64  # batches, usually of 256 names

@@ -1,4 +1,4 @@
-"""The worker processes: the same results, and nothing left behind."""
+"""Worker processes give the same results and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture
 def forest(root: bytes) -> bytes:
-    """A thousand files in directories of all sizes, odd names and links among them."""
+    """A thousand files in directories of all sizes, with odd names and links."""
     for directory in range(60):
         path = root + b"/d%d\xff\n" % directory
         os.mkdir(path)
@@ -38,7 +38,7 @@ def forest(root: bytes) -> bytes:
 
 
 def _workers(parent: int | None = None) -> list[int]:
-    """The scan's children, dead ones that nobody waited for included (those have no command line)."""
+    """The child processes of the scan, including zombies (which have no command line)."""
     parent = parent or os.getpid()
     with open(f"/proc/{parent}/task/{parent}/children") as file:
         children = map(int, file.read().split())
@@ -182,7 +182,7 @@ def test_parent_is_killed(root: bytes) -> None:
 def test_no_code_from_the_current_directory(
     forest: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: Scanned
 ) -> None:
-    """A worker started by root runs no module that somebody left in the current directory or in the environment."""
+    """A worker started by root runs no module from the current directory or the environment."""
     trap = tmp_path / "trap"
     trap.mkdir()
     for name in ("marshal", "select", "xxhash", "fimscan", "socket"):
