@@ -21,7 +21,7 @@ sys.path.insert(0, ROOT)
 from benchmarks import targets  # noqa: E402
 from fimscan import attribution, audit, compare  # noqa: E402
 from fimscan.audit import Assembler  # noqa: E402
-from fimscan.gc_pause import no_search_for_cycles  # noqa: E402
+from fimscan.gc_pause import gc_paused  # noqa: E402
 from fimscan.model import (  # noqa: E402
     Action,
     Actor,
@@ -156,7 +156,7 @@ def answer(
 def timed(title: str, action: Callable[[], object]) -> float:
     """Run, print and measure an action; return its CPU seconds."""
     start, worked = time.perf_counter(), time.process_time()
-    with no_search_for_cycles():  # a scan pauses garbage collection, too
+    with gc_paused():  # as in a scan
         found = action()
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

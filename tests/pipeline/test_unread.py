@@ -239,7 +239,10 @@ def test_a_leased_file_is_read_when_its_holder_has_to_give_way(tmp_path: Path) -
         begun = time.monotonic()
         found = _read(path, Limits(wait_for_leases=False))
         assert isinstance(found, Unreadable)
-        assert (found.reason, found.detail) == (UnreadableReason.LEASED, "not waited for")
+        assert (found.reason, found.detail) == (
+            UnreadableReason.LEASED,
+            "another process holds a lease, which was not waited for",
+        )
         found = _read(path, Limits(file_timeout_s=0.5))
         assert isinstance(found, Unreadable) and found.reason is UnreadableReason.LEASED
         assert time.monotonic() - begun < 20
@@ -256,4 +259,7 @@ def test_all_leases_together_are_waited_for_no_longer_than_one_file_may_take(tmp
         found = list(scan([watch], workers=1, limits=Limits(file_timeout_s=1)))
         assert time.monotonic() - begun < 20
     told = [one.detail for one in found if isinstance(one, Unreadable)]
-    assert told == ["waited 1 s", *["not waited for"] * 4]
+    assert told == [
+        "another process did not give up its lease within 1 s",
+        *["another process holds a lease, which was not waited for"] * 4,
+    ]

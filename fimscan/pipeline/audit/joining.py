@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from fimscan import attribution
 from fimscan.config import Config
-from fimscan.gc_pause import no_search_for_cycles
+from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.paths import parent
@@ -61,7 +61,7 @@ class Joiner:
         self._numbering = attribution.Numbering(looks)
         self._processes = Processes(session)
 
-    @no_search_for_cycles()
+    @gc_paused()
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
         """An answer for each change.
 

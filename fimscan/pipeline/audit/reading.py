@@ -12,7 +12,7 @@ from functools import cache
 
 from fimscan import attribution, audit
 from fimscan.errors import InputError
-from fimscan.gc_pause import no_search_for_cycles
+from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import AuditObservation, EventId, FileAccess, NoticeKind, Scan
 from fimscan.pipeline.audit.joining import attribute_again
@@ -181,7 +181,7 @@ class AuditReader:
         known = cursor is not None
         reached_ns = time.time_ns()
         foreign = 0
-        with no_search_for_cycles():
+        with gc_paused():
             for batch in audit.read_log(log, cursor, settled=settled, user_name=user_name):
                 foreign += self._store(source, log, batch, reached_ns, known=known)
                 known = True

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from fimscan import compare
-from fimscan.gc_pause import no_search_for_cycles
+from fimscan.gc_pause import gc_paused
 from fimscan.linux.filesystems import Numbers
 from fimscan.pipeline.record.ctime_trust import Vouch
 from fimscan.pipeline.record.read_ahead import ReadAhead
@@ -29,7 +29,7 @@ _TRANSACTION_ROWS = 50_000
 _TRANSACTION_SECONDS = 1.0
 
 
-@no_search_for_cycles()
+@gc_paused()
 def record_everything(
     recorder: Recorder,
     database: Database,
