@@ -46,8 +46,8 @@ def _say(done: Imported) -> None:
     known = done.same + done.differing + done.gone
     click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as AIDE had them at {time_text(done.taken_ns)}.")
     click.echo(
-        f"Since then {done.differing:,} have changed, {done.gone:,} are gone, {done.new:,} are new: "
-        "'fimscan scan' tells them."
+        f"Since then: changed {done.differing:,}, removed {done.gone:,}, added {done.new:,}. "
+        "'fimscan scan' reports them."
     )
     lines = (
         (done.outside, "in AIDE's database are not monitored here and were left out"),
