@@ -375,4 +375,4 @@ def test_where_the_kernel_refuses_it_is_said_and_nothing_fails(tmp_path: Path, m
     witness.store(database)
     witness.end(database)
     database.close()
-    assert "it takes root" in witness.problems[0]
+    assert "it needs root" in witness.problems[0]
