@@ -23,7 +23,7 @@ from fimscan.linux.filesystems import Numbers
 from fimscan.model import AuditNotice, Change, EventId, NoticeKind, Scan
 from fimscan.pipeline import ScanResult, run_scan
 from fimscan.pipeline.record import ctime_trust
-from fimscan.pipeline.record.last_read import FullReading, Look
+from fimscan.pipeline.record.last_read import FullReading, WritersAtScan
 from fimscan.report.documents.diff import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
@@ -181,8 +181,10 @@ def test_what_the_last_scan_could_not_read_is_read_again() -> None:
     """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
     clock = ReadClock()
     clock.note(b"/w", 10**18)
-    look = Look(as_of_ns=10**18, held=Held(), complete=True)
-    vouched = ctime_trust.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), (), Numbers())
+    writers = WritersAtScan(as_of_ns=10**18, held=Held(), complete=True)
+    vouched = ctime_trust.vouching(
+        FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), writers=(writers,)), (), Numbers()
+    )
     assert vouched is not None
     paths = (b"/w/a", b"/w/d", b"/w/d-", b"/w/d/a", b"/w/x", b"/w/x-")
     known = [(path, b"digest", 1, 0, 3, "file", 1, 2, 1, 0o644, 0, 0, 0, 1, 0, 1, 0) for path in paths]

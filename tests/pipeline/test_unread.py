@@ -159,21 +159,21 @@ def test_the_last_reading_is_found_through_all_that_failed(watched: Watched, imp
     with watched.database.read() as session:
         last_good = FullReading.load(session)
     path = os.fsencode(watched.path)
-    assert last_good.read_again(path, 0) > last_good.first_scan_ns
+    assert last_good.last_verified(path, 0) > last_good.first_scan_ns
     with watched.leased():
         for _ in range(2):
             watched.scan()
     with watched.database.read() as session:
         blocked = FullReading.load(session)
     assert blocked.is_blocked(path)
-    assert blocked.read_again(path, 0) == last_good.read_again(path, 0)
+    assert blocked.last_verified(path, 0) == last_good.last_verified(path, 0)
     assert blocked.last_read(path, None) == blocked.first_scan_ns, "that it was absent is known of no earlier scan"
     assert last_good.scan is not None
-    assert [look.as_of_ns for look in blocked.looks_at(path)][-1] == last_good.scan.started_ns
+    assert [writers.as_of_ns for writers in blocked.writers_of(path)][-1] == last_good.scan.started_ns
     beside = os.fsencode(watched.directory / "g")
-    assert blocked.looks_at(beside) == blocked.looks
-    assert list(blocked.read_again_since([])) == [last_good.scan.started_ns]
-    assert list(blocked.read_again_since([path])) == []
+    assert blocked.writers_of(beside) == blocked.writers
+    assert list(blocked.resumed_since([])) == [last_good.scan.started_ns]
+    assert list(blocked.resumed_since([path])) == []
 
 
 @pytest.mark.parametrize("altered", [True, False])

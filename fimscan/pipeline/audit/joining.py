@@ -200,7 +200,7 @@ class Joiner:
                 if is_among(state.path, unread):
                     continue
                 window = Window(
-                    after_ns=self._readings.full.read_again(state.path, state.read_start_ns),
+                    after_ns=self._readings.full.last_verified(state.path, state.read_start_ns),
                     before_ns=clock.at(state.path) or 0,
                 )
                 states.setdefault(state.identity, []).append((state, window))
@@ -226,7 +226,7 @@ class Joiner:
         """Find, by file, the times before a change in which the old content is known to have stayed the same."""
         found: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         for change in changes:
-            stretch = self._readings.cleared(change) if self._readings is not None else None
+            stretch = self._readings.known_unchanged(change) if self._readings is not None else None
             if stretch is not None and change.before is not None:
                 window = Window(after_ns=stretch[0], before_ns=stretch[1])
                 found.setdefault(change.before.identity, []).append((change.before, window))

@@ -93,7 +93,7 @@ class Holding:
     @classmethod
     def ask(cls, stats: Mapping[bytes, os.stat_result], survey: Survey, *, everything: bool) -> Holding:
         """Ask all processes which files they have open for writing."""
-        of = None if everything else set(survey.as_asked(stats.items()))
+        of = None if everything else set(survey.kernel_ids_of(stats.items()))
         as_of_ns = time.time_ns()
         opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
         held: dict[Identity, list[Actor]] = {}

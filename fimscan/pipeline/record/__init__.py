@@ -1,1 +1,1 @@
-"""What a scan records: states beside what is stored, when each file was last read, and what could not be read."""
+"""Compare what a scan found with what is stored, and store what differs, what was unreadable and who could write."""

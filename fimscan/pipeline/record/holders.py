@@ -40,7 +40,7 @@ def record_writers(
         held: the files whose holders are recorded already.
         survey: translates device numbers.
     """
-    unknown = {asked for identity in writable - held if identity[1] for asked in survey.asked(identity)}
+    unknown = {kernel_id for identity in writable - held if identity[1] for kernel_id in survey.kernel_ids(identity)}
     found = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
     holders = survey.holders(found)
     with database.begin() as session:
