@@ -50,11 +50,14 @@ def _say(done: Imported) -> None:
         "'fimscan scan' reports them."
     )
     lines = (
-        (done.outside, "in AIDE's database are not monitored here and were left out"),
-        (done.adopted, "monitored here, where AIDE had nothing, are taken as they are now"),
-        (done.without_digest, "have neither SHA-256 nor SHA-512 there: their content is taken as it is now"),
-        (len(done.unreadable), "could not be read"),
+        (done.outside, "Not monitored here, so left out"),
+        (done.adopted, "Monitored here, but not in AIDE's database, so recorded as they are now"),
+        (
+            done.without_digest,
+            "Without SHA-256 and SHA-512 in AIDE's database, so their content is recorded as it is now",
+        ),
+        (len(done.unreadable), "Could not be read"),
     )
     for count, what in lines:
         if count:
-            click.echo(f"{count:,} {what}.")
+            click.echo(f"{what}: {count:,}.")

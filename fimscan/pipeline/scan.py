@@ -108,7 +108,7 @@ def _previous_scan(database: Database) -> Scan | None:
 
 
 def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: str) -> _Run:
-    """Record that the scan begins, and who has files open for writing; load when each path was last read."""
+    """Record the scan's begin and the files' holders; load when each path was last read."""
     started_ns = time.time_ns()
     with database.begin() as session:
         scan_id = scan_entry.begin(session, plan.config, trigger=trigger, started_ns=started_ns)

@@ -1,7 +1,8 @@
 """Look at single files as soon as the audit log reports them, between the complete scans.
 
     the log grows -> which paths may have changed (affected_paths) -> when to look at each (queue)
-    -> who holds them open, and what is there now (path_check) -> a partial scan, or a new window (partial_scan)
+    -> which processes hold them open, and their present state (path_check)
+    -> a partial scan if something changed, otherwise a new window (partial_scan)
 
 If a file is found unchanged, the processes that had opened it until then, and no longer hold it open, are cleared.
 """
@@ -120,7 +121,7 @@ class Live:
         return result, tuple(self._new(problems))
 
     def is_in_scope(self) -> bool:
-        """Whether the last complete scan covered what is configured now: only then can a file be known to be new."""
+        """Whether the last complete scan covered what is configured now; otherwise a file may only seem new."""
         with self._database.read() as session:
             return self._has_scope_of(session, scan_store.last_full(session))
 
@@ -166,7 +167,7 @@ class Live:
     def _look_and_record(
         self, due: Sequence[LookRequest], full: FullReading
     ) -> tuple[ScanResult | None, tuple[str, ...]]:
-        """Look at what is due; return the partial scan, if something changed, and the problems with the audit log."""
+        """Look at what is due: (the partial scan if something changed, problems with the audit log)."""
         looked = self._check.look(due)
         self._queue.apply(looked.decisions)  # before the log is read: what it reports then is queued again
         if not looked.is_news:

@@ -1,1 +1,1 @@
-"""Compare what a scan found with what is stored, and store what differs, what was unreadable and who could write."""
+"""Compare what a scan found with stored states; store the differences, unreadable files and holders."""

@@ -35,7 +35,7 @@ class WritersAtScan:
 
     Attributes:
         as_of_ns: when the scan began.
-        held: who had which file open for writing, and which processes could not be inspected.
+        held: the processes that had files open for writing, and those that could not be inspected.
         complete: every process could be inspected.
     """
 
@@ -221,7 +221,7 @@ class FullReading:
         return self.first_scan_ns if absent is None else absent
 
     def writers_of(self, path: bytes) -> tuple[WritersAtScan, ...]:
-        """Return who could write, for each scan that may be the last one to have read this path; latest first."""
+        """Return the possible writers, for each scan that may have read this path last; latest first."""
         earlier = self._earlier_of(path)
         return self.writers if earlier is None else (*self.writers, earlier.writers)
 
