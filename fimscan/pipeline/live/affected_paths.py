@@ -24,7 +24,7 @@ def look_requests(
 ) -> Iterator[LookRequest]:
     """Yield a request for each path that successful accesses may have changed; known files are as of a scan.
 
-    Names in audit records can be wrong. So a name is resolved by the identity of its directory, if that is known, and a
+    Names in audit records can be wrong. So a name is resolved by the identity of its directory, if that is known. A
     file is looked at under every name of its identity. A name in an unknown directory yields nothing: a new directory
     gets a request of its own, and the look at it takes in everything below.
     """

@@ -3,8 +3,8 @@
 Every change of a file sets its ctime, and no system call can set it back. This relies on the kernel and its clock, so
 it is used only where the configuration allows it. ctime does not vouch for
 
-* a file that was *too fresh* when it was last read: if it is changed twice within a tick of the clock, or twice through
-  one mapped page, both changes set the same ctime, and the reading may have been between the two;
+* a file that was *too fresh* when it was last read: two changes within a tick of the clock, or through one mapped page,
+  set the same ctime, and the reading may have been between them;
 * a file that a process has open for writing, or mapped, now or when the last scan began: a write to a page that is
   already dirty sets no ctime;
 * a file on tmpfs, where a write through a mapped page never sets it;

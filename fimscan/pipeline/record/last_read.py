@@ -102,8 +102,8 @@ def doubts_of(
 def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> tuple[Doubt, ...]:
     """Return the processes that can change a file although the kernel counts no writer.
 
-    There are two ways. A descriptor of a removed name, which may be on its way in a socket, lets a process open the
-    file without a record that names it. And memory of a file without a disk stays registered with an io_uring after
+    There are two ways. A descriptor of a removed name lets a process open the file without a record that names it; it
+    may be on its way in a socket. And memory of a file without a disk stays registered with an io_uring after
     descriptor and mapping are gone. Processes of root are not in doubt.
     """
     found = []

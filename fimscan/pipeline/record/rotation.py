@@ -178,8 +178,8 @@ class LogJudge:
     def _may_stand_for(self, found: FileState, old: FileState) -> bool:
         """Whether a file that an earlier scan knew may hold a log's old content.
 
-        That is so if it is the same file under its next name, or if it appeared as a copy while the log already held
-        this content. Any other file is another generation, even if its content is equal.
+        Either it is the same file under its next name, or it appeared as a copy while the log held this content. Any
+        other file is another generation, even if its content is equal.
         """
         known = next((v for v in self._family(found.path) if v.state.path == found.path), None)
         if known is None or not compare.says_the_same(known.state, found) or found.identity == old.identity:
