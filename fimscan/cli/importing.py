@@ -46,15 +46,18 @@ def _say(done: Imported) -> None:
     known = done.same + done.differing + done.gone
     click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as AIDE had them at {time_text(done.taken_ns)}.")
     click.echo(
-        f"Since then {done.differing:,} have changed, {done.gone:,} are gone, {done.new:,} are new: "
-        "'fimscan scan' tells them."
+        f"Since then: changed {done.differing:,}, removed {done.gone:,}, added {done.new:,}. "
+        "'fimscan scan' reports them."
     )
     lines = (
-        (done.outside, "in AIDE's database are not monitored here and were left out"),
-        (done.adopted, "monitored here, where AIDE had nothing, are taken as they are now"),
-        (done.without_digest, "have neither SHA-256 nor SHA-512 there: their content is taken as it is now"),
-        (len(done.unreadable), "could not be read"),
+        (done.outside, "Not monitored here, so left out"),
+        (done.adopted, "Monitored here, but not in AIDE's database, so recorded as they are now"),
+        (
+            done.without_digest,
+            "Without SHA-256 and SHA-512 in AIDE's database, so their content is recorded as it is now",
+        ),
+        (len(done.unreadable), "Could not be read"),
     )
     for count, what in lines:
         if count:
-            click.echo(f"{count:,} {what}.")
+            click.echo(f"{what}: {count:,}.")

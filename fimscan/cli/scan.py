@@ -82,10 +82,9 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         for line in configuration_lines(item):
             click.echo(line)
     if result.adopted or result.dropped:
-        click.echo(
-            f"By a new configuration, {result.adopted:,} paths are monitored now that were not, "
-            f"{result.dropped:,} are not any more."
-        )
+        counted = ((result.adopted, "newly monitored"), (result.dropped, "no longer monitored"))
+        parts = [f"{count:,} {'path' if count == 1 else 'paths'} {what}" for count, what in counted if count]
+        click.echo(f"New configuration: {', '.join(parts)}.")
     more = (
         f" {waiting:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all." if waiting else ""
     )
