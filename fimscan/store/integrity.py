@@ -56,7 +56,7 @@ def own_digests(session: Session) -> Iterator[str]:
         except UNREADABLE:
             holds = False
         if not holds:
-            yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: it has not the digest of what it says"
+            yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: stored digest does not match the row"
         if row.first_scan not in real or (row.end_scan is not None and row.end_scan not in real):
             yield f"{_shown(row.path)} as of scan {row.first_scan} belongs to a scan that is not there"
 
@@ -67,7 +67,7 @@ def complete_state(session: Session, scan: Scan) -> Iterator[str]:
     for some in files.state_digests_at(session, scan.id):
         total.add(some)
     if total.hexdigest() != scan.state_digest:
-        yield f"the files as of scan {scan.id} are not those that it recorded: some were altered, added or taken out"
+        yield f"the files as of scan {scan.id} do not match its state digest: files were altered, added or removed"
 
 
 def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
@@ -76,7 +76,7 @@ def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> 
     for item in chain.from_iterable(row_digests.of_all(session)):
         known = missing.pop((item.subject, item.id), None)
         if known is None:
-            yield f"{_label(session, item)} is not in the journal: it was added behind fimscan's back"
+            yield f"{_label(session, item)} is not in the journal: it was not added by fimscan"
         elif known != item.digest:
             yield f"{_label(session, item)} was altered"
     for subject, number in missing:
@@ -97,9 +97,9 @@ def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
         if (item.subject, item.id) in gone:
             yield f"{_label(session, item)} was altered"
         else:
-            yield f"{_label(session, item)} is not in the journal: it was added behind fimscan's back"
+            yield f"{_label(session, item)} is not in the journal: it was not added by fimscan"
     for subject, number in sorted(gone - {(item.subject, item.id) for item in others}):
-        yield f"{_named(subject, number)} is missing, or was altered before fimscan wrote it anew"
+        yield f"{_named(subject, number)} is missing, or was altered before fimscan updated it"
 
 
 def _label(session: Session, item: Item) -> str:

@@ -118,11 +118,11 @@ def replay_lines(lines: Iterable[LedgerLine]) -> list[str]:
     last, last_scan = GENESIS, 0
     for line in lines:
         if line.scan <= last_scan:
-            problems.append(f"scan {line.scan} stands after scan {last_scan} in the ledger")
+            problems.append(f"scan {line.scan} comes after scan {last_scan} in the ledger")
         if line.previous != last:
             before = f"the entry of scan {last_scan}" if last_scan else "the start of the chain"
             problems.append(f"scan {line.scan} does not follow {before}: a scan is missing, or was altered")
         if entry(line.previous, line.summary, line.state_digest) != line.entry:
-            problems.append(f"scan {line.scan} was altered: its ledger entry is not the digest of what it says")
+            problems.append(f"scan {line.scan} was altered: its ledger entry does not match its digest")
         last, last_scan = line.entry, line.scan
     return problems

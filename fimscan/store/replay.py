@@ -33,7 +33,7 @@ class Replay:
                     f"journal entry {item.id} does not follow the one before: one is missing, or altered"
                 )
             if not item.holds or not self._take(item):
-                self.problems.append(f"journal entry {item.id} was altered: it is not the digest of what it says")
+                self.problems.append(f"journal entry {item.id} was altered: its digest does not match")
             last = item.entry
             self._place[item.entry] = self.count
             bound.append((item.id, item.scan_entry))
@@ -42,7 +42,7 @@ class Replay:
         if still_open is not None:
             follows = still_open.scan_entry == (self.scans[-1].entry if self.scans else GENESIS)
             if not follows or not still_open.holds or not self._take(still_open):
-                self.problems.append("the journal's open entry was altered: it is not the one that was written last")
+                self.problems.append("the journal's open entry was altered: it is not the last one that fimscan wrote")
 
     def covers(self, entry_text: str) -> bool:
         """Whether this is an entry of either chain."""
@@ -64,7 +64,7 @@ class Replay:
         ends: list[tuple[int, str]] = []  # (how many entries of the journal were there, the scan's entry)
         for scan in self.scans:
             if scan.journal and scan.journal not in self._place:
-                yield f"scan {scan.id} names a journal entry that is not there: the journal was cut, or made anew"
+                yield f"scan {scan.id} names a missing journal entry: the journal was truncated or rewritten"
                 return
             ends.append((self._place[scan.journal] + 1 if scan.journal else 0, scan.entry))
         if ends != sorted(ends, key=lambda end: end[0]):

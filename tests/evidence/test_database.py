@@ -79,7 +79,7 @@ EDITS = [
     ("UPDATE file_version SET dropped = 1 WHERE hex(path) LIKE '%2F63'", "ended with scan 5"),
     ("UPDATE file_version SET end_scan = NULL WHERE hex(path) LIKE '%2F63'", "ended with scan 5"),
     ("UPDATE file_version SET end_scan = 4 WHERE hex(path) LIKE '%2F63'", "ended with scan 4"),
-    ("DELETE FROM file_version WHERE hex(path) LIKE '%2F65'", "the files as of scan 6 are not those"),
+    ("DELETE FROM file_version WHERE hex(path) LIKE '%2F65'", "the files as of scan 6 do not match"),
     ("UPDATE file_version SET first_scan = 2 WHERE hex(path) LIKE '%2F65'", "belongs to a scan that is not there"),
     ("UPDATE unreadable SET reason = 'permission' WHERE scan_id = 1", "what scan 1 could not read was altered"),
     ("DELETE FROM unreadable WHERE scan_id = 1", "what scan 1 could not read is missing"),
@@ -107,7 +107,7 @@ EDITS = [
     ("UPDATE journal SET cause = 'audit' WHERE id = 1", "journal entry 1 was altered"),
     ("UPDATE journal SET made_ns = 0 WHERE id = 1", "journal entry 1 was altered"),
     ("DELETE FROM journal WHERE id = 2", "does not follow the one before"),
-    ("DELETE FROM journal", "names a journal entry that is not there"),
+    ("DELETE FROM journal", "names a missing journal entry"),
 ]
 
 
@@ -170,7 +170,7 @@ def test_a_head_that_was_noted_shows_that_entries_were_cut_off(copied: Callable[
 def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Database]) -> None:
     """--scan N and --all name the scans that an altered version belongs to."""
     database = copied("UPDATE file_version SET state_digest = zeroblob(32) WHERE hex(path) LIKE '%2F63'")
-    states = "the files as of scan {} are not those"
+    states = "the files as of scan {} do not match"
     assert not any(states.format(1) in line for line in problems(database))
     assert any(states.format(1) in line for line in problems(database, scan=1))
     assert any(states.format(3) in line for line in problems(database, every_scan=True))
@@ -272,7 +272,7 @@ def test_the_command(cli: Cli) -> None:
     with closing(sqlite3.connect(cli.database)) as connection:
         connection.execute("UPDATE scan SET counts = '{' WHERE id = 1")
         connection.commit()
-    assert "can't be read" in cli("verify", "--db", code=25).stdout
+    assert "cannot be read" in cli("verify", "--db", code=25).stdout
 
 
 def test_doctor_sees_a_broken_chain(cli: Cli) -> None:

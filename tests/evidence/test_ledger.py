@@ -181,4 +181,4 @@ def test_lines_out_of_order_are_noticed(
 ) -> None:
     """Scans whose numbers go back are a problem even where the digests follow each other."""
     scans = chained([scan_at(2, 1), scan_at(1, 2)], ["0" * 64, "1" * 64])
-    assert replay_lines(ledger_lines(scans)) == ["scan 1 stands after scan 2 in the ledger"]
+    assert replay_lines(ledger_lines(scans)) == ["scan 1 comes after scan 2 in the ledger"]

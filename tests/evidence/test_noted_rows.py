@@ -23,7 +23,7 @@ from tests.conftest import Cli
 from tests.evidence.site import HOST, Site, new_site, odd_lines, pretended_audit, problems
 from tests.pipeline.test_audit_reading import event
 
-BEHIND = "is not in the journal: it was added behind fimscan's back"
+BEHIND = "is not in the journal: it was not added by fimscan"
 NEVER = 1_000_000_000_000_000_000
 AT_NEVER = "2001-09-09T01:46:40.000Z"
 EDITS = [
