@@ -111,7 +111,8 @@ def _load_key(path: str) -> SigningKey:
             raise InputError(f"the signing key {path} is not a regular file; set [evidence] key to another path")
         if status.st_uid not in (os.geteuid(), 0):
             raise InputError(
-                f"the signing key {path} belongs to uid {status.st_uid}, who can sign with it, too; chown it to root"
+                f"the signing key {path} belongs to uid {status.st_uid}, who can sign with it, too; chown it to the"
+                " user that runs fimscan"
             )
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)

@@ -137,8 +137,8 @@ def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str,
     assert "not covered" in shown(built())
     claimed = shown(built(critical=[pattern]))
     assert claimed == (
-        "1 pattern(s) with policy append-only: logs may grow and be rotated; what was verified of them and is altered,"
-        " cut off or gone is a change (column breach of 09-changes.csv)"
+        "1 pattern(s) with policy append-only: logs may grow and be rotated; any alteration, truncation or loss"
+        " of verified content is a change (column breach of 09-changes.csv)"
     )
 
 
