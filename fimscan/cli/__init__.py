@@ -1,1 +1,1 @@
-"""The command line: parse, call the pipeline, map errors to exit codes; no logic."""
+"""The command line: parse arguments, call the pipeline, print the result, map errors to exit codes."""

@@ -1,4 +1,4 @@
-"""``fimscan accept``: what was changed on purpose becomes the baseline."""
+"""``fimscan accept``: put intended changes into the baseline."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from fimscan.pipeline.history import drift as drifting
 
 @click.command()
 @click.argument("names", metavar="[PATH|CHANGE]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Accept everything as of the last scan.")
-@click.option("--ticket", default="", metavar="T", help="The change ticket, kept with the acceptance.")
-@click.option("--reason", default="", metavar="R", help="Why it was changed, kept with the acceptance.")
+@click.option("--all", "everything", is_flag=True, help="Accept the state of the last scan as a whole.")
+@click.option("--ticket", default="", metavar="T", help="Store this change ticket with the acceptance.")
+@click.option("--reason", default="", metavar="R", help="Store this reason with the acceptance.")
 @click.pass_obj
 def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, ticket: str, reason: str) -> None:
-    """Accept changes into the baseline: paths with everything below them, numbers of changes, or --all.
+    """Accept changes into the baseline: by PATH (with everything below it), by CHANGE, or with --all.
 
-    CHANGE is a number that diff shows.
+    CHANGE is the number of a change, as 'fimscan diff' shows it.
     """
     if everything == bool(names):
-        raise UsageError("name paths or change numbers to accept, or give --all (and not both)")
-    approval = Approval(accepted_ns=time.time_ns(), user=_who(), ticket=_printable(ticket), reason=_printable(reason))
+        raise UsageError("give either paths or change numbers, or --all")
+    approval = Approval(
+        accepted_ns=time.time_ns(), user=_approver(), ticket=_printable(ticket), reason=_printable(reason)
+    )
     with settings.database() as database:
         if everything:
             done = drifting.accept_everything(database, approval)
@@ -38,7 +40,7 @@ def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, tick
 
 
 def _printable(text: str) -> str:
-    """An argument that is not UTF-8, as text that can be stored."""
+    """Escape the bytes of an argument that are not UTF-8, so that it can be stored as text."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
@@ -46,8 +48,8 @@ def _name(text: str) -> bytes | int:
     return int(text) if text.isascii() and text.isdigit() else os.fsencode(os.path.abspath(text))
 
 
-def _who() -> str:
-    """The login user where there is one: sudo must not make everybody root."""
+def _approver() -> str:
+    """The login user, which sudo does not change; without one, the real user."""
     for number in (_loginuid(), os.getuid()):
         if number is not None:
             try:

@@ -1,4 +1,4 @@
-"""``fimscan audit rules | events | status``."""
+"""``fimscan audit rules | events | status``: audit rules, recorded accesses, the state of audit."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ def _remove_rules(key: str) -> None:
         count = reader.remove_rules(key)
     except OSError as error:
         raise InputError(
-            f"cannot remove audit rules: {error.strerror}; rules may be locked (-e 2), or run as root"
+            f"cannot remove audit rules: {error.strerror}; run as root, or reboot if the rules are locked (-e 2)"
         ) from error
     click.echo(
-        f"{count} rules with the key {key} removed, until they are loaded again (augenrules --load, or a reboot)"
+        f"Removed {count} {'rule' if count == 1 else 'rules'} with key {key}. The next augenrules --load, or a reboot,"
+        " loads those of /etc/audit/rules.d again."
     )
 
 
@@ -70,13 +71,13 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
     plain or compressed (gzip, bzip2, xz, zstd), and written by auditd, syslog, dmesg, laurel or journalctl (-o export,
     -o json).
 
-    Exits with 0 when all was understood. Exits with 1 when lines were damaged or cut, or records of an event are
-    missing: standard error says how many, and where the first one is. 14 and above are errors.
+    Exits with 0 if every line was understood. Exits with 1 if lines are damaged or truncated, or records of an event
+    are missing: standard error has their number and the position of the first one. 14 and above are errors.
     """
     if logs:
         damaged: list[DamagedLine] = []
         _write(_of_logs(logs, damaged), form)
-        return _tell(damaged)
+        return _report_damage(damaged)
     from fimscan.store import accesses as access_store
 
     with settings.database() as database, database.read() as session:
@@ -89,16 +90,16 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def status(settings: Settings, *, form: str) -> int:
-    """Check whether audit covers the monitored paths, by what the kernel says.
+    """Check whether audit covers the monitored paths, as the kernel reports it.
 
-    Each finding has a line that says what to do. Exits with 0 when all is well (notes included), with 1 when something
-    weakens what is seen (warnings), with 2 when nothing is seen (critical). 14 and above are errors.
+    Each problem has a line that says how to fix it. Exits with 0 if all is well (there may be notes), with 1 for a
+    warning (coverage is reduced), with 2 if something is critical (nothing is recorded). 14 and above are errors.
     """
     from fimscan.cli.checks import print_checks
     from fimscan.pipeline.health.doctor import audit_checks, database_check
 
     config = settings.config()
-    # The database is not needed, but it knows what the kernel said last time.
+    # The database is optional: it has the previous observation of audit, to compare with.
     _, database = database_check(settings.url(), os.uname().nodename)
     try:
         checks = audit_checks(config, database)
@@ -109,7 +110,7 @@ def status(settings: Settings, *, form: str) -> int:
 
 
 def _of_logs(logs: Iterable[str], damaged: list[DamagedLine]) -> Iterator[FileAccess]:
-    """The accesses in logs; what is damaged in them is added to the list."""
+    """Yield the accesses in logs; append damaged lines to ``damaged``."""
     names = reader.in_order_of_time([os.fsencode(log) for log in logs])
     for batch in reader.read_streams(_files(names), user_name=user_name):
         yield from batch.accesses
@@ -122,15 +123,15 @@ def _files(names: Iterable[bytes]) -> Iterator[tuple[bytes, BinaryIO]]:
             yield name, file
 
 
-def _tell(damaged: Iterable[DamagedLine]) -> int:
-    """Say which logs are damaged; gives the exit code."""
+def _report_damage(damaged: Iterable[DamagedLine]) -> int:
+    """Print one line for each damaged log; return the exit code."""
     of_log: dict[bytes, list[DamagedLine]] = {}
     for line in damaged:
         of_log.setdefault(line.source, []).append(line)
     for source, lines in of_log.items():
         first = min(lines, key=lambda line: line.offset)
         count = "1 line" if len(lines) == 1 else f"{len(lines):,} lines"
-        note(f"{os.fsdecode(source)}: {count} could not be understood; at byte {first.offset}: {first.problem}")
+        note(f"{os.fsdecode(source)}: {count} could not be parsed; at byte {first.offset}: {first.problem}")
     return 1 if of_log else 0
 
 
@@ -138,11 +139,11 @@ def _tell(damaged: Iterable[DamagedLine]) -> int:
 def _opened(log: str) -> Iterator[BinaryIO]:
     if log == "-":
         if sys.stdin is None:
-            raise InputError("standard input is closed; name a log")
+            raise InputError("standard input is closed; give the path of a log")
         yield sys.stdin.buffer
         return
     try:
-        file = open(log, "rb")  # noqa: SIM115  # closed below; only opening it may fail here
+        file = open(log, "rb")  # noqa: SIM115  # closed below; only errors of open() are caught
     except OSError as error:
         raise InputError(f"cannot read {log}: {error.strerror}") from error
     with file:

@@ -1,6 +1,6 @@
-"""What the commands share: the configuration, the database, the exit code, the terminal.
+"""Shared by all commands: configuration, database, exit code of a diff, terminal, output file.
 
-Every command begins with this, so that what takes time to import (pydantic, SQLAlchemy) is left to those that need it.
+Every command imports this module. So it imports slow libraries (pydantic, SQLAlchemy) only in the functions using them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _ADDED, _REMOVED, _CHANGED = 1, 2, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options that come before the verb."""
+    """The global options, which come before the command."""
 
     config_path: str | None
     db_url: str | None
 
     def config(self) -> Config:
-        """The effective configuration: the file's, with ``--db`` in place of its database."""
+        """Load the configuration; ``--db`` replaces its database."""
         from fimscan.config import find_config, load_config
 
         config = load_config(self.config_path or find_config())
@@ -40,7 +40,7 @@ class Settings:
         return config.model_copy(update={"database": config.database.model_copy(update={"url": self.db_url})})
 
     def config_if_any(self) -> Config | None:
-        """The configuration; ``None`` where there is none that can be read and ``--db`` makes up for it."""
+        """Load the configuration; ``None`` if it cannot be read and ``--db`` was given."""
         from fimscan.errors import ConfigError
 
         try:
@@ -51,12 +51,12 @@ class Settings:
             return None
 
     def url(self) -> str:
-        """The database's URL; with ``--db`` no configuration is needed."""
+        """URL of the database; with ``--db``, no configuration is read."""
         return self.db_url or self.config().database.url
 
     @contextmanager
     def database(self, *, create: bool = False) -> Iterator[Database]:
-        """The database, open for one command."""
+        """Open the database for one command."""
         from fimscan.store.database import Database
 
         database = Database(self.url(), host=os.uname().nodename, create=create)
@@ -67,7 +67,7 @@ class Settings:
 
 
 def exit_code(diff: Diff) -> int:
-    """AIDE's sum: 1 added, 2 removed, 4 changed, also where nobody could read what it was changed to."""
+    """The sum of 1 (added), 2 (removed) and 4 (changed, also if the changed file is unreadable), as AIDE has it."""
     kinds = {finding.change.kind.value for finding in diff.findings}
     return (
         ("added" in kinds) * _ADDED
@@ -78,18 +78,18 @@ def exit_code(diff: Diff) -> int:
 
 
 def use_color(stream: TextIO) -> bool:
-    """Colour is for people: a terminal, and no wish against it (https://no-color.org)."""
+    """Whether to write colours: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def terminal_width() -> int:
-    """Columns to lay text out in."""
+    """Width of the terminal in columns; 100 if there is none."""
     return shutil.get_terminal_size((100, 24)).columns
 
 
 @contextmanager
 def output_to(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that is written whole or not at all."""
+    """Open standard output, or a file that is written completely or not at all."""
     if path is None or path == "-":
         yield sys.stdout
         return
@@ -106,5 +106,5 @@ def output_to(path: str | None) -> Iterator[TextIO]:
 
 
 def note(line: str) -> None:
-    """Tell the user something that is not a result."""
+    """Print a message to standard error."""
     print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201

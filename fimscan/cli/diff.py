@@ -1,4 +1,4 @@
-"""``fimscan diff``: what differs, and who did it."""
+"""``fimscan diff``: show what differs from the baseline, and who changed it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,24 @@ _FORMATS = ("text", "json", "ndjson", "csv", "html")
 @click.option(
     "--from", "start", type=int, metavar="SCAN", help="Compare with this scan instead of the accepted baseline."
 )
-@click.option("--to", "end", type=int, metavar="SCAN", help="The newer side. Default: the last finished scan.")
 @click.option(
-    "--path", "pattern", metavar="GLOB", help="Only this path and everything below it, or a pattern: '/etc/*.conf'."
+    "--to", "end", type=int, metavar="SCAN", help="Show the state of this scan. Default: the last finished one."
 )
 @click.option(
-    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Only changes with this verdict."
+    "--path",
+    "pattern",
+    metavar="GLOB",
+    help="Show only this path and everything below it, or paths that match: '/etc/*.conf'.",
 )
-@click.option("--history", is_flag=True, help="Every change of --path that was ever found, also one that was undone.")
+@click.option(
+    "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Show only changes with this verdict."
+)
+@click.option("--history", is_flag=True, help="Show every recorded change of --path, also those that were undone.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True)
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json, and stop.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json and exit.")
 @click.pass_obj
-def diff(  # noqa: PLR0913  # one for each option
+def diff(  # noqa: PLR0913  # one argument for each option
     settings: Settings,
     *,
     start: int | None,
@@ -51,9 +56,9 @@ def diff(  # noqa: PLR0913  # one for each option
     out: str | None,
     schema: bool,
 ) -> int:
-    """Show what differs from the accepted baseline, and who did it.
+    """Show what differs from the accepted baseline, and who changed it.
 
-    Exits with 0 when nothing differs, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
+    Exits with 0 if nothing differs, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
     """
     if schema:
         click.echo(schema_text("diff"), nl=False)
@@ -63,8 +68,10 @@ def diff(  # noqa: PLR0913  # one for each option
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
     kept = [row for row in found.findings if _wanted(row, pattern, verdict)]
     if not kept and found.findings:
-        # 'Nothing differs' would be taken for an all-clear.
-        note(f"none of the {len(found.findings):,} differences matches --path or --verdict")
+        # The report would say "nothing differs", which reads like an all-clear.
+        count = len(found.findings)
+        everything = "the only difference" if count == 1 else f"all {count:,} differences"
+        note(f"--path or --verdict excludes {everything}")
     found = replace(
         found,
         findings=tuple(kept),
@@ -84,7 +91,7 @@ def _difference(database: Database, span: tuple[int | None, int | None], config:
 
 def _history(database: Database, pattern: str | None, config: Config | None) -> Diff:
     if pattern is None:
-        raise UsageError("--history needs --path with the path whose history is asked for")
+        raise UsageError("--history needs a path; give it with --path")
     whole = drifting.between(database, None, None)
     found = drifting.history(database, os.fsencode(os.path.abspath(pattern)), config)
     return replace(whole, findings=tuple(found))
@@ -103,7 +110,7 @@ def _paths(change: Change) -> list[bytes]:
 def _matches(path: bytes, pattern: str | None) -> bool:
     if pattern is None:
         return True
-    # A path stands for itself, whatever it holds of *, ? and [, and for all that is below it.
+    # The literal path comes first: a name may contain *, ? and [. It also matches everything below it.
     plain = os.fsencode(os.path.abspath(pattern))
     return is_within(path, plain) or fnmatch.fnmatchcase(path, os.fsencode(pattern))
 

@@ -1,4 +1,4 @@
-"""``fimscan doctor``: what is wrong, and how to mend it."""
+"""``fimscan doctor``: find problems, and say how to fix them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_ch
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def doctor(settings: Settings, *, form: str) -> int:
-    """Say what is wrong, and how to fix it. Exits with 1 for a warning, with 2 for something critical."""
+    """Find problems, and say how to fix each of them.
+
+    Exits with 1 if there is a warning, with 2 if something is critical.
+    """
     config = settings.config()
     check, database = database_check(settings.url(), os.uname().nodename)
     checks = [check]

@@ -1,4 +1,4 @@
-"""``fimscan export pci-dss`` and ``fimscan verify``, of bundles and of the database."""
+"""``fimscan export pci-dss``, and ``fimscan verify`` for bundles and the database."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def export() -> None:
 
 @export.command("pci-dss")
 @click.option("--from", "start", required=True, metavar="D", help="First day of the period (2026-01-31, UTC).")
-@click.option("--to", "end", required=True, metavar="D", help="Last day of the period, included.")
-@click.option("--out", required=True, metavar="FILE.zip", help="The bundle; replaced when it is there.")
+@click.option("--to", "end", required=True, metavar="D", help="Last day of the period, inclusive (UTC).")
+@click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
 @click.pass_obj
 def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     """Write a signed bundle for PCI DSS 11.5.2 and 10.2.2: settings, files, scans, continuity, changes."""
@@ -38,7 +38,7 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     start_ns = _nanoseconds(start, "--from")
     end_ns = _nanoseconds(end, "--to", whole_day=True)
     if start_ns >= end_ns:
-        raise UsageError(f"--from {start} is later than --to {end}; exchange them")
+        raise UsageError(f"--from {start} is later than --to {end}; swap them")
     rules = rules_for(config)
     with (
         settings.database() as database,
@@ -49,19 +49,21 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
         key = load_or_create_key(config.evidence.key)
         build_bundle(data, key, out)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
-    click.echo("Give the assessor this fingerprint by another way than the bundle. To check: fimscan verify " + out)
+    click.echo(
+        f"Send the assessor this fingerprint out of band, not with the bundle. To check it: fimscan verify {out}"
+    )
 
 
 @click.command()
 @click.argument("bundle", metavar="[FILE.zip]", required=False)
-@click.option("--fingerprint", metavar="F", help="The signer's key must be this one (as 'export' printed it).")
-@click.option("--db", "of_database", is_flag=True, help="Check the database instead: was anything in it altered?")
-@click.option("--head", metavar="HEX", help="With --db: this head, stored earlier, must be in the chains.")
+@click.option("--fingerprint", metavar="F", help="Require this signing key (as 'fimscan export' printed it).")
+@click.option("--db", "of_database", is_flag=True, help="Check the database instead of a bundle.")
+@click.option("--head", metavar="HEX", help="With --db: require this head, which you stored earlier.")
 @click.option("--scan", type=int, metavar="N", help="With --db: recompute the state of this scan, not of the last one.")
 @click.option("--all", "every_scan", is_flag=True, help="With --db: recompute the state of every scan.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def verify(  # noqa: PLR0913  # one for each option
+def verify(  # noqa: PLR0913  # one argument for each option
     settings: Settings,
     *,
     bundle: str | None,
@@ -74,20 +76,20 @@ def verify(  # noqa: PLR0913  # one for each option
 ) -> int:
     """Check every byte of a bundle, or the database with --db.
 
-    Of a bundle, it checks the file, the signature, the digests and the chain of scans. Of the database, it checks both
-    chains and every row that they cover. Each problem is one line.
+    For a bundle, it checks the ZIP file, the signature, the digests and the chain of scans. For the database, it checks
+    both chains and every row that they cover. Each problem is one line.
 
-    Whoever can write the database can rewrite all of it. To detect that, store the head that 'status' prints off-host,
-    and give it with --head.
+    Whoever can write the database can rewrite all of it. To detect that, store the head that 'fimscan status' prints
+    off-host, and give it with --head later.
     """
     if (bundle is None) != of_database:
-        raise UsageError("name a bundle to check, or give --db to check the database (and not both)")
+        raise UsageError("give either a bundle to check, or --db to check the database")
     if not of_database:
         if head is not None or scan is not None or every_scan:
-            raise UsageError("--head, --scan and --all are about the database: give --db")
+            raise UsageError("--head, --scan and --all need --db")
         found = verify_bundle(bundle or "", fingerprint=fingerprint)
     elif fingerprint is not None or (scan is not None and every_scan):
-        raise UsageError("--db: give --scan or --all, not both, and no --fingerprint")
+        raise UsageError("with --db, give either --scan or --all, and no --fingerprint")
     else:
         with settings.database() as database:
             found = verify_database(database, scan=scan, every_scan=every_scan, head=head)
@@ -105,15 +107,17 @@ def _print(found: VerifyReport, form: str, *, is_signed: bool, is_known: bool) -
     if found.fingerprint:
         click.echo(f"Signed by {found.fingerprint}")
     if is_signed and found.ok and not is_known:
-        click.echo("Compare this fingerprint with the one you were given: anybody can sign with their own key.")
+        click.echo(
+            "Compare this fingerprint with the one you received out of band: anybody can sign with a key of their own."
+        )
 
 
 def _nanoseconds(text: str, option: str, *, whole_day: bool = False) -> int:
-    """A day or an RFC 3339 time, UTC unless it says otherwise."""
+    """Parse a day or an RFC 3339 time (UTC unless it has an offset) to nanoseconds since the epoch."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{option}: {text!r} is no date; write 2026-01-31, or 2026-01-31T12:00:00Z") from None
+        raise UsageError(f"{option}: {text!r} is not a date; write 2026-01-31, or 2026-01-31T12:00:00Z") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     if whole_day and len(text) <= len("2026-01-31"):

@@ -1,4 +1,4 @@
-"""``fimscan explain``: why a change got its verdict."""
+"""``fimscan explain``: explain the verdict of one change."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from fimscan.report.json import write_document
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def explain(settings: Settings, *, change: str, form: str) -> None:
-    """Explain why a change got its verdict: who was considered, what cleared them, and the audit records.
+    """Explain the verdict of a change: the processes considered, what cleared them, and the audit records.
 
-    CHANGE is a number that diff shows; a PATH stands for its latest change ('./17' for a file called 17).
+    CHANGE is the number of a change, as 'fimscan diff' shows it. PATH means the latest change of that path (write
+    './17' for a file named 17).
     """
     wanted = int(change) if change.isascii() and change.isdigit() else os.fsencode(os.path.abspath(change))
     with settings.database() as database:

@@ -1,4 +1,4 @@
-"""``fimscan explain-path``: whether a path is monitored, by which rule, and what is known of it."""
+"""``fimscan explain-path``: whether a path is monitored, which ``[[watch]]`` covers it, and its stored state."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from fimscan.scan.path_status import PathStatus, Place
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
-    """Say whether PATH is monitored, which [[watch]] covers it and why, and what is known of it.
+    """Say whether PATH is monitored, which [[watch]] covers it, and what the database has of it.
 
-    PATH need not exist. With a final slash it counts as a directory. Exits with 0 when it is monitored, else with 1.
+    PATH need not exist. A final slash makes it a directory. Exits with 0 if it is monitored, else with 1.
     """
     config = settings.config()
     whole = os.fsencode(os.path.abspath(path)) + (b"/" if path.endswith("/") else b"")
@@ -48,17 +48,17 @@ def _lines(found: PathReport) -> Iterator[str]:
     path_status, watch, known = found.path_status, found.watch, found.known
     yield f"{show(path_status.path)}: {_verdict(path_status)}"
     if path_status.real_path is not None and path_status.place is not Place.MONITORED:
-        yield f"  its real name is {show(path_status.real_path)}: ask for that"
+        yield f"  its real path is {show(path_status.real_path)}: run explain-path on that"
     if watch is not None:
         by_policy = "no content" if watch.policy == "attributes" else ", ".join(watch.digests)
         yield f"  [[watch]] {show(os.fsencode(watch.path))}: policy {watch.policy}, digests: {by_policy}"
         yield f"  severity {watch.severity}, category {show(watch.category.encode())}"
     if path_status.exists is False:
-        yield "  nothing is there now"
+        yield "  it does not exist now"
     elif path_status.is_link:
-        yield "  it is a symbolic link: only the link itself is recorded, not what it points to"
+        yield "  it is a symbolic link: the link itself is recorded, not its target"
     if _is_absent_as_accepted(found):
-        yield f"  absent, as in the accepted baseline (scan {known.accepted_scan}): its appearance will be reported"
+        yield f"  absent, as in the accepted baseline (scan {known.accepted_scan}); its appearance will be reported"
     elif known.accepted_scan is not None:
         there = "in" if known.accepted is not None else "not in"
         yield f"  {there} the accepted baseline (scan {known.accepted_scan})"
@@ -76,7 +76,7 @@ def _is_absent_as_accepted(found: PathReport) -> bool:
 
 def _verdict(path_status: PathStatus) -> str:
     at = show(path_status.at) if path_status.at is not None else ""
-    here = "" if path_status.at == path_status.path else f", as is everything below {at}"
+    here = "" if path_status.at == path_status.path else f", like everything below {at}"
     match path_status.place:
         case Place.MONITORED:
             return "monitored"
@@ -85,10 +85,10 @@ def _verdict(path_status: PathStatus) -> str:
         case Place.EXCLUDED:
             return f"not monitored: excluded by the pattern {json.dumps(path_status.pattern)}{here}"
         case Place.OWN_FILE:
-            return "not monitored: it belongs to fimscan's own database"
+            return "not monitored: it is a file of fimscan's own database"
         case Place.BEHIND_SYMLINK:
-            return f"not monitored: {at} is a symbolic link, which is recorded and not followed"
+            return f"not monitored: {at} is a symbolic link, which is recorded but not followed"
         case Place.OTHER_MOUNT:
             return f"not monitored: {at} is on another file system, and [scan] cross_mounts is false"
         case Place.UNREACHABLE:
-            return f"nobody can say: {at} cannot be looked at ({path_status.detail})"
+            return f"unknown: {at} cannot be examined ({path_status.detail})"

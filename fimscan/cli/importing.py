@@ -1,4 +1,4 @@
-"""``fimscan import aide``: the baseline of another program, so that nobody has a blind day when moving."""
+"""``fimscan import aide``: import the baseline of another program, so that moving leaves no time unmonitored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fimscan.report.json import write_document
 
 @click.group("import")
 def import_group() -> None:
-    """Import the baseline that another program has recorded."""
+    """Import the baseline of another program."""
 
 
 @import_group.command()
@@ -25,26 +25,26 @@ def import_group() -> None:
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def aide(settings: Settings, *, file: str, form: str) -> None:
-    """Make a database of AIDE (0.16 to 0.18, text or gzip) the baseline of an empty database.
+    """Import AIDE's database FILE (0.16 to 0.18, text or gzip) as the baseline of an empty fimscan database.
 
-    The files are read now. What AIDE did not record is taken as it is now. The next 'fimscan scan' reports what differs
-    from AIDE's database, with windows that begin when that was made.
+    All monitored files are read now. Attributes that AIDE did not record are taken from this reading. The next 'fimscan
+    scan' reports what differs from AIDE's database. The windows of these changes begin when that database was made.
     """
     config = settings.config()
     with settings.database(create=True) as database:
         done = import_aide(database, config, os.fsencode(os.path.abspath(file)))
-    assert done.scan is not None, "an import that did not fail is a scan"
+    assert done.scan is not None, "a successful import has a scan"
     if form == "json":
         counts = {**asdict(done), "unreadable": len(done.unreadable)}
         write_document(import_document(done.scan.id, done.taken_ns, counts), sys.stdout)
         return
-    _say(done)
+    _print(done)
 
 
-def _say(done: Imported) -> None:
+def _print(done: Imported) -> None:
     assert done.scan is not None
     known = done.same + done.differing + done.gone
-    click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as AIDE had them at {time_text(done.taken_ns)}.")
+    click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as recorded by AIDE at {time_text(done.taken_ns)}.")
     click.echo(
         f"Since then: changed {done.differing:,}, removed {done.gone:,}, added {done.new:,}. "
         "'fimscan scan' reports them."

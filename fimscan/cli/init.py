@@ -1,4 +1,4 @@
-"""``fimscan init``: a configuration to start from, and an empty database."""
+"""``fimscan init``: write a commented configuration and create an empty database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fimscan.errors import OutputError
 from fimscan.shipped import shipped_path
 from fimscan.store.database import Database
 
-# The comment that speaks of the example's watches.
+# The comment in front of the example's [[watch]] sections. It is removed with them.
 _EXAMPLE = "# There is no default: these three are an example to start from."
 
 
@@ -23,16 +23,16 @@ _EXAMPLE = "# There is no default: these three are an example to start from."
 @click.option(
     "--watch", "watches", metavar="DIR", multiple=True, help="Monitor DIR instead of the example (repeatable)."
 )
-@click.option("--quiet", is_flag=True, help="Do not say what to do next.")
+@click.option("--quiet", is_flag=True, help="Do not print the next steps.")
 @click.pass_obj
 def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
-    """Write a commented configuration (never over an existing one) and create the database."""
+    """Write a commented configuration (an existing one is kept) and create the database."""
     path = settings.config_path or os.environ.get("FIMSCAN_CONFIG") or SEARCH_PATH[1 if os.geteuid() == 0 else 0]
     if os.path.lexists(path):
-        click.echo(f"{path} is there already and was left as it is.")
+        click.echo(f"{path} exists and was not changed.")
     else:
         _write(path, _template(settings.db_url, watches))
-        click.echo(f"Wrote {path}: every key there is, with its default. Look at [[watch]] first.")
+        click.echo(f"Wrote {path}: every key with its default. Edit [[watch]] first.")
     url = settings.db_url or load_config(path).database.url
     database = Database(url, host=os.uname().nodename)
     click.echo(f"Database: {database.name}")
@@ -48,13 +48,13 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
 
 
 def _template(db_url: str | None, watches: tuple[str, ...]) -> str:
-    """The shipped configuration with all its comments, with another database and other watches where given."""
+    """The shipped configuration with its comments; ``db_url`` and ``watches`` replace its database and watches."""
     with open(os.path.join(shipped_path("conf"), "fimscan.toml"), encoding="utf-8") as file:
         document: Any = tomlkit.parse(file.read())
     if db_url is not None:
         document["database"]["url"] = db_url
         if db_url.startswith("sqlite:///"):
-            # A private database has its evidence key beside it.
+            # A private database has its evidence key in the same directory.
             directory = os.path.dirname(os.path.abspath(db_url.removeprefix("sqlite:///")))
             document["evidence"]["key"] = os.path.join(directory, "evidence-key.pem")
     if watches:
@@ -63,8 +63,8 @@ def _template(db_url: str | None, watches: tuple[str, ...]) -> str:
 
 
 def _set_watches(document: Any, paths: list[str]) -> None:
-    """Replace the example's watches: the first one keeps its comments, the others have a path only."""
-    before = document["evidence"].value.body  # comments in front of [[watch]] belong to the section before it
+    """Replace the example's watches. The first one keeps its comments; the others have a path only."""
+    before = document["evidence"].value.body  # tomlkit: comments before [[watch]] belong to the previous section
     before[:] = [item for item in before if item[1].as_string().strip() != _EXAMPLE]
     sections = document["watch"]
     first = sections[0]

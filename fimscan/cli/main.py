@@ -1,4 +1,4 @@
-"""``fimscan``: the group, its options, and the one place where errors become exit codes."""
+"""``fimscan``: the command group, the global options, and the mapping of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from fimscan import __version__, errors
 from fimscan.cli.context import Settings
 from fimscan.gc_pause import gc_paused
 
-# Where each command is, and what 'fimscan --help' says of it.
+# command -> (module:function, its line in 'fimscan --help')
 _COMMANDS = {
     "init": ("init:init", "Write a configuration and create the database."),
-    "scan": ("scan:scan", "Compare with the last scan, and name who changed what."),
-    "diff": ("diff:diff", "Show what differs from the baseline, and who did it."),
-    "explain": ("explain:explain", "Tell why a change got its verdict."),
+    "scan": ("scan:scan", "Compare with the last scan; say what changed and who did it."),
+    "diff": ("diff:diff", "Show what differs from the baseline, and who changed it."),
+    "explain": ("explain:explain", "Explain the verdict of a change."),
     "explain-path": ("explain_path:explain_path_command", "Say whether a path is monitored, and why."),
     "accept": ("accept:accept", "Accept changes into the baseline."),
-    "audit": ("audit:audit", "Print audit rules, recorded accesses, and audit's health."),
+    "audit": ("audit:audit", "Print audit rules, recorded accesses, and the state of audit."),
     "import": ("importing:import_group", "Import the baseline of another program."),
-    "schedule": ("schedule:schedule", "Run scans and audit reading until stopped."),
-    "export": ("evidence:export", "Write evidence that can be checked without fimscan."),
-    "verify": ("evidence:verify", "Check a bundle of evidence, or the database."),
+    "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
+    "export": ("evidence:export", "Write a signed evidence bundle."),
+    "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),
-    "schema": ("schema:schema", "Print the JSON Schema of what --format json prints."),
-    "doctor": ("doctor:doctor", "Say what is wrong, and how to fix it."),
+    "schema": ("schema:schema", "Print the JSON Schemas of --format json."),
+    "doctor": ("doctor:doctor", "Find problems, and say how to fix them."),
 }
 _INTERNAL_ERROR = 16
+# A group without a command. click 8.1 does not have it: it prints the help and exits with 0.
+_NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class _LazyGroup(click.Group):
-    """Imports a command when it is called: 'fimscan --help' needs none of them."""
+    """A group that imports a command only when it runs, so that 'fimscan --help' imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(_COMMANDS)
@@ -49,7 +51,7 @@ class _LazyGroup(click.Group):
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
         command = vars(_imported(f"fimscan.cli.{module}"))[name]
-        assert isinstance(command, click.Command), "the table above names commands"
+        assert isinstance(command, click.Command), "_COMMANDS names click commands"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -58,9 +60,9 @@ class _LazyGroup(click.Group):
 
 
 def _imported(module: str) -> ModuleType:
-    """A module, with all that it imports, which stays until the end.
+    """Import a module without garbage collection, and exclude its objects from later collections.
 
-    So Python's search for cycles has no business there: not meanwhile, when it takes a tenth of the time, nor later.
+    Imported modules are never freed. Collecting during the import takes a tenth of its time.
     """
     with gc_paused():
         found = import_module(module)
@@ -73,9 +75,9 @@ def _exit_code_help() -> str:
     kinds = [error for error in defined if issubclass(error, errors.FimscanError) and error.meaning]
     lines = [
         "Exit codes of scan and diff: 0 nothing differs, else the sum of 1 (added), 2 (removed), 4 (changed).",
-        "audit status and doctor: 0 all is well, 1 something weakens what is seen, 2 nothing is seen. Errors:",
+        "Exit codes of audit status and doctor: 0 all is well, 1 warning, 2 critical. Errors of all commands:",
         *(f"{error.exit_code:>3}  {error.meaning}" for error in kinds),
-        f"{_INTERNAL_ERROR:>3}  internal error (a bug; --debug shows where)",
+        f"{_INTERNAL_ERROR:>3}  internal error (a bug; --debug prints the traceback)",
     ]
     return "\b\n" + "\n".join([*lines[:2], *sorted(lines[2:])])
 
@@ -87,15 +89,17 @@ def _exit_code_help() -> str:
     metavar="FILE",
     help="Configuration file. Default: $FIMSCAN_CONFIG, ./fimscan.toml, /etc/fimscan/fimscan.toml.",
 )
-@click.option("--db", "db_url", metavar="URL", help="Database, instead of the configured one: sqlite:////path/to.db")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show where an error came from.")
+@click.option(
+    "--db", "db_url", metavar="URL", help="Use this database instead of the configured one: sqlite:////path/to.db"
+)
+@click.option("--debug", is_flag=True, expose_value=False, help="Print the traceback of an error.")
 @click.version_option(__version__, prog_name="fimscan")
 @click.pass_context
 def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None:
-    """Record what files are, find what changed, and say which process changed it.
+    """Detect changed files and say which process changed them.
 
-    Start with 'fimscan init', load the rules that 'fimscan audit rules' prints, then 'fimscan scan': the first scan is
-    the baseline. 'fimscan diff' shows what has changed since, and who did it.
+    Run 'fimscan init', load the rules that 'fimscan audit rules' prints, then run 'fimscan scan': the first scan is the
+    baseline. 'fimscan diff' shows what has changed since, and who changed it.
     """
     ctx.obj = Settings(config_path=config_path, db_url=db_url)
 
@@ -107,16 +111,18 @@ def _on_stop(number: int, _frame: FrameType | None) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the console script."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        # A shell starts background jobs with SIGINT ignored, and that is to stay so.
+        # A shell starts background jobs with SIGINT ignored: keep it ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_stop)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # open until the process ends
     if sys.stdout is None:
-        _complain("standard output is closed, so that nothing can be said; redirect it to /dev/null if that is meant")
+        _complain(
+            "standard output is closed, so nothing can be printed; redirect it to /dev/null if you want no output"
+        )
         os._exit(errors.OutputError.exit_code)
     for stream in (sys.stdout, sys.stderr):
-        # A report has to come out on any terminal and in any locale; what it can't show is escaped.
+        # Printing must not fail in any locale: characters that the encoding lacks are escaped.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -126,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         code = _output_failed(error)
     sys.stderr.flush()
-    # Not sys.exit: at its end the interpreter would flush a broken pipe again, and complain.
+    # Not sys.exit: the interpreter would flush a broken pipe again and print an error.
     os._exit(code)
 
 
@@ -136,13 +142,13 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
     except click.ClickException as error:
         return _usage(error)
     except SystemExit:
-        # click's answer to a reader that has gone away (EPIPE); all else it reports by an exception of its own.
+        # click calls sys.exit on EPIPE only; other errors are exceptions of its own.
         return errors.OutputError.exit_code
     except errors.FimscanError as error:
         if debug:
             traceback.print_exc()
         return _fail(error)
-    except Exception as error:  # noqa: BLE001  # the last resort: one line, never a traceback
+    except Exception as error:  # noqa: BLE001  # last resort: print one line, not a traceback
         if debug:
             traceback.print_exc()
         return _unexpected(error)
@@ -158,6 +164,11 @@ def _fail(error: errors.FimscanError) -> int:
 
 def _usage(error: click.ClickException) -> int:
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fimscan"
+    if isinstance(error, _NO_ARGUMENTS):
+        # The message is the help text. Its exit code is that of any other bad argument.
+        sys.stdout.write(f"{error.format_message()}\n")
+        _complain(f"no command given; choose one of those that '{where} --help' lists")
+        return errors.UsageError.exit_code
     _complain(f"{error.format_message()} (see '{where} --help')")
     return errors.UsageError.exit_code
 
@@ -165,16 +176,16 @@ def _usage(error: click.ClickException) -> int:
 def _unexpected(error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         if not isinstance(error.filename, (str, bytes)):
-            # Files are opened by name; what fails without one is a stream that is written to.
+            # Files are opened by name. An error without a file name comes from writing to a stream.
             return _output_failed(error)
         _complain(f"{os.fsdecode(error.filename)}: {error.strerror}")
         return errors.InputError.exit_code
-    _complain(f"internal error: {type(error).__name__}: {error} (--debug shows where; please report it)")
+    _complain(f"internal error: {type(error).__name__}: {error} (please report it, with the output of --debug)")
     return _INTERNAL_ERROR
 
 
 def _output_failed(error: OSError) -> int:
-    # A reader that has seen enough ('fimscan diff | head') is no error worth a line.
+    # No message if the reader closed the pipe, as in 'fimscan diff | head'.
     if not isinstance(error, BrokenPipeError):
         _complain(f"the output could not be written: {error.strerror}")
     return errors.OutputError.exit_code

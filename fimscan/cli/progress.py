@@ -1,4 +1,4 @@
-"""How far a scan is, for those who watch it on a terminal."""
+"""The progress line of a scan on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fimscan.store.database import Database
 
 
 class ProgressLine:
-    """A line on standard error: files, rate and, from the last scan's count, the time left."""
+    """A line on standard error: files, rate, and the time left (estimated from the last scan's number of files)."""
 
     def __init__(self, database: Database) -> None:
         with database.read() as session:
@@ -32,7 +32,7 @@ class ProgressLine:
         return self
 
     def __call__(self, seen: Seen) -> None:
-        """Show how far it is now."""
+        """Update the line."""
         rate = f"{seen.bytes / max(seen.elapsed_s, 0.001) / 1e6:,.0f} MB/s"
         self._shown.update(self._task, completed=seen.files, rate=rate)
 

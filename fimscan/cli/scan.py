@@ -1,4 +1,4 @@
-"""``fimscan scan``: quiet when nothing changed, one screen when something did."""
+"""``fimscan scan``: run a scan and print what it found, on one screen; nothing if nothing changed."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ _ONE_SCREEN = 12
 
 
 @click.command()
-@click.option("--no-audit", is_flag=True, help="Read no audit log. Nobody is named.")
+@click.option("--no-audit", is_flag=True, help="Read no audit log; no process is named.")
 @click.option(
     "--audit-log", "logs", metavar="FILE", multiple=True, help="Read this log instead of the configured ones."
 )
 @click.option("--full", is_flag=True, help='Re-hash everything, skip nothing (with reread = "ctime").')
 @click.option("--trigger", type=click.Choice(["manual", "cron", "schedule"]), default="manual", show_default=True)
-@click.option("-v", "--verbose", is_flag=True, help="Print a line also when nothing changed.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line even if nothing changed.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
 def scan(
     settings: Settings, *, no_audit: bool, logs: tuple[str, ...], full: bool, trigger: str, verbose: bool, form: str
 ) -> int:
-    """Compare the monitored files with the last scan, and name who changed them.
+    """Compare the monitored files with the last scan, and say which process changed them.
 
-    The first scan is the baseline. Without a terminal (cron), nothing is printed when nothing changed.
+    The first scan is the baseline. Without a terminal (cron), nothing is printed if nothing changed.
 
-    Exits with 0, or with the sum of 1 (something was added), 2 (removed) and 4 (changed).
+    Exits with 0 if nothing changed, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
 
-    A file that could be read before and cannot be read now is reported by every scan until it is read again. It counts
-    as changed where its size, times, owner, mode or inode differ.
+    A file that was readable before and is not now is reported by every scan until it can be read again. It counts as
+    changed if its size, times, owner, mode or inode differ.
     """
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)
@@ -53,19 +53,19 @@ def scan(
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
         for problem in result.new_problems:
             note(problem)
-        with drifting.reporting(database, result) as told:
+        with drifting.reporting(database, result) as reported:
             if form == "json":
-                write_json(told.diff, sys.stdout)
+                write_json(reported.diff, sys.stdout)
             else:
-                print_result(told, drifting.waiting(database, told.diff, config), verbose=verbose)
+                print_result(reported, drifting.waiting(database, reported.diff, config), verbose=verbose)
             sys.stdout.flush()
-    return 0 if told.is_baseline else exit_code(told.diff)
+    return 0 if reported.is_baseline else exit_code(reported.diff)
 
 
 def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
-    """What a scan found, on one screen; nothing when nothing changed and nobody watches.
+    """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
-    ``waiting`` counts the earlier differences that nobody has accepted yet.
+    ``waiting`` is the number of differences found by earlier scans and not accepted yet.
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
@@ -77,7 +77,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
     if result.is_baseline:
         click.echo(f"Baseline recorded: scan {scan.id}, {seen}.")
     for path in result.new_absent:
-        click.echo(f"{show(path)} is absent, and recorded as that: its appearance will be reported.")
+        click.echo(f"{show(path)} does not exist and was recorded as absent; its appearance will be reported.")
     for item in diff.reconfigurations:
         for line in configuration_lines(item):
             click.echo(line)
@@ -85,9 +85,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         counted = ((result.adopted, "newly monitored"), (result.dropped, "no longer monitored"))
         parts = [f"{count:,} {'path' if count == 1 else 'paths'} {what}" for count, what in counted if count]
         click.echo(f"New configuration: {', '.join(parts)}.")
-    more = (
-        f" {waiting:,} more from earlier scans wait for 'fimscan accept'; 'fimscan diff' shows all." if waiting else ""
-    )
+    more = f" {waiting:,} more from earlier scans to accept; 'fimscan diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
         from fimscan.report.text import write_scan_summary
 
@@ -105,7 +103,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
 
 
 def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool = False) -> AuditSource | None:
-    """Which logs to read: the given ones, else the configured ones, else none."""
+    """The logs to read: those of ``--audit-log``, else the configured ones; ``None`` if audit is disabled."""
     if disabled or not (config.audit.enabled or logs):
         return None
     chosen = tuple(os.path.abspath(log) for log in logs) or config.audit.logs
@@ -118,7 +116,7 @@ def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool =
 
 
 def _progress(database: Database) -> AbstractContextManager[Callable[[Progress], None] | None]:
-    """What shows how far a scan is, to those who watch it."""
+    """A progress line if standard error is a terminal, else nothing."""
     if not sys.stderr.isatty():
         return nullcontext()
     from fimscan.cli.progress import ProgressLine

@@ -1,4 +1,4 @@
-"""``fimscan schedule``."""
+"""``fimscan schedule``: run scans and audit reading until stopped."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fimscan.store.database import Database
 
 
 @click.command()
-@click.option("--no-audit", is_flag=True, help="Read no audit log. Nobody is named.")
+@click.option("--no-audit", is_flag=True, help="Read no audit log; no process is named.")
 @click.pass_obj
 def schedule(settings: Settings, *, no_audit: bool) -> None:
-    """Run scans and audit reading on their schedules until stopped, as a service or in a container."""
+    """Run scans and read the audit log, as [schedule] says, until stopped: as a service or in a container."""
     config = settings.config()
     with settings.database(create=True) as database:
         source = audit_source(config, disabled=no_audit)
@@ -32,6 +32,6 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
 def _report(database: Database, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
-    with drifting.reporting(database, result) as told:
-        print_result(told, 0, verbose=False)
+    with drifting.reporting(database, result) as reported:
+        print_result(reported, 0, verbose=False)
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""``fimscan schema``: the JSON Schemas of the documents that the commands print."""
+"""``fimscan schema``: print the JSON Schemas of the documents that commands print."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fimscan.report.schema import schema_names, schema_text
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False)
 def schema(name: str | None) -> None:
-    """Print the JSON Schema of the documents of one kind; without NAME, list the names.
+    """Print the JSON Schema called NAME; without NAME, list all names.
 
-    NAME is what stands in a document's "schema" between "fimscan." and "/1". Example: fimscan schema diff
+    The key "schema" of a document has its NAME: "fimscan.diff/1" is described by 'fimscan schema diff'.
     """
     if name is None:
         click.echo("\n".join(schema_names()))

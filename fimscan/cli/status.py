@@ -1,4 +1,4 @@
-"""``fimscan status``: the last scans, what is accepted, and what waits for acceptance."""
+"""``fimscan status``: show the last scans, acceptances, and the number of changes to accept."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from fimscan.store.database import Database
 @click.option("--vouched", is_flag=True, help='List the files that the last scan skipped (reread = "ctime").')
 @click.pass_obj
 def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
-    """Show the last scans, what is accepted, what waits for acceptance, and how the configuration changed.
+    """Show the last scans, acceptances, the number of changes to accept, and changes of the configuration.
 
     With --vouched, list the files that the last scan skipped because their ctime had not changed, and when each was
-    last read. Files that were stored together show the earliest time of all.
+    last read. Files that were stored together all show the earliest of their times.
     """
     config = settings.config_if_any()
     with settings.database() as database:
@@ -79,11 +79,12 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     for line in chain.from_iterable(map(configuration_lines, changed)):
         click.echo(line)
     if baseline is None:
-        click.echo("No scan has been finished yet; 'fimscan scan' records the baseline.")
+        click.echo("No scan has finished yet; 'fimscan scan' records the baseline.")
         return
-    own = f", and {len(baseline.overrides):,} paths accepted since" if baseline.overrides else ""
-    click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Waiting for acceptance: {waiting:,}.")
-    click.echo(f"Head: {head} (kept elsewhere, it shows later what was altered: 'fimscan verify --db --head')")
+    since = len(baseline.overrides)
+    own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
+    click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
+    click.echo(f"Head: {head} (store this off-host; later run 'fimscan verify --db --head ...')")
     for extent in witnessed:
         click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
@@ -102,11 +103,11 @@ def _list_vouched(database: Database, form: str) -> None:
     for count, (path, read_ns) in enumerate(found, 1):  # noqa: B007  # used below
         click.echo(f"last read {time_text(read_ns)}  {show(path)}")
     if not count:
-        click.echo("The last scan took nothing on trust: it read every file.")
+        click.echo("The last scan skipped no file: it read all of them.")
 
 
 def _as_it_is(scan: Scan, database: Database) -> Scan:
-    """A scan whose process is gone was interrupted, even if nobody has had the time to write that down."""
+    """Show a running scan whose process is gone as interrupted; the next scan will record that."""
     if scan.status is ScanStatus.RUNNING and not database.is_scanning():
         return replace(scan, status=ScanStatus.INTERRUPTED)
     return scan

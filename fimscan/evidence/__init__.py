@@ -1,1 +1,1 @@
-"""The PCI DSS evidence bundle: build, sign, verify."""
+"""The PCI DSS evidence bundle: collect, build, sign, verify. Also verifies the database."""

@@ -1,10 +1,10 @@
-"""The canonical ZIP: one sequence of members has exactly one container, so a changed byte anywhere can be seen.
+"""Write and read the canonical ZIP container: the same members always give the same bytes.
 
-Ordinary ZIP files hold bytes that no member's content fixes: timestamps, attributes, comments, extra fields, a
-compressor's choices, the space between members. A signature over the members can't protect those. Here all of them are
-constants or follow from the members: members are stored, not deflated (zlib's output differs between versions), in
-ascending order of their names, at 1980-01-01 and mode 0644, and ZIP64 fields appear exactly where a number needs them.
-The reader makes each header anew from what it read and accepts no other.
+An ordinary ZIP file has bytes that do not depend on the content of its members: timestamps, attributes, comments, extra
+fields, the compressor's choices, space between members. A signature over the members does not protect those. Here they
+are all constants, or follow from the members. Members are stored, not deflated (zlib's output differs between
+versions). They are sorted by name, dated 1980-01-01 and have mode 0644. ZIP64 fields exist only where a number needs
+them. The reader rebuilds each header from what it read and accepts no other, so any changed byte is detected.
 
 Structures and field names: PKWARE APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory),
 4.3.14 to 4.3.16 (end records), 4.5.3 (ZIP64 extra field).
@@ -26,11 +26,11 @@ from typing import BinaryIO, Protocol
 from fimscan.errors import VerificationError
 
 BLOCK = 1 << 20
-_IN_MEMORY = 1 << 20  # a staged member moves from memory to disk above this
+_IN_MEMORY = 1 << 20  # bytes; a larger staged member moves from memory to disk
 
-_MARK32, _MARK16 = 0xFFFFFFFF, 0xFFFF  # in a field: look in the ZIP64 one
+_MARK32, _MARK16 = 0xFFFFFFFF, 0xFFFF  # in a field: the value is in the ZIP64 field
 _FITS32, _FITS16 = _MARK32 - 1, _MARK16 - 1  # the largest numbers that need no ZIP64 field
-_DOS_TIME, _DOS_DATE = 0, 0x21  # 1980-01-01 00:00:00, the earliest that there is
+_DOS_TIME, _DOS_DATE = 0, 0x21  # 1980-01-01 00:00:00, the earliest possible
 _UNIX = 3 << 8  # "version made by", upper byte: external attributes are a Unix mode
 _ATTRIBUTES = 0o100644 << 16
 _VERSION, _VERSION64 = 10, 45  # needed to extract: stored files; ZIP64
@@ -41,21 +41,21 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
 
-# Relative, without "." or ".." or empty components, and nothing that a shell or another system could read differently.
+# Relative, without ".", ".." or empty components, and without characters that are special to a shell or another system.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 _LONGEST_NAME = 200
 
 
 class Output(Protocol):
-    """What :func:`write_archive` needs of a file."""
+    """A file that :func:`write_archive` can write to."""
 
     def write(self, data: bytes, /) -> object:
-        """Write all of it."""
+        """Write all of ``data``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One file in a container: its content is the ``size`` bytes at ``offset``; ``sha256`` is hex."""
+    """One file in a container. Its content is the ``size`` bytes at ``offset``; ``sha256`` is hex."""
 
     name: str
     size: int
@@ -65,9 +65,10 @@ class Member:
 
 
 class Staged:
-    """A member's content while it is made: measured as it is written, on disk once it is large.
+    """The content of a member before it goes into the container: in memory, or on disk above 1 MiB.
 
-    The file on disk has no name, so that whatever happens nothing stays behind.
+    Size, CRC and SHA-256 are computed while it is written. The file on disk has no
+    name, so a crash leaves nothing behind.
     """
 
     def __init__(self, directory: str | None = None) -> None:
@@ -85,7 +86,7 @@ class Staged:
 
     @property
     def sha256(self) -> str:
-        """The digest of what was written, in hex."""
+        """SHA-256 of the content so far, in hex."""
         return self._sha256.hexdigest()
 
     def copy_to(self, out: Output) -> None:
@@ -102,7 +103,7 @@ class Staged:
 
 
 def write_archive(out: Output, members: Mapping[str, Staged]) -> None:
-    """Write the one container that these members have, from the beginning of ``out`` to its end."""
+    """Write the container of these members to ``out``."""
     position = 0
     directory = []
     for name in sorted(members):
@@ -117,10 +118,10 @@ def write_archive(out: Output, members: Mapping[str, Staged]) -> None:
 
 
 def read_archive(file: BinaryIO) -> list[Member]:
-    """The members of a canonical container, read from where ``file`` stands to its end, each one digested.
+    """Read a canonical container from the position of ``file`` to its end, and digest each member.
 
     Raises:
-        VerificationError: when a single byte of it is not what :func:`write_archive` would have written.
+        VerificationError: a byte differs from what :func:`write_archive` would have written.
     """
     members: list[Member] = []
     directory = []
@@ -128,7 +129,7 @@ def read_archive(file: BinaryIO) -> list[Member]:
     while (magic := _peek(file)) == b"PK\x03\x04":
         name, size, crc, header = _read_local_header(file, position)
         if members and name <= members[-1].name:
-            raise _bad(position, f"member {name} stands twice or out of order")
+            raise _bad(position, f"member {name} is there twice or out of order")
         member = _read_content(file, name, size, position + len(header))
         if member.crc != crc:
             raise _bad(member.offset, f"the content of {name} was changed (CRC)")
@@ -141,12 +142,14 @@ def read_archive(file: BinaryIO) -> list[Member]:
     expected = _directory(directory, position)
     found = file.read(len(expected) + 1)
     if found != expected:
-        raise _bad(position + _first_difference(found, expected), "the ZIP directory was changed, cut off or added to")
+        raise _bad(
+            position + _first_difference(found, expected), "the ZIP directory was changed, truncated or extended"
+        )
     return members
 
 
 def open_member(file: BinaryIO, member: Member) -> io.BufferedReader:
-    """A reader of one member's content; only one of them is in use at a time, since they share ``file``'s position."""
+    """A reader of one member's content. Use one reader at a time: all of them share the position of ``file``."""
     return io.BufferedReader(_Slice(file, member.offset, member.size))
 
 
@@ -211,7 +214,7 @@ def _directory(entries: list[bytes], start: int) -> bytes:
 
 
 def _bad(position: int, problem: str) -> VerificationError:
-    return VerificationError(f"the container is not as it was written (byte {position}): {problem}")
+    return VerificationError(f"the ZIP container was altered (byte {position}): {problem}")
 
 
 def _peek(file: BinaryIO) -> bytes:
@@ -223,14 +226,14 @@ def _peek(file: BinaryIO) -> bytes:
 def _read_local_header(file: BinaryIO, position: int) -> tuple[str, int, int, bytes]:
     fixed = file.read(_LOCAL.size)
     if len(fixed) < _LOCAL.size:
-        raise _bad(position, "a member's header is cut off")
+        raise _bad(position, "a member's header is truncated")
     *_, crc, size, _, name_length, extra_length = _LOCAL.unpack(fixed)
     if name_length > _LONGEST_NAME:
         raise _bad(position, "a member's name is too long")
     variable = file.read(name_length + extra_length)
     name = variable[:name_length].decode("latin-1")
     if not _is_safe(name):
-        raise _bad(position, f"{name!r} is no name that a member can have")
+        raise _bad(position, f"{name!r} is not allowed as a member's name")
     extra = variable[name_length:]
     if size == _MARK32 and len(extra) >= 12:
         (size,) = struct.unpack_from("<Q", extra, 4)
@@ -245,7 +248,7 @@ def _read_content(file: BinaryIO, name: str, size: int, offset: int) -> Member:
     while left:
         block = file.read(min(left, BLOCK))
         if not block:
-            raise _bad(offset + size - left, f"member {name} is cut off")
+            raise _bad(offset + size - left, f"member {name} is truncated")
         sha256.update(block)
         crc = zlib.crc32(block, crc)
         left -= len(block)

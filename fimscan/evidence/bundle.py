@@ -1,6 +1,6 @@
-"""The evidence bundle of one host and one period: what goes in, and how it gets to its place.
+"""Build the evidence bundle of one host and one period, and put it in place atomically.
 
-Every member is staged first, since the index and the README, which stand before the others, speak of what is in them.
+Every member is staged first: the index and the README come first in the ZIP, but summarize the other members.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _NS_PER_DAY = 86400 * 10**9
 
 
 def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.PathLike[str]) -> None:
-    """Write the signed bundle to ``path``, whole or not at all; a bundle that was there before is replaced.
+    """Write the signed bundle to ``path``, completely or not at all. An existing bundle is replaced.
 
     The same input and key give the same bytes.
 
     Raises:
-        OutputError: when it can't be written there; nothing is left behind then.
-        UsageError: when the period is empty or has not begun.
+        OutputError: it cannot be written there. No partial file is left behind.
+        UsageError: the period is empty or has not begun.
     """
     covered_to = min(data.end_ns, data.generated_ns)
     if covered_to <= data.start_ns:
         raise UsageError(
-            f"no time to report on from {time_text(data.start_ns)} to {time_text(data.end_ns)}: the period has to begin"
-            " before it ends, and before now"
+            f"the period from {time_text(data.start_ns)} to {time_text(data.end_ns)} is empty or has not begun: it has"
+            " to begin before it ends, and before now"
         )
     named = os.fsencode(path)
     target = os.path.realpath(named)
@@ -73,10 +73,10 @@ def build_bundle(data: BundleInput, key: SigningKey, path: str | bytes | os.Path
 
 
 def _check_replaceable(named: bytes, target: bytes) -> None:
-    """Replacing is right for files only: as root, it would turn /dev/null into a bundle.
+    """Refuse to replace anything except a regular file: as root, the rename would turn /dev/null into a bundle.
 
-    The kernel is asked about the name as it was given, too: where ``/dev/stdout`` is a pipe or a deleted file, the text
-    of its link (``pipe:[123]``) leads to nothing, or to another file than the one that is meant.
+    Both the resolved target and the name as given are checked. Where ``/dev/stdout`` is a pipe or a deleted file, the
+    text of its link (``pipe:[123]``) resolves to nothing, or to a different file.
     """
     if named == b"-":
         raise OutputError("cannot write the bundle to standard output; name a file (./- for one that is called -)")
@@ -84,7 +84,9 @@ def _check_replaceable(named: bytes, target: bytes) -> None:
     if any(status is not None and not stat.S_ISREG(status.st_mode) for status in (meant, there)) or (
         meant is not None and (there is None or not os.path.samestat(meant, there))
     ):
-        raise OutputError(f"cannot write the bundle {show(named)}: it is there, and is no file; name a file")
+        raise OutputError(
+            f"cannot write the bundle {show(named)}: it exists and is not a regular file; choose another name"
+        )
 
 
 def _status(path: bytes) -> os.stat_result | None:
@@ -95,14 +97,14 @@ def _status(path: bytes) -> os.stat_result | None:
 
 
 class _Members(dict[str, Staged]):
-    """The members so far; they are staged beside the bundle, not in /tmp, where there may be no room for them."""
+    """The members staged so far. They are staged in the bundle's directory: /tmp may be too small."""
 
     def __init__(self, stack: ExitStack, directory: bytes) -> None:
         super().__init__()
         self._stack, self._directory = stack, os.fsdecode(directory)
 
     def stage(self, name: str) -> Staged:
-        """A new, empty member."""
+        """Add a new, empty member."""
         self[name] = self._stack.enter_context(Staged(self._directory))
         return self[name]
 

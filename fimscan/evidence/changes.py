@@ -1,6 +1,6 @@
-"""09: every change with who made it, as CSV (PCI DSS 10.2.2: user, type, time, outcome, origin, object) and as JSON.
+"""``09-changes.csv`` and ``.json``: every change and who made it (PCI DSS 10.2.2: user, type, time, outcome, object).
 
-Command lines are left out of both: they can hold passwords and card data. So is every file's content.
+Both omit command lines and file content, which can hold passwords and card data.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _WATCH = ("severity", "category")
 
 
 def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: str, period: tuple[int, int]) -> int:
-    """Write the CSV and the JSON in one pass; a finding of several steps is written as its steps.
+    """Write the CSV and the JSON in one pass; return the number of changes.
 
-    A change with several candidates has a CSV row for each of them, one without any has one row. The JSON's ``changes``
-    are objects as in ``fimscan.diff/1``, each ``cmdline`` null, and ``outcome`` added. Returns the number of changes.
+    A finding with several steps is written as its steps. A change has one CSV row for each candidate, and one row if
+    there is no candidate. The JSON's ``changes`` are as in ``fimscan.diff/1``, with ``cmdline`` null, plus ``outcome``.
     """
     text.write(_ascii(evidence_changes_head(host, period))[:-1] + b', "changes": [')
     count = 0

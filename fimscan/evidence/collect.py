@@ -1,4 +1,4 @@
-"""The store and the configuration -> :class:`BundleInput`."""
+"""Collect what a bundle is made of, from the store and the configuration: :class:`BundleInput`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 Reconfigured: TypeAlias = Callable[[Session, int, int], Sequence[Reconfiguration]]
-"""(session, start, end) -> the scans after ``start``, up to ``end``, whose configuration was changed."""
+"""(session, start, end) -> the configuration changes of the scans after ``start``, up to and including ``end``."""
 
 
 @contextmanager
@@ -36,18 +36,20 @@ def collected(
     audit_rules: str,
     reconfigured: Reconfigured,
 ) -> Iterator[BundleInput]:
-    """What the evidence for a period is made of; files are streamed, so use it inside the ``with``.
+    """Collect the input of a bundle for a period. Files are streamed: use it inside the ``with`` only.
 
-    ``audit_rules`` are those that the configuration asks for.
+    ``audit_rules`` is the text of the rules for this configuration.
 
     Raises:
-        UsageError: when no scan was finished before the end of the period.
+        UsageError: no scan was finished before the end of the period.
     """
     with database.read() as session:
         scans = [s for s in scan_store.all_scans(session) if s.started_ns < end_ns]
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED]
         if not finished:
-            raise UsageError("no scan was finished in or before this period, so there is nothing to show")
+            raise UsageError(
+                "no scan finished in or before this period, so there is no evidence to export; choose a later period"
+            )
         first, last = _inside(scans, start_ns)
         before = max((scan.id for scan in finished if scan.id < first), default=first)
         yield BundleInput(
@@ -86,7 +88,7 @@ def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:
 
 
 def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:
-    """The first and the last scan that ended in the period; (0, 0) where there is none."""
+    """Numbers of the first and the last scan that ended in the period; (0, 0) if there is none."""
     inside = [scan.id for scan in scans if (scan.finished_ns or scan.started_ns) >= start_ns]
     return (min(inside), max(inside)) if inside else (0, 0)
 
@@ -99,7 +101,7 @@ def _findings(database: Database, first: int, last: int) -> list[Finding]:
 
 
 def _addresses() -> tuple[str, ...]:
-    """The FQDN and the addresses of this host's interfaces, as far as they can be had without asking the network."""
+    """The FQDN and the addresses that this host's name resolves to, without loopback ones."""
     names = {socket.getfqdn()}
     with suppress(OSError):
         names.update(str(item[4][0]) for item in socket.getaddrinfo(socket.gethostname(), None))

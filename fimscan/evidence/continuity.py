@@ -1,4 +1,4 @@
-"""How long files went uncompared (PCI DSS 11.5.2: at most seven days): every single stretch, not an average."""
+"""The time between comparisons (PCI DSS 11.5.2: at most seven days): every single stretch, not an average."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _Point = tuple[int, int | None]  # a time, and the scan that ended then
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """The time between the ends of two successive comparisons, or between one of them and an edge of the period.
+    """The time between the ends of two successive comparisons, or from or to an edge of the period.
 
-    ``from_scan`` and ``to_scan`` are ``None`` at the edges. ``hours`` is ``None`` when the clock was set back within
-    the stretch, so that nobody can say how long it was.
+    ``from_scan`` and ``to_scan`` are ``None`` at the edges. ``hours`` is ``None`` if the clock was set back within the
+    stretch: its length is then unknown.
     """
 
     from_ns: int
@@ -31,15 +31,15 @@ class Stretch:
 
     @property
     def hours(self) -> float | None:
-        """Its length."""
+        """Length in hours, or ``None`` if unknown."""
         return (self.to_ns - self.from_ns) / NS_PER_HOUR if self.to_ns >= self.from_ns else None
 
 
 def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: int) -> list[Stretch]:
-    """The stretches that touch the period, in order; ``ok`` where one is not longer than ``max_gap_ns``.
+    """The stretches that overlap the period, in order; ``ok`` if not longer than ``max_gap_ns``.
 
-    Only finished scans that looked at everything count, each at its end. The first stretch begins with the last
-    comparison before the period if there was one, so that an edge of the period can't hide half of a gap.
+    Only finished complete scans count, each at its end. The first stretch begins with the last comparison before the
+    period, if any: otherwise the edge of the period would hide part of a gap.
     """
     done = [
         (scan.finished_ns, scan.id)
@@ -48,7 +48,7 @@ def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: in
         if scan.finished_ns is not None and scan.finished_ns <= end_ns
     ]
     if not done:
-        return [Stretch(from_ns=start_ns, to_ns=end_ns, ok=False, note="no comparison at all")]
+        return [Stretch(from_ns=start_ns, to_ns=end_ns, ok=False, note="no comparison in or before the period")]
     first = next((at for at, (finished, _) in enumerate(done) if finished > start_ns), len(done))
     points: list[_Point] = list(done[max(first - 1, 0) :])
     if first == 0:
@@ -61,11 +61,11 @@ def continuity(scans: Iterable[Scan], start_ns: int, end_ns: int, max_gap_ns: in
 def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
     length = end[0] - begin[0]
     if length < 0:
-        note = "the clock was set back in between: the true length is unknown"
+        note = "the clock was set back: the true length is unknown"
     elif begin[1] is None:
-        note = "from the period's start; there is no earlier comparison"
+        note = "from the start of the period; there is no earlier comparison"
     elif end[1] is None:
-        note = "to the end of what this bundle covers"
+        note = "to the end of the period, or to the export if that was earlier"
     else:
         note = ""
     return Stretch(
@@ -79,7 +79,7 @@ def _stretch(begin: _Point, end: _Point, max_gap_ns: int) -> Stretch:
 
 
 def largest_hours(stretches: Iterable[Stretch]) -> float | None:
-    """The longest stretch; ``None`` when one of them has no known length, which may be the longest."""
+    """Length of the longest stretch; ``None`` if any length is unknown, since that one may be the longest."""
     lengths = [stretch.hours for stretch in stretches]
     known = [hours for hours in lengths if hours is not None]
     return max(known) if len(known) == len(lengths) else None

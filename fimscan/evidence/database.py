@@ -1,4 +1,4 @@
-"""Checking the database itself: the ledger, the journal, and every row against them."""
+"""Verify the database: the ledger, the journal, and every row that they cover."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fimscan.store.database import Database
 from fimscan.store.replay import Replay
 from fimscan.store.session import Session
 
-_MOST_PROBLEMS = 20  # of one kind that are told; the others are counted
+_MOST_PROBLEMS = 20  # listed for one check; further ones are only counted
 
 
 def verify_database(
@@ -22,25 +22,25 @@ def verify_database(
 ) -> VerifyReport:
     """Check this host's records.
 
-    Every version of a file and every row that the journal covers is checked and so, by induction, is the complete state
-    at each scan. The digest of that state is recomputed for the last scan, for ``scan``, or for ``every_scan``.
+    Every stored version of a file and every row that the journal covers is checked. The digest of the complete state is
+    recomputed for the last scan, for ``scan``, or for ``every_scan``.
 
     Args:
-        head: a head that was noted elsewhere (64 hex digits): the chains must have it.
+        head: a head that was stored off-host (64 hex digits); it must be in one of the chains.
 
     Raises:
-        UsageError: there is no finished scan with the number ``scan``, or ``head`` is no head.
-        StoreError: the database can't be read at all.
+        UsageError: there is no finished scan with the number ``scan``, or ``head`` is not 64 hex digits.
+        StoreError: the database cannot be read at all.
     """
     if head is not None and (len(head) != 64 or set(head) - set("0123456789abcdef")):
-        raise UsageError(f"--head {head}: a head has 64 hexadecimal digits, as 'fimscan status' prints it")
+        raise UsageError(f"--head {head}: a head has 64 hexadecimal digits; copy it from 'fimscan status'")
     with database.read() as session:
         try:
             both, problems = integrity.replayed(session)
         except integrity.UNREADABLE as error:
-            return VerifyReport(checks=(_check("chain", [f"it can't be read: {error!r}"], ""),), fingerprint="")
+            return VerifyReport(checks=(_check("chain", [f"cannot be read: {error!r}"], ""),), fingerprint="")
         if not both.scans:
-            nothing = f"there is no finished scan of {database.host} in {database.name}: nothing can be checked"
+            nothing = f"no finished scan of {database.host} in {database.name}, so there is nothing to check"
             return VerifyReport(checks=(_check("chain", [nothing], ""),), fingerprint="")
         chosen = _chosen(both.scans, scan, every_scan=every_scan)
         checks = [
@@ -60,41 +60,41 @@ def _chosen(finished: Sequence[Scan], scan: int | None, *, every_scan: bool) -> 
         return finished
     if scan is None:
         return finished[-1:]
-    chosen = [one for one in finished if one.id == scan]
+    chosen = [item for item in finished if item.id == scan]
     if not chosen:
         raise UsageError(f"there is no finished scan {scan}; 'fimscan status' lists them")
     return chosen
 
 
 def _chain(both: Replay, problems: Sequence[str], head: str | None) -> Iterable[Check]:
-    detail = f"{len(both.scans)} finished scans and {both.count} entries of the journal, each follows the one before"
+    detail = f"{len(both.scans)} finished scans and {both.count} journal entries, each linked to the one before"
     yield _check("chain", problems, f"{detail}; the head is {head}")
 
 
 def _known_head(both: Replay, head: str) -> Check:
     if both.covers(head):
-        return Check.of("head", ok=True, detail="what was written up to the head that was noted is all there")
-    gone = f"{head} is in neither chain: entries were cut off, or all of it was made anew"
+        return Check.of("head", ok=True, detail="it is in the chains: everything recorded up to it is still there")
+    gone = f"{head} is in neither chain: entries were removed, or the chains were rewritten"
     return Check.of("head", ok=False, detail=gone)
 
 
 def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Check]:
-    yield _guarded("configurations", integrity.configurations(session, both.scans), "each has its digest")
+    yield _guarded("configurations", integrity.configurations(session, both.scans), "each matches its digest")
     own = integrity.own_digests(session)
-    yield _guarded("files", own, "every version of every file has the digest of what it says")
+    yield _guarded("files", own, "every stored version of every file matches its digest")
     states = (problem for scan in chosen for problem in integrity.complete_state(session, scan))
     which = f"of scan {chosen[0].id}" if len(chosen) == 1 else f"of each of {len(chosen)} scans"
-    yield _guarded("state", states, f"the complete state {which} is the one that was recorded")
+    yield _guarded("state", states, f"the complete state {which} matches the recorded digest")
     rows = integrity.covered_rows(session, both.newest)
     kinds = "scans, changes with their answers, acceptances and audit records"
-    yield _guarded("rows", rows, f"{len(both.newest):,} digests of {kinds}, each as it was written")
+    yield _guarded("rows", rows, f"{len(both.newest):,} digests of {kinds} match")
     known = integrity.single_rows(session, both.rows)
-    kinds = "what audit said of itself, how far it was read, processes and looks at single files"
-    yield _guarded("knowledge", known, f"{len(both.rows):,} digests of {kinds}, each as it was written")
+    kinds = "audit observations and notices, reading positions, processes and live looks"
+    yield _guarded("knowledge", known, f"{len(both.rows):,} digests of {kinds} match")
 
 
 def _guarded(name: str, problems: Iterable[str], detail: str) -> Check:
-    """A check; what cannot even be read is a problem, too."""
+    """One check of ``problems``. A row that cannot be read is a problem, too."""
     found: list[str] = []
     more = 0
     try:
@@ -102,7 +102,7 @@ def _guarded(name: str, problems: Iterable[str], detail: str) -> Check:
         found = list(islice(iterator, _MOST_PROBLEMS))
         more = sum(1 for _ in iterator)
     except integrity.UNREADABLE as error:
-        found.append(f"a row can't be read: {error!r}")
+        found.append(f"a row cannot be read: {error!r}")
     return _check(name, [*found, *([f"and {more:,} more"] if more else [])], detail)
 
 

@@ -1,4 +1,4 @@
-"""What a bundle is made of, as plain values."""
+"""The input of a bundle, as plain immutable values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fimscan.model import FileState, Finding, Reconfiguration, Scan, Unreadable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriticalPattern:
-    """One configured directory (or file), and why it is critical (PCI DSS 11.5.2 names kinds of critical files)."""
+    """One ``[[watch]]``: a directory or file, and why it is critical (PCI DSS 11.5.2 lists kinds of critical files)."""
 
     path: bytes
     exclude: tuple[str, ...] = ()
@@ -22,14 +22,16 @@ class CriticalPattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleInput:
-    """Everything that the evidence of one host and one period is made of.
+    """Everything that goes into the bundle of one host and one period.
 
-    ``files`` is the state at the last finished scan in ``scans``, ascending by path: it is read once, and its digest is
-    compared with what the ledger says of that scan. ``scans`` are in the order of their ids and begin with the very
-    first, so that the chain can be replayed, and end with the period. ``findings`` are the changes that scans of the
-    period found, ``reconfigurations`` those that they were made with. ``unreadable`` is what
-    the last complete scan could not read. ``config_json`` is the text whose SHA-256 scans
-    record as ``config_digest``, a JSON object.
+    - ``files``: the state at the last finished scan in ``scans``, sorted by path. It is iterated once. Its digest is
+      compared with the ledger entry of that scan.
+    - ``scans``: sorted by id, from the very first scan (so that the chain can be replayed) to the end of the period.
+    - ``findings``: the changes that scans of the period found.
+    - ``reconfigurations``: configuration changes between these scans.
+    - ``unreadable``: files that the last complete scan could not read.
+    - ``config_json``: a JSON object; its SHA-256 is the ``config_digest`` of scans.
+    - ``max_gap_days``: a longer time between two comparisons is a gap.
     """
 
     host: str

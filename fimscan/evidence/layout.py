@@ -1,4 +1,4 @@
-"""The names in a bundle that building and verifying share, and the text that is signed."""
+"""Member names that building and verifying share, and the format of ``SHA256SUMS``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SIGNATURE = "SHA256SUMS.sig"
 PUBLIC_KEY = "signer.pub.pem"
 
 UNSIGNED = frozenset({SUMS, SIGNATURE})
-"""What the sums don't list: themselves, and the signature over them."""
+"""Members that ``SHA256SUMS`` does not list: itself and its signature."""
 
 REQUIRED = frozenset({README, INDEX, FILES, SCANS, LEDGER, SUMS, SIGNATURE, PUBLIC_KEY})
-"""Without these, nothing can be verified. Which other files there are depends on the version that made the bundle."""
+"""Members that verification needs. Which other members exist depends on the version that made the bundle."""
 
 
 def sums_text(digests: Mapping[str, str]) -> bytes:
-    """The one ``SHA256SUMS`` that these files (name -> SHA-256 in hex) have, as ``sha256sum -c`` reads it."""
+    """The canonical ``SHA256SUMS`` of these files (name -> SHA-256 in hex), in the format of ``sha256sum -c``."""
     return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode("ascii")

@@ -1,4 +1,4 @@
-"""00: what the bundle is, how to check it without fimscan, and what it doesn't prove."""
+"""``00-README.txt``: scope of the bundle, contents, how to check it without fimscan, and what it does not prove."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fimscan.model import Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.report.display import show, time_text
 from fimscan.store.ledger import GENESIS, replay
 
-# Run by the tests with a real sh: what stands here is what works.
+# The tests run these commands with a real sh.
 CHECK_SIGNATURE = """\
 openssl pkeyutl -verify -rawin -pubin -inkey signer.pub.pem \\
         -in SHA256SUMS -sigfile SHA256SUMS.sig"""
@@ -31,7 +31,7 @@ CHECK_STATE = "tail -n +2 06-monitored-files.csv | sed 's/.*,//' | xxd -r -p | s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What was learned while the other files were made."""
+    """Totals from the other files of the bundle; ``masked``: the configuration has a password replaced by ``***``."""
 
     files: FileTotals
     changes: int
@@ -41,14 +41,14 @@ class Facts:
 
 
 def readme(data: BundleInput, facts: Facts) -> str:
-    """The text, plain ASCII but for what the input brings."""
+    """The README text: plain ASCII, except for what the input contains."""
     parts = (_scope(data, facts), _contents(facts), _how_to_check(), _how_to_read(), _limits())
     return "\n".join(parts)
 
 
 def _scope(data: BundleInput, facts: Facts) -> str:
     finished = [scan for scan in data.scans if scan.status is ScanStatus.FINISHED]
-    # A look at single files is in the chain, and is no comparison of all that is monitored.
+    # Live looks at single files are in the chain, but are not comparisons of all monitored files.
     complete = [scan for scan in finished if not scan.is_partial]
     inside = [scan for scan in complete if scan.finished_ns is not None and scan.finished_ns >= data.start_ns]
     return f"""\
@@ -69,13 +69,13 @@ Not compared:   {_not_compared(data.unreadable)}
 Changes:        {facts.changes} found in the period
 Settings:       {_settings(data.reconfigurations)}
 
-All times are UTC. Numbers above are observations; whether a requirement is
-met is the assessor's decision.
-{_told(complete)}"""
+All times are UTC. The numbers above are observations. Whether a requirement
+is met is the assessor's decision.
+{_scan_problems(complete)}"""
 
 
-def _told(complete: Sequence[Scan]) -> str:
-    """What the last complete scan told of itself: file systems that it did not enter, logs that it could not read."""
+def _scan_problems(complete: Sequence[Scan]) -> str:
+    """The problems of the last complete scan: file systems it did not enter, logs it could not read."""
     if not complete or not complete[-1].problems:
         return ""
     lines = "".join(f"  - {show(problem)}\n" for problem in complete[-1].problems)
@@ -84,37 +84,37 @@ def _told(complete: Sequence[Scan]) -> str:
 
 def _not_compared(found: Sequence[Unreadable]) -> str:
     if not found:
-        return "none: the last complete scan could read every file"
+        return "none: the last complete scan read every file"
     once = sum(item.since_ns is not None for item in found)
-    return f"{len(found)} at the last complete scan, {once} could be read before; see 08-not-compared.csv"
+    return f"{len(found)} unreadable at the last complete scan, {once} of them read earlier; see 08-not-compared.csv"
 
 
 def _settings(found: Sequence[Reconfiguration]) -> str:
     if not found:
         return "unchanged in the period"
-    weaker = sum(one.is_weaker for one in found)
-    return f"changed {len(found)} time(s), {weaker} of them so that less is seen; see 04-policy/changes.csv"
+    weaker = sum(item.is_weaker for item in found)
+    return f"changed {len(found)} time(s), {weaker} of them reducing coverage; see 04-policy/changes.csv"
 
 
 def _largest_gap(stretches: list[Stretch], max_gap_days: float) -> str:
     if all(stretch.from_scan is None and stretch.to_scan is None for stretch in stretches):
-        return "NO COMPARISON: nothing was compared in the period, or before it"
+        return "NO COMPARISON: no scan was finished in the period or before it"
     longer = sum(not stretch.ok for stretch in stretches)
     hours = largest_hours(stretches)
     length = f"{hours:.3f} hours" if hours is not None else "unknown (the clock was set back)"
     allowed = f"{max_gap_days * 24:g} hours allowed"
-    return f"{length}; {allowed}; {longer} gap(s), see 08-continuity.csv"
+    return f"{length}; {allowed}; {longer} gap(s) longer than that, see 08-continuity.csv"
 
 
 def _chain(data: BundleInput, facts: Facts, finished: list[Scan]) -> str:
     if not finished:
-        return "empty: no scan was finished"
+        return "empty: no scan has finished"
     problems = replay(data.scans)
     if finished[-1].state_digest != facts.files.state_digest:
-        problems.append("the monitored files are not those that the last scan recorded")
+        problems.append("the monitored files do not match the state digest of the last scan")
     if problems:
         return f"BROKEN, {len(problems)} problem(s); the first: {show(problems[0])}"
-    return f"whole; its head is {finished[-1].entry}"
+    return f"intact; its head is {finished[-1].entry}"
 
 
 def _files(totals: FileTotals, finished: list[Scan]) -> str:
@@ -122,55 +122,59 @@ def _files(totals: FileTotals, finished: list[Scan]) -> str:
     if finished:
         text += f" ({finished[-1].id})"
     if totals.without_sha256:
-        text += f"; {totals.without_sha256} regular file(s) have no SHA-256 by policy"
+        text += f"; {totals.without_sha256} regular file(s) have no SHA-256 because the policy does not ask for it"
     return text
 
 
 def _contents(facts: Facts) -> str:
     masked = """
-                              Passwords in the database URL are replaced by
+                              The password in the database URL is replaced by
                               ***, so its SHA-256 is not the config_digest.
 """.rstrip()
-    whole = """
+    unmasked = """
                               Its SHA-256 is the config_digest of the scans
-                              that ran with it (07-scans.csv).
+                              that used it (07-scans.csv).
 """.rstrip()
     return f"""\
-WHAT IS IN IT
+CONTENTS
   02-evidence-index.csv       requirement, testing procedure -> file, sha256
-  04-policy/configuration.json  the effective configuration, as of now.{masked if facts.masked else whole}
-  04-policy/audit-rules.txt   the audit rules that it asks for
-  04-policy/schedule.csv      when what runs (cron: in the host's time zone);
-                              full is a scan like the others: each reads
-                              every byte of every file whose content the
-                              policy compares
-  04-policy/changes.csv       every setting that a scan of the period had
-                              otherwise than the scan before it, and whether
-                              less is seen since (effect: weaker, stronger,
-                              other); config_before and config_after are the
-                              config_digest of these scans in 07-scans.csv
+  04-policy/configuration.json  the effective configuration at export.{masked if facts.masked else unmasked}
+  04-policy/audit-rules.txt   the audit rules for this configuration
+  04-policy/schedule.csv      when each job runs. Cron expressions are in the
+                              host's time zone. Both scan and full compare all
+                              monitored files and read every byte of every
+                              file whose content the policy compares. Only
+                              scan skips files under reread = "ctime"
+  04-policy/changes.csv       every setting that changed between two scans of
+                              the period, and its effect on coverage (weaker,
+                              stronger, other). config_before and config_after
+                              are the config_digest of the two scans in
+                              07-scans.csv
   05-critical-files.csv       what is monitored, and why it is critical
-  06-monitored-files.csv      every monitored file, at the last finished scan
+  06-monitored-files.csv      every monitored file at the last finished scan
   07-scans.csv                every scan since monitoring began
   07-ledger.txt               the chain of finished scans, tab-separated:
                               previous, summary, state digest, entry
-  08-continuity.csv           every stretch between two finished comparisons,
+  08-continuity.csv           the time between each two finished comparisons,
                               from the end of one to the end of the next
-  08-not-compared.csv         what the last complete scan could not read: since
-                              when nobody could compare it (empty: it never was
-                              read), and what was seen to be changed since; its
-                              row in 06 is as it was when it was last read
-  09-changes.csv, .json       every change of the period, and who made it
-  SHA256SUMS, SHA256SUMS.sig  digests of all other files, signed (Ed25519)
+  08-not-compared.csv         files that the last complete scan could not read.
+                              last_read_utc: when the file was last read
+                              (empty: never). changed_since: what differs
+                              since then. The file's row in 06 shows its state
+                              at that last reading
+  09-changes.csv, .json       every change found in the period, and who made it
+  SHA256SUMS, SHA256SUMS.sig  digests of all other files, and their signature
+                              (Ed25519)
   signer.pub.pem              the public key
 
-WHAT IS NOT IN IT
-  This version of fimscan doesn't make these yet: 01-report.html and .pdf,
+NOT INCLUDED
+  This version of fimscan does not produce 01-report.html and .pdf,
   03-hosts.csv, 10-alerts.csv, 11-dispositions.csv, 12-control-failures.csv,
   13-log-integrity.csv, 14-time-sync.csv, 15-retention.csv, 16-selftest.csv,
-  and of 04-policy/ the alert routes. So nothing here shows
-  that alerts reached anybody (11.5.2), that exceptions were followed up
-  (10.4), that the clock was right (10.6), or failures of controls (10.7).
+  or the alert routes of 04-policy/. This bundle is therefore no evidence
+  that alerts were delivered (11.5.2), that exceptions were followed up
+  (10.4), that the clock was synchronized (10.6), or that control failures
+  were handled (10.7).
 """
 
 
@@ -178,35 +182,37 @@ def _how_to_check() -> str:
     return f"""\
 HOW TO CHECK IT
   With fimscan:  fimscan verify --fingerprint FINGERPRINT FILE.zip
-  It checks every byte of the ZIP file and does all that follows.
-  Without: unzip it into an empty directory, and in that directory:
+  This checks every byte of the ZIP file and performs all steps below.
+  Without fimscan: unzip the file into an empty directory and run these
+  commands there.
 
-1. The signature is good:
+1. Check the signature:
 
 {CHECK_SIGNATURE}
 
-2. It is the right signer's. Compare the output with the fingerprint that you
-   were given on another way than this bundle (colons don't matter). What
-   stands at "Signed by" above proves nothing: who can replace the key can
-   replace this text.
+2. Check who signed. Compare this output with the fingerprint that you
+   received out of band, that is, not in or with this bundle. Ignore the
+   colons. "Signed by" above proves nothing: whoever can replace the key can
+   also replace this text.
 
 {SHOW_FINGERPRINT}
 
-3. No file was changed:
+3. Check that no file was changed:
 
 {CHECK_DIGESTS}
 
-4. The chain of scans is whole. Each entry is SHA-256 over the previous entry,
-   the scan's summary and the digest of the complete state, each with a
-   newline. This prints BROKEN where one doesn't follow, and the head:
+4. Check the chain of scans. Each entry is the SHA-256 of three lines: the
+   previous entry, the scan's summary and the digest of the complete state.
+   The command prints BROKEN for each entry that does not match, and then
+   the head of the chain:
 
 {REPLAY_CHAIN}
 
-   Compare the head with a copy kept off the host. A chain can't show
-   that its newest entries were cut off; a copy of the head does.
+   Compare the head with a copy stored off the host. The chain alone cannot
+   show that its newest entries were removed. A stored head can.
 
-5. The monitored files are those of the last finished scan. This prints that
-   scan's state_digest:
+5. Check the monitored files. The output must equal the state_digest of the
+   last finished scan in 07-scans.csv:
 
 {CHECK_STATE}
 """
@@ -215,51 +221,56 @@ HOW TO CHECK IT
 def _how_to_read() -> str:
     return """\
 HOW TO READ IT
-  - Text is UTF-8. Names on Linux are bytes and need not be: a control
-    character or a byte that is not UTF-8 is written \\xNN, a character that
-    doesn't show \\uNNNN, a backslash \\\\. Where that changed a name, the
-    column ..._b64 beside it has its exact bytes in base64. In 09-changes.json,
-    names are as they are, with \\xNN and ..._b64 only where not UTF-8.
-  - A CSV cell that a spreadsheet would take for a formula has an apostrophe
-    in front.
-  - No content of files is in this bundle, and no command lines, since
-    both can hold card data and passwords.
-  - A number or name that is not known, or was never set (a login user of a
-    daemon, say), is empty, never zero.
-  - breach: of a log (policy append-only in 05-critical-files.csv), what was
-    done to content that had been verified: rewritten, truncated, replaced, or
-    lost. Logs that only grew or were rotated, with all that was verified
-    found in another file, are no changes; 07-scans.csv counts them in its
-    summary (logs_grown, logs_rotated).
-  - outcome is success for every change: its result was seen in the file.
-    Failed attempts change nothing and are in the audit log only.
-  - verdict: confirmed (exactly one process can have done it, and audit
-    watched all the time), likely (one stands out; reason says what is
-    missing), contested (several, each in a row of its own), unattributed
-    (nobody can be named; reason says why; no-event means that audit was
-    watching and saw nothing). time_utc is the audit event's; the change lies
-    within window_after_utc and window_before_utc.
+  - Text is UTF-8, but file names on Linux are bytes and need not be. In CSV
+    files, a control character or invalid byte is written \\xNN, another
+    unprintable character \\uNNNN, and a backslash \\\\. Where this changed a
+    name, the column ..._b64 next to it has the exact bytes in base64.
+    09-changes.json has names unchanged. Only for a name that is not UTF-8 it
+    uses \\xNN and ..._b64.
+  - A CSV cell that a spreadsheet would treat as a formula starts with an
+    apostrophe.
+  - The bundle contains no file content and no command lines: both can hold
+    card data and passwords.
+  - An empty cell means unknown or never set, such as the login user of a
+    daemon. It never means zero.
+  - breach: what happened to verified content of a log (policy append-only in
+    05-critical-files.csv): rewritten, truncated, replaced, lost or reordered.
+    A log that only grew is not a change. A log that was rotated is not a
+    change if all its verified content was found in another file. The summary
+    in 07-scans.csv counts both (logs_grown, logs_rotated).
+  - outcome is success for every change, because its result was seen in the
+    file. Failed attempts change no file. They are in the audit log only.
+  - verdict is one of:
+      confirmed     exactly one process can have made the change, and audit
+                    covered the path the whole time
+      likely        one process stands out; reason says what is missing
+      contested     several processes are possible; each has its own row
+      unattributed  no process can be named; reason says why. The reason
+                    no-event means that audit covered the path the whole time
+                    and recorded no event
+  - time_utc is the time of the audit event. The change happened between
+    window_after_utc and window_before_utc.
 """
 
 
 def _limits() -> str:
     return """\
 WHAT IT DOES NOT PROVE
-  - Who is root on the host can change what fimscan records, make a new chain
-    and sign it. That shows only against heads of the chain that were kept
-    elsewhere; of the key, only against its fingerprint.
-  - This bundle does not show by itself that the rows of 09-changes are those
-    that were recorded. In the host's database they are bound to the chain:
-    each scan's summary names the head of a journal that has the digest of
-    every change, of its answer (also where that was revised when audit
-    records came late), and of every acceptance. On the host,
-    "fimscan verify --db --head HEAD" checks all of it against a head of this
-    bundle. Here, these rows are protected by the signature, from the moment
-    of export on only; all that the chain has of them is in each scan's
-    summary: how many changes of each kind, and how many of each verdict, the
-    scan found when it finished.
-  - Files that no pattern of 05-critical-files.csv matches were not looked at.
+  - Root on the host can change what fimscan records, create a new chain and
+    sign it. A changed chain is detected only by comparing it with a head
+    that was stored off the host, a replaced key only by its fingerprint.
+  - This bundle alone does not prove that the rows of 09-changes are those
+    that fimscan recorded. The signature protects them only from the time of
+    export. The chain in this bundle covers only their number: each scan's
+    summary counts the changes of each kind and of each verdict, as of the end
+    of the scan.
+    The host's database binds the rows to the chain. Each scan's summary names
+    the head of a journal, which holds the digest of every change, every
+    verdict (also of one revised when audit records arrived late) and every
+    acceptance. To check all of it, run this on the host, with a head from
+    this bundle:  fimscan verify --db --head HEAD
+  - Files that match no pattern in 05-critical-files.csv were not monitored.
   - A change that was undone between two comparisons leaves no trace here.
-  - 11.6.1 (what the payer's browser receives), interviews, and whether all
-    hosts in scope are monitored: no tool on this host can show these.
+  - No tool on this host can show 11.6.1 (what the payer's browser receives),
+    interviews, or whether all hosts in scope are monitored.
 """

@@ -1,4 +1,4 @@
-"""The key that signs evidence: Ed25519 (RFC 8032), kept as PEM, readable by its owner only."""
+"""The Ed25519 key (RFC 8032) that signs evidence: create, load, sign, fingerprint. Stored as PEM, mode 0600."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 
 
 class SigningKey:
-    """An Ed25519 private key. It never shows itself in a ``repr`` or a message."""
+    """An Ed25519 private key. No ``repr`` or message contains it."""
 
     __slots__ = ("_key",)
 
@@ -27,7 +27,7 @@ class SigningKey:
         self._key = key
 
     def sign(self, data: bytes) -> bytes:
-        """The raw signature of ``data``: 64 bytes, as ``openssl pkeyutl -verify -rawin`` reads it."""
+        """Sign ``data``: 64 raw bytes, as ``openssl pkeyutl -verify -rawin`` expects."""
         return self._key.sign(data)
 
     @property
@@ -44,26 +44,28 @@ class SigningKey:
 def fingerprint_of(key: Ed25519PublicKey) -> str:
     """``SHA256:`` and, in groups of four, the hex SHA-256 of the key's SubjectPublicKeyInfo in DER.
 
-    The same by hand: ``openssl pkey -pubin -in signer.pub.pem -outform DER | sha256sum``.
+    Equivalent command: ``openssl pkey -pubin -in signer.pub.pem -outform DER | sha256sum``.
     """
     digest = hashlib.sha256(key.public_bytes(serialization.Encoding.DER, _SPKI)).hexdigest()
     return "SHA256:" + ":".join(digest[at : at + 4] for at in range(0, 64, 4))
 
 
 def parse_fingerprint(text: str) -> str:
-    """A fingerprint that a person typed (``SHA256:``, colons and spaces or not), as :func:`fingerprint_of` writes it.
+    """Normalize a typed fingerprint to the form of :func:`fingerprint_of`; prefix, colons and spaces are optional.
 
     Raises:
-        UsageError: when it isn't one.
+        UsageError: it is not a fingerprint.
     """
     digits = re.sub(r"[\s:]", "", re.sub(r"(?i)^\s*sha256:", "", text)).lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digits):
-        raise UsageError(f"not a fingerprint: {text!r}; it is SHA256: and 64 hex digits, as 'fimscan export' prints it")
+        raise UsageError(
+            f"not a fingerprint: {text!r}; give SHA256: and 64 hex digits, as 'fimscan export' prints them"
+        )
     return "SHA256:" + ":".join(digits[at : at + 4] for at in range(0, 64, 4))
 
 
 def load_public_key(pem: bytes) -> Ed25519PublicKey | None:
-    """The Ed25519 public key in a PEM text, or ``None`` when there is none."""
+    """Load an Ed25519 public key from PEM; ``None`` if the text is no such key."""
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
@@ -72,7 +74,7 @@ def load_public_key(pem: bytes) -> Ed25519PublicKey | None:
 
 
 def signature_holds(key: Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
-    """Whether ``signature`` is the key's over exactly this data."""
+    """Whether ``signature`` is this key's signature of ``data``."""
     try:
         key.verify(signature, data)
     except InvalidSignature:
@@ -81,11 +83,11 @@ def signature_holds(key: Ed25519PublicKey, signature: bytes, data: bytes) -> boo
 
 
 def load_or_create_key(path: str) -> SigningKey:
-    """The signing key at ``path``; made there (mode 0600, its directory 0700) when there is no such file yet.
+    """Load the signing key at ``path``; create it if there is no such file (mode 0600, directory 0700).
 
     Raises:
-        InputError: when it can't be read, is no Ed25519 key in PEM, or is open to others than its owner.
-        OutputError: when it can't be made.
+        InputError: it cannot be read, is not an Ed25519 key in PEM, or others than its owner can read it.
+        OutputError: it cannot be created.
     """
     try:
         return _load_key(path)
@@ -97,31 +99,36 @@ def load_or_create_key(path: str) -> SigningKey:
         _create_key(path)
         return _load_key(path)
     except OSError as error:
-        raise OutputError(f"cannot make the signing key {path}: {error.strerror}") from error
+        raise OutputError(f"cannot create the signing key {path}: {error.strerror}") from error
 
 
 def _load_key(path: str) -> SigningKey:
-    # O_NONBLOCK: a FIFO in the key's place must not make us wait for a writer.
+    # O_NONBLOCK: opening a FIFO must not block until it has a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"the signing key {path} is not a regular file; name another in [evidence] key")
+            raise InputError(f"the signing key {path} is not a regular file; set [evidence] key to another path")
         if status.st_uid not in (os.geteuid(), 0):
-            raise InputError(f"the signing key {path} belongs to uid {status.st_uid}, who could sign as well: chown it")
+            raise InputError(
+                f"the signing key {path} belongs to uid {status.st_uid}, who can sign with it, too; chown it to the"
+                " user that runs fimscan"
+            )
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise InputError(
-                f"others can read the signing key {path} (mode {mode:04o}): chmod 600 it, or, if somebody may have"
-                " copied it, move it away and let fimscan make a new one"
+                f"others can read the signing key {path} (mode {mode:04o}); chmod 600 it, or, if it may have been"
+                " copied, move it away, and fimscan creates a new one"
             )
         pem = file.read(_LONGEST_PEM)
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path} holds no unencrypted private key in PEM; move it away, and a key is made") from error
+        raise InputError(
+            f"{path} is not an unencrypted private key in PEM; move it away, and fimscan creates a new one"
+        ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise InputError(f"{path} holds a private key that is not Ed25519; move it away, and a key is made")
+        raise InputError(f"{path} is a private key, but not Ed25519; move it away, and fimscan creates a new one")
     return SigningKey(key)
 
 
@@ -138,7 +145,7 @@ def _create_key(path: str) -> None:
             file.write(pem)
             file.flush()
             os.fsync(descriptor)
-        # link, not rename: of two processes that make a key at once, the second must not replace the first one's.
+        # link, not rename: when two processes create a key at once, the second must not replace the key of the first.
         os.link(partial, path)
     except FileExistsError:
         pass

@@ -1,4 +1,4 @@
-"""The CSV files: RFC 4180 with newline ends, UTF-8, and no cell that a spreadsheet would take for a formula."""
+"""Write the CSV files of a bundle: RFC 4180 with LF line ends, UTF-8, formula cells neutralized."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLUSH_AT = 1 << 16
 
 
 class Table:
-    """One CSV file with a ``host`` column before all others; a context manager, complete when it is left."""
+    """One CSV file whose first column is ``host``. Use it as a context manager: leaving it writes the rest."""
 
     def __init__(self, out: Staged, host: str, columns: Sequence[str]) -> None:
         self._out, self._host = out, cell_text(show(host))
@@ -30,7 +30,7 @@ class Table:
         self._writer.writerow(("host", *columns))
 
     def add(self, *cells: Cell) -> None:
-        """Write a row: ``None`` is an empty cell."""
+        """Write one row; ``None`` gives an empty cell."""
         self._writer.writerow(
             [
                 self._host,
@@ -54,12 +54,12 @@ class Table:
 
 
 def encode(text: str) -> bytes:
-    """UTF-8; what has no place in it (a host or user name that is not UTF-8 itself) is shown escaped, never lost."""
+    """Encode as UTF-8. What UTF-8 cannot encode (a host name that is not UTF-8 itself) is escaped, not lost."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def path_cells(path: bytes | None) -> tuple[str, str]:
-    """A path as it is shown, and its bytes in base64 when those are not what is shown; two empty cells for ``None``."""
+    """A path in escaped form, and in base64 if escaping changed it; two empty cells for ``None``."""
     if path is None:
         return "", ""
     shown = show(path)
@@ -67,7 +67,7 @@ def path_cells(path: bytes | None) -> tuple[str, str]:
 
 
 def hex_digest(state: FileState | None, algorithm: str) -> str:
-    """A file's digest in hex, or nothing when it was not taken."""
+    """A file's digest in hex; empty if it was not computed."""
     value = state.digest(algorithm) if state is not None else None
     return value.hex() if value is not None else ""
 
@@ -77,27 +77,27 @@ def hex_digest(state: FileState | None, algorithm: str) -> str:
 
 
 def write_schedule(out: Staged, host: str, schedule: Mapping[str, str]) -> None:
-    """When each job runs: a cron expression (in the host's time zone) or an interval."""
+    """``04-policy/schedule.csv``: when each job runs, as a cron expression (host's time zone) or an interval."""
     with Table(out, host, ("job", "runs_at")) as table:
         for job, when in sorted(schedule.items()):
             table.add(job, when)
 
 
 def write_reconfigurations(out: Staged, host: str, found: Iterable[Reconfiguration]) -> None:
-    """04: every setting that a scan of the period had otherwise than the scan before it, and what that does.
+    """``04-policy/changes.csv``: every setting that changed between two scans of the period, and its effect.
 
-    ``config_before`` and ``config_after`` are the ``config_digest`` of these two scans, which the chain has.
+    ``config_before`` and ``config_after`` are the ``config_digest`` of the two scans, as in the chain.
     """
     columns = ("scan", "setting", "before", "after", "effect", "config_before", "config_after")
     with Table(out, host, columns) as table:
-        for one in found:
-            for item in one.differences:
+        for change in found:
+            for item in change.differences:
                 values = (show(text) if text is not None else None for text in (item.before, item.after))
-                table.add(one.scan, show(item.key), *values, item.effect, one.before, one.after)
+                table.add(change.scan, show(item.key), *values, item.effect, change.before, change.after)
 
 
 def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPattern]) -> None:
-    """05: what is watched, and why it is critical."""
+    """``05-critical-files.csv``: what is monitored, and why it is critical."""
     columns = ("pattern", "pattern_b64", "exclude", "policy", "severity", "category", "rationale")
     with Table(out, host, columns) as table:
         for pattern in patterns:
@@ -107,7 +107,7 @@ def write_critical_files(out: Staged, host: str, patterns: Iterable[CriticalPatt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileTotals:
-    """What went through :func:`write_monitored_files`; ``state_digest`` is what the ledger says of the same state."""
+    """Totals of :func:`write_monitored_files`; ``state_digest`` has to equal that of the scan's ledger entry."""
 
     files: int
     without_sha256: int
@@ -115,7 +115,7 @@ class FileTotals:
 
 
 def write_monitored_files(out: Staged, host: str, files: Iterable[FileState]) -> FileTotals:
-    """06: every monitored file, with the digest that the ledger's is made of. Memory does not grow with them."""
+    """``06-monitored-files.csv``: every file with its state digest. Memory use does not depend on their number."""
     complete, count, without = StateDigest(), 0, 0
     columns = ("path", "path_b64", "type", "size", "mode", "owner", "read_utc", "sha256", "state_sha256")
     with Table(out, host, columns) as table:
@@ -134,7 +134,7 @@ _COUNTS = ("files", *(kind.value for kind in ChangeKind), "unreadable")
 
 
 def write_scans(out: Staged, host: str, scans: Iterable[Scan]) -> None:
-    """07: every scan since the first, with what the ledger digests of it; only a finished scan has a ledger entry."""
+    """``07-scans.csv``: every scan since the first, with the input of its ledger entry if it finished."""
     columns = ("scan", "trigger", "status", "started_utc", "finished_utc", *_COUNTS, "config_digest")
     with Table(out, host, (*columns, "summary", "state_digest", "previous", "entry")) as table:
         for scan in scans:
@@ -148,12 +148,12 @@ def write_scans(out: Staged, host: str, scans: Iterable[Scan]) -> None:
 
 
 def ledger_text(lines: Iterable[LedgerLine]) -> bytes:
-    """07-ledger.txt: previous, summary, state digest and entry of each finished scan, tabs between, for a shell."""
+    """``07-ledger.txt``: previous, summary, state digest and entry of each finished scan, tab-separated for a shell."""
     return encode("".join(f"{x.previous}\t{x.summary}\t{x.state_digest}\t{x.entry}\n" for x in lines))
 
 
 def write_continuity(out: Staged, host: str, stretches: Iterable[Stretch], max_gap_hours: float) -> None:
-    """08: every stretch between two comparisons."""
+    """``08-continuity.csv``: every stretch between two comparisons."""
     columns = ("from_utc", "to_utc", "from_scan", "to_scan", "expected_max_hours", "actual_hours", "status", "note")
     with Table(out, host, columns) as table:
         for stretch in stretches:
@@ -164,7 +164,7 @@ def write_continuity(out: Staged, host: str, stretches: Iterable[Stretch], max_g
 
 
 def write_not_compared(out: Staged, host: str, failed: Iterable[Unreadable]) -> None:
-    """08: what the last complete scan could not read, since when, and what ``lstat(2)`` says otherwise since."""
+    """``08-not-compared.csv``: what the last complete scan could not read, since when, and how ``lstat(2)`` differs."""
     columns = ("path", "path_b64", "reason", "detail", "last_read_utc", "changed_since")
     with Table(out, host, columns) as table:
         for item in failed:

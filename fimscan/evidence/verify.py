@@ -1,6 +1,6 @@
-"""Checking a bundle: the container byte for byte, the signature, the digests, and the chain of scans.
+"""Verify a bundle: the container byte for byte, the signature, the digests, and the chain of scans.
 
-Nothing here asks the host that made the bundle, so it can be done anywhere, and memory does not grow with the bundle.
+It needs nothing from the host that made the bundle. Memory use does not depend on the bundle's size.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from fimscan.model import Check, ScanStatus
 from fimscan.report.display import show
 from fimscan.store.ledger import LedgerLine, StateDigest, replay_lines
 
-_LARGEST_SMALL = 1 << 20  # of what is read as a whole: the sums, the signature, the public key
+_LARGEST_SMALL = 1 << 20  # bytes; limit for members read at once: the sums, the signature, the public key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What :func:`verify_bundle` found. ``fingerprint`` is the signer's, empty when there is no readable key."""
+    """The result of a verification. ``fingerprint`` is the signer's; empty if there is no readable key."""
 
     checks: tuple[Check, ...]
     fingerprint: str
 
     @property
     def ok(self) -> bool:
-        """Whether everything checks."""
+        """Whether every check passed."""
         return all(check.ok for check in self.checks)
 
 
 def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | None = None) -> VerifyReport:
-    """Check a bundle; with ``fingerprint``, also that this key and no other signed it.
+    """Verify a bundle; with ``fingerprint``, also that this key signed it.
 
     Raises:
-        VerificationError: when it is no bundle, or its container isn't byte for byte what its members make.
-        InputError: when it can't be read.
-        UsageError: when ``fingerprint`` is none.
+        VerificationError: it is not a bundle, or its container is not the canonical one of its members.
+        InputError: it cannot be read.
+        UsageError: ``fingerprint`` is not a fingerprint.
     """
     expected = parse_fingerprint(fingerprint) if fingerprint is not None else None
     shown = show(os.fsencode(path))
     try:
-        # O_NONBLOCK: a FIFO must not make us wait for a writer.
+        # O_NONBLOCK: opening a FIFO must not block until it has a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -63,9 +63,9 @@ def verify_bundle(path: str | bytes | os.PathLike[str], *, fingerprint: str | No
 
 
 def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
-    """As :func:`verify_bundle`, of a seekable stream; ``expected`` is from ``parse_fingerprint``."""
+    """Like :func:`verify_bundle`, for a seekable stream; ``expected`` is normalized by ``parse_fingerprint``."""
     members = {member.name: member for member in read_archive(file)}
-    container = Check.of("container", ok=True, detail=f"{file.tell()} bytes, none of which could be another")
+    container = Check.of("container", ok=True, detail=f"{file.tell()} bytes, no byte altered")
     missing = sorted(REQUIRED - members.keys())
     if missing:
         absent = Check.of("members", ok=False, detail=f"missing: {', '.join(missing)}")
@@ -79,7 +79,7 @@ def verify_stream(file: BinaryIO, expected: str | None = None) -> VerifyReport:
 
 def _small(file: BinaryIO, member: Member) -> bytes:
     if member.size > _LARGEST_SMALL:
-        raise VerificationError(f"{member.name} is far too large ({member.size} bytes)")
+        raise VerificationError(f"{member.name} is too large ({member.size} bytes)")
     with open_member(file, member) as reader:
         return reader.read()
 
@@ -87,14 +87,18 @@ def _small(file: BinaryIO, member: Member) -> bytes:
 def _check_digests(sums: bytes, members: dict[str, Member]) -> Check:
     actual = {name: member.sha256 for name, member in members.items() if name not in UNSIGNED}
     if sums == sums_text(actual):
-        return Check.of("digests", ok=True, detail=f"{len(actual)} files are as they were signed")
+        return Check.of("digests", ok=True, detail=f"{len(actual)} files match {SUMS}")
     listed = _listed(sums)
     problems = [
         *(f"{name} was changed" for name in sorted(actual.keys() & listed.keys()) if actual[name] != listed[name]),
         *(f"{name} is not listed" for name in sorted(actual.keys() - listed.keys())),
         *(f"{name} is missing" for name in sorted(listed.keys() - actual.keys())),
     ]
-    return Check.of("digests", ok=False, detail="; ".join(problems) or f"{SUMS} is not in the form it was written in")
+    return Check.of(
+        "digests",
+        ok=False,
+        detail="; ".join(problems) or f"the lines of {SUMS} are not in the format or order that fimscan writes",
+    )
 
 
 def _listed(sums: bytes) -> dict[str, str]:
@@ -107,7 +111,7 @@ def _check_signature(
 ) -> tuple[Check, Check, str]:
     key = load_public_key(_small(file, members[PUBLIC_KEY]))
     if key is None:
-        unusable = f"{PUBLIC_KEY} holds no Ed25519 public key"
+        unusable = f"{PUBLIC_KEY} is not an Ed25519 public key"
         return Check.of("signer", ok=False, detail=unusable), Check.of("signature", ok=False, detail=unusable), ""
     fingerprint = fingerprint_of(key)
     if signature_holds(key, _small(file, members[SIGNATURE]), sums):
@@ -115,11 +119,13 @@ def _check_signature(
     else:
         signature = Check.of("signature", ok=False, detail=f"{SIGNATURE} is not this key's signature of {SUMS}")
     if expected is None:
-        detail = f"{fingerprint}: compare it with the one that you were given on another way, or name that one"
+        detail = (
+            f"{fingerprint}: compare it with the one that you received out of band, or give that one with --fingerprint"
+        )
     elif expected == fingerprint:
         detail = f"{fingerprint}, as expected"
     else:
-        detail = f"{fingerprint} signed this, not {expected}"
+        detail = f"signed by {fingerprint}, expected {expected}"
     return Check.of("signer", ok=expected in (None, fingerprint), detail=detail), signature, fingerprint
 
 
@@ -128,16 +134,18 @@ def _check_chain(file: BinaryIO, members: dict[str, Member]) -> tuple[list[Ledge
     try:
         lines.extend(_ledger(file, members[SCANS]))
     except _UNREADABLE as error:
-        return lines, Check.of("chain", ok=False, detail=f"{SCANS} can't be read as a table: {error!r}")
+        return lines, Check.of("chain", ok=False, detail=f"{SCANS} cannot be read as CSV: {error!r}")
     problems = replay_lines(lines)
     with open_member(file, members[LEDGER]) as reader:
         expected = (ledger_text([line]) for line in lines)
         if any(reader.read(len(text)) != text for text in expected) or reader.read(1):
-            problems.append(f"{LEDGER} does not say the same as {SCANS}")
+            problems.append(f"{LEDGER} and {SCANS} differ")
     if problems:
         return lines, Check.of("chain", ok=False, detail="; ".join(map(show, problems)))
-    head = f"its head is {lines[-1].entry}" if lines else "there is no finished scan"
-    return lines, Check.of("chain", ok=True, detail=f"{len(lines)} finished scans, each follows the one before; {head}")
+    head = f"the head is {lines[-1].entry}" if lines else "there is no finished scan"
+    return lines, Check.of(
+        "chain", ok=True, detail=f"{len(lines)} finished scans, each linked to the one before; {head}"
+    )
 
 
 def _check_state(file: BinaryIO, members: dict[str, Member], lines: list[LedgerLine]) -> Check:
@@ -147,14 +155,16 @@ def _check_state(file: BinaryIO, members: dict[str, Member], lines: list[LedgerL
             complete.add(bytes.fromhex(row["state_sha256"]))
             count += 1
     except _UNREADABLE as error:
-        return Check.of("files", ok=False, detail=f"{FILES} can't be read as a table: {error!r}")
+        return Check.of("files", ok=False, detail=f"{FILES} cannot be read as CSV: {error!r}")
     recorded = lines[-1].state_digest if lines else StateDigest().hexdigest()
     if complete.hexdigest() != recorded:
-        return Check.of("files", ok=False, detail=f"{FILES} is not the state that the last finished scan recorded")
-    return Check.of("files", ok=True, detail=f"{count} monitored files, as the last finished scan recorded them")
+        return Check.of("files", ok=False, detail=f"{FILES} does not match the state digest of the last finished scan")
+    return Check.of(
+        "files", ok=True, detail=f"{count} monitored files match the state digest of the last finished scan"
+    )
 
 
-# What a table can be that somebody made up: not CSV, without a column, with a short row, not UTF-8 or not numbers.
+# Errors from a forged table: not CSV, a missing column, a short row, not UTF-8, or not numbers.
 _UNREADABLE = (csv.Error, KeyError, TypeError, ValueError)
 
 

@@ -1,5 +1,5 @@
-"""Attribution -> text, JSON, NDJSON, CSV, HTML. Every writer takes an immutable value and a text stream.
+"""Write reports: text, JSON, NDJSON, CSV, HTML. Every writer takes an immutable value and a text stream.
 
-The streams of the text and HTML reports have to take any printable character: UTF-8, or an error handler such as
-``backslashreplace``. JSON and NDJSON are ASCII, CSV is UTF-8.
+Streams for text and HTML must accept any printable character: UTF-8, or an error handler such as ``backslashreplace``.
+JSON and NDJSON are ASCII; CSV is UTF-8.
 """

@@ -1,4 +1,4 @@
-"""The text form of ``fimscan audit events``: one line an access, the name last, so that it can pretend nothing."""
+"""The text of ``fimscan audit events``: one line for each access. The name is last: it cannot fake other fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACTION_WIDTH = len("open-write")
 
 
 def write_accesses_text(accesses: Iterable[FileAccess], out: TextIO, *, color: bool) -> None:
-    """``TIME EVENT ACTION PROCESS, USER: [OLD -> ]PATH`` for each access, as they come."""
+    """Write ``TIME EVENT ACTION PROCESS, USER: [OLD -> ]PATH`` for each access, in the given order."""
     write_lines(_lines(accesses), out, color=color)
 
 
@@ -34,7 +34,7 @@ def _lines(accesses: Iterable[FileAccess]) -> Iterator[Text]:
 
 
 def _name(name: Name) -> str:
-    """The path where it is sure; else what the record said, marked with a question mark in front."""
+    """The resolved path; else the name from the record, after a question mark."""
     if name.path is not None:
         return show(name.path)
     return "?" if name.text is None else f"?{show(name.text)}"

@@ -1,4 +1,4 @@
-"""Actors in words. An attribution lists system calls; a reader wants processes, each with all that it did."""
+"""Describe actors: group system calls by process, and say what each process did."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fimscan.model import Actor, Change, ChangeKind, FileKind, Role, Verdict
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.words import process_text, user_text
 
-# Nothing but these makes a directory, a device, a FIFO, a symbolic link or (bind) a socket: open(2) makes files only.
+# Only these calls create a directory, device, FIFO, symbolic link or (bind) socket: open(2) creates regular files only.
 _MAKERS = frozenset({"bind", "mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"})
 _CREATING_FLAGS = frozenset({"O_CREAT", "O_TMPFILE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
-    """What one process did, as text that is safe to show; ``None`` where it is not known.
+class ActorText:
+    """What one process did, as text that is safe to display; ``None`` where unknown.
 
-    ``events`` are the times and audit events in order, ``place`` the terminal and login session.
+    ``events`` are times and audit events in order; ``place`` is the terminal and login session.
     """
 
     process: str
@@ -36,26 +36,26 @@ class Deed:
         return f"{self.process} {self.acts}"
 
 
-def deeds(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> tuple[Deed, ...]:
-    """One deed for each process, in the order of the actors.
+def actor_texts(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> tuple[ActorText, ...]:
+    """One text for each process, in the order of the actors.
 
-    ``change`` is the one that the actors and the verdict are about; ``None`` where there is no single one (nothing
-    was changed, or several times), so that an open is all that can be said of an open.
+    ``change`` is the change that the actors and the verdict belong to. It is ``None`` if there is no single one (no
+    change, or several changes): then an open is described as an open, not as a write.
 
-    Entries are merged only when command line and rights agree too, so that two programs which had the same pid one
-    after the other stay two. (Not when ``comm`` or ``cwd`` do: threads have names of their own, and one can ``cd``.)
+    System calls are merged only if pid, command line and user agree: two programs may have the same pid one after the
+    other. ``comm`` and ``cwd`` are not compared: threads have names of their own, and a process can change directory.
     """
     groups: dict[tuple[object, ...], list[Actor]] = {}
     actors = tuple(actors)
-    told = _Told(verdict, change, last=_is_last_writer_known(actors, verdict, change))
+    context = _Context(verdict, change, last=_is_last_writer_known(actors, verdict, change))
     for actor in actors:
         key = (actor.process, actor.ppid, actor.cmdline, actor.uid, actor.euid)
         groups.setdefault(key, []).append(actor)
-    return tuple(_deed(group, told) for group in groups.values())
+    return tuple(_actor_text(group, context) for group in groups.values())
 
 
-class _Told(NamedTuple):
-    """What the actors are told for. ``last``: several wrote one after the other, and who was the last is known."""
+class _Context(NamedTuple):
+    """What the actors belong to. ``last``: several wrote one after the other, and the last writer is known."""
 
     verdict: Verdict
     change: Change | None
@@ -63,20 +63,20 @@ class _Told(NamedTuple):
 
 
 def _is_last_writer_known(actors: Iterable[Actor], verdict: Verdict, change: Change | None) -> bool:
-    """Whether one process wrote the present file, and others only the files that had the path before."""
+    """Whether one process wrote the present file, and all others only earlier files at this path."""
     earlier = [actor for actor in actors if actor.earlier]
     present = {actor.process for actor in actors if actor.role is Role.WRITER and not actor.earlier}
     return bool(earlier) and len(present) == 1 and verdict is Verdict.CONTESTED and change is not None
 
 
-def _deed(group: list[Actor], told: _Told) -> Deed:
+def _actor_text(group: list[Actor], context: _Context) -> ActorText:
     ordered = sorted(group, key=lambda actor: -1 if actor.time_ns is None else actor.time_ns)
     first = ordered[0]
     tty = f"on {show(first.tty)}" if first.tty else ""
     session = f"session {first.session}" if first.session is not None else ""
-    return Deed(
+    return ActorText(
         process=process_text(first),
-        acts=_joined(list(dict.fromkeys(_act(actor, told) for actor in ordered))),
+        acts=_joined(list(dict.fromkeys(_act(actor, context) for actor in ordered))),
         user=user_text(first),
         place=", ".join(filter(None, (tty, session))) or None,
         events=tuple(dict.fromkeys(filter(None, map(_event, ordered)))),
@@ -95,8 +95,8 @@ def _event(actor: Actor) -> str | None:
     return f"{time_text(actor.event.time_ns)} event {show(str(actor.event))}"
 
 
-def _act(actor: Actor, told: _Told) -> str:
-    """What one system call did."""
+def _act(actor: Actor, context: _Context) -> str:
+    """Describe one system call."""
     call = actor.syscall or ""
     if actor.earlier:
         return _earlier_act(actor, call)
@@ -108,41 +108,39 @@ def _act(actor: Actor, told: _Told) -> str:
         case Role.CHANGER:
             return _change_act(call)
         case _:
-            return _write_act(actor, call, told)
+            return _write_act(actor, call, context)
 
 
 def _earlier_act(actor: Actor, call: str) -> str:
-    """What was done to a file that had the path before: whether that is in the present file, nobody can see."""
+    """Describe a call on an earlier file at this path. Whether the present file contains the result is unknown."""
     match actor.role:
         case Role.PLACER:
-            return "put another file here before that: its content may be in it"
+            return "put an earlier file at this path: the present one may contain its content"
         case Role.CHANGER:
-            return (
-                f"{_change_act(call).replace(' its ', ' the ')} of the file that it replaced: that may have been copied"
-            )
+            return f"{_change_act(call).replace(' its ', ' the ')} of an earlier file at this path, which may be copied"
     if actor.event is None:
-        return "had the file open that it replaced: a change by it may be in it"
-    return "wrote to the file that it replaced: that change may be in it"
+        return "had an earlier file at this path open: the present one may contain its changes"
+    return "wrote to an earlier file at this path: the present one may contain that"
 
 
-def _write_act(actor: Actor, call: str, told: _Told) -> str:
+def _write_act(actor: Actor, call: str, context: _Context) -> str:
     if actor.event is None:
         return "held it open for writing" if actor.time_ns is None else "wrote to it, as fanotify saw"
-    if not call:  # the record of a crash is the only one without a system call that names anybody
+    if not call:  # only the record of a crash names a process and has no system call
         return "crashed, and the kernel wrote its core dump"
     if call.startswith("truncate"):
         return "truncated it"
     if call in _MAKERS:
         return "created it"
-    # An event shows no more than the open. What followed is said only of a process that the verdict stands for.
-    sure = actor.role is Role.WRITER and told.verdict in (Verdict.CONFIRMED, Verdict.LIKELY)
-    if told.last and actor.role is Role.WRITER:
+    # An event shows the open only. A write is claimed only for a process that the verdict singles out.
+    sure = actor.role is Role.WRITER and context.verdict in (Verdict.CONFIRMED, Verdict.LIKELY)
+    if context.last and actor.role is Role.WRITER:
         return "wrote the content that is there now"
-    return _outcome(actor, call, told.change) if sure and told.change is not None else "opened it for writing"
+    return _outcome(actor, call, context.change) if sure and context.change is not None else "opened it for writing"
 
 
 def _outcome(actor: Actor, call: str, change: Change) -> str:
-    """What came of an open, as the file shows it: content that nobody saw differ was not "written" (``touch -d``)."""
+    """The result of an open, judged by the file: unchanged content was not "written" (``touch -d``)."""
     is_new = change.kind is ChangeKind.ADDED
     if change.state.kind is FileKind.FILE and (is_new or change.kind is ChangeKind.MODIFIED):
         if not is_new or change.state.size:

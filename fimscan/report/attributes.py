@@ -1,6 +1,6 @@
-"""Extended attributes and flags in the words of the tools that set them: getfacl, getcap, lsattr.
+"""Extended attributes and flags in the notation of their tools: getfacl, getcap, lsattr.
 
-Users are numbers, as everywhere: their names depend on the host that one looks at.
+Users are numbers: their names depend on the host.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from fimscan.model import FileState, Xattr
 from fimscan.report.display import json_text
 
-# In the order in which lsattr(1) writes them.
+# In the order of lsattr(1).
 _FLAGS = (
     *((0x1, "s"), (0x2, "u"), (0x8, "S"), (0x1_0000, "D"), (0x10, "i"), (0x20, "a"), (0x40, "d"), (0x80, "A")),
     *((0x4, "c"), (0x800, "E"), (0x4000, "j"), (0x8000, "t"), (0x2_0000, "T"), (0x80_0000, "C"), (0x200_0000, "x")),
@@ -35,36 +35,36 @@ _ACL_TAGS = {0x01: "user", 0x02: "user", 0x04: "group", 0x08: "group", 0x10: "ma
 _ACL_NAMED = (0x02, 0x08)
 
 NAMED = ("acl", "capabilities", "selinux")
-"""What has a text of its own; all other extended attributes are in :func:`other_texts`."""
+"""Attributes with a notation of their own; :func:`other_texts` has all others."""
 
 
 def flags_text(state: FileState) -> str | None:
-    """The letters that lsattr shows, ``""`` for none of them; ``None`` where they are not known."""
+    """The flags as letters of lsattr, ``""`` for none; ``None`` if unknown."""
     if state.flags is None:
         return None
     return "".join(letter for bit, letter in _FLAGS if state.flags & bit)
 
 
 def named_text(state: FileState, field: str) -> str | None:
-    """One of :data:`NAMED` of a file; ``None`` where it has none, or where it is not known."""
+    """The value of one of :data:`NAMED`; ``None`` if there is none or it is unknown."""
     texts = (xattr_text(xattr) for xattr in state.xattrs or () if xattr.field == field)
     return ",".join(texts) or None
 
 
 def other_texts(state: FileState) -> dict[str, str] | None:
-    """All other extended attributes by name; ``None`` where they are not known."""
+    """All other extended attributes by name; ``None`` if unknown."""
     if state.xattrs is None:
         return None
     return {json_text(xattr.name): xattr_text(xattr) for xattr in state.xattrs if xattr.field == "xattr"}
 
 
 def xattr_text(xattr: Xattr) -> str:
-    """A value as its tool shows it; as text where it is one, else in hexadecimal."""
+    """A value in the notation of its tool; otherwise as text if printable, else in hexadecimal."""
     if not xattr.is_whole:
         return f"sha256:{xattr.data.hex()} ({xattr.size} bytes)"
     try:
         return _TEXTS[xattr.name](xattr.data) if xattr.name in _TEXTS else _plain(xattr.data)
-    except (ValueError, KeyError, struct.error):  # not in the form that its name promises
+    except (ValueError, KeyError, struct.error):  # the value does not have the format of its name
         return _hex(xattr.data)
 
 

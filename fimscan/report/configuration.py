@@ -1,4 +1,4 @@
-"""A changed configuration, as a reader sees it: whether less is seen since, and each setting."""
+"""Text lines for a changed configuration: whether coverage was reduced, and each changed setting."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _WORDS = {Effect.WEAKER: "weaker", Effect.STRONGER: "stronger", Effect.OTHER: "c
 
 
 def configuration_lines(item: Reconfiguration) -> Iterator[str]:
-    """A heading and, indented, a line for each setting, those that weaken first."""
+    """A heading and one indented line for each setting, in the given order (weakening ones first)."""
     when = f"with scan {item.scan}" if item.scan else "since the last scan"
-    yield f"The configuration changed {when}{', and less is seen' if item.is_weaker else ''}:"
+    yield f"The configuration changed {when}{' and reduces coverage' if item.is_weaker else ''}:"
     for difference in item.differences:
         yield f"    {_WORDS[difference.effect]:<9} {show(difference.key.encode())}: {_change(difference)}"
 

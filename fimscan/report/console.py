@@ -1,4 +1,4 @@
-"""Lines of styled text on a stream: the same characters with and without colour, and never cut or wrapped by rich."""
+"""Write styled lines: the same characters with and without colour, never cut or wrapped by rich."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 
 def write_lines(lines: Iterable[Text], out: TextIO, *, color: bool) -> None:
-    """Write lines, with ANSI colours when ``color`` says so; nothing is taken from the environment."""
+    """Write lines, with ANSI colours if ``color``. The environment is ignored."""
     if not color:
         out.writelines(f"{line.plain}\n" for line in lines)
         return
@@ -31,10 +31,10 @@ def write_lines(lines: Iterable[Text], out: TextIO, *, color: bool) -> None:
 
 
 def pack(parts: Iterable[str], width: int, first: str, rest: str) -> Iterator[str]:
-    """Join parts with commas into lines of at most ``width`` cells, broken between parts only.
+    """Join parts with commas into lines of at most ``width`` cells; break between parts only.
 
-    ``first`` begins the first line, ``rest`` those after it. A part that is wider than a line has one to itself:
-    breaking a path or a digest would keep it from being searched for or copied.
+    ``first`` is the prefix of the first line, ``rest`` of all others. A part that is too wide gets a line of its own: a
+    broken path or digest could not be searched for or copied.
     """
     line, empty = first, True
     for part in parts:
@@ -47,7 +47,7 @@ def pack(parts: Iterable[str], width: int, first: str, rest: str) -> Iterator[st
 
 
 def wrap(sentence: str, width: int, first: str, rest: str) -> list[str]:
-    """Break a sentence between words into lines of at most ``width``; a word (a path, a time) is never broken."""
+    """Wrap a sentence at ``width``, between words only: paths and times stay in one piece."""
     return textwrap.wrap(
         sentence,
         width,

@@ -1,4 +1,4 @@
-"""The CSV report: one row for each change and actor, for spreadsheets and for an assessor's samples."""
+"""The CSV report: one row for each change and actor."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _Cells = dict[str, str | int | None]
 
 
 def write_csv(diff: Diff, out: TextIO) -> None:
-    """A header, then a row for each change x actor (a single row where nobody is named), then the unreadable files.
+    """Write a header, a row for each change and actor (one row if no actor is named), then the unreadable files.
 
-    Texts are escaped as :func:`fimscan.report.display.show` does, paths that are not UTF-8 stand in base64 beside it,
-    and a cell that a spreadsheet would take for a formula has an apostrophe in front.
+    Texts are escaped by :func:`fimscan.report.display.show`. Paths that are not UTF-8 are also there in base64. A cell
+    that a spreadsheet would treat as a formula starts with an apostrophe.
     """
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""What differs about a file, old -> new, in words."""
+"""Describe what differs about a file: old -> new."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from fimscan.model import Breach, Change, ChangeKind, FileState, device_text
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import mode_octal, mode_text, owner_text, show, size_text, time_text
 
-# Strongest first: the digest that a reader is shown is the best that both sides have.
+# Strongest first: the report shows the strongest digest that both sides have.
 _ALGORITHMS = ("sha256", "sha512", "blake3", "xxh3_128")
-_SHORT = 12  # hexadecimal digits; the JSON and CSV reports have all of them
+_SHORT = 12  # hexadecimal digits shown; the JSON and CSV reports have all of them
 
 
 def differences(change: Change) -> tuple[str, ...]:
-    """Short texts, one for each thing that differs; of an added or removed file, what it is or was.
+    """One short text for each difference; for an added or removed file, a description of it.
 
-    Times that follow from the rest (every write sets mtime and ctime) are left out; an mtime that stayed, or went
-    back, although the content differs is said, as it takes an effort to bring about.
+    Times that follow from the rest are omitted: every write sets mtime and ctime. An mtime that is unchanged or earlier
+    although the content differs is included: a program has to set it on purpose.
     """
     before, after = change.before, change.after
     if change.breach is not None:
-        said = _differing(change.changed, before, after) if before is not None and after is not None else ()
-        return (breach_text(change), *said)
+        texts = _differing(change.changed, before, after) if before is not None and after is not None else ()
+        return (breach_text(change), *texts)
     if before is None or after is None:
         return _described(change.state)
     if change.kind is ChangeKind.MOVED:
-        # A rename sets the ctime, so that says nothing here.
+        # A rename sets the ctime, so a changed ctime has no meaning here.
         changed = tuple(name for name in change.changed if name != "ctime")
         return (f"from {show(before.path)}", *_differing(changed, before, after))
     return _differing(change.changed, before, after)
 
 
 def breach_text(change: Change) -> str:
-    """What was done to a log that is only to be appended to: ``the first 9 bytes verified at ... are not the same``."""
+    """What happened to an append-only log: ``the first 9 bytes verified at ... were altered``."""
     before, after = change.before, change.after
     verified = f"{before.size if before is not None else 0} bytes verified at {time_text(change.window.after_ns)}"
     gone = f"the {verified} no longer exist anywhere"
     match change.breach:
         case Breach.REWRITTEN:
-            return f"the first {verified} are not the same"
+            return f"the first {verified} were altered"
         case Breach.TRUNCATED:
             left = after.size if after is not None else 0
             return f"truncated to {left} bytes: {gone}"
         case Breach.REPLACED:
             return f"replaced by another file: {gone}"
         case Breach.REORDERED:
-            return f"the {verified} are in another generation of this log, where no rotation puts them"
+            return f"the {verified} are in another generation of this log, but not because of a rotation"
     return gone
 
 
@@ -57,10 +57,10 @@ def _differing(changed: tuple[str, ...], before: FileState, after: FileState) ->
         names.remove("mtime")
     if "ctime" in names and len(names) > 1:
         names.remove("ctime")
-    said = [_TEXTS[name](before, after) if name in _TEXTS else name for name in dict.fromkeys(names)]
+    texts = [_TEXTS[name](before, after) if name in _TEXTS else name for name in dict.fromkeys(names)]
     if written and "mtime" not in changed:
-        said.append("mtime unchanged")
-    return tuple(said)
+        texts.append("mtime unchanged")
+    return tuple(texts)
 
 
 def _described(state: FileState) -> tuple[str, ...]:

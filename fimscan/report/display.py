@@ -1,8 +1,8 @@
-"""Values as readable text: kernel bytes, times, sizes, modes, command lines.
+"""Convert values to text: names, times, sizes, modes, command lines.
 
-Names, command lines and user names come from whoever made them, and an attacker may have made them to be displayed.
-So two ways of turning them into text are kept apart: :func:`show` for eyes (terminals, HTML, spreadsheets), which lets
-no control character through, and :func:`json_text` for programs, which changes as little as it can.
+An attacker may choose names and command lines to manipulate the display. So there are two conversions. :func:`show` is
+for people (terminals, HTML, spreadsheets) and escapes every control character. :func:`json_text` is for programs and
+changes as little as possible.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _PROCTITLE_FULL = (127, 128)
 
 
 def show(value: bytes | str) -> str:
-    r"""Text that is safe on a terminal and means exactly one value.
+    r"""Text that is safe on a terminal and stands for exactly one value.
 
-    Printable UTF-8 stays as it is, with one exception: a backslash is always doubled. So an escape is an escape:
+    Printable UTF-8 is unchanged, except that a backslash is always doubled. So every escape is unambiguous:
 
     * ``\xNN`` below 80 is that control character (newline is ``\x0a``, ESC ``\x1b``),
     * ``\xNN`` from 80 up is a byte that is not valid UTF-8,
@@ -73,22 +73,22 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def cell_text(text: str) -> str:
-    """A CSV cell, with an apostrophe in front where a spreadsheet would take it for a formula (CSV injection)."""
+    """A CSV cell, with a leading apostrophe if a spreadsheet would treat it as a formula (CSV injection)."""
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def json_text(value: bytes | str) -> str:
     r"""Text for JSON: valid UTF-8 unchanged, otherwise with its invalid bytes as ``\xNN``.
 
-    This alone is not reversible; wherever a path is given, :func:`b64_or_none` stands beside it. A ``str`` holds what
-    was not UTF-8 in the way of ``surrogateescape``.
+    This is not reversible: a document with a path also has its :func:`b64_or_none`. In a ``str``, bytes that are not
+    UTF-8 are surrogates (``surrogateescape``).
     """
     raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
     return raw.decode("utf-8", "backslashreplace")
 
 
 def b64_or_none(value: bytes | None) -> str | None:
-    """The exact bytes in base64 when they are not valid UTF-8, else ``None``: :func:`json_text` then says it all."""
+    """The exact bytes in base64 if they are not valid UTF-8; else ``None``, because :func:`json_text` loses nothing."""
     if value is None:
         return None
     try:
@@ -101,7 +101,7 @@ def b64_or_none(value: bytes | None) -> str | None:
 def time_text(ns: int) -> str:
     """RFC 3339 UTC with 3, 6 or 9 digits of a second: the fewest that lose nothing.
 
-    RFC 3339 has the years 0001 to 9999 and some file systems have more: a time outside is shown as the nearest one.
+    RFC 3339 has the years 0001 to 9999. Some file systems have more: such a time is shown as the nearest valid one.
     """
     seconds, fraction = divmod(ns, 10**9)
     if seconds < _FIRST_SECOND:
@@ -115,7 +115,7 @@ def time_text(ns: int) -> str:
 
 
 def moment_text(ns: int) -> str:
-    """A time to read, cut to milliseconds; documents for programs have :func:`time_text`, which loses nothing."""
+    """A time for people, truncated to milliseconds. JSON and CSV use :func:`time_text`, which loses nothing."""
     return time_text(ns - ns % 10**6)
 
 
@@ -125,7 +125,7 @@ def minute_text(ns: int) -> str:
 
 
 def size_text(size: int) -> str:
-    """A size for people: ``948 bytes``, ``12.4 KiB``, ``3.0 GiB``. Rounded, so never used to show a difference."""
+    """A rounded size: ``948 bytes``, ``12.4 KiB``, ``3.0 GiB``. Do not use it to show a difference."""
     if size < 1024:
         return f"{size} byte{'' if size == 1 else 's'}"
     value = float(size)
@@ -147,14 +147,14 @@ def mode_text(mode: int, kind: FileKind) -> str:
 
 
 def owner_text(uid: int, gid: int) -> str:
-    """Owner and group as ``chown`` takes them: ``0:42``. Numbers, as names depend on the host that one looks at."""
+    """Owner and group as ``chown`` takes them: ``0:42``. Numbers, because names depend on the host."""
     return f"{uid}:{gid}"
 
 
 def command_text(actor: Actor) -> str | None:
-    """The command line, quoted so that it can be pasted into bash; ``None`` when it is not known.
+    """The command line, quoted so that it can be pasted into bash; ``None`` if unknown.
 
-    `` ...`` at the end says that the kernel may have cut it there (at 128 bytes).
+    `` ...`` at the end means that the kernel may have truncated it (at 128 bytes).
     """
     if actor.cmdline is None:
         return None

@@ -1,4 +1,4 @@
-"""``fimscan explain``: an answer with what it rests on, for an assessor or somebody who has to act on it."""
+"""The text of ``fimscan explain``: a verdict with its evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INDENT = "    "
 
 
 def write_explanation(explanation: Explanation, out: TextIO, *, color: bool, width: int) -> None:
-    """The explanation as text; lines are broken at ``width`` where they can be."""
+    """Write the explanation as text, wrapped at ``width`` where possible."""
     write_lines(_text(explanation, width), out, color=color)
 
 
@@ -37,12 +37,12 @@ def _text(explanation: Explanation, width: int) -> Iterator[Text]:
     yield from row_lines(finding, width)
     since, until = window_texts(explanation)
     yield from _section("When it happened", (f"after {since}", f"before {until}"), width)
-    yield from _section("What the file's times say", time_texts(change, attribution.reasoning), width)
-    yield from _section("Was audit watching", _coverage(explanation), width)
-    yield from _section("Who held it open for writing when the window began", _holders(explanation), width)
+    yield from _section("File times", time_texts(change, attribution.reasoning), width)
+    yield from _section("Audit coverage", _coverage(explanation), width)
+    yield from _section("Processes that had it open for writing when the window began", _holders(explanation), width)
     yield from _considered(explanation, width)
-    yield from _section("Where the processes come from", map(lineage_text, explanation.lineages), width)
-    yield from _section("Their programs", map(program_text, explanation.programs), width)
+    yield from _section("Process ancestry", map(lineage_text, explanation.lineages), width)
+    yield from _section("Programs", map(program_text, explanation.programs), width)
     yield from _records(explanation.records, attribution.actors)
 
 
@@ -60,47 +60,48 @@ def _coverage(explanation: Explanation) -> Iterator[str]:
     finding = explanation.finding
     coverage = finding.attribution.coverage
     if coverage.complete:
-        yield "yes, the whole time: rules loaded, daemon running, no event lost, and the log read without a hole"
+        yield "complete: rules loaded, daemon running, no event lost, log read without a gap"
     else:
-        yield "not all of the time"
+        yield "not complete"
         yield from (gap_text(gap, finding.change.window) for gap in coverage.gaps)
     rules = explanation.rules
-    telling = [rule for rule in rules if rule.writes or rule.attributes]
-    yield from (f"rule: {show(rule.text)}" for rule in telling)
-    if len(rules) > len(telling):
-        yield f"and {plural(len(rules) - len(telling), 'rule')} for single system calls"
+    general = [rule for rule in rules if rule.writes or rule.attributes]
+    yield from (f"rule: {show(rule.text)}" for rule in general)
+    if len(rules) > len(general):
+        yield f"and {plural(len(rules) - len(general), 'rule')} for single system calls"
     if not rules:
-        yield "no rule about this path was loaded"
+        yield "no rule for this path was loaded"
 
 
 def _holders(explanation: Explanation) -> Iterator[str]:
     holders = explanation.finding.change.holders
     if holders is None:
-        yield "nobody looked"
+        yield "not checked"
         return
     yield from (process_text(actor) for actor in holders.actors)
     if not holders.actors:
-        nobody = "no process showed that it did" if holders.doubts else "nobody"
-        yield f"{nobody}, as of {moment_text(holders.as_of_ns)}"
-    yield from (f"the file that was here before: {process_text(actor)}" for actor in holders.earlier)
+        none = "none found" if holders.doubts else "none"
+        yield f"{none}, as of {moment_text(holders.as_of_ns)}"
+    yield from (f"an earlier file at this path: {process_text(actor)}" for actor in holders.earlier)
     yield from (f"when the next scan began: {process_text(actor)}" for actor in holders.later)
-    yield from (f"may have: {doubt_text(doubt)}" for doubt in holders.doubts)
-    yield from (f"may have held the file that was here before: {doubt_text(doubt)}" for doubt in holders.earlier_doubts)
+    yield from (f"possibly: {doubt_text(doubt)}" for doubt in holders.doubts)
+    yield from (f"possibly an earlier file at this path: {doubt_text(doubt)}" for doubt in holders.earlier_doubts)
     if not holders.complete:
-        yield "not every process could be asked: only root may"
+        yield "not every process could be inspected: that needs root"
     if explanation.protected:
-        yield f"not even root could ask {explanation.protected:,} of the processes, as init of a container"
+        uninspected = plural(explanation.protected, "process", "processes")
+        yield f"{uninspected} could not be inspected (such as init of a container)"
 
 
 def _considered(explanation: Explanation, width: int) -> Iterator[Text]:
     reasoning = explanation.finding.attribution.reasoning
     yield Text()
     if reasoning is None:
-        yield Text("Who was considered was not kept: the answer was given by an earlier fimscan.")
+        yield Text("The processes considered are not stored: an earlier version of fimscan gave this verdict.")
         return
     yield Text(considered_heading(reasoning), style="bold")
     if not reasoning.rulings:
-        yield Text(f"{_INDENT}nobody was seen having to do with this file or its name")
+        yield Text(f"{_INDENT}no recorded access concerns this file or its name")
     named = {ruling.actor.process for ruling in reasoning.rulings if ruling.why.names}
     for ruling in reasoning.rulings:
         mark, style = _mark(ruling, named=ruling.actor.process in named)
@@ -111,7 +112,7 @@ def _considered(explanation: Explanation, width: int) -> Iterator[Text]:
 
 
 def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
-    """What else somebody did who is named for something clears nobody."""
+    """The mark of a ruling. Further acts of a process that is named are marked "also", not "cleared"."""
     if ruling.why.names:
         return "NAMED  ", "bold red"
     if not ruling.why.clears and not named:
@@ -120,12 +121,12 @@ def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
 
 
 def _records(records: Iterable[bytes], actors: Iterable[Actor]) -> Iterator[Text]:
-    # In front of auditd's translations stands a byte that is no character.
+    # auditd puts the byte 0x1d in front of its translations (log_format = ENRICHED).
     lines = [show(line.replace(b"\x1d", b" ")) for line in records]
     if lines:
         yield Text()
-        yield Text("The audit records of those who are named", style="bold")
+        yield Text("Audit records of the named processes", style="bold")
         yield from (Text(f"{_INDENT}{line}", style="dim") for line in lines)
     elif any(actor.event is not None for actor in actors):
         yield Text()
-        yield Text("The audit records of those who are named are not stored (they were read by an earlier fimscan).")
+        yield Text("The audit records of the named processes are not stored: an earlier version of fimscan read them.")

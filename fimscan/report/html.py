@@ -1,4 +1,4 @@
-"""The HTML report: one file without scripts or anything to load, to be mailed, printed, or put into evidence."""
+"""The HTML report: one self-contained file without scripts, to mail, print, or add to evidence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TextIO
 from jinja2 import Environment, StrictUndefined
 
 from fimscan.model import Diff, FileState, Finding, Verdict, device_text
-from fimscan.report.actor_text import Deed, deeds
+from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.differences import differences
@@ -36,7 +36,7 @@ from fimscan.report.words import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """One change and its attribution as text; ``scan`` found it, ``number`` is empty when it is not stored."""
+    """One change and its attribution as text. ``scan`` found it; ``number`` is empty if it is not stored."""
 
     scan: int
     kind: str
@@ -45,13 +45,13 @@ class _Answer:
     verdict: str
     code: str
     lead: str | None
-    deeds: tuple[Deed, ...]
+    actor_texts: tuple[ActorText, ...]
     doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One changed path: the whole answer, those of its steps, and (name, before, after) of all that is recorded."""
+    """One changed path: its answer, the answers of its steps, and (name, before, after) of every recorded field."""
 
     path: str
     answer: _Answer
@@ -60,8 +60,8 @@ class _Row:
 
 
 def write_html(diff: Diff, out: TextIO) -> None:
-    """The whole diff as one self-contained HTML 5 page, UTF-8, most alarming rows first."""
-    # Every value is escaped twice: by show(), so that nothing in it reorders or hides text, and by autoescape.
+    """Write a diff as one HTML 5 page, UTF-8, most alarming rows first."""
+    # Every value is escaped twice: by show() against characters that reorder or hide text, and by autoescape.
     source = resources.files("fimscan.report").joinpath("diff.html.j2").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     sections = [
@@ -83,7 +83,9 @@ def write_html(diff: Diff, out: TextIO) -> None:
             for heading, items in unreadable_groups(diff)
         ],
         opened_heading=unmodified_heading(diff),
-        opened=[(show(item.path), deeds(item.actors, Verdict.CONFIRMED, None)) for item in diff.opened_unmodified],
+        opened=[
+            (show(item.path), actor_texts(item.actors, Verdict.CONFIRMED, None)) for item in diff.opened_unmodified
+        ],
     )
     out.writelines(page)
     out.write("\n")
@@ -100,7 +102,7 @@ def _row(finding: Finding) -> _Row:
 
 def _answer(finding: Finding) -> _Answer:
     attribution = finding.attribution
-    done = deeds(attribution.actors, attribution.verdict, finding.change)
+    done = actor_texts(attribution.actors, attribution.verdict, finding.change)
     return _Answer(
         scan=finding.scan,
         kind=finding.change.kind,
@@ -109,7 +111,7 @@ def _answer(finding: Finding) -> _Answer:
         verdict=attribution.verdict,
         code=verdict_code(attribution),
         lead=lead(attribution, len(done)),
-        deeds=done,
+        actor_texts=done,
         doubts=doubts(attribution, finding.change),
     )
 

@@ -1,4 +1,4 @@
-"""The words for what somebody did to a file, and why that named or cleared them."""
+"""Sentences for ``fimscan explain``: what a process did to a file, and why that named or cleared it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fimscan.report.display import moment_text, show
 from fimscan.report.words import plural, process_text, user_text
 
 OPENS_ONLY = (
-    "Audit records show that a file was opened, never a write: a process that is named could write from then on. A"
-    " descriptor can be handed on to another process; those that held one when either scan began are listed here too."
+    "Audit records show opens, never writes: a named process could write from then on. A descriptor can be passed to"
+    " another process; processes that held one when either scan began are listed here too."
 )
 
 ACTION_WORDS: Mapping[Action | None, str] = {
@@ -19,8 +19,8 @@ ACTION_WORDS: Mapping[Action | None, str] = {
     Action.TRUNCATE: "truncated it",
     Action.RENAME: "renamed it",
     Action.LINK: "linked it",
-    Action.SYMLINK: "made the link",
-    Action.MKDIR: "made the directory",
+    Action.SYMLINK: "created the link",
+    Action.MKDIR: "created the directory",
     Action.UNLINK: "removed it",
     Action.RMDIR: "removed the directory",
     Action.MKNOD: "created it",
@@ -33,36 +33,36 @@ ACTION_WORDS: Mapping[Action | None, str] = {
 }
 
 _WHY_WORDS: Mapping[Why, str] = {
-    Why.WRITE_ACCESS: "it could write to the file from then on, and the change falls after that",
+    Why.WRITE_ACCESS: "it could write to the file from then on, and the change happened after that",
     Why.HELD_OPEN: "it could write to the file without opening it again",
-    Why.MADE: "the file that is there is the one that it made",
-    Why.PLACED: "that is how the file came to this name",
-    Why.TOOK_AWAY: "that is how the name went",
-    Why.SET: "that is how what differs came about",
-    Why.SAME_PATH: "the path is the same, but the record has not this file's device and inode",
-    Why.CRASHED: "the file has the name, the owner, the mode and the time of its core dump",
+    Why.MADE: "it created the file that is there now",
+    Why.PLACED: "this gave the file its present name",
+    Why.TOOK_AWAY: "this removed the name",
+    Why.SET: "this set what differs",
+    Why.SAME_PATH: "the path matches, but the record does not have this file's device and inode",
+    Why.CRASHED: "the file has the name, owner, mode and time of its core dump",
     Why.WROTE: "fanotify saw it write to the file",
-    Why.EARLIER_WRITER: "it gave content to an earlier file of this path, and the present one may be made from that",
-    Why.EARLIER_HOLDER: "it could write to an earlier file of this path, which the present one may have been made from",
-    Why.EARLIER_CHANGER: "it set attributes of an earlier file of this path, which an editor copies to the new one",
-    Why.REMOVED_TOO: "it removed the file as well, and nothing shows how the file came back in between",
-    Why.EARLIER_PART: "that was done to an earlier file of this path: whether it is in the present one is not known",
-    Why.TOOK_ANOTHER: "it took another file of this path away, within the window",
-    Why.NOT_MATCHED: "the record does not say in which subvolume or layer that file was: it may be this one",
+    Why.EARLIER_WRITER: "it wrote an earlier file at this path, and the present one may contain that content",
+    Why.EARLIER_HOLDER: "it could write to an earlier file at this path, and the present one may contain that content",
+    Why.EARLIER_CHANGER: "it set attributes of an earlier file at this path, which an editor copies to the new file",
+    Why.REMOVED_TOO: "it removed the file as well, and no record shows how the file came back in between",
+    Why.EARLIER_PART: "it acted on an earlier file at this path; whether the present file contains that is unknown",
+    Why.TOOK_ANOTHER: "it removed another file from this path within the window",
+    Why.NOT_MATCHED: "the record does not say which subvolume or layer the file was in, so it may be this file",
     Why.OVERRULED: "a later call decided what is there now",
     Why.UNDONE: "what it did was undone later",
-    Why.ONLY_PLACED: "it put the file there, but the content is not what the file had when it was last read",
-    Why.MAY_HOLD: "it opened the file before the window, and may have had it open still: not all open files were shown",
+    Why.ONLY_PLACED: "it put the file there, but the content differs from what the file had when it was last read",
+    Why.MAY_HOLD: "it opened the file before the window and may have had it open still; not all open files were seen",
     Why.FAILED: "the call failed, so it changed nothing",
-    Why.CLOSED_BEFORE: "that was before the old content was read, and it did not hold the file any more then",
+    Why.CLOSED_BEFORE: "that was before the old content was read, and it had closed the file by then",
     Why.BEFORE_WINDOW: "that was before the window",
     Why.AFTER_WINDOW: "that was after the window",
-    Why.AFTER_LAST_CHANGE: "by the file's ctime, nothing was changed any more when it did",
-    Why.EARLIER_FILE: "that was done to another file, which had this inode number before",
-    Why.LATER_FILE: "that was another file, which got this name or inode number later",
-    Why.OTHER_FILE: "that was another file of this name: its inode is another one",
-    Why.NO_WRITE: "that cannot change the content",
-    Why.NO_PART: "that cannot bring about what differs",
+    Why.AFTER_LAST_CHANGE: "the file's ctime shows that nothing changed after that",
+    Why.EARLIER_FILE: "it acted on another file, which had this inode number before",
+    Why.LATER_FILE: "it acted on another file, which got this name or inode number later",
+    Why.OTHER_FILE: "it acted on another file of this name, with a different inode",
+    Why.NO_WRITE: "this call cannot change the content",
+    Why.NO_PART: "this call cannot cause what differs",
     Why.WROTE_NOTHING: "it could not map the file, and fanotify, which missed nothing, saw it close it without a write",
 }
 
@@ -70,9 +70,9 @@ _STANDING_WORDS: Mapping[Standing, str] = {
     Standing.ACCEPTED: "its content is what was accepted",
     Standing.CHANGED: "its own content is not what was accepted",
     Standing.GONE: "it was accepted, and is gone",
-    Standing.NOT_MONITORED: "not monitored, so nothing is known of its content",
-    Standing.NOT_KNOWN: "not known whether this is the host's file of that name, whose content is what was accepted",
-    Standing.OTHER_ROOT: "in another root, so not this host's file of that name: nothing is known of its content",
+    Standing.NOT_MONITORED: "not monitored, so its content is unknown",
+    Standing.NOT_KNOWN: "unknown whether this is the host's file of that name, whose content is what was accepted",
+    Standing.OTHER_ROOT: "in another root, so not this host's file of that name: its content is unknown",
 }
 
 
@@ -89,16 +89,16 @@ def ruling_text(ruling: Ruling) -> str:
 
 
 def why_text(ruling: Ruling) -> str:
-    """Why that named the process, or did not."""
+    """Why this ruling named or cleared the process."""
     return _WHY_WORDS[ruling.why]
 
 
 def window_texts(explanation: Explanation) -> tuple[str, str]:
-    """Where the two ends of the window come from."""
+    """The two ends of the window, and which reading each of them is."""
     change = explanation.finding.change
-    old = "the old content was read" if change.before is not None else "it was seen not to be there"
-    new = "the new content was read" if change.after is not None else "it was seen to be gone"
-    return tuple(  # type: ignore[return-value]  # two of them
+    old = "the old content was read" if change.before is not None else "it was seen to be absent"
+    new = "the new content was read" if change.after is not None else "it was seen to be removed"
+    return tuple(  # type: ignore[return-value]  # the generator has two items
         f"{moment_text(ns)}, when {seen} " + (f"by scan {scan}" if scan else "by itself, between two scans")
         for ns, seen, scan in (
             (change.window.after_ns, old, explanation.after_scan),
@@ -108,39 +108,41 @@ def window_texts(explanation: Explanation) -> tuple[str, str]:
 
 
 def time_texts(change: Change, reasoning: Reasoning | None) -> tuple[str, ...]:
-    """What the file's own times say; those of a removed file say nothing."""
+    """What ctime and mtime show; empty for a removed file."""
     after, before = change.after, change.before
     if after is None:
         return ()
-    said = []
+    sentences = []
     if reasoning is not None and reasoning.last_change_ns is not None:
-        said.append(
-            f"ctime, which no call can set back: nothing was changed after {moment_text(reasoning.last_change_ns)},"
-            " so whoever opened it later is cleared"
+        sentences.append(
+            f"ctime, which no system call can set: the last change was at {moment_text(reasoning.last_change_ns)},"
+            " so processes that opened the file later are cleared"
         )
     else:
-        said.append(
-            f"ctime {moment_text(after.ctime_ns)} clears nobody here: the clock was set, or the file system does not"
-            " keep it by this host's clock at every change"
+        sentences.append(
+            f"ctime {moment_text(after.ctime_ns)} is not used: the clock was set, or the file system does not update"
+            " it by this host's clock at every change"
         )
     if not change.window.after_ns - 10**9 <= after.mtime_ns <= change.window.before_ns + 10**9:
         kept = before is not None and before.mtime_ns == after.mtime_ns
-        how = "stayed as it was" if kept else "lies outside of the window"
-        said.append(f"mtime {moment_text(after.mtime_ns)} {how}: a program can set it to anything, so it is not used")
-    return tuple(said)
+        how = "is unchanged" if kept else "is outside the window"
+        sentences.append(
+            f"mtime {moment_text(after.mtime_ns)} {how}: a program can set it to anything, so it is not used"
+        )
+    return tuple(sentences)
 
 
 def lineage_text(lineage: Lineage) -> str:
-    """Who started whom, for whom: ``/usr/bin/vim (pid 812), started by /usr/bin/sudo (pid 810); it ran as root``."""
+    """Ancestry and user: ``/usr/bin/vim (pid 812), started by /usr/bin/sudo (pid 810); it ran as root``."""
     chain = [process_text(lineage.actor, parent=False)]
     chain += [
         f"{'started by' if number == 0 else 'by'} {process_text(ancestor, parent=False)}"
         for number, ancestor in enumerate(lineage.ancestors)
     ]
     if lineage.unknown == 1:
-        chain.append("by pid 1 (a service's parent, and that of whoever has lost its own)")
+        chain.append("by pid 1 (the parent of services, and of processes whose own parent ended)")
     elif lineage.unknown is not None:
-        chain.append(f"{'by' if lineage.ancestors else 'started by'} pid {lineage.unknown}, of which nothing is known")
+        chain.append(f"{'by' if lineage.ancestors else 'started by'} pid {lineage.unknown} (unknown)")
     actor = lineage.actor
     place = "" if actor.session is None else f" in session {actor.session}"
     if place and any((ancestor.comm or b"").startswith(b"sshd") for ancestor in lineage.ancestors):
@@ -151,22 +153,22 @@ def lineage_text(lineage: Lineage) -> str:
 def program_text(program: Program) -> str:
     """``/usr/bin/vim: its content is what was accepted (0.4 s later, the process was seen running it)``."""
     number = f" (change #{program.change})" if program.change else ""
-    said = f"{show(program.path)}: {_STANDING_WORDS[program.standing]}{number}"
+    text = f"{show(program.path)}: {_STANDING_WORDS[program.standing]}{number}"
     view = program.view
     if view is None:
-        return said
+        return text
     if program.seen_after_ns is not None:
-        said += f" ({program.seen_after_ns / 10**9:.1f} s later, the process was seen running it)"
+        text += f" ({program.seen_after_ns / 10**9:.1f} s later, the process was seen running it)"
     if view.container is not None:
-        said += f"; in container {show(view.container)}"
+        text += f"; in container {show(view.container)}"
     if view.preload is not None:
-        said += f"; LD_PRELOAD brought other code into it: {show(view.preload)}"
+        text += f"; LD_PRELOAD loaded other code into it: {show(view.preload)}"
     if view.tracer is not None:
-        said += f"; pid {view.tracer} traced it (ptrace), and could have it do anything"
-    return said
+        text += f"; pid {view.tracer} traced it (ptrace) and could control it"
+    return text
 
 
 def considered_heading(reasoning: Reasoning) -> str:
-    """How many there were, and how many of them are not listed."""
-    left_out = f"; {reasoning.omitted} more are left out" if reasoning.omitted else ""
-    return f"Who was considered ({plural(len(reasoning.rulings), 'entry', 'entries')}{left_out})"
+    """Heading with the number of rulings, and of those that are not listed."""
+    left_out = f"; {reasoning.omitted} more not listed" if reasoning.omitted else ""
+    return f"Processes considered ({plural(len(reasoning.rulings), 'entry', 'entries')}{left_out})"

@@ -1,8 +1,7 @@
-"""The JSON Schema of every document that fimscan prints, shipped in ``schemas`` (JSON Schema draft 2020-12).
+"""Load the JSON Schemas (draft 2020-12) of all documents that fimscan prints, from ``schemas``.
 
-Each file there is a schema, and ``_definitions.json`` has what several of them share. A file says ``"$extends":
-"#/$defs/NAME"`` for an object that has all properties of a definition, and more. What is printed has neither: it is
-complete, and plain JSON Schema.
+Each file is one schema; ``_definitions.json`` has shared definitions. There, ``"$extends": "#/$defs/NAME"`` adds all
+properties of a definition to an object. Printed schemas are complete, plain JSON Schema without ``$extends``.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def schema_text(name: str) -> str:
     """A schema as JSON text.
 
     Raises:
-        UsageError: when there is none of this name.
+        UsageError: there is no schema of this name.
     """
     if name not in schema_names():
         raise UsageError(f"there is no schema {name!r}; 'fimscan schema' lists them")
@@ -50,7 +49,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _extended(value: Any, shared: dict[str, Any]) -> Any:
-    """A part of a schema with the definition that it extends in place; its own properties come first."""
+    """Resolve ``$extends`` in a part of a schema; its own properties come first."""
     if isinstance(value, list):
         return [_extended(item, shared) for item in value]
     if not isinstance(value, dict):
@@ -71,7 +70,7 @@ def _extended(value: Any, shared: dict[str, Any]) -> Any:
 
 
 def _needed(value: Any, definitions: dict[str, Any]) -> Iterator[str]:
-    """The names of all definitions that a part of a schema refers to, also by way of others; none is circular."""
+    """The names of all definitions that a part of a schema refers to, directly or indirectly. None is circular."""
     if isinstance(value, dict):
         if "$ref" in value:
             name = _name_of(value["$ref"])

@@ -1,4 +1,4 @@
-"""The words for the second witness: whether it watches, since when, and what it misses."""
+"""Text for the second witness (fanotify): whether it watches, since when, and what it misses."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ HOLE_WORDS: Mapping[WitnessHole, str] = {
     WitnessHole.OLD_KERNEL: "splice(2), and io_uring, on kernels before 6.6",
 }
 ENDED_WORDS: Mapping[str, str] = {
-    "": "fimscan ended without saying so",
+    "": "fimscan ended unexpectedly",
     "stopped": "'fimscan schedule' was stopped",
     "overflow": "the kernel's queue overflowed",
     "too-many": "too many events came at once",
     "clock-changed": "the clock was set",
     "unmounted": "the file system was unmounted",
     "replaced": "the directory was replaced",
-    "holes": "what it misses changed",
+    "holes": "the list of what it misses changed",
     "not-stored": "the database could not be written",
-    "unknown-file": "the kernel named a file in an unknown way",
+    "unknown-file": "the kernel reported a file in an unknown format",
     "unknown-directory": "a directory could not be looked up",
     "read-error": "it could not be read",
     "new-directory": "another directory was added",
@@ -32,10 +32,10 @@ ENDED_WORDS: Mapping[str, str] = {
 def extent_text(extent: WitnessExtent, now_ns: int, fresh_ns: int) -> str:
     """``fe:00: since 2026-11-29 22:10 UTC; misses stores to a mapping, and ...``."""
     missed = ["stores to a mapping", *(HOLE_WORDS[hole] for hole in extent.holes)]
-    said = f"misses {', '.join(missed)}"
+    misses = f"misses {', '.join(missed)}"
     name = device_text(extent.dev)
     if extent.ended or now_ns - extent.end_ns > fresh_ns:
         when = f"{minute_text(extent.start_ns)} to {minute_text(extent.end_ns)}"
         return f"{name}: off; it watched {when}, when {ENDED_WORDS.get(extent.ended, extent.ended)}"
-    cleared = "" if extent.holes else ", so it can clear who wrote nothing"
-    return f"{name}: since {minute_text(extent.start_ns)}; {said}{cleared}"
+    cleared = "" if extent.holes else ", so it can clear processes that wrote nothing"
+    return f"{name}: since {minute_text(extent.start_ns)}; {misses}{cleared}"

@@ -1,9 +1,9 @@
-"""The text report of a diff: for a tired reader on a terminal, and for grep when piped.
+"""The text report of a diff, for terminals and for grep.
 
-A row begins at the left margin with what happened and the change's number, for ``fimscan accept``, and ends with the
-path: ``modified    #17    /etc/hosts``. So the path can be copied up to the end of the line, and a name can pretend
-nothing after itself (a file may be called ``hosts #17``). A row that is no stored change has no number:
-``unreadable  /srv``. Everything about the row is indented below. The most alarming rows come first.
+A row starts at the left margin with its kind and the change's number (for ``fimscan accept``), and ends with the path:
+``modified    #17    /etc/hosts``. The path is last: it can be copied up to the end of the line, and a name such as
+``hosts #17`` cannot fake a number. A row that is not a stored change has no number: ``unreadable  /srv``. Details are
+indented below. The most alarming rows come first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fimscan.model import (
     Unreadable,
     Verdict,
 )
-from fimscan.report.actor_text import Deed, deeds
+from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
@@ -77,9 +77,9 @@ def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
 
 
 def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, width: int) -> None:
-    """One screen of what a scan found, for a terminal or a mail from cron: at most ``limit`` rows, most alarming first.
+    """Write what a scan found on one screen: at most ``limit`` rows, most alarming first.
 
-    What is left out is counted, with the command that shows it.
+    The last line has the number of omitted rows and the command that shows them.
     """
     write_lines(_summary(diff, limit, width), out, color=color)
 
@@ -148,7 +148,7 @@ def _change_title(change: Change) -> Text:
 
 
 def row_lines(finding: Finding, width: int) -> Iterator[Text]:
-    """One row as the diff shows it."""
+    """The lines of one row."""
     change = finding.change
     yield _change_title(change)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
@@ -160,7 +160,7 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
 
 
 def _suspects(finding: Finding, diff: Diff) -> Iterator[Text]:
-    """A program that is not what was accepted may do anything, whoever ran it."""
+    """A warning for each named program whose own content differs from the accepted one."""
     exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors if _is_here(actor)}
     for program in diff.suspect_programs:
         if program.path in exes:
@@ -168,7 +168,7 @@ def _suspects(finding: Finding, diff: Diff) -> Iterator[Text]:
 
 
 def _is_here(actor: Actor) -> bool:
-    """Whether a program of this host's ran, as far as is known."""
+    """Whether the program is a file of this host, as far as is known."""
     return actor.view is None or actor.view.exe_origin is not ExeOrigin.OTHER_ROOT
 
 
@@ -182,7 +182,7 @@ def _steps(finding: Finding, width: int) -> Iterator[Text]:
 
 
 def _who(attribution: Attribution, change: Change, indent: str, width: int) -> Iterator[Text]:
-    done = deeds(attribution.actors, attribution.verdict, change)
+    done = actor_texts(attribution.actors, attribution.verdict, change)
     opening = lead(attribution, len(done))
     inner = f"{indent}    "
     reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
@@ -193,9 +193,9 @@ def _who(attribution: Attribution, change: Change, indent: str, width: int) -> I
         return
     yield from _answer(attribution, opening, indent, width)
     yield from reservations
-    for deed in done:
-        yield Text(f"{indent}  - {deed.sentence}")
-        yield from _circumstances(deed, inner, width)
+    for actor in done:
+        yield Text(f"{indent}  - {actor.sentence}")
+        yield from _circumstances(actor, inner, width)
 
 
 def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
@@ -203,18 +203,18 @@ def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
     several = len(finding.steps) > 1
     if several:
         yield Text(f"{_INDENT}changed {len(finding.steps)} times")
-    done = deeds(attribution.actors, attribution.verdict, None if several else finding.change)
-    told = [f"{deed.sentence}, {deed.user}" for deed in done]
+    done = actor_texts(attribution.actors, attribution.verdict, None if several else finding.change)
+    sentences = [f"{actor.sentence}, {actor.user}" for actor in done]
     opening = lead(attribution, len(done))
     if opening is None:
-        yield _verdict(attribution, _INDENT, told[0])
+        yield _verdict(attribution, _INDENT, sentences[0])
         return
     yield from _answer(attribution, opening, _INDENT, width)
-    yield from (Text(f"{_INDENT}  - {words}") for words in told)
+    yield from (Text(f"{_INDENT}  - {words}") for words in sentences)
 
 
 def _answer(attribution: Attribution, sentence: str, indent: str, width: int) -> Iterator[Text]:
-    """The verdict with a sentence of ours, which may be broken anywhere, unlike one with a path in it."""
+    """The verdict with a sentence that contains no path, so it may be wrapped anywhere."""
     prefix = f"{indent}{verdict_code(attribution)}: "
     first, *rest = wrap(sentence, width, prefix, f"{indent}    ")
     yield _verdict(attribution, indent, first.removeprefix(prefix))
@@ -225,11 +225,11 @@ def _verdict(attribution: Attribution, indent: str, words: str) -> Text:
     return Text.assemble(indent, (verdict_code(attribution), _VERDICT_STYLE[attribution.verdict]), f": {words}")
 
 
-def _circumstances(deed: Deed, indent: str, width: int) -> Iterator[Text]:
-    place = (deed.place,) if deed.place is not None else ()
-    yield from map(Text, pack((deed.user, *place, *deed.events), width, indent, indent))
-    if deed.command is not None:
-        yield Text(f"{indent}{deed.cwd or ''}$ {deed.command}", style="dim")
+def _circumstances(actor: ActorText, indent: str, width: int) -> Iterator[Text]:
+    place = (actor.place,) if actor.place is not None else ()
+    yield from map(Text, pack((actor.user, *place, *actor.events), width, indent, indent))
+    if actor.command is not None:
+        yield Text(f"{indent}{actor.cwd or ''}$ {actor.command}", style="dim")
 
 
 def _unreadable(item: Unreadable) -> Iterator[Text]:
@@ -239,5 +239,5 @@ def _unreadable(item: Unreadable) -> Iterator[Text]:
 
 def _opened(item: UnmodifiedOpen, width: int) -> Iterator[Text]:
     yield _title("opened", "dim", item.path)
-    for deed in deeds(item.actors, Verdict.CONFIRMED, None):
-        yield from map(Text, pack((deed.process, deed.user, *deed.events), width, f"{_INDENT}by ", _INDENT * 2))
+    for actor in actor_texts(item.actors, Verdict.CONFIRMED, None):
+        yield from map(Text, pack((actor.process, actor.user, *actor.events), width, f"{_INDENT}by ", _INDENT * 2))

@@ -60,6 +60,16 @@ def test_bad_arguments_exit_with_15(cli: Cli) -> None:
         only_line(cli(*arguments, code=15).stderr)
 
 
+@pytest.mark.parametrize("group", [[], ["audit"], ["export"], ["import"]])
+def test_a_group_without_a_command_prints_its_help(group: list[str]) -> None:
+    """The help text on standard output, one line on standard error, exit code 15."""
+    done = subprocess.run([sys.executable, "-m", "fimscan", *group], capture_output=True, text=True, check=False)
+    assert done.returncode == 15
+    assert done.stdout.startswith(f"Usage: {' '.join(['fimscan', *group])} [OPTIONS] COMMAND [ARGS]...\n")
+    assert "\nCommands:\n" in done.stdout
+    assert "no command given" in only_line(done.stderr)
+
+
 # --- what is watched ------------------------------------------------------------------------------------------------
 
 

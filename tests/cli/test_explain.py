@@ -90,13 +90,13 @@ def test_what_there_is_nothing_of_is_said(changed: Cli) -> None:
 
 
 def test_an_answer_of_an_earlier_version_is_explained_without_reasons(changed: Cli) -> None:
-    """What was not kept cannot be told; everything else can."""
+    """Processes considered are not stored then; everything else is explained."""
     database = Database(f"sqlite:///{changed.database}", host="h")
     with database.begin() as session:
         session.execute(text("UPDATE change SET attribution = json_remove(attribution, '$.reasoning')"))
     database.close()
     shown = changed("explain", str(changed.watched / "a"), code=0).stdout
-    assert "was not kept" in shown
+    assert "The processes considered are not stored" in shown
     assert explained(changed, str(changed.watched / "a"))["considered"] is None
 
 

@@ -29,7 +29,7 @@ def test_a_path_that_is_not_monitored(cli: Cli) -> None:
     cli.scan()
     assert 'excluded by the pattern "*.swp"' in cli("explain-path", f"{cli.watched}/x.swp", code=1).stdout
     below = cli("explain-path", f"{cli.watched}/cache/x/y", code=1).stdout
-    assert f"as is everything below {cli.watched}/cache" in below
+    assert f"like everything below {cli.watched}/cache" in below
     assert "no [[watch]] covers it" in cli("explain-path", "/nowhere", code=1).stdout
     found = json.loads(cli("explain-path", "--format", "json", f"{cli.watched}/x.swp", code=1).stdout)
     assert (found["reason"], found["pattern"]) == ("excluded", "*.swp")
@@ -40,7 +40,7 @@ def test_what_decides_beyond_the_patterns(cli: Cli) -> None:
     (cli.watched / "link").symlink_to(cli.root)
     (cli.root / "below").write_text("x")
     told = cli("explain-path", f"{cli.watched}/link/below", code=1).stdout
-    assert f"{cli.watched}/link is a symbolic link, which is recorded and not followed" in told
+    assert f"{cli.watched}/link is a symbolic link, which is recorded but not followed" in told
     cli.config.write_text(f'[database]\nurl = "sqlite:///{cli.watched}/own.db"\n[[watch]]\npath = "{cli.watched}"\n')
     cli.scan()
     assert "fimscan's own database" in cli("explain-path", f"{cli.watched}/own.db", code=1).stdout

@@ -55,7 +55,7 @@ def test_each_change_alerts_once_and_waits_until_it_is_accepted(cli: Cli) -> Non
     cli.scan(4)
     (cli.watched / "new").write_text("new")
     said = cli.scan(1)
-    assert "1 more from earlier scans wait" in said
+    assert "1 more from earlier scans to accept" in said
     cli.scan(0)
     assert rows(cli.diff()) == [("modified", "a"), ("added", "new")]
     assert "Accepted 1 path" in cli("accept", str(cli.watched / "a"), code=0).stdout
@@ -184,7 +184,7 @@ def test_filters(cli: Cli) -> None:
     assert rows(cli.diff("--path", f"{cli.watched}/[odd]*")) == [("added", "[odd]*")]
     assert rows(cli.diff("--verdict", "confirmed")) == []
     none = cli("diff", "--path", "/nowhere/*", code=0)
-    assert "none of the 2 differences matches" in none.stderr
+    assert "excludes all 2 differences" in none.stderr
     assert len(rows(cli.diff("--path", str(cli.watched)))) == 2
 
 

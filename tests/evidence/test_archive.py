@@ -110,7 +110,7 @@ def test_dangerous_names_are_refused(name: str) -> None:
     placeholder = "y" * len(encoded)
     header = archive._local_header(placeholder, 0, 0)
     changed = header[: -len(encoded)] + encoded if encoded else header
-    with pytest.raises(VerificationError, match=r"no name|too long"):
+    with pytest.raises(VerificationError, match=r"not allowed|too long"):
         read_archive(io.BytesIO(changed))
 
 
@@ -134,5 +134,5 @@ def test_a_compressed_bomb_is_refused_unread(tmp_path: Path) -> None:
 def test_a_size_beyond_the_file_is_refused() -> None:
     """A member that claims exabytes ends where the file ends, and is refused."""
     header = archive._local_header("x", 1 << 60, 0)
-    with pytest.raises(VerificationError, match="cut off"):
+    with pytest.raises(VerificationError, match="truncated"):
         read_archive(io.BytesIO(header))

@@ -65,7 +65,7 @@ def shell(command: str, where: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_printed_commands_are_the_tested_ones(unzipped: Path) -> None:
-    """The commands that these tests run stand in the README word for word."""
+    """The README contains, word for word, the commands that these tests run."""
     text = (unzipped / "00-README.txt").read_text()
     for command in (CHECK_SIGNATURE, CHECK_DIGESTS, SHOW_FINGERPRINT, REPLAY_CHAIN, CHECK_STATE):
         assert f"\n{command}\n" in text
@@ -137,8 +137,8 @@ def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str,
     assert "not covered" in shown(built())
     claimed = shown(built(critical=[pattern]))
     assert claimed == (
-        "1 pattern(s) with policy append-only: logs may grow and be rotated; what was verified of them and is altered,"
-        " cut off or gone is a change (column breach of 09-changes.csv)"
+        "1 pattern(s) with policy append-only: logs may grow and be rotated; any alteration, truncation or loss"
+        " of verified content is a change (column breach of 09-changes.csv)"
     )
 
 
@@ -285,44 +285,44 @@ def test_the_readme_says_what_was_not_scanned(built: Callable[..., dict[str, byt
     """A file system that is mounted below a watched directory, and that the last complete scan did not enter."""
     assert "DID NOT SEE" not in built()["00-README.txt"].decode()
     *scans, last = bundle_input().scans
-    told = replace(last, problems=("/w/x (tmpfs) is mounted below a watched directory, and is not scanned",))
-    text = built(scans=[*scans, told])["00-README.txt"].decode()
+    with_problem = replace(last, problems=("/w/x (tmpfs) is mounted below a watched directory, and is not scanned",))
+    text = built(scans=[*scans, with_problem])["00-README.txt"].decode()
     assert f"WHAT SCAN {last.id} DID NOT SEE\n  - /w/x (tmpfs) is mounted below a watched directory" in text
 
 
 def test_the_readme_states_the_worst(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
-    """The largest gap, not an average, stands in the README, and a broken chain and a false list of files do too."""
+    """The README has the largest gap (not an average), a broken chain, and a list of files that does not match."""
     text = built()["00-README.txt"].decode()
     assert "Largest gap:    120.000 hours; 168 hours allowed; 0 gap(s)" in text
-    assert f"Chain of scans: whole; its head is {bundle_input().scans[-1].entry}" in text
+    assert f"Chain of scans: intact; its head is {bundle_input().scans[-1].entry}" in text
     assert "1 gap(s)" in built(max_gap_days=3)["00-README.txt"].decode()
     assert "BROKEN" in built(scans=bundle_input().scans[1:])["00-README.txt"].decode()
     assert "BROKEN" in built(files=list(bundle_input().files)[1:])["00-README.txt"].decode()
 
 
-def test_the_readme_names_what_is_missing(bundle: Path) -> None:
-    """Files that this version doesn't make and requirements that no tool can show are named, not passed over."""
+def test_the_readme_lists_files_and_requirements_that_are_not_covered(bundle: Path) -> None:
+    """It names the files that this version does not make, and the requirements that no tool can show."""
     text = members(bundle)["00-README.txt"].decode()
-    for name in ("01-report.html", "03-hosts.csv", "10-alerts.csv", "16-selftest.csv", "11.6.1", "root"):
+    for name in ("01-report.html", "03-hosts.csv", "10-alerts.csv", "16-selftest.csv", "11.6.1", "Root"):
         assert name in text
 
 
-def test_the_readme_says_what_the_chain_does_not_bind(bundle: Path) -> None:
-    """Nobody takes a head of the chain for a proof of who is named in 09-changes, or that no row was taken out."""
+def test_the_readme_says_what_the_chain_does_not_cover(bundle: Path) -> None:
+    """A matching head does not prove that 09-changes has all its rows, or who is named in them."""
     text = " ".join(members(bundle)["00-README.txt"].decode().split())
-    assert "This bundle does not show by itself that the rows of 09-changes are those" in text
-    assert "protected by the signature, from the moment of export on only" in text
-    assert "how many changes of each kind, and how many of each verdict, the scan found when it finished" in text
+    assert "This bundle alone does not prove that the rows of 09-changes are those that fimscan recorded" in text
+    assert "The signature protects them only from the time of export" in text
+    assert "each scan's summary counts the changes of each kind and of each verdict" in text
 
 
-def test_the_readme_says_that_a_full_scan_is_like_the_others(bundle: Path) -> None:
-    """The job "full" of the schedule doesn't let the other scans look as if they read less."""
+def test_the_readme_says_that_ordinary_scans_read_every_byte(bundle: Path) -> None:
+    """Nobody concludes from the job "full" that the job "scan" reads less."""
     text = " ".join(members(bundle)["00-README.txt"].decode().split())
-    assert "full is a scan like the others: each reads every byte" in text
+    assert "Both scan and full compare all monitored files and read every byte" in text
 
 
-def test_nothing_was_ever_scanned(built: Callable[..., dict[str, bytes]], tmp_path: Path) -> None:
-    """A host without a single finished scan gets a bundle that says so, and that verifies."""
+def test_a_host_without_scans_gets_a_bundle(built: Callable[..., dict[str, bytes]], tmp_path: Path) -> None:
+    """The bundle of a host without a finished scan says so, and verifies."""
     text = built(scans=(), files=(), findings=())["00-README.txt"].decode()
     assert "NO COMPARISON" in text
     assert verify_bundle(tmp_path / "x.zip").ok
@@ -408,7 +408,7 @@ def test_devices_are_not_replaced(tmp_path: Path, bundle_input: Make, key: Signi
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to("/dev/null")
     for target in (tmp_path, tmp_path / "fifo", tmp_path / "link"):
-        with pytest.raises(OutputError, match="no file"):
+        with pytest.raises(OutputError, match="not a regular file"):
             build_bundle(bundle_input(), key, target)
     assert Path("/dev/null").is_char_device()
 
@@ -433,7 +433,7 @@ def test_a_device_made_here_is_not_replaced(
         "link to a link": tmp_path / "second",
         "relative": "full",
     }
-    with pytest.raises(OutputError, match="no file"):
+    with pytest.raises(OutputError, match="not a regular file"):
         build_bundle(bundle_input(), key, targets[how])
     assert device.is_char_device()
     assert os.listdir(tmp_path / "dev") == ["full"]
@@ -453,7 +453,7 @@ def test_standard_output_is_not_replaced(tmp_path: Path, bundle_input: Make, key
     (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{writing}")  # what /dev/stdout is, for descriptor 1
     try:
         for target in (tmp_path / "stdout", f"/proc/self/fd/{writing}"):
-            with pytest.raises(OutputError, match="no file"):
+            with pytest.raises(OutputError, match="not a regular file"):
                 build_bundle(bundle_input(), key, target)
     finally:
         os.close(reading)
@@ -487,7 +487,7 @@ def test_a_period_without_time_is_refused(
     tmp_path: Path, bundle_input: Make, key: SigningKey, change: dict[str, int]
 ) -> None:
     """A period that ends before it begins, or has not begun, is an error and no empty bundle."""
-    with pytest.raises(UsageError, match="no time to report on"):
+    with pytest.raises(UsageError, match="is empty or has not begun"):
         build_bundle(bundle_input(**change), key, tmp_path / "x.zip")
     assert os.listdir(tmp_path) == []
 
@@ -510,18 +510,16 @@ def test_what_could_not_be_compared_is_evidence_too(built: Callable[..., dict[st
     )
     never = Unreadable(path=b"/etc/never", reason=UnreadableReason.PERMISSION)
     contents = built(unreadable=(kept, never))
-    told = [tuple(row.values()) for row in table(contents["08-not-compared.csv"])]
-    assert [row[-5:] for row in told] == [
+    listed = [tuple(row.values()) for row in table(contents["08-not-compared.csv"])]
+    assert [row[-5:] for row in listed] == [
         ("", "leased", "waited 47 s", "2001-09-09T01:46:40.000Z", "size mtime"),
         ("", "permission", "", "", ""),
     ]
     assert (
-        b"Not compared:   2 at the last complete scan, 1 could be read before; see 08-not-compared.csv"
+        b"Not compared:   2 unreadable at the last complete scan, 1 of them read earlier; see 08-not-compared.csv"
         in (contents["00-README.txt"])
     )
-    assert (
-        b"Not compared:   none: the last complete scan could read every file" in (built(unreadable=())["00-README.txt"])
-    )
+    assert b"Not compared:   none: the last complete scan read every file" in (built(unreadable=())["00-README.txt"])
 
 
 def test_memory_does_not_grow_with_the_files(

@@ -275,7 +275,7 @@ def test_the_command(cli: Cli) -> None:
     with closing(sqlite3.connect(cli.database)) as connection:
         connection.execute("UPDATE scan SET counts = '{' WHERE id = 1")
         connection.commit()
-    assert "can't be read" in cli("verify", "--db", code=25).stdout
+    assert "cannot be read" in cli("verify", "--db", code=25).stdout
 
 
 def test_doctor_sees_a_broken_chain(cli: Cli) -> None:

@@ -117,7 +117,7 @@ def test_a_key_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises((OutputError, InputError), match=r"signing key .*/file/key\.pem: Not a directory"):
         load_or_create_key(str(tmp_path / "file" / "key.pem"))
-    with pytest.raises(OutputError, match=r"cannot make the signing key /proc/key\.pem"):
+    with pytest.raises(OutputError, match=r"cannot create the signing key /proc/key\.pem"):
         load_or_create_key("/proc/key.pem")
 
 

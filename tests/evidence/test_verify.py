@@ -173,7 +173,7 @@ def test_repacked_by_zip(bundle: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "again.zip", "w") as packed:
         for name, content in unpack(bundle.read_bytes()).items():
             packed.writestr(name, content)
-    with pytest.raises(VerificationError, match=r"again.zip: the container is not as it was written \(byte 0\)"):
+    with pytest.raises(VerificationError, match=r"again.zip: the ZIP container was altered \(byte 0\)"):
         verify_bundle(tmp_path / "again.zip")
 
 
@@ -258,7 +258,7 @@ def test_the_signed_files_that_are_read_whole_are_bounded(bundle: Path) -> None:
     """A key file of many megabytes is refused and not read."""
     contents = unpack(bundle.read_bytes())
     data = pack({**contents, "signer.pub.pem": b"\0" * (2 << 20)})
-    with pytest.raises(VerificationError, match="far too large"):
+    with pytest.raises(VerificationError, match="is too large"):
         verify_stream(io.BytesIO(data))
 
 

@@ -368,7 +368,7 @@ def test_code_that_was_brought_into_a_program_is_told(
     wait_for(host, "file")
     assert sole_actor(answers(host)["file"])["preload"] == f"{host.root}/evil.so"
     (program,) = explained(host, "file")["programs"]
-    assert f"LD_PRELOAD brought other code into it: {host.root}/evil.so" in program["words"]
+    assert f"LD_PRELOAD loaded other code into it: {host.root}/evil.so" in program["words"]
 
 
 @pytest.fixture

@@ -66,10 +66,10 @@ def test_a_changed_configuration_is_reported_everywhere(cli: Cli) -> None:
     """A scan reports it once, diff until it is accepted, and status; the exit code depends on files alone."""
     cli.scan()
     cli.write_config(watch='exclude = ["c"]\npolicy = "attributes"')
-    words = "and less is seen:"
-    assert f"since the last scan, {words}" in cli("status", code=0).stdout
+    words = "and reduces coverage:"
+    assert f"since the last scan {words}" in cli("status", code=0).stdout
     output = cli.scan(0)
-    assert f"with scan 2, {words}" in output
+    assert f"with scan 2 {words}" in output
     assert f"weaker    [[watch]] {cli.watched}: policy: full -> attributes" in output
     assert f"weaker    [[watch]] {cli.watched}: exclude: added (c)" in output
     assert "configuration" not in cli.scan(0)

@@ -104,9 +104,9 @@ def test_numbers_and_counts_are_on_the_page(make: Any) -> None:
     _, seen = page(diff)
     for words in (
         *("modified #21 /a\n", "modified /b\n", "modified #4 /c\n", "scan 3: modified #3, ", "scan 4: modified #4, "),
-        "Not there (1 path; what was known of it or below it is reported as removed)\n",
+        "Missing (1 path; known files there are reported as removed)\n",
         "/srv: configured, but there is no such file or directory\n",
         "Not compared (1 file; not counted as removed)\n\n/x: permission denied\n",
-        "the content is the same (1 file)\n",
+        "content unchanged (1 file)\n",
     ):
         assert words in seen.text

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fimscan.model import Verdict, WitnessExtent, WitnessHole
-from fimscan.report.actor_text import deeds
+from fimscan.report.actor_text import actor_texts
 from fimscan.report.documents.status import witness_objects
 from fimscan.report.testimony import HOLE_WORDS, extent_text
 from tests.support import DEV, SECOND, actor
@@ -28,7 +28,7 @@ def test_while_it_watches_it_says_since_when_and_what_it_misses() -> None:
     [
         (replace(ON, ended="overflow"), "when the kernel's queue overflowed"),
         (replace(ON, ended="stopped"), "when 'fimscan schedule' was stopped"),
-        (replace(ON, end_ns=1500 * SECOND), "when fimscan ended without saying so"),
+        (replace(ON, end_ns=1500 * SECOND), "when fimscan ended unexpectedly"),
     ],
 )
 def test_when_it_does_not_watch_it_says_why(extent: WitnessExtent, words: str) -> None:
@@ -46,5 +46,5 @@ def test_every_hole_has_words() -> None:
 def test_who_was_seen_writing_is_told_from_who_held_it_open() -> None:
     """The one has a time, and no event of audit."""
     wrote, held = actor(pid=1, time_ns=1500 * SECOND), actor(pid=2)
-    told = [one.acts for one in deeds([wrote, held], Verdict.CONTESTED, None)]
+    told = [one.acts for one in actor_texts([wrote, held], Verdict.CONTESTED, None)]
     assert told == ["wrote to it, as fanotify saw", "held it open for writing"]

@@ -37,10 +37,10 @@ GOLDEN = """\
 1 changed, 1 added, 1 removed, 1 unreadable since scan 1 (2026-11-23 04:05 UTC) on web1
 as of scan 2 (2026-11-23 04:36 UTC): 1 confirmed, 1 contested, 1 unattributed
 
-== Nobody seen, although audit was watching: investigate (1 row)
+== No event although audit covered the path: investigate (1 row)
 removed     #17    /etc/cron.d/backup
     file, 220 bytes, mode 0644 (-rw-r--r--), owner 0:0, sha256 1f1f1f1f1f1f
-    unattributed (no-event): audit was watching the whole time and saw nobody: investigate
+    unattributed (no-event): audit covered the path the whole time but recorded no event: investigate
         happened between 2026-11-23T04:05:13.818Z and 2026-11-23T04:36:13.818Z
 
 == One of several processes (1 row)
@@ -67,7 +67,7 @@ modified    #17    /etc/hosts
 unreadable  /etc/shadow
     permission denied
 
-== Opened for writing, and the content is the same (1 file)
+== Opened for writing, content unchanged (1 file)
 opened      /etc/group
     by /usr/bin/vim (pid 4242, ppid 4200), as root, logged in as alice,
         2026-11-23T04:35:13.818Z event 1795408513.818:6628017
@@ -159,13 +159,13 @@ def test_a_missing_directory_is_not_said_to_hide_removals(make: Any) -> None:
     denied = Unreadable(path=b"/c", reason=UnreadableReason.PERMISSION)
     lines = text(make.diff(unreadable=(*gone, denied))).splitlines()[2:]
     assert [line for line in lines if line.startswith("==")] == [
-        "== Not there (2 paths; what was known of it or below it is reported as removed)",
+        "== Missing (2 paths; known files there are reported as removed)",
         "== Not compared (1 file; not counted as removed)",
     ]
     assert lines[1:3] == ["unreadable  /a", "    configured, but there is no such file or directory"]
     assert lines[-2:] == ["unreadable  /c", "    permission denied"]
     assert "Not compared" not in text(make.diff(unreadable=gone))
-    assert "== Not there (1 path; " in text(make.diff(unreadable=gone[:1]))
+    assert "== Missing (1 path; " in text(make.diff(unreadable=gone[:1]))
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,15 @@ def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: R
 @pytest.mark.parametrize(
     ("attribution", "words"),
     [
-        (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT), "saw nobody: investigate"),
-        (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED), "'fimscan audit rules' prints the ones"),
-        (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.COVERAGE_GAP), "was not watching the whole time"),
+        (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT), "recorded no event: investigate"),
+        (
+            Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED),
+            "load the rules that 'fimscan audit rules' prints",
+        ),
+        (
+            Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.COVERAGE_GAP),
+            "did not cover the path the whole time",
+        ),
     ],
 )
 def test_the_reason_says_what_to_do(make: Any, attribution: Attribution, words: str) -> None:
@@ -445,7 +451,7 @@ def test_an_alarming_step_lifts_its_row_to_the_top(make: Any) -> None:
     plain = make.finding(make.change(path=b"/a"), weak)
     written = text(make.diff(plain, row))
     assert written.index("modified    #17    /z") < written.index("modified    #17    /a")
-    assert "== Nobody seen, although audit was watching: investigate (1 row)\nmodified    #17    /z" in written
+    assert "== No event although audit covered the path: investigate (1 row)\nmodified    #17    /z" in written
 
 
 def many(make: Any, count: int) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The documents of ``fimscan audit events``: ``fimscan.accesses/1``, and ``fimscan.access/1`` a line."""
+"""The documents of ``fimscan audit events``: ``fimscan.accesses/1``, and ``fimscan.access/1`` for each line."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def access_line(access: FileAccess) -> dict[str, Any]:
 def access_document(access: FileAccess) -> dict[str, Any]:
     """One access of ``fimscan audit events``.
 
-    ``path`` and ``old_path`` are absolute, or ``None`` when the record does not say for sure; ``name`` and ``old_name``
-    are what the record said, whatever that is worth.
+    ``path`` and ``old_path`` are absolute, or ``None`` if the record does not determine them. ``name`` and ``old_name``
+    are the names in the record; they are not reliable.
     """
     return {
         "event": json_text(str(access.event)),

@@ -1,4 +1,4 @@
-"""Changes of the configuration between scans, an object of several documents."""
+"""Configuration changes between scans, as an object that several documents contain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fimscan.report.documents.parts import optional_text
 
 
 def configuration_document(start: Scan, end: Scan, items: Iterable[Reconfiguration]) -> dict[str, Any]:
-    """``configuration`` in JSON."""
+    """The object ``configuration``."""
     changes = [reconfiguration_document(item) for item in items]
     return {
         "from": start.config_digest or None,
@@ -22,7 +22,7 @@ def configuration_document(start: Scan, end: Scan, items: Iterable[Reconfigurati
 
 
 def reconfiguration_document(item: Reconfiguration) -> dict[str, Any]:
-    """One scan that was made with another configuration (``None``: the next one will be)."""
+    """The changes that one scan was the first to have; its number is ``None`` for the next scan."""
     return {
         "scan": item.scan or None,
         "from": item.before,

@@ -1,4 +1,4 @@
-"""The documents of ``fimscan diff``: ``fimscan.diff/1``, and ``fimscan.change/1`` a line."""
+"""The documents of ``fimscan diff``: ``fimscan.diff/1``, and ``fimscan.change/1`` for each line."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def change_lines(diff: Diff) -> Iterator[dict[str, Any]]:
     """The lines of NDJSON, each a ``fimscan.change/1`` document.
 
     A line is a row of ``changes`` with ``schema``, ``host``, ``from_scan``, ``to_scan`` and ``time`` (when fimscan saw
-    it) in front. Files that could not be read, and files that were opened for writing but not changed, are lines of the
-    kinds ``unreadable`` and ``opened-unmodified``.
+    it) in front. Unreadable files are lines of kind ``unreadable``. Files that were opened for writing but not changed
+    are lines of kind ``opened-unmodified``.
     """
     end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
     for finding in diff.findings:
@@ -73,7 +73,7 @@ def _context(diff: Diff, time_ns: int) -> dict[str, Any]:
 
 
 def summary(diff: Diff) -> dict[str, int]:
-    """How many rows there are of each kind and of each verdict."""
+    """The number of rows of each kind and of each verdict."""
     kinds = Counter(finding.change.kind for finding in diff.findings)
     verdicts = Counter(finding.attribution.verdict for finding in diff.findings)
     return {
@@ -104,7 +104,7 @@ def row_document(finding: Finding) -> dict[str, Any]:
 
 
 def opened_document(item: UnmodifiedOpen) -> dict[str, Any]:
-    """One file that was opened for writing and is known to be the same."""
+    """One file that was opened for writing and is unchanged."""
     return {**text_fields("path", item.path), "actors": [actor_document(actor) for actor in item.actors]}
 
 

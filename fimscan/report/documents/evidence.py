@@ -1,4 +1,4 @@
-"""The document of changes in an evidence bundle, in pieces, since it is written as a stream."""
+"""The document of changes in an evidence bundle. It is built in pieces, because it is written as a stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.diff import row_document
 
 OUTCOME = "success"
-"""Of every change: its result was seen in the file itself. A failed attempt changes nothing, so it is not here."""
+"""Outcome of every change: its result was seen in the file. A failed attempt changes nothing and is not listed."""
 
 
 def evidence_changes_head(host: str, period: tuple[int, int]) -> dict[str, Any]:
@@ -19,5 +19,5 @@ def evidence_changes_head(host: str, period: tuple[int, int]) -> dict[str, Any]:
 
 
 def evidence_change_document(finding: Finding) -> dict[str, Any]:
-    """One entry of ``changes``: as in ``fimscan.diff/1``, and its outcome."""
+    """One entry of ``changes``: as in ``fimscan.diff/1``, plus its outcome."""
     return {**row_document(finding), "outcome": OUTCOME}

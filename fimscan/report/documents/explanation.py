@@ -12,7 +12,7 @@ from fimscan.report.reasons import OPENS_ONLY, program_text, why_text
 
 
 def explanation_document(explanation: Explanation) -> dict[str, Any]:
-    """The ``fimscan.explanation/1`` document: the row of ``fimscan diff``, and what the answer rests on."""
+    """The ``fimscan.explanation/1`` document: the row of ``fimscan diff``, and the evidence for its verdict."""
     finding = explanation.finding
     reasoning = finding.attribution.reasoning
     last = None if reasoning is None else reasoning.last_change_ns

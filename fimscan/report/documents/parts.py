@@ -1,7 +1,7 @@
 """Objects and fields that several documents share: texts, times, processes, unreadable files.
 
-Unknown is ``None``; every text has been through :func:`fimscan.report.display.json_text`, and where a path is not UTF-8
-its ``..._b64`` neighbour has the exact bytes.
+Unknown is ``None``. Every text is converted by :func:`fimscan.report.display.json_text`. If a path is not UTF-8, the
+key ``..._b64`` has its exact bytes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from fimscan.report.display import b64_or_none, json_text, moment_text, time_tex
 
 
 def text_fields(key: str, value: bytes | None) -> dict[str, str | None]:
-    """A path or name, and in ``KEY_b64`` its exact bytes where they are not UTF-8."""
+    """A path or name; ``KEY_b64`` has its exact bytes if they are not UTF-8."""
     return {key: optional_text(value), f"{key}_b64": b64_or_none(value)}
 
 
 def optional_text(value: bytes | str | None) -> str | None:
-    """A text, or ``None`` where it is unknown."""
+    """Text for JSON; ``None`` stays ``None``."""
     return None if value is None else json_text(value)
 
 
 def optional_time(ns: int | None) -> str | None:
-    """A time, or ``None`` where it is unknown."""
+    """Time for JSON; ``None`` stays ``None``."""
     return None if ns is None else time_text(ns)
 
 

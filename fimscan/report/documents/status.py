@@ -14,7 +14,7 @@ from fimscan.report.documents.parts import optional_time, text_fields, unreadabl
 def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, Any]:
     """The ``fimscan.status/1`` document.
 
-    A witness whose last word is older than ``fresh_ns`` counts as switched off.
+    A witness whose last event time is older than ``fresh_ns`` is shown as not watching.
     """
     return {
         "schema": "fimscan.status/1",
@@ -31,7 +31,7 @@ def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, 
 
 
 def vouched_document(host: str, files: Iterable[tuple[bytes, int]]) -> dict[str, Any]:
-    """The ``fimscan.vouched/1`` document: the files that the last scan took on trust, and when each was last read."""
+    """The ``fimscan.vouched/1`` document: files that the last scan skipped by ctime, and when each was last read."""
     return {
         "schema": "fimscan.vouched/1",
         "host": json_text(host),
@@ -66,7 +66,7 @@ def _acceptance(record: AcceptanceRecord) -> dict[str, Any]:
 
 
 def witness_objects(extents: Sequence[WitnessExtent], now_ns: int, fresh_ns: int) -> list[dict[str, Any]]:
-    """What fanotify watches, an object for each file system."""
+    """One object for each file system that fanotify watches."""
     return [
         {
             "device": device_text(extent.dev),
