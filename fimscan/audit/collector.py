@@ -43,6 +43,8 @@ from fimscan.model import (
 )
 
 _EVENT = 1 << 10  # a damaged line counts as one event, plus one per this many bytes
+# How the first line of an event begins, in a log that was not relayed.
+_BEGINNINGS = (b"type=SYSCALL", b"node=")
 _KEPT = 1 << 14  # auditd truncates lines at 8970 bytes; of a longer line, only its beginning is kept for inspection
 
 
@@ -155,7 +157,8 @@ class Collector:
         line = lines_pattern(block)
         relayed = line is not USUAL_LINES
         while place < end:
-            whole = whole_event(block, place, relayed=relayed) if self._journal is None else None
+            begins = self._journal is None and (relayed or block.startswith(_BEGINNINGS, place))
+            whole = whole_event(block, place, relayed=relayed) if begins else None
             if whole is not None and (expired := self._assembler.pass_to(whole[0].id)) is not None:
                 event, said, place = whole
                 if expired:

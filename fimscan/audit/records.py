@@ -92,8 +92,9 @@ def matched_record(match: re.Match[bytes], host: bytes | None = None) -> AuditRe
     """The record that a pattern of :func:`lines_pattern` matched."""
     node, kind, stamp, body = match.groups()
     if node is None:
-        prefix = match.string[match.start() : match.start(2) - len(b"type=")]
-        node = relayed_host(prefix) or host if prefix else host
+        start, kind_start = match.start(), match.start(2)
+        is_relayed = kind_start - start > len(b"type=")
+        node = (relayed_host(match.string[start : kind_start - len(b"type=")]) if is_relayed else None) or host
     return AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r\n"))
 
 
