@@ -1,10 +1,11 @@
-# make run    set everything up and do the main job: record a baseline, or show what changed since and who did it
-# make demo   real processes change files in a scratch directory; see each of them named
-# make lab    real processes under the real kernel's audit, on each file system that servers have, quiet and noisy:
-#             what fimscan says, and the truth (root; ARGS="--fs btrfs" for one, tests/lab/volume.py has the others)
-# make test   the tests        make lint   ruff and mypy        make bench   figures beside the peers'
-#                                                               (LOG=FILE: made by benchmarks/make_audit_log.py)
-# make docs   write the generated pages again (docs/reference, docs/man), and build/site, which needs no network to be read
+# make run    install, then scan: record a baseline, or show what changed since and which process did it
+# make demo   real processes change files in a scratch directory; fimscan names each process
+# make lab    compare answers with the truth: real processes, the real kernel's audit, each file system of servers,
+#             quiet and noisy (root; ARGS="--fs btrfs" for a single one, listed in tests/lab/volume.py)
+# make test   run the tests
+# make lint   run ruff and mypy
+# make bench  compare the performance with other programs (LOG=FILE: a log of benchmarks/make_audit_log.py)
+# make docs   generate docs/reference and docs/man, and build the site in build/site, which can be read offline
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 WATCH ?= /etc
 CONFIG ?= fimscan.toml
 DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
-# A process for each processor; which tests have to stay together, tests/conftest.py says.
+# One process per core; tests/conftest.py says which tests must run in the same process.
 PARALLEL := -n auto
 
 .PHONY: run demo lab test lint bench docs wheel clean
@@ -49,13 +50,13 @@ docs: $(VENV)/.developer
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel
 
-# Debian's Python comes without ensurepip, so that it can't make a virtual environment: root gets the package.
+# Debian's Python lacks ensurepip and cannot create a virtual environment: as root, install the missing package.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "fimscan needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -q -y python3-venv; } \
-	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then again"; exit 1; }
+	  || { echo "python3-venv is missing: apt-get install python3-venv (as root), then run make again"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml

@@ -1,10 +1,10 @@
-"""Reading an audit log: fimscan against ``ausearch --raw``, on the same log, in turn.
+"""Compare the speed of reading an audit log: fimscan and ``ausearch --raw``, alternating, on the same log.
 
-``python benchmarks/audit_vs_ausearch.py [LOG] [--rounds N]``. LOG is best made by ``benchmarks/make_audit_log.py``
-(300 MB by the real kernel). Without one, about 30 MB are made of the recorded events in tests/data/audit, with new
-serials and five events a millisecond.
+``python benchmarks/audit_vs_ausearch.py [LOG] [--rounds N]``. ``benchmarks/make_audit_log.py`` makes the best LOG (300
+MB from the real kernel). Without LOG, about 30 MB are generated from the recorded events in tests/data/audit, with new
+serials and five events per millisecond.
 
-Every measurement is a process of its own, so that its peak of memory is its own, too; figures are medians.
+Each measurement runs in a process of its own, so that its peak memory is its own, too; figures are medians.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STAMP = re.compile(rb"audit\(([\d.]+:\d+)\)")
 
 
 def made_log(path: str) -> None:
-    """Write the recorded events again and again, each time as new ones."""
+    """Write the recorded events repeatedly, each time with new times and serials."""
     lines: list[bytes] = []
     for name in sorted(glob.glob(f"{ROOT}/tests/data/audit/*.log")):
         with open(name, "rb") as file:
@@ -54,11 +54,11 @@ def made_log(path: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What is measured, each in its own process, which imports what it needs: gives what it counted
+# The measured functions. Each runs in its own process, imports what it needs, and returns a count.
 
 
 def events(path: str) -> int:
-    """Parsed and assembled, without a look inside."""
+    """Count events that are parsed and assembled, without accesses."""
     from fimscan.audit.collector import Collector
     from fimscan.audit.parsed_call import Said
     from fimscan.audit.segments import Segment
@@ -84,7 +84,7 @@ def events(path: str) -> int:
 
 
 def accesses(path: str) -> int:
-    """File accesses: what 'fimscan audit events' prints."""
+    """Count file accesses, as 'fimscan audit events' prints them."""
     from fimscan import audit
 
     with open(path, "rb") as file:
@@ -92,7 +92,7 @@ def accesses(path: str) -> int:
 
 
 def database(path: str) -> int:
-    """File accesses, their records and all else in an SQLite database, as a scan reads them."""
+    """Count file accesses stored in an SQLite database with their records, as a scan reads them."""
     from sqlalchemy import func, select
 
     from fimscan.pipeline import AuditSource, look_at_audit
@@ -115,7 +115,7 @@ MEASURED: dict[str, Callable[[str], int]] = {"events": events, "accesses": acces
 
 
 class Figures(NamedTuple):
-    """Seconds on the clock, of processors, peak of resident memory in MB, what was counted."""
+    """Wall clock seconds, CPU seconds, peak resident memory in MB, and what was counted."""
 
     seconds: float
     cpu_s: float
@@ -124,7 +124,7 @@ class Figures(NamedTuple):
 
 
 def measured(command: list[str]) -> Figures:
-    """Run it, and see how it does."""
+    """Run a command and measure it."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -163,7 +163,7 @@ def report(path: str, rounds: int) -> None:
     if shutil.which("ausearch"):
         commands = {_PEER: ["ausearch", "--raw", "-if", path], **commands}
     figures: dict[str, list[Figures]] = {name: [] for name in commands}
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed fimscan is not compiled each time
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that Python does not compile fimscan each time
     for _ in range(rounds):
         for name, command in commands.items():
             figures[name].append(measured(command))

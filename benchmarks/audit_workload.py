@@ -1,7 +1,7 @@
-"""One worker of make_audit_log.py: changes files without end in one of the manners in which programs do it.
+"""One worker of make_audit_log.py: changes files endlessly, as a certain kind of program does.
 
-``audit_workload.py TASK DIRECTORY [LOGIN-UID]``. But for ``tools``, nothing is forked: a process makes some
-thousand changes a second, in the order in which the programs that it is named after make them.
+``audit_workload.py TASK DIRECTORY [LOGIN-UID]``. Except for ``tools``, it starts no processes: one worker makes some
+thousand changes per second, in the order of the programs that it imitates.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STEMS = ("access", "broker", "cache", "daemon", "engine", "fonts", "gateway", "hosts", "index", "journal", "kernel")
 _ENDINGS = (".conf", ".service", ".py", ".so.1", ".list", ".md5sums", ".json", ".html", "", ".gz")
-# An append costs least: without a pause, log files would be nearly all that there is.
+# Appends are cheapest: without a pause, they would make up nearly the whole log.
 _PAUSE_S = {"log": 0.004}
 
 
 def some_name() -> str:
-    """One of a few hundred names, as long as those of a real system; a few need the log's hex form."""
+    """One of a few hundred names of realistic length; a few need audit's hexadecimal form."""
     odd = " (copy)" if random.random() < 0.02 else ""
     return f"{random.choice(_STEMS)}-{random.randrange(20)}{odd}{random.choice(_ENDINGS)}"
 
 
 def some_directory(depth: int = 4) -> str:
-    """A directory of the area (the working directory), relative; made when it is missing."""
+    """A random relative directory below the working directory; created if missing."""
     names = [f"{random.choice(_STEMS)}{random.randrange(3)}" for _ in range(random.randrange(1, depth))]
     path = "/".join(names)
     if not os.path.isdir(path):
@@ -40,19 +40,22 @@ def some_directory(depth: int = 4) -> str:
 
 
 def write(path: str, flags: int, text: bytes = b"a line of text\n", mode: int = 0o666, at: int | None = None) -> int:
-    """Open, write, give the descriptor."""
+    """Open a file, write to it, and return the descriptor."""
     descriptor = os.open(path, flags, mode, dir_fd=at)
     os.write(descriptor, text)
     return descriptor
 
 
 def put(path: str, flags: int = _ANEW) -> None:
-    """A file with something in it."""
+    """Write a file."""
     os.close(write(path, flags))
 
 
 def upgrade() -> None:
-    """A package's files, each unpacked beside its predecessor and renamed into place; then the package's lists."""
+    """A package upgrade: unpack each file beside its predecessor, rename it into place.
+
+    Then update the package lists.
+    """
     top = os.path.abspath(some_directory())
     for _ in range(random.randrange(2, 12)):
         path = f"{top}/{some_name()}"
@@ -79,7 +82,10 @@ def upgrade() -> None:
 
 
 def configure() -> None:
-    """Configuration management: a temporary file, its attributes, a rename; now and then attributes alone."""
+    """Configuration management: write a temporary file, set its attributes, rename it.
+
+    Sometimes change attributes only.
+    """
     path = f"{some_directory()}/{some_name()}"
     temporary = f"{path}{random.randrange(10**8)}-{os.getpid()}"
     descriptor = write(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode=0o600)
@@ -89,12 +95,12 @@ def configure() -> None:
     os.rename(temporary, path)
     if random.random() < 0.2:
         os.chmod(path, random.choice((0o600, 0o640, 0o644)))
-        with suppress(OSError):  # the file system need not have them
+        with suppress(OSError):  # not every file system has extended attributes
             os.setxattr(path, "user.managed", b"yes")
 
 
 def log() -> None:
-    """A log file that is opened for each entry; sometimes rotated, by name or by copying and emptying it."""
+    """A log file that is opened for each entry; sometimes rotated by renaming, or by copying and truncating."""
     path = f"{random.choice(_STEMS)}.log"
     for _ in range(random.randrange(3, 10)):
         os.close(write(path, _APPEND, mode=0o640))
@@ -108,7 +114,7 @@ def log() -> None:
 
 
 def edit() -> None:
-    """An editor's way to save: swap file, probe, backup, the new file under the old name; sometimes with a rename."""
+    """An editor saving a file: swap file, probe, backup, new file under the old name; sometimes with a rename."""
     here = os.getcwd()
     os.chdir(some_directory())
     name = some_name()
@@ -136,7 +142,7 @@ def edit() -> None:
 
 
 def unpack() -> None:
-    """An archive, through directory descriptors; some trees are removed again, as "rm -r" does it."""
+    """An archive unpacked through directory descriptors; some trees are removed again, as "rm -r" does."""
     name = f"archive-{random.randrange(40)}"
     if os.path.isdir(name):
         shutil.rmtree(name)
@@ -159,7 +165,7 @@ def unpack() -> None:
 
 
 def commit() -> None:
-    """Version control: objects that are linked into place, a lock file that becomes the index."""
+    """Version control: objects linked into place, a lock file that becomes the index."""
     os.makedirs(".git/objects", exist_ok=True)
     for _ in range(random.randrange(2, 6)):
         directory = f".git/objects/{random.randrange(64):02x}"
@@ -172,19 +178,19 @@ def commit() -> None:
         os.link(temporary, final)
         os.unlink(temporary)
         if random.random() < 0.9:
-            os.unlink(final)  # an area that grew without end would fill the disk
+            os.unlink(final)  # a directory that only grows would fill the disk
     put(".git/index.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL)
     os.rename(".git/index.lock", ".git/index")
     put(f"{some_directory(2)}/{some_name()}")
     nameless = os.open(".git", os.O_WRONLY | os.O_TMPFILE, 0o644)
     with suppress(FileExistsError):
-        # Only with a descriptor for the directory does Python tell the kernel to follow the link.
+        # Python tells the kernel to follow the link only if a directory descriptor is given.
         os.link(f"/proc/self/fd/{nameless}", f".git/{some_name()}", src_dir_fd=nameless, follow_symlinks=True)
     os.close(nameless)
 
 
 def tools() -> None:
-    """The real programs, one at a time."""
+    """Real programs, one at a time."""
     directory = some_directory()
     path = f"{directory}/{some_name()}"
     put(path)

@@ -1,8 +1,8 @@
-"""What the benchmarks share: commands measured side by side, and trees of small files.
+"""Shared by the benchmarks: measure commands side by side, and create trees of small files.
 
-Of each command: the wall clock, the processor time of all its processes, and the most memory that they had resident
-together (sampled; pages that they share count once for each). On a machine that does other things meanwhile, processor
-time says more than the wall clock.
+For each command, three costs are measured: the wall clock, the CPU time of all its processes, and the peak of their
+resident memory together. Memory is sampled; shared pages count once per process. On a busy machine, CPU time says more
+than the wall clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# An installed fimscan has its bytecode; where Python is told to leave none behind, ours would be compiled each time.
+# An installed fimscan has its bytecode. With this variable set, Python would compile ours each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _SAMPLE_SECONDS = 0.1
 _FILES_IN_DIRECTORY = 100
@@ -25,7 +25,7 @@ _FILES_IN_DIRECTORY = 100
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a command took: seconds by the wall clock, seconds of processor time, bytes resident at most."""
+    """The cost of a command: wall clock seconds, CPU seconds, peak resident bytes."""
 
     wall: float
     cpu: float
@@ -41,34 +41,34 @@ HEAD = f"{'':<44} {'wall':>10} {'processor':>10} {'resident':>10}"
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A command, what makes it ready, and the exit codes with which it has done its work."""
+    """A command, its preparation, and the exit codes that count as success."""
 
     command: Sequence[str]
     prepare: Callable[[], None] = lambda: None
-    fine: frozenset[int] = frozenset({0})
+    success: frozenset[int] = frozenset({0})
 
 
 def run(contestant: Contestant) -> Cost:
-    """Make it ready, run it once, measure it."""
+    """Prepare, run and measure a command once."""
     contestant.prepare()
     begin, used = time.perf_counter(), os.times()
     memory = 0
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(contestant.command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT)
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(contestant.command, stdout=subprocess.DEVNULL, stderr=errors, cwd=ROOT)
         while process.poll() is None:
             memory = max(memory, sum(map(_resident, _tree(process.pid))))
             time.sleep(_SAMPLE_SECONDS)
         wall, now = time.perf_counter() - begin, os.times()
-        if process.returncode not in contestant.fine:
-            said.seek(0)
-            why = said.read().decode(errors="replace")
-            raise SystemExit(f"{' '.join(contestant.command)} ended with {process.returncode}: {why}")
+        if process.returncode not in contestant.success:
+            errors.seek(0)
+            message = errors.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(contestant.command)} ended with {process.returncode}: {message}")
     cpu = now.children_user + now.children_system - used.children_user - used.children_system
     return Cost(wall, cpu, memory)
 
 
 def best_of(contestants: dict[str, Contestant], rounds: int) -> dict[str, Cost]:
-    """Of each the round with the shortest wall clock; rounds alternate, so that all meet the same neighbours."""
+    """The best round of each command, by wall clock; rounds alternate, so that load affects all alike."""
     found: dict[str, list[Cost]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, contestant in contestants.items():
@@ -77,12 +77,12 @@ def best_of(contestants: dict[str, Contestant], rounds: int) -> dict[str, Cost]:
 
 
 def fimscan(config: str, *arguments: str) -> list[str]:
-    """The command as a user gives it."""
+    """The command as a user runs it."""
     return [sys.executable, "-m", "fimscan", "--config", config, *arguments]
 
 
 def write_config(scratch: str, name: str, directory: str, watch: str = "") -> tuple[str, str]:
-    """(configuration, database) of a scan of one directory."""
+    """Write the configuration for one directory; return (configuration, database)."""
     config, database = f"{scratch}/{name}.toml", f"{scratch}/{name}.db"
     Path(config).write_text(f'[database]\nurl = "sqlite:///{database}"\n[[watch]]\npath = "{directory}"\n{watch}\n')
     return config, database
@@ -95,7 +95,7 @@ def forget(database: str) -> None:
 
 
 def make_tree(root: str, files: int) -> None:
-    """So many files of 20 to 160 bytes, 100 in a directory."""
+    """Create files of 20 to 160 bytes, 100 per directory."""
     for number in range(files):
         if number % _FILES_IN_DIRECTORY == 0:
             directory = f"{root}/{number // 10_000:03d}/{number // _FILES_IN_DIRECTORY % 100:02d}"

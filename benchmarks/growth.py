@@ -1,13 +1,16 @@
-"""How cost grows with files and with history.
+"""Measure how cost grows with files and with history.
 
     python benchmarks/growth.py [--files N,N,...] [--rounds N] [--scans N] [--scratch DIRECTORY]
 
-First, trees of so many small files: the bare prototype, first scan, rescan, rescan where ctime vouches, in turn, each
-the best of so many rounds; memory, bytes of database for each file. Then a tree of 100,000 files that is scanned many
-times over and does not change: how much the database grows, the last scan against the first rescan, and 'fimscan diff'
-between scans of that history. A million files take 4 GB where they are made. That must not be a tmpfs: there, ctime
-vouches for nothing, and everything is read twice. For a minute after it was made, a file is too fresh to be vouched
-for, so that each tree is left alone for so long.
+First, trees of N small files: the bare prototype, first scan, rescan, rescan where ctime vouches. They alternate, and
+the best of the rounds counts. Memory and database bytes per file are printed, too.
+
+Then a tree of 100,000 files is scanned many times without a change. Printed are the growth of the database, the last
+scan against the first rescan, and 'fimscan diff' between scans of that history.
+
+A million files take 4 GB in the scratch directory. It must not be on a tmpfs: there, ctime does not vouch, and
+everything is read twice. For a minute after its creation, ctime does not vouch for a file, so each tree rests for that
+long.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from benchmarks.contest import HEAD, Contestant, Cost, best_of, fimscan, forget,
 from fimscan.scan.reader import FRESH_NS
 
 _HISTORY_FILES = 100_000
-_MANY = 1_000_000  # where the targets are: so many seconds where the prototype takes
+_MANY = 1_000_000  # the size that the targets are for: these seconds, where the prototype takes _PROTOTYPE_SECONDS
 _PROTOTYPE_SECONDS = 10.2
 
 
@@ -46,7 +49,7 @@ def grow(files: int, scratch: str, rounds: int) -> None:
     name = f"files-{files}"
     config, database = write_config(scratch, name, tree)
     bare = Contestant([sys.executable, str(Path(__file__).with_name("prototype.py")), tree])
-    run(bare)  # what was just written is slower to read the first time, whoever does
+    run(bare)  # the first read of new files is slower for any program
 
     def begin() -> None:
         write_config(scratch, name, tree)
@@ -115,7 +118,7 @@ def main() -> None:
             grow(files, scratch, options.rounds)
         if options.scans > 1:
             remember(options.scans, scratch)
-    targets.tell_what_was_tried("What it costs more than the prototype")
+    targets.print_what_was_tried("What it costs more than the prototype")
 
 
 if __name__ == "__main__":

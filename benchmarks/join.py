@@ -1,7 +1,7 @@
-"""The join: changes against accesses, at growing sizes, to show how it grows; and on awkward shapes of history.
+"""Measure attribution: changes joined with accesses, at growing sizes and on extreme histories.
 
 ``python benchmarks/join.py [CHANGES] [ACCESSES]``, 100,000 and 1,000,000 by default. Each size is measured in memory
-(index and answers), and through the database: from stored records to answers.
+(index and answers), and through the database (from stored records to answers).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, ROOT)
 from benchmarks import targets  # noqa: E402
 from fimscan import attribution, audit, compare  # noqa: E402
 from fimscan.audit import Assembler  # noqa: E402
-from fimscan.gc_pause import no_search_for_cycles  # noqa: E402
+from fimscan.gc_pause import gc_paused  # noqa: E402
 from fimscan.model import (  # noqa: E402
     Action,
     Actor,
@@ -49,7 +49,7 @@ IN_DIRECTORY = 500
 
 
 def state(number: int, content: bytes, changed_ns: int, directory: bytes | None = None) -> FileState:
-    """File ``number``, in a directory of 500 others."""
+    """File ``number``, in a directory with 500 files."""
     folder = directory or b"/w/d%d" % (number // IN_DIRECTORY)
     return FileState(
         path=folder + b"/f%d" % number,
@@ -70,7 +70,7 @@ def state(number: int, content: bytes, changed_ns: int, directory: bytes | None 
 
 
 def change(number: int, directory: bytes | None = None) -> Change:
-    """Its content changed in the middle of the window."""
+    """A change of the file's content in the middle of the window."""
     window = Window(after_ns=START, before_ns=END)
     after = state(number, b"new", START + 50_000 * SECOND, directory)
     found = compare.change_of(state(number, b"old", START // 2, directory), after, window)
@@ -109,7 +109,7 @@ def access(serial: int, number: int, at_ns: int, action: Action = Action.OPEN_WR
 
 
 def accesses(changes: int, count: int) -> list[FileAccess]:
-    """Spread over time, over the changed files and over half as many that did not change."""
+    """Accesses spread over time, over the changed files and over half as many unchanged ones."""
     step = (END - START) // count
     return [access(i + 1, i * 7919 % (changes * 3 // 2), START + i * step) for i in range(count)]
 
@@ -141,7 +141,7 @@ def coverage() -> attribution.CoverageMap:
 def answer(
     changes: Iterable[Change], those: Iterable[FileAccess], directories: attribution.KnownDirectories
 ) -> dict[str, int]:
-    """How many verdicts of each kind."""
+    """Attribute the changes; return the number of each verdict."""
     changes = list(changes)
     prior = {c.before.identity: c.before for c in changes if c.before is not None}
     evidence = attribution.Evidence(index=attribution.AccessIndex(those, directories), prior=prior)
@@ -154,9 +154,9 @@ def answer(
 
 
 def timed(title: str, action: Callable[[], object]) -> float:
-    """Gives the seconds of processor time."""
+    """Run, print and measure an action; return its CPU seconds."""
     start, worked = time.perf_counter(), time.process_time()
-    with no_search_for_cycles():  # as in a scan
+    with gc_paused():  # as in a scan
         found = action()
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -165,7 +165,7 @@ def timed(title: str, action: Callable[[], object]) -> float:
 
 
 def in_memory(changes: int, count: int) -> float:
-    """Index and answers; making the accesses is not counted."""
+    """Index and answers; creating the accesses is not counted."""
     asked, those, directories = [change(i) for i in range(changes)], accesses(changes, count), known(changes)
     return timed(f"in memory: {changes:,} x {count:,}", lambda: answer(asked, those, directories))
 
@@ -201,7 +201,7 @@ def events(those: Iterable[FileAccess]) -> Iterable[AuditEvent]:
 
 
 def through_the_database(changes: int, count: int) -> None:
-    """Store records and versions, then answer as a scan does."""
+    """Store records and versions, then attribute as a scan does."""
     from fimscan.pipeline.audit.joining import Joiner
     from fimscan.store import accesses as access_store
     from fimscan.store import audit as audit_store
@@ -256,11 +256,11 @@ def _counts(verdicts: Iterable[str]) -> dict[str, int]:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Awkward shapes
+# Extreme histories
 
 
 def hot_file(count: int) -> None:
-    """A log file to which processes append: one change, all accesses."""
+    """A log file that processes append to: one change, all accesses."""
     step = (END - START) // count
     those = [access(i + 1, 0, START + i * step) for i in range(count)]
     timed(f"one file, {count:,} accesses", lambda: answer([change(0)], those, known(1)))
@@ -282,7 +282,7 @@ def one_directory(changes: int, count: int) -> None:
 
 
 def renamed_above(changes: int, renames: int) -> None:
-    """The directory above all files is moved away and back, again and again."""
+    """The directory above all files is repeatedly moved away and back."""
     step = (END - START) // renames
     directories = attribution.KnownDirectories.of([(b"/w", (DEV, 2)), (b"/w/all", (DEV, 500_000))])
     here = Name(text=b"all", path=b"/w/all", parent=(DEV, 2))

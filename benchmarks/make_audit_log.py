@@ -1,9 +1,9 @@
 """Make a large audit log with the kernel's own records: ``python benchmarks/make_audit_log.py --out FILE [--size MB]``.
 
-Needs root, auditd and auditctl. Processes of several names work in a scratch directory as on a host that is being
-upgraded: packages, configuration management, log files, editors, unpacking, cleaning up. What the audit daemon that
-runs (or one of our own, for as long as it takes) writes meanwhile is copied to FILE, across rotations. Whenever the
-kernel's queue fills up the workers are halted, so that nothing is lost. Rules and settings are put back at the end.
+Needs root, auditd and auditctl. Processes with several names work in a scratch directory, as on a host that is being
+upgraded: packages, configuration management, log files, editors, unpacking, cleaning up. The log of the running audit
+daemon (or of a temporary one) is copied to FILE meanwhile, across rotations. Whenever the kernel's queue fills up, the
+workers are paused, so that no record is lost. Rules and settings are restored at the end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BACKLOG = 32768
 POLL_S = 0.03
 QUIET_S = 1.0
 
-# (name of the program, what it does, its login user; None: a daemon, which has none)
+# (program name, task, login uid; None for a daemon, which has none)
 WORKERS = (
     ("dpkg", "upgrade", 1000),
     ("puppet", "configure", None),
@@ -49,19 +49,19 @@ WORKERS = (
 
 
 class Follower:
-    """Copies what is appended to a log, whatever it is renamed to meanwhile."""
+    """Copies what is appended to a log, across renames."""
 
     def __init__(self, log: str, out: BinaryIO) -> None:
         self._log, self._out = log, out
-        self._file = open(log, "rb")  # noqa: SIM115  # followed for as long as the object lives
+        self._file = open(log, "rb")  # noqa: SIM115 # open for the object's lifetime
         self._file.seek(0, os.SEEK_END)
         self.bytes = 0
 
     def copy(self) -> int:
-        """Copy what is there now; gives how many bytes that was."""
+        """Copy what is new; return its size in bytes."""
         copied = self._copy_rest()
         if self._rotated():
-            # The daemon opens the new file after it has closed the old one: now the old one is complete.
+            # The daemon opens the new file after closing the old one, so the old one is complete now.
             copied += self._copy_rest()
             if not os.path.samestat(os.stat(f"{self._log}.1"), os.fstat(self._file.fileno())):
                 raise RuntimeError(f"{self._log} was rotated more than once within {POLL_S} s: raise max_log_file")
@@ -75,7 +75,7 @@ class Follower:
         try:
             return not os.path.samestat(os.stat(self._log), os.fstat(self._file.fileno()))
         except FileNotFoundError:
-            return False  # just now being rotated
+            return False  # being rotated right now
 
     def _copy_rest(self) -> int:
         copied = 0
@@ -85,7 +85,7 @@ class Follower:
 
 
 class Workers:
-    """The processes that change files; all of them can be halted."""
+    """The processes that change files; all can be paused."""
 
     def __init__(self, programs: Path, scratch: Path) -> None:
         self._halted = False
@@ -94,7 +94,7 @@ class Workers:
 
     @staticmethod
     def _start(programs: Path, scratch: Path, name: str, task: str, user: int | None) -> subprocess.Popen[bytes]:
-        # A copy of the interpreter: the kernel then names another exe and comm for each.
+        # A copy of the interpreter gives each worker its own exe and comm.
         copy = programs / name
         shutil.copy2(os.path.realpath(sys.executable), copy)
         area = scratch / f"{name}-{task}"
@@ -104,7 +104,7 @@ class Workers:
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def throttle(self, backlog: int, limit: int) -> None:
-        """Halt them when the kernel's queue is half full; let them go on when it is nearly empty."""
+        """Pause the workers when the kernel's queue is half full; resume them when it is nearly empty."""
         if not self._halted and backlog > limit // 2:
             self._signal(signal.SIGSTOP)
             self._halted, self.halts = True, self.halts + 1
@@ -113,10 +113,10 @@ class Workers:
             self._halted = False
         for process in self._processes:
             if process.poll() is not None:
-                raise RuntimeError(f"a worker ended by itself ({process.returncode}): {process.args!r}")
+                raise RuntimeError(f"a worker ended unexpectedly ({process.returncode}): {process.args!r}")
 
     def end(self) -> None:
-        """End them, and what they have started."""
+        """Kill the workers and their children."""
         self._signal(signal.SIGKILL)
         for process in self._processes:
             process.wait()
@@ -128,19 +128,19 @@ class Workers:
 
 
 def status() -> dict[str, int]:
-    """What the kernel says of its audit system now."""
+    """The kernel's audit status now."""
     return dict(parse_status(auditd.auditctl("-s").stdout.encode()))
 
 
 def make_room() -> None:
-    """A queue that bursts fit in, and no rate limit."""
+    """Make the queue large enough for bursts, and remove the rate limit."""
     auditd.auditctl("-b", str(max(BACKLOG, status()["backlog_limit"])))
     auditd.auditctl("-r", "0")
 
 
 @contextmanager
 def settings_kept() -> Iterator[None]:
-    """The kernel's settings come back to what they were."""
+    """Restore the kernel's audit settings at the end."""
     text = auditd.auditctl("-s").stdout
     before = dict(re.findall(r"^(backlog_limit|rate_limit) (\d+)", text, re.MULTILINE))
     try:
@@ -151,13 +151,13 @@ def settings_kept() -> Iterator[None]:
 
 
 def require_daemon(now: dict[str, int]) -> None:
-    """Without a daemon nothing is written, however long one waits."""
+    """Raise if there is no daemon, because nothing would be written."""
     if not now["pid"]:
-        raise RuntimeError("auditd has ended meanwhile: start it, and this again")
+        raise RuntimeError("auditd ended during the recording: start it, then run this again")
 
 
 def record(follower: Follower, workers: Workers, size: int) -> None:
-    """Let them work until ``size`` bytes are there, then copy what is still under way."""
+    """Let the workers run until ``size`` bytes are copied, then copy what is still in the queue."""
     shown = time.monotonic()
     while follower.bytes < size:
         now = status()
@@ -179,7 +179,7 @@ def record(follower: Follower, workers: Workers, size: int) -> None:
 
 
 def make(path: str, size: int, directory: Path) -> tuple[int, int]:
-    """Write the log ``path``; gives (records that the kernel lost meanwhile, how often the workers were halted)."""
+    """Write the log ``path``; return (records that the kernel lost, how often the workers were paused)."""
     programs, scratch = directory / "bin", directory / "files"
     programs.mkdir()
     scratch.mkdir()
@@ -198,7 +198,7 @@ def make(path: str, size: int, directory: Path) -> tuple[int, int]:
 
 
 def figures(path: str) -> str:
-    """How large the log is, how many records and how many events are in it."""
+    """The size of a log, and how many records and events it has."""
     stamp = re.compile(rb"audit\(([\d.]+:\d+)\)")
     records, events = 0, set()
     with open(path, "rb") as file:
@@ -211,9 +211,9 @@ def figures(path: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=float, default=300, metavar="MB", help="how much to make (default: 300)")
-    parser.add_argument("--out", required=True, metavar="FILE", help="where to put it; must not exist yet")
-    parser.add_argument("--dir", default="/var/tmp", metavar="DIR", help="where the scratch directory is made")
+    parser.add_argument("--size", type=float, default=300, metavar="MB", help="size of the log (default: 300)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the log to write; must not exist yet")
+    parser.add_argument("--dir", default="/var/tmp", metavar="DIR", help="parent of the scratch directory")
     options = parser.parse_args()
     if Path(options.out).exists():
         parser.error(f"{options.out} exists already")
@@ -225,10 +225,10 @@ def main() -> None:
         try:
             lost, halts = make(options.out, int(options.size * 1_000_000), Path(directory))
         except BaseException:
-            Path(options.out).unlink(missing_ok=True)  # half a log is no log to measure with
+            Path(options.out).unlink(missing_ok=True)  # an incomplete log must not be used for measurements
             raise
     seconds = time.monotonic() - start
-    print(f"{figures(options.out)}; lost: {lost}; {seconds:.0f} s, workers halted {halts} times")
+    print(f"{figures(options.out)}; lost: {lost}; {seconds:.0f} s, workers paused {halts} times")
     if lost:
         sys.exit(1)
 

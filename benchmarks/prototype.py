@@ -1,9 +1,9 @@
-"""The least that Python can do: two processes, xxh3_128 and SHA-256 in one read, nothing checked, nothing recorded.
+"""The least that Python can do: two digests (xxh3_128 and SHA-256) in one read per file, without checks or a database.
 
     python benchmarks/prototype.py DIRECTORY
 
-What fimscan does beyond this is the order of the paths, attributes and extended attributes, races, the database and the
-comparison.
+It runs one process per core. Beyond it, fimscan orders the paths, reads attributes and extended attributes, detects
+races, compares, and stores the result.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""What a scan costs, database included: fimscan, AIDE, a bare Python prototype and a floor in C, on the same files.
+"""Measure the cost of a scan with its database: fimscan, AIDE, a bare Python prototype, C programs, on the same files.
 
     apt-get install aide xxhash
     python benchmarks/scan_vs_aide.py [DIRECTORY] [--rounds N] [--scratch DIRECTORY]
 
-* fimscan: the command as a user gives it, 'fimscan scan --no-audit': first scan, rescan with every byte read again, and
-  rescan where ctime vouches (reread = "ctime").
-* AIDE: --init and --check, the same attributes and SHA-256, as many workers as there are cores.
-* prototype: benchmarks/prototype.py; no database, no comparison.
-* the floor: find | xargs -P CORES over 'xxhsum -H2', else 'openssl dgst -sha256': one digest, nothing recorded.
+- fimscan: 'fimscan scan --no-audit', as a user runs it: first scan, rescan that reads every byte again, and rescan
+  where ctime vouches (reread = "ctime").
+- AIDE: --init and --check, with the same attributes and SHA-256, and one worker per core.
+- prototype: benchmarks/prototype.py, without database and comparison.
+- floor: find | xargs -P CORES with 'xxhsum -H2', else 'openssl dgst -sha256': one digest, nothing stored.
 
-Everything is read once before it begins: the page cache is warm. The best of N rounds counts, and the rounds of the
-contestants alternate.
+All files are read once before, so the page cache is warm. The contestants' rounds alternate, and the best of N counts.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ num_workers={cores}
 report_url=file:{scratch}/report
 {directory} p+i+n+u+g+s+m+c+acl+xattrs+sha256
 """
-_AIDE_FOUND = frozenset(range(8))  # the sum of what it found; 14 and above are errors
+_AIDE_FOUND = frozenset(range(8))  # a sum of what differs; 14 and above are errors
 _FIRST, _RESCAN, _VOUCHED = "fimscan, first scan", "fimscan, rescan", "fimscan, rescan, ctime vouches"
 _AIDE_FIRST, _AIDE_RESCAN, _PROTOTYPE = "aide --init", "aide --check", "prototype"
-# name, other, how many times as fast as the other it has to be
+# (name, other, minimum speed as a multiple of the other's)
 _TARGETS = ((_FIRST, _AIDE_FIRST, 8.0), (_RESCAN, _AIDE_RESCAN, 15.0))
-_BESIDE_PROTOTYPE = 1.5  # how many times as long as that the first scan may take
+_MAX_VS_PROTOTYPE = 1.5  # maximum time of the first scan, as a multiple of the prototype's
 
 
-def fimscans(directory: str, scratch: str) -> dict[str, Contestant]:
+def fimscan_contestants(directory: str, scratch: str) -> dict[str, Contestant]:
     config, database = write_config(scratch, "fimscan", directory)
     vouched, vouched_database = write_config(scratch, "vouched", directory, 'reread = "ctime"')
 
@@ -52,21 +51,21 @@ def fimscans(directory: str, scratch: str) -> dict[str, Contestant]:
         if not os.path.exists(vouched_database):
             run(Contestant(fimscan(vouched, "scan", "--no-audit")))
 
-    some = frozenset(range(8))
+    result_codes = frozenset(range(8))
     return {
         _FIRST: Contestant(fimscan(config, "scan", "--no-audit"), lambda: forget(database)),
-        _RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), fine=some),
-        _VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, fine=some),
+        _RESCAN: Contestant(fimscan(config, "scan", "--no-audit"), success=result_codes),
+        _VOUCHED: Contestant(fimscan(vouched, "scan", "--no-audit"), prepare_vouched, success=result_codes),
     }
 
 
-def aides(directory: str, scratch: str, cores: int) -> dict[str, Contestant]:
+def aide_contestants(directory: str, scratch: str, cores: int) -> dict[str, Contestant]:
     commands = {}
     for name, out in (("init", "aide.db"), ("check", "unused")):
         config = f"{scratch}/aide-{name}.conf"
         text = _AIDE_CONFIG.format(scratch=scratch, out=out, cores=cores, directory=directory)
         Path(config).write_text(text)
-        commands[f"aide --{name}"] = Contestant(["aide", f"--{name}", "--config", config], fine=_AIDE_FOUND)
+        commands[f"aide --{name}"] = Contestant(["aide", f"--{name}", "--config", config], success=_AIDE_FOUND)
     return commands
 
 
@@ -80,24 +79,24 @@ def print_targets(costs: dict[str, Cost]) -> None:
     for name, other, times in _TARGETS:
         if other in costs:
             targets.faster(name, other, costs[other].wall / costs[name].wall, times)
-    targets.slower(_FIRST, f"the {_PROTOTYPE}", costs[_FIRST].wall / costs[_PROTOTYPE].wall, _BESIDE_PROTOTYPE)
+    targets.slower(_FIRST, f"the {_PROTOTYPE}", costs[_FIRST].wall / costs[_PROTOTYPE].wall, _MAX_VS_PROTOTYPE)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", nargs="?", default="/usr", type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scratch", help="where the databases are written (default: the system's temporary directory)")
+    parser.add_argument("--scratch", help="directory for the databases (default: the system's temporary directory)")
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     prototype = [sys.executable, str(Path(__file__).with_name("prototype.py")), options.directory]
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         read = subprocess.run(prototype, check=True, capture_output=True, text=True).stdout.strip()
-        contestants = fimscans(options.directory, scratch)
+        contestants = fimscan_contestants(options.directory, scratch)
         if shutil.which("aide"):
-            contestants |= aides(options.directory, scratch, cores)
+            contestants |= aide_contestants(options.directory, scratch, cores)
         else:
-            print("aide is not installed: no comparison with it")
+            print("aide is not installed: it is left out of the comparison")
         contestants[_PROTOTYPE] = Contestant(prototype)
         contestants |= floor(options.directory, cores)
         print(f"{options.directory}: {read}, {cores} cores, load {os.getloadavg()[0]:.1f}, best of {options.rounds}")
@@ -106,7 +105,7 @@ def main() -> None:
     for name, cost in costs.items():
         print(f"{name:<44} {cost}   {cost.wall / costs[_FIRST].wall:6.2f} x the first scan")
     print_targets(costs)
-    targets.tell_what_was_tried("What it costs more than the prototype")
+    targets.print_what_was_tried("What it costs more than the prototype")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""What the second witness (fanotify) costs, what it loses, and what it is worth.
+"""Measure what the second witness (fanotify) costs, what it loses, and how it improves answers.
 
     python -m benchmarks.witness cost [--directory DIR] [--files N]
     python -m benchmarks.witness truth [--directory DIR] [--all]
 
-``cost`` writes many files of one file system, with and without a reader beside it: outside of what is monitored, where
-each event is dropped, and inside, where each is stored. In turn, three times each; medians are printed. ``truth`` plays
-the lab's scenarios with several writers, with and without, on the file system of DIR. Both take root, ``truth`` takes
-audit. Whether anybody can be cleared depends on the file system and on fs.aio-max-nr: see docs/explanation/witness.md.
+``cost`` writes many files in one file system, with and without a fanotify reader. It writes outside the monitored
+directory, where each event is dropped, and inside, where each event is stored. The cases alternate, three times each;
+medians are printed.
+
+``truth`` runs the lab's scenarios with several writers, with and without fanotify, on the file system of DIR.
+
+Both need root, and ``truth`` needs audit. Whether a process can be ruled out depends on the file system and on
+fs.aio-max-nr: see docs/explanation/witness.md.
 """
 
 from __future__ import annotations
@@ -39,18 +43,18 @@ for number in range(int(sys.argv[2])):
     os.write(file, b"x" * 100); os.close(file)
 print(time.perf_counter() - begun, time.process_time() - used)
 """
-#: What the lab expects of each, without fanotify, and who really wrote: the idler of the last two did not.
+# Scenarios in which the lab, without fanotify, expects both processes to be named, but only one wrote; the other idled.
 _ONE_WROTE = ("opened_before_by_one_who_wrote_nothing", "open_in_two_processes_at_once")
 
 
 def main() -> None:
-    """See the module."""
+    """Parse the command line and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["cost", "truth", "read"])
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--files", type=int, default=100_000, help="writes of a load")
+    parser.add_argument("--files", type=int, default=100_000, help="number of writes")
     parser.add_argument(
-        "--all", action="store_true", help="play all scenarios that share two scans, and show what differs"
+        "--all", action="store_true", help="run all scenarios that can share two scans, and show only differences"
     )
     parser.add_argument("--database", type=Path)
     options = parser.parse_args()
@@ -67,7 +71,7 @@ def main() -> None:
 
 
 def read(directory: Path, database: Path) -> None:
-    """The reader, in a process of its own, until it is told to stop; prints what it took and what it lost."""
+    """Run the fanotify reader until a line arrives on standard input; print its cost and what it lost."""
     opened = Database(f"sqlite:///{database}", host="h")
     witness = Witness([os.fsencode(directory)])
     witness.start()
@@ -89,7 +93,7 @@ def read(directory: Path, database: Path) -> None:
 
 @contextmanager
 def reading(directory: Path, root: Path) -> Iterator[dict[str, Any]]:
-    """A reader beside whatever is done; the dictionary is filled when that is over."""
+    """Run a reader in another process within the context; the dictionary is filled at its end."""
     found: dict[str, Any] = {}
     command = [sys.executable, "-m", "benchmarks.witness", "read"]
     command += ["--directory", str(directory), "--database", str(root / f"{time.monotonic_ns()}.db")]
@@ -100,7 +104,7 @@ def reading(directory: Path, root: Path) -> Iterator[dict[str, Any]]:
 
 
 def load(directory: Path, files: int) -> tuple[float, float]:
-    """(wall clock, processor) seconds for so many times open, write and close."""
+    """(wall clock, CPU) seconds for opening, writing and closing so many times."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     said = subprocess.run(
@@ -111,7 +115,7 @@ def load(directory: Path, files: int) -> tuple[float, float]:
 
 
 def cost(directory: Path, files: int) -> None:
-    """Measure it."""
+    """Measure and print the cost of the reader."""
     root = Path(tempfile.mkdtemp(dir=directory, prefix="fimscan-witness-"))
     (root / "watched").mkdir()
     rows: dict[str, list[dict[str, Any]]] = {"without": [], "outside": [], "inside": []}
@@ -142,7 +146,7 @@ def cost(directory: Path, files: int) -> None:
 
 
 def truth(directory: Path, *, everything: bool = False) -> None:
-    """Play the scenarios with several writers, or all, without and with."""
+    """Run the scenarios with several writers, or all, without and with fanotify."""
     from tests.lab.scenario import all_scenarios
 
     scenarios = [one for one in all_scenarios("ext4") if (everything and not one.alone) or one.group == "e_writers"]
@@ -158,7 +162,7 @@ def truth(directory: Path, *, everything: bool = False) -> None:
 
 
 def play(scenarios: list[Any], *, ask: bool) -> dict[str, tuple[str, list[str]]]:
-    """By scenario: the verdicts of its rows with the number of processes named, and what is wrong with them."""
+    """For each scenario: its verdicts, each with the number of named processes, and what is wrong with them."""
     from tests.lab import runner
     from tests.lab.ground import installed
     from tests.lab.judge import Answers
@@ -191,7 +195,7 @@ def play(scenarios: list[Any], *, ask: bool) -> dict[str, tuple[str, list[str]]]
 
 
 def summary(one: Any, rows: dict[bytes, Any]) -> tuple[str, list[str]]:
-    """The verdicts, and what is wrong: somebody accused who did not write, or a writer who is not named."""
+    """The verdicts, and what is wrong: a process accused that did not write, or a writer that is not named."""
     said, wrong = [], []
     for expected in one.lab.expected:
         row = rows.get(expected.path)
@@ -210,7 +214,7 @@ def summary(one: Any, rows: dict[bytes, Any]) -> tuple[str, list[str]]:
 
 
 def _is_idler(one: Any, who: Any) -> bool:
-    """Both scenarios name the idler last."""
+    """Whether a process is the idler, which both scenarios name last."""
     return bool(who is one.lab.expected[0].named[-1][1])
 
 

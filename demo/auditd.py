@@ -1,4 +1,4 @@
-"""A real audit system to work with, in the demonstration and in the tests: the running one, or one of our own."""
+"""A real audit daemon for the demonstration, the benchmarks and the tests: the running one, or one of their own."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ format = string
 
 
 def auditctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask or tell the kernel's audit system something."""
+    """Run auditctl with these arguments."""
     return subprocess.run(["auditctl", *arguments], capture_output=True, text=True, check=False)
 
 
 def daemon_pid() -> int:
-    """The running audit daemon's pid, 0 when there is none."""
+    """The pid of the running audit daemon; 0 if there is none."""
     return _setting("pid")
 
 
 def log_of(pid: int) -> str:
-    """Where a running auditd writes, from the configuration that it was started with."""
+    """The log of a running auditd, from the configuration that it was started with."""
     arguments = _arguments(pid)
     directory = arguments[arguments.index("-c") + 1] if "-c" in arguments else "/etc/audit"
     for line in (Path(directory) / "auditd.conf").read_text().splitlines():
@@ -68,7 +68,7 @@ def log_of(pid: int) -> str:
 
 
 def why_not() -> str | None:
-    """Why audit cannot be used here, ``None`` when it can."""
+    """Why audit cannot be used here; ``None`` if it can."""
     if os.geteuid() != 0:
         return "only root may use the kernel's audit system"
     if shutil.which("auditctl") is None:
@@ -83,39 +83,42 @@ def why_not() -> str | None:
 
 @dataclass
 class Daemon:
-    """An auditd that writes ``log``. Only ours (``directory`` holds its configuration) may be stopped."""
+    """An auditd that writes ``log``.
+
+    Only a daemon of our own, with its configuration in ``directory``, may be stopped.
+    """
 
     log: str
     directory: Path | None = None
 
     @property
     def socket(self) -> Path:
-        """Where its af_unix plugin listens."""
-        assert self.directory is not None, "nobody knows how somebody else's daemon is configured"
+        """The socket of its af_unix plugin."""
+        assert self.directory is not None, "only our own daemon's configuration is known"
         return self.directory / "events"
 
     @property
     def is_ours(self) -> bool:
-        """Whether it may be stopped, and its log rotated as one likes."""
+        """Whether the daemon may be stopped and its log rotated at will."""
         return self.directory is not None
 
     def start(self) -> None:
-        """Start it and wait until the kernel knows it."""
-        assert self.directory is not None, "somebody else's daemon is not ours to start"
+        """Start the daemon and wait until the kernel knows it."""
+        assert self.directory is not None, "only our own daemon may be started"
         _start(["auditd", "-c", str(self.directory)])
 
     def stop(self) -> None:
-        """Stop it and wait until the kernel has forgotten it."""
-        assert self.directory is not None, "somebody else's daemon is not ours to stop"
+        """Stop the daemon and wait until the kernel has forgotten it."""
+        assert self.directory is not None, "only our own daemon may be stopped"
         _stop()
 
     def rotate(self) -> None:
-        """Have it begin a new log, as ``service auditd rotate`` does."""
+        """Start a new log, as ``service auditd rotate`` does."""
         _signal(signal.SIGUSR1)
 
 
 def own_daemon(directory: Path, *, logs: int = 5) -> Daemon:
-    """A daemon of our own, not yet started, with configuration and log in ``directory``; keeps ``logs`` logs."""
+    """Configure a daemon of our own in ``directory``, without starting it; it keeps ``logs`` log files."""
     (directory / "log").mkdir(mode=0o700)
     log = directory / "log" / "audit.log"
     plugins = directory / "plugins"
@@ -129,16 +132,16 @@ def own_daemon(directory: Path, *, logs: int = 5) -> Daemon:
 
 @contextmanager
 def audit_daemon(directory: Path) -> Iterator[str]:
-    """The log of the auditd that runs; where none does, one of our own (in ``directory``) for as long as needed."""
+    """The log of the running auditd; if none runs, of a temporary one in ``directory``."""
     with any_daemon(directory) as daemon:
         yield daemon.log
 
 
 @contextmanager
 def any_daemon(directory: Path, *, logs: int = 5, own: bool = False) -> Iterator[Daemon]:
-    """The auditd that runs; where none does, one of our own in ``directory``.
+    """The running auditd; if none runs, a temporary one in ``directory``.
 
-    With ``own``, one that runs makes way for ours, and is started again with its own arguments afterwards.
+    With ``own``, a running daemon is stopped meanwhile, and restarted with its own arguments afterwards.
     """
     running = daemon_pid()
     limit = _setting("backlog_limit")
@@ -181,17 +184,17 @@ def _start(command: list[str]) -> None:
 
 
 def _signal(number: signal.Signals) -> int:
-    """Send it to the daemon that the kernel knows; gives its pid."""
+    """Send a signal to the daemon that the kernel knows; return its pid."""
     pid = daemon_pid()
-    if not pid:  # to kill(2), 0 means our own process group
-        raise RuntimeError("no audit daemon is running any more")
+    if not pid:  # kill(2) takes 0 for our own process group
+        raise RuntimeError("the audit daemon is no longer running")
     os.kill(pid, number)
     return pid
 
 
 def _stop() -> None:
     pid = _signal(signal.SIGTERM)
-    # The kernel forgets it a moment before it is gone, and a new one refuses to start beside it.
+    # The kernel forgets the daemon shortly before its process ends, and a new auditd does not start beside the old one.
     if not _becomes(lambda: daemon_pid() != pid and not Path(f"/proc/{pid}").exists()):
         raise RuntimeError("auditd does not stop")
 
@@ -204,18 +207,18 @@ def _becomes(condition: Callable[[], bool]) -> bool:
 
 
 def load_rules(text: str) -> list[str]:
-    """Load the rules of what 'fimscan audit rules' printed; gives them, to be removed again."""
+    """Load the rules in the output of 'fimscan audit rules'; return them, to be removed later."""
     rules = [line for line in text.splitlines() if line.startswith("-a ")]
     for rule in rules:
         done = auditctl(*rule.split())
-        # One that is about the whole host may be loaded for another installation.
+        # A rule for the whole host may already be loaded for another installation.
         if done.returncode != 0 and "Rule exists" not in done.stderr:
             raise RuntimeError(f"{rule}: {done.stderr.strip()}")
     return rules
 
 
 def remove_rules(rules: list[str]) -> None:
-    """Take back just these rules, and those for io_uring that fimscan has completed them by."""
+    """Remove exactly these rules, and the io_uring rules that fimscan added to them."""
     for rule in rules:
         auditctl(*("-d" if word == "-a" else word for word in rule.split()))
     for key in {word.removeprefix("key=") for rule in rules for word in rule.split() if word.startswith("key=")}:
@@ -224,7 +227,7 @@ def remove_rules(rules: list[str]) -> None:
 
 @contextmanager
 def rules_loaded(text: str) -> Iterator[None]:
-    """Our rules in the kernel, for as long as it takes."""
+    """Keep rules loaded in the kernel within the context."""
     rules = load_rules(text)
     try:
         yield

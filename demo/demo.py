@@ -1,6 +1,6 @@
-"""``make demo``: real processes change files in a scratch directory in several ways; fimscan names each of them.
+"""``make demo``: real processes change files in a scratch directory in several ways; fimscan names each process.
 
-Where audit cannot be used, a log that was recorded on a real kernel (by ``demo.py --record``) is replayed instead.
+Where audit cannot be used, a log recorded on a real kernel (by ``demo.py --record``) is replayed instead.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from demo.auditd import audit_daemon, rules_loaded, why_not
 from demo.replay import record, replay
 
-# (what it shows, the file it changes, the command)
-DEEDS: tuple[tuple[str, str, list[str]], ...] = (
+# (what it shows, the changed file, the command)
+CHANGES: tuple[tuple[str, str, list[str]], ...] = (
     ("a new file", "new.conf", ["sh", "-c", "echo created > new.conf"]),
     ("written in place", "settings.conf", ["sh", "-c", "echo changed > settings.conf"]),
     ("appended to", "hosts", ["sh", "-c", "echo 10.0.0.1 rogue >> hosts"]),
@@ -33,7 +33,7 @@ DEEDS: tuple[tuple[str, str, list[str]], ...] = (
         ["perl", "-e", 'open F, ">forged"; print F "evil"; close F; utime 1, 1, "forged"'],
     ),
     ("written by one process ...", "shared", ["sh", "-c", "echo one >> shared"]),
-    ("... and by another: nothing separates them", "shared", ["sh", "-c", "echo two >> shared"]),
+    ("... and by another: both are candidates", "shared", ["sh", "-c", "echo two >> shared"]),
     ("opened for writing, but not changed", "untouched", ["sh", "-c", ": >> untouched"]),
 )
 BEFORE = (
@@ -49,11 +49,11 @@ BEFORE = (
 )
 
 
-def act(directory: Path) -> dict[str, set[int]]:
-    """Do the deeds, each by a process of its own; gives the pids by file."""
+def make_changes(directory: Path) -> dict[str, set[int]]:
+    """Run each command in a process of its own; return the pids by file."""
     pids: dict[str, set[int]] = {}
     print("What really happened:")
-    for what, file, command in DEEDS:
+    for what, file, command in CHANGES:
         process = subprocess.Popen(command, cwd=directory)
         process.wait()
         pids.setdefault(file, set()).add(process.pid)
@@ -62,7 +62,7 @@ def act(directory: Path) -> dict[str, set[int]]:
 
 
 def demonstrate(root: Path, *, recording: bool) -> int:
-    """The whole path, on a scratch directory."""
+    """Run the demonstration in a scratch directory: scan, change files, scan, diff."""
     watched = root / "etc"
     watched.mkdir()
     for name in (*BEFORE, "shared", "untouched"):
@@ -81,7 +81,7 @@ def demonstrate(root: Path, *, recording: bool) -> int:
         with rules_loaded(fimscan("audit", "rules", capture=True).stdout):
             sys.stdout.flush()
             fimscan("scan")
-            pids = act(watched)
+            pids = make_changes(watched)
             fimscan("scan", capture=True)
     print("\nWhat 'fimscan diff' says:")
     sys.stdout.flush()
@@ -89,19 +89,19 @@ def demonstrate(root: Path, *, recording: bool) -> int:
     document = json.loads(fimscan("diff", "--format", "json", capture=True).stdout)
     if recording:
         record(f"sqlite:///{root}/demo.db", Path(log), Path(__file__).parent / "recorded")
-    return judge(document, pids)
+    return compare_with_truth(document, pids)
 
 
-def judge(document: dict[str, object], truth: dict[str, set[int]]) -> int:
-    """Compare the answer with the truth."""
+def compare_with_truth(document: dict[str, object], truth: dict[str, set[int]]) -> int:
+    """Compare the named processes with the real ones."""
     rows = [*_list(document["changes"]), *_list(document["opened_unmodified"])]
     right = 0
     for row in rows:
         attribution = row.get("attribution") or row
-        assert isinstance(attribution, dict), "a row has its actors, or an attribution that has them"
+        assert isinstance(attribution, dict), "a row has actors, or an attribution with actors"
         name = os.path.basename(str(row.get("moved_from") or row["path"]))
         right += {actor["pid"] for actor in _list(attribution["actors"])} == truth.get(name)
-    print(f"\n{right} of {len(truth)} files were given to exactly the processes that changed them.")
+    print(f"\nFor {right} of {len(truth)} files, fimscan names exactly the processes that changed them.")
     return 0 if right == len(truth) == len(rows) else 1
 
 
@@ -111,10 +111,10 @@ def _list(value: object) -> list[dict[str, object]]:
 
 
 def main() -> int:
-    """Demonstrate for real where that can be done, else replay."""
+    """Run the demonstration for real if audit is available, else replay it."""
     reason = why_not()
     if reason is not None:
-        print(f"This is a replay of a log that was recorded on a real kernel, because {reason}.\n")
+        print(f"This is a replay of a log recorded on a real kernel, because {reason}.\n")
         replay(Path(__file__).parent / "recorded", sys.stdout)
         return 0
     directory = Path(tempfile.mkdtemp(prefix="fimscan-demo-"))

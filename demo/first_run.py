@@ -1,4 +1,4 @@
-"""``make run``: a configuration if there is none, then a scan: the baseline at first, what changed afterwards."""
+"""``make run``: create a configuration if there is none, then scan: first the baseline, later what changed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import subprocess
 import sys
 
-FIRST_ERROR = 14  # below it, exit codes say what was found
+FIRST_ERROR = 14  # exit codes below it are results, not errors
 
 
 def fimscan(arguments: list[str], options: list[str]) -> int:
-    """Run one command of the fimscan that is installed beside this Python."""
+    """Run one command of the fimscan installed beside this Python."""
     command = [sys.executable, "-m", "fimscan", *options, *arguments]
     return subprocess.run(command, check=False).returncode
 
 
 def main() -> int:
-    """Set up, scan, say what is missing and what to do next."""
+    """Set up, scan, report what is missing and what to do next."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True)
     parser.add_argument("--db", required=True)
@@ -25,7 +25,7 @@ def main() -> int:
     arguments = parser.parse_args()
     options = ["--config", arguments.config]
     if os.path.exists(arguments.config):
-        print(f"{arguments.config} is there already and says what is monitored (WATCH is for the first run).")
+        print(f"{arguments.config} exists and says what is monitored; WATCH counts only when it is created.")
     else:
         code = fimscan(["init", "--watch", arguments.watch, "--quiet"], [*options, "--db", arguments.db])
         if code:
@@ -33,15 +33,15 @@ def main() -> int:
     code = fimscan(["scan", "--verbose"], options)
     if code >= FIRST_ERROR:
         return code
-    print("\nIs everything in place?")
+    print("\nChecks of the installation:")
     fimscan(["doctor"], options)
     command = f".venv/bin/fimscan --config {arguments.config}"
     steps = (
-        ("make run", "again, after files have changed: what changed, and who did it"),
+        ("make run", "again, after files have changed: what changed, and which process did it"),
         (f"{command} diff", "everything that differs from the accepted baseline"),
-        (f"{command} accept PATH", "what was changed on purpose"),
-        ("make demo", "processes change files in a scratch directory, and each is named"),
-        (f"$EDITOR {arguments.config}", "what is monitored, and every other setting"),
+        (f"{command} accept PATH", "make an intended change part of the baseline"),
+        ("make demo", "processes change files in a scratch directory, and fimscan names each process"),
+        (f"$EDITOR {arguments.config}", "change what is monitored, and every other setting"),
     )
     width = max(len(step) for step, _ in steps)
     print("\nWhat to do next:")

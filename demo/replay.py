@@ -1,7 +1,7 @@
-"""A recorded demonstration: the two states of the files, the audit log between them, and how audit was.
+"""Record and replay a demonstration: two states of the files, the audit log between them, and audit's observations.
 
-What :func:`replay` does with them is all that fimscan does, without a database, root or auditd: every stage is a
-function of the one before.
+:func:`replay` does all that fimscan does, without a database, root or auditd, because every stage is a function of the
+one before.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from fimscan.store.session import Session
 
 
 def record(url: str, log: Path, target: Path) -> None:
-    """Keep what a demonstration's database and log hold of its two scans."""
+    """Save a demonstration's two scans from its database, and the audit log between them."""
     database = Database(url, host="demo", create=False)
     with database.engine.connect() as connection:
-        # The first host is the one that was recorded, whatever its name is.
+        # The first host is the recorded one, whatever its name is.
         host_id = connection.exec_driver_sql("SELECT id FROM host ORDER BY id LIMIT 1").scalar_one()
         session = Session(connection, host_id)
         scans = scan_store.all_scans(session)
@@ -57,7 +57,7 @@ def _time_ns(line: bytes) -> int:
 
 
 def replay(source: Path, out: TextIO) -> Diff:
-    """Print the diff of a recorded demonstration; gives it, too."""
+    """Print the diff of a recorded demonstration and return it."""
     data = json.loads((source / "states.json").read_text())
     start_ns, end_ns = data["start"], data["end"]
     observations = [load_observation(time_ns, text) for time_ns, text in data["observations"]]

@@ -1,4 +1,4 @@
-"""TOML -> :class:`Config`: every problem reported at once, each with its key path and line."""
+"""Read the configuration from TOML; all problems are reported at once, each with its key and line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def interval_seconds(text: str) -> int | None:
-    """Seconds of an interval such as ``15m`` or ``2h``; ``None`` when the text is not an interval."""
+    """The seconds of an interval such as ``15m`` or ``2h``; ``None`` if the text is no interval."""
     match = _INTERVAL.fullmatch(text.strip())
     return int(match[1]) * _UNIT_SECONDS[match[2]] if match and int(match[1]) else None
 
@@ -35,12 +35,12 @@ _CRON_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def cron_fields(text: str) -> dict[str, str]:
-    """A cron expression as APScheduler's keyword arguments.
+    """Convert a cron expression to APScheduler's keyword arguments.
 
-    ``crontab(5)`` counts days of the week from Sunday, as 0 or 7; APScheduler counts from Monday, so they get names.
+    ``crontab(5)`` counts weekdays from Sunday (0 or 7), APScheduler from Monday. So weekdays become names.
 
     Raises:
-        ValueError: when there are not five fields.
+        ValueError: there are not five fields.
     """
     fields = text.split()
     names = ("minute", "hour", "day", "month", "day_of_week")
@@ -51,7 +51,7 @@ def cron_fields(text: str) -> dict[str, str]:
 
 
 def _named_days(part: str) -> str:
-    """``1-5`` -> ``mon,tue,wed,thu,fri``; what has no numbers stays as it is."""
+    """``1-5`` -> ``mon,tue,wed,thu,fri``; text without numbers stays unchanged."""
     match = re.fullmatch(r"(?:\*|([0-7])(?:-([0-7]))?)(?:/([1-7]))?", part)
     if match is None or part == "*":
         return part
@@ -95,7 +95,7 @@ def _bytes(size: str) -> int:
 
 def _check_ionice(text: str) -> str:
     if not re.fullmatch(r"none|idle|best-effort:[0-7]", text):
-        raise ValueError("none, idle, or best-effort:0 (the first to be served) to best-effort:7, as ionice(1)")
+        raise ValueError("must be none, idle, or best-effort:0 (highest) to best-effort:7 (lowest), as in ionice(1)")
     return text
 
 
@@ -124,13 +124,13 @@ class _Section(BaseModel):
 
 
 class Database(_Section):
-    """Where results are kept: an SQLAlchemy URL."""
+    """Where results are stored: an SQLAlchemy URL."""
 
     url: str = "sqlite:////var/lib/fimscan/fimscan.db"
 
 
 class Audit(_Section):
-    """Which audit logs are read, which ``node=`` names are ours, and the key of our rules."""
+    """Which audit logs to read, which ``node=`` names are this host, and the key of fimscan's audit rules."""
 
     enabled: bool = True
     nodes: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ class Audit(_Section):
 
 
 class ScanSettings(_Section):
-    """How the walk behaves, and how polite it is. ``workers`` 0 means one per core, other zeros no limit."""
+    """Scope, limits and priorities of scans. ``workers`` 0 means one per core; any other 0 means no limit."""
 
     workers: int = Field(default=0, ge=0, le=256)
     cross_mounts: bool = False
@@ -155,17 +155,17 @@ class ScanSettings(_Section):
 
     @property
     def file_timeout_s(self) -> float:
-        """Seconds."""
+        """``file_timeout`` in seconds."""
         return float(interval_seconds(self.file_timeout) or 0)
 
     @property
     def stall_timeout_s(self) -> float:
-        """Seconds."""
+        """``stall_timeout`` in seconds."""
         return float(interval_seconds(self.stall_timeout) or 0)
 
     @property
     def max_bytes(self) -> int:
-        """Bytes a second; 0 for no limit."""
+        """``max_bytes_per_s`` in bytes per second; 0 for no limit."""
         return _bytes(self.max_bytes_per_s)
 
 
@@ -198,7 +198,7 @@ class Watch(_Section):
 
 
 class ScheduleSettings(_Section):
-    """When ``fimscan schedule`` runs what."""
+    """When ``fimscan schedule`` scans and reads the audit log."""
 
     scan: Schedule = "*/30 * * * *"
     full: Schedule = "0 3 * * 0"
@@ -206,7 +206,7 @@ class ScheduleSettings(_Section):
 
 
 class LiveSettings(_Section):
-    """How ``fimscan schedule`` looks at single files between the scans."""
+    """Live looks: how ``fimscan schedule`` looks at single files between scans."""
 
     enabled: bool = True
     debounce: Interval = "1s"
@@ -215,28 +215,28 @@ class LiveSettings(_Section):
 
     @property
     def debounce_s(self) -> float:
-        """Seconds."""
+        """``debounce`` in seconds."""
         return float(interval_seconds(self.debounce) or 0)
 
     @property
     def max_delay_s(self) -> float:
-        """Seconds."""
+        """``max_delay`` in seconds."""
         return float(interval_seconds(self.max_delay) or 0)
 
     @property
     def max_size_bytes(self) -> int:
-        """Bytes."""
+        """``max_size`` in bytes."""
         return _bytes(self.max_size)
 
 
 class WitnessSettings(_Section):
-    """Whether ``fimscan schedule`` also asks fanotify who writes."""
+    """Whether ``fimscan schedule`` uses the second witness."""
 
     fanotify: bool = True
 
 
 class Evidence(_Section):
-    """The key that signs evidence; it is made when it is first needed."""
+    """The key that signs bundles; it is created at the first use."""
 
     key: AbsolutePath = "/var/lib/fimscan/evidence-key.pem"
     organization: str = ""
@@ -264,39 +264,39 @@ class Config(_Section):
         return self
 
     def canonical(self) -> str:
-        """The effective configuration, defaults included, as JSON with sorted keys."""
+        """The effective configuration with defaults, as JSON with sorted keys."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2)
 
     @classmethod
     def from_canonical(cls, text: str) -> Config:
-        """The inverse of :meth:`canonical`: a configuration that an earlier scan was made with."""
+        """The inverse of :meth:`canonical`, for the configuration of an earlier scan."""
         return cls.model_validate(_tuples(json.loads(text)))
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of :meth:`canonical`: a weakened configuration shows as a change between scans."""
+        """SHA-256 (hex) of :meth:`canonical`; a weakened configuration shows as a change between scans."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
 def find_config(environ: Mapping[str, str] = os.environ) -> str:
-    """The configuration file that applies: ``$FIMSCAN_CONFIG``, ``./fimscan.toml``, ``/etc/fimscan/fimscan.toml``.
+    """Find the configuration file: ``$FIMSCAN_CONFIG``, ``./fimscan.toml``, ``/etc/fimscan/fimscan.toml``.
 
     Raises:
-        ConfigError: when there is none.
+        ConfigError: there is none.
     """
     if named := environ.get("FIMSCAN_CONFIG"):
         return named
     for candidate in SEARCH_PATH:
         if os.path.exists(candidate):
             return candidate
-    raise ConfigError(f"no configuration file: looked for {' and '.join(SEARCH_PATH)}; 'fimscan init' writes one")
+    raise ConfigError(f"no configuration file in {' or '.join(SEARCH_PATH)}; create one with 'fimscan init'")
 
 
 def load_config(path: str) -> Config:
     """Read and check a configuration file.
 
     Raises:
-        ConfigError: with one entry in ``problems`` for everything that is wrong, each naming file, line and key.
+        ConfigError: ``problems`` has one entry per problem, with file, line and key.
     """
     try:
         with open(path, "rb") as file:
@@ -307,33 +307,33 @@ def load_config(path: str) -> Config:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8; TOML files have to be") from error
+        raise ConfigError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from error
     return parse_config(text, path)
 
 
 def parse_config(text: str, name: str = "fimscan.toml") -> Config:
-    """Check TOML text; ``name`` stands in messages. Raises :class:`ConfigError` as :func:`load_config`."""
+    """Check TOML text; messages use ``name``. Raises :class:`ConfigError` as :func:`load_config`."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"line (\d+)", str(error))
         line = at[1] if at else str(text.count("\n") + 1)
         raise ConfigError(f"{name}:{line}: not valid TOML: {error}") from error
-    # An empty or absent list of watches would monitor nothing: pydantic reports it as a missing key.
+    # Without watches nothing would be monitored; pydantic would only report a missing key.
     if problems := list(_plain_problems(table)):
         raise ConfigError(f"{name}: {problems[0]}", tuple(f"{name}: {p}" for p in problems))
     try:
         return Config.model_validate(_tuples(table))
     except ValidationError as error:
         lines = _key_lines(text)
-        # That a list is empty because its items are wrong is said by the items.
+        # A list that is empty because its items are invalid: only the items are reported.
         items = [item for item in error.errors() if item["type"] != "too_short"] or error.errors()
         problems = [_describe(item, lines, name) for item in sorted(items, key=lambda i: _line(i, lines))]
         raise ConfigError(f"{name}: {len(problems)} problem(s) in the configuration", tuple(problems)) from error
 
 
 def _plain_problems(table: dict[str, Any]) -> list[str]:
-    """What pydantic's messages would put badly."""
+    """Problems for which pydantic's messages would be unclear."""
     watch = table.get("watch")
     if watch is None or watch == []:
         return ['nothing to monitor: add a [[watch]] section with a path, e.g. path = "/etc"']
@@ -343,7 +343,7 @@ def _plain_problems(table: dict[str, Any]) -> list[str]:
 
 
 def _tuples(value: object) -> Any:
-    """TOML arrays as tuples, so that strict validation makes immutable values of them."""
+    """Convert TOML arrays to tuples, so that strict validation gives immutable values."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -356,7 +356,7 @@ _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za
 
 
 def _key_lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """Key path -> line number. ``tomllib`` keeps no positions; this reads headers and keys at line starts only."""
+    """Map key paths to line numbers: ``tomllib`` keeps none. Only headers and keys at line starts are found."""
     lines: dict[tuple[str | int, ...], int] = {}
     counts: dict[str, int] = {}
     section: tuple[str | int, ...] = ()
@@ -377,7 +377,7 @@ def _key_lines(text: str) -> dict[tuple[str | int, ...], int]:
 
 
 def _line(item: Any, lines: dict[tuple[str | int, ...], int]) -> int:
-    """The line of the key, or of the innermost section around it that stands in the file; 0 when there is none."""
+    """The line of a key, or of the innermost section around it in the file; 0 if unknown."""
     known: tuple[str | int, ...] = tuple(item["loc"])
     while known and known not in lines:
         known = known[:-1]

@@ -1,9 +1,9 @@
-"""Read compressed logs: gzip, bzip2, xz and zstd, by their first bytes, from a file or a pipe.
+"""Read logs compressed with gzip, bzip2, xz or zstd, recognised by their first bytes, from a file or a pipe.
 
-A small file can decompress to a terabyte: no more is decompressed at once than a piece of limited size.
+A small file can decompress to a terabyte, so only a piece of limited size is decompressed at once.
 
-``zstd`` came to the standard library with Python 3.14; before that, the package ``zstandard`` has it, where it is
-installed. What cannot be unpacked is said when it is read, so that it is not passed over in silence.
+``zstd`` is in the standard library since Python 3.14. Before that, the package ``zstandard`` is used if installed. A
+file that cannot be decompressed raises an error when it is read, so it is never skipped silently.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, cast
 
-#: The number of bytes that tell how a file is compressed.
+#: The number of bytes needed to recognise a format.
 LONGEST_MAGIC = 6
 SUFFIXES = (b".gz", b".bz2", b".xz", b".zst", b".zstd", b".lz4", b".Z", b".zip", b".7z")
 _PIECE = 16 * 1024  # compressed bytes at once
-_PIECE_OF_ZSTD = 1024  # of which 4 bytes can become 128 KiB: the package zstandard takes no limit
+_PIECE_OF_ZSTD = 1024  # 4 of these bytes can become 128 KiB, and the package zstandard takes no limit
 _MOST = 256 * 1024  # decompressed bytes at once
 
 
 class UnpackError(EOFError):
-    """A compressed file cannot be read (any further); the text says why."""
+    """A compressed file cannot be read (further); the text says why."""
 
 
 class _Decompressor(Protocol):
@@ -39,7 +39,7 @@ class _Decompressor(Protocol):
 
 
 class _Unlimited:
-    """A decompressor of the package zstandard: it takes no limit, and returns all that its input becomes."""
+    """A decompressor of the package zstandard, which takes no limit and returns all output of its input."""
 
     needs_input = True
 
@@ -65,12 +65,12 @@ def _zstd() -> _Decompressor:
         except ImportError:
             continue
         return _Unlimited(made.decompressobj()) if hasattr(made, "decompressobj") else cast("_Decompressor", made)
-    raise UnpackError("it is compressed with zstd: install the Python package zstandard, or unpack it")
+    raise UnpackError("it is compressed with zstd: install the Python package zstandard, or decompress it")
 
 
 def _unknown(program: str) -> Callable[[], _Decompressor]:
     def fail() -> _Decompressor:
-        raise UnpackError(f"it is compressed in a way that is not supported: unpack it with {program}")
+        raise UnpackError(f"its compression is not supported: decompress it with {program}")
 
     return fail
 
@@ -100,7 +100,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Unpacked(io.RawIOBase):
-    """The content of a compressed file. Read from its start on; going back begins there again."""
+    """The decompressed content of a file. Seeking back starts again at the beginning."""
 
     def __init__(self, file: BinaryIO, make: Callable[[], _Decompressor], piece: int) -> None:
         super().__init__()
@@ -111,23 +111,23 @@ class Unpacked(io.RawIOBase):
 
     def _rewind(self) -> None:
         self._decompressor: _Decompressor | None = None
-        self._behind = b""  # read behind the end of a stream, where another one may begin
+        self._behind = b""  # read beyond the end of a stream, where another may begin
         self._ready, self._given = b"", 0
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """As its file."""
+        """Whether the compressed file is seekable."""
         return self._file.seekable()
 
     def read1(self, size: int) -> bytes:
-        """Up to ``size`` bytes, none at the end.
+        """Read up to ``size`` bytes; empty at the end.
 
         Raises:
-            UnpackError: it is damaged, cut off, or of a kind that cannot be unpacked here.
+            UnpackError: the file is damaged, truncated, or in an unsupported format.
         """
         while self._given == len(self._ready):
             if not self._decompress():
@@ -138,7 +138,7 @@ class Unpacked(io.RawIOBase):
         return result
 
     def _decompress(self) -> bool:
-        """Decompress some more, perhaps nothing; ``False`` at the end of the file."""
+        """Decompress the next piece, which may be empty; ``False`` at the end of the file."""
         decompressor, data = self._decompressor, self._behind
         self._behind = b""
         if not data and (decompressor is None or decompressor.needs_input):
@@ -156,14 +156,14 @@ class Unpacked(io.RawIOBase):
             self._ready, self._given = decompressor.decompress(data, _MOST), 0
         except UnpackError:
             raise
-        except Exception as error:  # noqa: BLE001 -- every format has errors of its own, OSError among them
+        except Exception as error:  # noqa: BLE001 -- each format has its own errors, including OSError
             raise UnpackError(f"the compressed file is damaged: {error}") from None
         if decompressor.eof:
             self._behind, self._decompressor = decompressor.unused_data, None
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """As many bytes as asked for, fewer at the end.
+        """Read ``size`` bytes, fewer at the end.
 
         Raises:
             UnpackError: as :meth:`read1`.
@@ -176,7 +176,7 @@ class Unpacked(io.RawIOBase):
         return b"".join(parts)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place from the start, or to the end.
+        """Go to an offset from the start, or to the end.
 
         Raises:
             UnpackError: as :meth:`read1`.
@@ -193,16 +193,16 @@ class Unpacked(io.RawIOBase):
         return self._position
 
     def close(self) -> None:
-        """Close its file, too."""
+        """Close the compressed file as well."""
         self._file.close()
         super().close()
 
 
 def unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
-    """The file, at its start, as it is, or unpacked where it is compressed, by its first bytes."""
+    """Open a file at its start: unchanged, or decompressed if ``magic``, its first bytes, shows a compressed format."""
     if magic.startswith(_GZIP_MAGIC):
         zipped = gzip.GzipFile(fileobj=file)
-        cast("Any", zipped).myfileobj = file  # which it closes with itself
+        cast("Any", zipped).myfileobj = file  # so that GzipFile closes it, too
         return cast("BinaryIO", zipped)
     for start, make, piece in _FORMATS:
         if magic.startswith(start):
@@ -211,7 +211,7 @@ def unpacked(file: BinaryIO, magic: bytes) -> BinaryIO:
 
 
 def without_suffix(name: bytes) -> bytes:
-    """A file's name before it was compressed."""
+    """Remove the suffix of a compression format from a name."""
     return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
@@ -219,5 +219,5 @@ DAMAGED_COMPRESSION = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def problem_of(error: Exception) -> str:
-    """One of :data:`DAMAGED_COMPRESSION` in words."""
+    """The text for one of :data:`DAMAGED_COMPRESSION`."""
     return str(error) if isinstance(error, UnpackError) else f"the compressed file is damaged: {error}"

@@ -1,4 +1,4 @@
-"""Every way in which fimscan fails on purpose, each with its exit code (listed by ``fimscan --help``)."""
+"""All errors that fimscan raises deliberately, with their exit codes (listed by ``fimscan --help``)."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import ClassVar
 
 
 class FimscanError(Exception):
-    """The base: one clear line for the user, which says what is wrong and what to do."""
+    """Base class. The text is one line for the user: what is wrong and what to do."""
 
     exit_code: int = 18
     meaning: ClassVar[str] = ""
 
 
 class OutputError(FimscanError):
-    """The result could not be written where it was asked for."""
+    """The output could not be written."""
 
     exit_code = 14
     meaning = "output could not be written"
 
 
 class UsageError(FimscanError):
-    """The arguments make no sense together, or name something that is not there."""
+    """The arguments contradict each other, or name something that does not exist."""
 
     exit_code = 15
     meaning = "bad arguments"
 
 
 class ConfigError(FimscanError):
-    """The configuration is wrong; ``problems`` has one line for each thing to mend."""
+    """The configuration is invalid; ``problems`` has one line for each thing to fix."""
 
     exit_code = 17
     meaning = "bad configuration"
@@ -38,7 +38,7 @@ class ConfigError(FimscanError):
 
 
 class InputError(FimscanError):
-    """Something that has to be read cannot be read."""
+    """A required input cannot be read."""
 
     exit_code = 18
     meaning = "input/output error (nothing could be read)"
@@ -59,14 +59,14 @@ class StoreError(FimscanError):
 
 
 class VerificationError(FimscanError):
-    """Evidence, or the ledger, does not check."""
+    """The bundle or the ledger does not verify."""
 
     exit_code = 25
     meaning = "evidence does not verify"
 
 
 class InterruptedScanError(FimscanError):
-    """Stopped by a signal; the exit code is the shell's, 128 + the signal's number (130 for Ctrl-C, 143 for TERM)."""
+    """A signal stopped the scan. The exit code is the shell's: 128 + the signal (130 for Ctrl-C, 143 for TERM)."""
 
     exit_code = 130
     meaning = "interrupted by Ctrl-C (143: by SIGTERM); the last finished scan stands"

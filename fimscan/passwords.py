@@ -7,17 +7,17 @@ from urllib.parse import unquote_plus
 
 MASK = "***"
 
-# The password between user and host, as SQLAlchemy finds it. One with an unquoted @ is not valid, and hidden as well.
+# The password between user and host, as SQLAlchemy finds it. A password with an unquoted @ is invalid, and hidden too.
 _OF_USER = re.compile(r"(?<=://)([^:/]*:)[^@]*(?:@[^@/?]*)*(?=@)")
 _QUERY = re.compile(r"([?&;])([^?&;=]*)=([^&;]*)")
-# Those that libpq takes from a URL's query.
+# Passwords that libpq accepts in a URL's query.
 _KEYS = frozenset({"password", "sslpassword"})
 
 
 def without_password(url: str) -> str:
-    """A database URL with its passwords hidden: the user's, and those in the query; any other text as it is.
+    """Hide the passwords in a database URL: the user's, and those in the query. Other text is returned unchanged.
 
-    A driver decodes the query's keys, so they are compared as decoded: ``pass%77ord`` is one of them.
+    Drivers decode the keys of the query, so they are compared decoded: ``pass%77ord`` is hidden as well.
     """
     return _QUERY.sub(_masked, _OF_USER.sub(rf"\1{MASK}", url)) if "://" in url else url
 

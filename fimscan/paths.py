@@ -1,4 +1,4 @@
-"""Absolute paths as bytes: which directory a path is in, and what lies below what. No file system is asked."""
+"""Relations of absolute paths, as bytes: parent, within, below, innermost. The file system is not accessed."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Collection, Iterator
 
 
 def as_prefix(directory: bytes) -> bytes:
-    """What every path below a directory begins with: the directory with one slash behind it."""
+    """The directory with one final slash, with which every path below it begins."""
     return directory if directory.endswith(b"/") else directory + b"/"
 
 
 def is_within(path: bytes, directory: bytes) -> bool:
-    """Whether a path is a directory, or lies below it."""
+    """Whether a path is ``directory`` or below it."""
     return path == directory or path.startswith(as_prefix(directory))
 
 
 def is_below(path: bytes, directory: bytes) -> bool:
-    """Whether a path lies below a directory, and is not the directory itself."""
+    """Whether a path is below ``directory``, and not ``directory`` itself."""
     return path != directory and path.startswith(as_prefix(directory))
 
 
 def parent(path: bytes) -> bytes:
-    """The directory that a path is in; of the root, the root."""
+    """The directory of a path; the parent of the root is the root."""
     return path.rpartition(b"/")[0] or b"/"
 
 
 def upwards(path: bytes) -> Iterator[bytes]:
-    """A path, then every directory above it, the root last."""
+    """Yield a path and every directory above it, the root last."""
     yield path
     while path not in (b"", b"/"):
         path = parent(path)
@@ -34,5 +34,5 @@ def upwards(path: bytes) -> Iterator[bytes]:
 
 
 def innermost(path: bytes, roots: Collection[bytes]) -> bytes | None:
-    """Of some roots, the nearest one at or above a path; ``None`` where there is none."""
+    """The nearest of some roots at or above a path; ``None`` if there is none."""
     return next((root for root in upwards(path) if root in roots), None)

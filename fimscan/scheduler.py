@@ -1,4 +1,4 @@
-"""Scans and audit reading on their schedules (APScheduler), one at a time, until stopped."""
+"""Run scans and audit reading on schedule (APScheduler), one at a time, until stopped."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ Complain = Callable[[str], None]
 
 
 def trigger_of(text: str) -> BaseTrigger:
-    """A cron expression or an interval, as the configuration allows them."""
+    """Convert a cron expression or an interval of the configuration."""
     seconds = interval_seconds(text)
     return CronTrigger(**cron_fields(text)) if seconds is None else IntervalTrigger(seconds=seconds)
 
 
 class Scheduler:
-    """Runs the jobs of a configuration.
+    """Runs the scheduled jobs of a configuration.
 
-    All jobs share one worker: two scans never run at once, and the log is read between them. What was missed (the host
-    slept, a scan took long) is made up for once, not many times over.
+    All jobs share one thread: two scans never run at once, and the log is read between them. A missed run (the host
+    slept, a scan took long) is made up for once, not several times.
 
     Args:
-        report: what to do with the result of a scan.
-        complain: what to do with a failure; the schedule goes on.
+        report: called with the result of each scan.
+        complain: called with the text of each failure; the schedule goes on.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Scheduler:
         self._report = report
         self._complain = complain
         self._stop = threading.Event()
-        # One thing at a time: a scan, a reading of the log, a look at what the log spoke of.
+        # Held during a scan, a reading of the log, or a live look.
         self._busy = threading.Lock()
         self._witness = None
         if source is not None and config.witness.fanotify:
@@ -71,7 +71,7 @@ class Scheduler:
         self._signal = signal.SIGTERM
 
     def _readers(self) -> tuple[Live | None, AuditReader | None]:
-        """What follows the log and looks at single files, if it is to, and what reads the log."""
+        """Create the live monitor, if enabled, and the reader of the log."""
         if self._source is None:
             return None, None
         if self._config.live.enabled:
@@ -80,9 +80,9 @@ class Scheduler:
         return None, AuditReader(self._database, self._source, witness=self._witness)
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT; a scan in progress is then recorded as interrupted.
+        """Run until SIGTERM or SIGINT; a scan in progress is then recorded as interrupted.
 
-        A database without a baseline, or with one of another configuration, gets a scan at once.
+        If the database has no baseline, or one of another configuration, a scan starts at once.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -116,7 +116,7 @@ class Scheduler:
             self._witness.end(self._database)
 
     def scan(self, *, full: bool = False) -> None:
-        """One scheduled scan, and what becomes of its result. A ``full`` one reads every byte again."""
+        """Run one scheduled scan and report it. With ``full``, every file is read again."""
 
         def work() -> None:
             result = run_scan(
@@ -133,7 +133,7 @@ class Scheduler:
         self._attempt(work)
 
     def read_audit(self) -> None:
-        """Read what is new in the audit log, and ask the kernel how it is."""
+        """Read new audit records, and check the state of the kernel's audit system."""
 
         def work() -> None:
             for problem in self._reader.look() if self._reader is not None else ():
@@ -142,7 +142,7 @@ class Scheduler:
         self._attempt(work)
 
     def look(self) -> None:
-        """Follow the log a step further, unless something else is being done."""
+        """Read the log and take live looks, unless another job is running."""
 
         def work() -> None:
             assert self._live is not None, "there is a log to follow"
@@ -158,7 +158,7 @@ class Scheduler:
             self._attempt(work)
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """Whatever goes wrong is one line, and the schedule goes on."""
+        """Run a job; any failure becomes one line, and the schedule goes on."""
         if self._stop.is_set():
             return
         try:
@@ -167,7 +167,7 @@ class Scheduler:
         except InterruptedScanError:
             return
         except LockedError as error:
-            self._complain(f"{error}; this scan is left out")
+            self._complain(f"{error}; this scan is skipped")
         except FimscanError as error:
             self._complain(str(error))
         except Exception as error:  # noqa: BLE001  # see above

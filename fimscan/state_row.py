@@ -1,7 +1,7 @@
-"""A file state as a plain tuple: the form in which millions of states travel, are compared and are stored.
+"""A file state as a plain tuple: the form in which millions of states are sent, compared and stored.
 
-Code that goes through the fields of a :class:`FileState` one by one uses the list here. A dataclass with its digests
-costs more to make than a file costs to compare, so it is made only of a file that differs.
+Code that processes the fields of a :class:`FileState` in order uses :data:`FIELDS`. Creating a dataclass with its
+digests takes longer than comparing a file, so it is created only for files that differ.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fimscan.model import Digest, FileKind, FileState, Prefix
 from fimscan.xattrs import dump_xattrs, load_xattrs
 
 ALGORITHMS = ("xxh3_128", "sha256", "sha512", "blake3")
-"""Every digest that there is, in the order in which those of a file are listed."""
+"""All digests, in the order in which those of a file are listed."""
 
 FIELDS = (
     "path",
@@ -39,18 +39,19 @@ FIELDS = (
 )
 
 Packed: TypeAlias = tuple[Any, ...]
-"""The values of :data:`FIELDS`, then the state's digest. ``kind`` is text, a digest that was not taken ``None``;
-``xattrs`` are as :func:`fimscan.xattrs.dump_xattrs` has them, ``prefix`` is (size, the values of its digests)."""
+"""The values of :data:`FIELDS`, then the state's digest. ``kind`` is text; a digest that was not taken is ``None``;
+``xattrs`` are encoded by :func:`fimscan.xattrs.dump_xattrs`; ``prefix`` is (size, the values of its digests).
+"""
 
-# Two more layouts of a state exist, each where this one would cost more:
+# Two other layouts of a state exist, because this one would be slower there:
 #
-# - :data:`fimscan.scan.state.Raw` is what a reader knows: stat(2) in its own order, and the digests that were taken. It
-#   has no path, which the reader of a name in a directory does not know, and so no state digest. Reading makes one for
-#   each file; the rest is made when a request has been read (see fimscan.scan.fast_path). Giving it the order of FIELDS
-#   was tried: the CPU time of a scan was the same within 3 % of noise, and the code did not get shorter.
-# - A database row has times in two parts and device and inode as signed numbers, since SQL integers have 64 bits and
-#   these values need not fit. It has no prefix, which serves only the comparison. fimscan.store.version_writer converts
-#   whole columns of a group of rows at a time, so no row is ever made of a single state.
+# - :data:`fimscan.scan.state.Raw` is the reader's layout: stat(2) in its own order, and the digests that were taken. It
+#   has no path, which the reader does not know, and so no state digest. Reading creates one tuple for each file; the
+#   rest is added when a request has been read (see fimscan.scan.fast_path). Using the order of FIELDS was tried: the
+#   CPU time of a scan was the same within 3 % of noise, and the code did not become shorter.
+# - A database row has times in two parts, and device and inode as signed numbers, since SQL integers have 64 bits and
+#   these values need not fit. It has no prefix, which is used only for the comparison. fimscan.store.version_writer
+#   converts whole columns of a group of rows at once, so no row is made from a single state.
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
 _FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])
@@ -62,23 +63,22 @@ _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
 
 def state_digest(values: Packed, order: Sequence[int] = _IN_ORDER) -> bytes:
-    """SHA-256 (32 bytes) over everything in a file state but the times at which it was read, and its prefix.
+    """SHA-256 (32 bytes) over a file state, except the times of its reading and its prefix.
 
-    The digested text has one field after the other, each decimal number followed by a space, each byte string as its
-    length, a colon, the bytes and a comma (a netstring), an unknown byte string as ``-,``::
+    The digested text is a sequence of fields. A decimal number is followed by a space. A byte string is its length, a
+    colon, the bytes and a comma (a netstring); an unknown byte string is ``-,``::
 
         fimscan.state/1 KIND DEV INODE NLINK MODE UID GID SIZE MTIME_NS CTIME_NS PATH LINK_TARGET XATTR_DIGEST
         then, for each digest in its order, ALGORITHM VALUE
 
-    KIND is followed by a space, too. Numbers are of any length: a file system with 64-bit seconds holds times whose
-    nanoseconds do not fit 64 bits. Two states have one digest if, and only if, nothing else differs.
+    KIND is followed by a space, too. Numbers have any length: with 64-bit seconds, nanoseconds do not fit 64 bits. Two
+    states have the same digest if, and only if, nothing else differs.
 
-    A state of which that is not all, since it has extended attributes or flags, begins with ``fimscan.state/2`` and
-    has two more fields in front of the digests: ``FLAGS`` (a number, or ``-`` and a space for unknown ones) and
-    ``XATTRS``, one byte string, ``-,`` where unknown (see :func:`fimscan.xattrs.dump_xattrs`). So what was recorded
-    before there were these has the digest that it had.
+    A state with extended attributes or flags begins with ``fimscan.state/2`` instead. It has two more fields before the
+    digests: ``FLAGS`` (a number, or ``-`` and a space if unknown) and ``XATTRS``, one byte string, ``-,`` if unknown
+    (see :func:`fimscan.xattrs.dump_xattrs`). So states that were recorded before version 2 keep their digest.
 
-    ``order`` is that of the digests, as positions in :data:`ALGORITHMS`.
+    ``order`` is the order of the digests, as positions in :data:`ALGORITHMS`.
     """
     path, flags, xattrs = values[0], values[_FLAGS], values[_XATTRS]
     extended = flags is not None or bool(xattrs)
@@ -98,7 +98,7 @@ def _optional(value: bytes | None) -> bytes:
 
 
 def pack(state: FileState) -> Packed:
-    """The tuple of a state."""
+    """Convert a state to a tuple."""
     prefix, xattrs = state.prefix, state.xattrs
     special = {
         **dict(zip(ALGORITHMS, _in_slots(state.digests), strict=True)),

@@ -1,4 +1,4 @@
-"""Extended attributes <-> the bytes in which they are stored and digested."""
+"""Encode and decode extended attributes as they are stored and digested."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from fimscan.model import Xattr
 
 
 def dump_raw_xattrs(xattrs: Iterable[tuple[bytes, int, bytes]]) -> bytes:
-    """Of each (name, size, data): the name as a netstring, the size and a space, the data as a netstring."""
+    """Encode each (name, size, data): the name as a netstring, the size and a space, the data as a netstring."""
     return b"".join([b"%d:%b,%d %d:%b," % (len(name), name, size, len(data), data) for name, size, data in xattrs])
 
 
 def dump_xattrs(xattrs: Iterable[Xattr]) -> bytes:
-    """One after the other, as :func:`dump_raw_xattrs`."""
+    """Encode extended attributes as :func:`dump_raw_xattrs` does."""
     return dump_raw_xattrs((xattr.name, xattr.size, xattr.data) for xattr in xattrs)
 
 
@@ -33,7 +33,7 @@ def _parse(stored: bytes) -> Iterator[Xattr]:
 
 
 def _netstring(stored: bytes, at: int) -> tuple[bytes, int]:
-    """(the string that begins at a position, the position after its comma)."""
+    """(the netstring at a position, the position after its comma)."""
     colon = stored.index(b":", at)
     end = colon + 1 + int(stored[at:colon])
     return stored[colon + 1 : end], end + 1

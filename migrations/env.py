@@ -1,4 +1,4 @@
-"""Alembic's entry point. fimscan passes its open connection; 'alembic -x url=...' works for developers."""
+"""Alembic's entry point. fimscan passes its open connection; developers use 'alembic -x url=...'."""
 
 from alembic import context
 from sqlalchemy import Connection, create_engine

@@ -1,4 +1,4 @@
-"""File systems of the tests' own: made in an image, mounted through a loop device, and taken away again."""
+"""File systems for tests: created in an image, mounted through a loop device, and removed again."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _QUIET = {"btrfs": ("-q",), "xfs": ("-q", "-f"), "ext4": ("-q", "-F")}
 
 
 def run(*command: str | Path) -> str:
-    """Run a command that has to succeed; gives what it printed."""
+    """Run a command that must succeed; returns its output."""
     done = subprocess.run([str(word) for word in command], capture_output=True, check=False, encoding="utf-8")
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout
 
 
 def needs(*programs: str) -> None:
-    """Skip where nobody may mount, or a program is missing."""
+    """Skip the test without root, or if a program is missing."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount")
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
@@ -33,7 +33,7 @@ def needs(*programs: str) -> None:
 
 
 def image(kind: str, path: Path, *options: str) -> Path:
-    """A new file system of this kind in a file."""
+    """Create a file system of this kind in a file."""
     needs(f"mkfs.{kind}")
     with path.open("wb") as file:
         file.truncate(_MEGABYTES[kind] << 20)
@@ -43,7 +43,7 @@ def image(kind: str, path: Path, *options: str) -> Path:
 
 @contextmanager
 def mounted(*arguments: str | Path, at: Path) -> Iterator[Path]:
-    """``mount ARGUMENTS AT`` for a while; skips where this kernel or container does not allow that."""
+    """``mount ARGUMENTS AT`` until the end of the block; skips if this kernel or container does not allow it."""
     needs("mount")
     at.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -59,7 +59,7 @@ def mounted(*arguments: str | Path, at: Path) -> Iterator[Path]:
 
 @contextmanager
 def made(kind: str, directory: Path, *options: str) -> Iterator[Path]:
-    """A new file system of this kind, mounted at a new directory below ``directory``."""
+    """Create a file system of this kind and mount it at a new directory below ``directory``."""
     with ExitStack() as stack:
         if kind == "tmpfs":
             yield stack.enter_context(mounted("-t", "tmpfs", "none", at=directory / "fs"))
@@ -74,5 +74,5 @@ def made(kind: str, directory: Path, *options: str) -> Iterator[Path]:
 
 
 def overlay(lower: Path | str, upper: Path, work: Path) -> str:
-    """The options of an overlay with these layers."""
+    """The mount options of an overlay with these layers."""
     return f"lowerdir={lower},upperdir={upper},workdir={work}"

@@ -18,12 +18,12 @@ def test_a_missed_target_says_what_was_tried(
 ) -> None:
     """The part of docs/explanation/performance.md is found by its first words, which a benchmark needs at its end."""
     monkeypatch.setattr(targets, "_missed", [])
-    (beginning,) = re.findall(r'tell_what_was_tried\("(.*)"\)', (_BENCHMARKS / name).read_text())
+    (beginning,) = re.findall(r'print_what_was_tried\("(.*)"\)', (_BENCHMARKS / name).read_text())
     targets.slower("rescan", "the prototype", 1.9, 2)
-    targets.tell_what_was_tried(beginning)
+    targets.print_what_was_tried(beginning)
     assert "ried" not in capsys.readouterr().out
     targets.slower("rescan", "the prototype", 3, 2)
-    targets.tell_what_was_tried(beginning)
+    targets.print_what_was_tried(beginning)
     printed = " ".join(capsys.readouterr().out.split())
-    assert "missed: 1.50 times as much as it may" in printed
+    assert "missed by a factor of 1.50" in printed
     assert "Missed: rescan." in printed and "Tried, and not kept:" in printed

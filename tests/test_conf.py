@@ -1,4 +1,4 @@
-"""What ships in conf/ tells the truth about the code."""
+"""The files in conf/ agree with the code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONF = Path(shipped_path("conf"))
 
 
 def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
-    """Whoever reads it has read them all, and may trust what it says of defaults."""
+    """It shows every key, and its stated defaults are true."""
     table = tomllib.loads((CONF / "fimscan.toml").read_text())
     parse_config((CONF / "fimscan.toml").read_text())
     for name, field in Config.model_fields.items():
@@ -35,8 +35,8 @@ def test_the_shipped_configuration_shows_every_key_with_its_default() -> None:
     assert shown == set(Watch.model_fields)
 
 
-def test_the_cron_example_runs_a_scan_and_the_unit_a_schedule() -> None:
-    """Both call commands that exist, with a configuration that is named."""
+def test_the_cron_example_scans_and_the_unit_runs_the_schedule() -> None:
+    """Both call existing commands with a named configuration."""
     assert re.search(
         r"root fimscan --config \S+ scan --trigger cron$", (CONF / "fimscan.cron").read_text(), re.MULTILINE
     )
@@ -62,7 +62,7 @@ WATCH = '[[watch]]\npath = "/etc"\n'
     ],
 )
 def test_wrong_values_are_named_with_key_and_line(text: str, words: str) -> None:
-    """The user sees where to look."""
+    """The message names the place."""
     with pytest.raises(ConfigError) as caught:
         parse_config(text + WATCH)
     assert any(words in problem for problem in caught.value.problems), caught.value.problems
@@ -79,31 +79,31 @@ def test_wrong_values_are_named_with_key_and_line(text: str, words: str) -> None
     ],
 )
 def test_wrong_watches_are_refused(watch: str) -> None:
-    """A digest that is not recorded, or a policy that does not exist, must not pass in silence."""
+    """An unknown digest or policy is refused, not ignored."""
     with pytest.raises(ConfigError):
         parse_config(WATCH + watch)
 
 
 def test_the_same_directory_twice_is_refused() -> None:
-    """Two policies for one path: nobody could tell which one counts."""
+    """Two policies for one path would be ambiguous."""
     with pytest.raises(ConfigError, match="1 problem"):
         parse_config(WATCH + '[[watch]]\npath = "/etc/"\n')
 
 
-def test_an_effective_configuration_survives_being_stored() -> None:
-    """The next scan asks what the last one looked at."""
+def test_an_effective_configuration_can_be_stored_and_loaded() -> None:
+    """The next scan needs the configuration of the last one."""
     config = parse_config(WATCH + 'exclude = ["*.swp", "ä"]\n')
     assert Config.from_canonical(config.canonical()) == config
 
 
 def test_a_weakened_configuration_has_another_digest() -> None:
-    """An exclude that was slipped in is visible in every later scan record."""
+    """A new exclude is visible in every later scan record."""
     assert parse_config(WATCH).digest != parse_config(WATCH + 'exclude = ["shadow"]').digest
 
 
 @given(st.text(max_size=80))
 def test_no_text_can_break_the_configuration_reader(text: str) -> None:
-    """Any text is a configuration or a ConfigError."""
+    """Any text gives a configuration or a ConfigError."""
     try:
         parse_config(text)
     except ConfigError as error:
@@ -114,8 +114,8 @@ def test_no_text_can_break_the_configuration_reader(text: str) -> None:
     ("days", "named"),
     [("0", "sun"), ("7", "sun"), ("1-5", "mon,tue,wed,thu,fri"), ("5-7", "fri,sat,sun"), ("*", "*"), ("mon", "mon")],
 )
-def test_days_of_the_week_are_crons(days: str, named: str) -> None:
-    """crontab counts from Sunday, the scheduler from Monday: '0' must not run on Mondays."""
+def test_weekdays_are_those_of_cron(days: str, named: str) -> None:
+    """crontab counts weekdays from Sunday, the scheduler from Monday: '0' must not run on Mondays."""
     assert cron_fields(f"0 3 * * {days}")["day_of_week"] == named
 
 
@@ -128,6 +128,6 @@ def test_a_cron_expression_runs_on_the_day_that_it_names() -> None:
 
 
 def test_intervals() -> None:
-    """Seconds, minutes, hours and days; nothing else."""
+    """Seconds, minutes, hours and days are valid; nothing else."""
     assert [interval_seconds(text) for text in ("5s", "15m", "2h", "1d")] == [5, 900, 7200, 86400]
     assert [interval_seconds(text) for text in ("0m", "m", "-1m", "1w", "* * * * *")] == [None] * 5

@@ -1,9 +1,12 @@
-"""Write ``fimscan/audit/syscalls.json`` from kernel sources: ``python tools/syscall_tables.py TREE[=SOURCE]...``.
+"""Generate ``fimscan/audit/syscalls.json`` from kernel sources: ``python tools/syscall_tables.py TREE[=SOURCE]...``.
 
-Of each architecture that the first tree (or, where that has none, a later one) has a system call table for: its
-``AUDIT_ARCH_*`` values (include/uapi/linux/audit.h, elf-em.h), the numbers of the calls that fimscan knows how to read
-(``*.tbl``), and its open flags (``uapi/asm/fcntl.h`` over ``asm-generic/fcntl.h``). ``SOURCE`` says where a tree came
-from. The file in the repository was made of Debian's sources, unpacked::
+It covers each architecture with a system call table in the first tree, or else in a later one, and writes:
+
+- its ``AUDIT_ARCH_*`` values (include/uapi/linux/audit.h, elf-em.h)
+- the numbers of the calls that fimscan parses (``*.tbl``)
+- its open flags (``uapi/asm/fcntl.h`` over ``asm-generic/fcntl.h``)
+
+``SOURCE`` describes the origin of a tree. The file in the repository was made from Debian's sources, unpacked::
 
     apt-get download linux-source-6.12 linux-source-6.1      # 6.1 is the last one there that has ia64
     python tools/syscall_tables.py linux-source-6.12='Debian linux-source-6.12 ...' linux-source-6.1='...'
@@ -21,15 +24,15 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from fimscan.audit.syscalls import CALLS
 
-# From 424 on a call has one number everywhere, on top of what the architecture adds to all: so newer ones than the
-# trees have are known, too (include/uapi/asm-generic/unistd.h: 452 since 6.6, 463 and 466 since 6.13, 469 since 6.17).
+# From 424 on, a call has the same number everywhere, plus the architecture's offset. Calls newer than the trees are
+# therefore known, too (include/uapi/asm-generic/unistd.h: 452 since 6.6, 463 and 466 since 6.13, 469 since 6.17).
 _LATER = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "file_setattr": 469}
 _COMMON_START = ("openat2", 437)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Where an architecture's numbers are: file, ``<abi>`` columns that count, what is added to each number."""
+    """The source of an architecture's numbers: file, the ``<abi>`` columns to use, the offset added to each number."""
 
     path: str
     abis: tuple[str, ...] = ("common",)
@@ -40,8 +43,8 @@ def _generic(bits: str, *more: str) -> Table:
     return Table(path="scripts/syscall.tbl", abis=("common", bits, *more))
 
 
-# The <abi> columns are those that arch/*/kernel/Makefile.syscalls, or arch/*/kernel/syscalls/Makefile, pass on; the
-# offsets those of arch/{mips,ia64}/include/uapi/asm/unistd.h (__NR_Linux; "Add 1024 to <number>").
+# The <abi> columns are those in arch/*/kernel/Makefile.syscalls, or arch/*/kernel/syscalls/Makefile. The offsets are
+# those in arch/{mips,ia64}/include/uapi/asm/unistd.h (__NR_Linux; "Add 1024 to <number>").
 TABLES = {
     "x86_64": Table(path="arch/x86/entry/syscalls/syscall_64.tbl", abis=("common", "64")),
     "i386": Table(path="arch/x86/entry/syscalls/syscall_32.tbl", abis=("i386",)),
@@ -74,7 +77,7 @@ TABLES = {
     "nios2": _generic("32", "time32", "renameat", "rlimit"),
     "openrisc": _generic("32", "time32", "renameat", "rlimit"),
 }
-# The names behind AUDIT_ARCH_, where one table serves several, or is called otherwise.
+# Names after AUDIT_ARCH_ whose table has another name, or serves several architectures.
 TABLE_OF = {
     "ARMEB": "arm",
     "PPC64LE": "ppc64",
@@ -87,7 +90,7 @@ TABLE_OF = {
     "ARCV2": "arc",
     "ARCV2BE": "arc",
 }
-# The directory of arch/ with an architecture's fcntl.h; none means that asm-generic's holds for it.
+# The directory in arch/ with an architecture's fcntl.h; without one, asm-generic's applies.
 FLAGS_OF = {
     "aarch64": "arm64",
     "arm": "arm",
@@ -111,7 +114,7 @@ def _read(path: str) -> str:
 
 
 def numbers(tree: str, table: Table) -> dict[str, int]:
-    """Name -> number of the calls that fimscan reads."""
+    """Name -> number of the calls that fimscan parses."""
     found: dict[str, int] = {}
     for line in _read(f"{tree}/{table.path}").splitlines():
         words = line.split()
@@ -129,7 +132,7 @@ _NOT_FLAGS = {"O_ACCMODE", "O_RDONLY", "O_WRONLY", "O_RDWR", "O_NDELAY", "O_BLKS
 
 
 def flags(path: str) -> dict[str, int]:
-    """Name -> bit of the open flags that one fcntl.h defines as numbers (octal, as C writes it, or hexadecimal)."""
+    """Name -> bit of the open flags that an fcntl.h defines as numbers (octal, as in C, or hexadecimal)."""
     found = {
         name: int(value, 16) if value[:2].lower() == "0x" else int(value, 8)
         for name, value in _DEFINE.findall(_read(path))
@@ -138,7 +141,7 @@ def flags(path: str) -> dict[str, int]:
 
 
 def arches(tree: str) -> dict[str, str]:
-    """Name behind ``AUDIT_ARCH_`` -> its value as a SYSCALL record writes it (``arch=%x``)."""
+    """Name after ``AUDIT_ARCH_`` -> its value as in a SYSCALL record (``arch=%x``)."""
     machines = {
         name: int(value, 0)
         for name, value in re.findall(
@@ -159,7 +162,7 @@ def arches(tree: str) -> dict[str, str]:
 
 
 def document(trees: list[tuple[str, str]]) -> dict[str, object]:
-    """The whole file."""
+    """The content of syscalls.json."""
     calls: dict[str, dict[str, int]] = {}
     for name, table in TABLES.items():
         tree = next(tree for tree, _ in trees if os.path.exists(f"{tree}/{table.path}"))
@@ -190,7 +193,7 @@ def _version(tree: str) -> str:
 
 
 def as_text(content: dict[str, object]) -> str:
-    """JSON with one line a table, so that a difference can be read."""
+    """Format as JSON with one line per table, so that diffs are readable."""
     pieces = []
     for key, value in content.items():
         if isinstance(value, dict):
@@ -202,7 +205,7 @@ def as_text(content: dict[str, object]) -> str:
 
 
 def main() -> None:
-    """Print the file."""
+    """Print the content of syscalls.json."""
     trees = [(tree, source) for tree, _, source in (argument.partition("=") for argument in sys.argv[1:])]
     if not trees:
         sys.exit(__doc__)

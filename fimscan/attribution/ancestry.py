@@ -1,4 +1,4 @@
-"""Who started whom: process ids, followed through what is known of them. Pure."""
+"""Find the ancestors of a process from the audit records of its parents. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from fimscan.model import Actor, Lineage
 
 _GENERATIONS = 16
 
-#: What a pid was up to and with a moment (:attr:`fimscan.model.Actor.moment`), latest first: by an execve, or by
-#: anything else that it did.
+#: (pid, moment) -> the records of that pid up to and including the moment (:attr:`fimscan.model.Actor.moment`), latest
+#: first. They are of its execve or of any other call.
 Lookup = Callable[[int, int], Sequence[Actor]]
 
 
 def lineage(actor: Actor, known: Lookup, *, boot_ns: int = 0) -> Lineage:
-    """The ancestors of a process, nearest first.
+    """Return the ancestors of a process, nearest first.
 
-    A parent is what it was when it started its child: it can have become another program since (``exec``). So it is
-    looked for at the time of the child's first record, also where the child was another program then.
+    A parent is reported as the program that it was when it started its child; it may have called ``exec`` since. So the
+    parent is looked up at the time of the child's first record, even if the child was another program then.
 
-    A record's ppid is right at its time, but what was said of that pid before may be about an earlier process that
-    had it. It counts when it is of this boot and of the same login session; or of a service, which has none, and lets
-    users log in.
+    A record's ppid is right at the time of the record. Earlier records of that pid may be of another process that had
+    it before. They count only if they are of this boot, and of the same login session or of none. A process without a
+    session is a service, such as sshd, which lets users log in.
 
     Args:
         actor: the process, with the time of the record that names its parent.
-        known: see :data:`Lookup`.
-        boot_ns: the last boot before that, as far as one is known.
+        known: finds the records of a pid, see :data:`Lookup`.
+        boot_ns: the last known boot before that time; 0 if none is known.
     """
     found: list[Actor] = []
     seen = {actor.pid}
@@ -45,7 +45,7 @@ def lineage(actor: Actor, known: Lookup, *, boot_ns: int = 0) -> Lineage:
 
 
 def _first(actor: Actor, known: Lookup, boot_ns: int) -> Actor:
-    """The first record of a process: of its start, as far as that was seen."""
+    """Find the first record of a process; it is the record of its start, if audit saw that."""
     first = actor
     if actor.time_ns is None:
         return first

@@ -1,4 +1,4 @@
-"""Change x accesses x coverage -> Attribution: who did it, how sure that is, and why it is not surer. Pure."""
+"""Answer one change: verdict, reason, actors and coverage, from the accesses and from what audit could see. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fimscan.attribution.attributes import has_unseen_flags, who_changed, who_ch
 from fimscan.attribution.case import Case, Evidence, last_touched
 from fimscan.attribution.claims import Claim, as_actor
 from fimscan.attribution.content import who_wrote
-from fimscan.attribution.coverage import OUT_OF_SIGHT, SLACK_NS, CoverageMap, Need
+from fimscan.attribution.coverage import BEYOND_RULES, SLACK_NS, CoverageMap, Need
 from fimscan.attribution.history import with_earlier
-from fimscan.attribution.holes import has_unseen_times, without_needless
+from fimscan.attribution.holes import has_unseen_times, without_irrelevant
 from fimscan.attribution.index import WRITES, Identity
-from fimscan.attribution.presence import last_bind, made_anew, who_moved, who_removed
+from fimscan.attribution.presence import last_bind, recreated, who_moved, who_removed
 from fimscan.attribution.reasoning import reasoning
 from fimscan.attribution.whiteouts import who_left_whiteout
 from fimscan.compare.states import same_content
@@ -35,24 +35,24 @@ from fimscan.model import (
 )
 from fimscan.paths import parent
 
-# Where the ctime says nothing: a clock that was set at boot leaves no other trace, and moved blocks leave none at all.
+# With these gaps the ctime proves nothing: a clock set at boot leaves no other trace, and moved blocks keep the ctime.
 _NO_CTIME = frozenset({GapReason.CLOCK_CHANGED, GapReason.BOOT, GapReason.EXTENT_MOVE})
 _CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
 _ATTRIBUTES = frozenset({"mode", "uid", "gid", "acl", "capabilities", "selinux", "xattr"})
 
 
 def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attribution:
-    """Answer for one change.
+    """Answer one change.
 
-    Each side of it (presence, content, attributes) is claimed on its own; the answer is as strong as the weakest
-    claim, and never stronger than what audit was there to see.
+    Each side of the change (presence, content, attributes) gets a claim of its own. The answer is as strong as the
+    weakest claim. It is never confirmed where audit has a gap.
     """
     need = _need(change)
     seen = coverage.over(change.path, change.window, need)
     untimed = False
     if seen.gaps:
         directories = evidence.directories.get(parent(change.path), ())
-        seen = without_needless(seen, change, directories)
+        seen = without_irrelevant(seen, change, directories)
         untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)
@@ -66,27 +66,27 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     if verdict is Verdict.UNATTRIBUTED:
         if reason is Reason.NOT_COVERED:
             seen = _with_gap(seen, case, GapReason.UNSEEN_CALL)
-        elif any(gap.reason in OUT_OF_SIGHT for gap in seen.gaps):
+        elif any(gap.reason in BEYOND_RULES for gap in seen.gaps):
             reason = Reason.NOT_COVERED
         elif coverage.watched(change.path, change.window, need) is False:
             reason = Reason.NOT_COVERED
         elif seen.complete and not coverage.watches_device(change.path, change.window, change.state.dev):
-            # Mounted beneath the directory, perhaps after its rules were loaded: no proof that anybody looked there.
+            # A file system was mounted below the directory, perhaps after its rules were loaded: they may not cover it.
             reason = Reason.NOT_COVERED
             seen = _with_gap(seen, case, GapReason.NO_RULE)
         else:
             reason = Reason.NO_EVENT if seen.complete else Reason.COVERAGE_GAP
-    elif _is_written_unseen(case, actors, seen):
+    elif _is_changed_in_later_gap(case, actors, seen):
         verdict, reason, actors = Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP, ()
         notes = (
             *notes,
-            "Those who opened it did so before a gap, and it was changed within that: by whom is not known.",
+            "The file was last changed in a gap, and was opened before it; which process changed it is not known.",
         )
     elif verdict is Verdict.CONFIRMED and not seen.complete:
         verdict, reason = Verdict.LIKELY, Reason.COVERAGE_GAP
     elif verdict is Verdict.CONFIRMED and any(actor.event in evidence.doubtful for actor in actors):
         verdict, reason = Verdict.LIKELY, Reason.PATH_ONLY
-        notes = (*notes, "The record does not say in which subvolume (or layer) the file is.")
+        notes = (*notes, "The audit record does not say in which subvolume (or overlay layer) the file is.")
     return Attribution(
         verdict=verdict,
         reason=reason,
@@ -98,11 +98,11 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
 
 
 def _all_of(claims: Sequence[Claim]) -> Claim:
-    """The sides of a change as one claim, as strong as the weakest of them."""
+    """Combine the claims about all sides of a change into one, as strong as the weakest of them."""
     weakest = min(claims, key=lambda claim: claim.verdict.strength)
     reason = weakest.reason
     if weakest.names_nobody and not all(claim.reason is reason for claim in claims if claim.names_nobody):
-        reason = None  # for one side of the change, nobody was seen where somebody would have been
+        reason = None  # one side has no actor although audit would have recorded one
     return Claim(
         verdict=weakest.verdict,
         reason=reason,
@@ -113,22 +113,22 @@ def _all_of(claims: Sequence[Claim]) -> Claim:
 
 
 def _with_gap(seen: Coverage, case: Case, reason: GapReason) -> Coverage:
-    """What was seen, but for something over the whole window."""
+    """Add a gap over the whole window."""
     gap = Gap(start_ns=case.window.after_ns, end_ns=case.window.before_ns, reason=reason)
     return Coverage(complete=False, gaps=(*seen.gaps, gap))
 
 
-def _is_written_unseen(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
-    """Whether this same file was last changed in a gap that began after everybody known had opened it."""
+def _is_changed_in_later_gap(case: Case, actors: Iterable[Actor], seen: Coverage) -> bool:
+    """Whether this same file was last changed in a gap that began after all known actors had opened it."""
     before, after = case.change.before, case.change.after
     if not seen.gaps or before is None or after is None or before.identity != after.identity:
         return False
     if any(gap.reason in _NO_CTIME for gap in seen.gaps):
         return False
-    # Where a ctime clears nobody, since not every change sets it, it is that of a change all the same.
+    # Also where the ctime can clear nobody, because some changes do not set it, it is the time of one change.
     last = last_touched(after) if case.last_change_ns is None else case.last_change_ns
     if not all(actor.role is Role.WRITER and actor.time_ns is not None for actor in actors):
-        return False  # held since before the window, or put into place: that is known all the same
+        return False  # held open since before the window, or put into place: a gap does not put that in doubt
     opened = max((actor.time_ns or 0 for actor in actors), default=last)
     return any(opened + SLACK_NS < gap.start_ns <= last <= gap.end_ns for gap in seen.gaps)
 
@@ -138,11 +138,14 @@ def _set_flags(actors: Iterable[Actor]) -> bool:
 
 
 def _with_other_names(seen: Coverage, case: Case) -> Coverage:
-    """A hard link in a directory that is not watched is a way to the content that no rule with ``dir=`` sees."""
+    """Add a gap where the file had another name: writing through it escapes rules with ``dir=``.
+
+    Such a name is a hard link in a directory that is not watched.
+    """
     change, names = case.change, case.evidence.names
     since = None
     if change.after is not None and change.kind is not ChangeKind.ADDED:
-        since = case.elsewhere_since(change.after)
+        since = case.outside_since(change.after)
     sides = (change.before, change.after if since is None else None)
     linked = [s for s in sides if s is not None and s.nlink > 1 and s.kind is not FileKind.DIRECTORY]
     if any(s.nlink > names.get(s.identity, 1) for s in linked):
@@ -154,6 +157,7 @@ def _with_other_names(seen: Coverage, case: Case) -> Coverage:
 
 
 def _claims(case: Case) -> list[Claim]:
+    """Make the claims about all sides of the change that differ."""
     change = case.change
     changed = set(change.changed)
     match change.kind:
@@ -188,7 +192,7 @@ def _moved(case: Case) -> Claim:
     assert after is not None, "a moved file is somewhere"
     placed = last_bind(after, case)
     if placed[0] is not None and case.life_of(after.identity).reborn:
-        return made_anew(who_wrote(case, placed), who_removed(case))
+        return recreated(who_wrote(case, placed), who_removed(case))
     return who_moved(case, placed)
 
 
@@ -207,20 +211,22 @@ def _need(change: Change) -> Need:
 
 
 def _distinct(actors: Iterable[Actor]) -> tuple[Actor, ...]:
-    """Each process once a role, in the order of the claims."""
-    those = tuple(actors)
-    if len(those) < 2:
-        return those
-    return tuple({(a.process, a.role): a for a in reversed(those)}.values())[::-1]
+    """Keep one entry per process and role, in the order of the claims."""
+    given = tuple(actors)
+    if len(given) < 2:
+        return given
+    return tuple({(a.process, a.role): a for a in reversed(given)}.values())[::-1]
 
 
 def opened_unmodified(
     accesses: Iterable[FileAccess],
     states: Mapping[Identity, Iterable[tuple[FileState, Window]]],
 ) -> tuple[UnmodifiedOpen, ...]:
-    """Files that were opened for writing in their window and have the content that they had before.
+    """List files that were opened for writing in their window although their content did not change, by path.
 
-    ``states`` gives, by identity, the unmodified files (every hard link's path) with their windows. Order: by path.
+    Args:
+        accesses: the accesses of the windows.
+        states: by identity, the unmodified files (one entry for each hard link's path) with their windows.
     """
     found: dict[bytes, list[Actor]] = {}
     for access in accesses:
@@ -233,11 +239,14 @@ def opened_unmodified(
 
 
 def _openers(actors: Iterable[Actor]) -> tuple[Actor, ...]:
-    """Each process once: of so many, nobody looks whether a pid was given away again, so users and parents tell."""
+    """Keep one entry per process.
+
+    There are too many openers to check each for a reused pid, so pid, user and parent stand for the process.
+    """
     return tuple({(a.process, a.uid, a.ppid): a for a in reversed(tuple(actors))}.values())[::-1]
 
 
 def content_kept(change: Change) -> bool:
-    """Whether a change left the file's content as it was (attributes, times, a mere move)."""
+    """Whether a change left the file's content as it was (only attributes or times changed, or the file moved)."""
     before, after = change.before, change.after
     return before is not None and after is not None and before.kind is after.kind and same_content(before, after)

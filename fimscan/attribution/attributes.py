@@ -1,4 +1,4 @@
-"""Who set a file's mode, owner, extended attributes, links or times. Pure."""
+"""Find who set a file's mode, owner, extended attributes, flags, link count or times. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # ioctl_iflags(2)
 
 
 def who_changed(case: Case) -> list[Claim]:
-    """Who set the mode, the owner, the extended attributes or, when nothing else differs, links and times."""
+    """Claim who set the mode, owner, extended attributes and flags; links and times only if nothing else differs."""
     before, after = case.change.before, case.change.after
     if before is None or after is None:
         return []
     fields = set(case.change.changed)
     if fields & _OF_CONTENT and not fields & (_CLAIMED | {"flags"}):
-        return []  # links and times go with the content
+        return []  # link count and times follow from the content's change
     life = case.life_of(after.identity)
     in_time = [a for a in (*life.doubtful, *life.accesses) if case.is_inside(a)]
     done, late = sift(in_time, (Why.AFTER_LAST_CHANGE, case.is_too_late))
@@ -46,10 +46,10 @@ def who_changed(case: Case) -> list[Claim]:
 
 
 def who_changed_placed(case: Case, placed: FileAccess) -> tuple[list[Actor], list[Ruled], list[Ruled]]:
-    """For a file that was put into place as a whole: (who changed its attributes, that as rulings, earlier changers).
+    """Return (changers, rulings about them, earlier changers) for a file that was put into place as a whole.
 
-    What no such call explains came with the file, from its writer and placer; or from a file that had the path before,
-    whose attributes an editor copies.
+    Attributes that no such call explains came with the file, from its writer and placer. Or an editor copied them from
+    an earlier file of the path, so whoever set them there is listed as an earlier changer.
     """
     after = case.change.after
     assert after is not None, "only an existing file was placed"
@@ -62,13 +62,13 @@ def who_changed_placed(case: Case, placed: FileAccess) -> tuple[list[Actor], lis
 
 
 def has_unseen_flags(before: FileState | None, after: FileState) -> bool:
-    """Whether somebody made a file that was put into place immutable or append-only: those are never inherited."""
+    """Whether a file that was put into place was made immutable or append-only: these flags are never inherited."""
     old = before.flags if before is not None else None
     return bool((after.flags or 0) & ~(old or 0) & (_IMMUTABLE | _APPEND_ONLY))
 
 
 def who_set_flags(done: Sequence[FileAccess]) -> Claim:
-    """Who called file_setattr. Likely at best: chattr's older call, an ioctl, leaves no record."""
+    """Claim who called file_setattr. Likely at best: chattr's older call, an ioctl, leaves no record."""
     claim = _all_changers(done, (Action.SETFLAGS,))
     if claim.names_nobody:
         return UNSEEN
@@ -79,7 +79,7 @@ def who_set_flags(done: Sequence[FileAccess]) -> Claim:
 
 def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess]) -> Claim:
     exact = [a for a in done if a.action is Action.CHMOD and a.argument == after.mode]
-    # One that found the mode as it should be has changed nothing.
+    # A chmod to the mode that the file had already changed nothing.
     exact = [a for a in exact if a.mode is None or a.mode & 0o7777 != a.argument] or exact
     if exact:
         claim = _last_changer(exact, (Action.CHMOD,))
@@ -87,7 +87,7 @@ def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess
         others = [a for a in done if a.action is Action.CHMOD and id(a) not in setting]
         return claim._replace(ruled=(*claim.ruled, *named(others, Why.OVERRULED)))
     if before.mode & ~_SETUID_BITS == after.mode and before.mode != after.mode:
-        # The kernel itself takes setuid and setgid away when a file is written or changes its owner.
+        # The kernel itself clears setuid and setgid when a file is written or changes its owner.
         return _first_answer(done, (Action.CHOWN,), tuple(WRITES), (Action.CHMOD,))
     return _all_changers(done, (Action.SETXATTR, Action.CHMOD))
 
@@ -122,7 +122,7 @@ def _first_all(done: Sequence[FileAccess], *choices: tuple[Action, ...]) -> Clai
 
 
 def _all_changers(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Claim:
-    """All count where the last call need not be the one that made the difference (chgrp after chown, two xattrs)."""
+    """Name everyone who made such a call: the last need not be the decisive one (chgrp after chown, two xattrs)."""
     matching = [a for a in done if a.action in actions]
     actors = one_each(as_actor(a, _role_of(a)) for a in matching)
     if not actors:
@@ -132,7 +132,7 @@ def _all_changers(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Cl
 
 
 def _last_changer(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Claim:
-    """The last call decides what an attribute is now; calls too close together to be ordered are contested."""
+    """Name the last caller, whose call decides the value; calls too close together to be ordered are contested."""
     matching = [a for a in done if a.action in actions]
     last = latest(matching)
     if last is None:

@@ -1,7 +1,7 @@
-"""Which file each path names, followed through the events in order of time. Pure.
+"""Track which file each path names while events are replayed in order of time. Pure.
 
-On an overlay, the record of a removal or a replacement can name the file by its identity in the upper layer. The path
-then tells which file it was, if it is known what the path named just before.
+It is needed for overlays: the record of a removal or a replacement can have the file's identity in the upper layer.
+The file is then identified by its path, if it is known which file the path named just before.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from fimscan.attribution.index import BINDS, UNBINDS, Identity
 from fimscan.model import Action, Change, EventId, FileAccess, Name
 from fimscan.paths import is_within
 
-#: Since when a path names a file, and which; ``None``: it names none, or an unknown one.
+#: (since when, identity of the file that a path names); the identity is ``None`` for no file or an unknown one.
 _Entry = tuple[int, Identity | None]
 #: By directory, then by last component.
 _Entries = dict[bytes, dict[bytes, _Entry]]
 
 
 class _Below(NamedTuple):
-    """What is known below a directory: which file each name stands for, and where directories are that moved."""
+    """The bindings below a directory: the file of each path, and the present paths of directories that were moved."""
 
     entries: _Entries
     homes: dict[Identity, bytes]
 
 
 class Bindings:
-    """What each path of a changed file named when its window began, and what it names since.
+    """The file that each path names: at first the changed files as their windows began, then kept up to date.
 
-    Give :meth:`note` every access in order of time.
+    Call :meth:`note` with every access in order of time.
     """
 
     def __init__(self, changes: Iterable[Change]) -> None:
@@ -41,23 +41,26 @@ class Bindings:
             if change.before is not None:
                 entry = change.window.after_ns - SLACK_NS, change.before.identity
                 self._put(change.before.path, entry)
-        # Of the event noted last: the paths that it gave to a file, and what a directory's move displaced.
+        # State of the event noted last: the paths that it gave to a file, and what a directory's move displaced.
         self._event: EventId | None = None
         self._given: set[bytes] = set()
         self._displaced: dict[bytes, _Below] = {}
 
     def place(self, name: Name) -> bytes | None:
-        """The path that a name means now, if its directory was moved: the scans may not know where it is now."""
+        """Resolve a name in a directory that was moved; ``None`` for other names.
+
+        The scans may not know the directory's present path.
+        """
         home = None if name.parent is None else self._homes.get(name.parent)
         return None if home is None or name.base is None else home + b"/" + name.base
 
     def named(self, places: Iterable[bytes], time_ns: int) -> Identity | None:
-        """The file that one of these paths named; ``None`` if that is not known, or if several of them named one."""
+        """The file that one of these paths named; ``None`` if that is not known, or if several named a file."""
         known = [entry for place in places if (entry := self._get(place)) is not None]
         return known[0][1] if len(known) == 1 and known[0][0] <= time_ns else None
 
     def note(self, access: FileAccess, new: frozenset[bytes], old: frozenset[bytes]) -> None:
-        """Follow one access; ``new`` are the paths that its name may mean, ``old`` those of its old name."""
+        """Apply one access; ``new`` are the paths that its name may mean, ``old`` those of its old name."""
         if access.event != self._event:  # an exchange has two accesses of one event
             self._event, self._given, self._displaced = access.event, set(), {}
         if access.action is Action.RENAME and access.is_directory:
@@ -73,7 +76,7 @@ class Bindings:
                 self._put(place, (self._since(place), access.identity))
 
     def _move(self, identity: Identity | None, new: frozenset[bytes], old: frozenset[bytes]) -> None:
-        """What is below a directory goes with it; what was below its new path is there no longer."""
+        """Move everything below a directory to its new path, and set aside what was below that path before."""
         taken = [self._displaced.pop(place) if place in self._displaced else self._take(place) for place in old]
         self._displaced |= {place: self._take(place) for place in new}
         if identity is not None:

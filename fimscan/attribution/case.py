@@ -1,4 +1,4 @@
-"""One change with the evidence about it: its window, the files that it is about, and who had to do with them. Pure."""
+"""One change with its evidence: its window, and the accesses to each inode number, split by file. Pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, KnownDirectories, time_of
 from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Testimony, Why, Window
 
-_CALL_NS = 1_000_000_000  # a call that makes a file, or removes one, has ended by then
+_CALL_NS = 1_000_000_000  # the longest time for which a call that makes or removes a file is taken to last
 
-#: An access, or a process that was found holding a descriptor, with how it was judged.
+#: An access, or a process that held a descriptor, with its judgement.
 Ruled = tuple[FileAccess | Actor, Why]
-#: Why an access is left out, and the test for that.
+#: (the reason for leaving an access out, the test for it).
 Test = tuple[Why, Callable[[FileAccess], bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that the claims are drawn from.
+    """The evidence that claims are made from.
 
-    ``prior`` gives the last known state of a file by its identity, whatever it was called: it tells whether a file that
-    was moved into place brought new content with it. ``names`` counts, for files with several hard links, the names
-    that the scans know (one that is missing counts as 1). ``testimony`` is that of fanotify, where there is one.
-    ``doubtful`` events are of a file of which only the inode number is sure, which recurs in other subvolumes or layers
-    (:mod:`fimscan.attribution.devices`). ``is_timed`` tells whether a file's ctime is set by everything that changes
-    it, by this host's clock. ``directories`` are those that changed files are in, by path, as of both scans; they are
-    there only where it matters who may write to them (:func:`fimscan.attribution.holes.without_needless`).
+    Attributes:
+        index: the accesses.
+        prior: by identity, the last known state of a file under any name. It shows whether a file that was moved into
+            place brought new content.
+        names: for files with several hard links, how many of their names the scans know; a missing entry counts as 1.
+        testimony: what fanotify reported, if it watched.
+        doubtful: events of which the inode number is known, but not the subvolume or layer
+            (:mod:`fimscan.attribution.devices`).
+        directories: by path, the states at both scans of the directories that changed files are in. Given only where
+            it matters who may write to them (:func:`fimscan.attribution.holes.without_irrelevant`).
+        is_timed: whether everything that changes a file sets its ctime, by this host's clock.
     """
 
     index: AccessIndex
@@ -44,7 +48,7 @@ class Evidence:
 
 
 def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess], list[Ruled]]:
-    """(the accesses that no test leaves out, the others with the first one that does): deciding is giving reasons."""
+    """Return (the accesses that pass all tests, the others with the reason of the first test that they failed)."""
     kept: list[FileAccess] = []
     ruled: list[Ruled] = []
     for access in accesses:
@@ -58,25 +62,28 @@ def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess]
 
 
 def inside(access: FileAccess, window: Window) -> bool:
-    """Whether an access fell into the window, as far as two coarse clocks can tell."""
+    """Whether an access was inside the window, with slack for the coarse clocks of audit and of the scan."""
     return window.after_ns - SLACK_NS <= access.event.time_ns <= window.before_ns + SLACK_NS
 
 
 def last_touched(state: FileState) -> int:
-    """The latest moment that ctime can stand for.
+    """The latest time that the ctime can stand for.
 
-    Some file systems keep whole seconds (ext4 with 128-byte inodes), or every second one (FAT).
+    Some file systems keep whole seconds (ext4 with 128-byte inodes), or only even ones (FAT).
     """
     return state.ctime_ns + (2 * 10**9 if state.ctime_ns % 10**9 == 0 else 0)
 
 
 class Life(NamedTuple):
-    """The present life of an inode number: what was done to the file that has it, and not to those that had it before.
+    """The accesses to an inode number, restricted to the file that has it at the end of the window.
 
-    ``birth`` is its creation, where that was seen. ``reborn`` says that the file that was known by this number when
-    the older observation was made is gone, so that what was known of it says nothing of this one. ``earlier`` is what
-    was done to those that had the number before. ``doubtful`` is what was done to a file whose known names were all
-    removed: with one name more, that nobody knew, it may be this very file.
+    Attributes:
+        birth: the creation of the file, if audit saw it.
+        accesses: the accesses to this file, in order of time.
+        reborn: the file that had the number at the older observation is gone. What was known of it does not apply.
+        earlier: accesses to other files that had the number before.
+        doubtful: accesses to a file all known names of which were removed. If it had one more, unknown name, it is
+            this file.
     """
 
     birth: FileAccess | None
@@ -87,22 +94,22 @@ class Life(NamedTuple):
 
     @property
     def rulings(self) -> tuple[Ruled, ...]:
-        """Who had to do with the earlier files is not to be named for this one."""
+        """The rulings that leave out accesses to earlier files of this number."""
         return tuple([(access, Why.EARLIER_FILE) for access in self.earlier])
 
 
 class Case:
     """A change and its evidence.
 
-    The window is in ascending order, also where the clock was set back in it. Then no time in it compares with
-    another, so that the ctime clears nobody.
+    The window is in ascending order, also if the clock was set back in it. Times in such a window do not compare, so
+    the ctime clears nobody.
 
-    ``last_change_ns`` is the time after which, by its ctime, the file was not changed: a write, a change of attributes
-    and, where the file system has a block device, the first store to a mapping of it set the ctime, which no call can
-    set back. Elsewhere it is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and network file systems
-    have the times of another clock.
+    ``last_change_ns`` is the time after which the file was not changed, by its ctime. A write and a change of
+    attributes set the ctime, and no call can set it back. On a file system with a block device, so does the first store
+    to a mapping. Elsewhere ``last_change_ns`` is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and
+    network file systems have the times of another clock.
 
-    ``is_covered`` says that audit missed nothing in the window, as far as is known.
+    ``is_covered`` says that audit has no known gap in the window.
     """
 
     def __init__(
@@ -120,35 +127,39 @@ class Case:
         self.last_change_ns = last_touched(after) if after is not None and timed else None
         self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
         self._lives: dict[Identity, Life] = {}
-        #: Kept for ``history``, whose every tenant asks for it: the accesses to an inode number, file by file.
-        self.files_of: dict[Identity, list[list[FileAccess]]] = {}
+        #: Cache of ``history``: the accesses to an inode number, one list for each file that had it; and for the id of
+        #: each access, what was done to its file.
+        self.files_of: dict[Identity, tuple[list[list[FileAccess]], Mapping[int, Sequence[FileAccess]]]] = {}
 
     def is_inside(self, access: FileAccess) -> bool:
-        """Whether an access fell into the window."""
+        """Whether an access was inside the window."""
         return inside(access, self.window)
 
     def is_too_late(self, access: FileAccess) -> bool:
-        """Whether the file was not changed any more when this happened."""
+        """Whether an access came after the last change of the file, by its ctime."""
         return access.event.time_ns > self.unchanged_after_ns
 
     def life_of(self, identity: Identity) -> Life:
-        """Follow one inode number up to the end of the window."""
+        """Find the file that has an inode number at the end of the window, with the accesses to it."""
         life = self._lives.get(identity)
         if life is None:
             life = self._lives[identity] = _life_of(identity, self.window.before_ns, self.evidence)
         return life
 
-    def elsewhere_since(self, state: FileState) -> int | None:
-        """Since when the file had a name in a directory that no scan knows (rules go by directory); ``None``: never."""
+    def outside_since(self, state: FileState) -> int | None:
+        """Since when the file had a name in a directory that no scan knows; ``None``: never.
+
+        Audit rules for directories do not cover writes through such a name.
+        """
         life, identity = self.life_of(state.identity), state.identity
         if life.reborn or identity not in self.evidence.prior:
-            return None  # it came from there: that is the placer's deed
+            return None  # it came from outside: the placer answers for that
         if self.index.directories_went_outside(state.path, self.window):
             return self.window.after_ns
         if not self.index.turns_of(identity):
             return None
         holders = self.change.holders
-        # A name that it got and lost after everybody was looked at can be kept unseen.
+        # A process may keep a name that the file got and lost after all processes were inspected for open files.
         since_ns = min(self.window.after_ns, holders.as_of_ns if holders and holders.as_of_ns else inf) - SLACK_NS
         until_ns = self.window.before_ns + SLACK_NS
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
@@ -158,9 +169,12 @@ class Case:
 
 
 def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
-    """Through creations, links and removals: the kernel gives the number away again at once."""
+    """Replay creations, links and removals: the kernel reuses an inode number at once.
+
+    Without a known link count the first removal is taken for the end of the file. That may lose a lead; to follow the
+    wrong file would accuse somebody.
+    """
     prior = evidence.prior.get(identity)
-    # Without a known link count the first removal is taken as the end: better to lose a lead than to follow a dead one.
     names = prior.nlink if prior is not None else 1
     birth: FileAccess | None = None
     accesses: list[FileAccess] = []
@@ -173,13 +187,13 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
         if access.action in BIRTHS:
-            opened = [one for one in accesses if opened_what_was_made(one, access, evidence.index.known)]
+            opened = [one for one in accesses if may_have_opened_created(one, access, evidence.index.known)]
             earlier += [*doubtful, *(one for one in accesses if one not in opened)]
             doubtful = []
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
             continue
-        if birth is not None and took_the_one_before(access, identity, accesses, evidence.index.known):
+        if birth is not None and freed_the_number_before(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
         accesses.append(access)
@@ -188,15 +202,15 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         elif access.action is Action.UNLINK or access.replaced == identity:
             names -= 1
             if names <= 0:
-                # Of a file whose creation was seen, all names are known; of an older one, those that a scan counted.
+                # A file whose creation was seen has no unknown names; an older file may have names no scan counted.
                 if birth is not None:
                     earlier += accesses
                 else:
                     doubtful += accesses
                 birth, accesses, reborn = None, [], True
-    if reborn and birth is None and not _came_back(identity, found, accesses):
-        # Nothing made another file of that number or moved one in: what is there now is the file that had one more name
-        # than was known, as when one of two was removed before the older observation counted them.
+    if reborn and birth is None and not _was_reused(identity, found, accesses):
+        # No other file with that number was created or moved in. So this is the old file, which had one more name than
+        # was known: for example, one of two names was removed before the older observation counted them.
         return Life(birth=None, accesses=tuple(found), reborn=False)
     return Life(
         birth=birth,
@@ -207,33 +221,34 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     )
 
 
-def _came_back(identity: Identity, found: Iterable[FileAccess], since: Iterable[FileAccess]) -> bool:
-    """Whether a number that was given up can have been given to another file, which was made, or moved in ``since``."""
+def _was_reused(identity: Identity, found: Iterable[FileAccess], since: Iterable[FileAccess]) -> bool:
+    """Whether another file can have got a freed number: one was created, or one was moved in among ``since``."""
     made = any(access.action in BIRTHS for access in found)
     return made or any(access.action in MOVES and access.identity == identity for access in since)
 
 
-# An event has the time at which its call began, by a clock that ticks every few milliseconds, and a serial that it gets
-# when the call ends (auditsc_get_stamp in kernel/auditsc.c): of two calls that overlap, either may come first.
+# An event's time is that of its call's begin, by a clock that ticks every few milliseconds. Its serial is assigned when
+# the call ends (auditsc_get_stamp in kernel/auditsc.c). So two overlapping calls may be in either order.
 
 
-def opened_what_was_made(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:
-    """Whether a write-open before a creation in the order of events may have been of the file that was made.
+def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:
+    """Whether a write-open that precedes a creation in the order of events may have opened the file that was created.
 
-    It has the name, no removal lies in between, and a file can be opened before the call that makes it has ended.
+    A file can be opened before the call that creates it has ended. The open must have the same name, and no removal
+    may lie in between.
     """
     if access.action not in WRITES or time_of(birth) > time_of(access) + _CALL_NS:
         return False
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def took_the_one_before(
+def freed_the_number_before(
     access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: KnownDirectories
 ) -> bool:
-    """Whether a removal after a creation in the order of events went before it, and freed the number that this got.
+    """Whether a removal that follows a creation in the order of events really preceded it and freed the number.
 
-    That what was made is still there then shows in the name that was taken away: it never had that. ``life`` is what
-    was done to it, its creation first.
+    The proof is the removed name: the created file never had it. ``life`` is the accesses to the created file, its
+    creation first.
     """
     removes = access.action is Action.UNLINK or access.replaced == identity
     if not removes or time_of(access) > time_of(life[0]) + _CALL_NS:
@@ -244,6 +259,6 @@ def took_the_one_before(
 
 
 def _keys(name: Name, known: KnownDirectories) -> frozenset[object]:
-    """What one name has in common with another that is the same one; empty where it may be any."""
+    """Keys that two names share if they may be the same name; empty if a name cannot be placed."""
     own = {(name.parent, name.base)} if name.parent is not None and name.base is not None else set()
     return known.places(name) | own

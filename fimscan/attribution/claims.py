@@ -1,7 +1,7 @@
-"""A claim: what the accesses say about one side of a change. Pure.
+"""Claims: what the accesses show about one side of a change. Pure.
 
-A :class:`Claim` answers as if audit had seen everything; :mod:`fimscan.attribution.attribute` then weighs what it had
-not.
+A :class:`Claim` assumes that audit saw everything. :mod:`fimscan.attribution.attribute` then takes the gaps into
+account.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fimscan.model import Actor, EventId, FileAccess, Reason, Role, Verdict, Why
 
 
 class Claim(NamedTuple):
-    """An answer for one side of a change, with how everybody was judged who was considered for it."""
+    """An answer for one side of a change, with the judgement of every access and process that was considered."""
 
     verdict: Verdict
     reason: Reason | None = None
@@ -25,27 +25,27 @@ class Claim(NamedTuple):
 
     @property
     def names_nobody(self) -> bool:
-        """Whether it has no answer."""
+        """Whether it has no actor."""
         return self.verdict is Verdict.UNATTRIBUTED
 
 
 NOBODY = Claim(verdict=Verdict.UNATTRIBUTED)
-#: Nobody can be named for what no audit rule for files sees: that it was not seen is no alarm, and clears nobody.
+#: No audit rule for files can see such a change. That no access was recorded is no alarm, and clears nobody.
 UNSEEN = Claim(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED)
 
 
 def nobody(ruled: Iterable[Ruled]) -> Claim:
-    """No answer, and why not."""
+    """A claim without an actor, with the judgements that led to it."""
     return NOBODY._replace(ruled=tuple(ruled))
 
 
 def as_actor(access: FileAccess, role: Role) -> Actor:
-    """The process of an access, in the part that it played."""
+    """The process of an access, with a role."""
     return access.actor._replace(role=role)
 
 
 def named(accesses: Iterable[FileAccess | Actor], why: Why) -> list[Ruled]:
-    """All of these for one reason."""
+    """Give all of these the same judgement."""
     return [(access, why) for access in accesses]
 
 
@@ -55,7 +55,7 @@ def latest(accesses: Iterable[FileAccess]) -> FileAccess | None:
 
 
 def one_each(actors: Iterable[Actor]) -> list[Actor]:
-    """One entry a process, its latest call, latest first."""
+    """Keep the latest call of each process, latest first."""
     last: dict[object, Actor] = {}
     for actor in sorted(actors, key=when, reverse=True):
         last.setdefault(actor.process, actor)
@@ -63,12 +63,15 @@ def one_each(actors: Iterable[Actor]) -> list[Actor]:
 
 
 def when(actor: Actor) -> tuple[EventId, int]:
-    """What actors are sorted by: calls of one moment by their serials, so that the order of the input never matters."""
+    """Sort key of actors. Calls of the same time are sorted by serial, so the order of the input never matters."""
     return actor.event or EventId(actor.time_ns or 0, 0), actor.pid
 
 
 def decide(recent: Sequence[Actor], held: Sequence[Actor]) -> Claim:
-    """One process in the window and nobody else who could have written: confirmed. Anything else says less."""
+    """Decide between processes that opened the file in the window and those that held it open before.
+
+    Confirmed: exactly one in the window and no other holder. Likely: exactly one holder. Contested: several.
+    """
     writers = one_each(recent)
     others = []
     if held:

@@ -1,4 +1,4 @@
-"""When was each file last read? A window starts there, so the answer must never be too late."""
+"""The time at which each file was last read. A window starts there, so it may be too early but never too late."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ _PATHS_PER_TICK = 256
 
 
 class ReadClock:
-    """The read times of one scan, in about one number for every 256 paths.
+    """The read times of one scan: one number for about every 256 paths (a tick).
 
-    A file's row is written once a version, not once a scan, so the time at which an *unchanged* file was last read
-    needs a place that does not grow with the number of files times the number of scans. Files are visited in order of
-    path: it is enough to remember the earliest read time in each run of paths. What is answered is therefore at most
-    the time between two ticks too early, and never too late.
+    A file's row is written once per version, not once per scan. So the read times of *unchanged* files are kept here,
+    in little space. Files are visited in order of path, and each tick keeps the earliest read time of its paths. An
+    answer is thus too early by at most the duration of one tick, and never too late.
 
-    A file that its ctime vouched for was *read* by an earlier scan, and only *seen* by this one: both are remembered.
+    A file that its ctime vouched for was *read* by an earlier scan and only *seen* by this one. Both times are kept.
     """
 
     def __init__(self) -> None:
@@ -29,9 +28,9 @@ class ReadClock:
         self._in_tick = _PATHS_PER_TICK
 
     def note(self, path: bytes, read_start_ns: int, count: int = 1, seen_ns: int | None = None) -> None:
-        """Remember the earliest of so many readings, ``path``'s and the next ones; paths come in increasing order.
+        """Record the readings of ``path`` and the ``count - 1`` paths after it; paths come in increasing order.
 
-        ``seen_ns`` is when the names were there, where that was later.
+        ``read_start_ns`` is the earliest of them. ``seen_ns`` is when the names were seen, if that was later.
         """
         seen_ns = read_start_ns if seen_ns is None else seen_ns
         if self._in_tick >= _PATHS_PER_TICK:
@@ -46,7 +45,7 @@ class ReadClock:
 
     @property
     def earliest(self) -> int | None:
-        """Before everything that was read."""
+        """The earliest read time of all paths; ``None`` for an empty scan."""
         return min(self._times, default=None)
 
     def at(self, path: bytes) -> int | None:
@@ -54,16 +53,16 @@ class ReadClock:
         return self._of(self._times, path)
 
     def over(self, first: bytes, last: bytes) -> int | None:
-        """As :meth:`at`, for all paths from one to another."""
+        """As :meth:`at`, for all paths from ``first`` to ``last``."""
         if not self._times:
             return None
         return min(self._times[self._tick(first) : self._tick(last) + 1])
 
     def absent_at(self, path: bytes) -> int | None:
-        """As :meth:`at`, for a path that was not there.
+        """As :meth:`at`, for a path that did not exist.
 
-        That was seen when the directory above it was listed (or a directory above that, when it was not there either),
-        which may be long before the files beside it were read.
+        Its absence was seen when the directory above it was listed, or a higher one if that did not exist either. This
+        may be long before the files beside it were read.
         """
         seen = [self._of(self._seen, place) for place in (path, *ancestors(path), b"/")]
         return min((time_ns for time_ns in seen if time_ns is not None), default=None)
@@ -75,7 +74,7 @@ class ReadClock:
         return times[self._tick(path)] if times else None
 
     def dump(self) -> bytes:
-        """A compact form for the store."""
+        """Serialize for the store: compressed JSON."""
         starts = [start.decode("utf-8", "surrogateescape") for start in self._starts]
         times = [self._times] if self._times == self._seen else [self._times, self._seen]
         return zlib.compress(json.dumps([starts, *times]).encode("ascii"))

@@ -1,4 +1,4 @@
-"""Who wrote the content that a file has. Pure."""
+"""Find who wrote the present content of a file. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fimscan.attribution.case import Case, Life, Ruled
 from fimscan.attribution.claims import Claim, as_actor, decide, latest, named, nobody
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.doubts import why_not_alone
-from fimscan.attribution.history import earlier_removals, earlier_writers, had_others, with_earlier
+from fimscan.attribution.history import earlier_removals, earlier_writers, had_other_files, with_earlier
 from fimscan.attribution.index import BIRTHS, WRITES
 from fimscan.attribution.presence import Bind
 from fimscan.attribution.witness import sift_by_witness
@@ -28,7 +28,7 @@ from fimscan.model import (
     Why,
 )
 
-#: What is made of those whom :func:`writers_in_place` tells apart, in its order.
+#: The judgements of the groups of accesses that :func:`writers_in_place` forms, in its order.
 _JUDGEMENTS = (
     Why.WRITE_ACCESS,
     Why.HELD_OPEN,
@@ -41,16 +41,16 @@ _JUDGEMENTS = (
 
 
 def who_wrote(case: Case, bind: Bind) -> Claim:
-    """Who gave the path the content that is there now, and whose earlier work may be in it."""
+    """Claim who gave the path its present content, including writers of earlier files that may be part of it."""
     after, (placed, overruled) = case.change.after, bind
     assert after is not None, "content is asked of a file that exists"
     claim = _present_writers(case, placed)
-    if not had_others(case, placed):  # as most: one and the same file had the path
+    if not had_other_files(case, placed):  # usual: the same file had the path all the time
         return claim
     earlier = earlier_writers(case, placed)
     can_be_in_it = _can_be_taken_over(case, after)
     if can_be_in_it:
-        claim = _unexamined(claim, case)
+        claim = _weakened_by_doubts(claim, case)
     writers = [actor for actor in claim.actors if actor.role is Role.WRITER] or claim.actors
     claim = with_earlier(claim, earlier, writers, can_be_in_it=can_be_in_it)
     took = named(earlier_removals(case, placed), Why.TOOK_ANOTHER)
@@ -58,7 +58,7 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
 
 
 def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
-    """Who wrote the file that is there now and, when it was put there by name, who placed it."""
+    """Claim who wrote the present file and, if it was put there by name, who placed it."""
     before, after = case.change.before, case.change.after
     assert after is not None, "content is asked of a file that exists"
     if placed is not None:
@@ -73,8 +73,8 @@ def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
     return claim._replace(ruled=(*claim.ruled, *ruled))
 
 
-def _unexamined(claim: Claim, case: Case) -> Claim:
-    """Where the old file was replaced: somebody who does not show it may have written to it before that."""
+def _weakened_by_doubts(claim: Claim, case: Case) -> Claim:
+    """Weaken a claim if the old file was replaced and an uninspected process may have written to it before."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if claim.verdict is not Verdict.CONFIRMED or before is None or after is None or holders is None:
         return claim
@@ -90,23 +90,23 @@ def _unexamined(claim: Claim, case: Case) -> Claim:
 
 
 def _can_be_taken_over(case: Case, after: FileState) -> bool:
-    """Whether what earlier writers left in files of this path can be in the present content.
+    """Whether the present content can include what was written to earlier files of this path.
 
-    It cannot where the path has the content that it had before, or a file that has kept its own content since before
-    the window. A symbolic link's target is what its maker said, whatever was there before.
+    It cannot if the path has the same content as before, or if the present file kept its own content since before the
+    window. The target of a symbolic link comes from its creator alone.
     """
     if after.kind is not FileKind.FILE:
         return False
     before = case.change.before
     if before is not None and before.kind is after.kind and same_content(before, after):
         return False
-    return not _is_as_it_was(case, after)
+    return not _is_unchanged(case, after)
 
 
-def _is_as_it_was(case: Case, after: FileState) -> bool:
-    """Whether the file that is there now was known before the window, with the content that it has.
+def _is_unchanged(case: Case, after: FileState) -> bool:
+    """Whether the present file was known before the window with the same content.
 
-    The size of a directory is no content: on most file systems it changes with the names in it.
+    The size of a directory is not content: on most file systems it changes with its entries.
     """
     life = case.life_of(after.identity)
     prior = None if life.reborn else case.evidence.prior.get(after.identity)
@@ -116,6 +116,7 @@ def _is_as_it_was(case: Case, after: FileState) -> bool:
 
 
 def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Claim:
+    """Claim who wrote and who placed a file that ``placed`` put at the path by creation, rename or link."""
     life = case.life_of(after.identity)
     made = placed.action in BIRTHS
     placers = () if made else (as_actor(placed, Role.PLACER),)
@@ -123,7 +124,7 @@ def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Clai
     unbound = latest(a for a in case.index.unbinds(after.path) if case.is_inside(a))
     name_went = unbound is not None and unbound.event > placed.event
     if name_went or (made and life.birth is None):
-        # The name, or the file, was taken away again after this, and yet it is there: something was not seen.
+        # The name or the file was removed after this, yet it exists: a later call was not seen.
         actors = placers or _created(placed)
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, ruled=(because,))
     if life.birth is not None:
@@ -138,68 +139,72 @@ def _writers_of_placed(case: Case, after: FileState, placed: FileAccess) -> Clai
 
 
 def _writers_since_birth(case: Case, after: FileState, birth: FileAccess) -> Claim:
-    """A file that was seen to be made: whoever made it, and whoever had it open since."""
+    """Claim for a file whose creation audit saw: its creator, and all who had it open since."""
     life = case.life_of(after.identity)
     made = Claim(verdict=Verdict.CONFIRMED, actors=_created(birth), ruled=((birth, Why.MADE), *life.rulings))
     if birth.action not in WRITES and after.kind is not FileKind.FILE:
-        # A directory, link, FIFO or device is what its maker made; opening it changes nothing in it.
+        # A directory, link, FIFO or device has no content beside what its creator gave it.
         return made
     written = writers_in_place(case, life)
     return made if written.names_nobody else written
 
 
 def _writers_of_older(case: Case, after: FileState, placed: FileAccess) -> Claim:
-    """Whether a file that is older than what was seen of it brought other content to the name that it was given.
+    """Claim for a file that was put in place and whose creation was not seen: whether it brought new content.
 
-    The placer is added by the caller; a claim without actors is one about the placing alone.
+    The caller adds the placer. A confirmed or likely claim without actors is about the placing alone.
     """
     life = case.life_of(after.identity)
-    if _is_as_it_was(case, after):
-        return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was known already was put here, as it was.",))
+    if _is_unchanged(case, after):
+        return Claim(verdict=Verdict.CONFIRMED, notes=("A file that was already known was put here, unchanged.",))
     prior = None if life.reborn else case.evidence.prior.get(after.identity)
     written = writers_in_place(case, life)
     if not written.names_nobody:
-        return written if prior is not None or _is_by(placed, written) else _brought_and_written(written)
+        return written if prior is not None or _is_by(placed, written) else _placed_and_opened(written)
     if prior is None:
-        return _brought_in(case, after, placed)
-    # The same file had other content when it was last read, and nobody was seen writing to it.
-    if case.elsewhere_since(after) is not None:
-        note = "It was away from the watched directories in between; who wrote it there is not known."
+        return _from_outside(case, after, placed)
+    # The same file had other content when it was last read, and audit saw no process open it for writing.
+    if case.outside_since(after) is not None:
+        note = "In between, the file was outside the watched directories; who wrote to it there is not known."
         return written._replace(verdict=Verdict.LIKELY, reason=Reason.COVERAGE_GAP, notes=(note,))
     return written
 
 
 def _is_by(placed: FileAccess, written: Claim) -> bool:
+    """Whether the placer is the only writer."""
     return {actor.process for actor in written.actors} == {placed.actor.process}
 
 
-def _brought_and_written(written: Claim) -> Claim:
-    """A file that came with content of its own, and that others opened for writing: they need not have changed it."""
+def _placed_and_opened(written: Claim) -> Claim:
+    """Contest a claim about a file that came with content: processes that opened it need not have changed it."""
     if written.verdict not in (Verdict.CONFIRMED, Verdict.LIKELY):
         return written
     return written._replace(
         verdict=Verdict.CONTESTED,
         reason=Reason.SEVERAL_WRITERS,
-        notes=(*written.notes, "The file came with content of its own; whether it was written to here is not known."),
+        notes=(
+            *written.notes,
+            "The file already had content when it was put here; whether it was written to since is not known.",
+        ),
     )
 
 
-def _brought_in(case: Case, after: FileState, placed: FileAccess) -> Claim:
-    """A file that came from where nobody looks: the placer is known, the writer of the content is not."""
-    note = "The content was written elsewhere, before it was put here; who wrote it is not known."
+def _from_outside(case: Case, after: FileState, placed: FileAccess) -> Claim:
+    """Claim for a file from an unmonitored place: the placer is known, the writer of the content is not."""
+    note = "The content was written elsewhere, before the file was put here; which process wrote it is not known."
     known = max((a.event.time_ns for a in case.index.of_file(after.identity)), default=0)
     if after.ctime_ns > max(known, placed.event.time_ns) + SLACK_NS and after.kind is FileKind.FILE:
-        # Something changed the file after it was placed without opening it here: a descriptor from before.
+        # The file changed after it was placed, and was not opened here: the writer used an earlier descriptor.
         return Claim(verdict=Verdict.LIKELY, reason=Reason.HELD_DESCRIPTOR, notes=(note,))
     return Claim(verdict=Verdict.CONFIRMED, notes=(note,))
 
 
 def writers_in_place(case: Case, life: Life) -> Claim:
-    """Who had the file open for writing: since its birth or, for a file that is older, over the window."""
+    """Claim who had the file open for writing: since its creation or, for an older file, in the window."""
     holders = case.change.holders or Holders(as_of_ns=0)
     start = case.window.after_ns - SLACK_NS
-    # Opened before the old content was read: what was written then is in the old content, unless it was kept open.
-    # Who had it open already when that was looked at, and is not among the holders, had closed it.
+    # What an earlier opener wrote is in the old content, unless it kept the file open. A process that opened the file
+    # before the processes were inspected, and is not among the holders, had closed it by then.
     closed_before = min(start, holders.as_of_ns - SLACK_NS)
     unchanged_after = case.unchanged_after_ns
     others: list[FileAccess] = []
@@ -224,10 +229,10 @@ def writers_in_place(case: Case, life: Life) -> Claim:
     doubts = () if life.reborn else _doubts(life, holders)
     may_hold: list[FileAccess] = []
     if doubts:
-        # That they had closed it was not seen: not everything that can be open was shown.
+        # Not everything that a process can have open was visible: whether they had closed it is not known.
         closed, may_hold = [], closed
     if any(doubt.why is Unseen.NO_PROCESS for doubt in doubts):
-        # The kernel counted a writer, and no process showed it: whoever opened the file before may have been that.
+        # The kernel counted a writer that no process showed. It may be any process that opened the file before.
         early, may_hold = [*early, *may_hold], []
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
     if verdict is Verdict.LIKELY and not seen.holding and not early:
@@ -244,18 +249,18 @@ def writers_in_place(case: Case, life: Life) -> Claim:
 
 
 def _doubts(life: Life, holders: Holders) -> tuple[Doubt, ...]:
-    """Who may have had the file open; of one that was made in sight, all names are known."""
+    """Return the doubts that apply. A file whose creation audit saw has no unknown names."""
     if life.birth is None:
         return holders.doubts
     return tuple(doubt for doubt in holders.doubts if doubt.why is not Unseen.NAME)
 
 
 def _holding(life: Life, holders: Holders) -> list[Actor]:
-    """Who could write without opening the file in the window.
+    """List the processes that could write without opening the file in the window.
 
-    A process that was seen opening it is judged by that, and by its pid: between the open and the look at who holds
-    the file it can have become another program. A pid alone does not say so in the other direction: who held the file
-    first, and has the pid of a later opener, may have ended before the pid was given away again.
+    A process that audit saw opening the file is judged by its open instead. A later holder with the pid of an opener
+    is taken for that opener: it may have called exec in between. An earlier holder with the pid of a later opener is
+    not: it may have ended, and the pid may have been reused.
     """
     if not holders.actors and not holders.later:
         return []
@@ -270,7 +275,7 @@ def _holding(life: Life, holders: Holders) -> list[Actor]:
 
 
 def _path_only(case: Case, after: FileState) -> Claim:
-    """Records that match the path and not the device can still be a lead; they are no proof."""
+    """Claim from records that match the path but not the device: leads, never proof."""
     leads = [
         a
         for a in case.index.by_path_only(after)

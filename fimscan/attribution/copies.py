@@ -1,9 +1,9 @@
-"""Files on an overlay that get another inode number when they are copied up. Pure.
+"""Give one inode number to a file on an overlay that got another one when it was copied up. Pure.
 
-A file with several hard links in the lower layer does, unless the overlay is mounted with ``index=on``: only the name
-that is used gets the copy, which has a number of its own. Audit prints the old number until the file leaves the
-kernel's cache, then the new one (seen on 6.18). That a name was given to nothing else, or only to this file by a rename
-or a link, shows that both numbers are of one file.
+This happens to files with several hard links in the lower layer, unless the overlay is mounted with ``index=on``. Only
+the name that is used gets the copy, which has its own number. Audit prints the old number until the file leaves the
+kernel's cache, then the new one (seen on 6.18). Both numbers are of one file if nothing else got the name in between;
+a rename or a link of the file itself is allowed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from fimscan.attribution.index import BINDS, MOVES, UNBINDS, Identity, KnownDire
 from fimscan.model import Change, ChangeKind, EventId, FileAccess, FileKind
 
 _Pairs = Mapping[bytes, tuple[Identity, Identity]]
-"""By path: the number of a file before it was copied up, and after."""
+"""By path: the identity of a file before it was copied up, and after."""
 
 
 class Copied(NamedTuple):
-    """Accesses and changes by the numbers that copied files have now; accesses that may be of such a file."""
+    """Accesses and changes with the new numbers of copied files, and events that may be of such a file."""
 
     accesses: tuple[FileAccess, ...]
     changes: tuple[Change, ...]
@@ -34,7 +34,7 @@ def with_copies(
     known: KnownDirectories,
     is_overlay: Callable[[bytes], bool],
 ) -> Copied:
-    """Give each copied file one number: the one that it has now."""
+    """Replace the old number of each copied file by its present one."""
     kept = [change for change in changes if _is_renumbered(change) and is_overlay(change.path)]
     moved = [change for change in _moved_links(changes) if is_overlay(change.path)]
     if not kept and not moved:
@@ -62,7 +62,7 @@ def _is_renumbered(change: Change) -> bool:
 
 
 def _moved_links(changes: Iterable[Change]) -> Iterator[Change]:
-    """Changes of paths to which a file may have come that had several hard links."""
+    """Yield changes of paths to which a file with several hard links may have been moved."""
     links = {c.before.identity for c in changes if c.before is not None and _is_linked(c)}
     if links:
         for change in changes:
@@ -77,7 +77,7 @@ def _is_linked(change: Change) -> bool:
 
 
 class _Binds:
-    """What gave names to files: by path, in order of time, and what left open in which directory the name is."""
+    """The accesses that gave a name to a file: by path in order of time, and those of which the path is not known."""
 
     def __init__(self, accesses: Iterable[FileAccess], known: KnownDirectories) -> None:
         self.known = known
@@ -98,9 +98,9 @@ class _Binds:
 
 
 def _chain(change: Change, before: Mapping[bytes, Change], binds: _Binds) -> _Pairs:
-    """The paths by which a file with several hard links came to where it is, back to its first one.
+    """Trace a file with several hard links back to its first path, through renames and links.
 
-    Empty if that is not proven. Each path was given to this file once, and the first one to nothing before that.
+    Empty if this is not proven: each path must have been given to this file once, and the first one to no file.
     """
     assert change.after is not None, "a file came here"
     paths, moves = [change.path], []
@@ -126,7 +126,7 @@ def _chain(change: Change, before: Mapping[bytes, Change], binds: _Binds) -> _Pa
 def _renumbered(
     accesses: Iterable[FileAccess], pairs: _Pairs, known: KnownDirectories
 ) -> tuple[tuple[FileAccess, ...], frozenset[EventId]]:
-    """The accesses by the new numbers; one on a descriptor, whose record has no name, may be of any of the links."""
+    """Put the new numbers into the accesses; a call on a descriptor has no name, so it may be of any of the links."""
     copies: dict[Identity, set[Identity]] = defaultdict(set)
     for old, new in pairs.values():
         copies[old].add(new)
@@ -158,7 +158,7 @@ def _as_copied(change: Change, pairs: _Pairs) -> Change:
 
 
 def aligned(change: Change) -> Change:
-    """A change of one file, of which only the identity differs in name."""
+    """Give both sides of a change the new identity, and drop it from the differing fields: it is one file."""
     before, after = change.before, change.after
     assert before is not None and after is not None, "a change of one file has both sides"
     changed = tuple(name for name in change.changed if name not in ("dev", "inode"))

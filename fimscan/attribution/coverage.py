@@ -1,4 +1,4 @@
-"""Was audit watching? Observations and notices -> the gaps in any path's window. Pure."""
+"""Find the gaps of audit in the window of any path, from observations of audit and notices in its log. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from fimscan.model import (
     Window,
 )
 
-__all__ = ["OUT_OF_SIGHT", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
+__all__ = ["BEYOND_RULES", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
 
 #: Gaps of writes and mounts that no rule for files can see, however complete the rules are.
-OUT_OF_SIGHT = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
+BEYOND_RULES = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
 
 
 class Need(NamedTuple):
@@ -34,7 +34,7 @@ class Need(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Whether any of some observations had the rules that were needed (``None``: none could), and what fell between."""
+    """Whether any of some observations had the needed rules (``None``: all failed), and the gaps between them."""
 
     watched: bool | None
     gaps: list[Gap]
@@ -42,14 +42,14 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """A stretch of time over which the audit log was read without a hole."""
+    """A stretch of time over which the audit log was read without a gap."""
 
     start_ns: int
     end_ns: int
 
 
 def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
-    """Whether loaded rules watch ``path`` for what is needed, on both ABIs (a 32-bit program is a writer too)."""
+    """Whether loaded rules cover ``path`` for the needed calls, on both ABIs (a 32-bit program is a writer too)."""
     writes: set[str] = set()
     attributes: set[str] = set()
     for rule in rules:
@@ -64,14 +64,14 @@ def covers(rules: Iterable[AuditRule], path: bytes, need: Need) -> bool:
 
 
 class CoverageMap:
-    """Everything known about what audit saw, asked window by window.
+    """The coverage of audit for any path and window.
 
     Args:
-        observations: what the kernel said of its audit system, at each scan and each reading of the log.
-        notices: what the log said of it.
-        extents: for each log that has to be read, where it was read without a hole.
-        superblocks: device numbers -> that of the superblock, where that is another one.
-        hidden: why what is done to the file of a path can escape all rules, if it can.
+        observations: the state of the kernel's audit system, at each scan and each reading of the log.
+        notices: records in the log about audit itself.
+        extents: for each log that has to be read, the times over which it was read without a gap.
+        superblocks: device numbers -> the superblock's, where they differ.
+        hidden: why writes to the file of a path can escape all rules; ``None`` if they cannot.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class CoverageMap:
         self._notices = sorted(notices, key=lambda n: n.event)
         self._notice_times = [n.event.time_ns for n in self._notices]
         self._extents = [sorted(some, key=lambda e: e.start_ns) for some in extents]
-        # Changes come by the thousand, and most of them ask the same.
+        # Caches: changes come by the thousand, and most of them ask the same.
         self._scopes = {rule.scope for o in self._observations for rule in o.rules}
         self._seen_of_directory: dict[tuple[int, int, bytes, Need], _Seen] = {}
         self._gaps: dict[tuple[int, bool, bool, bool], list[Gap]] = {}
@@ -100,7 +100,7 @@ class CoverageMap:
     def over(self, path: bytes, window: Window, need: Need) -> Coverage:
         """The gaps that touch ``window`` for ``path``, clipped to it, in order of time."""
         if window.after_ns > window.before_ns:
-            # The old content was read "after" the new one: nothing can be said of when anything was.
+            # The clock was set back: the old content was read "after" the new one, and no time can be trusted.
             turned = Window(after_ns=window.before_ns, before_ns=window.after_ns)
             gap = make_gap(turned.after_ns, turned.before_ns, GapReason.CLOCK_CHANGED)
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
@@ -113,13 +113,14 @@ class CoverageMap:
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
-        """Whether a rule covered ``path`` at any moment around the window; ``None`` when nobody could look."""
+        """Whether a rule covered ``path`` at any observation around the window; ``None`` if all of them failed."""
         return self._seen(self._around(window), path, need).watched
 
     def watches_device(self, path: bytes, window: Window, dev: int) -> bool:
-        """Whether a rule about ``path`` is known to reach its file system, or not known to begin on another one.
+        """Whether a rule about ``path`` covers its file system, as far as is known.
 
-        A rule for a directory takes in what was mounted beneath it when it was loaded, and nothing that came later.
+        A rule for a directory covers what was mounted below it when the rule was loaded, and no later mount. So a rule
+        whose directory is on another file system does not count; one whose directory's device is unknown does.
         """
         superblock = self._superblocks.get(dev, dev)
         watching = (rule for rule in self.rules(path, window) if rule.writes or rule.attributes)
@@ -128,7 +129,7 @@ class CoverageMap:
 
     @property
     def keys(self) -> frozenset[str | None]:
-        """Those of all rules that watch a directory or a path."""
+        """The keys of all rules that watch a directory or a path."""
         return frozenset(rule.key for observation in self._observations for rule in observation.rules)
 
     def rules(self, path: bytes, window: Window) -> tuple[AuditRule, ...]:
@@ -143,8 +144,8 @@ class CoverageMap:
         return range(first, min(last + 1, len(self._observations)))
 
     def _seen(self, around: range, path: bytes, need: Need) -> _Seen:
-        """What neighbouring observations tell of a path: the same of all files of a directory."""
-        if path in self._scopes:  # but for a rule's own
+        """Evaluate neighbouring observations for a path; the result is the same for all files of a directory."""
+        if path in self._scopes:  # except a path that a rule names itself
             return self._look(around, path, need)
         key = around.start, around.stop, path.rpartition(b"/")[0], need
         found = self._seen_of_directory.get(key)
@@ -168,13 +169,13 @@ class CoverageMap:
 
     @property
     def depends_on_permissions(self) -> bool:
-        """Whether users did something that concerns only what they may write to."""
+        """Whether a gap was caused by a user, and so concerns only files that this user may write to."""
         return any(n.kind in (NoticeKind.USER_MOUNT, NoticeKind.EXTENTS_MOVED) for n in self._unnamed)
 
     def _openings(self, window: Window) -> list[Gap]:
-        """From each opening of an unnamed file on, and since each mount by a user: nobody knows until when.
+        """Gaps from each open of an unnamed file and each mount by a user on: it is not known how long they last.
 
-        Blocks are moved at one moment; but then the ctime is not that of the last change.
+        A move of blocks lasts only a moment, but after it the ctime is not that of the last change.
         """
         return [
             make_gap(n.event.time_ns - SLACK_NS, window.before_ns, _OPENINGS[n.kind], actor=n.actor)
@@ -184,7 +185,7 @@ class CoverageMap:
         ]
 
     def _open_holes(self, position: int, path: bytes, need: Need) -> list[Gap]:
-        """What could be done unseen at an observation or the next one; whoever closes a hole in between is not seen."""
+        """Gaps for holes that are open at an observation or the next one: when a hole is closed is not recorded."""
         first, second = self._observations[position : position + 2]
         if first.error or second.error:
             return []
@@ -206,9 +207,9 @@ class CoverageMap:
         return found
 
     def _stays_covered(self, position: int, path: bytes, need: Need) -> bool:
-        """Whether ``path`` is covered without any rule of a key that a rule was removed of in between.
+        """Whether ``path`` stays covered without all rules whose key is in a record of a removal in between.
 
-        The record of a removal names the key, and nothing else of the rule: one of ours may be meant where it is ours.
+        Such a record has only the key of the removed rule. So any rule with this key may be the removed one.
         """
         removed = self._removed_keys(position)
         if not removed:
@@ -250,9 +251,13 @@ class CoverageMap:
         return gaps
 
     def _between(self, position: int, was: bool, now: bool, stays: bool) -> list[Gap]:  # noqa: FBT001
-        """What went wrong between an observation and the next.
+        """Gaps between an observation and the next.
 
-        Whether the path ``was`` covered, ``now`` is, and ``stays`` so without the rules that may have been removed.
+        Args:
+            position: of the first observation.
+            was: the path was covered at the first observation.
+            now: it is covered at the second one.
+            stays: it is covered without the rules that may have been removed in between.
         """
         first, second = self._observations[position : position + 2]
         start, end = first.time_ns, second.time_ns
@@ -260,11 +265,11 @@ class CoverageMap:
         if first.error or second.error:
             return [*gaps, make_gap(start, end, GapReason.NOT_OBSERVED)]
         if first.boot_id != second.boot_id:
-            # Processes that run before auditd and its rules are up are not seen, nor is anything near the crash.
+            # Audit misses processes that run before auditd and its rules are up, and whatever was done near a crash.
             return [*gaps, make_gap(start, end, GapReason.BOOT)]
         notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
         gaps += silences(notices, end)
-        # auditd suspends its log (a full disk), and the log cannot say since when.
+        # auditd suspends its log if the disk is full. The log has the time of resuming only.
         resumed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RESUMED]
         gaps += [make_gap(start, at + SLACK_NS, GapReason.DAEMON_STOPPED) for at in resumed]
         if not first.enabled or not second.enabled:
@@ -281,6 +286,7 @@ class CoverageMap:
 
     @staticmethod
     def _daemon(first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice]) -> list[Gap]:
+        """Gaps from a stop or a restart of auditd between two observations."""
         start, end = first.time_ns, second.time_ns
         if first.daemon_pid == second.daemon_pid and first.daemon_pid:
             return []
@@ -288,13 +294,14 @@ class CoverageMap:
         if not second.daemon_pid or not starts:
             return [make_gap(start, end, GapReason.DAEMON_STOPPED)]
         ended = any(n.kind is NoticeKind.DAEMON_END for n in notices)
-        # With its end on record, the stretch is exact (see _silences); without, it may have died at any moment.
+        # If the log has auditd's end, the gap is exact (see gaps.silences). Otherwise it may have died at any moment.
         return [] if ended and first.daemon_pid else [make_gap(start, max(starts), GapReason.DAEMON_STOPPED)]
 
     @staticmethod
     def _rules(
         first: AuditObservation, second: AuditObservation, notices: Sequence[AuditNotice], *, was: bool, now: bool
     ) -> list[Gap]:
+        """Gaps of a path that was not covered at one of two observations, or at both."""
         start, end = first.time_ns, second.time_ns
         gaps: list[Gap] = []
         if first.suppressed or second.suppressed:
@@ -304,7 +311,7 @@ class CoverageMap:
             gaps.append(make_gap(start, max(added, default=end) + SLACK_NS, GapReason.NO_RULE))
         elif was:
             removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in keys_of(first, second)]
-            stale = any(rule.stale for rule in second.rules)  # still listed, but for a directory that is elsewhere now
+            stale = any(rule.stale for rule in second.rules)  # still listed, but its directory was moved or replaced
             reason = GapReason.NO_RULE if stale and not removed else GapReason.RULE_REMOVED
             since = min((n.event.time_ns for n in removed), default=start)
             gaps.append(make_gap(since, end, reason, actor=remover(removed)))
@@ -314,14 +321,14 @@ class CoverageMap:
 
 
 def _clock_was_set(first: AuditObservation, second: AuditObservation) -> bool:
-    """Whether the wall clock and the one that nobody can set went apart: slewing, as NTP does, moves both alike."""
+    """Whether the wall clock was set: it then differs from CLOCK_BOOTTIME. NTP's slewing moves both alike."""
     if first.boottime_ns is None or second.boottime_ns is None or first.boot_id != second.boot_id:
         return False
     passed = second.time_ns - first.time_ns
     return abs(passed - (second.boottime_ns - first.boottime_ns)) > SLACK_NS
 
 
-# What tells of a file that was opened, and not of which.
+# Notices of calls on files that the record does not name.
 _OPENINGS = {
     NoticeKind.UNNAMED_FILE: GapReason.UNNAMED_FILE,
     NoticeKind.USER_MOUNT: GapReason.OVERLAY,

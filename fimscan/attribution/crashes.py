@@ -1,8 +1,9 @@
-"""Files that the kernel wrote itself: core dumps. Pure.
+"""Attribute core dumps, which the kernel writes itself, to the process that crashed. Pure.
 
-No audit rule sees them: the kernel opens a core file outside of any system call. The record of the crash (ANOM_ABEND)
-has the process, its user and the time, but not the file. So this is never more than ``likely``, and asks for all that a
-core file has (do_coredump in fs/coredump.c): its name, its owner, mode 0600, one name, and the time of the crash.
+No audit rule reports them: the kernel opens a core file outside of any system call. The record of the crash
+(ANOM_ABEND) has the process, its user and the time, but not the file. So the verdict is at most ``likely``. The file
+must have everything that a core file has (do_coredump in fs/coredump.c): name, owner, mode 0600, a single hard link and
+the time of the crash.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fimscan.model import Attribution, Change, Crash, FileKind, FileState, Reaso
 
 _START_NS = 2_000_000_000  # until the kernel begins to write
 _NS_PER_BYTE = 100  # 10 MB/s: a large process on a slow disk
-_MODE, _MASK = 0o600, 0o677  # what the kernel demands of a file that is there already
+_MODE, _MASK = 0o600, 0o677  # the kernel overwrites no existing file with another mode
 
 
 class CorePattern(NamedTuple):
@@ -27,11 +28,11 @@ class CorePattern(NamedTuple):
 
     @property
     def is_pipe(self) -> bool:
-        """Whether a program gets the dump: then that writes the file, and audit sees it."""
+        """Whether the dump is piped to a program: then this program writes the file, and audit sees it."""
         return self.text.startswith(b"|")
 
     def matches(self, path: bytes, crash: Crash) -> bool:
-        """Whether the file of that crash can have this path; in which directory the process was is not known."""
+        """Whether the core file of a crash can have this path; the working directory of the process is not known."""
         pattern = b"".join(self._parts(crash))
         return (
             re.fullmatch(pattern if self.text.startswith(b"/") else rb"/(?:.*/)?" + pattern, path, re.DOTALL)
@@ -39,6 +40,7 @@ class CorePattern(NamedTuple):
         )
 
     def _parts(self, crash: Crash) -> Iterable[bytes]:
+        """Yield the parts of a regular expression for the file's path; unknown specifiers match any name."""
         actor = crash.actor
         known = {
             b"p": b"%d" % actor.pid,
@@ -60,9 +62,13 @@ class CorePattern(NamedTuple):
 
 
 def dumped(change: Change, answer: Attribution, crashes: Sequence[Crash], pattern: CorePattern) -> Attribution:
-    """The answer for a change that audit saw nobody make, where it is the core file of a process that crashed.
+    """Revise an answer without an actor, if the changed file is the core file of a process that crashed.
 
-    ``crashes`` are those in the window. Where several fit, they are listed.
+    Args:
+        change: the change.
+        answer: its answer so far; any other than "no event" is returned as it is.
+        crashes: the crashes in the window. If several fit, all are listed.
+        pattern: the kernel's pattern of core file names.
     """
     after = change.after
     is_open = answer.verdict is Verdict.UNATTRIBUTED and answer.reason is Reason.NO_EVENT
@@ -73,8 +79,8 @@ def dumped(change: Change, answer: Attribution, crashes: Sequence[Crash], patter
         return answer
     actors = tuple(crash.actor._replace(role=Role.WRITER) for crash in reversed(found))
     note = (
-        f"The kernel wrote a core file when the process was ended by signal {found[-1].signal}: the record of that"
-        " (ANOM_ABEND) has this time and this owner. It does not say which file that was."
+        f"The kernel wrote a core file when signal {found[-1].signal} ended the process: the audit record of the crash"
+        " (ANOM_ABEND) has the time and the owner of this file. It does not name the file."
     )
     kept = answer.reasoning or Reasoning()
     rulings = tuple(
@@ -97,7 +103,7 @@ def _can_be_core(after: FileState) -> bool:
 
 
 def _fits(crash: Crash, change: Change, after: FileState) -> bool:
-    """Whether the crash is in the window, and the file was last written right after it, and not touched since."""
+    """Whether the crash is in the window, and the file was last changed right after the crash."""
     time_ns = crash.actor.time_ns
     if time_ns is None or after.uid != crash.actor.uid:
         return False

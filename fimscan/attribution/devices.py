@@ -1,10 +1,10 @@
-"""Which file an audit record means, where ``stat(2)`` and audit number devices differently. Pure.
+"""Identify the file of an audit record where ``stat(2)`` and audit use different device numbers. Pure.
 
-Audit prints the superblock's device number. The database has the one that :mod:`fimscan.linux.filesystems` records. On
-most file systems one stands for the other. On btrfs an inode number recurs in every subvolume, and on an overlay whose
-layers lie on several file systems it recurs in every layer: there the directory, or the path, has to tell which file is
-meant. Where nothing tells, the access is kept for every file that may be meant, and is *doubtful*: it proves nothing,
-and clears nobody.
+Audit prints the superblock's device number. The database has the number that :mod:`fimscan.linux.filesystems` records.
+On most file systems one translates to the other. On btrfs, an inode number recurs in every subvolume. On an overlay
+whose layers lie on several file systems, it recurs in every layer. There the file is identified by its directory or its
+path. If neither decides, the access is kept for every possible file and is *doubtful*: it proves nothing and clears
+nobody.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fimscan.paths import as_prefix, is_within, parent
 
 
 class Translated(NamedTuple):
-    """Accesses and changes by recorded numbers, and the events of the accesses that prove nothing."""
+    """Accesses and changes with recorded device numbers, and the events of doubtful accesses."""
 
     accesses: tuple[FileAccess, ...]
     changes: tuple[Change, ...]
@@ -30,7 +30,7 @@ class Translated(NamedTuple):
 
 
 class Numbering:
-    """The device numbers of one or more looks at the file systems, in both directions."""
+    """Translate device numbers in both directions, from one or more records of the file systems."""
 
     def __init__(self, looks: Sequence[Devices]) -> None:
         self.looks = tuple(look for look in looks if look.roots)
@@ -40,30 +40,30 @@ class Numbering:
             for dev in root.numbers:
                 self._devs[root.superblock][dev] = root
                 self._superblocks[dev].add(root.superblock)
-        #: Whether audit's numbers are the recorded ones everywhere, and tell each file from all others.
+        #: Whether audit's numbers equal the recorded ones everywhere, and are unique for each file.
         self.is_plain = all(
             devs.keys() == {superblock} and not any(_has_own_numbers(root) for root in devs.values())
             for superblock, devs in self._devs.items()
         )
 
     def devs(self, superblock: int) -> Mapping[int, Root]:
-        """The recorded numbers that files of a superblock have, with where each begins; empty for an unknown one."""
+        """The recorded numbers of a superblock's files, each with its root; empty for an unknown superblock."""
         return self._devs.get(superblock, {})
 
     def audited(self, identity: Identity) -> Iterator[Identity]:
-        """(device, inode) of a recorded file as audit may print it."""
+        """Yield each (device, inode) that audit may print for a recorded file."""
         yield identity
         for superblock in self._superblocks.get(identity[0], ()):
             yield superblock, identity[1]
 
     def recorded(self, identity: Identity) -> Iterator[Identity]:
-        """Every (device, inode) under which a file that audit printed may be recorded."""
+        """Yield each (device, inode) under which a file in an audit record may be recorded."""
         yield identity
         for dev in self.devs(identity[0]):
             yield dev, identity[1]
 
     def homonyms(self, states: Iterable[FileState]) -> set[Identity]:
-        """(device, inode) of the files in other subvolumes that would have the same inode numbers as these."""
+        """The (device, inode) that files with the same inode numbers would have in other subvolumes."""
         return {
             (dev, state.inode)
             for state in states
@@ -73,7 +73,7 @@ class Numbering:
         }
 
     def names(self, name: Name, known: KnownDirectories) -> tuple[Name, ...]:
-        """A name in an audit record, with each recorded identity that its directory may have."""
+        """Return a name of an audit record once for each recorded identity that its directory may have."""
         if name.parent is None or not self.devs(name.parent[0]):
             return (name,)
         parents = [one for one in self.recorded(name.parent) if one in known.paths]
@@ -81,7 +81,7 @@ class Numbering:
 
     @property
     def superblocks(self) -> dict[int, int]:
-        """Device numbers, of ``stat(2)`` and recorded ones -> the superblock's, where that is another one."""
+        """Map device numbers, both those of ``stat(2)`` and recorded ones, to the superblock's."""
         found = {}
         for look in self.looks:
             for root in look.roots:
@@ -90,9 +90,9 @@ class Numbering:
         return found
 
     def is_timed(self, state: FileState) -> bool:
-        """Whether the ctime is set by everything that changes a file: also by stores to a mapping.
+        """Whether everything that changes a file sets its ctime, including stores to a mapping.
 
-        So it is on file systems with a block device, and on btrfs, which has one but does not say so (seen on 6.18).
+        This holds on file systems with a block device, and on btrfs, which has one but does not say so (seen on 6.18).
         """
         return state.is_on_disk or self.kind_of(state.path) == "btrfs"
 
@@ -112,15 +112,18 @@ def translated(
     states: Iterable[FileState] = (),
     is_whole: bool = False,
 ) -> Translated:
-    """Accesses and changes by recorded numbers.
+    """Translate accesses and changes to recorded device numbers.
 
     Args:
-        known: the directories, by recorded numbers.
-        keys: those of the loaded rules that watch a directory or a path. An event of another rule can be of a
-            subvolume that nobody monitors. ``None``: not asked.
-        states: files besides the changed ones that may be meant.
-        is_whole: ``states`` are all files in other subvolumes, at either scan, that have the inode number of a changed
-            one; and everything in the watched directories is monitored.
+        accesses: in any order, with audit's numbers.
+        changes: with the numbers that their states were recorded by.
+        known: the directories, with recorded numbers.
+        numbering: the device numbers.
+        keys: the keys of the loaded rules that watch a directory or a path. An event of any other rule may be of a
+            subvolume that is not monitored. ``None``: do not check.
+        states: other files that the accesses may be of.
+        is_whole: ``states`` are all files in other subvolumes, at either scan, with the inode number of a changed
+            file, and everything in the watched directories is monitored.
     """
     if numbering.is_plain:
         return Translated(tuple(accesses), tuple(changes), frozenset())
@@ -130,13 +133,15 @@ def translated(
 
 
 class _Where(NamedTuple):
-    """The recorded numbers of the file that is meant, and whether that is proven."""
+    """The recorded device numbers of the files that an access may be of, and whether this is proven."""
 
     devs: tuple[int, ...]
     is_sure: bool = True
 
 
 class _Translation:
+    """One run of :func:`translated`."""
+
     def __init__(
         self,
         states: Sequence[FileState],
@@ -158,9 +163,10 @@ class _Translation:
             self._paths[state.identity].add(state.path)
             self._by_inode[state.inode].add(state.dev)
         self._has_overlays = any(root.kind == OVERLAY for look in numbering.looks for root in look.roots)
-        #: What each path of a changed file stood for when its window began, and what it stands for since.
+        #: Which file each path of a changed file named when its window began, kept up to date during the run.
         self._bindings = Bindings(changes)
-        #: By process: which file it named before it used a descriptor.
+        #: By process and identity in the record: the device of the file that the process last named. A later call on a
+        #: descriptor has no name.
         self._opened: dict[tuple[int, Identity], int] = {}
         self._doubtful: set[EventId] = set()
         #: By inode number: the subvolumes in which a file was seen to get it.
@@ -172,13 +178,13 @@ class _Translation:
             if access.action in BIRTHS and access.identity is not None:
                 self._born[access.identity[1]] |= self._subvolumes_named(access.name, access.identity[1])
         found = [one for access in accesses for one in self._translate(access)]
-        told = with_copies(found, self._changes, self._known, lambda path: self._numbering.kind_of(path) == OVERLAY)
-        return Translated(told.accesses, told.changes, told.doubtful | self._doubtful)
+        copied = with_copies(found, self._changes, self._known, lambda path: self._numbering.kind_of(path) == OVERLAY)
+        return Translated(copied.accesses, copied.changes, copied.doubtful | self._doubtful)
 
-    # ---- which file
+    # ---- which file an access is of
 
     def _add_aliases(self, accesses: Sequence[FileAccess]) -> None:
-        """A file that was renamed or linked had its other names as well: temporary files become the real ones."""
+        """Add the other names of renamed and linked files, such as the temporary file that replaced a changed one."""
         for access in reversed(accesses):
             if access.action not in MOVES or access.identity is None or access.old is None:
                 continue
@@ -190,7 +196,7 @@ class _Translation:
                         mine |= new | old
 
     def _places(self, name: Name) -> frozenset[bytes]:
-        """The paths that a name may mean: of known directories first, else what the record says."""
+        """The paths that a name may mean: in known directories if possible, else the path in the record."""
         base = name.base
         if name.parent is not None and base is not None:
             found = {
@@ -205,6 +211,7 @@ class _Translation:
         return frozenset() if name.path is None else frozenset((name.path,))
 
     def _where(self, access: FileAccess, identity: Identity, name: Name) -> _Where:
+        """Find the device numbers of the files that an identity in a record may be, by name, directory or number."""
         superblock, inode = identity
         devs = self._numbering.devs(superblock)
         if not devs:
@@ -226,7 +233,7 @@ class _Translation:
         return self._in_subvolumes(access, name, inode, candidates, frozenset(devs))
 
     def _in_layers(self, access: FileAccess, name: Name, inode: int, candidates: tuple[int, ...]) -> _Where:
-        """Which of the files with this inode number has the name; none of them where another file has it."""
+        """Choose the files with this inode number that have the name; none if another file must have it."""
         places = self._places(name)
         matching = tuple(dev for dev in candidates if self._paths[dev, inode] & places)
         if matching:
@@ -247,20 +254,20 @@ class _Translation:
         }
         if not found:
             return self._by_number(access, inode, candidates)
-        # A process in another root (a chroot into a snapshot) names files by paths that are others' here.
+        # A process in another root (a chroot into a snapshot) uses paths that name other files here.
         return _Where(tuple(sorted(found | rivals)), is_sure=len(found | rivals) == 1 and self._is_ours(access))
 
     def _by_number(self, access: FileAccess, inode: int, candidates: tuple[int, ...]) -> _Where:
-        """The only file that has this inode number in any monitored subvolume; else, leads.
+        """Choose the only file with this inode number in any monitored subvolume; otherwise return leads.
 
-        A rule for a directory or a path made the event, so the file lies where those watch. All of that is monitored,
-        and no other file there had the number at either scan, or got it in between.
+        This is a proof if a rule for a directory or a path caused the event: the file then lies in a watched place. All
+        of these places are monitored, and no other file there had the number at either scan or got it in between.
         """
         is_only = self._is_whole and len(candidates) == 1 and self._born[inode] <= {*candidates}
         return _Where(candidates) if is_only and self._is_ours(access) else _guess(access, candidates)
 
     def _subvolumes_named(self, name: Name, inode: int) -> frozenset[int]:
-        """By the directory that a name is in, or by the path of a known directory itself."""
+        """Find the subvolumes of a name, by its directory or, if it is itself a known directory, by its path."""
         known, path = self._known, name.path
         if name.parent is not None:
             parents = [one for one in self._numbering.recorded(name.parent) if one in known.paths]
@@ -273,15 +280,16 @@ class _Translation:
         return itself or frozenset(dev for dev, _ in known.identities.get(parent(path), ()))
 
     def _is_ours(self, access: FileAccess) -> bool:
-        """Whether a rule for a directory or a path made the event: then what was accessed lies where that watches."""
+        """Whether a rule for a directory or a path caused the event: then the accessed file lies in a watched place."""
         if self._keys is None:
             return True
         key = access.actor.key
         return key in self._keys or (key is not None and not self._keys.isdisjoint(key.split("\x01")))
 
-    # ---- each access
+    # ---- translation of one access
 
     def _translate(self, access: FileAccess) -> Iterator[FileAccess]:
+        """Yield an access once for each file that it may be to, with recorded numbers."""
         access = self._with_own_identity(access)
         name, old = self._renumbered(access.name), access.old and self._renumbered(access.old)
         if access.identity is None:
@@ -305,7 +313,7 @@ class _Translation:
             yield one
 
     def _by_old_name(self, access: FileAccess, old: Name, where: _Where) -> _Where:
-        """A file that was renamed or linked had its old name as well; else its last component is a lead."""
+        """Identify a renamed or linked file by its old name; the last component of a name is only a lead."""
         assert access.identity is not None, "which file is meant is asked of an identity"
         if old.path is not None or old.parent is not None:
             known = self._where(access, access.identity, old)
@@ -322,7 +330,7 @@ class _Translation:
         return where if where.devs or len(named) != 1 else _Where(named, is_sure=False)
 
     def _renumbered(self, name: Name) -> Name:
-        """A name with the recorded identity of its directory; without one where that number means nothing now."""
+        """Give a name the recorded identity of its directory, or none if that cannot be determined."""
         if name.parent is None:
             return name
         devs = self._numbering.devs(name.parent[0])
@@ -334,7 +342,7 @@ class _Translation:
             directory = parent(name.path)
             parents = [one for one in parents if directory in self._known.paths[one]] or parents
             if root.is_layered and not any(directory in self._known.paths[one] for one in parents):
-                return name._replace(parent=None)  # directories are numbered anew: the path has to do
+                return name._replace(parent=None)  # the directories got new numbers: use the path alone
         if len(parents) == 1:
             return name._replace(parent=parents[0])
         if len(devs) == 1:
@@ -342,11 +350,11 @@ class _Translation:
         return name._replace(parent=None) if root.is_layered or len(parents) > 1 else name
 
     def _with_own_identity(self, access: FileAccess) -> FileAccess:
-        """On an overlay, what was removed can be recorded by the identity that it has in the upper layer.
+        """Replace the upper layer's identity of a removed or replaced file on an overlay by the overlay's own.
 
-        The file system removes it there by the same name, and the kernel puts that file's identity into the record of
-        the call's own (audit_inode_child in kernel/auditsc.c; seen on 6.18). Its directory is on another device then.
-        What had the name is known: it stood there when the window began, or was seen to come since.
+        The overlay removes the file in its upper layer by the same name, and the kernel puts that file's identity into
+        the record of the call (audit_inode_child in kernel/auditsc.c; seen on 6.18). The record shows this: file and
+        directory are on different devices. The right identity is that of the file which had the name just before.
         """
         parent = access.name.parent
         home = access.dev if access.action is Action.RENAME and access.dev is not None else parent and parent[0]
@@ -360,11 +368,11 @@ class _Translation:
         return access
 
     def _named(self, access: FileAccess) -> Identity | None:
-        """What the name of a call stood for just before it."""
+        """The file that the name of a call named just before it."""
         return self._bindings.named(self._places_now(self._renumbered(access.name)), access.event.time_ns)
 
     def _places_now(self, name: Name) -> frozenset[bytes]:
-        """The paths that a name may mean at this moment, also below a directory that was moved."""
+        """The paths that a name may mean now, also below a directory that was moved."""
         place = self._bindings.place(name)
         return self._places(name) if place is None else frozenset((place,))
 
@@ -380,9 +388,9 @@ def _has_own_numbers(root: Root) -> bool:
 
 
 def _guess(access: FileAccess, candidates: tuple[int, ...]) -> _Where:
-    """Files that may be meant; none of them where that would end what is known of one: names come and go where known.
+    """Return leads: the candidates of an open or an attribute change, none for calls that add or remove a name.
 
-    Whoever opened a file, or set its attributes, is a lead all the same.
+    A wrong guess about a name would end what is known of a file.
     """
     return _Where(() if access.action in BINDS | UNBINDS else candidates, is_sure=False)
 
@@ -392,14 +400,17 @@ def _ends_with(paths: Iterable[bytes], name: bytes) -> bool:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What no rule can see
+# Changes that no audit rule can see
 
 
 _SERVED = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse", "virtiofs", "afs", "lustre", "gfs", "ocfs")
 
 
 def out_of_sight(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None]:
-    """Why what is done to the file of a path can escape all rules, by what was seen when its window began and ended."""
+    """Return a function: path -> why writes to its file can escape all rules, ``None`` if they cannot.
+
+    ``looks`` are the file systems as of the begin and the end of the window.
+    """
     looks = [look for look in looks if look.roots]
     images = frozenset(image for look in looks for image in look.images)
     layers = tuple({layer for look in looks for layer, _ in look.layers})
@@ -420,7 +431,7 @@ def out_of_sight(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None
 
 
 def _is_mounted_over(before: Devices, after: Devices, old: Root, new: Root) -> bool:
-    """Whether another file system, or another part of it, is at the place; not if it was only mounted anew."""
+    """Whether another file system, or another part of the same one, is mounted; mounting it again does not count."""
     if (old.point, old.part) != (new.point, new.part):
         return True
     old_mount, new_mount = before.at(old.point) or old, after.at(new.point) or new

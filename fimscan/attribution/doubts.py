@@ -1,4 +1,4 @@
-"""Who may have had a file open for writing without showing it: why nobody is proven to be its only writer. Pure."""
+"""Explain which other processes may have had a file open for writing, so that no single writer is proven. Pure."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from collections.abc import Sequence
 
 from fimscan.model import Actor, Doubt, Unseen
 
-_UNEXAMINED = "Not every process could be asked whether it held the file open (only root may): one of them may have."
+_UNINSPECTED = "Only root can inspect all processes: one that was not inspected may have had the file open for writing."
 _WITHOUT_PROCESS = {
     Unseen.NO_PROCESS: (
-        "When the old content was read, the kernel counted somebody who had the file open for writing, and no process "
-        "showed that it had: it may have been kept in an io_uring, in a socket or by the kernel itself (a loop device)."
+        "When the old content was read, the kernel counted a writer of the file that no process showed: the open file "
+        "may have been in an io_uring, in a socket or in the kernel itself (a loop device)."
     ),
     Unseen.NOT_ALONE: (
-        "When the old content was read, the file was open for writing, other users may write to it, too, and the "
-        "kernel does not say how many had it open."
+        "When the old content was read, the file was open for writing. Other users may write to it, and the kernel "
+        "does not say how many processes had it open."
     ),
 }
 _CLAUSES = {
-    Unseen.REFUSED: "does not let itself be examined",
-    Unseen.ENDED: "ended before it could be examined, as did those that it started",
-    Unseen.TOO_MANY: "has more open files or mappings than could be looked at",
-    Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
-    Unseen.BUFFERS: "had an io_uring, whose buffers may be memory of the file",
-    Unseen.NAME: "may keep a removed name of the file, by which it is opened without a record",
-    Unseen.RING: "had files registered with an io_uring, and which ones is not known",
+    Unseen.REFUSED: "could not be inspected",
+    Unseen.ENDED: "ended before it could be inspected, and so did its child processes",
+    Unseen.TOO_MANY: "has more open files or mappings than could be inspected",
+    Unseen.IN_FLIGHT: "had file descriptors in flight in a socket",
+    Unseen.BUFFERS: "had an io_uring, whose buffers may be a mapping of the file",
+    Unseen.NAME: "may keep a removed name of the file, through which it can be opened without an audit record",
+    Unseen.RING: "had unknown files registered with an io_uring",
 }
 _NAMED = 3
 
 
 def why_not_alone(doubts: Sequence[Doubt], *, complete: bool) -> tuple[str, ...]:
-    """Sentences about everybody else who may have had the file open when its old content was read; usually none.
+    """Return sentences about other processes that may have had the file open when its old content was read.
 
-    ``complete``: every process was examined, as far as this is known by itself (:attr:`Holders.complete`).
+    Usually there are none. ``complete`` says that every process was inspected (:attr:`Holders.complete`).
     """
-    notes = () if complete else (_UNEXAMINED,)
+    notes = () if complete else (_UNINSPECTED,)
     if not doubts:
         return notes
     for why, note in _WITHOUT_PROCESS.items():
@@ -42,7 +42,7 @@ def why_not_alone(doubts: Sequence[Doubt], *, complete: bool) -> tuple[str, ...]
             return (*notes, note)
     named = [f"{_process(doubt)} {_CLAUSES[doubt.why]}" for doubt in doubts]
     more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-    may = "When the old content was read, somebody else may have had the file open for writing:"
+    may = "When the old content was read, another process may have had the file open for writing:"
     return (*notes, f"{may} {'; '.join(named[:_NAMED])}{more}.")
 
 
@@ -53,7 +53,7 @@ def _process(doubt: Doubt) -> str:
 
 def _program(actor: Actor) -> str:
     name = actor.exe or actor.comm
-    # Whoever names a program chooses its bytes: they are never shown as they are.
+    # Its user chooses the bytes of a program's name: they are never shown unescaped.
     return "a process" if name is None else ascii(name.decode("utf-8", "surrogateescape"))[1:-1]
 
 

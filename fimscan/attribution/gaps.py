@@ -1,4 +1,4 @@
-"""Gaps, from what the log says of the audit system between two observations of it. Pure."""
+"""Make gaps from the audit log's notices between two observations, and clip gaps to a window. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from fimscan.model import Actor, AuditNotice, AuditObservation, Gap, GapReason, NoticeKind, Window
 
-#: Rule times and windows are compared with this slack: audit stamps come from a clock of 4 ms steps.
+#: Times of audit and of windows are compared with this slack: audit's clock has steps of 4 ms.
 SLACK_NS = 15_000_000
 
 
 def make_gap(start: int, end: int, reason: GapReason, lost: int | None = None, actor: Actor | None = None) -> Gap:
-    """One gap, by position."""
+    """Make a gap from positional arguments."""
     return Gap(start_ns=start, end_ns=end, reason=reason, lost=lost, actor=actor)
 
 
@@ -22,7 +22,7 @@ _STOPS = {
 
 
 def silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
-    """The stretches from each stop to the start that ended it."""
+    """Gaps from each stop of auditd or of auditing to the next start, and one around each boot."""
     gaps = []
     for position, notice in enumerate(notices):
         if notice.kind in _STOPS:
@@ -35,19 +35,25 @@ def silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
 
 
 def removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
-    """Rules that were removed and came back: a removal names only its key, so any rule of that key may be meant."""
+    """A gap from the first removal of a rule with one of ``keys`` until the rules are loaded again.
+
+    The record of a removal has only the key, so any rule with this key may be the removed one.
+    """
     removed = [n for n in notices if n.kind is NoticeKind.RULE_REMOVED and n.key in keys]
     if not removed:
         return []
     back = [n.event.time_ns for n in notices if n.kind is NoticeKind.RULE_ADDED and n.event > removed[-1].event]
-    # The last addition counts: until then some rule of the set may still have been missing.
+    # The last addition counts: until then, some rule of the set may have been missing.
     start_ns = removed[0].event.time_ns - SLACK_NS
     until_ns = max(back, default=end_ns) + SLACK_NS
     return [make_gap(start_ns, until_ns, GapReason.RULE_REMOVED, actor=remover(removed))]
 
 
 def uring_removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
-    """A rule for io_uring that was removed is loaded again by the next look, at the earliest; ``keys`` are ours."""
+    """A gap from the first removal of an io_uring rule with one of ``keys`` (fimscan's own) until ``end_ns``.
+
+    fimscan loads such a rule again at its next observation, which is at ``end_ns`` or later.
+    """
     removed = [n for n in notices if n.kind is NoticeKind.URING_RULE_REMOVED and n.key in keys]
     if not removed:
         return []
@@ -55,17 +61,17 @@ def uring_removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns
 
 
 def keys_of(*seen: AuditObservation) -> set[str | None]:
-    """The keys of the rules that were loaded; ``None`` for those without."""
+    """The keys of the loaded rules; ``None`` stands for rules without a key."""
     return {rule.key for one in seen for rule in one.rules}
 
 
 def remover(removed: Sequence[AuditNotice]) -> Actor | None:
-    """Who removed the first of the rules; the others are removed by the same command, as a rule."""
+    """The process that removed the first of the rules; usually one command removes them all."""
     return next((n.actor for n in removed if n.actor is not None), None)
 
 
 def clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
-    """The parts of gaps inside the window, in order of time; those of one reason that touch are one gap."""
+    """Return the parts of gaps inside the window, in order of time; touching gaps of one reason are merged."""
     inside: dict[GapReason, list[Gap]] = {}
     for gap in sorted(gaps, key=lambda g: g.start_ns):
         start, end = max(gap.start_ns, window.after_ns), min(gap.end_ns, window.before_ns)

@@ -1,8 +1,8 @@
-"""Who wrote, made or placed the files that had a path before the file that has it now. Pure.
+"""Find who wrote, created or placed the earlier files of a path, those before its present file. Pure.
 
-A rename over a file, or its removal and re-creation, does not undo what was written to it: an editor reads the old file
-and writes what it read to the new one. Audit records no reads, so whoever had a part in an earlier file of the path,
-inside of the window, may have a part in the present content.
+A file that was renamed over, or removed and re-created, may still have shaped the present content: an editor reads the
+old file and writes what it read to the new one. Audit records no reads. So whoever contributed to an earlier file of
+the path inside the window may have contributed to the present content.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fimscan.attribution.case import Case, Ruled, opened_what_was_made, took_the_one_before
+from fimscan.attribution.case import Case, Ruled, freed_the_number_before, may_have_opened_created
 from fimscan.attribution.claims import Claim, one_each
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BIRTHS, MOVES, WRITES, Identity, in_order, time_of
 from fimscan.model import Action, Actor, FileAccess, FileKind, Reason, Role, Verdict, Why
 
-#: Calls that give a file its content, by the kind of the file that is there now.
+#: By the kind of the present file: the calls that give a file of this kind its content.
 _CONTENT_OF = {FileKind.FILE: WRITES, FileKind.SYMLINK: frozenset({Action.SYMLINK})}
 
 
-class _Tenant(NamedTuple):
+class _EarlierFile(NamedTuple):
     """A file that had the path for a while.
 
-    ``shown_by`` is the access that shows it there, ``None`` for the file that the older observation found. What was
-    done to it counts from ``since_ns`` on, and until it was replaced, at ``until_ns`` at the latest. ``placed``: that
-    access put it there.
+    Attributes:
+        identity: device and inode.
+        shown_by: the access that shows the file at the path; ``None`` for the file that the older observation found.
+        since_ns: accesses to the file count from this time on.
+        until_ns: they count up to this time; the file was replaced by then.
+        placed: whether ``shown_by`` moved or linked the file to the path.
     """
 
     identity: Identity
@@ -36,56 +39,60 @@ class _Tenant(NamedTuple):
 
 
 def earlier_writers(case: Case, placed: FileAccess | None) -> list[Ruled]:
-    """Everybody who gave content to an earlier file of the path in the window, in order of time, and who held one open.
+    """Find all who wrote to an earlier file of the path in the window, in order of time, and all who held one open.
 
-    ``placed`` is the access that put the present file there.
+    ``placed`` is the access that put the present file at the path.
     """
     after = case.change.after
     calls = None if after is None else _CONTENT_OF.get(after.kind)
-    if calls is None or not had_others(case, placed):
+    if calls is None or not had_other_files(case, placed):
         return []
-    tenants = _tenants(case, placed)
-    found = {id(a): a for tenant in tenants for a in _done_to(case, tenant, calls)}
-    # A file that was moved or linked here brought content that somebody else wrote: its placer counts as well.
-    found |= {id(t.shown_by): t.shown_by for t in tenants if t.placed and t.shown_by is not None}
+    files = _earlier_files(case, placed)
+    found = {id(a): a for a in _calls_on(case, files, calls)}
+    # A file that was moved or linked here brought content with it, so its placer counts as well.
+    found |= {id(f.shown_by): f.shown_by for f in files if f.placed and f.shown_by is not None}
     assert after is not None, "its kind was asked for"
     doubtful = case.life_of(after.identity).doubtful
-    if not _came_anew(case, doubtful, placed):
+    if placed is None or not [*_are_other_files(case, [*doubtful, placed], placed.identity)][-1]:
         found |= {id(a): a for a in doubtful if a.action in calls and case.is_inside(a)}
     ruled: list[Ruled] = [(access, Why.EARLIER_WRITER) for access in sorted(found.values(), key=in_order)]
-    return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _held(case)]
+    return ruled + [(actor, Why.EARLIER_HOLDER) for actor in _earlier_holders(case)]
 
 
 def earlier_removals(case: Case, placed: FileAccess | None) -> list[FileAccess]:
-    """Who took an earlier file of the path away, in order of time: without that, the old content would be there."""
+    """Find the accesses that removed an earlier file from the path, in order of time."""
     until_ns = _until(case, placed)
     taken = case.index.unbinds(case.change.path)
     return [a for a in taken if case.is_inside(a) and a is not placed and a.event.time_ns <= until_ns]
 
 
 def _until(case: Case, placed: FileAccess | None) -> int:
-    """Until when another file can have had the path. Audit events have one clock: their times compare as they are."""
+    """Until when another file can have had the path. Times of audit events need no slack: they have one clock."""
     return case.window.before_ns + SLACK_NS if placed is None else placed.event.time_ns
 
 
 def earlier_changers(case: Case, placed: FileAccess, calls: frozenset[Action]) -> list[FileAccess]:
-    """Who set attributes of an earlier file of the path, in order of time: an editor copies them to the new file.
+    """Find who set attributes of an earlier file of the path, in order of time: editors copy them to the new file.
 
-    A chmod to another mode than the present one is not among them: its mode was not copied.
+    A chmod to another mode than the present one is left out: its mode was not copied.
     """
     after = case.change.after
-    if after is None or not calls or not had_others(case, placed):
+    if after is None or not calls or not had_other_files(case, placed):
         return []
-    found = {id(a): a for tenant in _tenants(case, placed) for a in _done_to(case, tenant, calls)}
+    found = {id(a): a for a in _calls_on(case, _earlier_files(case, placed), calls)}
     kept = [a for a in found.values() if a.action is not Action.CHMOD or a.argument in (None, after.mode)]
     return sorted(kept, key=in_order)
 
 
 def with_earlier(claim: Claim, ruled: Sequence[Ruled], beside: Iterable[Actor], *, can_be_in_it: bool) -> Claim:
-    """A claim about the present file, with those who had a part in the files before it.
+    """Add those who contributed to earlier files to a claim about the present file.
 
-    Where a process that is none of those ``beside`` is among them, and what it did can be in what is there now, nothing
-    separates them: contested. Where it cannot, the process is listed all the same, and the verdict stays.
+    Args:
+        claim: about the present file.
+        ruled: who contributed to earlier files.
+        beside: the actors of the claim. Other processes in ``ruled`` become additional actors.
+        can_be_in_it: whether the present content can include what was written to earlier files. If so, additional
+            actors make the claim contested; if not, the verdict stays.
     """
     if not ruled:
         return claim
@@ -108,8 +115,8 @@ def _as_earlier(item: Ruled) -> Actor:
     return who.actor._replace(role=role, earlier=True)
 
 
-def had_others(case: Case, placed: FileAccess | None) -> bool:
-    """Whether the path can have had another file in the window; of most changes, none had."""
+def had_other_files(case: Case, placed: FileAccess | None) -> bool:
+    """Whether the path can have had another file in the window; for most changes it had not."""
     before, after = case.change.before, case.change.after
     assert after is not None, "a removed file has no present content"
     if placed is not None or before is None or before.identity != after.identity:
@@ -118,17 +125,17 @@ def had_others(case: Case, placed: FileAccess | None) -> bool:
     return bool(life.earlier or life.doubtful)
 
 
-def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:
-    """The earlier files of the path, and of the names that they and the present file came from."""
+def _earlier_files(case: Case, placed: FileAccess | None) -> list[_EarlierFile]:
+    """Find the earlier files of the path, and those of the names from which they and the present file were moved."""
     change = case.change
     until_ns = _until(case, placed)
     since_ns, path_since_ns = case.window.after_ns, _since(case)
-    found: list[_Tenant] = []
-    # To put back the file that was there anyway, or the one that is there now, brings no content of anybody else.
+    found: list[_EarlierFile] = []
+    # Moving the old or the present file back to the path brings no content that others wrote.
     own = _ids(case.life_of(change.after.identity).accesses) if change.after is not None else set()
     if change.before is not None:
-        first = _Tenant(change.before.identity, None, path_since_ns, until_ns)
-        own |= _ids(a for a in _of_tenant(case, first) if a.identity == first.identity)
+        first = _EarlierFile(change.before.identity, None, path_since_ns, until_ns)
+        own |= _ids(a for a in _accesses_to(case, first) if a.identity == first.identity)
         found.append(first)
     paths: list[tuple[bytes, int, int]] = [(change.path, path_since_ns, until_ns)]
     seen = {change.path}
@@ -147,97 +154,118 @@ def _tenants(case: Case, placed: FileAccess | None) -> list[_Tenant]:
 
 
 def _since(case: Case) -> int:
-    """From when on what was written to files of the path is not in the old content.
+    """From when on writes to files of the path may be missing in the old content.
 
-    Who opened one between the look at who holds it and its reading may still have had it open afterwards. The old file
-    may have been read by itself, later than the window begins: that is as long as the *present* file may have existed.
+    This is when the processes were inspected for open files: one that opened the file after that, and before the file
+    was read, may still have had it open. The old file may have been read on its own, after the begin of the window,
+    which is the earliest time at which the *present* file may have existed.
     """
     start, change = case.window.after_ns, case.change
     if change.before is None:
         return start
     if change.holders is None:
-        return 0  # nobody looked who held it: whoever opened it, ever, may have it open
+        return 0  # the processes were not inspected: whoever opened it at any time may have it open
     if change.window.after_ns > change.window.before_ns:
         return start
     return change.holders.earlier_ns or min(start, change.holders.as_of_ns or start)
 
 
-def _shown_by(access: FileAccess, since_ns: int, until_ns: int, *, brought: bool) -> Iterator[_Tenant]:
-    """The files that an access gave the path to, or took it from."""
+def _shown_by(access: FileAccess, since_ns: int, until_ns: int, *, brought: bool) -> Iterator[_EarlierFile]:
+    """Yield the files that an access gave the path to or took it from."""
     if access.is_directory:
         return
     if access.identity is not None:
-        yield _Tenant(access.identity, access, since_ns, until_ns, placed=brought)
+        yield _EarlierFile(access.identity, access, since_ns, until_ns, placed=brought)
     if access.replaced is not None and access.replaced != access.identity:
-        yield _Tenant(access.replaced, access, since_ns, until_ns)
+        yield _EarlierFile(access.replaced, access, since_ns, until_ns)
 
 
-def _done_to(case: Case, tenant: _Tenant, calls: frozenset[Action]) -> Iterator[FileAccess]:
-    """The calls on a tenant, of those that count, while it can have had the path; what is the present file's is not."""
+def _calls_on(case: Case, files: Iterable[_EarlierFile], calls: frozenset[Action]) -> Iterator[FileAccess]:
+    """Yield the ``calls`` on earlier files while they can have had the path, except calls on the present file.
+
+    A file that came to the path and left it many times is looked at once.
+    """
     after = case.change.after
     present: set[int] = set()
-    if after is not None and tenant.identity == after.identity:
-        present = _ids(case.life_of(after.identity).accesses)
-    for access in _of_tenant(case, tenant):
-        counts = access.action in calls and access.identity == tenant.identity and id(access) not in present
-        if counts and tenant.since_ns - SLACK_NS <= access.event.time_ns <= tenant.until_ns:
-            yield access
+    if after is not None:
+        present = _ids(a for a in case.life_of(after.identity).accesses if a.identity == after.identity)
+    seen: set[tuple[int, int, int]] = set()
+    for earlier in files:
+        life = _accesses_to(case, earlier)
+        key = id(life), earlier.since_ns, earlier.until_ns
+        if key in seen:
+            continue
+        seen.add(key)
+        for access in life:
+            counts = access.action in calls and access.identity == earlier.identity and id(access) not in present
+            if counts and earlier.since_ns - SLACK_NS <= access.event.time_ns <= earlier.until_ns:
+                yield access
 
 
-def _of_tenant(case: Case, tenant: _Tenant) -> Sequence[FileAccess]:
-    """What was done to the file that a tenant was, and not to others that had its inode number before or after it."""
-    files = case.files_of.get(tenant.identity)
-    if files is None:
-        files = case.files_of[tenant.identity] = _by_file(case, tenant.identity)
-    shown_by = tenant.shown_by
-    if shown_by is not None:
-        file = next((file for file in files if any(access is shown_by for access in file)), [])
-        place = next((place for place, access in enumerate(file) if access is shown_by), 0)
-        came = (at for at in range(place, -1, -1) if file and file[at].identity == tenant.identity)
-        return file[next((at for at in came if _came_anew(case, file[:at], file[at])), 0) :]
+def _accesses_to(case: Case, earlier: _EarlierFile) -> Sequence[FileAccess]:
+    """Return the accesses to an earlier file, without those to other files that had its inode number."""
+    known = case.files_of.get(earlier.identity)
+    if known is None:
+        found = _by_file(case, earlier.identity)
+        known = case.files_of[earlier.identity] = found, _lives(case, found, earlier.identity)
+    files, lives = known
+    if earlier.shown_by is not None:
+        return lives.get(id(earlier.shown_by), ())
     start = case.window.after_ns - SLACK_NS
     born_before = [file for file in files[1:] if file and time_of(file[0]) < start]
     return born_before[-1] if born_before else files[0]
 
 
-def _came_anew(case: Case, earlier: Iterable[FileAccess], moved: FileAccess | None) -> bool:
-    """Whether a file came from outside of the known directories, and had not gone there before: then it is another one.
+def _lives(case: Case, files: Iterable[Sequence[FileAccess]], identity: Identity) -> dict[int, Sequence[FileAccess]]:
+    """Map the id of each access to an inode number to what was done to its file since it came here."""
+    lives: dict[int, Sequence[FileAccess]] = {}
+    for file in files:
+        life: Sequence[FileAccess] = file
+        for place, (access, is_other) in enumerate(zip(file, _are_other_files(case, file, identity), strict=True)):
+            if is_other:
+                life = file[place:]
+            lives.setdefault(id(access), life)
+    return lives
 
-    Its inode number is that of a file which is gone: nobody saw its creation, since that was elsewhere.
+
+def _are_other_files(case: Case, accesses: Iterable[FileAccess], identity: Identity | None) -> Iterator[bool]:
+    """Yield for each access whether it moved another file with the same inode number here from outside.
+
+    It did unless the old file was moved or linked outside before. The creation of the other file was not seen: it
+    happened outside.
     """
     known = case.index.known
-    if moved is None or moved.action not in MOVES or moved.old is None or known.is_inside(moved.old):
-        return False
     is_out = is_linked_out = False
-    for access in earlier:
-        if access.action in MOVES and access.identity == moved.identity:
-            went_out = not known.is_inside(access.name)
-            is_linked_out = is_linked_out or (went_out and access.action is Action.LINK)
-            is_out = went_out
-        elif moved.identity is not None and _removes(access, moved.identity):
+    for access in accesses:
+        is_move = access.action in MOVES and access.identity == identity
+        from_outside = is_move and access.old is not None and not known.is_inside(access.old)
+        yield from_outside and not (is_out or is_linked_out)
+        if is_move:
+            is_out = not known.is_inside(access.name)
+            is_linked_out = is_linked_out or (is_out and access.action is Action.LINK)
+        elif identity is not None and _removes(access, identity):
             is_out = False  # it had been given to a file in here
-    return not (is_out or is_linked_out)
 
 
 def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:
-    """The accesses to an inode number, split where it was given to another file.
+    """Split the accesses to an inode number into one list for each file that had it.
 
-    A creation proves that. So does the removal of the last name of a file whose creation was seen: all of its names
-    are known. Of an older file one more name may be known to nobody.
+    A creation starts another file. The removal of the last name ends a file, if its creation was seen: all of its
+    names are known then. An older file may have unknown names.
     """
     known = case.index.known
     files: list[list[FileAccess]] = [[]]
-    names: int | None = None  # of the present file; None where its creation was not seen
+    names: int | None = None  # number of names of the current file; None if its creation was not seen
     for access in case.index.of_file(identity):
         current = files[-1]
         if access.action in BIRTHS and access.identity == identity:
             since = 1 + max((place for place, one in enumerate(current) if _removes(one, identity)), default=-1)
-            opened = [one for one in current[since:] if opened_what_was_made(one, access, known)]
+            opened = [one for one in current[since:] if may_have_opened_created(one, access, known)]
             files[-1] = [one for one in current if one not in opened]
             files.append([access, *opened])
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
         elif names is not None and _removes(access, identity):
-            if took_the_one_before(access, identity, current, known):
+            if freed_the_number_before(access, identity, current, known):
                 files[-2].append(access)
                 continue
             current.append(access)
@@ -256,8 +284,8 @@ def _removes(access: FileAccess, identity: Identity) -> bool:
     return access.action is Action.UNLINK or access.replaced == identity
 
 
-def _held(case: Case) -> Iterable[Actor]:
-    """Who held the file that the older observation found open, where the present one is another."""
+def _earlier_holders(case: Case) -> Iterable[Actor]:
+    """The processes that held the old file open, if the present file is another one."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if before is None or after is None or holders is None:
         return ()

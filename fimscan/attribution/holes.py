@@ -1,7 +1,7 @@
-"""The holes in audit's rules: ways to change a file that no rule of perm=wa reports, and whether each is closed. Pure.
+"""Holes: ways to change a file that no audit rule with perm=wa reports, and whether each is closed. Pure.
 
-Every known way is in :data:`HOLES`, with what closes it and how that is checked. One that is open in a change's window
-is a gap, so that nobody is confirmed; docs/explanation/audit-holes.md says the same to users.
+:data:`HOLES` lists every known way, with what closes it and how this is checked. A hole that is open in a change's
+window is a gap, so nobody is confirmed. docs/explanation/audit-holes.md explains them to users.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from fimscan.paths import is_within
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hole:
-    """One way to change a file unseen.
+    """One way to change a file without a report by audit.
 
-    ``guards`` are the names behind the colon in :attr:`AuditRule.guards` whose rules close it, on every ABI that the
-    machine wants; empty for one that is closed otherwise. ``content`` says whether content can be changed through it;
-    the others change attributes only.
+    Attributes:
+        reason: the gap that it causes.
+        way: what is done.
+        closed_by: what closes it.
+        checked_by: how fimscan finds out whether it is closed.
+        guards: the names after the colon in :attr:`AuditRule.guards` whose rules close it, on every ABI of the machine;
+            empty for a hole that is closed otherwise.
+        content: whether it can change content, or only attributes.
     """
 
     reason: GapReason
@@ -36,7 +41,7 @@ HOLES = (
         way="io_uring carries out opens, renames, links and unlinks without system calls",
         closed_by="a rule on the io_uring filter list for the directory, which fimscan loads itself;"
         " kernel.io_uring_disabled=2",
-        checked_by="the kernel's list of rules and the setting, at each look",
+        checked_by="the kernel's list of rules and the setting, at each observation",
     ),
     Hole(
         reason=GapReason.READ_ONLY_OPEN,
@@ -47,7 +52,7 @@ HOLES = (
     ),
     Hole(
         reason=GapReason.HANDLE_OPEN,
-        way="open_by_handle_at opens a file for writing by its handle; perm=w does not know the call",
+        way="open_by_handle_at opens a file for writing by its handle; perm=w does not include the call",
         closed_by="-S open_by_handle_at -F a2&01003",
         checked_by="the loaded rules, at each look",
         guards=("open_by_handle_at",),
@@ -63,24 +68,24 @@ HOLES = (
     Hole(
         reason=GapReason.OVERLAY,
         way="a user mounts an overlay in a user namespace of his own, with a watched directory as its upper layer",
-        closed_by="-S mount,fsmount -F uid!=0, which tells of every such mount; no user namespaces for users",
-        checked_by="the loaded rules and the settings, at each look; the mounts, in the log. It concerns only what the"
-        " user may write: neither of root's files that nobody else can write is in doubt",
+        closed_by="-S mount,fsmount -F uid!=0, which reports every such mount; no user namespaces for users",
+        checked_by="the loaded rules and the settings, at each observation; the mounts, in the log. It concerns only"
+        " files that the user may write to, not those that only root may write to",
         guards=("mounts",),
     ),
     Hole(
         reason=GapReason.EXTENT_MOVE,
         way="whoever may write to a file can move blocks of another one into it, on ext4, xfs and f2fs; ctime and mtime"
         " stay as they were",
-        closed_by="-S ioctl -F a1&=REQUEST -F uid!=0 for each of the three requests, which tells of every such call",
-        checked_by="the loaded rules, at each look; the calls, in the log. As with mounts, it concerns what the user"
-        " may write; and while one was made in a window, no ctime clears anybody",
+        closed_by="-S ioctl -F a1&=REQUEST -F uid!=0 for each of the three requests, which reports every such call",
+        checked_by="the loaded rules, at each observation; the calls, in the log. It concerns only files that the user"
+        " may write to. In a window with such a call, no ctime clears anybody",
         guards=("ext4-extents", "xfs-extents", "f2fs-extents"),
     ),
     Hole(
         reason=GapReason.X32_CALL,
         way="the x32 calls of x86_64 have numbers that no rule can match",
-        closed_by="a kernel without them (CONFIG_X86_X32_ABI), or syscall.x32=n, as distributions have it",
+        closed_by="a kernel without them (CONFIG_X86_X32_ABI), or syscall.x32=n, which distributions set",
         checked_by="the kernel's configuration in /boot or /proc, and its command line",
     ),
 )
@@ -88,15 +93,15 @@ _BY_RULES = tuple(hole for hole in HOLES if hole.guards)
 
 
 def in_scope(rule: AuditRule, path: bytes) -> bool:
-    """Whether a rule is about ``path``."""
+    """Whether a rule covers ``path``."""
     return is_within(path, rule.scope) if rule.recursive else path == rule.scope
 
 
 def open_holes(seen: AuditObservation, path: bytes, *, writes: bool, attributes: bool) -> Iterator[GapReason]:
-    """The holes through which ``path`` could be changed unseen when that was observed.
+    """Yield the holes through which ``path`` could be changed unseen at an observation.
 
     Args:
-        seen: the observation. One that is older than this question has no answer to it, and no holes.
+        seen: the observation. One by an earlier version that recorded no holes yields none.
         path: what was changed.
         writes: whether content can have been changed.
         attributes: whether mode, owner, times or attributes were changed.
@@ -122,10 +127,10 @@ def _guarded(rules: Iterable[AuditRule], path: bytes) -> frozenset[str]:
 _BY_USERS = frozenset({GapReason.OVERLAY, GapReason.EXTENT_MOVE})
 
 
-def without_needless(seen: Coverage, change: Change, directories: Iterable[FileState] = ()) -> Coverage:
-    """What was seen, without the gaps that cannot concern this change: what a user did to files that he cannot write.
+def without_irrelevant(seen: Coverage, change: Change, directories: Iterable[FileState] = ()) -> Coverage:
+    """Drop the gaps that cannot concern this change: a user's calls on files that this user cannot write to.
 
-    ``directories`` are the states of the directory that the path is in, at either scan; empty where they are not known.
+    ``directories`` are the states of the path's directory, at either scan; empty if they are not known.
     """
     if not any(gap.reason in _BY_USERS for gap in seen.gaps):
         return seen
@@ -135,7 +140,7 @@ def without_needless(seen: Coverage, change: Change, directories: Iterable[FileS
 
 
 def _concerns(gap: Gap, change: Change, directories: Sequence[FileState]) -> bool:
-    """Whether a user (``None``: some user) may write to the file; or, by an overlay, to the directory that it is in."""
+    """Whether the gap's user (``None``: any user) may write to the file or, for an overlay, to its directory."""
     uid = None if gap.actor is None else gap.actor.uid
     if gap.reason is GapReason.EXTENT_MOVE and change.after is None:
         return False
@@ -149,10 +154,11 @@ def _concerns(gap: Gap, change: Change, directories: Sequence[FileState]) -> boo
 
 
 def has_unseen_times(change: Change) -> bool:
-    """Whether a user may have set, by a call that says no path, all that is left to explain of a change.
+    """Whether a user may have made all of a change with calls that audit does not report: only times differ.
 
     futimens(3) sets times through a descriptor that can be open for reading only. chattr's ioctl can set a flag and
-    take it back, so that the ctime alone differs. The owner may do both; who may write may set the times to now.
+    clear it again, so that only the ctime differs. The owner may do both; a user with write permission may set the
+    times to now.
     """
     changed = set(change.changed)
     if change.kind is not ChangeKind.ATTRIBUTES or not ("mtime" in changed or changed == {"ctime"}):

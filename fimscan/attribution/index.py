@@ -1,4 +1,4 @@
-"""The accesses of a span, arranged so that each change finds its own without looking at the rest. Pure."""
+"""Index accesses by file identity and by path, and select those that concern given changes. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _TURNS = BINDS | UNBINDS
 
 @dataclass(frozen=True, slots=True)
 class KnownDirectories:
-    """The directories known to the scans: the only way to place names that are relative to a descriptor.
+    """The directories known to the scans: they resolve names that are relative to a descriptor.
 
-    ``paths`` maps (device, inode) to the paths that this directory had; ``identities`` is the other direction.
+    ``paths`` maps the identity of a directory to the paths that it had; ``identities`` is the other direction.
     """
 
     paths: Mapping[Identity, frozenset[bytes]]
@@ -34,7 +34,7 @@ class KnownDirectories:
 
     @classmethod
     def of(cls, directories: Iterable[tuple[bytes, Identity]]) -> KnownDirectories:
-        """From (path, identity) pairs of both observations."""
+        """Build it from the (path, identity) pairs of both observations."""
         paths: dict[Identity, set[bytes]] = defaultdict(set)
         identities: dict[bytes, set[Identity]] = defaultdict(set)
         for path, identity in directories:
@@ -46,7 +46,7 @@ class KnownDirectories:
         )
 
     def is_inside(self, name: Name) -> bool:
-        """Whether a name lies in a known directory; one that cannot be placed does not count as outside."""
+        """Whether a name lies in a known directory; a name that cannot be placed counts as inside."""
         if name.parent is not None:
             if name.parent in self.paths:
                 return True
@@ -54,10 +54,10 @@ class KnownDirectories:
         return name.path is None or any(above in self.identities for above in ancestors(name.path))
 
     def places(self, name: Name) -> frozenset[bytes]:
-        """The paths that an audit name may mean.
+        """The paths that a name in an audit record may mean.
 
-        The parent's identity decides where it is known: the texts of names can lie (AT_* descriptors, chroots, mount
-        namespaces). A path whose directory is known to be *another* inode than the recorded parent is not ours.
+        The identity of the parent decides if it is known: the text of a name can lie (AT_* descriptors, chroots, mount
+        namespaces). A path is rejected if its directory is known to have *another* inode than the recorded parent.
         """
         base = name.base
         if name.parent is not None and base is not None and name.parent in self.paths:
@@ -71,7 +71,7 @@ class KnownDirectories:
 
 
 def is_unplaced(name: Name, path: bytes) -> bool:
-    """Whether a name, of which only the last component is known, can be this path's."""
+    """Whether only the last component of a name is known, and it is that of ``path``."""
     return name.parent is None and name.path is None and name.base == path.rpartition(b"/")[2]
 
 
@@ -80,16 +80,16 @@ def _join(directory: bytes, base: bytes) -> bytes:
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:
-    """The directories above a path, nearest first, without the root."""
+    """Yield the directories above a path, nearest first, without the root."""
     directory = path.rpartition(b"/")[0]
     while directory:
         yield directory
         directory = directory.rpartition(b"/")[0]
 
 
-#: What accesses are sorted by: the order of their events.
+#: Sort key of accesses: the order of their events.
 in_order: Callable[[FileAccess], tuple[EventId, int]] = attrgetter("event", "item")
-#: When an access was, by its event.
+#: The time of an access.
 time_of: Callable[[FileAccess], int] = attrgetter("event.time_ns")
 
 
@@ -97,9 +97,9 @@ _Moves = dict[bytes, dict[Identity | None, list[FileAccess]]]
 
 
 class AccessIndex:
-    """Accesses in order of time, by file identity and by the paths that they bound or unbound.
+    """Accesses in order of time, by file identity and by the paths that they bound (named a file) or unbound.
 
-    Failed ones have done nothing, and are only found by :meth:`failed`.
+    Failed accesses changed nothing; only :meth:`failed` returns them.
 
     Args:
         accesses: in any order.
@@ -114,7 +114,7 @@ class AccessIndex:
         self._unbinds: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._by_path: dict[bytes, list[FileAccess]] = defaultdict(list)
         self._failed: dict[Identity | bytes, list[FileAccess]] = defaultdict(list)
-        # Renames of directories, by where the directory was or came to, and by the directory.
+        # Renames of directories, by the directory's old (left) or new (came) path, then by its identity.
         self._left: _Moves = defaultdict(lambda: defaultdict(list))
         self._came: _Moves = defaultdict(lambda: defaultdict(list))
         self._outings: dict[bytes, list[int]] = defaultdict(list)
@@ -161,33 +161,33 @@ class AccessIndex:
                     self._outings[place].append(access.event.time_ns)
 
     def _directories_named(self, access: FileAccess, name: Name) -> frozenset[bytes]:
-        """Where a directory was when a rename relative to two descriptors leaves open where it went: the scans know."""
+        """The paths of a directory in a rename whose record has only last components, from what the scans know."""
         if access.identity is None or not access.is_directory or name.parent is not None or name.path is not None:
             return frozenset()
         known = self.known.paths.get(access.identity, frozenset())
         return frozenset(path for path in known if path.rpartition(b"/")[2] == name.base)
 
     def of_file(self, identity: Identity) -> list[FileAccess]:
-        """What was done to one file, whatever it was called."""
+        """The accesses to one file, under any name."""
         return self._by_identity.get(identity, [])
 
     def turns_of(self, identity: Identity) -> list[FileAccess]:
-        """What gave a file a name, or took one from it by its name: of most files there is nothing like that."""
+        """The accesses that gave a file a name or took one away; most files have none."""
         return self._turns.get(identity, [])
 
     def of_path(self, path: bytes) -> list[FileAccess]:
-        """What the records say was done under this name, whichever file that was."""
+        """The accesses whose record has this path, whichever file they were to."""
         return self._by_path.get(path, [])
 
     def failed(self, key: Identity | bytes) -> list[FileAccess]:
-        """The attempts on a file or a path that the kernel refused."""
+        """The accesses to a file or a path that failed."""
         return self._failed.get(key, [])
 
     def by_path_only(self, state: FileState) -> list[FileAccess]:
-        """Accesses to the path of a file for which the device does not speak, so that they are leads, not proofs.
+        """The accesses to the path of a file that do not match its device: leads, not proofs.
 
-        Their record has no inode, or the right one on another device: on btrfs and overlayfs, ``stat(2)`` gives each
-        subvolume or layer a device number of its own, and audit that of the whole file system.
+        Their record has no inode, or the right inode on another device. On btrfs and overlayfs, ``stat(2)`` gives each
+        subvolume or layer its own device number, and audit prints that of the whole file system.
         """
         return [
             access
@@ -196,33 +196,33 @@ class AccessIndex:
         ]
 
     def binds(self, path: bytes) -> list[FileAccess]:
-        """What made ``path`` name a file: creations, renames and links to it."""
+        """The accesses that made ``path`` name a file: creations, renames and links to it."""
         return self._binds.get(path, [])
 
     def unbinds(self, path: bytes) -> list[FileAccess]:
-        """What took the name away: unlinks of it and renames from it."""
+        """The accesses that took the name away: unlinks of it and renames from it."""
         return self._unbinds.get(path, [])
 
     def moved_from_unknown(self, identity: Identity, path: bytes) -> Iterator[FileAccess]:
-        """Renames of this very file from this last component, in a directory that the record leaves open."""
+        """Yield renames of this file from the last component of ``path``, in a directory that is not recorded."""
         for access in self.turns_of(identity):
             mine = access.identity == identity and access.action is Action.RENAME
             if mine and access.old is not None and is_unplaced(access.old, path):
                 yield access
 
     def directory_binds(self, path: bytes, window: Window) -> list[FileAccess]:
-        """Renames that brought one of the directories above ``path`` to where it is: the last of each directory."""
+        """The last rename of each directory above ``path`` to its present place, in the window."""
         return _last_moves(self._came, path, window)
 
     def directory_unbinds(self, path: bytes, window: Window) -> list[FileAccess]:
-        """Renames that took one of the directories above ``path`` away: the last of each directory.
+        """The last rename of each directory above ``path`` away from its place, in the window.
 
-        Those before it were undone: a directory can only leave again once it has come back.
+        Earlier ones were undone: a directory can only be moved away again after it came back.
         """
         return _last_moves(self._left, path, window)
 
     def directories_went_outside(self, path: bytes, window: Window) -> bool:
-        """Whether a directory above ``path`` was renamed to, or from, a place that no scan knows."""
+        """Whether a directory above ``path`` was renamed to or from a place that no scan knows, in the window."""
         if not self._outings:
             return False
         for directory in ancestors(path):
@@ -246,12 +246,12 @@ def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[FileAccess]:
 
 
 class Relevance:
-    """Which accesses can say something about some of the changes: by identity, or by a path or one above it.
+    """Select the accesses that may concern some of the changes, by identity or by a path or a directory above it.
 
-    It decides by what stands in an index of accesses, so that the many others need not be loaded. It may choose one too
-    many, never one too few. Asked backwards in time, it follows the files that had the changed paths before, and the
-    names that those came from (:mod:`fimscan.attribution.history`): whatever was done to them lies before the access
-    that shows them there. ``audited`` gives (device, inode) of a recorded file as audit may print it.
+    It needs only the indexed columns of the accesses, so the many others need not be loaded. It may select too many
+    accesses, never too few. When accesses are asked about backwards in time, it also follows the earlier files of the
+    changed paths, and the names from which they came (:mod:`fimscan.attribution.history`). ``audited`` gives each
+    (device, inode) that audit may print for a recorded file.
     """
 
     def __init__(
@@ -270,28 +270,28 @@ class Relevance:
                     self._paths.add(state.path)
                     self._paths.update(ancestors(state.path))
                     self._followed.add(state.path)
-        # The same paths as a parent's identity and the last component: names can be relative to a descriptor.
+        # The same paths as (identity of the parent, last component): names can be relative to a descriptor.
         self._bases = _bases(self._paths, known, audited)
         self._followed_bases = _bases(self._followed, known, audited)
 
     def by_identity(self, *identities: tuple[int | None, int | None]) -> bool:
-        """Whether one of these files is concerned."""
+        """Whether an access to one of these files may concern the changes."""
         return not self._identities.isdisjoint(identities)
 
     def by_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
-        """Whether a name is concerned: a path where that is sure, else what the record said."""
+        """Whether an access to this name may concern the changes; ``name`` is a sure path or the text of the record."""
         return _is_among(self._paths, self._bases, parent, name)
 
     def is_followed(self, parent: tuple[int | None, int | None], name: bytes | None) -> bool:
-        """Whether a name is that of a changed file, or of one that was moved to such a name."""
+        """Whether a name is that of a changed file or of a file that was moved to such a name."""
         return _is_among(self._followed, self._followed_bases, parent, name)
 
     def follow_file(self, *identities: tuple[int | None, int | None]) -> None:
-        """From here on, backwards, these files are concerned, too."""
+        """Also select earlier accesses to these files."""
         self._identities.update(identity for identity in identities if None not in identity)
 
     def follow_name(self, parent: tuple[int | None, int | None], name: bytes | None) -> None:
-        """From here on, backwards, this name is concerned, too."""
+        """Also select earlier accesses to this name."""
         if name is None:
             return
         self._paths.add(name)
@@ -308,7 +308,7 @@ _Bases = dict[tuple[int | None, int | None], set[bytes]]
 def _bases(
     paths: Iterable[bytes], known: KnownDirectories, audited: Callable[[Identity], Iterable[Identity]]
 ) -> _Bases:
-    """Paths as their directories' identities, as audit may print them, and their last components."""
+    """Split paths into (identity of the directory, as audit may print it) and last component."""
     found: _Bases = defaultdict(set)
     for path in paths:
         directory, _, base = path.rpartition(b"/")

@@ -1,4 +1,4 @@
-"""Whose doing it is that a name is there, or is not there any more. Pure."""
+"""Find who removed a file, who moved it, and which access put a file at its path. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fimscan.attribution.claims import Claim, as_actor, latest, named, nobody, o
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, in_order, is_unplaced
 from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
 
-#: See :func:`last_bind`.
+#: The result of :func:`last_bind`.
 Bind = tuple[FileAccess | None, list[Ruled]]
 
 
 def who_removed(case: Case) -> Claim:
-    """Who took the file from its name: an unlink, a rename away or over it, or a rename of a directory above it."""
+    """Claim who removed the name: by an unlink, a rename of or over the file, or a rename of a directory above it."""
     before = case.change.before
     assert before is not None, "a removed file was known"
     index, path = case.index, before.path
@@ -37,16 +37,16 @@ def who_removed(case: Case) -> Claim:
     return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes, ruled=tuple(ruled))
 
 
-_CAME_BACK = "It was removed more than once, and nothing shows how it came back in between."
+_CAME_BACK = "It was removed more than once; no record shows how it came back in between."
 
 
 def _removal_of(
     before: FileState, taken: Sequence[FileAccess], case: Case
 ) -> tuple[FileAccess | None, list[FileAccess], list[Ruled]]:
-    """(what took this very file from its name; earlier removals that nothing undid; how the others were judged).
+    """Return (the access that removed this file's name, earlier removals that were not undone, the other judgements).
 
-    In order of time. Whoever later removed another file of this name, or of this inode number, or moved the directory
-    that it had been in, has not removed it.
+    Accesses are replayed in order of time. Later accesses that removed another file of this name or inode number, or
+    moved the directory that the file had been in, did not remove this file.
     """
     identity, index = before.identity, case.index
     binds = [a for a in index.binds(before.path) if case.is_inside(a)]
@@ -61,14 +61,14 @@ def _removal_of(
     reborn = False
     for access in sorted((*takes, *returns), key=in_order):
         reborn = reborn or (access.identity == identity and access.action in BIRTHS)
-        if reborn:  # the number's next life
+        if reborn:  # the inode number was given to another file
             ruled.append((access, Why.TOOK_ANOTHER if id(access) in by_name else Why.LATER_FILE))
         elif id(access) in is_take:
             if found is None or (access.identity == identity and found.identity != identity):
                 ruled += [(found, Why.OVERRULED)] if found is not None else []
                 found = access
             elif access.identity == identity:
-                # It was gone, and is removed again: somebody put it back, or made it anew, unseen.
+                # It was gone and is removed again: an unseen call put it back or created it again.
                 rivals.append(found)
                 found = access
             else:
@@ -82,7 +82,7 @@ def _removal_of(
 
 
 def who_moved(case: Case, bind: Bind) -> Claim:
-    """Who gave the file its new name and, where that was somebody else, who took the old one away."""
+    """Claim who gave the file its new name and, if it was another process, who removed the old name."""
     before, after = case.change.before, case.change.after
     assert before is not None and after is not None, "a moved file has both sides"
     placed, ruled = bind
@@ -99,18 +99,21 @@ def who_moved(case: Case, bind: Bind) -> Claim:
     return Claim(verdict=Verdict.CONFIRMED, actors=tuple(actors), ruled=(*chosen, *ruled))
 
 
-def made_anew(made: Claim, removed: Claim) -> Claim:
-    """Not one file under two names, but two files with the same content, the second of which got the first's number."""
+def recreated(made: Claim, removed: Claim) -> Claim:
+    """Combine the claims for a file that was re-created with the same content and, by reuse, the same inode number.
+
+    It looks like a move, but the old file was removed and another one created.
+    """
     weaker = min(made, removed, key=lambda claim: claim.verdict.strength)
-    note = "The old file was removed and this one made anew; it only has the same content and inode number."
+    note = "The old file was removed and this one was created; it only has the same content and inode number."
     return weaker._replace(actors=(*made.actors, *removed.actors), notes=(note,), ruled=(*made.ruled, *removed.ruled))
 
 
 def last_bind(after: FileState, case: Case) -> Bind:
-    """(the last access in the window that made ``after.path`` name this very file, if any did; those before it).
+    """Return (the last access in the window that made ``after.path`` name this file or ``None``, the earlier ones).
 
-    A creation whose directory is not known counts by its inode and last component; a rename of a directory counts
-    for every path below it.
+    A creation whose directory is not known counts by its inode and last component. A rename of a directory counts for
+    every path below it.
     """
     index, identity = case.index, after.identity
     binds, turns = index.binds(after.path), index.turns_of(identity)
@@ -121,8 +124,8 @@ def last_bind(after: FileState, case: Case) -> Bind:
     found = [a for a in binds if a.identity == identity and case.is_inside(a)]
     for access in turns:
         if access.action in BINDS and access.identity == identity and case.is_inside(access):
-            # A rename or link relative to two descriptors leaves open which directory is meant: the file and its last
-            # component decide.
+            # The record of a rename or link relative to two descriptors does not name the directory: the file and the
+            # last component decide.
             born = access.action in BIRTHS and access.name.base == base
             if born or (access.action in MOVES and is_unplaced(access.name, after.path)):
                 found.append(access)

@@ -1,18 +1,19 @@
-"""Which records of one pid are of one process. Pure.
+"""Decide which records of one pid are of the same process. Pure.
 
-The kernel gives a pid away again once its process has ended, and a user can have that happen at will: by starting
-processes until the counter comes round. So two calls are taken for one process's only where nothing speaks against it:
+The kernel reuses a pid after its process has ended. A user can force this, by starting processes until the counter
+wraps around. So two records count as one process only if all of this holds:
 
-- A process that was seen alive is known from its start to that look, whatever it did to its ids and its parent.
-- What was recorded before the start of another process was not done by that one.
-- Otherwise the parent is the same. It changes only when the parent ends (to 1, or to a subreaper); that is believed of
-  processes of one login session, and of root's, but not of a service's: its user may run any number of processes.
-- The user id is the same. A process can change it, but so few write to one file before and after, and have ended before
-  anybody looks, that the change rather tells of another process.
-- It keeps its login, except that one without a login can get one.
-- It did not begin another program in between.
+- If the process was seen alive in ``/proc``, both are between its start and that time. Then its ids and its parent may
+  have changed in any way.
+- No other process with this pid is known to have started between the two records.
+- The parent is the same. It changes only when the parent ends (to 1, or to a subreaper). Such a change is accepted for
+  processes of a login session and of root, but not of a service, whose user may run any number of processes.
+- The user id is the same. A process can change it, but few do so, write to one file before and after, and end before
+  they are seen in ``/proc``. So another user id is taken for another process.
+- The login is the same, or the earlier record has none.
+- The process did not start another program in between.
 
-Wrongly telling one process from itself makes an answer ``contested``; wrongly taking two for one would clear the first.
+To split one process in two by mistake makes an answer ``contested``. To merge two would wrongly clear the first.
 """
 
 from __future__ import annotations
@@ -23,34 +24,34 @@ from typing import NamedTuple
 
 from fimscan.model import Actor
 
-_SLACK_NS = 50_000_000  # a start time counts clock ticks, a record's time is of a coarse clock
+_SLACK_NS = 50_000_000  # start times are in clock ticks, and the times of records come from a coarse clock
 _INIT = 1
 _BEGINS = frozenset({"execve", "execveat"})
 
 
 class Alive(NamedTuple):
-    """A process that was seen alive: it had its pid from ``start_ns`` to ``end_ns`` at least."""
+    """A process that was seen alive: it had its pid at least from ``start_ns`` to ``end_ns``."""
 
     start_ns: int
     end_ns: int
 
 
 class Lives:
-    """The processes that had one pid one after the other, for some pids.
+    """For some pids: the processes that had each of them, one after the other.
 
     Args:
-        sightings: the records of these pids, in any order, as far as they are known; who was found holding a
+        sightings: the known records of these pids, in any order, and the processes that were found holding a
             descriptor, with the time of that.
-        alive: by pid, when its processes were seen alive.
+        alive: by pid, over which times its processes were seen alive.
     """
 
     def __init__(self, sightings: Iterable[Actor], alive: Mapping[int, Iterable[Alive]] | None = None) -> None:
         by_pid: dict[int, dict[int, Actor]] = {}
         for actor in sightings:
-            those = by_pid.get(actor.pid)
-            if those is None:
-                those = by_pid[actor.pid] = {}
-            those.setdefault(actor.moment, actor)
+            by_moment = by_pid.get(actor.pid)
+            if by_moment is None:
+                by_moment = by_pid[actor.pid] = {}
+            by_moment.setdefault(actor.moment, actor)
         self._lives = {
             pid: _lives([found[moment] for moment in sorted(found)], _merged((alive or {}).get(pid, ())))
             for pid, found in by_pid.items()
@@ -58,11 +59,14 @@ class Lives:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing to tell apart: no pid had more than one process, nor a known start."""
+        """Whether each pid had a single process, and none has a known start: then :meth:`since` is always ``None``."""
         return all(tokens == [None] for _, tokens in self._lives.values())
 
     def since(self, pid: int, moment: int) -> int | None:
-        """What tells apart the process that had the pid at that moment; ``None`` where only one is known to have."""
+        """A token that identifies the process with this pid at that moment: its start, else its first record's moment.
+
+        It is ``None`` if the pid had a single process of unknown start.
+        """
         moments, tokens = self._lives.get(pid, ((), ()))
         if len(tokens) == 1:
             return tokens[0]
@@ -71,7 +75,7 @@ class Lives:
 
 
 def _merged(alive: Iterable[Alive]) -> list[Alive]:
-    """One entry a process, oldest first."""
+    """Merge the entries of each process into one, oldest first."""
     found: list[Alive] = []
     for one in sorted(alive):
         if found and one.start_ns - found[-1].start_ns <= _SLACK_NS:
@@ -82,12 +86,12 @@ def _merged(alive: Iterable[Alive]) -> list[Alive]:
 
 
 def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence[int], Sequence[int | None]]:
-    """(the moments at which the pid was another process than before, what tells each of them apart)."""
+    """Return (the moments at which the pid had become another process, the tokens of these processes)."""
     moments: list[int] = []
     tokens: list[int | None] = []
     before: Actor | None = None
     for now in sightings:
-        if before is not None and not alive and _is_alike(before, now):  # as nearly always
+        if before is not None and not alive and _is_alike(before, now):  # fast path, nearly always taken
             before = now
             continue
         known = _alive_at(now.moment, alive)
@@ -103,7 +107,7 @@ def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence
 
 
 def _is_alike(before: Actor, now: Actor) -> bool:
-    """Whether two records differ in nothing that could speak against one process."""
+    """Whether two records agree in everything that identifies a process."""
     same = before.ppid == now.ppid and before.uid == now.uid and before.session == now.session
     return same and before.auid == now.auid and now.syscall not in _BEGINS
 
@@ -123,9 +127,10 @@ def _is_one(before: Actor, now: Actor, alive: Sequence[Alive]) -> bool:
 
 
 def can_be_one(before: Actor, now: Actor) -> bool:
-    """Whether two records of one pid can be of one process at all, by what a process can do to its ids and its parent.
+    """Whether two records of one pid can be of one process, by how a process's ids and parent can change.
 
-    It may be another program (exec), and have taken another user id: from root's rights, or its effective one.
+    It may have started another program (exec). It may have another user id, if it was root or this was its effective
+    user id.
     """
     return _keeps_login(before, now) and _keeps_user(before, now) and _keeps_parent(before, now)
 

@@ -1,4 +1,4 @@
-"""How an answer was found, short enough to be kept with it: one entry a process, kind of call and judgement. Pure."""
+"""Summarize how an answer was found: one ruling per process, kind of call and judgement, kept with the answer. Pure."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import Identity
 from fimscan.model import Action, Actor, FileAccess, Reasoning, Ruling, Why
 
-_KEPT = 200  # entries; whoever wants more has the log
+_KEPT = 200  # rulings; the audit log has the rest
 _EVENTS_KEPT = 4
 
 
 def reasoning(case: Case, ruled: Sequence[Ruled], actors: Sequence[Actor]) -> Reasoning:
-    """What was made of everybody who had to do with the file.
+    """Summarize the judgements of all accesses and processes that concern the file.
 
-    ``ruled`` is how the claims judged them, and ``actors`` are those that the answer names.
+    ``ruled`` are the judgements of the claims, and ``actors`` are those that the answer names.
     """
     asked = {id(item[0]) for item in ruled}
-    judged = ruled if len(asked) == len(ruled) else _once(ruled)
-    rulings = sorted(_grouped((*judged, *_never_asked(case, asked)), actors), key=_place)
+    judged = ruled if len(asked) == len(ruled) else _one_judgement_each(ruled)
+    rulings = sorted(_grouped((*judged, *_unjudged(case, asked)), actors), key=_place)
     return Reasoning(
         rulings=tuple(rulings[:_KEPT]), omitted=max(len(rulings) - _KEPT, 0), last_change_ns=case.last_change_ns
     )
 
 
-def _once(judged: Iterable[Ruled]) -> list[Ruled]:
-    """One judgement each: the first of those that name a process, else of those that clear nobody, else of all."""
+def _one_judgement_each(judged: Iterable[Ruled]) -> list[Ruled]:
+    """Keep one judgement of each access: the first that names its process, else the first that clears nobody."""
     once: dict[int, Ruled] = {}
     for item in judged:
         known = once.setdefault(id(item[0]), item)
@@ -43,12 +43,12 @@ def _weight(why: Why) -> int:
 
 
 def _place(ruling: Ruling) -> tuple[bool, int, int, str]:
-    """Those named first, then the latest first."""
+    """Sort key: rulings that name a process first, then the latest first."""
     return not ruling.why.names, -(ruling.actor.time_ns or 0), ruling.actor.pid, ruling.why
 
 
-def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
-    """Those that no claim had to look at, each once: for what they did, when, or to which file."""
+def _unjudged(case: Case, asked: Container[int]) -> Iterator[Ruled]:
+    """Judge the accesses that no claim judged, each once: by their kind, their time or their file."""
     sides = [state for state in (case.change.before, case.change.after) if state is not None]
     identities, paths = {state.identity for state in sides}, {state.path for state in sides}
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
@@ -74,7 +74,7 @@ def _never_asked(case: Case, asked: Container[int]) -> Iterator[Ruled]:
 
 
 def _on_later_file(case: Case) -> Container[int]:
-    """What was done to a file that got the inode number of the old one, which is gone."""
+    """The ids of accesses to a later file that got the inode number of the old one."""
     before, after = case.change.before, case.change.after
     if before is None or (after is not None and after.identity == before.identity):
         return ()
@@ -83,11 +83,12 @@ def _on_later_file(case: Case) -> Container[int]:
 
 
 def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes]) -> Iterator[FileAccess]:
+    """Yield all accesses to these files and paths, and to directories above the paths; some more than once."""
     index, window = case.index, case.window
     found = [index.of_file(identity) for identity in identities]
     for path in paths:
         by_name = index.of_path(path)
-        if by_name not in found:  # mostly, all that was done to a file was done under one name
+        if by_name not in found:  # usually equal: all accesses to the file used this name
             found.append(by_name)
         found += (index.binds(path), index.unbinds(path))
         found += (index.directory_binds(path, window), index.directory_unbinds(path, window))
@@ -95,7 +96,7 @@ def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes
 
 
 def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Ruling]:
-    """By process, and by parent: two that had one pid after the other have different ones, mostly."""
+    """Group judgements by call, judgement and process, and by parent, which usually differs if a pid was reused."""
     named: dict[object, list[Actor]] = {}
     for actor in actors:
         named.setdefault(actor.process, []).append(actor)
@@ -105,7 +106,7 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
         process = actor.process
         judgement = why
         if why.names and process not in named:
-            # Where another side of the change, or stronger evidence, decided, this did not.
+            # Another side of the change, or stronger evidence, decided instead.
             judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
         groups.setdefault((action, judgement, process, actor.ppid), []).append(actor)
     for (action, why, whose, _), calls in groups.items():

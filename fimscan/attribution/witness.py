@@ -1,22 +1,22 @@
-"""What fanotify adds: who of those that had a file open did write to it, and who certainly did not. Pure.
+"""Combine audit with fanotify: which processes that opened a file wrote to it, and which did not. Pure.
 
-A process is left out (:data:`Why.WROTE_NOTHING`) only where all of this holds, each checked here:
+A process is cleared (:data:`Why.WROTE_NOTHING`) only if all of this holds. Each premise is checked here:
 
-1. fanotify missed nothing on the file system from before the process opened the file, or from before the window began
-   if that is later, until it had closed it: one extent, without an overflow or any other end in between.
-2. On that file system, then, content cannot be changed unseen but by a mapping: the extent has no :class:`WitnessHole`.
-3. Nobody can have mapped the file writable: every process that audit saw opening it for writing since the window began,
-   or since the file was made, opened it with O_WRONLY. mmap(2) takes a descriptor that can also be read, as MAP_SHARED
-   with PROT_WRITE. Nobody held it before, and it is known that nobody did. Audit missed nothing in the window.
-4. Audit saw the process open the file once, without truncating it, and fanotify saw that process close it after that.
-   The last close of a descriptor comes after all writes through it, and fanotify gives its events in order.
+1. fanotify missed nothing on the file system until the process had closed the file. This counts from before the process
+   opened it, or from before the window began if that is later: one extent, without an overflow or another end.
+2. In this extent, content cannot change without an event except by a mapping: it has no :class:`WitnessHole`.
+3. No process can have mapped the file writable. Every process that audit saw opening it for writing since the window
+   began, or since the file was created, used O_WRONLY; mmap(2) with MAP_SHARED and PROT_WRITE needs a descriptor that
+   can also be read. No process held it before, all processes were inspected, and audit has no gap in the window.
+4. Audit saw the process open the file once, without truncating it, and fanotify saw this process close it after that.
+   The last close of a descriptor comes after all writes through it, and fanotify reports its events in order.
 5. No event says that this process id changed the file.
-6. All who changed the file are among those who were seen opening it. Nobody had a descriptor by another way.
-7. The file has one name and was not renamed, linked or made in the window, and no event is of another file that had its
+6. All processes that changed the file are among those that opened it. None had a descriptor by another way.
+7. The file has one name and was not renamed, linked or created in the window. No event is of another file that had its
    inode number: events are kept by directory, and found by inode number.
 
-What it does not do: it names nobody in place of those whom audit names. A process that changed the file and had not
-opened it is one more candidate if it is known and no descendant of an opener, which hands its descriptors on.
+fanotify never replaces an actor that audit names. A process that changed the file without opening it becomes one more
+candidate, if it is known and not a descendant of an opener. (An opener hands its descriptors to its children.)
 """
 
 from __future__ import annotations
@@ -29,15 +29,20 @@ from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, WRITES
 from fimscan.model import Action, Actor, FileAccess, FileKind, Role, Why, WitnessEvent, WitnessExtent, WitnessMask
 
-#: What became one event is no further apart than this, as a rule: the time between two readings of the queue.
+#: Calls that fanotify merges into one event are usually no further apart: this is the time between two reads.
 _LONGEST_DRAIN_NS = 10**9
 
 
 class Sifted(NamedTuple):
-    """The candidates after fanotify was asked.
+    """The candidates after fanotify's events were taken into account.
 
-    ``kept`` are the accesses, and ``holding`` the holders, that remain; ``added`` are processes that wrote and were not
-    among them. ``contradicts`` says that fanotify saw no candidate write, and that one of them must have.
+    Attributes:
+        kept: the write-opens that remain.
+        holding: the holders that remain.
+        added: processes that wrote and were no candidates.
+        ruled: the judgements that fanotify gives.
+        notes: sentences for the answer.
+        contradicts: fanotify saw no candidate write, although one of them must have.
     """
 
     kept: Sequence[FileAccess]
@@ -49,15 +54,15 @@ class Sifted(NamedTuple):
 
 
 def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], holding: Sequence[Actor]) -> Sifted:
-    """Leave out who certainly wrote nothing; add who wrote and is no candidate; say where both witnesses agree.
+    """Clear candidates that certainly wrote nothing, add other writers, and note where audit and fanotify agree.
 
-    ``candidates`` are the write-opens that may have brought about the change, ``holding`` the processes that could
-    write without an open. Where fanotify did not watch, all stays as it is.
+    ``candidates`` are the write-opens that may have made the change, ``holding`` the processes that could write without
+    an open. If fanotify did not watch the file system, everything stays as it is.
     """
     after, testimony = case.change.after, case.evidence.testimony
-    as_they_are = Sifted(candidates, holding)
+    unchanged = Sifted(candidates, holding)
     if after is None or after.kind is not FileKind.FILE or not testimony.extents.get(after.dev):
-        return as_they_are
+        return unchanged
     events = _of_this_file(testimony.events.get(after.identity, ()), case, life)
     wrote = [event for event in events if event.mask & WitnessMask.MODIFY]
     since = _since(candidates, holding)
@@ -68,21 +73,21 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
         silent = _who_wrote_nothing(case, life, events, testimony.extents[after.dev])
         kept = [access for access in candidates if access.actor.pid not in silent]
         ruled = [(access, Why.WROTE_NOTHING) for access in candidates if access.actor.pid in silent]
-    if candidates and not kept:  # somebody wrote whom neither has seen: that clears nobody
-        note = "fanotify saw none of them write to it, and missed nothing that it sees: investigate."
-        return as_they_are._replace(contradicts=True, notes=(note,))
-    added, told = _strangers(strangers, candidates, holding, case)
+    if candidates and not kept:  # a process that neither audit nor fanotify saw wrote: this clears nobody
+        note = "fanotify saw none of the openers write to the file, although it was watching all the time: investigate."
+        return unchanged._replace(contradicts=True, notes=(note,))
+    added, notes = _without_open(strangers, candidates, holding, case)
     return Sifted(
         kept=kept,
         holding=holding,
         added=added,
         ruled=[*ruled, *((actor, Why.WROTE) for actor in added)],
-        notes=(*_agreement(kept, [event for event in wrote if _is_one_of(event, since)]), *told),
+        notes=(*_agreement(kept, [event for event in wrote if _is_one_of(event, since)]), *notes),
     )
 
 
 def _since(candidates: Iterable[FileAccess], holding: Iterable[Actor]) -> dict[int, int]:
-    """From when on each candidate could write, by process id."""
+    """By process id: from when on each candidate could write."""
     since: dict[int, int] = {}
     for access in candidates:
         pid, time_ns = access.actor.pid, access.event.time_ns - SLACK_NS
@@ -91,13 +96,13 @@ def _since(candidates: Iterable[FileAccess], holding: Iterable[Actor]) -> dict[i
 
 
 def _is_one_of(event: WitnessEvent, since: Mapping[int, int]) -> bool:
-    """Whether a candidate can have done it: what was done before its open was by another process, or descriptor."""
+    """Whether a candidate can have caused an event: before its open, another process or descriptor did."""
     first_ns = since.get(event.actor.pid)
     return first_ns is not None and event.until_ns >= first_ns
 
 
 def _of_this_file(events: Iterable[WitnessEvent], case: Case, life: Life) -> list[WitnessEvent]:
-    """The events that may have been in the window, and not about a file that had the inode number before."""
+    """Select the events that may be in the window and are not of a file that had the inode number before."""
     start, end = case.window.after_ns - SLACK_NS, case.window.before_ns + SLACK_NS
     if life.birth is not None:
         start = max(start, life.birth.event.time_ns - SLACK_NS)
@@ -105,13 +110,13 @@ def _of_this_file(events: Iterable[WitnessEvent], case: Case, life: Life) -> lis
 
 
 def _is_plain(case: Case, life: Life, candidates: Iterable[FileAccess]) -> bool:
-    """Premises 3 and 7."""
+    """Whether premises 3 and 7 hold."""
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if not case.is_covered or before is None or after is None or before.identity != after.identity:
         return False
     if life.reborn or life.birth is not None:
         return False
-    if before.nlink != 1 or after.nlink != 1 or case.elsewhere_since(after) is not None:
+    if before.nlink != 1 or after.nlink != 1 or case.outside_since(after) is not None:
         return False
     if holders is None or not holders.complete or holders.actors or holders.later:
         return False
@@ -122,7 +127,7 @@ def _is_plain(case: Case, life: Life, candidates: Iterable[FileAccess]) -> bool:
 
 
 def _cannot_map(access: FileAccess) -> bool:
-    """truncate(2) gives no descriptor; an open without its flags may have been any."""
+    """Whether an access gave no descriptor for a writable mapping: truncate(2), or an open known to be O_WRONLY."""
     if access.action is Action.TRUNCATE:
         return "open" not in (access.actor.syscall or "open")
     return "O_WRONLY" in access.actor.flags
@@ -131,7 +136,7 @@ def _cannot_map(access: FileAccess) -> bool:
 def _who_wrote_nothing(
     case: Case, life: Life, events: Sequence[WitnessEvent], extents: Iterable[WitnessExtent]
 ) -> frozenset[int]:
-    """The process ids to which premises 1, 2, 4 and 5 apply."""
+    """Find the process ids for which premises 1, 2, 4 and 5 hold."""
     start_ns = case.window.after_ns - SLACK_NS
     if len({event.handle for event in events}) != 1:
         return frozenset()
@@ -156,20 +161,20 @@ def _who_wrote_nothing(
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Who wrote
+# Processes that wrote
 
 
-def _strangers(
+def _without_open(
     strangers: Sequence[WitnessEvent], candidates: Sequence[FileAccess], holding: Sequence[Actor], case: Case
 ) -> tuple[list[Actor], list[str]]:
-    """(those to name as well, a sentence about each of the others).
+    """Return (writers to name in addition, a sentence about each other writer).
 
-    A descriptor is handed on to children as a rule: then the opener is responsible for what they write. One of which
-    nothing but the number is known may be such a child. It is named only where nobody else can be.
+    A process usually got its descriptor from the parent that opened the file. Then the opener answers for what its
+    child writes. A process of which only the pid is known may be such a child, so it is named only if nobody else is.
     """
     openers = {access.actor.pid for access in candidates} | {actor.pid for actor in holding}
     start_ns = case.window.after_ns - SLACK_NS
-    added, told = [], []
+    added, notes = [], []
     for event in strangers:
         pid = event.actor.pid
         is_known = event.started_ns is not None
@@ -177,28 +182,28 @@ def _strangers(
         if not pid or not is_within or event.since_ns > case.unchanged_after_ns:
             continue
         if openers and (not is_known or not openers.isdisjoint(event.ancestors)):
-            what = f"process {pid}" if is_known else f"process {pid}, of which no more is known,"
-            told.append(f"fanotify saw {what} write to it, through a descriptor that it did not open itself.")
+            what = f"process {pid}" if is_known else f"process {pid}, of which only the pid is known,"
+            notes.append(f"fanotify saw {what} write to it, through a descriptor that it did not open itself.")
             continue
         added.append(event.actor._replace(role=Role.WRITER, time_ns=event.until_ns))
-    return added, told
+    return added, notes
 
 
 def _agreement(kept: Sequence[FileAccess], wrote: Sequence[WitnessEvent]) -> list[str]:
-    """That fanotify saw write whom audit saw open the file, and that it did not see it of others."""
+    """Note which processes that opened the file fanotify saw write, and which it did not."""
     writers = {event.actor.pid for event in wrote}
     pids = list(dict.fromkeys(access.actor.pid for access in kept))
     seen = sorted(pid for pid in pids if pid in writers)
     if not seen:
         return []
-    told = [f"fanotify saw {_processes(seen)} write to it."]
+    notes = [f"fanotify saw {_processes(seen)} write to it."]
     silent = sorted(pid for pid in pids if pid not in writers)
     if silent:
-        told.append(
-            f"It did not see {_processes(silent)} write, which clears nobody here: a mapping, io_submit(2) or a time"
-            " over which it did not watch may have hidden that."
+        notes.append(
+            f"fanotify did not see {_processes(silent)} write. This clears nobody: a mapping, io_submit(2) or a gap in"
+            " its own coverage may have hidden a write."
         )
-    return told
+    return notes
 
 
 def _processes(pids: Sequence[int]) -> str:
@@ -206,7 +211,7 @@ def _processes(pids: Sequence[int]) -> str:
 
 
 def _one_each(events: Iterable[WitnessEvent]) -> list[WitnessEvent]:
-    """One event a process, that which says most about it."""
+    """Keep one event of each process, preferably one from which the process's start is known."""
     found: dict[int, WitnessEvent] = {}
     for event in events:
         known = found.get(event.actor.pid)

@@ -1,4 +1,4 @@
-"""Audit: log bytes -> accesses, notices and damaged lines; the audit system's health; the rules that we need."""
+"""Reads audit logs into accesses, notices and damaged lines; checks the audit system; generates the rules it needs."""
 
 from fimscan.audit.accesses import accesses
 from fimscan.audit.auditctl import (

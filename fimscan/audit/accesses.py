@@ -1,7 +1,7 @@
-"""An event -> the files that it changed, or could change: one :class:`FileAccess` each.
+"""Turn an event into the files that it changed or could change: one :class:`FileAccess` each.
 
-What each system call leaves in the PATH records was recorded from a running kernel (tests/data/audit). Nothing is
-guessed: an access that the records do not say for sure is left out, and a part of it that they do not say is ``None``.
+The PATH records that each system call leaves were recorded from a running kernel (tests/data/audit). Nothing is
+guessed: an access that the records do not prove is left out, and a part of it that they do not give is ``None``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from fimscan.audit.records import fields, int_value
 from fimscan.audit.syscalls import CALLS, Call
 from fimscan.model import Action, Actor, AuditEvent, FileAccess, Name
 
-_AT_FDCWD = 0xFFFFFF9C  # as 32 bits; some calls are logged with it extended to 64
+_AT_FDCWD = 0xFFFFFF9C  # as 32 bits; some calls are logged with it extended to 64 bits
 _AT_REMOVEDIR = 0x200
 
 
 class _Operation(NamedTuple):
-    """A file-changing call with its records, parsed. ``flags`` are an open's, ``None`` where they are not known.
+    """A file-changing call with its parsed records.
 
-    ``items`` are the PATH records of the call, ``kinds`` those of each nametype that say which file it was.
+    ``flags`` are the flags of an open, ``None`` where they are not known. ``items`` are the PATH records of the call.
+    ``kinds`` are the PATH records by nametype, without those that identify no file.
     """
 
     said: Said
@@ -37,11 +38,11 @@ class _Operation(NamedTuple):
     actor: Actor
 
     def of_kind(self, kind: bytes) -> Sequence[Item]:
-        """The call's records of one nametype."""
+        """The PATH records of one nametype."""
         return self.kinds.get(kind, ())
 
     def created(self) -> Sequence[Item]:
-        """What was made; of a call that failed, what was to be made, by its name."""
+        """The created files; for a failed call, the files that it would have created, by name."""
         created = self.of_kind(b"CREATE")
         if not created:
             return ()
@@ -50,15 +51,18 @@ class _Operation(NamedTuple):
         return [item for item in created if item.identity is not None or item.text is not None]
 
     def at_cwd(self, position: int | None) -> bool:
-        """Whether a name is relative to the working directory, by the position of its directory descriptor."""
+        """Whether a name is relative to the working directory.
+
+        ``position`` is the position of the argument with its directory descriptor.
+        """
         if position is None:
             return True
         descriptor = self.said.argument(position)
         return descriptor is not None and descriptor & 0xFFFFFFFF == _AT_FDCWD
 
     def name_of(self, item: Item, *, at_cwd: bool | None = None, parents: int = 1) -> Name:
-        """The name in one PATH record, with the directory it is in; ``parents`` is how many PARENTs the call has."""
-        if at_cwd is None:  # which an absolute name need not be asked
+        """The name in one PATH record and its directory; ``parents`` is how many PARENT records the call has."""
+        if at_cwd is None:  # an absolute name does not need it
             at_cwd = item.text is not None and not item.text.startswith(b"/") and self.at_cwd(self.call.dirfd)
         cwd = self.actor.cwd
         parent = own_parent(item, self.of_kind(b"PARENT"), parents, cwd) if parents else None
@@ -94,18 +98,18 @@ class _Operation(NamedTuple):
 def accesses(event: AuditEvent, user_name: UserName | None = None) -> Sequence[FileAccess]:
     """Every file that an event changed, tried to change (``success`` false), or opened for writing.
 
-    Empty for every other event, and for what is too damaged to say. Never raises, whatever the records hold.
+    Empty for every other event, and for an event that is too damaged. Never raises, whatever the records contain.
 
     Args:
         event: the event, complete or not.
-        user_name: names users where the log has no names itself.
+        user_name: looks up user names where the log does not have them.
     """
     said = said_by(event)
     return () if said is None else accesses_said(said, user_name)
 
 
 def accesses_said(said: Said, user_name: UserName | None) -> Sequence[FileAccess]:
-    """The same, of what an event is known to say."""
+    """The same as :func:`accesses`, from an event that is parsed already."""
     operation = _operation(said, user_name)
     if operation is None:
         return ()
@@ -125,14 +129,14 @@ def _operation(said: Said, user_name: UserName | None) -> _Operation | None:
     if said.success and said.complete and items and not items[0].kind:
         items = with_kinds(items, call.action)
     kinds, devices = _by_kind(items)
-    if devices > 1:  # as in few
+    if devices > 1:  # rare
         items = own_items(items)
         kinds, _ = _by_kind(items)
     return _Operation(said, call, flags, items, kinds, who)
 
 
 def _by_kind(items: Sequence[Item]) -> tuple[dict[bytes, list[Item]], int]:
-    """(the PATH records of each nametype, 1 where they are all of one device, more where they are not)."""
+    """(the PATH records by nametype, the number of devices: 1 if all are on one, more if not)."""
     kinds: dict[bytes, list[Item]] = {}
     devices = device = 0
     for item in items:
@@ -150,14 +154,14 @@ def _by_kind(items: Sequence[Item]) -> tuple[dict[bytes, list[Item]], int]:
     return kinds, devices
 
 
-# What says something by its name alone: where a directory is, what a failed call was to make, what an overlay removed.
+# These count without an identity: the directory, the name a failed call would have created, what an overlay removed.
 _WITHOUT_IDENTITY = frozenset({b"PARENT", b"CREATE", b"DELETE"})
 
 
 def _flags(said: Said, call: Call) -> OpenFlags | None:
     if said.call == "creat":
         return creat_flags(said.arch)
-    if said.call == "openat2":  # a2 is a pointer
+    if said.call == "openat2":  # its a2 is a pointer, so the flags are in the OPENAT2 record
         how = next(map(fields, said.open_how), {})
         value = int_value(how.get(b"oflag"), 8)
     else:
@@ -166,7 +170,7 @@ def _flags(said: Said, call: Call) -> OpenFlags | None:
 
 
 def _items(bodies: Sequence[bytes]) -> Sequence[Item]:
-    """The PATH records in their order. A repeated line is one; of two that contradict each other, neither counts."""
+    """The PATH records in order. A repeated line counts once; if two contradict each other, neither counts."""
     items: list[Item] = []
     before = -1
     in_order = True
@@ -189,7 +193,7 @@ _NUMBER = attrgetter("number")
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# One function for each way in which calls leave PATH records
+# One function for each pattern of PATH records
 
 
 def _open(operation: _Operation) -> list[FileAccess]:
@@ -202,32 +206,32 @@ def _open(operation: _Operation) -> list[FileAccess]:
 
 
 def _opened(operation: _Operation, item: Item) -> list[FileAccess]:
-    """An open of a file that was there."""
+    """An open of a file that existed before."""
     flags, name = operation.flags, operation.name_of(item)
-    if flags is not None and flags.nameless:  # the name is the directory's, the identity the new file's
+    if flags is not None and flags.nameless:  # O_TMPFILE: the name is the directory's, the identity is the new file's
         return [operation.access(Action.CREATE, item, Name())]
     if flags is not None and flags.only_creates and not operation.said.success:
         return [operation.access(Action.CREATE, item, name)]
-    if is_directory(item):  # which cannot be opened for writing: the file's own record was lost
+    if is_directory(item):  # a directory cannot be opened for writing: the file's own record was lost
         return []
-    # io_uring's records have no flags, nor openat2's before Linux 5.16: it may have been for reading, then.
+    # io_uring's records have no flags, nor have openat2's before Linux 5.16: the open may have been for reading only.
     if flags is None or flags.writes:
         return [operation.access(Action.OPEN_WRITE, item, name)]
     return [operation.access(Action.TRUNCATE, item, name)] if flags.truncates else []
 
 
 def _rename(operation: _Operation) -> list[FileAccess]:
-    """Source and target belong together by identity, and by their names where an overlay took the identity away.
+    """Match source and target by identity, or by name where an overlay removed the identity.
 
-    A DELETE record with the new name is the overwritten file's, one with another name is the source's: both names come
-    from the call. With one last component for both, the kernel may merge the two (audit_inode_child in
-    kernel/auditsc.c, tests/data/audit/same_names.log): the first keeps its name, and gets the identity of the second.
+    A DELETE record with the new name is the overwritten file; one with another name is the source. Both names come from
+    the call. If both names have the same last component, the kernel may merge the two records: the first keeps its name
+    and gets the identity of the second (audit_inode_child in kernel/auditsc.c, tests/data/audit/same_names.log).
     """
     created, deleted = operation.created(), operation.of_kind(b"DELETE")
     old_at_cwd, new_at_cwd = operation.at_cwd(operation.call.old_dirfd), operation.at_cwd(operation.call.dirfd)
     if not created:
         return []
-    if len(created) > 1:  # an exchange: either name is the source of one move and the target of the other
+    if len(created) > 1:  # an exchange: each name is the source of one move and the target of the other
         both = old_at_cwd and new_at_cwd
         names = [operation.name_of(item, at_cwd=both, parents=2) for item in created[:2]]
         moves = zip(created, names, reversed(names), strict=False)
@@ -236,13 +240,13 @@ def _rename(operation: _Operation) -> list[FileAccess]:
     source, victim = _moved_and_replaced(item, deleted)
     name = operation.name_of(item, at_cwd=new_at_cwd, parents=2)
     if source is not None and victim is not None and source.text == item.text != victim.text:
-        # An exchange whose CREATE records were merged: the second file left the name where the first one now is.
+        # An exchange whose CREATE records were merged: the second file left the name that the first one now has.
         other = operation.name_of(victim, at_cwd=old_at_cwd, parents=2)
         return [
             operation.access(Action.RENAME, victim, name, old=other),
             operation.access(Action.RENAME, source, other, old=name),
         ]
-    # Where it is the one in the upper layer, it says that a file was replaced; which one, the name tells.
+    # An identity in an overlay's upper layer shows that a file was replaced; the name says which.
     replaced = None if victim is None else victim.identity or victim.below
     if source is None and victim is not None and _is_merged(operation, victim, item):
         source = victim
@@ -251,7 +255,7 @@ def _rename(operation: _Operation) -> list[FileAccess]:
 
 
 def _moved_and_replaced(created: Item, deleted: Sequence[Item]) -> tuple[Item | None, Item | None]:
-    """The DELETE records of a rename's source and of the file that it overwrote, with the CREATE record."""
+    """Among a rename's DELETE records, find the moved file and the overwritten one, using the CREATE record."""
     source = victim = None
     for item in deleted:
         if item.identity is None or created.identity is None:
@@ -267,7 +271,7 @@ def _moved_and_replaced(created: Item, deleted: Sequence[Item]) -> tuple[Item | 
 
 
 def _is_merged(operation: _Operation, deleted: Item, created: Item) -> bool:
-    """Whether a rename's one DELETE record stands for two, and not for itself because the other was lost."""
+    """Whether a rename's only DELETE record stands for two merged records (else, the other one was lost)."""
     paths = len(set(operation.said.paths))
     bases = Name(text=deleted.text).base, Name(text=created.text).base
     return operation.said.complete and paths == len(operation.items) == 4 and None not in bases and bases[0] == bases[1]
@@ -280,7 +284,7 @@ def _link(operation: _Operation) -> list[FileAccess]:
     item = created[-1]
     source = next((other for other in operation.of_kind(b"NORMAL") if other.identity == item.identity), None)
     at_cwd = operation.at_cwd(operation.call.old_dirfd)
-    # The one PARENT is that of the new name.
+    # The only PARENT record belongs to the new name.
     old = None if source is None else operation.name_of(source, at_cwd=at_cwd, parents=0)
     return [operation.access(Action.LINK, item, operation.name_of(item), old=old)]
 

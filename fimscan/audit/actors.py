@@ -1,4 +1,4 @@
-"""The process behind an event: SYSCALL (or URINGOP), CWD, PROCTITLE and EXECVE records -> :class:`Actor`."""
+"""Build the :class:`Actor` of an event from its SYSCALL (or URINGOP), CWD, PROCTITLE and EXECVE records."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.model import Actor
 
 UserName = Callable[[int], str | None]
-"""A user's name by uid, for logs of this host that are not ENRICHED; ``None`` where there is no such user."""
+"""Looks up a user name by uid, for logs of this host that are not ENRICHED; ``None`` where the user does not exist."""
 
 
 class _Process(NamedTuple):
-    """What a call's record says of its process: the same bytes in every call that the process makes."""
+    """The part of a call's record about its process; it is the same in every call that the process makes."""
 
     pid: int | None
     ppid: int | None
@@ -35,13 +35,13 @@ class _Process(NamedTuple):
 
 @lru_cache(maxsize=2048)
 def _process(text: bytes, user_name: UserName | None) -> _Process:
-    if b" key=" not in text:  # the last field of a whole record: without it, the line was cut within some other
+    if b" key=" not in text:  # key= ends a whole record: without it, the line was truncated within some other field
         text = text.rpartition(b" ")[0]
     values = fields(text)
     tty = bare(values.get(b"tty"))
     key = text_value(values.get(b"key"))
     auid, uid = id_value(values.get(b"auid")), id_value(values.get(b"uid"))
-    if b"AUID" in values or b"UID" in values:  # auditd looked them up, where the record is from
+    if b"AUID" in values or b"UID" in values:  # auditd looked the names up on the host of the record
         user_name = None
     return _Process(
         pid=int_value(values.get(b"pid")),
@@ -60,15 +60,16 @@ def _process(text: bytes, user_name: UserName | None) -> _Process:
 
 
 def _user(translation: bytes | None, number: int | None, user_name: UserName | None) -> str | None:
-    """The name that auditd looked up; for a record that it did not translate, the one that ``user_name`` finds."""
+    """The name that auditd looked up; for a record that auditd did not translate, the one that ``user_name`` finds."""
     name = _translated(translation)
     return user_name(number) if name is None and number is not None and user_name is not None else name
 
 
 def _completed(process: _Process, others: Sequence[bytes], user_name: UserName | None) -> _Process:
-    """An io_uring operation's record has a pid and uids only; the rest is said by another record of its event, if any.
+    """Complete the process of an io_uring operation, whose own record has only a pid and uids.
 
-    That of the system call that submitted it, where it was carried out at once, or fimscan's own (see ``uring``).
+    The other fields come from another record of its event, if there is one. It is the record of the system call within
+    which the operation ran, or the one that fimscan adds (see ``uring``).
     """
     for body in others:
         other = _process(about_process(body), user_name)
@@ -85,7 +86,7 @@ def _completed(process: _Process, others: Sequence[bytes], user_name: UserName |
 
 
 def _translated(raw: bytes | None) -> str | None:
-    """A user's name that auditd looked up; ``None`` where it found none (``unset``, ``unknown(1000)``)."""
+    """A user name that auditd looked up; ``None`` where auditd found none (``unset``, ``unknown(1000)``)."""
     if not raw or (raw.startswith(b'"') and not (raw.endswith(b'"') and len(raw) > 2)):
         return None
     name = raw.strip(b'"').decode("utf-8", "backslashreplace")
@@ -93,7 +94,7 @@ def _translated(raw: bytes | None) -> str | None:
 
 
 def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Actor | None:
-    """The process that made a call, with these open flags; ``None`` where nothing says even the process id."""
+    """The process that made a call, with the flags of the open; ``None`` where no record has the process id."""
     event = said.event
     if event.node and not is_own_host(event.node):
         user_name = None
@@ -103,7 +104,7 @@ def actor(said: Said, flags: tuple[str, ...], user_name: UserName | None) -> Act
     pid, ppid, exe, comm, auid, login_user, uid, user, euid, session, tty, key = process
     if pid is None:
         return None
-    # In the order of the fields: by their names it takes four times as long.
+    # Positional arguments: keyword arguments take four times as long.
     return Actor(
         pid,
         ppid,
@@ -137,15 +138,16 @@ def _cmdline(said: Said, comm: bytes | None, exe: bytes | None) -> tuple[bytes, 
     return None if said.title is None else _proctitle(said.title, comm, exe)
 
 
-def _is_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:
-    """Whether a process title can be that of the program that made the call.
+def _is_title_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:
+    """Whether a process title can belong to the program that made the call.
 
-    The kernel remembers a task's title from its first record on, also across execve (audit_log_proctitle in
-    kernel/auditsc.c; seen on 6.18): ``exec tool > file`` in a shell gives the tool's records the shell's title. A
-    title that names neither the program's file nor its comm is somebody else's, or made up; either way not a command
-    line. Names differ by version or flavour (python3, python3.11; vim, vim.basic), hence the prefixes.
+    The kernel keeps a task's title from its first record on, also across execve (audit_log_proctitle in
+    kernel/auditsc.c; seen on 6.18). ``exec tool > file`` in a shell therefore gives the tool's records the shell's
+    title. A title that names neither the program's file nor its comm belongs to another program or was made up. Either
+    way, it is not the command line. Names differ by version or flavour (python3, python3.11; vim, vim.basic), so
+    prefixes match.
     """
-    # A title that a program made up begins with its name: "nginx: master process".
+    # A title that a program sets itself begins with its name: "nginx: master process".
     firsts = {word.lstrip(b"-").rpartition(b"/")[2] for word in (title, title.partition(b" ")[0].rstrip(b":"))} - {b""}
     names = [comm, exe and exe.removesuffix(b" (deleted)").rpartition(b"/")[2]]
     known = [name for name in names if name]
@@ -156,13 +158,13 @@ def _is_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:
 
 @lru_cache(maxsize=2048)
 def _proctitle(body: bytes, comm: bytes | None, exe: bytes | None) -> tuple[bytes, ...] | None:
-    """The words of a PROCTITLE record, of which the kernel keeps the first 128 bytes, where they are this program's."""
+    """The words of a PROCTITLE record, if they belong to this program; the kernel keeps the first 128 bytes."""
     raw = fields(body).get(b"proctitle", b"")
     title = text_value(raw)
     if title is None:
         return None
     words = (title,) if raw.startswith(b'"') else tuple(title.split(b"\0"))
-    return words if _is_of(words[0], comm, exe) else None
+    return words if _is_title_of(words[0], comm, exe) else None
 
 
 _WORD = re.compile(rb'(?:^| )a(\d{1,7})(?:\[(\d{1,7})\])?=("[^"]*"|[0-9A-F]+)(?= |\x1d|\Z)')
@@ -170,11 +172,10 @@ _LENGTH = re.compile(rb"(?:^| )a(\d{1,7})_len=(\d{1,9})(?= |\x1d|\Z)")
 
 
 def _execve(bodies: Sequence[bytes]) -> tuple[bytes, ...] | None:
-    """The words of the EXECVE records of one call, up to the first of which a part is missing.
+    """The words of the EXECVE records of one call, up to the first word that is incomplete.
 
-    A word that is too long for one record is written in pieces, ``a1_len=16384 a1[0]=.. a1[1]=..``, over as many
-    records as that takes; the length is that of what is written, without quotes (audit_log_execve_info in
-    kernel/auditsc.c).
+    A word that is too long for one record is split, ``a1_len=16384 a1[0]=.. a1[1]=..``, over several records. The
+    length counts what is written, without quotes (audit_log_execve_info in kernel/auditsc.c).
     """
     pieces: dict[int, dict[int, bytes]] = {}
     lengths: dict[int, int] = {}

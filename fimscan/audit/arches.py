@@ -1,7 +1,7 @@
-"""What differs between architectures: system call numbers and open flags, read from ``syscalls.json`` when needed.
+"""System call numbers and open flags of each architecture, loaded from ``syscalls.json`` on first use.
 
-That file is made of the kernel's sources by ``tools/syscall_tables.py`` and says which. It holds only the calls of
-:data:`fimscan.audit.syscalls.CALLS`, so reading all of it takes less than a millisecond.
+``tools/syscall_tables.py`` generates that file from the kernel's sources, and names them in it. It holds only the calls
+of :data:`fimscan.audit.syscalls.CALLS`, so loading it takes less than a millisecond.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "syscalls.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """One architecture as audit tells them apart: number -> name of its calls, name -> bit of its open flags."""
+    """One architecture as audit distinguishes them: number -> name of its calls, name -> bit of its open flags."""
 
     name: str
     calls: Mapping[int, str]
@@ -26,13 +26,13 @@ class Machine:
 
 
 def machine(arch: bytes) -> Machine | None:
-    """The architecture of a SYSCALL record's ``arch=`` (hexadecimal); ``None`` for one that is not known."""
+    """The architecture of a SYSCALL record's ``arch=`` (hexadecimal); ``None`` for an unknown one."""
     return machines().get(arch)
 
 
 @cache
 def machines() -> Mapping[bytes, Machine]:
-    """Every known architecture by its ``arch=``; those that differ in byte order only share their tables."""
+    """Every known architecture by its ``arch=``; those that differ only in byte order share their tables."""
     with open(_FILE, encoding="utf-8") as file:
         content: dict[str, Any] = json.load(file)
     calls = {name: {number: call for call, number in table.items()} for name, table in content["calls"].items()}

@@ -1,4 +1,4 @@
-"""What the kernel's audit system says of itself: ``auditctl -s`` and ``auditctl -l`` -> :class:`AuditObservation`."""
+"""Observe the kernel's audit system: ``auditctl -s`` and ``auditctl -l`` -> :class:`AuditObservation`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _NAMESPACE_SETTINGS = ("/proc/sys/user/max_user_namespaces", "/proc/sys/kernel/u
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelAnswer:
-    """What the kernel answered: its counters and settings by their names in ``auditctl -s``, and its rules in order.
+    """The kernel's answer: counters and settings, named as in ``auditctl -s``, and the rules in order.
 
-    ``error`` says why it could not be asked, and what to do; the rest is empty then.
+    If the kernel could not be asked, ``error`` is the cause and the action, and the rest is empty.
     """
 
     status: Mapping[str, int]
@@ -45,7 +45,7 @@ class KernelAnswer:
 
 
 def ask() -> KernelAnswer:
-    """Ask the kernel (as root). What prevents that is in ``error``; nothing is raised."""
+    """Ask the kernel for status and rules (as root). A failure is in ``error``; nothing is raised."""
     try:
         return KernelAnswer(status=parse_status(_auditctl("-s")), rules=parse_all(_auditctl("-l"), os.path.isdir))
     except _UnavailableError as problem:
@@ -53,7 +53,7 @@ def ask() -> KernelAnswer:
 
 
 def observe(now_ns: int) -> AuditObservation:
-    """:func:`ask`, reduced to what coverage depends on, for the store."""
+    """Status and rules, reduced to what coverage depends on, for the store."""
     answer = ask()
     status = answer.status
     found = [watched for rule in answer.rules if (watched := guarding(rule)) is not None]
@@ -76,14 +76,14 @@ def observe(now_ns: int) -> AuditObservation:
 
 
 def uring_directories(listed: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Where the kernel's list of rules has what io_uring does reported; ``/`` where nothing can use io_uring."""
+    """The directories in which the kernel's rules report io_uring operations; ``/`` where io_uring is not usable."""
     if not is_uring_usable():
         return (b"/",)
     return watched_directories([rule for data in listed if (rule := parse_rule(data)) is not None])
 
 
 def loaded_uring_directories() -> tuple[bytes, ...] | None:
-    """:func:`uring_directories` of what is loaded; ``None`` where the kernel does not answer."""
+    """The same for the loaded rules; ``None`` where the kernel does not answer."""
     try:
         with closing(KernelAudit()) as kernel:
             return uring_directories(kernel.rules())
@@ -92,26 +92,26 @@ def loaded_uring_directories() -> tuple[bytes, ...] | None:
 
 
 def is_uring_usable() -> bool:
-    """Whether programs can use io_uring; the setting is there since Linux 6.6, before one has to ask."""
+    """Whether programs can use io_uring: by its sysctl since Linux 6.6, before that by a test call."""
     disabled = _setting("/proc/sys/kernel/io_uring_disabled")
     if disabled is not None:
         return disabled != "2"
     libc = ctypes.CDLL(None, use_errno=True)
-    # Without parameters it can make nothing: the kernel refuses with EFAULT or EINVAL where it has the call.
+    # Without parameters the call creates nothing: a kernel that has it refuses with EFAULT or EINVAL.
     libc.syscall(ctypes.c_long(_IO_URING_SETUP), ctypes.c_long(0), None)
     return ctypes.get_errno() not in (errno.ENOSYS, errno.EPERM)
 
 
 def _users_have_namespaces() -> bool:
-    """Whether a user without privileges can make a user namespace; Debian's setting is 0 where that is forbidden."""
+    """Whether an unprivileged user can create a user namespace; Debian's own setting is 0 where that is forbidden."""
     return not any(_setting(path) == "0" for path in _NAMESPACE_SETTINGS)
 
 
 @cache
 def _has_x32_calls() -> bool:
-    """Whether the kernel has the x32 calls of x86_64, which match no rule; without its configuration: taken for not.
+    """Whether the kernel accepts x86_64's x32 calls, which match no rule; without a kernel configuration: no.
 
-    Debian builds them in, and turns them off unless ``syscall.x32=y`` is on the command line.
+    Debian builds them in, but disables them unless ``syscall.x32=y`` is on the command line.
     """
     host = os.uname()
     if host.machine != "x86_64":
@@ -122,14 +122,14 @@ def _has_x32_calls() -> bool:
 
 
 class X32(NamedTuple):
-    """Whether the x32 calls are ``built`` into the kernel, and ``off`` unless they are asked for."""
+    """Whether the x32 calls are ``built`` into the kernel, and ``off`` unless the command line enables them."""
 
     built: bool
     off: bool
 
 
 def x32_options(configuration: bytes) -> X32:
-    """What a kernel's configuration says of them."""
+    """The x32 options in a kernel configuration."""
     lines = configuration.splitlines()
     return X32(b"CONFIG_X86_X32_ABI=y" in lines, b"CONFIG_X86_X32_DISABLED=y" in lines)
 
@@ -163,18 +163,20 @@ def _auditctl(option: str) -> bytes:
             [program, option], capture_output=True, timeout=_TIMEOUT_S, env=os.environ | {"LC_ALL": "C"}, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _UnavailableError(f"auditctl {option} did not answer within {_TIMEOUT_S} s; try it by hand") from None
+        raise _UnavailableError(
+            f"auditctl {option} did not answer within {_TIMEOUT_S} s: run it in a shell to see why"
+        ) from None
     except OSError as error:
         raise _UnavailableError(f"auditctl cannot be run: {error.strerror}") from error
     if done.returncode or (option == "-s" and b"enabled" not in done.stdout):
-        said = (done.stderr or done.stdout).decode("utf-8", "backslashreplace").strip().splitlines()
+        messages = (done.stderr or done.stdout).decode("utf-8", "backslashreplace").strip().splitlines()
         hint = "run as root" if os.geteuid() else "this kernel or container does not allow it"
-        raise _UnavailableError(f"auditctl {option} failed ({said[0] if said else 'no message'}): {hint}")
+        raise _UnavailableError(f"auditctl {option} failed ({messages[0] if messages else 'no message'}): {hint}")
     return done.stdout
 
 
 def boot_id() -> str:
-    """Which boot this is; empty where the kernel does not say."""
+    """The id of this boot; empty where the kernel does not give one."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -183,7 +185,10 @@ def boot_id() -> str:
 
 
 def clock_offset() -> int:
-    """By how much the wall clock is ahead of CLOCK_BOOTTIME, which nobody can set: the reading least interrupted."""
+    """By how many nanoseconds the wall clock is ahead of CLOCK_BOOTTIME, which nobody can set.
+
+    Of several readings, the one with the shortest interruption counts.
+    """
     readings = []
     for _ in range(_CLOCK_READINGS):
         before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -194,6 +199,6 @@ def clock_offset() -> int:
 
 
 def parse_status(text: bytes) -> Mapping[str, int]:
-    """The numbers in the answer of ``auditctl -s``: a line each, or all in one line before audit 2.3."""
+    """The numbers in the output of ``auditctl -s``: one per line, or all in one line before audit 2.3."""
     found = {name.decode(): int(value) for name, value in _STATUS.findall(text)}
     return found if "flag" not in found else {"failure": found.pop("flag")} | found

@@ -1,4 +1,4 @@
-"""Blocks of lines -> events -> batches: what reading a rotated log and reading a stream have in common."""
+"""Turn blocks of log lines into events and batches; shared by the readers of rotated logs and of streams."""
 
 from __future__ import annotations
 
@@ -42,19 +42,18 @@ from fimscan.model import (
     Login,
 )
 
-_EVENT = 1 << 10  # bytes that a damaged line may have to count as one event
-_KEPT = 1 << 14  # auditd cuts lines at 8970 bytes; of what is longer, the beginning will do for inspection
+_EVENT = 1 << 10  # a damaged line counts as one event, plus one per this many bytes
+_KEPT = 1 << 14  # auditd truncates lines at 8970 bytes; of a longer line, only its beginning is kept for inspection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditBatch:
-    """What a stretch of a log says.
+    """The result of reading one stretch of a log.
 
-    ``found`` are the events that are about files, each with the accesses that were read from it. ``process_facts`` are
-    programs that were begun, logins and crashes.
-    ``cursor`` is where to read on after it: the beginning of the oldest event that was still open. ``first_ns`` and
-    ``last_ns`` are the times of its earliest and latest event, of any kind; ``None`` where it has none.
-    ``lost_continuity`` is set in the first batch after a stretch of the log was found to be gone.
+    ``found`` holds each event that is about files, with the accesses parsed from it. ``process_facts`` holds program
+    starts, logins and crashes. ``cursor`` is where the next reading must start: at the beginning of the oldest event
+    that was still open. ``first_ns`` and ``last_ns`` are the times of the earliest and latest event of any kind,
+    ``None`` without events. ``lost_continuity`` is true in the first batch after a part of the log was found missing.
     """
 
     found: tuple[tuple[AuditEvent, Sequence[FileAccess]], ...] = ()
@@ -68,30 +67,30 @@ class AuditBatch:
 
     @property
     def executions(self) -> tuple[Actor, ...]:
-        """Processes as they were when they began to run a program."""
+        """Actors, each at the moment it started to run a program."""
         return tuple([fact for fact in self.process_facts if isinstance(fact, Actor)])
 
     @property
     def logins_and_crashes(self) -> tuple[Login | Crash, ...]:
-        """The other process facts."""
+        """Logins and crashes: the process facts other than program starts."""
         return tuple([fact for fact in self.process_facts if not isinstance(fact, Actor)])
 
     @property
     def accesses(self) -> tuple[FileAccess, ...]:
-        """Those of all events, in their order."""
+        """The accesses of all events, in the order of the events."""
         return tuple(chain.from_iterable([those for _, those in self.found]))
 
     @property
     def events(self) -> tuple[AuditEvent, ...]:
-        """The events without what was read from them."""
+        """The events alone, without their accesses."""
         return tuple([event for event, _ in self.found])
 
 
 class Collector:
-    """Takes the blocks of one segment after the other, and gives batches.
+    """Takes the blocks of one segment after another and returns batches.
 
-    Positions in all segments are one ascending number here (where the segment starts, plus the offset in it), since an
-    event may begin in one segment and end in the next.
+    An event may begin in one segment and end in the next. Positions are therefore one ascending number over all
+    segments: where the segment starts, plus the offset in it.
     """
 
     def __init__(self, log: bytes, *, batch_events: int, user_name: UserName | None) -> None:
@@ -101,18 +100,18 @@ class Collector:
         self._user_name = user_name
         self._assembler = Assembler()
         self._journal: Export | None = None
-        self._kindless: set[EventId] = set()  # events that have a PATH record without nametype
-        self._with_kinds = False  # whether PATH records have a nametype: not on RHEL 6
+        self._kindless: set[EventId] = set()  # events with a PATH record that has no nametype
+        self._with_kinds = False  # PATH records have a nametype, except on RHEL 6
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._position = 0
-        self._told = 0  # the position that the last batch reached
+        self._told = 0  # the position up to which batches were returned
         self._clear()
 
     def _clear(self) -> None:
         self._found: list[tuple[AuditEvent, Sequence[FileAccess]]] = []
-        self._growing: dict[EventId, int] = {}  # where in ``_found`` an event is that may be given again
-        self._has_empty = False  # whether one said less when it was given again
+        self._growing: dict[EventId, int] = {}  # index in ``_found`` of each event that may be returned again
+        self._has_empty = False  # an event that was returned again no longer has an access
         self._process_facts: list[ProcessFact] = []
         self._notices: list[AuditNotice] = []
         self._damaged: list[DamagedLine] = []
@@ -122,12 +121,12 @@ class Collector:
 
     @property
     def offset(self) -> int:
-        """How far the present segment has been read."""
+        """How far the current segment has been read, in bytes."""
         return self._position - self._starts[-1]
 
     @property
     def source(self) -> bytes:
-        """The path of the present segment."""
+        """The path of the current segment."""
         return self._segments[-1].path
 
     @property
@@ -137,11 +136,11 @@ class Collector:
 
     @property
     def has_news(self) -> bool:
-        """Whether anything was read since the last batch."""
-        return self._position != self._told or self._count > 0 or self.lost_continuity
+        """Whether anything was read since the last batch, or was not given with it."""
+        return self._position != self._told or self._count > 0 or bool(self._found) or self.lost_continuity
 
     def enter(self, segment: Segment, offset: int) -> None:
-        """Go to a segment, or on in the present one under its new name."""
+        """Start a segment at ``offset``, or continue the current one under its new name."""
         if self._segments and self._segments[-1].fingerprint == segment.fingerprint:
             self._segments[-1] = segment
             return
@@ -151,7 +150,7 @@ class Collector:
         self._starts.append(self._position - offset)
 
     def take(self, block: bytes) -> Iterator[AuditBatch]:
-        """Whole lines, from where the last block ended; only the last line may lack its newline."""
+        """Parse whole lines that follow the last block; only the last line may lack its newline."""
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
         relayed = line is not USUAL_LINES
@@ -170,13 +169,13 @@ class Collector:
                 stop = end if stop < 0 else stop
                 self._unusual(block[place:stop], base + place)
                 place = min(stop + 1, end)
-            if self._count >= self._batch_events:  # in a file that is no log, all lines are damaged, and count
+            if self._count >= self._batch_events:  # where the file is not a log, every line is damaged and counted
                 self._position = base + place
                 yield self.batch(more=True)
         self._position = base + end
 
     def damage(self, line: bytes, offset: int, problem: str) -> None:
-        """Keep a line that could not be understood; ``offset`` is that in the present segment."""
+        """Keep a line that could not be parsed; ``offset`` is its offset in the current segment."""
         self._damage(self.source, line, offset, problem)
 
     def _damage(self, source: bytes, line: bytes, offset: int, problem: str) -> None:
@@ -185,21 +184,24 @@ class Collector:
         self._damaged.append(DamagedLine(source=source, offset=offset, line=kept, problem=problem))
 
     def skip(self, size: int) -> None:
-        """Pass over bytes that are no line to take."""
+        """Move past bytes that contain no line to parse."""
         self._position += size
 
     def settle(self) -> None:
-        """All that was recorded so far is in the log: take the events that nothing more will come of."""
+        """Close events that will get no more records, because the log already has all that was recorded so far."""
         self._events(self._assembler.settle())
 
     def finish(self) -> None:
-        """Nothing more will come: give up the events that are still open."""
+        """End of input: give up the events that are still open."""
         if self._journal is not None:
             self._of_journal(None, self._position)
         self._events(self._assembler.flush())
 
     def batch(self, *, more: bool = False) -> AuditBatch:
-        """What came since the last batch; where there is ``more`` to come, without events that may be given again."""
+        """Return what was read since the last batch.
+
+        With ``more`` to come, events that may be returned again are held back.
+        """
         found, growing = self._found, []
         if more and self._growing:
             kept = {place for event, place in self._growing.items() if self._assembler.can_grow(event)}
@@ -227,6 +229,7 @@ class Collector:
         for place, (event, those) in enumerate(growing):
             self._found.append((event, those))
             self._growing[event.id] = place
+            self._has_empty = self._has_empty or not those
         self._told = self._position
         self.lost_continuity = False
         return result
@@ -244,7 +247,7 @@ class Collector:
         return LogCursor(self._log, segment.dev, segment.inode, position - self._starts[index], segment.fingerprint)
 
     def _records(self, record: AuditRecord, position: int) -> None:
-        """The records of one line."""
+        """Add every record of a line that holds several."""
         body, others, is_torn = inner_records(record)
         record = record._replace(body=body)
         if is_torn and not is_cut(record.type, body):
@@ -256,13 +259,13 @@ class Collector:
                 self._record(inner, position, is_alone=True)
 
     def _record(self, record: AuditRecord, position: int, *, is_alone: bool = False) -> None:
-        """One record; it may be the first of several in its line, unless it ``is_alone``."""
+        """Add one record. Unless it ``is_alone``, its line may hold further records of the event."""
         event, kind, body = record
         if not is_alone and b"(" in body and b"audit(" in body and kind in OF_KERNEL:
             self._records(record, position)
             return
         if kind == "PATH" and (item := parse_item(body)) is not None and item.kind:
-            pass  # as most
+            pass  # the usual case
         elif is_cut(kind, body):
             self._damage_at(position, line_of(record), CUT)
         elif kind == "PATH":
@@ -277,9 +280,9 @@ class Collector:
             self._damage_at(lost.position, line_of(lost.event.records[0]), lost.problem)
 
     def _event(self, event: AuditEvent, said: Said | None = None) -> None:
-        """A finished event, and what it says of a change of files, where that is known already.
+        """Add a finished event. ``said`` is its parsed call, if that is known already.
 
-        One that was given before is in the place of that.
+        An event that was returned before is replaced.
         """
         time_ns = event.id.time_ns
         if self._first_ns is None or time_ns < self._first_ns:
@@ -311,11 +314,11 @@ class Collector:
             self._growing[event.id] = place
 
     def _look_at(self, event: AuditEvent, found: Sequence[FileAccess]) -> None:
-        """What an event that did not come in one piece says beside accesses."""
+        """Collect process facts, notices and damage from an event whose lines were not contiguous."""
         begin = self._assembler.begun_at(event.id)
         if not found and (facts := process_facts(event, self._user_name)):
             known = self._process_facts
-            while known and known[-1].event == event.id:  # given again
+            while known and known[-1].event == event.id:  # the event was returned again
                 known.pop()
             known += facts
         if (noticed := notice(event, self._user_name)) is not None:
@@ -330,7 +333,7 @@ class Collector:
         self._damage(self._segments[index].path, line, position - self._starts[index], problem)
 
     def _unusual(self, line: bytes, position: int) -> None:
-        """With a prefix of syslog's, laurel's, journald's, blank, or damaged."""
+        """Handle a line with a syslog prefix, of laurel, of journald, blank, or damaged."""
         if self._journal is not None or line.startswith(BEGINNING):
             self._of_journal(line, position)
         elif record := parse_line(line):
@@ -351,7 +354,7 @@ class Collector:
             self._events((event,))
 
     def _of_journal(self, line: bytes | None, position: int) -> None:
-        """The next line of an exported journal; ``None`` where nothing more comes."""
+        """Take the next line of an exported journal; ``None`` at its end."""
         if self._journal is None:
             self._journal = Export()
         try:

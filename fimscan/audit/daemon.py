@@ -1,4 +1,4 @@
-"""The audit daemon that runs: its configuration (auditd.conf(5)), and how fast its log grows."""
+"""The running audit daemon: its configuration (auditd.conf(5)) and the growth of its log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fimscan.errors import InputError
 
 DEFAULT_DIRECTORY = "/etc/audit"
 _MEGABYTE = 1 << 20
-_END = 1 << 16  # the last record of a log lies within this many bytes of its end
+_END = 1 << 16  # the last record of a log is within this many bytes of its end
 _STAMP = re.compile(rb"\baudit\((\d{1,12})\.(\d{3}):\d+\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonConfig:
-    """What auditd.conf says, with auditd's own defaults for what it does not (auditd.conf(5)); words in lower case.
+    """Settings of auditd.conf, with auditd's own defaults for the missing ones (auditd.conf(5)); words in lower case.
 
     ``max_log_file`` is in bytes. ``space_left`` and ``admin_space_left`` are as written: megabytes, or a percentage.
     """
@@ -38,17 +38,17 @@ class DaemonConfig:
     name: str = ""
 
     def space_bytes(self, text: str, total: int) -> int:
-        """What ``space_left`` or ``admin_space_left`` mean on a file system of ``total`` bytes."""
+        """Convert a ``space_left`` or ``admin_space_left`` to bytes, on a file system of ``total`` bytes."""
         number = _number(text.removesuffix("%"))
         return total * number // 100 if text.endswith("%") else number * _MEGABYTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """How a log and its rotated predecessors grew between their first record and their last.
+    """How a log and its rotated predecessors grew between their first and last record.
 
-    ``size`` is in bytes, of those segments that are not compressed; ``fastest`` is the rate (bytes a second) of the
-    segment that filled fastest, ``None`` where none was large enough to tell.
+    ``size`` is in bytes, of the uncompressed segments. ``fastest`` is the highest rate of one segment (bytes per
+    second); ``None`` where no segment is large enough to measure.
     """
 
     size: int
@@ -58,22 +58,22 @@ class Growth:
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second on average; ``None`` where the log is too short to tell."""
+        """Bytes per second on average; ``None`` where the log covers too short a time."""
         seconds = (self.last_ns - self.first_ns) / 1e9
-        return self.size / seconds if seconds >= _TELLING_SECONDS else None
+        return self.size / seconds if seconds >= _MIN_SECONDS else None
 
 
-_TELLING_SECONDS = 60.0
-_TELLING_SIZE = _MEGABYTE
+_MIN_SECONDS = 60.0
+_MIN_SIZE = _MEGABYTE
 
 
 def parse_config(text: str) -> DaemonConfig:
-    """The settings that matter here; lines that auditd would not take are left out."""
+    """The settings that fimscan uses; lines that auditd would reject are left out."""
     values: dict[str, str] = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.lstrip().startswith("#"):
-            # The first word: a comment may follow, and so may the program that the action "exec" runs.
+            # Only the first word counts: a comment may follow, and so may the program that the action "exec" runs.
             values[key.strip().lower()] = next(iter(value.split()), "")
     default = DaemonConfig()
 
@@ -103,7 +103,7 @@ def _number(text: str) -> int:
 
 
 def config_directory(pid: int) -> str:
-    """Where a running auditd has its configuration: the argument of its ``-c``, else the default."""
+    """The configuration directory of a running auditd: the argument of its ``-c``, else the default."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
@@ -118,7 +118,7 @@ def config_directory(pid: int) -> str:
 
 
 def read_config(directory: str) -> DaemonConfig:
-    """The configuration in a directory.
+    """Read ``auditd.conf`` in a directory.
 
     Raises:
         InputError: it cannot be read.
@@ -132,24 +132,24 @@ def read_config(directory: str) -> DaemonConfig:
 
 
 def growth(log: bytes) -> Growth | None:
-    """How a log grew; ``None`` where there is no record, or nothing can be read. Two small reads a segment."""
+    """Measure how a log grew, with two small reads per segment; ``None`` where there is no readable record."""
     try:
         spans = [span for segment in segments(log) if (span := _span(segment.path)) is not None]
     except InputError:
         return None
     if not spans:
         return None
-    telling = [(size, (last - first) / 1e9) for size, first, last in spans if size >= _TELLING_SIZE and last > first]
+    measurable = [(size, (last - first) / 1e9) for size, first, last in spans if size >= _MIN_SIZE and last > first]
     return Growth(
         size=sum(size for size, _, _ in spans),
         first_ns=min(first for _, first, _ in spans),
         last_ns=max(last for _, _, last in spans),
-        fastest=max((size / seconds for size, seconds in telling), default=None),
+        fastest=max((size / seconds for size, seconds in measurable), default=None),
     )
 
 
 def _span(path: bytes) -> tuple[int, int, int] | None:
-    """(size, time of the first record, of the last) of a segment that is not compressed."""
+    """(size in bytes, time of the first record, of the last) of a segment that is not compressed; else ``None``."""
     try:
         file, info, _, _ = open_segment(path)
         with file:

@@ -1,8 +1,8 @@
-"""Records that were cut behind their header: what a whole record of each type ends with.
+"""Detect truncated records by the fields that each type ends with.
 
-auditd cuts lines at 8970 bytes, syslog at 1024 or 8192; audisp-syslog 4.1.4 splits messages (audit-userspace issue
-529); a full disk cuts the last line. A cut record is used as far as it goes, and counted as damaged. What cannot be
-seen: a cut between two bytes of a hexadecimal value that a record ends with (PROCTITLE, EXECVE).
+auditd truncates lines at 8970 bytes, syslog at 1024 or 8192; audisp-syslog 4.1.4 splits messages (audit-userspace issue
+529); a full disk truncates the last line. A truncated record is used as far as it goes, and counted as damaged. One
+case is not detected: a cut between two bytes of a hexadecimal value at the end of a record (PROCTITLE, EXECVE).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from fimscan.audit.paths import parse_item
 from fimscan.audit.records import text_value
 from fimscan.model import AuditEvent, AuditRecord
 
-CUT = "the record was cut"
+CUT = "the record is truncated"
 
 _KEY = re.compile(rb' key=(?:"[^"]*"|[^"\s\x1d]+)')
-# auditd translates in the order of the fields; of names, those of AUID and UID are used.
+# auditd translates fields in their order; of the names, AUID and UID are used.
 _ALL_TRANSLATED = re.compile(rb'FSGID="?[^"]+"?\s*\Z|[ \x1d]UID="[^"]+"(?:\s|\Z)')
-_OLD_CALL = re.compile(rb' exe=(?:"[^"]*"|(?:[0-9A-F]{2})+)(?: subj=\S+)?\s*\Z')  # before 2.6.18, which had no key
+_OLD_CALL = re.compile(rb' exe=(?:"[^"]*"|(?:[0-9A-F]{2})+)(?: subj=\S+)?\s*\Z')  # Linux before 2.6.18 wrote no key
 _OLD_PATH = re.compile(
     rb"item=\d+ name=(?:\"[^\"]*\"|\(null\)|(?:[0-9A-F]{2})+)(?: flags=\w+)?"
     rb"(?: inode=\d+ dev=\w+:\w+ mode=[0-7]+ ouid=-?\d+ ogid=-?\d+ rdev=[0-9a-f]{2,}:[0-9a-f]{2,})?"
@@ -36,13 +36,13 @@ _BARE_TEXT = re.compile(rb"[!#-~]+")
 
 
 def is_cut(kind: str, body: bytes) -> bool:
-    """Whether a record of this type does not end as a whole one does; false for types that say nothing of files."""
+    """Whether a record lacks the end that its type has; false for types that are not about files."""
     if kind == "PATH":
         item = parse_item(body)
         return item is None or (not item.kind and not _OLD_PATH.match(body))
     if kind in _CALLS:
         end = body.rfind(b" key=")
-        return _is_cut_behind(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
+        return _is_end_cut(body[end:]) if end >= 0 else b" ppid=" in body or not _OLD_CALL.search(body)
     return kind in _CHECKS and _is_cut(kind, body)
 
 
@@ -55,10 +55,10 @@ _CALLS = frozenset({"SYSCALL", "URINGOP"})
 
 
 def cut_record(event: AuditEvent, *, with_kinds: bool) -> AuditRecord | None:
-    """The record of an event that looks whole, but for what the others say; ``None`` in most.
+    """The record of an event that looks whole but is truncated, judged by the other records; mostly ``None``.
 
-    A PATH record that was cut in front of its nametype looks like one of an old kernel, unless the others in the log
-    are ``with_kinds``. A record that was cut where auditd's translations begin looks like one that has none.
+    A PATH record truncated before its nametype looks like one of an old kernel, unless the log's other records are
+    ``with_kinds``. A record truncated where auditd's translations begin looks like one without translations.
     """
     records = event.records
     paths = [record for record in records if record.type == "PATH"]
@@ -79,20 +79,20 @@ def cut_record(event: AuditEvent, *, with_kinds: bool) -> AuditRecord | None:
 
 
 def is_half_translated(call: bytes, paths: Sequence[bytes]) -> bool:
-    """Whether auditd translated the PATH records of an event, and the translation of its call was cut off."""
+    """Whether auditd translated the PATH records of an event, but the translation of its call was truncated."""
     return b"UID=" not in call and any(b"OUID=" in path for path in paths)
 
 
 @lru_cache(maxsize=4096)
-def _is_cut_behind(end: bytes) -> bool:
-    """Whether a call's key, or the translations behind it, are not whole: they are the same in many calls."""
+def _is_end_cut(end: bytes) -> bool:
+    """Whether a call's key, or the translations after it, are truncated; cached, as they repeat from call to call."""
     key = _KEY.match(end)
     return key is None or (end.find(b"=", key.end()) >= 0 and not _ALL_TRANSLATED.search(end))
 
 
 def _cwd(body: bytes) -> bool:
     match = _CWD.match(body)
-    # The kernel writes hexadecimal only where it must: for a space, a quote or a byte outside of ASCII.
+    # The kernel writes hexadecimal only for a space, a quote or a byte outside ASCII.
     return match is None or (
         match["hex"] is not None and _BARE_TEXT.fullmatch(text_value(match["hex"]) or b"") is not None
     )

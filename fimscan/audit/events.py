@@ -1,12 +1,12 @@
-"""Records, as they arrive interleaved -> whole events.
+"""Assemble interleaved records into events.
 
-An event is finished when its PROCTITLE (or EOE) and all the PATH records that its SYSCALL announces (``items=``) are
-there. One that lacks something is given up when its node's record clock has moved on by ``timeout_ns``. That clock is
-the time in the records, never the wall clock, so that reading a log again gives the same events. Every node has its
-own, since the clocks of two hosts differ.
+An event is finished when it has its PROCTITLE (or EOE) and all the PATH records that its SYSCALL announces
+(``items=``). An event that lacks a record is given up when the record clock of its node has advanced by ``timeout_ns``.
+The record clock is the time in the records, never the wall clock, so that reading a log again yields the same events.
+Each node has its own record clock, because the clocks of two hosts differ.
 
-Records of one event may come in any order (exports that are sorted by time alone, syslog over UDP). One that comes
-after its event was finished is added, and the event is given once more: see :meth:`Assembler.add`.
+The records of one event may come in any order (exports sorted by time alone, syslog over UDP). A record that comes
+after its event was finished is added, and the event is returned once more: see :meth:`Assembler.add`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from fimscan.model import AuditEvent, AuditRecord, EventId
 
 TIMEOUT_NS = 5_000_000_000
 MAX_OPEN = 20_000
-_CLOCK_STEP_NS = 60_000_000_000  # records come seconds late, never minutes: then the clock was set back
+# Records come seconds late, never minutes; a larger step back means that the clock was set back.
+_CLOCK_STEP_NS = 60_000_000_000
 _NEVER = 1 << 63
 _MOST_NODES = 10_000
-_MOST_JUMPS = 32  # how often an open event can get its whole time anew, so that a quiet host's are given up one day
+# How often a clock jump can restart the timeout of an open event; bounded, so that events of a quiet host end.
+_MOST_JUMPS = 32
 
-# Sent by user space as one record each (linux/audit.h: 1100-1299 and 2100-2999), so there is nothing to wait for.
-# A crash, too, is recorded outside of any system call (audit_core_dumps in kernel/auditsc.c).
+# User space sends these as one record each (linux/audit.h: 1100-1299 and 2100-2999), so the assembler does not wait. A
+# crash is recorded outside of any system call, too (audit_core_dumps in kernel/auditsc.c).
 _SINGLE = ("DAEMON_", "USER_", "CRED_", "SERVICE_", "SYSTEM_", "ANOM_ABEND")
 _CALLS = frozenset({"SYSCALL", "URINGOP"})
 _ENDS = frozenset({"PROCTITLE", "EOE"})
-_COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # which never come without a call
+_COMPANIONS = _ENDS | {"PATH", "CWD", "OPENAT2", "EXECVE", "SOCKADDR", "MMAP"}  # these never come without a call
 _COMMON = frozenset({"SYSCALL", "PATH", "CWD", "PROCTITLE"})
-_TELL_NOTHING = frozenset({"SOCKADDR", "MMAP", "EOE"})  # of files
+_TELL_NOTHING = frozenset({"SOCKADDR", "MMAP", "EOE"})  # records that say nothing about files
 _ITEMS = re.compile(rb' items="?(\d{1,6})')
-_OPENAT2 = re.compile(rb' syscall="?(?:[456]?437|openat2)\b')  # 437 everywhere but on MIPS, which adds to it
+_OPENAT2 = re.compile(rb' syscall="?(?:[456]?437|openat2)\b')  # 437 everywhere except on MIPS, which adds a base to it
 _URING_ENTER = re.compile(rb' syscall="?(?:[456]?426|io_uring_enter)\b')
 _ODD_CALL = re.compile(rb' syscall="?(?:[456]?4(?:37|26)|openat2|io_uring_enter)\b')
 _WORDS = re.compile(rb"(?:^| )a\d{1,7}(?:_len)?=")
@@ -41,7 +43,7 @@ _ARGC = re.compile(rb'argc="?(\d{1,7})')
 
 
 class Lost(NamedTuple):
-    """An event that was given up incomplete, the position of its first record, and what is missing of it."""
+    """An event that was given up incomplete, the position of its first record, and what it lacks."""
 
     event: AuditEvent
     position: int
@@ -49,27 +51,27 @@ class Lost(NamedTuple):
 
 
 class _Node:
-    """The record clock of one host.
+    """The record clock and the unfinished events of one host.
 
-    ``elapsed`` is how far it has moved in steps of at most the timeout. A longer step, or one back, is a jump: what is
-    open gets its whole time from there on.
+    ``elapsed`` is how far the clock advanced in steps of at most the timeout. A longer step, or a step back, is a jump:
+    it restarts the timeout of every open event.
     """
 
     __slots__ = ("due", "elapsed", "jumped", "jumps", "name", "now", "open", "sees_calls", "started", "waiting")
 
     def __init__(self, event: EventId, *, resumed: bool) -> None:
         self.name = event.node
-        self.due = _NEVER  # nothing has waited for too long before ``elapsed`` is this
+        self.due = _NEVER  # no event times out before ``elapsed`` reaches this
         self.now = self.started = event.time_ns
         self.elapsed = 0
-        self.jumped = 0  # ``elapsed`` when it jumped last
+        self.jumped = 0  # ``elapsed`` at the last jump
         self.jumps = 0
         self.open: dict[EventId, _Open] = {}  # oldest first
-        self.waiting: dict[EventId, _Open] = {}  # finished, but something that belongs to it may still come
-        self.sees_calls = resumed  # before the first call, records can be the rest of what is in an earlier log
+        self.waiting: dict[EventId, _Open] = {}  # finished, but a record of the event may still come
+        self.sees_calls = resumed  # records before the first call can belong to an event in an earlier log
 
     def move_to(self, now_ns: int, timeout_ns: int) -> bool:
-        """Set the clock by one record; gives whether something may be due."""
+        """Advance the clock to the time of one record; return whether an event may have timed out."""
         step = now_ns - self.now
         if 0 < step <= timeout_ns:
             self.now = now_ns
@@ -83,13 +85,13 @@ class _Node:
         return False
 
     def expect(self, timeout_ns: int) -> None:
-        """Note that something waits from now on."""
-        if self.due is _NEVER:  # otherwise it is due before that
+        """Note that an event waits from now on."""
+        if self.due is _NEVER:  # otherwise an earlier event is due first
             self.due = self.elapsed + timeout_ns
 
 
 class _Open:
-    """An event that is still being collected."""
+    """An event that is still being assembled."""
 
     __slots__ = (
         "cwd",
@@ -111,22 +113,22 @@ class _Open:
         self.id = event
         self.node = node
         self.records: list[AuditRecord] = []
-        self.items: int | None = None  # how many PATH records there will be; None before the SYSCALL record
+        self.items: int | None = None  # number of PATH records announced; None before the SYSCALL record
         self.paths = 0
         self.last = False  # PROCTITLE or EOE was seen
         self.cwd = False
-        self.odd = False  # has, or should have, records that most events have not
+        self.odd = False  # has, or should have, records that most events do not have
         self.position = position
         self.opened_ns = node.now
         self.since = node.elapsed
         self.jumps = node.jumps
-        self.orphan = orphan  # its call may be in what was not read
+        self.orphan = orphan  # its SYSCALL record may be in a part of the log that was not read
 
     def is_due(self, timeout_ns: int) -> bool:
-        """Whether it has waited for long enough.
+        """Whether the event has waited longer than the timeout.
 
-        What says something of its own (CONFIG_CHANGE, ANOM_ABEND, ...) announces nothing else: on a quiet host, it is
-        not kept waiting for more than the next record.
+        A record that stands alone (CONFIG_CHANGE, ANOM_ABEND, ...) announces no other record. On a quiet host, it waits
+        no longer than until the next record.
         """
         node = self.node
         if self.items is None and not any(record.type in _COMPANIONS for record in self.records):
@@ -138,13 +140,13 @@ class _Open:
         return {record.type for record in self.records}
 
     def is_whole(self) -> bool:
-        """Whether the PATH records are as many as they seem to be: a line that came twice is one record."""
+        """Whether all announced PATH records are there; a repeated line counts as one record."""
         items = {record.body.partition(b" ")[0] for record in self.records if record.type == "PATH"}
         self.paths = len(items)
         return self.items is not None and self.paths >= self.items
 
     def missing(self) -> str:
-        """What it announced, or needs, and did not get; empty where nothing is missing."""
+        """Which announced or required record is missing; empty where none is."""
         if self.items is None:
             alone = any(record.type in _COMPANIONS for record in self.records)
             return "the SYSCALL record of its event is missing" if alone else ""
@@ -152,14 +154,14 @@ class _Open:
         return "" if whole else f"{self.items - self.paths} of {self.items} PATH records of its event are missing"
 
     def can_grow(self) -> bool:
-        """Whether a record that such an event has is not there: it may have been overtaken by the last one."""
+        """Whether a record that such an event has is missing: the last record may have overtaken it."""
         if self.items and not self.cwd:
             return True
         if not self.odd:
             return False
         kinds = self.kinds()
         calls = [record.body for record in self.records if record.type == "SYSCALL"]
-        if not calls and "PROCTITLE" in kinds:  # an operation of io_uring that was carried out within a call
+        if not calls and "PROCTITLE" in kinds:  # an io_uring operation that ran within the system call
             return True
         if "OPENAT2" not in kinds and any(map(_OPENAT2.search, calls)):
             return True
@@ -170,20 +172,20 @@ class _Open:
         return argc > sum(len(_WORDS.findall(body)) for body in words)
 
     def event(self) -> AuditEvent:
-        """What came, although its end was perhaps not seen. Complete, where what was announced is all there."""
+        """The event with the records received so far; complete if all announced records are there."""
         return AuditEvent.of(self.id, self.records, complete=not self.missing())
 
 
 class Assembler:
-    """Groups records by node, time and serial.
+    """Groups records into events by node, time and serial.
 
-    A record that comes after its event was given up makes an event of its own, incomplete, which says too little for
-    anybody to be named by it.
+    A record that comes after its event was given up makes an incomplete event of its own. Such an event has too few
+    records to name an actor.
 
     Args:
-        timeout_ns: how far the record clock may move past an unfinished event.
-        max_open: how many events of a node may be open at once; the oldest is given up when there are more.
-        resumed: the first records may be the rest of events that were finished in an earlier reading.
+        timeout_ns: how far the record clock may advance past an unfinished event.
+        max_open: how many events of a node may be open at once; beyond that, the oldest is given up.
+        resumed: the first records may belong to events that an earlier reading finished.
     """
 
     def __init__(self, *, timeout_ns: int = TIMEOUT_NS, max_open: int = MAX_OPEN, resumed: bool = False) -> None:
@@ -191,30 +193,30 @@ class Assembler:
         self._max_open = max_open
         self._resumed = resumed
         self._nodes: dict[str, _Node] = {}
-        self._current: _Open | None = None  # where the last record went: the next one mostly goes there too
-        self._last: _Node | None = None  # that of the last event in one piece: the next one mostly has the same
+        self._current: _Open | None = None  # the event of the last record; the next record mostly has the same
+        self._last: _Node | None = None  # node of the last contiguous event; the next one mostly has the same
         self._lost: list[Lost] = []
-        self._positions: dict[EventId, int] = {}  # of the first records of events that were given
+        self._positions: dict[EventId, int] = {}  # positions of the first records of returned events
 
     @property
     def oldest_open(self) -> int | None:
-        """The position of the first record of the longest open event; reading from there on again loses nothing."""
+        """The position of the first record of the event open longest; reading from there again loses nothing."""
         oldest = [next(iter(node.open.values())).position for node in self._nodes.values() if node.open]
         return min(oldest, default=None)
 
     def lost(self) -> Sequence[Lost]:
-        """Events that were given up and lack something, each told once."""
-        if not self._lost:  # as mostly
+        """Events that were given up incomplete, each returned once."""
+        if not self._lost:  # the usual case
             return ()
         lost, self._lost = self._lost, []
         return lost
 
     def add(self, record: AuditRecord, position: int = 0) -> tuple[AuditEvent, ...]:
-        """Take one record, which stands at ``position`` (any ascending number); return what is finished by it.
+        """Add one record at ``position`` (any ascending number); return the events that it finishes.
 
-        An event can come twice. It is given as soon as it has all that it announces, since nothing tells whether
-        there is more (kernels and rules differ in what they log). If another record comes for it within its time, it
-        is given again, with that record: the later one counts.
+        An event can be returned twice. It is returned as soon as it has all records that it announces, because nothing
+        says whether another follows (kernels and rules differ in what they log). If another record comes for it within
+        the timeout, the event is returned again with that record. The later one replaces the earlier.
         """
         kind = record.type
         group = self._current
@@ -253,9 +255,9 @@ class Assembler:
         return ()
 
     def pass_to(self, event: EventId) -> tuple[AuditEvent, ...] | None:
-        """Move the record clock of its node to an event that came in one piece; return what has waited for too long.
+        """Advance the record clock to a contiguous event; return the events that timed out.
 
-        ``None`` where some of its records came before, so that it is not all of it.
+        ``None`` where some of its records came earlier, so that the contiguous lines are not the whole event.
         """
         node = self._last
         if node is None or node.name != event.node:
@@ -266,7 +268,7 @@ class Assembler:
         return () if event.time_ns == node.now else self._moved(node, event.time_ns)
 
     def _first_of(self, event: EventId) -> _Node:
-        """The clock of a node that was not seen before. Damage can make any number of them."""
+        """Create the clock of a new node. Damaged logs can name any number of nodes, so idle ones are dropped."""
         if len(self._nodes) >= _MOST_NODES:
             self._nodes = {name: node for name, node in self._nodes.items() if node.open or node.waiting}
             self._last = None
@@ -277,18 +279,18 @@ class Assembler:
         return tuple(self._expired(node)) if node.move_to(now_ns, self._timeout_ns) else ()
 
     def can_grow(self, event: EventId) -> bool:
-        """Whether an event that was given may be given again."""
+        """Whether an event that was returned may be returned again."""
         node = self._nodes.get(event.node)
         return node is not None and event in node.waiting
 
     def begun_at(self, event: EventId) -> int:
-        """Where the first record stands of an event that was given; to be asked once."""
+        """The position of the first record of a returned event; can be asked only once."""
         return self._positions.pop(event, 0)
 
     def settle(self) -> tuple[AuditEvent, ...]:
-        """What has all that it will get, where nothing is on its way any more: events without a system call.
+        """Close events without a system call that have all their records; call it when no record is on its way.
 
-        The operation of an io_uring worker has no PROCTITLE record that would end its event (seen on 6.18).
+        An operation of an io_uring worker has no PROCTITLE record that would end its event (seen on 6.18).
         """
         events = []
         for node in self._nodes.values():
@@ -300,7 +302,7 @@ class Assembler:
         return tuple(events)
 
     def flush(self) -> tuple[AuditEvent, ...]:
-        """Give up waiting: every event that is still open, oldest first."""
+        """Give up every event that is still open, oldest first."""
         groups = [group for node in self._nodes.values() for group in node.open.values()]
         groups.sort(key=lambda group: group.position)
         events = tuple([self._given_up(group) for group in groups])
@@ -332,13 +334,13 @@ class Assembler:
         return expired + self.add(record, position)
 
     def _is_cut_off(self, node: _Node, event: EventId) -> bool:
-        """Whether the beginning of an event can be in what is not read: an earlier log, or before a cursor."""
+        """Whether the beginning of the event can be in a part that is not read: an earlier log, or before a cursor."""
         if not node.sees_calls:
             return True
         return self._resumed and event.time_ns <= node.started + self._timeout_ns
 
     def _grown(self, node: _Node, group: _Open, record: AuditRecord) -> tuple[AuditEvent, ...]:
-        """A finished event with one more record. One that it has already, and EOE, say nothing new."""
+        """Add one more record to a finished event. A repeated record and EOE add nothing."""
         if record.type == "EOE" or record in group.records:
             return ()
         group.records.append(record)

@@ -1,9 +1,11 @@
-"""An event whose lines stand in the log one after the other, as most do -> :class:`AuditEvent`, and what it says.
+"""Parse an event whose lines are contiguous in the log, as most are, with one regular expression.
 
-In one look, where the :class:`~fimscan.audit.events.Assembler` takes one for every line, and with nothing left to wait
-for: all that it announces is there, in the kernel's order (audit_log_exit in kernel/auditsc.c). Anything else in it, or
-missing of it, is left to the general way. What a relay puts in front of a line (the second, and its own name) is the
-same for most events' lines.
+The :class:`~fimscan.audit.events.Assembler` matches every line by itself; this module matches the whole event. It
+accepts only events that need no more records: all that they announce is there, in the kernel's order (audit_log_exit in
+kernel/auditsc.c). Every other event, with an additional or a missing record, is left to the assembler.
+
+A relay puts a prefix in front of each line (a time, a host, its own name). Events whose lines have the same prefix are
+parsed here, too.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ from fimscan.audit.syscalls import syscall_name
 from fimscan.model import COMPLETE, AuditEvent
 
 _MOST_PATHS = 6  # a rename has up to five
-_NO_OTHERS = (), (), (), True  # no words, no way to open, no other calls; it is complete
+_NO_OTHERS = (), (), (), True  # EXECVE, OPENAT2 and other records: none; complete
 _TEXTS = tuple(
     COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b" for paths in range(_MOST_PATHS + 1)
 )
 
 
 def _line(kind: bytes, content: bytes) -> bytes:
-    """A pattern of a later line, with the same beginning and event, whose body is like that; its group is the body."""
+    """A pattern of a later line with the same prefix and event; its group is the body, which matches ``content``."""
     return rb"\1type=" + kind + rb" (?:msg=)?audit\(\3\): (" + content + rb")\n"
 
 
@@ -39,7 +41,7 @@ def _paths(kind: bytes) -> bytes:
 
 
 def _event(beginning: bytes, call: bytes, cwd: bytes, path: bytes, title: bytes) -> re.Pattern[bytes]:
-    """A pattern of whole events, by what may be in front of ``type=`` and by the types as they are written there."""
+    """A pattern of whole events: what may precede ``type=``, then the record types as they are written."""
     return re.compile(
         rb"(" + beginning + rb"(?:" + NODE + rb" )?)type=" + call + rb" (?:msg=)?audit\((" + STAMP + rb")\): ("
         + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
@@ -52,15 +54,16 @@ _WHOLE = _event(rb"", rb"SYSCALL", rb"CWD", rb"PATH", rb"PROCTITLE")
 
 @cache
 def _whole_relayed() -> re.Pattern[bytes]:
-    """The same with text in front of each line, where that does not change; it is not checked here."""
+    """A pattern of whole events whose lines have the same prefix. The prefix itself is not checked."""
     types = (rb"(?:SYSCALL|1300)", rb"(?:CWD|1307)", rb"(?:PATH|1302)", rb"(?:PROCTITLE|1327)")
     return _event(rb"[^\n=]{0,255}?", *types)
 
 
 def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[AuditEvent, Said | None, int] | None:
-    """The event that begins at ``position``, and where it ends; ``None`` where there is none in one piece.
+    """Parse the event at ``position``; return it, its parsed call and where it ends; ``None`` if it is not contiguous.
 
-    Between the two is what :func:`~fimscan.audit.parsed_call.said_by` makes of the event.
+    The parsed call equals the result of :func:`~fimscan.audit.parsed_call.said_by`, ``None`` for a call that changes no
+    file.
     """
     match = (_whole_relayed() if relayed else _WHOLE).match(block, position)
     if match is None:
@@ -70,16 +73,16 @@ def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[
     announced = int(items)
     call = syscall_name(arch, int(number))
     if announced > _MOST_PATHS or paths.count(None) != _MOST_PATHS - announced or call == "openat2":
-        return None  # openat2's OPENAT2 record is not there yet
+        return None  # its OPENAT2 record is missing so far
     if relayed:
         node = _relayed_node(beginning)
-        if node is None or call is None:  # relaying may have put another record behind the last one
+        if node is None or call is None:  # a relay may have put another record on the last line
             return None
     paths = paths[:announced]
     parsed: list[Item] = []
     for path in paths:
         item = parse_item(path)
-        # Its nametype, the last field that counts, is there, and no other record behind it.
+        # The nametype, the last field that is needed, is there, and no other record follows in the line.
         if item is None or not item.kind or (b"(" in path and b"audit(" in path):
             return None
         parsed.append(item)
@@ -95,23 +98,23 @@ def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[
     said = None
     if call is not None:
         success = success == b"yes"
-        # In the order of the fields: by their names it takes longer.
+        # Positional arguments, because keyword arguments are slower.
         said = Said(event, arch, call, success, (a0, a1, a2, a3), process, cwd, paths, title, *_NO_OTHERS, parsed)
     return AuditEvent(event, text), said, match.end()
 
 
 @lru_cache(maxsize=1024)
 def _relayed_node(beginning: bytes) -> bytes | None:
-    """The node of a record with this in front of ``type=``; ``None`` where no record begins so."""
+    """The node that a line with this prefix belongs to; ``None`` if no record has such a prefix."""
     record = parse_line(beginning + b"type=SYSCALL msg=audit(0.000:0): ")
     return None if record is None or record.type != "SYSCALL" else record.id.node.encode("latin-1")
 
 
 @lru_cache(maxsize=2048)
 def _is_whole_process(process: bytes) -> bool | None:
-    """Whether the end of a SYSCALL record is whole; ``None`` where it is, but without auditd's translation.
+    """Whether the end of a SYSCALL record is not truncated; ``None`` if it is whole but lacks auditd's translation.
 
-    Remembers them: they are the same in every call that a process makes.
+    Cached, because it is the same in every call that a process makes.
     """
     if is_cut("SYSCALL", process) or b"audit(" in process:
         return False
@@ -120,5 +123,5 @@ def _is_whole_process(process: bytes) -> bool | None:
 
 @lru_cache(maxsize=2048)
 def _is_whole_title(title: bytes) -> bool:
-    """The same of a PROCTITLE record."""
+    """Whether a PROCTITLE record is not truncated."""
     return not is_cut("PROCTITLE", title) and b"audit(" not in title

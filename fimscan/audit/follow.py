@@ -1,7 +1,7 @@
-"""Live sources: is there something new in the log, and what audisp's af_unix plugin sends.
+"""Follow live sources: detect growth of the logs, and read the socket of audisp's af_unix plugin.
 
-The log is what is read and stored: rotation keeps it until then. The plugin throws events away while nobody is
-connected, so that its socket is only a way to hear of them sooner, unless it is all there is.
+The log is what is read and stored, because rotation keeps it until then. The plugin discards events while no client is
+connected. Its socket therefore only makes events known sooner, unless there is no log.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from fimscan.audit.reader import BATCH_EVENTS
 from fimscan.audit.segments import Segment
 
 _RECEIVED = 1 << 16
-_RECEIVED_AT_ONCE = 1 << 22  # then what came is dealt with first
+_RECEIVED_AT_ONCE = 1 << 22  # then what has arrived is processed first
 _LONGEST_LINE = 1 << 20
 
 
 class LogWatch:
-    """Tells whether logs have changed since it was last asked, for a ``stat(2)`` each."""
+    """Detects whether logs changed since the last call, with one ``stat(2)`` per log."""
 
     def __init__(self, paths: Iterable[bytes]) -> None:
         self._seen: dict[bytes, tuple[int, int, int]] = dict.fromkeys(paths, (0, 0, 0))
 
     def grown(self) -> bool:
-        """Whether there is something to read: ask before reading, so that what comes meanwhile counts next time."""
+        """Whether there is something to read.
+
+        Call it before reading, so that data written meanwhile is detected next time.
+        """
         changed = False
         for path, before in self._seen.items():
             now = (0, 0, 0)
@@ -44,11 +47,12 @@ class LogWatch:
 
 
 class EventSocket:
-    """The client's end of ``af_unix`` (``audisp-af_unix(8)``, ``format = string``): connects, and again when it broke.
+    """Client of the ``af_unix`` plugin (``audisp-af_unix(8)``, ``format = string``); reconnects after a disconnect.
 
     Args:
-        retry_s: how long to wait before the next attempt to connect.
-        clock: seconds, as :func:`time.monotonic`.
+        path: of the plugin's socket.
+        retry_s: seconds to wait before the next attempt to connect.
+        clock: returns seconds, as :func:`time.monotonic`.
     """
 
     def __init__(self, path: bytes, *, retry_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,11 +65,11 @@ class EventSocket:
 
     @property
     def is_connected(self) -> bool:
-        """Whether events arrive now."""
+        """Whether the socket is connected."""
         return self._socket is not None
 
     def connect(self) -> None:
-        """Make sure that it is connected, unless that was tried a moment ago."""
+        """Connect, unless connected or an attempt was made less than ``retry_s`` ago."""
         now = self._clock()
         if self._socket is not None or now - self._tried < self._retry_s:
             return
@@ -80,7 +84,7 @@ class EventSocket:
         self.connections += 1
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until something arrives, or the time is over; gives whether something arrived."""
+        """Sleep until data arrives or the time is over; return whether data arrived."""
         if self._socket is None:
             time.sleep(seconds)
             return False
@@ -89,7 +93,7 @@ class EventSocket:
         return bool(poll.poll(seconds * 1000))
 
     def receive(self) -> bytes:
-        """What has arrived, without waiting; connects first, where that is needed."""
+        """Return what has arrived, without waiting; connect first, if needed."""
         self.connect()
         received = bytearray()
         while self._socket is not None and len(received) < _RECEIVED_AT_ONCE:
@@ -106,14 +110,14 @@ class EventSocket:
         return bytes(received)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection, if there is one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
 
 class EventStream:
-    """The records of a socket as batches, where there is no log to read them from."""
+    """Reads batches from a socket, where there is no log to read."""
 
     def __init__(self, source: EventSocket, *, user_name: UserName | None = None) -> None:
         self.source = source
@@ -129,7 +133,7 @@ class EventStream:
         return collector
 
     def read(self) -> tuple[list[AuditBatch], bool, bool]:
-        """(what came, is it the first of a new connection, is every record that came in a finished event)."""
+        """(new batches, whether the connection is new, whether every received record is in a finished event)."""
         data = self.source.receive()
         batches: list[AuditBatch] = []
         fresh = self.source.connections != self._connection
@@ -143,7 +147,7 @@ class EventStream:
         elif len(self._rest) + len(data) <= _LONGEST_LINE:
             self._rest += data
         if not self.source.is_connected:
-            # What comes until the next connection is lost, and with it the rest of the events that are open.
+            # Records until the next connection are lost, among them the rest of the open events.
             self._collector.finish()
         if self._collector.has_news:
             batches.append(self._collector.batch())

@@ -1,6 +1,6 @@
-"""Calls that change files and that perm=wa does not report: which loaded rules report them.
+"""Guards: calls that change files but that perm=wa does not report, and which loaded rules report them.
 
-A guard is ``ABI:NAME``. The rules that 'fimscan audit rules' prints have all that a machine wants.
+A guard is ``ABI:NAME``. The rules that 'fimscan audit rules' prints include all guards that a machine needs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from fimscan.audit.rule_generator import EXTENT_MOVES
 from fimscan.audit.rule_parser import Rule, arches_of, watched_by
 from fimscan.model import AuditRule
 
-_TRUNCATES = 0o1000  # O_TRUNC: equal on the architectures that rules are printed for
+_TRUNCATES = 0o1000  # O_TRUNC: the same on every architecture that rules are printed for
 _ACCESS = 0o3  # O_ACCMODE
-# Guard -> the calls that all have to be in the rule's list; not those that only older machines have.
+# Guard -> the calls that must all be in the rule's list, without the calls that only older machines have.
 _CALLS: dict[str, Set[str]] = {
     "open": {"open"},
     "openat": {"openat"},
@@ -28,14 +28,14 @@ _CALLS: dict[str, Set[str]] = {
 _HOST_WIDE = {
     "mounts",
     *(f"{kind}-extents" for kind in EXTENT_MOVES),
-}  # their calls name no path that a rule could go by
+}  # their calls name no path that a rule could match
 _BY_USERS = ("uid", "!=", b"0")
-# The position of an open's flags.
+# The argument with an open's flags.
 _FLAGS = {"open": "a1", "openat": "a2", "open_by_handle_at": "a2"}
 
 
 def guarding(rule: Rule) -> AuditRule | None:
-    """The rule reduced to what coverage depends on, with its guards; ``None`` for one that coverage does not need."""
+    """Reduce a rule to what coverage depends on, with its guards; ``None`` for a rule that does not affect coverage."""
     watched, guards = watched_by(rule), guards_of(rule)
     if watched is not None:
         return replace(watched, guards=guards)
@@ -54,7 +54,7 @@ def guarding(rule: Rule) -> AuditRule | None:
 
 
 def guards_of(rule: Rule) -> frozenset[str]:
-    """What a rule reports beyond perm=wa, of every process."""
+    """The guards that a rule provides: what it reports beyond perm=wa, for every process."""
     if rule.filter != "exit" or rule.action != "always":
         return frozenset()
     permissions = next((value for name, _, value in rule.fields if name == "perm"), None)
@@ -64,13 +64,13 @@ def guards_of(rule: Rule) -> frozenset[str]:
         if (rule.calls is None or rule.calls >= calls)
         and (name not in _HOST_WIDE or rule.scope is None)
         and (permissions is None or (b"r" in permissions and name in ("open", "openat", "openat2")))
-        and all(_is_of_interest(name, field) for field in rule.narrowing)
+        and all(_lets_changes_through(name, field) for field in rule.narrowing)
         for abi in arches_of(rule)
     )
 
 
-def _is_of_interest(name: str, field: tuple[str, str, bytes]) -> bool:
-    """Whether a condition lets through every call that changes a file: a test for any of the bits that say so."""
+def _lets_changes_through(name: str, field: tuple[str, str, bytes]) -> bool:
+    """Whether a rule's condition lets through every call that changes a file: it tests all bits that show a change."""
     if name in _HOST_WIDE and field == _BY_USERS:
         return True
     argument, operator, value = field
@@ -84,7 +84,7 @@ def _is_of_interest(name: str, field: tuple[str, str, bytes]) -> bool:
 
 
 def _integer(text: bytes) -> int:
-    """As strtol(3) reads it."""
+    """Parse an integer as strtol(3) does."""
     try:
         return int(text, 16) if text[:2].lower() == b"0x" else int(text, 8 if text.startswith(b"0") else 10)
     except ValueError:
@@ -92,9 +92,9 @@ def _integer(text: bytes) -> int:
 
 
 def wanted_guards(machine: str, *, user_namespaces: bool = True) -> tuple[str, ...]:
-    """Those that the rules printed for a machine (``uname -m``) have.
+    """The guards in the rules that are printed for a machine (``uname -m``).
 
-    ``user_namespaces`` says whether users can make some: without, they can mount nothing.
+    Without ``user_namespaces``, users cannot mount anything, so that guard is left out.
     """
     names = [name for name in _CALLS if user_namespaces or name != "mounts"]
     if machine in ("x86_64", "i686"):

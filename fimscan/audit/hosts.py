@@ -1,4 +1,4 @@
-"""Which host a record comes from: by ``node=``, or by the host name that syslog and journald put in front of it."""
+"""Find which host a record comes from: by ``node=``, or by the host name that syslog and journald put before it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from functools import cache, lru_cache
 
 from fimscan.audit.relays import host_of
 
-# What a host is called before it has a name, and RFC 5424's sign for none.
+# Names of a host that has no name yet, and RFC 5424's sign for none.
 _NOBODY = frozenset((b"", b"-", b"localhost", b"localhost.localdomain", b"127.0.0.1", b"::1"))
 
 
 @cache
 def is_own_host(name: str) -> bool:
-    """Whether a name is this host's, with its domain or without (``name_format`` in auditd.conf(5))."""
+    """Whether a name is this host's, with or without its domain (``name_format`` in auditd.conf(5))."""
     own = os.uname().nodename
     if "." in name and "." in own:
         return name == own
@@ -22,11 +22,14 @@ def is_own_host(name: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def other_host(name: bytes) -> bytes | None:
-    """The name, as ``node=`` would have it, where it is another host's: what this host logs itself mostly has none."""
+    """The name as ``node=`` has it, if it is another host's.
+
+    ``None`` for this host, whose own records mostly have none.
+    """
     return None if name in _NOBODY or is_own_host(name.decode("latin-1")) else name.replace(b" ", b"_")
 
 
 @lru_cache(maxsize=1024)
 def relayed_host(prefix: bytes) -> bytes | None:
-    """The other host that stands in what a relay put in front of a record; ``None`` for this host, and for none."""
+    """The name of another host in the prefix that a relay added; ``None`` for this host, and where there is no name."""
     return other_host(host_of(prefix))

@@ -1,7 +1,7 @@
-"""Records with interpreted values (``arch=x86_64 syscall=unlink uid=root``) -> as the kernel writes them.
+"""Convert records with interpreted values (``arch=x86_64 syscall=unlink uid=root``) back to the kernel's format.
 
-sealert and Elastic's Beats print such records under a raw stamp. Only what is sure is taken back: the number of a user
-whose name is given stays unknown.
+sealert and Elastic's Beats print such records under a raw timestamp. Only unambiguous values are converted: a uid whose
+name is given stays unknown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 
 from fimscan.audit.arches import machines
 
-# A text goes on to the next field that the kernel writes behind it, or to the end.
+# A text extends to the next field that the kernel writes after it, or to the end.
 _TEXTS: Mapping[str, tuple[re.Pattern[bytes], ...]] = {
     "SYSCALL": (
         re.compile(rb"(?<= comm=)(.*?)(?= exe=)"),
@@ -37,12 +37,12 @@ _MODES = {b"O_RDONLY": 0, b"O_WRONLY": 1, b"O_RDWR": 2}
 
 @cache
 def arches() -> Mapping[bytes, bytes]:
-    """``arch=`` of the kernel by the name of the machine."""
+    """Name of the machine -> ``arch=`` of the kernel."""
     return {found.name.encode(): arch for arch, found in machines().items()}
 
 
 def as_written(kind: str, body: bytes, arch: bytes) -> bytes:
-    """The body of a record with its values as the kernel writes them, as far as that is sure."""
+    """The body of a record with its values as the kernel writes them, as far as they are unambiguous."""
     for pattern in _TEXTS.get("SYSCALL" if kind == "URINGOP" else kind, ()):
         body = pattern.sub(lambda match: _text(match[1], coded=kind == "PROCTITLE"), body, count=1)
     if kind in ("SYSCALL", "URINGOP"):

@@ -1,8 +1,8 @@
-"""journald's own audit records, as ``journalctl -o export`` and ``-o json`` write them out -> :class:`AuditRecord`.
+"""Read journald's own audit records, as exported by ``journalctl -o export`` and ``-o json`` -> :class:`AuditRecord`.
 
-journald reads the kernel's audit messages itself (``_TRANSPORT=audit``, src/journal/journald-audit.c) and takes them
-apart: the time is in ``_SOURCE_REALTIME_TIMESTAMP``, the serial in ``_AUDIT_ID``, the type in ``_AUDIT_TYPE``, the rest
-behind the type's name in ``MESSAGE``. Fields that begin with an underscore are journald's own; no program can set them.
+journald reads the kernel's audit messages itself (``_TRANSPORT=audit``, src/journal/journald-audit.c) and splits them.
+The time is in ``_SOURCE_REALTIME_TIMESTAMP``, the serial in ``_AUDIT_ID``, and the type in ``_AUDIT_TYPE``. ``MESSAGE``
+has the type's name and the rest. Fields that begin with an underscore are journald's own; no program can set them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from fimscan.audit.records import event_id, parse_line, type_name
 from fimscan.model import AuditRecord
 
 BEGINNING = b"__CURSOR="
-"""How an entry begins in the export format (systemd.io/JOURNAL_EXPORT_FORMATS)."""
+"""The beginning of an entry in the export format (systemd.io/JOURNAL_EXPORT_FORMATS)."""
 
 _FIELD = re.compile(rb"([A-Z_][A-Z0-9_]{0,63})=(.*)\Z", re.DOTALL)
 _BINARY = re.compile(rb"[A-Z_][A-Z0-9_]{0,63}\Z")
 _TYPE = re.compile(rb"(?:[A-Z][A-Z0-9_]*(?:\[\d+\])?|<audit-\d+>) ")
 _DAEMON = re.compile(rb"auditd?|audisp[\w-]*")
-_LONGEST = 1 << 20  # bytes of an entry; coredumps can be in one
+_LONGEST = 1 << 20  # bytes of an entry; an entry can contain a core dump
 
 
 class JournalError(ValueError):
-    """An audit record without what identifies its event."""
+    """An audit record lacks what identifies its event."""
 
 
 class Export:
-    """Collects the lines of entries, of which a blank one is the end."""
+    """Collects the lines of an entry until a blank line ends it."""
 
     def __init__(self) -> None:
         self._fields: dict[bytes, bytes] = {}
         self._binary: bytearray | None = None  # a field's length (8 bytes, little endian) and data
 
     def add(self, line: bytes) -> AuditRecord | None:
-        """Take the next line, without its newline; gives the record that it completes.
+        """Add a line, without its newline; return the record that it completes.
 
         Raises:
-            JournalError: the entry that it ends is a damaged record.
+            JournalError: the completed entry is a damaged record.
         """
         if self._binary is not None:
             self._binary += line + b"\n"
@@ -57,7 +57,7 @@ class Export:
         return None
 
     def finish(self) -> AuditRecord | None:
-        """Nothing more will come.
+        """End of input; return the record that it completes.
 
         Raises:
             JournalError: as :meth:`add`.
@@ -67,12 +67,12 @@ class Export:
 
 
 def is_entry(line: bytes) -> bool:
-    """Whether a JSON object is an entry of a journal."""
+    """Whether a JSON object is a journal entry."""
     return b'"__REALTIME_TIMESTAMP"' in line
 
 
 def parse_entry(line: bytes) -> AuditRecord | None:
-    """One line of ``journalctl -o json``; ``None`` where the entry is no audit record.
+    """Parse one line of ``journalctl -o json``; ``None`` where the entry is not an audit record.
 
     Raises:
         JournalError: it is damaged.
@@ -88,7 +88,7 @@ def parse_entry(line: bytes) -> AuditRecord | None:
 
 def _bytes(value: object) -> bytes:
     if isinstance(value, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
-        return bytes(value)  # what is not UTF-8
+        return bytes(value)  # text that is not UTF-8
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else b""
 
 
@@ -100,14 +100,14 @@ def _record(fields: Mapping[bytes, bytes]) -> AuditRecord | None:
         fields.get(name, b"") for name in (b"_SOURCE_REALTIME_TIMESTAMP", b"_AUDIT_ID", b"_AUDIT_TYPE")
     )
     if not (re.fullmatch(rb"\d{7,17}", time) and re.fullmatch(rb"\d{1,10}", serial) and re.fullmatch(rb"\d{4}", kind)):
-        raise JournalError("an audit record in the journal without its time, number or type")
+        raise JournalError("the audit record lacks its time, serial or type")
     stamp = b"%b.%b:%b" % (time[:-6], time[-6:-3], serial)
     body = message.replace(b"\n", b" ")
     return AuditRecord(event_id(stamp, host), type_name(kind), _TYPE.sub(b"", body, count=1))
 
 
 def _is_relayed(fields: Mapping[bytes, bytes]) -> bool:
-    """Whether the message is a whole record that the kernel printed, or an audit daemon of root's passed on."""
+    """Whether the message is a whole record that the kernel printed, or that root's audit daemon relayed."""
     if fields.get(b"_TRANSPORT") == b"kernel":
         return True
     name = fields.get(b"SYSLOG_IDENTIFIER", b"")

@@ -1,9 +1,9 @@
-"""Who gave a process its login uid: the kernel's LOGIN records.
+"""Parse the kernel's LOGIN records: which process set a login uid.
 
-A process without a login uid may write any into ``/proc/self/loginuid``, without a capability; one that has one needs
-CAP_AUDIT_CONTROL (audit_set_loginuid_perm in kernel/audit.c). The kernel records both, whatever rules are loaded
-(audit_log_set_loginuid): who did it, the login uid and session before and after. On recent kernels the event has the
-record of the write(2), too, where any rule is loaded, and that has the program (seen on 6.18).
+A process without a login uid may write any uid into ``/proc/self/loginuid``, without a capability. A process that has
+one needs CAP_AUDIT_CONTROL (audit_set_loginuid_perm in kernel/audit.c). The kernel records both cases, whatever rules
+are loaded (audit_log_set_loginuid): the process, and the login uid and session before and after. Where any rule is
+loaded, recent kernels add the record of the write(2), which has the program (seen on 6.18).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from fimscan.audit.parsed_call import Said
 from fimscan.audit.records import fields, id_value, kernel_part, text_value
 from fimscan.model import Actor, AuditEvent, AuditRecord, Login, LoginSource
 
-# Kernels before 3.15 or so: "login pid=2288 uid=0 old auid=4294967295 new auid=500 old ses=4294967295 new ses=1".
+# Kernels before about 3.15 wrote: "login pid=2288 uid=0 old auid=4294967295 new auid=500 old ses=4294967295 new ses=1".
 _OLDER = re.compile(rb"\bold auid=(\d+) new auid=(\d+)(?: old ses=(\d+) new ses=(\d+))?")
 
-# What lets people (and their cron jobs) in, by PAM's pam_loginuid, under the paths of the large distributions.
+# Programs that start login sessions and cron jobs, through PAM's pam_loginuid, by the paths of large distributions.
 _DIRECTORIES = (
     *(b"/usr/sbin/", b"/usr/bin/", b"/usr/lib/", b"/usr/lib64/", b"/usr/libexec/", b"/usr/local/sbin/"),
     *(b"/sbin/", b"/bin/", b"/lib/", b"/lib64/"),
@@ -34,7 +34,7 @@ _LOGIN_PROGRAMS = frozenset(
 
 
 def logins(event: AuditEvent, user_name: UserName | None = None) -> tuple[Login, ...]:
-    """What an event says of login uids that were set; empty for nearly every event. Failed attempts are none."""
+    """The login uids that an event says were set; empty for nearly every event. Failed attempts are left out."""
     if b"\nLOGIN " not in event.text:
         return ()
     records = event.records
@@ -53,7 +53,8 @@ def _login(record: AuditRecord, exe: bytes | None, user_name: UserName | None) -
     if older := _OLDER.search(record.body):
         before, now, _, session = older.groups()
     auid, number = id_value(now), id_value(session)
-    if who is None or auid is None or number is None:  # cut; or the login uid was taken away, which gives nobody one
+    # Truncated; or the login uid was unset, which makes nobody the login user.
+    if who is None or auid is None or number is None:
         return None
     name = who.login_user if who.auid == auid else None if user_name is None else user_name(auid)
     return Login(
@@ -71,7 +72,7 @@ def _login(record: AuditRecord, exe: bytes | None, user_name: UserName | None) -
 
 
 def process_of(record: AuditRecord, user_name: UserName | None) -> Actor | None:
-    """What a record of its own (LOGIN, ANOM_ABEND) says of a process, read as in the record of a system call."""
+    """The process in a record that has no system call (LOGIN, ANOM_ABEND), parsed like the one in a SYSCALL record."""
     process = b" %b key=(null)" % record.body
     said = Said(record.id, b"", "", success=True, arguments=(), process=process, cwd=None, paths=(), title=None)
     who = actor(said, (), user_name)
@@ -79,10 +80,10 @@ def process_of(record: AuditRecord, user_name: UserName | None) -> Actor | None:
 
 
 def source_of(login: Login) -> LoginSource:
-    """Who it was that set it.
+    """Classify the process that set a login uid: a user's, root's, or a known login program.
 
-    The uid is the real one: a program that is setuid root, too, can be made to write what its caller wants into what
-    its caller opened.
+    The real uid decides: a caller can make a setuid root program write what the caller wants into a file that the
+    caller opened.
     """
     if login.uid != 0:
         return LoginSource.USER

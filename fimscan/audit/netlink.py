@@ -1,7 +1,7 @@
-"""The kernel's audit system, asked and told directly (netlink): cheap enough to be asked at every look.
+"""Talk to the kernel's audit system over netlink: status, rules, adding and deleting a rule.
 
-The answers are those of ``auditctl -s`` and ``auditctl -l``, without starting a program. Numbers and structures:
-``linux/audit.h``, ``linux/netlink.h``.
+The answers are those of ``auditctl -s`` and ``auditctl -l``, without starting a program, so that every live look can
+afford them. Numbers and structures: ``linux/audit.h``, ``linux/netlink.h``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _BUFFER = 1 << 20
 
 
 class KernelAudit:
-    """A socket to the kernel's audit system; ``close`` it.
+    """A netlink socket to the kernel's audit system; call ``close`` when done.
 
     Raises:
-        OSError: it cannot be asked (no audit, or not root).
+        OSError: the kernel has no audit system, or the process is not root.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class KernelAudit:
         self._socket.settimeout(_TIMEOUT_S)
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
 
     def status(self) -> Mapping[str, int]:
@@ -43,26 +43,30 @@ class KernelAudit:
             if kind == _AUDIT_GET and len(body) >= _STATUS.size:
                 _, enabled, _, pid, _, limit, lost, backlog = _STATUS.unpack_from(body)
                 return {"enabled": enabled, "pid": pid, "lost": lost, "backlog": backlog, "backlog_limit": limit}
-        raise OSError("the kernel's audit system gave no status")
+        raise OSError("the kernel's audit system returned no status")
 
     def rules(self) -> tuple[bytes, ...]:
         """All loaded rules, each a ``struct audit_rule_data``: equal bytes are equal rules."""
         return tuple(body for kind, body in self._ask(_AUDIT_LIST_RULES, None) if kind == _AUDIT_LIST_RULES)
 
     def add_rule(self, data: bytes) -> None:
-        """Load a rule, which comes last in its list.
+        """Append a rule to its list.
 
         Raises:
-            OSError: rules are locked (EPERM), it is loaded already (EEXIST), or the kernel does not take it.
+            OSError: rules are locked (EPERM), it is loaded already (EEXIST), or the kernel rejects it.
         """
         self._ask(_AUDIT_ADD_RULE, 0, data)
 
     def delete_rule(self, data: bytes) -> None:
-        """Take a rule off its list; raises :class:`OSError` as :meth:`add_rule`, ENOENT where it is not loaded."""
+        """Delete a rule; raises :class:`OSError` as :meth:`add_rule`, ENOENT where it is not loaded."""
         self._ask(_AUDIT_DEL_RULE, 0, data)
 
     def _ask(self, question: int, answers: int | None, body: bytes = b"") -> list[tuple[int, bytes]]:
-        """The messages of the answer: a number of them (0: only that it was done), or up to the one that ends them."""
+        """Send a request and return its answers as (type, body).
+
+        ``answers`` is how many messages to expect: 0 for an acknowledgement only, ``None`` for all up to the end
+        message.
+        """
         self._sequence += 1
         size = _HEADER.size + len(body)
         self._socket.send(_HEADER.pack(size, question, _REQUEST_ACK, self._sequence, 0) + body)
@@ -73,7 +77,7 @@ class KernelAudit:
                 length, kind, _, sequence, _ = _HEADER.unpack_from(data)
                 content, data = data[_HEADER.size : length], data[(length + 3) & ~3 :]
                 if sequence != self._sequence:
-                    continue  # of an earlier question, that was given up
+                    continue  # the answer to an earlier request that timed out
                 if kind == _NLMSG_ERROR:
                     (error,) = struct.unpack_from("=i", content)
                     if error:

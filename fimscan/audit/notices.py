@@ -1,4 +1,4 @@
-"""What the log says about the audit system itself, and of calls that hide what they were about."""
+"""Find notices in the log: changes of the audit system itself, and calls whose records do not name the changed file."""
 
 from __future__ import annotations
 
@@ -20,33 +20,37 @@ _ENABLED = re.compile(rb"\baudit_enabled=(\d)")
 
 # The filter lists of linux/audit.h: coverage depends on the rules for system calls and for io_uring.
 _SYSTEM_CALLS, _IO_URING = b"4", b"7"
-# By arch=, the numbers of mount and ioctl (from the kernel's tables of system calls).
+# The numbers of mount and ioctl by arch= (from the kernel's system call tables).
 _MOUNT_AND_IOCTL = {
     b"c000003e": (b"165", b"16"),  # x86_64
     **dict.fromkeys((b"c00000b7", b"c00000f3", b"c0000102"), (b"40", b"29")),  # aarch64, riscv64, loongarch64
     # i386, arm, ppc64, ppc64le, s390x
     **dict.fromkeys((b"40000003", b"40000028", b"80000015", b"c0000015", b"80000016"), (b"21", b"54")),
 }
-_FSMOUNT = b"432"  # on all of them
+_FSMOUNT = b"432"  # the same on all of them
 _CALLS = {_FSMOUNT, b"mount", b"fsmount", b"ioctl"}.union(*_MOUNT_AND_IOCTL.values())
-_REQUEST = 0xFFFF  # type and number of an ioctl(2) request
+_REQUEST = 0xFFFF  # mask for the type and number of an ioctl(2) request
 _MOVES = frozenset(move & _REQUEST for move in EXTENT_MOVES.values())
 
 
 def notice(event: AuditEvent, user_name: UserName | None = None) -> AuditNotice | None:
-    """The event as a notice, where coverage depends on it; ``None`` for all others. Failed attempts are none."""
-    if not _TOLD.search(event.text):  # as in most
+    """The event as a notice, if coverage depends on it; ``None`` for every other event.
+
+    Failed attempts are left out.
+    """
+    if not _CANDIDATE.search(event.text):  # the usual case
         return None
     for record in event.records:
         reader = _READERS.get(record.type)
-        if reader is not None and (found := reader(record)) is not None:
+        found = _uring(event, record) if record.type == "URINGOP" else reader(record) if reader is not None else None
+        if found is not None:
             kind, key = found
             return AuditNotice(event=event.id, kind=kind, key=key, actor=_actor(event, record, kind, user_name))
     return None
 
 
 _Found = tuple[NoticeKind, str | None]
-_BY_SOMEBODY = frozenset(
+_WITH_ACTOR = frozenset(
     {
         NoticeKind.RULE_REMOVED,
         NoticeKind.URING_RULE_REMOVED,
@@ -59,8 +63,11 @@ _BY_SOMEBODY = frozenset(
 
 
 def _actor(event: AuditEvent, record: AuditRecord, kind: NoticeKind, user_name: UserName | None) -> Actor | None:
-    """Who did it: the event's system call has the process, the record by itself only the login user and session."""
-    if kind not in _BY_SOMEBODY:
+    """The actor behind a notice: from the event's system call if there is one, else from the record's own fields.
+
+    A record without a system call mostly has only the login user and the session.
+    """
+    if kind not in _WITH_ACTOR:
         return None
     call = next((other for other in event.records if other.type == "SYSCALL"), None)
     if call is not None and (found := actor(said_of_program(event, call), (), user_name)) is not None:
@@ -99,7 +106,10 @@ def _config_change(record: AuditRecord) -> _Found | None:
 
 
 def _rule_change(filter_list: bytes, *, is_added: bool) -> NoticeKind | None:
-    """Rules of other lists watch no files. One for io_uring that was added says nothing of the others of its key."""
+    """The kind of a changed rule. Rules of other filter lists watch no files.
+
+    An added io_uring rule gives no notice: it says nothing about the other rules of its key.
+    """
     if filter_list == _IO_URING:
         return None if is_added else NoticeKind.URING_RULE_REMOVED
     if filter_list == _SYSTEM_CALLS:
@@ -113,22 +123,31 @@ def _key(raw: bytes | None) -> str | None:
 
 
 def _kernel(record: AuditRecord) -> _Found | None:
-    """Kernels before 4.2 wrote the word alone, newer ones ``state=initialized`` (audit_init in kernel/audit.c)."""
+    """Boot: ``initialized`` before Linux 4.2, ``state=initialized`` since (audit_init in kernel/audit.c)."""
     return (NoticeKind.BOOT, None) if _INITIALIZED.match(record.body) else None
 
 
-def _uring(record: AuditRecord) -> _Found | None:
-    """A worker thread's operation on a file that exists has no PATH record (seen on 6.18): items=0, of a rule's key."""
+def _uring(event: AuditEvent, record: AuditRecord) -> _Found | None:
+    """An io_uring operation of a worker thread whose event does not name the file (seen on 6.18).
+
+    An operation on a file that exists has no PATH record: items=0. A rename, a link or a removal has PATH records with
+    inodes and without names.
+    """
     values = fields(record.body)
-    operation = int_value(values.get(b"uring_op"))
-    unnamed = values.get(b"items") == b"0" and values.get(b"success") == b"yes" and operation in URING_OPERATIONS
-    return (NoticeKind.UNNAMED_FILE, _key(values.get(b"key"))) if unnamed else None
+    if values.get(b"success") != b"yes" or int_value(values.get(b"uring_op")) not in URING_OPERATIONS:
+        return None
+    is_named = values.get(b"items") != b"0" and not _NAMELESS.search(event.text)
+    return None if is_named else (NoticeKind.UNNAMED_FILE, _key(values.get(b"key")))
+
+
+# A directory that is only the PARENT of a name has none of its own.
+_NAMELESS = re.compile(rb"\nPATH [^\n]*\bname=\(null\) [^\n]*\bnametype=(?!PARENT\b)")
 
 
 def _by_user(record: AuditRecord) -> _Found | None:
-    """A mount, which whoever is not root can make in a user namespace of his own only; or blocks that were moved.
+    """A mount, or a move of blocks between files, by a user other than root.
 
-    ``uid`` is that of the first namespace.
+    Such a user can mount only in a user namespace of their own. ``uid`` is that of the initial namespace.
     """
     written = fields(record.body)
     values = {name: bare(value) for name, value in written.items()}
@@ -152,10 +171,9 @@ _READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
     "CONFIG_CHANGE": _config_change,
     "SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
     "KERNEL": _kernel,
-    "URINGOP": _uring,
     "SYSCALL": _by_user,
 }
-_TOLD = re.compile(
+_CANDIDATE = re.compile(
     rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|DAEMON_RESUME|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "
     rb"|SYSCALL arch=\"?\w+\"? syscall=\"?(?:" + b"|".join(sorted(_CALLS)) + rb")\"? )"
 )

@@ -1,7 +1,6 @@
-"""How the kernel's audit system is, asked again and again.
+"""Observe the kernel's audit system repeatedly, load missing io_uring rules, and remove rules by key.
 
-What a rule means is read from auditctl's text, but only when the kernel's rules are not, byte for byte, those that were
-read last.
+Parsing auditctl's text is slow. It is done only if the kernel's rules differ, byte for byte, from those parsed last.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ _LOCKED = 2
 
 
 class Completion:
-    """Completes the rules of one key by those for io_uring (:mod:`fimscan.audit.uring_rules`).
+    """Loads the io_uring rules that belong to the rules of one key (:mod:`fimscan.audit.uring_rules`).
 
     Args:
-        key: that of the rules of ``fimscan audit rules``.
+        key: the key of the rules of ``fimscan audit rules``.
     """
 
     def __init__(self, key: str) -> None:
@@ -31,9 +30,9 @@ class Completion:
         self._known: tuple[bytes, ...] | None = None
 
     def complete(self) -> None:
-        """Load what is missing and take away what is left over, where anything changed since the last time.
+        """Load missing rules and delete superfluous ones, if the rules changed since the last call.
 
-        Who may not (or finds the rules locked) changes nothing: the observation that follows says what is loaded.
+        Without permission, or if the rules are locked, nothing changes: the next observation says what is loaded.
         """
         with suppress(OSError), closing(KernelAudit()) as kernel:
             listed = kernel.rules()
@@ -46,16 +45,16 @@ class Completion:
                     kernel.delete_rule(data)
             usable = is_uring_usable()
             for data in added if usable else ():
-                with suppress(OSError):  # where a directory of that name is not there
+                with suppress(OSError):  # fails where the directory does not exist
                     kernel.add_rule(data)
             self._known = kernel.rules() if usable else None
 
 
 def remove_rules(key: str) -> int:
-    """Take away every rule of this key, as the kernel lists them; gives how many there were.
+    """Delete every loaded rule of this key; return how many there were.
 
     Raises:
-        OSError: rules are locked, or this is not root.
+        OSError: rules are locked, or the process is not root.
     """
     with closing(KernelAudit()) as kernel:
         found = [
@@ -67,10 +66,10 @@ def remove_rules(key: str) -> int:
 
 
 class Observer:
-    """Says, again and again, how the kernel's audit system is.
+    """Observes the state of the kernel's audit system, at little cost while the rules stay the same.
 
     Args:
-        ask: what reads the rules' meaning, and all where the kernel does not answer: :func:`observe`.
+        ask: parses the rules, and asks for everything where netlink fails; the default is :func:`observe`.
     """
 
     def __init__(self, ask: Callable[[int], AuditObservation] = observe) -> None:
@@ -80,7 +79,7 @@ class Observer:
         self._last: AuditObservation | None = None
 
     def observe(self, now_ns: int) -> AuditObservation:
-        """As :func:`fimscan.audit.auditctl.observe`, but for the backlog, in a fraction of the time."""
+        """The same as :func:`fimscan.audit.auditctl.observe` in a fraction of the time."""
         try:
             if self._kernel is None:
                 self._kernel = KernelAudit()
@@ -90,7 +89,7 @@ class Observer:
             return self._ask(now_ns)
         if self._last is None or rules != self._rules:
             self._last = self._ask(now_ns)
-            # Only a text that was made while nothing changed is known to be that of these bytes.
+            # The text belongs to these bytes only if the rules did not change while it was made.
             with suppress(OSError):
                 self._rules = rules if self._last.error is None and self._kernel.rules() == rules else None
             return self._last
@@ -108,7 +107,7 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Give the socket back; the next question takes a new one."""
+        """Close the socket; the next call opens a new one."""
         if self._kernel is not None:
             self._kernel.close()
         self._kernel, self._rules = None, None

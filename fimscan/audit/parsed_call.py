@@ -1,12 +1,13 @@
-"""What the records of an event say, sorted by what it is about, each part as it stands there.
+"""Parse the records of an event into one :class:`Said`: the system call, its arguments, its process, its PATH records.
 
-The text of an event as the kernel writes it is taken apart in one look, of any other record by record.
+If an event has the text that the kernel usually writes, one regular expression parses it. Any other event is parsed
+record by record.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fimscan.audit.arches import machine
@@ -20,7 +21,7 @@ from fimscan.model import AuditEvent, AuditRecord, EventId
 _ARGUMENTS = rb"a0=([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16}) "
 CALL = rb"arch=([0-9a-f]{1,8}) syscall=(\d{1,10}) "
 OUTCOME = rb"success=(yes|no) exit=-?\d+ " + _ARGUMENTS
-"""How a SYSCALL record begins. Groups: architecture, number; whether it succeeded, ``a0`` to ``a3``."""
+"""The beginning of a SYSCALL record. Groups: architecture, number; success, ``a0`` to ``a3``."""
 
 _SYSCALL = re.compile(CALL)
 _LATER_OUTCOME = re.compile(rb" " + OUTCOME)
@@ -31,12 +32,12 @@ _USUAL = re.compile(
 
 
 class Said(NamedTuple):
-    """What the records of one call say.
+    """One parsed call: what the records of an event say.
 
-    ``arguments`` are ``a0`` to ``a3``, ``process`` is what its record says of the process. ``cwd`` and ``title`` are
-    bodies of CWD and PROCTITLE records, ``paths``, ``words`` and ``open_how`` those of PATH, EXECVE and OPENAT2 ones.
-    ``others`` are records of other calls that tell of the process, too: where an operation of io_uring has some.
-    ``items`` are those of ``paths``, where they have been parsed and are in order, each once.
+    ``arguments`` are ``a0`` to ``a3``; ``process`` is the part of the call's record about the process. ``cwd`` and
+    ``title`` are the bodies of the CWD and PROCTITLE records; ``paths``, ``words`` and ``open_how`` those of the PATH,
+    EXECVE and OPENAT2 records. ``others`` are bodies of other records about the process; only io_uring operations have
+    them. ``items`` are the parsed ``paths``, in order and without duplicates, where they have been parsed already.
     """
 
     event: EventId
@@ -55,12 +56,12 @@ class Said(NamedTuple):
     items: Sequence[Item] | None = None
 
     def argument(self, position: int | None) -> int | None:
-        """``a0`` to ``a3``; ``None`` where it is not logged."""
+        """The value of ``a0`` to ``a3``; ``None`` where it is not logged."""
         return None if position is None or position >= len(self.arguments) else int_value(self.arguments[position], 16)
 
 
 def said_by(event: AuditEvent) -> Said | None:
-    """What an event says of a call that changes files; ``None`` for all other events."""
+    """Parse an event about a call that changes files; ``None`` for every other event."""
     usual = _USUAL.match(event.text)
     if usual is None:
         return _said_by_its_records(event)
@@ -73,19 +74,19 @@ def said_by(event: AuditEvent) -> Said | None:
 
 
 def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
-    """What an event says of the execve that its record ``call`` is about."""
-    return _said(event, _by_type(event.records), ("SYSCALL", call.body), (b"", "execve"))
+    """Parse an event about an execve, whose SYSCALL record is ``call``."""
+    return _said(event, _by_type(event), ("SYSCALL", call.body), (b"", "execve"))
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Whatever the records are
+# Record by record: any records in any order
 
 _Bodies = Mapping[str, Sequence[bytes]]
 _Record = tuple[str, bytes]  # type, body
 
 
 def _said_by_its_records(event: AuditEvent) -> Said | None:
-    bodies = _by_type(event.records)
+    bodies = _by_type(event)
     record = _call_record(bodies)
     call = None if record is None else _known_call(record, bodies)
     if record is None or call is None:
@@ -116,9 +117,12 @@ def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes
     )
 
 
-def _by_type(records: Iterable[AuditRecord]) -> _Bodies:
+def _by_type(event: AuditEvent) -> _Bodies:
+    """The bodies of an event's records. Made of its text: records of their own would take twice as long."""
     found: dict[str, list[bytes]] = {}
-    for _, kind, body in records:
+    for line in event.text.split(b"\n")[1:]:
+        name, _, body = line.partition(b" ")
+        kind = name.decode("latin-1")
         if kind in found:
             found[kind].append(body)
         else:
@@ -127,21 +131,24 @@ def _by_type(records: Iterable[AuditRecord]) -> _Bodies:
 
 
 def _the_one(bodies: Sequence[bytes]) -> bytes | None:
-    """The one record of a kind. Two that differ have been mixed up, and neither counts."""
+    """The only record of a type. If two differ, records of several events were mixed up, and neither counts."""
     if len(bodies) > 1 and len({kernel_part(body) for body in bodies}) > 1:
         return None
     return bodies[0] if bodies else None
 
 
 def about_process(body: bytes) -> bytes:
-    """The arguments before ppid= differ from call to call, what follows mostly does not."""
+    """The part of a SYSCALL record from ppid= on.
+
+    It mostly repeats from call to call of a process, while the arguments before it differ.
+    """
     return body[max(body.find(b" ppid="), 0) :]
 
 
 def _call_record(bodies: _Bodies) -> _Record | None:
-    """The record of what was done. That of io_uring_enter says nothing of the operations that it carried out itself.
+    """The record of the operation: URINGOP before SYSCALL, because io_uring_enter does not name its operations.
 
-    An event has one such record. Several that differ have been mixed up, and say nothing for sure.
+    An event has one such record. If several differ, events were mixed up and nothing is certain: ``None``.
     """
     found = None
     for kind in ("SYSCALL", "URINGOP"):
@@ -154,7 +161,7 @@ def _call_record(bodies: _Bodies) -> _Record | None:
 
 
 def _known_call(record: _Record, bodies: _Bodies) -> tuple[bytes, str] | None:
-    """(architecture, name) of a call that changes files. Most events of a log stop here, before anything is parsed."""
+    """(architecture, name) of a call that changes files. Most events end here, before any field is parsed."""
     kind, body = record
     if kind == "SYSCALL":
         match = _SYSCALL.match(body)
@@ -163,13 +170,13 @@ def _known_call(record: _Record, bodies: _Bodies) -> tuple[bytes, str] | None:
         name = syscall_name(match[1], int(match[2]))
         return (match[1], name) if name else None
     name = URING_OPERATIONS.get(int_value(fields(body).get(b"uring_op")) or 0)
-    # An operation that is carried out at once has the record of the system call behind its own.
+    # An operation that runs within io_uring_enter has a SYSCALL record after its own.
     arch = next((match[1] for other in bodies.get("SYSCALL", ()) if (match := _SYSCALL.match(other))), b"")
     return (arch, name) if name else None
 
 
 def _spelled_call(body: bytes) -> tuple[bytes, str] | None:
-    """The same, where the numbers are in quotes, or names."""
+    """(architecture, name) of a call whose numbers are quoted, or replaced by names."""
     values = fields(body.partition(b" ppid=")[0])
     arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
     arch = arches().get(arch, arch)
@@ -182,8 +189,8 @@ def _spelled_call(body: bytes) -> tuple[bytes, str] | None:
 
 
 def _is_interpreted(body: bytes) -> bool:
-    """Whether a call's record has names in place of numbers: then the other records of its event have them, too."""
-    if _SYSCALL.match(body):  # as in most
+    """Whether a call's record has names in place of numbers; then the other records of its event have them, too."""
+    if _SYSCALL.match(body):  # the usual case
         return False
     values = fields(body.partition(b" ppid=")[0])
     arch, call = bare(values.get(b"arch")), bare(values.get(b"syscall"))
@@ -195,10 +202,10 @@ def _outcome(body: bytes) -> tuple[bool, Sequence[bytes | None]]:
     if usual := _LATER_OUTCOME.search(body):
         success, *arguments = usual.groups()
         return success == b"yes", arguments
-    # What stands before ppid= is about the call, what follows about the process.
+    # The fields before ppid= are about the call, those after it about the process.
     values = fields(body.partition(b" ppid=")[0])
     success = bare(values.get(b"success"))
-    if not success:  # not told where the process ended within the call, and perhaps lost
+    if not success:  # absent where the process ended within the call; may also be lost
         exit_code = int_value(values.get(b"exit"))
         success = b"no" if exit_code is None or exit_code < 0 else b"yes"
     return success == b"yes", [values.get(key) for key in (b"a0", b"a1", b"a2", b"a3")]

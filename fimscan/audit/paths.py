@@ -1,8 +1,8 @@
-"""PATH records, and what their names are worth.
+"""Parse PATH records, and resolve their names as far as they can be trusted.
 
-A name in a PATH record is what the process passed to the kernel. The identities beside it are the kernel's own, and
-always right. So a path is only built where nothing but the working directory is needed for it, and the identity of the
-directory (the PARENT record) is handed on for all others.
+A name in a PATH record is what the process passed to the kernel. The identity beside it is the kernel's own, and always
+right. A path is therefore built only if the working directory is enough to do so. In all other cases, the identity of
+the directory (the PARENT record) is passed on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fimscan.model import Action, Name
 
 
 class Item(NamedTuple):
-    """One PATH record: what it is in the call (``PARENT``, ``CREATE``, ``DELETE``, ``NORMAL``, ``UNKNOWN``).
+    """One PATH record; ``kind`` is its nametype: ``PARENT``, ``CREATE``, ``DELETE``, ``NORMAL`` or ``UNKNOWN``.
 
     ``below`` is the identity in the upper layer of an overlay, if the record has that one.
     """
@@ -30,23 +30,23 @@ class Item(NamedTuple):
     below: tuple[int, int] | None = None
 
 
-# What the kernel and auditd write in this order since 2.6.39 (audit_log_name in kernel/auditsc.c); anything else takes
-# the general way through fields().
+# The format of the kernel and auditd since 2.6.39 (audit_log_name in kernel/auditsc.c). Any other format is parsed by
+# fields().
 _USUAL = re.compile(
     rb'item=(\d{1,6}) name=(?:"([^"]*)"|([0-9A-F]+)|\(null\)) inode=(\d{1,20}) dev=([0-9a-f]{1,4}:[0-9a-f]{1,6})'
     rb" mode=([0-7]{1,8})"
     rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(PARENT|CREATE|DELETE|NORMAL|UNKNOWN)"
 )
 
-# Where the 0x1D behind it was dropped, the first translation follows at once: "nametype=CREATEOUID=".
+# Where the 0x1D after it was dropped, the first translation follows at once: "nametype=CREATEOUID=".
 _KIND = re.compile(rb"PARENT|CREATE|DELETE|NORMAL|UNKNOWN")
 
 
 @lru_cache(maxsize=4096)
 def parse_item(body: bytes) -> Item | None:
-    """A PATH record's body; ``None`` when not even its number can be read. Damaged fields are ``None``.
+    """Parse a PATH record's body; ``None`` if not even its number is readable. Damaged fields are ``None``.
 
-    Remembers bodies: the same directories are the PARENT again and again.
+    Cached, because the same directories recur as PARENT.
     """
     if usual := _USUAL.match(body):
         number, name, coded, inode, dev, mode, kind = usual.groups()
@@ -69,15 +69,15 @@ _LOOKUPS = frozenset(
 _CHILDREN = {
     **dict.fromkeys((Action.UNLINK, Action.RMDIR), b"DELETE"),
     **dict.fromkeys((Action.MKDIR, Action.MKNOD, Action.SYMLINK), b"CREATE"),
-    Action.OPEN_WRITE: b"NORMAL",  # or it was created just then: opened it was in either case
+    Action.OPEN_WRITE: b"NORMAL",  # or CREATE: in either case it was opened
 }
 
 
 def with_kinds(items: Sequence[Item], action: Action) -> Sequence[Item]:
-    """All PATH records of a successful call on a kernel that does not say what they are (before 2.6.39: RHEL 6).
+    """Infer the nametypes of a successful call's PATH records on a kernel without them (before 2.6.39: RHEL 6).
 
-    Only what is sure: a lookup leaves one record; a change of a directory leaves that and the file, which is of the
-    kind that the call is for; and a file that was renamed or linked stands there twice, of which the names are not told
+    Only certain cases are inferred. A lookup leaves one record. A change in a directory leaves the directory and the
+    file, whose nametype follows from the call. A renamed or linked file has two records, whose names cannot be told
     apart.
     """
     if any(item.kind or item.identity is None or item.mode is None for item in items):
@@ -97,12 +97,12 @@ def with_kinds(items: Sequence[Item], action: Action) -> Sequence[Item]:
 
 
 def own_items(items: Sequence[Item]) -> Sequence[Item]:
-    """The PATH records of the call itself, without those that a file system left for what it did below.
+    """The PATH records of the call itself, without those of the file system's own operations below it.
 
-    overlayfs carries a call out in its upper layer by the same functions that system calls use, and each of them leaves
-    records: without a name, and with the device of the upper file system (tests/data/audit/fs_overlay.log). Where one
-    of them has the same last component, it also overwrites the identity in the call's own DELETE record: what was
-    deleted is known by its name only, then.
+    overlayfs carries a call out in its upper layer through the functions that system calls use. Each of them leaves
+    records without a name and with the device of the upper file system (tests/data/audit/fs_overlay.log). If one of
+    them has the same last component, it also overwrites the identity in the call's own DELETE record. The deleted file
+    is then known by name only.
     """
     named = [item for item in items if item.text is not None and item.identity is not None and item.kind != b"DELETE"]
     first = next((item.identity for item in items if item.identity is not None), None)
@@ -118,23 +118,23 @@ def own_items(items: Sequence[Item]) -> Sequence[Item]:
 
 
 def is_directory(item: Item) -> bool:
-    """By the mode in its record."""
+    """Whether the mode in the record is a directory's."""
     return item.mode is not None and item.mode & 0o170000 == 0o040000
 
 
 def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
-    """Inode 0 does not exist: a record shows it where the kernel had none."""
+    """Device and inode, if both are valid; a record shows inode 0, which does not exist, where the kernel had none."""
     return (dev, inode) if dev is not None and inode is not None and 0 < inode < 1 << 64 else None
 
 
-_OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # names of descriptors, not of files
+_OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # these name descriptors, not files
 
 
 def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> bytes | None:
-    """The absolute path of a name, or ``None`` where it is not sure.
+    """The absolute path of a name, or ``None`` where it is not certain.
 
-    ``..`` is followed only out of the recorded working directory, which is canonical: behind a named component, that
-    component may be a symbolic link to anywhere.
+    ``..`` is followed only from the recorded working directory, which is canonical. After a named component it is not
+    followed, because that component may be a symbolic link to anywhere.
     """
     if not text:
         return None
@@ -144,7 +144,7 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
         path = cwd + b"/" + text
     else:
         return None
-    if b"/." in path or b"//" in path or path[-1:] == b"/":  # there is something to follow, or to leave out
+    if b"/." in path or b"//" in path or path[-1:] == b"/":  # has components to follow or to drop
         followed = _followed(text, [part for part in cwd.split(b"/") if part])
         if followed is None:
             return None
@@ -153,7 +153,7 @@ def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> 
 
 
 def _followed(text: bytes, parts: list[bytes]) -> bytes | None:
-    """A name, followed from the directory that has these components."""
+    """Resolve a name from the directory with these components; ``None`` if it cannot be resolved for certain."""
     named = False
     for part in text.split(b"/"):
         if part in (b"", b"."):
@@ -169,12 +169,12 @@ def _followed(text: bytes, parts: list[bytes]) -> bytes | None:
 
 
 def own_parent(item: Item, parents: Sequence[Item], expected: int, cwd: bytes | None) -> tuple[int, int] | None:
-    """Which of the PARENT records is that of ``item``; ``None`` where that cannot be decided.
+    """The identity in the PARENT record that belongs to ``item``; ``None`` where that cannot be decided.
 
-    The order of PARENT records differs between kernels, so it decides nothing. One identity for all is trivial, if all
-    that were ``expected`` arrived. Otherwise the kernel writes, as a parent's name, the name's own text up to its last
-    slash, or, for a name without a slash, the working directory, even where a directory descriptor was used
-    (audit_log_name in kernel/auditsc.c). Two names with the same text there leave both undecided.
+    The order of PARENT records differs between kernels, so it is not used. If all ``expected`` records arrived and have
+    one identity, that is the answer. Otherwise the names decide: the kernel writes, as a parent's name, the item's own
+    text up to its last slash. For a name without a slash it writes the working directory, even where a directory
+    descriptor was used (audit_log_name in kernel/auditsc.c). If two parents have the same text, both stay undecided.
     """
     if len(parents) < expected:
         return None
@@ -192,12 +192,12 @@ def _parent_text(item: Item, cwd: bytes | None) -> bytes | None:
         return None
     stripped = item.text.rstrip(b"/")
     directory, slash, _ = stripped.rpartition(b"/")
-    # The kernel keeps the slashes between the two: parent_len() in kernel/auditfilter.c.
+    # The kernel keeps the slashes between directory and last component: parent_len() in kernel/auditfilter.c.
     return directory + slash if slash else cwd
 
 
 def make_name(item: Item, parent: tuple[int, int] | None, cwd: bytes | None, *, relative_to_cwd: bool) -> Name:
-    """A :class:`Name` of what one PATH record says. An empty name stands for the descriptor itself (AT_EMPTY_PATH)."""
+    """The :class:`Name` in one PATH record. An empty name stands for the descriptor itself (AT_EMPTY_PATH)."""
     if not item.text:
         return Name(parent=parent)
     return Name(item.text, resolve(item.text, cwd, relative_to_cwd=relative_to_cwd), parent)

@@ -1,7 +1,8 @@
-"""Logs -> batches of accesses: every record once, across rotations and restarts, in memory that does not grow.
+"""Read logs into batches: every record once, across rotations and restarts, in constant memory.
 
-Who stores a batch and its cursor together, and starts there again, loses nothing and gets a few events twice, which
-have the same identities. auditd rotates by renaming, so a file that is held open is read to its end under any name.
+A caller that stores each batch together with its cursor, and restarts from that cursor, loses nothing. It gets a few
+events twice, with the same identities. auditd rotates by renaming, so a file that is held open is read to its end under
+any name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fimscan.decompression import DAMAGED_COMPRESSION, problem_of
 
 CHUNK = 1 << 20
 BATCH_EVENTS = 5000
-MOST_NEWS = 8 << 20  # bytes that may come after a reading began and still be part of it
+MOST_NEW_BYTES = 8 << 20  # bytes written after a reading began that it still reads
 
 
 def read_log(
@@ -30,36 +31,36 @@ def read_log(
     batch_events: int = BATCH_EVENTS,
     user_name: UserName | None = None,
 ) -> Iterator[AuditBatch]:
-    """Read a log with its rotated predecessors, from ``cursor`` (``None``: from the oldest there is) to its end.
+    """Read a log with its rotated predecessors, from ``cursor`` (``None``: from the oldest record) to its end.
 
     Args:
         path: the live log; its predecessors are found beside it.
         cursor: that of the last batch that was stored.
-        final: nobody writes to the log any more: take a last line without newline, and events that lack something.
-        settled: all that was recorded before the call is in the log, and no part of it on its way.
-        batch_events: how many events a batch has, about.
-        user_name: names users where the log does not (see :func:`fimscan.audit.accesses.accesses`).
+        final: no process writes to the log any more: parse a last line without newline, and return incomplete events.
+        settled: all that was recorded before the call is in the log already.
+        batch_events: how many events a batch has, approximately.
+        user_name: looks up user names where the log does not have them (see :func:`fimscan.audit.accesses.accesses`).
 
     Raises:
-        InputError: there is no such log, or it may not be read.
+        InputError: there is no such log, or it is not readable.
     """
     collector = Collector(path, batch_events=batch_events, user_name=user_name)
-    chase = _Chase(path)
+    limit = _ReadLimit(path)
     segment, offset, collector.lost_continuity = _start(path, cursor)
     while segment is not None:
         file = _open(segment)
-        if file is None:  # rotated since it was listed
-            segment = _again(path, segment)
+        if file is None:  # it was rotated after it was listed
+            segment = _under_current_name(path, segment)
             if segment is None:
                 segment, offset, collector.lost_continuity = next(iter(segments(path)), None), 0, True
             continue
         with file:
             collector.enter(segment, offset)
-            chase.enter(segment, offset)
-            end = _End(path, segment, final=final)
-            yield from _read(file, collector, offset, end, enough=chase.is_over_after)
-        # A log that is rotated only now may have got more lines before that: they are for the next call.
-        segment, offset = _successor(path, segment, collector) if end.reached and not chase.is_over else None, 0
+            limit.enter(segment, offset)
+            end = _SegmentEnd(path, segment, final=final)
+            yield from _read(file, collector, offset, end, enough=limit.is_over_after)
+        # If the log is rotated just now, it may have got more lines before: the next call reads them.
+        segment, offset = _successor(path, segment, collector) if end.reached and not limit.is_over else None, 0
     if final:
         collector.finish()
     elif settled:
@@ -71,9 +72,9 @@ def read_log(
 def read_stream(
     file: BinaryIO, name: bytes = b"-", *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
 ) -> Iterator[AuditBatch]:
-    """Read one plain or compressed file, or a pipe (then buffered), to its end.
+    """Read one plain or compressed file, or a pipe (a buffered one), to its end.
 
-    ``name`` stands in damaged lines and cursors.
+    ``name`` appears in damaged lines and cursors.
 
     Raises:
         InputError: it cannot be read.
@@ -84,10 +85,10 @@ def read_stream(
 def read_streams(
     files: Iterable[tuple[bytes, BinaryIO]], *, batch_events: int = BATCH_EVENTS, user_name: UserName | None = None
 ) -> Iterator[AuditBatch]:
-    """Read several, oldest first, as one: an event may begin in one and end in the next.
+    """Read several files, oldest first, as one: an event may begin in one and end in the next.
 
     Raises:
-        InputError: one cannot be read.
+        InputError: a file cannot be read.
     """
     collector: Collector | None = None
     for number, (name, file) in enumerate(files):
@@ -109,13 +110,14 @@ def _read(
     *,
     enough: Callable[[int], bool] = lambda _read: False,
 ) -> Iterator[AuditBatch]:
-    """One opened segment from ``offset`` to its end, or, when that is not its ``end`` yet, to its last newline.
+    """Read an open segment from ``offset`` to its end; if more may be written to it, only to its last newline.
 
-    ``enough`` is told how many bytes were read, and may stop it there.
+    ``end`` returns whether the end of the file is the end of the segment. ``enough`` gets the number of bytes of each
+    block and returns whether to stop.
     """
     lines = _Lines(collector)
     ended = False
-    resumed = offset > 0  # then the damage right there was what the last reading ended with
+    resumed = offset > 0  # then damage at that position was reported by the last reading
     try:
         if offset:
             file.seek(offset)
@@ -137,14 +139,14 @@ def _read(
             if not (ended := end()):
                 return
         yield from collector.take(lines.rest)
-    except DAMAGED_COMPRESSION as error:  # before the place where the last reading ended
+    except DAMAGED_COMPRESSION as error:  # damage before the position where the last reading ended
         lines.broken(problem_of(error))
     except OSError as error:
         raise unreadable(collector.source, error) from error
 
 
 class _Lines:
-    """Cuts what is read into whole lines for the collector."""
+    """Splits blocks into whole lines for the collector."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
@@ -152,7 +154,7 @@ class _Lines:
         self.rest = b""
 
     def add(self, block: bytes) -> Iterator[AuditBatch]:
-        """Take the next bytes of the segment; the beginning of a line becomes the ``rest``."""
+        """Take the next block of the segment; an unfinished last line becomes the ``rest``."""
         if self._too_long:
             end = block.find(b"\n") + 1
             self._collector.skip(end or len(block))
@@ -164,12 +166,12 @@ class _Lines:
             self.rest = block[whole:]
         else:
             self.rest += block
-        if len(self.rest) > CHUNK:  # no record is that long; it must not fill the memory
-            self._drop("a line without end")
+        if len(self.rest) > CHUNK:  # no record is that long; drop it to bound memory
+            self._drop("the line is longer than 1 MiB")
             self._too_long = True
 
     def broken(self, problem: str) -> None:
-        """Nothing more can be read; a line that is not whole is no record: a number in it may have been cut."""
+        """Drop the unfinished line, because nothing more can be read and a number in it may be truncated."""
         self._drop(problem)
         self._collector.lost_continuity = True
 
@@ -179,23 +181,23 @@ class _Lines:
         self.rest = b""
 
 
-class _Chase:
-    """Ends a reading of a log that grows faster than it is read; the next one goes on from there.
+class _ReadLimit:
+    """Ends the reading of a log that grows faster than it is read; the next reading goes on from there.
 
-    All that was there when the reading began is read, and somewhat more.
+    It reads everything that was there at the beginning, and up to ``MOST_NEW_BYTES`` bytes more.
     """
 
     def __init__(self, path: bytes) -> None:
-        self._left: int | None = None  # not known before the segment is reached that was live at first
+        self._left: int | None = None  # unknown until the segment is reached that was live at the beginning
         self._live: os.stat_result | None = None
         with suppress(FileNotFoundError):
             self._live = os.lstat(path)
 
     def enter(self, segment: Segment, offset: int) -> None:
-        """Note that a segment is read next, from there on."""
+        """Note that a segment is read next, from this offset."""
         live = self._live
         if self._left is None and live is not None and (segment.dev, segment.inode) == (live.st_dev, live.st_ino):
-            self._left = max(live.st_size - offset, 0) + MOST_NEWS
+            self._left = max(live.st_size - offset, 0) + MOST_NEW_BYTES
 
     @property
     def is_over(self) -> bool:
@@ -203,14 +205,14 @@ class _Chase:
         return self._left is not None and self._left <= 0
 
     def is_over_after(self, read: int) -> bool:
-        """Whether enough was read with this many bytes more."""
+        """Whether enough was read, with this many bytes more."""
         if self._left is not None:
             self._left -= read
         return self.is_over
 
 
-class _End:
-    """Asked at the end of a segment's file: will nothing be added to it? Once that is so, it is read once more."""
+class _SegmentEnd:
+    """Whether a segment is complete, asked at the end of its file. A complete segment is read once more to its end."""
 
     def __init__(self, path: bytes, segment: Segment, *, final: bool) -> None:
         self._path = path
@@ -222,7 +224,7 @@ class _End:
             try:
                 info = os.stat(self._path)
             except FileNotFoundError:
-                self.reached = True  # renamed, and its successor not yet there
+                self.reached = True  # renamed, and its successor does not exist yet
             else:
                 self.reached = (info.st_dev, info.st_ino) != (self._segment.dev, self._segment.inode)
         return self.reached
@@ -236,9 +238,8 @@ def _start(path: bytes, cursor: LogCursor | None) -> tuple[Segment | None, int, 
     oldest = next(iter(available), None)
     if cursor is None:
         return oldest, 0, False
-    if (
-        not cursor.fingerprint
-    ):  # its loss was told then; a log that is still empty, or the file that it was, is no new one
+    if not cursor.fingerprint:
+        # The last reading reported the loss. A log that is still empty, or the same file, is not a new loss.
         here = any((segment.dev, segment.inode) == (cursor.dev, cursor.inode) for segment in available)
         return oldest, 0, not here and oldest is not None
     for segment in available:
@@ -248,13 +249,13 @@ def _start(path: bytes, cursor: LogCursor | None) -> tuple[Segment | None, int, 
 
 
 def _still_live(path: bytes, cursor: LogCursor) -> Segment | None:
-    """The segment of the cursor, where that is the live log still: then its predecessors need no look."""
+    """The segment of the cursor, if it is still the live log: then its predecessors need not be listed."""
     if not cursor.fingerprint:
         return None
     try:
         file, info, fingerprint, _ = open_segment(path)
     except OSError:
-        return None  # what is wrong with it is said when it is looked for
+        return None  # the error is reported when the log is listed
     with file:
         if fingerprint != cursor.fingerprint or info.st_size < cursor.offset:
             return None
@@ -262,19 +263,19 @@ def _still_live(path: bytes, cursor: LogCursor) -> Segment | None:
 
 
 def _reaches(segment: Segment, offset: int) -> bool:
-    """Whether the segment still has what was read of it (it could have been truncated)."""
+    """Whether the segment still has the part that was read; it may have been truncated."""
     file = _open(segment)
     if file is None:
-        return True  # rotated a moment ago, so still whole
+        return True  # rotated just now, so still whole
     try:
         with file:
             return file.seek(0, os.SEEK_END) >= offset
     except DAMAGED_COMPRESSION:
-        return True  # what cannot be read of it is reported when it comes to that
+        return True  # damage is reported when it is read
 
 
 def _open(segment: Segment) -> BinaryIO | None:
-    """The segment's file; ``None`` when another one has its name by now."""
+    """The segment's file at its start, decompressed; ``None`` if another segment has that name now."""
     try:
         file, _, fingerprint, _ = open_segment(segment.path)
     except FileNotFoundError:
@@ -287,18 +288,18 @@ def _open(segment: Segment) -> BinaryIO | None:
     return None
 
 
-def _again(path: bytes, segment: Segment) -> Segment | None:
-    """The same segment under the name that it has now."""
+def _under_current_name(path: bytes, segment: Segment) -> Segment | None:
+    """The same segment under its current name."""
     return next((other for other in segments(path) if other.fingerprint == segment.fingerprint), None)
 
 
 def _successor(path: bytes, segment: Segment, collector: Collector) -> Segment | None:
-    """The segment after this one."""
+    """The segment after this one, ``None`` if there is none."""
     available = segments(path)
     for index, other in enumerate(available):
         if other.fingerprint == segment.fingerprint:
             return available[index + 1] if index + 1 < len(available) else None
-    if available:  # it was rotated away while it was read, and perhaps others after it
+    if available:  # rotated away while it was read, perhaps with others after it
         collector.lost_continuity = True
         return available[0]
     return None

@@ -1,7 +1,7 @@
-"""Log lines -> :class:`AuditRecord`, and the fields inside of one record.
+"""Parse log lines into :class:`AuditRecord`, and record bodies into fields.
 
-The format is that of ``audit_log_format()`` and ``audit_log_untrustedstring()`` (kernel/audit.c) with what auditd puts
-around it (``node=``, and the ENRICHED part behind a 0x1D byte). A field is only parsed when somebody asks for it.
+The format is that of ``audit_log_format()`` and ``audit_log_untrustedstring()`` (kernel/audit.c), with what auditd adds
+(``node=``, and the ENRICHED part after a 0x1D byte). A body is parsed only when its fields are needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fimscan.audit.hosts import relayed_host
 from fimscan.audit.relays import PREFIX
 from fimscan.model import AuditRecord, EventId
 
-# include/uapi/linux/audit.h: the types that a log without auditd, or with an older one, shows as numbers.
+# include/uapi/linux/audit.h: the types that appear as numbers in a log without auditd, or of an older auditd.
 _TYPE_NAMES = {
     1006: "LOGIN", 1127: "SYSTEM_BOOT", 1128: "SYSTEM_SHUTDOWN", 1200: "DAEMON_START", 1201: "DAEMON_END",
     1202: "DAEMON_ABORT", 1203: "DAEMON_CONFIG", 1205: "DAEMON_ROTATE", 1206: "DAEMON_RESUME", 1300: "SYSCALL",
@@ -23,7 +23,7 @@ _TYPE_NAMES = {
     2000: "KERNEL",
 }  # fmt: skip
 
-# Types that the kernel alone writes, in which text of users is encoded: user space can put any text into its own.
+# Types that only the kernel writes, encoding any text of users. User space can put any text into its own records.
 OF_KERNEL = frozenset({
     "SYSCALL", "PATH", "CWD", "PROCTITLE", "EXECVE", "OPENAT2", "URINGOP", "SOCKADDR", "SOCKETCALL", "MMAP", "FD_PAIR",
     "BPRM_FCAPS", "CAPSET", "OBJ_PID", "IPC", "EOE", "NETFILTER_CFG", "KERN_MODULE", "FANOTIFY", "BPF",
@@ -32,15 +32,18 @@ OF_KERNEL = frozenset({
 NODE = rb"node=(\S{1,255})"
 STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
 HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
-"""Groups: node, type, ``SEC.MS:SERIAL``. (auditd's own records had no colon before 2.0.)"""
+"""Groups: node, type, ``SEC.MS:SERIAL``. (Before auditd 2.0, its own records had no colon.)"""
 
 USUAL_LINES = re.compile(rb"(?m)^" + HEADER + rb"([^\n]*)(?:\n|\Z)")
-"""The records in a block of lines; their groups are those of :data:`HEADER`, and the body."""
+"""Matches the records in a block of lines; groups are those of :data:`HEADER`, and the body."""
 
 
 @cache
 def _relayed_lines() -> re.Pattern[bytes]:
-    """The same, also of what was relayed, at about half the speed. Made when it is needed: that takes a while."""
+    """:data:`USUAL_LINES` for relayed records also, at about half the speed.
+
+    Compiled on first use, which takes a while.
+    """
     return re.compile(rb"(?m)^" + PREFIX + HEADER + rb"([^\n]*)(?:\n|\Z)")
 
 
@@ -55,16 +58,16 @@ _INNER = re.compile(
 
 
 def lines_pattern(block: bytes) -> re.Pattern[bytes]:
-    """The pattern that finds the records in a block, by its first line."""
+    """The pattern that finds the records in a block, chosen by its first line."""
     return _relayed_lines() if not USUAL_LINES.match(block) and _line().match(block) else USUAL_LINES
 
 
 def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
-    """(the body of a line's first record, those of its event that follow in the same line, is there anything else).
+    """(body of a line's first record, the event's other records in the line, whether there is anything else).
 
-    Wazuh, syslog-ng and others join the records of an event. The same time and number again in a body is another
-    record: nobody could foresee them and put them into a name. Any other header there can be that, or the next line,
-    which follows at once where a line was cut.
+    Wazuh, syslog-ng and others join the records of an event. The same time and serial again in a body mark another
+    record: nobody could foresee them and put them into a name. Any other header in a body can be part of a name, or the
+    next line, which follows at once where a line was truncated.
     """
     body = record.body
     found = list(_INNER.finditer(body))
@@ -77,16 +80,16 @@ def inner_records(record: AuditRecord) -> tuple[bytes, list[bytes], bool]:
 
 
 def parse_line(line: bytes, host: bytes | None = None) -> AuditRecord | None:
-    """One line, with or without its newline, as a record; ``None`` when it is not an audit record. Never raises.
+    """Parse one line, with or without its newline; ``None`` if it is not an audit record. Never raises.
 
-    ``host`` is the other host that it comes from, if that is known; what the line says of its host counts more.
+    ``host`` is the other host that the line comes from, if known; a host in the line itself overrides it.
     """
     match = _line().match(line)
     return None if match is None else matched_record(match, host)
 
 
 def matched_record(match: re.Match[bytes], host: bytes | None = None) -> AuditRecord:
-    """What a pattern of :func:`lines_pattern` matched, as a record."""
+    """The record that a pattern of :func:`lines_pattern` matched."""
     node, kind, stamp, body = match.groups()
     if node is None:
         prefix = match.string[match.start() : match.start(2) - len(b"type=")]
@@ -103,19 +106,19 @@ def line_of(record: AuditRecord) -> bytes:
 
 
 def event_id_once(stamp: bytes, node: bytes | None) -> EventId:
-    """``SEC.MS:SERIAL`` (as :data:`HEADER` matches it) as the identity of an event that is not asked for again."""
+    """Parse ``SEC.MS:SERIAL`` (as :data:`HEADER` matches it), uncached: for an event that is not looked up again."""
     time, _, serial = stamp.partition(b":")
     time_ns = int(time[:-4] + time[-3:]) * 1_000_000
     return EventId(time_ns, int(serial), "" if node is None else node.decode("latin-1"))
 
 
 event_id = lru_cache(maxsize=1024)(event_id_once)
-"""The same, remembered: the records of an event come one after the other."""
+"""The same, cached: the records of an event mostly follow one another."""
 
 
 @lru_cache(maxsize=1024)
 def type_name(raw: bytes) -> str:
-    """A record type as text, with a name in place of a known number (``1300``, ``UNKNOWN[1337]``)."""
+    """A record type as text; a known number (``1300``, ``UNKNOWN[1337]``) becomes a name."""
     text = raw.decode("latin-1")
     digits = text.removeprefix("UNKNOWN[").removesuffix("]")
     return _TYPE_NAMES.get(int(digits), text) if digits.isascii() and digits.isdigit() else text
@@ -128,7 +131,7 @@ _ODD_HEX = re.compile(rb"(?:[0-9A-F]{2})*[0-9A-F]")
 
 
 def fields(body: bytes) -> dict[bytes, bytes]:
-    """A record's fields as they stand in it, quotes and hexadecimal untouched; the first of two equal names counts.
+    """A record's fields, with quotes and hexadecimal left as they are; the first of two equal names counts.
 
     ENRICHED translations have upper-case names (``AUID``), so they never collide with the kernel's own.
     """
@@ -145,7 +148,7 @@ def fields(body: bytes) -> dict[bytes, bytes]:
 
 
 def kernel_part(body: bytes) -> bytes:
-    """What the kernel wrote of a record: without the translations of an ENRICHED log."""
+    """The part of a record that the kernel wrote: without the translations of an ENRICHED log."""
     return body.partition(b"\x1d")[0]
 
 
@@ -153,9 +156,9 @@ _HEX = re.compile(rb"(?:[0-9A-F]{2})+")
 
 
 def text_value(raw: bytes | None) -> bytes | None:
-    """A string field's value. ``None`` for the literals that mean none, and for text that was cut short.
+    """Decode a string field. ``None`` for the literals that mean none, and for truncated text.
 
-    The kernel writes a string in quotes, or, when it has a quote, a space or a byte outside of 0x21..0x7e, as
+    The kernel writes a string in quotes. If it has a quote, a space or a byte outside 0x21..0x7e, the kernel writes
     upper-case hexadecimal without quotes.
     """
     if not raw:
@@ -166,13 +169,13 @@ def text_value(raw: bytes | None) -> bytes | None:
 
 
 def bare(raw: bytes | None) -> bytes:
-    """A field's value without quotes, which some programs put around all of them; empty where it is absent."""
+    """A field's value without quotes, which some programs put around all values; empty where it is absent."""
     return raw[1:-1] if raw and len(raw) > 1 and raw[0] == raw[-1] == 0x22 else raw or b""
 
 
 def int_value(raw: bytes | None, base: int = 10) -> int | None:
-    """A number field's value, ``None`` where it is absent or damaged."""
-    if not raw or len(raw) > 26:  # no field of 64 bits is longer, whatever its base
+    """A number field's value; ``None`` where it is absent or damaged."""
+    if not raw or len(raw) > 26:  # no 64-bit number is longer, whatever its base
         return None
     if raw[0] == 0x22:
         raw = bare(raw)
@@ -183,14 +186,14 @@ def int_value(raw: bytes | None, base: int = 10) -> int | None:
 
 
 def id_value(raw: bytes | None) -> int | None:
-    """A user, session or audit-user id; ``None`` when unset: the kernel writes (unsigned) -1."""
+    """A uid, login uid or session id; ``None`` when unset: the kernel writes (unsigned) -1."""
     value = int_value(raw)
     return None if value in (-1, 0xFFFFFFFF) else value
 
 
 @lru_cache(maxsize=1024)
 def device_value(raw: bytes | None) -> int | None:
-    """``dev=fe:00`` as :manpage:`stat(2)` gives it (``st_dev``)."""
+    """``dev=fe:00`` as :manpage:`stat(2)` returns it (``st_dev``)."""
     if not raw:
         return None
     major, colon, minor = bare(raw).partition(b":")

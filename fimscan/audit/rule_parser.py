@@ -1,4 +1,4 @@
-"""Audit rules as auditctl takes and lists them: text -> :class:`Rule`, and what a rule is worth for coverage."""
+"""Parse audit rules as auditctl takes and lists them into :class:`Rule`, and derive what they cover."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIELD = re.compile(rb"([a-z0-9_]+)(!=|>=|<=|&=|=|>|<|&)(.*)", re.DOTALL)
 _NUMBER = re.compile(rb"-?(?:0[xX][0-9a-fA-F]+|\d+)")
 _ACTIONS = frozenset({"always", "never", "possible"})
 
-# A list of system calls stands for perm=w (or a) only with all of these in it: what it lacks, nobody would see.
+# A list of system calls counts as perm=w (or a) only if it has all of these: a missing call would go unreported.
 _WRITES = frozenset(
     {"open", "openat", "openat2", "creat", "truncate", "rename", "renameat", "renameat2"}
     | {"link", "linkat", "unlink", "unlinkat"}
@@ -24,7 +24,7 @@ _ATTRIBUTES = frozenset(
     {"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat"}
     | {"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"}
 )
-# Numbers, where auditctl is older than the kernel; from 424 on they agree on all architectures.
+# Calls by number, for an auditctl older than the kernel; from 424 on, the numbers are the same on all architectures.
 _NEW_CALLS = {
     b"432": "fsmount", b"437": "openat2", b"452": "fchmodat2",
     b"463": "setxattrat", b"466": "removexattrat", b"469": "file_setattr"
@@ -32,18 +32,18 @@ _NEW_CALLS = {
 _RECORD_NUMBERS = {b"1300": "SYSCALL", b"1302": "PATH", b"1307": "CWD"}
 _NEEDED_RECORDS = frozenset(_RECORD_NUMBERS.values())
 
-_UNSET = frozenset({b"unset", b"4294967295"})  # a login user that is none, as written; auditctl lists -1
+_UNSET = frozenset({b"unset", b"4294967295"})  # an unset login user in a rules file; auditctl lists -1
 
 Field = tuple[str, str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule.
+    """One audit rule.
 
-    ``filter`` is ``exit``, ``task``, ``exclude``, ``filesystem``, ``user`` or ``io_uring``. ``calls`` are the system
-    calls that it lists, ``None`` for all. ``fields`` are (name, operator, value) without the keys; a comparison of two
-    fields (``-C``) is one of the name ``compare``. A watch (``-w``) is the rule that the kernel makes of it.
+    ``filter`` is ``exit``, ``task``, ``exclude``, ``filesystem``, ``user`` or ``io_uring``. ``calls`` are the listed
+    system calls, ``None`` for all. ``fields`` are (name, operator, value) without the keys; a comparison of two fields
+    (``-C``) has the name ``compare``. A watch (``-w``) becomes the rule that the kernel makes of it.
     """
 
     filter: str
@@ -60,7 +60,7 @@ class Rule:
 
     @property
     def scope(self) -> tuple[bytes, bool] | None:
-        """(what is watched, whether also what lies beneath it); ``None`` for a rule that is not limited to a path."""
+        """(path, whether the rule is recursive); ``None`` for a rule that is not limited to a path."""
         for name, operator, value in self.fields:
             if name in ("dir", "path") and operator == "=":
                 return _without_slash(value), name == "dir"
@@ -68,11 +68,11 @@ class Rule:
 
     @property
     def narrowing(self) -> tuple[Field, ...]:
-        """The fields because of which it does not see every process, or every file in its scope."""
+        """The fields that exclude some processes, or some files in the rule's scope."""
         return tuple(field for field in self.fields if field[0] not in _WIDE and not self._is_harmless(field))
 
     def includes(self, other: Rule) -> bool:
-        """Whether this rule sees all that the other one sees, whatever their keys are."""
+        """Whether this rule reports everything that the other one reports, whatever their keys are."""
         if (self.filter, self.action) != (other.filter, other.action):
             return False
         if self.calls is not None and (other.calls is None or not self.calls >= other.calls):
@@ -90,10 +90,10 @@ class Rule:
         return frozenset(map(_normal, named))
 
     def _is_harmless(self, field: Field) -> bool:
-        """Whether a condition keeps out nothing that changes a file.
+        """Whether a condition excludes nothing that changes a file.
 
-        A rule with path= is asked about a removal before the call has succeeded (audit_update_watch in
-        kernel/audit_watch.c): with ``success=1`` it does not see who removes the file, or renames it away.
+        A rule with path= is evaluated for a removal before the call has succeeded (audit_update_watch in
+        kernel/audit_watch.c). With ``success=1``, it therefore does not report who removes or renames the file.
         """
         return field in _HARMLESS and (self.scope is None or self.scope[1])
 
@@ -104,9 +104,9 @@ _HARMLESS = frozenset({("success", "=", b"1"), ("success", "!=", b"0"), ("succes
 
 
 def parse_rule(line: bytes, is_directory: Callable[[bytes], bool]) -> Rule | None:
-    """The rule in a line of ``auditctl -l`` or of a rules file; ``None`` where there is none.
+    """Parse a line of ``auditctl -l`` or of a rules file; ``None`` where it is not a rule.
 
-    ``is_directory`` says of a watch's (``-w``) path whether it is one: then the watch includes what is beneath it.
+    ``is_directory`` says whether the path of a watch (``-w``) is a directory: then the watch is recursive.
     """
     words = line.split()
     if len(words) < 2:
@@ -133,7 +133,7 @@ def parse_rule(line: bytes, is_directory: Callable[[bytes], bool]) -> Rule | Non
 
 
 def parse_all(text: bytes, is_directory: Callable[[bytes], bool]) -> tuple[Rule, ...]:
-    """Every rule in the answer of ``auditctl -l``, or in a rules file, in order."""
+    """Parse the output of ``auditctl -l``, or a rules file, into rules, in order."""
     return tuple(rule for line in text.splitlines() if (rule := parse_rule(line, is_directory)) is not None)
 
 
@@ -144,14 +144,14 @@ def parse_settings(text: bytes) -> Mapping[str, str]:
 
 
 def parse_rules(text: bytes, is_directory: Callable[[bytes], bool]) -> tuple[tuple[AuditRule, ...], tuple[str, ...]]:
-    """(file-watching rules, rules that take events away from them) in the answer of ``auditctl -l``."""
+    """(rules that watch files, rules that suppress their events) in the output of ``auditctl -l``."""
     rules = parse_all(text, is_directory)
     watching = tuple(found for rule in rules if (found := watched_by(rule)) is not None)
     return watching, tuple(rule.text for rule in suppressing(rules))
 
 
 def watched_by(rule: Rule) -> AuditRule | None:
-    """The rule reduced to what coverage depends on; ``None`` for one that does not report what is done to files."""
+    """Reduce a rule to what coverage depends on; ``None`` for a rule that does not report file accesses."""
     if rule.filter != "exit" or rule.action != "always":
         return None
     values = {name: value for name, operator, value in rule.fields if operator == "="}
@@ -182,20 +182,20 @@ def arches_of(rule: Rule) -> frozenset[str]:
 
 
 def suppressing(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules that can take file events away, or one of the records that they are made of.
+    """The rules that can suppress file events, or one of the records that the events need.
 
-    Of the rules for system calls the first that matches wins (kernel/auditsc.c; tried on Linux 6.18): a ``never,exit``
-    behind the last rule that watches files takes nothing from it.
+    Among the rules for system calls, the first match wins (kernel/auditsc.c; tried on Linux 6.18): a ``never,exit``
+    rule after the last rule that watches files suppresses nothing.
     """
     rules = tuple(rules)
-    watching = [index for index, rule in enumerate(rules) if _is_whole(rule)]
+    watching = [index for index, rule in enumerate(rules) if _watches_files(rule)]
     last = watching[-1] if watching else len(rules)
     return tuple(
         rule for index, rule in enumerate(rules) if _suppresses(rule) and (rule.filter != "exit" or index < last)
     )
 
 
-def _is_whole(rule: Rule) -> bool:
+def _watches_files(rule: Rule) -> bool:
     found = watched_by(rule)
     return found is not None and (found.writes or found.attributes)
 
@@ -209,7 +209,7 @@ def _suppresses(rule: Rule) -> bool:
 
 
 def excluded_records(rule: Rule) -> frozenset[str]:
-    """Which of the records that attribution needs a rule of the ``exclude`` filter (whatever its action) takes away."""
+    """The records that attribution needs and that a rule of the ``exclude`` filter suppresses, whatever its action."""
     types = [(operator, value) for name, operator, value in rule.fields if name == "msgtype"]
     if types and all(operator == "=" for operator, _ in types):
         named = {_RECORD_NUMBERS.get(value) or value.decode("latin-1") for _, value in types}
@@ -247,7 +247,7 @@ def _normal(field: Field) -> Field:
 
 
 def _integer(text: bytes) -> int:
-    """As strtol(3) reads it: 0x is hexadecimal, a leading 0 octal."""
+    """Parse an integer as strtol(3) does: 0x is hexadecimal, a leading 0 octal."""
     digits = text.lstrip(b"-")
     base = 16 if digits[:2].lower() == b"0x" else 8 if digits.startswith(b"0") and digits.isdigit() else 10
     try:

@@ -1,4 +1,4 @@
-"""A log and its rotated predecessors as one sequence of segments, each told apart by its first line.
+"""List a log and its rotated predecessors as a sequence of segments, each identified by its first line.
 
 Names and inodes change (``audit.log`` becomes ``audit.log.1`` becomes ``audit.log.2.gz``); the first line does not. It
 holds a time and a serial, so no two segments share it.
@@ -28,11 +28,12 @@ from fimscan.decompression import (
 from fimscan.errors import InputError
 
 _FIRST_LINE = 256
-_FIRST_RECORDS = 1 << 16  # bytes at the beginning of a log in which there is a record, if it has any
-_PIECE = 4096  # decompressed bytes at once: what is lost in front of a damaged place
-_PASSES = 50  # a log that is rotated each time that it is looked at is given up in the end
-# auditd and logrotate count upwards (.1 is the newest). Others append a date and time: logrotate's "dateext", and the
-# scripts that rename a log to audit.log.2026-11-29_03:00:01. How they write it does not matter: what is in it decides.
+_FIRST_RECORDS = 1 << 16  # a log that has a record has one within this many bytes
+_PIECE = 4096  # decompressed bytes per read; damage loses at most this much before it
+_PASSES = 50  # give up on a log that is rotated each time it is listed
+# auditd and logrotate count upwards (.1 is the newest). Others append a date and time: logrotate's "dateext", and
+# scripts that rename a log to audit.log.2026-11-29_03:00:01. Any format of the date is accepted, because the records
+# decide the order.
 _SUFFIX = re.compile(
     rb"(?:[._-](\d{1,4})|[._-]\d(?=(?:[^\d.]*\d){5})[\d:_.T@+Zz-]{5,40}?)(?:"
     + b"|".join(map(re.escape, SUFFIXES)) + rb")?"
@@ -42,11 +43,11 @@ _TIME = re.compile(rb"audit\((\d{1,11})\.(\d{3}):|\"ID\": ?\"(\d{1,11})\.(\d{3})
 
 @dataclass(frozen=True, slots=True)
 class LogCursor:
-    """Where to read on: ``offset`` bytes (decompressed) into the segment that has this ``fingerprint``.
+    """Where to resume: ``offset`` bytes (decompressed) into the segment with this ``fingerprint``.
 
-    ``path`` is the log that was asked for, whatever the segment is called by now; ``dev`` and ``inode`` are those of
-    the segment when it was read. ``fingerprint`` is SHA-256 of the segment's first line, of at most 256 bytes of it;
-    empty for a log that had no line at all when it was read (it had been emptied): then all that comes is new.
+    ``path`` is the log as configured, whatever the segment is called by now; ``dev`` and ``inode`` are those of the
+    segment when it was read. ``fingerprint`` is SHA-256 of the segment's first line, of at most 256 bytes of it. It is
+    empty for a log that had no line when it was read (it had been emptied): then all later lines are new.
     """
 
     path: bytes
@@ -58,7 +59,7 @@ class LogCursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """One file of the sequence; ``live`` is the one that the audit daemon writes to."""
+    """One file of the sequence; ``live`` marks the one that the audit daemon writes to."""
 
     path: bytes
     dev: int
@@ -68,7 +69,7 @@ class Segment:
 
 
 def empty_log(path: bytes) -> LogCursor:
-    """The place before the first line of a log that has none."""
+    """The cursor of a log that has no line yet."""
     try:
         info = os.stat(path)
     except FileNotFoundError:
@@ -77,7 +78,7 @@ def empty_log(path: bytes) -> LogCursor:
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:
-    """The file as it is, or decompressed, by its first bytes; it may be a pipe."""
+    """The file, decompressed if its first bytes say so; the file may be a pipe."""
     if isinstance(file, io.BufferedReader):
         magic = file.peek(LONGEST_MAGIC)[:LONGEST_MAGIC]
     else:
@@ -87,9 +88,9 @@ def decompressed(file: BinaryIO) -> BinaryIO:
 
 
 def read_block(file: BinaryIO, size: int) -> tuple[bytes, str]:
-    """(up to ``size`` bytes, or none at the end; the problem, where a compressed file is damaged behind them).
+    """(up to ``size`` bytes, none at the end; the problem, if a compressed file is damaged after them).
 
-    One large read of a damaged file would lose what it has decompressed before it fails.
+    A damaged file is read in small pieces: one large read would lose what was decompressed before the damage.
     """
     compressed: object = file
     if not isinstance(compressed, gzip.GzipFile | Unpacked):
@@ -113,10 +114,12 @@ def first_time_ns(head: bytes) -> int | None:
 
 
 def in_order_of_time(paths: Sequence[bytes]) -> list[bytes]:
-    """Logs by the times of their first records; one that has none, or is no file, stays behind the one before it.
+    """Sort logs by the time of their first record.
+
+    A log without one, or a path that is not a file, stays after the one before it.
 
     Raises:
-        InputError: one cannot be read.
+        InputError: a log cannot be read.
     """
     last = 0
     keyed: list[tuple[int, bytes]] = []
@@ -133,14 +136,15 @@ def in_order_of_time(paths: Sequence[bytes]) -> list[bytes]:
 
 
 def open_segment(path: bytes) -> tuple[BinaryIO, os.stat_result, bytes, bool]:
-    """The opened (decompressed) segment at its start, its identity, its fingerprint, whether its beginning is damaged.
+    """(decompressed file at its start, its stat, its fingerprint, whether its beginning is damaged).
 
-    The fingerprint is empty before there is a line, and that of the compressed bytes where they cannot be read.
+    The fingerprint is empty before there is a line. If the first line cannot be decompressed, the fingerprint is that
+    of the compressed bytes.
 
     Raises:
-        OSError: it cannot be opened or read.
+        OSError: the segment cannot be opened or read.
     """
-    file: BinaryIO = open(path, "rb")  # noqa: SIM115 -- for the caller to close: held open, it survives a rotation
+    file: BinaryIO = open(path, "rb")  # noqa: SIM115 -- the caller closes it: held open, it survives a rotation
     try:
         info = os.fstat(file.fileno())
         raw = file.read(_FIRST_LINE)
@@ -166,31 +170,33 @@ def segments(path: bytes) -> list[Segment]:
     for _ in range(_PASSES):
         names = _names(path)
         before = _inodes(names)
-        found = _opened(path, names)
-        # A rotation in between moves segments to names that were looked at already: one would be passed over in
-        # silence, with all that it holds.
+        found = _open_segments(path, names)
+        # A rotation meanwhile moves a segment to a name that was opened already: that segment would be skipped
+        # silently.
         if _inodes(_names(path)) == before:
             break
     if not names:
-        raise InputError(f"no audit log at {os.fsdecode(path)}: check that auditd runs, and [audit] logs")
+        raise InputError(
+            f"no audit log at {os.fsdecode(path)}: check that auditd runs, and that [audit] logs names its log"
+        )
     return found
 
 
-def _opened(path: bytes, names: list[bytes]) -> list[Segment]:
+def _open_segments(path: bytes, names: list[bytes]) -> list[Segment]:
     found: dict[bytes, Segment] = {}
     times: dict[bytes, int | None] = {}
     for name in names:
         try:
             file, info, fingerprint, damaged = open_segment(name)
         except FileNotFoundError:
-            continue  # rotated between the listing and now; it is found under its new name
+            continue  # rotated since the listing; it is found under its new name
         except OSError as error:
             raise unreadable(name, error) from error
         with file:
             times[name] = first_time_ns(read_block(file, _FIRST_LINE)[0])
         if damaged and without_suffix(name) in set(names) - {name}:
-            continue  # being written by logrotate
-        # While logrotate compresses a segment, it is there twice: the plain one comes first, and is complete.
+            continue  # logrotate is still writing it
+        # While logrotate compresses a segment, both copies exist: the plain one comes first, and is complete.
         if fingerprint and fingerprint not in found:
             found[fingerprint] = Segment(
                 path=name, dev=info.st_dev, inode=info.st_ino, fingerprint=fingerprint, live=name == path
@@ -199,7 +205,7 @@ def _opened(path: bytes, names: list[bytes]) -> list[Segment]:
 
 
 def _in_order(segments: list[Segment], times: Mapping[bytes, int | None]) -> list[Segment]:
-    """Numbers tell the order; dates only where all of them are written alike, so that their first records do."""
+    """Sort by number in the name; if any name has a date, by the time of the first record."""
     rotated = [segment for segment in segments if not segment.live]
     if any(not _number(segment.path) for segment in rotated):
         last = 0
@@ -219,17 +225,17 @@ def _inodes(names: list[bytes]) -> list[tuple[bytes, int]]:
 
 
 def unreadable(path: bytes, error: OSError) -> InputError:
-    """What to do about a log that cannot be read."""
+    """The error for a log that cannot be read, with what to do."""
     name = os.fsdecode(path)
     if isinstance(error, PermissionError):
         return InputError(f"cannot read the audit log {name}: permission denied; run as root or in the log's group")
     if isinstance(error, FileNotFoundError):
-        return InputError(f"no audit log at {name}: check that auditd runs, and [audit] logs")
+        return InputError(f"no audit log at {name}: check that auditd runs, and that [audit] logs names its log")
     return InputError(f"cannot read the audit log {name}: {error.strerror or error}")
 
 
 def _names(path: bytes) -> list[bytes]:
-    """The files of a log by name, oldest first as far as names tell, a plain one before its compressed twin."""
+    """The files of a log, oldest first as far as names tell, a plain one before its compressed copy."""
     directory, base = os.path.split(path)
     try:
         entries = os.listdir(directory or b".")
@@ -248,7 +254,10 @@ def _names(path: bytes) -> list[bytes]:
 
 
 def _suffix(entry: bytes, base: bytes) -> re.Match[bytes] | None:
-    """What rotation added to a log's name: ``audit.log.1``; ``audit-20261129.log`` with logrotate's ``extension``."""
+    """The part that rotation added to a log's name: ``audit.log.1``.
+
+    ``audit-20261129.log`` (logrotate's ``extension``).
+    """
     if entry.startswith(base):
         return _SUFFIX.fullmatch(entry, len(base))
     stem, extension = os.path.splitext(base)
@@ -259,5 +268,5 @@ def _suffix(entry: bytes, base: bytes) -> re.Match[bytes] | None:
 
 
 def _number(path: bytes) -> bool:
-    """Whether a rotated log's name is a number, and no date."""
+    """Whether a rotated log's name ends with a number rather than a date."""
     return re.search(rb"[._-]\d{1,4}\Z", without_suffix(path)) is not None

@@ -1,6 +1,6 @@
-"""System calls that change files, and what their arguments mean. Their numbers are in ``syscalls.json``.
+"""System calls that change files, and the meaning of their arguments. Their numbers are in ``syscalls.json``.
 
-``ftruncate``, ``fallocate`` and ``write`` carry no PATH record and so are not here.
+``ftruncate``, ``fallocate`` and ``write`` are missing, because they leave no PATH record.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from fimscan.audit.arches import machine
 from fimscan.model import Action
 
 _X86_64 = b"c000003e"
-_X32_BIT = 0x40000000  # arch/x86/include/uapi/asm/unistd.h: an x32 call of x86_64 has it in its number
+_X32_BIT = 0x40000000  # arch/x86/include/uapi/asm/unistd.h: set in the number of x86_64's x32 calls
 
-# Operations of io_uring that change files (linux/io_uring.h), as the call that each stands for.
+# io_uring operations that change files (linux/io_uring.h), and the system call that each corresponds to.
 URING_OPERATIONS: Mapping[int, str] = {
     18: "openat", 28: "openat2", 35: "renameat2", 36: "unlinkat", 37: "mkdirat", 38: "symlinkat", 39: "linkat",
     41: "fsetxattr", 42: "setxattr", 56: "bind",
@@ -26,7 +26,7 @@ URING_OPERATIONS: Mapping[int, str] = {
 def syscall_name(arch: bytes, number: int) -> str | None:
     """The name of a file-changing system call; ``None`` for every other call and for unknown architectures.
 
-    ``arch`` is the hexadecimal text of the record. x32 calls share x86_64's table, but for the xattr and other calls
+    ``arch`` is the hexadecimal text of the record. x32 calls share x86_64's table, except the xattr and other calls
     above 511, none of which changes files.
     """
     found = machine(arch)
@@ -37,12 +37,12 @@ def syscall_name(arch: bytes, number: int) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What a system call does, and where its arguments say so (positions are those of ``a0``..``a3``).
+    """What a system call does, and which of its arguments say so (positions are those of ``a0``..``a3``).
 
-    ``dirfd`` is the directory descriptor of the (new) name, ``old_dirfd`` that of a rename's or link's source; ``None``
-    where a relative name can only be relative to the working directory. ``flags`` is the position of open flags, or
-    unlinkat's; ``mode`` that of a new mode. ``only`` is (position, value) of the argument that tells the one operation
-    of a multiplexed call that changes files.
+    ``dirfd`` is the directory descriptor of the (new) name, ``old_dirfd`` that of the source of a rename or link. They
+    are ``None`` where a relative name can only be relative to the working directory. ``flags`` is the position of the
+    flags of an open or of unlinkat; ``mode`` that of a new mode. ``only`` is (position, value) of the argument that
+    selects the one file-changing operation of a multiplexed call.
     """
 
     action: Action
@@ -87,7 +87,7 @@ CALLS: Mapping[str, Call] = _attribute_calls() | {
     "mkdirat": Call(action=Action.MKDIR, dirfd=0),
     "mknod": Call(action=Action.MKNOD),
     "mknodat": Call(action=Action.MKNOD, dirfd=0),
-    "bind": Call(action=Action.MKNOD),  # of a unix socket: perm=w reports it, and a file appears
+    "bind": Call(action=Action.MKNOD),  # of a unix socket: perm=w reports it, and it creates a file
     "socketcall": Call(action=Action.MKNOD, only=(0, 2)),  # SYS_BIND of linux/net.h
     "chmod": Call(action=Action.CHMOD, mode=1),
     "fchmod": Call(action=Action.CHMOD, mode=1),

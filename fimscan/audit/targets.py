@@ -1,9 +1,11 @@
-"""Which directory a rule watches: the one that was at its path when it was loaded, whatever is there by now.
+"""Detect stale rules: a rule watches the directory that was at its path when the rule was loaded.
 
-Of ``dir=`` the kernel keeps the directory's tree, and lists a path (kernel/audit_tree.c; tried on 6.18: a directory
-that was moved away keeps the rule, and nothing is seen of the one that took its place). Of ``path=`` it keeps the name
-in its directory (kernel/audit_watch.c): it is told of what is put there, whether or not anything was before, and goes
-on watching (``op=updated_rules``). When that directory is moved or removed, it takes the rule off its list.
+For ``dir=``, the kernel keeps the directory's tree, and lists a path (kernel/audit_tree.c). A moved directory keeps the
+rule, and nothing in its replacement is reported (tried on 6.18).
+
+For ``path=``, the kernel keeps the name in its directory (kernel/audit_watch.c). It reports what is created under the
+name, whether or not a file was there before, and goes on watching (``op=updated_rules``). If that directory is moved or
+removed, the kernel deletes the rule.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from fimscan.model import AuditNotice, AuditObservation, AuditRule, NoticeKind
 
 
 def with_targets(rules: Iterable[AuditRule], now_ns: int) -> tuple[AuditRule, ...]:
-    """The rules, each with what is at its path now."""
+    """The rules, each with the identity of what is at its path now."""
     found: dict[bytes, tuple[int, int] | None] = {}
     for rule in rules:
         if rule.scope not in found:
@@ -35,10 +37,10 @@ def _identity(path: bytes) -> tuple[int, int] | None:
 def carried_on(
     earlier: AuditObservation | None, now: AuditObservation, notices: Iterable[AuditNotice]
 ) -> AuditObservation:
-    """An observation whose rules remember what they were loaded for; ``notices`` are those since the earlier one.
+    """Carry over from the earlier observation which directory each rule was loaded for.
 
-    A rule that was loaded again since it was first seen watches what is there now. Notices that are still unread can
-    make a fresh rule look stale once, never a stale one fresh.
+    ``notices`` are those since the earlier observation. A rule that was loaded again meanwhile watches what is there
+    now. Unread notices can make a fresh rule look stale once, but never a stale rule fresh.
     """
     if earlier is None or earlier.boot_id != now.boot_id:
         return now

@@ -1,9 +1,9 @@
-"""Who is behind an io_uring operation, where its own record does not say.
+"""Find the process of an io_uring operation whose own record does not name it.
 
-A worker thread of the kernel's carries out most operations that change files, and its event has a URINGOP record alone:
-pid, ppid and uids, but neither login, nor program (audit_log_uring in kernel/auditsc.c; seen on 6.18). What other
-events of the same pid say is only taken where the one before and the one after agree: a process may execute another
-program, and a pid may be given to another process, between any two events.
+A kernel worker thread carries out most io_uring operations that change files. Its event has only a URINGOP record: pid,
+ppid and uids, but neither login nor program (audit_log_uring in kernel/auditsc.c; seen on 6.18). The rest is taken from
+other events of the same pid, but only where the event before and the event after agree. Between any two events, a
+process may execute another program, or its pid may be given to another process.
 """
 
 from __future__ import annotations
@@ -16,38 +16,41 @@ from fimscan.audit.records import fields
 from fimscan.model import AuditEvent, AuditRecord, EventId
 
 PROCESS = "FIMSCAN_PROCESS"
-"""The type of the record that is added: fields of SYSCALL records, and in ``from=`` the events that they are from."""
+"""The type of the added record: fields of SYSCALL records, and in ``from=`` the events that they come from."""
 _NEAR_NS = 60_000_000_000
-_SAID = (b"auid", b"tty", b"ses", b"comm", b"exe")
+_COPIED_FIELDS = (b"auid", b"tty", b"ses", b"comm", b"exe")
 
-# As the kernel, and fimscan's own reading of laurel's logs, order the fields.
+# The order of fields in the kernel's records, and in those that fimscan converts from laurel's logs.
 _IDS = {kind: re.compile(rb"\n%b [^\n]*? ppid=(\d+) pid=(\d+) " % kind.encode()) for kind in ("URINGOP", "SYSCALL")}
 
 _Process = tuple[str, bytes, bytes]  # node, ppid, pid
-_Witness = tuple[EventId, Mapping[bytes, bytes]]
+_Neighbour = tuple[EventId, Mapping[bytes, bytes]]
 
 
 def is_lone(event: AuditEvent) -> bool:
-    """Whether the event is an io_uring operation and no system call, too (that one tells who made it)."""
-    if b"\nURINGOP " not in event.text:  # as in most
+    """Whether the event is an io_uring operation without a system call, which would name the process."""
+    if b"\nURINGOP " not in event.text:  # the usual case
         return False
     return not {record.type for record in event.records} & {"SYSCALL", PROCESS}
 
 
 def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:
-    """The same events, those of lone operations with a record of what the events around them say of their process."""
+    """The same events.
+
+    Those of lone io_uring operations get a record with what the events around them say of the process.
+    """
     lone = {event.id: process for event in events if is_lone(event) and (process := _process("URINGOP", event))}
     if not lone:
         return tuple(events)
     wanted = set(lone.values())
-    found: dict[_Process, list[_Witness]] = {}
+    found: dict[_Process, list[_Neighbour]] = {}
     for event in events:
         process = _process("SYSCALL", event)
         if process is not None and process in wanted:
             call = next(record for record in event.records if record.type == "SYSCALL")
             found.setdefault(process, []).append((event.id, fields(call.body[call.body.find(b" ppid=") :])))
-    for witnesses in found.values():
-        witnesses.sort(key=lambda witness: witness[0])
+    for neighbours in found.values():
+        neighbours.sort(key=lambda neighbour: neighbour[0])
     return tuple(
         [
             _completed(event, process, found.get(process, ()))
@@ -63,17 +66,21 @@ def _process(kind: str, event: AuditEvent) -> _Process | None:
     return (event.id.node, match[1], match[2]) if match else None
 
 
-def _completed(event: AuditEvent, process: _Process, witnesses: Sequence[_Witness]) -> AuditEvent:
-    place = bisect(witnesses, event.id, key=lambda witness: witness[0])
+def _completed(event: AuditEvent, process: _Process, neighbours: Sequence[_Neighbour]) -> AuditEvent:
+    place = bisect(neighbours, event.id, key=lambda neighbour: neighbour[0])
     near = [
-        witness for witness in witnesses[max(place - 1, 0) : place + 1] if _distance(witness[0], event.id) <= _NEAR_NS
+        neighbour
+        for neighbour in neighbours[max(place - 1, 0) : place + 1]
+        if _distance(neighbour[0], event.id) <= _NEAR_NS
     ]
-    if not 0 < place < len(witnesses) or len(near) < 2:
+    if not 0 < place < len(neighbours) or len(near) < 2:
         return event
     (before, first), (after, second) = near
-    said = [(name, value) for name in _SAID if (value := first.get(name)) is not None and second.get(name) == value]
+    agreed = [
+        (name, value) for name in _COPIED_FIELDS if (value := first.get(name)) is not None and second.get(name) == value
+    ]
     body = b"from=%b,%b pid=%b" % (str(before).encode(), str(after).encode(), process[2])
-    body += b"".join(b" %b=%b" % pair for pair in said) + b" key=(null)"  # as in a record that is whole
+    body += b"".join(b" %b=%b" % pair for pair in agreed) + b" key=(null)"  # as at the end of a whole record
     if (user := first.get(b"AUID")) is not None and second.get(b"AUID") == user:
         body += b"\x1dAUID=" + user
     records = (*event.records, AuditRecord(event.id, PROCESS, body))

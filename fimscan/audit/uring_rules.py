@@ -1,12 +1,12 @@
-"""Rules for io_uring, which auditctl before 3.1 can neither make nor list: read and made as the kernel keeps them.
+"""Parse and build io_uring rules in the kernel's binary format, because auditctl before 3.1 knows none.
 
-io_uring carries out file operations without the system calls that rules ask for; there is a filter list of its own for
-them (AUDIT_FILTER_URING_EXIT). fimscan completes the rules that it printed with one rule for each of their
-directories, with the same key, and takes it away again when none of them is left there.
+io_uring carries out file operations without the system calls that rules match; a separate filter list covers them
+(AUDIT_FILTER_URING_EXIT). For each directory in the rules that fimscan printed, fimscan loads one rule with the same
+key. It deletes that rule when no printed rule for the directory is left.
 
-Tried on Linux 6.18: ``perm=`` is refused on this list. A rule with ``path=`` sees nothing of an operation that a worker
-thread carries out, so a single file gets a rule for the directory that it is in. Of such an operation on a file that
-exists, a rule with ``dir=`` leaves a record without a name. Numbers and ``struct audit_rule_data``: linux/audit.h.
+Tried on Linux 6.18: this list rejects ``perm=``. A rule with ``path=`` does not match operations of a worker thread, so
+a single file gets a rule for its directory. A rule with ``dir=`` reports a worker's operation on an existing file
+without its name. Numbers and ``struct audit_rule_data``: linux/audit.h.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from fimscan.audit.syscalls import URING_OPERATIONS
 from fimscan.paths import is_below
 
-_EXIT, _URING_EXIT = 4, 7  # the filter lists
+_EXIT, _URING_EXIT = 4, 7  # the filter lists, from linux/audit.h
 _NEVER, _ALWAYS = 0, 2
 _DIR, _PATH, _SUCCESS, _KEY = 107, 105, 104, 210
-_TEXT_FIELDS = frozenset({13, 14, 15, 16, 17, 19, 20, 21, 22, 23, _DIR, _PATH, _KEY, 112})  # their values are lengths
+# The values of these fields are lengths of texts.
+_TEXT_FIELDS = frozenset({13, 14, 15, 16, 17, 19, 20, 21, 22, 23, _DIR, _PATH, _KEY, 112})
 _EQUAL = 0x40000000
 _FIELDS, _WORDS = 64, 64  # AUDIT_MAX_FIELDS, AUDIT_BITMASK_SIZE
 _HEADER = struct.Struct(f"={3 + _WORDS + 3 * _FIELDS + 1}I")
@@ -41,13 +42,13 @@ class KernelRule:
 
     @property
     def keys(self) -> frozenset[bytes]:
-        """Its keys; several are joined by a byte 1."""
+        """Its keys; the kernel joins several with a byte 1."""
         found = [value for number, _, value in self.fields if number == _KEY and isinstance(value, bytes)]
         return frozenset(key for keys in found for key in keys.split(b"\x01"))
 
     @property
     def scope(self) -> tuple[bytes, bool] | None:
-        """(path, whether it is a directory and all that is in it); ``None`` for a rule that no path limits."""
+        """(path, whether the rule is recursive); ``None`` for a rule that is not limited to a path."""
         for number, operator, value in self.fields:
             if number in (_DIR, _PATH) and operator == _EQUAL and isinstance(value, bytes):
                 return value.rstrip(b"/") or b"/", number == _DIR
@@ -60,7 +61,7 @@ class KernelRule:
 
 
 def parse_rule(data: bytes) -> KernelRule | None:
-    """One rule of the kernel's list; ``None`` for what is no such structure."""
+    """Parse one rule of the kernel's list; ``None`` if the data is too short for one."""
     if len(data) < _HEADER.size:
         return None
     numbers = _HEADER.unpack_from(data)
@@ -78,7 +79,7 @@ def parse_rule(data: bytes) -> KernelRule | None:
 
 
 def rule_data(directory: bytes, key: str) -> bytes:
-    """What adds (or deletes) our rule for a directory: every operation that changes files, where it succeeded."""
+    """The data that adds (or deletes) fimscan's rule for a directory: every successful operation that changes files."""
     mask = [0] * _WORDS
     for number in URING_OPERATIONS:
         mask[number // 32] |= 1 << number % 32
@@ -93,9 +94,9 @@ def rule_data(directory: bytes, key: str) -> bytes:
 
 
 def watched_directories(rules: Sequence[KernelRule]) -> tuple[bytes, ...]:
-    """The directories in which loaded rules report all that io_uring does to files; ``/`` for all of them.
+    """The directories in which the loaded rules report all io_uring operations on files; ``/`` for everywhere.
 
-    The first rule of the list that matches wins: a ``never`` rule before one takes its events away.
+    The first rule of the list that matches wins: a ``never`` rule before another suppresses its events.
     """
     found: list[bytes] = []
     for rule in rules:
@@ -110,9 +111,9 @@ def watched_directories(rules: Sequence[KernelRule]) -> tuple[bytes, ...]:
 
 
 def changes(rules: Sequence[KernelRule], key: str) -> tuple[list[bytes], list[bytes]]:
-    """(rules to add, rules to delete): so that each place with rules of this key has its rule for io_uring.
+    """(rules to add, rules to delete) so that each place with rules of this key has its io_uring rule.
 
-    Only a rule that is, byte for byte, what fimscan makes is ever deleted.
+    A rule is deleted only if it is, byte for byte, the one that fimscan makes.
     """
     wanted = key.encode()
     places = {
@@ -129,7 +130,7 @@ def changes(rules: Sequence[KernelRule], key: str) -> tuple[list[bytes], list[by
     } & loaded
     needed = {rule_data(place, key) for place in outer}
     seen = watched_directories(rules)
-    missing = {rule_data(place, key) for place in outer if not any(_reaches(one, place) for one in seen)}
+    missing = {rule_data(place, key) for place in outer if not any(_covers(one, place) for one in seen)}
     return sorted(missing - ours), sorted(ours - needed)
 
 
@@ -137,5 +138,5 @@ def _contains(outer: bytes, inner: bytes) -> bool:
     return is_below(inner, outer)
 
 
-def _reaches(directory: bytes, path: bytes) -> bool:
+def _covers(directory: bytes, path: bytes) -> bool:
     return directory == path or _contains(directory, path)

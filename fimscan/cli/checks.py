@@ -1,4 +1,4 @@
-"""How checks are shown: what is and, below it, what to do about it."""
+"""Print checks: each finding, its remedy below it, and a summary."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _UNWRAPPED = 10**6
 
 
 def print_checks(checks: Sequence[Check], form: str) -> int:
-    """Text for people, JSON for monitoring; gives the exit code.
+    """Print checks as text for people or JSON for monitoring; return the exit code.
 
-    On a terminal lines are broken to fit; elsewhere each detail and each remedy is one line.
+    On a terminal, lines are wrapped. Elsewhere each detail and each remedy is one line.
     """
     code = worst(checks).exit_code
     if form == "json":
@@ -56,6 +56,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def _summary(checks: Sequence[Check]) -> str:
     count = Counter(check.severity for check in checks)
-    kinds = ((CheckSeverity.CRITICAL, "critical"), (CheckSeverity.WARNING, "to mend"), (CheckSeverity.NOTE, "to know"))
-    told = ", ".join(f"{count[severity]} {word}" for severity, word in kinds if count[severity])
-    return f"{len(checks)} checks: {told or 'all is well'}"
+    counted = [f"{count[CheckSeverity.CRITICAL]} critical"] if count[CheckSeverity.CRITICAL] else []
+    for severity, word in ((CheckSeverity.WARNING, "warning"), (CheckSeverity.NOTE, "note")):
+        if number := count[severity]:
+            counted.append(f"{number} {word}" if number == 1 else f"{number} {word}s")
+    return f"{len(checks)} checks: {', '.join(counted) or 'no problems'}"

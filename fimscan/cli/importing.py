@@ -46,15 +46,18 @@ def _print(done: Imported) -> None:
     known = done.same + done.differing + done.gone
     click.echo(f"Baseline: scan {done.scan.id}, {known:,} files as recorded by AIDE at {time_text(done.taken_ns)}.")
     click.echo(
-        f"Since then: {done.differing:,} changed, {done.gone:,} removed, {done.new:,} added. "
+        f"Since then: changed {done.differing:,}, removed {done.gone:,}, added {done.new:,}. "
         "'fimscan scan' reports them."
     )
     lines = (
-        (done.outside, "in AIDE's database but not monitored here: left out"),
-        (done.adopted, "monitored here but not by AIDE: recorded as they are now"),
-        (done.without_digest, "without SHA-256 and SHA-512 in AIDE's database: content recorded as it is now"),
-        (len(done.unreadable), "could not be read"),
+        (done.outside, "Not monitored here, so left out"),
+        (done.adopted, "Monitored here, but not in AIDE's database, so recorded as they are now"),
+        (
+            done.without_digest,
+            "Without SHA-256 and SHA-512 in AIDE's database, so their content is recorded as it is now",
+        ),
+        (len(done.unreadable), "Could not be read"),
     )
     for count, what in lines:
         if count:
-            click.echo(f"{count:,} {'file' if count == 1 else 'files'} {what}.")
+            click.echo(f"{what}: {count:,}.")

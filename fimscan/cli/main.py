@@ -16,7 +16,7 @@ import click
 
 from fimscan import __version__, errors
 from fimscan.cli.context import Settings
-from fimscan.gc_pause import no_search_for_cycles
+from fimscan.gc_pause import gc_paused
 
 # command -> (module:function, its line in 'fimscan --help')
 _COMMANDS = {
@@ -64,7 +64,7 @@ def _imported(module: str) -> ModuleType:
 
     Imported modules are never freed. Collecting during the import takes a tenth of its time.
     """
-    with no_search_for_cycles():
+    with gc_paused():
         found = import_module(module)
         gc.freeze()
     return found

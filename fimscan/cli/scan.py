@@ -82,10 +82,9 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         for line in configuration_lines(item):
             click.echo(line)
     if result.adopted or result.dropped:
-        click.echo(
-            f"New configuration: {result.adopted:,} {'path' if result.adopted == 1 else 'paths'} newly monitored, "
-            f"{result.dropped:,} no longer monitored."
-        )
+        counted = ((result.adopted, "newly monitored"), (result.dropped, "no longer monitored"))
+        parts = [f"{count:,} {'path' if count == 1 else 'paths'} {what}" for count, what in counted if count]
+        click.echo(f"New configuration: {', '.join(parts)}.")
     more = f" {waiting:,} more to accept from earlier scans; 'fimscan diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
         from fimscan.report.text import write_scan_summary

@@ -1,10 +1,10 @@
-"""Logs that are only to be appended to: what is growth, what is rotation, and what was done to what was verified. Pure.
+"""Append-only logs: tell growth and rotation from breaches. Pure.
 
-What this stands for: no byte that was verified once goes silently. A log may grow; its content may come to another name
-(rename), be copied (copytruncate) or compressed, as long as all of it is found there. Anything else is a breach.
+The promise: no byte that was verified once is lost without a report. A log may grow. Its content may be renamed, copied
+(copytruncate) or compressed, as long as all of it is found at the new place. Anything else is a breach.
 
-Each generation of a log counts on its own: two generations need two files that hold what was verified of them, also
-where one of them begins with, or equals, the other. So a file stands for one generation only (:func:`assigned`).
+Each generation of a log counts on its own: two generations need two files with their verified content, even if one
+begins with or equals the other. So a file stands for one generation only (:func:`assigned`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import pairwise
 from fimscan.compare.states import change_of, differences, same_content
 from fimscan.model import Breach, Change, Digest, FileKind, FileState, Window
 
-#: What follows from appending, and from another file's being put in its place by a rotation.
+#: The fields that appending changes, and those that a rotation changes by putting another file in place.
 GROWTH = frozenset({"content", "size", "mtime", "ctime"})
 ROTATION = GROWTH | {"inode", "nlink"}
 
@@ -26,12 +26,12 @@ _COMPRESSED = re.compile(rb"\.(?:gz|bz2|xz|zst|lzma|Z)$")
 _GENERATION = re.compile(rb"[-._]\d+(?=[-._]|$)")
 
 
-_FAMILIES = 1 << 16  # names of logs that are remembered with their family
+_FAMILIES = 1 << 16  # log paths in the cache of :func:`family`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disruption:
-    """A log that is not what it was, or that is new or gone: more than growth, until its content is found elsewhere."""
+    """A log that changed by more than growth, is new or is gone; it is judged when its content was looked for."""
 
     before: FileState | None
     after: FileState | None
@@ -39,7 +39,7 @@ class Disruption:
 
     @property
     def path(self) -> bytes:
-        """Where that is."""
+        """The path of the log."""
         state = self.after or self.before
         assert state is not None, "a disruption has at least one side"
         return state.path
@@ -47,21 +47,21 @@ class Disruption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a disruption turns out to be: ``change`` is what is left to be told, if anything."""
+    """The judgement of a disruption; ``change`` is what remains to be reported, if anything."""
 
     path: bytes
     change: Change | None
-    is_followed: bool  # what is there now is what the policy expects
-    is_retired: bool  # nothing is there any more, as the policy expects
+    is_followed: bool  # the present file is what the policy expects
+    is_retired: bool  # the file is gone, as the policy expects
 
 
 def has_grown(before: FileState, after: FileState) -> bool:
-    """Whether this same file begins with all that was verified of it."""
+    """Whether it is the same file and begins with all content that was verified of it."""
     return before.identity == after.identity and begins_with(after, before)
 
 
 def begins_with(after: FileState, before: FileState) -> bool:
-    """Whether a file's own prefix, taken when it was read, is another state's whole content."""
+    """Whether ``after`` begins with the whole content of ``before``, by the prefix digested when it was read."""
     prefix = after.prefix
     if before.kind is not FileKind.FILE or after.kind is not FileKind.FILE or prefix is None:
         return False
@@ -69,24 +69,24 @@ def begins_with(after: FileState, before: FileState) -> bool:
 
 
 def are_of(digests: Iterable[Digest], state: FileState) -> bool:
-    """Whether these are digests of a state's whole content; a weak one alone does, where no other was taken."""
+    """Whether these are digests of a state's whole content; a non-cryptographic one suffices if it is the only one."""
     known = {digest.algorithm: digest.value for digest in state.digests}
     common = [digest for digest in digests if digest.algorithm in known]
     return bool(common) and all(known[digest.algorithm] == digest.value for digest in common)
 
 
 def is_copy(candidate: FileState, old: FileState) -> bool:
-    """Whether one has just the content of the other, as far as is known without reading either."""
+    """Whether ``candidate`` has the same content as ``old``, by their recorded sizes and digests."""
     both_files = candidate.kind is old.kind is FileKind.FILE
     return both_files and candidate.size == old.size and bool(old.digests) and same_content(old, candidate)
 
 
 @lru_cache(maxsize=_FAMILIES)
 def family(path: bytes) -> bytes:
-    """What a log and its rotated predecessors have in common: the path without numbers, dates and compression.
+    """Return the path without numbers, dates and compression: a log has it in common with its rotated generations.
 
-    ``app.log``, ``app.log.1``, ``app.log-20261125.gz`` and ``app-20261125.log`` are one family. It says where to look
-    and what to count; that two files have the same content is never concluded from their names.
+    ``app.log``, ``app.log.1``, ``app.log-20261125.gz`` and ``app-20261125.log`` are one family. The family only shows
+    where to look and what to count: that two files have the same content is never inferred from their names.
     """
     directory, slash, name = path.rpartition(b"/")
     plain = _COMPRESSED.sub(b"", name)
@@ -94,30 +94,30 @@ def family(path: bytes) -> bytes:
 
 
 def common_beginning(path: bytes) -> bytes:
-    """What the paths of a log's whole family begin with."""
+    """The common prefix of all paths of a log's family."""
     directory, slash, name = path.rpartition(b"/")
     return directory + slash + re.split(rb"[-._]", name, maxsplit=1)[0]
 
 
 def is_generation(path: bytes) -> bool:
-    """Whether it is named as a rotated log."""
+    """Whether a path has the name of a rotated log."""
     return family(path) != path
 
 
 def generation_numbers(path: bytes) -> tuple[int, ...]:
-    """The numbers and dates in a rotated log's name, ``app.log.2.gz`` -> (2,); empty for a log that is written to."""
+    """The numbers and dates in a rotated log's name, ``app.log.2.gz`` -> (2,); empty for the active log."""
     plain = _COMPRESSED.sub(b"", path.rpartition(b"/")[2])
     return tuple(int(found[1:]) for found in _GENERATION.findall(plain))
 
 
 def assigned(places: Sequence[Iterable[bytes]]) -> dict[int, bytes]:
-    """Give as many old contents as possible a file of their own.
+    """Assign a file of its own to as many old contents as possible (a maximum matching, by augmenting paths).
 
     Args:
-        places: of each old content, the paths of the files that hold all of it.
+        places: for each old content, the paths of the files that contain all of it.
 
     Returns:
-        The number of an old content -> its path. No path is given twice (a maximum matching, by augmenting paths).
+        The position of an old content in ``places`` -> its path. No path is assigned twice.
     """
     options = [list(some) for some in places]
     owner: dict[bytes, int] = {}
@@ -127,7 +127,7 @@ def assigned(places: Sequence[Iterable[bytes]]) -> dict[int, bytes]:
 
 
 def _place(first: int, options: Sequence[Sequence[bytes]], owner: dict[bytes, int]) -> None:
-    """Find a path for one more, moving others to another of their options where that frees one."""
+    """Assign a path to one more content; contents that have a path may move to another of their options."""
     came_by: dict[bytes, int] = {}
     waiting = [first]
     while waiting:
@@ -139,12 +139,12 @@ def _place(first: int, options: Sequence[Sequence[bytes]], owner: dict[bytes, in
             if path in owner:
                 waiting.append(owner[path])
                 continue
-            _hand_down(path, first, came_by, owner)
+            _augment(path, first, came_by, owner)
             return
 
 
-def _hand_down(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dict[bytes, int]) -> None:
-    """Each on the way to the free path takes the path that it was asked to leave its own for."""
+def _augment(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dict[bytes, int]) -> None:
+    """Apply an augmenting path that ends at a free path: each content on it moves to the next path."""
     if came_by[free] == first:
         owner[free] = first
         return
@@ -159,13 +159,13 @@ def _hand_down(free: bytes, first: int, came_by: Mapping[bytes, int], owner: dic
 
 
 def out_of_order(moves: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """The old paths of generations that no rotation brings to where they are.
+    """Return the old paths of generations that no rotation can have moved to their present paths.
 
-    A rotation keeps the order of a log's generations, whether the newest one has the lowest number (logrotate) or the
-    highest (log4j), and never brings one back to the name of the log that is written to.
+    A rotation keeps the order of a log's generations, whether the newest has the lowest number (logrotate) or the
+    highest (log4j). It never moves a generation back to the name of the active log.
 
     Args:
-        moves: (old path, new path) of what was verified; those that stayed where they are may be among them.
+        moves: (old path, new path) of each verified content; contents that did not move may be included.
     """
     wrong: set[bytes] = set()
     families: dict[bytes, list[tuple[bytes, bytes]]] = {}
@@ -185,27 +185,29 @@ def out_of_order(moves: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
 
 
 def has_only_grown(before: FileState, after: FileState) -> bool:
-    """Whether growth is all that there is to it."""
+    """Whether a log differs only by growth."""
     return has_grown(before, after) and GROWTH.issuperset(differences(before, after))
 
 
 def is_next_generation(candidate: FileState, old: FileState) -> bool:
-    """Whether a file is named as what became of a log that was empty: then there is no content to know it by."""
+    """Whether a file has the name of a rotated generation of an empty log, which no content can identify."""
     same = old.path != candidate.path and family(old.path) == family(candidate.path)
     return old.size == 0 and same and is_generation(candidate.path)
 
 
 def growth(before: FileState, after: FileState, window: Window) -> Change | None:
-    """What is left to be told of a log that has grown: an attribute that growing does not explain."""
+    """The change to report of a log that has grown: attributes that growth does not explain, if any."""
     return change_of(before, after, window, expected=GROWTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whereabouts:
-    """Where the content of a log is now; all ``False``: nowhere.
+    """Where the old content of a log is now. All ``False``: it was not found.
 
-    ``is_kept``: in another file, or there was none. ``is_misplaced``: that is where no rotation brings it
-    (:func:`out_of_order`). ``is_in_place``: what is at its path now begins with it.
+    Attributes:
+        is_kept: another file has it, or the log was empty.
+        is_misplaced: no rotation can have moved it to that file (:func:`out_of_order`).
+        is_in_place: the present file at its path begins with it.
     """
 
     is_kept: bool = False
@@ -214,30 +216,30 @@ class Whereabouts:
 
 
 def judge(one: Disruption, old: Whereabouts, *, is_home: bool, is_expired: bool) -> Judgement:
-    """What a disruption is.
+    """Decide whether a disruption is a rotation or a breach.
 
     Args:
         one: the disruption.
-        old: where all that was verified of the old content is found.
-        is_home: what is there now holds the content that another log had.
-        is_expired: it was the oldest generation, and as many newer ones are left as are to be kept.
+        old: where all verified old content was found.
+        is_home: the present file at the path has the content of another log.
+        is_expired: it was the oldest generation, and as many newer ones exist as the policy keeps.
     """
     before, after = one.before, one.after
     change = change_of(before, after, one.window)
     if old.is_misplaced:
-        told = _breached(change, Breach.REORDERED)
-        return Judgement(path=one.path, change=told, is_followed=False, is_retired=False)
+        reordered = _breached(change, Breach.REORDERED)
+        return Judgement(path=one.path, change=reordered, is_followed=False, is_retired=False)
     if before is None:
         return Judgement(path=one.path, change=None if is_home else change, is_followed=is_home, is_retired=False)
     if after is None:
         gone = old.is_kept or is_expired
-        told = None if gone else _breached(change, Breach.LOST)
-        return Judgement(path=one.path, change=told, is_followed=False, is_retired=gone)
+        lost = None if gone else _breached(change, Breach.LOST)
+        return Judgement(path=one.path, change=lost, is_followed=False, is_retired=gone)
     if old.is_kept or (is_home and is_expired):
         rest = change_of(before, after, one.window, expected=ROTATION)
         return Judgement(path=one.path, change=rest, is_followed=True, is_retired=False)
     if old.is_in_place:
-        # Nothing was lost, but whoever writes to the file that was there does not write to this one.
+        # Nothing was lost, but a process that still writes to the old file does not write to this one.
         return Judgement(path=one.path, change=growth(before, after, one.window), is_followed=False, is_retired=False)
     breach = Breach.LOST if is_home else _breach(before, after)
     return Judgement(path=one.path, change=_breached(change, breach), is_followed=False, is_retired=False)

@@ -1,4 +1,4 @@
-"""What is known x what is found -> pairs: two streams in increasing order of path, side by side."""
+"""Merge two streams in increasing order of path, known states and found states, into pairs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fimscan.paths import is_below
 
 T = TypeVar("T")
 U = TypeVar("U")
-#: (path, state digest ...): what is known of one path.
+#: A known state: (path, state digest ...).
 Item = TypeVar("Item", bound=Sequence[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair(Generic[T, U]):
-    """One path in two observations. ``unreadable`` is set when the new observation failed: then nothing is known."""
+    """One path in two observations. ``unreadable`` is set if the new observation failed."""
 
     path: bytes
     before: T | None = None
@@ -27,11 +27,11 @@ class Pair(Generic[T, U]):
 
 
 class Merge(Generic[Item]):
-    """What is known, in chunks and in increasing order of path, beside what is found, in the same order.
+    """Merge known states, given in chunks, with found ones, both in increasing order of path.
 
-    Memory use does not depend on how much there is. Stretches in which nothing differs are recognised as a whole, by
-    the digests of their states; everything else comes out in pairs. Known files below a directory that could not be
-    listed are paired with that failure: unreadable, not removed.
+    Memory use does not depend on the number of files. Blocks in which nothing differs are recognised as a whole, by the
+    digests of their states (:meth:`step_over`). Everything else comes out in pairs (:meth:`pairs`, :meth:`rest`). Known
+    files below a directory that could not be listed are paired with that failure: unreadable, not removed.
     """
 
     def __init__(self, known: Iterable[Sequence[Item]]) -> None:
@@ -43,7 +43,7 @@ class Merge(Generic[Item]):
         self._blocked: list[Unreadable] = []
 
     def step_over(self, paths: list[bytes], digests: list[bytes]) -> bool:
-        """Whether these are the very next that are known, and just as they were; if so, they are done with."""
+        """Skip the next known states if they have exactly these paths and digests; return whether they do."""
         end = self._at + len(paths)
         while end > len(self._items):
             if not self._read_on():
@@ -55,12 +55,12 @@ class Merge(Generic[Item]):
         return True
 
     def is_beyond(self, path: bytes) -> bool:
-        """Whether nothing is known up to and with this path."""
+        """Whether no known state is left up to and including this path."""
         following = self._next()
         return following is None or following[0] > path
 
     def pairs(self, found: Iterable[tuple[bytes, U | Unreadable]]) -> Iterator[Pair[Item, U]]:
-        """The next paths that were found, with what is known of them, and all that is known and was not found."""
+        """Pair the next found paths with their known states, and yield the known paths in between as gone."""
         for path, one in found:
             known = self._next()
             while known is not None and known[0] < path:
@@ -72,7 +72,7 @@ class Merge(Generic[Item]):
             if not isinstance(one, Unreadable):
                 yield Pair(path=path, before=match, after=one)
             elif one.reason is UnreadableReason.MISSING:
-                # A configured path that does not exist is worth a warning, and what was known of it is gone.
+                # A configured path that does not exist gets a warning, and its known state is gone.
                 if match is not None:
                     yield Pair(path=path, before=match)
                 yield Pair(path=path, unreadable=one)
@@ -81,7 +81,7 @@ class Merge(Generic[Item]):
                 yield Pair(path=path, before=match, unreadable=one)
 
     def rest(self) -> Iterator[Pair[Item, U]]:
-        """What is known beyond the last path that was found."""
+        """Yield the known paths after the last found one, as gone."""
         known = self._next()
         while known is not None:
             yield self._gone(known)

@@ -1,4 +1,4 @@
-"""Net changes x the single changes behind them -> one row a path, however many scans lie between. Pure."""
+"""Combine net changes with their steps into one row per path, however many scans lie in between. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _UNKNOWN = Attribution(
 
 
 def rows(net: Iterable[Change], steps: Iterable[Finding]) -> list[Finding]:
-    """Give each net change the steps that led to it, in order of path.
+    """Make a row of each net change with the steps that led to it, in order of path.
 
-    The row's verdict is the weakest of its steps, its actors are all of theirs (latest step first), its number is
-    that of the last step. A file that was moved brings the steps under its earlier names with it.
+    The verdict of a row is the weakest of its steps. Its actors are those of all steps, latest step first. Its number
+    is that of the last step. Steps under earlier names of a moved file are included.
     """
     by_path: dict[bytes, list[Finding]] = defaultdict(list)
     for step in steps:
@@ -32,7 +32,7 @@ def rows(net: Iterable[Change], steps: Iterable[Finding]) -> list[Finding]:
 
 
 def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> list[Finding]:
-    """The steps of one path, followed back through renames."""
+    """Collect the steps of one path, following renames back."""
     found: dict[int, Finding] = {}
     path, until = change.path, None
     while True:
@@ -46,6 +46,7 @@ def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> list[Findi
 
 
 def _row(change: Change, steps: Sequence[Finding]) -> Finding:
+    """Make the row of a net change: an unknown answer without steps, the answer of one step, or a combined one."""
     if not steps:
         return Finding(change=change, attribution=_UNKNOWN)
     last = steps[-1]

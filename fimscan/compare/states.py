@@ -1,4 +1,4 @@
-"""FileState x FileState -> Change: what differs between two observations of the same path."""
+"""Compare two states of a path, and recognise moved files among the changes."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def same_content(before: FileState, after: FileState) -> bool:
 
 
 def differences(before: FileState, after: FileState) -> tuple[str, ...]:
-    """The names of :data:`FIELDS` in which two states differ; read times and the path itself don't count.
+    """List the names of :data:`FIELDS` in which two states differ; read times and the path itself do not count.
 
-    What was not recorded is no difference to what is.
+    Flags differ only if both states have them recorded.
     """
     found = {name for name, attribute in _PLAIN if getattr(before, attribute) != getattr(after, attribute)}
     if "xattr" in found:
@@ -75,14 +75,14 @@ def differences(before: FileState, after: FileState) -> tuple[str, ...]:
 
 
 def _named_xattrs(before: FileState, after: FileState) -> set[str]:
-    """Which kinds of extended attributes differ; ``xattr`` where all that is known is that some do."""
+    """The kinds of extended attributes that differ; only ``xattr`` if the attributes themselves were not recorded."""
     if before.xattrs is None or after.xattrs is None:
         return {"xattr"}
     return {xattr.field for xattr in set(before.xattrs) ^ set(after.xattrs)} or {"xattr"}
 
 
 def says_the_same(before: FileState, after: FileState) -> bool:
-    """Whether a state that is recorded says all of another one; what was not recorded before has to be now."""
+    """Whether a recorded state equals another one and was recorded as completely (digests, flags, attributes)."""
     return (
         not differences(before, after)
         and (before.flags is None) == (after.flags is None)
@@ -94,9 +94,9 @@ def says_the_same(before: FileState, after: FileState) -> bool:
 def change_of(
     before: FileState | None, after: FileState | None, window: Window, expected: Collection[str] = ()
 ) -> Change | None:
-    """The change from one state to the other (``None`` is absence), or ``None`` when nothing differs.
+    """Return the change from one state to the other, or ``None`` if nothing differs.
 
-    In ``expected`` fields states may differ.
+    A state of ``None`` means that the path does not exist. Differences in ``expected`` fields are ignored.
     """
     if before is None or after is None:
         if before is after:
@@ -113,9 +113,9 @@ def change_of(
 def with_moves(changes: Iterable[Change]) -> list[Change]:
     """Replace each removed + added pair that is one file under another name by a ``moved`` change.
 
-    One file: same device, inode and kind, same content, size and mtime, which a rename keeps; a reused inode number is
-    none. A directory's mtime changes with its entries: it has moved when one of its entries has moved with it, or when
-    it is as old as it was. Order: by path. Hard links make several pairs possible; each side is used once.
+    It is one file if device, inode, kind, content, size and mtime are the same: a rename keeps them, a reused inode
+    number does not have them. The mtime of a directory changes with its entries. So a directory also counts as moved if
+    one of its entries moved with it. Hard links make several pairs possible; each side is used once. Order: by path.
     """
     changes = list(changes)
     removed: dict[tuple[int, int], list[Change]] = {}
@@ -151,6 +151,7 @@ def _move(origin: Change, change: Change) -> Change:
 def _origin_of(
     change: Change, removed: dict[tuple[int, int], list[Change]], used: set[int], carried: set[tuple[bytes, bytes]]
 ) -> Change | None:
+    """Find the removal of the same file under another name; see :func:`with_moves`."""
     after = change.after
     if change.kind is not ChangeKind.ADDED or after is None:
         return None

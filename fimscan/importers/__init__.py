@@ -1,1 +1,1 @@
-"""Other programs' baselines -> what they knew of each file."""
+"""Import the baselines of other programs."""

@@ -1,9 +1,8 @@
-"""AIDE's databases (0.16 to 0.18, text, also gzipped) -> what AIDE knew of each file.
+"""Read AIDE's databases (0.16 to 0.18, text, optionally gzipped).
 
-``@@db_spec`` names the columns; there is a line for each file, its fields apart by a space. Names have ``%XX`` for what
-is no plain character; times are base64 of decimal seconds, digests base64 of their bytes; ``0`` stands for nothing.
-Columns are there for all files, so ``attr``, a set of bits, tells which of them AIDE was asked for: no other is taken
-for known.
+``@@db_spec`` names the columns. Each file is one line, with fields separated by spaces. In names, ``%XX`` stands for a
+special character. Times are base64 of decimal seconds, digests base64 of their bytes; ``0`` means no value. Every file
+has all columns, so ``attr``, a bit mask, says which of them AIDE recorded. No other column is used.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _LONGEST_LINE = 1 << 20
 _NS = 10**9
 _DAY_NS = 86400 * _NS
 _GENERATED = re.compile(rb"# Time of generation was (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
-# The bits of attr.
+# Bit numbers in attr.
 _BITS = {
     "lname": 1,
     "perm": 2,
@@ -48,7 +47,7 @@ _DIGEST_BYTES = {"sha256": 32, "sha512": 64}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AideEntry:
-    """One file as AIDE recorded it; what it was not asked for is ``None``. Times are whole seconds."""
+    """One file as AIDE recorded it; ``None`` for what it did not record. Times are whole seconds."""
 
     path: bytes
     kind: FileKind
@@ -66,7 +65,7 @@ class AideEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AideDatabase:
-    """Everything in it by path. ``taken_ns`` is no later than the reading of the first file."""
+    """All entries by path. ``taken_ns`` is no later than the reading of the first file."""
 
     entries: Mapping[bytes, AideEntry]
     taken_ns: int
@@ -76,7 +75,7 @@ def read_aide(path: bytes) -> AideDatabase:
     """Read a database of AIDE.
 
     Raises:
-        InputError: with the line, when it can't be read, is none, or is not whole.
+        InputError: with the line, if it cannot be read, is no such database, or is incomplete.
     """
     shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
     try:
@@ -88,15 +87,16 @@ def read_aide(path: bytes) -> AideDatabase:
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error
     except _Malformed as error:
-        raise InputError(f"{shown} is not a whole database of AIDE: {error}") from error
+        raise InputError(f"{shown} is not a complete AIDE database: {error}") from error
     return AideDatabase(entries=entries, taken_ns=_taken(reader.generated, written_ns))
 
 
 def _taken(generated: str | None, written_ns: int) -> int:
-    """The time in the header is local, in whatever zone the host was in: the earliest reading of it counts.
+    """A time before the first file was read.
 
-    AIDE writes the header before it reads the first file, and ends the file after the last: without a header, all of it
-    is taken to have lasted no longer than a day.
+    The header has a local time, in an unknown zone: the earliest interpretation counts. AIDE writes the header before
+    it reads the first file, and ends the file after the last. Without a header, the run is assumed to have taken at
+    most a day.
     """
     if generated is None:
         return written_ns - _DAY_NS
@@ -106,7 +106,7 @@ def _taken(generated: str | None, written_ns: int) -> int:
 
 
 class _Malformed(Exception):  # noqa: N818  # becomes an InputError with the file's name
-    """What is wrong, and where."""
+    """What is wrong, and in which line."""
 
 
 class _Reader:
@@ -126,25 +126,27 @@ class _Reader:
             elif line == b"@@begin_db":
                 begun = True
             elif not begun:
-                raise self._wrong("it does not begin with @@begin_db")
+                raise self._wrong("the database does not begin with @@begin_db")
             elif line == b"@@end_db":
                 return found
             elif line.startswith(b"@@db_spec"):
                 columns = line.decode("ascii", "replace").split()[1:]
             elif line.startswith(b"@@"):
-                raise self._wrong("an unknown section")
+                raise self._wrong("unknown section")
             else:
                 entry = self._entry(columns, line)
                 if entry.path in found:
-                    raise self._wrong("a file that was listed before")
+                    raise self._wrong("this file was listed before")
                 found[entry.path] = entry
-        raise self._wrong("it ends before @@end_db" if begun else "it does not begin with @@begin_db")
+        raise self._wrong(
+            "the database ends before @@end_db" if begun else "the database does not begin with @@begin_db"
+        )
 
     def _lines(self) -> Iterator[bytes]:
         while line := self._file.readline(_LONGEST_LINE):
             self._number += 1
             if len(line) >= _LONGEST_LINE:
-                raise self._wrong("a line that is far too long")
+                raise self._wrong("line too long")
             yield line.rstrip(b"\r\n ")
 
     def _wrong(self, what: str) -> _Malformed:
@@ -152,10 +154,10 @@ class _Reader:
 
     def _entry(self, columns: list[str], line: bytes) -> AideEntry:
         if "name" not in columns or "perm" not in columns:
-            raise self._wrong("files before their columns (@@db_spec), which must have name and perm")
+            raise self._wrong("no @@db_spec with the columns name and perm before the files")
         fields = line.split(b" ")
         if len(fields) != len(columns):
-            raise self._wrong(f"{len(fields)} fields, and there are {len(columns)} columns")
+            raise self._wrong(f"{len(fields)} fields instead of {len(columns)}")
         try:
             return _entry_of(dict(zip(columns, fields, strict=True)))
         except (ValueError, binascii.Error) as error:
@@ -178,10 +180,10 @@ def _entry_of(fields: dict[str, bytes]) -> AideEntry:
 
     path = unquote_to_bytes(fields["name"])
     if not path.startswith(b"/") or b"\0" in path or os.path.normpath(path).replace(b"//", b"/") != path:
-        raise ValueError("a name that is no absolute path")
+        raise ValueError("the name is not an absolute path")
     full_mode = _number(fields["perm"], 8)
     if stat.S_IFMT(full_mode) not in KINDS:
-        raise ValueError("a mode of no kind of file")
+        raise ValueError("the mode has no valid file type")
     kind = FileKind(KINDS[stat.S_IFMT(full_mode)])
     target = known("lname")
     return AideEntry(
@@ -206,7 +208,7 @@ def _entry_of(fields: dict[str, bytes]) -> AideEntry:
 
 def _number(text: bytes, base: int = 10) -> int:
     if not re.fullmatch(rb"[0-9]{1,20}", text) or (number := int(text, base)) >= 1 << 64:
-        raise ValueError("a number that is none")
+        raise ValueError("invalid number")
     return number
 
 
@@ -215,7 +217,7 @@ def _optional(text: bytes | None) -> int | None:
         return None
     number = _number(text)
     if number >= 1 << 63:
-        raise ValueError("a number that is too large")
+        raise ValueError("number too large")
     return number
 
 
@@ -224,7 +226,7 @@ def _bytes(text: bytes | None, length: int) -> bytes | None:
         return None
     value = base64.b64decode(text, validate=True)
     if len(value) != length:
-        raise ValueError("a digest of another length than it has")
+        raise ValueError("digest with a wrong length")
     return value
 
 
@@ -233,5 +235,5 @@ def _time(text: bytes | None) -> int | None:
         return None
     value = base64.b64decode(text, validate=True)
     if not re.fullmatch(rb"-?[0-9]{1,18}", value):
-        raise ValueError("a time that is none")
+        raise ValueError("invalid time")
     return int(value)

@@ -1,4 +1,4 @@
-"""What the kernel says beside audit. ``/proc`` is described in :manpage:`proc(5)`."""
+"""What the kernel tells apart from audit: mounts, devices, processes, open files. See :manpage:`proc(5)`."""
 
 from fimscan.linux.holders import OpenFiles, open_for_writing
 from fimscan.linux.processes import may_write

@@ -1,4 +1,4 @@
-"""System calls that Python has no function for."""
+"""System calls for which Python has no function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import stat
 import struct
 
-# asm/unistd.h; the generic number is that of all younger architectures.
+# asm/unistd.h; the generic number applies to all newer architectures.
 _KCMP = {"x86_64": 312, "ppc64le": 354, "s390x": 343}.get(platform.machine(), 272)
 _KCMP_FILES = 2  # linux/kcmp.h
 _AT_STATX_DONT_SYNC = 0x4000  # linux/stat.h
@@ -21,15 +21,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def has_same_files(one: int, other: int) -> bool:
-    """Whether two threads share one table of descriptors (:manpage:`kcmp(2)`); ``False`` also where nobody can tell."""
+    """Whether two threads share one table of descriptors (:manpage:`kcmp(2)`); ``False`` also if that is unknown."""
     return bool(_libc.syscall(_KCMP, one, other, _KCMP_FILES, 0, 0) == 0)
 
 
 def known_identity(path: str) -> tuple[int, int] | None:
-    """(device, inode) of a regular file as the kernel knows it already: a file system that may hang is not asked.
+    """(device, inode) of a regular file from the kernel's cache, so that a file system that may hang is not accessed.
 
-    A FUSE file system of another user tells its device number to nobody who asks for more: then it is ``None``, as it
-    is where there is no regular file.
+    ``None`` if it is no regular file. Also ``None`` on another user's FUSE file system, which hides its device number.
 
     Raises:
         OSError: as :manpage:`statx(2)`.

@@ -1,7 +1,7 @@
-"""fanotify(7) through the C library: which process modified which file. Linux 5.15 or later, and root.
+"""fanotify(7) through the C library: which process modified which file. Needs Linux 5.15 and root.
 
-Written with ctypes, since no maintained library reports both file handles and pidfds. The structures are those of
-``linux/fanotify.h``; the kernel keeps them stable.
+Written with ctypes, because no maintained library reports both file handles and pidfds. The structures are those of
+``linux/fanotify.h``, which the kernel keeps stable.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
 _OVERFLOW, _ON_DIRECTORY = 0x4000, 0x4000_0000
 _AT_FDCWD = -100
 _INFO_FID, _INFO_DIR_FID_NAME, _INFO_PIDFD = 1, 2, 4
-_HEADER = struct.Struct("=IBBHQii")  # length, version, reserved, length of this, mask, descriptor, pid
+_HEADER = struct.Struct("=IBBHQii")  # length, version, reserved, length of the header, mask, descriptor, pid
 _INFO = struct.Struct("=BxH")
 _HANDLE = struct.Struct("=8sIi")  # file system id, length and type of the handle
 _PIDFD_RECORD = 8
-#: What is reported. Who made, removed or renamed a file, or set its attributes, is audit's to say. Moves are asked for
-#: since they take directories along.
+#: The reported events. Audit reports who created, removed or renamed a file, or set its attributes. Moves are included
+#: because they take directories along.
 MASK = int(WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE | WitnessMask.MOVED_FROM | WitnessMask.MOVED_TO)
 
 
 class Handle(NamedTuple):
-    """A file, as its file system calls it for good: ``name_to_handle_at(2)``. ``fsid`` says on which file system."""
+    """A file handle (``name_to_handle_at(2)``): identifies a file permanently. ``fsid`` is its file system."""
 
     fsid: bytes
     type: int
@@ -40,10 +40,10 @@ class Handle(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event. ``pidfd`` is negative where the process has ended; else the caller closes it.
+    """One event. ``pidfd`` is negative if the process has ended; else the caller closes it.
 
-    ``directory`` and ``name`` say where the file had its name, which a file that was opened by its handle has not.
-    ``file`` is missing in events about names on kernels before 5.17.
+    ``directory`` and ``name`` give the file's name; a file opened by its handle has none. ``file`` is missing in events
+    about names on kernels before 5.17.
     """
 
     mask: int
@@ -69,10 +69,10 @@ _MARK_ARGUMENTS = (ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, c
 
 
 def open_group(*, pidfds: bool = True) -> int:
-    """A new notification group, with a queue of limited length: its descriptor, which never blocks.
+    """Create a notification group with a limited queue; returns its descriptor, which never blocks.
 
     Raises:
-        OSError: ``EPERM`` without the privileges, ``EINVAL`` or ``ENOSYS`` where the kernel is too old.
+        OSError: ``EPERM`` without privileges, ``EINVAL`` or ``ENOSYS`` if the kernel is too old.
     """
     flags = CLOEXEC | NONBLOCK | REPORT_FID | REPORT_DIR_FID | REPORT_NAME | (REPORT_PIDFD if pidfds else 0)
     try:
@@ -84,10 +84,10 @@ def open_group(*, pidfds: bool = True) -> int:
 
 
 def mark_file_system(group: int, path: bytes, mask: int = MASK) -> None:
-    """Report what is done anywhere on the file system that a path lies on, by whatever mount.
+    """Report events on the whole file system of a path, through any mount.
 
     Raises:
-        OSError: ``EOPNOTSUPP``, ``EXDEV`` or ``ENODEV`` where the file system has no file handles (overlayfs).
+        OSError: ``EOPNOTSUPP``, ``EXDEV`` or ``ENODEV`` if the file system has no file handles (overlayfs).
     """
     function = _libc.fanotify_mark
     function.argtypes = _MARK_ARGUMENTS
@@ -105,20 +105,20 @@ def _call(name: str, *arguments: int) -> int:
 
 
 def marked_devices(group: int) -> frozenset[int]:
-    """The file systems that are marked now: an unmount takes the mark away without a word (proc_pid_fdinfo(5))."""
+    """The devices with a mark. An unmount silently removes the mark (proc_pid_fdinfo(5))."""
     found = set()
     with open(f"/proc/self/fdinfo/{group}", "rb") as file:
         for line in file:
             if line.startswith(b"fanotify sdev:"):
-                number = int(line[14:].split(b" ", 1)[0], 16)  # the kernel's own form: 12 and 20 bits
+                number = int(line[14:].split(b" ", 1)[0], 16)  # kernel-internal form: 12 and 20 bits
                 found.add(os.makedev(number >> 20, number & 0xFFFFF))
     return frozenset(found)
 
 
 def place_of(data: bytes, at: int) -> bytes | None:
-    """The key of the directory in the event that begins at an offset, without decoding it; see :func:`handle_of`.
+    """The directory key (see :func:`handle_of`) of the event at an offset, without decoding the event.
 
-    Most events are of directories that nobody watches. That is found out from this alone.
+    Most events are in directories that are not watched. The key alone is enough to drop them.
     """
     begin = at + int.from_bytes(data[at + 6 : at + 8], sys.byteorder)
     if begin >= len(data) or data[begin] != _INFO_DIR_FID_NAME:
@@ -128,7 +128,7 @@ def place_of(data: bytes, at: int) -> bytes | None:
 
 
 def offsets(data: bytes) -> Iterator[tuple[int, int]]:
-    """(offset, length) of each event in what one ``read(2)`` gave."""
+    """(offset, length) of each event in the data of one ``read(2)``."""
     at = 0
     while at < len(data):
         length = int.from_bytes(data[at : at + 4], sys.byteorder)
@@ -137,13 +137,13 @@ def offsets(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def pidfd_of(data: bytes, at: int, length: int) -> int:
-    """The pidfd of an event, which has to be closed whatever else becomes of it; negative for none."""
+    """The pidfd of an event, negative for none. It must be closed whatever happens to the event."""
     begin = at + length - _PIDFD_RECORD
     return int.from_bytes(data[begin + 4 : begin + 8], sys.byteorder, signed=True) if data[begin] == _INFO_PIDFD else -1
 
 
 def decode(data: bytes, at: int) -> Event:
-    """The event that begins at an offset."""
+    """Decode the event at an offset."""
     length, _, _, header, mask, _, pid = _HEADER.unpack_from(data, at)
     directory = file = None
     name, pidfd = b"", -1

@@ -1,9 +1,9 @@
-"""Which file system a path is on, and by which device number each of stat(2), audit and the database knows it.
+"""Which file system a path is on, and its device numbers in stat(2), in audit records and in the database.
 
-There are three numbers. ``stat(2)`` gives one for every btrfs subvolume, and for some files on overlayfs. Audit prints
-the superblock's, which is field 3 of ``/proc/self/mountinfo`` (tried on Linux 6.18). Either can be another one after
-a boot or a remount. So the database keeps the number by which a file system was first seen (*recorded*), for as long
-as it is the same file system.
+There are three numbers. ``stat(2)`` reports its own number for every btrfs subvolume and for some files on overlayfs.
+Audit records the superblock's number, field 3 of ``/proc/self/mountinfo`` (tried on Linux 6.18). Both can differ after
+a boot or a remount. So the database keeps the number with which a file system was first seen (*recorded*), as long as
+it is the same file system.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from fimscan.paths import innermost, is_within
 
 OVERLAY = "overlay"
 SUBVOLUMES = frozenset({"btrfs", "bcachefs"})
-"""File systems that number the files of each subvolume anew: an inode number means nothing without the subvolume."""
+"""File systems with separate inode numbers per subvolume: an inode number means nothing without the subvolume."""
 
-# What f_fsid of statfs(2) is made of the UUID (and on btrfs, of the subvolume): elsewhere it is of the device number.
+# On these, f_fsid of statfs(2) comes from the UUID (on btrfs, also from the subvolume); elsewhere it comes from the
+# device number.
 _FSID_OF_UUID = frozenset({"ext2", "ext3", "ext4", "btrfs", "f2fs"})
 _GET_UUID = 0x80111500  # FS_IOC_GETFSUUID: struct { u8 length; u8 uuid[16]; }, since Linux 6.9
 _UUID_BYTES = 17
@@ -34,21 +35,23 @@ _statx = getattr(_libc, "statx", None)  # since glibc 2.28
 _AT_EMPTY_PATH, _STATX_BTIME = 0x1000, 0x800
 _STATX_BYTES = 256  # struct statx; its birth time is at 80
 
-_FIRST_SPARE_MINOR = 0x80000  # of numbers that no kernel gives: minor numbers have 20 bits, and are given in order
+_FIRST_SPARE_MINOR = (
+    0x80000  # first of the numbers that no kernel assigns: minor numbers have 20 bits and are assigned in order
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """Where files of another device number begin: a watched directory, a mount point, or a btrfs subvolume.
+    """A directory below which files have another device number: a watch, a mount point, or a btrfs subvolume.
 
     Attributes:
         dev: the recorded number, as in :attr:`fimscan.model.FileState.dev`.
-        raw: what ``stat(2)`` says of it.
-        superblock: what audit prints.
-        uuid: of the file system (on btrfs, with the subvolume); empty if it has none that can be had.
-        birth_ns: when the directory was made; 0 if that is not known.
-        point: where it is mounted, and ``part`` which part of the file system that is (``/`` for all of it).
-        layers: (recorded, raw) numbers of files on overlayfs whose layers lie on several file systems.
+        raw: the number of ``stat(2)``.
+        superblock: the number in audit records.
+        uuid: of the file system (on btrfs, with the subvolume); empty if unknown.
+        birth_ns: birth time of the directory; 0 if unknown.
+        point: the mount point, and ``part`` which part of the file system is mounted (``/`` for all of it).
+        layers: (recorded, raw) numbers of files on overlayfs whose layers are on several file systems.
         is_directory: false where a file was mounted over a file.
     """
 
@@ -66,7 +69,7 @@ class Root:
     is_directory: bool = True
 
     def is_on(self, other: Root) -> bool:
-        """Whether both are on one file system (on btrfs: one subvolume), whatever numbers that has."""
+        """Whether both are known to be on one file system (btrfs: one subvolume), whatever their numbers."""
         if self.kind != other.kind or bool(self.uuid) != bool(other.uuid):
             return False
         if self.uuid:
@@ -74,21 +77,21 @@ class Root:
         return bool(self.birth_ns) and (self.inode, self.birth_ns) == (other.inode, other.birth_ns)
 
     def is_known_to_be_off(self, other: Root) -> bool:
-        """Whether they are on two file systems for sure."""
+        """Whether both are known to be on different file systems."""
         if self.kind != other.kind:
             return True
         return bool(self.uuid and other.uuid) and self.uuid != other.uuid
 
     @property
     def numbers(self) -> frozenset[int]:
-        """The recorded numbers that files here can have."""
+        """All recorded numbers that files here can have."""
         return frozenset((self.dev, *(dev for dev, _ in self.layers)))
 
     @property
     def is_layered(self) -> bool:
-        """Whether it is an overlay whose directories are numbered anew whenever they leave the kernel's cache.
+        """Whether it is an overlay whose directories get a new number whenever they leave the kernel's cache.
 
-        So it is if its layers are on several file systems, unless ``xino`` is on (seen on Linux 6.18).
+        This is so if its layers are on several file systems, unless ``xino`` is on (seen on Linux 6.18).
         """
         return self.kind == OVERLAY and bool(self.layers)
 
@@ -98,9 +101,9 @@ class Devices:
     """The file systems that a scan met.
 
     Attributes:
-        roots: in order of path, no path twice.
-        images: files that are the content of a loop device.
-        layers: (directory, where the overlay is mounted) of mounted overlays: what is done there is done in these.
+        roots: sorted by path, each path once.
+        images: backing files of loop devices.
+        layers: (directory, mount point) of mounted overlays: a change below the mount point is a change in the layer.
     """
 
     roots: tuple[Root, ...] = ()
@@ -116,20 +119,20 @@ class Devices:
         return nearest(self._by_path, path)
 
     def at(self, path: bytes) -> Root | None:
-        """The root at just this path."""
+        """The root at exactly this path."""
         return self._by_path.get(path)
 
 
 def nearest(roots: Mapping[bytes, Root], path: bytes) -> Root | None:
-    """Of roots by their paths, the nearest one at or above a path."""
+    """The nearest root at or above a path."""
     at = innermost(path, roots)
     return None if at is None else roots[at]
 
 
 class Numbers(dict[int, int]):
-    """The recorded number for each one of ``stat(2)``.
+    """Maps device numbers of ``stat(2)`` to recorded numbers.
 
-    One that is not known stays as it is, unless another file system is recorded by it.
+    An unknown number maps to itself, unless another file system is recorded with it.
     """
 
     def __init__(self) -> None:
@@ -138,17 +141,17 @@ class Numbers(dict[int, int]):
         self.is_trivial = True
 
     def take(self, dev: int) -> None:
-        """Nothing else is to be recorded by this number."""
+        """Reserve a recorded number."""
         self._taken.add(dev)
 
     def set(self, raw: int, dev: int) -> None:
-        """Record what ``stat(2)`` calls ``raw`` by this number."""
+        """Map ``raw``, the number of ``stat(2)``, to the recorded number ``dev``."""
         self[raw] = dev
         self._taken.add(dev)
         self.is_trivial = self.is_trivial and raw == dev
 
     def fresh(self, raw: int) -> int:
-        """A number that nothing is recorded by: this one, or one that no kernel gives."""
+        """An unused number: ``raw`` itself, or one that no kernel assigns."""
         number, minor = raw, _FIRST_SPARE_MINOR
         while number in self._taken:
             number = os.makedev(os.major(raw), minor)
@@ -161,13 +164,13 @@ class Numbers(dict[int, int]):
 
     @property
     def raws(self) -> dict[int, int]:
-        """The other direction."""
+        """The reverse mapping."""
         return {dev: raw for raw, dev in self.items()}
 
 
 def birth(fd: int) -> bytes:
-    """When an inode was made, which nobody can set and no successor with the same number shares; empty if not known."""
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)  # each call's own: other threads run during it
+    """The birth time of an inode as raw bytes; empty if unknown. Nobody can set it, so a reused number differs."""
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)  # one per call, since other threads run during it
     if _statx is None or _statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer):
         return b""
     found = buffer.raw
@@ -175,9 +178,9 @@ def birth(fd: int) -> bytes:
 
 
 def probe(path: bytes, mounts: Sequence[Mount]) -> Root | None:
-    """What is at a path now; ``None`` if nothing is, or a symlink. ``dev`` is not decided yet.
+    """Describe what is at a path now; ``None`` if it is missing or a symlink. ``dev`` is preliminary.
 
-    A file system that may hang is not asked: its numbers are those of the mount.
+    A file system that may hang is not accessed; its numbers are those of the mount.
     """
     mount = mount_of(mounts, path)
     if mount is None:
@@ -217,13 +220,13 @@ def probe(path: bytes, mounts: Sequence[Mount]) -> Root | None:
 
 
 def _birth_ns(fd: int) -> int:
-    said = birth(fd)
-    seconds = int.from_bytes(said[:8], sys.byteorder, signed=True)
-    return seconds * 10**9 + int.from_bytes(said[8:12], sys.byteorder) if said else 0
+    born = birth(fd)
+    seconds = int.from_bytes(born[:8], sys.byteorder, signed=True)
+    return seconds * 10**9 + int.from_bytes(born[8:12], sys.byteorder) if born else 0
 
 
 def _uuid(fd: int, kind: str, *, is_directory: bool) -> str:
-    """What tells a file system from all others, on btrfs with the subvolume. Only directories can be asked for it."""
+    """What identifies a file system (btrfs: with the subvolume). Only directories can be asked for it."""
     if kind in _FSID_OF_UUID:
         with suppress(OSError):
             number = os.fstatvfs(fd).f_fsid
@@ -234,15 +237,15 @@ def _uuid(fd: int, kind: str, *, is_directory: bool) -> str:
             try:
                 buffer = bytearray(_UUID_BYTES)
                 fcntl.ioctl(opened, _GET_UUID, buffer)
-                said = bytes(buffer[1 : 1 + buffer[0]])
-                return said.hex() if any(said) else ""
+                uuid = bytes(buffer[1 : 1 + buffer[0]])
+                return uuid.hex() if any(uuid) else ""
             finally:
                 os.close(opened)
     return ""
 
 
 def loop_images() -> tuple[bytes, ...]:
-    """The files that loop devices read and write, by the names under which they were set up."""
+    """The backing files of loop devices, by the names with which they were set up."""
     found = []
     with suppress(OSError):
         for name in os.listdir(b"/sys/block"):
@@ -253,7 +256,7 @@ def loop_images() -> tuple[bytes, ...]:
 
 
 def overlay_layers(mounts: Iterable[Mount]) -> Iterator[tuple[bytes, bytes]]:
-    """(directory, where the overlay is mounted) of the layers of mounted overlays, as far as their options say."""
+    """(directory, mount point) of the layers of mounted overlays, as far as their options name them."""
     for mount in mounts:
         if mount.kind == OVERLAY:
             for name, _, value in (option.partition(b"=") for option in mount.options.split(b",")):
@@ -264,7 +267,7 @@ def overlay_layers(mounts: Iterable[Mount]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def all_mounts() -> Iterator[Mount]:
-    """What is mounted in any mount namespace that a process is in, as far as this one may look (root may)."""
+    """The mounts of all mount namespaces that this process may see (root sees all)."""
     seen = set()
     for name in os.listdir(b"/proc"):
         if name.isdigit():
@@ -277,6 +280,6 @@ def all_mounts() -> Iterator[Mount]:
 
 
 def inside(paths: Iterable[bytes], watched: Iterable[bytes]) -> list[bytes]:
-    """Those paths that are one of the watched ones, or below one."""
+    """The paths that are watched, or below a watched one."""
     roots = tuple(watched)
     return [path for path in paths if any(is_within(path, root) for root in roots)]

@@ -1,4 +1,4 @@
-"""File handles (``open_by_handle_at(2)``): which inode, and which directory, a handle stands for."""
+"""Decode file handles (``open_by_handle_at(2)``): the inode of a file, the path of a directory."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fimscan.linux.fanotify import Handle
 _libc = ctypes.CDLL(None, use_errno=True)
 _O_PATH = 0o10000000  # the same on all architectures but alpha, parisc and sparc
 _HEAD = struct.Struct("=Ii")
-# The handle types of include/linux/exportfs.h that hold the inode number, by file system, and where in the handle.
+# Handle types of include/linux/exportfs.h that contain the inode number, with its place, by file system.
 _INO32 = struct.Struct("=I")
 _INO64 = struct.Struct("=Q")
 _SHMEM = struct.Struct("=4xII")  # generation, inode: low and high half (shmem_encode_fh in mm/shmem.c)
 _EXT = frozenset(("ext2", "ext3", "ext4"))
-#: The file systems whose handles are understood.
+#: File systems whose handles can be decoded.
 UNDERSTOOD = _EXT | {"xfs", "tmpfs"}
 
 
 def inode_of(handle: Handle, kind: str) -> int | None:
-    """The inode number in a handle of a file system of this type; ``None`` where it is not known to be there."""
+    """The inode number in a handle of this type of file system; ``None`` if it is not known to be in it."""
     data = handle.data
     if kind in _EXT or kind == "xfs":
         if handle.type in (1, 2) and len(data) >= 8:  # FILEID_INO32_GEN, with or without the parent
             return int(_INO32.unpack_from(data)[0])
-        if kind == "xfs" and handle.type in (0x81, 0x82) and len(data) >= 12:  # its own 64-bit forms
+        if kind == "xfs" and handle.type in (0x81, 0x82) and len(data) >= 12:  # XFS's own 64-bit forms
             return int(_INO64.unpack_from(data)[0])
     elif kind == "tmpfs" and handle.type == 1 and len(data) == 12:
         low, high = _SHMEM.unpack(data)
@@ -36,16 +36,16 @@ def inode_of(handle: Handle, kind: str) -> int | None:
 
 
 def fsid_of(path: bytes) -> bytes:
-    """What events call the file system of a path: ``f_fsid`` of statfs(2)."""
+    """The file system id that events have for a path: ``f_fsid`` of statfs(2)."""
     number = os.statvfs(path).f_fsid
     return struct.pack("=II", number & 0xFFFF_FFFF, number >> 32)
 
 
 def path_of(handle: Handle, mount: int) -> bytes | None:
-    """Where a directory is, seen by the mount of a descriptor; ``None`` when it is gone, or lies outside of that.
+    """The path of a directory on the mount of a descriptor; ``None`` if it is gone, or outside of that mount.
 
     Raises:
-        OSError: when that cannot be found out.
+        OSError: the path cannot be determined.
     """
     buffer = ctypes.create_string_buffer(_HEAD.pack(len(handle.data), handle.type) + handle.data)
     found = _libc.open_by_handle_at(mount, buffer, _O_PATH | os.O_CLOEXEC)

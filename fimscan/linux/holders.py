@@ -1,4 +1,4 @@
-"""Who holds a file open for writing right now: a descriptor, or a shared writable mapping, opened before the window."""
+"""Find the processes that can write to a file without opening it: by a descriptor or a shared writable mapping."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fimscan.linux.open_files import Identity, Mounts, OpenFilesOf, TooManyError
 from fimscan.linux.processes import UserName, actor_of, has_our_rights, read_status, rights_of
 from fimscan.model import Actor, Doubt, Holder, Rights, Unseen
 
-_PASSES = 30  # of looking for processes that were started meanwhile
+_PASSES = 30  # passes over /proc to find processes that were started meanwhile
 _PASSES_SECONDS = 0.5
-_USER_SECONDS = 1.0  # for all processes of a user: whoever has no privileges must not make a scan take long
-_USERS_SECONDS = 3.0  # of all of them: one user can have the ids of many (subuid(5))
+_USER_SECONDS = 1.0  # for all processes of a user: an unprivileged user must not be able to slow down a scan
+_USERS_SECONDS = 3.0  # for all users together: one user can have many ids (subuid(5))
 _ROOT_SECONDS = 20.0
 _UNNOTICED_SECONDS = 0.001
 _CHAINED = 20
 _UNKNOWN: tuple[Actor | None, ...] = (None,)
-_NAMED = 3  # of the processes for whom one doubt is the same
+_NAMED = 3  # number of processes that are named for one doubt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenFiles:
-    """Who can write to which regular files without opening them again.
+    """Which processes can write to which regular files without opening them again.
 
-    ``doubts`` are those of whom that is not (wholly) known. ``refused`` counts the processes that we may not see. The
-    kernel shows them to root, unless they have capabilities that root was not given (a container's init, as a rule):
-    those that run as root themselves are counted, and no doubt.
+    ``doubts`` are processes that could not be inspected completely. ``refused`` counts the processes that we may not
+    inspect. Root may inspect all of them, except those with capabilities that root was not given (usually the init of a
+    container). Such processes, if they run as root themselves, are counted but are no doubt.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -44,13 +44,13 @@ def open_for_writing(
     of: Collection[Identity] | None = None,
     times: int = 2,
 ) -> OpenFiles:
-    """Examine all processes but ``own_pid``, so many times each, and those that are started meanwhile.
+    """Examine all processes except ``own_pid`` ``times`` times, and those that start meanwhile.
 
-    Once is not enough where the kernel is not asked about the files, too: a descriptor can be handed to a process that
-    was examined before. A process that ends without having started another is left out. ``user_name`` names the users
-    of the processes. With ``of``, only the holders of these files are given.
+    Once is not enough unless the kernel is also asked about the files: a descriptor can be passed to a process that was
+    examined before. A process that ends without having started another is left out. ``user_name`` names the users of
+    the processes. With ``of``, only the holders of these files are returned.
     """
-    look = _Look(own_pid, user_name, of)
+    look = _Examination(own_pid, user_name, of)
     for _ in range(times):
         look.begin()
         look.examine_all()
@@ -67,7 +67,7 @@ def open_for_writing(
     )
 
 
-class _Look:
+class _Examination:
     def __init__(self, own_pid: int, user_name: UserName | None, of: Collection[Identity] | None) -> None:
         self.held: dict[Identity, dict[int, Actor]] = {}
         self.doubts: dict[tuple[Unseen, Rights], list[Actor]] = {}
@@ -79,11 +79,11 @@ class _Look:
         self._mounts = Mounts()
 
     def begin(self) -> None:
-        """What is in doubt is so after the last examination."""
+        """Reset the doubts: only those of the last examination count."""
         self.doubts, self.refused, self._spent = {}, 0, {}
 
     def examine_all(self) -> None:
-        """Everybody who is there; then whoever is new, until nobody is."""
+        """Examine all processes, then new ones until there are none."""
         examined = {self._own_pid}
         self._examine_new(examined)
         deadline = time.monotonic() + _PASSES_SECONDS
@@ -93,12 +93,12 @@ class _Look:
                 return
             if time.monotonic() > deadline:
                 break
-        # There was always somebody new: one who is gone before it can be examined, and has started another by then.
+        # New processes kept appearing. Each may have ended before its examination, after starting the next one.
         for uid in set((missed or {}).values()):
             self._doubt(Unseen.ENDED, _rights_of_user(uid))
 
     def _examine_new(self, examined: set[int]) -> dict[int, int | None] | None:
-        """The new processes, each with its user, as far as that was seen; ``None`` where nobody is new."""
+        """Examine new processes: the user of each, if known; ``None`` if there are no new ones."""
         new = [pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) not in examined]
         if not new:
             return None
@@ -122,7 +122,7 @@ class _Look:
             seen.unseen.add(Unseen.TOO_MANY)
         except (FileNotFoundError, ProcessLookupError):
             return
-        except OSError:  # no memory, or no descriptor left: not examined
+        except OSError:  # no memory or no descriptor left, so not examined
             seen.unseen.add(Unseen.REFUSED)
         finally:
             budget.end()
@@ -131,15 +131,15 @@ class _Look:
             self._doubt(why, rights_of(process), pid)
 
     def _hold(self, pid: int, files: Iterable[Identity]) -> None:
-        """Also of a process of which not all was seen."""
+        """Record the files of a process, even if it was not inspected completely."""
         found = [one for one in files if (self._of is None or one in self._of) and pid not in self.held.get(one, {})]
         if not found:
             return
-        with suppress(OSError):  # it has ended, and writes no more
+        with suppress(OSError):  # it has ended, so it writes no more
             actor = actor_of(pid, self._user_name)
             for one in found:
                 held = self.held.setdefault(one, {})
-                # Of a chain of processes that hand a descriptor on, a few are as good as all.
+                # In a chain of processes that pass a descriptor on, a few are enough.
                 if sum((a.uid, a.comm) == (actor.uid, actor.comm) for a in held.values()) < _CHAINED:
                     held[pid] = actor
 
@@ -151,7 +151,7 @@ class _Look:
 
 
 class _Budget:
-    """The processor time that the processes of one user may take, shared by all of them."""
+    """The processor time for all processes of one user together."""
 
     def __init__(self, process: str, owner: int | None, spent: dict[int, float]) -> None:
         self._process = process
@@ -175,19 +175,19 @@ class _Budget:
             raise TooManyError
 
     def end(self) -> None:
-        """Put it on the user's account."""
+        """Add the time to the user's total."""
         self._spent[self._user] = self._spent.get(self._user, 0) + time.thread_time() - self._begun
 
 
 def _rights_of_user(uid: int | None) -> Rights:
-    """Of a process that has ended; ``None`` for an unknown user."""
+    """The rights of a process that has ended; ``None`` is an unknown user."""
     if uid is None:
         return Rights(any_file=True)
     return Rights(uids=(uid,), gids=None, any_file=uid == 0)
 
 
 def _owner(pid: int) -> int | None:
-    """The effective user of a process, 0 also of one that shows itself to root only; ``None`` when it has ended."""
+    """The effective user of a process, 0 also if only root may inspect it; ``None`` if it has ended."""
     try:
         return os.stat(f"/proc/{pid}").st_uid
     except OSError:
@@ -195,7 +195,7 @@ def _owner(pid: int) -> int | None:
 
 
 def _user_of(process: str) -> int:
-    """Who started a process: a program that runs as root for somebody else has what that one left it."""
+    """The user who started a process: a setuid program keeps some of the user's ids."""
     try:
         return max(read_status(process).uids[:3], default=0)
     except OSError:

@@ -1,4 +1,4 @@
-"""A running process with its start time and its ancestors, so that a process id is known for one process only."""
+"""A running process with its start time and ancestors, so that a reused process id is not mistaken for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 class Process(NamedTuple):
-    """``started_ns`` is by CLOCK_BOOTTIME, in steps of 10 ms; ``ancestors`` are process ids, the parent first."""
+    """A running process. ``started_ns`` is in CLOCK_BOOTTIME, in steps of 10 ms.
+
+    ``ancestors`` are process ids, the parent first.
+    """
 
     actor: Actor
     started_ns: int
@@ -23,7 +26,7 @@ class Process(NamedTuple):
 
 
 def look_at(pid: int, user_name: UserName | None = None) -> Process | None:
-    """What is known of a process; ``None`` when it is gone. Whoever holds its pidfd knows that it is that one."""
+    """Read a process; ``None`` if it has ended. Only with its pidfd held is it certain to be the same process."""
     try:
         ppid, started = _stat(pid)
         return Process(actor_of(pid, user_name), started * _TICK_NS, _ancestors(ppid))
@@ -32,7 +35,7 @@ def look_at(pid: int, user_name: UserName | None = None) -> Process | None:
 
 
 def sees_all() -> bool:
-    """Whether process ids here are those of the host, as audit has them: not those of a container."""
+    """Whether this process is in the host's pid namespace, whose process ids audit records."""
     with suppress(OSError):
         return os.stat("/proc/self/ns/pid").st_ino == _HOST_PID_NAMESPACE
     return False
@@ -50,6 +53,6 @@ def _ancestors(pid: int) -> tuple[int, ...]:
 
 
 def _stat(pid: int) -> tuple[int, int]:
-    """(parent, start time in ticks since boot)."""
+    """(parent's process id, start time in ticks since boot)."""
     fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return int(fields[1]), int(fields[19])

@@ -1,4 +1,4 @@
-"""Mounted file systems, as ``/proc/PID/mountinfo`` tells them (proc_pid_mountinfo(5)): none of them is asked itself."""
+"""Mounted file systems from ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)), without accessing any of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fimscan.paths import is_within
 
-# What answers from this host's memory and disks. All others (NFS, SMB, FUSE ...) wait for somebody, maybe for ever.
+# File systems in this host's memory and on its disks. All others (NFS, SMB, FUSE ...) may never answer.
 _LOCAL = frozenset(
     """
     autofs bcachefs binfmt_misc bpf btrfs cgroup cgroup2 configfs cramfs debugfs devpts devtmpfs efivarfs erofs exfat
@@ -18,9 +18,9 @@ _LOCAL = frozenset(
     securityfs selinuxfs squashfs sysfs tmpfs tracefs ubifs udf vfat xfs zfs
     """.split()  # noqa: SIM905 - easier to read than a list
 )
-_ON_DEMAND = "autofs"  # whatever is mounted there when somebody goes on
+_ON_DEMAND = "autofs"  # a lookup in it mounts something
 _MOST_LINKS = 40  # path_resolution(7)
-# Of a name, the kernel escapes a space, a tab, a newline and a backslash, but no other white space.
+# In names, the kernel escapes space, tab, newline and backslash, but no other white space.
 _LINE = re.compile(rb"(\d{1,18}) \d+ (\d{1,9}):(\d{1,9}) ([^ ]+) ([^ ]+) .*? - (\S+)(?: [^ ]* ([^ ]*))?")
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -29,10 +29,10 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 class Mount:
     """One mounted file system.
 
-    ``id`` is that of descriptors' ``mnt_id``. ``dev`` is the device number of the superblock, which audit prints.
-    ``stat(2)`` prints another one for files in btrfs subvolumes, and for some files on overlayfs. ``point`` is where it
-    is mounted, ``kind`` its type: ``ext4``, ``tmpfs``, ``fuse.sshfs``. ``root`` is the part of the file system that is
-    mounted (``/`` for all of it), ``options`` are those of the superblock, as text.
+    ``id`` is the ``mnt_id`` of descriptors. ``dev`` is the device number of the superblock, which audit records.
+    ``stat(2)`` reports another number for files in btrfs subvolumes and for some files on overlayfs. ``point`` is the
+    mount point, ``kind`` the type: ``ext4``, ``tmpfs``, ``fuse.sshfs``. ``root`` is the part of the file system that is
+    mounted (``/`` for all of it), ``options`` are the superblock's options as text.
     """
 
     id: int
@@ -44,12 +44,12 @@ class Mount:
 
     @property
     def may_hang(self) -> bool:
-        """Whether it is not local: another machine or process answers for it, which may take for ever."""
+        """Whether it is not local: another machine or process serves it, and may never answer."""
         return self.kind not in _LOCAL
 
 
 def parse_mounts(text: bytes) -> tuple[Mount, ...]:
-    """The mounts in order; of two on one place the later one hides the earlier. What is no mount is passed over."""
+    """Parse the mounts in order; a later mount hides an earlier one on the same point. Other lines are ignored."""
     found = []
     for line in text.split(b"\n"):
         if match := _LINE.match(line):
@@ -72,7 +72,7 @@ def _unescaped(name: bytes) -> bytes:
 
 
 def own_mounts() -> tuple[Mount, ...]:
-    """Those that this process sees."""
+    """The mounts that this process sees."""
     with open("/proc/self/mountinfo", "rb") as file:
         return parse_mounts(file.read())
 
@@ -83,7 +83,7 @@ def some_may_hang() -> bool:
 
 
 def leads_where_it_may_hang(path: bytes) -> bool:
-    """Whether a path, symlinks included, leads through a file system that is not local; none of those is asked."""
+    """Whether a path leads through a file system that is not local, symlinks resolved; none of those is accessed."""
     mounts = own_mounts()
     if not any(mount.may_hang or mount.kind == _ON_DEMAND for mount in mounts):
         return False
@@ -102,7 +102,7 @@ def leads_where_it_may_hang(path: bytes) -> bool:
         try:
             link = os.readlink(at)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # it leads nowhere
+            if error.errno != errno.EINVAL:  # the path does not exist
                 return False
             continue
         links += 1
@@ -114,24 +114,24 @@ def leads_where_it_may_hang(path: bytes) -> bool:
 
 
 def may_hang(fd: int) -> bool:
-    """Whether the file system of a descriptor is not local; what is not known of it may be anything."""
+    """Whether a descriptor is on a file system that is not local; true also if that is unknown."""
     number = mount_id(fd)
     return next((mount.may_hang for mount in own_mounts() if mount.id == number), True)
 
 
 def is_behind_what_may_hang(mounts: Sequence[Mount], path: bytes) -> bool:
-    """Whether to look at a path takes an answer of a file system that is not local, or mounts one on demand."""
+    """Whether accessing a path waits for a file system that is not local, or triggers an automount."""
     return any((mount.may_hang or mount.kind == _ON_DEMAND) and is_within(path, mount.point) for mount in mounts)
 
 
 def mount_id(fd: int) -> int | None:
-    """The :attr:`Mount.id` of the mount that a descriptor was opened through; ``None`` where the kernel hides it."""
+    """The :attr:`Mount.id` of a descriptor; ``None`` where the kernel hides it."""
     with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
         return next((int(line[7:]) for line in info if line.startswith(b"mnt_id:")), None)
 
 
 def mount_of(mounts: Sequence[Mount], path: bytes) -> Mount | None:
-    """The file system that a path lies on, as far as names tell."""
+    """The mount that a path is on, judged by names alone."""
     best = None
     for mount in mounts:
         if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):

@@ -1,4 +1,4 @@
-"""What one process can write to without opening it again: descriptors, mappings, files registered with an io_uring."""
+"""Find what one process can write to without opening it: descriptors, mappings, files registered with an io_uring."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import suppress
 
 from fimscan.linux.calls import has_same_files, known_identity
 from fimscan.linux.mounts import Mount, own_mounts, parse_mounts
-from fimscan.linux.processes import link, living, read
+from fimscan.linux.processes import link, living_thread, read
 from fimscan.model import Unseen
 
 Identity = tuple[int, int]
 """(device, inode), as :manpage:`stat(2)` gives them."""
 Check = Callable[[], None]
-"""Called now and then; raises :class:`TooManyError` when the time for a process is up."""
+"""Called regularly; raises :class:`TooManyError` when the time for a process is up."""
 
 _MOUNT = re.compile(rb"^mnt_id:\s*(\d+)", re.MULTILINE)
 _INODE = re.compile(rb"^ino:\s*(\d+)", re.MULTILINE)  # since Linux 5.14
@@ -27,19 +27,19 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _REMOVED = b" (deleted)"
 _RING = b"anon_inode:[io_uring]"
 _NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"<none>")
-_WRITES = 0o200  # of the links' modes: the file was opened for writing
-_ROUNDS = 20  # of looking for threads that were started meanwhile
+_WRITES = 0o200  # permission bit of the link: the file was opened for writing
+_ROUNDS = 20  # passes to find threads that were started meanwhile
 _RING_ATTEMPTS = 5
-_EVERY = 32  # entries from one check of the time to the next
+_EVERY = 32  # entries between two checks of the time
 _PRESENT = (FileNotFoundError, ProcessLookupError)
 
 
 class TooManyError(Exception):
-    """A process has more open files than there is time for."""
+    """A process has more open files than can be examined in time."""
 
 
 class Mounts:
-    """The mounts of all namespaces that were met, by their ids, which are unique on the host."""
+    """The mounts of all namespaces seen so far, by mount id, which is unique on the host."""
 
     def __init__(self) -> None:
         self._by_id = {mount.id: mount for mount in own_mounts()}
@@ -50,7 +50,7 @@ class Mounts:
         self.own_namespace = link("/proc/self/ns/mnt")
 
     def of(self, number: int, task: str) -> Mount | None:
-        """The mount with this id; ``None`` for one that is detached, or the kernel's own."""
+        """The mount with this id; ``None`` if it is detached or internal to the kernel."""
         if number not in self._by_id:
             namespace = link(f"{task}/ns/mnt") or task.encode()
             if namespace not in self._read:
@@ -62,18 +62,18 @@ class Mounts:
 
     def _note(self, mounts: Iterable[Mount]) -> None:
         self._may_hang |= {mount.dev for mount in mounts if mount.may_hang}
-        # NFS asks its server even for what statx(2) is to take from memory (d_weak_revalidate); FUSE does not.
+        # NFS asks its server even if statx(2) should use the cache (d_weak_revalidate); FUSE does not.
         self.has_network |= any(mount.may_hang and not mount.kind.startswith("fuse") for mount in mounts)
 
     def may_hang(self, dev: int) -> bool:
-        """Whether a file system is known not to be local."""
+        """Whether a device is known not to be local."""
         return dev in self._may_hang
 
 
 class OpenFilesOf:
     """Examines one process.
 
-    ``files`` are those that it can write to, ``unseen`` why there may be others.
+    ``files`` are the files that it can write to, ``unseen`` why there may be others.
     """
 
     def __init__(self, pid: int, mounts: Mounts, check: Check) -> None:
@@ -85,23 +85,23 @@ class OpenFilesOf:
         self._has_ring = False
 
     def examine(self) -> None:
-        """Look at the tables of all threads, and at the memory that they share.
+        """Examine the descriptor tables of all threads, and their shared memory.
 
         Raises:
-            PermissionError: we may not see it.
+            PermissionError: we may not inspect it.
             TooManyError: the time is up.
             OSError: it has ended.
         """
         self._examine_tables()
-        # A leader that has ended shows none of the memory.
-        alive = living(self._process)
+        # A thread group leader that has ended shows no memory.
+        alive = living_thread(self._process)
         with suppress(*_PRESENT):
             self._examine_mappings(alive)
 
     # ---- descriptors -----------------------------------------------------------------------------------------------
 
     def _examine_tables(self) -> None:
-        """Threads share one table of descriptors as a rule, but each can have its own (CLONE_FILES of clone(2))."""
+        """Threads normally share one table of descriptors, but each can have its own (CLONE_FILES of clone(2))."""
         examined: set[str] = set()
         tables: list[int] = []
         for _ in range(_ROUNDS):
@@ -125,7 +125,7 @@ class OpenFilesOf:
                 for number, entry in enumerate(entries):
                     if number % _EVERY == 0:
                         self._check()
-                    # Closed meanwhile; or its file system has failed (ENOTCONN, EIO), with all that is on it.
+                    # Closed meanwhile, or its file system has failed as a whole (ENOTCONN, EIO).
                     with suppress(OSError):
                         self._examine_descriptor(task, directory, entry.name)
         finally:
@@ -143,24 +143,24 @@ class OpenFilesOf:
         elif target == _RING:
             self._examine_ring(task, f"{task}/fdinfo/{name}")
         elif target.startswith(b"/"):
-            identity = self._told(task, name)
+            identity = self._identity_of(task, name)
             if identity is not None:
                 self.files[identity] = None
 
     def _examine_removed_name(self, task: str, name: str) -> None:
-        """A descriptor of a name that was removed, while the file has others: by it, the file can be opened unseen.
+        """Examine a descriptor whose name was removed while the file has other names.
 
-        For the kernel's rules, what is opened by ``/proc/self/fd/N`` is below the directory that the name was in. The
-        descriptor need not be one for writing, nor for reading (O_PATH).
+        The file can then be opened through ``/proc/self/fd/N`` without audit noticing: for the kernel's rules, it is
+        still below the directory of the removed name. Any descriptor will do, even read-only or O_PATH.
         """
-        identity = self._told(task, name)
+        identity = self._identity_of(task, name)
         if identity is None or self._mounts.may_hang(identity[0]):
             return
         if os.stat(f"{task}/fd/{name}").st_nlink:
             self.files[identity] = None
 
-    def _told(self, task: str, name: str) -> Identity | None:
-        """(device, inode) of a regular file, as the kernel tells them where its file system may not answer."""
+    def _identity_of(self, task: str, name: str) -> Identity | None:
+        """(device, inode) of a regular file, without accessing a file system that may hang."""
         if not self._mounts.has_network:
             return known_identity(f"{task}/fd/{name}")
         info = read(f"{task}/fdinfo/{name}")
@@ -176,13 +176,13 @@ class OpenFilesOf:
     # ---- io_uring --------------------------------------------------------------------------------------------------
 
     def _examine_ring(self, task: str, info: str) -> None:
-        """Files that are registered with a ring (IORING_REGISTER_FILES) need no descriptor; the kernel names them."""
+        """Files registered with a ring (IORING_REGISTER_FILES) need no descriptor; the kernel lists their names."""
         self._has_ring = True
         self.unseen.add(Unseen.BUFFERS)
         for _ in range(_RING_ATTEMPTS):
-            # While the ring is in use, the kernel does not tell.
-            _, told, registered = read(info).partition(b"\nUserFiles:")
-            if told:
+            # While the ring is in use, the kernel lists nothing.
+            _, found, registered = read(info).partition(b"\nUserFiles:")
+            if found:
                 break
             time.sleep(0)
         else:
@@ -195,7 +195,7 @@ class OpenFilesOf:
     def _examine_registered(self, task: str, name: bytes) -> None:
         if name.startswith(_NO_FILES):
             return
-        # A name says which file it is only where it means the same to us, and the file still has it.
+        # A name identifies a file only in our own mount namespace, and while the file still has it.
         identity = None
         if name.startswith(b"/") and link(f"{task}/ns/mnt") == self._mounts.own_namespace:
             with suppress(OSError):
@@ -212,7 +212,7 @@ class OpenFilesOf:
     # ---- mappings --------------------------------------------------------------------------------------------------
 
     def _examine_mappings(self, alive: str) -> None:
-        """Shared mappings of a file that was opened for writing: mprotect(2) makes them writable at any time."""
+        """Shared mappings of a file opened for writing: mprotect(2) can make them writable at any time."""
         for address, is_writable, device, inode in self._shared(alive):
             mapped = f"{alive}/map_files/{address}"
             with suppress(*_PRESENT):
@@ -221,7 +221,7 @@ class OpenFilesOf:
                 dev = os.makedev(*(int(part, 16) for part in device.split(b":")))
                 identity: Identity | None = (dev, inode)
                 if not self._mounts.may_hang(dev):
-                    # On btrfs the numbers in maps are not those of stat(2). To follow these links takes a capability.
+                    # On btrfs, the numbers in maps differ from stat(2). Following these links takes a capability.
                     with suppress(OSError):
                         identity = known_identity(mapped)
                 if identity is not None:
@@ -229,7 +229,7 @@ class OpenFilesOf:
                     self._mapped.add((device, inode))
 
     def _shared(self, alive: str) -> Iterator[tuple[str, bool, bytes, int]]:
-        """(name in map_files, may it be written to now, device, inode) of shared mappings, until one is writable."""
+        """Shared mappings: (name in map_files, writable now, device, inode). Files in ``_mapped`` are skipped."""
         self._mapped: set[tuple[bytes, int]] = set()
         with open(f"{alive}/maps", "rb") as maps:
             for number, line in enumerate(maps):
@@ -239,7 +239,7 @@ class OpenFilesOf:
                 if permissions[3:] != b"s" or inode == b"0":
                     continue
                 if name and name[0].rstrip() == _RING:
-                    # The ring of a mapping without a descriptor: what is registered with it is told nowhere.
+                    # A mapped ring without a descriptor: its registered files are listed nowhere.
                     if not self._has_ring:
                         self.unseen.add(Unseen.RING)
                 elif (device, int(inode)) not in self._mapped:

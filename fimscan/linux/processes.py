@@ -1,4 +1,4 @@
-"""Processes as ``/proc`` shows them to everybody: who they are, and which files their credentials let them write to."""
+"""Processes as ``/proc`` shows them to every user: identity, credentials, and which files these let them write."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fimscan.linux.views import seen_view, started_ns
 from fimscan.model import Actor, FileState, Rights
 
 UserName = Callable[[int], str | None]
-"""The name of a user, ``None`` where there is none."""
+"""The name of a user id; ``None`` if unknown."""
 
 _UNSET = 0xFFFFFFFF
-# Capabilities that go past the permissions of files, or get what does (capabilities(7)): CHOWN, DAC_OVERRIDE, FOWNER,
+# Capabilities that bypass file permissions, or lead to one that does (capabilities(7)): CHOWN, DAC_OVERRIDE, FOWNER,
 # SETGID, SETUID, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN.
-_PAST_PERMISSIONS = sum(1 << bit for bit in (0, 1, 3, 6, 7, 16, 17, 19, 21))
+_BYPASS_PERMISSIONS = sum(1 << bit for bit in (0, 1, 3, 6, 7, 16, 17, 19, 21))
 
 
 class Status(NamedTuple):
-    """Of ``/proc/PID/status``: user ids (real, effective, saved, of file accesses), all group ids, capabilities."""
+    """From ``/proc/PID/status``: user ids (real, effective, saved, file system), all group ids, capabilities."""
 
     ppid: int
     uids: tuple[int, ...]
@@ -29,7 +29,7 @@ class Status(NamedTuple):
 
 
 def read_status(process: str) -> Status:
-    """The credentials of a process (``/proc/PID``), which everybody may read.
+    """Read the credentials of a process (``/proc/PID``), which every user may.
 
     Raises:
         OSError: it has ended.
@@ -44,20 +44,20 @@ def read_status(process: str) -> Status:
 
 
 def rights_of(process: str) -> Rights:
-    """Which files a process may open for writing; any, where that is not known."""
+    """Which files a process may open for writing; any file, if that is unknown."""
     try:
         status, ids = read_status(process), read(f"{process}/uid_map")
     except OSError:
         return Rights(any_file=True)
-    powerful = bool(status.capabilities & _PAST_PERMISSIONS)
-    # Capabilities count in the user namespace of a process: in one of its own it has all of them.
+    powerful = bool(status.capabilities & _BYPASS_PERMISSIONS)
+    # Capabilities apply within the user namespace of a process: in its own namespace it has all of them.
     is_own = ids == _own_ids()
     owned = () if is_own or not powerful else tuple(_ranges(ids))
     return Rights(uids=tuple(dict.fromkeys(status.uids)), gids=status.gids, any_file=powerful and is_own, owned=owned)
 
 
 def has_our_rights(process: str) -> bool:
-    """Whether a process runs as root of our own user namespace, as we do."""
+    """Whether a process runs as root in our own user namespace."""
     try:
         return set(read_status(process).uids) == {0} and read(f"{process}/uid_map") == _own_ids()
     except OSError:
@@ -65,25 +65,25 @@ def has_our_rights(process: str) -> bool:
 
 
 def may_write(rights: Rights, state: FileState) -> bool:
-    """Whether a process may open a file for writing that has this owner, this mode and this ACL."""
+    """Whether a process may open a file for writing, by its owner, mode and ACL."""
     if rights.any_file or state.uid in rights.uids:
         return True
     if any(first <= state.uid < first + count for first, count in rights.owned):
         return True
     if state.mode & 0o002 or (state.mode & 0o020 and (rights.gids is None or state.gid in rights.gids)):
         return True
-    # An ACL can name anybody; of older rows there is nothing but a digest.
+    # An ACL can name any user; older rows have only its digest.
     return state.xattr_digest is not None and (state.xattrs is None or any(x.field == "acl" for x in state.xattrs))
 
 
 def actor_of(pid: int, user_name: UserName | None) -> Actor:
-    """A process that is running, as far as we may see it.
+    """Read a running process, as far as we may.
 
     Raises:
         OSError: it has ended.
     """
     process = f"/proc/{pid}"
-    alive = living(process)
+    alive = living_thread(process)
     status = read_status(process)
     uid = _id(status.uids[0]) if status.uids else None
     auid = _id_in(f"{process}/loginuid")
@@ -106,10 +106,10 @@ def actor_of(pid: int, user_name: UserName | None) -> Actor:
     )
 
 
-def living(process: str) -> str:
-    """The directory of a thread that has not ended; the process's own, where there is none (or it is the kernel's).
+def living_thread(process: str) -> str:
+    """The directory of a living thread; the process's own directory if there is none, or it is a kernel thread.
 
-    It is one in ``/proc`` itself, which does not list it: those in ``task`` have no ``map_files``.
+    It is directly in ``/proc``, although not listed there: the entries in ``task`` have no ``map_files``.
     """
     if link(f"{process}/exe") is None:
         for task in os.listdir(f"{process}/task"):
@@ -119,13 +119,13 @@ def living(process: str) -> str:
 
 
 def read(path: str) -> bytes:
-    """All of a file in ``/proc``."""
+    """The content of a file in ``/proc``."""
     with open(path, "rb") as file:
         return file.read()
 
 
 def link(path: str) -> bytes | None:
-    """Where a link leads; ``None`` where there is none, or we may not see it."""
+    """The target of a link; ``None`` if it is missing or may not be read."""
     try:
         return os.fsencode(os.readlink(path))
     except OSError:
@@ -133,7 +133,7 @@ def link(path: str) -> bytes | None:
 
 
 def _ranges(ids: bytes) -> list[tuple[int, int]]:
-    """(first, count) of the user ids that a namespace has, as they are called in ours (user_namespaces(7))."""
+    """(first, count) of the user ids of a namespace, as ids of ours (user_namespaces(7))."""
     return [(int(line.split()[1]), int(line.split()[2])) for line in ids.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Names of this host's users, for records that have numbers only."""
+"""Look up user names of this host by user id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def user_name(uid: int) -> str | None:
-    """The name of a user of this host, ``None`` where there is none."""
+    """The name of a user of this host; ``None`` if unknown."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, OverflowError):

@@ -1,6 +1,6 @@
-"""What ``/proc`` says of a process that still runs: when it started, which file it runs, in which container.
+"""Read a running process from ``/proc``: start time, program file, container.
 
-A pid alone says little: it is given to another process later. The start time (proc_pid_stat(5)) tells them apart.
+A pid alone does not identify a process, because it is reused. The start time (proc_pid_stat(5)) does.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from fimscan.linux.mounts import leads_where_it_may_hang, mount_of, parse_mounts
 from fimscan.model import Actor, ExeOrigin, ProcessView
 
 START_SLACK_NS = 50_000_000
-"""By how much a start time may seem to be later than a call of that process: a clock tick, and two coarse clocks."""
+"""How much later than a call of the process its start time may appear: a clock tick and two coarse clocks."""
 
 _TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
-_STARTED = 19  # field 22 of stat, counted behind the name: that may have spaces and parentheses
+_STARTED = 19  # field 22 of stat, counted after the name, which may have spaces and parentheses
 _DELETED = b" (deleted)"
 _UNSET = 0xFFFFFFFF
-_ENVIRONMENT = 1 << 17  # bytes of it that are looked through for LD_PRELOAD
+_ENVIRONMENT = 1 << 17  # bytes of the environment that are searched for LD_PRELOAD
 _PRELOAD = re.compile(rb"(?:\A|\0)LD_PRELOAD=([^\0]+)")
 _TRACER = re.compile(rb"^TracerPid:\t(\d+)", re.MULTILINE)
 
-# The names that container managers give to control groups, the more telling ones first.
+# Names that container managers give to control groups, the most specific first.
 _HEX = rb"([0-9a-f]{12})[0-9a-f]{52}"
 _CONTAINERS = (
     ("docker", re.compile(rb"/docker[-/]" + _HEX)),
@@ -41,7 +41,7 @@ _CONTAINERS = (
 
 
 class Look(NamedTuple):
-    """One running process as it was found. ``exe`` is its program's path in its own root."""
+    """One running process as it was seen. ``exe`` is the path of its program in its own root."""
 
     pid: int
     start_ns: int
@@ -52,7 +52,7 @@ class Look(NamedTuple):
     time_ns: int
 
     def is_of(self, actor: Actor) -> bool:
-        """Whether it is the process of a record: it had started by then, and has the same login and program."""
+        """Whether it is the process of a record: started before it, same login and program."""
         if actor.time_ns is None or self.start_ns > actor.time_ns + START_SLACK_NS:
             return False
         same_exe = _without_mark(self.exe) == _without_mark(actor.exe)
@@ -60,7 +60,7 @@ class Look(NamedTuple):
 
 
 def look(pid: int) -> Look | None:
-    """Look at a process; ``None`` where it has ended, may not be examined, or changed while it was looked at."""
+    """Read a process; ``None`` if it has ended, may not be inspected, or changed during the reading."""
     process = f"/proc/{pid}"
     try:
         before = _ticks(process), os.readlink(f"{process}/exe")
@@ -74,9 +74,9 @@ def look(pid: int) -> Look | None:
             view=view_of(process, exe),
             time_ns=time.time_ns(),
         )
-        # The answers are of one process only where the pid was not given away in between, nor another program begun.
+        # All values belong to one process only if the pid was not reused, and no other program executed, in between.
         unchanged = before == (_ticks(process), os.readlink(f"{process}/exe"))
-    except (OSError, ValueError, IndexError):  # it ended; or a kernel thread, which runs no file
+    except (OSError, ValueError, IndexError):  # it has ended, or is a kernel thread, which has no program
         return None
     return found if unchanged else None
 
@@ -87,7 +87,7 @@ def running() -> set[int]:
 
 
 def started_ns(process: str) -> int:
-    """When a process started, nanoseconds since the epoch, to about 10 ms. ``process`` is its directory in ``/proc``.
+    """When a process started: nanoseconds since the epoch, to about 10 ms. ``process`` is ``/proc/PID``.
 
     Raises:
         OSError: it has ended.
@@ -101,13 +101,13 @@ def _ticks(process: str) -> int:
 
 
 def own_path(process: str) -> bytes:
-    """The program's path as the process sees it, and audit records it: below its own root directory."""
+    """The program's path below the process's own root directory, as audit records it."""
     exe, root = os.fsencode(os.readlink(f"{process}/exe")), os.fsencode(os.readlink(f"{process}/root"))
     return exe.removeprefix(root) if root != b"/" and exe.startswith(root + b"/") else exe
 
 
 def seen_view(process: str) -> ProcessView | None:
-    """What a process runs; ``None`` where that cannot be asked."""
+    """What a process runs; ``None`` if that cannot be read."""
     try:
         return view_of(process, own_path(process))
     except OSError:
@@ -115,7 +115,7 @@ def seen_view(process: str) -> ProcessView | None:
 
 
 def view_of(process: str, exe: bytes | None) -> ProcessView:
-    """What a process runs, and what else can run in it. Raises ``OSError`` when it has ended."""
+    """What a process runs, with its container, tracer and LD_PRELOAD. Raises ``OSError`` if it has ended."""
     try:
         environment = _read(f"{process}/environ")[:_ENVIRONMENT]
     except PermissionError:
@@ -134,11 +134,11 @@ def view_of(process: str, exe: bytes | None) -> ProcessView:
 
 
 def _program(process: str, exe: bytes) -> tuple[ExeOrigin, tuple[int, int] | None]:
-    """(where the program's file is from, its device and inode)."""
+    """(origin of the program's file, its device and inode)."""
     is_elsewhere = _differs(process, "ns/mnt", os.readlink) or _differs(process, "root", _identity)
     mounts = parse_mounts(_read(f"{process}/mountinfo"))
     on = mount_of(mounts, exe)
-    if on is None or on.may_hang:  # asking for the file would ask a server, or another process
+    if on is None or on.may_hang:  # a stat would wait for a server or another process
         return (ExeOrigin.OTHER_ROOT if is_elsewhere and on is None else ExeOrigin.UNKNOWN), None
     exe_id = _identity(f"{process}/exe")
     here = None
@@ -147,7 +147,7 @@ def _program(process: str, exe: bytes) -> tuple[ExeOrigin, tuple[int, int] | Non
             here = _identity(os.fsdecode(exe))
     if here == exe_id:
         return ExeOrigin.HOST, exe_id
-    # With this host's root, it is an older file of that name, or one that is mounted over.
+    # With this host's root, it is an older file of that name, or one that is hidden by a mount.
     return (ExeOrigin.OTHER_ROOT if is_elsewhere else ExeOrigin.UNKNOWN), exe_id
 
 
@@ -156,7 +156,7 @@ def _differs(process: str, name: str, ask: Callable[[str], object]) -> bool:
 
 
 def container_of(cgroup: bytes) -> str | None:
-    """The container that a control group belongs to, by its name (``/proc/PID/cgroup``); ``None`` for none."""
+    """The container of a control group, from its name (``/proc/PID/cgroup``); ``None`` for none."""
     for manager, pattern in _CONTAINERS:
         if match := pattern.search(cgroup):
             return f"{manager}:{match[1].decode('utf-8', 'backslashreplace')}"

@@ -1,20 +1,19 @@
-r"""The vocabulary: what flows between the stages, as frozen values.
+r"""The vocabulary: the frozen values that flow between the stages.
 
     directories --scan--> FileState ----compare----> Change --------+
                                                                     +--attribute--> Attribution --> report / evidence
     audit log  --audit--> AuditRecord -> AuditEvent -> FileAccess --+
                                                    \-> Gap ---------+
 
-In order: files, changes, audit (records, accesses, processes), holders and witness (who else could write, who did),
-answers, scans, acceptances, checks. Conventions that hold everywhere:
+Modules in reading order: files, changes, audit (records, accesses, processes), holders and witness (who else could
+write, who did), answers, scans, acceptance, checks. Conventions that hold everywhere:
 
-* Paths, names, command lines and everything else that the kernel treats as bytes are ``bytes``: Linux names need
-  not be UTF-8.
-* Times are integers, nanoseconds since the Unix epoch, and their names end in ``_ns``.
+* Everything that the kernel treats as bytes is ``bytes``: paths, names, command lines. Linux names need not be UTF-8.
+* Times are integers: nanoseconds since the Unix epoch. Their names end in ``_ns``.
 * ``None`` means *unknown* or *unset*. An unset audit user id is ``None``, never 0.
-* What there are millions of (an audit record and all that is read from it) are named tuples, the others dataclasses,
-  frozen, slotted and keyword-only: a frozen dataclass takes up to eight times as long to make.
-* This room imports nothing of ours.
+* Values that exist in millions (an audit record and all that is read from it) are named tuples. The others are
+  dataclasses: frozen, slotted, keyword-only. Creating a frozen dataclass takes up to eight times as long.
+* This room imports no other module of fimscan.
 """
 
 from fimscan.model.acceptance import AcceptanceRecord, Approval

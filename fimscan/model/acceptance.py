@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """Who accepts, when, and why."""
+    """Who accepted, when, and why."""
 
     accepted_ns: int
     user: str
@@ -17,7 +17,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptanceRecord:
-    """An acceptance as it was made: of one path, or (``path`` is ``None``) of everything as of ``scan``."""
+    """One stored acceptance: of one path, or (``path`` is ``None``) of everything as of ``scan``."""
 
     path: bytes | None
     scan: int

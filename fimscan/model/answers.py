@@ -1,4 +1,4 @@
-"""Who made a change, how sure that is, and why it is not surer."""
+"""Answers: who made a change, how certain that is, and what is missing for more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
     @property
     def strength(self) -> int:
-        """Larger is stronger; a row with several steps takes the weakest."""
+        """Larger is stronger. A row with several steps takes the weakest."""
         return _STRENGTHS.index(self)
 
 
@@ -26,27 +26,27 @@ _STRENGTHS = (Verdict.UNATTRIBUTED, Verdict.CONTESTED, Verdict.LIKELY, Verdict.C
 
 
 class Reason(StrEnum):
-    """What a verdict below ``confirmed`` lacks."""
+    """Why a verdict is weaker than ``confirmed``."""
 
     COVERAGE_GAP = "coverage-gap"
     HELD_DESCRIPTOR = "held-descriptor"
     PATH_ONLY = "path-only"
     SEVERAL_WRITERS = "several-writers"
-    CORE_DUMP = "core-dump"  # the kernel wrote it, for a process that crashed: no event says which file that was
+    CORE_DUMP = "core-dump"  # the kernel wrote it for a crashed process; no event names the file
     NOT_COVERED = "not-covered"
     NO_EVENT = "no-event"
-    WITNESS_ONLY = "witness-only"  # fanotify saw it write, audit did not see it open the file
+    WITNESS_ONLY = "witness-only"  # fanotify reported the write, audit did not report the open
 
 
 class Coverage(NamedTuple):
-    """Whether audit was watching this path over the whole window, and where it was not."""
+    """Whether audit saw everything at this path over the whole window, and its gaps."""
 
     complete: bool
     gaps: tuple[Gap, ...] = ()
 
 
 class Why(StrEnum):
-    """Why a process was named, or why it was not."""
+    """Why a process was named, or why not."""
 
     # Named
     WRITE_ACCESS = "write-access"  # had the file open for writing when it can have been changed
@@ -55,47 +55,47 @@ class Why(StrEnum):
     PLACED = "placed"
     TOOK_AWAY = "took-away"
     SET = "set"  # the attributes
-    SAME_PATH = "same-path"  # by a record that matches the path, and says no (or another) inode
-    CRASHED = "crashed"  # and the kernel wrote its core dump
-    WROTE = "wrote"  # fanotify saw it write, and audit did not see it open the file
-    EARLIER_WRITER = "earlier-writer"  # wrote, made or placed a file that had the path before the present one
-    EARLIER_HOLDER = "earlier-holder"  # had such a file open when the window began
-    EARLIER_CHANGER = "earlier-changer"  # set attributes of such a file
-    REMOVED_TOO = "removed-too"  # removed the file, too; nothing shows how it came back in between
-    # Neither named nor cleared: had a part in what happened within the window, and not in what is there now
-    EARLIER_PART = "earlier-part"  # in an earlier file of the path, where nobody can be named for the present one
-    TOOK_ANOTHER = "took-another"  # removed another file of the path, or moved it away, within the window
-    NOT_MATCHED = "not-matched"  # the record does not say in which subvolume or layer the file was
-    OVERRULED = "overruled"  # a later call decided what is there now
-    UNDONE = "undone"  # it was put back
-    ONLY_PLACED = "only-placed"  # put it there, but did not write the content that it has
-    MAY_HOLD = "may-hold"  # opened it before the window, and may have had it open still: not all was shown
+    SAME_PATH = "same-path"  # by a record with the same path, but without (or with another) inode
+    CRASHED = "crashed"  # crashed, and the kernel wrote its core dump
+    WROTE = "wrote"  # fanotify reported the write, audit did not report the open
+    EARLIER_WRITER = "earlier-writer"  # wrote, created or placed an earlier file of the path
+    EARLIER_HOLDER = "earlier-holder"  # had an earlier file of the path open when the window began
+    EARLIER_CHANGER = "earlier-changer"  # set attributes of an earlier file of the path
+    REMOVED_TOO = "removed-too"  # also removed the file; nothing shows how it came back in between
+    # Neither named nor cleared: had a part in what happened in the window, but not in the present file
+    EARLIER_PART = "earlier-part"  # in an earlier file of the path; no process can be named for the present one
+    TOOK_ANOTHER = "took-another"  # removed another file of the path, or moved it away, in the window
+    NOT_MATCHED = "not-matched"  # the record does not give the subvolume or layer of the file
+    OVERRULED = "overruled"  # a later system call determined the present state
+    UNDONE = "undone"  # its change was reverted
+    ONLY_PLACED = "only-placed"  # placed the file, but did not write its content
+    MAY_HOLD = "may-hold"  # opened it before the window and may have kept it open; not all holders are known
     # Cleared
     FAILED = "failed"
-    CLOSED_BEFORE = "closed-before"  # opened it before the window, and did not hold it any more when that began
+    CLOSED_BEFORE = "closed-before"  # opened it before the window, and had closed it when the window began
     BEFORE_WINDOW = "before-window"
     AFTER_WINDOW = "after-window"
-    AFTER_LAST_CHANGE = "after-last-change"  # opened it after the time that its ctime says
-    EARLIER_FILE = "earlier-file"  # what the name, or the inode number, stood for before
-    LATER_FILE = "later-file"  # what they stood for afterwards
+    AFTER_LAST_CHANGE = "after-last-change"  # opened it after the file's ctime
+    EARLIER_FILE = "earlier-file"  # an earlier file with this name or inode number
+    LATER_FILE = "later-file"  # a later file with this name or inode number
     OTHER_FILE = "other-file"  # a file of that name with another inode
-    NO_WRITE = "no-write"  # what it did cannot change content
-    NO_PART = "no-part"  # what it did cannot bring about what differs
-    WROTE_NOTHING = "wrote-nothing"  # fanotify saw it close the file, which it could not map, and no write by it
+    NO_WRITE = "no-write"  # its system calls cannot change content
+    NO_PART = "no-part"  # its system calls cannot cause the difference
+    WROTE_NOTHING = "wrote-nothing"  # fanotify reported its close and no write, and it could not map the file
 
     @property
     def names(self) -> bool:
-        """Whether it is a reason for naming a process."""
+        """Whether it is a reason to name a process."""
         return self in _NAMING
 
     @property
     def clears(self) -> bool:
-        """Whether it is a reason why a process cannot have had a part in what differs."""
+        """Whether it proves that a process had no part in the difference."""
         return not self.names and self not in _NOTED
 
     @property
     def is_earlier(self) -> bool:
-        """Whether it is about a file that had the path before: a part in the present content is possible, not known."""
+        """Whether it concerns an earlier file of the path: a part in the present content is possible, but not known."""
         return self in _EARLIER
 
 
@@ -126,10 +126,10 @@ _NAMING = _EARLIER | {
 
 
 class Ruling(NamedTuple):
-    """One process that had to do with a file, and how that was judged.
+    """One process that accessed a file, with its judgement.
 
-    ``actor`` is its latest call of this kind (``action``; ``None`` for one that was found holding a descriptor),
-    ``calls`` how many of them there were since ``first_ns``, ``events`` the latest of them, newest first.
+    ``actor`` is its latest system call of this kind (``action``; ``None`` for a holder), ``calls`` the number of such
+    calls since ``first_ns``, ``events`` the latest of them, newest first.
     """
 
     actor: Actor
@@ -141,10 +141,10 @@ class Ruling(NamedTuple):
 
 
 class Reasoning(NamedTuple):
-    """How an answer was found: everybody who was considered, those named first; ``omitted`` more were left out.
+    """How an answer was found: all processes that were considered, named ones first; ``omitted`` more are left out.
 
-    ``last_change_ns`` is the moment after which, by the file's ctime, nothing was changed any more; ``None`` where the
-    ctime was no help.
+    ``last_change_ns`` is the time after which, by the file's ctime, nothing was changed; ``None`` if the ctime was no
+    help.
     """
 
     rulings: tuple[Ruling, ...] = ()
@@ -155,7 +155,7 @@ class Reasoning(NamedTuple):
 class Attribution(NamedTuple):
     """Who made a change, how sure that is, and why it is not surer. ``notes`` are sentences for the reader.
 
-    ``reasoning`` is ``None`` for answers that were given before it was kept.
+    ``reasoning`` is ``None`` for answers that were stored before it was recorded.
     """
 
     verdict: Verdict

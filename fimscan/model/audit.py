@@ -1,4 +1,4 @@
-"""What the audit log says: records, events, accesses, processes, notices and gaps."""
+"""Audit: records, events, accesses, processes, notices and gaps, as read from the audit log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class EventId(NamedTuple):
-    """What identifies an audit event: serials restart at every boot, so time and node belong to it.
+    """The identity of an audit event. Serials restart at every boot, so time and node belong to it.
 
     ``time_ns`` is the record's ``sec.milli`` stamp, so always a whole number of milliseconds.
     """
@@ -20,32 +20,32 @@ class EventId(NamedTuple):
 
     @property
     def moment(self) -> int:
-        """The time with the serial in the place of what is smaller than a millisecond: it orders events of one time."""
+        """The time, with the serial in the digits below a millisecond: it orders events of the same time."""
         return self.time_ns + self.serial % 1_000_000
 
     def __str__(self) -> str:
-        """``SEC.MS:SERIAL`` as the log and ``ausearch -a`` write it, with ``node/`` in front where there is one."""
+        """``SEC.MS:SERIAL`` as in the log and for ``ausearch -a``, preceded by ``node/`` if there is a node."""
         stamp = f"{self.time_ns // 10**9}.{self.time_ns // 10**6 % 1000:03d}:{self.serial}"
         return f"{self.node}/{stamp}" if self.node else stamp
 
 
 class AuditRecord(NamedTuple):
-    """One line of an audit log: its event, its type (``PATH``, ``UNKNOWN[1329]``) and the text after the colon."""
+    """One line of an audit log: event, type (``PATH``, ``UNKNOWN[1329]``) and the text after the colon."""
 
     id: EventId
     type: str
     body: bytes
 
 
-#: The first line of an event's text.
+#: First line of an event's text.
 COMPLETE, INCOMPLETE = b"complete", b"incomplete"
 
 
 class AuditEvent(NamedTuple):
-    """The records of one event, as far as they arrived, as the text that they are stored as.
+    """The records of one event that arrived, as the text in which they are stored.
 
-    ``text`` is a line that tells whether all came that the event announces (``items=``), then ``TYPE BODY`` a line for
-    each record, in their order: a body has no line breaks, and no line is empty.
+    The first line of ``text`` says whether all announced records (``items=``) arrived. Then each record is a line
+    ``TYPE BODY``, in order: a body has no line breaks, and no line is empty.
     """
 
     id: EventId
@@ -53,18 +53,18 @@ class AuditEvent(NamedTuple):
 
     @classmethod
     def of(cls, event: EventId, records: Iterable[AuditRecord], *, complete: bool = True) -> AuditEvent:
-        """These records as an event."""
+        """Build an event from records."""
         lines = [b"%b %b" % (kind.encode("latin-1"), body) for _, kind, body in records]
         return cls(event, b"\n".join([COMPLETE if complete else INCOMPLETE, *lines]))
 
     @property
     def complete(self) -> bool:
-        """Whether the records that the event announces came all."""
+        """Whether all announced records arrived."""
         return self.text.startswith(COMPLETE)
 
     @property
     def records(self) -> tuple[AuditRecord, ...]:
-        """Its records, one by one."""
+        """Its records in order."""
         lines = [line.partition(b" ") for line in self.text.split(b"\n")[1:]]
         return tuple([AuditRecord(self.id, kind.decode("latin-1"), body) for kind, _, body in lines])
 
@@ -86,11 +86,11 @@ class Action(StrEnum):
     CHOWN = "chown"
     SETXATTR = "setxattr"
     UTIME = "utime"
-    SETFLAGS = "setflags"  # file_setattr: what chattr(1) sets
+    SETFLAGS = "setflags"  # file_setattr: the flags of chattr(1)
 
 
 class Role(StrEnum):
-    """What an actor had to do with a change."""
+    """The part of an actor in a change."""
 
     WRITER = "writer"  # opened it for writing, or created it
     PLACER = "placer"  # renamed or linked it into place
@@ -99,19 +99,19 @@ class Role(StrEnum):
 
 
 class LoginSource(StrEnum):
-    """Who set a process's login uid. A process that has none may write any into its own, without a privilege."""
+    """Who set a process's login uid. An unset login uid can be set by the process itself, without privileges."""
 
-    LOGIN_PROGRAM = "login-program"  # one of the system's (sshd, login, cron ...), as root
-    ROOT = "root"  # another program of root's
-    USER = "user"  # a process of an ordinary user: whose name it wrote says nothing of who it is
-    UNSEEN = "unseen"  # no record says: the session began before the log that was read does
+    LOGIN_PROGRAM = "login-program"  # a login program of the system (sshd, login, cron ...), as root
+    ROOT = "root"  # another program, as root
+    USER = "user"  # an unprivileged process: the name is its own claim and proves nothing
+    UNSEEN = "unseen"  # unknown: the session began before the log that was read
 
 
 class LoginOrigin(NamedTuple):
-    """How a process came to its login uid, by the kernel's LOGIN record.
+    """How a process got its login uid, according to the kernel's LOGIN record.
 
-    ``uid``, ``user``, ``pid`` and ``exe`` are those of the process that set it. ``claimed`` is the login uid's name
-    where that is no evidence of who the process is, so that the actor's ``login_user`` is ``None``.
+    ``uid``, ``user``, ``pid`` and ``exe`` describe the process that set it. ``claimed`` is the name of a login uid that
+    proves nothing about the user; then ``login_user`` of the actor is ``None``.
     """
 
     source: LoginSource
@@ -124,19 +124,19 @@ class LoginOrigin(NamedTuple):
 
 
 class ExeOrigin(StrEnum):
-    """Whether the file that a process ran is the one that this host has under the program's name."""
+    """Whether a process ran the file that this host has under the program's name."""
 
     HOST = "host"  # the same device and inode
-    OTHER_ROOT = "other-root"  # another one: the process has another root directory or mount namespace
-    UNKNOWN = "unknown"  # it ended before anybody looked, or its file was replaced since
+    OTHER_ROOT = "other-root"  # another file: the process has another root directory or mount namespace
+    UNKNOWN = "unknown"  # it ended before it was inspected, or its file was replaced since
 
 
 class ProcessView(NamedTuple):
-    """What ``/proc`` said of a process while it ran (at ``seen_ns``), or (``exe_id`` alone) its execve record.
+    """What ``/proc`` showed of a running process (at ``seen_ns``), or only ``exe_id`` from its execve record.
 
-    ``exe_id`` is the (device, inode) of the program's file. ``container`` names its container as far as its control
-    group does (``docker:0f3c...``, ``lxc:web1``). ``tracer`` is the pid of the process that traced it (ptrace(2)),
-    ``preload`` the value of LD_PRELOAD in its environment, which it can have overwritten.
+    ``exe_id`` is the (device, inode) of the program's file. ``container`` names the container, if the control group
+    does (``docker:0f3c...``, ``lxc:web1``). ``tracer`` is the pid of the process that traced it (ptrace(2)).
+    ``preload`` is LD_PRELOAD in its environment, which the process can have overwritten.
     """
 
     exe_origin: ExeOrigin = ExeOrigin.UNKNOWN
@@ -150,15 +150,16 @@ class ProcessView(NamedTuple):
 class Actor(NamedTuple):
     """A process at the moment of one system call, as the kernel recorded it.
 
-    ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since; ``login_user`` and ``user``
-    are its and ``uid``'s names (from an ENRICHED record or the local user database). ``event`` and ``time_ns`` are
-    ``None`` when the process was not seen in the audit log but found holding a descriptor; ``event`` alone is when
-    fanotify saw it write, by ``time_ns`` at the latest. ``role`` is set in an :class:`Attribution` only; so is
-    ``earlier``: what the process did, it did to a file that had the path before the file that has it now.
+    ``auid`` is the login uid: the user who logged in, whatever sudo or setuid did since. ``login_user`` and ``user``
+    are the names of ``auid`` and ``uid`` (from an ENRICHED record or the local user database).
 
-    ``since_ns`` tells apart the processes that had one pid one after the other: the start of this one, where it was
-    seen alive, or its first record; ``None`` where nothing speaks for more than one. ``login`` and ``view`` say what
-    is known of its login uid and of its program; ``None`` where nobody asked.
+    ``event`` and ``time_ns`` are ``None`` for a process that audit did not report, but that was found as a holder. Only
+    ``event`` is ``None`` if fanotify reported it; it wrote no later than ``time_ns``. ``role`` and ``earlier`` are set
+    in an :class:`Attribution` only. ``earlier`` means that its part concerns an earlier file of the path.
+
+    ``since_ns`` distinguishes processes that had the same pid one after the other. It is the start time, if the process
+    was seen alive, or its first record; ``None`` if nothing suggests more than one. ``login`` and ``view`` say what is
+    known of its login uid and its program; ``None`` if that was not examined.
     """
 
     pid: int
@@ -187,24 +188,24 @@ class Actor(NamedTuple):
 
     @property
     def process(self) -> tuple[int, int | None, int | None, bytes | None, int | None]:
-        """What tells two processes apart: pid, login, session, program, and since when the pid is this process."""
+        """What distinguishes two processes: pid, login, session, program, and since when the pid is this process."""
         exe = self.exe
         return self.pid, self.auid, self.session, exe and exe.removesuffix(b" (deleted)"), self.since_ns
 
     @property
     def moment(self) -> int:
-        """When it was seen, as a number that also orders the events of one time; 0 where that is not known."""
+        """When it was seen, as a number that also orders events of the same time; 0 if unknown."""
         if self.event is not None:
             return self.event.moment
         return self.time_ns or 0
 
 
 class Login(NamedTuple):
-    """A LOGIN record: process ``pid``, which ran with ``uid``, got another login uid and a new session.
+    """A LOGIN record: process ``pid``, running as ``uid``, got a new login uid and a new session.
 
-    ``old_auid`` is ``None`` where it had none before. ``user`` and ``name`` are the names of ``uid`` and ``auid``.
-    ``exe`` is of the system call's record, where there is one. ``session`` is unique within a boot. ``record`` is the
-    line without its header.
+    ``old_auid`` is ``None`` if it had none. ``user`` and ``name`` are the names of ``uid`` and ``auid``. ``exe`` comes
+    from the system call's record, if there is one. ``session`` is unique within a boot. ``record`` is the line without
+    its header.
     """
 
     event: EventId
@@ -220,7 +221,7 @@ class Login(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """A process that a signal ended so that the kernel may have written a core file (an ANOM_ABEND record)."""
+    """A process killed by a signal after which the kernel may write a core file (an ANOM_ABEND record)."""
 
     event: EventId
     actor: Actor
@@ -229,12 +230,12 @@ class Crash(NamedTuple):
 
 
 class Name(NamedTuple):
-    """One name in an audit event, with the identities that the kernel put beside it.
+    """One name in an audit event, with the identities that the kernel recorded with it.
 
-    ``path`` is absolute, and only set where it is sure: an absolute name, or one relative to a recorded working
-    directory. A name relative to a directory descriptor has ``path=None``; then ``parent`` (device and inode of the
-    directory, from the PARENT record) says where it is, to whoever knows the directories.
-    ``text`` is what the record said (``None`` for calls on a descriptor).
+    ``path`` is absolute and only set if it is certain: an absolute name, or one relative to a recorded working
+    directory. A name relative to a directory descriptor has ``path=None``. Then ``parent``, the (device, inode) of the
+    directory in the PARENT record, locates it if the directory is known. ``text`` is the name in the record (``None``
+    for system calls on a descriptor).
     """
 
     text: bytes | None = None
@@ -243,7 +244,7 @@ class Name(NamedTuple):
 
     @property
     def base(self) -> bytes | None:
-        """The last component of the name; ``None`` when there is none that can be trusted (``.``, ``..``)."""
+        """The last component of the name; ``None`` if it cannot be trusted (``.``, ``..``)."""
         if self.text is None:
             return None
         last = self.text.rstrip(b"/").rpartition(b"/")[2]
@@ -251,12 +252,12 @@ class Name(NamedTuple):
 
 
 class FileAccess(NamedTuple):
-    """One event x one file: who did what to it.
+    """One system call on one file: who did what.
 
-    ``dev`` and ``inode`` identify the file itself. ``old`` is the other name of a rename (where it came from), a link
-    (its source) or a symlink (its target's text). ``replaced`` is the (device, inode) of the file that a rename
-    overwrote. ``mode`` is the full ``st_mode`` before the call; ``argument`` the new mode of a chmod.
-    ``item`` numbers the accesses of one event from 0.
+    ``dev`` and ``inode`` identify the file itself. ``old`` is the other name: the source of a rename or a link, the
+    target text of a symlink. ``replaced`` is the (device, inode) of the file that a rename overwrote. ``mode`` is the
+    full ``st_mode`` before the call, ``argument`` the new mode of a chmod. ``item`` numbers the accesses of one event
+    from 0.
     """
 
     event: EventId
@@ -274,76 +275,76 @@ class FileAccess(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, int] | None:
-        """(device, inode) of the file, where the record has both."""
+        """(device, inode) of the file, if the record has both."""
         return None if self.dev is None or self.inode is None else (self.dev, self.inode)
 
     @property
     def flags_unknown(self) -> bool:
         """Whether it is an open that may have been for reading only.
 
-        io_uring's records do not say how an existing file was opened, nor do those of openat2(2) before Linux 5.16. Who
-        opened it so can have written to it; that they could is not known.
+        Records of io_uring do not say how an existing file was opened; neither do those of openat2(2) before Linux
+        5.16. Such a process may have been able to write, but that is not certain.
         """
         return self.action is Action.OPEN_WRITE and not self.actor.flags
 
     @property
     def is_directory(self) -> bool:
-        """Whether the file that the call was about is a directory."""
+        """Whether the file is a directory."""
         return self.mode is not None and self.mode & 0o170000 == 0o040000
 
 
 class GapReason(StrEnum):
-    """Why audit is known not to have seen everything for a while."""
+    """Why audit is known to have missed events for a while."""
 
-    NOT_OBSERVED = "not-observed"  # nobody looked at the audit system then, so nothing is known of it
+    NOT_OBSERVED = "not-observed"  # the audit system was not observed then, so nothing is known
     NO_RULE = "no-rule"  # no loaded rule covered the path
     RULE_REMOVED = "rule-removed"  # one of our rules was deleted
     AUDIT_DISABLED = "audit-disabled"  # auditctl -e 0
     DAEMON_STOPPED = "daemon-stopped"
     BOOT = "boot"  # the host was restarted
     EVENTS_LOST = "events-lost"  # the kernel's lost counter went up
-    LOG_MISSING = "log-missing"  # rotated away, or truncated, before it was read
-    UNSEEN_CALL = "unseen-call"  # it takes a call that says no path: chattr's ioctl(2)
-    TIMES_CALL = "times-call"  # times are set, and flags set and taken back, by calls that say no path: futimens(3)
-    OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories: rules go by directory
-    # Holes in the rules: calls that change files, and that no loaded rule asked for (fimscan.attribution.holes).
+    LOG_MISSING = "log-missing"  # rotated away or truncated before it was read
+    UNSEEN_CALL = "unseen-call"  # possible with a system call without a path: chattr's ioctl(2)
+    TIMES_CALL = "times-call"  # times, or flags set and reset, by system calls without a path: futimens(3)
+    OTHER_NAME = "other-name"  # the file has a hard link outside of the watched directories; rules apply by directory
+    # Holes: system calls that change files and that no loaded rule reports (fimscan.attribution.holes).
     IO_URING = "io-uring"
-    UNNAMED_FILE = "unnamed-file"  # io_uring opened a file, and its record does not say which
-    READ_ONLY_OPEN = "read-only-open"  # opens that empty or create a file without asking for write access
+    UNNAMED_FILE = "unnamed-file"  # io_uring opened a file that its record does not name
+    READ_ONLY_OPEN = "read-only-open"  # opens that truncate or create a file without asking for write access
     HANDLE_OPEN = "handle-open"  # open_by_handle_at
     ATTRIBUTE_CALL = "attribute-call"  # utimensat, file_setattr, setxattrat, removexattrat
-    X32_CALL = "x32-call"  # the x32 calls of x86_64, which match no rule
-    OVERLAY = "overlay"  # a user mounted a file system of his own, which can have this directory as its upper layer
-    EXTENT_MOVE = "extent-move"  # a user moved blocks between files: other content, and all times as they were
-    MOUNT = "mount"  # something was mounted over it, or unmounted: what is seen there is another file
-    LOOP_IMAGE = "loop-image"  # it is what a loop device reads and writes: the kernel itself writes to it
-    OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: what is done there is done to it
+    X32_CALL = "x32-call"  # x32 system calls of x86_64, which match no rule
+    OVERLAY = "overlay"  # a user mounted a file system that can have this directory as its upper layer
+    EXTENT_MOVE = "extent-move"  # a user moved blocks between files: content changes, all times stay
+    MOUNT = "mount"  # something was mounted over it or unmounted: the path shows another file
+    LOOP_IMAGE = "loop-image"  # it backs a loop device: the kernel itself writes to it
+    OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: changes there change it
     SERVED_ELSEWHERE = "served-elsewhere"  # another machine or process serves the file system (NFS, FUSE)
-    CLOCK_CHANGED = "clock-changed"  # the host's clock was set, so that times on both sides do not compare
+    CLOCK_CHANGED = "clock-changed"  # the host's clock was set: earlier and later times cannot be compared
 
 
 class NoticeKind(StrEnum):
-    """What the log says about the audit system itself."""
+    """What a record says about the audit system itself."""
 
     DAEMON_START = "daemon-start"
     DAEMON_END = "daemon-end"
     RULE_ADDED = "rule-added"
     RULE_REMOVED = "rule-removed"
-    URING_RULE_REMOVED = "uring-removed"  # of the filter list for io_uring
+    URING_RULE_REMOVED = "uring-removed"  # from the filter list for io_uring
     UNNAMED_FILE = "unnamed-file"  # an io_uring operation on a watched file that its record does not name
-    EXTENTS_MOVED = "extents-moved"  # somebody who is not root moved blocks of one file into another
-    USER_MOUNT = "user-mount"  # somebody who is not root mounted a file system, in a user namespace of his own
+    EXTENTS_MOVED = "extents-moved"  # an unprivileged process moved blocks of one file into another
+    USER_MOUNT = "user-mount"  # an unprivileged process mounted a file system, in a user namespace of its own
     ENABLED = "enabled"
     DISABLED = "disabled"
     BOOT = "boot"
-    RESUMED = "resumed"  # auditd writes its log again: until then it did not, since when the log does not say
+    RESUMED = "resumed"  # auditd writes its log again; when it stopped is not in the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditNotice:
-    """One record about the audit system itself (DAEMON_*, CONFIG_CHANGE, SYSTEM_BOOT, KERNEL), where coverage needs it.
+    """A record about the audit system itself (DAEMON_*, CONFIG_CHANGE, SYSTEM_BOOT, KERNEL), needed for coverage.
 
-    ``key`` is that of the rule added or removed. ``actor`` is the process that did it, where the event says.
+    ``key`` is the key of the rule that was added or removed. ``actor`` is the process that did it, if the event says.
     """
 
     event: EventId
@@ -354,9 +355,9 @@ class AuditNotice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DamagedLine:
-    """A line that could not be understood, kept for inspection: never dropped without a trace.
+    """A line that could not be parsed. It is stored for inspection, never dropped silently.
 
-    ``offset`` is its byte offset in ``source`` (the log's path, decompressed offset for a compressed one).
+    ``offset`` is its byte offset in ``source``, the path of the log; for a compressed log, the decompressed offset.
     """
 
     source: bytes
@@ -367,7 +368,7 @@ class DamagedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of time in which audit is known not to have seen everything; ``actor`` is who brought that about."""
+    """A stretch of time in which audit is known not to have seen everything; ``actor`` caused it."""
 
     start_ns: int
     end_ns: int
@@ -378,17 +379,17 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRule:
-    """One loaded file-watching rule, reduced to what coverage depends on.
+    """One loaded audit rule for files, reduced to what coverage needs.
 
-    ``scope`` is the directory (``recursive``) or the single path watched. ``arches`` are the ABIs it applies to
-    (``b64``, ``b32``); a rule without ``arch=`` applies to both. ``writes`` and ``attributes`` say whether it fires on
-    perm=w and perm=a system calls, for every process.
+    ``scope`` is the watched directory (``recursive``) or single path. ``arches`` are its ABIs (``b64``, ``b32``); a
+    rule without ``arch=`` applies to both. ``writes`` and ``attributes`` say whether it matches system calls of perm=w
+    and perm=a, for every process.
 
-    ``target`` is what was found at ``scope``, by device and inode, when the rule was first seen, at ``since_ns``. The
-    kernel ties a rule for a directory to that very one: ``stale`` is set when another one is there now, which nobody
-    watches. A rule for a single path follows the name, and is never stale.
+    ``target`` is the (device, inode) found at ``scope`` when the rule was first seen, at ``since_ns``. The kernel ties
+    a rule for a directory to that inode. ``stale`` is set if another directory is there now, which is not watched. A
+    rule for a single path follows the name and is never stale.
 
-    ``guards`` are the calls beyond those of perm=wa that it reports (``b64:openat2``; :mod:`fimscan.audit.guards`).
+    ``guards`` are the system calls beyond perm=wa that it reports (``b64:openat2``; :mod:`fimscan.audit.guards`).
     """
 
     scope: bytes
@@ -406,15 +407,15 @@ class AuditRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditObservation:
-    """What the kernel's audit system said of itself at one moment (``auditctl -s``, ``auditctl -l``).
+    """The state of the kernel's audit system at one moment (``auditctl -s``, ``auditctl -l``).
 
-    ``enabled`` is 0, 1 or 2 (locked until reboot). ``suppressed`` lists loaded rules that take events away again
-    (``never`` rules, excluded record types), as text. ``error`` is set, and the rest unknown, when it could not be
-    asked. ``boottime_ns`` is what CLOCK_BOOTTIME said at ``time_ns``: nobody can set that one.
+    ``enabled`` is 0, 1 or 2 (locked until reboot). ``suppressed`` lists loaded rules that suppress events (``never``
+    rules, excluded record types), as text. ``error`` is set, and the rest unknown, if the kernel could not be asked.
+    ``boottime_ns`` is CLOCK_BOOTTIME at ``time_ns``, which nobody can set.
 
-    ``guards`` are those that rules have to have on this machine, ``uring`` the directories in which what io_uring does
-    is reported (``/`` where nothing can use it), ``holes`` what is open for the whole host. ``None``: not known, as in
-    the answers that were stored before these were asked for.
+    ``guards`` are the system calls that rules have to cover on this machine. ``uring`` are the directories in which
+    io_uring is reported (``/`` if nothing can use it). ``holes`` are open for the whole host. ``None`` means unknown,
+    as in observations that were stored before these were recorded.
     """
 
     time_ns: int

@@ -32,7 +32,7 @@ class Check:
 
     @classmethod
     def of(cls, name: str, detail: str, *, ok: bool) -> Check:
-        """A check that passes or fails, with nothing between."""
+        """A check that either passes or fails as critical."""
         return cls(name=name, severity=CheckSeverity.OK if ok else CheckSeverity.CRITICAL, detail=detail)
 
     @property

@@ -1,4 +1,4 @@
-"""Files as a scan finds them: what an inode is, and what could not be read."""
+"""Files as a scan finds them: states, digests, extended attributes, unreadable files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class FileKind(StrEnum):
-    """What an inode is (``inode(7)``, the file type)."""
+    """The type of an inode (``inode(7)``)."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -27,7 +27,7 @@ class Digest:
     value: bytes
 
 
-#: Extended attributes that differ under a name of their own, among those of :attr:`Change.changed`.
+#: Extended attributes with a name of their own in :attr:`Change.changed`.
 _XATTR_FIELDS = {
     b"system.posix_acl_access": "acl",
     b"system.posix_acl_default": "acl",
@@ -39,7 +39,7 @@ _XATTR_FIELDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Xattr:
-    """One extended attribute. ``data`` is its value or, where that is long, the SHA-256 of it."""
+    """One extended attribute. ``data`` is its value, or the SHA-256 of a long value."""
 
     name: bytes
     size: int
@@ -52,13 +52,13 @@ class Xattr:
 
     @property
     def field(self) -> str:
-        """What it is called where it differs: ``acl``, ``capabilities``, ``selinux`` or ``xattr``."""
+        """Its name in :attr:`Change.changed`: ``acl``, ``capabilities``, ``selinux`` or ``xattr``."""
         return _XATTR_FIELDS.get(self.name, "xattr")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
-    """The beginning of a file's content: so many bytes, and their digests."""
+    """The beginning of a file's content: ``size`` bytes and their digests."""
 
     size: int
     digests: tuple[Digest, ...]
@@ -68,17 +68,18 @@ class Prefix:
 class FileState:
     """One file as it was observed.
 
-    ``mode`` holds the twelve permission bits only (``st_mode & 0o7777``), sizes are bytes. ``dev`` is ``st_dev`` as
-    ``stat(2)`` gave it when the file system was first seen: it is kept when a boot or a remount gives another one (see
-    :mod:`fimscan.linux.filesystems`). ``digests`` is in the order of
-    :data:`fimscan.state_row.ALGORITHMS` and empty for everything but regular files (and for
-    regular files under a policy that reads no content). ``xattr_digest`` is SHA-256 over all extended attributes
-    (ACLs, SELinux label, capabilities), ``None`` where there are none; ``xattrs`` are those attributes, in byte order
-    of their names, ``None`` where nothing but the digest was recorded. ``flags`` are those that ``chattr(1)`` sets
-    (``ioctl_iflags(2)``), ``None`` where the file system has none, or where they were not recorded.
+    ``mode`` holds only the twelve permission bits (``st_mode & 0o7777``); sizes are bytes. ``dev`` is the ``st_dev`` of
+    ``stat(2)`` when the file system was first seen. It is kept when a boot or a remount changes the number (see
+    :mod:`fimscan.linux.filesystems`).
 
-    ``prefix`` is of a log that is only appended to, up to the length that it had when it was last verified; ``None``
-    where nobody asked for that, or where the file is shorter now. It is a step of the comparison, and not recorded.
+    ``digests`` is in the order of :data:`fimscan.state_row.ALGORITHMS`. It is empty except for regular files, and for
+    those under a policy that reads no content. ``xattr_digest`` is SHA-256 over all extended attributes (ACLs, SELinux
+    label, capabilities), ``None`` if there are none. ``xattrs`` are these attributes in byte order of their names,
+    ``None`` if only the digest was recorded. ``flags`` are those of ``chattr(1)`` (``ioctl_iflags(2)``), ``None`` if
+    the file system has none, or if they were not recorded.
+
+    ``prefix`` belongs to an append-only log: its content up to the length that was last verified. ``None`` if that was
+    not requested, or if the file is shorter now. It is used for the comparison only, and not recorded.
 
     The content was read between ``read_start_ns`` and ``read_end_ns``; a change seen later happened after
     ``read_start_ns``.
@@ -106,38 +107,38 @@ class FileState:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """(device, inode): which file this is, whatever it is called. Reused by the kernel once the file is gone."""
+        """(device, inode): identifies the file under any name. The kernel reuses it once the file is gone."""
         return self.dev, self.inode
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the file system has a block device; tmpfs, overlayfs, btrfs and network file systems have none."""
+        """Whether the file system has a block device; false for tmpfs, overlayfs, btrfs and network file systems."""
         return os.major(self.dev) != 0
 
     def digest(self, algorithm: str) -> bytes | None:
-        """The value of one digest, or ``None`` when it was not taken."""
+        """The value of one digest; ``None`` if it was not taken."""
         return next((d.value for d in self.digests if d.algorithm == algorithm), None)
 
 
 class UnreadableReason(StrEnum):
-    """Why a file that exists (or existed a moment ago) has no trustworthy state in this scan."""
+    """Why a file that exists (or just existed) has no trustworthy state in this scan."""
 
     PERMISSION = "permission"  # EACCES, EPERM
-    VANISHED = "vanished"  # listed by its directory, gone when it was opened
-    LEASED = "leased"  # another process holds a lease on it (fcntl(2), F_SETLEASE) and does not give way
-    UNSTABLE = "unstable"  # kept changing while it was read, so no digest describes one state of it
+    VANISHED = "vanished"  # listed in its directory, gone when it was opened
+    LEASED = "leased"  # another process keeps a lease on it (fcntl(2), F_SETLEASE)
+    UNSTABLE = "unstable"  # kept changing during the reading, so no digest describes one state of it
     IO_ERROR = "io-error"  # the medium or the file system failed
-    TIMEOUT = "timeout"  # the file system did not answer, or the file was not read to its end in the time for it
-    MISSING = "missing"  # a configured directory that does not exist
+    TIMEOUT = "timeout"  # the file system did not answer, or reading the whole file took too long
+    MISSING = "missing"  # a watch whose path does not exist
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """What could not be read, and why. A known file that is unreadable is reported neither as removed nor as the same.
+    """A path that could not be read, and why. A known file is then reported neither as removed nor as unchanged.
 
-    ``since_ns`` is when it was last read, so that nobody could compare it since; ``None`` where it never was.
-    ``differs`` names what ``lstat(2)`` says otherwise than at that reading, in the order of
-    :data:`fimscan.compare.states.FIELDS`: something was done to it, and nobody can say what it holds.
+    ``since_ns`` is when it was last read, so the start of the time without comparison; ``None`` if it never was.
+    ``differs`` names the fields of ``lstat(2)`` that differ from that reading, in the order of
+    :data:`fimscan.compare.states.FIELDS`. Then something was done to the file, but its content is unknown.
     """
 
     path: bytes
@@ -148,15 +149,15 @@ class Unreadable:
 
 
 def device_text(dev: int) -> str:
-    """A device number as audit prints it: hexadecimal major and minor, ``fe:00``."""
+    """A device number as audit prints it: major and minor in hexadecimal, ``fe:00``."""
     return f"{os.major(dev):02x}:{os.minor(dev):02x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPath:
-    """What is stored of a path: as it is accepted, as of ``accepted_scan``, and as it was last read.
+    """What is stored of a path: the accepted state (as of ``accepted_scan``) and the last state that was read.
 
-    ``accepted`` is ``None`` where the baseline has nothing, ``accepted_scan`` where there is no baseline.
+    ``accepted`` is ``None`` if the baseline does not have the path, ``accepted_scan`` if there is no baseline.
     """
 
     accepted: FileState | None = None

@@ -1,4 +1,4 @@
-"""Scans, findings, and what differs between two points of the history."""
+"""Scans, findings, and the difference between two points of the history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fimscan.model.witness import WitnessExtent
 
 
 class ScanStatus(StrEnum):
-    """How a scan ended."""
+    """The state of a scan."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -24,23 +24,24 @@ class ScanStatus(StrEnum):
 
 
 Severity: TypeAlias = Literal["low", "medium", "high", "critical"]
-"""How bad a change of a file is, as its watch is configured."""
+"""The severity of a change, as configured in its watch."""
 
 LIVE = "live"
-"""The trigger of a partial scan: one that looked at just the paths that the audit log spoke of."""
+"""The trigger of a partial scan, made of live looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """One comparison of the monitored files, or (``is_partial``) of just the few that something was done to.
+    """One comparison of the monitored files, or (``is_partial``) of only the few files in the audit log.
 
-    ``counts`` has the number of ``files`` seen, ``bytes`` read and, of the changes that it found, each
-    :class:`ChangeKind`, ``unreadable``, and each :class:`Verdict`; where files were vouched for, also ``vouched`` and
-    ``vouched_ns`` (:attr:`vouched`). ``entry`` is its ledger digest (hex), ``previous``
-    that of the finished scan before it, ``state_digest`` covers every file state, and ``config_digest`` the effective
-    configuration, ``journal`` all that was written besides. See :mod:`fimscan.store.ledger` and
-    :mod:`fimscan.store.journal` for how they are made. ``problems`` says, a line each, why the audit
-    log could not (all) be read.
+    ``counts`` has the number of ``files`` seen and ``bytes`` read. It also counts changes by :class:`ChangeKind` and by
+    :class:`Verdict`, and ``unreadable`` files. If ctime vouched for files, it has ``vouched`` and ``vouched_ns``
+    (:attr:`vouched`).
+
+    ``entry`` is its ledger digest (hex), ``previous`` that of the finished scan before it. ``state_digest`` covers
+    every file state, ``config_digest`` the effective configuration, ``journal`` all other stored rows. See
+    :mod:`fimscan.store.ledger` and :mod:`fimscan.store.journal`. ``problems`` has one line per reason why the audit log
+    could not be read completely.
     """
 
     id: int
@@ -59,13 +60,13 @@ class Scan:
 
     @property
     def vouched(self) -> tuple[int, int] | None:
-        """How many files were not read since their ctime vouched for them, and after what time all of them had been."""
+        """(number of files not read because ctime vouched for them, oldest of their last readings)."""
         count = self.counts.get("vouched", 0)
         return (count, self.counts["vouched_ns"]) if count else None
 
     @property
     def is_partial(self) -> bool:
-        """Whether it looked at some paths only: then it says nothing of the others."""
+        """Whether it covers some paths only, and says nothing about the others."""
         return self.trigger == LIVE
 
 
@@ -73,9 +74,9 @@ class Scan:
 class Finding:
     """A change with its answer: one row of a report.
 
-    When the span has several scans and the file changed more than once, ``steps`` holds the single changes in order.
-    ``severity`` and ``category`` are those of the innermost watch that covers the path in the current configuration;
-    ``None`` where none does. The database does not store them: whoever loads findings for a report sets them.
+    If the report covers several scans and the file changed more than once, ``steps`` are the single changes in order.
+    ``severity`` and ``category`` come from the innermost watch that covers the path in the current configuration;
+    ``None`` if none does. The database does not store them; they are set when findings are loaded for a report.
     """
 
     change: Change
@@ -88,29 +89,29 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmodifiedOpen:
-    """A file that was opened for writing, and whose content is known to be the same after it."""
+    """A file that was opened for writing and whose content is known to be unchanged."""
 
     path: bytes
     actors: tuple[Actor, ...]
 
 
 class Standing(StrEnum):
-    """What is known of a program that changed something: whether it is the one that was accepted."""
+    """Whether a program that changed something is the accepted one."""
 
-    ACCEPTED = "accepted"  # the content that the accepted baseline has
-    CHANGED = "changed"  # monitored, and not what was accepted
-    GONE = "gone"  # monitored and accepted, and not there any more
+    ACCEPTED = "accepted"  # its content is that of the baseline
+    CHANGED = "changed"  # monitored, and differs from the baseline
+    GONE = "gone"  # monitored and accepted, but removed
     NOT_MONITORED = "not-monitored"
-    NOT_KNOWN = "not-known"  # the file of that name is as accepted; whether that is the one that ran is not known
-    OTHER_ROOT = "other-root"  # another file than this host's of that name ran
+    NOT_KNOWN = "not-known"  # the file of that name is as accepted, but another may have run
+    OTHER_ROOT = "other-root"  # a file of that name from another root directory ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """A program's file as of the scan that found a change. ``change`` is the number of its own latest change.
 
-    ``view`` is what was seen of the process that ran it, ``seen_after_ns`` how long after its deed that was; ``None``
-    where nobody saw it.
+    ``view`` is what was seen of the process that ran it, ``seen_after_ns`` how long after its system call; ``None`` if
+    it was not seen.
     """
 
     path: bytes
@@ -121,18 +122,18 @@ class Program:
 
 
 class Effect(StrEnum):
-    """What a changed setting means for what is seen, worst first."""
+    """The effect of a changed setting on monitoring, worst first."""
 
     WEAKER = "weaker"
     STRONGER = "stronger"
-    OTHER = "other"  # neither, or nobody can say
+    OTHER = "other"  # neither, or unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingChange:
-    """One setting that differs between two configurations; ``None`` where it is not there.
+    """One setting that differs between two configurations; ``None`` if it is missing there.
 
-    ``key`` is as the configuration has it; those of a watch begin with its path: ``[[watch]] /etc: policy``.
+    ``key`` is as in the configuration; keys of a watch begin with its path: ``[[watch]] /etc: policy``.
     """
 
     key: str
@@ -143,7 +144,7 @@ class SettingChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconfiguration:
-    """A scan that was made with another configuration than the one before it; by their digests, and what differs."""
+    """A scan with another configuration than the one before it: both digests, and the differences."""
 
     scan: int
     before: str
@@ -152,17 +153,17 @@ class Reconfiguration:
 
     @property
     def is_weaker(self) -> bool:
-        """Whether something is seen less, or less well."""
+        """Whether any setting weakens monitoring."""
         return any(item.effect is Effect.WEAKER for item in self.differences)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What differs between two points, and who did it: the value that every report format renders.
+    """The difference between two points, with answers: the value that every report format renders.
 
-    ``logs_grown`` and ``logs_rotated`` count the logs that were only appended to, and those of which all that was
-    verified before is found under another name. ``suspect_programs`` are those of the actors that are monitored and not
-    what was accepted. ``reconfigurations`` are those between the two points, oldest first.
+    ``logs_grown`` counts the logs that were only appended to. ``logs_rotated`` counts those whose verified content is
+    complete under another name. ``suspect_programs`` are programs of the actors that are monitored and differ from the
+    baseline. ``reconfigurations`` are those between the two points, oldest first.
     """
 
     host: str
@@ -179,9 +180,9 @@ class Diff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Where a process came from: its parent, that one's parent and so on, as far as the records tell.
+    """The ancestors of a process, as far as records show, the parent first.
 
-    ``unknown`` is the process id at which they stop telling; ``None`` where the last one has no parent.
+    ``unknown`` is the process id at which the records end; ``None`` if the last ancestor has no parent.
     """
 
     actor: Actor
@@ -191,11 +192,11 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why a change got its verdict: the answer, with what it rests on.
+    """Why a change got its verdict: the answer with its evidence.
 
-    ``after_scan`` and ``before_scan`` are the scans whose readings bound the window; ``None`` where the file was read
-    by itself, between scans. ``protected`` counts the processes that not even root may ask what they hold open,
-    ``records`` are the lines of the audit log about those who are named.
+    ``after_scan`` and ``before_scan`` are the scans whose readings bound the window; ``None`` if the file was read in a
+    live look. ``protected`` counts the processes that not even root may inspect. ``records`` are the lines of the audit
+    log about the named processes.
     """
 
     host: str
@@ -213,8 +214,9 @@ class Explanation:
 class Status:
     """The last scans, what is accepted, and what waits for acceptance.
 
-    ``baseline`` is the scan that was accepted as a whole last, ``waiting`` counts the differences that nobody accepted,
-    and ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not read.
+    ``baseline`` is the last scan that was accepted as a whole. ``waiting`` counts the differences that are not
+    accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
+    read.
     """
 
     host: str

@@ -11,7 +11,7 @@ from fimscan.model.audit import Actor
 
 
 class WitnessMask(IntFlag):
-    """What fanotify saw a process do to a file: the bits of its events (``fanotify_mark(2)``) that are recorded."""
+    """The recorded bits of fanotify's events (``fanotify_mark(2)``): what a process did to a file."""
 
     MODIFY = 0x2
     CLOSE_WRITE = 0x8
@@ -20,13 +20,13 @@ class WitnessMask(IntFlag):
 
 
 class WitnessEvent(NamedTuple):
-    """What one process did to one file, as fanotify told it.
+    """What one process did to one file, as fanotify reported it.
 
-    The kernel gives no time: it happened after ``since_ns``, when all earlier events had been read, and before
-    ``until_ns``, when this one was read. What a process does to a file in that time is one event. ``handle`` is the
-    file's handle (``name_to_handle_at(2)``), which no later file has; ``name`` the last component of its name then.
-    ``actor`` has the process id alone where the process had ended before it could be looked at; ``started_ns`` and
-    ``ancestors`` (process ids, the parent first) are unknown then, too.
+    fanotify gives no time. The event happened after ``since_ns``, when all earlier events had been read, and before
+    ``until_ns``, when this one was read. Everything that a process does to a file in that time is one event. ``handle``
+    is the file's handle (``name_to_handle_at(2)``), which is never reused; ``name`` is the last component of its name
+    at that time. If the process had ended before it was inspected, ``actor`` has only the process id, and
+    ``started_ns`` and ``ancestors`` (process ids, the parent first) are unknown.
     """
 
     dev: int
@@ -42,18 +42,18 @@ class WitnessEvent(NamedTuple):
 
 
 class WitnessHole(StrEnum):
-    """A way to change what a file holds that fanotify does not show, and that needs no mapping of the file."""
+    """A way to change a file's content that fanotify does not report and that needs no mapping of the file."""
 
     ASYNC_IO = "async-io"  # io_submit(2), as long as fs.aio-max-nr is not 0: no FAN_MODIFY (seen on 6.18)
-    MOVE_EXTENT = "move-extent"  # ext4's EXT4_IOC_MOVE_EXT: it can make blocks of a file zero, unseen (seen on 6.18)
+    MOVE_EXTENT = "move-extent"  # ext4: EXT4_IOC_MOVE_EXT can zero blocks without an event (seen on 6.18)
     OLD_KERNEL = "old-kernel"  # before Linux 6.6: splice(2), and io_uring before 5.19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WitnessExtent:
-    """A stretch of time over which fanotify told everything that it sees of one file system, and all was read.
+    """A stretch of time in which fanotify was watching one file system, and all its events were read.
 
-    ``ended`` says why it did not go on; it is empty for the one that goes on, and where fimscan did not live to say it.
+    ``ended`` says why it ended; it is empty while it continues, and if fimscan ended unexpectedly.
     """
 
     dev: int
@@ -65,7 +65,7 @@ class WitnessExtent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Testimony:
-    """What the second witness says of some files: its events by (device, inode), its extents by device."""
+    """What the second witness recorded: events by (device, inode), extents by device."""
 
     events: Mapping[tuple[int, int], tuple[WitnessEvent, ...]] = field(default_factory=dict)
     extents: Mapping[int, tuple[WitnessExtent, ...]] = field(default_factory=dict)

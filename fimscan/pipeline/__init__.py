@@ -1,19 +1,22 @@
-"""The order of the work: scan and compare, read the audit log, join the two, show what differs.
+"""The use cases: scan, read the audit log, attribute changes, diff, accept, explain, look between scans, check health.
 
-What a file, a record or a verdict is, is decided in :mod:`fimscan.scan`, :mod:`fimscan.audit`, :mod:`fimscan.compare`
-and :mod:`fimscan.attribution`; what is kept, in :mod:`fimscan.store`.
+The rooms below decide the single steps: :mod:`fimscan.scan`, :mod:`fimscan.audit`, :mod:`fimscan.compare`,
+:mod:`fimscan.attribution` and :mod:`fimscan.store`. The pipeline calls them in order.
 
-    scan         one scan, from the lock to the ledger entry        <- open first
-    record/      the scanner's stream against what is stored
-    audit/       audit's log and fanotify into the store; changes against what they say
-    history/     any two points of the history, what is accepted, why an answer is what it is
-    live/        single paths between the scans, as soon as the audit log speaks of them
-    health/      is everything in place, and is audit watching what we watch?
-    import_aide  a database of AIDE becomes the baseline
-    settings     the scan plan: what to scan and how, built from the configuration once
+    scan          one scan, from the lock to the ledger entry        <- open first
+    record/       compare the scanner's stream with what is stored, and store what differs
+    audit/        read the audit log and fanotify into the store; attribute changes
+    history/      diff any two scans, accept changes, explain answers and paths
+    live/         look at single paths between the scans, as soon as the audit log reports them
+    health/       doctor and audit status: what is wrong with the setup
+    import_aide   import a database of AIDE as the baseline
+    settings      the scan plan, built from the configuration
+    importance    severity and category of findings
+    reconfigured  differences between the configurations of two scans
+    result        what a scan returns
 
-The entry points can be imported from here. Each is loaded with its module when somebody asks for it (PEP 562), so that
-a command that needs one module does not wait for the others.
+The entry points can be imported from here. Each module is loaded on first use (PEP 562), so that a command does not
+wait for modules that it does not need.
 """
 
 from importlib import import_module
@@ -35,7 +38,7 @@ _HOMES = {
     "run_scan": "scan",
 }
 
-if not TYPE_CHECKING:  # or else any name would pass
+if not TYPE_CHECKING:  # a type checker would accept any name otherwise
 
     def __getattr__(name: str) -> object:
         if name not in _HOMES:

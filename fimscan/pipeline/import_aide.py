@@ -107,7 +107,7 @@ class _Import:
         }
         self._done = Imported(taken_ns=aide.taken_ns, outside=len(aide.entries) - len(self._ours))
         if not self._ours:
-            raise UsageError("none of the files in it is below a [[watch]]: mend path in [[watch]]")
+            raise UsageError("none of the files in it is below a [[watch]]: fix path in [[watch]]")
         self._check_digests()
 
     def _check_digests(self) -> None:
@@ -134,7 +134,7 @@ class _Import:
             survey = Survey(Devices(), self._plan.roots)
             readings = Readings(full=FullReading(), rechecks={})
             recorder = Recorder(scan_id, readings, self._plan.scope, None, survey)
-            # It is not known who had files open when AIDE read them.
+            # Which processes had files open when AIDE read them is unknown.
             recorder.counts["unexamined_processes"] = 1
             self._record(recorder, on_progress)
             self._done.scan = self._finish(recorder)
@@ -147,6 +147,7 @@ class _Import:
             cross_mounts=self._plan.cross_mounts,
             skip=self._plan.skip,
             on_progress=on_progress,
+            limits=self._plan.limits,
         )
         known = (_alone(self._ours[path], self._done.taken_ns) for path in sorted(self._ours))
         with closing(found):

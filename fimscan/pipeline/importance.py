@@ -16,8 +16,8 @@ from fimscan.store.session import Session
 class Importance:
     """Puts severity and category on findings.
 
-    The database does not store them: they come from the configuration each time that findings are loaded. So a severity
-    that is configured anew holds for earlier changes, too.
+    The database does not store them: they come from the configuration whenever findings are loaded. So a new severity
+    applies to earlier changes, too.
     """
 
     def __init__(self, watches: Iterable[Watch]) -> None:

@@ -1,4 +1,4 @@
-"""What differs between the configurations of two scans, and whether less is seen since."""
+"""Compare the configurations of two scans, and say of each difference whether it weakens monitoring."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fimscan.store import scans as scan_store
 from fimscan.store.session import Session
 
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
-# Settings that switch something on: what is off sees less.
+# Switches: turning one off weakens monitoring.
 _SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled", "witness.fanotify")
 _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
-# What takes longer than this is given up, and unreadable: a shorter time sees less.
-_PATIENCE = ("scan.file_timeout", "scan.stall_timeout")
+# Timeouts after which a file counts as unreadable: a shorter one weakens monitoring.
+_TIMEOUTS = ("scan.file_timeout", "scan.stall_timeout")
 
 
 def reconfigurations(session: Session, start: int, end: int) -> tuple[Reconfiguration, ...]:
-    """Every scan after ``start``, up to ``end``, that was made with another configuration than the one before it."""
+    """Return what changed in the configuration, for each scan after ``start`` and up to ``end`` where it changed."""
     used = scan_store.config_digests(session, start, end)
     return tuple(
         found
@@ -34,19 +34,24 @@ def reconfigurations(session: Session, start: int, end: int) -> tuple[Reconfigur
 
 
 def pending(session: Session, config: Config) -> Reconfiguration | None:
-    """What the next scan will find to be configured otherwise than the last one; its number is 0."""
+    """Compare the present configuration with that of the last scan; the scan number of the result is 0."""
     last = scan_store.last_finished(session)
     if last is None or last.config_digest == config.digest:
         return None
-    return _made(0, last.config_digest, config.digest, _load(session, last.config_digest), config)
+    return _reconfiguration(0, last.config_digest, config.digest, _load(session, last.config_digest), config)
 
 
 def _between(session: Session, scan: int, before: str, after: str) -> Reconfiguration | None:
-    return _made(scan, before, after, _load(session, before), _load(session, after))
+    return _reconfiguration(scan, before, after, _load(session, before), _load(session, after))
 
 
-def _made(scan: int, before: str, after: str, old: Config | None, new: Config | None) -> Reconfiguration | None:
-    """``None`` where nothing differs: a later version of fimscan has more settings, with their defaults."""
+def _reconfiguration(
+    scan: int, before: str, after: str, old: Config | None, new: Config | None
+) -> Reconfiguration | None:
+    """Compare two configurations; ``None`` if no setting differs.
+
+    The digests can differ all the same: a later version of fimscan adds settings with their defaults.
+    """
     if old is None or new is None:
         unknown = SettingChange(key="configuration", before=before, after=after, effect=Effect.OTHER)
         return Reconfiguration(scan=scan, before=before, after=after, differences=(unknown,))
@@ -55,7 +60,7 @@ def _made(scan: int, before: str, after: str, old: Config | None, new: Config | 
 
 
 def _load(session: Session, digest: str) -> Config | None:
-    """``None`` where it is not there, or was written by a version that had other settings."""
+    """Load a configuration; ``None`` if it is not stored, or was written by a version with other settings."""
     text = scan_store.configuration_text(session, digest)
     try:
         return None if text is None else Config.from_canonical(text)
@@ -64,7 +69,7 @@ def _load(session: Session, digest: str) -> Config | None:
 
 
 def differences(before: Config, after: Config) -> list[SettingChange]:
-    """All of them, those that weaken first."""
+    """Return all differences, those that weaken monitoring first."""
     found = [*_sections(before, after), *_watches(before, after)]
     return sorted(found, key=lambda item: list(Effect).index(item.effect))
 
@@ -90,12 +95,12 @@ def _effect(key: str, old: Any, new: Any) -> Effect:
     if key in _SWITCHES:
         return Effect.STRONGER if new else Effect.WEAKER
     if key in _INTERVALS:
-        # "Off", in whatever words, is no interval; two cron expressions cannot be told apart so easily.
+        # "off" and cron expressions are no intervals. Cron expressions are not compared.
         lengths = interval_seconds(str(old)), interval_seconds(str(new))
         if None not in lengths:
             return Effect.WEAKER if lengths[1] > lengths[0] else Effect.STRONGER  # type: ignore[operator]
         return Effect.WEAKER if str(new).strip().lower() in ("", "off", "never") else Effect.OTHER
-    if key in _PATIENCE:
+    if key in _TIMEOUTS:
         return Effect.WEAKER if (interval_seconds(new) or 0) < (interval_seconds(old) or 0) else Effect.STRONGER
     if key == "audit.logs":
         return Effect.WEAKER if set(old or ()) - set(new or ()) else Effect.STRONGER
@@ -117,7 +122,7 @@ def _shown(value: Any) -> str | None:
 
 
 def _watches(before: Config, after: Config) -> Iterator[SettingChange]:
-    """For each path that has a section of its own in one of them: what spoke for it, and what does now."""
+    """Compare, for each path with a section in one of the configurations, the section that covers it in both."""
     paths = sorted({watch.path for watch in (*before.watch, *after.watch)})
     for path in paths:
         old, new = _innermost(before.watch, path), _innermost(after.watch, path)
@@ -127,7 +132,7 @@ def _watches(before: Config, after: Config) -> Iterator[SettingChange]:
             yield SettingChange(key=f"[[watch]] {path}", before=_policy(old), after=_policy(new), effect=effect)
             continue
         if not is_named:
-            # Another section around it speaks for it now, or did before.
+            # In one of the configurations, the section of a directory above covers it.
             yield SettingChange(key=f"[[watch]] {path}", before=old.path, after=new.path, effect=Effect.OTHER)
         yield from _settings(path, old, new)
 
@@ -156,7 +161,7 @@ def _settings(path: str, old: Watch, new: Watch) -> Iterator[SettingChange]:
                 effect = Effect.WEAKER if _POLICIES.index(now) < _POLICIES.index(was) else Effect.STRONGER
             case "reread":
                 effect = Effect.WEAKER if now == "ctime" else Effect.STRONGER
-            case "keep":  # of a log that is to be kept no longer, the removal is not told; 0 is for ever
+            case "keep":  # removals of older generations are not reported; 0 keeps all
                 effect = Effect.WEAKER if (now or math.inf) < (was or math.inf) else Effect.STRONGER
             case "digests":
                 effect = Effect.WEAKER if set(was) - set(now) else Effect.STRONGER
@@ -166,7 +171,7 @@ def _settings(path: str, old: Watch, new: Watch) -> Iterator[SettingChange]:
 
 
 def _excludes(front: str, was: tuple[str, ...], now: tuple[str, ...]) -> Iterator[SettingChange]:
-    """A pattern that is new hides more; one that begins with ``!`` shows again what another one hides."""
+    """Compare patterns: a new one weakens, except that one with ``!`` includes again what another one excludes."""
     if set(was) == set(now):
         yield SettingChange(key=f"{front}exclude", before=_shown(was), after=_shown(now), effect=Effect.OTHER)
     for pattern in (*(p for p in now if p not in was), *(p for p in was if p not in now)):

@@ -1,4 +1,4 @@
-"""What a scan found: what is reported, to whomever it is reported."""
+"""The result of a scan, as commands, the scheduler and reports use it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from fimscan.model import Diff, Scan, Unreadable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanResult:
-    """What a scan found. For the first scan, the baseline, both ends of ``diff`` are that scan itself.
+    """What a scan found.
 
-    ``adopted`` and ``dropped`` count the paths that a changed configuration brought into view or took out of it.
-    ``new_absent`` are the configured paths that do not exist, as it should be, which are watched for the first time.
-    ``new_problems`` were not already so at the scan before: they alert once, as changes do. ``alarming`` is what could
-    not be read and is reported (:func:`fimscan.pipeline.record.unread.alarming`).
+    Attributes:
+        diff: the changes with their answers. For the first scan, the baseline, both ends are that scan itself.
+        is_baseline: it is the first scan.
+        adopted: how many paths a new configuration covers that the last one did not.
+        dropped: how many paths a new configuration no longer covers.
+        new_absent: configured paths that do not exist, are accepted as absent, and are watched for the first time.
+        alarming: unreadable files that are reported (:func:`fimscan.pipeline.record.unread.alarming`).
+        new_problems: problems that the previous scan did not have; like changes, they alert once.
     """
 
     diff: Diff

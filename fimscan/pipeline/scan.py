@@ -68,8 +68,7 @@ def run_scan(
     reader = reader or AuditReader(database, source)
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         previous = _previous_scan(database)
-        # Before the first file is read: from here on, whoever opens a file is in the log, and whoever had it open
-        # already is among the holders.
+        # Before the first file is read: the log has every later open, and the holders have every earlier one.
         problems = [*symlinked_roots(plan), *reader.look()]
         with scan_entry.interrupted_on_error(database):
             run = _begin(database, plan, previous, trigger)
@@ -109,7 +108,7 @@ def _previous_scan(database: Database) -> Scan | None:
 
 
 def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: str) -> _Run:
-    """Record that the scan begins, and who has files open for writing; load when each path was last read."""
+    """Record the scan's begin and the files' holders; load when each path was last read."""
     started_ns = time.time_ns()
     with database.begin() as session:
         scan_id = scan_entry.begin(session, plan.config, trigger=trigger, started_ns=started_ns)
@@ -200,7 +199,7 @@ def _finish(
             logs_rotated=sealed.counts.get("logs_rotated", 0),
             reconfigurations=reconfigurations(session, previous.id, scan_id) if previous else (),
         )
-    told = full.problems if full is not None else ()
+    known_problems = full.problems if full is not None else ()
     return ScanResult(
         diff=diff,
         is_baseline=previous is None,
@@ -208,7 +207,7 @@ def _finish(
         adopted=recorder.adopted,
         dropped=recorder.dropped,
         alarming=unread.alarming(recorder.unreadable, unreadable_before),
-        new_problems=(*(problem for problem in problems if problem not in told), *run.survey.news()),
+        new_problems=(*(problem for problem in problems if problem not in known_problems), *run.survey.news()),
     )
 
 
@@ -235,6 +234,6 @@ def _attribute(
     # A file that is read now for the first time in a while was vouched for until now.
     since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
     failed = frozenset(item.path for item in recorder.unreadable if item.reason is not UnreadableReason.MISSING)
-    since_ns = min([since_ns, *readings.full.read_again_since(failed)])
+    since_ns = min([since_ns, *readings.full.resumed_since(failed)])
     findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in joiner.attribute(changes, since_ns)]
     return findings, joiner.opened_unmodified(recorder.clock, failed)

@@ -1,1 +1,1 @@
-"""files -> FileState: an ordered walk, one pass of hashing, and what could not be read."""
+"""Scan files: an ordered walk, digests in one pass, limits, and unreadable files with their reasons."""

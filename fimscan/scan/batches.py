@@ -1,4 +1,4 @@
-"""What the walks find -> batches of what is to be found out, and from the answers blocks in the walk's order."""
+"""Group the entries of the walks into batches to read, and the answers into blocks in the same order."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, TypeAlias
 from fimscan.scan.block import Block, Entry, Voucher
 from fimscan.scan.dir_stack import Directory
 from fimscan.scan.pool import WorkBatch
-from fimscan.scan.walk import Found, Stretch, path_of
+from fimscan.scan.walk import Found, PendingFiles, path_of
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, Task
 
 _REQUEST_BYTES = 32 * 1024
 _PATH_BYTES = 512 * 1024
-_VOUCHER_BYTES = 64  # in a request, about
+_VOUCHER_BYTES = 64  # approximate size in a request
 _NAME_BYTES = 256
 
 Verified: TypeAlias = Callable[[bytes], int | None]
-"""How much of a log was verified before; asked in the order of the walk."""
+"""How many bytes of a log were verified before; called in the order of the walk."""
 
 
 class Feed:
-    """What the walks find, and what was known of it."""
+    """The entries of all walks, with what is known of them."""
 
     __slots__ = ("_found", "_rest", "directories", "verified", "vouchers")
 
@@ -34,7 +34,7 @@ class Feed:
         vouchers: Iterable[Sequence[Voucher]] = (),
         directories: int = MAX_REQUEST_DIRECTORIES,
     ) -> None:
-        self.directories = directories  # at most, in a batch
+        self.directories = directories  # maximum per batch
         self.verified = verified
         self.vouchers = _Vouchers(iter(vouchers))
         self._found = found
@@ -48,23 +48,23 @@ class Feed:
         return next(self._found) if rest is None else rest
 
     def put_back(self, rest: Found) -> None:
-        """Have it come next."""
+        """Return an entry, so that it comes next."""
         self._rest = rest
 
 
 class WalkBatch(WorkBatch):
-    """A part of the walk: what it found, and the tasks of finding out the rest."""
+    """Consecutive entries of the walk, with the tasks to read those that the walk did not."""
 
     __slots__ = ("_own", "_path_bytes", "_paths", "_request_bytes", "_vouchers", "may_hang")
 
     def __init__(self, feed: Feed, limit: int) -> None:
-        """Take up to ``limit`` names; empty when the walk has come to its end."""
+        """Take up to ``limit`` names; the batch is empty (false) at the end of the walk."""
         super().__init__([])
         self._vouchers: list[tuple[int, Sequence[Voucher | None]]] = []
         self._paths: list[bytes] = []
         self._own: list[tuple[int, Entry]] = []
         self._request_bytes = 0
-        self._path_bytes = _PATH_BYTES  # that are left
+        self._path_bytes = _PATH_BYTES  # bytes left for paths
         self.may_hang = False
         try:
             self._fill(feed, limit)
@@ -75,7 +75,7 @@ class WalkBatch(WorkBatch):
     def _fill(self, feed: Feed, limit: int) -> None:
         last: Directory | None = None
         for one in feed:
-            if isinstance(one, Stretch):
+            if isinstance(one, PendingFiles):
                 directory, names = one
                 if directory is not last:
                     if self.tasks and not self._has_room(directory, feed):
@@ -99,7 +99,7 @@ class WalkBatch(WorkBatch):
 
     def _begin(self, directory: Directory) -> None:
         lengths: list[int] | None = [] if directory.append_only else None
-        # The walk closes its own descriptor when it goes on; this one is the batch's.
+        # The walk closes its descriptor when it goes on; the duplicate belongs to the batch.
         fd = os.dup(directory.fd)
         known: list[Sequence[Any] | None] | None = [] if directory.vouched else None
         self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, known))
@@ -107,8 +107,8 @@ class WalkBatch(WorkBatch):
         self.may_hang |= directory.may_hang
         self._request_bytes += len(directory.prefix)
 
-    def _ask(self, feed: Feed, one: Stretch) -> None:
-        """Add names to the last task."""
+    def _ask(self, feed: Feed, one: PendingFiles) -> None:
+        """Add names to the last task, with verified lengths and vouchers."""
         task, (directory, names) = self.tasks[-1], one
         paths = [directory.prefix + name for name in names]
         task.names.extend(names)
@@ -128,13 +128,13 @@ class WalkBatch(WorkBatch):
         return bool(self._paths)
 
     def block(self) -> Block:
-        """Everything in the walk's order, once the answer is there."""
+        """Everything in the order of the walk. Needs the answer."""
         assert self.answer is not None
         return Block(self._paths, self.answer, self._own, self._vouchers)
 
 
 class _Vouchers:
-    """Vouchers beside the paths of the walk, both in increasing order."""
+    """Reads vouchers in parallel with the walk; both are in increasing order of paths."""
 
     def __init__(self, chunks: Iterator[Sequence[Voucher]]) -> None:
         self._chunks = chunks
@@ -142,7 +142,7 @@ class _Vouchers:
         self._paths: list[bytes] = []
 
     def of(self, paths: list[bytes]) -> Sequence[Voucher | None]:
-        """That of each path, where there is one; those before them are done with."""
+        """The voucher of each path, ``None`` where there is none. Vouchers of earlier paths are dropped."""
         while not self._paths or self._paths[-1] < paths[-1]:
             if not self._read_on(paths[0]):
                 break
@@ -155,7 +155,7 @@ class _Vouchers:
         return [known.get(path) for path in paths]
 
     def _read_on(self, path: bytes) -> bool:
-        """Take in the next chunk, behind what is left of those before it from ``path`` on; whether there was one."""
+        """Read the next chunk and drop vouchers before ``path``; whether there was one."""
         chunk = next(self._chunks, None)
         if chunk is None:
             return False

@@ -1,4 +1,4 @@
-"""A stretch of the walk with what was found out about it: enough to see that nothing changed, the rest on demand."""
+"""Results for consecutive paths: state digests to see that nothing changed, and the full states on demand."""
 
 from __future__ import annotations
 
@@ -12,26 +12,33 @@ from fimscan.scan.writers import Identity
 from fimscan.state_row import FIELDS, Packed, state_digest
 
 Entry: TypeAlias = Packed | Unreadable
-"""What was found out about one path. Of a file that was vouched for it is the digest of its known state alone."""
+"""The result for one path. For a file that ctime vouched for, it holds only the digest of its known state."""
 
 Answer: TypeAlias = tuple[int, list[bytes], int, int, bytes, list[Identity]]
-"""When the work began, state digests in order (empty where there is no state: the file was vouched for, or could not
-be read), how many states were read, bytes of content read, and all of it marshalled: each a :data:`Packed`, a refusal,
-or empty for a file that was vouched for. That is only taken apart where something differs. The last one is which files
-were open for writing when they were read (see :class:`fimscan.scan.writers.WriterCheck`)."""
+"""The answer of a worker:
+
+1. when the work began;
+2. state digests in order, empty where there is no state (vouched for, or unreadable);
+3. how many states were read;
+4. how many bytes of content were read;
+5. all results, marshalled: each a :data:`Packed`, a refusal, or empty for a file that was vouched for. They are
+   unmarshalled only where something differs;
+6. which files were open for writing when they were read (see :class:`fimscan.scan.writers.WriterCheck`).
+"""
 
 _DEV, _SIZE = FIELDS.index("dev"), FIELDS.index("size")
-_FAST_DIGEST = FIELDS.index("xxh3_128")  # always among those that are taken, if any is
+_FAST_DIGEST = FIELDS.index("xxh3_128")  # always taken, if any digest is
 _READ_START = FIELDS.index("read_start_ns")
 
 
 Voucher: TypeAlias = tuple[bytes, bytes, int, Sequence[Any]]
-"""(path, digest of the known state, when it was last really read, its :data:`fimscan.scan.state.STAT`) of a file that
-need not be read again if that is still so."""
+"""(path, digest of the known state, when it was last read, its :data:`fimscan.scan.state.STAT`) of a known file. It is
+not read again if ``lstat(2)`` still gives that.
+"""
 
 
 def answer_of(begun_ns: int, results: list[Packed | Raw], writable: list[Identity]) -> Answer:
-    """What a worker answers."""
+    """Build the answer of a worker."""
     states = [one for one in results if len(one) > 2]
     return (
         begun_ns,
@@ -51,17 +58,17 @@ def _renumbered(entry: Any, numbers: Mapping[int, int]) -> Any:
 
 
 class Block:
-    """Consecutive paths, in increasing order.
+    """The results for consecutive paths, in increasing order.
 
-    ``digests`` are those of their states, empty where there is none. ``states`` counts these, ``vouched`` those of them
-    that were not read, the last time at which all of which had been read is ``vouched_ns``; ``seen_ns`` is before
-    everything in the block was read or looked at. ``writable`` are the files that somebody had open for writing.
+    ``digests`` are the state digests, empty where there is no state. ``states`` counts the states, ``vouched`` those
+    that were not read because ctime vouched for them; the oldest of their last readings is ``vouched_ns``. ``seen_ns``
+    is earlier than all readings of the block. ``writable`` are the files that were open for writing.
 
     Args:
-        paths: all of them.
-        answer: of those that a worker was asked for.
-        own: (position in ``paths``, entry) of those that the walk has answered itself: directories.
-        vouchers: (position in ``paths``, those of the paths from there on) where some need not have been read.
+        paths: all paths.
+        answer: of the paths that a worker was asked for.
+        own: (position in ``paths``, entry) of the entries that the walk itself made: directories.
+        vouchers: (position in ``paths``, vouchers of the paths from there on), where some files could be skipped.
     """
 
     __slots__ = (
@@ -115,7 +122,7 @@ class Block:
         self.vouched_ns = min([voucher[2] for _, voucher in self._vouchers], default=self.seen_ns)
 
     def renumber(self, numbers: Mapping[int, int]) -> None:
-        """Give states other device numbers, as :class:`fimscan.linux.filesystems.Numbers` has them."""
+        """Replace ``stat(2)``'s device numbers by the recorded ones (:class:`fimscan.linux.filesystems.Numbers`)."""
         rows = [_renumbered(row, numbers) for row in marshal.loads(self._rows)]  # noqa: S302 - from our own worker
         self._rows = marshal.dumps(rows)
         self._own = [(at, _renumbered(entry, numbers)) for at, entry in self._own]
@@ -126,16 +133,16 @@ class Block:
 
     @property
     def is_all_read(self) -> bool:
-        """Whether there is a state of each path, and none was vouched for."""
+        """Whether every path has a state, and each was read now."""
         return self.states == len(self.paths) and not self.vouched
 
     def all_states(self) -> list[Packed]:
-        """The states of a block that :attr:`is_all_read`."""
+        """All states; needs :attr:`is_all_read`."""
         assert self.is_all_read
         return self._entries()
 
     def entries(self) -> Iterator[Entry]:
-        """What was found out about each of the paths."""
+        """Yield the entry of each path."""
         entries = self._entries()
         for position, voucher in self._vouchers:
             entries[position] = (voucher[1],)

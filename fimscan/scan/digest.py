@@ -1,4 +1,4 @@
-"""One pass over the bytes of a file for all of its digests."""
+"""Compute all digests of a file in one pass over its bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import blake3
 import xxhash
 
 PIECE_BYTES = 256 * 1024
-"""What is read at a time: it fits into a core's second-level cache, which the second digest finds it in."""
+"""Bytes per read. A piece fits into the second-level cache of a core, where the second digest finds it."""
 _ZEROS = memoryview(bytes(PIECE_BYTES))
 
 
@@ -27,31 +27,31 @@ ALGORITHMS: Mapping[str, Callable[[memoryview], _Hash]] = {
     "sha512": hashlib.sha512,
     "blake3": blake3.blake3,
 }
-"""Digest name -> what begins one with the first bytes of the file."""
+"""Digest name -> constructor, which takes the first bytes of the file."""
 
 
 class Digester:
-    """Hashes open files through one reusable buffer (so each thread needs its own)."""
+    """Hashes open files through one reusable buffer, so each thread needs its own."""
 
     def __init__(self, on_piece: Callable[[int], None]) -> None:
         self._buffer = memoryview(bytearray(PIECE_BYTES))
         self._on_piece = on_piece
 
     def digest(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
-        """The digests of everything from the descriptor's position on, in the order of ``algorithms``.
+        """Digest everything from the descriptor's position on, in the order of ``algorithms``.
 
-        ``size`` is what ``fstat`` said a moment ago. ``None`` when the file is seen to grow: one that is appended to
-        faster than it is read would never come to an end.
+        ``size`` is what ``fstat`` said just before. ``None`` if the file grows: a file that is appended to faster than
+        it is read would never end. ``on_piece`` is called with the size of each piece.
 
         Raises:
             OSError: as ``read(2)``.
-            TimedOutError: what ``on_piece``, which is told the size of each piece that was read, raises.
+            TimedOutError: as raised by ``on_piece``.
         """
         buffer = self._buffer
         count = total = os.readv(fd, [buffer])
         hashes = [ALGORITHMS[name](buffer[:count]) for name in algorithms]
-        # The size is trusted as the end only together with the fstat that the caller does afterwards. Files of procfs
-        # and the like say 0, or 4096, whatever they hold: those are read until there is no more.
+        # The size marks the end only together with the caller's fstat afterwards. Files of procfs report 0 or 4096,
+        # whatever they hold, so they are read until there is no more.
         while count and total != size:
             if total > size and os.fstat(fd).st_size != size:
                 return None
@@ -64,10 +64,10 @@ class Digester:
         return tuple([one.digest() for one in hashes])
 
     def digest_piece(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
-        """As :meth:`digest`, of what one call reads (up to :data:`PIECE_BYTES`); ``None`` if that is not ``size``.
+        """Digest a file of up to :data:`PIECE_BYTES` with one read; ``None`` if the read gives another size.
 
         Raises:
-            OSError: as ``pread(2)``, so of a pipe, which it leaves as it is, too.
+            OSError: as ``pread(2)``; it fails on a pipe, which is left untouched.
         """
         if os.preadv(fd, [self._buffer], 0) != size:
             return None
@@ -75,9 +75,9 @@ class Digester:
         return tuple([ALGORITHMS[name](content).digest() for name in algorithms])
 
     def digest_sparse(self, fd: int, size: int, algorithms: Sequence[str]) -> tuple[bytes, ...] | None:
-        """As :meth:`digest`, of a file with holes: they are hashed as the zeros that they stand for, but not read.
+        """Digest a file with holes like :meth:`digest`. Holes are hashed as zeros, but not read.
 
-        Reading them would fill the page cache with zeros. It is the hashing, not the reading, that takes the time.
+        Reading them would fill the page cache with zeros; hashing them is what takes the time.
         """
         hashes = [ALGORITHMS[name](self._buffer[:0]) for name in algorithms]
         if not self._update(hashes, fd, (0, size), sparse=True):
@@ -87,11 +87,11 @@ class Digester:
     def digest_log(
         self, fd: int, lengths: tuple[int, int], algorithms: Sequence[str], *, sparse: bool = False
     ) -> tuple[tuple[bytes, ...], tuple[bytes, ...] | None] | None:
-        """Of ``lengths`` (size, verified): (the digests of the first ``size`` bytes, those of the first ``verified``).
+        """Digest a log in one pass, with ``lengths`` = (size, verified).
 
-        It is one pass. A log grows while it is read: what comes after ``size`` is left to the next time. The second is
-        ``None`` where there are not so many bytes; all of it is ``None`` when the file is seen to shrink. With
-        ``sparse``, holes are not read.
+        Returns (digests of the first ``size`` bytes, digests of the first ``verified`` bytes). A log grows during the
+        reading: bytes after ``size`` belong to the next scan. The second part is ``None`` if the log is shorter than
+        ``verified``. The result is ``None`` if the file shrinks. With ``sparse``, holes are not read.
 
         Raises:
             OSError: as ``read(2)``.
@@ -109,7 +109,7 @@ class Digester:
         return taken[-1], taken[0] if verified <= size else None
 
     def _update(self, hashes: Sequence[_Hash], fd: int, span: tuple[int, int], *, sparse: bool) -> bool:
-        """Hash a stretch of a file, (begin, end); whether there was so much."""
+        """Hash the bytes of ``span``, (begin, end); whether they were all there."""
         position, size = span
         while position < size:
             data = _seek(fd, position, os.SEEK_DATA, size) if sparse else position
@@ -129,7 +129,7 @@ class Digester:
 
 
 def _seek(fd: int, position: int, whence: int, size: int) -> int:
-    """Where the next data, or the next hole, begins; ``size`` when there is none before that."""
+    """The offset of the next data or hole; ``size`` if there is none before that."""
     try:
         return min(os.lseek(fd, position, whence), size)
     except OSError as error:

@@ -1,9 +1,9 @@
-"""The directories that a walk stands in, of which only so many are open at once, however deep it has gone.
+"""The directories from the root of a walk to its current position, of which only a limited number are open.
 
-One that has been closed for want of descriptors is opened again when the walk comes back to it: from a directory that
-is in it by ``..``, else by the names that lead to it from the nearest one that is open. It has to be the very directory
-that was left: the same inode, born at the same time. If it is not, somebody has moved it meanwhile, and what was still
-to be seen in it is told as unreadable. Wherever ``..`` leads to, nothing is done there but to ask what it is.
+A directory that was closed to save descriptors is opened again when the walk returns to it. It is opened as ``..`` of
+the directory below it, or else by name from the nearest open one above it. It must be the same directory: same inode,
+same birth time. Otherwise it was moved in the meantime, and its remaining entries are reported as unreadable. Wherever
+``..`` leads, only the identity is read there.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from contextlib import suppress
 
 from fimscan.linux.filesystems import birth
 from fimscan.model import UnreadableReason
-from fimscan.scan.dirfd import Standpoint, step
+from fimscan.scan.dirfd import DirHandle, step
 from fimscan.scan.hang_guard import HangGuard
 from fimscan.scan.state import Raw, refusal
 from fimscan.scan.throttle import TimedOutError
 from fimscan.scan.watch import WatchSpec
 
-_NONE_LEFT = "more watches at once than there are file descriptors for (see ulimit -n)"
+_NONE_LEFT = "too few file descriptors for this many watches; raise the limit (ulimit -n)"
 _KEPT = 256
-_MOVED: Raw = UnreadableReason.UNSTABLE.value, "its directory was moved while what is below it was read"
+_MOVED: Raw = UnreadableReason.UNSTABLE.value, "its directory was moved during the scan"
 _CLOSED = -1
 
-# A directory on the way that is a symlink now, or no directory any more, is as good as gone.
+# A directory that has become a symlink or a file counts as gone.
 NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Directory:
-    """A directory that has been listed, and what is left to be emitted of it.
+    """A listed directory with the entries that are still to be emitted.
 
-    ``name`` is the one that it has in its parent, ``prefix`` its full path with a slash behind. ``fd`` is negative
-    while it is closed; if it cannot be opened again, ``loss`` says why.
+    ``name`` is its name in the parent, ``prefix`` its full path with a final slash. ``fd`` is negative while it is
+    closed. ``loss`` says why it cannot be opened again.
     """
 
     __slots__ = (
@@ -52,11 +52,11 @@ class Directory:
         "vouched",
     )
 
-    def __init__(self, at: Standpoint, name: bytes, prefix: bytes, watch: WatchSpec, *, may_hang: bool) -> None:
+    def __init__(self, at: DirHandle, name: bytes, prefix: bytes, watch: WatchSpec, *, may_hang: bool) -> None:
         self.fd, self.identity = at
         self.birth = b""
         self.loss: Raw | None = None
-        # Nothing in it is asked for anything by this process: others wait for the answer.
+        # This process makes no system call on its entries then: workers wait for the answer.
         self.may_hang = may_hang
         self.name = name
         self.prefix = prefix
@@ -64,81 +64,81 @@ class Directory:
         self.append_only = watch.append_only
         self.vouched = watch.vouched
         self.steps: Iterator[bytes | list[bytes]] = iter(())
-        # Subdirectories that have been emitted and not yet descended into: those between "a" and "a/". Such names
-        # begin with one another ("a", "a-", "a--"), so these are hardly ever more than one.
+        # Subdirectories that were emitted and not yet descended into: those between "a" and "a/". Such names are
+        # prefixes of each other ("a", "a-", "a--"), so there is rarely more than one.
         self.entered: dict[bytes, Directory] = {}
 
 
 class Descriptors:
-    """How many directories may be open at once: over all walks of a scan, and in each batch of what they find."""
+    """The budget of open directories: for all walks of a scan together, and for each batch."""
 
     def __init__(self, limit: int, per_batch: int) -> None:
         self._left = limit
         self.per_batch = per_batch
 
     @property
-    def are_used_up(self) -> bool:
-        """Whether one has to be closed before another is opened."""
+    def is_used_up(self) -> bool:
+        """Whether a directory must be closed before another is opened."""
         return self._left <= 0
 
     def count(self) -> None:
-        """One has been opened."""
+        """Count a directory that was opened."""
         self._left -= 1
 
     def close(self, fd: int) -> None:
-        """Close one that was counted."""
+        """Close a counted descriptor."""
         os.close(fd)
         self._left += 1
 
 
 class DirStack:
-    """The directories from where a walk began to where it stands. ``close`` it, always.
+    """The stack of directories of one walk. Always ``close`` it.
 
     Args:
-        descriptors: the budget, which others share.
-        attendant: goes where it may hang.
+        descriptors: the budget, shared by all walks.
+        hang_guard: accesses file systems that may hang.
     """
 
     def __init__(self, descriptors: Descriptors, hang_guard: HangGuard) -> None:
         self._descriptors = descriptors
         self._hang_guard = hang_guard
         self._stack: list[Directory] = []
-        # Those that may be closed for others' sake, the one that was opened first in front.
+        # Directories that may be closed to save descriptors, the one opened first in front.
         self._spare: dict[Directory, None] = {}
 
     @property
     def here(self) -> Directory | None:
-        """The directory that the walk stands in; ``None`` when it is over."""
+        """The current directory; ``None`` when the walk is over."""
         return self._stack[-1] if self._stack else None
 
     def begin(self, directory: Directory) -> None:
-        """Stand in the first one, which stays open."""
+        """Enter the first directory, which is never closed to save descriptors."""
         self._descriptors.count()
         self._stack.append(directory)
 
     def make_room(self, needed: Directory) -> None:
-        """See to it that one more may be opened, without closing the one that is ``needed`` for that.
+        """Close directories until one more may be opened; ``needed`` stays open.
 
         Raises:
-            OSError: EMFILE, if that cannot be.
+            OSError: EMFILE, if none can be closed.
         """
-        while self._descriptors.are_used_up or len(self._spare) >= _KEPT:
+        while self._descriptors.is_used_up or len(self._spare) >= _KEPT:
             oldest = next((one for one in self._spare if one is not needed), None)
             if oldest is None:
                 raise OSError(errno.EMFILE, _NONE_LEFT)
-            # It is asked for now: while it is open, its inode is nobody else's.
+            # Read the birth time now: while the directory is open, no other can get its inode.
             oldest.birth = b"" if oldest.may_hang else birth(oldest.fd)
             self._shut(oldest)
-            oldest.prefix = b""  # or a hostile tree would take memory by the square of its depth
+            oldest.prefix = b""  # else the paths of a hostile tree would take memory by the square of its depth
 
     def add(self, parent: Directory, directory: Directory) -> None:
-        """A subdirectory of where the walk stands has been opened and emitted."""
+        """Register a subdirectory of ``parent`` that was opened and emitted."""
         self._descriptors.count()
         self._spare[directory] = None
         parent.entered[directory.name] = directory
 
     def descend(self, child: Directory) -> None:
-        """Stand in one that was emitted before."""
+        """Enter a subdirectory that was emitted before."""
         parent = self._stack[-1]
         self._stack.append(child)
         if child.fd == _CLOSED:
@@ -146,7 +146,7 @@ class DirStack:
             self._return_by_name()
 
     def ascend(self) -> None:
-        """Leave this one for good, and stand in the one around it."""
+        """Leave the current directory for good and return to its parent."""
         left = self._stack.pop()
         above = self.here
         try:
@@ -158,7 +158,7 @@ class DirStack:
             self._close(left)
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all directories."""
         while self._stack:
             self._close(self._stack.pop())
 
@@ -170,7 +170,7 @@ class DirStack:
         self._return_by_name()
 
     def _return_by_name(self) -> None:
-        """Open where the walk stands again, beginning with the nearest one that is open."""
+        """Open the current directory again, by name from the nearest open directory above it."""
         index = next(i for i in range(len(self._stack) - 1, -1, -1) if self._stack[i].fd != _CLOSED)
         at = self._stack[index]
         for lower in range(index + 1, len(self._stack)):
@@ -186,11 +186,11 @@ class DirStack:
             at = directory
         return None
 
-    def _step(self, at: Directory, name: bytes, *, hanging: bool) -> Standpoint:
+    def _step(self, at: Directory, name: bytes, *, hanging: bool) -> DirHandle:
         self.make_room(at)
         return (self._hang_guard.step if at.may_hang or hanging else step)(at.fd, name)
 
-    def _adopt(self, directory: Directory, found: Standpoint) -> None:
+    def _adopt(self, directory: Directory, found: DirHandle) -> None:
         fd, identity = found
         if identity != directory.identity or (directory.birth and birth(fd) != directory.birth):
             os.close(fd)
@@ -211,10 +211,10 @@ class DirStack:
 
     def _close(self, directory: Directory) -> None:
         for child in directory.entered.values():
-            self._shut(child)  # nothing is entered below where the walk never stood
+            self._shut(child)  # only subdirectories of the stack are ever entered
         directory.entered.clear()
         self._shut(directory)
 
 
 class _MovedError(Exception):
-    """Something else is in a directory's place."""
+    """Another directory has the name of the one that was left."""

@@ -1,4 +1,4 @@
-"""Going from an open directory to one that is in it: what it is, and what it holds. No path is resolved."""
+"""Open, list and stat directories relative to an open directory. No path is resolved."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import TypeAlias
 
 from fimscan.linux.mounts import mount_id
 from fimscan.scan.attributes import read_flags, read_xattrs
-from fimscan.scan.reader import open_quietly
+from fimscan.scan.reader import open_noatime
 from fimscan.scan.state import Raw, to_raw
 
-_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, in half of its time
+_ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, in half the time
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# Without O_DIRECTORY, which would mount what is mounted on demand (autofs).
+# Without O_DIRECTORY, which would trigger an automount (autofs).
 _HOLD_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _OPENAT2 = 437  # on every architecture but alpha, where the call fails
@@ -28,15 +28,15 @@ _RESOLVE_NO_XDEV = 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Entries: TypeAlias = Iterable[tuple[bytes, bool]]
-"""(name, is it a directory) of what is in a directory."""
+"""(name, whether it is a directory) of each entry."""
 
-Standpoint: TypeAlias = tuple[int, tuple[int, int]]
-"""A descriptor (``O_PATH``) of a directory, and the directory's (device, inode)."""
+DirHandle: TypeAlias = tuple[int, tuple[int, int]]
+"""A descriptor (``O_PATH``) of a directory, with its (device, inode)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenDir:
-    """A directory: its state, a descriptor to go on from, and its content; neither where it is not to be entered."""
+    """A directory with its state. ``fd`` is ``None`` and ``entries`` empty where it is not to be entered."""
 
     raw: Raw
     fd: int | None
@@ -44,14 +44,14 @@ class OpenDir:
 
 
 def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = False) -> OpenDir | None:
-    """Look at a subdirectory, and open it if it is on ``device`` (``None``: on any); ``None`` if it is no directory.
+    """Open a subdirectory if it is on ``device`` (``None``: on any); ``None`` if it is no directory.
 
-    One on another device is opened if nothing is mounted there: a btrfs subvolume has a device number of its own.
-    With ``same_mount``, something mounted there is not asked for anything.
+    A directory on another device is opened if nothing is mounted there: a btrfs subvolume has its own device number.
+    With ``same_mount``, nothing is asked of a file system mounted there.
 
     Raises:
-        OSError: EXDEV, when ``same_mount`` forbids it; or as ``open(2)``.
-        Changed: an attribute went away meanwhile.
+        OSError: EXDEV, if ``same_mount`` forbids it; or as ``open(2)``.
+        Changed: an attribute was removed meanwhile.
     """
     start = time.time_ns()
     held = _hold(parent, name, same_mount=same_mount)
@@ -74,26 +74,25 @@ def visit(parent: int, name: bytes, device: int | None, *, same_mount: bool = Fa
 
 
 def entries(fd: int) -> Iterator[tuple[bytes, bool]]:
-    """What is in an open directory, in no order."""
+    """List an open directory, in no order."""
     with os.scandir(fd) as found:
         for entry in found:
             yield entry.name.encode(*_ENCODING), _is_directory(entry)
 
 
-def stand(path: bytes) -> Standpoint:
-    """Where a path leads to, symlinks included."""
+def open_path(path: bytes) -> DirHandle:
+    """Open a directory by path, following symlinks."""
     return _standpoint(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
-def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = False) -> Standpoint | None:
-    """The directory that ``names`` lead to from ``root``; ``None`` where another file system begins, unless ``cross``.
+def open_below(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = False) -> DirHandle | None:
+    """Open a directory below ``root``; ``None`` where another file system begins, unless ``cross``.
 
-    A btrfs subvolume that is not mounted by itself belongs to the file system around it.
-
-    Neither the last component of ``root`` nor any of ``names`` may be a symlink.
+    A btrfs subvolume that is not mounted by itself belongs to the file system around it. Neither the last component
+    of ``root`` nor any of ``names`` may be a symlink.
 
     Raises:
-        OSError: EXDEV, when ``same_mount`` forbids to go on; or as ``open(2)``.
+        OSError: EXDEV, if ``same_mount`` forbids to go on; or as ``open(2)``.
     """
     at = step(None, root)
     for name in names:
@@ -110,20 +109,20 @@ def way(root: bytes, names: Sequence[bytes], *, cross: bool, same_mount: bool = 
 
 
 def _on_one_mount(outer: int, inner: int) -> bool:
-    """Whether two descriptors were opened through one mount. Asked only where the device numbers differ."""
+    """Whether two descriptors were opened through one mount. Called only if the device numbers differ."""
     mount = mount_id(outer)
     return mount is not None and mount == mount_id(inner)
 
 
-def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> Standpoint:
-    """Go from an open directory to one that is in it or, with ``..``, around it; a symlink is none."""
+def step(directory: int | None, name: bytes, *, same_mount: bool = False) -> DirHandle:
+    """Open a subdirectory, or with ``..`` the parent, of an open directory; a symlink fails."""
     if same_mount and directory is not None:
         return _standpoint(_hold(directory, name, same_mount=True, how=_GO))
     return _standpoint(os.open(name, _GO.flags, dir_fd=directory))
 
 
 def lstat(directory: int, name: bytes, *, same_mount: bool = False) -> os.stat_result:
-    """``lstat(2)`` of a name in an open directory; EXDEV if ``same_mount`` and something is mounted there."""
+    """``lstat(2)`` of a name in an open directory; EXDEV with ``same_mount`` if something is mounted there."""
     if not same_mount:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     held = _hold(directory, name, same_mount=True)
@@ -133,7 +132,7 @@ def lstat(directory: int, name: bytes, *, same_mount: bool = False) -> os.stat_r
         os.close(held)
 
 
-def _standpoint(fd: int) -> Standpoint:
+def _standpoint(fd: int) -> DirHandle:
     try:
         found = os.fstat(fd)
     except BaseException:
@@ -151,13 +150,13 @@ _GO = _How(_HOLD_FLAGS | os.O_DIRECTORY, 0, _RESOLVE_NO_XDEV)
 
 
 def _hold(parent: int, name: bytes, *, same_mount: bool, how: _How = _HOLD) -> int:
-    """A descriptor of whatever has this name, without opening it."""
+    """An ``O_PATH`` descriptor of any kind of file, which is not opened."""
     if same_mount:
         fd: int = _libc.syscall(_OPENAT2, parent, name, ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0:
             return fd
         number = ctypes.get_errno()
-        # ENOSYS before Linux 5.6; EPERM from sandboxes that do not know the call.
+        # ENOSYS before Linux 5.6; EPERM from sandboxes that do not know the system call.
         if number not in (errno.ENOSYS, errno.EPERM):
             raise OSError(number, os.strerror(number))
     return os.open(name, how.flags, dir_fd=parent)
@@ -165,13 +164,13 @@ def _hold(parent: int, name: bytes, *, same_mount: bool, how: _How = _HOLD) -> i
 
 def _reopen(held: int) -> int:
     try:
-        return open_quietly(b".", _DIRECTORY_FLAGS, held)
-    except PermissionError:  # "." can only be looked up where x is set, but a directory can be listed without
-        return open_quietly(b"/proc/self/fd/%d" % held, _DIRECTORY_FLAGS & ~os.O_NOFOLLOW, None)
+        return open_noatime(b".", _DIRECTORY_FLAGS, held)
+    except PermissionError:  # looking up "." needs x permission, listing a directory does not
+        return open_noatime(b"/proc/self/fd/%d" % held, _DIRECTORY_FLAGS & ~os.O_NOFOLLOW, None)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir(follow_symlinks=False)
-    except OSError:  # asked of the inode where the file system has no d_type; the reader will meet the error again
+    except OSError:  # read from the inode where the file system has no d_type; the reader meets the error again
         return False

@@ -1,11 +1,11 @@
-"""Ordinary files, on the shortest way through the code: all of a request first, and only then what is made of them.
+"""The fast path for ordinary files: first all system calls of a request, then the conversion of the results.
 
-Of a small file it is neither the bytes nor the system calls that take the time. The kernel and the interpreter drive
-each other out of the processor's innermost caches, so that code that runs between system calls costs three times what
-it costs on its own: as little as possible is done there.
+For a small file, neither bytes nor system calls take the time. Kernel and interpreter evict each other from the
+processor's innermost caches: code between system calls costs three times what it costs alone. So as little as possible
+runs there.
 
-Only what is plain in every respect is read here: a regular file, small, settled, there to be read and left alone
-meanwhile. All else is left to :meth:`fimscan.scan.reader.Reader.read`, which finds out what is the matter.
+Only ordinary files are read here: regular, small, not changed recently, readable, and left alone during the reading.
+All others go to :meth:`fimscan.scan.reader.Reader.read`, which finds out what is special about them.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any, TypeAlias
 
 from fimscan.scan.attributes import Changed, RawXattrs, read_flags, read_xattrs
 from fimscan.scan.digest import PIECE_BYTES
-from fimscan.scan.reader import OPEN_FLAGS, Reader, is_same, open_quietly
+from fimscan.scan.reader import OPEN_FLAGS, Reader, is_same, open_noatime
 from fimscan.scan.state import Raw, taken_of, to_raw
 
 _Known: TypeAlias = Sequence[Any] | None
-"""What vouches for a file (:data:`fimscan.scan.state.STAT`), if anything does."""
+"""The known :data:`fimscan.scan.state.STAT` that vouches for a file, if any."""
 
 _Read: TypeAlias = tuple[
     os.stat_result, os.stat_result, tuple[int, int], tuple[bytes, ...], RawXattrs | None, int | None
 ]
-"""(stat before, stat after, when it began and ended, digest values, extended attributes, flags)."""
+"""(stat before, stat after, (start, end) in ns, digest values, extended attributes, flags)."""
 
 _VOUCHED = ()
 
 
-def read_plain(
+def read_ordinary(
     reader: Reader,
     first: int,
     directory: int,
@@ -41,14 +41,14 @@ def read_plain(
     algorithms: tuple[str, ...],
     known: Sequence[_Known] | None,
 ) -> list[Raw | None]:
-    """The state of each file that is plain, empty where it is still as ``known``; ``None`` where it is not plain.
+    """Read the ordinary files: the state, empty where the file is still as ``known``, ``None`` where not ordinary.
 
-    ``first`` is the number of the first one in its request.
+    ``first`` is the number of the first file in its request.
     """
     taken = taken_of(algorithms)
     found: list[_Read | tuple[()] | None] = []
     for number, (name, one) in enumerate(zip(names, known or repeat(None), strict=False), first):
-        reader.throttle.at(number)
+        reader.throttle.note_file(number)
         try:
             found.append(_read(reader, directory, name, algorithms, (taken, one)))
         except (OSError, Changed):
@@ -66,7 +66,7 @@ def _read(
         return _VOUCHED
     if not stat.S_ISREG(before.st_mode) or before.st_size > PIECE_BYTES or not reader.is_settled(before, start_ns):
         return None
-    fd = open_quietly(name, OPEN_FLAGS, directory)
+    fd = open_noatime(name, OPEN_FLAGS, directory)
     try:
         digests = reader.digester.digest_piece(fd, before.st_size, algorithms)
         if digests is None:
@@ -87,5 +87,5 @@ def _raw_of(
     xattrs: RawXattrs | None,
     flags: int | None,
 ) -> Raw | None:
-    # Not the same is also a file that took the place of the one that was found, before it was opened.
+    # This also excludes a file that replaced the one of the first stat before it was opened.
     return to_raw(before, read, digests=digests, xattrs=xattrs, flags=flags) if is_same(before, after) else None

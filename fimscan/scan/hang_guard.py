@@ -1,4 +1,4 @@
-"""A process that goes to the directories of file systems that may hang, so that it is not us who does."""
+"""Access directories on file systems that may hang from a separate process, so that this one never hangs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fimscan.scan.attributes import Changed
-from fimscan.scan.dirfd import OpenDir, Standpoint
+from fimscan.scan.dirfd import DirHandle, OpenDir
 from fimscan.scan.limits import Limits
-from fimscan.scan.pool import Hangs, hung, not_asked
+from fimscan.scan.pool import Hangs, no_answer, skipped
 from fimscan.scan.prefix_digests import RawPrefixes
 from fimscan.scan.process import WorkerProcess
 from fimscan.scan.throttle import TimedOutError
@@ -22,7 +22,7 @@ _LOOK_MS = 100
 
 
 class HangGuard:
-    """Does what :mod:`fimscan.scan.dirfd` does, in a worker of its own, which is started when it is first needed."""
+    """Runs the functions of :mod:`fimscan.scan.dirfd` in a worker, which is started at the first call."""
 
     def __init__(self, limits: Limits, hangs: Hangs) -> None:
         self._limits = limits
@@ -30,13 +30,13 @@ class HangGuard:
         self._worker: WorkerProcess | None = None
 
     def visit(self, parent: int, name: bytes, device: int | None, asked: int | None) -> OpenDir | None:
-        """As :func:`fimscan.scan.dirfd.visit`; ``asked`` is the device whose answer it takes, if that is known.
+        """As :func:`fimscan.scan.dirfd.visit`; ``asked`` is the device that has to answer, if known.
 
         Raises:
             TimedOutError: there was no answer.
         """
         if asked is not None and self._hangs.has_hung(asked):
-            raise TimedOutError(not_asked()[1])
+            raise TimedOutError(skipped()[1])
         try:
             answer, fd = self._ask(("visit", name, device), [parent])
         except TimedOutError:
@@ -45,17 +45,17 @@ class HangGuard:
             raise
         return None if answer is None else OpenDir(answer[0], fd, answer[1])
 
-    def stand(self, path: bytes) -> Standpoint:
-        """As :func:`fimscan.scan.dirfd.stand`, or TimedOutError."""
-        identity, fd = self._ask(("stand", path), [])
+    def open_path(self, path: bytes) -> DirHandle:
+        """As :func:`fimscan.scan.dirfd.open_path`, or TimedOutError."""
+        identity, fd = self._ask(("open_path", path), [])
         return fd, identity
 
-    def way(self, root: bytes, names: Sequence[bytes], *, cross: bool) -> Standpoint | None:
-        """As :func:`fimscan.scan.dirfd.way`, or TimedOutError."""
-        identity, fd = self._ask(("way", root, list(names), cross), [])
+    def open_below(self, root: bytes, names: Sequence[bytes], *, cross: bool) -> DirHandle | None:
+        """As :func:`fimscan.scan.dirfd.open_below`, or TimedOutError."""
+        identity, fd = self._ask(("open_below", root, list(names), cross), [])
         return None if fd is None else (fd, identity)
 
-    def step(self, directory: int, name: bytes) -> Standpoint:
+    def step(self, directory: int, name: bytes) -> DirHandle:
         """As :func:`fimscan.scan.dirfd.step`, or TimedOutError."""
         identity, fd = self._ask(("step", name), [directory])
         return fd, identity
@@ -79,7 +79,7 @@ class HangGuard:
         return found
 
     def close(self) -> None:
-        """End it."""
+        """End the worker."""
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -88,7 +88,7 @@ class HangGuard:
         if self._worker is None:
             self._worker = WorkerProcess(self._limits)
         worker = self._worker
-        worker.show_interest()
+        worker.restart_stall_timer()
         worker.send(marshal.dumps(question), fds)
         poll = select.poll()
         poll.register(worker.answers_fd, select.POLLIN)
@@ -99,7 +99,7 @@ class HangGuard:
                     return _checked(error, answer), fd
             elif worker.is_stalled:
                 self.close()
-                raise TimedOutError(hung(self._limits)[1])
+                raise TimedOutError(no_answer(self._limits)[1])
 
 
 def _checked(error: int, answer: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Files on which another process holds a lease (``fcntl(2)``, F_SETLEASE): wait for it to give way, or be made to.
+"""Open files on which another process holds a lease (``fcntl(2)``, F_SETLEASE), by waiting until it is broken.
 
-``open(2)`` with O_NONBLOCK fails with EAGAIN (EWOULDBLOCK), and its holder, once it has given the lease up, can take it
-again before the next attempt. An ``open`` that waits is counted as a reader while it does, and a write lease is given
-only to the only one who has the file open: so the holder has to give way, or the kernel takes the lease from it after
+``open(2)`` with O_NONBLOCK fails with EAGAIN (EWOULDBLOCK). The holder can give the lease up and take it again before
+the next attempt. A blocking ``open`` counts as a reader while it waits, and a write lease is granted only while nobody
+else has the file open. So the holder has to give way, or the kernel breaks the lease after
 ``/proc/sys/fs/lease-break-time`` seconds (45).
 """
 
@@ -25,10 +25,10 @@ _LOOK_S = 0.1
 
 
 class Leases:
-    """Opens leased files; waits no longer, over all of them, than one file may take to be read.
+    """Opens leased files. All waiting together is limited to the time that one file may take.
 
     Args:
-        pace: is told that this process is alive meanwhile.
+        throttle: gets a heartbeat during the wait.
     """
 
     def __init__(self, throttle: Throttle) -> None:
@@ -36,20 +36,20 @@ class Leases:
         self._left_s = throttle.lease_wait_s
 
     def open(self, directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
-        """Open the regular file that was found by this name, when it has no lease any more.
+        """Open a regular file once its lease is gone.
 
         Raises:
-            OSError: EAGAIN if it still has one after that time; else as ``open(2)``.
-            Changed: it is not that file any more.
+            OSError: EAGAIN if the lease still holds after that time; else as ``open(2)``.
+            Changed: it is not the file that ``found`` describes.
         """
         held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
-            # What is opened is what was looked at: to wait for another one, such as a pipe, might take for ever.
+            # Open exactly the inode that was checked: waiting for another one, such as a pipe, might never end.
             before = os.fstat(held)
             if not stat.S_ISREG(before.st_mode) or (before.st_ino, before.st_dev) != (found.st_ino, found.st_dev):
                 raise Changed
             if self._left_s <= 0:
-                raise BlockingIOError(errno.EAGAIN, "not waited for")
+                raise BlockingIOError(errno.EAGAIN, "another process holds a lease, which was not waited for")
             fd = self._wait_for(_Opening(held))
         finally:
             os.close(held)
@@ -70,11 +70,11 @@ class Leases:
 
 
 class _Opening(threading.Thread):
-    """One ``open(2)`` that may wait; whoever asked for it may give it up, and then nobody gets its descriptor."""
+    """A thread with one blocking ``open(2)``. The caller may give up; then the thread closes the descriptor itself."""
 
     def __init__(self, held: int) -> None:
         super().__init__(daemon=True, name="fimscan-open")
-        # Its own: the other one is closed when nobody waits any more.
+        # A duplicate, because the caller closes its descriptor when it gives up.
         self._held = os.dup(held)
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -83,7 +83,7 @@ class _Opening(threading.Thread):
         self._error: OSError | None = None
 
     def run(self) -> None:
-        """Open it."""
+        """Open the file and publish the descriptor or the error."""
         fd, error = None, None
         try:
             fd = _open(self._held)
@@ -98,17 +98,19 @@ class _Opening(threading.Thread):
         self._done.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has come to an end."""
+        """Wait; whether the ``open`` has returned."""
         return self._done.wait(seconds)
 
     def result(self, waited_s: float) -> int:
-        """The descriptor; raises OSError as ``open(2)``, or EAGAIN if there is none after that time."""
+        """The descriptor. Raises OSError as ``open(2)``, or EAGAIN if it has not returned yet."""
         with self._lock:
             self._given_up = True
             if self._error is not None:
                 raise self._error
             if self._fd is None:
-                raise BlockingIOError(errno.EAGAIN, f"waited {waited_s:.0f} s")
+                raise BlockingIOError(
+                    errno.EAGAIN, f"another process did not give up its lease within {waited_s:.0f} s"
+                )
             return self._fd
 
 

@@ -1,4 +1,4 @@
-"""How a scan treats the host that it runs on, and how long it waits for it."""
+"""Limits of a scan: priorities, rates and timeouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
-# ioprio_set(2) has no wrapper in the C library. Its numbers go by architecture, and ioprio_get's is the next one.
+# ioprio_set(2) has no wrapper in the C library. Its number depends on the architecture; ioprio_get's is the next one.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273, "s390x": 282}
 _IOPRIO_WHO_PROCESS, _CLASS_SHIFT = 1, 13
 _IOPRIO_CLASSES = {"none": 0, "best-effort": 2, "idle": 3}
@@ -18,18 +18,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Settings that worker processes are started with.
+    """Limits that worker processes are started with.
 
     Args:
         file_timeout_s: the reading of one file is given up after this time.
-        stall_timeout_s: a single system call that takes longer is taken for hanging.
-        nice: 0 to 19, as ``nice(1)``; never less than what this process has already.
-        ionice: ``none`` (as it is), ``best-effort:0`` to ``best-effort:7``, or ``idle``, as ``ionice(1)``.
-        max_bytes_per_s: over all that read; 0 for as fast as it goes.
-        max_files_per_s: the same of files.
-        wait_for_leases: open files on which another process holds a lease when it has given way, instead of not at all;
-            for so long at most, over all of them, as one file may take.
-        drop_cache: leave no page of a file in the page cache that was not there before.
+        stall_timeout_s: a single system call that takes longer counts as hanging.
+        nice: 0 to 19, as ``nice(1)``; never lower than this process already has.
+        ionice: ``none`` (unchanged), ``best-effort:0`` to ``best-effort:7``, or ``idle``, as ``ionice(1)``.
+        max_bytes_per_s: for all workers together; 0 for no limit.
+        max_files_per_s: for all workers together; 0 for no limit.
+        wait_for_leases: wait until a lease of another process is broken, instead of reporting the file as unreadable;
+            all waits together take at most ``file_timeout_s``.
+        drop_cache: leave no page in the page cache that was not there before.
     """
 
     file_timeout_s: float = 600.0
@@ -42,7 +42,7 @@ class Limits:
     wait_for_leases: bool = True
 
     def to_json(self) -> str:
-        """For a worker's command line."""
+        """Encode for the command line of a worker."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -51,21 +51,21 @@ class Limits:
         return cls(**json.loads(text))
 
     @contextmanager
-    def observed(self) -> Iterator[None]:
-        """The calling thread's priorities are lowered meanwhile, as far as the system lets it raise them again."""
+    def applied(self) -> Iterator[None]:
+        """Lower the priorities of the calling thread, and restore them at the end as far as the system allows."""
         nice, io = os.getpriority(os.PRIO_PROCESS, 0), _get_ioprio()
         self.lower_priorities()
         try:
             yield
         finally:
-            # Only root may raise it; for all others the rest of the program stays as polite.
+            # Only root may raise priorities; for others they stay lowered.
             with suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, 0, nice)
             if io is not None:
                 _set_ioprio(io)
 
     def lower_priorities(self) -> None:
-        """Those of the calling thread, and of what it starts from now on."""
+        """Lower the priorities of the calling thread and of the processes that it starts later."""
         os.setpriority(os.PRIO_PROCESS, 0, max(self.nice, os.getpriority(os.PRIO_PROCESS, 0)))
         if self.ionice != "none":
             name, _, level = self.ionice.partition(":")
@@ -82,5 +82,5 @@ def _get_ioprio() -> int | None:
 
 def _set_ioprio(value: int) -> None:
     number = _IOPRIO_SET.get(os.uname().machine)
-    if number is not None:  # else, and where a sandbox forbids it, the scan is no worse for it
+    if number is not None:  # unknown architecture, or forbidden by a sandbox: the scan works without
         _libc.syscall(number, _IOPRIO_WHO_PROCESS, 0, value)

@@ -1,7 +1,7 @@
-"""Leaving the page cache as it was found: what a scan reads once, nobody is waiting for.
+"""Leave the page cache as it was: nobody else needs what a scan reads once.
 
-``mincore(2)`` tells page by page what was there, to the owner of a file and to root. ``cachestat(2)`` only counts,
-and only since Linux 6.5; ``preadv2(RWF_NOWAIT)`` would have to read to find out.
+``mincore(2)`` tells the owner of a file and root page by page what is cached. ``cachestat(2)`` only counts, and exists
+only since Linux 6.5. ``preadv2(RWF_NOWAIT)`` would have to read to find out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Spans: TypeAlias = Sequence[tuple[int, int]]
 """(offset, end) in bytes, ascending."""
 
 _PAGE = mmap.PAGESIZE
-_PIECE = 1 << 30  # of a file at a time, so that the answer has 256 kB
+_PIECE = 1 << 30  # bytes of a file at a time; the answer then has 256 kB
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
@@ -27,11 +27,11 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 def pages_cached(fd: int, size: int) -> Spans:
-    """What of a file is in the page cache now. Where that cannot be asked, all of it, so that nothing is dropped."""
+    """The parts of a file that are in the page cache. If that is unknown, all of it, so that nothing is dropped."""
     spans: list[tuple[int, int]] = []
     for begin in range(0, size, _PIECE):
         length = min(_PIECE, size - begin)
-        # Mapped without reading a page of it; mmap(2) of our own, since Python's has no address to give.
+        # Mapped without reading any page. Python's mmap cannot be used, because it does not give the address.
         address = _libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, fd, begin)
         if address == _FAILED:
             return [(0, size)]
@@ -49,11 +49,11 @@ def pages_cached(fd: int, size: int) -> Spans:
     return spans
 
 
-def drop_others(fd: int, kept: Spans) -> None:
-    """Drop all of a file that is not among ``kept`` from the page cache. What is dirty or in use stays by itself."""
+def drop_except(fd: int, kept: Spans) -> None:
+    """Drop a file from the page cache except the parts in ``kept``. The kernel keeps dirty and used pages."""
     at = 0
     for begin, end in kept:
         if begin > at:
             os.posix_fadvise(fd, at, begin - at, os.POSIX_FADV_DONTNEED)
         at = end
-    os.posix_fadvise(fd, at, 0, os.POSIX_FADV_DONTNEED)  # 0: to its end
+    os.posix_fadvise(fd, at, 0, os.POSIX_FADV_DONTNEED)  # 0: to the end of the file

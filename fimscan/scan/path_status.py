@@ -1,4 +1,4 @@
-"""One path: which watch speaks for it, and what keeps a scan from coming there, as the walk would meet it."""
+"""Say for one path which watch covers it and what keeps a scan from reaching it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from fimscan.paths import innermost
 from fimscan.scan.scanner import hidden_names
 from fimscan.scan.watch import WatchSpec
 
-_LONGEST = 4000  # bytes of a path in one system call: PATH_MAX is 4096
+_LONGEST = 4000  # bytes of a path in one system call; PATH_MAX is 4096
 _GO = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 class Place(StrEnum):
-    """Whether a scan comes to a path, and what it is that keeps it away."""
+    """Whether a scan reaches a path, and if not, why."""
 
     MONITORED = "monitored"
-    OUTSIDE = "outside"  # of every watch
+    OUTSIDE = "outside"  # covered by no watch
     EXCLUDED = "excluded"
     OWN_FILE = "own-file"
     BEHIND_SYMLINK = "behind-symlink"
     OTHER_MOUNT = "other-mount"
-    UNREACHABLE = "unreachable"  # nobody may look
+    UNREACHABLE = "unreachable"  # it cannot be inspected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathStatus:
-    """Where a path stands.
+    """The status of one path.
 
-    ``at`` is what decided: the path itself or a directory above it; ``pattern`` excludes it, ``detail`` is the system's
-    word where it cannot be looked at. ``exists`` is ``None`` where nobody can say. ``is_link``: the path is a symbolic
-    link, of which only the link itself is recorded. ``real_path`` is its name without any, where that is another.
+    ``at`` is the path that decided: the path itself or a directory above it. ``pattern`` is the exclude that matched,
+    ``detail`` the system's error where it cannot be inspected. ``exists`` is ``None`` where that is unknown.
+    ``is_link``: it is a symlink, of which only the link itself is recorded. ``real_path`` is the path with all
+    symlinks above it resolved, where that differs.
     """
 
     path: bytes
@@ -52,9 +53,9 @@ class PathStatus:
 
 
 def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip: Collection[bytes] = ()) -> PathStatus:
-    """Where ``path`` stands (absolute, normalised; with a final slash it is a directory), whether it exists or not.
+    """Determine the status of a path, whether it exists or not.
 
-    ``skip`` is as for :func:`fimscan.scan.scan`.
+    ``path`` is absolute and normalised; a final slash marks a directory. ``skip`` is as for :func:`fimscan.scan.scan`.
     """
     plain = path.rstrip(b"/") or b"/"
     found, refused = _lstat(plain)
@@ -65,7 +66,7 @@ def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip
     real = os.path.join(os.path.realpath(os.path.dirname(plain)), os.path.basename(plain))
     where, at, why = Place.OUTSIDE, None, ""
     if watch is not None:
-        where, at, why = _Way(watch, skip, cross_mounts=cross_mounts).follow(plain, is_directory=is_directory)
+        where, at, why = _PathWalk(watch, skip, cross_mounts=cross_mounts).follow(plain, is_directory=is_directory)
     return PathStatus(
         path=plain,
         place=where,
@@ -80,7 +81,7 @@ def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip
 
 
 def _lstat(path: bytes, directory: int | None = None) -> tuple[os.stat_result | None, str]:
-    """What is there, and why nobody can say. The path may be longer than a system call takes."""
+    """(``lstat(2)`` of a path, error message). The path may be longer than one system call takes."""
     try:
         with ExitStack() as stack:
             while len(path) > _LONGEST:
@@ -96,7 +97,7 @@ def _lstat(path: bytes, directory: int | None = None) -> tuple[os.stat_result | 
 
 
 class _Descent:
-    """Goes down a path, one name at a time. ``close`` it, always."""
+    """Goes down a path, one name at a time. Always ``close`` it."""
 
     def __init__(self, directory: bytes) -> None:
         self._fd: int | None = None
@@ -105,7 +106,7 @@ class _Descent:
 
     @property
     def identity(self) -> tuple[int, int] | None:
-        """(device, inode) of the directory that it has come to; ``None`` where there is none."""
+        """(device, inode) of the current directory; ``None`` if there is none."""
         if self._fd is None:
             return None
         found = os.fstat(self._fd)
@@ -113,22 +114,22 @@ class _Descent:
 
     @property
     def mount(self) -> int | None:
-        """The mount of the directory that it has come to; ``None`` where there is none, or it is not known."""
+        """The mount of the current directory; ``None`` if there is none, or it is unknown."""
         return None if self._fd is None else mount_id(self._fd)
 
     def look(self, name: bytes) -> tuple[os.stat_result | None, str]:
-        """What is in that directory by this name, and why nobody can say."""
+        """(``lstat(2)`` of a name in the current directory, error message)."""
         return (None, self._refused) if self._fd is None else _lstat(name, self._fd)
 
     def enter(self, name: bytes) -> None:
-        """Go on."""
+        """Go to a subdirectory."""
         above = self._fd
         if above is not None:
             self._go(name, _GO | os.O_NOFOLLOW, above)
             os.close(above)
 
     def close(self) -> None:
-        """Done."""
+        """Release the descriptor."""
         if self._fd is not None:
             os.close(self._fd)
 
@@ -142,8 +143,8 @@ class _Descent:
             self._refused = error.strerror or str(error)
 
 
-class _Way:
-    """The steps from a watch's root down to a path; the first that a scan would not take decides."""
+class _PathWalk:
+    """Follows a path from the root of its watch; the first obstacle to a scan decides."""
 
     def __init__(self, watch: WatchSpec, skip: Collection[bytes], *, cross_mounts: bool) -> None:
         self._watch = watch
@@ -151,7 +152,7 @@ class _Way:
         self._cross_mounts = cross_mounts
 
     def follow(self, path: bytes, *, is_directory: bool) -> tuple[Place, bytes | None, str]:
-        """(where it stands, what decided, the pattern or the system's word)."""
+        """(place, path that decided, exclude pattern or error message)."""
         root = self._watch.path
         with closing(_Descent(os.path.dirname(root))) as descent:
             return self._follow(path, descent, is_directory=is_directory)
@@ -171,7 +172,7 @@ class _Way:
             above = descent.mount
             descent.enter(name)
             if found is None or is_last:
-                continue  # below what does not exist, patterns still speak
+                continue  # below a missing directory, excludes still apply
             device = found.st_dev if device is None else device
             if stat.S_ISLNK(found.st_mode):
                 return Place.BEHIND_SYMLINK, step, ""

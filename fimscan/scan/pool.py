@@ -1,4 +1,4 @@
-"""The parent's side of the worker processes: hand out batches, collect answers, do without those that hang."""
+"""Worker processes as the parent uses them: send batches, collect answers, replace workers that hang."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from fimscan.scan.process import WorkerProcess
 from fimscan.scan.state import Raw
 from fimscan.scan.worker import Task, request_of
 
-# Enough for a worker never to wait for the parent; few enough to fit into the socket, so that sending never blocks.
+# Enough that a worker never waits for the parent; few enough to fit into the socket, so that sending never blocks.
 QUEUE_LENGTH = 4
 _LOOK_MS = 500
 _STRIKES = 3
 
 
 class Hangs:
-    """Which file systems have kept us waiting too often to be asked again."""
+    """Counts hanging system calls per file system, to stop accessing one that hangs too often."""
 
     def __init__(self) -> None:
         self._strikes: Counter[int] = Counter()
 
     def note(self, device: int) -> None:
-        """Something on this device did not answer."""
+        """Count a system call on this device that hung."""
         self._strikes[device] += 1
 
     def has_hung(self, device: int) -> bool:
-        """Whether nothing on this device is to be asked any more."""
+        """Whether this device hung so often that it is not accessed again."""
         return self._strikes[device] >= _STRIKES
 
 
 class WorkBatch:
-    """Some tasks, and the answer to them once it is there. It owns the tasks' descriptors."""
+    """Tasks for a worker, with the answer once it is there. It owns the descriptors of the tasks."""
 
     __slots__ = ("answer", "devices", "refused", "tasks")
 
     def __init__(self, tasks: list[Task]) -> None:
         self.tasks = tasks
-        self.devices: list[int] = []  # of each task
+        self.devices: list[int] = []  # the device of each task
         self.answer: Answer | None = None
-        self.refused: dict[int, Raw] = {}  # by number in the batch
+        self.refused: dict[int, Raw] = {}  # by number of the file in the batch
 
     def release(self) -> None:
-        """Close the descriptors."""
+        """Close the descriptors of the tasks."""
         while self.tasks:
             os.close(self.tasks.pop().fd)
 
-    def begins(self) -> list[int]:
-        """The number of the first name of each task."""
+    def first_numbers(self) -> list[int]:
+        """The number of the first file of each task, and the total."""
         return [0, *accumulate(len(task.names) for task in self.tasks)]
 
 
@@ -64,7 +64,7 @@ class _Worker:
 
     def send(self, batch: WorkBatch) -> None:
         if not self.queue:
-            self.process.show_interest()
+            self.process.restart_stall_timer()
         self.process.send(request_of(batch.tasks, batch.refused), [task.fd for task in batch.tasks])
         self.queue.append(batch)
 
@@ -76,7 +76,7 @@ class _Worker:
 
 
 class Pool:
-    """Some worker processes. ``close`` it, always."""
+    """A set of worker processes. Always ``close`` it."""
 
     def __init__(self, workers: int, limits: Limits, hangs: Hangs) -> None:
         self._limits = replace(
@@ -85,7 +85,7 @@ class Pool:
             max_files_per_s=limits.max_files_per_s / workers,
         )
         self._hangs = hangs
-        self._workers: dict[int, _Worker] = {}  # by the descriptor that their answers come from
+        self._workers: dict[int, _Worker] = {}  # by descriptor of their answers
         self._poll = select.poll()  # unlike select(2), not limited to descriptors below 1024
         try:
             for _ in range(workers):
@@ -102,14 +102,14 @@ class Pool:
 
     @property
     def has_room(self) -> bool:
-        """Whether :meth:`submit` may be called."""
+        """Whether :meth:`submit` may be called now."""
         return any(len(worker.queue) < QUEUE_LENGTH for worker in self._workers.values())
 
     def submit(self, batch: WorkBatch) -> None:
-        """Give a batch to the worker with the least to do.
+        """Send a batch to the worker with the shortest queue.
 
         Raises:
-            InputError: when the worker has died.
+            InputError: the worker has died.
         """
         self._refuse_hung(batch)
         try:
@@ -119,10 +119,10 @@ class Pool:
             raise
 
     def collect(self, *, wait: bool) -> None:
-        """Take what answers there are, filling in their batches; with ``wait``, until there is something new.
+        """Store the answers that have arrived in their batches; with ``wait``, wait until there is a new one.
 
         Raises:
-            InputError: when a worker has died.
+            InputError: a worker has died.
         """
         while True:
             ready = self._poll.poll(_LOOK_MS if wait else 0)
@@ -135,12 +135,12 @@ class Pool:
                     self._replace(worker)
 
     def _replace(self, stalled: _Worker) -> None:
-        """Leave a worker that hangs behind, and all that it still had to do, but for that one file, to another one."""
+        """Replace a worker that hangs. Its file counts as timed out; the rest of its queue goes to the new worker."""
         first = stalled.queue[0]
         number = stalled.process.heartbeat.number
-        begins = first.begins()
+        begins = first.first_numbers()
         at = max(task for task in range(len(first.tasks)) if begins[task] <= number)
-        first.refused[number] = hung(self._limits)
+        first.refused[number] = no_answer(self._limits)
         self._hangs.note(first.devices[at])
         del self._workers[stalled.process.answers_fd]
         self._poll.unregister(stalled.process.answers_fd)
@@ -152,13 +152,13 @@ class Pool:
             fresh.send(batch)
 
     def _refuse_hung(self, batch: WorkBatch) -> None:
-        for device, begin, end in zip(batch.devices, batch.begins(), batch.begins()[1:], strict=False):
+        for device, begin, end in zip(batch.devices, batch.first_numbers(), batch.first_numbers()[1:], strict=False):
             if self._hangs.has_hung(device):
                 for number in range(begin, end):
-                    batch.refused.setdefault(number, not_asked())
+                    batch.refused.setdefault(number, skipped())
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """Kill all workers, whatever they are doing."""
         for worker in self._workers.values():
             worker.process.stop()
             for batch in worker.queue:
@@ -166,11 +166,11 @@ class Pool:
         self._workers.clear()
 
 
-def hung(limits: Limits) -> Raw:
-    """The answer in place of one that did not come."""
+def no_answer(limits: Limits) -> Raw:
+    """The result for a file whose reading hung."""
     return UnreadableReason.TIMEOUT.value, f"the file system did not answer within {limits.stall_timeout_s:g} s"
 
 
-def not_asked() -> Raw:
-    """The answer for what is on a file system that hangs."""
-    return UnreadableReason.TIMEOUT.value, "not asked for: its file system does not answer"
+def skipped() -> Raw:
+    """The result for a file on a file system that hangs."""
+    return UnreadableReason.TIMEOUT.value, "skipped: its file system does not answer"

@@ -1,4 +1,4 @@
-"""What a rotated log holds: digests of the beginnings of its content, also of what it was before it was compressed."""
+"""Digest the beginnings of a rotated log, also of its content before compression."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fimscan.scan.digest import ALGORITHMS
 from fimscan.scan.reader import open_found
 
 Prefixes: TypeAlias = Mapping[int, tuple[Digest, ...]]
-"""Length -> the digests of so many bytes; a length that the content does not have is missing."""
+"""Length -> digests of the first bytes; lengths beyond the content are missing."""
 
 RawPrefixes: TypeAlias = dict[int, tuple[bytes, ...]]
-"""The same with the values of the digests alone, as it travels between processes."""
+"""The same with digest values only, as sent between processes."""
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -30,11 +30,10 @@ def read_prefixes(
     algorithms: Sequence[str],
     on_piece: Callable[[], None] = lambda: None,
 ) -> list[RawPrefixes]:
-    """The prefixes of these lengths: of a file as it is and, where it is compressed, of what was compressed.
+    """Digest the beginnings of these lengths: of the file as it is, and of what it decompresses to.
 
-    It is the regular file of this name in an open directory, if it is the one of this identity; else there are none.
-    Nothing is read beyond the longest, however much more there is: a small file can be unpacked to a terabyte.
-    ``on_piece`` is told of every piece that was read.
+    Reads the regular file of this name in an open directory, if it has this identity; else the result is empty. No more
+    than the longest length is read: a small file can decompress to a terabyte. ``on_piece`` is called for every piece.
 
     Raises:
         OSError: as ``read(2)``.
@@ -56,7 +55,7 @@ def read_prefixes(
 
 
 def with_names(raw: RawPrefixes, algorithms: Sequence[str]) -> Prefixes:
-    """As values of the vocabulary."""
+    """Add the names of the algorithms."""
     return {
         length: tuple(Digest(algorithm=a, value=v) for a, v in zip(algorithms, values, strict=True))
         for length, values in raw.items()
@@ -78,7 +77,7 @@ def _prefixes(
             try:
                 data = stream.read(min(length - total, _CHUNK_BYTES))
             except (OSError, *DAMAGED_COMPRESSION):
-                return  # damaged, or cut off: what came before that was there
+                return  # damaged or cut off: earlier lengths are valid
             if not data:
                 return
             on_piece()

@@ -1,8 +1,8 @@
-"""A worker process as its parent sees it: how it is started, spoken to, watched and ended.
+"""Start, talk to, watch and end one worker process.
 
-Workers are fresh interpreters (about 50 ms of start-up each, side by side) rather than forks: the parent may have
-threads and an open database, neither of which survives a fork well, and a fresh worker is a few megabytes. They are
-not :mod:`multiprocessing`'s either, whose ``spawn`` and ``forkserver`` import the caller's main module again and leave
+Workers are fresh interpreters (about 50 ms of start-up each, in parallel), not forks. The parent may have threads and
+an open database, and neither survives a fork well. A fresh worker also takes only a few megabytes. They are not
+:mod:`multiprocessing`'s either: its ``spawn`` and ``forkserver`` import the caller's main module again and leave
 helper processes running.
 """
 
@@ -23,30 +23,30 @@ from typing import Any
 import fimscan
 from fimscan.errors import InputError
 from fimscan.scan.limits import Limits
-from fimscan.scan.throttle import PULSE_BYTES, Heartbeat
+from fimscan.scan.throttle import HEARTBEAT_BYTES, Heartbeat
 from fimscan.scan.worker import LENGTH_BYTES
 
-# -I and -S: whatever lies in the current directory or the environment is not run as root; our own path is handed over.
+# -I and -S: no code from the current directory or the environment runs as root. Our own module path is passed instead.
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from fimscan.scan.worker import main; main(*sys.argv[1:4])"
 
 PIPE_BYTES = 1024 * 1024
 _END_SECONDS = 0.5
-# Killed, but not gone: they are stuck in a system call that not even SIGKILL ends, until its file system answers.
+# Killed but still there: stuck in a system call that not even SIGKILL ends until the file system answers.
 _stuck: list[subprocess.Popen[bytes]] = []
 
 
 class WorkerProcess:
-    """One worker. ``stop`` it, always."""
+    """One worker process. Always ``stop`` it."""
 
     def __init__(self, limits: Limits) -> None:
-        self._patience_s = limits.stall_timeout_s
+        self._stall_timeout_s = limits.stall_timeout_s
         self._received = bytearray()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        memory = os.memfd_create("fimscan-pulse", os.MFD_CLOEXEC)
-        # Not ours: whoever reads it to its end would wait for one that is stuck, too.
+        memory = os.memfd_create("fimscan-heartbeat", os.MFD_CLOEXEC)
+        # A file of its own instead of our standard error: a reader of that would also wait for a stuck worker.
         self._errors = open(os.memfd_create("fimscan-errors"), "rb")  # noqa: SIM115 - closed by stop
         try:
-            os.ftruncate(memory, PULSE_BYTES)
+            os.ftruncate(memory, HEARTBEAT_BYTES)
             self.heartbeat = Heartbeat(memory)
             command = [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(memory), limits.to_json()]
             with _signals_blocked():
@@ -60,30 +60,30 @@ class WorkerProcess:
         except OSError as error:
             self.channel.close()
             self._errors.close()
-            raise InputError(f"cannot start a scan worker: {error.strerror}; set workers to 1 to do without") from error
+            raise InputError(f"cannot start a scan worker: {error.strerror}; set [scan] workers = 1") from error
         finally:
             theirs.close()
             os.close(memory)
         assert self._process.stdout is not None
         self.answers_fd = self._process.stdout.fileno()
-        self.show_interest()
-        # A larger pipe only saves waiting, and the system may refuse it (pipe-user-pages-soft).
+        self.restart_stall_timer()
+        # A larger pipe only saves waiting; the system may refuse it (pipe-user-pages-soft).
         with suppress(OSError):
             fcntl.fcntl(self.answers_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     def send(self, message: bytes, fds: Sequence[int]) -> None:
-        """Make a request, with descriptors, which may be closed afterwards."""
+        """Send a request with descriptors, which may be closed afterwards."""
         try:
             socket.send_fds(self.channel, [message], fds)
         except OSError as error:
             raise self._died() from error
 
     def receive(self) -> Iterator[Any]:
-        """The answers that are there, some of which may be announced by ``answers_fd``'s being readable."""
+        """Yield the answers that have arrived. Call it when ``answers_fd`` is readable."""
         data = os.read(self.answers_fd, PIPE_BYTES)
         if not data:
             raise self._died()
-        self.show_interest()
+        self.restart_stall_timer()
         self._received += data
         received = self._received
         while len(received) >= LENGTH_BYTES:
@@ -94,21 +94,21 @@ class WorkerProcess:
             del received[:end]
             yield answer
 
-    def show_interest(self) -> None:
-        """From now on it is expected to show signs of life."""
+    def restart_stall_timer(self) -> None:
+        """Restart the time after which the worker counts as stalled."""
         self._beats = self.heartbeat.beats
         self._alive_s = time.monotonic()
 
     @property
     def is_stalled(self) -> bool:
-        """Whether it has shown no sign of life for too long. Ask only while it has work, and no answer waits."""
+        """Whether the heartbeat stood still for too long. Call it only while there is work and no answer waits."""
         if self.heartbeat.beats != self._beats:
-            self.show_interest()
-        # One that has never shown any is still starting.
-        return self._beats > 0 and time.monotonic() - self._alive_s > self._patience_s
+            self.restart_stall_timer()
+        # Without any heartbeat yet, the worker is still starting.
+        return self._beats > 0 and time.monotonic() - self._alive_s > self._stall_timeout_s
 
     def stop(self) -> None:
-        """End it, whatever it is doing; one that cannot be ended is left behind."""
+        """Kill the worker, whatever it is doing; one that cannot be killed is left behind."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -128,15 +128,15 @@ class WorkerProcess:
         last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
         return InputError(
             f"a scan worker ended unexpectedly (status {status}; {last or 'out of memory?'}); "
-            "the scan is incomplete: run it again, with fewer workers"
+            "the scan is incomplete; run it again with fewer [scan] workers"
         )
 
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """What is started meanwhile inherits the mask and so never sees these signals, not even while it boots.
+    """Block signals: processes started meanwhile inherit the mask, so they never see them, not even while booting.
 
-    A terminal, or a service manager, sends them to the whole group: it is the parent that decides what follows.
+    A terminal or a service manager signals the whole process group; only the parent decides what follows.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
@@ -146,6 +146,6 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _module_path() -> list[str]:
-    """Where the parent finds its modules; never the current directory, which ``''`` and relative entries mean."""
+    """The parent's module path, without the current directory (``''`` and relative entries)."""
     ours = os.path.dirname(next(iter(fimscan.__path__)))
     return [os.path.abspath(ours), *(entry for entry in sys.path if os.path.isabs(entry))]

@@ -1,4 +1,4 @@
-"""One name in an open directory -> what is known about the file that it names."""
+"""Read one file, given by its name in an open directory, into a state or a refusal."""
 
 from __future__ import annotations
 
@@ -15,43 +15,42 @@ from fimscan.scan.attributes import Changed, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
 from fimscan.scan.leases import Leases
 from fimscan.scan.limits import Limits
-from fimscan.scan.page_cache import drop_others, pages_cached
+from fimscan.scan.page_cache import drop_except, pages_cached
 from fimscan.scan.state import KINDS, Raw, refusal, to_raw
 from fimscan.scan.throttle import Throttle, TimedOutError
 from fimscan.scan.writers import WriterCheck, give_back
 
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]
-"""(algorithms, of a log how much of it was verified)."""
+"""(algorithms, how many bytes of a log were verified before; ``None`` for other files)"""
 
 _SECOND = 10**9
 _ATTEMPTS = 3
 _FASTEST = "xxh3_128"
-_SMALL_HOLE = 1024 * 1024  # not worth the asking where it is
+_SMALL_HOLE = 1024 * 1024  # smaller holes are read like data
 
-# A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime behind, so a file
-# changed so recently could change again, unnoticed, while it is read. It is given this long to settle.
+# A write within the same tick of the kernel's coarse clock (10 ms at HZ=100) leaves the same ctime. A file changed just
+# now could change again during the reading without a trace. So the reader waits this long first.
 _SETTLE_NS = 20_000_000
 
-# Times tell of a write only at its beginning: of a mapped page's first (the next ones are free until the page has been
-# written back, 35 s by default), of a long write(2)'s call. For so long, unchanged times do not mean unchanged content.
+# A write sets the times only when it begins. A mapped page sets them at its first write; later writes set nothing until
+# the page has been written back (35 s by default). A long write(2) sets them once. A younger ctime proves nothing.
 FRESH_NS = 60 * _SECOND
 
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-# No permission, or a lease on it: for want of its flags alone a file is not unreadable.
-_CLOSED_TO_US = (errno.EACCES, errno.EPERM, errno.EAGAIN)
-_DIGESTS, _READ_START = 9, 13  # places in a Raw
+# No permission, or a lease. Attributes are still recorded then, only the flags are missing.
+_CANNOT_OPEN = (errno.EACCES, errno.EPERM, errno.EAGAIN)
+_DIGESTS, _READ_START = 9, 13  # positions in a Raw
 _REGULAR, _DIRECTORY = KINDS[stat.S_IFREG], KINDS[stat.S_IFDIR]
 
 
 class Touched(Changed):
-    """Its times, owner, mode or number of names were set while it was read; ``found`` is as it is after the reading.
+    """Metadata of the file (times, owner, mode, link count) was set during the reading. ``found`` is the later state.
 
-    Somebody may do that all the time, to keep it from being read. A reading in which nothing happened proves more. But
-    when the file is read as a whole several times in a row, and its content is the same each time, then that is what a
-    reader finds in it, and to report that, with the times as set last, says more than that it could not be read. It may
-    be a mixture only where somebody writes to it, forth and back, in step with each of the readings; whoever can do so
-    can show any reader anything, also by a mapping of the file, which sets no time at all. What such a reading has does
-    not vouch for the next one (``reread = "ctime"``): a ctime that is so new never does.
+    A process can do that all the time to keep a file from being read. A reading without interference proves more, so
+    the file is read again. If several complete readings in a row give the same content, that content is reported, with
+    the latest times: this says more than "unreadable". A wrong result needs a writer that alternates the content in
+    step with every reading. Such a writer could deceive any reader, also through a mapping, which sets no times. A
+    state read this way never vouches for the next scan (``reread = "ctime"``): its ctime is too recent.
     """
 
     def __init__(self, found: Raw) -> None:
@@ -60,31 +59,31 @@ class Touched(Changed):
 
 
 class Reader:
-    """Reads files, each by its name in an open directory. One for each thread: it owns a buffer."""
+    """Reads files by their name in an open directory. Each thread needs its own, because it owns a buffer."""
 
     def __init__(self, throttle: Throttle | None = None, *, drop_cache: bool = False) -> None:
         self.throttle = throttle or Throttle(Limits())
-        self.digester = Digester(self.throttle.piece)
+        self.digester = Digester(self.throttle.count_bytes)
         self._leases = Leases(self.throttle)
         self.drop_cache = drop_cache
         self.writers = WriterCheck()
-        # tmpfs never writes its pages back, so that a mapped file of any age may change silently.
+        # tmpfs never writes pages back, so a mapped file there can change at any age without new times.
         self._silent = {mount.dev for mount in own_mounts() if mount.kind in ("tmpfs", "ramfs")}
 
     @property
-    def is_free(self) -> bool:
-        """Whether files may be read as fast as can be, and nothing else is done about them."""
-        return self.throttle.is_free and not self.drop_cache
+    def is_unlimited(self) -> bool:
+        """Whether there is no rate limit, no known answer and no page cache to clean: the fast path may be used."""
+        return self.throttle.is_unlimited and not self.drop_cache
 
     def begin(self, number: int) -> Raw | None:
-        """The file of this number in a request is next: what is said of it, where that is known already."""
-        return cast("Raw | None", self.throttle.file(number))
+        """Start the file of this number in the request; returns the answer if it is known already."""
+        return cast("Raw | None", self.throttle.begin_file(number))
 
     def read(self, directory: int, name: bytes, algorithms: tuple[str, ...], verified: int | None = None) -> Raw:
-        """The state of one file that is not a directory. Never follows a symlink; opens regular files only.
+        """Read the state of one file that is not a directory. Never follows a symlink; opens regular files only.
 
-        ``directory`` is a descriptor (``O_PATH`` will do). Without ``algorithms`` no content is read.
-        ``verified`` is set of logs: the length of the prefix to be digested, too.
+        ``directory`` is a descriptor (``O_PATH`` is enough). Without ``algorithms`` no content is read. ``verified`` is
+        set for logs only: the length of the prefix to digest as well.
         """
         touched: list[Raw] = []
         for _ in range(_ATTEMPTS):
@@ -104,17 +103,17 @@ class Reader:
         return UnreadableReason.UNSTABLE.value, f"changed while it was read, {_ATTEMPTS} times in a row"
 
     def lstat(self, directory: int, name: bytes) -> os.stat_result | None:
-        """``lstat(2)``, or ``None`` where there is none to have."""
+        """``lstat(2)``, ``None`` where it fails."""
         try:
             return os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
             return None
 
     def is_still(self, found: os.stat_result, taken: int, known: Sequence[Any]) -> bool:
-        """Whether all that ``lstat(2)`` has told of a file is as it is ``known`` (:data:`STAT`) to have been.
+        """Whether ``lstat(2)`` gives the same as the known :data:`STAT`, so that the file need not be read.
 
-        ``taken`` is that of the digests that are wanted. Never of a file whose times may not tell, nor of a directory,
-        which has to be listed: ``False`` means no more than that it has to be read.
+        ``taken`` stands for the wanted digests (:func:`fimscan.scan.state.taken_of`). Always ``False`` for a directory,
+        which must be listed, and on file systems where times do not show every change. ``False`` only means: read it.
         """
         mode, inode, dev, nlink, uid, gid, size = found[:7]
         times = (*divmod(found.st_mtime_ns, _SECOND), *divmod(found.st_ctime_ns, _SECOND))
@@ -124,8 +123,8 @@ class Reader:
         return now == known and kind != _DIRECTORY and dev not in self._silent
 
     def is_settled(self, found: os.stat_result, now_ns: int) -> bool:
-        """Whether unchanged times of a file mean unchanged content."""
-        # A ctime further in the future is not this clock's, so it does not hide a change made now.
+        """Whether unchanged times prove unchanged content."""
+        # A ctime far in the future comes from another clock, so it does not hide a change made now.
         return abs(now_ns - found.st_ctime_ns) >= FRESH_NS and found.st_dev not in self._silent
 
     def _look_and_read(self, directory: int, name: bytes, asked: _Asked, start: int) -> Raw:
@@ -145,7 +144,7 @@ class Reader:
         except BlockingIOError:
             fd, before = self._leases.open(directory, name, found)
         try:
-            # What is read from here on has all that was written before; whoever writes later opens it later.
+            # Earlier writes are in what is read from here on. Later writers have to open the file later.
             self.writers.ask(fd, before)
             give_back(fd)
             cached = pages_cached(fd, before.st_size) if self.drop_cache else ()
@@ -157,12 +156,12 @@ class Reader:
             xattrs, flags = read_xattrs(fd), read_flags(fd)
             after = os.fstat(fd)
             if self.drop_cache:
-                drop_others(fd, cached)
+                drop_except(fd, cached)
         finally:
             os.close(fd)
         read = (start, time.time_ns())
         if verified is None:
-            return _settled(before, after, to_raw(after, read, digests=digests, xattrs=xattrs, flags=flags))
+            return _require_unchanged(before, after, to_raw(after, read, digests=digests, xattrs=xattrs, flags=flags))
         if after.st_size < before.st_size:
             raise Changed
         return to_raw(before, read, digests=digests, xattrs=xattrs, flags=flags, prefix=prefix)
@@ -186,7 +185,7 @@ class Reader:
     def _require_same_content(
         self, fd: int, found: os.stat_result, algorithms: tuple[str, ...], digests: tuple[bytes, ...]
     ) -> None:
-        """Read it again. What was the same both times was so in between: no mixture of earlier and later content."""
+        """Read the file again. The same content twice means that no mixture of old and new content was read."""
         fastest = _FASTEST if _FASTEST in algorithms else algorithms[0]
         os.lseek(fd, 0, os.SEEK_SET)
         again = self._digest(fd, found, (fastest,))
@@ -196,9 +195,9 @@ class Reader:
     def _read_log(
         self, fd: int, found: os.stat_result, algorithms: tuple[str, ...], verified: int
     ) -> tuple[tuple[bytes, ...], tuple[int, tuple[bytes, ...]] | None]:
-        """A log as it was when it was opened: that it grows meanwhile is what it is there for.
+        """Digest a log at its length when it was opened; growing is normal.
 
-        Whoever writes over what was read already is found out the next time, when that is verified again.
+        Overwriting what was already read is found by the next scan, which verifies it again.
         """
         digests = self.digester.digest_log(fd, (found.st_size, verified), algorithms, sparse=_is_sparse(found))
         if digests is None:
@@ -213,11 +212,11 @@ def _is_sparse(found: os.stat_result) -> bool:
 
 
 def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int, os.stat_result]:
-    """Open the regular file that was found by this name, and no other."""
+    """Open a regular file by name; :class:`Changed` unless it is the file that ``found`` describes."""
     try:
-        fd = open_quietly(name, OPEN_FLAGS, directory)
+        fd = open_noatime(name, OPEN_FLAGS, directory)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # replaced by a symlink, by a socket
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # replaced by a symlink or a socket
             raise Changed from error
         raise
     before = os.fstat(fd)
@@ -228,11 +227,11 @@ def open_found(directory: int, name: bytes, found: os.stat_result) -> tuple[int,
 
 
 def _read_attributes(directory: int, name: bytes, found: os.stat_result, start: int) -> Raw:
-    """Everything of a regular file but its content. Only its flags need it to be open: it need not be readable."""
+    """Read everything except the content of a regular file. Only its flags need an open file."""
     try:
         fd, before = open_found(directory, name, found)
     except OSError as error:
-        if error.errno not in _CLOSED_TO_US:
+        if error.errno not in _CANNOT_OPEN:
             raise
         before = found
         xattrs, flags = read_xattrs(_in_proc(directory, name)), None
@@ -242,11 +241,11 @@ def _read_attributes(directory: int, name: bytes, found: os.stat_result, start: 
             xattrs, flags, after = read_xattrs(fd), read_flags(fd), os.fstat(fd)
         finally:
             os.close(fd)
-    return _settled(before, after, to_raw(after, (start, time.time_ns()), xattrs=xattrs, flags=flags))
+    return _require_unchanged(before, after, to_raw(after, (start, time.time_ns()), xattrs=xattrs, flags=flags))
 
 
 def _read_special(directory: int, name: bytes, before: os.stat_result, start: int) -> Raw:
-    """A symlink, FIFO, socket or device: never opened."""
+    """Read a symlink, FIFO, socket or device, which is never opened."""
     link = None
     if stat.S_ISLNK(before.st_mode):
         try:
@@ -257,28 +256,28 @@ def _read_special(directory: int, name: bytes, before: os.stat_result, start: in
             raise
     xattrs = read_xattrs(_in_proc(directory, name))
     after = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    return _settled(before, after, to_raw(after, (start, time.time_ns()), link=link, xattrs=xattrs))
+    return _require_unchanged(before, after, to_raw(after, (start, time.time_ns()), link=link, xattrs=xattrs))
 
 
 def _in_proc(directory: int, name: bytes) -> bytes:
-    """There is no llistxattrat(2) before Linux 6.13; the descriptor's entry in /proc stands for the directory."""
+    """A path by way of the directory's descriptor: llistxattrat(2) exists only since Linux 6.13."""
     return b"/proc/self/fd/%d/%s" % (directory, name)
 
 
 def is_same(before: os.stat_result, after: os.stat_result) -> bool:
-    """Whether it is one file, to which nothing was done in between."""
+    """Whether both are the same file, and nothing was done to it in between."""
     # Every change of content, name count or attributes sets ctime (inode(7)), which no system call can set back.
     return (
         before[:7] == after[:7] and before.st_ctime_ns == after.st_ctime_ns and before.st_mtime_ns == after.st_mtime_ns
     )
 
 
-def _settled(before: os.stat_result, after: os.stat_result, raw: Raw) -> Raw:
-    """What was read, if nothing was done to the file meanwhile.
+def _require_unchanged(before: os.stat_result, after: os.stat_result, raw: Raw) -> Raw:
+    """Return the state if nothing was done to the file during the reading.
 
     Raises:
-        Touched: something was done to it that need not concern its content.
-        Changed: it is another file, or longer or shorter.
+        Touched: its metadata was set; the content may be the same.
+        Changed: it is another file, or its length differs.
     """
     if is_same(before, after):
         return raw
@@ -289,12 +288,12 @@ def _settled(before: os.stat_result, after: os.stat_result, raw: Raw) -> Raw:
 
 
 def _content_of(raw: Raw) -> tuple[object, ...]:
-    """Which file it is, and what it holds: device and inode, digests, a link's target."""
+    """Identity and content: inode and device, digests, link target."""
     return (*raw[1:3], raw[_DIGESTS], raw[_DIGESTS + 1])
 
 
-def open_quietly(name: bytes, flags: int, directory: int | None) -> int:
-    """``openat(2)`` that leaves the access time alone where the kernel allows it (owner, or CAP_FOWNER)."""
+def open_noatime(name: bytes, flags: int, directory: int | None) -> int:
+    """``openat(2)`` without updating the access time, where the kernel allows it (owner, or CAP_FOWNER)."""
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=directory)
     except PermissionError as error:

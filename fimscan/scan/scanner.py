@@ -1,4 +1,4 @@
-"""Watches -> states: the walks merged into one order, the reading shared out, the results in that order again."""
+"""Scan all watches: merge the walks, distribute the reading, return blocks in path order."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from fimscan.scan.limits import Limits
 from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
 from fimscan.scan.reader import Reader
 from fimscan.scan.throttle import Throttle
-from fimscan.scan.walk import Found, HiddenNames, Walk, merged
+from fimscan.scan.walk import Found, HiddenNames, Walk, merge_streams
 from fimscan.scan.watch import WatchSpec
 from fimscan.scan.worker import MAX_REQUEST_DIRECTORIES, read_tasks
 from fimscan.state_row import unpack
 
-# Starting workers costs about as much as reading this long: a small scan is over before they are up.
+# Starting workers takes about this long. A small scan finishes first, without them.
 _ALONE_SECONDS = 0.1
-_ALONE_NAMES = 8  # at a time, so that a few huge files do not keep the workers from being started
+_ALONE_NAMES = 8  # names in a batch then; few, so that huge files do not delay the start of the workers
 _BATCH_NAMES = 256
-# How far the others may get ahead of a worker that reads one enormous file: this bounds the memory.
+# How many batches may be in progress behind a worker that reads a huge file. It bounds the memory.
 _WINDOW_BATCHES = 32
-# For the pool, and whatever the rest of the program has open; but no more than half of what there is.
+# File descriptors kept for the pool and the rest of the program; at most half of the limit.
 _RESERVED_DESCRIPTORS = 128
 _PROGRESS_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a scan has come: results so far (of every kind), bytes of content read, seconds since it began."""
+    """Progress of a scan: results so far (of every kind), bytes of content read, seconds since the start."""
 
     files: int
     bytes: int
@@ -47,17 +47,17 @@ class Progress:
 
 
 def nothing_verified(_path: bytes) -> None:
-    """No log is known."""
+    """Treat every log as new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriorStates:
-    """What was known before, where that decides how a file is read. Both are asked in the order of the walk.
+    """What earlier scans recorded, as far as it decides how a file is read. Both sources are read in path order.
 
-    ``verified`` tells how much of a log (a file in an ``append_only`` watch) was verified before, ``None`` for a new
-    one; the state that is found has the digests of so much as ``prefix``. ``vouchers``, in chunks, are of the files
-    that are not to be read again if nothing was done to them, where their watch allows that. ``numbers`` are the device
-    numbers to be recorded; vouchers have those of ``stat(2)``.
+    ``verified`` returns how many bytes of a log (a file in an ``append_only`` watch) were verified before, ``None``
+    for a new log. The state then has the digests of that prefix as ``prefix``. ``vouchers`` come in chunks: files that
+    are not read again while their ctime is unchanged, where their watch allows it. ``numbers`` are the device numbers
+    to record; vouchers have those of ``stat(2)``.
     """
 
     verified: Verified = nothing_verified
@@ -75,7 +75,7 @@ def scan(
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[FileState | Unreadable]:
-    """As :func:`scan_blocks`, one by one, as values of the vocabulary."""
+    """Scan like :func:`scan_blocks`, but yield one :class:`FileState` or :class:`Unreadable` at a time."""
     known = PriorStates(verified=verified or nothing_verified)
     blocks = scan_blocks(
         watches,
@@ -106,30 +106,30 @@ def scan_blocks(
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Generator[Block]:
-    """Read everything that is watched, in strictly increasing byte order of the full paths, each path once.
+    """Read all watched files in strictly increasing byte order of their full paths, each path once.
 
-    Where watches nest, the innermost speaks for its subtree, even where an outer one excludes it. Symlinks are
-    recorded, a root that is one included, and never followed. Directories on which another file system is mounted are
-    recorded; they are entered only with ``cross_mounts``. A btrfs subvolume is entered: it is no mount. Of a directory
-    that can't be listed there is just one :class:`Unreadable`: what was known to lie below it is neither seen nor gone.
+    Where watches nest, the innermost one covers its subtree, even if an outer one excludes it. Symlinks are recorded
+    and never followed; that includes a root that is a symlink. Mount points are recorded; they are entered only with
+    ``cross_mounts``. A btrfs subvolume is no mount, so it is entered. A directory that cannot be listed yields a single
+    :class:`Unreadable`: the known files below it count neither as seen nor as removed.
 
-    Memory does not grow with the number of files, except for the names of the directories that are open. Closing the
-    generator ends the workers at once. While it runs, the process's soft limit of open files is the hard one.
+    Memory does not grow with the number of files, only with the names in the directories that are open. Closing the
+    generator ends the workers at once. While it runs, the soft limit of open files is raised to the hard limit.
 
     Args:
         watches: what to read; their paths differ.
-        workers: processes that read; 1 reads in this process, 0 means one for each core. None are started for a scan
-            that is over in a moment.
+        workers: number of reading processes. 1 reads in this process, 0 starts one per core. A scan that is finished
+            quickly starts none.
         cross_mounts: enter other file systems.
-        skip: full paths neither to be read nor reported (our own files). Holds for every name of their directories,
-            through bind mounts and symlinks too.
-        known: what is known already of some of the files.
-        manners: how it treats the host, and how long it waits for it.
-        on_progress: told about ten times a second, and once at the end.
+        skip: full paths that are neither read nor reported (fimscan's own files), also under another name of their
+            directory (bind mount, symlink).
+        known: what earlier scans recorded of some of the files.
+        limits: priorities, rate limits and timeouts.
+        on_progress: called about ten times a second, and once at the end.
 
     Raises:
-        ConfigError: at once, when the same path is watched twice.
-        InputError: while it is iterated, when /proc is not mounted or a worker was killed.
+        ConfigError: at once, if a path is watched twice.
+        InputError: during iteration, if /proc is not mounted or a worker died.
     """
     paths = [watch.path for watch in watches]
     if twice := {path for path in paths if paths.count(path) > 1}:
@@ -148,9 +148,9 @@ class _Settings:
 
 def _scan(watches: Sequence[WatchSpec], executor: ScanExecutor, settings: _Settings, meter: _Meter) -> Generator[Block]:
     if not os.path.isdir("/proc/self/fd"):
-        raise InputError("/proc is not mounted: attributes of symlinks and devices cannot be read without it")
-    with all_descriptors(executor.workers) as limit, ExitStack() as stack:
-        stack.enter_context(executor.limits.observed())
+        raise InputError("/proc is not mounted, so attributes of symlinks and devices cannot be read; mount it")
+    with descriptor_budget(executor.workers) as limit, ExitStack() as stack:
+        stack.enter_context(executor.limits.applied())
         stack.enter_context(closing(executor))
         walks = [
             Walk(
@@ -163,9 +163,9 @@ def _scan(watches: Sequence[WatchSpec], executor: ScanExecutor, settings: _Setti
             )
             for watch in watches
         ]
-        found = stack.enter_context(closing(_in_order(walks)))
+        found = stack.enter_context(closing(_merge_walks(walks)))
         feed = Feed(found, settings.known.verified, settings.known.vouchers, limit.per_batch)
-        for batch in answered(feed, executor):
+        for batch in read_batches(feed, executor):
             block = batch.block()
             if not settings.known.numbers.is_trivial:
                 block.renumber(settings.known.numbers)
@@ -176,13 +176,13 @@ def _scan(watches: Sequence[WatchSpec], executor: ScanExecutor, settings: _Setti
 
 
 @contextmanager
-def all_descriptors(workers: int) -> Iterator[Descriptors]:
-    """Lift the soft limit of open files to the hard one for a while, and share it out."""
+def descriptor_budget(workers: int) -> Iterator[Descriptors]:
+    """Raise the soft limit of open files to the hard limit, and share it out; restore it at the end."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         free = hard - min(_RESERVED_DESCRIPTORS, hard // 2)
-        # Batches keep their directories until they are answered.
+        # A batch keeps its directories open until it is answered.
         batches = workers * QUEUE_LENGTH + 1
         per_batch = max(min(free // 2 // batches, MAX_REQUEST_DIRECTORIES), 1)
         yield Descriptors(max(free - batches * per_batch, 4), per_batch)
@@ -191,21 +191,21 @@ def all_descriptors(workers: int) -> Iterator[Descriptors]:
 
 
 def hidden_names(paths: Collection[bytes]) -> HiddenNames:
-    """Full paths -> the names to pass over, by the identity of their directories."""
+    """Map full paths to the names to skip, by (device, inode) of their directory."""
     hidden: dict[tuple[int, int], frozenset[bytes]] = {}
     for path in {*paths, *map(os.path.realpath, paths)}:
         directory, name = os.path.split(path)
         try:
             found = os.stat(directory)
-        except OSError:  # no such directory, so no walk will find the file in it
+        except OSError:  # no such directory, so no walk finds the file
             continue
         identity = (found.st_dev, found.st_ino)
         hidden[identity] = hidden.get(identity, frozenset()) | {name}
     return hidden
 
 
-def _in_order(walks: Sequence[Walk]) -> Generator[Found]:
-    """One order out of many. Only roots that begin with one another can interleave ("/etc", "/etc-x", "/etc/ssh")."""
+def _merge_walks(walks: Sequence[Walk]) -> Generator[Found]:
+    """Merge the walks into one order. Only roots that are a prefix of each other interleave: /etc, /etc-x, /etc/ssh."""
     groups: list[list[Walk]] = []
     for walk in sorted(walks, key=lambda walk: walk.root):
         if groups and walk.root.startswith(groups[-1][0].root):
@@ -215,11 +215,11 @@ def _in_order(walks: Sequence[Walk]) -> Generator[Found]:
     for group in groups:
         with ExitStack() as stack:
             streams = [stack.enter_context(closing(walk.found())) for walk in group]
-            yield from merged(streams)
+            yield from merge_streams(streams)
 
 
 class ScanExecutor:
-    """What reads: this process, and others that are started when they are needed. ``close`` it, always."""
+    """Reads files in this process, and in workers that are started when first needed. Always ``close`` it."""
 
     def __init__(self, workers: int, limits: Limits) -> None:
         self.workers = workers
@@ -231,24 +231,27 @@ class ScanExecutor:
 
     @property
     def pool(self) -> Pool:
-        """The workers."""
+        """The worker processes; started at the first use."""
         if self._pool is None:
             self._pool = Pool(self.workers, self.limits, self._hangs)
         return self._pool
 
     def close(self) -> None:
-        """End all of them."""
+        """End all processes."""
         self.hang_guard.close()
         if self._pool is not None:
             self._pool.close()
 
 
-def answered(feed: Feed, executor: ScanExecutor) -> Iterator[WalkBatch]:
-    """Batches in order, answered: by this process first, and by workers if there is more to it, or it may hang."""
+def read_batches(feed: Feed, executor: ScanExecutor) -> Iterator[WalkBatch]:
+    """Yield batches with their answers, in order. This process reads first.
+
+    Workers take over if the scan takes longer, or if a file system may hang.
+    """
     begin = time.monotonic()
     while batch := WalkBatch(feed, _ALONE_NAMES):
         if batch.may_hang:
-            yield from _shared_out(feed, executor.pool, batch)
+            yield from _read_by_workers(feed, executor.pool, batch)
             return
         try:
             batch.answer = read_tasks(executor.reader, batch.tasks)
@@ -256,10 +259,10 @@ def answered(feed: Feed, executor: ScanExecutor) -> Iterator[WalkBatch]:
             batch.release()
         yield batch
         if executor.workers > 1 and time.monotonic() - begin > _ALONE_SECONDS:
-            yield from _shared_out(feed, executor.pool)
+            yield from _read_by_workers(feed, executor.pool)
 
 
-def _shared_out(feed: Feed, pool: Pool, first: WalkBatch | None = None) -> Iterator[WalkBatch]:
+def _read_by_workers(feed: Feed, pool: Pool, first: WalkBatch | None = None) -> Iterator[WalkBatch]:
     window: deque[WalkBatch] = deque()
     if first is not None:
         window.append(first)
@@ -283,11 +286,11 @@ def _shared_out(feed: Feed, pool: Pool, first: WalkBatch | None = None) -> Itera
 
 
 class _Meter:
-    """Counts, and tells whoever wants to know."""
+    """Counts results and calls the progress listener."""
 
     def __init__(self, listener: Callable[[Progress], None] | None) -> None:
         self._listener = listener
-        self._begin = self._told = time.monotonic()
+        self._begin = self._reported = time.monotonic()
         self._files = self._bytes = 0
 
     def count(self, block: Block) -> None:
@@ -296,6 +299,6 @@ class _Meter:
 
     def report(self, *, final: bool = False) -> None:
         now = time.monotonic()
-        if self._listener is not None and (final or now - self._told >= _PROGRESS_SECONDS):
-            self._told = now
+        if self._listener is not None and (final or now - self._reported >= _PROGRESS_SECONDS):
+            self._reported = now
             self._listener(Progress(files=self._files, bytes=self._bytes, elapsed_s=now - self._begin))

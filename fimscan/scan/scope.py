@@ -1,4 +1,4 @@
-"""Which paths a set of watches speaks for, without looking at the file system."""
+"""Which paths a set of watches covers, decided from the path alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fimscan.scan.watch import WatchSpec
 
 
 class Scope:
-    """Asks the walk's question of a path alone: would it be visited? The most specific watch decides."""
+    """Decides whether the walk would visit a path, without touching the file system. The innermost watch decides."""
 
     def __init__(self, watches: Iterable[WatchSpec]) -> None:
         watches = tuple(watches)
@@ -17,7 +17,7 @@ class Scope:
         self._append_only = frozenset(watch.path for watch in watches if watch.append_only)
 
     def includes(self, path: bytes, *, is_directory: bool) -> bool:
-        """Whether ``path`` is a watch's root, or below one and neither it nor a directory above it is excluded."""
+        """Whether a watch covers ``path``, and no exclude matches it or a directory above it."""
         root = self.root_of(path)
         if root is None:
             return False
@@ -31,14 +31,14 @@ class Scope:
         return not is_excluded(b"/".join(parts) + (b"/" if is_directory else b""))
 
     def root_of(self, path: bytes) -> bytes | None:
-        """The path of the watch that speaks for this one; ``None`` where none does."""
+        """The path of the watch that covers this path; ``None`` if none does."""
         return innermost(path, self._roots)
 
     @property
     def has_logs(self) -> bool:
-        """Whether any watch is one of logs."""
+        """Whether any watch is append-only."""
         return bool(self._append_only)
 
     def is_append_only(self, path: bytes) -> bool:
-        """Whether the watch that speaks for it is one of logs."""
+        """Whether the watch that covers the path is append-only."""
         return bool(self._append_only) and self.root_of(path) in self._append_only

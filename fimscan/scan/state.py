@@ -1,7 +1,6 @@
-"""What was found out about a file, as a plain tuple (:data:`Raw`), and what becomes of that.
+"""Conversions of a file's state: plain tuple (:data:`Raw`) -> packed form -> value of the vocabulary.
 
-With its path and its digest it is the form that travels between processes (:func:`to_packed`), and
-:func:`to_unreadable` makes the value of a refusal from it.
+The packed form (:func:`to_packed`) adds path and digest, and travels between processes.
 """
 
 from __future__ import annotations
@@ -21,13 +20,15 @@ from fimscan.xattrs import dump_raw_xattrs
 
 Raw: TypeAlias = tuple[Any, ...]
 """Either (reason, detail), or the fields of a :class:`FileState`: ``st_mode, inode, dev, nlink, uid, gid, size,
-mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``: the last one is
-(size, digest values) or ``None``."""
+mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, read_end_ns, prefix``. The last one is
+(size, digest values) or ``None``.
+"""
 
 _STATTED = FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1]
 STAT = ("taken", *_STATTED, "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
-"""What is compared to vouch for a file: its digests (see :func:`taken_of`), and what ``lstat(2)`` tells of it. The
-times are in two parts, as stored."""
+"""The fields that are compared to vouch for a file: which digests were taken (see :func:`taken_of`), and the fields of
+``lstat(2)``. Times are in two parts, as stored.
+"""
 
 KINDS = {
     stat.S_IFREG: FileKind.FILE.value,
@@ -42,7 +43,7 @@ KINDS = {
 
 @cache
 def taken_of(algorithms: tuple[str, ...]) -> int:
-    """Which digests are taken: a bit for each of :data:`fimscan.state_row.ALGORITHMS`, the first one lowest."""
+    """A bit mask of digests: one bit for each of :data:`fimscan.state_row.ALGORITHMS`, the first one lowest."""
     return sum(1 << ALGORITHMS.index(name) for name in algorithms)
 
 
@@ -56,18 +57,21 @@ def to_raw(
     flags: int | None = None,
     prefix: tuple[int, tuple[bytes, ...]] | None = None,
 ) -> Raw:
-    """A file as a tuple of what ``marshal`` knows. ``found[:7]`` is mode, inode, dev, nlink, uid, gid, size."""
+    """Build the tuple of a file from types that ``marshal`` knows.
+
+    ``found[:7]`` is mode, inode, dev, nlink, uid, gid, size.
+    """
     return (*found[:7], found.st_mtime_ns, found.st_ctime_ns, digests, link, xattrs, flags, *read, prefix)
 
 
 def refusal(error: OSError) -> Raw:
-    """Why there is no state."""
+    """(reason, detail) for a file that could not be read."""
     match error.errno:
         case errno.ENOENT | errno.ESTALE:
             reason = UnreadableReason.VANISHED
         case errno.EACCES | errno.EPERM:
             reason = UnreadableReason.PERMISSION
-        case errno.EAGAIN:  # of open(2) with O_NONBLOCK (fcntl(2), "Leases")
+        case errno.EAGAIN:  # from open(2) with O_NONBLOCK (fcntl(2), "Leases")
             reason = UnreadableReason.LEASED
         case _:
             reason = UnreadableReason.IO_ERROR
@@ -75,7 +79,7 @@ def refusal(error: OSError) -> Raw:
 
 
 def to_packed(path: bytes, raw: Raw, algorithms: tuple[str, ...]) -> Packed:
-    """The compact form of a state (not of a refusal); ``algorithms`` are those that the file was read with."""
+    """Pack a state (not a refusal); ``algorithms`` are those that the file was read with."""
     mode, inode, dev, nlink, uid, gid, size, mtime_ns, ctime_ns, taken, link, xattrs, flags, start, end, prefix = raw
     kind, mode = KINDS[stat.S_IFMT(mode)], mode & 0o7777
     xxh3_128, sha256, sha512, blake3 = _in_slots(algorithms, taken)
@@ -97,11 +101,11 @@ _NO_DIGESTS = (None,) * len(ALGORITHMS)
 
 @cache
 def _slots(algorithms: tuple[str, ...]) -> Callable[[tuple[bytes | None, ...]], tuple[bytes | None, ...]]:
-    """Picks each digest there is from those that were taken, and from what is behind them where it was not."""
+    """A function that puts the taken digests into the order of :data:`ALGORITHMS`, ``None`` for those not taken."""
     places = [algorithms.index(name) if name in algorithms else -1 for name in ALGORITHMS]
     return itemgetter(*places)
 
 
 def to_unreadable(path: bytes, raw: Raw) -> Unreadable:
-    """The value of a refusal."""
+    """Convert a refusal."""
     return Unreadable(path=path, reason=UnreadableReason(raw[0]), detail=raw[1])

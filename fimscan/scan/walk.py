@@ -1,9 +1,8 @@
-"""The names below the watch roots, in byte order of their full paths, through directory descriptors only.
+"""Walk the trees below the watch roots in byte order of full paths, using directory descriptors only.
 
-The order comes from one trick: a directory's list holds ``name`` for every entry and also ``name/`` for every
-subdirectory, sorted as bytes. At ``name`` the entry itself is emitted, at ``name/`` its content, so that ``a``,
-``a-b`` and ``a/c`` come out in just that order, and nothing has to be remembered but the lists of the directories
-that are open.
+How the order is achieved: the list of a directory holds ``name`` for every entry, and also ``name/`` for every
+subdirectory, sorted as bytes. At ``name`` the entry itself is emitted, at ``name/`` its content. So ``a``, ``a-b`` and
+``a/c`` come in that order, and only the lists of the open directories are kept in memory.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from fimscan.paths import as_prefix
 from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Entry
 from fimscan.scan.dir_stack import NOTHING_THERE, Descriptors, Directory, DirStack
-from fimscan.scan.dirfd import Entries, OpenDir, Standpoint, lstat, stand, visit, way
+from fimscan.scan.dirfd import DirHandle, Entries, OpenDir, lstat, open_below, open_path, visit
 from fimscan.scan.hang_guard import HangGuard
 from fimscan.scan.state import refusal, to_packed, to_unreadable
 from fimscan.scan.throttle import TimedOutError
 from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import FIELDS
 
-# So much is always a part of what is asked of a worker in one packet (and kept for each file).
+# A longer path would not fit into a request to a worker.
 _LONGEST_PATH = 64 * 1024
 _TOO_LONG = f"a path of more than {_LONGEST_PATH:,} bytes"
 
@@ -37,54 +36,54 @@ HiddenNames: TypeAlias = Mapping[tuple[int, int], frozenset[bytes]]
 """(device, inode) of a directory -> names in it that are neither read nor reported."""
 
 
-_STRETCH = 128
+_MAX_PENDING = 128
 _DEV = FIELDS.index("dev")
 
 
-class Stretch(NamedTuple):
-    """Files that are still to be read, one after the other, in a directory that is open as long as the walk is here."""
+class PendingFiles(NamedTuple):
+    """Consecutive files of one directory, still to be read. The directory stays open while the walk is there."""
 
     directory: Directory
     names: list[bytes]
 
 
-Found: TypeAlias = Entry | Stretch
+Found: TypeAlias = Entry | PendingFiles
 
 
 def path_of(entry: Entry) -> bytes:
-    """The full path that an entry is about."""
+    """The full path of an entry."""
     return entry.path if isinstance(entry, Unreadable) else entry[0]
 
 
-def merged(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
-    """One order out of several."""
+def merge_streams(streams: Sequence[Iterator[Found]]) -> Iterator[Found]:
+    """Merge sorted streams into one."""
     if len(streams) == 1:
         return streams[0]
-    return heapq.merge(*map(_singly, streams), key=_begin_of)
+    return heapq.merge(*map(_one_name_each, streams), key=_first_path)
 
 
-def _singly(found: Iterator[Found]) -> Iterator[Found]:
+def _one_name_each(found: Iterator[Found]) -> Iterator[Found]:
     for one in found:
-        if isinstance(one, Stretch):
+        if isinstance(one, PendingFiles):
             yield from (one._replace(names=[name]) for name in one.names)
         else:
             yield one
 
 
-def _begin_of(found: Found) -> bytes:
-    return found.directory.prefix + found.names[0] if isinstance(found, Stretch) else path_of(found)
+def _first_path(found: Found) -> bytes:
+    return found.directory.prefix + found.names[0] if isinstance(found, PendingFiles) else path_of(found)
 
 
 class Walk:
-    """Everything below one watch root, but for the subtrees that other watches speak for.
+    """Walks the tree of one watch, except the subtrees that other watches cover.
 
     Args:
         watch: the root, its excludes and its digests.
-        others: the roots of all watches; those below this one are left to their own walks.
-        hidden: names never to be read nor reported.
-        cross_mounts: whether to enter directories on which another file system is mounted.
-        descriptors: the budget that all walks share.
-        attendant: goes where it may hang.
+        others: the roots of all watches; those below this root have walks of their own.
+        hidden: names that are never read or reported.
+        cross_mounts: whether to enter mount points.
+        descriptors: the budget of open directories, shared by all walks.
+        hang_guard: accesses file systems that may hang.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Walk:
     ) -> None:
         self._watch = watch
         self._others = frozenset(other for other in others if other != watch.path)
-        self._around_others = frozenset(as_prefix(other.rpartition(b"/")[0]) for other in self._others)
+        self._parents_of_others = frozenset(as_prefix(other.rpartition(b"/")[0]) for other in self._others)
         self._hidden = hidden
         self._cross_mounts = cross_mounts
         self._dir_stack = DirStack(descriptors, hang_guard)
@@ -107,50 +106,50 @@ class Walk:
         self._some_may_hang = some_may_hang()
         self._is_excluded = watch.excluder()
         self._root_prefix = len(as_prefix(watch.path))
-        self._device: int | None = None  # the root's
+        self._device: int | None = None  # device of the root
 
     @property
     def root(self) -> bytes:
-        """The full path that the walk begins with."""
+        """The full path of the watch root."""
         return self._watch.path
 
     def found(self) -> Generator[Found]:
-        """What there is, in byte order. Close the generator to release its descriptors."""
+        """Yield all entries in byte order. Close the generator to release its descriptors."""
         parent_path, _, name = self._watch.path.rpartition(b"/")
         try:
-            parent = self._above_root(parent_path)
+            parent = self._open_root_parent(parent_path)
         except OSError as error:
-            yield self._unreadable_root(error)
+            yield self._missing_or_unreadable(error)
             return
         except TimedOutError as error:
             yield _timed_out(self._watch.path, error)
             return
         with closing(self._dir_stack) as dir_stack:
             dir_stack.begin(parent)
-            yield from self._root(parent, name or b".")
-            yield from self._below_entered(parent)
+            yield from self._enter_root(parent, name or b".")
+            yield from self._walk_below(parent)
 
-    def _above_root(self, path: bytes) -> Directory:
-        """The way to the root is the administrator's choice, symlinks included; from the root on none is followed."""
-        go = self._hang_guard.stand if leads_where_it_may_hang(path) else stand
+    def _open_root_parent(self, path: bytes) -> Directory:
+        """Open the directory above the root. Symlinks are followed here, because the administrator chose this path."""
+        go = self._hang_guard.open_path if leads_where_it_may_hang(path) else open_path
         return self._directory(go(path or b"/"), as_prefix(path))
 
-    def _directory(self, at: Standpoint, prefix: bytes) -> Directory:
+    def _directory(self, at: DirHandle, prefix: bytes) -> Directory:
         hanging = self._some_may_hang and may_hang(at[0])
         return Directory(at, b"", prefix, self._watch, may_hang=hanging)
 
     def found_at(self, path: bytes, *, below: bool) -> Generator[Found]:
-        """What there is at one ``path`` of this watch and, where that is a directory, ``below`` it; nothing if nothing.
+        """Yield the entry at ``path`` and, with ``below``, those below it; nothing if the path does not exist.
 
-        It is reached as the whole walk reaches it: from the root on, without following a symlink or, unless that is
-        allowed, entering another file system.
+        The path is reached as a full walk reaches it. From the root on, no symlink is followed, and no other file
+        system is entered unless that is allowed.
         """
         if path == self._watch.path:
-            yield from self.found() if below else self._alone(self.found())
+            yield from self.found() if below else self._first_only(self.found())
             return
         with closing(self._dir_stack) as dir_stack:
             try:
-                parent = self._way_to(path)
+                parent = self._open_parent(path)
                 if parent is None:
                     return
                 dir_stack.begin(parent)
@@ -167,13 +166,13 @@ class Walk:
                 return
             yield self._enter(parent, name, path)
             if below:
-                yield from self._below_entered(parent)
+                yield from self._walk_below(parent)
 
     def stat_at(self, path: bytes) -> os.stat_result | None:
-        """``lstat(2)`` of one ``path`` of this watch, reached as the whole walk reaches it; ``None`` if nothing is."""
+        """``lstat(2)`` of a path in this watch, reached as a full walk reaches it; ``None`` if it cannot be reached."""
         above, _, name = path.rpartition(b"/")
         try:
-            parent = self._above_root(above) if path == self._watch.path else self._way_to(path)
+            parent = self._open_root_parent(above) if path == self._watch.path else self._open_parent(path)
             if parent is None:
                 return None
             with closing(self._dir_stack) as dir_stack:
@@ -191,48 +190,48 @@ class Walk:
                     raise
         return self._hang_guard.lstat(parent.fd, name)
 
-    def _way_to(self, path: bytes) -> Directory | None:
-        """The directory that ``path`` is in; ``None`` where the walk would not come that far."""
-        at = self._way(path[self._root_prefix :].split(b"/")[:-1])
+    def _open_parent(self, path: bytes) -> Directory | None:
+        """Open the directory that ``path`` is in; ``None`` where another file system begins that is not entered."""
+        at = self._open_below_root(path[self._root_prefix :].split(b"/")[:-1])
         if at is None:
             return None
         self._device = at[1][0]
         return self._directory(at, as_prefix(path.rpartition(b"/")[0]))
 
-    def _way(self, names: Sequence[bytes]) -> Standpoint | None:
+    def _open_below_root(self, names: Sequence[bytes]) -> DirHandle | None:
         root, cross = self._watch.path, self._cross_mounts
         if not leads_where_it_may_hang(root):
             try:
-                return way(root, names, cross=cross, same_mount=self._some_may_hang)
+                return open_below(root, names, cross=cross, same_mount=self._some_may_hang)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-        return self._hang_guard.way(root, names, cross=cross)
+        return self._hang_guard.open_below(root, names, cross=cross)
 
     @staticmethod
-    def _alone(found: Generator[Found]) -> Iterator[Found]:
-        """The first that a walk finds; then the walk ends."""
+    def _first_only(found: Generator[Found]) -> Iterator[Found]:
+        """The first entry of a walk, which then ends."""
         with closing(found):
             yield from islice(found, 1)
 
-    def _root(self, parent: Directory, name: bytes) -> Iterator[Found]:
+    def _enter_root(self, parent: Directory, name: bytes) -> Iterator[Found]:
         if name in self._hidden_in(parent):
             return
         found = self._enter(parent, name, self._watch.path)
         if isinstance(found, Unreadable) and found.reason is UnreadableReason.VANISHED:
             yield Unreadable(path=found.path, reason=UnreadableReason.MISSING, detail=found.detail)
             return
-        if not isinstance(found, Unreadable | Stretch):
+        if not isinstance(found, Unreadable | PendingFiles):
             self._device = found[_DEV]
         yield found
 
-    def _unreadable_root(self, error: OSError) -> Unreadable:
+    def _missing_or_unreadable(self, error: OSError) -> Unreadable:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return Unreadable(path=self._watch.path, reason=UnreadableReason.MISSING, detail=os.strerror(error.errno))
         return _unreadable(self._watch.path, error)
 
-    def _below_entered(self, first: Directory) -> Iterator[Found]:
-        """All that is in the one directory that has been entered from the first one."""
+    def _walk_below(self, first: Directory) -> Iterator[Found]:
+        """Yield everything below the directory that was entered from ``first``."""
         if first.entered:
             self._dir_stack.descend(first.entered.popitem()[1])
         dir_stack = self._dir_stack
@@ -253,16 +252,16 @@ class Walk:
                 dir_stack.ascend()
 
     def _enter(self, parent: Directory, name: bytes, path: bytes) -> Found:
-        """Emit a subdirectory. It is opened and listed at once, since one that can't be has no state to emit.
+        """Return the entry of a subdirectory. It is opened and listed at once: if that fails, it is unreadable.
 
-        One that fails after it was opened stays in ``entered`` without names, and is closed when its turn comes.
+        If listing fails after opening, the directory stays in ``entered`` without names. It is closed at its turn.
         """
         try:
-            _require_shorter(path)
+            _require_short(path)
             self._dir_stack.make_room(parent)
             seen, hanging = self._visit(parent, name)
-            if seen is None:  # replaced since it was listed
-                return Stretch(parent, [name])
+            if seen is None:  # no directory any more: read it as a file
+                return PendingFiles(parent, [name])
             if seen.fd is not None:
                 identity = (seen.raw[2], seen.raw[1])
                 child = Directory((seen.fd, identity), name, as_prefix(path), self._watch, may_hang=hanging)
@@ -277,7 +276,7 @@ class Walk:
         return to_packed(path, seen.raw, ())
 
     def _visit(self, parent: Directory, name: bytes) -> tuple[OpenDir | None, bool]:
-        """(the subdirectory, whether what is in it may hang)."""
+        """Open a subdirectory: (the directory, or ``None`` if it is none, whether its content may hang)."""
         device = None if self._cross_mounts else self._device
         asked: int | None = parent.identity[0]
         if not parent.may_hang:
@@ -286,7 +285,7 @@ class Walk:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-            # Something is mounted there.
+            # A file system is mounted there.
             if not some_may_hang():
                 return visit(parent.fd, name, device), False
             asked = None
@@ -296,7 +295,7 @@ class Walk:
     def _list(self, directory: Directory, found: Entries) -> None:
         names = []
         subdirectories = set()
-        for name, is_directory in self._wanted(directory, found):
+        for name, is_directory in self._kept_entries(directory, found):
             names.append(name)
             if is_directory:
                 subdirectories.add(name)
@@ -304,17 +303,17 @@ class Walk:
         names.sort()
         directory.steps = _steps(names, subdirectories)
 
-    def _wanted(self, directory: Directory, found: Entries) -> Entries:
+    def _kept_entries(self, directory: Directory, found: Entries) -> Entries:
         hidden = self._hidden_in(directory)
-        if not hidden and self._is_excluded is None and directory.prefix not in self._around_others:
+        if not hidden and self._is_excluded is None and directory.prefix not in self._parents_of_others:
             return found
         return (
             (name, is_directory)
             for name, is_directory in found
-            if name not in hidden and not self._belongs_elsewhere(directory.prefix + name, is_directory=is_directory)
+            if name not in hidden and not self._is_left_out(directory.prefix + name, is_directory=is_directory)
         )
 
-    def _belongs_elsewhere(self, path: bytes, *, is_directory: bool) -> bool:
+    def _is_left_out(self, path: bytes, *, is_directory: bool) -> bool:
         if path in self._others:
             return True
         if self._is_excluded is None:
@@ -326,11 +325,11 @@ class Walk:
 
 
 def _steps(names: list[bytes], subdirectories: Collection[bytes]) -> Iterator[bytes | list[bytes]]:
-    """Files in stretches; of subdirectories the name, and with a slash behind it where their content comes."""
+    """Group consecutive files into lists. A subdirectory gives its name, and name + slash before its content."""
     begin = 0
     for end, name in enumerate(names):
         is_file = name not in subdirectories and not name.endswith(b"/")
-        if (not is_file or end - begin == _STRETCH) and begin < end:
+        if (not is_file or end - begin == _MAX_PENDING) and begin < end:
             yield names[begin:end]
             begin = end
         if not is_file:
@@ -342,12 +341,12 @@ def _steps(names: list[bytes], subdirectories: Collection[bytes]) -> Iterator[by
 
 def _files(directory: Directory, names: list[bytes]) -> Iterator[Found]:
     if directory.loss is None:
-        yield Stretch(directory, names)
+        yield PendingFiles(directory, names)
     else:
         yield from (to_unreadable(directory.prefix + name, directory.loss) for name in names)
 
 
-def _require_shorter(path: bytes) -> None:
+def _require_short(path: bytes) -> None:
     if len(path) > _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, _TOO_LONG)
 

@@ -1,4 +1,4 @@
-"""What to scan: one directory (or file) with its excludes and its digests."""
+"""What to scan: one directory (or file) with its excludes and digests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ IsExcluded = Callable[[bytes], bool]
 class WatchSpec:
     """One subtree and how it is read.
 
-    ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it: an excluded directory is
-    not entered, so nothing below it can be re-included, and the root itself cannot be excluded. ``algorithms`` are
-    the digests; with none of them, no content is read. ``append_only`` says that files in it are logs: they may grow
-    while they are read. ``vouched`` says that a known file need not be read again while its ctime stays the same.
+    ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it. An excluded directory is
+    not entered, so nothing below it can be re-included; the root itself cannot be excluded. ``algorithms`` are the
+    digests; if empty, no content is read. ``append_only`` means that its files are logs, which may grow during the
+    reading. ``vouched`` means that a known file is not read again while its ctime stays the same.
 
     Raises:
-        ConfigError: when one of the three makes no sense.
+        ConfigError: path, excludes or algorithms are invalid.
     """
 
     path: bytes
@@ -46,20 +46,20 @@ class WatchSpec:
                 raise ConfigError(f"watch {shown!r}: exclude: {pattern!r} is not a gitignore pattern") from None
 
     def excluder(self) -> IsExcluded | None:
-        """A test for paths relative to the root (a directory's ends in ``/``); ``None`` when nothing is excluded."""
+        """A test whether a path relative to the root is excluded; ``None`` if nothing is. Directories end in ``/``."""
         if not self.exclude:
             return None
         spec = GitIgnoreSpec.from_lines(self.exclude)
 
         def is_excluded(relative: bytes) -> bool:
-            # The library's regular expressions treat a newline as the end of the text ("x.swp\n" would match "*.swp").
-            # NUL is in no name, and no pattern can ask for it, so it stands for the newline.
+            # The library treats a newline as the end of the text ("x.swp\n" would match "*.swp"). NUL is in no name and
+            # in no pattern, so it replaces the newline.
             return spec.match_file(os.fsdecode(relative).replace("\n", "\0"))
 
         return is_excluded
 
     def excluding_pattern(self, relative: bytes) -> str | None:
-        """Which pattern excludes a path relative to the root; the last one that matches decides, as in gitignore."""
+        """The pattern that excludes a path relative to the root. The last match decides, as in gitignore."""
         patterns = [pattern for pattern in self.exclude if pattern]
         found = GitIgnoreSpec.from_lines(patterns).check_file(os.fsdecode(relative).replace("\n", "\0"))
         return patterns[found.index] if found.include and found.index is not None else None

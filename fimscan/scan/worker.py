@@ -1,9 +1,8 @@
-"""A child process that reads files for a scan: ``main(socket descriptor, descriptor of its pulse, manners)``.
+"""A child process that reads files for a scan: ``main(socket descriptor, heartbeat descriptor, limits)``.
 
-Requests come as packets on a Unix socket, each with the descriptors of the directories that it speaks of, so a worker
-never resolves a path and nothing between the root and the file can be swapped under it. Answers go to standard output,
-each preceded by its length. Standard input carries nothing: its other end belongs to the parent alone, and its closing
-ends this process.
+Requests are packets on a Unix socket. Each comes with the descriptors of its directories, so a worker never resolves a
+path, and nothing between the root and the file can be swapped. Answers go to standard output, each after its length.
+Standard input carries no data: only the parent holds its other end, and when that closes, this process ends.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from typing import Any, NamedTuple
 
 from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
-from fimscan.scan.dirfd import Entries, lstat, stand, step, visit, way
-from fimscan.scan.fast_path import read_plain
+from fimscan.scan.dirfd import Entries, lstat, open_below, open_path, step, visit
+from fimscan.scan.fast_path import read_ordinary
 from fimscan.scan.limits import Limits
 from fimscan.scan.prefix_digests import read_prefixes
 from fimscan.scan.reader import Reader
@@ -35,18 +34,18 @@ MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
 _BEAT_ENTRIES = 1000
-_WITHOUT_REFERENCES = 2  # marshal's version: later ones look each object up among those that were written before
+_WITHOUT_REFERENCES = 2  # version of marshal's format; later versions look up each object among those already written
 
 
 class Task(NamedTuple):
-    """Names in one directory, and what is known of them.
+    """Names in one directory, with what is known of them.
 
     Attributes:
-        fd: of the directory.
-        prefix: its path with a slash behind.
+        fd: descriptor of the directory.
+        prefix: its path with a final slash.
         names: in increasing order.
-        lengths: of logs, how much of each was verified before.
-        known: the :data:`fimscan.scan.state.STAT` of each that need not be read while it has that; of others ``None``.
+        lengths: for logs, how many bytes of each were verified before.
+        known: the :data:`fimscan.scan.state.STAT` that each file must still have to be skipped; ``None`` to read it.
     """
 
     fd: int
@@ -58,14 +57,14 @@ class Task(NamedTuple):
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
-    """What all the names of a request are, in order."""
+    """Read all files of a request, in order."""
     begun_ns = time.time_ns()
     done: list[tuple[Task, list[Raw]]] = []
     number = 0
     for task in tasks:
         done.append((task, _read_task(reader, number, task)))
         number += len(task.names)
-    # Only when all is read: see fimscan.scan.fast_path.
+    # After all reading, for speed: see fimscan.scan.fast_path.
     results = [
         to_packed(task.prefix + name, raw, task.algorithms) if len(raw) > 2 else raw
         for task, raws in done
@@ -78,8 +77,8 @@ def _read_task(reader: Reader, first: int, task: Task) -> list[Raw]:
     """``first`` is the number of the task's first name in the request."""
     fd, _, algorithms, names, lengths, known = task
     raws: list[Raw | None] = [None] * len(names)
-    if reader.is_free and algorithms and lengths is None:
-        raws = read_plain(reader, first, fd, names, algorithms, known)
+    if reader.is_unlimited and algorithms and lengths is None:
+        raws = read_ordinary(reader, first, fd, names, algorithms, known)
     return [_read_one(reader, first + at, task, at) if raw is None else raw for at, raw in enumerate(raws)]
 
 
@@ -95,15 +94,15 @@ def _read_one(reader: Reader, number: int, task: Task, at: int) -> Raw:
 
 
 def request_of(tasks: list[Task], refused: Mapping[int, Raw]) -> bytes:
-    """Tasks as they are sent to a worker, beside their descriptors; ``refused`` are answers that are known already."""
+    """Encode a request. Descriptors are sent beside it; ``refused`` are answers known already."""
     return marshal.dumps(("read", dict(refused), [task[1:] for task in tasks]), _WITHOUT_REFERENCES)
 
 
-def main(channel_fd: str, pulse_fd: str, limits: str) -> None:
-    """Serve requests until the parent closes the socket, or dies."""
-    _live_and_die_with_the_parent()
-    gc.disable()  # there are no cycles to be found among a million tuples
-    heartbeat = Heartbeat(int(pulse_fd))
+def main(channel_fd: str, heartbeat_fd: str, limits: str) -> None:
+    """Serve requests until the parent closes the socket or dies."""
+    _exit_when_the_parent_dies()
+    gc.disable()  # there are no cycles among a million tuples
+    heartbeat = Heartbeat(int(heartbeat_fd))
     settings = Limits.from_json(limits)
     settings.lower_priorities()
     throttle = Throttle(settings, heartbeat)
@@ -116,24 +115,24 @@ def main(channel_fd: str, pulse_fd: str, limits: str) -> None:
                 return
             match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
                 case ("read", refused, tasks):
-                    throttle.request(refused)
+                    throttle.begin_request(refused)
                     answer: Any = read_tasks(reader, [Task(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
                 case question:
-                    answer = _attend(channel, question, fds, heartbeat)
+                    answer = _answer_question(channel, question, fds, heartbeat)
             for fd in fds:
                 os.close(fd)
             data = marshal.dumps(answer)
             _write(len(data).to_bytes(LENGTH_BYTES, "little") + data)
 
 
-def _attend(
+def _answer_question(
     channel: socket.socket, question: tuple[Any, ...], fds: list[int], heartbeat: Heartbeat
 ) -> tuple[int, Any, bool]:
-    """(errno, answer, does a descriptor come on the channel)."""
+    """Answer a question about one directory: (errno, answer, whether a descriptor follows on the channel)."""
     heartbeat.beat()
     fd: int | None = None
     try:
-        answer, fd = _found_out(question, fds, heartbeat)
+        answer, fd = _look_up(question, fds, heartbeat)
         if fd is not None:
             socket.send_fds(channel, [b"\0"], [fd])
     except Changed:
@@ -146,8 +145,8 @@ def _attend(
     return 0, answer, fd is not None
 
 
-def _found_out(question: tuple[Any, ...], fds: list[int], heartbeat: Heartbeat) -> tuple[Any, int | None]:
-    """(answer, descriptor that belongs to it)."""
+def _look_up(question: tuple[Any, ...], fds: list[int], heartbeat: Heartbeat) -> tuple[Any, int | None]:
+    """(answer, descriptor to send with it)."""
     answer: Any = None
     fd: int | None = None
     match question:
@@ -156,11 +155,11 @@ def _found_out(question: tuple[Any, ...], fds: list[int], heartbeat: Heartbeat) 
             if seen is not None:
                 fd = seen.fd
                 answer = (seen.raw, _listed(seen.entries, heartbeat))
-        case ("way", root, names, cross):
-            if (there := way(root, names, cross=cross)) is not None:
+        case ("open_below", root, names, cross):
+            if (there := open_below(root, names, cross=cross)) is not None:
                 fd, answer = there
-        case ("stand", path):
-            fd, answer = stand(path)
+        case ("open_path", path):
+            fd, answer = open_path(path)
         case ("step", name):
             fd, answer = step(fds[0], name)
         case ("lstat", name):
@@ -179,17 +178,17 @@ def _listed(entries: Entries, heartbeat: Heartbeat) -> list[tuple[bytes, bool]]:
     return listed
 
 
-def _live_and_die_with_the_parent() -> None:
+def _exit_when_the_parent_dies() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    # When the parent dies, by kill -9 too, its end of our standard input closes, and the kernel sends SIGIO, whose
-    # default is to end the process (fcntl(2)). PR_SET_PDEATHSIG would do so when the *thread* that started us ends.
+    # When the parent dies, even by kill -9, its end of our standard input closes, and the kernel sends SIGIO. Its
+    # default ends this process (fcntl(2)). PR_SET_PDEATHSIG would act when the *thread* that started us ends.
     lifeline = sys.stdin.fileno()
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
     poll.register(lifeline, select.POLLIN)
-    if poll.poll(0):  # it had closed before the signal was asked for
+    if poll.poll(0):  # closed before the signal was requested
         sys.exit()
 
 

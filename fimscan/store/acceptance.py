@@ -1,4 +1,4 @@
-"""What was accepted, by whom and why; and the baseline that this makes."""
+"""Acceptances, and the baseline that they make."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from fimscan.store.session import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What is accepted: everything as of ``scan``, except the paths in ``overrides`` (version, accepted as of scan).
+    """The accepted state: everything as of ``scan``, except the paths in ``overrides``.
 
-    A version of ``None`` means that the path's absence is accepted.
+    ``overrides`` maps a path to (its accepted version, the scan as of which it was accepted). A version of ``None``
+    means that the absence of the path is accepted.
     """
 
     scan: int
@@ -31,7 +32,7 @@ def accept_scan(session: Session, scan_id: int, approval: Approval) -> None:
 
 
 def accept_paths(session: Session, states: Mapping[bytes, tuple[int | None, int]], approval: Approval) -> None:
-    """Accept single paths; ``states`` gives, by path, the version (``None``: absent) and the scan that it is of."""
+    """Accept single paths; ``states`` maps a path to (row number of the version, ``None`` if absent; its scan)."""
     items = [{"path": path, "version_id": version, "scan_id": scan} for path, (version, scan) in states.items()]
     _accept(session, approval, items)
 
@@ -68,7 +69,7 @@ def dispositions(session: Session, limit: int) -> list[AcceptanceRecord]:
 
 
 def baseline(session: Session) -> Baseline | None:
-    """What is accepted now; ``None`` before the first finished scan."""
+    """The present baseline; ``None`` before the first finished scan."""
     table = schema.acceptance
     whole = (
         select(table.c.id, table.c.scan_id)

@@ -1,8 +1,8 @@
-"""Accesses: a row to find each by, and the audit records that it was read from, which say all else.
+"""Store accesses: an indexed row for each, and the audit records themselves in compressed blocks.
 
-The records are the evidence, so they are what is kept. The texts (:class:`fimscan.model.AuditEvent`) of up to 256
-events, an empty line between two, are one block, compressed with zlib. That takes less room than the parts of an access
-do, and less time to write.
+The records are the evidence, so they are kept, and everything else about an access is parsed from them again. A block
+is the texts (:class:`fimscan.model.AuditEvent`) of up to 256 events, separated by empty lines and compressed with zlib.
+It is smaller and faster to write than the fields of the accesses.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ Identity = tuple[int | None, int | None]
 
 _MANY = 5000
 _EVENTS_IN_BLOCK = 256
-_LEVEL = 1  # a third of the time of zlib's default, for a tenth more room
+_LEVEL = 1  # a third of the time of zlib's default, for a tenth more space
 _BLOCKS_KEPT = 64
 
 
 def add(session: Session, found: Iterable[tuple[AuditEvent, Sequence[FileAccess]]]) -> None:
-    """Record events with the accesses that were read from them; what is there already is left as it is."""
-    found = [(event, those) for event, those in found if those]
+    """Store events with the accesses that were parsed from them; stored events stay as they are."""
+    found = [(event, parsed) for event, parsed in found if parsed]
     if not found:
         return
-    journal.lock(session)  # what is known must stay what is there: the journal covers all rows of a block
+    journal.lock(session)  # before the check for stored events: the journal covers all rows of a block
     known = _known(session, [event.id for event, _ in found])
     fresh: dict[EventId, tuple[AuditEvent, Sequence[FileAccess]]] = {}
     for one in found:
         if one[0].id not in known:
-            # Of two events with one key, the second is the same lines again, or came after the first was finished and
-            # says too little.
+            # A second event with the same key is the same lines again, or a late rest of the first one.
             fresh.setdefault(one[0].id, one)
     rows: list[_Row] = []
     written: list[row_digests.Item] = []
@@ -56,8 +55,8 @@ def add(session: Session, found: Iterable[tuple[AuditEvent, Sequence[FileAccess]
         block_id = inserted[0]
         mine = [
             _row(access, session.host_id, block_id, position)
-            for position, (_, those) in enumerate(some)
-            for access in those
+            for position, (_, parsed) in enumerate(some)
+            for access in parsed
         ]
         mine.sort(key=_KEY)
         written.append(row_digests.of_audit_block(block_id, data, mine))
@@ -67,10 +66,10 @@ def add(session: Session, found: Iterable[tuple[AuditEvent, Sequence[FileAccess]
 
 
 def _known(session: Session, events: Iterable[EventId]) -> set[EventId]:
-    """Which of these events are stored already."""
+    """Find the events that are stored already."""
     known: set[EventId] = set()
     times = sorted({event.time_ns for event in events})
-    # Not all at once: an event that was long given up on would have everything since then fetched.
+    # In chunks: with a single query, one very late event would fetch everything since its time.
     for some in files.chunks(times):
         query = select(table.c.time_ns, table.c.serial, table.c.node).where(
             table.c.host_id == session.host_id, table.c.time_ns.between(some[0], some[-1])
@@ -84,7 +83,7 @@ _KEY = itemgetter(1, 2, 3, 4)  # time, serial, node, item
 
 
 def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row:
-    """In the order of the table's columns."""
+    """Make a row, in the order of the table's columns."""
     event, action, name, _actor, dev, inode, _mode, _success, old, replaced, _argument, item = access
     parent_dev, parent_inode = name.parent or _NOWHERE
     old_parent_dev, old_parent_inode = (old and old.parent) or _NOWHERE
@@ -93,7 +92,7 @@ def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row
         host_id,
         *event,
         item,
-        str(action),  # and not its member, which SQLite's driver takes longer for
+        str(action),  # not the enum member, which takes SQLite's driver longer
         dev,
         signed(inode),
         parent_dev,
@@ -109,13 +108,13 @@ def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row
     )
 
 
-_NOWHERE = (None, None)  # device numbers, other than inodes, never use the upper half of 64 bits
+_NOWHERE = (None, None)  # no identity. Device numbers never use the upper half of 64 bits, inode numbers do
 
 
 def _insert(session: Session, rows: Sequence[_Row]) -> None:
-    """Insert what is not there yet: what comes after its event was finished is an event of the same key of its own.
+    """Insert the rows that are not stored yet: late records form an event with the same key.
 
-    These rows are most of what fimscan ever writes, so on SQLite they take the shortest way there is.
+    Most rows that fimscan ever writes are these, so on SQLite they go straight to the driver.
     """
     if not rows:
         return
@@ -129,14 +128,14 @@ def _insert(session: Session, rows: Sequence[_Row]) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Finding them again
+# Finding accesses
 
 
 class Reference(NamedTuple):
-    """An access as its row tells it: what it can be chosen by, and where its records are.
+    """The row of an access: the columns to select it by, and the place of its records.
 
-    ``name`` and ``old_name`` are paths where those are sure, else what the record said, with the identities of the
-    directories that they are in.
+    ``name`` and ``old_name`` are paths if these are sure, else the text of the record. ``parent`` and ``old_parent``
+    are the identities of their directories.
     """
 
     event: EventId
@@ -153,7 +152,7 @@ class Reference(NamedTuple):
 
 
 def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool = False) -> Iterator[Reference]:
-    """The accesses of a stretch of time, both ends included, in order of time or ``backwards``, streamed."""
+    """Yield the accesses of a stretch of time, both ends included, in order of time or ``backwards``, streamed."""
     order = (table.c.time_ns, table.c.serial, table.c.node, table.c.item)
     query = (
         select(*map(plain, table.columns[1:]))
@@ -179,9 +178,9 @@ def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool 
 
 
 def load(session: Session, wanted: Iterable[Reference], *, user_name: UserName | None = None) -> Iterator[FileAccess]:
-    """The accesses themselves, in the order of their references, read from their records again.
+    """Yield the accesses in the order of their references, parsed from their records again.
 
-    ``user_name`` names users where the records do not.
+    ``user_name`` resolves users whose names the records do not have.
     """
     blocks = _Blocks(session)
     for reference in wanted:
@@ -192,7 +191,7 @@ def load(session: Session, wanted: Iterable[Reference], *, user_name: UserName |
 
 
 def records(session: Session, event: EventId) -> tuple[AuditRecord, ...]:
-    """The records of an event that was stored; empty where there is none."""
+    """The records of a stored event; empty if it is not stored."""
     query = select(table.c.block_id, table.c.position).where(
         table.c.host_id == session.host_id,
         table.c.time_ns == event.time_ns,
@@ -204,7 +203,7 @@ def records(session: Session, event: EventId) -> tuple[AuditRecord, ...]:
 
 
 class _Blocks:
-    """The texts of the events in blocks; those used last are kept: accesses of one time are in one block."""
+    """Read event texts from blocks, with a cache of blocks: accesses of one time are in one block."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

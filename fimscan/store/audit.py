@@ -1,4 +1,7 @@
-"""What was read from the audit log, and how far. Reading and remembering where are one transaction: exactly once."""
+"""Store notices, damaged lines, read positions and extents of audit logs, and observations of audit.
+
+Rows and read position are written in one transaction, so each record is read exactly once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _LOOKED_BACK = 20
 
 
 def add_notices(session: Session, notices: Iterable[AuditNotice]) -> None:
-    """Record what the log said of the audit system."""
+    """Store notices: records of the log about audit itself."""
     rows = [
         {
             "time_ns": notice.event.time_ns,
@@ -45,7 +48,7 @@ def notices(session: Session, start_ns: int, end_ns: int) -> list[AuditNotice]:
 
 
 def user_mounts(session: Session, before_ns: int) -> list[AuditNotice]:
-    """The mounts by users before a time, since the last boot that the log tells of: they may be there still."""
+    """The mounts by users before a time and since the last boot in the log: they may still be mounted."""
     table = schema.notice
     mine = (table.c.host_id == session.host_id) & (table.c.time_ns < before_ns)
     boot = select(func.max(table.c.time_ns)).where(mine, table.c.kind == NoticeKind.BOOT.value)
@@ -64,12 +67,12 @@ def _notice(row: Row[Any]) -> AuditNotice:
 
 
 def add_damaged(session: Session, lines: Iterable[DamagedLine]) -> None:
-    """Keep lines that could not be understood, each once."""
+    """Store lines that could not be parsed, each once."""
     rows = [
         {
             "source": line.source,
             "offset": line.offset,
-            # Logs are renamed by rotation: the line and its place in the file tell that it is the same one.
+            # Rotation renames logs, so a line is identified by its text and its offset in the file.
             "line_digest": hashlib.sha256(line.line).digest(),
             "line": line.line,
             "problem": line.problem,
@@ -80,13 +83,13 @@ def add_damaged(session: Session, lines: Iterable[DamagedLine]) -> None:
 
 
 def damaged_count(session: Session) -> int:
-    """How many lines could not be understood so far."""
+    """How many lines could not be parsed so far."""
     table = schema.damaged_line
     return session.scalar(select(func.count()).select_from(table).where(table.c.host_id == session.host_id)) or 0
 
 
 def cursor(session: Session, path: bytes) -> LogCursor | None:
-    """How far a log was read."""
+    """The read position of a log."""
     table = schema.audit_cursor
     row = session.execute(select(table).where(table.c.host_id == session.host_id, table.c.path == path)).first()
     if row is None:
@@ -95,26 +98,26 @@ def cursor(session: Session, path: bytes) -> LogCursor | None:
 
 
 def set_cursor(session: Session, position: LogCursor) -> None:
-    """Remember how far a log was read."""
+    """Store the read position of a log."""
     values = {
         "dev": position.dev,
         "inode": position.inode,
         "offset": position.offset,
         "fingerprint": position.fingerprint,
     }
-    if not _alter_cursor(session, position.path, values):
+    if not _update_cursor(session, position.path, values):
         row = {"path": position.path, "late_ns": None, **values}
         session.execute(schema.audit_cursor.insert().values(host_id=session.host_id, **row))
         journal.note(session, [of_row(Subject.CURSOR, row)])
 
 
 def note_late(session: Session, path: bytes, time_ns: int | None) -> None:
-    """Remember (or with ``None`` forget) since when a log brought records for changes that were already answered."""
-    _alter_cursor(session, path, {"late_ns": time_ns})
+    """Store (or with ``None`` clear) since when a log brought late records for changes that were already answered."""
+    _update_cursor(session, path, {"late_ns": time_ns})
 
 
-def _alter_cursor(session: Session, path: bytes, values: Mapping[str, Any]) -> bool:
-    """Whether there was one."""
+def _update_cursor(session: Session, path: bytes, values: Mapping[str, Any]) -> bool:
+    """Update the row of a log's read position; return whether there is one."""
     table = schema.audit_cursor
     mine = (table.c.host_id == session.host_id) & (table.c.path == path)
     journal.lock(session)
@@ -128,13 +131,13 @@ def _alter_cursor(session: Session, path: bytes, values: Mapping[str, Any]) -> b
 
 
 def late_since(session: Session, path: bytes) -> int | None:
-    """See :func:`note_late`."""
+    """The time that :func:`note_late` stored."""
     table = schema.audit_cursor
     return session.scalar(select(table.c.late_ns).where(table.c.host_id == session.host_id, table.c.path == path))
 
 
 def extend(session: Session, path: bytes, stretch: Extent, *, continued: bool) -> None:
-    """Remember over which time a log was read without a hole; ``continued`` makes the last stretch longer."""
+    """Store an extent, over which a log was read without a gap; ``continued`` makes the last extent longer."""
     table = schema.audit_extent
     mine = (table.c.host_id == session.host_id) & (table.c.path == path)
     journal.lock(session)
@@ -153,17 +156,14 @@ def extend(session: Session, path: bytes, stretch: Extent, *, continued: bool) -
 
 
 def extents(session: Session, path: bytes) -> list[Extent]:
-    """Every stretch of time over which a log was read without a hole."""
+    """The extents of a log: the stretches of time over which it was read without a gap."""
     table = schema.audit_extent
     query = select(table.c.start_ns, table.c.end_ns).where(table.c.host_id == session.host_id, table.c.path == path)
     return [Extent(start_ns=start, end_ns=end) for start, end in session.execute(query)]
 
 
 def add_observation(session: Session, observation: AuditObservation) -> None:
-    """Record what the kernel said of its audit system.
-
-    Of a run of equal answers only the first and the last are kept: what lies between two equal ones is the same.
-    """
+    """Store an observation of the kernel's audit system; of a run of equal ones, only the first and the last stay."""
     table = schema.observation
     detail = codec.dump_observation(observation)
     mine = select(table).where(table.c.host_id == session.host_id).order_by(table.c.time_ns.desc()).limit(2)
@@ -177,7 +177,7 @@ def add_observation(session: Session, observation: AuditObservation) -> None:
 
 
 def last_answer(session: Session) -> AuditObservation | None:
-    """The newest observation at which the audit system could be asked, if any did not long ago."""
+    """The newest of the last 20 observations that did not fail."""
     table = schema.observation
     query = select(table.c.time_ns, table.c.detail).where(table.c.host_id == session.host_id)
     rows = session.execute(query.order_by(table.c.time_ns.desc()).limit(_LOOKED_BACK))
@@ -186,7 +186,7 @@ def last_answer(session: Session) -> AuditObservation | None:
 
 
 def _says_the_same(earlier: AuditObservation, now: AuditObservation) -> bool:
-    """Whether two answers differ in nothing but the time that has passed, by either clock."""
+    """Whether two observations differ only in their times, and both clocks advanced by the same amount."""
     apart = 0
     if earlier.boottime_ns is not None and now.boottime_ns is not None:
         apart = (now.time_ns - earlier.time_ns) - (now.boottime_ns - earlier.boottime_ns)

@@ -1,7 +1,7 @@
-r"""Values <-> the JSON text in which the store keeps what it never searches by.
+r"""Convert values to JSON text and back, for the columns that the store never searches by.
 
-Bytes travel as text with surrogate escapes, which JSON writes as ``\udcXX``: every byte string survives the round
-trip. Absent and default values are left out, so that rows stay small and old rows stay readable.
+Bytes become text with surrogate escapes, which JSON writes as ``\udcXX``: every byte string survives the round trip.
+Absent and default values are left out, so rows stay small and old rows stay readable.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _load_gap(start_ns: int, end_ns: int, reason: str, lost: int | None, *actor:
 
 
 def _reasoning(attribution: Attribution) -> list[object] | None:
-    """[the ctime's bound, how many are left out, a list of rulings]; None for an answer without."""
+    """[time of the last change by ctime, number of omitted rulings, rulings]; ``None`` for an answer without."""
     kept = attribution.reasoning
     if kept is None:
         return None
@@ -213,7 +213,10 @@ def _reasoning(attribution: Attribution) -> list[object] | None:
 
 
 def _ruling(ruling: Ruling, places: Mapping[Actor, int]) -> list[object]:
-    """[actor (its place in the answer, where it is named), action, why, count, first time, events]; defaults cut."""
+    """[actor, action, why, count, first time, events]; defaults are left out.
+
+    A named actor is given by its position in the answer.
+    """
     actor = ruling.actor
     usual = () if actor.event is None else (actor.event,)
     place = places.get(actor)
@@ -305,7 +308,7 @@ def _load_doubts(items: Iterable[Sequence[Any]]) -> tuple[Doubt, ...]:
 
 
 def dump_doubts(doubts: Iterable[Doubt]) -> str:
-    """Doubts -> JSON text, with what their processes may write."""
+    """Doubts -> JSON text, with the rights of their processes."""
     return _dump([[doubt.why.value, doubt.actor and _actor(doubt.actor), doubt.rights] for doubt in doubts])
 
 

@@ -1,4 +1,4 @@
-"""One database: opening it, bringing it up to date, saying plainly what is wrong with it, and the writer lock."""
+"""Open and upgrade a database, explain its errors in one line, and hold the writer lock."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from fimscan.store.session import Session
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
-_ROOM_BYTES = 256 * 1024  # of the write-ahead log's index, a few pages of the log itself, and some more
-_BUSY = "another fimscan scan is running on this database; wait for it, or see 'fimscan status'"
+_ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of the log itself, with reserve
+_BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
 _LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
 
 
@@ -32,10 +32,10 @@ class Database:
     Args:
         url: an SQLAlchemy URL (``sqlite:////var/lib/fimscan/fimscan.db``, ``postgresql+psycopg://...``).
         host: the name under which records are kept.
-        create: make the database if there is none; otherwise a missing one is an error.
+        create: create the database if it is missing; otherwise a missing database is an error.
 
     Raises:
-        StoreError: with one line that says what is wrong and what to do.
+        StoreError: with one line: what is wrong and what to do.
     """
 
     def __init__(self, url: str, *, host: str, create: bool = True) -> None:
@@ -55,7 +55,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """What to call it: the file, or the URL without its password."""
+        """Its name in messages: the file, or the URL without its password."""
         return _name(self.url)
 
     @property
@@ -70,8 +70,8 @@ class Database:
     def begin(self, *, draft: bool = False) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back by any exception.
 
-        A ``draft`` need not survive a power cut before the next transaction that is none, which takes it along: such
-        commits do not wait for the disk.
+        The commit of a ``draft`` does not wait for the disk. A power cut may lose it until the next other transaction,
+        whose commit makes it durable, too.
         """
         writer = self._writer.execution_options(fimscan_draft=True) if draft else self._writer
         with store_errors(self.url), writer.begin() as connection:
@@ -87,10 +87,10 @@ class Database:
 
     @contextmanager
     def scan_lock(self, *, wait_s: float = 0) -> Iterator[None]:
-        """Hold the one writer lock. The kernel (or the server) releases it when the process dies, however it dies.
+        """Hold the writer lock. The kernel (or the server) releases it when the process dies, for whatever reason.
 
         Raises:
-            LockedError: when another scan holds it, and still does after ``wait_s`` seconds.
+            LockedError: when another scan still holds it after ``wait_s`` seconds.
         """
         deadline = time.monotonic() + wait_s
         if self.file is None:
@@ -100,7 +100,7 @@ class Database:
         try:
             descriptor = os.open(self.file + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(f"cannot write beside the database {self.file}: {error.strerror}") from error
+            raise StoreError(f"cannot write the lock file {self.file}.lock: {error.strerror}") from error
         try:
             while not _is_taken(descriptor):
                 _wait_until(deadline)
@@ -110,7 +110,8 @@ class Database:
 
     @contextmanager
     def _server_lock(self, deadline: float) -> Iterator[None]:
-        # A session's lock outlives transactions, and the pool keeps sessions: it has to be given back by name.
+        # The lock belongs to the server session and outlives transactions; the pool keeps sessions, so it is released
+        # explicitly.
         engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         with store_errors(self.url), engine.connect() as connection:
             while not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
@@ -121,7 +122,7 @@ class Database:
                 connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK_NUMBER})
 
     def is_scanning(self) -> bool:
-        """Whether a scan holds the writer lock now. Only looks: whoever took it to find out would make scans fail."""
+        """Whether a scan holds the writer lock now. It does not try to take the lock: that could make a scan fail."""
         if self.file is None:
             query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :n AND granted"
             with self.read() as session:
@@ -135,7 +136,7 @@ class Database:
         return f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}" in held
 
     def close(self) -> None:
-        """Give up all connections."""
+        """Close all connections."""
         self.engine.dispose()
 
     def _find_host(self) -> int:
@@ -143,7 +144,7 @@ class Database:
         with self.engine.connect() as connection:
             found = connection.scalar(query)
         if found is None:
-            # Another process may be adding the same host just now ('fimscan status' beside the first scan).
+            # Another process may add the same host at this moment ('fimscan status' during the first scan).
             with suppress(IntegrityError), self._writer.begin() as connection:
                 if connection.scalar(query) is None:
                     connection.execute(schema.host.insert().values(name=self.host))
@@ -161,7 +162,7 @@ def _is_taken(descriptor: int) -> bool:
 
 
 def _wait_until(deadline: float) -> None:
-    """A moment, until the next attempt; raises :class:`LockedError` once it is too late for one."""
+    """Sleep until the next attempt; raises :class:`LockedError` after the deadline."""
     if time.monotonic() >= deadline:
         raise LockedError(_BUSY)
     time.sleep(_LOCK_STEP_SECONDS)
@@ -188,14 +189,14 @@ def _explain(message: str, url: URL) -> str:
     if "full" in low or ("disk i/o" in low and _is_full(_sqlite_file(url))):
         return f"no space left to write {name}; make room and run the scan again (the last finished scan is intact)"
     if "disk i/o" in low:
-        return f"{name} cannot be read or written ({message}): its disk fails, or is gone; see the kernel's log (dmesg)"
+        return f"{name} cannot be read or written ({message}): its disk failed or is gone; see the kernel log (dmesg)"
     if "readonly" in low or "unable to open" in low:
         return f"{name} cannot be opened for writing; check its owner and permissions, and those of its directory"
     return f"database {name}: {message}"
 
 
 def _is_full(path: str | None) -> bool:
-    """Whether there is no room for what SQLite keeps beside a database, of which it only says that it failed."""
+    """Whether the disk is too full for the files beside the database: SQLite reports that as a mere I/O error."""
     if path is None:
         return False
     try:
@@ -212,13 +213,13 @@ def _name(url: URL) -> str:
 def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
         raise StoreError(f"not a database URL: {without_password(url)!r}; write sqlite:////absolute/path.db") from error
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise StoreError(f"{backend} is not supported; use sqlite:////absolute/path.db or postgresql://user@host/name")
     if backend == "sqlite" and not (parsed.database or "").startswith("/"):
-        # Relative to what? To another directory for cron than for a shell, each with a baseline of its own.
+        # A relative path means another directory in cron than in a shell: two databases with two baselines.
         raise StoreError("the path of an SQLite database must be absolute: sqlite:////absolute/path.db (four slashes)")
     # The driver that 'fimscan[postgresql]' brings, not SQLAlchemy's default one.
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
@@ -231,6 +232,7 @@ def _sqlite_file(url: URL) -> str | None:
 
 
 def _prepare_location(url: URL, *, create: bool) -> None:
+    """Create the SQLite file if it is missing, or raise an error for a path that is no usable database."""
     path = _sqlite_file(url)
     if path is None:
         return
@@ -239,14 +241,14 @@ def _prepare_location(url: URL, *, create: bool) -> None:
             raise StoreError(f"no database at {path}; 'fimscan scan' records the first baseline")
         try:
             os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
-            # Hashes and names of every monitored file: for the owner's eyes only, from the first byte on.
+            # It holds names and hashes of every monitored file, so only the owner may read it, from the first byte on.
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"cannot create the database {path}: {error.strerror}") from error
     elif os.path.isdir(path):
         raise StoreError(f"{path} is a directory, not a database")
     elif os.path.getsize(path) == 0:
-        # An empty file is an empty database to SQLite: what was emptied would silently begin with a new baseline.
+        # SQLite takes an empty file for an empty database: a truncated one would silently begin with a new baseline.
         raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
 
 
@@ -262,7 +264,7 @@ def _engine(url: URL) -> Engine:
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    # Transactions are begun by us (see _begin_sqlite): the driver's own guess would leave SELECTs outside of them.
+    # _begin_sqlite begins transactions: the driver would begin them too late and leave SELECTs outside of them.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
@@ -274,13 +276,14 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    # A finished scan must survive a power cut. The log of a draft's commit is in order, if cut short: that is enough.
+    # A finished scan must survive a power cut. A draft may be lost then, but the database stays consistent.
     connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if options.get('fimscan_draft') else 'FULL'}")
-    # A writer says so at once: one that begins by reading could not wait for another writer to finish, it would fail.
+    # A writer takes the write lock at once: a transaction that begins by reading cannot wait for a writer, it fails.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("fimscan_writes") else "BEGIN")
 
 
 def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
+    """Create the tables of an empty database, or upgrade an older one; raises an error for any other database."""
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revision = None
@@ -293,7 +296,7 @@ def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
             schema.create(connection)
         return
     if revision is None and tables:
-        raise StoreError(f"{_name(url)} is a database of another program; name another one in [database] url")
+        raise StoreError(f"{_name(url)} is a database of another program; set [database] url to a different one")
 
     from fimscan.store import migrate
 

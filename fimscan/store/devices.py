@@ -1,4 +1,4 @@
-"""The file systems that scans met. A scan that met what the one before it had met adds no row."""
+"""Store the file systems that scans found. A scan that found the same ones as the scan before it adds no row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _table = schema.devices
 
 
 def add_devices(session: Session, scan_id: int, devices: Devices) -> None:
-    """Record what a scan met."""
+    """Store the file systems that a scan found."""
     detail = dump_devices(devices)
     if _detail(session, scan_id) != detail:
         add_new(session, Subject.DEVICES, [{"scan_id": scan_id, "detail": detail}])
 
 
 def devices_at(session: Session, scan_id: int) -> Devices:
-    """What a scan met; nothing for scans that were made before that was recorded."""
+    """The file systems that a scan found; none for scans before version 0008 of the schema."""
     detail = _detail(session, scan_id)
     return Devices() if detail is None else load_devices(detail)
 
@@ -35,7 +35,7 @@ def _detail(session: Session, scan_id: int) -> str | None:
 
 
 def dump_devices(devices: Devices) -> str:
-    """The value -> JSON text; bytes as text with surrogate escapes (see :mod:`fimscan.store.codec`)."""
+    """File systems -> JSON text; bytes as text with surrogate escapes (see :mod:`fimscan.store.codec`)."""
     data = {
         "roots": [_root(root) for root in devices.roots],
         "images": [_text(image) for image in devices.images],

@@ -1,4 +1,4 @@
-"""The table of file versions: rows <-> FileState, and what was there at any scan."""
+"""Read, end and undo file versions: the present state, and the state as of any scan."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from fimscan.store.session import Session
 
 _SECOND = 10**9
 _MANY = 2000
-_A_TICK = 256  # about as many as a clock of readings keeps one time for
+_A_TICK = 256  # about as many paths as one tick of fimscan.attribution.clock.ReadClock
 _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
 _IN_ORDER = itemgetter(*FIELDS)
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
-_DEV, _INODE = itemgetter(6), itemgetter(7)  # of a known file with its stats
+_DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 
 KnownRow: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
@@ -35,7 +35,7 @@ KnownRow: TypeAlias = Sequence[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A stored file state. ``digest`` is the state's own (see :func:`fimscan.store.ledger.state_digest`)."""
+    """A stored file state. ``digest`` is its state digest (see :func:`fimscan.store.ledger.state_digest`)."""
 
     id: int
     state: FileState
@@ -49,8 +49,8 @@ class Version:
 
 
 def version_of(row: sqlalchemy.Row[Any]) -> Version:
-    """A row -> the value."""
-    # Attributes that were not recorded are known to be none where there is no digest of them.
+    """Convert a row."""
+    # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
     xattrs = b"" if row.xattrs is None and row.xattr_digest is None else row.xattrs
     values = dict(zip(row._fields, row, strict=True))
     values["mtime_ns"] = row.mtime_s * _SECOND + row.mtime_nsec
@@ -71,9 +71,9 @@ def version_of(row: sqlalchemy.Row[Any]) -> Version:
 
 
 def as_digested(version: Version) -> FileState | None:
-    """The state with its digests in the order in which they went into its own digest; ``None`` where none gives that.
+    """Return the state with its content digests in the order that its state digest used; ``None`` if no order fits.
 
-    There is one order now; what was recorded earlier was digested in the order of the configuration.
+    Today there is one order. Earlier versions used the order of the configuration.
     """
     state = version.state
     orders = (replace(state, digests=digests) for digests in permutations(state.digests))
@@ -81,22 +81,22 @@ def as_digested(version: Version) -> FileState | None:
 
 
 def is_any_open(session: Session) -> bool:
-    """Whether anything is known."""
+    """Whether there is any open version."""
     query = select(table.c.id).where(table.c.host_id == session.host_id, table.c.end_scan.is_(None)).limit(1)
     return session.scalar(query) is not None
 
 
 def known(session: Session) -> Iterator[Sequence[KnownRow]]:
-    """Every open version, in order of path, streamed: as much of it as says whether anything differs."""
+    """Yield (path, state digest, row number) of every open version, in order of path, streamed."""
     query = select(*_SHORT).where(table.c.host_id == session.host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
     yield from plain_rows(session, query, _MANY)
 
 
 def known_with_stats(session: Session) -> Iterator[Sequence[KnownRow]]:
-    """As :func:`known`, with what vouches for it, in chunks of about as many as a clock of readings keeps one time for.
+    """As :func:`known`, with the columns that vouch for a file, in chunks of about one tick of ``ReadClock``.
 
-    That is when it was read, then the algorithms of its digests (a bit for each, the first one lowest), then ``kind
-    dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
+    The columns are the read time, then the algorithms of the digests (a bit for each, the first one lowest), then
+    ``kind dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
     """
     c = table.c
     taken = [case((c[name].is_(None), 0), else_=1 << bit) for bit, name in enumerate(ALGORITHMS)]
@@ -125,14 +125,14 @@ def open_at(session: Session, path: bytes) -> Version | None:
 
 
 def below(session: Session, path: bytes) -> Iterator[Version]:
-    """The open versions of a path and of everything below it, in order of path, streamed."""
+    """Yield the open versions of a path and of everything below it, in order of path, streamed."""
     prefix = as_prefix(path)
     query = (
         select(table)
         .where(
             table.c.host_id == session.host_id,
             table.c.end_scan.is_(None),
-            # "0" follows "/". What sorts between the path and the slash ("a-b" for "a") is sorted out below.
+            # "0" follows "/". Paths that sort between the path and the slash ("a-b" for "a") are filtered out below.
             table.c.path >= path,
             table.c.path < prefix[:-1] + b"0",
         )
@@ -144,7 +144,7 @@ def below(session: Session, path: bytes) -> Iterator[Version]:
 
 
 def state_digests(session: Session) -> Iterator[bytes]:
-    """The digests of all open versions, one after the other in order of path: what the state's digest is made of."""
+    """Yield the state digests of all open versions, joined in order of path: the input of a scan's state digest."""
     query = (
         select(table.c.state_digest)
         .where(table.c.host_id == session.host_id, table.c.end_scan.is_(None))
@@ -155,7 +155,7 @@ def state_digests(session: Session) -> Iterator[bytes]:
 
 
 def state_digests_at(session: Session, scan_id: int) -> Iterator[bytes]:
-    """As :func:`state_digests`, of the versions that were valid at a finished scan."""
+    """As :func:`state_digests`, for the versions that were valid at a finished scan."""
     valid = (table.c.first_scan <= scan_id) & (table.c.end_scan.is_(None) | (table.c.end_scan > scan_id))
     query = select(table.c.state_digest).where(table.c.host_id == session.host_id, valid).order_by(table.c.path)
     for rows in plain_rows(session, query, _MANY):
@@ -163,7 +163,7 @@ def state_digests_at(session: Session, scan_id: int) -> Iterator[bytes]:
 
 
 def as_of(session: Session, scan_id: int) -> Iterator[Version]:
-    """Every version that was valid at a scan, in order of path, streamed."""
+    """Yield every version that was valid at a scan, in order of path, streamed."""
     query = (
         select(table)
         .where(
@@ -178,7 +178,7 @@ def as_of(session: Session, scan_id: int) -> Iterator[Version]:
 
 
 def touched_between(session: Session, start: int, end: int) -> list[Version]:
-    """Every version that begins or ends in ``start`` < scan <= ``end``: all that a diff of the two has to look at."""
+    """Every version that begins or ends in ``start`` < scan <= ``end``: a diff of the two scans needs no other."""
 
     def within(column: Any) -> Any:
         return and_(column > start, column <= end)
@@ -219,7 +219,7 @@ def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id
     for chunk in chunks(sorted(wanted)):
         query = select(table).where(
             table.c.host_id == session.host_id,
-            # Both, so that the index serves: some rows too many are sorted out below.
+            # Separate conditions, so that the index is used; superfluous rows are filtered out below.
             table.c.dev.in_({dev for dev, _ in chunk}),
             table.c.inode.in_({inode for _, inode in chunk}),
             table.c.first_scan <= scan_id,
@@ -230,7 +230,7 @@ def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id
 
 
 def some_on(session: Session, dev: int, *, limit: int) -> list[tuple[bytes, int]]:
-    """(path, inode) of some files that are recorded by a device number."""
+    """(path, inode) of some files with this recorded device number."""
     query = select(table.c.path, table.c.inode).where(
         table.c.dev == dev, table.c.host_id == session.host_id, table.c.end_scan.is_(None)
     )
@@ -238,7 +238,7 @@ def some_on(session: Session, dev: int, *, limit: int) -> list[tuple[bytes, int]
 
 
 def directories(session: Session, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """(path, identity) of every directory as of either scan."""
+    """Yield (path, identity) of every directory as of either scan."""
     query = select(table.c.path, table.c.dev, table.c.inode).where(
         table.c.host_id == session.host_id,
         table.c.kind == FileKind.DIRECTORY.value,
@@ -250,14 +250,14 @@ def directories(session: Session, start: int, end: int) -> Iterator[tuple[bytes,
 
 
 def end(session: Session, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
-    """Close versions: they are not valid any more as of this scan."""
+    """End versions: they are no longer valid as of this scan."""
     if ids:
         statement = update(table).where(table.c.id == bindparam("version")).values(end_scan=scan_id, dropped=dropped)
         session.execute(statement, [{"version": version} for version in ids])
 
 
 def mark(session: Session, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]) -> None:
-    """Remember of these paths that what this scan found, or found gone, is what is expected of a log."""
+    """Mark versions of append-only logs that began (``followed``) or ended (``retired``) as the policy expects."""
     mine = table.c.host_id == session.host_id
     for chunk in chunks(sorted(followed)):
         began = update(table).where(mine, table.c.first_scan == scan_id, table.c.path.in_(chunk))
@@ -268,7 +268,7 @@ def mark(session: Session, scan_id: int, *, followed: Iterable[bytes], retired: 
 
 
 def beginning_with(session: Session, prefix: bytes, since: int | None = None) -> list[Version]:
-    """The open versions of paths that begin so; with ``since``, also those that ended with that scan or a later one."""
+    """The open versions of paths with this prefix; with ``since``, also those that ended with that scan or later."""
     is_open: ColumnElement[bool] = table.c.end_scan.is_(None)
     is_wanted = is_open if since is None else or_(is_open, table.c.end_scan >= since)
     query = select(table).where(table.c.host_id == session.host_id, table.c.path >= prefix, is_wanted)
@@ -278,13 +278,13 @@ def beginning_with(session: Session, prefix: bytes, since: int | None = None) ->
 
 
 def _after_all(prefix: bytes) -> bytes:
-    """The first byte string after all that begin with another one; empty where there is none."""
+    """The first byte string that sorts after all with this prefix; empty if there is none."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes([kept[-1] + 1]) if kept else b""
 
 
 def sizes(session: Session, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """(path, size) of every file at or below some paths, in order of path, streamed."""
+    """Yield (path, size) of every file at or below some paths, in order of path, streamed."""
     inside = []
     for root in roots:
         below = as_prefix(root)
@@ -304,7 +304,7 @@ def sizes(session: Session, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int
 
 
 def undo(session: Session, scan_id: int) -> None:
-    """Take back what an interrupted scan had written."""
+    """Undo what an interrupted scan had written."""
     mine = table.c.host_id == session.host_id
     session.execute(table.delete().where(mine, table.c.first_scan == scan_id))
     ended = update(table).where(mine, table.c.end_scan == scan_id)
@@ -316,6 +316,6 @@ def _versions(session: Session, query: Select[Any]) -> list[Version]:
 
 
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """So many at once as a query takes as parameters."""
+    """Yield the items in chunks that fit into one query as parameters."""
     for start in range(0, len(items), _IN_ONE_QUERY):
         yield items[start : start + _IN_ONE_QUERY]

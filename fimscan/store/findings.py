@@ -1,4 +1,4 @@
-"""The changes that scans found, each with the answer to who made it."""
+"""Store and load findings: the changes of scans with their answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fimscan.store.session import Session
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
-    """Record the changes of a scan with their answers. Both sides must be stored versions."""
+    """Store the changes of a scan with their answers. Both sides must be stored versions."""
     if not findings:
         return
     ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
@@ -43,7 +43,7 @@ def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> 
 
 
 def _version_ids(session: Session, scan_id: int, wanted: Collection[bytes]) -> dict[tuple[bytes, bool], int]:
-    """(path, is it the new side) -> row number of the version; of those paths only, since a scan may adopt millions."""
+    """Map (path, is new side) to the row number of the version, for ``wanted`` paths: a scan may adopt millions."""
     table = schema.file_version
     began = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.first_scan == scan_id)
     ended = select(table.c.path, table.c.id).where(table.c.host_id == session.host_id, table.c.end_scan == scan_id)
@@ -56,7 +56,7 @@ def _version_ids(session: Session, scan_id: int, wanted: Collection[bytes]) -> d
 
 
 def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> None:
-    """Replace the answers for changes (by number), when later records say more."""
+    """Replace the answers of changes (by number) that late records revised."""
     table = schema.change
     altered = []
     for change_id, attribution in answers.items():
@@ -74,27 +74,27 @@ def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> No
 
 
 def findings_between(session: Session, start: int, end: int) -> list[Finding]:
-    """The changes found by scans ``start`` < s <= ``end``, in the order in which they were found."""
+    """The findings of scans ``start`` < s <= ``end``, oldest first."""
     table = schema.change
     query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
     return _findings(session, session.execute(query.order_by(table.c.id)).all())
 
 
 def findings_since(session: Session, time_ns: int) -> list[Finding]:
-    """The changes whose window was still open at a time: those that a late audit record can say something about."""
+    """The findings whose window ends at or after a time: those that a late audit record of that time may concern."""
     query = _finished_changes(session).where(schema.change.c.before_ns >= time_ns)
     return _findings(session, session.execute(query.order_by(schema.change.c.id)).all())
 
 
 def history_of(session: Session, path: bytes) -> list[Finding]:
-    """Every change that was ever found of a path, under its present and as its earlier name."""
+    """All findings of a path, including moves away from it."""
     table = schema.change
     query = _finished_changes(session).where((table.c.path == path) | (table.c.moved_from == path))
     return _findings(session, session.execute(query.order_by(table.c.id)).all())
 
 
 def one_finding(session: Session, change_id: int) -> Finding | None:
-    """A change by its number."""
+    """The finding of a change, by its number."""
     query = _finished_changes(session).where(schema.change.c.id == change_id)
     return next(iter(_findings(session, session.execute(query).all())), None)
 

@@ -1,4 +1,4 @@
-"""Adding the rows that are not there yet."""
+"""Insert the rows that are not stored yet."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fimscan.store.session import Session
 
 
 def insert_of_new(session: Session, table: Table) -> Any:
-    """An insert that leaves out what is there already, by the table's unique keys."""
-    # Each dialect has an insert of its own; only that of this database is loaded.
+    """Build an insert that skips rows whose unique key is stored already."""
+    # Each dialect has its own insert; only this database's dialect is imported.
     dialect = import_module(f"sqlalchemy.dialects.{session.connection.dialect.name}")
     return dialect.insert(table).on_conflict_do_nothing()
 
 
 def add_new(session: Session, subject: Subject, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert noted rows by their key, each the first one of its key, and note them in the journal.
+    """Insert noted rows whose key is new (the first row of each key), and note them in the journal.
 
-    The key's first two columns have to be found quickly.
+    The first two columns of the key must be indexed.
     """
     assert isinstance(subject.rows, Noted)
     table, key = subject.rows.table, subject.rows.key

@@ -1,4 +1,4 @@
-"""Whether the database is what fimscan wrote: every row against the two chains. Each problem is one sentence."""
+"""Check every row of the database against ledger and journal. Each problem is one sentence."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from fimscan.store.row_digests import Item
 from fimscan.store.session import Session
 
 _version = schema.file_version
-# What reading a row can lead to that somebody else wrote.
+# The exceptions that reading a row can raise if another program wrote it.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
 def replayed(session: Session) -> tuple[Replay, list[str]]:
-    """Both chains, and what is wrong with them; raises what ``UNREADABLE`` has when they can't even be read."""
+    """Replay both chains; return them and their problems. Raises one of ``UNREADABLE`` if they cannot be read."""
     scans = scan_store.all_scans(session)
     both = Replay(scans, journal.entries(session), journal.open_entry(session))
     return both, [*replay(scans), *both.problems]
 
 
 def configurations(session: Session, scans: Sequence[Scan]) -> Iterator[str]:
-    """Every scan's configuration is there, and is the one that its digest says."""
+    """Check that every scan's configuration exists and matches its digest."""
     table = schema.configuration
     known = {}
     for digest, text in session.execute(select(table.c.digest, table.c.text)):
@@ -46,7 +46,7 @@ def configurations(session: Session, scans: Sequence[Scan]) -> Iterator[str]:
 
 
 def own_digests(session: Session) -> Iterator[str]:
-    """Every stored version of a file has the digest of what it says, and belongs to scans that there are."""
+    """Check that every stored file version matches its digest and belongs to existing scans."""
     scan = schema.scan.c
     real = set(session.scalars(select(scan.id).where(scan.status != ScanStatus.INTERRUPTED.value)))
     query = select(_version).where(_version.c.host_id == session.host_id).order_by(_version.c.id)
@@ -58,25 +58,25 @@ def own_digests(session: Session) -> Iterator[str]:
         if not holds:
             yield f"{_shown(row.path)} as of scan {row.first_scan} was altered: stored digest does not match the row"
         if row.first_scan not in real or (row.end_scan is not None and row.end_scan not in real):
-            yield f"{_shown(row.path)} as of scan {row.first_scan} belongs to a scan that is not there"
+            yield f"{_shown(row.path)} as of scan {row.first_scan} belongs to a scan that does not exist"
 
 
 def complete_state(session: Session, scan: Scan) -> Iterator[str]:
-    """The complete state at a finished scan is the one that its ledger entry says."""
+    """Check that the complete state at a finished scan matches its ledger entry."""
     total = StateDigest()
     for some in files.state_digests_at(session, scan.id):
         total.add(some)
     if total.hexdigest() != scan.state_digest:
-        yield f"the files as of scan {scan.id} do not match its state digest: files were altered, added or removed"
+        yield f"the files as of scan {scan.id} do not match its ledger entry: some were altered, added or removed"
 
 
 def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> Iterator[str]:
-    """Every row that the journal covers is there, as it was written, and there is no other."""
+    """Check that the tables have exactly the rows that the journal covers, unaltered; noted rows are not included."""
     missing = dict(newest)
     for item in chain.from_iterable(row_digests.of_all(session)):
         known = missing.pop((item.subject, item.id), None)
         if known is None:
-            yield f"{_label(session, item)} is not in the journal: it was not added by fimscan"
+            yield f"{_label(session, item)} is not in the journal: another program added it"
         elif known != item.digest:
             yield f"{_label(session, item)} was altered"
     for subject, number in missing:
@@ -84,7 +84,7 @@ def covered_rows(session: Session, newest: dict[tuple[Subject, int], bytes]) -> 
 
 
 def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
-    """As :func:`covered_rows`, of noted rows."""
+    """As :func:`covered_rows`, for noted rows."""
     missing = set(written)
     others = []
     for item in row_digests.of_rows(session):
@@ -97,9 +97,9 @@ def single_rows(session: Session, written: Set[Item]) -> Iterator[str]:
         if (item.subject, item.id) in gone:
             yield f"{_label(session, item)} was altered"
         else:
-            yield f"{_label(session, item)} is not in the journal: it was not added by fimscan"
+            yield f"{_label(session, item)} is not in the journal: another program added it"
     for subject, number in sorted(gone - {(item.subject, item.id) for item in others}):
-        yield f"{_named(subject, number)} is missing, or was altered before fimscan updated it"
+        yield f"{_named(subject, number)} is missing, or was altered before fimscan replaced it"
 
 
 def _label(session: Session, item: Item) -> str:

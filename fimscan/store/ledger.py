@@ -1,10 +1,11 @@
 """The ledger: a hash chain over all finished scans, replayable with ``printf`` and ``sha256sum``. No SQL here.
 
-Each entry is SHA-256 over three lines (the previous entry, the scan's summary, the digest of the complete state), so a
-scan that is altered, dropped or put elsewhere in the order breaks every entry after it. A summary names the head of
-the journal (:mod:`fimscan.store.journal`), which covers all other rows. What a chain alone can't show is that its
-newest entries were cut off, or all of it made anew by somebody who may write the database: for that, its head has to be
-known elsewhere, too.
+Each entry is SHA-256 over three lines: the previous entry, the scan's summary, the digest of the complete state. So a
+scan that is altered, dropped or moved breaks every entry after it. A summary names the head of the journal
+(:mod:`fimscan.store.journal`), which covers all other rows.
+
+A chain alone cannot show that its newest entries were cut off, or that somebody with write access rebuilt all of it.
+For that, its head must be stored elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fimscan import state_row
 from fimscan.model import FileState, Scan, ScanStatus
 
 GENESIS = "0" * 64
-"""What stands in the place of the previous entry of the first finished scan."""
+"""The previous entry of the first finished scan."""
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -26,7 +27,7 @@ GENESIS = "0" * 64
 
 
 def state_digest(state: FileState) -> bytes:
-    """A file state's own digest (:func:`fimscan.state_row.state_digest`), with its digests in their own order."""
+    """Digest one file state (:func:`fimscan.state_row.state_digest`), with its content digests in their given order."""
     values = state_row.pack(state)
     order = [state_row.ALGORITHMS.index(digest.algorithm) for digest in state.digests]
     return bytes(values[-1]) if order == sorted(order) else state_row.state_digest(values, order)
@@ -41,11 +42,11 @@ class StateDigest:
         self._hash = hashlib.sha256()
 
     def add(self, digest: bytes) -> None:
-        """Append one file's 32 bytes, or those of several. Paths ascend as byte strings: the caller keeps the order."""
+        """Append the 32-byte digests of one or more files. The caller adds them in ascending byte order of path."""
         self._hash.update(digest)
 
     def hexdigest(self) -> str:
-        """The digest so far, 64 hex digits: a scan's ``state_digest`` once every file was added."""
+        """The digest so far, 64 hex digits. After all files were added, it is the scan's ``state_digest``."""
         return self._hash.hexdigest()
 
 
@@ -55,7 +56,7 @@ class StateDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerLine:
-    """What one finished scan contributes to the chain: all hex digests of 64 digits, but for ``summary``."""
+    """One finished scan in the chain. All texts except ``summary`` are 64 hex digits."""
 
     scan: int
     previous: str
@@ -65,9 +66,9 @@ class LedgerLine:
 
 
 def summary_line(scan: Scan) -> str:
-    """What the ledger says of a scan: one line of ASCII JSON, keys sorted, no spaces.
+    """Summarize a scan for the ledger: one line of ASCII JSON, keys sorted, no spaces.
 
-    ``journal`` is not in the summaries of scans that were made before there was one.
+    Scans older than the journal have no ``journal`` key.
     """
     fields: dict[str, object] = {
         "config_digest": scan.config_digest,
@@ -84,15 +85,15 @@ def summary_line(scan: Scan) -> str:
 
 
 def entry(previous: str, summary: str, state_digest: str) -> str:
-    r"""The ledger entry (64 hex digits): SHA-256 over the three, each ended by a newline.
+    r"""Compute a ledger entry (64 hex digits): SHA-256 over the three texts, each followed by a newline.
 
-    The same by hand: ``printf '%s\n%s\n%s\n' "$previous" "$summary" "$state" | sha256sum``.
+    By hand: ``printf '%s\n%s\n%s\n' "$previous" "$summary" "$state" | sha256sum``.
     """
     return hashlib.sha256(f"{previous}\n{summary}\n{state_digest}\n".encode()).hexdigest()
 
 
 def ledger_lines(scans: Iterable[Scan]) -> list[LedgerLine]:
-    """The chain's lines, in the order given: of finished scans only, since no other has an entry."""
+    """List the chain's lines in the given order; only finished scans have an entry."""
     return [
         LedgerLine(
             scan=scan.id,
@@ -107,13 +108,13 @@ def ledger_lines(scans: Iterable[Scan]) -> list[LedgerLine]:
 
 
 def replay(scans: Iterable[Scan]) -> list[str]:
-    """Replay the chain from its first scan (in the order of ids); each problem is one sentence, none means it holds."""
+    """Replay the chain in the order of scan ids; return its problems, one sentence each (none: the chain holds)."""
     ordered = sorted(scans, key=lambda scan: scan.id)
     return replay_lines(ledger_lines(ordered))
 
 
 def replay_lines(lines: Iterable[LedgerLine]) -> list[str]:
-    """As :func:`replay`, of lines as they were written down: nothing is taken from them but what is digested."""
+    """As :func:`replay`, for lines as they are stored in evidence: it uses only what the entries digest."""
     problems = []
     last, last_scan = GENESIS, 0
     for line in lines:
@@ -123,6 +124,6 @@ def replay_lines(lines: Iterable[LedgerLine]) -> list[str]:
             before = f"the entry of scan {last_scan}" if last_scan else "the start of the chain"
             problems.append(f"scan {line.scan} does not follow {before}: a scan is missing, or was altered")
         if entry(line.previous, line.summary, line.state_digest) != line.entry:
-            problems.append(f"scan {line.scan} was altered: its ledger entry does not match its digest")
+            problems.append(f"scan {line.scan} was altered: its ledger entry does not match its contents")
         last, last_scan = line.entry, line.scan
     return problems

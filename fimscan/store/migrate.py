@@ -1,4 +1,4 @@
-"""Alembic, with the migrations that are shipped beside the code: imported only when a database has to be changed."""
+"""Run the shipped Alembic migrations. Imported only if a database has to be upgraded."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _config() -> Config:
 
 
 def known_revisions() -> set[str]:
-    """Every schema revision that this version of fimscan can start from."""
+    """Every schema revision that this version of fimscan can upgrade from."""
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the newest revision, in one transaction."""
+    """Upgrade the database to the newest revision, in one transaction."""
     config = _config()
     with engine.begin() as connection:
         had = set(inspect(connection).get_table_names())

@@ -1,6 +1,6 @@
-"""Facts about processes beside what they did to files: logins, crashes, and what ``/proc`` said of them.
+"""Store facts about processes other than accesses: logins, crashes, and what ``/proc`` showed.
 
-A login is found by the session that it began, a crash by its time, a look at ``/proc`` by the pid.
+A login is found by its session, a crash by its time, a look at ``/proc`` by the pid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOGIN, _CRASH, _LOOK = "login", "crash", "look"
 
 
 class Look(NamedTuple):
-    """What ``/proc`` said of a process at ``time_ns``; it had started at ``start_ns``."""
+    """What ``/proc`` showed of a process at ``time_ns``; the process had started at ``start_ns``."""
 
     pid: int
     time_ns: int
@@ -33,7 +33,7 @@ class Look(NamedTuple):
 
 
 def add(session: Session, facts: Iterable[Login | Crash]) -> None:
-    """Record facts that the log told; what is there already is left as it is."""
+    """Store logins and crashes from the log; stored ones stay as they are."""
     add_new(session, Subject.PROCESS_FACT, [_row(fact) for fact in facts])
 
 
@@ -47,7 +47,7 @@ def _row(fact: Login | Crash) -> dict[str, Any]:
 
 
 def add_looks(session: Session, found: Sequence[Look]) -> None:
-    """Record looks. One that found the same as the last one takes its place, so that a daemon has one row."""
+    """Store looks at ``/proc``. A look equal to the last one replaces it, so a daemon has one row."""
     known = looks(session, [look.pid for look in found])
     for look in found:
         same = [one for one in known.get(look.pid, ()) if _says_the_same(one, look)]
@@ -72,7 +72,7 @@ def _replace(session: Session, before: Look, now: Look) -> None:
 
 
 def _look_row(look: Look) -> dict[str, Any]:
-    # As an actor: that has a place for each part, and what writes and reads it.
+    # As an actor: it has a field for each part, and a codec.
     detail = codec.dump_actors([Actor(look.pid, exe=look.exe, since_ns=look.start_ns, view=look.view)])
     return {"kind": _LOOK, "number": look.pid, "time_ns": look.time_ns, "serial": 0, "detail": detail}
 
@@ -93,7 +93,7 @@ def crashes(session: Session, start_ns: int, end_ns: int) -> list[Crash]:
 
 
 def looks(session: Session, pids: Iterable[int]) -> dict[int, list[Look]]:
-    """What was seen of processes while they ran, by pid, oldest look first."""
+    """The looks at processes in ``/proc``, by pid, oldest first."""
     found: dict[int, list[Look]] = {}
     for some in files.chunks(sorted(set(pids))):
         query = select(table.c.time_ns, table.c.detail).where(_of(session, _LOOK), table.c.number.in_(some))
@@ -105,15 +105,15 @@ def looks(session: Session, pids: Iterable[int]) -> dict[int, list[Look]]:
 
 
 def records(session: Session, actor: Actor) -> list[AuditRecord]:
-    """The records of how a process came to its login uid, and of its crash, as far as the answer names them."""
+    """The audit records of the login and the crash that an actor refers to."""
     found = []
     if actor.login is not None and actor.login.event is not None and actor.session is not None:
-        those = logins(session, (actor.session,))
-        found += [AuditRecord(one.event, "LOGIN", one.record) for one in those if one.event == actor.login.event]
+        known = logins(session, (actor.session,))
+        found += [AuditRecord(one.event, "LOGIN", one.record) for one in known if one.event == actor.login.event]
     if actor.syscall is None and actor.event is not None:
         at_ns = actor.event.time_ns
-        those_ended = crashes(session, at_ns, at_ns)
-        found += [AuditRecord(c.event, "ANOM_ABEND", c.record) for c in those_ended if c.event == actor.event]
+        crashed = crashes(session, at_ns, at_ns)
+        found += [AuditRecord(c.event, "ANOM_ABEND", c.record) for c in crashed if c.event == actor.event]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which program each process was, as far as the log told: what ancestry is found from."""
+"""Store which program each process ran, from the audit log; ancestors are found from it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BEGINS = frozenset({"execve", "execveat"})
 
 
 def add(session: Session, actors: Iterable[Actor]) -> None:
-    """Remember what processes were; what is no news about a pid is left out."""
+    """Store records of processes; a record that says nothing new about its pid is skipped."""
     dated = sorted([actor for actor in actors if actor.time_ns is not None], key=_MOMENT)
     if not dated:
         return
-    until = dated[0].moment  # what is known of later times tells nothing: a log can be read late
+    until = dated[0].moment  # a log can be read late: rows of later times do not count
     known = _latest(session, {actor.pid for actor in dated}, until)
     last = {pid: _program(actor) for pid, actor in known}
     rows = []
@@ -32,7 +32,7 @@ def add(session: Session, actors: Iterable[Actor]) -> None:
         program = _program(actor)
         if last.get(actor.pid) != program or actor.syscall in _BEGINS:
             last[actor.pid] = program
-            # Two records of one millisecond are two: their moments differ, and are in order.
+            # Two records of the same millisecond both count: their moments differ.
             rows.append({"pid": actor.pid, "time_ns": actor.moment, "actor": codec.dump_actors([actor])})
     add_new(session, Subject.PROCESS, rows)
 
@@ -41,7 +41,7 @@ _MOMENT = attrgetter("moment")
 
 
 def _program(actor: Actor) -> object:
-    """Equal for one pid as long as it runs one program with one user's rights, as a child of one process."""
+    """A key that is equal for records of a pid with the same program, user and parent."""
     return actor.process, actor.ppid, actor.uid
 
 
@@ -63,7 +63,7 @@ def _latest(session: Session, pids: Iterable[int], until: int) -> Iterator[tuple
 
 
 def known(session: Session, pid: int, moment: int) -> list[Actor]:
-    """What a pid was, up to and with a moment (:attr:`fimscan.model.Actor.moment`), latest first."""
+    """The records of a pid up to and including a moment (:attr:`fimscan.model.Actor.moment`), latest first."""
     query = (
         select(table.c.actor)
         .where(table.c.host_id == session.host_id, table.c.pid == pid, table.c.time_ns <= moment)
@@ -74,7 +74,7 @@ def known(session: Session, pid: int, moment: int) -> list[Actor]:
 
 
 def between(session: Session, pids: Iterable[int], span: tuple[int, int]) -> Iterator[Actor]:
-    """What some pids were in a stretch of time, both ends included."""
+    """Yield the records of some pids in a stretch of time, both ends included."""
     for some in files.chunks(sorted(set(pids))):
         query = select(table.c.actor).where(
             table.c.host_id == session.host_id, table.c.pid.in_(some), table.c.time_ns.between(*span)

@@ -1,4 +1,4 @@
-"""Queries for so many rows that what is done for each of them is what they cost."""
+"""Fast queries for many rows, which bypass SQLAlchemy's work per row."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sqlalchemy import BigInteger, ColumnElement, Select, type_coerce
 from fimscan.store.schema import Unsigned64
 from fimscan.store.session import Session
 
-#: Given with each statement: set on the connection, it would turn its inserts into server-side cursors, too.
+#: Execution options of a streamed query. Set on the connection, they would also turn inserts into server-side cursors.
 STREAMED = {"stream_results": True, "yield_per": 2000}
 
 
 def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A column as it is stored: numbers of the upper half of 64 bits are negative (:class:`Unsigned64`)."""
+    """Select a column as it is stored: numbers in the upper half of 64 bits are negative (:class:`Unsigned64`)."""
     return type_coerce(column, BigInteger) if isinstance(column.type, Unsigned64) else column
 
 
 def plain_rows(session: Session, query: Select[Any], at_once: int) -> Iterator[Sequence[Sequence[Any]]]:
-    """The rows of a query of ``plain`` columns, so many at once.
+    """Yield the rows of a query of ``plain`` columns, ``at_once`` at a time.
 
-    SQLite's come straight from the driver: SQLAlchemy would take as long for each of them again. The query has no IN.
+    On SQLite they come straight from the driver: SQLAlchemy would double the time per row. The query must not use IN.
     """
     connection = session.connection
     if connection.dialect.name != "sqlite":

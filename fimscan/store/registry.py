@@ -1,8 +1,8 @@
-"""The tables that the journal covers: which rows of each, by which columns, and what messages call them.
+"""The tables that the journal covers: their rows, their digested columns and their labels in messages.
 
-A new table has its columns in :mod:`fimscan.store.schema`, an entry here, and a module that reads and writes it.
-Digests (:mod:`fimscan.store.row_digests`), the journal, its replay and the checks of :mod:`fimscan.store.integrity`
-follow from the entry.
+A new table needs columns in :mod:`fimscan.store.schema`, an entry here, and a module that reads and writes it. Digests
+(:mod:`fimscan.store.row_digests`), the journal, its replay and the checks of :mod:`fimscan.store.integrity` follow from
+the entry.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from fimscan.store import schema
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table. Items of the journal say which by ``code``; it is stored, and never changes.
+    """Rows of a table that the journal covers.
 
-    ``label`` is what messages call the row with the number ``{}``, and ``number`` is the column of that number. Columns
-    are listed by name: a column that is added later must not change the digests of stored rows.
+    Columns are listed by name: a column that is added later must not change the digests of stored rows.
+
+    Attributes:
+        code: identifies the table in items of the journal. It is stored, so it never changes.
+        label: the name of a row in messages; ``{}`` stands for its number.
+        table: the table.
+        number: the column that has the row's number.
     """
 
     code: int
@@ -31,14 +36,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class WithScan(Rows):
-    """Rows that are written once, with the scan ``number``: one digest for all, in the order of the first column."""
+    """Rows written once, with the scan ``number``: one digest for all of a scan, in the order of the first column."""
 
     columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Numbered(Rows):
-    """Rows with a digest each, of which the newest counts."""
+    """Rows with one digest each; the newest digest of a row counts."""
 
     columns: tuple[str, ...]
 
@@ -50,11 +55,13 @@ class AuditBlocks(Rows):
 
 @dataclass(frozen=True)
 class Noted(Rows):
-    """Rows that are noted when they are written, and noted again when they are taken out.
+    """Rows that are noted when they are written, and noted again when they are removed.
 
-    ``key`` is unique within a host; the number need not be. ``later`` are columns that older databases got: they are
-    digested where they are not null, so that the digests of old rows stay. Only rows where the column ``only_if`` is
-    true are covered.
+    Attributes:
+        key: columns that are unique within a host; the number need not be.
+        others: the other digested columns.
+        later: columns that were added later. They are digested if not null, so the digests of old rows stay the same.
+        only_if: a column; only rows in which it is true are covered.
     """
 
     key: tuple[str, ...]
@@ -64,26 +71,26 @@ class Noted(Rows):
 
 
 class Subject(IntEnum):
-    """What an item of the journal is the digest of."""
+    """The tables that items of the journal are digests of."""
 
     rows: Rows
 
     def __new__(cls, rows: Rows | int) -> Subject:
-        """A member is defined by its rows. A look-up by code finds a member, and does not come here."""
+        """Create a member from its rows. A look-up by code finds an existing member and does not call this."""
         assert isinstance(rows, Rows)
         subject = int.__new__(cls, rows.code)
         subject._value_ = rows.code
         subject.rows = rows
         return subject
 
-    # What the scan's own ledger entry leaves out.
+    # The columns that the scan's own ledger entry does not cover.
     SCAN = WithScan(
-        1, "what scan {} says of its problems and read times", schema.scan, "id", ("problems", "read_clock")
+        1, "the record of problems and read times of scan {}", schema.scan, "id", ("problems", "read_clock")
     )
-    # With what a state digest leaves out.
+    # Includes the columns that a state digest does not cover.
     BEGUN = WithScan(
         2,
-        "a file version that began with scan {}, or the time of its reading,",
+        "a file version that began with scan {} (or its read time)",
         schema.file_version,
         "first_scan",
         ("id", "state_digest", "adopted", "followed", "read_start_ns", "read_end_ns"),
@@ -95,13 +102,15 @@ class Subject(IntEnum):
         "end_scan",
         ("id", "dropped", "retired"),
     )
-    UNREADABLE = WithScan(4, "what scan {} could not read", schema.unreadable, "scan_id", ("path", "reason", "detail"))
+    UNREADABLE = WithScan(
+        4, "the list of unreadable files of scan {}", schema.unreadable, "scan_id", ("path", "reason", "detail")
+    )
     HOLDERS = WithScan(
-        5, "who held files open when scan {} began", schema.holder, "scan_id", ("id", "dev", "inode", "actor")
+        5, "the list of holders at the start of scan {}", schema.holder, "scan_id", ("id", "dev", "inode", "actor")
     )
     OPENED = WithScan(
         6,
-        "what was opened and not modified before scan {}",
+        "the list of files opened and not modified before scan {}",
         schema.unmodified_open,
         "scan_id",
         ("path", "actors"),
@@ -123,12 +132,10 @@ class Subject(IntEnum):
         "id",
         ("id", "path", "scan_id", "version_id", "accepted_ns", "user", "ticket", "reason"),
     )
-    AUDIT_BLOCK = AuditBlocks(
-        9, "the audit records of block {}, or the accesses that they are found by,", schema.audit_block, "id"
-    )
+    AUDIT_BLOCK = AuditBlocks(9, "audit record block {} (or an access in it)", schema.audit_block, "id")
     NOTICE = Noted(
         10,
-        "what the audit log said of audit itself at {}",
+        "the audit notice at {}",
         schema.notice,
         "time_ns",
         key=("time_ns", "serial", "node", "kind"),
@@ -137,16 +144,16 @@ class Subject(IntEnum):
     )
     DAMAGED_LINE = Noted(
         11,
-        "the line at byte {} of an audit log that could not be understood",
+        "the damaged audit log line at byte {}",
         schema.damaged_line,
         "offset",
         key=("offset", "line_digest"),
         others=("source", "line", "problem"),
     )
-    PROCESS = Noted(12, "what is known of process {}", schema.process, "pid", key=("pid", "time_ns"), others=("actor",))
+    PROCESS = Noted(12, "a record of process {}", schema.process, "pid", key=("pid", "time_ns"), others=("actor",))
     OBSERVATION = Noted(
         13,
-        "what the kernel said of audit at {}",
+        "the observation of audit at {}",
         schema.observation,
         "time_ns",
         key=("time_ns",),
@@ -154,7 +161,7 @@ class Subject(IntEnum):
     )
     EXTENT = Noted(
         14,
-        "stretch {} over which an audit log was read",
+        "audit log extent {}",
         schema.audit_extent,
         "id",
         key=("id",),
@@ -162,7 +169,7 @@ class Subject(IntEnum):
     )
     CURSOR = Noted(
         15,
-        "how far an audit log was read, up to byte {},",
+        "the audit log position at byte {}",
         schema.audit_cursor,
         "offset",
         key=("path",),
@@ -170,16 +177,16 @@ class Subject(IntEnum):
     )
     RECHECK = Noted(
         16,
-        "the look at a single file at {}",
+        "the live look at {}",
         schema.recheck,
         "read_start_ns",
         key=("path",),
         others=("read_start_ns", "holders"),
     )
-    REPORTED = Noted(17, "that scan {} was reported", schema.scan, "id", key=("id",), only_if="reported")
+    REPORTED = Noted(17, "the report mark of scan {}", schema.scan, "id", key=("id",), only_if="reported")
     WITNESS_EVENT = Noted(
         18,
-        "what fanotify told of a file at {}",
+        "the fanotify event at {}",
         schema.witness_event,
         "until_ns",
         key=("id",),
@@ -190,14 +197,14 @@ class Subject(IntEnum):
     )
     WITNESS_EXTENT = Noted(
         19,
-        "the stretch of time from {} over which fanotify was read",
+        "the fanotify extent from {}",
         schema.witness_extent,
         "start_ns",
         key=("dev", "start_ns"),
         others=("end_ns", "holes", "ended"),
     )
     DEVICES = Noted(
-        20, "which file systems scan {} met", schema.devices, "scan_id", key=("scan_id",), others=("detail",)
+        20, "the list of file systems of scan {}", schema.devices, "scan_id", key=("scan_id",), others=("detail",)
     )
     PROCESS_FACT = Noted(
         21,

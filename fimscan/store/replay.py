@@ -1,4 +1,4 @@
-"""Replaying both chains: whether they hold, and what the rows that they cover have to be."""
+"""Replay ledger and journal: find breaks in the chains, and the digests that the covered rows must have."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from fimscan.store.row_digests import Item
 
 
 class Replay:
-    """Both chains, replayed: what is wrong with them, and what the rows that are covered have to be.
+    """Both chains, replayed.
 
-    ``newest`` has the digest of every row of which the newest one counts, ``rows`` those of noted rows.
+    Attributes:
+        scans: the finished scans.
+        newest: by table and number, the newest digest of each row, or of the rows of each scan.
+        rows: the items of noted rows.
+        count: the number of journal entries.
+        problems: one sentence for each break in a chain.
     """
 
     def __init__(self, scans: Sequence[Scan], journal: Iterable[Entry], still_open: Entry | None) -> None:
@@ -30,25 +35,26 @@ class Replay:
         for item in journal:
             if item.previous != last:
                 self.problems.append(
-                    f"journal entry {item.id} does not follow the one before: one is missing, or altered"
+                    f"journal entry {item.id} does not follow the one before: an entry is missing, or was altered"
                 )
-            if not item.holds or not self._take(item):
-                self.problems.append(f"journal entry {item.id} was altered: its digest does not match")
+            if not item.holds or not self._apply(item):
+                self.problems.append(f"journal entry {item.id} was altered: its digest does not match its contents")
             last = item.entry
             self._place[item.entry] = self.count
             bound.append((item.id, item.scan_entry))
             self.count += 1
-        self.problems += self._entangled(bound)
+        self.problems += self._check_links(bound)
         if still_open is not None:
             follows = still_open.scan_entry == (self.scans[-1].entry if self.scans else GENESIS)
-            if not follows or not still_open.holds or not self._take(still_open):
-                self.problems.append("the journal's open entry was altered: it is not the last one that fimscan wrote")
+            if not follows or not still_open.holds or not self._apply(still_open):
+                self.problems.append("the journal's open entry was altered: it is not the one that fimscan wrote last")
 
     def covers(self, entry_text: str) -> bool:
-        """Whether this is an entry of either chain."""
+        """Whether ``entry_text`` is an entry of either chain."""
         return entry_text in self._place or any(scan.entry == entry_text for scan in self.scans)
 
-    def _take(self, item: Entry) -> bool:
+    def _apply(self, item: Entry) -> bool:
+        """Apply the items of an entry; return whether they could be read."""
         try:
             for one in item.unpacked():
                 if isinstance(one.subject.rows, Noted):
@@ -59,16 +65,19 @@ class Replay:
             return False
         return True
 
-    def _entangled(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
-        """Each entry names the scan before it, each scan the entry before it: nothing was cut out of one alone."""
-        ends: list[tuple[int, str]] = []  # (how many entries of the journal were there, the scan's entry)
+    def _check_links(self, bound: Sequence[tuple[int, str]]) -> Iterator[str]:
+        """Check that each journal entry names the scan before it, and each scan the journal entry before it.
+
+        So nothing was cut out of one chain alone.
+        """
+        ends: list[tuple[int, str]] = []  # (number of journal entries at that time, the scan's entry)
         for scan in self.scans:
             if scan.journal and scan.journal not in self._place:
-                yield f"scan {scan.id} names a missing journal entry: the journal was truncated or rewritten"
+                yield f"scan {scan.id} names a journal entry that does not exist: the journal was cut off or rebuilt"
                 return
             ends.append((self._place[scan.journal] + 1 if scan.journal else 0, scan.entry))
         if ends != sorted(ends, key=lambda end: end[0]):
-            yield "scans do not name the journal's entries in their order: one was altered"
+            yield "scans name journal entries out of order: a scan was altered"
             return
         following = iter([*ends, (len(bound) + 1, "")])
         until, upcoming = next(following)

@@ -1,16 +1,15 @@
-"""Rows -> digests: how the journal's items are made of what :mod:`fimscan.store.registry` lists.
+"""Compute the digests of rows, which are the items of the journal, from what :mod:`fimscan.store.registry` lists.
 
-A row's digest is SHA-256 over its values, each number in decimal with a space after it, each text or byte string as its
-length, a colon, the bytes and a comma (a netstring), an unknown value as ``-,``. Three kinds of items are made of them:
+A row's digest is SHA-256 over its values. A number is encoded in decimal with a space after it. A text or byte string
+is its length, a colon, the bytes and a comma (a netstring). An unknown value is ``-,``. There are three kinds of items:
 
-- Rows that are written once, together, with a scan (its file versions, what it could not read ...) have one digest for
-  all: SHA-256 over theirs, in order.
-- Of a change, an acceptance and a block of audit records, the newest digest counts.
-- A noted row has an item when it is written, and the same one again when it is taken out. A row that is altered is
-  taken out as it was and written as it is. So one that somebody else altered in between is noticed for good: what it
-  was is never taken out.
+- Rows that are written once with a scan (its file versions, unreadable files ...) have one digest for the whole scan:
+  SHA-256 over the encoded rows, in order.
+- Changes, acceptances and blocks of audit records have one digest each; the newest counts.
+- A noted row has an item when it is written, and the same item again when it is removed. An update removes the old row
+  and writes the new one. If another program alters a row, its original is never removed, so this stays visible.
 
-Not covered here are the hosts' names and the journal's own tables: the chains do that.
+The hosts' names and the journal's own tables are not digested here: the chains cover them.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Item(NamedTuple):
 
 
 def digest_of(values: Iterable[object]) -> bytes:
-    """See the module."""
+    """Digest the values of one row, encoded as the module describes."""
     return hashlib.sha256(b"".join([_encoded(value) for value in values])).digest()
 
 
@@ -56,19 +55,19 @@ def _encoded(value: object) -> bytes:
             data = value.encode("utf-8", "surrogateescape")
         case bytes() | memoryview():
             data = bytes(value)
-        case _:  # what fimscan never writes
+        case _:  # fimscan never writes such a value, another program may
             data = repr(value).encode()
     return b"%d:%b," % (len(data), data)
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What is written with a scan
+# Rows written with a scan
 
 
 def of_scan(session: Session, scan_id: int, *, begun: bytes | None = None) -> Iterator[Item]:
-    """Everything that a scan wrote, when it is about to be finished.
+    """Yield the items of everything that a scan wrote, just before it is finished.
 
-    ``begun`` is the digest of the versions that begin with it, where whoever wrote them knows it: that of their
+    ``begun`` is the digest of the versions that begin with the scan, if their writer knows it: of their
     :func:`begun_rows`, in the order of their numbers.
     """
     if begun is not None:
@@ -78,7 +77,7 @@ def of_scan(session: Session, scan_id: int, *, begun: bytes | None = None) -> It
 
 
 def of_all(session: Session) -> Iterator[Iterator[Item]]:
-    """Everything as it is, except noted rows: what finished scans wrote, then each table of rows with a digest each."""
+    """Yield items of all present rows except noted ones: first of finished scans, then table by table."""
     yield _of_scans(session, None)
     for subject in Subject:
         if isinstance(subject.rows, Numbered):
@@ -90,16 +89,21 @@ def of_all(session: Session) -> Iterator[Iterator[Item]]:
 def begun_rows(
     number: int, reason: tuple[bool, bool], digests: Sequence[bytes], starts: Sequence[int], ends: Sequence[int]
 ) -> bytes:
-    """What is digested of versions that begin for one reason (adopted, followed), known without reading them back.
+    """Encode versions that begin with a scan, without reading their rows back.
 
-    Their rows are numbered from ``number`` on, ``digests`` are those of their states, the times those of their reading.
+    Args:
+        number: of the first row; the others follow.
+        reason: the columns ``adopted`` and ``followed``, equal for all.
+        digests: of the states.
+        starts: when reading each file began.
+        ends: when it ended.
     """
     line = b"%%d %d:%%b,%d %d %%d %%d " % (hashlib.sha256().digest_size, *reason)
     return b"".join([line % one for one in zip(count(number), digests, starts, ends, strict=False)])
 
 
 def _of_scans(session: Session, scan_id: int | None, known: Collection[Subject] = ()) -> Iterator[Item]:
-    """What was written with one scan, or (``None``) with each finished one."""
+    """Yield the items of the rows written with one scan, or (``None``) with each finished scan."""
     for subject in Subject:
         if not isinstance(subject.rows, WithScan) or subject in known:
             continue
@@ -120,20 +124,20 @@ def _row(row: Sequence[object]) -> bytes:
 
 
 def _version_row(row: Sequence[Any]) -> bytes:
-    """The same, in a quarter of the time: a baseline has a million of them."""
+    """As :func:`_row` for file versions, in a quarter of the time: a baseline has a million of them."""
     _, number, digest, adopted, followed, start_ns, end_ns = row
     try:
         return b"%d %d:%b,%d %d %d %d " % (number, len(digest), digest, adopted, followed, start_ns, end_ns)
     except TypeError:
-        return _row(row)  # what fimscan never writes
+        return _row(row)  # a value that fimscan never writes
 
 
 def _with_scan(session: Session, rows: WithScan, scan_id: int | None) -> Select[Any]:
-    """The rows of a table, the scan's number first; of one scan, or (``None``) of all finished ones."""
+    """Select the rows of one scan, or (``None``) of all finished scans, with the scan's number as the first column."""
     columns = rows.table.c
     number = columns[rows.number]
     query = select(number, *(plain(columns[name]) for name in rows.columns))
-    if "host_id" in columns:  # the indexes are led by it
+    if "host_id" in columns:  # the first column of the indexes
         query = query.where(columns.host_id == session.host_id)
     if scan_id is None:
         finished = (_scan.c.host_id == session.host_id) & (_scan.c.status == ScanStatus.FINISHED.value)
@@ -148,7 +152,7 @@ def _with_scan(session: Session, rows: WithScan, scan_id: int | None) -> Select[
 
 
 def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool]) -> Iterator[Item]:
-    """The rows of a table with a digest each: all, or ``which``."""
+    """Yield the items of a table with one digest per row, of all rows or of ``which``."""
     rows = subject.rows
     assert isinstance(rows, Numbered)
     columns = rows.table.c
@@ -158,7 +162,7 @@ def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool])
 
 
 def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:
-    """A noted row, as Python has it: when it is written, and when it is taken out."""
+    """Compute the item of a noted row from its Python values, when it is written or removed."""
     rows = subject.rows
     assert isinstance(rows, Noted)
     names = (*rows.key, *rows.others, *(name for name in rows.later if row[name] is not None))
@@ -166,7 +170,7 @@ def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:
 
 
 def of_rows(session: Session) -> Iterator[Item]:
-    """All noted rows, as they are."""
+    """Yield the items of all present noted rows."""
     for subject in Subject:
         rows = subject.rows
         if not isinstance(rows, Noted):
@@ -181,17 +185,17 @@ def of_rows(session: Session) -> Iterator[Item]:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Audit records, with the rows that they are found by
+# Blocks of audit records, with the accesses that refer to them
 
 
 def of_audit_block(number: int, data: bytes, rows: Iterable[tuple[Any, ...]]) -> Item:
-    """A block with its rows of the table ``access``, as the database holds them, in the order of that table's key."""
-    told = hashlib.sha256("".join(map(repr, rows)).encode("utf-8", "backslashreplace")).digest()
-    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + told).digest())
+    """Compute the item of a block and its rows of the table ``access``, as stored, in the order of that table's key."""
+    of_rows = hashlib.sha256("".join(map(repr, rows)).encode("utf-8", "backslashreplace")).digest()
+    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + of_rows).digest())
 
 
 def of_audit_blocks(session: Session) -> Iterator[Item]:
-    """All of them: memory grows with their number, not with that of the rows, which come in the order of the key."""
+    """Yield the items of all blocks. Memory grows with the number of blocks, not of accesses, which are streamed."""
     totals: dict[int, Any] = {}
     columns = _access.columns
     query = select(*map(plain, columns)).where(_access.c.host_id == session.host_id)

@@ -1,4 +1,4 @@
-"""The scans: each one's row from its beginning to its seal, which of them is the one asked for, what it ran with."""
+"""Store scans: begin, finish and find them, with their configurations and read times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITTEN_EARLY = (
 
 
 def begin(session: Session, *, trigger: str, started_ns: int, config_digest: str, config_text: str) -> int:
-    """Record that a scan begins; gives its number."""
+    """Record that a scan begins; return its number."""
     known = select(schema.configuration.c.digest).where(schema.configuration.c.digest == config_digest)
     if session.scalar(known) is None:
         session.execute(schema.configuration.insert().values(digest=config_digest, text=config_text))
@@ -42,7 +42,7 @@ def begin(session: Session, *, trigger: str, started_ns: int, config_digest: str
 
 
 def interrupt_unfinished(session: Session) -> list[int]:
-    """Undo what scans that never finished had written, and mark them as interrupted. Needs the writer lock."""
+    """Undo what unfinished scans had written, and mark them as interrupted. The caller holds the writer lock."""
     running = select(_scan.c.id).where(_scan.c.host_id == session.host_id, _scan.c.status == ScanStatus.RUNNING.value)
     found = list(session.scalars(running))
     for scan_id in found:
@@ -54,9 +54,9 @@ def interrupt_unfinished(session: Session) -> list[int]:
 
 
 def finish(session: Session, scan: Scan, *, read_clock: bytes, begun: bytes | None = None) -> Scan:
-    """Seal a scan: the ledger entry is made from the last finished scan's, in the transaction that publishes it.
+    """Finish a scan: compute its ledger entry from the last finished scan's, in the transaction that publishes it.
 
-    ``begun`` is the digest of its new versions, where that is known (see :func:`fimscan.store.row_digests.of_scan`).
+    ``begun`` is the digest of its new versions, if known (see :func:`fimscan.store.row_digests.of_scan`).
     """
     mine = update(_scan).where(_scan.c.id == scan.id)
     session.execute(mine.values(problems=json.dumps(scan.problems), read_clock=read_clock))
@@ -80,14 +80,14 @@ def finish(session: Session, scan: Scan, *, read_clock: bytes, begun: bytes | No
 
 
 def last_finished(session: Session) -> Scan | None:
-    """The newest scan that was completed."""
+    """The newest finished scan."""
     query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value).order_by(_scan.c.id.desc()).limit(1)
     row = session.execute(query).first()
     return None if row is None else _scan_of(row)
 
 
 def last_full(session: Session, until: int | None = None) -> Scan | None:
-    """The newest completed scan that looked at everything (and is not newer than the scan ``until``)."""
+    """The newest finished scan of all monitored files, up to and including the scan ``until``."""
     query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE)
     if until is not None:
         query = query.where(_scan.c.id <= until)
@@ -96,7 +96,7 @@ def last_full(session: Session, until: int | None = None) -> Scan | None:
 
 
 def full_back_to(session: Session, until: int, time_ns: int) -> list[Scan]:
-    """The completed scans that looked at everything, from ``until`` back to the last that began before a time."""
+    """The finished scans of all monitored files, newest first, from ``until`` back to one that began by a time."""
     query = _scans(session).where(
         _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.id <= until
     )
@@ -109,7 +109,7 @@ def full_back_to(session: Session, until: int, time_ns: int) -> list[Scan]:
 
 
 def last_full_begun(session: Session, time_ns: int) -> Scan | None:
-    """The newest completed scan that looked at everything and had begun by a time."""
+    """The newest finished scan of all monitored files that had begun by a time."""
     query = _scans(session).where(
         _scan.c.status == ScanStatus.FINISHED.value, _scan.c.trigger != LIVE, _scan.c.started_ns <= time_ns
     )
@@ -118,14 +118,14 @@ def last_full_begun(session: Session, time_ns: int) -> Scan | None:
 
 
 def finished_before(session: Session, scan_id: int) -> Scan | None:
-    """The completed scan before another one."""
+    """The finished scan before another one."""
     query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.id < scan_id)
     row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
 def first_started_ns(session: Session) -> int | None:
-    """When the first scan of all began."""
+    """When the very first scan began."""
     return session.scalar(
         select(_scan.c.started_ns).where(_scan.c.host_id == session.host_id).order_by(_scan.c.id).limit(1)
     )
@@ -143,26 +143,25 @@ def one_scan(session: Session, scan_id: int) -> Scan | None:
 
 
 def mark_reported(session: Session, scan_ids: Sequence[int]) -> None:
-    """Remember that what these scans found was written to where somebody reads it."""
+    """Mark the findings of these scans as reported."""
     if not scan_ids:
         return
     journal.lock(session)
     for some in files.chunks(scan_ids):
-        untold = session.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
-        session.execute(update(_scan).where(_scan.c.id.in_(untold)).values(reported=True))
-        told = [row_digests.of_row(Subject.REPORTED, {"id": number}) for number in untold]
-        journal.note(session, told)
+        unreported = session.scalars(select(_scan.c.id).where(_scan.c.id.in_(some), ~_scan.c.reported)).all()
+        session.execute(update(_scan).where(_scan.c.id.in_(unreported)).values(reported=True))
+        journal.note(session, [row_digests.of_row(Subject.REPORTED, {"id": number}) for number in unreported])
 
 
 def last_reported(session: Session) -> Scan | None:
-    """The newest finished scan whose findings were written out."""
+    """The newest finished scan whose findings were reported."""
     query = _scans(session).where(_scan.c.status == ScanStatus.FINISHED.value, _scan.c.reported)
     row = session.execute(query.order_by(_scan.c.id.desc()).limit(1)).first()
     return None if row is None else _scan_of(row)
 
 
 def read_clock(session: Session, scan_id: int) -> bytes:
-    """The read times of a scan (:class:`fimscan.attribution.clock.ReadClock`)."""
+    """The serialized read times of a scan (:class:`fimscan.attribution.clock.ReadClock`)."""
     return session.scalar(select(_scan.c.read_clock).where(_scan.c.id == scan_id)) or b""
 
 
@@ -175,12 +174,12 @@ def config_digests(session: Session, start: int, end: int) -> list[tuple[int, st
 
 
 def config_digest(session: Session, scan_id: int) -> str:
-    """The digest of the configuration that a scan is made with, running or finished; empty for an unknown scan."""
+    """The digest of a scan's configuration, running or finished; empty for an unknown scan."""
     return session.scalar(select(schema.scan.c.config_digest).where(schema.scan.c.id == scan_id)) or ""
 
 
 def configuration_text(session: Session, digest: str) -> str | None:
-    """An effective configuration that was once used, as JSON."""
+    """A stored effective configuration, as JSON, by its digest."""
     query = select(schema.configuration.c.text).where(schema.configuration.c.digest == digest)
     return session.scalar(query)
 

@@ -1,7 +1,7 @@
-"""The tables. Portable between SQLite and PostgreSQL; read by Alembic's env.py.
+"""The tables of the database, portable between SQLite and PostgreSQL; Alembic's env.py reads them.
 
 Every record belongs to a ``host``. A file's state is one row per *version*, valid for the scans ``first_scan`` <= s <
-``end_scan`` (open while ``end_scan`` is null), so that a rescan of unchanged files adds no rows.
+``end_scan`` and open while ``end_scan`` is null. So a scan of unchanged files adds no rows.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ metadata = MetaData(
     }
 )
 
-# SQLite gives rowid numbers only to columns of the exact type INTEGER.
+# SQLite assigns row numbers only to columns of the exact type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def signed(value: int | None) -> int | None:
-    """An unsigned number of 64 bits as SQL's BIGINT holds it: the upper half is negative."""
+    """Convert an unsigned 64-bit number to SQL's BIGINT: the upper half becomes negative."""
     return value - (1 << 64) if value is not None and value >= 1 << 63 else value
 
 
@@ -54,7 +54,7 @@ def unsigned(value: int | None) -> int | None:
 
 
 class Unsigned64(TypeDecorator[int]):
-    """Inode and device numbers use all 64 bits; SQL's BIGINT is :func:`signed`."""
+    """The column type of inode and device numbers, which use all 64 bits; SQL's BIGINT is :func:`signed`."""
 
     impl = BigInteger
     cache_ok = True
@@ -97,12 +97,12 @@ scan = Table(
     Column("previous", String(64), nullable=False, default=""),
     Column("entry", String(64), nullable=False, default=""),
     Column("problems", Text, nullable=False, default="[]"),
-    # Whether what it found was written to where somebody reads it.
+    # Whether its findings were reported.
     Column("reported", Boolean, nullable=False, default=False),
     Column("read_clock", LargeBinary, nullable=False, default=b""),
-    # The journal's head when it was finished; empty for scans that were made before there was a journal.
+    # The newest journal entry when it was finished; empty for scans older than the journal.
     Column("journal", String(64), nullable=False, default="", server_default=""),
-    sqlite_autoincrement=True,  # the number of an interrupted scan is never used again
+    sqlite_autoincrement=True,  # the number of an interrupted scan is never reused
 )
 
 file_version = Table(
@@ -113,11 +113,11 @@ file_version = Table(
     Column("path", LargeBinary, nullable=False),
     Column("first_scan", ForeignKey("scan.id"), nullable=False),
     Column("end_scan", ForeignKey("scan.id")),
-    # The first version of a path that came into view by a new configuration, not by being created.
+    # The first version of a path that a new configuration includes; the file was not created.
     Column("adopted", Boolean, nullable=False, default=False),
     # Ended because the configuration no longer includes the path, not because the file is gone.
     Column("dropped", Boolean, nullable=False, default=False),
-    # Of logs that are only appended to: it began as the policy expects (grown, rotated); it ended so (rotated away).
+    # For append-only logs: the version began (grown, rotated), or ended (rotated away), as the policy expects.
     Column("followed", Boolean, nullable=False, default=False, server_default=false()),
     Column("retired", Boolean, nullable=False, default=False, server_default=false()),
     Column("kind", String(16), nullable=False),
@@ -128,7 +128,7 @@ file_version = Table(
     Column("uid", BigInteger, nullable=False),
     Column("gid", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
-    # Seconds and nanoseconds apart: anybody may set a file's time past 2262, where 64 bits of nanoseconds end.
+    # Seconds and nanoseconds are separate: a user may set a time after 2262, where 64-bit nanoseconds overflow.
     Column("mtime_s", BigInteger, nullable=False),
     Column("mtime_nsec", Integer, nullable=False),
     Column("ctime_s", BigInteger, nullable=False),
@@ -139,27 +139,27 @@ file_version = Table(
     Column("blake3", LargeBinary),
     Column("link_target", LargeBinary),
     Column("xattr_digest", LargeBinary),
-    # Null with a digest: nothing but that was recorded.
+    # Null if there is a digest: only the digest was recorded.
     Column("xattrs", LargeBinary),
     Column("flags", Integer),
     Column("read_start_ns", BigInteger, nullable=False),
     Column("read_end_ns", BigInteger, nullable=False),
     Column("state_digest", LargeBinary, nullable=False),
     UniqueConstraint("host_id", "path", "first_scan"),
-    # Led by the host: without it, SQLite rather takes the key above, and looks at every version that the host ever had.
+    # The host comes first: otherwise SQLite uses the unique key above and reads every version of the host.
     Index("ix_file_version_began", "host_id", "first_scan"),
     Index("ix_file_version_dev_inode", "dev", "inode"),
 )
-# Nearly all versions are open: what ended is a small index, into which no new version has to go. This one and the next
-# are partial on PostgreSQL, too: there the migrations alone say so, for to say it here would load that dialect for
-# users of SQLite.
+# Nearly all versions are open, so this index of ended ones is small, and new versions are not inserted into it. This
+# index and the next are partial on PostgreSQL, too. Only the migrations declare that: a declaration here would import
+# the PostgreSQL dialect for users of SQLite.
 Index(
     "ix_file_version_ended",
     file_version.c.host_id,
     file_version.c.end_scan,
     sqlite_where=file_version.c.end_scan.is_not(None),
 )
-# The present state in order of path, which every scan is compared with; it does not grow with history.
+# The present state in order of path, with which every scan is compared. It does not grow with history.
 Index(
     "ix_file_version_open",
     file_version.c.host_id,
@@ -167,7 +167,7 @@ Index(
     sqlite_where=file_version.c.end_scan.is_(None),
 )
 
-# The file systems that a scan met (fimscan.store.devices), where that is not what the scan before it met.
+# The file systems that a scan found (fimscan.store.devices), if they differ from those of the scan before it.
 devices = Table(
     "devices",
     metadata,
@@ -201,14 +201,14 @@ change = Table(
     Column("before_ns", BigInteger, nullable=False, index=True),
     Column("verdict", String(16), nullable=False),
     Column("attribution", Text, nullable=False),
-    # Who held the file open when the window began; null where nobody looked.
+    # The holders of the file when the window began; null if the processes were not inspected.
     Column("holders", Text),
-    # What was done to a log that is only to be appended to.
+    # What was done to an append-only log.
     Column("breach", String(16)),
-    sqlite_autoincrement=True,  # a change's number stands in evidence: never used again
+    sqlite_autoincrement=True,  # evidence refers to the number of a change, so it is never reused
 )
 
-# The records of some hundred events, compressed together: see fimscan.store.accesses for the form.
+# The audit records of up to 256 events, compressed together: see fimscan.store.accesses for the format.
 audit_block = Table(
     "audit_block",
     metadata,
@@ -217,13 +217,13 @@ audit_block = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
-# What an access is found by; all else is read from its records, at ``position`` in their block. A name is the path
-# where that is sure, else what the record said.
+# The columns to find an access by. Everything else is parsed from its records, at ``position`` in their block. A name
+# is the path if that is sure, else the text of the record.
 access = Table(
     "access",
     metadata,
     Column("host_id", ForeignKey("host.id"), primary_key=True),
-    # The key: the same log read twice adds nothing.
+    # With this key, reading the same log twice adds nothing.
     Column("time_ns", BigInteger, primary_key=True),
     Column("serial", BigInteger, primary_key=True),
     Column("node", Text, primary_key=True),
@@ -278,7 +278,7 @@ audit_cursor = Table(
     Column("inode", Unsigned64, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
-    # Records since then came after the scans whose changes they may explain; null when all were answered anew.
+    # Since when records came too late for the answers that they concern; null after these answers were revised.
     Column("late_ns", BigInteger),
 )
 
@@ -310,7 +310,7 @@ holder = Table(
     Column("actor", Text, nullable=False),
 )
 
-# When a single file was last read between two scans, and who held it open then: the next window begins there.
+# The last live look at a single file between two scans, with its holders: the next window begins there.
 recheck = Table(
     "recheck",
     metadata,
@@ -328,7 +328,7 @@ unmodified_open = Table(
     Column("actors", Text, nullable=False),
 )
 
-# What is accepted: everything as of a scan (path null), or one path's state as of a scan. The latest one counts.
+# Acceptances: everything as of a scan (path null), or one path's state as of a scan. The latest one counts.
 acceptance = Table(
     "acceptance",
     metadata,
@@ -344,7 +344,7 @@ acceptance = Table(
     sqlite_autoincrement=True,
 )
 
-# Which program a process was at a time (an actor as JSON), for those that did something and those that started them.
+# Which program a process ran at a time (an actor as JSON), for actors and their ancestors.
 process = Table(
     "process",
     metadata,
@@ -355,8 +355,8 @@ process = Table(
     sqlite_with_rowid=False,
 )
 
-# What fanotify told of the files in monitored directories: who did something to which, between two times. ``actor`` is
-# JSON, with the process id alone where the process had ended.
+# Events of fanotify in monitored directories: which process did what to which file, between two times. ``actor`` is
+# JSON, with only the process id if the process had ended.
 witness_event = Table(
     "witness_event",
     metadata,
@@ -375,7 +375,7 @@ witness_event = Table(
     Index("ix_witness_event_file", "host_id", "dev", "inode", "until_ns"),
 )
 
-# The time over which nothing of that was missed, on one file system.
+# A stretch of time over which no event of fanotify was missed, on one file system.
 witness_extent = Table(
     "witness_extent",
     metadata,
@@ -383,7 +383,7 @@ witness_extent = Table(
     Column("dev", Unsigned64, primary_key=True),
     Column("start_ns", BigInteger, primary_key=True),
     Column("end_ns", BigInteger, nullable=False),
-    # Ways to write that are not seen, separated by spaces; why it ended.
+    # Ways to write that cause no event, separated by spaces, and why the extent ended.
     Column("holes", Text, nullable=False),
     Column("ended", Text, nullable=False),
 )
@@ -401,7 +401,7 @@ process_fact = Table(
     sqlite_with_rowid=False,
 )
 
-# What was written when, as digests of rows: see fimscan.store.journal for the form.
+# Entries of the journal, which are digests of rows: see fimscan.store.journal for the format.
 journal = Table(
     "journal",
     metadata,
@@ -416,7 +416,7 @@ journal = Table(
     sqlite_autoincrement=True,
 )
 
-# The entry that is written anew until a scan closes it: see fimscan.store.journal.
+# The open entry of the journal, which is replaced until a scan closes it: see fimscan.store.journal.
 journal_open = Table(
     "journal_open",
     metadata,
@@ -428,15 +428,15 @@ journal_open = Table(
 )
 
 # --------------------------------------------------------------------------------------------------------------------
-# A new database
+# Creation of a new database
 
-# Alembic's own table, as it makes it (MigrationContext in alembic/runtime/migration.py); it is none of our metadata.
+# Alembic's own table, as Alembic creates it (MigrationContext in alembic/runtime/migration.py); not in our metadata.
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False))
 _version.append_constraint(PrimaryKeyConstraint(_version.c.version_num, name="alembic_version_pkc"))
 
 
 def create(connection: Connection) -> None:
-    """Make all tables in SQLite as the migrations would, without Alembic; what another process made meanwhile stays."""
+    """Create all tables in SQLite as the migrations would, without Alembic; existing tables stay as they are."""
     metadata.create_all(connection)
     _version.create(connection, checkfirst=True)
     if connection.scalar(select(_version.c.version_num)) is None:

@@ -1,4 +1,4 @@
-"""A connection bound to its host: the first argument of every function of the store."""
+"""A connection bound to a host: the first argument of the functions of the store."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from sqlalchemy import Connection
 
 
 class Session:
-    """One transaction about one host's records, with the calls of SQLAlchemy's connection that run queries.
+    """One transaction on one host's records, with the query methods of SQLAlchemy's connection.
 
-    Code that spans hosts or runs before the host is known (schema, migrations, looking up the host, locks) takes the
-    plain connection.
+    Code that spans hosts, or runs before the host is known, takes the plain connection: schema, migrations, looking up
+    the host, locks.
     """
 
     __slots__ = ("connection", "execute", "host_id", "noted", "scalar", "scalars")
@@ -18,5 +18,5 @@ class Session:
         self.connection = connection
         self.host_id = host_id
         self.execute, self.scalar, self.scalars = connection.execute, connection.scalar, connection.scalars
-        #: Journal items to be written when the transaction ends (:func:`fimscan.store.journal.note`).
+        #: Journal items to write when the transaction ends (:func:`fimscan.store.journal.note`).
         self.noted: set[bytes] = set()

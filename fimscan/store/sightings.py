@@ -1,4 +1,4 @@
-"""What was seen beside changes: by a scan (unreadable files, holders, opens without a change), or at a later look."""
+"""Store what scans found besides changes (unreadable files, holders, opens without a change), and live looks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fimscan.store.registry import Subject
 from fimscan.store.row_digests import of_row
 from fimscan.store.session import Session
 
-# The column ``detail`` holds the words and, where the file was readable once, when that was and what differs since:
-# "words RS ns RS field,field". RS (U+001E) is in no text of ours, nor of strerror(3).
+# Format of the column ``detail``: the message, or "message RS ns RS field,field" if the file was readable before, with
+# the time of that and the fields that differ since. RS is U+001E, which no message of fimscan or strerror(3) contains.
 _RS = "\x1e"
 
 
 def add_unreadable(session: Session, scan_id: int, items: Iterable[Unreadable]) -> None:
-    """Record what a scan could not read."""
+    """Store the unreadable files of a scan."""
     rows = [
         {"scan_id": scan_id, "path": item.path, "reason": item.reason.value, "detail": _detail(item)} for item in items
     ]
@@ -30,7 +30,7 @@ def add_unreadable(session: Session, scan_id: int, items: Iterable[Unreadable]) 
 
 
 def unreadable_in(session: Session, scan_id: int) -> tuple[Unreadable, ...]:
-    """What a scan could not read, in order of path."""
+    """The unreadable files of a scan, in order of path."""
     table = schema.unreadable
     rows = session.execute(select(table).where(table.c.scan_id == scan_id).order_by(table.c.path))
     return tuple(_unreadable(row) for row in rows)
@@ -49,16 +49,18 @@ def _unreadable(row: Row[Any]) -> Unreadable:
     return Unreadable(path=row.path, reason=reason, detail=detail, since_ns=since_ns, differs=differs)
 
 
-# The table of holders has rows of four kinds. (dev, inode, [actor]): a process that holds a file. (dev, inode, []): a
-# file that was open for writing when it was read, by the kernel's count. (dev, 0, []): a device on which that could not
-# be asked of every file. (0, 0, doubts): processes that may hold files without showing it. No file has the inode 0.
+# The table of holders has four kinds of rows; no file has the inode 0:
+# (dev, inode, [actor]): a process that holds a file.
+# (dev, inode, []): a file that was open for writing when it was read, by the kernel's count.
+# (dev, 0, []): a device on which the kernel's count was not available for every file.
+# (0, 0, doubts): processes that may hold files although /proc does not show it.
 _NOBODY = codec.dump_actors([])
 
 
 def add_holders(
     session: Session, scan_id: int, holders: Iterable[Holder], doubts: Sequence[Doubt] | None = None
 ) -> None:
-    """Record who held writable descriptors when a scan began, and who may have."""
+    """Store the processes that held files open for writing when a scan began, and those that may have."""
     rows = [
         {"scan_id": scan_id, "dev": h.dev, "inode": h.inode, "actor": codec.dump_actors([h.actor])} for h in holders
     ]
@@ -69,14 +71,14 @@ def add_holders(
 
 
 def add_writable(session: Session, scan_id: int, writable: Iterable[tuple[int, int]]) -> None:
-    """Record what a scan found open for writing (:class:`fimscan.scan.writers.WriterCheck`)."""
+    """Store the files that a scan found open for writing (:class:`fimscan.scan.writers.WriterCheck`)."""
     rows = [{"scan_id": scan_id, "dev": dev, "inode": inode, "actor": _NOBODY} for dev, inode in sorted(writable)]
     if rows:
         session.execute(schema.holder.insert(), rows)
 
 
 def keep_known_holders(session: Session, scan_id: int) -> None:
-    """Forget the holders of files that are not monitored: logs, caches and the like of every process."""
+    """Delete the holders of files that are not monitored, such as logs and caches."""
     table, version = schema.holder, schema.file_version
     known = select(version.c.id).where(
         version.c.dev == table.c.dev, version.c.inode == table.c.inode, version.c.end_scan.is_(None)
@@ -86,10 +88,12 @@ def keep_known_holders(session: Session, scan_id: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What was seen of who can write to which file, by (device, inode), when a scan began and read the files.
+    """Which processes could write to which file, as a scan found it.
 
-    ``writable`` are the files that were open for writing when they were read, and (device, 0) where that could not be
-    asked. ``doubts`` is ``None`` for a scan that did not ask for either.
+    Attributes:
+        actors: the holders of each file, by (device, inode), when the scan began.
+        writable: the files that were open for writing when they were read; (device, 0) if that was not available.
+        doubts: processes that may have held files; ``None`` for a scan that recorded neither these nor ``writable``.
     """
 
     actors: dict[tuple[int, int], list[Actor]] = field(default_factory=dict)
@@ -98,7 +102,7 @@ class Held:
 
 
 def held_at(session: Session, scan_id: int) -> Held:
-    """Who held files open for writing."""
+    """The holders that a scan found."""
     actors: dict[tuple[int, int], list[Actor]] = {}
     writable: set[tuple[int, int]] = set()
     doubts: tuple[Doubt, ...] | None = None
@@ -114,9 +118,9 @@ def held_at(session: Session, scan_id: int) -> Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recheck:
-    """A single path that was looked at again after a scan: when its reading began, and who could write to it then.
+    """A live look at a single path after a scan: when reading it began, and which processes could write to it then.
 
-    ``holders`` are those of the file that was there; ``None`` where there was none.
+    ``holders`` are those of the file at the path; ``None`` if there was none.
     """
 
     path: bytes
@@ -125,7 +129,7 @@ class Recheck:
 
 
 def set_rechecks(session: Session, items: Sequence[Recheck]) -> None:
-    """Remember the latest look at each of these paths."""
+    """Store the latest live look at each of these paths."""
     rows = [
         {"path": item.path, "read_start_ns": item.read_start_ns, "holders": codec.dump_holders(item.holders) or ""}
         for item in items
@@ -137,7 +141,7 @@ def set_rechecks(session: Session, items: Sequence[Recheck]) -> None:
 
 
 def forget_rechecks(session: Session, before_ns: int) -> None:
-    """Forget the looks at single paths that a scan, whose reading began later, has made pointless."""
+    """Delete the live looks before a time, after a scan that began to read then has replaced them."""
     _forget(session, schema.recheck.c.read_start_ns < before_ns)
 
 
@@ -151,7 +155,7 @@ def _forget(session: Session, which: ColumnElement[bool]) -> None:
 
 
 def rechecks(session: Session, paths: Iterable[bytes] | None = None) -> dict[bytes, Recheck]:
-    """The latest looks at these paths (``None``: at any) since the last complete scan."""
+    """The latest live looks at these paths (``None``: at all) since the last complete scan."""
     table = schema.recheck
     mine = select(table).where(table.c.host_id == session.host_id)
     queries = [mine] if paths is None else [mine.where(table.c.path.in_(c)) for c in files.chunks(sorted(set(paths)))]
@@ -165,14 +169,14 @@ def rechecks(session: Session, paths: Iterable[bytes] | None = None) -> dict[byt
 
 
 def add_unmodified_opens(session: Session, scan_id: int, opened: Iterable[Opened]) -> None:
-    """Record which files were opened for writing and not changed."""
+    """Store the files that were opened for writing and not changed."""
     rows = [{"scan_id": scan_id, "path": o.path, "actors": codec.dump_actors(o.actors)} for o in opened]
     if rows:
         session.execute(schema.unmodified_open.insert(), rows)
 
 
 def unmodified_opens(session: Session, start: int, end: int) -> tuple[Opened, ...]:
-    """Files opened for writing and not changed in ``start`` < scan <= ``end``, one entry a path."""
+    """The files opened for writing and not changed in ``start`` < scan <= ``end``, one entry per path."""
     table = schema.unmodified_open
     query = (
         select(table.c.path, table.c.actors)

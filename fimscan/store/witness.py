@@ -1,4 +1,4 @@
-"""What fanotify told of who wrote, and over which time nothing of it was missed."""
+"""Store fanotify's events, and the extents over which it missed none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Identity = tuple[int, int]
 
 
 def add(session: Session, events: Iterable[WitnessEvent]) -> None:
-    """Record events."""
+    """Store events."""
     rows = [_row(event) for event in events]
     if not rows:
         return
@@ -45,7 +45,7 @@ def _row(event: WitnessEvent) -> dict[str, Any]:
 
 
 def extend(session: Session, extent: WitnessExtent) -> None:
-    """Record an extent, or make the one that began then longer."""
+    """Store an extent, or extend the stored one with the same start."""
     columns = extent_table.c
     mine = (columns.host_id == session.host_id) & (columns.dev == extent.dev) & (columns.start_ns == extent.start_ns)
     row = {
@@ -67,7 +67,7 @@ def extend(session: Session, extent: WitnessExtent) -> None:
 
 
 def testimony(session: Session, identities: Iterable[Identity], start_ns: int, end_ns: int) -> Testimony:
-    """What was told of some files in a stretch of time, and when nothing was missed on their file systems."""
+    """The events of some files in a stretch of time, and the extents of their file systems."""
     wanted = frozenset(identities)
     devices = {dev for dev, _ in wanted}
     extents = {dev: tuple(_extents(session, dev, start_ns, end_ns)) for dev in devices}
@@ -113,7 +113,7 @@ def _extents(session: Session, dev: int, start_ns: int, end_ns: int) -> list[Wit
 
 
 def latest(session: Session) -> tuple[WitnessExtent, ...]:
-    """The newest extent of each file system, the latest first."""
+    """The newest extent of each file system, latest first."""
     columns = extent_table.c
     newest = (
         select(columns.dev, func.max(columns.start_ns).label("start_ns"))

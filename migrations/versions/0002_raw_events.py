@@ -1,7 +1,7 @@
-"""The audit records themselves, compressed, in place of what was once read out of them; who held a file open.
+"""Store the audit records themselves, compressed, instead of fields parsed from them; store holders of files.
 
-Stored accesses do not have their records, so they are forgotten, together with how far the logs were read: the next
-reading takes the logs from their beginning. Answers that were already given stay as they are.
+Stored accesses have no records, so they are deleted, together with the read positions: the logs are read again from
+their beginning. Existing answers stay as they are.
 """
 
 import sqlalchemy as sa

@@ -1,7 +1,7 @@
-"""The extended attributes themselves and the flags of chattr; how logs that are only appended to have grown.
+"""Store extended attributes, the flags of chattr, and whether append-only logs changed as expected.
 
-What was recorded before has neither: the digest over all extended attributes and null flags, and is no other for that.
-The next scan records them, and does not report that they were unknown.
+Older rows have only a digest over all extended attributes, and null flags. The next scan records the values and reports
+no change because of them.
 """
 
 import sqlalchemy as sa

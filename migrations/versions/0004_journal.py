@@ -1,6 +1,6 @@
-"""The journal: what was written when, so that a row which is altered later is noticed.
+"""Add the journal, which shows rows that another program altered.
 
-What is there already is taken into it as it is, by :func:`fimscan.store.journal.adopt`, in the same transaction.
+:func:`fimscan.store.journal.adopt` takes in the existing rows, in the same transaction.
 """
 
 import sqlalchemy as sa

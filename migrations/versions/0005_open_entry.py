@@ -1,7 +1,6 @@
-"""The journal's open entry, and with it what audit said of itself, how far logs were read, ancestry, looks at files.
+"""Add the journal's open entry, which covers notices, read positions, ancestry and live looks.
 
-What is there already is taken into the journal as it is, by :func:`fimscan.store.journal.adopt_rows`, in the same
-transaction.
+:func:`fimscan.store.journal.adopt_rows` takes in the existing rows, in the same transaction.
 """
 
 import sqlalchemy as sa

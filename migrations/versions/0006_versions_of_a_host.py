@@ -1,4 +1,4 @@
-"""What began and what ended with a scan are found by host and scan, not by looking at all that the host ever had."""
+"""Index file versions by host and scan, so that those which began or ended with a scan are found at once."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The second witness: what fanotify told of who wrote, and over which time nothing of it was missed."""
+"""Store the second witness: events of fanotify, and extents over which none was missed."""
 
 import sqlalchemy as sa
 from alembic import op

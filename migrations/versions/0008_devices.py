@@ -1,4 +1,4 @@
-"""Which file systems a scan met, and their device numbers: a boot or a remount can give them others."""
+"""Store the file systems of each scan with their device numbers, which a boot or a remount can change."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A notice of a rule that was removed says who removed it."""
+"""Store the actor of a notice: who removed a rule."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Facts about processes beside what they did to files: logins, crashes, and looks at /proc."""
+"""Store facts about processes other than accesses: logins, crashes, and looks at /proc."""
 
 import sqlalchemy as sa
 from alembic import op

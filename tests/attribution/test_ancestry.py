@@ -1,4 +1,4 @@
-"""Who started whom: no parent is claimed that the records do not bear out."""
+"""Ancestors of a process: only parents that the records prove."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ SSHD = process(700, 1, 9, auid=None, session=None)
 
 
 def test_the_chain_is_followed_to_the_service_that_let_the_user_in() -> None:
-    """vim, by sudo, by bash, by sshd, by init."""
+    """vim, started by sudo, bash, sshd and init."""
     assert follow(VIM, SUDO, BASH, SSHD) == ([810, 790, 700], 1)
 
 
-def test_where_nothing_is_known_it_ends() -> None:
-    """The number of the parent is all that is said of it."""
+def test_the_chain_ends_at_an_unknown_parent() -> None:
+    """Only the pid of an unknown parent is reported."""
     assert follow(VIM) == ([], 810)
     assert follow(VIM, SUDO) == ([810], 790)
 
 
 def test_a_process_of_another_session_is_no_parent() -> None:
-    """Its pid was given away again."""
+    """The pid was reused by another session."""
     assert follow(VIM, SUDO._replace(session=4)) == ([], 810)
     assert follow(VIM, SUDO._replace(auid=1001)) == ([], 810)
 
 
-def test_what_was_seen_later_is_no_parent() -> None:
+def test_a_later_record_is_no_parent() -> None:
     """At the time of the child, that pid may have been another process."""
     assert follow(VIM, SUDO._replace(time_ns=101 * SECOND)) == ([], 810)
 
 
-def test_what_was_known_before_the_boot_does_not_count() -> None:
-    """Pids begin anew."""
+def test_records_before_the_boot_do_not_count() -> None:
+    """Pids start again after a boot."""
     assert follow(VIM, SUDO, boot=99.5) == ([], 810)
 
 
 def test_a_circle_ends() -> None:
-    """Two pids, each the other's parent at some time: reused, so not followed for ever."""
+    """Two pids that are each other's parent were reused; they are not followed forever."""
     assert follow(VIM, process(810, 812, 99)) == ([810], 812)

@@ -76,19 +76,19 @@ def who(answer: Attribution) -> list[tuple[int, Role | None]]:
 
 
 def test_the_only_writer_is_confirmed() -> None:
-    """One process opened the file for writing in its window, and audit was watching: it did it."""
+    """One process opened the file for writing in its window, and audit has no gap: confirmed."""
     answer = ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 1500, A)])
     assert (answer.verdict, answer.reason, who(answer)) == (Verdict.CONFIRMED, None, [(1, Role.WRITER)])
 
 
 def test_creation_names_the_creator() -> None:
-    """A new file is its creator's."""
+    """The creator of a new file is its writer."""
     answer = ask(change(None, changed_state()), [access(Action.CREATE, 1500, A)])
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER)])
 
 
 def test_removal_names_the_remover_not_an_earlier_writer() -> None:
-    """Who wrote to a file did not delete it."""
+    """A process that wrote to the file is not named for its removal."""
     found = change(state(), None)
     answer = ask(found, [access(Action.OPEN_WRITE, 1400, A), access(Action.UNLINK, 1500, B)])
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.REMOVER)])
@@ -105,7 +105,7 @@ def test_rename_into_place_names_writer_and_placer() -> None:
 
 
 def test_rename_relative_to_a_descriptor_is_placed_by_the_parents_identity() -> None:
-    """With renameat(dirfd) the log has no path; the directory's inode says where it was."""
+    """The record of renameat(dirfd) has no path; the directory's inode gives the place."""
     relative = name("f")._replace(path=None)
     log = [
         access(Action.CREATE, 1400, A, name=name("t")._replace(path=None), inode=11),
@@ -116,7 +116,7 @@ def test_rename_relative_to_a_descriptor_is_placed_by_the_parents_identity() -> 
 
 
 def test_a_move_names_the_mover() -> None:
-    """The content is as it was; whoever renamed the file is the placer."""
+    """The content is unchanged; the process that renamed the file is the placer."""
     moved = change(state(b"/w/f"), None)
     found = replace(
         moved,
@@ -129,7 +129,7 @@ def test_a_move_names_the_mover() -> None:
 
 
 def test_a_renamed_directory_moves_the_files_below_it() -> None:
-    """mv of a directory leaves one record; every file below it is moved by it."""
+    """mv of a directory leaves one record; it is the move of every file below."""
     found = replace(
         change(state(b"/w/old/f"), None),
         kind=ChangeKind.MOVED,
@@ -140,8 +140,8 @@ def test_a_renamed_directory_moves_the_files_below_it() -> None:
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.PLACER)])
 
 
-def test_chmod_names_the_one_who_set_the_mode_that_is_there() -> None:
-    """Of two chmods, the one that set today's mode is the answer."""
+def test_chmod_names_the_process_that_set_the_present_mode() -> None:
+    """Of two chmods, the one that set the present mode is the answer."""
     log = [
         access(Action.CHMOD, 1400, A, argument=0o777),
         access(Action.CHMOD, 1500, B, argument=0o600),
@@ -157,8 +157,8 @@ def test_content_and_mode_by_two_processes_name_both() -> None:
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER), (2, Role.CHANGER)])
 
 
-def test_a_hard_link_does_not_make_its_maker_a_writer() -> None:
-    """ln gives a known file another name: the linker placed it, nobody wrote."""
+def test_creating_a_hard_link_makes_no_writer() -> None:
+    """ln gives a known file another name: the linker is the placer, and there is no writer."""
     log = [access(Action.LINK, 1500, A, name=name("l"), old=name("f"))]
     answer = ask(change(None, changed_state(b"old", path=b"/w/l", mtime_ns=100 * SECOND)), log, prior=[state()])
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.PLACER)])
@@ -168,14 +168,14 @@ def test_a_hard_link_does_not_make_its_maker_a_writer() -> None:
 
 
 def test_two_writers_are_contested_latest_first() -> None:
-    """Nothing separates two processes that both had the file open for writing."""
+    """Two processes had the file open for writing: no record decides between them."""
     log = [access(Action.OPEN_WRITE, 1400, A), access(Action.OPEN_WRITE, 1490, B)]
     answer = ask(change(state(), changed_state()), log)
     assert (answer.verdict, who(answer)) == (Verdict.CONTESTED, [(2, Role.WRITER), (1, Role.WRITER)])
 
 
-def test_whoever_opened_after_the_last_change_is_cleared() -> None:
-    """A write sets ctime: a process that opened the file after that wrote nothing."""
+def test_an_opener_after_the_last_change_is_cleared() -> None:
+    """A write sets ctime, so a process that opened the file later wrote nothing."""
     log = [access(Action.OPEN_WRITE, 1500, A), access(Action.OPEN_WRITE, 1501, B)]
     answer = ask(change(state(), changed_state(at=1500.001)), log)
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.WRITER)])
@@ -189,7 +189,7 @@ def test_a_forged_mtime_clears_nobody() -> None:
 
 
 def test_one_process_that_opens_twice_is_one_process() -> None:
-    """Two opens by the same process are no contest."""
+    """Two opens by the same process are not contested."""
     log = [access(Action.OPEN_WRITE, 1400, A), access(Action.OPEN_WRITE, 1500, A)]
     assert ask(change(state(), changed_state()), log).verdict is Verdict.CONFIRMED
 
@@ -198,7 +198,7 @@ def test_one_process_that_opens_twice_is_one_process() -> None:
 
 
 def test_a_descriptor_opened_before_the_window_is_only_likely() -> None:
-    """Opened before the old content was read, and nobody since: likely, never confirmed."""
+    """The only open is before the window: likely, never confirmed."""
     answer = ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 990, A)])
     assert (answer.verdict, answer.reason, who(answer)) == (
         Verdict.LIKELY,
@@ -207,14 +207,14 @@ def test_a_descriptor_opened_before_the_window_is_only_likely() -> None:
     )
 
 
-def test_a_holder_contests_the_one_who_opened_later() -> None:
-    """A daemon that holds the file open may have written it, too."""
+def test_a_holder_contests_a_later_opener() -> None:
+    """A daemon that holds the file open may also have written to it."""
     answer = ask(change(state(), changed_state()), [access(Action.OPEN_WRITE, 1500, A)], holders={(DEV, 10): [B]})
     assert (answer.verdict, who(answer)) == (Verdict.CONTESTED, [(1, Role.WRITER), (2, Role.WRITER)])
 
 
 def test_a_file_from_elsewhere_that_changed_after_it_was_placed_is_not_confirmed() -> None:
-    """mv from outside the watch, then a write through a descriptor from before: the mover is likely at most."""
+    """mv from outside the watch, then a write through an earlier descriptor: the mover is likely at most."""
     log = [access(Action.RENAME, 1400, A, old=name("x")._replace(path=b"/tmp/x", parent=(DEV, 99)), inode=11)]
     found = change(state(), changed_state(inode=11, at=1500))
     answer = ask(found, log)
@@ -226,14 +226,14 @@ def test_a_file_from_elsewhere_that_changed_after_it_was_placed_is_not_confirmed
 # --- nobody ---------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_although_fully_covered_is_the_alarming_one() -> None:
-    """Covered, and yet nothing: no-event, and not confused with a gap."""
+def test_no_actor_under_full_coverage_is_no_event() -> None:
+    """Audit has no gap, and no process was recorded: the reason is no-event, the alarming one."""
     answer = ask(change(state(), changed_state()), [])
     assert (answer.verdict, answer.reason, answer.coverage.complete) == (Verdict.UNATTRIBUTED, Reason.NO_EVENT, True)
 
 
-def test_nobody_on_a_file_system_that_a_rule_may_not_reach_is_no_alarm() -> None:
-    """Mounted beneath a watched directory after its rules were loaded: nobody looked there, whatever the path says."""
+def test_no_actor_on_a_later_mount_is_not_covered() -> None:
+    """A file system mounted below a watched directory after its rules were loaded is not covered."""
     elsewhere = tuple(replace(o, rules=(rule(target=(DEV + 1, 2)),)) for o in HEALTHY)
     answer = ask(change(state(), changed_state()), [], observations=elsewhere)
     assert (answer.verdict, answer.reason, answer.coverage.complete) == (
@@ -246,8 +246,8 @@ def test_nobody_on_a_file_system_that_a_rule_may_not_reach_is_no_alarm() -> None
     assert answer.reason is Reason.NO_EVENT
 
 
-def test_nobody_because_no_rule_covers_the_path() -> None:
-    """A path that no rule covers is an operational matter."""
+def test_no_actor_without_a_rule_is_not_covered() -> None:
+    """No rule covers the path: the reason is not-covered, no alarm."""
     elsewhere = [replace(o, rules=()) for o in HEALTHY]
     answer = ask(change(state(), changed_state()), [], observations=elsewhere)
     assert (answer.verdict, answer.reason) == (Verdict.UNATTRIBUTED, Reason.NOT_COVERED)
@@ -264,8 +264,8 @@ def test_nobody_because_no_rule_covers_the_path() -> None:
     ],
     ids=["lost", "daemon", "disabled", "boot", "not-observed"],
 )
-def test_a_gap_weakens_a_confirmation_and_explains_a_silence(last: AuditObservation) -> None:
-    """With a hole in the coverage, one writer is likely and none is a coverage gap."""
+def test_a_gap_makes_confirmed_likely_and_no_event_a_coverage_gap(last: AuditObservation) -> None:
+    """With a gap, one writer is likely, and no writer is a coverage gap."""
     found = change(state(), changed_state())
     seen = (observation(900), last)
     answer = ask(found, [access(Action.OPEN_WRITE, 1500, A)], observations=seen)
@@ -274,7 +274,7 @@ def test_a_gap_weakens_a_confirmation_and_explains_a_silence(last: AuditObservat
 
 
 def test_a_log_that_was_not_read_over_the_window_is_a_gap() -> None:
-    """Rotated away unread: what is missing may name another process."""
+    """A log that was rotated away unread may have named another process."""
     answer = ask(
         change(state(), changed_state()),
         [access(Action.OPEN_WRITE, 1500, A)],
@@ -284,14 +284,14 @@ def test_a_log_that_was_not_read_over_the_window_is_a_gap() -> None:
 
 
 def test_a_record_without_an_inode_is_a_lead_and_no_proof() -> None:
-    """Matched on the path alone: likely, path-only."""
+    """A match by path alone is likely, reason path-only."""
     log = [access(Action.OPEN_WRITE, 1500, A, dev=None, inode=None)]
     answer = ask(change(None, changed_state()), log)
     assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.PATH_ONLY)
 
 
 def test_the_right_inode_on_another_device_number_is_a_lead_and_no_proof() -> None:
-    """btrfs: stat gives the subvolume's device, audit the file system's. Not 'nobody', and not certain."""
+    """On btrfs, stat has the subvolume's device and audit the file system's: a lead, not unattributed."""
     log = [access(Action.OPEN_WRITE, 1500, A, dev=DEV + 1)]
     answer = ask(change(state(), changed_state()), log)
     assert (answer.verdict, answer.reason, who(answer)) == (Verdict.LIKELY, Reason.PATH_ONLY, [(1, Role.WRITER)])
@@ -301,14 +301,14 @@ def test_the_right_inode_on_another_device_number_is_a_lead_and_no_proof() -> No
 
 
 def test_the_same_path_in_a_container_is_another_file() -> None:
-    """/w/f under another root has another parent inode: its writer is not accused."""
+    """/w/f under another root has another parent inode: its writer is not named."""
     log = [access(Action.CREATE, 1500, A, name=name("f", parent=(DEV, 999)), inode=500)]
     answer = ask(change(None, changed_state()), log)
     assert answer.actors == ()
 
 
-def test_a_removal_in_a_container_is_not_ours() -> None:
-    """Somebody removed a file of this path under another root; ours was removed by nobody who was seen."""
+def test_a_removal_of_the_same_path_in_a_container_is_of_another_file() -> None:
+    """A process removed this path under another root; no record shows the removal here."""
     log = [access(Action.UNLINK, 1500, A, name=name("f", parent=(DEV, 999)), inode=500)]
     assert ask(change(state(), None), log).actors == ()
 
@@ -332,7 +332,7 @@ def test_the_maker_of_a_deleted_file_did_not_write_the_next_one_with_its_number(
 
 @pytest.mark.parametrize("by_rename", [False, True])
 def test_the_removal_that_freed_the_number_may_come_after_the_creation_that_got_it(*, by_rename: bool) -> None:
-    """An event's place in the order is no proof: B made f of what A freed elsewhere, though A's call ended later."""
+    """The order of events is no proof: B created f with the number that A freed, though A's call ended later."""
     creation = access(Action.CREATE, 1500, B)
     if by_rename:
         removal = access(Action.RENAME, 1500, A, name=name("g"), old=name("x"), inode=12, replaced=(DEV, 10))
@@ -342,8 +342,8 @@ def test_the_removal_that_freed_the_number_may_come_after_the_creation_that_got_
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(2, Role.WRITER)])
 
 
-def test_who_opened_it_before_the_call_that_made_it_had_ended_may_have_written() -> None:
-    """A's open comes first in the order of events, but there was no such file before B's creation."""
+def test_an_open_during_the_creation_counts() -> None:
+    """A's open precedes B's creation in the order of events, but the file did not exist before it."""
     answer = ask(change(None, changed_state()), [access(Action.OPEN_WRITE, 1499.9, A), access(Action.CREATE, 1500, B)])
     assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
     for other in (access(Action.OPEN_WRITE, 1490, A), access(Action.OPEN_WRITE, 1499.9, A, name=name("g"))):
@@ -352,8 +352,8 @@ def test_who_opened_it_before_the_call_that_made_it_had_ended_may_have_written()
 
 
 @pytest.mark.parametrize("why", ["its own name", "another of its names", "a name that may be any", "much later"])
-def test_a_removal_that_may_be_of_this_very_file_ends_its_life(why: str) -> None:
-    """Then something was not seen: the maker is likely at most, and never is somebody confirmed who is nobody."""
+def test_a_removal_that_may_be_of_this_file_is_taken_for_it(why: str) -> None:
+    """A later call was missed then: the creator is likely at most, and nobody is confirmed."""
     log = [access(Action.CREATE, 1500, B)]
     at, taken = 1500.0, name("g")
     if why == "its own name":
@@ -370,13 +370,13 @@ def test_a_removal_that_may_be_of_this_very_file_ends_its_life(why: str) -> None
     assert (answer.verdict, who(answer)) == (Verdict.LIKELY, [(2, Role.WRITER)])
 
 
-def test_who_removed_the_next_file_of_that_name_and_number_did_not_remove_this_one() -> None:
-    """rm f by A, a new f gets the same inode number, rm f by B: the file that was known was removed by A."""
+def test_a_later_removal_of_a_file_with_the_same_name_and_number_does_not_count() -> None:
+    """rm f by A, a new f gets the same inode number, rm f by B: A removed the known file."""
     log = [access(Action.UNLINK, 1400, A), access(Action.CREATE, 1450, B), access(Action.UNLINK, 1500, B)]
     assert who(ask(change(state(), None), log)) == [(1, Role.REMOVER)]
 
 
-def test_who_moved_the_directory_later_did_not_remove_the_file() -> None:
+def test_a_later_move_of_the_directory_does_not_count_as_removal() -> None:
     """rm d/f by A, then mv d e by B: A removed it."""
     gone = change(state(b"/w/d/f"), None)
     log = [
@@ -388,7 +388,7 @@ def test_who_moved_the_directory_later_did_not_remove_the_file() -> None:
 
 
 def test_a_ctime_of_whole_seconds_clears_nobody_within_that_second() -> None:
-    """ext4 with small inodes keeps seconds only: who opened later in that second may have written."""
+    """ext4 with small inodes keeps whole seconds: a process that opened later in that second may have written."""
     log = [access(Action.OPEN_WRITE, 1498, A), access(Action.OPEN_WRITE, 1500.5, B)]
     answer = ask(change(state(), changed_state(mtime_ns=1500 * SECOND, ctime_ns=1500 * SECOND)), log)
     assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
@@ -400,14 +400,14 @@ def test_a_failed_call_accuses_nobody() -> None:
 
 
 def test_an_unseen_replacement_does_not_accuse_the_last_known_writer() -> None:
-    """The file there now is an inode that nobody was seen to create or place."""
+    """No record shows who created or placed the present inode: unattributed."""
     log = [access(Action.OPEN_WRITE, 1500, A)]
     answer = ask(change(state(), changed_state(inode=99)), log)
     assert (answer.verdict, answer.actors) == (Verdict.UNATTRIBUTED, ())
 
 
 def test_the_mover_of_a_known_file_is_not_blamed_for_other_content() -> None:
-    """The file that was moved here had other content when it was read, and nobody was seen writing it."""
+    """The moved file had other content when it was last read, and no write was recorded: unattributed."""
     log = [access(Action.RENAME, 1500, A, old=name("g"))]
     answer = ask(change(None, changed_state(b"new")), log, prior=[state(b"/w/g", b"old")])
     assert (answer.verdict, answer.actors) == (Verdict.UNATTRIBUTED, ())
@@ -415,7 +415,7 @@ def test_the_mover_of_a_known_file_is_not_blamed_for_other_content() -> None:
 
 @pytest.mark.parametrize("removed_at", [900, 1100])
 def test_a_file_that_lost_one_of_more_names_than_were_known_is_still_the_same(removed_at: float) -> None:
-    """B opened it, C removed a second name of it (before it was read, or after), A opened it: A is not the only one."""
+    """B opened it, C removed a name of it that no scan counted, A opened it: A is not the only candidate."""
     log = [
         access(Action.OPEN_WRITE, removed_at - 1, B),
         access(Action.UNLINK, removed_at, actor(pid=3), name=name("g")),
@@ -425,8 +425,8 @@ def test_a_file_that_lost_one_of_more_names_than_were_known_is_still_the_same(re
     assert (answer.verdict, {pid for pid, _ in who(answer)}) == (Verdict.CONTESTED, {1, 2})
 
 
-def test_a_number_that_was_given_to_another_file_tells_the_two_apart() -> None:
-    """B wrote to f and removed it; another file that was made has its number, or one that was moved in from outside."""
+def test_a_reused_inode_number_separates_two_files() -> None:
+    """B wrote to f and removed it; another file with its number was created, or moved in from outside."""
     gone = [access(Action.OPEN_WRITE, 1010, B), access(Action.UNLINK, 1050, B)]
     moved_in = access(Action.RENAME, 1300, A, old=name("x", b"/elsewhere", (DEV, 99)))
     answer = ask(change(state(), changed_state()), [*gone, moved_in])
@@ -438,14 +438,14 @@ def test_a_number_that_was_given_to_another_file_tells_the_two_apart() -> None:
 
 
 def test_a_name_relative_to_a_descriptor_places_a_file_by_its_number_alone() -> None:
-    """renameat(fd, "t", fd, "f"), of which the records leave the directory open: the file itself has the new name."""
+    """renameat(fd, "t", fd, "f") without a recorded directory: the inode and the last component decide."""
     unplaced = access(Action.RENAME, 1400, A, name=Name(text=b"f"), old=Name(text=b"t"))
     answer = ask(change(state(inode=9), changed_state()), [access(Action.OPEN_WRITE, 1300, B), unplaced])
     assert set(who(answer)) == {(2, Role.WRITER), (1, Role.PLACER)}
 
 
-def test_a_second_name_that_appeared_is_a_way_in() -> None:
-    """The file has two links at the newer observation, one of which no scan knows; a directory always has several."""
+def test_an_unknown_second_name_is_a_gap() -> None:
+    """The file has two links at the newer observation, one of which no scan knows; directories are exempt."""
     log = [access(Action.OPEN_WRITE, 1400, A)]
     answer = ask(change(state(), changed_state(nlink=2)), log)
     assert [gap.reason for gap in answer.coverage.gaps] == [GapReason.OTHER_NAME]
@@ -456,15 +456,15 @@ def test_a_second_name_that_appeared_is_a_way_in() -> None:
 
 
 def test_one_side_that_no_rule_can_see_does_not_excuse_the_other() -> None:
-    """chattr's flags are seen by no rule; that the number of links changed and nobody was seen is an alarm."""
+    """No rule reports chattr's flags; but a changed link count without an actor is an alarm."""
     answer = ask(change(state(flags=0), state(flags=0x10, nlink=2, ctime_ns=1500 * SECOND)), [])
     assert answer.reason is not Reason.NOT_COVERED
     alone = ask(change(state(flags=0), state(flags=0x10, ctime_ns=1500 * SECOND)), [])
     assert alone.reason is Reason.NOT_COVERED
 
 
-def test_where_nobody_could_look_it_is_not_said_that_no_rule_watched() -> None:
-    """auditctl gave no answer at either scan: a gap, and no word about rules."""
+def test_failed_observations_are_a_gap_not_a_missing_rule() -> None:
+    """auditctl failed at both scans: a coverage gap, not not-covered."""
     unknown = (observation(900, error="no", rules=()), observation(2100, error="no", rules=()))
     assert ask(change(state(), changed_state()), [], observations=unknown).reason is Reason.COVERAGE_GAP
     assert ask(change(state(), changed_state()), [], observations=(observation(900, rules=()),)).reason is (
@@ -487,7 +487,7 @@ def test_where_nobody_could_look_it_is_not_said_that_no_rule_watched() -> None:
 def test_confirmed_means_that_no_other_process_could_have_written(
     log: list[tuple[Action, float, int, Actor, bool]],
 ) -> None:
-    """Whatever the log holds: a confirmed writer is the only process that had this file open in its lifetime."""
+    """For any log: a confirmed writer is the only process that had this file open since its creation."""
     accesses = [
         access(action, at, by, inode=inode, success=ok, name=name("f") if inode != 12 else name("g"), old=name("t"))
         for action, at, inode, by, ok in log
@@ -511,7 +511,7 @@ def test_confirmed_means_that_no_other_process_could_have_written(
 
 
 def test_a_kind_change_is_the_placers() -> None:
-    """A file that became a symlink: who made the link."""
+    """A file became a symlink: the process that created the link is named."""
     link = changed_state(kind=FileKind.SYMLINK, digests=(), link_target=b"/etc/passwd", inode=11)
     log = [
         access(Action.UNLINK, 1400, A),
@@ -520,8 +520,8 @@ def test_a_kind_change_is_the_placers() -> None:
     assert who(ask(change(state(), link), log)) == [(1, Role.WRITER)]
 
 
-def test_the_only_one_on_record_is_not_accused_of_a_write_in_a_later_gap() -> None:
-    """It had opened the file before audit was switched off, and the file changed after that: by anybody."""
+def test_the_only_opener_is_not_named_for_a_write_in_a_later_gap() -> None:
+    """It opened the file before audit was disabled, and the file changed after that: unattributed."""
     off = [
         AuditNotice(event=EventId(1600 * SECOND, 8), kind=NoticeKind.DISABLED),
         AuditNotice(event=EventId(1800 * SECOND, 9), kind=NoticeKind.ENABLED),
@@ -535,7 +535,7 @@ def test_the_only_one_on_record_is_not_accused_of_a_write_in_a_later_gap() -> No
 
     unseen = answer(1700)
     assert (unseen.verdict, unseen.reason, unseen.actors) == (Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP, ())
-    assert any("within that" in note for note in unseen.notes)
+    assert any("in a gap" in note for note in unseen.notes)
     seen = answer(1501)
     assert (seen.verdict, seen.reason, who(seen)) == (Verdict.LIKELY, Reason.COVERAGE_GAP, [(1, Role.WRITER)])
 
@@ -549,24 +549,24 @@ def _with(*names: bytes, at: float = 1500, **values: object) -> FileState:
 
 
 @pytest.mark.parametrize("attribute_name", [b"security.capability", b"system.posix_acl_access", b"security.selinux"])
-def test_whoever_set_an_attribute_is_the_changer(attribute_name: bytes) -> None:
-    """A capability, an access list and a label are set by the same call as any other attribute."""
+def test_a_process_that_set_an_attribute_is_the_changer(attribute_name: bytes) -> None:
+    """A capability, an ACL and a label are set by the same call as any other extended attribute."""
     answer = ask(change(state(), _with(attribute_name)), [access(Action.SETXATTR, 1500, A)])
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.CHANGER)])
 
 
 def test_a_chmod_that_also_changed_the_access_list_is_named_once() -> None:
-    """chmod sets the mask of a list: one call brings about both."""
+    """chmod sets the mask of an ACL: one call explains both differences."""
     after = _with(b"system.posix_acl_access", mode=0o600)
     answer = ask(change(state(), after), [access(Action.CHMOD, 1500, A, argument=0o600)])
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(1, Role.CHANGER)])
 
 
 @pytest.mark.parametrize("action", [Action.OPEN_WRITE, Action.CHMOD, Action.SETXATTR, Action.UTIME, Action.LINK])
-def test_nobody_is_accused_of_flags_that_audit_cannot_see(action: Action) -> None:
-    """chattr's ioctl leaves no event with a path: whoever did something else at that time has not set them.
+def test_no_process_is_named_for_unreported_flags(action: Action) -> None:
+    """chattr's ioctl leaves no event with a path, so a process with another call is not named for the flags.
 
-    Nor is it the alarm that audit saw nothing although it was watching.
+    The reason is not the alarm no-event either.
     """
     after = changed_state(b"old", mtime_ns=state().mtime_ns, flags=0x10)
     answer = ask(change(state(flags=0), after), [access(action, 1500, A)])
@@ -579,7 +579,7 @@ def test_nobody_is_accused_of_flags_that_audit_cannot_see(action: Action) -> Non
 )
 @pytest.mark.parametrize("after_ns", [state().mtime_ns, state().mtime_ns + SECOND])
 def test_times_that_a_user_may_set_unseen_are_no_proof(mode: int, uid: int, is_proof: bool, after_ns: int) -> None:
-    """futimens(3) and chattr's ioctl name no file: whoever opened the file need not have set its times."""
+    """futimens(3) and chattr's ioctl name no file: an opener of the file need not have set its times."""
     before = state(mode=mode, uid=uid)
     found = change(before, replace(before, mtime_ns=after_ns, ctime_ns=int(1500.001 * SECOND)))
     answer = ask(found, [access(Action.OPEN_WRITE, 1500, A)])
@@ -588,8 +588,8 @@ def test_times_that_a_user_may_set_unseen_are_no_proof(mode: int, uid: int, is_p
     assert (answer.verdict, reasons) == expected
 
 
-def test_what_came_with_the_flags_is_still_answered_for() -> None:
-    """The mode has its changer, and the answer is as strong as its weakest part; a mode that nobody set is an alarm."""
+def test_other_changes_beside_flags_are_still_attributed() -> None:
+    """The mode has its changer, and the answer is as strong as its weakest side."""
     found = change(state(flags=0), changed_state(b"old", mode=0o600, mtime_ns=state().mtime_ns, flags=0x10))
     answer = ask(found, [access(Action.CHMOD, 1500, A, argument=0o600)])
     assert (answer.verdict, answer.reason, who(answer)) == (
@@ -599,8 +599,8 @@ def test_what_came_with_the_flags_is_still_answered_for() -> None:
     assert ask(found, []).reason is Reason.NO_EVENT
 
 
-def test_flags_that_a_new_file_cannot_inherit_are_not_its_writers() -> None:
-    """A file put into place comes with its directory's flags, but never immutable."""
+def test_flags_that_cannot_be_inherited_are_not_laid_to_the_writer() -> None:
+    """A file put into place inherits flags of its directory, but never the immutable flag."""
     log = [
         access(Action.CREATE, 1400, A, inode=11, name=name("t")),
         access(Action.RENAME, 1500, A, inode=11, name=name("f"), old=name("t"), replaced=(DEV, 10)),
@@ -611,8 +611,8 @@ def test_flags_that_a_new_file_cannot_inherit_are_not_its_writers() -> None:
     assert (immutable.verdict, immutable.reason) == (Verdict.UNATTRIBUTED, Reason.NOT_COVERED)
 
 
-def test_a_directory_that_was_moved_is_what_it_was_whatever_its_size() -> None:
-    """Its size changes with the names in it, and nobody writes that."""
+def test_the_size_of_a_moved_directory_is_no_content() -> None:
+    """Its size changes with its entries; no process writes to it."""
     folder: dict[str, Any] = {"kind": FileKind.DIRECTORY, "nlink": 2, "digests": ()}
     before = state(b"/w/d", size=40, **folder)
     moved = access(Action.RENAME, 1500, A, name=name("e"), old=name("d"), inode=10, mode=0o040755)

@@ -1,4 +1,4 @@
-"""The read clock: never later than the truth."""
+"""The read clock: answers may be too early, never too late."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fimscan.attribution import ReadClock
 
 @given(st.dictionaries(st.binary(min_size=1, max_size=3), st.integers(0, 10**6), min_size=1, max_size=600))
 def test_the_clock_is_never_late(times: dict[bytes, int]) -> None:
-    """A window must begin at or before the moment at which the file was read; also after being stored."""
+    """A window begins at or before the reading of the file, also after the clock was stored."""
     clock = ReadClock()
     for path in sorted(times):
         clock.note(path, times[path])
@@ -21,7 +21,7 @@ def test_the_clock_is_never_late(times: dict[bytes, int]) -> None:
 
 
 def test_absence_was_seen_when_the_directory_was_listed() -> None:
-    """A file that is made while its neighbours are being read is made after its directory was listed."""
+    """A file created while its neighbours are read was created after its directory was listed."""
     clock = ReadClock()
     clock.note(b"/w", 10)
     for number in range(600):
@@ -31,5 +31,5 @@ def test_absence_was_seen_when_the_directory_was_listed() -> None:
 
 
 def test_an_empty_clock_knows_nothing() -> None:
-    """A database from before the first scan, and a scan of nothing."""
+    """A scan of no files, or a database older than read clocks."""
     assert ReadClock.load(b"").at(b"/x") is None

@@ -1,4 +1,4 @@
-"""Hard links on an overlay: which file a record means that names it by another number, or by none."""
+"""Hard links on an overlay: identify the file of a record that has another inode number, or no name."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def gone(path: bytes, inode: int = 13) -> Change:
 
 
 def test_a_replaced_file_is_known_by_its_name() -> None:
-    """The record of a rename has the identity of the upper layer for the file that was replaced."""
+    """The record of a rename has the upper layer's identity of the replaced file."""
     f = change(state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=30))
     first = move(1500, b"/w/tmp", b"/w/f", 29)._replace(replaced=(UPPER, 40))
     second = move(1510, b"/w/tmp", b"/w/f", 30)._replace(replaced=(UPPER, 41))
     found = told([first, second], f)
     assert [one.replaced for one in found] == [OLD, (OVERLAY, 29)]
-    # Where none was replaced, none is named.
+    # No file was replaced: the record keeps none.
     assert told([first._replace(replaced=None)], f)[0].replaced is None
 
 
 def test_a_name_goes_with_its_directory() -> None:
-    """What is removed below a directory that was renamed is what the old path named."""
+    """A file removed below a renamed directory is the one that its old path named."""
     moved = move(1400, b"/w/d", b"/w/e", 3, directory=True)
     assert told([moved, act(Action.UNLINK, 1500, b"/w/e/f", None)], gone(b"/w/d/f"))[1].identity == OLD
     # Also where neither scan knows the path.
@@ -72,7 +72,7 @@ def test_a_name_goes_with_its_directory() -> None:
 
 @pytest.mark.parametrize("directory", [False, True])
 def test_an_exchange_swaps_names(directory: bool) -> None:
-    """Its two accesses are of one event: neither takes away what the other one gave."""
+    """Its two accesses belong to one event: neither removes the name that the other gave."""
     one, other, below = (b"/w/d", b"/w/o", b"/f") if directory else (b"/w/f", b"/w/g", b"")
     there = move(1400, one, other, 3, directory=directory)
     back = move(1400, other, one, 4, directory=directory)._replace(event=there.event, item=1)
@@ -81,7 +81,7 @@ def test_an_exchange_swaps_names(directory: bool) -> None:
     changes = gone(one + below), gone(other + below, 14)
     for path, inode in ((one, 14), (other, 13)):
         removal = act(Action.UNLINK, 1500, path + below, None)
-        if directory:  # the one that is there now
+        if directory:  # the present directory
             parent = OVERLAY, 3 if path == other else 4
             removal = removal._replace(name=removal.name._replace(parent=parent))
         assert told([there, back, removal], *changes)[2].identity == (OVERLAY, inode)
@@ -96,7 +96,7 @@ def came(path: bytes = b"/w/i") -> Change:
 
 
 def test_a_link_that_was_renamed_is_followed() -> None:
-    """The rename has the number of the lower layer; the file at the new name has that of its copy."""
+    """The rename has the lower layer's number; the file at the new name has that of its copy."""
     writes = [act(Action.OPEN_WRITE, 1300, b"/w/f", 13), act(Action.OPEN_WRITE, 1600, b"/w/i", 13)]
     other = act(Action.OPEN_WRITE, 1600, b"/w/g", 13)
     moves = [move(1400, b"/w/f", b"/w/h", 13), move(1500, b"/w/h", b"/w/i", 20)]
@@ -107,15 +107,15 @@ def test_a_link_that_was_renamed_is_followed() -> None:
     assert before is not None and before.identity == NEW and found.changes[0].kind is ChangeKind.REMOVED
 
 
-def test_a_link_made_of_one_is_followed() -> None:
+def test_a_link_to_a_copied_file_is_followed() -> None:
     """The source of ln(1) is copied up, and the new name is one of the copy's."""
     f = change(state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20))
     linked = act(Action.LINK, 1500, b"/w/i", 13, b"/w/f")
     assert told([linked], f, came())[0].identity == NEW
 
 
-def test_a_chain_that_is_not_whole_proves_nothing() -> None:
-    """Where another file had one of the names, or a directory above was renamed, no number is changed."""
+def test_an_incomplete_chain_proves_nothing() -> None:
+    """If another file had one of the names, or a directory above was renamed, no number is changed."""
     moved = move(1500, b"/w/f", b"/w/i", 13)
     assert told([moved], gone(b"/w/f"), came())[0].identity == NEW
     again = move(1400, b"/w/g", b"/w/f", 13)
@@ -129,7 +129,7 @@ def test_a_chain_that_is_not_whole_proves_nothing() -> None:
 
 
 def test_a_call_on_a_descriptor_may_be_of_any_link() -> None:
-    """Its record has the number that all links had, and no name: a lead for the copy, and no proof."""
+    """Its record has the common number of all links, and no name: a lead for the copy, no proof."""
     f = change(state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20))
     by_descriptor = access(Action.CHMOD, 1500, name=Name(), dev=OVERLAY, inode=13)
     found = translated([by_descriptor], [f], KNOWN, Numbering([LOOK, LOOK]))
@@ -138,7 +138,7 @@ def test_a_call_on_a_descriptor_may_be_of_any_link() -> None:
 
 
 def test_a_file_that_came_from_elsewhere_is_no_copy() -> None:
-    """The rename is relative to two descriptors, so that its record leaves open in which directory the name is."""
+    """The record of a rename relative to two descriptors does not name the directory."""
     f = change(state(b"/w/f", dev=OVERLAY, inode=13), changed_state(path=b"/w/f", dev=OVERLAY, inode=20))
     moved = move(1500, b"/w/x", b"/w/f", 20)._replace(name=Name(text=b"f"), old=Name(text=b"f"))
     assert translated([moved], [f], KNOWN, Numbering([LOOK, LOOK])).changes == (f,)

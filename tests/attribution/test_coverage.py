@@ -1,4 +1,4 @@
-"""Was audit watching? Every way in which it was not is a gap, and nothing else is."""
+"""Coverage of audit: every way to miss an access is a gap, and nothing else is."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def gaps(*notices: AuditNotice, window: Window = WINDOW) -> tuple[Gap, ...]:
 
 
 def seconds(found: tuple[Gap, ...]) -> list[tuple[int, int, GapReason]]:
-    """To whole seconds: the slack of the clocks is not the matter here."""
+    """The gap in whole seconds, without the slack of the clocks."""
     return [(round(g.start_ns / SECOND), round(g.end_ns / SECOND), g.reason) for g in found]
 
 
 def test_watched_all_the_time_is_complete() -> None:
-    """Rules before and after, the daemon the same, nothing lost, the log read."""
+    """Rules before and after, the same daemon, no lost events, the log read: no gap."""
     assert gaps() == ()
 
 
@@ -42,46 +42,46 @@ def test_watched_all_the_time_is_complete() -> None:
     ],
 )
 def test_a_stop_and_its_start_are_a_gap(stop: NoticeKind, start: NoticeKind, reason: GapReason) -> None:
-    """Both observations look healthy; the log says what was in between. Outside of the window it does not matter."""
+    """Both observations look healthy; the log shows the stop. Outside of the window it does not matter."""
     away = [notice(stop, 1400), notice(start, 1500)]
     assert seconds(gaps(*away)) == [(1400, 1500, reason)]
     assert gaps(*away, window=Window(after_ns=1600 * SECOND, before_ns=1700 * SECOND)) == ()
 
 
 def test_a_stop_without_a_start_lasts() -> None:
-    """Until the next observation proves otherwise."""
+    """It lasts until the next observation."""
     assert seconds(gaps(notice(NoticeKind.RULE_REMOVED, 1400))) == [(1400, 2000, GapReason.RULE_REMOVED)]
 
 
 def test_another_keys_rules_may_come_and_go() -> None:
-    """Somebody else's rules are no matter of ours."""
+    """Rules of other programs do not matter."""
     assert gaps(notice(NoticeKind.RULE_REMOVED, 1400, key="other")) == ()
 
 
 def test_rules_that_were_added_cover_from_then_on() -> None:
-    """Nothing is known of the time before."""
+    """The time before the addition is a gap."""
     seen = (observation(900, rules=()), observation(2100))
     found = CoverageMap(seen, [notice(NoticeKind.RULE_ADDED, 1400)], WHOLE).over(b"/w/f", WINDOW, NEED)
     assert seconds(found.gaps) == [(1000, 1400, GapReason.NO_RULE)]
 
 
 def test_every_log_has_to_be_read() -> None:
-    """One readable log of two does not make up for the other."""
+    """One of two logs does not make up for the other."""
     two = [*WHOLE, [Extent(start_ns=0, end_ns=1400 * SECOND)]]
     found = CoverageMap(BOTH, (), two).over(b"/w/f", WINDOW, NEED)
     assert seconds(found.gaps) == [(1400, 2000, GapReason.LOG_MISSING)]
 
 
 def test_a_file_with_a_rule_of_its_own_is_not_as_its_neighbours() -> None:
-    """Nor is what was answered for the one the answer for the other, whichever is asked for first."""
+    """The cached result of one is not used for the other, whichever is asked first."""
     own = rule(scope=b"/w/f", recursive=False)
     for order in ((b"/w/f", b"/w/g"), (b"/w/g", b"/w/f")):
         asked = CoverageMap((observation(900, rules=(own,)), observation(2100, rules=(own,))), (), WHOLE)
         assert {path: asked.over(path, WINDOW, NEED).complete for path in order} == {b"/w/f": True, b"/w/g": False}
 
 
-def test_a_rule_for_writes_says_nothing_of_attributes() -> None:
-    """Two changes in one directory, one of content and one of attributes, have each their own answer."""
+def test_a_rule_for_writes_does_not_cover_attributes() -> None:
+    """A change of content and one of attributes in one directory get different answers."""
     writes = rule(attributes=False)
     asked = CoverageMap((observation(900, rules=(writes,)), observation(2100, rules=(writes,))), (), WHOLE)
     assert asked.over(b"/w/f", WINDOW, Need(writes=True)).complete
@@ -89,7 +89,7 @@ def test_a_rule_for_writes_says_nothing_of_attributes() -> None:
 
 
 def test_gaps_of_one_reason_that_touch_are_one() -> None:
-    """Three observations without rules are one stretch for the reader."""
+    """Three observations without rules make one gap."""
     seen = tuple(observation(at, rules=()) for at in (900, 1300, 1600, 2100))
     found = CoverageMap(seen, (), WHOLE).over(b"/w/f", WINDOW, NEED)
     assert seconds(found.gaps) == [(1000, 2000, GapReason.NO_RULE)]
@@ -109,5 +109,5 @@ def test_gaps_of_one_reason_that_touch_are_one() -> None:
     ],
 )
 def test_what_a_rule_covers(path: bytes, values: dict[str, object], covered: bool) -> None:
-    """A directory and all below it, on both ABIs (a 32-bit program is a writer too), for both kinds of calls."""
+    """A directory and everything below it, on both ABIs (a 32-bit program is a writer too), for both kinds of calls."""
     assert covers([replace(rule(), **values)], path, NEED) is covered  # type: ignore[arg-type]

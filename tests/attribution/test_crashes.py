@@ -1,4 +1,4 @@
-"""A file that the kernel wrote: laid to a crash only where everything that a core dump has agrees."""
+"""Core dumps: laid to a crash only if everything that a core file has agrees."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ LAID = (Verdict.LIKELY, [77])
 OPEN: tuple[Verdict, list[int]] = (Verdict.UNATTRIBUTED, [])
 
 
-def test_the_dump_of_the_one_crash_is_laid_to_it() -> None:
-    """Likely, since no record says which file the kernel wrote, and with the reason for naming it."""
+def test_a_core_file_is_laid_to_the_only_crash() -> None:
+    """Likely, because no record names the file that the kernel wrote; the note gives the reason."""
     assert answer(core(), crashed()) == LAID
     found = dumped(core(), NO_EVENT, [crashed()], CorePattern(b"core"))
     assert found.reason is Reason.CORE_DUMP
@@ -82,7 +82,7 @@ def test_the_dump_of_the_one_crash_is_laid_to_it() -> None:
     [
         {"path": b"/w/hosts"},
         {"path": b"/w/core.old"},
-        {"mode": 0o644},  # the kernel makes it for its owner alone
+        {"mode": 0o644},  # the kernel creates it for its owner only
         {"uid": 0},
         {"nlink": 2},
         {"size": 0},
@@ -91,25 +91,25 @@ def test_the_dump_of_the_one_crash_is_laid_to_it() -> None:
         {"ctime_ns": 25 * SECOND},  # touched long after it
     ],
 )
-def test_what_no_core_dump_is_like_stays_an_alarm(values: dict[str, Any]) -> None:
-    """Somebody else made it, and nobody saw whom."""
+def test_a_file_unlike_a_core_dump_stays_unattributed(values: dict[str, Any]) -> None:
+    """Another process created it, and audit did not see which."""
     assert answer(core(**values), crashed()) == OPEN
 
 
 def test_a_crash_of_another_time_or_user_explains_nothing() -> None:
-    """Before the window, after the file was written, or of somebody who could not own the file."""
+    """Before the window, after the file was written, or of a user who cannot own the file."""
     assert answer(core(), crashed(4)) == OPEN
     assert answer(core(), crashed(12)) == OPEN
     assert answer(core(), crashed(uid=1001)) == OPEN
 
 
-def test_of_several_that_fit_none_is_singled_out() -> None:
+def test_several_matching_crashes_are_all_listed() -> None:
     """All are listed, latest first."""
     assert answer(core(), crashed(10, 77), crashed(10.2, 78)) == (Verdict.CONTESTED, [78, 77])
 
 
-def test_what_audit_explains_or_could_not_see_is_left_as_it_is() -> None:
-    """Only where it was watching all the time and saw nobody is the kernel the explanation that is left."""
+def test_other_answers_are_left_unchanged() -> None:
+    """A crash explains only changes for which audit had no gap and recorded no actor."""
     confirmed = NO_EVENT._replace(verdict=Verdict.CONFIRMED, reason=None)
     blind = NO_EVENT._replace(reason=Reason.COVERAGE_GAP)
     for given in (confirmed, blind):
@@ -132,10 +132,15 @@ def test_what_audit_explains_or_could_not_see_is_left_as_it_is() -> None:
         (b"/var/crash/core.%p", False, b"/var/crash/core.77", True),
         (b"/var/crash/core.%p", False, b"/w/core.77", False),
         (b"cores/core", False, b"/w/cores/core", True),
-        (b"|/usr/lib/systemd/systemd-coredump %P", False, b"/w/core", False),  # that program writes, and is seen
+        (
+            b"|/usr/lib/systemd/systemd-coredump %P",
+            False,
+            b"/w/core",
+            False,
+        ),  # the program writes the file, and audit sees it
     ],
 )
-def test_the_name_is_that_of_the_kernels_setting(pattern: bytes, uses_pid: bool, path: bytes, fits: bool) -> None:
-    """kernel.core_pattern, with what it says of the process that crashed."""
+def test_the_name_matches_the_kernels_core_pattern(pattern: bytes, uses_pid: bool, path: bytes, fits: bool) -> None:
+    """kernel.core_pattern, filled with what the record says of the crashed process."""
     expected = LAID if fits else OPEN
     assert answer(core(path), crashed(), pattern=CorePattern(pattern, uses_pid)) == expected

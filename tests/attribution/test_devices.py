@@ -1,4 +1,4 @@
-"""Which file a record means, where stat(2) and audit number devices differently."""
+"""Identify the file of a record where stat(2) and audit use different device numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def opened(name: Name, *, inode: int = 257, dev: int = SB, action: Action = Acti
 def told(
     accesses: list[FileAccess], changes: list[Change], look: Devices = BTRFS, known: KnownDirectories = DIRECTORIES
 ) -> tuple[list[tuple[int | None, int | None]], bool]:
-    """(device, inode) of what each access is taken for, and whether nothing is doubtful."""
+    """Return (the (device, inode) that each access is translated to, whether no event is doubtful)."""
     found = translated(accesses, changes, known, Numbering([look, look]), keys=frozenset({"fimscan"}))
     return [(one.dev, one.inode) for one in found.accesses], not found.doubtful
 
@@ -58,31 +58,31 @@ BOTH = [modified(b"/w/home/f", HOME), modified(b"/w/snap/f", SNAP)]
         (named("/w/home/f", (SB, 256)), HOME),
     ],
 )
-def test_the_directory_says_which_subvolume_is_meant(name: Name, dev: int) -> None:
-    """An inode number recurs in each; the directory that a path is in, known by the scans, does not."""
+def test_the_directory_identifies_the_subvolume(name: Name, dev: int) -> None:
+    """An inode number recurs in each subvolume; the known directory of a path does not."""
     assert told([opened(name)], BOTH) == ([(dev, 257)], True)
 
 
 def test_a_name_in_a_directory_that_only_one_subvolume_has() -> None:
-    """By the inode of the directory, where the record has that and no path."""
+    """The record has the inode of the directory and no path."""
     known = KnownDirectories.of([(b"/w", (TOP, 256)), (b"/w/home/d", (HOME, 300))])
     assert told([opened(Name(text=b"f", parent=(SB, 300)))], BOTH, known=known) == ([(HOME, 257)], True)
-    # One of that number in each of two subvolumes leaves both, and gives or takes no name.
+    # If two subvolumes have such a file, both are possible, and no name is added or removed.
     twice = KnownDirectories.of([(b"/w/home/d", (HOME, 300)), (b"/w/snap/d", (SNAP, 300))])
     unsure = Name(text=b"f", parent=(SB, 300))
     assert told([opened(unsure)], BOTH, known=twice) == ([(HOME, 257), (SNAP, 257)], False)
 
 
-def test_a_descriptor_may_be_of_any_of_them() -> None:
-    """A call on a descriptor is kept for each file that may be meant, and proves nothing; after an open it does."""
+def test_a_call_on_a_descriptor_may_be_of_any_subvolume() -> None:
+    """It is kept for each possible file and proves nothing, except after an open by the same process."""
     by_descriptor = opened(Name(), action=Action.CHMOD)
     assert told([by_descriptor], BOTH) == ([(HOME, 257), (SNAP, 257)], False)
     before = opened(named("/w/snap/f"))._replace(event=by_descriptor.event._replace(serial=0))
     assert told([before, by_descriptor], BOTH) == ([(SNAP, 257), (SNAP, 257)], True)
 
 
-def test_a_number_that_only_one_file_has_says_which_file_is_meant() -> None:
-    """By a descriptor, with everything in the watched directories monitored, and by a rule of ours."""
+def test_a_unique_inode_number_identifies_the_file() -> None:
+    """For a call on a descriptor, if everything watched is monitored and a rule of fimscan caused the event."""
     by_descriptor = opened(Name(), action=Action.CHMOD)
     one = [modified(b"/w/home/f", HOME)]
 
@@ -100,8 +100,8 @@ def test_a_number_that_only_one_file_has_says_which_file_is_meant() -> None:
     assert not sure([foreign]), "another rule may watch a directory that nobody monitors"
 
 
-def test_the_only_subvolume_that_there_is() -> None:
-    """Where no other is known, and a rule of ours made the event, there is nothing to confuse it with."""
+def test_a_single_subvolume_is_unambiguous() -> None:
+    """No other subvolume is known, and a rule of fimscan caused the event."""
     alone = Devices(roots=(root("/w", TOP),))
     assert told([opened(Name(), action=Action.CHMOD)], [modified(b"/w/f", TOP)], alone) == ([(TOP, 257)], True)
     foreign = opened(Name(), action=Action.CHMOD)
@@ -110,7 +110,7 @@ def test_the_only_subvolume_that_there_is() -> None:
 
 
 def test_a_path_of_another_root_proves_nothing() -> None:
-    """In a chroot into a snapshot, ``/w/home/f`` is another file than here: with the same inode number, it may be."""
+    """In a chroot into a snapshot, ``/w/home/f`` is another file, perhaps with the same inode number."""
     known = KnownDirectories.of([(b"/w/home", (HOME, 256)), (b"/w/snap/w/home", (SNAP, 300))])
     both = [modified(b"/w/home/f", HOME), modified(b"/w/snap/w/home/f", SNAP)]
     assert told([opened(named("/w/home/f"))], both, known=known) == ([(HOME, 257), (SNAP, 257)], False)
@@ -124,7 +124,7 @@ def test_a_removal_that_cannot_be_placed_ends_nothing() -> None:
 
 @pytest.mark.parametrize(("path", "dev"), [("/w/f", LOWER), ("/w/g", UPPER)])
 def test_files_of_several_layers(path: str, dev: int) -> None:
-    """Files of two layers with one inode number are told apart by their paths."""
+    """Files of two layers with one inode number are distinguished by their paths."""
     both = [modified(b"/w/f", LOWER), modified(b"/w/g", UPPER)]
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     assert told([opened(named(path), dev=OVERLAY)], both, LAYERED, known) == ([(dev, 257)], True)
@@ -132,7 +132,7 @@ def test_files_of_several_layers(path: str, dev: int) -> None:
 
 
 def test_a_temporary_file_becomes_the_real_one() -> None:
-    """What is created, written and renamed over a file is one file, under whichever name."""
+    """A file that is created, written and renamed over another is one file, under either name."""
     now = change(state(b"/w/f", dev=LOWER, inode=9), changed_state(path=b"/w/f", dev=UPPER, inode=257))
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     parent = (OVERLAY, 2)
@@ -147,8 +147,8 @@ def test_a_temporary_file_becomes_the_real_one() -> None:
 
 
 @pytest.mark.parametrize("recorded", [(0x702, 20), (None, None)])
-def test_what_is_removed_on_an_overlay_is_known_by_its_name(recorded: tuple[int | None, int | None]) -> None:
-    """The kernel may record a removal by the identity of the file in the upper layer, whose number says nothing."""
+def test_a_removal_on_an_overlay_is_identified_by_its_name(recorded: tuple[int | None, int | None]) -> None:
+    """The kernel may record a removal with the upper layer's identity of the file."""
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     gone = change(state(b"/w/f", dev=OVERLAY, inode=13), None)
     dev, inode = recorded
@@ -156,7 +156,7 @@ def test_what_is_removed_on_an_overlay_is_known_by_its_name(recorded: tuple[int 
         Action.UNLINK, 1500, name=named("/w/f", (OVERLAY, 2)), dev=dev, inode=inode
     )  # fmt: skip
     assert told([removal], [gone], SAME, known) == ([(OVERLAY, 13)], True)
-    # A second one removes what came since, and one before the window what was there before.
+    # A second removal is of the file that came since; one before the window is of the file before.
     again = removal._replace(event=removal.event._replace(serial=10**9 + 1))
     assert told([removal, again], [gone], SAME, known)[0] == [(OVERLAY, 13), (None, None)]
     early = removal._replace(event=removal.event._replace(time_ns=500 * 10**9))
@@ -164,7 +164,7 @@ def test_what_is_removed_on_an_overlay_is_known_by_its_name(recorded: tuple[int 
 
 
 def test_a_file_that_was_copied_up_is_the_same_file() -> None:
-    """Under its name, it has another inode number now; the other hard link's writer wrote to another file."""
+    """Its path has another inode number now; the writer of the other hard link wrote to another file."""
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
     before, after = state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20)
     copied = change(before, after)
@@ -178,8 +178,8 @@ def test_a_file_that_was_copied_up_is_the_same_file() -> None:
     assert translated([mine, put], [copied], known, Numbering([SAME, SAME])).changes == (copied,)
 
 
-def test_directories_that_are_numbered_anew_are_known_by_their_paths() -> None:
-    """A directory's number on such an overlay may be that of another one by now."""
+def test_directories_with_new_numbers_are_identified_by_their_paths() -> None:
+    """The old number of a directory on such an overlay may be another directory's now."""
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2)), (b"/w/d", (OVERLAY, 5))])
     born = opened(Name(text=b"f", path=b"/w/d/f", parent=(OVERLAY, 3)), dev=OVERLAY, action=Action.CREATE)
     new = change(None, changed_state(path=b"/w/d/f", dev=UPPER, inode=257))
@@ -188,7 +188,7 @@ def test_directories_that_are_numbered_anew_are_known_by_their_paths() -> None:
 
 
 def test_a_plain_file_system_is_left_alone() -> None:
-    """The accesses go through as they are; after a remount, those with either number are the same file's."""
+    """The accesses stay as they are; after a remount, accesses with either number are to the same file."""
     ext4 = Devices(roots=(root("/w", 0x701, 0x701, "ext4"),))
     again = Devices(roots=(root("/w", 0x701, 0x703, "ext4", raw=0x703),))
     one = modified(b"/w/f", 0x701)
@@ -221,13 +221,13 @@ PLAIN = root("/w", 1, 1, "ext4", point=b"/")
             Devices(roots=(root("/w", 1, 1, "ext4", point=b"/w", uuid="another"),)),
             GapReason.MOUNT,
         ),
-        # Mounted anew, with another number.
+        # Mounted again, with another device number.
         (
             Devices(roots=(root("/w", 1, 1, "ext4", point=b"/w"),)),
             Devices(roots=(root("/w", 1, 3, "ext4", point=b"/w", raw=3),)),
             None,
         ),
-        # A subvolume that was made meanwhile is no mount.
+        # A subvolume that was created in between is no mount.
         (
             Devices(roots=(root("/w", TOP, point=b"/w"),)),
             Devices(roots=(root("/w", TOP, point=b"/w"), root("/w/f", HOME, point=b"/w"))),
@@ -238,6 +238,6 @@ PLAIN = root("/w", 1, 1, "ext4", point=b"/")
         (Devices(), Devices(roots=(root("/w", 5, 5, "nfs4"),)), GapReason.SERVED_ELSEWHERE),
     ],
 )
-def test_what_no_rule_can_see(before: Devices, after: Devices, reason: GapReason | None) -> None:
-    """By what the mount tables and loop devices said when the window began, and when it ended."""
+def test_which_paths_escape_all_rules(before: Devices, after: Devices, reason: GapReason | None) -> None:
+    """By the mount tables and loop devices as of the begin and the end of the window."""
     assert out_of_sight([before, after])(b"/w/f") is reason

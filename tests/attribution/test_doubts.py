@@ -1,4 +1,4 @@
-"""Who may have had a file open without showing it: nobody else is then proven to have written to it."""
+"""Processes that may have had a file open without showing it: then no writer is confirmed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ SAVED = [
 
 
 @pytest.mark.parametrize("why", Unseen)
-def test_a_doubt_takes_the_proof_away(why: Unseen) -> None:
-    """One process opened the file, and yet it is not proven to be the writer; the note says what is in doubt."""
+def test_a_doubt_makes_confirmed_likely(why: Unseen) -> None:
+    """One process opened the file, but is not proven to be the writer; the note names the doubt."""
     assert ask(IN_PLACE, OPENED).verdict is Verdict.CONFIRMED
     answer = ask(IN_PLACE, OPENED, doubts=(Doubt(why, HIDDEN),))
     assert (answer.verdict, answer.reason, answer.actors[0].pid) == (Verdict.LIKELY, Reason.HELD_DESCRIPTOR, 1)
@@ -48,7 +48,7 @@ def test_a_doubt_takes_the_proof_away(why: Unseen) -> None:
 
 
 def test_a_doubt_about_the_file_that_was_replaced_counts_and_others_do_not() -> None:
-    """What was written to the old file may be in the new one; nobody had the new one open before it was made."""
+    """Writes to the old file may be in the new one; no process had the new one open before its creation."""
     assert ask(REPLACED, SAVED).verdict is Verdict.CONFIRMED
     assert ask(REPLACED, SAVED, doubts=(Doubt(Unseen.RING, HIDDEN),)).verdict is Verdict.CONFIRMED
     answer = ask(REPLACED, SAVED, earlier_doubts=(Doubt(Unseen.NO_PROCESS),))
@@ -60,8 +60,8 @@ OPENED_BEFORE = [access(Action.OPEN_WRITE, 500, B), *OPENED]
 
 
 @pytest.mark.parametrize("why", Unseen)
-def test_who_opened_it_before_a_window_of_doubt_is_not_cleared(why: Unseen) -> None:
-    """B opened it long ago. That it had closed the file is known only where all that can be open was shown."""
+def test_an_earlier_opener_is_not_cleared_under_doubt(why: Unseen) -> None:
+    """B opened it long ago. That it closed the file is known only if all open files were visible."""
     answer = ask(IN_PLACE, OPENED_BEFORE)
     assert (answer.verdict, whys(answer)[2]) == (Verdict.CONFIRMED, [Why.CLOSED_BEFORE])
     answer = ask(IN_PLACE, OPENED_BEFORE, doubts=(Doubt(why, HIDDEN),))
@@ -72,8 +72,8 @@ def test_who_opened_it_before_a_window_of_doubt_is_not_cleared(why: Unseen) -> N
         assert (answer.verdict, whys(answer)[2]) == (Verdict.LIKELY, [Why.MAY_HOLD])
 
 
-def test_of_a_file_that_was_made_in_sight_all_names_are_known() -> None:
-    """Nobody can keep a removed name that it never had."""
+def test_a_file_whose_creation_was_seen_has_no_unknown_names() -> None:
+    """No process can keep a removed name that the file never had."""
     log = [access(Action.CREATE, 300, A, inode=10), access(Action.OPEN_WRITE, 1500, A)]
     assert ask(IN_PLACE, log, doubts=(Doubt(Unseen.NAME, HIDDEN),)).verdict is Verdict.CONFIRMED
 
@@ -89,7 +89,7 @@ IN_MEMORY = os.makedev(0, 23)
 @pytest.mark.parametrize(
     ("held", "file", "was_read", "found"),
     [
-        # By the kernel's count nobody had it open. A user may keep a removed name of what he may write, or its memory.
+        # The kernel counted no writer. A process may keep a removed name of a file that it may write to, or a mapping.
         (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
         (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
@@ -97,26 +97,26 @@ IN_MEMORY = os.makedev(0, 23)
         (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
         (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
         (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
-        # Somebody had, and these may have.
+        # The kernel counted a writer, and these processes may be it.
         (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (Held(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
         (Held(doubts=(), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
         (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
-        # A process shows it. Others are in doubt where the file is theirs to write to.
+        # A process shows it. Other processes are in doubt if they may write to the file.
         (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(), True, []),
         (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NOT_ALONE]),
         (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(uid=7), True, [Unseen.NOT_ALONE]),
-        # The kernel was not, or could not be, asked.
+        # The kernel's count is not available.
         (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
         (Held(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),
         (Held(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
     ],
 )
-def test_who_is_in_doubt_about_a_file(
+def test_which_doubts_apply_to_a_file(
     held: Held, file: object, was_read: bool, found: list[Unseen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those whose rights suffice for the file, and what the kernel's count of writers does not say."""
+    """A doubt applies if the process may write to the file, unless the count of writers excludes it."""
     assert isinstance(file, type(state()))
     monkeypatch.setattr("fimscan.pipeline.record.last_read.own_mounts", lambda: ())
     identity = (file.dev, file.inode)

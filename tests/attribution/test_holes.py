@@ -1,4 +1,4 @@
-"""Ways to change a file that audit's rules do not report: each is a gap while it is open, and only then."""
+"""Holes, ways to change a file that no audit rule reports: each is a gap while it is open, and only then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fimscan.attribution import CoverageMap, Extent, Need
-from fimscan.attribution.holes import HOLES, without_needless
+from fimscan.attribution.holes import HOLES, without_irrelevant
 from fimscan.audit import parse_all, rules_for
 from fimscan.audit.guards import guards_of, wanted_guards
 from fimscan.model import Actor, AuditNotice, AuditObservation, Change, ChangeKind, EventId, Gap, GapReason, NoticeKind
@@ -23,7 +23,7 @@ EVE = Actor(pid=7, exe=b"/usr/sbin/auditctl", uid=0, user="root", auid=1001, log
 
 
 def seen(at: float, *, guards: tuple[str, ...] = X86, **values: Any) -> AuditObservation:
-    """A host that wants all guards of x86_64, and whose rules have these."""
+    """An observation of a host that needs all guards of x86_64, and whose rules have these."""
     default = {"rules": (rule(guards=frozenset(guards)),), "guards": X86, "uring": (b"/w",)}
     return observation(at, **{**default, **values})
 
@@ -43,8 +43,8 @@ def notice(kind: NoticeKind, at: float, key: str | None = "fimscan", actor: Acto
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_rules_that_are_printed_close_every_hole_that_rules_can_close(machine: str) -> None:
-    """Under them, ordinary changes stay confirmed."""
+def test_the_printed_rules_close_every_hole_that_rules_can_close(machine: str) -> None:
+    """Under these rules, ordinary changes stay confirmed."""
     printed = parse_all(rules_for([(b"/w", True)], "k", machine=machine).encode(), lambda _: True)
     had = frozenset().union(*map(guards_of, printed))
     assert had >= set(wanted_guards(machine))
@@ -64,7 +64,7 @@ def test_the_rules_that_are_printed_close_every_hole_that_rules_can_close(machin
     ],
 )
 def test_a_rule_that_is_missing_opens_its_hole(lost: str, need: Need, reason: GapReason) -> None:
-    """At either end of the window; and it is no gap for what cannot be done through it."""
+    """At either end of the window, and only for changes that the hole allows."""
     fewer = tuple(guard for guard in X86 if guard != lost)
     assert reasons(gaps(seen(900, guards=fewer), seen(2100), need=need)) == [reason]
     assert reasons(gaps(seen(900), seen(2100, guards=fewer), need=need)) == [reason]
@@ -72,16 +72,16 @@ def test_a_rule_that_is_missing_opens_its_hole(lost: str, need: Need, reason: Ga
     assert gaps(seen(900, guards=fewer), seen(2100, guards=fewer), need=other) == ()
 
 
-def test_io_uring_is_a_gap_where_nothing_reports_it() -> None:
-    """By directory; a rule for a directory above does, and a kernel without io_uring needs none."""
+def test_io_uring_is_a_gap_without_a_rule() -> None:
+    """Per directory; a rule for a directory above suffices, and a kernel without io_uring needs none."""
     assert gaps(seen(900), seen(2100)) == ()
     assert reasons(gaps(seen(900, uring=()), seen(2100))) == [GapReason.IO_URING]
     assert reasons(gaps(seen(900, uring=(b"/w2",)), seen(2100, uring=(b"/w2",)))) == [GapReason.IO_URING]
     assert gaps(seen(900, uring=(b"/",)), seen(2100, uring=(b"/",))) == ()
 
 
-def test_what_was_not_asked_is_not_held_against_anybody() -> None:
-    """Observations from before holes were looked for say nothing of them."""
+def test_observations_without_holes_cause_no_gap() -> None:
+    """Observations by versions that did not check for holes have none."""
     old = observation(900)
     assert gaps(old, observation(2100)) == ()
     assert codec.load_observation(old.time_ns, codec.dump_observation(old)) == old
@@ -97,7 +97,7 @@ def test_a_hole_of_the_whole_host_is_a_gap_everywhere() -> None:
 
 
 def test_a_file_that_a_record_does_not_name_may_be_any() -> None:
-    """From then on, by the process that it names; in another window it is no matter."""
+    """It is a gap from then on, with the process as its actor, and none in an earlier window."""
     opened = notice(NoticeKind.UNNAMED_FILE, 1400, actor=EVE)
     (gap,) = gaps(seen(900), seen(2100), opened)
     assert (gap.reason, gap.actor, round(gap.start_ns / SECOND), gap.end_ns) == (
@@ -110,7 +110,7 @@ def test_a_file_that_a_record_does_not_name_may_be_any() -> None:
 
 
 def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
-    """An overlay may have the directory as its upper layer, since long ago; nothing else is in doubt by it."""
+    """An overlay may have had the directory as its upper layer for a long time; other files are not in doubt."""
     mount = notice(NoticeKind.USER_MOUNT, 950, actor=EVE._replace(uid=1001))
     found = CoverageMap((seen(900), seen(2100)), [mount], WHOLE).over(b"/w/f", WINDOW, CONTENT)
     assert reasons(found.gaps) == [GapReason.OVERLAY]
@@ -118,19 +118,21 @@ def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
     of_root, of_eve, open_to_all = (state(uid=uid, mode=mode) for uid, mode in ((0, 0o644), (1001, 0o644), (0, 0o666)))
     for side, concerned in ((of_root, False), (of_eve, True), (open_to_all, True), (state(uid=5, mode=0o644), False)):
         change = Change(kind=ChangeKind.MODIFIED, before=side, after=side, **window)
-        assert without_needless(found, change).complete is not concerned
+        assert without_irrelevant(found, change).complete is not concerned
     gone = Change(kind=ChangeKind.REMOVED, before=of_root, after=None, **window)
-    assert not without_needless(found, gone).complete, "who may write to the directory is not known"
+    assert not without_irrelevant(found, gone).complete, "who may write to the directory is not known"
     for directory, concerned in ((of_root, False), (of_eve, True), (open_to_all, True)):
-        assert without_needless(found, gone, [directory]).complete is not concerned
+        assert without_irrelevant(found, gone, [directory]).complete is not concerned
     unseen = seen(900, guards=tuple(guard for guard in X86 if guard != "b64:mounts"))
     anybody = CoverageMap((unseen, seen(2100)), (), WHOLE).over(b"/w/f", WINDOW, CONTENT)
     assert reasons(anybody.gaps) == [GapReason.OVERLAY]
-    assert without_needless(anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)).complete
+    assert without_irrelevant(
+        anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)
+    ).complete
 
 
-def test_who_removed_our_rule_is_named_in_the_gap() -> None:
-    """And in its text, and after it was stored."""
+def test_the_process_that_removed_a_rule_is_named_in_the_gap() -> None:
+    """Also in the text of the gap, and after it was stored."""
     removed = [notice(NoticeKind.RULE_REMOVED, 1400, actor=EVE), notice(NoticeKind.RULE_ADDED, 1500)]
     (gap,) = gaps(seen(900), seen(2100), *removed)
     assert (gap.reason, gap.actor) == (GapReason.RULE_REMOVED, EVE)
@@ -145,8 +147,8 @@ def test_who_removed_our_rule_is_named_in_the_gap() -> None:
     assert gaps(seen(900, **both), seen(2100, **both), theirs) == ()
 
 
-def test_a_rule_of_others_may_go_though_it_watched_the_same_place() -> None:
-    """Ours are all there before and after. Where coverage needs the other one, its removal is a gap."""
+def test_a_removed_rule_of_others_is_a_gap_only_if_it_was_needed() -> None:
+    """fimscan's rules cover the path before and after. If coverage needs the other rule, its removal is a gap."""
     ours, other = rule(guards=frozenset(X86), text="1"), rule(key="identity", text="2")
     both: dict[str, Any] = {"rules": (ours, other)}
     removed = notice(NoticeKind.RULE_REMOVED, 1400, key="identity")
@@ -160,7 +162,7 @@ def test_a_rule_of_others_may_go_though_it_watched_the_same_place() -> None:
 
 
 def test_every_hole_says_how_it_is_closed_and_how_that_is_checked() -> None:
-    """The table is complete: each reason once, each with words for readers."""
+    """The table is complete: one entry for each reason, each with texts."""
     assert len({hole.reason for hole in HOLES}) == len(HOLES)
     assert all(hole.way and hole.closed_by and hole.checked_by for hole in HOLES)
     assert set(GAP_WORDS) == set(GapReason)

@@ -1,4 +1,4 @@
-"""What holds for every answer, whatever the log says."""
+"""Invariants of every answer, for any log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NAMES = st.sampled_from([name("f"), name("g"), name("t"), name("f")._replace(pa
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[FileAccess]:
-    """Up to ten calls on three inode numbers and some names, at times inside and around the window."""
+    """Draw up to ten calls on three inode numbers and some names, inside and around the window."""
     found = []
     for serial in range(draw(st.integers(0, 10))):
         event = EventId(draw(st.integers(900, 2100)) * SECOND + draw(st.integers(0, 3)) * 10**6, serial)
@@ -83,7 +83,7 @@ _HOLDERS = st.builds(
 
 @st.composite
 def changes(draw: st.DrawFn) -> Change:
-    """One of every kind."""
+    """Draw a change of any kind."""
     at = draw(_AT)
     dev = draw(st.sampled_from([DEV, DEV, 0x2A]))
     before = state(dev=dev)
@@ -147,13 +147,13 @@ def shifted_access(found: FileAccess) -> FileAccess:
 
 
 def core(answer: Attribution) -> object:
-    """Verdict and processes with their roles, without times."""
+    """The verdict and the actors with their roles, without times."""
     return answer.verdict, answer.reason, {(a.process, a.role) for a in answer.actors}, answer.notes
 
 
 @given(changes(), logs(), st.randoms())
 def test_the_order_of_the_records_never_matters(found: Change, log: list[FileAccess], random: object) -> None:
-    """Records come out of order, and from several logs."""
+    """Records may come out of order, and from several logs."""
     mixed = list(log)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     assert ask(found, mixed) == ask(found, log)
@@ -161,7 +161,7 @@ def test_the_order_of_the_records_never_matters(found: Change, log: list[FileAcc
 
 @given(changes(), logs(), st.integers(0, 10))
 def test_an_unrelated_access_never_matters(found: Change, log: list[FileAccess], place: int) -> None:
-    """What is done to another file, under another name, is no evidence, and is not considered."""
+    """An access to another file under another name is no evidence and gets no ruling."""
     event = EventId(1500 * SECOND, 500)
     other = actor(pid=66, exe=b"/bin/unrelated", event=event, time_ns=event.time_ns)
     noise = FileAccess(
@@ -172,7 +172,7 @@ def test_an_unrelated_access_never_matters(found: Change, log: list[FileAccess],
 
 @given(changes(), logs())
 def test_less_coverage_never_makes_a_stronger_answer(found: Change, log: list[FileAccess]) -> None:
-    """A rule that was gone, a log that was not read, a daemon that was down, a clock that was set, a reboot."""
+    """A removed rule, an unread log, a stopped daemon, a clock that was set, a reboot."""
     whole = ask(found, log)
     for seen, extents in (
         ((SEEN[0], replace(SEEN[1], rules=())), None),
@@ -192,8 +192,8 @@ def test_less_coverage_never_makes_a_stronger_answer(found: Change, log: list[Fi
 
 
 @given(changes(), logs())
-def test_whoever_is_named_is_in_the_evidence(found: Change, log: list[FileAccess]) -> None:
-    """By an access that succeeded, on this file or its name, or as a holder; and the reasoning says by which."""
+def test_every_actor_is_in_the_evidence(found: Change, log: list[FileAccess]) -> None:
+    """By a successful access to this file or its name, or as a holder; and the reasoning has it."""
     answer = ask(found, log)
     seen = {a.actor.process for a in log if a.success and a.name != name("t")}
     seen |= {a.actor.process for a in log if a.success and a.inode != 12}
@@ -210,7 +210,7 @@ def test_whoever_is_named_is_in_the_evidence(found: Change, log: list[FileAccess
 
 @given(changes(), logs())
 def test_shifting_all_times_alike_keeps_the_answer(found: Change, log: list[FileAccess]) -> None:
-    """Only differences of times mean anything."""
+    """Only differences between times matter."""
     later = [replace(o, time_ns=shifted(o.time_ns)) for o in SEEN]
     extents = (Extent(start_ns=0, end_ns=shifted(9000 * SECOND)),)
     moved = ask(shifted_change(found), [shifted_access(a) for a in log], later, extents)
@@ -219,7 +219,7 @@ def test_shifting_all_times_alike_keeps_the_answer(found: Change, log: list[File
 
 @given(changes(), logs())
 def test_a_window_that_runs_backwards_confirms_nobody(found: Change, log: list[FileAccess]) -> None:
-    """The clock was set back between the two readings: no time in it compares with another."""
+    """The clock was set back between the two readings, so times in the window do not compare."""
     turned = replace(found, window=Window(after_ns=found.window.before_ns, before_ns=found.window.after_ns))
     answer = ask(turned, log)
     assert answer.verdict is not Verdict.CONFIRMED
@@ -227,8 +227,8 @@ def test_a_window_that_runs_backwards_confirms_nobody(found: Change, log: list[F
 
 
 @given(changes(), logs())
-def test_everybody_who_touched_the_file_is_accounted_for(found: Change, log: list[FileAccess]) -> None:
-    """Each process with an access to the file itself, in the window or out of it, has a ruling."""
+def test_every_access_to_the_file_has_a_ruling(found: Change, log: list[FileAccess]) -> None:
+    """Each process with an access to the file, in the window or outside of it, has a ruling."""
     answer = ask(found, log)
     identities = {s.identity for s in (found.before, found.after) if s is not None}
     touched: set[Actor | tuple[object, ...]] = {

@@ -1,4 +1,4 @@
-"""Why somebody was named, and why somebody else was not: kept with the answer, by the join that decided."""
+"""The reasoning that is kept with an answer: why each process was named or not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def whys(answer: Attribution) -> dict[int, list[Why]]:
 
 
 def test_each_process_has_its_reason() -> None:
-    """One file, eight processes: the one that wrote, and seven that did something else, somewhere else or too late."""
+    """One file, eight processes: one wrote; seven did something else, on another file or too late."""
     log = [
         access(Action.OPEN_WRITE, 500, actor(pid=10)),
         access(Action.OPEN_WRITE, 1400, actor(pid=11)),
@@ -60,8 +60,8 @@ def test_each_process_has_its_reason() -> None:
     }
 
 
-def test_an_earlier_life_of_the_number_is_told_apart() -> None:
-    """The number belonged to a file of another name before: its writer is cleared by that, not forgotten."""
+def test_an_earlier_file_of_the_inode_number_is_separate() -> None:
+    """The inode number was another file's before: the writer of that file is cleared, and listed."""
     other = {"name": name("g")}
     log = [
         access(Action.CREATE, 1250, A, **other),
@@ -73,8 +73,8 @@ def test_an_earlier_life_of_the_number_is_told_apart() -> None:
     assert whys(answer) == {1: [Why.EARLIER_FILE] * 3, 2: [Why.WRITE_ACCESS]}
 
 
-def test_a_later_life_of_the_number_is_told_apart() -> None:
-    """Who made another file, which only got the number of the one that was replaced, had no part in that."""
+def test_a_later_file_of_the_inode_number_is_separate() -> None:
+    """The creator of another file that got the number of the replaced one had no part."""
     before, after = state(), changed_state(inode=900)
     log = [
         access(Action.CREATE, 1400, A, inode=900, name=name("tmp")),
@@ -85,7 +85,7 @@ def test_a_later_life_of_the_number_is_told_apart() -> None:
 
 
 def test_two_processes_of_one_pid_stay_two() -> None:
-    """The pid was given away again: the program is the same, the parent is not, and both calls are listed."""
+    """The pid was reused: same program, another parent. Both calls are listed."""
     log = [access(Action.OPEN_WRITE, 1400, A._replace(ppid=5)), access(Action.OPEN_WRITE, 1450, A._replace(ppid=6))]
     answer = ask(change(state(), changed_state()), log)
     assert answer.reasoning is not None
@@ -93,7 +93,7 @@ def test_two_processes_of_one_pid_stay_two() -> None:
 
 
 def test_a_hot_file_stays_small() -> None:
-    """Ten thousand appends by one process are one entry that counts them; by a thousand processes, some hundred."""
+    """Ten thousand appends by one process are one counted entry; by a thousand processes, 200 entries."""
     one = [access(Action.OPEN_WRITE, 1100 + i / 100, A) for i in range(10_000)]
     answer = ask(change(state(), changed_state()), one)
     assert answer.reasoning is not None
@@ -105,8 +105,8 @@ def test_a_hot_file_stays_small() -> None:
     assert len(crowded.rulings) <= 300
 
 
-def test_who_could_not_be_asked_may_have_held_the_file() -> None:
-    """Without root, not every process can be examined: one opener in the window is likely, and no more."""
+def test_an_uninspected_process_may_have_held_the_file() -> None:
+    """Without root, not every process can be inspected: a single opener in the window is only likely."""
     found = replace(change(state(), changed_state()), holders=Holders(as_of_ns=990 * SECOND, complete=False))
     answer = ask(found, [access(Action.OPEN_WRITE, 1500, A)])
     assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.HELD_DESCRIPTOR)
@@ -114,7 +114,7 @@ def test_who_could_not_be_asked_may_have_held_the_file() -> None:
 
 
 def test_a_descriptor_that_was_handed_on_makes_two_candidates() -> None:
-    """A opened the file; B, which never did, holds it when the next scan begins."""
+    """A opened the file; B, which never opened it, holds it when the next scan begins."""
     held = Holders(as_of_ns=990 * SECOND, later_ns=1900 * SECOND, later=(B,))
     answer = ask(replace(change(state(), changed_state()), holders=held), [access(Action.OPEN_WRITE, 1500, A)])
     assert answer.verdict is Verdict.CONTESTED
@@ -122,14 +122,14 @@ def test_a_descriptor_that_was_handed_on_makes_two_candidates() -> None:
 
 
 def test_an_opener_that_became_another_program_is_one_process() -> None:
-    """bash opens the file for a redirection and execs the command: the same pid, seen by the next scan as that."""
+    """bash opens the file for a redirection and execs the command; the next scan finds the pid as that command."""
     shell, tool = actor(pid=5, exe=b"/bin/bash"), actor(pid=5, exe=b"/bin/tool")
     held = Holders(as_of_ns=990 * SECOND, later_ns=1900 * SECOND, later=(tool,))
     answer = ask(replace(change(state(), changed_state()), holders=held), [access(Action.OPEN_WRITE, 1500, shell)])
     assert answer.verdict is Verdict.CONFIRMED
 
 
-def test_a_holder_whose_pid_was_given_away_again_still_counts() -> None:
+def test_a_holder_whose_pid_was_reused_still_counts() -> None:
     """Pid 5 held the file and ended; another program got the pid and opened it: either may have written."""
     first, second = actor(pid=5, exe=b"/bin/first"), actor(pid=5, exe=b"/bin/second")
     held = Holders(as_of_ns=990 * SECOND, actors=(first,))
@@ -138,7 +138,7 @@ def test_a_holder_whose_pid_was_given_away_again_still_counts() -> None:
 
 
 def mapped(dev: int) -> tuple[Change, list[FileAccess]]:
-    """A wrote; B opened the file after the time that its ctime says, and can have stored to a mapping of it."""
+    """A wrote; B opened the file after its ctime, and may have stored to a mapping of it."""
     log = [
         access(Action.OPEN_WRITE, 1500, A._replace(flags=("O_WRONLY",)), dev=dev),
         access(Action.OPEN_WRITE, 1600, B._replace(flags=("O_RDWR",)), dev=dev),
@@ -147,7 +147,7 @@ def mapped(dev: int) -> tuple[Change, list[FileAccess]]:
 
 
 def test_a_store_to_a_mapping_leaves_the_ctime_on_tmpfs() -> None:
-    """Seen on 6.18: so on a file system without a block device the ctime clears nobody; on ext4 it does."""
+    """Without a block device the ctime clears nobody (seen on 6.18); on ext4 it does."""
     assert ask(*mapped(IN_MEMORY)).verdict is Verdict.CONTESTED
     on_disk = ask(*mapped(DEV))
     assert (on_disk.verdict, [a.pid for a in on_disk.actors]) == (Verdict.CONFIRMED, [1])
@@ -168,7 +168,7 @@ def test_a_clock_that_was_set_is_a_gap_and_its_ctime_clears_nobody() -> None:
 
 
 def test_a_window_that_runs_backwards_is_a_gap() -> None:
-    """The old content was read at 2000, the clock set back, and the new content read at 1000."""
+    """The old content was read at 2000, the clock was set back, and the new content was read at 1000."""
     found = replace(change(state(), changed_state()), window=Window(after_ns=2000 * SECOND, before_ns=1000 * SECOND))
     answer = ask(found, [access(Action.OPEN_WRITE, 1500, A)])
     assert (answer.verdict, answer.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)
@@ -176,7 +176,7 @@ def test_a_window_that_runs_backwards_is_a_gap() -> None:
 
 
 def test_a_directory_that_went_outside_and_came_back_is_not_forgotten() -> None:
-    """mv d /tmp/d, mv /tmp/d d, mv d e, mv e d: of many moves the one to where nobody looks counts."""
+    """mv d /tmp/d, mv /tmp/d d, mv d e, mv e d: the move outside of the watched directories counts."""
     inside, outside = name("e"), name("d")._replace(path=b"/tmp/d", parent=(DEV, 99))
     home = name("d")
     steps = [(outside, home), (home, outside), (inside, home), (home, inside)]
@@ -192,7 +192,7 @@ def test_a_directory_that_went_outside_and_came_back_is_not_forgotten() -> None:
 
 
 def test_events_are_listed_newest_first() -> None:
-    """A reader looks at the last call first."""
+    """Readers look at the last call first."""
     log = [access(Action.OPEN_WRITE, at, A) for at in (1100, 1300, 1200)]
     answer = ask(change(state(), changed_state()), log)
     assert answer.reasoning is not None
@@ -200,7 +200,7 @@ def test_events_are_listed_newest_first() -> None:
     assert list(events) == sorted(events, reverse=True)
 
 
-def test_who_is_judged_for_two_sides_of_a_change_is_one_entry() -> None:
+def test_a_process_judged_for_two_sides_is_one_entry() -> None:
     """chmod twice; owner and ACL differ too: the first chmod, overruled for the mode, may have changed the ACL."""
     log = [
         access(Action.CHMOD, 1300, B, argument=0o600),

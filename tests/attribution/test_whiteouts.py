@@ -1,4 +1,4 @@
-"""RENAME_WHITEOUT: one call, a file under a new name and a device at the old one."""
+"""RENAME_WHITEOUT: one call leaves a file under a new name and a device at the old one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def renamed(by: Any = A, **values: Any) -> FileAccess:
 
 
 def test_a_whiteout_is_the_renamers() -> None:
-    """The device at the old name has no record of its own: it is an effect of the rename."""
+    """The device at the old name has no record of its own: the rename created it."""
     answer = ask([renamed()])
     assert (answer.verdict, [(a.pid, a.role) for a in answer.actors]) == (Verdict.CONFIRMED, [(1, Role.PLACER)])
     assert "RENAME_WHITEOUT" in answer.notes[0]
@@ -55,19 +55,19 @@ def test_a_whiteout_is_the_renamers() -> None:
         ([access(Action.RENAME, 500, A, name=name("g"), old=name("f"))], {}),
     ],
 )
-def test_nobody_else_left_a_whiteout(accesses: list[FileAccess], after: dict[str, Any]) -> None:
-    """Not rename(2), which has no flags; not where something else is; not from another name, or before the window."""
+def test_other_calls_leave_no_whiteout(accesses: list[FileAccess], after: dict[str, Any]) -> None:
+    """rename(2) has no flags; another kind of file, another name or another time does not match."""
     assert ask(accesses, **after).verdict is Verdict.UNATTRIBUTED
 
 
-def test_a_device_that_was_made_is_its_makers() -> None:
-    """mknod(2) has records: who moved a file away before it has made nothing."""
+def test_a_device_made_by_mknod_is_its_creators() -> None:
+    """mknod(2) has records; a process that moved a file away before did not create the device."""
     made = access(Action.MKNOD, 1600, B, inode=12, mode=0o020644)
     assert [a.pid for a in ask([renamed(), made]).actors] == [2]
 
 
 def test_an_exchange_leaves_no_whiteout() -> None:
-    """It puts another file there, which has gone again since: by whom was not seen."""
+    """It puts another file at the name, which an unseen call then removed."""
     event = EventId(1500 * SECOND, 5)
     both = [
         renamed()._replace(event=event),
@@ -77,7 +77,7 @@ def test_an_exchange_leaves_no_whiteout() -> None:
 
 
 def test_a_suspended_log_is_a_gap() -> None:
-    """auditd says when it writes again, but not since when it did not: until then, anything may be missing."""
+    """auditd records when it resumes, but not since when it was suspended."""
     notice = AuditNotice(event=EventId(1700 * SECOND, 9), kind=NoticeKind.RESUMED)
     answer = ask([renamed()], notice)
     assert (answer.verdict, [gap.reason for gap in answer.coverage.gaps]) == (

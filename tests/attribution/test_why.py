@@ -1,4 +1,4 @@
-"""Each judgement has its argument in the documentation, and a test that fails when the argument does not hold."""
+"""Check that each judgement has an argument in the documentation and a test that fails without it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sections() -> dict[str, str]:
     ],
 )
 def test_every_judgement_is_explained_where_it_belongs(heading: str, expected: set[Why]) -> None:
-    """Once, with an argument; and its test exists."""
+    """Each judgement is in its section once, with an argument and an existing test."""
     rows = _ROW.findall(sections()[heading])
     assert sorted(why for why, _, _ in rows) == sorted(expected)
     tests = "".join(path.read_text() for path in ROOT.glob("tests/attribution/test_*.py"))
@@ -42,13 +42,13 @@ def test_every_judgement_is_explained_where_it_belongs(heading: str, expected: s
 
 
 def test_every_gap_is_named_where_the_premises_of_confirmed_are() -> None:
-    """What keeps an answer from being confirmed is a premise that failed, and the page says which."""
+    """Every gap reason is a failed premise of confirmed, and the page names it."""
     page = (ROOT / "docs/explanation/confirmed.md").read_text()
     assert [reason.value for reason in GapReason if f"`{reason}`" not in page] == []
 
 
 def test_an_earlier_part_is_noted_where_nobody_is_named() -> None:
-    """B put a known file here, with content that nobody was seen writing: A, who wrote to the old one, is noted."""
+    """B placed a known file with content of unknown origin; A, who wrote to the old file, is noted."""
     log = [
         access(Action.OPEN_WRITE, 1300, A),
         access(Action.RENAME, 1400, B, old=name("g"), inode=11, replaced=(DEV, 10)),
@@ -60,7 +60,7 @@ def test_an_earlier_part_is_noted_where_nobody_is_named() -> None:
 
 
 def test_an_access_that_may_mean_any_subvolume_clears_nobody() -> None:
-    """A file of that name and another number, by a record that does not say in which subvolume it was."""
+    """A record has this path with another inode and no subvolume: it does not clear its process."""
     log = [access(Action.CHMOD, 1300, A, inode=77), access(Action.OPEN_WRITE, 1400, B)]
     known = KnownDirectories.of([(b"/w", (DEV, 2))])
     found = change(state(), changed_state())
@@ -71,8 +71,8 @@ def test_an_access_that_may_mean_any_subvolume_clears_nobody() -> None:
         assert why.clears is not bool(doubtful)
 
 
-def test_who_was_overruled_is_not_cleared() -> None:
-    """A set a mode, then B another one, which is there now."""
+def test_an_overruled_call_clears_nobody() -> None:
+    """A set a mode, then B set the present one."""
     log = [access(Action.CHMOD, 1200, A, argument=0o666), access(Action.CHMOD, 1400, B, argument=0o600)]
     answer = ask(change(state(), changed_state(b"old", mode=0o600)), log)
     assert [actor.pid for actor in answer.actors] == [2]
@@ -80,7 +80,7 @@ def test_who_was_overruled_is_not_cleared() -> None:
     assert cleared(answer) == set()
 
 
-def test_who_moved_the_file_away_and_back_is_not_cleared() -> None:
+def test_moving_a_file_away_and_back_clears_nobody() -> None:
     """A moved the file away and back, then B removed it."""
     log = [
         access(Action.RENAME, 1200, A, name=name("g"), old=name("f")),
@@ -94,15 +94,15 @@ def test_who_moved_the_file_away_and_back_is_not_cleared() -> None:
 
 
 def test_a_chmod_before_the_window_is_cleared() -> None:
-    """The old state has the mode that A set: the new one is B's."""
+    """The old state has the mode that A set; B set the new one."""
     log = [access(Action.CHMOD, 900, A, argument=0o600), access(Action.CHMOD, 1400, B, argument=0o600)]
     answer = ask(change(state(), changed_state(b"old", mode=0o600)), log)
     assert [actor.pid for actor in answer.actors] == [2]
     assert whys(answer)[1] == [Why.BEFORE_WINDOW]
 
 
-def test_an_open_before_the_window_is_not_cleared_where_nobody_looked_who_held_the_file() -> None:
-    """A opened the file that B replaced long before; whether A had closed it again, nobody knows."""
+def test_an_open_before_the_window_is_not_cleared_without_a_list_of_holders() -> None:
+    """A opened the file long before B replaced it; whether A had closed it is not known."""
     log = [
         access(Action.OPEN_WRITE, 900, A),
         access(Action.CREATE, 1400, B, name=name("t"), inode=11),

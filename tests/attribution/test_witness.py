@@ -1,4 +1,4 @@
-"""The second witness in the join: who is left out, who is added, and what keeps it from doing either."""
+"""The second witness: which processes fanotify clears, which it adds, and what prevents both."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ OPENS = (opened(1, 1400), opened(2, 1500))
 EVENTS = (told(1, CLOSED, 1401), told(2, WROTE, 1501))
 
 
-def test_who_wrote_nothing_is_left_out_and_the_writer_confirmed() -> None:
-    """Two had the file open, one wrote: without fanotify contested, with it confirmed, and the other has its reason."""
+def test_a_process_that_wrote_nothing_is_cleared_and_the_writer_confirmed() -> None:
+    """Two had the file open and one wrote: contested without fanotify, confirmed with it."""
     assert ask(OPENS, (), extents=()).verdict is Verdict.CONTESTED
     answer = ask(OPENS, EVENTS)
     assert (answer.verdict, pids(answer)) == (Verdict.CONFIRMED, [2])
@@ -80,15 +80,15 @@ def test_who_wrote_nothing_is_left_out_and_the_writer_confirmed() -> None:
     assert any("process 2 write" in note for note in answer.notes)
 
 
-def test_both_wrote() -> None:
-    """Then nothing is decided by it."""
+def test_two_writers_stay_contested() -> None:
+    """fanotify saw both write."""
     answer = ask(OPENS, (told(1, WROTE, 1401), told(2, WROTE, 1501)))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
 
 
 @pytest.mark.parametrize("hole", WitnessHole)
 def test_a_hole_clears_nobody(hole: WitnessHole) -> None:
-    """What can be written unseen may have been."""
+    """A write through the hole causes no event."""
     holed = tuple(replace(extent, holes=(hole,)) for extent in SINCE_BEFORE)
     answer = ask(OPENS, EVENTS, extents=holed)
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
@@ -107,8 +107,8 @@ def test_a_hole_clears_nobody(hole: WitnessHole) -> None:
     ],
     ids=["started late", "overflow", "stopped"],
 )
-def test_what_was_not_watched_clears_nobody(extents: tuple[WitnessExtent, ...]) -> None:
-    """From the open to the close nothing may have been missed."""
+def test_an_incomplete_extent_clears_nobody(extents: tuple[WitnessExtent, ...]) -> None:
+    """fanotify must have missed nothing from the open to the close."""
     answer = ask(OPENS, EVENTS, extents=extents)
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
 
@@ -128,7 +128,7 @@ def test_what_was_not_watched_clears_nobody(extents: tuple[WitnessExtent, ...]) 
     ids=["may map", "truncates", "opened twice", "not closed", "closed before", "a stranger wrote", "reuse", "linked"],
 )
 def test_each_premise_is_needed(first: Sequence[FileAccess], events: Sequence[WitnessEvent]) -> None:
-    """Without any one of them, whoever had it open stays a candidate."""
+    """If any one premise fails, each process that had the file open stays a candidate."""
     answer = ask((*first, OPENS[1]), events)
     assert answer.verdict is not Verdict.CONFIRMED
     assert {1, 2} <= set(pids(answer))
@@ -144,32 +144,32 @@ def test_each_premise_is_needed(first: Sequence[FileAccess], events: Sequence[Wi
     ],
     ids=["nobody looked", "not all looked at", "still held", "two names"],
 )
-def test_who_can_write_by_another_way_keeps_all_in(found: Change) -> None:
-    """A mapping, or a name elsewhere, may be there from before."""
+def test_another_way_to_write_clears_nobody(found: Change) -> None:
+    """A mapping or another name may exist from before."""
     assert whys(ask(OPENS, EVENTS, found)).get(1) != [Why.WROTE_NOTHING]
 
 
-def test_what_audit_missed_keeps_all_in() -> None:
-    """Another open, by which it can be mapped, may be among that."""
+def test_a_gap_of_audit_clears_nobody() -> None:
+    """Audit may have missed an open that allows a mapping."""
     read = (Extent(start_ns=0, end_ns=1450 * SECOND), Extent(start_ns=1460 * SECOND, end_ns=3000 * SECOND))
     assert pids(ask(OPENS, EVENTS, read=read)) == [1, 2]
 
 
-def test_who_held_it_before_keeps_all_in() -> None:
-    """It may have mapped the file, and have handed that on."""
+def test_an_earlier_holder_clears_nobody() -> None:
+    """A holder may have mapped the file, and passed the mapping on."""
     held = replace(FOUND, holders=replace(NOBODY_HELD, actors=(actor(pid=9, exe=b"/bin/9"),)))
     assert pids(ask(OPENS, EVENTS, held)) == [1, 2, 9]
 
 
-def test_all_silent_clears_nobody() -> None:
-    """The content changed, so that one of them, or somebody unseen, did it: the only opener is not confirmed."""
+def test_no_write_event_at_all_clears_nobody() -> None:
+    """The content changed, so an opener or an unseen process wrote: the only opener is not confirmed."""
     answer = ask(OPENS, (told(1, CLOSED, 1401), told(2, CLOSED, 1501)))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
     assert any("investigate" in note for note in answer.notes)
 
 
 def test_an_only_opener_that_wrote_nothing_is_not_confirmed() -> None:
-    """Whoever wrote did so by a way that neither witness sees: the innocent opener must not be it for sure."""
+    """The write went a way that neither witness sees, so an innocent opener must not be confirmed."""
     assert ask(OPENS[:1], (), extents=()).verdict is Verdict.CONFIRMED
     answer = ask(OPENS[:1], EVENTS[:1])
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1])
@@ -184,8 +184,8 @@ def stranger(at: float = 1500, **values: Any) -> WitnessEvent:
     return told(7, WROTE, at, **{"actor": STRANGER, "started_ns": 17, **values})
 
 
-def test_who_wrote_unseen_by_audit_is_named_as_likely() -> None:
-    """No alarm that nobody was seen: fanotify saw it."""
+def test_a_writer_without_a_recorded_open_is_likely() -> None:
+    """Not unattributed: fanotify saw the process write."""
     assert ask((), ()).reason is Reason.NO_EVENT
     answer = ask((), (stranger(),))
     assert (answer.verdict, answer.reason, pids(answer)) == (Verdict.LIKELY, Reason.WITNESS_ONLY, [7])
@@ -193,14 +193,14 @@ def test_who_wrote_unseen_by_audit_is_named_as_likely() -> None:
     assert answer.actors[0].time_ns == stranger().until_ns
 
 
-def test_it_is_one_more_candidate_beside_an_opener() -> None:
-    """Both may have had a part."""
+def test_a_writer_without_a_recorded_open_contests_an_opener() -> None:
+    """Both may have contributed."""
     answer = ask((OPENS[1],), (EVENTS[1], stranger()))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [2, 7])
 
 
-def test_who_wrote_under_the_number_of_a_later_opener_is_another_one() -> None:
-    """Numbers are given away again: it wrote and ended before the innocent opener got its number."""
+def test_a_writer_with_the_pid_of_a_later_opener_is_another_process() -> None:
+    """The pid was reused: the writer ended before the innocent opener got its pid."""
     answer = ask((opened(7, 1500),), (stranger(at=1400, started_ns=None, actor=Actor(pid=7)), told(7, CLOSED, 1501)))
     assert not any("fanotify saw process 7 write to it." in note for note in answer.notes)
     answer = ask((opened(7, 1500), opened(2, 1520)), (stranger(at=1400), told(2, WROTE, 1521), told(7, CLOSED, 1501)))
@@ -212,22 +212,22 @@ def test_who_wrote_under_the_number_of_a_later_opener_is_another_one() -> None:
     [stranger(ancestors=(2, 1)), told(7, WROTE, 1500)],
     ids=["a child of the opener", "of which only the number is known"],
 )
-def test_a_descriptor_that_an_opener_handed_on_is_its_own_doing(event: WitnessEvent) -> None:
-    """'ls >> f' in a shell: the shell opened it, ls wrote. That stays confirmed, and is said."""
+def test_an_opener_answers_for_its_children(event: WitnessEvent) -> None:
+    """'ls >> f' in a shell: the shell opened it, ls wrote. It stays confirmed, with a note."""
     answer = ask((OPENS[1],), (event,))
     assert (answer.verdict, pids(answer)) == (Verdict.CONFIRMED, [2])
     assert any("process 7" in note for note in answer.notes)
 
 
 @pytest.mark.parametrize("event", [stranger(at=999.5), stranger(at=1700), stranger(inode=11), stranger(at=2200)])
-def test_who_wrote_at_another_time_is_not_named(event: WitnessEvent) -> None:
-    """Before the old content was read, after the last change by ctime, after the window."""
+def test_a_write_at_another_time_is_not_named(event: WitnessEvent) -> None:
+    """Before the old content was read, after the last change by ctime, or after the window."""
     answer = ask((), (event,) if event.inode == 10 else ())
     assert answer.verdict is Verdict.UNATTRIBUTED
 
 
 def test_a_file_that_had_the_inode_number_before_is_not_this_one() -> None:
-    """Its writer wrote before this file was made."""
+    """Its writer wrote before this file was created."""
     made = access(Action.CREATE, 1500, actor(pid=2, exe=b"/bin/2", syscall="openat", flags=("O_WRONLY", "O_CREAT")))
     found = replace(change(None, changed_state(at=1600)), holders=NOBODY_HELD)
     assert pids(ask((made,), (stranger(at=1200), told(2, WROTE, 1501)), found)) == [2]

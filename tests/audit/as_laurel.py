@@ -1,4 +1,4 @@
-"""Audit logs rewritten as laurel writes them: one JSON object an event (laurel-about(7), laurel 0.8)."""
+"""Convert audit logs to laurel's format: one JSON object per event (laurel-about(7), laurel 0.8)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _HEX = {"arch", "cap_fp", "cap_fi", "cap_fver", "resolve"}
 
 
 def as_laurel(log: bytes, *, drop_raw: bool = False, utf8: bool = True) -> bytes:
-    """The log's events, in the order of their first records.
+    """Convert a log; events are in the order of their first records.
 
-    ``drop_raw`` leaves out numbers that are translated (``[translate] drop-raw``); without ``utf8``, all bytes outside
-    of ASCII are percent-encoded, as laurel did before 0.3.
+    ``drop_raw`` leaves out numbers that have a translation (``[translate] drop-raw``). Without ``utf8``, all bytes
+    outside ASCII are percent-encoded, as laurel before 0.3 did.
     """
     events: dict[tuple[bytes, bytes], dict[str, Any]] = {}
     for line in log.splitlines():
@@ -57,7 +57,7 @@ def _number(name: str, value: bytes, *, utf8: bool) -> Any:
         return f"0x{int(value, 16):x}"
     if name == "mode":
         return f"0o{int(value, 8):o}"
-    if name == "oflag" and len(value) % 2 == 0:  # it takes that for a string in hexadecimal
+    if name == "oflag" and len(value) % 2 == 0:  # laurel takes it for a hexadecimal string
         return percent(bytes.fromhex(value.decode()), utf8=utf8)
     if name in _TEXTS or not re.fullmatch(rb"-?\d{1,18}", value) or name == "oflag":
         return _text(value, utf8=utf8)
@@ -75,7 +75,7 @@ def _decoded(value: bytes) -> bytes:
 
 
 def percent(value: bytes, *, utf8: bool = True) -> str:
-    """Percent-encoded: what is not printable, ``%``, ``+``, and what is not UTF-8."""
+    """Percent-encode ``%``, ``+``, unprintable characters and bytes that are not UTF-8."""
     text = value.decode("utf-8", "surrogateescape") if utf8 else value.decode("latin-1")
     kept = []
     for character in text:

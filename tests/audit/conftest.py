@@ -1,4 +1,4 @@
-"""Recorded logs, and how the values read from them are written down."""
+"""Fixtures that read recorded logs and serialize the accesses found in them."""
 
 from __future__ import annotations
 

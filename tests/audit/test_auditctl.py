@@ -1,4 +1,4 @@
-"""Reading auditctl's answers, and what they are worth for coverage."""
+"""Parsing auditctl's output, and what the rules in it cover."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def directory(path: bytes) -> bool:
     "text", [STATUS, b"AUDIT_STATUS: enabled=1 flag=1 pid=23898 rate_limit=0 backlog_limit=8192 lost=7 backlog=3\n"]
 )
 def test_status_is_read_in_both_formats(text: bytes) -> None:
-    """The counters that gaps are computed from are read from old and new auditctl alike."""
+    """The counters that gaps are computed from are parsed from old and new auditctl."""
     status = parse_status(text)
     assert (status["enabled"], status["pid"], status["lost"]) == (1, 23898, 7)
     assert (status["backlog"], status["backlog_limit"]) == (3, 8192)
@@ -57,16 +57,16 @@ ESSENTIAL = b"open,openat,437,creat,truncate,rename,renameat,renameat2,link,link
         (b"-a always,exit -F arch=b64 -S open,openat,unlink,unlinkat -F dir=/etc -F success=1 -F key=x", False, False),
     ],
 )
-def test_only_a_rule_that_sees_every_process_and_call_counts(line: bytes, writes: bool, attributes: bool) -> None:
-    """A rule that is narrowed in any way is kept for the status, but no coverage rests on it."""
+def test_only_a_rule_for_every_process_and_call_counts_as_coverage(line: bytes, writes: bool, attributes: bool) -> None:
+    """A rule with any narrowing condition is kept for the status, but gives no coverage."""
     (rule,), suppressed = parse_rules(line, directory)
     assert (rule.scope, rule.recursive, rule.arches) == (b"/etc", True, frozenset({"b64"}))
     assert (rule.writes, rule.attributes) == (writes, attributes)
     assert suppressed == ()
 
 
-def test_watches_cover_what_they_are_put_on() -> None:
-    """A watch on a directory includes what is beneath; on a file it does not. Both see both ABIs."""
+def test_watches_cover_their_path_on_both_abis() -> None:
+    """A watch on a directory is recursive, one on a file is not. Both apply to both ABIs."""
     (on_directory, on_file), _ = parse_rules(b"-w /etc/ -p wa -k etc\n-w /etc/passwd -p rw\n", directory)
     assert on_directory.scope == b"/etc/".rstrip(b"/")
     assert (on_directory.key, on_directory.writes, on_directory.attributes) == ("etc", True, True)
@@ -74,8 +74,8 @@ def test_watches_cover_what_they_are_put_on() -> None:
     assert on_file.arches == {"b32", "b64"}
 
 
-def test_rules_for_other_things_are_left_out() -> None:
-    """Rules that say nothing about files are no file-watching rules."""
+def test_rules_without_files_are_left_out() -> None:
+    """Rules that report no file accesses are not file-watching rules."""
     text = b"No rules\n-a always,exit -F arch=b64 -S adjtimex,settimeofday -F key=time\n-a always,user -F uid=0\n"
     assert parse_rules(text, directory) == ((), ())
 
@@ -97,15 +97,15 @@ def test_rules_for_other_things_are_left_out() -> None:
         (b"-a always,exclude -F msgtype=1307", True),
     ],
 )
-def test_rules_that_take_events_away_are_told(line: bytes, suppresses: bool) -> None:
-    """A rule that keeps file events, or a record that they need, out of the log breaks coverage and is shown."""
+def test_rules_that_suppress_events_are_reported(line: bytes, suppresses: bool) -> None:
+    """A rule that suppresses file events, or a record that they need, breaks coverage and is shown."""
     rules, suppressed = parse_rules(line, directory)
     assert rules == ()
     assert suppressed == ((line.decode(),) if suppresses else ())
 
 
-def test_of_two_rules_that_match_the_first_wins() -> None:
-    """A never rule behind the rules that watch files takes nothing from them; one between or before them does."""
+def test_the_first_matching_rule_wins() -> None:
+    """A never rule after the rules that watch files suppresses nothing; one between or before them does."""
     never = b"-a never,exit -S all -F exe=/usr/bin/x"
     for lines, taken in (((OURS, never), 0), ((never, OURS), 1), ((OURS, never, OURS), 1)):
         assert len(parse_rules(b"\n".join(lines), directory)[1]) == taken
@@ -133,15 +133,15 @@ def test_of_two_rules_that_match_the_first_wins() -> None:
         (OURS.replace(b"always", b"never"), OURS, False),
     ],
 )
-def test_one_rule_sees_all_that_another_one_sees(one: bytes, other: bytes, includes: bool) -> None:
-    """Rules on disk and in the kernel are compared by what they see, not by how they are spelled."""
+def test_a_rule_includes_another(one: bytes, other: bytes, includes: bool) -> None:
+    """Rules on disk and in the kernel are compared by what they report, not by their spelling."""
     (first,), (second,) = parse_all(one, directory), parse_all(other, directory)
     assert first.includes(second) is includes
 
 
 @given(st.binary(max_size=200))
-def test_nothing_that_auditctl_could_print_can_raise(noise: bytes) -> None:
-    """Whatever stands in the answer, or in a rules file, is read or left out."""
+def test_no_auditctl_output_raises(noise: bytes) -> None:
+    """Any output of auditctl, or rules file, is parsed or left out."""
     for text in (noise, b"-a always,exit -F " + noise, OURS + noise, b"-w " + noise, b"-a " + noise + b" -S " + noise):
         parse_rules(text, directory)
         for rule in parse_all(text, directory):
@@ -150,7 +150,7 @@ def test_nothing_that_auditctl_could_print_can_raise(noise: bytes) -> None:
 
 
 def test_paths_are_bytes() -> None:
-    """A rule on a name that is not UTF-8 keeps its bytes."""
+    """A rule with a name that is not UTF-8 keeps its bytes."""
     (rule,), _ = parse_rules(b"-w /srv/\xff\xfe -p wa", directory)
     assert rule.scope == b"/srv/\xff\xfe"
     assert rule.text == "-w /srv/\\xff\\xfe -p wa"
@@ -164,7 +164,7 @@ def fake_auditctl(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_observation_has_status_and_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both answers of auditctl, and the boot that they belong to, make one observation."""
+    """One observation combines both auditctl outputs and the boot that they belong to."""
     fake_auditctl(tmp_path, f"[ $1 = -s ] && echo 'enabled 2\npid 0\nlost 5' || echo '{OURS.decode()}'", monkeypatch)
     seen = observe(42)
     assert (seen.time_ns, seen.enabled, seen.daemon_pid, seen.lost, seen.error) == (42, 2, 0, 5, None)
@@ -182,10 +182,10 @@ def test_an_observation_has_status_and_rules(tmp_path: Path, monkeypatch: pytest
         ("sleep 9", "did not answer"),
     ],
 )
-def test_an_audit_system_that_cannot_be_asked_is_an_error_not_a_crash(
+def test_an_unavailable_audit_system_is_reported_without_exception(
     script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without root, audit or an answer, the observation says what is wrong, and nothing else is known."""
+    """Without root, audit or an answer, the observation holds the error and nothing else."""
     monkeypatch.setattr(auditctl, "_TIMEOUT_S", 0.5)
     fake_auditctl(tmp_path, script, monkeypatch)
     seen = observe(1)
@@ -194,16 +194,16 @@ def test_an_audit_system_that_cannot_be_asked_is_an_error_not_a_crash(
     assert (seen.enabled, seen.rules) == (None, ())
 
 
-def test_a_missing_auditctl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without auditctl, the package to install is named."""
+def test_a_missing_auditctl_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without auditctl, the message names the package to install."""
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     seen = observe(1)
     assert seen.error is not None
     assert "install the package auditd" in seen.error
 
 
-def test_x32_calls_are_found_in_the_kernels_configuration() -> None:
-    """As Debian has it, they are built in and off; where they are on, no rule matches them."""
+def test_x32_calls_are_detected_in_the_kernel_configuration() -> None:
+    """Debian builds them in and disables them; where they are enabled, no rule matches them."""
     assert x32_options(b"# CONFIG_X86_X32_ABI is not set\n") == (False, False)
     assert x32_options(b"CONFIG_X86_X32_ABI=y\nCONFIG_X86_X32_DISABLED=y\n") == (True, True)
     assert x32_options(b"CONFIG_X86_X32_ABI=y\n") == (True, False)

@@ -1,4 +1,4 @@
-"""System calls and flags on the architectures that are not at hand, and records that this kernel does not write."""
+"""System calls and flags on other architectures, and records that this kernel does not write."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ SUBJECT_TO_AUSYSCALL = {
 @pytest.mark.skipif(shutil.which("ausyscall") is None, reason="needs ausyscall")
 @pytest.mark.parametrize("arch", SUBJECT_TO_AUSYSCALL)
 def test_numbers_are_those_of_ausyscall(arch: str) -> None:
-    """Every call that auditd knows has the number that it knows (a wrong one would tell a wrong story)."""
+    """Every call that auditd knows has auditd's number; a wrong number would name a wrong action."""
     dump = subprocess.run(["ausyscall", arch, "--dump"], capture_output=True, text=True, check=True).stdout
-    # A name that it does not know falls back to x86_64 without an error.
+    # ausyscall falls back to x86_64 for an unknown name, without an error.
     assert dump.startswith(f"Using {'armeb' if arch == 'arm' else arch} syscall table")
     known = {int(line.split()[0]): line.split()[1] for line in dump.splitlines() if line[:1].isdigit()}
     found = machine(SUBJECT_TO_AUSYSCALL[arch])
     assert found is not None
     assert all(known.get(number, name) == name for number, name in found.calls.items())
-    # audit has one table for ppc and ppc64, although 64-bit programs have no call of these names.
+    # audit has one table for ppc and ppc64, although 64-bit programs do not have these calls.
     spare = {"truncate64", "utimensat_time64"} if arch.startswith("ppc64") else set()
     assert {name for name in known.values() if name in CALLS} - set(found.calls.values()) == spare
 
 
-# Each number is that of a published header (linux-libc-dev of Debian for the architecture: asm/unistd*.h).
+# The numbers come from published headers (linux-libc-dev of Debian for the architecture: asm/unistd*.h).
 @pytest.mark.parametrize(
     ("arch", "number", "name"),
     [
         (b"c00000f3", 276, "renameat2"),
-        (b"c00000f3", 38, None),  # riscv was born without renameat
+        (b"c00000f3", 38, None),  # riscv never had renameat
         (b"400000f3", 412, "utimensat_time64"),
-        (b"400000f3", 88, None),  # and riscv32 without 32-bit times
+        (b"400000f3", 88, None),  # riscv32 never had calls with 32-bit times
         (b"c0000102", 56, "openat"),
         (b"c0009026", 450, "openat"),
         (b"c0009026", 547, "openat2"),
@@ -77,25 +77,25 @@ def test_numbers_are_those_of_ausyscall(arch: str) -> None:
     ],
 )
 def test_numbers_differ_between_architectures(arch: bytes, number: int, name: str | None) -> None:
-    """A number means the call that it is on the machine that made the record, and nothing on an unknown one."""
+    """A number means the call of the architecture in the record, and nothing on an unknown architecture."""
     assert syscall_name(arch, number) == name
 
 
 def test_every_architecture_of_the_kernel_is_known() -> None:
-    """All that the kernel's audit.h names is known, but for those that no maintained kernel runs on any more."""
+    """Every architecture in the kernel's audit.h is known, except those that no maintained kernel supports."""
     assert len(machines()) == 39
     assert all(found.calls and found.flags for found in machines().values())
     assert all(len(set(found.calls.values())) >= 24 for found in machines().values())
 
 
-def test_every_call_in_the_tables_has_a_meaning() -> None:
-    """No number leads to a name that nobody knows what to do with."""
+def test_every_call_in_the_tables_is_handled() -> None:
+    """Every name in the number tables has an entry in CALLS."""
     assert {name for found in machines().values() for name in found.calls.values()} == set(CALLS)
     assert set(URING_OPERATIONS.values()) <= set(CALLS)
 
 
 def test_x32_calls_are_x86_64_calls() -> None:
-    """A program of the x32 ABI does not go unseen."""
+    """Calls of a program with the x32 ABI are recognized."""
     assert syscall_name(b"c000003e", 0x40000000 + 257) == "openat"
     assert syscall_name(b"40000003", 0x40000000 + 295) is None
 
@@ -104,8 +104,8 @@ KERNELS = os.environ.get("FIMSCAN_KERNEL_TREES", "").split(":")
 
 
 @pytest.mark.skipif(KERNELS == [""], reason="needs FIMSCAN_KERNEL_TREES=linux-source-6.12:linux-source-6.1, unpacked")
-def test_the_tables_are_what_the_kernel_sources_say() -> None:
-    """tools/syscall_tables.py makes the very file that is shipped."""
+def test_the_tables_match_the_kernel_sources() -> None:
+    """tools/syscall_tables.py generates exactly the file that is shipped."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     with open(f"{root}/fimscan/audit/syscalls.json", encoding="utf-8") as file:
         shipped = file.read()
@@ -123,7 +123,7 @@ def names(arch: bytes, value: int) -> tuple[str, ...] | None:
 
 
 def test_flags_differ_between_architectures() -> None:
-    """The same bits are named as the architecture means them."""
+    """The same bits get the names that they have on the architecture."""
     assert names(b"c000003e", 0o200000) == ("O_RDONLY", "O_DIRECTORY")
     assert names(b"c00000b7", 0o40000) == ("O_RDONLY", "O_DIRECTORY")
     assert names(b"c0000015", 0o400000) == ("O_RDONLY", "O_DIRECT")
@@ -149,8 +149,8 @@ TAIL = b' ppid=1 pid=2 auid=4294967295 uid=1000 euid=0 tty=pts4 ses=3 comm="rm" 
 FILE = b'type=PATH AT item=0 name="f" inode=5 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 '
 
 
-def test_a_log_without_names_is_translated_by_the_caller(accesses_of: Read) -> None:
-    """Users of a log in RAW format are named by the local database, and an unset login stays unknown."""
+def test_names_missing_in_the_log_come_from_the_caller(accesses_of: Read) -> None:
+    """Users in a RAW log are named by the local database; an unset login user stays unknown."""
     call = b"type=SYSCALL AT arch=c00000b7 syscall=56 success=yes exit=3 a0=ffffff9c a1=1 a2=1 a3=0 items=1" + TAIL
     log = event(call, b'type=CWD AT cwd="/etc"', FILE + b"objtype=NORMAL")
     (batch,) = read_stream(io.BytesIO(log), user_name={1000: "alice"}.get)
@@ -161,15 +161,15 @@ def test_a_log_without_names_is_translated_by_the_caller(accesses_of: Read) -> N
     assert (actor.session, actor.tty, actor.key, actor.cmdline) == (3, "pts4", None, (b"rm a",))
 
 
-def test_without_a_cwd_record_no_path_is_claimed(accesses_of: Read) -> None:
-    """A relative name without the working directory stays a name."""
+def test_without_a_cwd_record_a_relative_name_has_no_path(accesses_of: Read) -> None:
+    """A relative name without the working directory is not resolved."""
     call = b"type=SYSCALL AT arch=c000003e syscall=87 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=1" + TAIL
     (access,) = accesses_of(event(call, FILE + b"nametype=DELETE"))
     assert (access.action, access.name.text, access.name.path) == (Action.UNLINK, b"f", None)
 
 
-def test_an_io_uring_operation_has_a_pid_and_no_more(accesses_of: Read) -> None:
-    """io_uring's records name the process by pid and uid; the program and the login stay unknown."""
+def test_an_io_uring_operation_has_only_a_pid_and_uids(accesses_of: Read) -> None:
+    """io_uring's records have only pid and uids; program and login user stay unknown."""
     call = b"type=URINGOP AT uring_op=36 success=yes exit=0 items=1 ppid=1 pid=2 uid=0 gid=0 euid=0 key=(null)"
     (access,) = accesses_of(event(call, b'type=CWD AT cwd="/etc"', FILE + b"nametype=DELETE"))
     assert (access.action, access.name.path, access.identity) == (Action.UNLINK, None, (0xFE00, 5))
@@ -184,7 +184,7 @@ PARENTS = (
 
 @pytest.mark.parametrize("how", ["lost", "damaged", "merged"])
 def test_a_lost_record_is_not_taken_for_a_merged_one(how: str, accesses_of: Read) -> None:
-    """Where the record of a rename's source did not arrive, the overwritten file's name is not given as the source."""
+    """If the record of a rename's source is lost, the overwritten file's name is not returned as the source."""
     call = b"type=SYSCALL AT arch=c000003e syscall=82 success=yes exit=0 a0=1 a1=2 a2=1 a3=0 items=%d" + TAIL
     source = FILE.replace(b"item=0", b"item=2").replace(b'"f"', b'"d1/f"') + b"nametype=DELETE"
     victim = source.replace(b"item=2", b"item=3").replace(b'"d1/f"', b'"d2/f"').replace(b"inode=5", b"inode=6")
@@ -201,14 +201,14 @@ def test_a_lost_record_is_not_taken_for_a_merged_one(how: str, accesses_of: Read
     assert (access.old and access.old.path) == (b"/x/d1/f" if how == "merged" else None)
 
 
-def test_a_path_only_open_writes_nothing(accesses_of: Read) -> None:
-    """O_PATH makes access mode and O_TRUNC meaningless: no writer is claimed."""
+def test_an_open_with_o_path_is_no_write(accesses_of: Read) -> None:
+    """With O_PATH, access mode and O_TRUNC have no effect: the open is not an access."""
     call = b"type=SYSCALL AT arch=c000003e syscall=2 success=yes exit=3 a0=1 a1=200201 a2=0 a3=0 items=1" + TAIL
     assert accesses_of(event(call, b'type=CWD AT cwd="/etc"', FILE + b"nametype=NORMAL")) == []
 
 
-def test_the_command_line_of_an_execve_record_is_used(accesses_of: Read) -> None:
-    """Where there is no PROCTITLE, the arguments of EXECVE are the command line."""
+def test_the_command_line_comes_from_execve_without_proctitle(accesses_of: Read) -> None:
+    """Without PROCTITLE, the arguments of EXECVE are the command line."""
     call = b"type=SYSCALL AT arch=c000003e syscall=87 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=1" + TAIL
     lines = event(call, b'type=EXECVE AT argc=2 a0="rm" a1=612062', FILE + b"nametype=DELETE").splitlines(keepends=True)
     (access,) = accesses_of(b"".join(lines[:-1]))
@@ -231,7 +231,7 @@ def test_the_command_line_of_an_execve_record_is_used(accesses_of: Read) -> None
 def test_a_title_from_before_an_execve_is_not_the_programs_command_line(
     accesses_of: Read, comm: bytes, exe: bytes, title: bytes, kept: bool
 ) -> None:
-    """'exec tool > file' leaves the shell's title in the tool's records: no command line is better than a wrong one."""
+    """'exec tool > file' leaves the shell's title in the tool's records: it is not used as the command line."""
     call = (
         b"type=SYSCALL AT arch=c000003e syscall=87 success=yes exit=0 a0=1 a1=1 a2=1 a3=0 items=1"
         b' ppid=1 pid=2 auid=1 uid=0 euid=0 tty=pts4 ses=3 comm="%b" exe=%b key=(null)'

@@ -1,4 +1,4 @@
-"""The configuration of the daemon that runs, the growth of its log, and the mounts."""
+"""The configuration of the running daemon, and the growth of its log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECOND = 10**9
 
 
 def test_settings_are_read_as_auditd_reads_them() -> None:
-    """Names and values in any case, comments, and the daemon's own defaults for what is not there."""
+    """Names and values in any case, comments, and auditd's defaults for missing settings."""
     config = parse_config(
         "# a comment = no\nLOCAL_EVENTS=No\nlog_file = /srv/Log/audit.log\nmax_log_file = 8 # MB\n"
         "Max_Log_File_Action = ROTATE\nspace_left = 25%\nadmin_space_left_action = exec /bin/x\nnonsense\n"
@@ -32,15 +32,15 @@ def test_settings_are_read_as_auditd_reads_them() -> None:
 
 
 @given(st.text(max_size=300))
-def test_no_configuration_can_raise(text: str) -> None:
-    """Whatever stands in auditd.conf is read or left out."""
+def test_no_configuration_raises(text: str) -> None:
+    """Any content of auditd.conf is parsed or left out."""
     for shape in (text, f"max_log_file = {text}", f"num_logs={text}\nspace_left={text}", f"log_file ={text}"):
         config = parse_config(shape)
         assert config.space_bytes(config.space_left, 10**9) >= 0
 
 
-def test_a_configuration_that_cannot_be_read_says_which(tmp_path: Path) -> None:
-    """The file is named in the error."""
+def test_an_unreadable_configuration_is_named(tmp_path: Path) -> None:
+    """The error names the file."""
     with pytest.raises(InputError, match=r"auditd\.conf"):
         read_config(str(tmp_path))
 
@@ -48,12 +48,12 @@ def test_a_configuration_that_cannot_be_read_says_which(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "directory"), [(["-c", "/srv/a"], "/srv/a"), (["-c/srv/b"], "/srv/b"), ([], "/etc/audit")]
 )
-def test_the_directory_is_that_of_the_process(arguments: list[str], directory: str) -> None:
-    """A daemon that was started with -c has its configuration there, not in /etc/audit."""
-    command = [sys.executable, "-", *arguments]  # which waits for its program, whatever else it is given
+def test_the_directory_comes_from_the_daemons_arguments(arguments: list[str], directory: str) -> None:
+    """A daemon started with -c has its configuration there, not in /etc/audit."""
+    command = [sys.executable, "-", *arguments]  # waits on standard input, whatever its arguments are
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
-        # The descriptors that Popen waits for are closed a moment before the new program's arguments are in place.
+        # Popen returns shortly before the new program's arguments are visible in /proc.
         while arguments and arguments[0].encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
             assert process.poll() is None
         assert config_directory(process.pid) == directory
@@ -68,7 +68,7 @@ def record(seconds: float) -> bytes:
 
 
 def test_growth_is_measured_over_the_log_and_its_predecessors(tmp_path: Path) -> None:
-    """From the first record of the oldest file to the last of the live one; the fastest file is told apart."""
+    """From the first record of the oldest file to the last of the live one; also the rate of the fastest file."""
     log = tmp_path / "audit.log"
     filler = b"x" * 99 + b"\n"
     older = record(1000) + filler * 20_000 + record(1010)
@@ -84,8 +84,8 @@ def test_growth_is_measured_over_the_log_and_its_predecessors(tmp_path: Path) ->
     assert measured.fastest == pytest.approx(len(older) / 10)
 
 
-def test_a_short_log_tells_no_rate(tmp_path: Path) -> None:
-    """Some seconds of records are no measure, and an empty or missing log is none at all."""
+def test_a_short_log_has_no_rate(tmp_path: Path) -> None:
+    """A few seconds of records are too short to measure; an empty or missing log has no growth at all."""
     log = tmp_path / "audit.log"
     log.write_bytes(record(10) + record(12))
     measured = growth(os.fsencode(log))

@@ -1,4 +1,4 @@
-"""Putting events together, whatever order their records come in."""
+"""Assembling events, whatever order their records come in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def by_event(log: bytes) -> list[list[bytes]]:
 def test_interleaving_changes_nothing(
     seed: int, name: str, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """The same accesses come out, however the records of different events are interleaved."""
+    """The accesses are the same, however the records of different events are interleaved."""
     log = recorded(name)
     chance = random.Random(seed)
     queues = [queue[::-1] for queue in by_event(log)]
@@ -50,8 +50,8 @@ def test_interleaving_changes_nothing(
     assert sorted(found, key=lambda access: (access.event, access.item)) == accesses_of(log)
 
 
-def test_an_event_is_done_when_all_that_it_announced_is_there() -> None:
-    """PROCTITLE alone doesn't end an event whose PATH records are still under way."""
+def test_an_event_is_finished_when_all_announced_records_are_there() -> None:
+    """PROCTITLE does not end an event whose PATH records are not all there."""
     assembler = Assembler()
     assert not assembler.add(record("SYSCALL", b"arch=c000003e syscall=2 items=1 ppid=1"))
     assert not assembler.add(record("PROCTITLE"))
@@ -62,7 +62,7 @@ def test_an_event_is_done_when_all_that_it_announced_is_there() -> None:
 
 
 def test_a_repeated_line_does_not_stand_in_for_a_lost_one() -> None:
-    """Two copies of one PATH record are not the two that were announced."""
+    """Two copies of one PATH record do not count as the two that were announced."""
     assembler = Assembler()
     for kind, body in (("SYSCALL", b"x items=2"), ("PATH", b"item=0 a"), ("PATH", b"item=0 a"), ("PROCTITLE", b"")):
         assert not assembler.add(record(kind, body))
@@ -71,10 +71,8 @@ def test_a_repeated_line_does_not_stand_in_for_a_lost_one() -> None:
 
 
 @pytest.mark.parametrize("damage", ["another's", "doubled", "lost"])
-def test_lines_in_one_piece_are_one_event_only_if_they_are_all_its_own(
-    damage: str, recorded: Callable[[str], bytes]
-) -> None:
-    """A PATH record twice where another is lost, or another host's of the same time and serial, completes nothing."""
+def test_contiguous_lines_are_one_event_only_if_all_belong_to_it(damage: str, recorded: Callable[[str], bytes]) -> None:
+    """A repeated PATH record, or another host's with the same time and serial, does not complete an event."""
     whole = [lines for lines in by_event(recorded("programs")) if sum(b"type=PATH" in line for line in lines) == 2]
     lines = next(lines for lines in whole if b"nametype=CREATE" in lines[-2])
 
@@ -87,8 +85,8 @@ def test_lines_in_one_piece_are_one_event_only_if_they_are_all_its_own(
     assert completeness() == [False]
 
 
-def test_the_clock_of_the_records_gives_up_an_event() -> None:
-    """An event that lacks something is given, incomplete, when the records are 5 s further."""
+def test_the_record_clock_gives_up_an_event() -> None:
+    """An event that lacks a record is returned, incomplete, when the record clock is 5 s further."""
     assembler = Assembler()
     assembler.add(record("SYSCALL", b"x items=2 ppid=1"), 7)
     assert not assembler.add(record("USER_CMD", serial=2, ms=4999))[1:]
@@ -97,8 +95,8 @@ def test_the_clock_of_the_records_gives_up_an_event() -> None:
     assert [(e.id.serial, e.complete) for e in given_up] == [(1, False)]
 
 
-def test_a_clock_that_is_set_back_does_not_tear_events_apart() -> None:
-    """After a jump of the clock into the past, events are still put together."""
+def test_a_clock_set_back_does_not_split_events() -> None:
+    """After the clock was set back, events are still assembled."""
     assembler = Assembler()
     assembler.add(record("SYSCALL", b"x items=0", serial=1, ms=3_600_000))
     for serial in (2, 3):
@@ -110,7 +108,7 @@ def test_a_clock_that_is_set_back_does_not_tear_events_apart() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """With too many open events the oldest is given up, incomplete."""
+    """With too many open events, the oldest is given up, incomplete."""
     assembler = Assembler(max_open=3)
     events: list[AuditEvent] = []
     for serial in range(1, 6):
@@ -119,8 +117,8 @@ def test_memory_is_bounded() -> None:
     assert not any(e.complete for e in events)
 
 
-def test_a_late_record_is_not_lost_and_accuses_nobody() -> None:
-    """A record that comes after its event was finished is an event of its own, incomplete and without access."""
+def test_a_late_record_is_kept_and_names_no_actor() -> None:
+    """A record that comes after its event was given up becomes an incomplete event without an access."""
     assembler = Assembler()
     (done,) = (*assembler.add(record("SYSCALL", b"x items=0")), *assembler.add(record("PROCTITLE")))
     assert done.complete
@@ -131,8 +129,10 @@ def test_a_late_record_is_not_lost_and_accuses_nobody() -> None:
 
 
 @pytest.mark.parametrize("between", ["an event in one piece", "a record of user space"])
-def test_an_event_that_goes_on_after_it_was_given_up(between: str, recorded: Callable[[str], bytes]) -> None:
-    """It is one that lacks something, and so is what is still to come: nobody is named by either."""
+def test_both_parts_of_an_event_given_up_too_early_are_incomplete(
+    between: str, recorded: Callable[[str], bytes]
+) -> None:
+    """An event given up before its last records is incomplete, and so is the rest: neither names an actor."""
     lines = next(lines for lines in by_event(recorded("programs")) if sum(b"type=PATH" in line for line in lines) == 2)
     stamp = re.compile(rb"audit\([^)]*\)")
     torn = [stamp.sub(b"audit(1700000000.000:1)", line) for line in lines]
@@ -146,7 +146,7 @@ def test_an_event_that_goes_on_after_it_was_given_up(between: str, recorded: Cal
 
 
 def test_daemon_records_do_not_wait() -> None:
-    """DAEMON_END is the last line of a log: nothing would come after it to release it."""
+    """DAEMON_END is the last line of a log: no later record would release it."""
     assert Assembler().add(record("DAEMON_END"))
 
 
@@ -156,7 +156,7 @@ DAMAGE = st.sampled_from(["flip", "drop", "double", "cut", "swap"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(min_value=0), kinds=st.lists(DAMAGE, min_size=1, max_size=6))
 def test_no_damage_raises(seed: int, kinds: list[str], recorded: Callable[[str], bytes]) -> None:
-    """Flipped bytes, lost, doubled, cut and swapped lines of real events never raise anywhere."""
+    """Flipped bytes, and lost, repeated, truncated and swapped lines of real events never raise."""
     chance = random.Random(seed)
     names = ("programs", "exchange", "hard_links", "openat2_record", "o_tmpfile_linkat", "failed_calls", "symlinks")
     lines = [line for event in chance.sample(by_event(recorded(chance.choice(names))), 2) for line in event]
@@ -188,10 +188,10 @@ def test_no_damage_raises(seed: int, kinds: list[str], recorded: Callable[[str],
 
 
 @pytest.mark.parametrize("lost", [b"item=0", b"item=1"])
-def test_a_rename_between_directories_with_a_lost_parent_names_no_directory(
+def test_a_rename_with_a_lost_parent_record_has_no_directory(
     lost: bytes, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """When one of the two PARENT records is lost, the other one is not taken for both directories."""
+    """If one of the two PARENT records is lost, the other is not taken for both directories."""
     event = next(e for e in by_event(recorded("rename_order")) if b'"d1/b"' in b"".join(e))
     kept = [line for line in event if lost not in line]
     assert len(kept) == len(event) - 1

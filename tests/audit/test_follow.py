@@ -1,4 +1,4 @@
-"""Following live sources: the log by its size, audisp's socket through its disconnections."""
+"""Following live sources: logs by their size, and audisp's socket across disconnects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENT = (
 
 
 class Server:
-    """audisp's end: one client at a time."""
+    """The server's end of audisp's socket: one client at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,7 +66,7 @@ def serials(batches: list[audit.AuditBatch]) -> list[int]:
 
 
 def test_records_of_the_socket_are_events(server: Server) -> None:
-    """Cut anywhere, they are put together; half an event is known to be half."""
+    """Events are assembled from data that is split anywhere; half an event is reported as unfinished."""
     source = audit.EventSocket(os.fsencode(server.path))
     stream = audit.EventStream(source)
     source.connect()
@@ -83,8 +83,8 @@ def test_records_of_the_socket_are_events(server: Server) -> None:
     source.close()
 
 
-def test_it_connects_again_and_says_that_something_is_missing(server: Server) -> None:
-    """audispd was restarted: what came in between is lost, and the next batch is the first of a new stretch."""
+def test_a_new_connection_is_reported_as_a_gap(server: Server) -> None:
+    """After a restart of audispd, the records meanwhile are lost, and the next batch is marked as the first."""
     source = audit.EventSocket(os.fsencode(server.path), retry_s=0)
     stream = audit.EventStream(source)
     source.connect()
@@ -93,7 +93,7 @@ def test_it_connects_again_and_says_that_something_is_missing(server: Server) ->
     server.hang_up()
     batches, fresh, _ = stream.read()
     assert (serials(batches), fresh, source.is_connected) == ([1], True, False)
-    batches, fresh, settled = stream.read()  # which connects again
+    batches, fresh, settled = stream.read()  # this reconnects
     assert (serials(batches), fresh, settled, source.is_connected) == ([], True, True, True)
     server.accept()
     server.send(EVENT.format(n=3))
@@ -103,8 +103,8 @@ def test_it_connects_again_and_says_that_something_is_missing(server: Server) ->
     source.close()
 
 
-def test_nobody_at_the_other_end_is_no_error(tmp_path: Path) -> None:
-    """The plugin is not active: there is nothing to hear, and it is tried again later."""
+def test_a_missing_server_is_no_error(tmp_path: Path) -> None:
+    """If the plugin is not active, nothing arrives, and the connection is tried again later."""
     now = [0.0]
     source = audit.EventSocket(os.fsencode(tmp_path / "none"), retry_s=1, clock=lambda: now[0])
     assert source.receive() == b""
@@ -114,8 +114,8 @@ def test_nobody_at_the_other_end_is_no_error(tmp_path: Path) -> None:
     assert time.monotonic() - start >= 0.05
 
 
-def test_a_log_has_grown_once(tmp_path: Path) -> None:
-    """New lines, a rotation, a removal: each is told once."""
+def test_growth_of_a_log_is_reported_once(tmp_path: Path) -> None:
+    """New lines, a rotation and a removal are each reported once."""
     log = tmp_path / "audit.log"
     watch = audit.LogWatch([os.fsencode(log)])
     assert not watch.grown()

@@ -1,4 +1,4 @@
-"""Nothing in a log raises; and what comes out depends on the records alone, not on how they came.
+"""Fuzz tests: no log content raises, and the result depends only on the records, not on how they arrive.
 
 ``FIMSCAN_FUZZ=100 pytest tests/audit/test_fuzz.py --timeout=0`` tries a hundred times as many cases.
 """
@@ -65,7 +65,7 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class Chance(random.Random):
-    """Says its seed where a test fails. (Hypothesis' own would be made simpler then, draw by draw, for minutes.)"""
+    """A random generator that prints its seed when a test fails. (Hypothesis' own would be shrunk for minutes.)"""
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
@@ -79,7 +79,7 @@ NAMES, CHANCE = st.sampled_from(sorted(LOGS)), st.integers(0, 1 << 32).map(Chanc
 
 
 class Pieces(io.RawIOBase):
-    """A file whose every read gives as much as chance will have it."""
+    """A file whose reads return random amounts."""
 
     def __init__(self, content: bytes, chance: Random) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def by_event(log: bytes) -> list[list[bytes]]:
 
 
 def interleaved(log: bytes, chance: Random, open_at_once: int = 8) -> list[bytes]:
-    """The lines, those of an event in their order, those of different events mixed."""
+    """Interleave the lines of different events; the lines of one event stay in order."""
     queues = [queue[::-1] for queue in by_event(log)]
     mixed = []
     while queues:
@@ -128,7 +128,7 @@ def interleaved(log: bytes, chance: Random, open_at_once: int = 8) -> list[bytes
 
 
 def check(batches: list[AuditBatch]) -> None:
-    """What holds for all that is ever read: it can be stored, and gives the same accesses when it is read again."""
+    """Check invariants of any reading: its events can be stored, and yield the same accesses when parsed again."""
     for batch in batches:
         again: list[FileAccess] = []
         for event in batch.events:
@@ -155,7 +155,7 @@ def damaged(lines: list[bytes], chance: Random) -> list[bytes]:
             case 0:
                 lines[at] = flipped(line, chance)
             case 1:
-                lines[at] = line[: chance.randrange(len(line) + 1)]  # with the next one behind it
+                lines[at] = line[: chance.randrange(len(line) + 1)]  # the rest is followed by the next line at once
             case 2:
                 lines[at] = line[: chance.randrange(len(line) + 1)] + b"\n"
             case 3:
@@ -236,7 +236,7 @@ WORDS = (
 @fuzz(150)
 @given(name=NAMES, form=st.sampled_from(sorted(FORMS)), chance=CHANCE)
 def test_no_damage_raises(name: str, form: str, chance: Random) -> None:
-    """Real logs in every form, with lines cut, torn, doubled, lost, swapped and overwritten."""
+    """Real logs in every format, with lines truncated, torn, repeated, lost, swapped and overwritten."""
     lines = FORMS[form](LOGS[name]).splitlines(keepends=True)
     start = chance.randrange(len(lines))
     lines = damaged(lines[start : start + 40], chance)
@@ -247,7 +247,7 @@ def test_no_damage_raises(name: str, form: str, chance: Random) -> None:
 @fuzz(100)
 @given(st.lists(st.binary(max_size=80) | st.sampled_from(WORDS + NUMBERS), max_size=30), CHANCE)
 def test_no_bytes_raise(parts: list[bytes], chance: Random) -> None:
-    """Bytes of any kind, and the words of the format in any order."""
+    """Any bytes, and the words of the format in any order."""
     check(read(b"".join(parts), chance))
     check(read(b"\n".join(b"type=SYSCALL msg=audit(1.000:1): " + part for part in parts), chance))
     for part in parts:
@@ -314,7 +314,7 @@ RECORDS = st.tuples(
 @fuzz(150)
 @given(st.lists(RECORDS, max_size=12), CHANCE)
 def test_no_records_raise(records: list[tuple[str, list[str]]], chance: Random) -> None:
-    """Records of any kind with any fields in any order, as one event or as several."""
+    """Records of any type with any fields in any order, as one event or as several."""
     texts = [
         f"type={kind} msg=audit({chance.choice((1, 1, 1, 2, 900))}.000:1): {' '.join(fields)}\n"
         for kind, fields in records
@@ -323,11 +323,11 @@ def test_no_records_raise(records: list[tuple[str, list[str]]], chance: Random) 
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# The records alone decide
+# The result depends on the records alone
 
 
 def over_minutes(log: bytes, chance: Random) -> list[bytes]:
-    """Its lines, the events' times far apart and in no order: some are given up, and go on after that."""
+    """Move the times of events far apart, out of order: some are given up, and continue later."""
     queues = []
     for number, lines in enumerate(by_event(log)):
         stamp = b"audit(1700000%03d.000:%d)" % (chance.randrange(0, 200, 4), chance.choice((1, number)))
@@ -347,7 +347,7 @@ _STAMP_ALONE = re.compile(rb"audit\([^)]*\)")
 
 
 def _all_of(batches: Iterable[AuditBatch]) -> list[object]:
-    """What they say. How much of it is in which is another matter."""
+    """All results together, because their division into batches does not matter."""
     those = list(batches)
     parts = ("found", "executions", "notices", "damaged")
     return [those[-1].cursor if those else None, *([x for b in those for x in getattr(b, part)] for part in parts)]
@@ -355,8 +355,8 @@ def _all_of(batches: Iterable[AuditBatch]) -> list[object]:
 
 @fuzz(150)
 @given(name=NAMES, form=st.sampled_from(["raw", "plain", "node", "returns", "syslog", "kernel"]), chance=CHANCE)
-def test_events_in_one_piece_are_those_that_come_line_by_line(name: str, form: str, chance: Random) -> None:
-    """Of real logs, whole and damaged: what the one look finds is what all lines together say."""
+def test_contiguous_events_equal_those_assembled_line_by_line(name: str, form: str, chance: Random) -> None:
+    """For real logs, whole and damaged, the fast parser finds what the assembler finds line by line."""
     log = LOGS[name]
     if form == "node":
         log = re.sub(rb"(?m)^type=", b"node=web1 type=", log)
@@ -374,8 +374,8 @@ def test_events_in_one_piece_are_those_that_come_line_by_line(name: str, form: s
     assert _all_of(read_stream(io.BytesIO(content), batch_events=7)) == line_by_line
 
 
-def test_most_events_are_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log is read in half the time for that; if it were missed, nothing else would show it."""
+def test_most_events_are_contiguous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast parser halves the time; no other test would show that it no longer matches."""
     log = b"".join(LOGS.values())
     in_pieces = 0
 
@@ -394,7 +394,7 @@ def test_most_events_are_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
 @fuzz(60)
 @given(name=NAMES, form=st.sampled_from(sorted(FORMS)), chance=CHANCE)
 def test_the_order_of_events_and_the_size_of_blocks_change_nothing(name: str, form: str, chance: Random) -> None:
-    """However the records of different events are mixed, and wherever a read ends, the same accesses come out."""
+    """However the records of different events are mixed, and wherever a read ends, the accesses are the same."""
     log = FORMS[form](LOGS[name])
     batches = read(b"".join(interleaved(log, chance)), chance)
     assert found(batches) == found(read(log))
@@ -409,7 +409,7 @@ def test_the_order_of_events_and_the_size_of_blocks_change_nothing(name: str, fo
     chance=CHANCE,
 )
 def test_the_order_of_an_events_lines_changes_nothing(name: str, form: str, size: int, chance: Random) -> None:
-    """The records of one event may come in any order, mixed with those of others: also behind PROCTITLE, its end."""
+    """The records of one event may come in any order, mixed with other events', even after its PROCTITLE."""
     log = FORMS[form](LOGS[name])
     queues = by_event(log)
     for queue in queues:
@@ -423,17 +423,17 @@ def test_the_order_of_an_events_lines_changes_nothing(name: str, form: str, size
     batches = list(read_stream(io.BytesIO(b"".join(mixed)), b"log", user_name={0: "root"}.get, batch_events=size))
     assert not any(batch.damaged for batch in batches)
     expected = found(read(log))
-    if size > 1000 or name != "io_uring":  # whose operations those are is seen within one batch
+    if size > 1000 or name != "io_uring":  # the process of an operation is found within one batch only
         assert found(batches) == expected
     assert list(map(key, found(batches))) == list(map(key, expected))
 
 
 @fuzz(200)
 @given(name=NAMES, form=st.sampled_from(["raw", "plain", "glued"]), chance=CHANCE)
-def test_a_line_that_was_cut_changes_nothing_or_is_counted(name: str, form: str, chance: Random) -> None:
-    """Cut at every byte: either the same accesses come out, all that they say included, or the damage is told.
+def test_a_truncated_line_changes_nothing_or_is_counted(name: str, form: str, chance: Random) -> None:
+    """Truncated at any byte: either the accesses are the same in every detail, or the damage is reported.
 
-    Nothing tells that the last, hexadecimal value of PROCTITLE was cut between two of its bytes.
+    One case is not detected: the last, hexadecimal value of PROCTITLE truncated between two of its bytes.
     """
     log = FORMS[form](LOGS[name])
     event = chance.choice(by_event(log))
@@ -454,14 +454,14 @@ def test_a_line_that_was_cut_changes_nothing_or_is_counted(name: str, form: str,
 
 
 def _ends_as_before_2_6_39(line: bytes) -> bool:
-    """Whether a PATH record is one of a kernel without nametype, so that a failed call's says nothing sure."""
+    """Whether a PATH record looks like one of a kernel without nametype, so that a failed call's is not conclusive."""
     return re.search(rb" name=(?:\S+)(?: inode=.* rdev=[0-9a-f:]{5})? ?\Z", line) is not None
 
 
 @fuzz(60)
 @given(name=NAMES, form=st.sampled_from(sorted(FORMS)), chance=CHANCE)
-def test_a_line_twice_is_no_second_access(name: str, form: str, chance: Random) -> None:
-    """Repeated lines, at once or later, give no access that the log does not have without them."""
+def test_a_repeated_line_adds_no_access(name: str, form: str, chance: Random) -> None:
+    """Lines repeated at once or later add no access."""
     log = FORMS[form](LOGS[name])
     expected = {key(access): access for access in found(read(log))}
     lines: list[bytes] = []
@@ -479,8 +479,8 @@ def test_a_line_twice_is_no_second_access(name: str, form: str, chance: Random) 
 
 @fuzz(80)
 @given(name=NAMES, form=st.sampled_from(sorted(FORMS)), chance=CHANCE)
-def test_a_damaged_line_costs_its_own_event_at_most(name: str, form: str, chance: Random) -> None:
-    """What happens to one line changes nothing about the other events, and blames nobody else for its own."""
+def test_a_damaged_line_affects_only_its_own_event(name: str, form: str, chance: Random) -> None:
+    """Damage to one line changes no other event, and names no other actor for its own."""
     log = FORMS[form](LOGS[name])
     lines = interleaved(log, chance)
     at = chance.randrange(len(lines))
@@ -488,7 +488,7 @@ def test_a_damaged_line_costs_its_own_event_at_most(name: str, form: str, chance
     match = STAMP.search(whole)
     assert match
     own = match[1] or match[2]
-    start = match.end() + 2  # the stamp itself says which event it is
+    start = match.end() + 2  # after the stamp, because the stamp identifies the event
     match chance.randrange(4):
         case 0:
             lines[at] = whole[:start] + flipped(whole[start:-1], chance).replace(b"\n", b"") + b"\n"
@@ -501,7 +501,7 @@ def test_a_damaged_line_costs_its_own_event_at_most(name: str, form: str, chance
     lost = (
         {own, *(m[1] or m[2] for line in lines[at : at + 2] if (m := STAMP.search(line)))} if at < len(lines) else {own}
     )
-    # (What is said of io_uring operations by the events around them is one more thing that can be lost with these.)
+    # (An io_uring operation can also lose what other events say about its process.)
     relevant = [access for access in found(read(log)) if _stamp(access) not in lost]
     others = [access for access in found(read(b"".join(lines))) if _stamp(access) not in lost]
     assert list(map(key, others)) == list(map(key, relevant))
@@ -517,8 +517,8 @@ def _stamp(access: FileAccess) -> bytes:
 @given(
     names=st.lists(NAMES, min_size=1, max_size=2, unique=True), form=st.sampled_from(["raw", "laurel"]), chance=CHANCE
 )
-def test_reading_while_it_is_written_loses_and_invents_nothing(names: list[str], form: str, chance: Random) -> None:
-    """A log that grows by a few bytes at a time, and is rotated now and then, gives what it gives as a whole."""
+def test_reading_a_growing_log_equals_reading_it_whole(names: list[str], form: str, chance: Random) -> None:
+    """A log that grows by a few bytes at a time, and is rotated now and then, yields the same as read at once."""
     log = b"".join(line for name in names for line in interleaved(FORMS[form](LOGS[name]), chance))
     with tempfile.TemporaryDirectory() as directory:
         live = os.path.join(os.fsencode(directory), b"audit.log")
@@ -543,17 +543,17 @@ def test_reading_while_it_is_written_loses_and_invents_nothing(names: list[str],
         again |= {key(access): access for access in batch.accesses if key(access) not in again}
     expected = {key(access): access for access in found(read(log))}
     assert again.keys() == expected.keys()
-    if "io_uring" not in names:  # whose operations are those of is seen within one batch
+    if "io_uring" not in names:  # the process of an operation is found within one batch only
         assert again == expected
 
 
-def test_the_logs_are_worth_it() -> None:
-    """The recorded logs hold accesses of every kind, so that what is said of them is said of all."""
+def test_the_logs_contain_every_kind_of_access() -> None:
+    """The recorded logs contain accesses of every kind, so the tests above cover all kinds."""
     assert len({access.action for log in LOGS.values() for access in found(read(log))}) >= 13
 
 
 @pytest.mark.parametrize("form", sorted(FORMS))
-def test_every_form_is_understood(form: str) -> None:
-    """The forms that are damaged here are read without damage first."""
+def test_every_form_is_read_without_damage(form: str) -> None:
+    """The formats that are damaged above are first read undamaged."""
     for log in LOGS.values():
         assert [key(a) for a in found(read(FORMS[form](log)))] == [key(a) for a in found(read(log))]

@@ -1,4 +1,4 @@
-"""What the kernel was recorded to say (tests/data/audit/*.log), and what is read out of it (*.json)."""
+"""Golden pairs: recorded logs (tests/data/audit/*.log) and the accesses read from them (*.json)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECORDED = sorted(name.removesuffix(".log") for name in os.listdir(DATA) if name
 def test_recorded_events_give_the_accesses_that_were_checked_by_hand(
     name: str, as_json: Callable[[FileAccess], dict[str, Any]]
 ) -> None:
-    """Each recorded log gives exactly the accesses in the JSON beside it (FIMSCAN_UPDATE_GOLDEN=1 rewrites that)."""
+    """Each recorded log yields exactly the accesses in the JSON beside it (FIMSCAN_UPDATE_GOLDEN=1 rewrites that)."""
     with open(f"{DATA}/{name}.log", "rb") as file:
         batches = list(read_stream(file, b"log"))
     assert not any(batch.damaged for batch in batches)

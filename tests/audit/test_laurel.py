@@ -1,4 +1,4 @@
-"""laurel's JSON lines give what the raw records give."""
+"""laurel's JSON lines yield the same accesses as the raw records."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def damage(log: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_what_laurel_wrote_gives_the_same_accesses(
+def test_laurels_own_output_gives_the_same_accesses(
     name: str, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """The output of laurel 0.5.1 (Debian 12) for a recorded log gives exactly the accesses of that log."""
+    """The output of laurel 0.5.1 (Debian 12) for a recorded log yields exactly the accesses of that log."""
     written = Path(f"{TESTS}/data/laurel/{name}.json").read_bytes()
     assert not damage(written)
     assert ordered(accesses_of(written)) == ordered(accesses_of(recorded(name)))
@@ -49,16 +49,16 @@ def test_what_laurel_wrote_gives_the_same_accesses(
 def test_every_recorded_log_gives_the_same_accesses_as_json(
     name: str, utf8: bool, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """Whatever a recorded log holds, its form as JSON says the same: paths, identities, arguments, users, programs."""
+    """Converted to JSON, each recorded log has the same paths, identities, arguments, users and programs."""
     log = recorded(name)
     assert ordered(accesses_of(as_laurel(log, utf8=utf8))) == ordered(accesses_of(log))
 
 
 @pytest.mark.parametrize("name", ["programs", "i386_program", "xattrs", "unlinks"])
-def test_names_stand_in_for_numbers_that_laurel_left_out(
+def test_with_drop_raw_names_replace_numbers(
     name: str, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """With drop-raw the system call is known by its name, and the users by theirs; numbers are not made up."""
+    """With drop-raw, system call and users are known by name; missing numbers are not made up."""
     log = recorded(name)
     expected = [
         access._replace(actor=access.actor._replace(auid=None, uid=None, euid=None)) for access in accesses_of(log)
@@ -67,7 +67,7 @@ def test_names_stand_in_for_numbers_that_laurel_left_out(
 
 
 def event(**records: Any) -> bytes:
-    """As an assessor would find it: an edit by a user who became root."""
+    """An edit by a user who became root."""
     call = {
         "arch": "0xc000003e", "syscall": 257, "success": "yes", "exit": 3, "items": 2, "ppid": 722076, "pid": 724395,
         "auid": 1000, "uid": 0, "gid": 0, "euid": 0, "tty": "pts3", "ses": 3, "comm": "vim", "exe": "/usr/bin/vim",
@@ -93,8 +93,8 @@ def event(**records: Any) -> bytes:
     return json.dumps({name: value for name, value in content.items() if value is not ...}).encode() + b"\n"
 
 
-def test_every_part_of_an_event_is_read(accesses_of: Accesses) -> None:
-    """Percent-encoding, ARGV, octal and hexadecimal numbers, and the names of users mean what they do."""
+def test_every_kind_of_value_is_decoded(accesses_of: Accesses) -> None:
+    """Percent-encoding, ARGV, octal and hexadecimal numbers, and user names are decoded."""
     (access,) = accesses_of(event())
     actor = access.actor
     assert (access.action, access.identity, access.mode) == (Action.CREATE, (0xFD01, 401923), 0o100755)
@@ -110,31 +110,31 @@ def test_every_part_of_an_event_is_read(accesses_of: Accesses) -> None:
 @pytest.mark.parametrize(
     "prefix", [b"@cee: ", b"@cee:", b"<13>Nov 23 04:51:21 host laurel[9]: @cee: ", b"Nov 23 04:51:21 host laurel: "]
 )
-def test_a_prefix_is_passed_over(prefix: bytes, accesses_of: Accesses) -> None:
-    """laurel's line-prefix, and syslog's, are no part of the event."""
+def test_a_line_prefix_is_skipped(prefix: bytes, accesses_of: Accesses) -> None:
+    """The prefixes of laurel and syslog are not part of the event."""
     assert accesses_of(prefix + event()) == accesses_of(event())
 
 
-def test_a_users_syslog_message_is_no_evidence(accesses_of: Accesses) -> None:
-    """What somebody sends to syslog in laurel's form accuses nobody."""
+def test_a_users_syslog_message_gives_no_access(accesses_of: Accesses) -> None:
+    """A user's message to syslog in laurel's format is not taken for an event."""
     line = b"Nov 23 04:51:21 host alice: @cee: " + event()
     assert not accesses_of(line)
 
 
-def test_raw_lines_and_objects_may_be_mixed(recorded: Callable[[str], bytes], accesses_of: Accesses) -> None:
-    """Each line is read as what it is: both forms in one file give both forms' accesses, an event in both the same."""
+def test_raw_lines_and_json_objects_may_be_mixed(recorded: Callable[[str], bytes], accesses_of: Accesses) -> None:
+    """A file may contain both formats; an event that is in both yields the same accesses twice."""
     one, two = recorded("exchange"), recorded("hard_links")
     mixed = one + as_laurel(two) + as_laurel(one)
     assert set(map(str, accesses_of(mixed))) == set(map(str, accesses_of(one + two)))
 
 
-def test_the_host_belongs_to_the_event(accesses_of: Accesses) -> None:
-    """A collected log tells its hosts apart."""
+def test_the_node_identifies_the_host(accesses_of: Accesses) -> None:
+    """A log collected from several hosts keeps their events apart."""
     (access,) = accesses_of(event(NODE="web1"))
     assert access.event.node == "web1"
 
 
-def test_a_command_line_that_was_cut_ends_there(accesses_of: Accesses) -> None:
+def test_a_truncated_command_line_ends_there(accesses_of: Accesses) -> None:
     """Arguments that laurel left out, or joined, are not made up."""
     cut = {"argc": 9, "ARGV": ["rm", "a b", {"skipped_args": 6, "skipped_bytes": 900}, "z"]}
     (access,) = accesses_of(event(EXECVE=cut, PROCTITLE=...))
@@ -143,14 +143,14 @@ def test_a_command_line_that_was_cut_ends_there(accesses_of: Accesses) -> None:
     assert access.actor.cmdline == (b"vim", b"a b", b"")
 
 
-def test_missing_paths_are_noticed() -> None:
+def test_an_event_without_all_paths_is_incomplete() -> None:
     """An event of which laurel did not get all records is incomplete."""
     assert parse_event(event()).complete
     assert not parse_event(event(PATH=[])).complete
 
 
-def test_the_audit_system_says_what_becomes_of_it() -> None:
-    """Rules that are removed, and a daemon that ends, are noticed in laurel's form, too."""
+def test_notices_are_read_from_laurels_format() -> None:
+    """Removed rules and a stopped daemon are notices in laurel's format, too."""
     lines = [
         {"ID": "5.000:1", "CONFIG_CHANGE": [{"auid": 0, "op": "remove_rule", "key": "fimscan", "list": 4, "res": 1}]},
         {"ID": "6.000:2", "CONFIG_CHANGE": [{"op": "set", "audit_enabled": 0, "old": 1, "auid": 0, "res": 1}]},
@@ -187,8 +187,8 @@ def test_the_audit_system_says_what_becomes_of_it() -> None:
         b'{"ID":"1.000:1","SYSCALL":{"pid":' + b"9" * 5000 + b"}}",
     ],
 )
-def test_what_is_no_event_is_kept_as_damaged(line: bytes) -> None:
-    """An object that is cut, or says too little for anybody to be named, is a damaged line: not lost, no crash."""
+def test_an_object_that_is_no_event_is_a_damaged_line(line: bytes) -> None:
+    """A truncated or incomplete object is kept as a damaged line; it is neither lost nor a crash."""
     with pytest.raises(NotLaurelError):
         parse_event(line)
     assert len(damage(line + b"\n" + event())) == 1
@@ -208,7 +208,7 @@ WRONG = st.recursive(
     whole=st.booleans(),
 )
 def test_no_value_in_any_place_raises(name: str, field: str, value: Any, whole: bool) -> None:
-    """Whatever stands where something else should, reading it gives accesses or damage, never an exception."""
+    """Whatever the value of a field, reading yields accesses or damage, never an exception."""
     content = json.loads(event())
     given = content.get(name)
     if not whole and isinstance(given, dict):
@@ -223,7 +223,7 @@ def test_no_value_in_any_place_raises(name: str, field: str, value: Any, whole: 
 
 @given(st.binary(max_size=40))
 def test_every_name_survives_laurels_encoding(name: bytes) -> None:
-    """Bytes of any kind come back as they were."""
+    """Any bytes survive encoding and decoding."""
     content = json.loads(event())
     for utf8 in (True, False):
         content["PATH"][1]["name"] = percent(name, utf8=utf8)
@@ -235,7 +235,7 @@ def test_every_name_survives_laurels_encoding(name: bytes) -> None:
 def test_a_restart_at_any_byte_loses_nothing(
     tmp_path: Path, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """Wherever laurel's log ended when it was first read, and though it was rotated then, each access comes once."""
+    """Wherever the first reading of laurel's log ended, even before a rotation, each access is returned once."""
     log, rest = as_laurel(recorded("exchange")), as_laurel(recorded("hard_links"))
     expected = [access.event for access in accesses_of(log + rest)]
     live = tmp_path / "audit.log"

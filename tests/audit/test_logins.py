@@ -1,4 +1,4 @@
-"""LOGIN records: who gave a process its login uid."""
+"""LOGIN records: which process set a login uid."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def login(body: bytes, exe: bytes | None = None) -> Login:
     return found
 
 
-def test_a_login_is_read_with_who_set_it_and_from_what() -> None:
-    """From the record of its own, and the program from that of the system call."""
+def test_a_login_has_the_process_and_program_that_set_it() -> None:
+    """The process comes from the LOGIN record, the program from the SYSCALL record."""
     found = login(SSHD, b'"/usr/sbin/sshd"')
     assert (found.pid, found.uid, found.user) == (700, 0, "root")
     assert (found.old_auid, found.auid, found.name, found.session) == (None, 1000, "alice", 3)
@@ -40,8 +40,8 @@ def test_a_login_is_read_with_who_set_it_and_from_what() -> None:
     assert source_of(found) is LoginSource.LOGIN_PROGRAM
 
 
-def test_what_the_log_translates_counts_before_this_hosts_names() -> None:
-    """Another host's uid 1000 is somebody else."""
+def test_names_in_the_log_override_this_hosts_names() -> None:
+    """Uid 1000 of another host is another user."""
     found = login(SSHD + b'\x1dUID="root" OLD-AUID="unset" AUID="bob"')
     assert (found.user, found.name) == ("root", "bob")
 
@@ -53,8 +53,8 @@ def test_what_the_log_translates_counts_before_this_hosts_names() -> None:
         (b"pid=700 uid=0 subj=system_u:system_r:crond_t:s0 old-auid=4294967295 auid=1000 old-ses=5 ses=6 res=1", 6),
     ],
 )
-def test_older_kernels_write_it_otherwise(body: bytes, session: int) -> None:
-    """The words "old" and "new" before 3.15 or so; and a record without the program of the call."""
+def test_formats_of_older_kernels_are_read(body: bytes, session: int) -> None:
+    """Before about 3.15 the record has "old" and "new"; it may also come without a SYSCALL record."""
     found = login(body)
     assert (found.old_auid, found.auid, found.session, found.exe) == (None, 1000, session, None)
 
@@ -69,12 +69,12 @@ def test_older_kernels_write_it_otherwise(body: bytes, session: int) -> None:
         (b"0", b'"/tmp/sshd"', LoginSource.ROOT),
         (b"0", None, LoginSource.ROOT),
         (b"1003", b'"/usr/bin/dash"', LoginSource.USER),
-        # In a mount namespace of one's own, a path can be any file's; and what is setuid root can be led on.
+        # In a user's own mount namespace, any file can be at a path; and a caller can influence a setuid root program.
         (b"1003", b'"/usr/sbin/sshd"', LoginSource.USER),
     ],
 )
-def test_only_roots_login_programs_let_somebody_in(uid: bytes, exe: bytes | None, source: LoginSource) -> None:
-    """Everybody else merely says who somebody is."""
+def test_only_roots_login_programs_count_as_a_login(uid: bytes, exe: bytes | None, source: LoginSource) -> None:
+    """A login uid set by any other process is that process's claim."""
     assert source_of(login(SSHD.replace(b"uid=0", b"uid=" + uid, 1), exe)) is source
 
 
@@ -82,19 +82,19 @@ def test_only_roots_login_programs_let_somebody_in(uid: bytes, exe: bytes | None
     "found",
     [
         event(SSHD.replace(b"res=1", b"res=0")),  # refused
-        event(SSHD.replace(b" auid=1000", b" auid=4294967295")),  # taken away
+        event(SSHD.replace(b" auid=1000", b" auid=4294967295")),  # unset
         event(b"pid=700 uid=0 auid=1000 ses=3 msg='op=login id=1000 res=success'", kind=b"USER_LOGIN"),
         event(b"pid=700 uid=0 auid=1000 ses=3 msg='type=LOGIN old-auid=1 res=success'", kind=b"USER_START"),
         event(SSHD[:30]),  # cut
     ],
 )
-def test_what_is_no_login_is_none(found: AuditEvent) -> None:
-    """What a program says by itself (USER_...) is no record of the kernel's."""
+def test_other_records_give_no_login(found: AuditEvent) -> None:
+    """A record that a program writes itself (USER_...) does not come from the kernel."""
     assert logins(found) == ()
 
 
-def test_a_crash_is_read_with_its_process() -> None:
-    """It has no system call, and comes alone, so nothing is waited for."""
+def test_a_crash_has_its_process() -> None:
+    """A crash has no SYSCALL record and comes alone, so the assembler does not wait."""
     body = b'auid=1000 uid=0 gid=0 ses=3 pid=812 comm="my tool" exe="/usr/bin/tool" sig=11 res=1'
     record = parse_line(b"type=ANOM_ABEND " + STAMP + body)
     assert record is not None

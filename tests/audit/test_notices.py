@@ -1,4 +1,4 @@
-"""What the log says about the audit system itself."""
+"""Notices: log records about the audit system itself."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ AT = b"msg=audit(1795408513.814:4): "
         (b"type=USER_CMD " + AT + b'op=remove_rule key="x" res=1', None, None),
     ],
 )
-def test_what_changes_the_coverage_is_noticed(line: bytes, kind: NoticeKind | None, key: str | None) -> None:
-    """Starts, ends, rule changes and switches are told; failed attempts and other settings are not."""
+def test_every_change_of_coverage_gives_a_notice(line: bytes, kind: NoticeKind | None, key: str | None) -> None:
+    """Starts, stops, rule changes and switching audit give a notice; failed attempts and other settings do not."""
     found = [notice for batch in read_stream(io.BytesIO(line + b"\n")) for notice in batch.notices]
     assert [(notice.kind, notice.key) for notice in found] == ([] if kind is None else [(kind, key)])
 
@@ -57,8 +57,8 @@ def noticed(*lines: bytes) -> list[AuditNotice]:
     return [notice for batch in read_stream(io.BytesIO(text)) for notice in batch.notices]
 
 
-def test_who_removed_a_rule_is_in_the_record_of_the_call() -> None:
-    """And the login user in the record itself, where there is no other."""
+def test_the_actor_who_removed_a_rule_comes_from_the_call() -> None:
+    """Without a SYSCALL record, only the login user in the record itself is known."""
     change = b'CONFIG_CHANGE auid=1001 ses=3 op=remove_rule key="k" list=4 res=1'
     (found,) = noticed(change, b"SYSCALL " + CALL % (b"44", b"0", b"0", b"(null)"))
     who = found.actor
@@ -69,8 +69,8 @@ def test_who_removed_a_rule_is_in_the_record_of_the_call() -> None:
     assert (alone.actor.pid, alone.actor.auid, alone.actor.exe) == (0, 1001, None)
 
 
-def test_rules_of_other_lists_are_no_rules_for_files() -> None:
-    """Those for io_uring have a notice of their own when they are removed; all others watch no files."""
+def test_rules_of_other_filter_lists_give_no_rule_notice() -> None:
+    """A removed io_uring rule gives a notice of its own; rules of all other lists watch no files."""
     change = b'CONFIG_CHANGE auid=1 op=%b_rule key="k" list=%d res=1'
     assert [notice.kind for notice in noticed(change % (b"remove", 7))] == [NoticeKind.URING_RULE_REMOVED]
     assert noticed(change % (b"add", 7)) == noticed(change % (b"add", 5)) == noticed(change % (b"remove", 1)) == []
@@ -79,8 +79,11 @@ def test_rules_of_other_lists_are_no_rules_for_files() -> None:
     ]
 
 
-def test_an_operation_of_io_uring_that_names_no_file_is_noticed() -> None:
-    """With its process; one with PATH records, one that failed and one that changes no file are not."""
+def test_an_io_uring_operation_without_a_path_gives_a_notice() -> None:
+    """The notice has the process.
+
+    An operation with PATH records, a failed one, or one that changes no file gives none.
+    """
     operation = b'URINGOP uring_op=%d success=%b exit=0 items=%d ppid=6 pid=7 uid=1001 gid=0 euid=0 key="k"'
     (found,) = noticed(operation % (18, b"yes", 0))
     assert (found.kind, found.key) == (NoticeKind.UNNAMED_FILE, "k")
@@ -103,8 +106,8 @@ def test_an_operation_of_io_uring_that_names_no_file_is_noticed() -> None:
         (b'"c000003e"', b'"165"', b'"16"'),
     ],
 )
-def test_what_a_user_mounts_or_moves_is_noticed(arch: bytes, mount: bytes, ioctl: bytes) -> None:
-    """On every architecture that servers have, and however the values are written. What root does is ordinary."""
+def test_a_users_mount_or_block_move_gives_a_notice(arch: bytes, mount: bytes, ioctl: bytes) -> None:
+    """On every architecture of servers, and in every format of the values. The same by root gives none."""
     for call, user, request, kinds in (
         (mount, b"1001", b"0", [NoticeKind.USER_MOUNT]),
         (b"432", b"1001", b"0", [NoticeKind.USER_MOUNT]),
@@ -116,3 +119,13 @@ def test_what_a_user_mounts_or_moves_is_noticed(arch: bytes, mount: bytes, ioctl
         text = (CALL % (call, b"0", user, b'"k"')).replace(b"c000003e", arch).replace(b"a1=0", b"a1=" + request)
         found = noticed(b"SYSCALL " + text, b"PROCTITLE proctitle=78")
         assert [(notice.kind, notice.key) for notice in found] == [(kind, "k") for kind in kinds]
+
+
+def test_an_io_uring_rename_whose_record_has_no_names_gives_a_notice() -> None:
+    """A worker thread's rename has PATH records with inodes and without names: which file it replaced is not known."""
+    operation = b'URINGOP uring_op=35 success=yes exit=0 items=2 ppid=6 pid=7 uid=1001 gid=0 euid=0 key="k"'
+    path = b"PATH item=%d name=%b inode=%d dev=fe:00 mode=%b ouid=0 ogid=0 rdev=00:00 nametype=%b"
+    parent = path % (0, b"(null)", 5, b"040755", b"PARENT")
+    (found,) = noticed(operation, parent, path % (1, b"(null)", 9, b"0100644", b"CREATE"))
+    assert (found.kind, found.key) == (NoticeKind.UNNAMED_FILE, "k")
+    assert noticed(operation, parent, path % (1, b'"/etc/a"', 9, b"0100644", b"CREATE")) == []

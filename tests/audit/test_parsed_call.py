@@ -1,4 +1,4 @@
-"""The text of an event says what its records say, whichever way it is read."""
+"""The fast and the general parser of an event give the same result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[1] / "data" / "audit"
 
 @pytest.fixture(scope="module")
 def events() -> list[AuditEvent]:
-    """Those of every golden pair that something was read from."""
+    """The events of every golden pair that yield accesses."""
     found: list[AuditEvent] = []
     for name in sorted(glob.glob(f"{DATA}/*.log")):
         with open(name, "rb") as file:
@@ -26,7 +26,7 @@ def events() -> list[AuditEvent]:
 
 
 def variants(event: AuditEvent) -> list[AuditEvent]:
-    """The event, and what it may come to: a record lost, come twice, contradicted, in another place, or cut."""
+    """The event, and damaged forms of it: a record lost, repeated, contradicted, moved, or truncated."""
     records = event.records
     found = [event, AuditEvent.of(event.id, records, complete=False), AuditEvent.of(event.id, records[::-1])]
     for at, record in enumerate(records):
@@ -39,8 +39,8 @@ def variants(event: AuditEvent) -> list[AuditEvent]:
     return found
 
 
-def test_one_look_sees_what_the_records_say(events: list[AuditEvent], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The usual text is taken apart in one look, and that look never sees anything else than the records say."""
+def test_the_fast_parser_agrees_with_the_general_one(events: list[AuditEvent], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast parser handles the usual format, and never returns anything that the records do not say."""
     names = {0: "root", 1000: "alice"}.get
     texts = [variant for event in events for variant in variants(event)]
     in_one_look = [list(accesses(variant, names)) for variant in texts]
@@ -49,10 +49,10 @@ def test_one_look_sees_what_the_records_say(events: list[AuditEvent], monkeypatc
         assert list(accesses(variant, names)) == found, variant.text
 
 
-def test_what_the_kernel_writes_is_taken_apart_in_one_look(
+def test_the_kernels_usual_format_takes_the_fast_parser(
     events: list[AuditEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The join reads a million texts: if the short way were missed, it would take twice as long."""
+    """Attribution reads a million texts: without the fast parser, it would take twice as long."""
     kinds = {event: [record.type for record in event.records] for event in events if event.complete}
     usual = [event for event, own in kinds.items() if own[:3] == ["SYSCALL", "CWD", "PATH"] and own[-1] == "PROCTITLE"]
     usual = [event for event in usual if set(kinds[event][3:-1]) <= {"PATH"}]
@@ -62,16 +62,16 @@ def test_what_the_kernel_writes_is_taken_apart_in_one_look(
         accesses(event)
 
 
-def test_text_gives_the_records_back(events: list[AuditEvent]) -> None:
-    """Evidence is the records as they were, in their order."""
+def test_the_text_of_an_event_gives_its_records_back(events: list[AuditEvent]) -> None:
+    """Evidence needs the original records, in their order."""
     for event in events:
         again = AuditEvent.of(event.id, event.records, complete=event.complete)
         assert again == event
         assert again.complete == event.complete
 
 
-def test_a_call_that_two_records_contradict_names_nobody() -> None:
-    """Also where an operation of io_uring is beside them, in whatever order they came."""
+def test_contradicting_call_records_give_no_access() -> None:
+    """Two SYSCALL records that differ, also beside an io_uring operation, in any order."""
     call = b"arch=c000003e syscall=87 success=yes exit=0 a0=0 a1=0 a2=0 a3=0 items=1 ppid=1 pid=%d key=(null)"
     ring = b"uring_op=36 success=yes exit=0 items=1 ppid=1 pid=2 uid=0 gid=0 euid=0 key=(null)"
     path = b'item=0 name="/w/f" inode=5 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=DELETE'

@@ -28,8 +28,8 @@ def event(success: bytes = b"yes", *, capabilities: bool = False) -> AuditEvent:
     return found[0]
 
 
-def test_a_program_that_was_started_is_known_with_its_whole_command_line() -> None:
-    """From the EXECVE record, also behind the one that tells of capabilities."""
+def test_a_started_program_has_its_whole_command_line() -> None:
+    """From the EXECVE record, also where a record about capabilities precedes it."""
     for capabilities in (False, True):
         found = execution(event(capabilities=capabilities))
         assert found is not None
@@ -37,12 +37,12 @@ def test_a_program_that_was_started_is_known_with_its_whole_command_line() -> No
         assert (found.cmdline, found.auid, found.session) == ((b"sudo", b"vim"), 1000, 3)
 
 
-def test_a_program_that_could_not_be_started_is_none() -> None:
-    """The process is still what it was."""
+def test_a_failed_execve_gives_no_program() -> None:
+    """The process still runs its old program."""
     assert execution(event(b"no")) is None
 
 
-def test_a_record_is_written_as_the_line_that_it_was() -> None:
+def test_a_record_is_written_as_its_original_line() -> None:
     """With its node, its translations and all bytes."""
     for line in (
         b'type=CWD msg=audit(1700000000.123:77): cwd="/etc"',
@@ -53,8 +53,8 @@ def test_a_record_is_written_as_the_line_that_it_was() -> None:
         assert line_of(record) == line
 
 
-def test_the_rules_for_programs_are_for_logins_only() -> None:
-    """Not for every program that a service starts, and under a key that coverage does not depend on."""
+def test_process_rules_match_login_sessions_only() -> None:
+    """Programs of services are left out, and coverage does not depend on the key of these rules."""
     rules = [line for line in process_rules("fimscan").splitlines() if line.startswith("-a")]
     assert len(rules) == 2
     assert all("auid!=unset" in rule and rule.endswith("key=fimscan-processes") for rule in rules)

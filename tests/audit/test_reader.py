@@ -1,4 +1,4 @@
-"""Every record once: rotation, compression, restarts, and what is lost."""
+"""Reading every record once: rotation, compression, restarts, and lost logs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def expected(log: bytes, accesses_of: Accesses) -> list[Key]:
 def test_a_restart_at_any_byte_loses_nothing(
     tmp_path: Path, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:
-    """Wherever the log ended when it was first read, and though it was rotated after that, each access comes."""
+    """Wherever the first reading ended, even before a rotation, every access is returned."""
     log = recorded("exchange")
     rest = recorded("hard_links")
     expected = [(access.event, access.item) for access in accesses_of(log + rest)]
@@ -59,8 +59,8 @@ def test_a_restart_at_any_byte_loses_nothing(
         (tmp_path / "audit.log.1").unlink()
 
 
-def test_an_event_may_straddle_a_rotation_at_any_line(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """An event that begins in one file and ends in the next is whole, and restarting from any batch repeats no more."""
+def test_an_event_may_span_a_rotation_at_any_line(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """An event that begins in one file and ends in the next is whole; a restart from any batch repeats nothing more."""
     lines = log.splitlines(keepends=True)
     live = tmp_path / "audit.log"
     for cut in range(1, len(lines) - 1):
@@ -73,7 +73,7 @@ def test_an_event_may_straddle_a_rotation_at_any_line(tmp_path: Path, log: bytes
 
 
 def test_rotation_while_reading_loses_nothing(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """A log that gets its last lines and is renamed while it is being read is read to its end, and then the new one."""
+    """A log that gets its last lines and is renamed while it is read is read to its end, and then the new one."""
     lines = log.splitlines(keepends=True)
     live = tmp_path / "audit.log"
     live.write_bytes(b"".join(lines[:30]))
@@ -88,10 +88,10 @@ def test_rotation_while_reading_loses_nothing(tmp_path: Path, log: bytes, expect
     assert not any(batch.lost_continuity for batch in found)
 
 
-def test_a_rotation_while_the_segments_are_listed_hides_none(
+def test_a_rotation_during_listing_hides_no_segment(
     tmp_path: Path, log: bytes, expected: list[Key], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every segment gets the next name while they are looked at, oldest first: none is passed over."""
+    """While the segments are listed, each is renamed to the next name, oldest first: none is skipped."""
     live = tmp_path / "audit.log"
     lines = log.splitlines(keepends=True)
     names = [live.with_name("audit.log.3"), live.with_name("audit.log.2"), live.with_name("audit.log.1"), live]
@@ -103,7 +103,7 @@ def test_a_rotation_while_the_segments_are_listed_hides_none(
         nonlocal looked_at
         opened = really(path)
         looked_at += path.endswith(b".2")
-        if path.endswith(b".2") and looked_at == 3:  # on the way from the second to the third
+        if path.endswith(b".2") and looked_at == 3:  # between the second and the third name
             for number in (3, 2, 1):
                 live.with_name(f"audit.log.{number}").rename(live.with_name(f"audit.log.{number + 1}"))
             live.rename(live.with_name("audit.log.1"))
@@ -118,7 +118,7 @@ def test_a_rotation_while_the_segments_are_listed_hides_none(
 def test_lines_written_just_before_a_rotation_are_read(
     tmp_path: Path, log: bytes, expected: list[Key], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What auditd adds between our reaching the end and its rotating the log is not skipped."""
+    """Lines that auditd adds between the end of the reading and the rotation are not skipped."""
     lines = log.splitlines(keepends=True)
     live = tmp_path / "audit.log"
     live.write_bytes(b"".join(lines[:30]))
@@ -137,10 +137,10 @@ def test_lines_written_just_before_a_rotation_are_read(
 
 
 @pytest.mark.parametrize("rotated", [False, True])
-def test_a_log_that_grows_as_fast_as_it_is_read_ends_the_reading(
+def test_reading_a_fast_growing_log_ends(
     tmp_path: Path, recorded: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch, *, rotated: bool
 ) -> None:
-    """On a host that never rests, a scan would not begin; what came meanwhile is for the next reading, and not lost."""
+    """A log that grows as fast as it is read must not delay a scan; the next reading gets the rest."""
     live = tmp_path / "audit.log"
     rest = recorded("unlinks") + recorded("chmods")
     written = recorded("rename_order")
@@ -159,7 +159,7 @@ def test_a_log_that_grows_as_fast_as_it_is_read_ends_the_reading(
             more.write(re.sub(rb"audit\((\d+)", lambda m: b"audit(%d" % (int(m[1]) + 1000 * blocks), rest))
         return block
 
-    monkeypatch.setattr(reader, "MOST_NEWS", 50_000)
+    monkeypatch.setattr(reader, "MOST_NEW_BYTES", 50_000)
     monkeypatch.setattr(reader, "read_block", growing)
     first = list(read_log(os.fsencode(live)))
     assert 2 < blocks < 20 and not any(batch.lost_continuity for batch in first)
@@ -182,7 +182,7 @@ def test_a_compressed_log_can_come_through_a_pipe(log: bytes, expected: list[Key
 
 
 def test_a_cursor_finds_its_file_compressed(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """logrotate's compressed and dated predecessors are read in order, and a cursor survives the compression."""
+    """logrotate's compressed and dated predecessors are read in order, and a cursor stays valid after compression."""
     lines = log.splitlines(keepends=True)
     live = tmp_path / "audit.log"
     live.write_bytes(b"".join(lines[:20]))
@@ -200,8 +200,11 @@ def test_a_cursor_finds_its_file_compressed(tmp_path: Path, log: bytes, expected
     assert keys(list(read_log(os.fsencode(live)))) == expected
 
 
-def test_a_log_that_is_gone_is_said(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """When the file of the cursor was rotated away or truncated, the first batch says so, and all there is is read."""
+def test_a_lost_log_is_reported(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """If the cursor's file was rotated away or truncated, the first batch reports it.
+
+    The rest is read from its start.
+    """
     lines = log.splitlines(keepends=True)
     live = tmp_path / "audit.log"
     live.write_bytes(b"".join(lines[5:10]))
@@ -216,7 +219,7 @@ def test_a_log_that_is_gone_is_said(tmp_path: Path, log: bytes, expected: list[K
 
 
 def test_nothing_new_gives_no_batch(tmp_path: Path, log: bytes) -> None:
-    """Reading again at the end of a log that did not grow gives nothing to store."""
+    """Reading again at the end of an unchanged log returns no batch."""
     live = tmp_path / "audit.log"
     live.write_bytes(log)
     (batch,) = read_log(os.fsencode(live))
@@ -224,7 +227,7 @@ def test_nothing_new_gives_no_batch(tmp_path: Path, log: bytes) -> None:
 
 
 def test_an_unfinished_line_waits(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """A line that auditd is still writing is no damage: it is read when it is whole, or when the log is final."""
+    """A line that auditd is still writing is not damage: it is read when it is whole, or when the log is final."""
     live = tmp_path / "audit.log"
     live.write_bytes(log[:-40])
     (batch,) = read_log(os.fsencode(live))
@@ -234,8 +237,8 @@ def test_an_unfinished_line_waits(tmp_path: Path, log: bytes, expected: list[Key
     assert keys(list(read_log(os.fsencode(live), batch.cursor, final=True))) == expected[-1:]
 
 
-def test_damaged_lines_are_kept_with_their_place(log: bytes, expected: list[Key]) -> None:
-    """A line that is no record is kept with its offset; blank lines and ausearch's separators are none."""
+def test_damaged_lines_are_kept_with_their_offset(log: bytes, expected: list[Key]) -> None:
+    """A line that is not a record is kept; blank lines and ausearch's separators are not."""
     damaged = b"----\ntime->Thu Aug 10 18:43:24 2023\n\n" + log + b"type=UNKNOWN[1329] msg=g\n" + b"\xff\x00 tail"
     batches = list(read_stream(io.BytesIO(damaged), b"some.log"))
     assert keys(batches) == expected
@@ -245,7 +248,7 @@ def test_damaged_lines_are_kept_with_their_place(log: bytes, expected: list[Key]
 
 
 def test_prefixed_lines_and_carriage_returns_are_read(log: bytes, expected: list[Key]) -> None:
-    """A log that went through syslog or a Windows machine gives the same accesses."""
+    """A log that went through syslog or a Windows machine yields the same accesses."""
     syslog = (
         re.sub(rb"(?m)^", b"Nov 23 04:51:21 %b audisp-syslog[12]: " % os.uname().nodename.encode(), log.rstrip(b"\n"))
         + b"\n"
@@ -255,7 +258,7 @@ def test_prefixed_lines_and_carriage_returns_are_read(log: bytes, expected: list
 
 
 def gzip_that_is_damaged(log: bytes, how: str) -> bytes:
-    """A compressed log that is large on disk, too, whose damage comes behind the lines of ``log``."""
+    """A gzip of ``log`` and much more, damaged after the lines of ``log``."""
     noise = b"".join(b"type=EOE msg=audit(1.000:1): %s\n" % os.urandom(100).hex().encode() for _ in range(300))
     if how == "cut":
         return gzip.compress(log + noise)[:-400]
@@ -264,8 +267,8 @@ def gzip_that_is_damaged(log: bytes, how: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["cut", "overwritten"])
-def test_a_damaged_gzip_gives_what_is_before_the_damage(how: str, log: bytes, expected: list[Key]) -> None:
-    """A compressed log that was cut is read as far as it goes; the damage is one line, and a loss."""
+def test_a_damaged_gzip_is_read_up_to_the_damage(how: str, log: bytes, expected: list[Key]) -> None:
+    """A truncated compressed log is read as far as possible; the damage is one line, and a loss."""
     batches = list(read_stream(io.BytesIO(gzip_that_is_damaged(log, how)), b"x.gz"))
     assert keys(batches) == expected
     (damage,) = [line for batch in batches for line in batch.damaged]
@@ -278,7 +281,7 @@ def test_a_damaged_gzip_gives_what_is_before_the_damage(how: str, log: bytes, ex
 def test_a_damaged_predecessor_does_not_stop_the_reading(
     how: str, tmp_path: Path, log: bytes, expected: list[Key]
 ) -> None:
-    """Behind a damaged compressed log come the lines of the next one, and the damage is told once."""
+    """After a damaged compressed log, the next one is read, and the damage is reported once."""
     lines = log.splitlines(keepends=True)
     live = tmp_path / "audit.log"
     (tmp_path / "audit.log.1.gz").write_bytes(gzip_that_is_damaged(b"".join(lines[:40]), how))
@@ -289,8 +292,8 @@ def test_a_damaged_predecessor_does_not_stop_the_reading(
     assert list(read_log(os.fsencode(live), batches[-1].cursor)) == []
 
 
-def test_a_damaged_last_predecessor_is_told_once(tmp_path: Path, log: bytes) -> None:
-    """While the live log is still empty, the damage at the end of its predecessor is not found again and again."""
+def test_damage_at_the_end_of_the_last_predecessor_is_reported_once(tmp_path: Path, log: bytes) -> None:
+    """While the live log is still empty, later readings do not report the same damage again."""
     live = tmp_path / "audit.log"
     (tmp_path / "audit.log.1.gz").write_bytes(gzip_that_is_damaged(log, "cut"))
     live.write_bytes(b"")
@@ -300,7 +303,7 @@ def test_a_damaged_last_predecessor_is_told_once(tmp_path: Path, log: bytes) -> 
 
 
 def test_a_gzip_without_a_readable_beginning_is_reported(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """A compressed log of which nothing can be read is not passed over in silence; logrotate's unfinished one is."""
+    """A wholly unreadable compressed log is reported, but not one that logrotate is still writing."""
     live = tmp_path / "audit.log"
     live.write_bytes(log)
     (tmp_path / "audit.log.1.gz").write_bytes(gzip.compress(log)[:20])
@@ -314,8 +317,8 @@ def test_a_gzip_without_a_readable_beginning_is_reported(tmp_path: Path, log: by
     assert not batch.lost_continuity
 
 
-def test_an_emptied_log_is_one_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """': > audit.log' is told once, however long the file stays empty, and what comes then is read from its start."""
+def test_an_emptied_log_is_reported_as_lost_once(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """': > audit.log' is reported once, however long the file stays empty; later lines are read from its start."""
     live = tmp_path / "audit.log"
     path = os.fsencode(live)
     live.write_bytes(b"type=EOE msg=audit(1.000:1): \n" * 20)
@@ -325,7 +328,7 @@ def test_an_emptied_log_is_one_loss(tmp_path: Path, log: bytes, expected: list[K
     assert lost.lost_continuity
     assert (lost.accesses, lost.first_ns, lost.last_ns) == ((), None, None)
     assert list(read_log(path, lost.cursor)) == []
-    live.write_bytes(log[:60])  # not yet a whole line
+    live.write_bytes(log[:60])  # less than one line
     assert list(read_log(path, lost.cursor)) == []
     live.write_bytes(log)
     found = list(read_log(path, lost.cursor, final=True))
@@ -337,8 +340,8 @@ def test_an_emptied_log_is_one_loss(tmp_path: Path, log: bytes, expected: list[K
     assert not any(batch.lost_continuity for batch in read_log(path, lost.cursor))
 
 
-def test_a_log_that_is_refilled_before_it_is_read_is_one_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """Emptied and refilled between two readings: lost once, and the new lines are read from the first."""
+def test_an_emptied_and_refilled_log_is_lost_once(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """Emptied and refilled between two readings: one loss, and the new lines are read from the first."""
     live = tmp_path / "audit.log"
     live.write_bytes(b"type=EOE msg=audit(1.000:1): \n" * 20)
     *_, batch = read_log(os.fsencode(live))
@@ -349,8 +352,8 @@ def test_a_log_that_is_refilled_before_it_is_read_is_one_loss(tmp_path: Path, lo
     assert list(read_log(os.fsencode(live), lost.cursor)) == []
 
 
-def test_a_log_that_is_deleted_and_made_again_is_a_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """Deleted: said. Made again empty: one loss. Another file with lines in it, in the empty one's place: one more."""
+def test_a_deleted_and_recreated_log_is_a_loss(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """Deleted: an error. Recreated empty: one loss. Replaced by another file with lines: one more."""
     live = tmp_path / "audit.log"
     path = os.fsencode(live)
     live.write_bytes(b"type=EOE msg=audit(1.000:1): \n")
@@ -369,8 +372,8 @@ def test_a_log_that_is_deleted_and_made_again_is_a_loss(tmp_path: Path, log: byt
     assert keys([again]) == expected
 
 
-def test_an_empty_log_is_no_loss_to_who_never_read_it(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """The first reading of a log without lines gives nothing, and the next one all."""
+def test_an_empty_log_is_no_loss_at_the_first_reading(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """The first reading of a log without lines returns nothing, and the next one everything."""
     live = tmp_path / "audit.log"
     live.touch()
     assert list(read_log(os.fsencode(live))) == []
@@ -380,8 +383,8 @@ def test_an_empty_log_is_no_loss_to_who_never_read_it(tmp_path: Path, log: bytes
     assert not batch.lost_continuity
 
 
-def test_a_cursor_is_that_of_the_log_wherever_it_points(tmp_path: Path, log: bytes) -> None:
-    """An emptied log whose predecessor is read again is told once: the cursor in that one is the log's, too."""
+def test_a_cursor_in_a_predecessor_belongs_to_its_log(tmp_path: Path, log: bytes) -> None:
+    """A log is emptied and its predecessor read again: the loss is reported once."""
     live = tmp_path / "audit.log"
     path = os.fsencode(live)
     (tmp_path / "audit.log.1").write_bytes(log)
@@ -395,8 +398,11 @@ def test_a_cursor_is_that_of_the_log_wherever_it_points(tmp_path: Path, log: byt
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 100])
-def test_batches_hold_everything_and_know_their_times(size: int, log: bytes, expected: list[Key]) -> None:
-    """Whatever does not fill the last batch comes, too; each batch says when its first and last events were."""
+def test_batches_hold_every_event_and_their_times(size: int, log: bytes, expected: list[Key]) -> None:
+    """Events that do not fill the last batch are returned, too.
+
+    Each batch has the times of its first and last event.
+    """
     text = log + b"".join(b"type=SERVICE_START msg=audit(9%09d.000:7): pid=1\n" % n for n in (5, 7, 6))
     batches = list(read_stream(io.BytesIO(text), batch_events=size))
     assert keys(batches) == expected
@@ -408,8 +414,8 @@ def test_batches_hold_everything_and_know_their_times(size: int, log: bytes, exp
     assert (damaged.first_ns, damaged.last_ns) == (None, None)
 
 
-def test_a_file_that_is_no_log_is_damaged_in_little_memory(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
-    """Random bytes are damaged lines, in batches of bounded size, and a record behind them is read."""
+def test_a_file_that_is_no_log_is_read_in_bounded_memory(tmp_path: Path, log: bytes, expected: list[Key]) -> None:
+    """Random bytes are damaged lines, in batches of bounded size, and a record after them is read."""
     live = tmp_path / "audit.log"
     junk = os.urandom(2_000_000).replace(b"\x1f\x8b", b"..") + b"\n" + b"x\n" * 60_000
     live.write_bytes(junk + log)
@@ -433,8 +439,8 @@ def test_a_file_that_is_no_log_is_damaged_in_little_memory(tmp_path: Path, log: 
     assert junk[first.offset - 1 : first.offset] == b"\n"
 
 
-def test_a_line_without_end_is_one_damaged_line(log: bytes, expected: list[Key]) -> None:
-    """However long a line is, it is one damaged line of limited size, even if a record stands in the middle of it."""
+def test_an_endless_line_is_one_damaged_line(log: bytes, expected: list[Key]) -> None:
+    """However long a line is, it is one damaged line of limited size, even with a record in the middle of it."""
     inside = b"x" * (5 << 20) + log.replace(b"\n", b" ") + b"x" * (1 << 20)
     batches = list(read_stream(io.BytesIO(inside + b"\n" + log)))
     assert keys(batches) == expected
@@ -444,7 +450,7 @@ def test_a_line_without_end_is_one_damaged_line(log: bytes, expected: list[Key])
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path, log: bytes) -> None:
-    """A log that is 8 MB long, and far longer as objects, is read in a few MB of memory, as is a line without end."""
+    """A log of 8 MB, which is far larger as objects, is read in a few MB of memory; so is an endless line."""
     big = tmp_path / "audit.log"
     with big.open("wb") as file:
         for number in range(8_000_000 // len(log)):
@@ -458,8 +464,8 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path, log: bytes) -> None:
     assert peak < 10_000_000
 
 
-def test_a_log_that_is_not_there_or_not_readable_says_what_to_do(tmp_path: Path) -> None:
-    """One line with the path and what to do, not a traceback."""
+def test_a_missing_or_unreadable_log_says_what_to_do(tmp_path: Path) -> None:
+    """One line with the path and the action, not a traceback."""
     with pytest.raises(InputError, match="check that auditd runs"):
         list(read_log(os.fsencode(tmp_path / "audit.log")))
     with pytest.raises(InputError, match="check that auditd runs"):

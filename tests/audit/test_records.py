@@ -1,4 +1,4 @@
-"""One line at a time: headers in every dress, and the decoding of values."""
+"""Single lines: headers in every format, and the decoding of values."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ OWN = os.uname().nodename.encode()
         (b"<14>Nov 23 04:51:21 localhost audisp-syslog[7]: type=PATH msg=" + RECORD, "PATH"),
     ],
 )
-def test_a_record_is_found_in_what_relays_put_around_it(line: bytes, kind: str) -> None:
-    """auditd's, dmesg's and syslog's ways of writing a record all give the same record."""
+def test_a_record_is_found_behind_a_relays_prefix(line: bytes, kind: str) -> None:
+    """The formats of auditd, dmesg and syslog all yield the same record."""
     record = parse_line(line)
     assert record is not None
     assert (record.id, record.type, record.body) == (ID, kind, b"item=0")
 
 
 def test_the_node_belongs_to_the_event() -> None:
-    """Logs of several hosts in one file don't mix events with equal serials."""
+    """Logs of several hosts in one file do not mix events with equal serials."""
     record = parse_line(b"node=web1 type=PATH msg=" + RECORD)
     assert record is not None
     assert record.id == EventId(ID.time_ns, ID.serial, "web1")
@@ -64,8 +64,8 @@ def test_the_node_belongs_to_the_event() -> None:
         (b"<14>", ""),
     ],
 )
-def test_the_host_that_syslog_names_is_the_node(prefix: bytes, node: str | None) -> None:
-    """Logs that syslog collects from several hosts have no node=; this host's records are named as auditd's are."""
+def test_the_host_in_a_syslog_prefix_is_the_node(prefix: bytes, node: str | None) -> None:
+    """Logs that syslog collects from several hosts have no node=; this host's records get none."""
     record = parse_line(prefix + b"type=PATH msg=" + RECORD)
     assert record is not None
     if node is not None:
@@ -86,13 +86,13 @@ def test_the_host_that_syslog_names_is_the_node(prefix: bytes, node: str | None)
         b"Nov 23 04:51:21 host alice: x=kernel: audit: type=1300 " + RECORD,
     ],
 )
-def test_what_is_no_record_is_none(line: bytes) -> None:
-    """Damaged headers, and records that a user wrote to syslog to accuse somebody, are not taken for records."""
+def test_other_lines_are_no_records(line: bytes) -> None:
+    """Damaged headers, and records that a user forged through syslog, are not taken for records."""
     assert parse_line(line) is None
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_can_break_the_parser(junk: bytes) -> None:
+def test_no_bytes_raise(junk: bytes) -> None:
     """Whatever is in a log, parsing it never raises."""
     for line in (junk, b"type=PATH msg=" + RECORD + junk, b"type=" + junk):
         record = parse_line(line)
@@ -102,8 +102,8 @@ def test_no_bytes_can_break_the_parser(junk: bytes) -> None:
 
 
 @pytest.mark.parametrize("separator", [b"\x1d", b" ", b""])
-def test_translations_keep_their_own_names(separator: bytes) -> None:
-    """The ENRICHED part never runs into the kernel's fields, even where the byte between them was lost."""
+def test_translations_never_run_into_kernel_fields(separator: bytes) -> None:
+    """The ENRICHED part stays separate, even where the byte before it was lost."""
     values = fields(b'auid=1000 uid=0 key="k" res=1' + separator + b'AUID="alice" UID="root"')
     assert (values[b"auid"], values[b"res"]) == (b"1000", b"1")
     assert (values[b"AUID"], values[b"UID"]) == (b'"alice"', b'"root"')
@@ -118,19 +118,19 @@ def test_translations_keep_their_own_names(separator: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=60))
 def test_every_name_survives_the_kernels_encoding(name: bytes) -> None:
-    """What audit_log_untrustedstring() writes is read back byte for byte."""
+    """The output of audit_log_untrustedstring() is decoded byte for byte."""
     plain = all(0x21 <= byte <= 0x7E and byte != 0x22 for byte in name)
     raw = b'"' + name + b'"' if plain else name.hex().upper().encode()
     assert text_value(fields(b"item=0 name=" + raw + b" inode=1")[b"name"]) == name
 
 
 @pytest.mark.parametrize("raw", [b"(null)", b"(none)", b"?", b"", b'"cut', b"ABC", b"abcd", None])
-def test_what_is_no_text_is_none(raw: bytes | None) -> None:
-    """Literals for "nothing" and values that were cut short are never taken for a name."""
+def test_invalid_text_is_none(raw: bytes | None) -> None:
+    """Literals for "nothing" and truncated values are never taken for a name."""
     assert text_value(raw) is None
 
 
 def test_an_unset_login_is_not_root() -> None:
-    """An unset audit user id is unknown, never 0."""
+    """An unset login uid is unknown, never 0."""
     assert id_value(b"4294967295") is id_value(b"-1") is id_value(b"") is id_value(None) is None
     assert id_value(b"0") == 0

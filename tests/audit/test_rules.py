@@ -1,4 +1,4 @@
-"""The rules that we ask for: what is in them, and that the kernel takes them."""
+"""The rules that fimscan prints: their content, and whether the kernel accepts them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def loadable(text: str) -> list[str]:
 
 
 def rule_lines(text: str) -> list[str]:
-    """The rules for places; those for the whole host are left out."""
+    """The rules for single places, without those for the whole host."""
     return [line for line in loadable(text) if "uid!=0" not in line]
 
 
-def test_our_rules_count_as_coverage_when_they_are_loaded() -> None:
-    """What "audit rules" prints is what "audit status" calls covered, for both ABIs and for files too."""
+def test_printed_rules_count_as_coverage_when_loaded() -> None:
+    """ "audit status" reports the rules of "audit rules" as coverage, for both ABIs and for single files."""
     text = rules_for([(b"/etc", True), (b"/srv/app.conf", False)], "fimscan")
     rules, suppressed = parse_rules(text.encode(), lambda _: True)
     assert suppressed == ()
@@ -38,8 +38,8 @@ def test_our_rules_count_as_coverage_when_they_are_loaded() -> None:
     }
 
 
-def test_a_rule_for_a_file_does_not_ask_for_success() -> None:
-    """The kernel asks such a rule before a removal has succeeded, so one that asks for it does not cover the file."""
+def test_a_rule_for_a_file_has_no_success_condition() -> None:
+    """The kernel evaluates such a rule before a removal has succeeded, so success=1 would hide the removal."""
     text = rules_for([(b"/srv/app.conf", False), (b"/etc", True)], "k")
     assert ["success=1" in line for line in rule_lines(text)] == ["dir=" in line for line in rule_lines(text)]
     loaded = parse_all(text.replace("-F key=k", "-F success=1 -F key=k").encode(), lambda _: True)
@@ -49,15 +49,15 @@ def test_a_rule_for_a_file_does_not_ask_for_success() -> None:
     assert not any(rule.includes(wanted) for rule in loaded)
 
 
-def test_what_is_absent_comes_last_and_is_said_to_be_so() -> None:
-    """A refused rule keeps nothing out (-c), and those most likely to be refused come last."""
+def test_absent_places_come_last_with_a_comment() -> None:
+    """With -c, a rejected rule stops no other; those most likely to be rejected come last anyway."""
     text = rules_for([(b"/etc/x", False), (b"/srv/a", False), (b"/etc/ssh", True)], "k", absent=[b"/etc/x"])
     assert text.index("\n-c\n") < text.index("dir=/etc/ssh") < text.index("path=/srv/a") < text.index("path=/etc/x")
-    assert "# /etc/x, which does not exist: the rules report its creation\n" in text
+    assert "# /etc/x, which does not exist: these rules report its creation\n" in text
 
 
-def test_nested_directories_are_not_ruled_twice() -> None:
-    """A directory or file inside of another one is covered by that one's rules; a neighbour with its prefix is not."""
+def test_nested_directories_get_no_rules_of_their_own() -> None:
+    """A directory's rules cover what is inside it, but not a neighbour whose name begins with its name."""
     text = rules_for([(b"/etc/ssh/", True), (b"/etc", True), (b"/etc/hosts", False), (b"/etc2", True)], "k")
     scopes = {rule.scope for rule in parse_rules(text.encode(), lambda _: True)[0]}
     assert scopes == {b"/etc", b"/etc2"}
@@ -65,8 +65,8 @@ def test_nested_directories_are_not_ruled_twice() -> None:
 
 
 @pytest.mark.parametrize("path", [b"/srv/my files", b"/srv/\xff\xfe", b"/srv/a\nb", b"/srv/tab\there"])
-def test_a_path_that_auditctl_cannot_take_is_named(path: bytes) -> None:
-    """Such a path makes no broken rule, and no comment that breaks the file, but a line that says it is not covered."""
+def test_a_path_that_auditctl_rejects_is_named(path: bytes) -> None:
+    """Such a path gives neither a broken rule nor a broken comment, but a line that says it is not covered."""
     text = rules_for([(path, True), (b"/etc", True)], "k")
     assert "# NOT COVERED: /srv/" in text
     assert {line for line in text.splitlines() if not line.startswith("#")} >= {"-c", *rule_lines(text)}
@@ -91,8 +91,8 @@ def text_for(directory: Path) -> str:
 
 
 @pytest.mark.audit
-def test_the_kernel_takes_every_rule(watched: Path) -> None:
-    """auditctl loads the file without complaint, and then lists each of its rules."""
+def test_the_kernel_accepts_every_rule(watched: Path) -> None:
+    """auditctl loads the file without an error, and then lists each of its rules."""
     file = watched / "50-fimscan.rules"
     file.write_text(text_for(watched))
     done = subprocess.run(["auditctl", "-R", str(file)], capture_output=True, text=True, check=False)

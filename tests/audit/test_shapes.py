@@ -1,4 +1,4 @@
-"""Logs in every shape that hosts, relays and old systems give them (tests/data/logs), and what is read from each."""
+"""Logs in every format of hosts, relays and old systems (tests/data/logs), and the accesses read from each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def of_file(name: str) -> list[AuditBatch]:
     return batches((LOGS / f"{name}.log").read_bytes())
 
 
-def told(found: list[AuditBatch]) -> list[tuple[str, bool, bytes | None]]:
+def summary(found: list[AuditBatch]) -> list[tuple[str, bool, bytes | None]]:
     return [(a.action.value, a.success, a.name.path) for batch in found for a in batch.accesses]
 
 
@@ -54,7 +54,7 @@ def damage(found: list[AuditBatch]) -> list[str]:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# One of each kind
+# One log of each format
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def damage(found: list[AuditBatch]) -> list[str]:
         ("quoted-values", [("unlink", False, b"/etc/a.conf")]),
     ],
 )
-def test_a_log_of_this_shape_gives_its_accesses(name: str, expected: list[tuple[str, bool, bytes]]) -> None:
-    """Nothing is lost, nothing counts as damaged, and what failed is said to have failed."""
+def test_a_log_of_this_format_gives_its_accesses(name: str, expected: list[tuple[str, bool, bytes]]) -> None:
+    """Nothing is lost or counted as damaged, and failed calls are marked as failed."""
     found = of_file(name)
-    assert told(found) == expected
+    assert summary(found) == expected
     assert damage(found) == []
 
 
 def test_an_overlays_rename_overwrites_nothing() -> None:
-    """Its DELETE record has another device than its CREATE record, and is the source's all the same."""
+    """Its DELETE record has another device than its CREATE record, but is the source's."""
     (access,) = (access for batch in of_file("overlayfs-rename") for access in batch.accesses)
     assert (access.old and access.old.path, access.replaced) == (b"/data/a.txt", None)
 
 
-def test_users_of_another_host_have_no_names_of_ours() -> None:
-    """Nor has a user whom auditd itself did not find; a record of this host that is not translated has."""
+def test_users_of_another_host_get_no_local_names() -> None:
+    """A user whom auditd did not find gets no local name either; an untranslated record of this host gets one."""
     first, second = (access.actor for batch in of_file("names-of-this-host") for access in batch.accesses)
     assert (first.auid, first.login_user, first.user) == (33, None, None)
     assert (second.auid, second.login_user, second.user) == (33, None, None)
@@ -93,21 +93,21 @@ def test_users_of_another_host_have_no_names_of_ours() -> None:
         assert access.actor.login_user == name
 
 
-def test_a_lone_directory_is_not_the_file_that_was_opened() -> None:
-    """One of the two announced PATH records, without a nametype: the file is not known, and that is counted."""
+def test_a_lone_directory_record_is_not_the_opened_file() -> None:
+    """One of two announced PATH records, without a nametype: the file is unknown, and the loss is reported."""
     found = of_file("parent-taken-for-the-file")
-    assert told(found) == []
+    assert summary(found) == []
     assert damage(found) == ["1 of 2 PATH records of its event are missing"]
 
 
-def test_a_record_that_syslog_split_is_counted_in_both_pieces() -> None:
-    """The beginning was cut, and the rest is no record: neither is passed over in silence."""
+def test_both_pieces_of_a_record_split_by_syslog_are_damaged() -> None:
+    """The beginning is truncated and the rest is not a record: both are reported."""
     found = of_file("split-by-audisp-syslog")
-    assert told(found) == []
-    assert damage(found) == ["the record was cut", "not an audit record"]
+    assert summary(found) == []
+    assert damage(found) == ["the record is truncated", "not an audit record"]
 
 
-def test_old_daemons_and_kernels_are_noticed() -> None:
+def test_notices_of_old_daemons_and_kernels_are_read() -> None:
     """Records without a colon, the old word for a boot, and the end of a suspended log."""
     found = of_file("old-daemon-and-boot")
     kinds = [notice.kind for batch in found for notice in batch.notices]
@@ -123,7 +123,7 @@ def test_old_daemons_and_kernels_are_noticed() -> None:
 @pytest.mark.parametrize("skew", [-7200, -61, -1, 0, 1, 10, 61, 120, 86400])
 @pytest.mark.parametrize("nodes", [(b"node=a ", b"node=b "), (b"", b"node=b "), (b"", b"")])
 def test_hosts_whose_clocks_differ_lose_nothing(skew: int, nodes: tuple[bytes, bytes]) -> None:
-    """Line by line from two hosts, also where nothing says which host a line is from."""
+    """Two hosts' lines are interleaved, also where nothing shows which host a line is from."""
     mixed: list[bytes] = []
     for number in range(5):
         one = lines(nodes[0], b"%d.100:%d" % (1700000000 + number, number))
@@ -131,24 +131,24 @@ def test_hosts_whose_clocks_differ_lose_nothing(skew: int, nodes: tuple[bytes, b
         pairs = zip(one.splitlines(keepends=True), other.splitlines(keepends=True), strict=True)
         mixed += [line for pair in pairs for line in pair]
     found = batches(b"".join(mixed))
-    assert len(told(found)) == 10
+    assert len(summary(found)) == 10
     assert damage(found) == []
 
 
 @pytest.mark.parametrize("jump", [6, 60, 3600, 86400 * 365, -61, -3600])
-def test_a_jump_of_the_clock_tears_no_event_apart(jump: int) -> None:
-    """What is open then has its whole time from there on: 4 s more do not end it, 6 s do."""
+def test_a_clock_jump_splits_no_event(jump: int) -> None:
+    """A jump restarts the timeout of open events: 4 s later they are still open, 6 s later they are given up."""
     one = lines().splitlines(keepends=True)
 
     def other(seconds: int) -> bytes:
         return lines(stamp=b"%d.123:%d" % (1700000000 + seconds, 100 + seconds % 7))
 
     torn = b"".join([*one[:3], other(jump), other(jump + 4), *one[3:]])
-    assert len(told(batches(torn))) == 3
+    assert len(summary(batches(torn))) == 3
     waited_before = b"".join([*one[:3], other(3), other(jump + 3), other(jump + 7), *one[3:]])
-    assert len(told(batches(waited_before))) == 4
+    assert len(summary(batches(waited_before))) == 4
     late = b"".join([*one[:3], other(jump), other(jump + 3), other(jump + 6), *one[3:]])
-    assert len(told(batches(late))) == 3
+    assert len(summary(batches(late))) == 3
     assert damage(batches(late)) == [
         "1 of 2 PATH records of its event are missing",
         "the SYSCALL record of its event is missing",
@@ -162,22 +162,22 @@ def test_a_jump_of_the_clock_tears_no_event_apart(jump: int) -> None:
 @pytest.mark.parametrize("separator", [b" ", b", ", b"; ", b" | ", b"\t", b"#012", b"\\n", b"", b"  "])
 @pytest.mark.parametrize("prefix", [b"", b"node=web1 ", b"Nov  3 04:51:21 web1 audispd: "])
 def test_an_event_in_one_line_is_an_event(separator: bytes, prefix: bytes) -> None:
-    """However the records were joined; a node is in front of each of them."""
+    """However its records were joined; a node precedes each of them."""
     node = prefix if prefix.startswith(b"node") else b""
     joined = lines(node).rstrip(b"\n").replace(b"\n", separator) + b"\n"
     found = batches((b"" if node else prefix) + joined)
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
 def test_a_user_cannot_hide_a_record_in_a_message() -> None:
-    """What user space sends is text: a header in it that is no line of its own is no evidence."""
+    """A header within the text of a user-space record is not parsed as a record."""
     message = b"type=USER_TTY msg=audit(1700000000.123:9): pid=1 uid=1001 msg='%b'\n" % lines().replace(b"\n", b" ")
-    assert told(batches(message)) == []
+    assert summary(batches(message)) == []
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What relays put around a record
+# Prefixes of relays
 
 RELAYS = {
     "rsyslog imfile": b"2026-07-19T18:43:47+00:00 host auditd ",
@@ -209,21 +209,21 @@ PRINTK = {
 
 
 @pytest.mark.parametrize("relay", RELAYS)
-def test_a_relayed_record_is_the_record(relay: str) -> None:
-    """A relay's prefix changes nothing, and cutting the line inside of it is counted or says nothing."""
+def test_a_relays_prefix_changes_nothing(relay: str) -> None:
+    """A line truncated within the prefix is counted as damaged, or ignored."""
     found = batches(lines(RELAYS[relay]))
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
 @pytest.mark.parametrize("way", PRINTK)
-def test_a_printed_record_is_the_record(way: str) -> None:
+def test_records_printed_by_the_kernel_are_read(way: str) -> None:
     """Without an audit daemon, the kernel prints its records."""
     log = b"".join(
         b"%baudit: type=%b audit(%b): %b\n" % (PRINTK[way], NUMBERS[kind], STAMP, body) for kind, body in UNLINK
     )
     found = batches(log)
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
@@ -241,10 +241,10 @@ def test_a_printed_record_is_the_record(way: str) -> None:
         b'<13>1 2023-11-03T04:51:21Z host alice 12 - [a b="c"] audispd 12 - - ',
     ],
 )
-def test_what_a_user_says_to_syslog_is_no_evidence(prefix: bytes) -> None:
-    """Whatever relay's name, file or time it begins with: it stands behind the user's own tag."""
+def test_a_users_message_to_syslog_gives_no_access(prefix: bytes) -> None:
+    """Whatever relay, file or time it names, it follows the user's own tag."""
     found = batches(lines(prefix))
-    assert told(found) == []
+    assert summary(found) == []
     assert len(damage(found)) == len(UNLINK)
 
 
@@ -265,10 +265,10 @@ def test_what_a_user_says_to_syslog_is_no_evidence(prefix: bytes) -> None:
         b"----",
     ],
 )
-def test_what_has_nothing_to_do_with_audit_is_no_damage(line: bytes) -> None:
-    """A log of a whole host has more in it than records."""
+def test_lines_unrelated_to_audit_are_not_damage(line: bytes) -> None:
+    """The log of a whole host contains more than audit records."""
     found = batches(line + b"\n" + lines() + line + b"\n")
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert damage(found) == []
 
 
@@ -283,8 +283,8 @@ def test_what_has_nothing_to_do_with_audit_is_no_damage(line: bytes) -> None:
         b"\xff\x00 tail",
     ],
 )
-def test_the_beginning_or_the_rest_of_a_record_is_damage(line: bytes) -> None:
-    """Where a relay's line ends before the header does, or begins behind it."""
+def test_a_part_of_a_record_is_damage(line: bytes) -> None:
+    """A relay's line that ends before the header does, or begins after it."""
     assert damage(batches(line + b"\n")) == ["not an audit record"]
 
 
@@ -312,8 +312,8 @@ def as_export(entries: list[dict[str, str]]) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["export", "json"])
-def test_journalds_own_records_are_records(form: str, accesses_of: Accesses) -> None:
-    """journald takes the kernel's messages apart; -o export and -o json have all the parts."""
+def test_journalds_own_audit_records_are_read(form: str, accesses_of: Accesses) -> None:
+    """journald splits the kernel's messages; -o export and -o json contain all parts."""
     entries = [entry(number) for number in range(len(UNLINK))]
     other = {
         **entry(0),
@@ -329,28 +329,28 @@ def test_journalds_own_records_are_records(form: str, accesses_of: Accesses) -> 
 
 
 def test_the_host_of_a_journal_is_its_node() -> None:
-    """A journal of another host has another host's users, and serials of its own."""
+    """A journal of another host has that host's users and its own serials."""
     log = as_export([entry(number, _HOSTNAME="web7") for number in range(len(UNLINK))])
     (access,) = (access for batch in batches(log) for access in batch.accesses)
     assert (access.event.node, access.actor.login_user) == ("web7", None)
 
 
-def test_a_message_of_many_lines_is_no_record_in_an_exported_journal() -> None:
-    """A field with line breaks is written with its length: nothing in it is read as an entry, or as a record."""
+def test_a_multiline_message_in_an_exported_journal_is_no_record() -> None:
+    """A field with line breaks is exported with its length: nothing in it is read as an entry or record."""
     forged = b"\n\n" + as_export([entry(number) for number in range(len(UNLINK))]) + lines()
     for size in (len(forged), 10):
         data = forged[:size].ljust(size)
         message = b"MESSAGE\n" + len(data).to_bytes(8, "little") + data + b"\n"
         log = b"__CURSOR=s=1\n_TRANSPORT=syslog\n" + message + b"SYSLOG_IDENTIFIER=alice\n\n"
-        assert told(batches(log)) == []
-        assert len(told(batches(log + as_export([entry(number) for number in range(len(UNLINK))])))) == 1
+        assert summary(batches(log)) == []
+        assert len(summary(batches(log + as_export([entry(number) for number in range(len(UNLINK))])))) == 1
 
 
-def test_journalds_short_form_is_said_to_lack_the_numbers() -> None:
-    """'audit[101]: SYSCALL arch=...' does not say of which event it is: what to do is said, for each line."""
+def test_journalds_short_format_is_reported_as_damage() -> None:
+    """'audit[101]: SYSCALL arch=...' does not identify its event: each line is reported, with what to do."""
     log = b"".join(b"Nov  3 04:51:21 web1 audit[101]: %b %b\n" % one for one in UNLINK)
     found = batches(log)
-    assert told(found) == []
+    assert summary(found) == []
     assert len(damage(found)) == len(UNLINK)
     assert "journalctl -o export" in damage(found)[0]
 
@@ -359,8 +359,8 @@ def test_journalds_short_form_is_said_to_lack_the_numbers() -> None:
 # Values
 
 
-def test_every_value_in_quotes_is_that_value(accesses_of: Accesses) -> None:
-    """As some programs write them."""
+def test_quoted_values_are_read(accesses_of: Accesses) -> None:
+    """Some programs put all values in quotes."""
     quoted = re.sub(rb"(?<=[ :])(\w+)=([^\s\"=(]+)(?=[ \n])", rb'\1="\2"', lines())
     quoted = re.sub(rb'(type|proctitle)="(\w+)"(?= msg|\n)', rb"\1=\2", quoted)
     assert b'pid="101"' in quoted
@@ -376,14 +376,14 @@ def test_every_value_in_quotes_is_that_value(accesses_of: Accesses) -> None:
         (b"exit=-2", False), (b"exit=0", True), (b"", False),
     ],
 )  # fmt: skip
-def test_a_call_succeeded_if_that_is_said(outcome: bytes, success: bool, accesses_of: Accesses) -> None:
-    """Not where it says nothing: a process can end within a call."""
+def test_the_outcome_comes_from_success_or_exit(outcome: bytes, success: bool, accesses_of: Accesses) -> None:
+    """Without both (the process ended within the call), the call did not succeed."""
     (access,) = accesses_of(lines().replace(b"success=yes exit=0", outcome))
     assert access.success is success
 
 
-def test_interpreted_values_are_taken_back(accesses_of: Accesses) -> None:
-    """Names of calls, flags, modes and users; the number of a user whose name is given is not known."""
+def test_interpreted_values_are_converted_back(accesses_of: Accesses) -> None:
+    """Names of calls, flags, modes and users; the uid of a user given by name stays unknown."""
     call = (
         b"arch=x86_64 syscall=openat success=yes exit=3 a0=AT_FDCWD a1=0x1 a2=O_WRONLY|O_CREAT|O_TRUNC a3=0x1b6 items=1"
     )
@@ -422,7 +422,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_a_rotated_log_is_found_and_read_first(name: str, compression: str, tmp_path: Path) -> None:
-    """Under any date and time, compressed in any way; an event may begin in it and end in the live log."""
+    """With any date format and compression; an event may begin in it and end in the live log."""
     first, second = lines(stamp=b"1700000000.000:1"), lines(stamp=b"1700000001.000:2")
     whole = (first + second).splitlines(keepends=True)
     (tmp_path / (name + compression)).write_bytes(COMPRESSIONS[compression](b"".join(whole[:7])))
@@ -433,7 +433,7 @@ def test_a_rotated_log_is_found_and_read_first(name: str, compression: str, tmp_
 
 
 def test_rotated_logs_of_different_names_are_in_the_order_of_their_records(tmp_path: Path) -> None:
-    """A script that gives audit.log.1 a date, beside logrotate's dates and auditd's numbers."""
+    """A script that renames audit.log.1 to a date, beside logrotate's dates and auditd's numbers."""
     names = [
         "audit.log.29-11-2026.xz",
         "audit.log.2026-11-28_03:00:01",
@@ -450,17 +450,17 @@ def test_rotated_logs_of_different_names_are_in_the_order_of_their_records(tmp_p
     assert [access.event.serial for batch in found for access in batch.accesses] == [0, 1, 2, 3, 4]
 
 
-def test_zstd_is_read_where_there_is_something_to_read_it_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And named where there is not: what it held is not passed over in silence."""
+def test_zstd_is_read_where_a_decompressor_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none exists, the log is reported as unreadable, not skipped silently."""
     zstandard = pytest.importorskip("zstandard")
     (tmp_path / "audit.log.1.zst").write_bytes(zstandard.ZstdCompressor().compress(lines(stamp=b"1700000000.000:1")))
     (tmp_path / "audit.log").write_bytes(lines(stamp=b"1700000001.000:2"))
     live = os.fsencode(tmp_path / "audit.log")
-    assert len(told(list(read_log(live, final=True)))) == 2
+    assert len(summary(list(read_log(live, final=True)))) == 2
     found = read_log(live, final=True)
     monkeypatch.setattr("importlib.import_module", _not_there)
     (batch,) = list(found)
-    assert told([batch]) == [("unlink", True, b"/etc/a")]
+    assert summary([batch]) == [("unlink", True, b"/etc/a")]
     assert batch.lost_continuity
     assert [(line.source, "zstandard" in line.problem) for line in batch.damaged] == [(live + b".1.zst", True)]
 
@@ -470,34 +470,34 @@ def _not_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
-def test_a_compressed_log_that_was_cut_gives_what_is_before_the_cut(pack: Callable[[bytes], bytes]) -> None:
-    """And says that there was more."""
+def test_a_truncated_compressed_log_is_read_up_to_the_end(pack: Callable[[bytes], bytes]) -> None:
+    """The truncation is reported."""
     noise = b"".join(b"type=EOE msg=audit(1.000:1): %b\n" % os.urandom(64).hex().encode() for _ in range(30_000))
     packed = pack(lines() + noise)
     found = batches(packed[: len(packed) - 1000])
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert len(damage(found)) == 1
     assert "too early" in damage(found)[0]
 
 
-def test_what_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
-    """With the program that can."""
+def test_an_unreadable_compression_is_named(tmp_path: Path) -> None:
+    """The message names the program that can decompress it."""
     (tmp_path / "audit.log.1.lz4").write_bytes(b"\x04\x22\x4d\x18" + b"x" * 400)
     (tmp_path / "audit.log").write_bytes(lines())
     found = list(read_log(os.fsencode(tmp_path / "audit.log"), final=True))
-    assert told(found) == [("unlink", True, b"/etc/a")]
+    assert summary(found) == [("unlink", True, b"/etc/a")]
     assert ["lz4" in problem for problem in damage(found)] == [True]
 
 
 @pytest.mark.parametrize("name", ["audit.log.1.swp", "audit.log.save", "audit.log~", "audit.log.2026-11-29.sha256"])
-def test_a_file_that_is_no_rotated_log_is_left_alone(name: str, tmp_path: Path) -> None:
-    """A number or a date, and perhaps a compression: nothing else is one."""
+def test_a_file_that_is_no_rotated_log_is_ignored(name: str, tmp_path: Path) -> None:
+    """Only a number or a date, and perhaps a compression suffix, marks a rotated log."""
     (tmp_path / name).write_bytes(lines(stamp=b"1.000:1"))
     (tmp_path / "audit.log").write_bytes(lines())
-    assert len(told(list(read_log(os.fsencode(tmp_path / "audit.log"), final=True)))) == 1
+    assert len(summary(list(read_log(os.fsencode(tmp_path / "audit.log"), final=True)))) == 1
 
 
-def test_a_record_without_a_colon_is_one() -> None:
+def test_a_header_without_a_colon_is_read() -> None:
     """auditd wrote its own records so before 2.0."""
     record = parse_line(b"type=DAEMON_END msg=audit(1162862354.005:5730) auditd normal halt, sending auid=4294967295")
     assert record is not None

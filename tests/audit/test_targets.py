@@ -1,4 +1,4 @@
-"""A rule watches the directory that it was loaded for, not the one that has its path today."""
+"""A rule watches the directory that it was loaded for, not the one that has its path now."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def added(at: float, key: str | None = "fimscan") -> AuditNotice:
     return AuditNotice(event=EventId(int(at * SECOND), 1), kind=NoticeKind.RULE_ADDED, key=key)
 
 
-def test_another_directory_at_the_path_makes_its_rule_stale_for_good() -> None:
-    """Also at later looks, which see the same directory as the look before them."""
+def test_a_replaced_directory_makes_its_rule_stale_for_good() -> None:
+    """It stays stale in later observations, in which the directory does not change any more."""
     first = seen(1, OLD)
     second = carried_on(first, seen(2, NEW), [])
     third = carried_on(second, seen(3, NEW), [])
@@ -32,8 +32,8 @@ def test_another_directory_at_the_path_makes_its_rule_stale_for_good() -> None:
     assert carried_on(first, seen(2, None), []).rules[0].stale is True
 
 
-def test_a_rule_that_was_loaded_again_watches_what_is_there() -> None:
-    """By its own key only; and a reboot loads all rules anew."""
+def test_a_reloaded_rule_watches_the_current_directory() -> None:
+    """Only a notice with its own key counts; a reboot loads all rules anew."""
     stale = carried_on(seen(1, OLD), seen(2, NEW), [])
     assert carried_on(stale, seen(4, NEW), [added(3)]).rules[0].stale is False
     assert carried_on(stale, seen(4, NEW), [added(3, "other")]).rules[0].stale is True
@@ -41,8 +41,8 @@ def test_a_rule_that_was_loaded_again_watches_what_is_there() -> None:
     assert carried_on(stale, replace(seen(4, NEW), boot_id="boot-2"), []).rules[0].stale is False
 
 
-def test_what_happens_in_the_other_directory_is_not_covered() -> None:
-    """Nobody was looking there: never the alarm that audit watched and saw nobody."""
+def test_the_replacing_directory_is_not_covered() -> None:
+    """Changes there are "not covered", never "audit watched and saw nobody"."""
     first = seen(900, OLD)
     second = carried_on(first, seen(2100, NEW), [])
     window = Window(after_ns=1000 * SECOND, before_ns=2000 * SECOND)
@@ -52,8 +52,8 @@ def test_what_happens_in_the_other_directory_is_not_covered() -> None:
     assert CoverageMap((first, seen(2100, OLD)), (), whole).over(b"/w/f", window, Need()).complete
 
 
-def test_targets_are_found_on_the_disk(tmp_path: Path) -> None:
-    """Device and inode of what is there; nothing where nothing is."""
+def test_targets_are_read_from_the_file_system(tmp_path: Path) -> None:
+    """Device and inode of what is at the path; nothing if nothing is there."""
     info = tmp_path.stat()
     rules = [rule(str(tmp_path).encode()), rule(b"/nowhere/at/all")]
     assert [r.target for r in with_targets(rules, 7)] == [(info.st_dev, info.st_ino), None]

@@ -1,4 +1,4 @@
-"""io_uring operations: whose they are, where that is sure."""
+"""io_uring operations: their process, where it is certain."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def said(actor: Actor) -> tuple[bytes | None, bytes | None, int | None, str | No
 NOTHING = (None, None, None, None)
 
 
-def test_the_same_process_before_and_after_is_the_one_between() -> None:
-    """Where both neighbours of the same pid agree, program, login, session and terminal are theirs; in any order."""
+def test_an_operation_between_two_agreeing_events_has_their_process() -> None:
+    """If both neighbours with its pid agree, it has their program, login user, session and terminal, in any order."""
     for log in (call(10) + operation(11) + call(12), operation(11) + call(12) + call(10)):
         actor = of_operation(log)
         assert said(actor) == (b"/bin/a", b"a", 1000, "alice")
@@ -74,44 +74,44 @@ def test_the_same_process_before_and_after_is_the_one_between() -> None:
         operation(11),
     ],
 )
-def test_one_neighbour_is_not_enough(log: bytes) -> None:
-    """What only comes before, or after, or long ago, or elsewhere, can be another program: nobody is named by it."""
+def test_one_neighbouring_event_is_not_enough(log: bytes) -> None:
+    """An event only before, only after, long ago or on another host may be of another program: it is not used."""
     assert said(of_operation(log)) == NOTHING
 
 
-def test_only_what_both_say_is_taken() -> None:
-    """A process that executed another program in between is one of the two; the login is the same anyhow."""
+def test_only_fields_equal_in_both_neighbours_are_taken() -> None:
+    """If the process executed another program meanwhile, the program is unknown, but the login user is the same."""
     log = call(10) + operation(11) + call(12, exe=b"/bin/b")
     assert said(of_operation(log)) == (None, b"a", 1000, "alice")
     log = call(10) + operation(11) + call(12, auid=1001)
     assert of_operation(log).auid is None
 
 
-def test_the_call_that_submitted_it_says_who_it_was() -> None:
-    """An operation that is carried out at once has the record of io_uring_enter in its own event."""
+def test_the_submitting_call_names_the_process() -> None:
+    """An operation that runs at once has the record of io_uring_enter in its own event."""
     one = b"URINGOP AT uring_op=36 success=yes exit=0 items=1 ppid=1 pid=2 uid=0 gid=0 euid=0 key=(null)"
     submitted = call(11).splitlines(keepends=True)[0].replace(b"syscall=87", b"syscall=426")
     actor = of_operation(submitted.join(lines(11, one).splitlines(keepends=True)))
     assert said(actor) == (b"/bin/a", b"a", 1000, "alice")
 
 
-def test_what_was_added_is_kept_with_the_event() -> None:
-    """The events of a batch give its accesses again, and say by which other events the process is known."""
+def test_the_added_record_is_kept_with_the_event() -> None:
+    """The events of a batch yield their accesses again, and name the events that the process was taken from."""
     (batch,) = read_stream(io.BytesIO(call(10) + operation(11) + call(12)))
     assert tuple(access for event in batch.events for access in accesses(event)) == batch.accesses
     (added,) = (record for event in batch.events for record in event.records if record.type == PROCESS)
     assert added.body.startswith(b"from=10.000:10,12.000:12 pid=2 ")
 
 
-def test_a_socket_that_is_bound_through_io_uring_is_made(accesses_of: Accesses) -> None:
-    """IORING_OP_BIND makes a file as bind(2) does."""
+def test_a_socket_bound_through_io_uring_is_a_created_file(accesses_of: Accesses) -> None:
+    """IORING_OP_BIND creates a file, as bind(2) does."""
     log = operation(11).replace(b"uring_op=36", b"uring_op=56").replace(b"DELETE", b"CREATE")
     (access,) = accesses_of(log)
     assert (access.action, access.actor.syscall) == (Action.MKNOD, "bind")
 
 
-def test_an_open_of_unknown_flags_may_have_been_for_writing(accesses_of: Accesses) -> None:
-    """io_uring's records do not say how an existing file was opened: nobody may pass over it, nor call it a write."""
+def test_an_open_with_unknown_flags_may_be_a_write(accesses_of: Accesses) -> None:
+    """io_uring's records lack the flags of an open: it is neither ignored nor reported as a certain write."""
     log = operation(11).replace(b"uring_op=36", b"uring_op=18").replace(b"DELETE", b"NORMAL")
     (access,) = accesses_of(log)
     assert (access.action, access.flags_unknown, access.actor.flags) == (Action.OPEN_WRITE, True, ())

@@ -29,7 +29,7 @@ def test_damage_is_reported_with_its_position_and_exit_code(cli: Cli) -> None:
     broken, whole = LOGS / "split-by-audisp-syslog.log", LOGS / "quoted-values.log"
     done = cli("audit", "events", str(broken), str(whole), "--format", "ndjson", code=1)
     assert paths(done.stdout) == ["/etc/a.conf"]
-    assert done.stderr == (f"fimscan: {broken}: 2 lines could not be parsed; at byte 0: the record was cut\n")
+    assert done.stderr == (f"fimscan: {broken}: 2 lines could not be parsed; at byte 0: the record is truncated\n")
     assert "Exits with 0" in cli("audit", "events", "--help", code=0).stdout
 
 

@@ -50,7 +50,7 @@ def test_rules_are_checked_as_loaded_in_the_kernel(watching: Cli) -> None:
         assert [row["severity"] for row in of(document, "rules")] == ["ok"]
         assert code < 2
         # They are loaded, and in no rules file.
-        assert "will be gone" in of(document, "next boot")[0]["detail"]
+        assert "lost at the next boot" in of(document, "next boot")[0]["detail"]
     with auditd.rules_loaded("\n".join(line for line in text.splitlines() if "arch=b32" not in line)):
         (half,) = of(findings(watching)[1], "rules")
         assert (half["severity"], "32-bit programs" in half["detail"]) == ("warning", True)

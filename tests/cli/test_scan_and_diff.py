@@ -230,7 +230,7 @@ def test_a_widened_configuration_does_not_flood(cli: Cli) -> None:
     cli.write_config(watch='exclude = ["b"]')
     cli.scan()
     cli.write_config()
-    assert "1 path newly monitored" in cli.scan(0)
+    assert "New configuration: 1 path newly monitored." in cli.scan(0)
     cli("diff", code=0)
     (cli.watched / "b").write_text("changed later")
     cli.scan(4)
@@ -238,10 +238,10 @@ def test_a_widened_configuration_does_not_flood(cli: Cli) -> None:
 
 
 def test_a_narrowed_configuration_reports_nothing_as_removed(cli: Cli) -> None:
-    """Paths that are no longer monitored are counted, not reported as removed."""
+    """A path that is no longer monitored is reported as that, and not as removed."""
     cli.scan()
     cli.write_config(watch='exclude = ["b"]')
-    assert "1 no longer monitored" in cli.scan(0)
+    assert "1 path no longer monitored." in cli.scan(0)
     cli("diff", code=0)
 
 
@@ -290,7 +290,7 @@ def test_unreadable_files_are_reported_until_they_are_read_and_never_removed(cli
     assert cli("diff", code=4).stdout.startswith("1 unreadable (1 changed since last read)")
     assert "At the last scan: permission denied; not compared since " in cli("status").stdout
     assert json.loads(cli("status", "--format", "json").stdout)["unreadable"] == document["unreadable"]
-    assert "1 could be read before, the longest not for 0.0 days" in cli("doctor").stdout
+    assert "; 1 readable before, unread for up to 0.0 days" in cli("doctor").stdout
     assert "d/inside" not in str(document["opened_unmodified"])
     (cli.watched / "d").chmod(0o755)
     scan(0)

@@ -60,7 +60,7 @@ def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
     )
     try:
         assert process.stderr is not None
-        assert any("none of the configured directories exists" in line for line in process.stderr)
+        assert any("none of the configured paths exists" in line for line in process.stderr)
         away.rename(cli.watched)
         wait_for(cli, "scan 2")
         process.send_signal(signal.SIGTERM)

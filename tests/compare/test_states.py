@@ -1,4 +1,4 @@
-"""Comparing: what counts as a change, what is a move, and what an unreadable file is not."""
+"""Comparison of states: changes, moves, and unreadable files, which are not removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ paths = st.binary(min_size=1, max_size=4).map(lambda b: b"/" + b.replace(b"\0", 
 
 
 def test_a_rewrite_with_the_same_bytes_is_no_content_change() -> None:
-    """Equal digests mean unmodified content, whatever the times say."""
+    """Equal digests mean unmodified content, whatever the times are."""
     assert differences(state(), changed_state(content=b"old")) == ("mtime", "ctime")
 
 
@@ -34,7 +34,7 @@ def test_a_directory_does_not_change_because_its_entries_do() -> None:
 
 
 def test_a_digest_that_only_one_side_has_is_no_difference() -> None:
-    """Turning another algorithm on must not report every file as modified."""
+    """Enabling another algorithm must not report every file as modified."""
     before = state()
     sha256 = Digest(algorithm="sha256", value=b"s" * 32)
     assert differences(before, replace(before, digests=(*before.digests, sha256))) == ()
@@ -45,7 +45,7 @@ def test_a_digest_that_only_one_side_has_is_no_difference() -> None:
     [("mode", 0o600), ("uid", 5), ("gid", 5), ("xattr_digest", b"x"), ("nlink", 2), ("inode", 11), ("mtime_ns", 1)],
 )
 def test_every_recorded_attribute_is_compared(field: str, value: object) -> None:
-    """A change in any recorded attribute is reported as such."""
+    """A difference in any recorded attribute is reported."""
     after = replace(state(), **{field: value})  # type: ignore[arg-type]
     assert change(state(), after).kind is ChangeKind.ATTRIBUTES
 
@@ -66,7 +66,7 @@ def _xattr(name: bytes, value: bytes = b"1") -> Xattr:
     ],
 )
 def test_the_attribute_that_differs_is_named(name: bytes, field: str) -> None:
-    """Added, removed or altered beside another one that stayed: only the one that differs is named."""
+    """Added, removed or altered beside an unchanged one: only the one that differs is named."""
     kept = _xattr(b"user.kept")
     without = state(xattr_digest=b"0", xattrs=(kept,))
     one = replace(without, xattr_digest=b"1", xattrs=(_xattr(name), kept))
@@ -78,8 +78,8 @@ def test_the_attribute_that_differs_is_named(name: bytes, field: str) -> None:
         )
 
 
-def test_what_was_not_recorded_before_is_no_difference_but_is_recorded() -> None:
-    """After an upgrade no file is reported for its flags having been unknown; that some attribute differs is."""
+def test_a_newly_recorded_attribute_is_no_difference() -> None:
+    """After an upgrade, newly recorded flags are no change; a differing digest of attributes is."""
     old = state(xattr_digest=b"1", xattrs=None)
     now = replace(old, flags=0x10, xattrs=(_xattr(b"user.a"),))
     assert differences(old, now) == differences(now, old) == ()
@@ -96,19 +96,19 @@ def test_removed_and_added_are_one_move_when_it_is_the_same_file() -> None:
 
 
 def test_a_reused_inode_is_not_a_move() -> None:
-    """The kernel gives a freed inode number to the next file: other content is another file."""
+    """The kernel gives a freed inode number to the next file: other content means another file."""
     found = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"new", path=b"/w/b"))])
     assert [c.kind for c in found] == [ChangeKind.REMOVED, ChangeKind.ADDED]
 
 
 def test_a_reused_inode_with_the_same_content_is_not_a_move() -> None:
-    """Empty files are all alike: 'rm a; touch b' is a removal and an addition. A rename keeps mtime."""
+    """All empty files are equal: 'rm a; touch b' is a removal and an addition. A rename keeps mtime."""
     found = with_moves([change(state(b"/w/a"), None), change(None, changed_state(b"old", path=b"/w/b"))])
     assert [c.kind for c in found] == [ChangeKind.REMOVED, ChangeKind.ADDED]
 
 
 def test_a_directory_moves_with_its_entries_and_is_not_confused_with_a_new_one() -> None:
-    """Its mtime is no help: it changes with every entry. Another directory with its inode number is another one."""
+    """Its mtime does not help: it changes with every entry. A new directory may have its inode number."""
     old = state(b"/w/d", kind=FileKind.DIRECTORY, digests=(), inode=20)
     new = replace(old, path=b"/w/e", mtime_ns=5)
     inside = state(b"/w/d/f")
@@ -129,14 +129,14 @@ def test_a_directory_moves_with_its_entries_and_is_not_confused_with_a_new_one()
 
 
 def test_unreadable_root_directory_hides_everything() -> None:
-    """'/' that cannot be listed makes nothing below it removed."""
+    """If '/' cannot be listed, nothing below it is removed."""
     blocked = Unreadable(path=b"/", reason=UnreadableReason.PERMISSION)
     pairs = list(merge([state(b"/"), state(b"/bin"), state(b"/bin/x")], [blocked]))
     assert all(pair.unreadable for pair in pairs)
 
 
 def test_unreadable_is_not_removed() -> None:
-    """What could not be read is reported so; what is known below a directory that cannot be listed, too."""
+    """An unreadable file, and known files below a directory that cannot be listed, are reported as unreadable."""
     known = [state(b"/w/d"), state(b"/w/d-x"), state(b"/w/d/f"), state(b"/w/e")]
     blocked = Unreadable(path=b"/w/d", reason=UnreadableReason.PERMISSION)
     beside = Unreadable(path=b"/w/d-x", reason=UnreadableReason.PERMISSION)
@@ -146,7 +146,7 @@ def test_unreadable_is_not_removed() -> None:
 
 
 def test_a_missing_directory_is_both_reported_and_removed() -> None:
-    """A watched directory that is gone is a removal, not a reading error to be shrugged at."""
+    """A watched directory that is gone is a removal, and is reported as missing."""
     missing = Unreadable(path=b"/w", reason=UnreadableReason.MISSING)
     pairs = list(merge([state(b"/w"), state(b"/w/f")], [missing]))
     gone = [p.path for p in pairs if p.before is not None and p.unreadable is None]
@@ -156,7 +156,7 @@ def test_a_missing_directory_is_both_reported_and_removed() -> None:
 
 @given(st.dictionaries(paths, st.booleans()), st.dictionaries(paths, st.booleans()))
 def test_merge_pairs_every_path_once(old: dict[bytes, bool], new: dict[bytes, bool]) -> None:
-    """Nothing is lost and nothing is paired twice, whatever the names are."""
+    """No path is lost or paired twice, whatever the names are."""
 
     def states(names: dict[bytes, bool]) -> list[FileState]:
         return [state(path) for path in sorted(names)]

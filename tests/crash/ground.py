@@ -1,4 +1,4 @@
-"""A tree in which every change is made once, and what must be true of the database whatever happened to a scan."""
+"""A tree in which each change is made once, and what must hold of the database after any crash of a scan."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import Cli
 
 
 class Ground:
-    """Files of which each is changed at most once, so that each change must be found exactly once."""
+    """Files of which each is changed at most once, so each change must be found exactly once."""
 
     def __init__(self, cli: Cli, files: int) -> None:
         self.cli = cli
@@ -30,24 +30,24 @@ class Ground:
         self._unchanged = sorted(path for path in cli.watched.rglob("*") if path.is_file())
 
     def change_one(self) -> None:
-        """As somebody does while nobody is looking, or while somebody is."""
+        """Change one file, between scans or during one."""
         path = self._unchanged.pop(len(self._unchanged) // 2)
         path.write_text("changed once")
         self.changed.append(path)
 
     def scan(self) -> None:
-        """A scan that nothing happens to; what it says is counted."""
+        """Run a scan without interruption, and count its alerts."""
         done = self.cli("scan", "--no-audit", "--format", "json")
         assert done.returncode in (0, 4), (done.returncode, done.stderr)
         self.count(done.stdout)
 
-    def count(self, told: str) -> None:
-        """What a scan said, if it came to that."""
-        if told.strip():
-            self.alerts.update({row["path"]: 1 for row in json.loads(told)["changes"]})
+    def count(self, output: str) -> None:
+        """Count the alerts in a scan's output, if it got that far."""
+        if output.strip():
+            self.alerts.update({row["path"]: 1 for row in json.loads(output)["changes"]})
 
     def check_database(self, file: Path | None = None, *, every_scan: bool = True) -> int:
-        """The last finished scan stands, with everything in it, and so do all before; gives its number."""
+        """Check that the last finished scan, and all before it, are intact; return its number."""
         database = Database(f"sqlite:///{file or self.cli.database}", host=os.uname().nodename, create=False)
         try:
             report = verify_database(database, every_scan=every_scan)
@@ -61,7 +61,7 @@ class Ground:
             database.close()
 
     def check_changes(self) -> None:
-        """Each change is in the history once, and was told; nothing else is, and nothing was taken for the baseline."""
+        """Check that each change is in the history once and was reported, and that none became the baseline."""
         database = Database(f"sqlite:///{self.cli.database}", host=os.uname().nodename, create=False)
         with database.read() as session:
             scans = scan_store.all_scans(session)

@@ -1,4 +1,4 @@
-"""A disk that is full, at whatever moment of a scan it becomes so, and one that cannot be written to at all."""
+"""A disk that becomes full at any moment of a scan, and one that cannot be written to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="mo
 
 @pytest.fixture
 def disk(cli: Cli) -> Iterator[Path]:
-    """A small file system of its own, which the database is on."""
+    """A small file system of its own for the database."""
     mounted = cli.root / "disk"
     mounted.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", mounted], check=False).returncode:
@@ -30,7 +30,7 @@ def disk(cli: Cli) -> Iterator[Path]:
 
 
 def fill(disk: Path, but_for: int) -> None:
-    """Leave so many kilobytes."""
+    """Fill the disk except for ``but_for`` kilobytes."""
     found = os.statvfs(disk)
     free = found.f_bavail * found.f_frsize - but_for * 1024
     with open(disk / "filler", "wb") as file:
@@ -43,7 +43,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_full_disk_at_any_moment(cli: Cli, disk: Path) -> None:
-    """From no room at all, over too little to begin, to store and to finish with: 24 and one line; else it is done."""
+    """Without space to begin, store or finish, a scan ends with 24 and one message; with enough space it succeeds."""
     ground = Ground(cli, 1200)
     cli.scan()
     for _ in range(900):
@@ -68,7 +68,7 @@ def test_a_full_disk_at_any_moment(cli: Cli, disk: Path) -> None:
 
 
 def test_a_file_system_that_is_mounted_read_only(cli: Cli, disk: Path) -> None:
-    """One line that says so, for what writes and for what only reads; the database is as it was afterwards."""
+    """Commands that write and commands that only read print one message; afterwards the database is unchanged."""
     cli.scan()
     (cli.watched / "a").write_text("changed")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -81,8 +81,8 @@ def test_a_file_system_that_is_mounted_read_only(cli: Cli, disk: Path) -> None:
     cli.scan(4)
 
 
-def test_a_database_that_one_may_not_write(cli: Cli) -> None:
-    """Its owner's, in a directory of its owner's: everybody else is told."""
+def test_a_database_without_write_permission(cli: Cli) -> None:
+    """The database belongs to another user, in that user's directory: the message says so."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         watched = place / "watched"

@@ -1,7 +1,7 @@
-"""A disk of which a part cannot be read any more: the kernel itself says EIO, as it does of a worn out one.
+"""A disk with an unreadable part: the kernel itself returns EIO, as for a worn out disk.
 
-It is an ext4 image on a loop device whose file is cut off behind the kernel's back. The loop device passes reads on
-without a page cache (``--direct-io``), so that what is gone is an error and not zeros.
+It is an ext4 image on a loop device whose backing file is truncated while it is mounted. The loop device reads without
+a page cache (``--direct-io``), so the missing part gives an error and not zeros.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIZE, _LEFT = 16 << 20, 8 << 20
 
 
 class Disk:
-    """A mounted file system whose second half can be lost, and be there again."""
+    """A mounted file system whose second half can be made unreadable, and readable again."""
 
     def __init__(self, image: Path, point: Path) -> None:
         self.image, self.point, self.device = image, point, ""
@@ -54,15 +54,15 @@ class Disk:
         subprocess.run(["umount", self.point], check=True)
 
     def lose_half(self) -> None:
-        """What lies there, and nothing of what was read before is in memory."""
+        """Make the second half unreadable, and drop everything that was read before from memory."""
         self.unmount()
         shutil.copyfile(self.image, self.image.with_suffix(".whole"))
         os.truncate(self.image, _LEFT)
         self._forget()
         self.mount("ro")
 
-    def mend(self) -> None:
-        """The content is what it was."""
+    def restore(self) -> None:
+        """Make the second half readable again, with its old content."""
         self.unmount()
         with open(self.image.with_suffix(".whole"), "rb") as whole, open(self.image, "r+b") as file:
             whole.seek(_LEFT)
@@ -75,7 +75,7 @@ class Disk:
         subprocess.run(["blockdev", "--flushbufs", self.device], check=True)
 
     def refuses(self, path: Path) -> bool:
-        """Whether the kernel, asked by this test, says EIO of a file or directory."""
+        """Whether the kernel returns EIO for a file or directory to this test."""
         try:
             _ = sorted(os.listdir(path)) if os.path.isdir(path) else path.read_bytes()
         except OSError as error:
@@ -91,7 +91,7 @@ class Disk:
 
 @pytest.fixture
 def disk(cli: Cli) -> Iterator[Disk]:
-    """The watched directory is a file system of its own."""
+    """A file system of its own as the watched directory."""
     made = Disk(cli.root / "image", cli.watched)
     try:
         made.make()
@@ -110,15 +110,15 @@ def _fill(top: Path) -> None:
     (top / "large").write_bytes(b"large" * (2 << 20))  # 10 of 16 MB: a part of it is in the second half
 
 
-def _told(cli: Cli) -> tuple[list[str], dict[str, tuple[str, str]]]:
-    """(names that changed, what cannot be read)."""
+def _reported(cli: Cli) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """Return (names that changed, what cannot be read)."""
     document = cli.diff()
     unreadable = {one["path"]: (one["reason"], one["detail"]) for one in document["unreadable"]}
     return [os.path.basename(row["path"]) for row in document["changes"]], unreadable
 
 
-def test_half_a_disk(cli: Cli, disk: Disk) -> None:
-    """Exactly what the kernel refuses is unreadable, and neither gone nor changed; all else is read as ever."""
+def test_exactly_what_the_kernel_refuses_is_unreadable(cli: Cli, disk: Disk) -> None:
+    """Exactly what the kernel refuses is unreadable, neither removed nor changed; all else is read as usual."""
     _fill(cli.watched)
     cli.scan()
     (cli.watched / "a").write_text("changed")
@@ -129,12 +129,12 @@ def test_half_a_disk(cli: Cli, disk: Disk) -> None:
     names = {path.name for path in refused}
     assert "large" in names and 5 < len(names) < 20, "a file and directories are lost, and others are not"
     cli.scan(4)
-    cli.scan()  # the next one has nothing new to tell
-    changed, unreadable = _told(cli)
+    cli.scan()  # the next one has nothing new to report
+    changed, unreadable = _reported(cli)
     assert changed == ["a"]
     assert unreadable == {str(path): ("io-error", "Input/output error") for path in refused}
 
-    disk.mend()
+    disk.restore()
     (cli.watched / "large").write_bytes(b"new")
     cli.scan(4)
-    assert _told(cli) == (["a", "large"], {})
+    assert _reported(cli) == (["a", "large"], {})

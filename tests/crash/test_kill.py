@@ -1,4 +1,4 @@
-"""``kill -9`` at any moment of a scan. ``FIMSCAN_KILLS=200`` is the real campaign; the suite does a few."""
+"""``kill -9`` at any moment of a scan. ``FIMSCAN_KILLS=200`` runs the full campaign; the default is a few kills."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.crash.ground import Ground
 KILLS = int(os.environ.get("FIMSCAN_KILLS", "6"))
 FILES = 400 + 3 * KILLS
 
-# Ends itself before a given statement of the database, so that all that is written is met with, however short it takes.
+# Kills itself before the given SQL statement, so that a kill can come between any two writes, however short the time.
 AT_A_STATEMENT = """
 import os, signal, sys
 from sqlalchemy import event
@@ -44,7 +44,7 @@ main(sys.argv[2:])
 
 
 def _statements(ground: Ground) -> int:
-    """How many there are in a scan that finds a few changes."""
+    """Count the statements of a scan that finds a few changes."""
     start = -1
     done = subprocess.run(
         [sys.executable, "-c", AT_A_STATEMENT, str(start), *ground.cli.command()[3:], "scan", "--no-audit"],
@@ -65,16 +65,16 @@ def _killed_at_a_statement(ground: Ground, number: int) -> str:
 
 
 def _killed_after(ground: Ground, seconds: float) -> str:
-    """Something changes while it runs, too."""
+    """Kill a scan after some seconds; a file changes while it runs, too."""
     command = ground.cli.command("scan", "--no-audit", "--format", "json")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(seconds / 2)
         ground.change_one()
         time.sleep(seconds / 2)
         process.kill()
-        told, said = process.communicate()
+        output, said = process.communicate()
     assert "Traceback" not in said
-    return told
+    return output
 
 
 def test_killed_scans(cli: Cli) -> None:
@@ -94,11 +94,11 @@ def test_killed_scans(cli: Cli) -> None:
         ground.change_one()
         before = ground.check_database(every_scan=False)
         if number % 2:
-            told = _killed_at_a_statement(ground, dice.randrange(1, statements + 2))
+            output = _killed_at_a_statement(ground, dice.randrange(1, statements + 2))
         else:
-            told = _killed_after(ground, dice.uniform(0.2, 1.1) * length)
-        if told.rstrip().endswith("}"):
-            ground.count(told)
+            output = _killed_after(ground, dice.uniform(0.2, 1.1) * length)
+        if output.rstrip().endswith("}"):
+            ground.count(output)
         assert ground.check_database(every_scan=number % 10 == 0) >= before
         if number % 3 == 0:
             scans = json.loads(cli("status", "--last", "1000", "--format", "json", code=0).stdout)["scans"]

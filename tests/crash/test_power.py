@@ -1,8 +1,7 @@
-"""A power cut at any moment: what was synced is on the disk, of what was not, any part, torn at sectors.
+"""A power cut at any moment: synced data is on the disk; of the rest, any part is, torn at sectors.
 
-All writes of real scans are noted (by writes.c, preloaded into them), so that each such disk can be made. The
-environment variable ``FIMSCAN_CUTS``
-says how many.
+writes.c, preloaded into real scans, records all their writes, so that each such disk can be made. The environment
+variable ``FIMSCAN_CUTS`` sets the number of cuts.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Note:
-    """One call, in the order in which they were made."""
+    """One recorded system call, in order."""
 
     kind: int
     path: str
@@ -51,10 +50,10 @@ def notes(file: Path) -> list[Note]:
 
 
 def after_a_power_cut(begin: dict[str, bytes], calls: Sequence[Note], dice: random.Random) -> dict[str, bytes]:
-    """What the files may hold: of each, all up to its last sync, and any part of what came then."""
+    """Return what the files may contain: all up to the last sync, and any part of what was written after it."""
     synced = {note.path: number for number, note in enumerate(calls) if note.kind == _SYNC}
     disk = {path: bytearray(data) for path, data in begin.items()}
-    # Each file's luck is its own: all of what was under way has arrived, nothing of it, or this and that.
+    # Independently for each file: all of its unsynced writes have arrived, none, or some.
     luck: dict[str, float] = defaultdict(lambda: dice.choice((0.0, 0.5, 1.0)))
     for number, note in enumerate(calls):
         if note.kind == _TOLD:
@@ -93,20 +92,20 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_power_cuts(cli: Cli, shim: Path) -> None:
-    """Whatever the disk holds then: all scans that had been told of are there, and the next one works."""
+    """Whatever the disk contains afterwards, all reported scans are in the database, and the next scan works."""
     dice = random.Random(int(os.environ.get("FIMSCAN_SEED", "5")))
     ground = Ground(cli, 150)
     cli.scan()
     log = cli.root / "writes"
     begin = {str(cli.database): cli.database.read_bytes()}
     noting = {**os.environ, "LD_PRELOAD": str(shim), "WRITES_OF": str(cli.database), "WRITES_TO": str(log)}
-    told = []
+    reported_at = []
     for number in range(3):
         begun = len(notes(log)) if number else 0
         for _ in range(40 if number == 1 else 2):
             ground.change_one()
         cli("scan", "--no-audit", code=4, env=noting)
-        told.append(next(i for i, note in enumerate(notes(log)) if i >= begun and note.kind == _TOLD))
+        reported_at.append(next(i for i, note in enumerate(notes(log)) if i >= begun and note.kind == _TOLD))
     calls = notes(log)
     assert sum(note.kind == _SYNC for note in calls) > 5 and sum(note.kind == _WRITE for note in calls) > 50
     disk = cli.root / "after"
@@ -117,19 +116,19 @@ def test_power_cuts(cli: Cli, shim: Path) -> None:
         for path, data in after_a_power_cut(begin, calls[:cut], dice).items():
             (disk / Path(path).name).write_bytes(data)
         last = ground.check_database(disk / cli.database.name)
-        done = 1 + sum(cut > moment for moment in told)
-        assert last >= done, f"{done} scans had been told of at call {cut}, and {last} are there"
+        done = 1 + sum(cut > moment for moment in reported_at)
+        assert last >= done, f"{done} scans were reported before call {cut}, and {last} are stored"
         if number % 20 == 0:
-            _the_next_scan_works(cli, disk / cli.database.name, ground, was_told=cut > told[-1])
+            _the_next_scan_works(cli, disk / cli.database.name, ground, was_reported=cut > reported_at[-1])
 
 
-def _the_next_scan_works(cli: Cli, database: Path, ground: Ground, *, was_told: bool) -> None:
-    """What nobody was told of, it tells, found by it or by a scan before; it shows the one that was cut off.
+def _the_next_scan_works(cli: Cli, database: Path, ground: Ground, *, was_reported: bool) -> None:
+    """The next scan reports what was not reported, found by it or before; it shows the interrupted scan.
 
-    That the last one was told may be lost, so that it is told again: better twice than never.
+    The mark that a scan was reported may be lost; then it is reported again, which is better than never.
     """
     url = f"sqlite:///{database}"
     done = cli("--db", url, "scan", "--no-audit")
-    assert done.returncode in ((0, 4) if was_told else (4,)), done.stderr
+    assert done.returncode in ((0, 4) if was_reported else (4,)), done.stderr
     assert "running" not in cli("--db", url, "status", code=0).stdout
     ground.check_database(database)

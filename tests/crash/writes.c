@@ -1,6 +1,7 @@
-/* Preloaded into a process: notes every write, truncation, removal and sync of the files whose paths begin with
- * $WRITES_OF, and that something was said on standard output, in order, in the file $WRITES_TO. So a test can make what a disk may hold after a power cut: all that was
- * synced, and any part of what was not. A note is a header, then the path, then the data. */
+/* Preloaded into a process: records every write, truncation, removal and sync of files whose paths begin with
+ * $WRITES_OF, and every output on standard output, in order, in the file $WRITES_TO. From this a test can make what a
+ * disk may hold after a power cut: all that was synced, and any part of the rest. A record is a header, then the path,
+ * then the data. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

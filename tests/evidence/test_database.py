@@ -61,8 +61,8 @@ EDITS = [
     ("UPDATE scan SET state_digest = journal WHERE id = 1", "scan 1 was altered"),
     ("UPDATE scan SET journal = '' WHERE id = 1", "scan 1 was altered"),
     ("UPDATE scan SET status = 'interrupted' WHERE id = 3", "scan 3"),
-    ("UPDATE scan SET problems = '[0]' WHERE id = 1", "what scan 1 says of its problems"),
-    ("UPDATE scan SET read_clock = x'00' WHERE id = 1", "what scan 1 says of its problems and read times"),
+    ("UPDATE scan SET problems = '[0]' WHERE id = 1", "the record of problems"),
+    ("UPDATE scan SET read_clock = x'00' WHERE id = 1", "the record of problems and read times of scan 1"),
     ("UPDATE file_version SET uid = 7 WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
     ("UPDATE file_version SET sha256 = zeroblob(32) WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
     ("UPDATE file_version SET path = path || x'21' WHERE hex(path) LIKE '%2F63'", "as of scan 1 was altered"),
@@ -70,7 +70,7 @@ EDITS = [
     ("UPDATE file_version SET state_digest = zeroblob(32) WHERE hex(path) LIKE '%2F63'", "/c as of scan 1 was altered"),
     (
         "UPDATE file_version SET read_start_ns = 1 WHERE hex(path) LIKE '%2F63'",
-        "began with scan 1, or the time of its reading",
+        "began with scan 1 (or its read time)",
     ),
     ("UPDATE file_version SET adopted = 0 WHERE hex(path) LIKE '%2F63'", "began with scan 1"),
     ("UPDATE file_version SET followed = 1 WHERE hex(path) LIKE '%2F63'", "began with scan 1"),
@@ -79,12 +79,15 @@ EDITS = [
     ("UPDATE file_version SET dropped = 1 WHERE hex(path) LIKE '%2F63'", "ended with scan 5"),
     ("UPDATE file_version SET end_scan = NULL WHERE hex(path) LIKE '%2F63'", "ended with scan 5"),
     ("UPDATE file_version SET end_scan = 4 WHERE hex(path) LIKE '%2F63'", "ended with scan 4"),
-    ("DELETE FROM file_version WHERE hex(path) LIKE '%2F65'", "the files as of scan 6 do not match"),
-    ("UPDATE file_version SET first_scan = 2 WHERE hex(path) LIKE '%2F65'", "belongs to a scan that is not there"),
-    ("UPDATE unreadable SET reason = 'permission' WHERE scan_id = 1", "what scan 1 could not read was altered"),
-    ("DELETE FROM unreadable WHERE scan_id = 1", "what scan 1 could not read is missing"),
-    ("UPDATE holder SET actor = '[]'", "who held files open when scan 1 began was altered"),
-    ("UPDATE unmodified_open SET actors = '[]'", "what was opened and not modified before scan"),
+    ("DELETE FROM file_version WHERE hex(path) LIKE '%2F65'", "the files as of scan 6 do not match its ledger entry"),
+    ("UPDATE file_version SET first_scan = 2 WHERE hex(path) LIKE '%2F65'", "belongs to a scan that does not exist"),
+    (
+        "UPDATE unreadable SET reason = 'permission' WHERE scan_id = 1",
+        "the list of unreadable files of scan 1 was altered",
+    ),
+    ("DELETE FROM unreadable WHERE scan_id = 1", "the list of unreadable files of scan 1 is missing"),
+    ("UPDATE holder SET actor = '[]'", "the list of holders at the start of scan 1 was altered"),
+    ("UPDATE unmodified_open SET actors = '[]'", "the list of files opened and not modified before scan"),
     ("UPDATE change SET attribution = replace(attribution, '1000', '1001') WHERE id = 1", "change 1 ("),
     ("UPDATE change SET verdict = 'unattributed' WHERE id = 1", "change 1 ("),
     ("UPDATE change SET kind = 'attributes' WHERE id = 1", "change 1 ("),
@@ -98,16 +101,16 @@ EDITS = [
     ("UPDATE acceptance SET user = 'root' WHERE id = 1", "acceptance 1 (everything) was altered"),
     ("DELETE FROM acceptance WHERE id = 2", "acceptance 2 is missing"),
     (_COPY_OF_AN_ACCEPTANCE, "acceptance 99 (everything) is not in the journal"),
-    ("UPDATE audit_block SET data = x'00' WHERE id = 1", "the audit records of block 1"),
-    ("UPDATE access SET time_ns = time_ns - 5000000000", "the audit records of block"),
-    ("UPDATE access SET inode = inode + 1", "the audit records of block"),
-    ("DELETE FROM access", "the audit records of block"),
+    ("UPDATE audit_block SET data = x'00' WHERE id = 1", "audit record block 1"),
+    ("UPDATE access SET time_ns = time_ns - 5000000000", "audit record block"),
+    ("UPDATE access SET inode = inode + 1", "audit record block"),
+    ("DELETE FROM access", "audit record block"),
     ("UPDATE journal SET items = zeroblob(41) WHERE id = 2", "journal entry 2 was altered"),
     ("UPDATE journal SET items = x'00' WHERE id = 2", "journal entry 2 was altered"),
     ("UPDATE journal SET cause = 'audit' WHERE id = 1", "journal entry 1 was altered"),
     ("UPDATE journal SET made_ns = 0 WHERE id = 1", "journal entry 1 was altered"),
     ("DELETE FROM journal WHERE id = 2", "does not follow the one before"),
-    ("DELETE FROM journal", "names a missing journal entry"),
+    ("DELETE FROM journal", "names a journal entry that does not exist"),
 ]
 
 
@@ -170,7 +173,7 @@ def test_a_stored_head_detects_removed_entries(copied: Callable[..., Database]) 
 def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Database]) -> None:
     """--scan N and --all name the scans that an altered version belongs to."""
     database = copied("UPDATE file_version SET state_digest = zeroblob(32) WHERE hex(path) LIKE '%2F63'")
-    states = "the files as of scan {} do not match"
+    states = "the files as of scan {} do not match its ledger entry"
     assert not any(states.format(1) in line for line in problems(database))
     assert any(states.format(1) in line for line in problems(database, scan=1))
     assert any(states.format(3) in line for line in problems(database, every_scan=True))
@@ -213,7 +216,7 @@ def _as_before(revision: str, database: Path) -> None:
     ("revision", "unknown_then", "edit", "words"),
     [
         ("0004", ("record", "note"), "UPDATE change SET changed = 'mode' WHERE id = 1", "change 1 ("),
-        ("0005", ("note",), "UPDATE process SET actor = '[]' WHERE pid = 4343", "what is known of process 4343"),
+        ("0005", ("note",), "UPDATE process SET actor = '[]' WHERE pid = 4343", "a record of process 4343"),
     ],
 )
 def test_an_upgraded_database_verifies_and_is_covered_from_then_on(

@@ -23,71 +23,71 @@ from tests.conftest import Cli
 from tests.evidence.site import HOST, Site, new_site, odd_lines, pretended_audit, problems
 from tests.pipeline.test_audit_reading import event
 
-BEHIND = "is not in the journal: it was not added by fimscan"
+BEHIND = "is not in the journal: another program added it"
 NEVER = 1_000_000_000_000_000_000
 AT_NEVER = "2001-09-09T01:46:40.000Z"
 EDITS = [
     # It looks as if audit had watched, or had not, when it was the other way round.
-    ("UPDATE notice SET kind = 'enabled'", "what the audit log said of audit itself at 20"),
-    ("UPDATE notice SET key = NULL", "what the audit log said of audit itself at 20"),
-    ("DELETE FROM notice", "what the audit log said of audit itself at 20"),
+    ("UPDATE notice SET kind = 'enabled'", "the audit notice at 20"),
+    ("UPDATE notice SET key = NULL", "the audit notice at 20"),
+    ("DELETE FROM notice", "the audit notice at 20"),
     (
         f"INSERT INTO notice SELECT host_id, {NEVER}, serial, node, kind, key, actor FROM notice",
-        f"what the audit log said of audit itself at {AT_NEVER} {BEHIND}",
+        f"the audit notice at {AT_NEVER} {BEHIND}",
     ),
     (
         """UPDATE observation SET detail = replace(detail, '"lost":0', '"lost":1')""",
-        "what the kernel said of audit at 20",
+        "the observation of audit at 20",
     ),
-    ("DELETE FROM observation WHERE time_ns = (SELECT max(time_ns) FROM observation)", "what the kernel said of audit"),
+    ("DELETE FROM observation WHERE time_ns = (SELECT max(time_ns) FROM observation)", "the observation of audit"),
     (
         f"INSERT INTO observation SELECT host_id, {NEVER}, detail FROM observation LIMIT 1",
-        f"what the kernel said of audit at {AT_NEVER} {BEHIND}",
+        f"the observation of audit at {AT_NEVER} {BEHIND}",
     ),
-    ("UPDATE audit_extent SET end_ns = end_ns + 3600000000000", "stretch 1 over which an audit log was read (/"),
-    ("UPDATE audit_extent SET start_ns = 0", "stretch 1 over which an audit log was read (/"),
-    ("UPDATE audit_extent SET path = x'2f'", "stretch 1 over which an audit log was read (/) was altered"),
-    ("DELETE FROM audit_extent", "stretch 1 over which an audit log was read is missing"),
+    ("UPDATE audit_extent SET end_ns = end_ns + 3600000000000", "audit log extent 1 (/"),
+    ("UPDATE audit_extent SET start_ns = 0", "audit log extent 1 (/"),
+    ("UPDATE audit_extent SET path = x'2f'", "audit log extent 1 (/) was altered"),
+    ("DELETE FROM audit_extent", "audit log extent 1 is missing"),
     (
         "INSERT INTO audit_extent SELECT 99, host_id, path, 0, start_ns FROM audit_extent LIMIT 1",
-        "stretch 99 over which an audit log was read (/",
+        "audit log extent 99 (/",
     ),
     # Lines are passed over, or what came late does not count.
-    ("UPDATE audit_cursor SET offset = 99", "how far an audit log was read, up to byte 99, (/"),
+    ("UPDATE audit_cursor SET offset = 99", "the audit log position at byte 99 (/"),
     ("UPDATE audit_cursor SET late_ns = 17", "audit.log) was altered"),
     ("UPDATE audit_cursor SET inode = inode + 1", "audit.log) was altered"),
     ("UPDATE audit_cursor SET fingerprint = x'00'", "audit.log) was altered"),
-    ("DELETE FROM audit_cursor", "how far an audit log was read, up to byte"),
+    ("DELETE FROM audit_cursor", "the audit log position at byte"),
     (
         "INSERT INTO audit_cursor SELECT host_id, x'2f', dev, inode, 98, fingerprint, late_ns FROM audit_cursor",
-        f"how far an audit log was read, up to byte 98, (/) {BEHIND}",
+        f"the audit log position at byte 98 (/) {BEHIND}",
     ),
-    ("UPDATE damaged_line SET line = x'00'", "that could not be understood was altered"),
-    ("UPDATE damaged_line SET problem = ''", "that could not be understood was altered"),
-    ("DELETE FROM damaged_line", "that could not be understood is missing"),
+    ("UPDATE damaged_line SET line = x'00'", "the damaged audit log line at byte"),
+    ("UPDATE damaged_line SET problem = ''", "the damaged audit log line at byte"),
+    ("DELETE FROM damaged_line", "the damaged audit log line at byte"),
     (
         "INSERT INTO damaged_line SELECT 99, host_id, source, 77, line_digest, line, problem FROM damaged_line",
-        f"the line at byte 77 of an audit log that could not be understood {BEHIND}",
+        f"the damaged audit log line at byte 77 {BEHIND}",
     ),
     # Somebody else is shown as the ancestor, or as cleared.
-    ("UPDATE process SET actor = replace(actor, 'tool', 'fool')", "what is known of process 4343 was altered"),
-    ("UPDATE process SET time_ns = 0 WHERE pid = 4343", "what is known of process 4343 was altered"),
-    ("DELETE FROM process WHERE pid = 4343", "what is known of process 4343 is missing"),
+    ("UPDATE process SET actor = replace(actor, 'tool', 'fool')", "a record of process 4343 was altered"),
+    ("UPDATE process SET time_ns = 0 WHERE pid = 4343", "a record of process 4343 was altered"),
+    ("DELETE FROM process WHERE pid = 4343", "a record of process 4343 is missing"),
     (
         "INSERT INTO process SELECT host_id, 77, time_ns, actor FROM process WHERE pid = 4343",
-        f"what is known of process 77 {BEHIND}",
+        f"a record of process 77 {BEHIND}",
     ),
     ("UPDATE recheck SET holders = '[1,true,[]]'", "/watched/e) was altered"),
-    ("UPDATE recheck SET read_start_ns = 1", "the look at a single file at 1970-01-01T00:00:00.000000001Z (/"),
-    ("UPDATE recheck SET path = x'2f' WHERE hex(path) LIKE '%2F65'", "the look at a single file at 20"),
-    ("DELETE FROM recheck", "the look at a single file at 20"),
+    ("UPDATE recheck SET read_start_ns = 1", "the live look at 1970-01-01T00:00:00.000000001Z (/"),
+    ("UPDATE recheck SET path = x'2f' WHERE hex(path) LIKE '%2F65'", "the live look at 20"),
+    ("DELETE FROM recheck", "the live look at 20"),
     (
         f"INSERT INTO recheck SELECT host_id, x'2f', {NEVER}, holders FROM recheck LIMIT 1",
-        f"the look at a single file at {AT_NEVER} (/) {BEHIND}",
+        f"the live look at {AT_NEVER} (/) {BEHIND}",
     ),
     # An alert that was never given, or is given twice.
-    ("UPDATE scan SET reported = 1 WHERE id = 6", f"that scan 6 was reported {BEHIND}"),
-    ("UPDATE scan SET reported = 0 WHERE id = 5", "that scan 5 was reported is missing"),
+    ("UPDATE scan SET reported = 1 WHERE id = 6", f"the report mark of scan 6 {BEHIND}"),
+    ("UPDATE scan SET reported = 0 WHERE id = 5", "the report mark of scan 5 is missing"),
     ("UPDATE journal_open SET items = substr(items, 42)", "the journal's open entry was altered"),
     ("UPDATE journal_open SET items = x'00'", "the journal's open entry was altered"),
     ("UPDATE journal_open SET made_ns = 0", "the journal's open entry was altered"),
@@ -248,5 +248,5 @@ def test_the_command(cli: Cli) -> None:
         connection.commit()
     done = cli("verify", "--db", code=25)
     assert [line for line in done.stdout.splitlines() if line.startswith("FAIL")] == [
-        "FAIL  knowledge: what is known of process 4242 was altered"
+        "FAIL  knowledge: a record of process 4242 was altered"
     ]

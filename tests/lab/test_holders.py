@@ -100,18 +100,25 @@ def test_the_file_that_was_replaced_counts_too(host: Installation, hidden: hidin
 
 
 def test_ordinary_services_are_no_doubt(host: Installation, hidden: hiding.Ground) -> None:
-    """Rings, descriptors in flight and open files that are not of the file that changed take no verdict away."""
+    """Rings, descriptors in flight and open files that are not of the file that changed take no verdict away.
+
+    But for files that their user may write to: a removed name of one may be among what is not shown.
+    """
     host.watched.chmod(0o755)
-    path = hidden.file("file", host.watched)
+    path, theirs = hidden.file("file", host.watched), hidden.file("theirs", host.watched)
+    path.chmod(0o644)
     with ExitStack() as stack:
         for way in ("ring", "in-flight", "mapped", "fork-chain"):
             stack.enter_context(hidden.held(way, hidden.file(f"of-{way}")))
         host.run("scan", timeout=300)
         time.sleep(0.1)
-        writer = subprocess.Popen(["sh", "-c", 'echo new >> "$0"', path])
+        writer = subprocess.Popen(["sh", "-c", 'echo new >> "$0"; echo new >> "$1"', path, theirs])
         assert writer.wait(timeout=20) == 0
-        answer = rows(host)["file"]
-    assert (answer["verdict"], [actor["pid"] for actor in answer["actors"]]) == ("confirmed", [writer.pid])
+        found = rows(host)
+    assert found["file"]["verdict"] == "confirmed"
+    answer = found["theirs"]
+    assert (answer["verdict"], [actor["pid"] for actor in answer["actors"]]) == ("likely", [writer.pid])
+    assert "removed name" in answer["notes"][0]
 
 
 def test_a_live_look_clears_nobody_from_hiding(host: Installation, hidden: hiding.Ground) -> None:

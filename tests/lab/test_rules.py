@@ -245,7 +245,7 @@ def test_a_file_that_must_not_exist_is_attributed_when_it_appears(site: Site) ->
     assert f"path={preload}" in site.load()
     site("scan")
     status = json.loads(site("audit", "status", "--format", "json").stdout)["checks"]
-    assert any("absent; that it appears is reported" in check["detail"] for check in status)
+    assert any("absent; its creation will be reported" in check["detail"] for check in status)
     pid = sh(f"echo /lib/x.so > {preload}")
     row = site.row()
     assert (row["kind"], verdict(row), pids(row)) == ("added", ("confirmed", None), {pid})
@@ -291,7 +291,7 @@ def test_a_path_in_a_directory_that_does_not_exist_is_said_to_be_refused(site: S
     site.watch(site.directory, site.root / "no" / "where")
     text = site("audit", "rules").stdout
     assert f"# NOT COVERED: {site.root}/no/where" in text
-    assert "kernel takes no rule" in text
+    assert "the kernel refuses rules" in text
     load_rules(text)
     assert f"{site.root}/no/where: neither it nor its directory exists" in site("audit", "status").stdout
 

@@ -1,4 +1,4 @@
-"""Processes that keep a file open for writing in ways that do not show in a table of descriptors, as a plain user."""
+"""Processes of an unprivileged user that keep a file open for writing without an entry in a descriptor table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fimscan.model import Unseen
 NOBODY = 65534
 _SOURCES = Path(__file__).parent
 
-#: Each way, with what an examination of all processes says: the process itself, a doubt, or nothing (``None``).
+#: Each way, with the result of an examination: the process itself, a doubt, or nothing (``None``).
 WAYS: dict[str, Unseen | str | None] = {
     "plain": "named",
     "undumpable": "named",
@@ -29,25 +29,25 @@ WAYS: dict[str, Unseen | str | None] = {
     "fork-chain": "named",
     "in-flight": Unseen.IN_FLIGHT,
     "in-flight-nested": Unseen.IN_FLIGHT,
-    # The kernel shows no trace of these: only its count of writers tells.
+    # The kernel shows these nowhere; only its count of writers includes them.
     "ring-without-descriptor": None,
     "blocked-call": None,
 }
 
 
 class Unavailable(Exception):  # noqa: N818 - it is no error: the test is skipped
-    """Something that a test needs is not there; the text says what."""
+    """A requirement of a test is missing; the text says which."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A directory that everybody may use, with the compiled programs."""
+    """A directory that every user may use, with the compiled programs."""
 
     root: Path
     is_root: bool
 
     def file(self, name: str, directory: Path | None = None) -> Path:
-        """A file that everybody may write to."""
+        """A file that every user may write to."""
         path = (directory or self.root) / name
         path.write_bytes(b"old\n" * 30)
         path.chmod(0o666)
@@ -55,25 +55,25 @@ class Ground:
 
     @contextmanager
     def held(self, way: str, path: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that holds the file; :meth:`go` has it write."""
+        """A process that holds the file; :meth:`go` makes it write."""
         command = [str(self.root / "hidden_holder"), way, str(path), str(self.root / "go")]
         with self._started(command) as process:
             yield process
 
     def go(self, processes: list[subprocess.Popen[bytes]]) -> None:
-        """Have them write, and wait until they have."""
+        """Make the processes write, and wait for it."""
         (self.root / "go").touch()
         for process in processes:
-            # All that they are made of, a chain's last link too, has their standard output open.
+            # All their processes, including the last of a chain, share their standard output.
             assert process.stdout is not None
             process.stdout.read()
 
     @contextmanager
     def fuse_beside(self, path: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that holds the file beside one of a FUSE file system of its own."""
+        """A process that holds the file, and also one on its own FUSE file system."""
         device = self.root / "fuse"
         try:
-            # As distributions have it: everybody may open it.
+            # As in distributions: every user may open it.
             os.mknod(device, 0o666 | stat.S_IFCHR, os.stat("/dev/fuse").st_rdev)
             device.chmod(0o666)
         except OSError as error:
@@ -97,7 +97,7 @@ class Ground:
                 yield process
             finally:
                 process.kill()
-                (self.root / "go").touch()  # what a chain is made of ends by itself
+                (self.root / "go").touch()  # the processes of a chain end by themselves
                 process.wait()
                 process.stdout.read()
                 (self.root / "go").unlink()
@@ -105,7 +105,7 @@ class Ground:
 
 @contextmanager
 def hiding_ground() -> Iterator[Ground]:
-    """A directory with the programs.
+    """Create a directory with the compiled programs.
 
     Raises:
         Unavailable: they cannot be compiled here.

@@ -1,4 +1,4 @@
-"""Who keeps a file open for writing without showing it: named, or counted, or in doubt; never overlooked."""
+"""Holders that do not show the file are named, counted, or in doubt; never overlooked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fimscan.scan.writers import WriterCheck, give_back
 from tests.linux.hiding import NOBODY, WAYS, Ground, Unavailable, hiding_ground
 from tests.support import state
 
-pytestmark = pytest.mark.root  # another user's processes; without root, only our own
+pytestmark = pytest.mark.root  # needs another user's processes; without root, only our own are visible
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def ground() -> Iterator[Ground]:
 
 
 def counted(path: Path) -> bool:
-    """Whether the kernel counts somebody who has the file open for writing."""
+    """Whether the kernel counts a writer of the file."""
     check = WriterCheck()
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
@@ -46,19 +46,19 @@ def counted(path: Path) -> bool:
 
 
 def named(found: OpenFiles, path: Path) -> set[int | None]:
-    """The users of those who hold a file."""
+    """The users of the holders of a file."""
     info = path.stat()
     return {h.actor.uid for h in found.holders if (h.dev, h.inode) == (info.st_dev, info.st_ino)}
 
 
 def doubts(found: OpenFiles) -> set[Unseen]:
-    """What is in doubt of the processes of the plain user."""
+    """The doubts about the unprivileged user's processes."""
     return {doubt.why for doubt in found.doubts if doubt.rights is not None and NOBODY in doubt.rights.uids}
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_hold_a_file_is_counted(way: str, ground: Ground) -> None:
-    """The kernel's count tells of each, named or not; once it has ended, there is nobody."""
+    """The kernel counts every kind of holder, named or not; none after it has ended."""
     path = ground.file(way)
     assert not counted(path)
     try:
@@ -75,13 +75,13 @@ def test_every_way_to_hold_a_file_is_counted(way: str, ground: Ground) -> None:
         case _:
             assert named(found, path) == set()
     deadline = time.monotonic() + 20
-    while counted(path):  # the kernel takes a ring apart after its process has ended
+    while counted(path):  # the kernel frees a ring after its process has ended
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_a_descriptor_that_root_may_not_stat_hides_no_other(ground: Ground) -> None:
-    """Of a process with a file of a FUSE file system of its own, all that can be written to is found all the same."""
+def test_a_descriptor_that_root_may_not_stat_does_not_hide_others(ground: Ground) -> None:
+    """A process with an open file on its own FUSE file system: its other writable files are still found."""
     path = ground.file("beside")
     try:
         with ground.fuse_beside(path):
@@ -93,7 +93,7 @@ def test_a_descriptor_that_root_may_not_stat_hides_no_other(ground: Ground) -> N
 
 
 def test_a_chain_of_processes_is_named_or_in_doubt(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no pass over /proc ends with everybody examined, those who were missed are in doubt."""
+    """If no pass over /proc examines every process, the missed processes are in doubt."""
     path = ground.file("chained")
     monkeypatch.setattr(holders, "_PASSES", 1)
     with ground.held("fork-chain", path):
@@ -102,7 +102,7 @@ def test_a_chain_of_processes_is_named_or_in_doubt(ground: Ground, monkeypatch: 
 
 
 def test_the_time_for_a_user_is_bounded(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has more files open than there is time for is in doubt; everybody else is examined."""
+    """A user with too many open files is in doubt; the processes of others are examined."""
     path, other = ground.file("many"), ground.file("other")
     monkeypatch.setattr(holders, "_USER_SECONDS", 0.0)
     with ground.held("plain", path), other.open("a"):
@@ -112,7 +112,7 @@ def test_the_time_for_a_user_is_bounded(ground: Ground, monkeypatch: pytest.Monk
 
 
 def _slow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was changed a moment ago is read with care."""
+    """A recently changed file takes the careful path."""
 
 
 def _fast(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def _fast(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_scan_says_which_files_were_open(
     prepare: Callable[[Path, pytest.MonkeyPatch], None], ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both ways to read a file ask, and nothing is said of a file that nobody has open, or has open for reading."""
+    """Fast and careful path both check, and only files that are open for writing are reported."""
     directory = ground.root / prepare.__name__
     directory.mkdir()
     paths = {name: ground.file(name, directory) for name in ("free", "held", "read")}
@@ -136,8 +136,8 @@ def test_the_scan_says_which_files_were_open(
     assert writable == {(info.st_dev, info.st_ino)}
 
 
-def test_asking_disturbs_nobody(ground: Ground) -> None:
-    """Who opens a file for writing while it is asked about waits for moments, and neither side gets a signal."""
+def test_the_check_does_not_disturb_other_processes(ground: Ground) -> None:
+    """Opening a file for writing during the check waits only briefly, and neither side gets a signal."""
     path = ground.file("asked")
     done = threading.Event()
     script = "import sys,time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: open(sys.argv[1], 'a').close()"
@@ -154,8 +154,8 @@ def test_asking_disturbs_nobody(ground: Ground) -> None:
     assert set(check.take()) <= {(info.st_dev, info.st_ino)}
 
 
-def test_where_the_kernel_cannot_be_asked_the_file_system_is_named() -> None:
-    """procfs has no leases: nothing is known of any file on it."""
+def test_without_leases_the_file_system_is_reported() -> None:
+    """procfs has no leases: writers of its files are unknown."""
     check = WriterCheck()
     with open("/proc/version", "rb") as file:
         found = os.fstat(file.fileno())
@@ -164,7 +164,7 @@ def test_where_the_kernel_cannot_be_asked_the_file_system_is_named() -> None:
 
 
 def test_an_examination_is_quick(ground: Ground) -> None:
-    """Two thousand mappings of one process take no time to speak of."""
+    """Examining two thousand mappings of one process is fast."""
     path = ground.file("quick")
     with ground.held("mapped-among-others", path):
         begun = time.monotonic()
@@ -179,7 +179,7 @@ def test_an_examination_is_quick(ground: Ground) -> None:
         (Rights(uids=(1003,), gids=(1003,)), {"mode": 0o666}, True),
         (Rights(uids=(1003,), gids=(1003,)), {"mode": 0o664, "gid": 1003}, True),
         (Rights(uids=(1003,), gids=(1003,)), {"mode": 0o644, "gid": 1003}, False),
-        (Rights(uids=(1003,), gids=None), {"mode": 0o664, "gid": 7}, True),  # nobody knows of which groups it is
+        (Rights(uids=(1003,), gids=None), {"mode": 0o664, "gid": 7}, True),  # its groups are unknown
         (Rights(uids=(1003,), gids=(1003,)), {"uid": 1003, "mode": 0o444}, True),  # its owner may change the mode
         (Rights(owned=((100000, 65536),)), {"uid": 100001}, True),  # root of a user namespace
         (Rights(owned=((100000, 65536),)), {"uid": 0}, False),
@@ -194,5 +194,5 @@ def test_an_examination_is_quick(ground: Ground) -> None:
     ],
 )
 def test_who_may_write_to_a_file(rights: Rights, file: dict[str, Any], may: bool) -> None:
-    """A process whose credentials never let it write to a file is no doubt about who did."""
+    """A process whose credentials do not allow writing to a file causes no doubt about it."""
     assert may_write(rights, state(**file)) is may

@@ -1,4 +1,4 @@
-"""Who holds a file open for writing."""
+"""Finding the holders of a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if how.startswith("map"):
     descriptor = os.open(path, os.O_RDONLY if how == "map read-only" else os.O_RDWR)
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if how == "map writable" else 0)
     memory = mmap.mmap(descriptor, 0, mmap.MAP_SHARED, protection)
-    os.closerange(3, 20)  # mmap keeps a descriptor of its own
+    os.closerange(3, 20)  # mmap keeps its own descriptor
 else:
     descriptor = os.open(path, FLAGS.get(how, os.O_RDONLY))
 
@@ -61,14 +61,14 @@ def holder(how: str, path: Path) -> Iterator[int]:
         ("append", True),
         ("read", False),
         ("map writable", True),
-        ("map for now read-only", True),  # of a descriptor that could write: mprotect(2) is all it takes
+        ("map for now read-only", True),  # mapped from a writable descriptor: mprotect(2) is enough
         ("map read-only", False),
         ("leaderless", True),
         ("map leaderless", True),
     ],
 )
 def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool, tmp_path: Path) -> None:
-    """Descriptors and mappings that can write are found with their process; one that only reads is not."""
+    """Writable descriptors and mappings are found with their process; read-only ones are not."""
     path = tmp_path / "held file"
     path.write_bytes(b"x" * mmap.PAGESIZE)
     info = path.stat()
@@ -88,7 +88,7 @@ def test_a_process_that_can_write_without_opening_is_found(how: str, held: bool,
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_PATH])
 def test_a_descriptor_of_a_removed_name_counts_where_the_file_has_others(flags: int, tmp_path: Path) -> None:
-    """By it, the file can be opened for writing (/proc/self/fd/N), and the rules do not know the name."""
+    """Through it, the file can be opened for writing (/proc/self/fd/N), and the rules do not know the name."""
     path, other = tmp_path / "file", tmp_path / "other"
     path.touch()
     os.link(path, other)
@@ -104,7 +104,7 @@ def test_a_descriptor_of_a_removed_name_counts_where_the_file_has_others(flags: 
 
 
 def test_users_are_named_by_the_caller(tmp_path: Path) -> None:
-    """A holder's user has a name where the caller knows one, and its login only where there is one."""
+    """A holder's user has a name if the caller knows one; its login user only if there is one."""
     path = tmp_path / "held"
     path.touch()
     names = {os.getuid(): "the user", 4711: "the login"}
@@ -121,8 +121,8 @@ def test_users_are_named_by_the_caller(tmp_path: Path) -> None:
     assert {(h.actor.user, h.actor.login_user) for h in unnamed} == {(None, None)}
 
 
-def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
-    """The process that asks is left out."""
+def test_own_process_is_no_holder(tmp_path: Path) -> None:
+    """The examining process itself is left out."""
     with (tmp_path / "own").open("w") as file:
         inode = os.fstat(file.fileno()).st_ino
         assert inode not in {holder.inode for holder in open_for_writing(os.getpid()).holders}
@@ -132,7 +132,7 @@ def test_we_do_not_accuse_ourselves(tmp_path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("signal_number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_file_system_that_hangs_or_has_died_is_not_asked(signal_number: int, tmp_path: Path) -> None:
-    """Any process may have a file open on a dead network file system: that is no reason to wait, or to fail."""
+    """A process may have a file open on a dead network file system: the examination neither waits nor fails."""
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         pytest.skip("needs root and /dev/fuse")
     mounted = tmp_path / "mounted"

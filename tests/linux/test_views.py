@@ -1,4 +1,4 @@
-"""What /proc says of processes that run: real ones."""
+"""Reading real running processes from /proc."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ ID = b"0123456789ab" + b"c" * 52
         (b"9:memory:/lxc/web1\n", "lxc:web1"),
         (b"0::/machine.slice/systemd-nspawn@build.service/payload\n", "nspawn:build"),
         (b"0::/machine.slice/machine-vm1.scope\n", "machine:vm1"),
-        (b"0::/system.slice/docker.service\n", None),  # the manager itself
+        (b"0::/system.slice/docker.service\n", None),  # the container manager itself
         (b"0::/user.slice/user-0.slice/session-3.scope\n", None),
         (b"0::/\n", None),
     ],
 )
 def test_a_container_is_named_by_its_control_group(cgroup: bytes, container: str | None) -> None:
-    """As docker, podman, CRI-O, containerd, LXC, systemd-nspawn and Kubernetes call theirs."""
+    """The names used by docker, podman, CRI-O, containerd, LXC, systemd-nspawn and Kubernetes."""
     assert container_of(cgroup) == container
 
 
 def test_a_process_is_the_one_of_a_record_from_its_start_on() -> None:
-    """Not of one from before, of another program, or of another session."""
+    """A record from before the start, or of another program or session, does not match."""
     child = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=-1)
     assert child.stdout is not None
     child.stdout.readline()
@@ -67,7 +67,7 @@ def test_a_process_is_the_one_of_a_record_from_its_start_on() -> None:
 
 
 def test_a_program_that_was_replaced_is_not_known_to_be_the_hosts(tmp_path: Path) -> None:
-    """As after an upgrade: another file has its name now."""
+    """As after an upgrade, when another file has the program's name."""
     tool = tmp_path / "tool"
     tool.write_bytes(Path("/bin/sh").read_bytes())
     tool.chmod(0o755)
@@ -86,8 +86,8 @@ def test_a_program_that_was_replaced_is_not_known_to_be_the_hosts(tmp_path: Path
         child.communicate()
 
 
-def test_who_traces_a_process_is_told() -> None:
-    """It can have the process do anything."""
+def test_the_tracer_of_a_process_is_recorded() -> None:
+    """A tracer can make the process do anything."""
     code = "import ctypes, time; ctypes.CDLL(None).ptrace(0, 0, 0, 0); print(flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout is not None

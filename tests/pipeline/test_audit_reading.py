@@ -1,4 +1,4 @@
-"""The audit log into the store: whose records count, and what a crash in between may cost (nothing)."""
+"""Reading the audit log into the store: whose records count, and that a crash in between loses nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import rule
 
 
 def event(path: Path, serial: int, *, node: str = "", pid: int = 4242, at: float | None = None) -> str:
-    """A process opens a file for appending, as auditd writes it down."""
+    """Format the records of a process that opens a file for appending, as auditd writes them."""
     info = path.stat()
     stamp = f"{time.time() if at is None else at:.3f}:{serial}"
     front = f"node={node} " if node else ""
@@ -39,8 +39,8 @@ def event(path: Path, serial: int, *, node: str = "", pid: int = 4242, at: float
 
 
 @pytest.mark.parametrize("mark", ["node=web2 ", "Nov  3 04:51:21 web2 audisp-syslog[12]: "])
-def test_records_of_another_host_accuse_nobody_here(cli: Cli, mark: str) -> None:
-    """In a collected log, web2's inode 17 is another file than ours: its processes changed nothing here."""
+def test_records_of_another_host_name_no_process_here(cli: Cli, mark: str) -> None:
+    """In a collected log, web2's inode 17 is another file than this host's: web2's processes changed nothing here."""
     log = cli.root / "audit.log"
     log.write_text("")
     cli("scan", "--audit-log", str(log), code=0)
@@ -48,14 +48,14 @@ def test_records_of_another_host_accuse_nobody_here(cli: Cli, mark: str) -> None
     target.write_text("changed")
     log.write_text("".join(mark + line for line in event(target, 1).splitlines(keepends=True)))
     done = cli("scan", "--audit-log", str(log), code=4)
-    assert "1 access of another host was left out" in done.stderr
+    assert "skipped 1 access of another host" in done.stderr
     document = cli.diff()
     assert rows(document) == [("modified", "a")]
     assert document["changes"][0]["attribution"]["actors"] == []
 
 
 def test_a_host_may_have_other_names(cli: Cli) -> None:
-    """[audit] nodes says under which names this host stands in collected logs."""
+    """[audit] nodes lists further names of this host in collected logs."""
     log = cli.root / "audit.log"
     log.write_text("")
     cli.write_config(extra=f'[audit]\nnodes = ["web1.example"]\nlogs = ["{log}"]\n')
@@ -67,8 +67,8 @@ def test_a_host_may_have_other_names(cli: Cli) -> None:
     assert [a["pid"] for a in cli.diff()["changes"][0]["attribution"]["actors"]] == [4242]
 
 
-def test_an_emptied_log_stops_nothing(cli: Cli) -> None:
-    """': > audit.log' is the first thing that an intruder does: content is compared all the same."""
+def test_content_is_compared_after_the_log_was_emptied(cli: Cli) -> None:
+    """An intruder may empty the log first; content is compared all the same."""
     log = cli.root / "audit.log"
     log.write_text(event(cli.watched / "a", 1))
     cli("scan", "--audit-log", str(log), code=0)
@@ -79,7 +79,7 @@ def test_an_emptied_log_stops_nothing(cli: Cli) -> None:
 
 
 class Host:
-    """A database, a watched file and a log that a (pretended) healthy audit system writes."""
+    """A database, a watched file and a log, with a simulated audit system without problems."""
 
     def __init__(self, root: Path) -> None:
         self.watched = root / "watched"
@@ -102,7 +102,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """Audit that watches everything and lost nothing, so that only the reading of the log is in question."""
+    """A host whose audit reports everything and lost nothing, so that only the reading of the log is tested."""
     made = Host(tmp_path)
 
     def observe(now_ns: int) -> AuditObservation:
@@ -122,8 +122,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     made.database.close()
 
 
-def test_one_writer_in_a_log_that_was_read_without_a_hole_is_confirmed(host: Host) -> None:
-    """The measure for the tests below."""
+def test_with_complete_coverage_one_writer_is_confirmed(host: Host) -> None:
+    """Reference for the tests below: with complete coverage, one writer is confirmed."""
     host.scan()
     host.append(event(host.target, 2))
     host.target.write_text("new")
@@ -131,8 +131,8 @@ def test_one_writer_in_a_log_that_was_read_without_a_hole_is_confirmed(host: Hos
     assert finding.attribution.verdict is Verdict.CONFIRMED
 
 
-def test_nobody_in_a_log_that_was_read_without_a_hole_is_the_alarming_one(host: Host) -> None:
-    """The other measure."""
+def test_with_complete_coverage_a_change_without_a_writer_is_alarming(host: Host) -> None:
+    """Reference for the tests below: with complete coverage, a change without a writer is alarming."""
     host.scan()
     host.target.write_text("new")
     (finding,) = host.scan().diff.findings
@@ -142,7 +142,7 @@ def test_nobody_in_a_log_that_was_read_without_a_hole_is_the_alarming_one(host: 
 def test_a_crash_while_reading_does_not_hide_that_records_were_lost(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log was replaced, and the process was killed right after the first batch: the hole is still a hole."""
+    """The log was replaced, and the process was killed after the first batch: the gap is still reported."""
     host.scan()
     host.target.write_text("new")
     host.log.unlink()
@@ -164,8 +164,10 @@ def test_a_crash_while_reading_does_not_hide_that_records_were_lost(
     assert finding.attribution.reason is Reason.COVERAGE_GAP
 
 
-def test_a_crash_before_changes_are_answered_anew_loses_no_answer(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that came late was stored, and the process was killed before it could be used."""
+def test_a_crash_before_changes_are_attributed_again_loses_no_answer(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that came late was stored, and the process was killed before changes were attributed again."""
     host.scan()
     late = event(host.target, 2)
     host.target.write_text("new")

@@ -1,4 +1,4 @@
-"""Which files ctime vouches for, which are read all the same, and that windows begin at real readings."""
+"""Which files ctime vouches for, which are read all the same, and that windows begin at a real reading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fimscan.linux.filesystems import Numbers
 from fimscan.model import AuditNotice, Change, EventId, NoticeKind, Scan
 from fimscan.pipeline import ScanResult, run_scan
 from fimscan.pipeline.record import ctime_trust
-from fimscan.pipeline.record.last_read import FullReading, Look
+from fimscan.pipeline.record.last_read import FullReading, WritersAtScan
 from fimscan.report.documents.diff import diff_document
 from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scan(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scanner]:
-    """Scans of the tree, each with its own settings; a file is old enough to be trusted at once."""
+    """Returns a function that scans the tree with given settings; files count as old enough at once."""
     monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
 
@@ -59,7 +59,7 @@ def scan(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def vouched(result: ScanResult) -> tuple[int, int]:
-    """(files vouched for, bytes read)."""
+    """Return (files vouched for, bytes read)."""
     return result.scan.counts.get("vouched", 0), result.scan.counts["bytes"]
 
 
@@ -68,8 +68,8 @@ def only_change(result: ScanResult) -> Change:
     return finding.change
 
 
-def test_what_nothing_was_done_to_is_not_read_again(scan: Scanner) -> None:
-    """All but directories; the files are counted, and the state is the same."""
+def test_unchanged_files_are_not_read_again(scan: Scanner) -> None:
+    """All files are vouched for, directories are not; the files are counted, and the state is the same."""
     first, second = scan(), scan()
     assert vouched(first) == (0, 30)
     assert vouched(second) == (4, 0)
@@ -78,7 +78,7 @@ def test_what_nothing_was_done_to_is_not_read_again(scan: Scanner) -> None:
 
 
 def test_the_longest_names_are_vouched_for(scan: Scanner, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker is asked in one packet holds them, beside what is known of each."""
+    """A request to a worker fits into one packet, with the longest names and what is known of each file."""
     monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
     for number in range(1000):
         (tree / f"{number:0>255}").touch()
@@ -87,13 +87,13 @@ def test_the_longest_names_are_vouched_for(scan: Scanner, tree: Path, monkeypatc
 
 
 def test_by_default_everything_is_read(scan: Scanner) -> None:
-    """Only a policy permits to take ctime's word."""
+    """ctime vouches for files only if the policy allows it."""
     scan("")
     assert vouched(scan("")) == (0, 30)
 
 
 def test_a_full_scan_reads_everything(scan: Scanner) -> None:
-    """Whatever ctime says; and what it has read is trusted again."""
+    """It reads files whatever their ctime says; afterwards ctime vouches for them again."""
     scan()
     scan()
     assert vouched(scan(full=True)) == (0, 30)
@@ -101,7 +101,7 @@ def test_a_full_scan_reads_everything(scan: Scanner) -> None:
 
 
 def test_moved_blocks_leave_the_ctime_so_that_everything_is_read(scan: Scanner, tmp_path: Path) -> None:
-    """A user moved blocks from one file into another since the last reading: no ctime tells which."""
+    """A process moved blocks from one file into another since the last reading: that sets no ctime."""
     scan()
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     with closing(database), database.begin() as session:
@@ -113,7 +113,7 @@ def test_moved_blocks_leave_the_ctime_so_that_everything_is_read(scan: Scanner, 
 
 
 def test_a_change_is_found_although_size_and_mtime_are_put_back(scan: Scanner, tree: Path) -> None:
-    """ctime cannot be put back."""
+    """ctime cannot be set back."""
     scan()
     times = os.stat(tree / "b")
     (tree / "b").write_text("x" * 10)
@@ -126,22 +126,22 @@ def test_a_change_is_found_although_size_and_mtime_are_put_back(scan: Scanner, t
 def test_a_file_that_was_too_fresh_when_it_was_read_is_read_again(
     scan: Scanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It can have been changed twice within a tick of the clock, with the reading between the two."""
+    """It can have been changed twice within a tick of the clock, and read between the two changes."""
     monkeypatch.setattr(ctime_trust, "_FRESH_NS", 10**13)
     scan()
     assert vouched(scan()) == (0, 30)
 
 
-def test_what_was_made_a_moment_ago_is_read_again(tmp_path: Path, tree: Path) -> None:
-    """For a minute, whatever ctime says: two writes may have left one ctime, or a mapped page none."""
+def test_a_new_file_is_read_again(tmp_path: Path, tree: Path) -> None:
+    """That holds for a minute: two writes may have set one ctime, or a write through a mapped page none."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     config = parse_config(f'[[watch]]\npath = "{tree}"\nreread = "ctime"\n')
     assert [vouched(run_scan(database, config, source=None)) for _ in range(2)] == [(0, 30), (0, 30)]
     database.close()
 
 
-def test_a_file_that_somebody_can_write_to_is_read_again(scan: Scanner, tree: Path) -> None:
-    """What is written to a page that is dirty already does not set ctime; held now, or when the last scan began."""
+def test_a_file_that_a_process_can_write_to_is_read_again(scan: Scanner, tree: Path) -> None:
+    """A write to a page that is already dirty does not set ctime; held now, or when the last scan began."""
     scan()
     code = "import sys; f = open(sys.argv[1], 'r+'); print('ready', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(tree / "b")]
@@ -164,7 +164,7 @@ def test_a_file_without_the_digests_that_are_wanted_is_read_again(scan: Scanner)
 
 
 def test_on_tmpfs_everything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is written there through a mapped page leaves no trace in the times, ever."""
+    """There, a write through a mapped page never sets the times."""
     if os.statvfs("/dev/shm").f_fsid == os.statvfs(tmp_path).f_fsid:
         pytest.skip("/dev/shm is no file system of its own")
     monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
@@ -178,11 +178,13 @@ def test_on_tmpfs_everything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_the_last_scan_could_not_read_is_read_again() -> None:
-    """Nor what lies in a directory that it could not list: when it was last read, nobody remembers."""
+    """Nor does ctime vouch for files below a directory that could not be listed: their last reading is unknown."""
     clock = ReadClock()
     clock.note(b"/w", 10**18)
-    look = Look(as_of_ns=10**18, held=Held(), complete=True)
-    vouched = ctime_trust.vouching(FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), looks=(look,)), (), Numbers())
+    writers = WritersAtScan(as_of_ns=10**18, held=Held(), complete=True)
+    vouched = ctime_trust.vouching(
+        FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), writers=(writers,)), (), Numbers()
+    )
     assert vouched is not None
     paths = (b"/w/a", b"/w/d", b"/w/d-", b"/w/d/a", b"/w/x", b"/w/x-")
     known = [(path, b"digest", 1, 0, 3, "file", 1, 2, 1, 0o644, 0, 0, 0, 1, 0, 1, 0) for path in paths]
@@ -190,7 +192,7 @@ def test_what_the_last_scan_could_not_read_is_read_again() -> None:
 
 
 def test_another_file_in_its_place_is_read(scan: Scanner, tree: Path) -> None:
-    """The name vouches for nothing."""
+    """A path alone vouches for nothing."""
     scan()
     (tree / "new").write_text("b" * 10)
     os.rename(tree / "new", tree / "b")
@@ -198,7 +200,7 @@ def test_another_file_in_its_place_is_read(scan: Scanner, tree: Path) -> None:
 
 
 def test_the_window_begins_at_the_last_real_reading(scan: Scanner, tree: Path) -> None:
-    """That ctime vouched for the content is no reading of it."""
+    """A scan at which ctime vouched for the file does not count as a reading."""
     first, second = scan(), scan()
     (tree / "b").write_text("other")
     window = only_change(scan()).window
@@ -206,7 +208,7 @@ def test_the_window_begins_at_the_last_real_reading(scan: Scanner, tree: Path) -
 
 
 def test_the_window_of_a_new_file_begins_when_its_directory_was_last_listed(scan: Scanner, tree: Path) -> None:
-    """A name that is not there is seen not to be there, without any reading."""
+    """Listing a directory shows that a name does not exist, without reading any file."""
     scan()
     second = scan()
     (tree / "new").write_text("new")
@@ -214,7 +216,7 @@ def test_the_window_of_a_new_file_begins_when_its_directory_was_last_listed(scan
 
 
 def test_holders_are_those_of_before_the_window(scan: Scanner, tree: Path) -> None:
-    """A later look at who has the file open would clear those who opened, wrote and closed it before that."""
+    """Later holders would clear processes that opened, wrote and closed the file before that."""
     scan()
     scan()
     (tree / "b").write_text("other")
@@ -223,8 +225,8 @@ def test_holders_are_those_of_before_the_window(scan: Scanner, tree: Path) -> No
     assert change.holders.as_of_ns <= change.window.after_ns
 
 
-def test_the_report_says_how_many_and_since_when(scan: Scanner, capsys: pytest.CaptureFixture[str]) -> None:
-    """In words and in JSON: how many files were not read, and after what time they all had been."""
+def test_the_report_counts_files_that_ctime_vouches_for(scan: Scanner, capsys: pytest.CaptureFixture[str]) -> None:
+    """Text and JSON say how many files were not read, and the time after which all had been read."""
     first, second, third = scan(), scan(), scan()
     assert vouched_text(first.scan) is None
     for result in (second, third):
@@ -237,10 +239,10 @@ def test_the_report_says_how_many_and_since_when(scan: Scanner, capsys: pytest.C
         assert _read_after(result.scan) <= (first.scan.finished_ns or 0)
 
 
-def test_which_files_they_are_is_listed(
+def test_files_that_ctime_vouches_for_are_listed(
     scan: Scanner, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the time of the last real reading of each; directories and what was read are none of them."""
+    """The list has the time of the last real reading of each; directories and files that were read are not in it."""
     with closing(Database(f"sqlite:///{tmp_path}/x.db", host="h")) as database:
         with pytest.raises(UsageError, match="no scan has been finished yet"):
             _list_vouched(database, "json")

@@ -19,7 +19,7 @@ TODAY = datetime.now(UTC).date().isoformat()
 
 @pytest.fixture
 def bundle(cli: Cli) -> Path:
-    """A bundle of today's scans, one of which found a change."""
+    """A bundle of today's scans; one of them found a change."""
     cli.scan()
     (cli.watched / "a").write_text("other")
     cli.scan(4)
@@ -29,7 +29,7 @@ def bundle(cli: Cli) -> Path:
 
 
 def test_the_system_tools_alone_can_check_it(cli: Cli, bundle: Path) -> None:
-    """openssl and sha256sum, as the bundle's README says; no fimscan needed."""
+    """openssl and sha256sum suffice, as the bundle's README says; fimscan is not needed."""
     if shutil.which("openssl") is None or shutil.which("unzip") is None:
         pytest.skip("openssl and unzip are not installed")
     directory = cli.root / "unpacked"
@@ -39,7 +39,7 @@ def test_the_system_tools_alone_can_check_it(cli: Cli, bundle: Path) -> None:
 
 
 def test_verify_accepts_it_and_notices_a_changed_byte(cli: Cli, bundle: Path) -> None:
-    """0 as it is, 25 with one byte changed anywhere, and with another signer."""
+    """The exit code is 0 for the bundle as it is, and 25 with one byte changed or with another signer."""
     said = cli("verify", str(bundle), code=0).stdout
     fingerprint = next(line for line in said.splitlines() if line.startswith("Signed by")).partition("SHA256:")[2]
     cli("verify", str(bundle), "--fingerprint", f"SHA256:{fingerprint}", code=0)
@@ -53,7 +53,7 @@ def test_verify_accepts_it_and_notices_a_changed_byte(cli: Cli, bundle: Path) ->
 
 
 def test_the_change_is_in_it(bundle: Path, cli: Cli) -> None:
-    """The row has the path and the verdict; the scan stands in the ledger."""
+    """The row has the path and the verdict; the scan is in the ledger."""
     with zipfile.ZipFile(bundle) as archive:
         changes = archive.read("09-changes.csv").decode()
         scans = list(csv.DictReader(io.StringIO(archive.read("07-scans.csv").decode())))
@@ -62,7 +62,7 @@ def test_the_change_is_in_it(bundle: Path, cli: Cli) -> None:
 
 
 def test_changed_settings_are_in_it(cli: Cli) -> None:
-    """Each with what it was, what it is and what it does, tied to the chain; a spreadsheet takes none for a formula."""
+    """Each has its old and new value and its effect, tied to the chain; a spreadsheet treats none as a formula."""
     cli.scan()
     cli.write_config(watch='exclude = ["=c"]\npolicy = "attributes"')
     cli.scan()
@@ -85,7 +85,7 @@ def test_changed_settings_are_in_it(cli: Cli) -> None:
 
 
 def test_a_period_without_a_scan_is_an_error(cli: Cli) -> None:
-    """Evidence of nothing would look like evidence; a mistyped date is not guessed at."""
+    """Evidence of nothing would look like evidence; a mistyped date is an error, too."""
     cli.scan()
     for start, end in (("2001-01-01", "2001-01-31"), ("yesterday", TODAY), (TODAY, "2001-01-01")):
         done = cli("export", "pci-dss", "--from", start, "--to", end, "--out", str(cli.root / "x.zip"), code=15)
@@ -94,7 +94,7 @@ def test_a_period_without_a_scan_is_an_error(cli: Cli) -> None:
 
 
 def test_a_tampered_database_gives_no_clean_bundle(cli: Cli) -> None:
-    """A hash edited behind the ledger's back is noticed in the bundle."""
+    """A digest that was edited in the database is noticed in the bundle."""
     import sqlite3
 
     cli.scan()

@@ -1,4 +1,4 @@
-"""AIDE's databases become the baseline: made by the real AIDE where it is installed, and broken in every way."""
+"""Import of AIDE's databases as the baseline: made by the real AIDE where it is installed, and damaged in many ways."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUPS = (
 
 
 def aide(cli: Cli, group: str, *, packed: bool = False, extra: str = "") -> Path:
-    """The database that the real AIDE makes of the watched directory."""
+    """Let the real AIDE make a database of the watched directory."""
     database = cli.root / "aide.db"
     config = cli.root / "aide.conf"
     config.write_text(
@@ -50,7 +50,7 @@ def imported(cli: Cli, database: Path, code: int = 0) -> dict[str, object]:
 
 @pytest.fixture
 def odd(cli: Cli) -> Cli:
-    """Names of every kind, and files of every kind."""
+    """A directory with names and files of every kind."""
     for name in ODD:
         (cli.watched / os.fsdecode(name)).write_bytes(name)
     (cli.watched / "sub").mkdir()
@@ -64,8 +64,8 @@ def odd(cli: Cli) -> Cli:
 
 @needs_aide
 @pytest.mark.parametrize("group", GROUPS)
-def test_what_did_not_change_is_no_difference(odd: Cli, group: str) -> None:
-    """What AIDE did not record is unknown, and unknown is no difference."""
+def test_unchanged_files_are_no_difference(odd: Cli, group: str) -> None:
+    """What AIDE did not record is unknown, and an unknown property is no difference."""
     document = imported(odd, aide(odd, group, packed=group == GROUPS[0]))
     assert (document["differing"], document["gone"], document["new"], document["outside"]) == (0, 0, 0, 0)
     assert document["same"] == 1 + 3 + len(ODD) + 4
@@ -76,8 +76,8 @@ def test_what_did_not_change_is_no_difference(odd: Cli, group: str) -> None:
 
 
 @needs_aide
-def test_what_changed_is_found_with_what_changed(odd: Cli) -> None:
-    """Once, by the scan after the import: content, mode, link, what is gone and what is new."""
+def test_changes_since_aide_are_reported_once(odd: Cli) -> None:
+    """The scan after the import reports each once: content, mode, link, removed and added files."""
     database = aide(odd, GROUPS[0])
     before = time.time()
     watched = odd.watched
@@ -110,7 +110,7 @@ def test_what_changed_is_found_with_what_changed(odd: Cli) -> None:
 
 @needs_aide
 def test_paths_that_are_not_monitored_are_counted(odd: Cli) -> None:
-    """They are left out, and not told as removed by the next scan; where AIDE had nothing, all is taken as it is."""
+    """They are left out, and the next scan does not report them as removed; paths that AIDE lacks are added."""
     (odd.root / "more").mkdir()
     (odd.root / "more" / "x").write_text("x")
     database = aide(odd, "R+sha256")
@@ -122,7 +122,7 @@ def test_paths_that_are_not_monitored_are_counted(odd: Cli) -> None:
 
 @needs_aide
 def test_a_database_that_has_a_baseline_is_left_alone(odd: Cli) -> None:
-    """It would be a new baseline in silence."""
+    """Otherwise the baseline would be replaced silently."""
     odd.scan()
     done = odd("import", "aide", str(aide(odd, "R")), code=15)
     assert "has a baseline already (scan 1)" in done.stderr
@@ -130,7 +130,7 @@ def test_a_database_that_has_a_baseline_is_left_alone(odd: Cli) -> None:
 
 @needs_aide
 def test_a_digest_that_no_scan_takes_is_refused(odd: Cli) -> None:
-    """It could never be compared; the line says what to do, and that helps."""
+    """It could never be compared; the message says what to do, and doing that helps."""
     database = aide(odd, "p+sha512")
     assert "add it to digests" in odd("import", "aide", str(database), code=15).stderr
     odd.write_config(watch='digests = ["xxh3_128", "sha512"]')
@@ -161,7 +161,7 @@ def parsed(tmp_path: Path, data: bytes) -> AideDatabase:
 
 
 def test_an_older_form(tmp_path: Path) -> None:
-    """0.16: the same lines in another order. Only what attr says is known."""
+    """AIDE 0.16 writes the same lines in another order. Only what attr lists is known."""
     found = parsed(tmp_path, OLD.encode())
     assert list(found.entries) == [b"/etc", b"/etc/a b", b"/etc/link"]
     file = found.entries[b"/etc/a b"]
@@ -174,7 +174,7 @@ def test_an_older_form(tmp_path: Path) -> None:
 
 
 def test_the_time_is_never_too_late(tmp_path: Path) -> None:
-    """The header's is local, in some zone; without one, the file's own time is the end of its making."""
+    """The header's time is local, in an unknown zone; without a header, the file's own time is used."""
     now = time.time_ns()
     assert parsed(tmp_path, OLD.encode()).taken_ns <= 1614834367 * 10**9
     without = OLD.replace("# Time of generation was 2021-03-04 05:06:07\n", "")
@@ -189,33 +189,33 @@ def test_the_time_is_never_too_late(tmp_path: Path) -> None:
     ("data", "words"),
     [
         (b"", "does not begin with @@begin_db"),
-        (b"root:x:0:0::/root:/bin/sh\n", "line 1: it does not begin"),
+        (b"root:x:0:0::/root:/bin/sh\n", "line 1: the database does not begin"),
         (b"\x00\xff\xfe" * 500, "does not begin"),
         (OLD.encode()[:-10], "ends before @@end_db"),
         (OLD.encode()[:300], "line"),
-        (OLD.replace("@@db_spec name", "@@db_spec mane").encode(), "must have name and perm"),
-        (OLD.replace(" 0 7 3 ", " 0 7 ").encode(), "line 6: 11 fields, and there are 12 columns"),
+        (OLD.replace("@@db_spec name", "@@db_spec mane").encode(), "no @@db_spec with the columns name and perm"),
+        (OLD.replace(" 0 7 3 ", " 0 7 ").encode(), "line 6: 11 fields instead of 12"),
         (OLD.replace("ungW", "un!W").encode(), "line 6"),
         (OLD.replace("ungW", "").encode(), "line 6"),
-        (OLD.replace("MTYxNDgzNDM2Nw==", "YWJj").encode(), "line 5: a time that is none"),
-        (OLD.replace("40755", "rwxr").encode(), "line 5: a number"),
+        (OLD.replace("MTYxNDgzNDM2Nw==", "YWJj").encode(), "line 5: invalid time"),
+        (OLD.replace("40755", "rwxr").encode(), "line 5: invalid number"),
         (OLD.replace("40755", "99999").encode(), "line 5"),
-        (OLD.replace("/etc/link", "../etc/link").encode(), "line 7: a name"),
+        (OLD.replace("/etc/link", "../etc/link").encode(), "line 7: the name is not an absolute path"),
         (OLD.replace("/etc/link", "/etc/a%20b").encode(), "listed before"),
-        (OLD.replace("/etc/link", "/" + "x" * (1 << 20)).encode(), "far too long"),
+        (OLD.replace("/etc/link", "/" + "x" * (1 << 20)).encode(), "line too long"),
         (gzip.compress(OLD.encode())[:-30], "cannot read"),
         (b"\x1f\x8b" + b"\xff" * 50, "cannot read"),
     ],
 )
-def test_what_is_no_database_of_aide_is_one_line(tmp_path: Path, data: bytes, words: str) -> None:
-    """Truncated, of another program, damaged: the line says what is wrong, and where."""
+def test_a_damaged_or_foreign_file_is_one_message(tmp_path: Path, data: bytes, words: str) -> None:
+    """A truncated, damaged or foreign file is one message that says what is wrong, and where."""
     with pytest.raises(InputError) as caught:
         parsed(tmp_path, data)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_the_command_says_so_with_18(cli: Cli) -> None:
-    """And leaves the database as it was: empty."""
+def test_the_command_exits_with_18(cli: Cli) -> None:
+    """The database stays as it was: empty."""
     (cli.root / "db").write_text("no")
     assert len(cli("import", "aide", str(cli.root / "db"), code=18).stderr.splitlines()) == 1
     assert len(cli("import", "aide", "/nowhere", code=18).stderr.splitlines()) == 1
@@ -235,7 +235,7 @@ _tokens = st.sampled_from(OLD.encode().split()) | st.binary(max_size=12)
     st.booleans(),
 )
 def test_nothing_breaks_the_reader(tmp_path: Path, noise: bytes, at: int, gone: int, packed: bool) -> None:
-    """Anything put in the place of a part of a database is either read or one line."""
+    """Whatever replaces a part of a database, it is either read or one message."""
     data = OLD.encode()[:at] + noise + OLD.encode()[at + gone :]
     try:
         parsed(tmp_path, gzip.compress(data) if packed else data)
@@ -244,7 +244,7 @@ def test_nothing_breaks_the_reader(tmp_path: Path, noise: bytes, at: int, gone: 
 
 
 def test_a_content_of_another_size_is_another_content() -> None:
-    """AIDE without digests knows that much."""
+    """AIDE without digests still records the size."""
     now = state(b"/w/f", b"new content")
     entry = AideEntry(path=b"/w/f", kind=FileKind.FILE, size=3)
     before = combined(entry, now, 5)

@@ -1,4 +1,4 @@
-"""``kill -9`` while the log is read, again and again, while it grows and is rotated: nothing lost, nothing doubled."""
+"""``kill -9`` while a growing, rotating log is read: no access is lost, and none is stored twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fimscan.store.database import Database
 audit.observe = lambda now: AuditObservation(time_ns=now, boot_id="b", enabled=1, daemon_pid=1, lost=0)
 reading._is_written_by = lambda _pid, _log: True
 real = audit.read_log
-audit.read_log = lambda *a, **k: real(*a, **k, batch_events=40)  # many transactions, so that there is much in between
+audit.read_log = lambda *a, **k: real(*a, **k, batch_events=40)  # many transactions, with kills between them
 database = Database("sqlite:///" + sys.argv[1], host="h")
 print("ready", flush=True)
 while True:
@@ -39,7 +39,7 @@ while True:
 
 
 class Writer:
-    """Writes a log as auditd does: records of some events interleave, and it is rotated by renaming."""
+    """Writes a log as auditd does: records of different events interleave, and the log is rotated by renaming."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -66,7 +66,7 @@ class Writer:
                 at = self.random.randint(at + 1, len(lines))
         data = b"".join(lines)
         self.copy += data
-        cut = self.random.randrange(len(data))  # auditd's writes are whole lines, the file system's need not be
+        cut = self.random.randrange(len(data))  # auditd writes whole lines, but a reader may see part of one
         with self.log.open("ab", buffering=0) as file:
             file.write(data[:cut])
             file.write(data[cut:])
@@ -87,7 +87,7 @@ def stored(database: Database) -> list[FileAccess]:
 
 
 def test_killed_while_reading(tmp_path: Path) -> None:
-    """At the end the store says just what one reading of the whole log says, and knows of no hole."""
+    """At the end the store has exactly the accesses of one reading of the whole log, and no gap."""
     log, file = tmp_path / "audit.log", tmp_path / "x.db"
     log.touch()
     writer = Writer(log)

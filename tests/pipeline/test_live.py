@@ -1,4 +1,4 @@
-"""Looks at single files, with a pretended audit system, so that only the looking is in question."""
+"""Live looks at single files, with a simulated audit system."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SILENT = '[schedule]\nscan = "1h"\n'
 
 
 class Host:
-    """A watched file, its log, and a clock that the test turns."""
+    """A watched file, its log, and a clock that the test sets."""
 
     def __init__(self, root: Path, extra: str = "") -> None:
         self.root = root
@@ -63,14 +63,14 @@ class Host:
         return run_scan(self.database, self.config, source=self.source, reader=self.live.reader)
 
     def opened(self, path: Path | None = None, pid: int = 4242) -> None:
-        """The log says that a process opened the file for writing."""
+        """Write the records of a process that opened the file for writing to the log."""
         self._serial += 1
         with self.log.open("a") as file:
             file.write(event(path or self.target, self._serial, pid=pid))
         self.let_time_pass()
 
     def let_time_pass(self) -> None:
-        """What happens closer together has no order: audit and file systems go by different clocks."""
+        """Wait until later events have a definite order: audit and file systems use different clocks."""
         time.sleep(2 * SLACK_NS / 1e9)
 
     def step(self, seconds: float = 2) -> ScanResult | None:
@@ -87,7 +87,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    """Audit that watches everything and lost nothing."""
+    """A host whose audit reports everything and lost nothing."""
     watched = tmp_path / "watched"
 
     def observe(now_ns: int) -> AuditObservation:
@@ -100,15 +100,15 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(reading, "_is_written_by", lambda _pid, _log: True)
     monkeypatch.setattr(
         monitor, "_REST", 0
-    )  # after what took long on a busy host, it would rest for longer than a step
+    )  # on a busy host, work takes long, and the rest after it would be longer than a step
     made = Host(tmp_path)
     yield made
     made.live.close()
     made.database.close()
 
 
-def assert_whole(database: Database) -> None:
-    """The newest ledger entry is about the state that is stored, and the chain holds."""
+def assert_consistent(database: Database) -> None:
+    """The newest ledger entry matches the stored state, and the chain is intact."""
     with database.read() as session:
         digest = StateDigest()
         for one in files.state_digests(session):
@@ -120,7 +120,7 @@ def assert_whole(database: Database) -> None:
 
 
 def test_a_change_is_a_partial_scan(host: Host) -> None:
-    """It is in the history as any change is, and the ledger covers it."""
+    """It is in the history like any change, and the ledger covers it."""
     host.scan()
     host.target.write_text("new")
     host.opened()
@@ -129,13 +129,13 @@ def test_a_change_is_a_partial_scan(host: Host) -> None:
     (finding,) = result.diff.findings
     assert finding.attribution.verdict is Verdict.CONFIRMED
     assert [row.change.path for row in drift.drift(host.database).findings] == [os.fsencode(host.target)]
-    assert_whole(host.database)
+    assert_consistent(host.database)
     assert host.scan().diff.findings == ()
-    assert_whole(host.database)
+    assert_consistent(host.database)
 
 
 def test_an_unchanged_file_begins_a_new_window(host: Host) -> None:
-    """A opened, the file was looked at, B wrote: B it was, and A is told to have changed nothing."""
+    """A opened the file, a look found it unchanged, then B wrote: B is named, and A's open is reported as harmless."""
     host.scan()
     host.opened(pid=1001)
     assert host.step() is None
@@ -153,8 +153,8 @@ def test_an_unchanged_file_begins_a_new_window(host: Host) -> None:
     assert [a.pid for a in opened.actors] == [1001]
 
 
-def test_it_rests_after_a_look_and_loses_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes up while it leaves the processor to others is looked at afterwards."""
+def test_nothing_is_lost_while_it_rests_after_a_look(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes due during the rest is looked at afterwards."""
     host.scan()
     host.opened(pid=1001)
     monkeypatch.setattr(monitor, "_LEAST_REST_S", 6)
@@ -167,7 +167,7 @@ def test_it_rests_after_a_look_and_loses_nothing(host: Host, monkeypatch: pytest
 
 
 def test_without_the_look_both_are_candidates(host: Host) -> None:
-    """The measure for the test above."""
+    """Reference for the test above: without the look, both processes are candidates."""
     host.scan()
     host.opened(pid=1001)
     time.sleep(0.05)
@@ -178,7 +178,7 @@ def test_without_the_look_both_are_candidates(host: Host) -> None:
 
 
 def test_a_complete_scan_uses_the_looks_too_and_then_forgets_them(host: Host) -> None:
-    """The safety net finds the change itself: its window begins at the look."""
+    """The next complete scan finds the change: its window begins at the look."""
     host.scan()
     host.opened(pid=1001)
     host.step()
@@ -205,7 +205,7 @@ def test_a_replaced_file_has_the_window_of_the_last_reading(host: Host) -> None:
 
 
 def test_excluded_paths_and_our_own_are_left_alone(host: Host) -> None:
-    """What a scan would not look at, a look does not either."""
+    """A look covers the same paths as a scan."""
     host.scan()
     for name in (".x.swp", "y.swp"):
         (host.watched / name).write_text("x")
@@ -229,7 +229,7 @@ def test_large_files_are_left_to_the_scans(tmp_path: Path, host: Host) -> None:
 
 
 def test_another_configuration_needs_a_scan_first(host: Host) -> None:
-    """A path that nobody looked at before is not new on the disk."""
+    """A path that no scan covered before need not be new on the disk."""
     host.scan()
     wider = parse_config(f'[[watch]]\npath = "{host.watched}"\n')
     live = Live(host.database, wider, host.source, clock=lambda: host.now)
@@ -253,7 +253,7 @@ def test_a_scan_that_runs_makes_the_look_wait(host: Host) -> None:
 
 
 def test_a_short_look_does_not_make_a_scan_fail(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scan waits for the lock for some seconds, and no longer."""
+    """A scan waits some seconds for the lock, and no longer."""
     from fimscan.pipeline import scan
 
     monkeypatch.setattr(scan, "_LIVE_LOOK_SECONDS", 0.3)
@@ -262,8 +262,8 @@ def test_a_short_look_does_not_make_a_scan_fail(host: Host, monkeypatch: pytest.
     host.scan()
 
 
-def test_a_look_is_no_comparison_of_all_critical_files(host: Host) -> None:
-    """PCI DSS 11.5.2 asks for one every seven days: looks at single files do not count."""
+def test_a_look_does_not_count_as_a_complete_scan(host: Host) -> None:
+    """PCI DSS 11.5.2 requires a comparison every seven days: looks at single files do not count."""
     host.scan()
     host.target.write_text("new")
     host.opened()
@@ -276,7 +276,7 @@ def test_a_look_is_no_comparison_of_all_critical_files(host: Host) -> None:
     assert {stretch.to_scan for stretch in stretches} == {1, None}
 
 
-def test_what_was_read_and_not_looked_at_is_looked_at_after_a_restart(host: Host) -> None:
+def test_looks_that_were_due_are_made_after_a_restart(host: Host) -> None:
     """The process ended between reading the record and looking at the file."""
     host.scan()
     host.target.write_text("new")
@@ -287,7 +287,7 @@ def test_what_was_read_and_not_looked_at_is_looked_at_after_a_restart(host: Host
 
 
 def test_the_socket_alone_leaves_a_gap_for_each_disconnection(host: Host) -> None:
-    """audispd threw away what came while nobody was connected: the answer is likely, not confirmed."""
+    """audispd drops events while no process is connected: the answer is likely, not confirmed."""
     path = host.root / "events"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
@@ -352,7 +352,7 @@ while True:
 
 
 def test_killed_while_looking(host: Host) -> None:
-    """``kill -9`` at any moment: the last finished scan is whole, the next look works, no change is told twice."""
+    """With ``kill -9`` at any moment, the last scan is intact, the next look works, and no change is reported twice."""
     host.scan()
     moments = random.Random(5)
     names = [host.watched / f"f{number}" for number in range(5)]
@@ -373,11 +373,11 @@ def test_killed_while_looking(host: Host) -> None:
         process.send_signal(signal.SIGKILL)
         _, err = process.communicate()
         assert err == b""
-        assert_whole(host.database)
+        assert_consistent(host.database)
     host.step()
     host.step(70)
     host.scan()
-    assert_whole(host.database)
+    assert_consistent(host.database)
     with host.database.read() as session:
         scans = scan_store.all_scans(session)
         found = {path: finding_store.history_of(session, os.fsencode(path)) for path in names}
@@ -385,7 +385,7 @@ def test_killed_while_looking(host: Host) -> None:
     assert sum(scan.is_partial for scan in scans) > KILLS / 3
     for path, history in found.items():
         states: list[Any] = [None, *(finding.change.after for finding in history)]
-        # Each change begins where the one before it ended: none is missing, none is there twice.
+        # Each change begins with the state in which the previous one ended: none is missing, none is stored twice.
         assert [f.change.before for f in history] == states[:-1], path
         assert states[-1].size == path.stat().st_size
 
@@ -395,7 +395,7 @@ def test_killed_while_looking(host: Host) -> None:
 
 @pytest.fixture
 def log_host(host: Host) -> Host:
-    """The same host, whose file is a log."""
+    """The same host; its file is an append-only log."""
     text = f'[[watch]]\npath = "{host.watched}"\npolicy = "append-only"\n'
     host.config = parse_config(text)
     host.live.close()
@@ -405,8 +405,8 @@ def log_host(host: Host) -> Host:
     return host
 
 
-def test_a_growing_log_is_no_news(log_host: Host) -> None:
-    """No partial scan for every line, and nobody is said to have left it as it was; a scan records the growth."""
+def test_a_growing_log_causes_no_partial_scan(log_host: Host) -> None:
+    """A growing log causes no partial scan and no report of harmless opens; a complete scan records the growth."""
     host = log_host
     with host.target.open("a") as file:
         file.write("second line\n")
@@ -415,11 +415,11 @@ def test_a_growing_log_is_no_news(log_host: Host) -> None:
     assert host.rechecks() == {}
     result = host.scan()
     assert (result.diff.findings, result.diff.logs_grown, result.diff.opened_unmodified) == ((), 1, ())
-    assert_whole(host.database)
+    assert_consistent(host.database)
 
 
-def test_a_log_that_is_altered_is_told_at_once(log_host: Host) -> None:
-    """With who had it open."""
+def test_an_altered_log_is_reported_at_once(log_host: Host) -> None:
+    """The report names the process that had it open."""
     host = log_host
     host.target.write_text("FIRST line\nsecond line\n")
     host.opened(pid=77)
@@ -428,21 +428,21 @@ def test_a_log_that_is_altered_is_told_at_once(log_host: Host) -> None:
     (finding,) = result.diff.findings
     assert finding.change.breach is Breach.REWRITTEN
     assert [actor.pid for actor in finding.attribution.actors] == [77]
-    assert_whole(host.database)
+    assert_consistent(host.database)
 
 
 def test_a_look_in_the_middle_of_a_rotation(log_host: Host) -> None:
-    """Only the new log was heard of: the old one is looked for beside it, and its new name is known when it comes."""
+    """The log reports only the new file: a look finds the old one beside it, and knows its new name later."""
     host = log_host
     host.target.rename(host.watched / "file.1")
     host.target.write_text("new\n")
     host.opened()
     first = host.step()
     assert first is not None and first.diff.findings == () and first.diff.logs_rotated == 1
-    assert_whole(host.database)
+    assert_consistent(host.database)
     host.opened(host.watched / "file.1")
     second = host.step(5)
     assert second is None or second.diff.findings == ()
     result = host.scan()
     assert result.diff.findings == () and drift.drift(host.database).findings == ()
-    assert_whole(host.database)
+    assert_consistent(host.database)

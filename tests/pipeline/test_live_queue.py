@@ -1,4 +1,4 @@
-"""When a path is looked at: not while it is being written, not too late, and none all the time."""
+"""When a path is looked at: not while it is being written, not too late, and not all the time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def paths(queue: LookQueue) -> list[bytes]:
 
 
 def test_a_path_is_due_when_it_has_been_quiet(queue: LookQueue, clock: Clock) -> None:
-    """Each news starts the second anew."""
+    """Each new event restarts the quiet time."""
     queue.add([LookRequest(path=b"/w/a")])
     clock.now += 0.9
     assert paths(queue) == []
@@ -47,8 +47,8 @@ def test_a_path_is_due_when_it_has_been_quiet(queue: LookQueue, clock: Clock) ->
     assert paths(queue) == [b"/w/a"]
 
 
-def test_a_path_that_is_never_quiet_is_due_in_the_end(queue: LookQueue, clock: Clock) -> None:
-    """Whoever keeps writing does not keep us from looking."""
+def test_a_path_that_is_never_quiet_becomes_due(queue: LookQueue, clock: Clock) -> None:
+    """Writing all the time does not prevent a look."""
     for _ in range(20):
         assert paths(queue) == []
         queue.add([LookRequest(path=b"/w/a")])
@@ -57,8 +57,8 @@ def test_a_path_that_is_never_quiet_is_due_in_the_end(queue: LookQueue, clock: C
     assert overdue(queue) == [True]
 
 
-def test_a_path_that_is_still_held_waits_but_not_for_ever(queue: LookQueue, clock: Clock) -> None:
-    """Waiting for its writer counts as news."""
+def test_a_path_that_is_still_written_waits_up_to_a_limit(queue: LookQueue, clock: Clock) -> None:
+    """A wait for the writer counts as an event."""
     queue.add([LookRequest(path=b"/w/a")])
     clock.now += 2
     assert overdue(queue) == [False]
@@ -80,7 +80,7 @@ def looks_in(queue: LookQueue, clock: Clock, seconds: int) -> int:
 
 
 def test_a_hot_path_is_looked_at_less_and_less_often(queue: LookQueue, clock: Clock) -> None:
-    """About once a minute in the end; and at once again when it has cooled down."""
+    """At most about once a minute; soon again after a pause."""
     assert looks_in(queue, clock, 60) <= 6
     looks_in(queue, clock, 600)
     assert looks_in(queue, clock, 600) <= 11
@@ -91,7 +91,7 @@ def test_a_hot_path_is_looked_at_less_and_less_often(queue: LookQueue, clock: Cl
 
 
 def test_both_names_of_a_moved_file_are_looked_at_together(queue: LookQueue, clock: Clock) -> None:
-    """Else a move would be told as a removal, and later as an addition."""
+    """Otherwise a move would be reported as a removal, and later as an addition."""
     queue.add([LookRequest(path=b"/w/a", partners=frozenset({b"/w/b"})), LookRequest(path=b"/w/b")])
     clock.now += 0.9
     queue.add([LookRequest(path=b"/w/b")])
@@ -100,7 +100,7 @@ def test_both_names_of_a_moved_file_are_looked_at_together(queue: LookQueue, clo
 
 
 def test_what_does_not_fit_is_counted(queue: LookQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory has an end; what is left to the next scan is said."""
+    """The queue is bounded; the number of paths left to the next scan is reported."""
     monkeypatch.setattr("fimscan.pipeline.live.queue._MOST_PATHS", 2)
     queue.add(LookRequest(path=b"/w/%d" % number) for number in range(5))
     assert (len(queue), queue.overflowed) == (2, 3)
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_counted(queue: LookQueue, clock: Clock, monkeypatc
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.floats(0, 30)), max_size=40))
 def test_no_news_is_forgotten(news: list[tuple[bytes, float]]) -> None:
-    """Whatever comes when: each path is due at some time after its last news, a minute and some seconds at most."""
+    """For any sequence of events, each path becomes due about a minute after its last event at the latest."""
     clock = Clock()
     queue = LookQueue(quiet=1, max_delay=10, clock=clock)
     waiting: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""Logs that are only appended to, as logrotate and others treat them: what is silent, and what is an alert."""
+"""Append-only logs under logrotate and other programs: which changes are silent, and which alert."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from fimscan.scan.watch import WatchSpec
 from fimscan.store.database import Database
 from tests.conftest import Cli
 
-Told = list[tuple[str, str, Breach | None]]
+Reported = list[tuple[str, str, Breach | None]]
 FIRST = "first line\nsecond line\n"
 
 
 class Logs:
-    """A directory of logs, of which a first scan is made."""
+    """A directory of logs, scanned once."""
 
     def __init__(self, root: Path, **files: str) -> None:
         self.root = root
@@ -60,7 +60,7 @@ class Logs:
             file.write(text)
 
     def alter(self, name: str, old: bytes, new: bytes) -> None:
-        """Write over a log, in place."""
+        """Overwrite a log in place."""
         path = self.path(name)
         path.write_bytes(path.read_bytes().replace(old, new))
 
@@ -71,10 +71,10 @@ class Logs:
             if older.exists():
                 older.rename(self.path(f"{name}.{number}"))
 
-    def scan(self) -> Told:
-        """What the scan tells; nothing of it is a surprise to the diff with the baseline."""
+    def scan(self) -> Reported:
+        """Scan and return what it reports."""
         found = run_scan(self.database, self.config, source=None).diff
-        return told(found)
+        return reported(found)
 
     def drift(self) -> Diff:
         return drift.drift(self.database)
@@ -83,8 +83,8 @@ class Logs:
         drift.accept_everything(self.database, Approval(accepted_ns=time.time_ns(), user="t"))
 
 
-def told(diff: Diff) -> Told:
-    """(kind, name, breach) of each row."""
+def reported(diff: Diff) -> Reported:
+    """Return (kind, name, breach) of each row."""
     changes = [finding.change for finding in diff.findings]
     return [(change.kind.value, os.path.basename(os.fsdecode(change.path)), change.breach) for change in changes]
 
@@ -102,24 +102,24 @@ def only(diff: Diff) -> Change:
 
 
 def test_growth_is_silent_and_recorded(logs: Logs) -> None:
-    """A log that grew is no change, for the scan nor for the diff; what was appended is verified from then on."""
+    """Growth is no change, in the scan and in the diff; the appended part is verified from then on."""
     logs.append("app.log", "third line\n")
     assert logs.scan() == []
     assert (logs.drift().findings, logs.drift().logs_grown, logs.drift().logs_rotated) == ((), 1, 0)
     logs.alter("app.log", b"third", b"THIRD")
     assert logs.scan() == [("modified", "app.log", Breach.REWRITTEN)]
-    assert told(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)]
+    assert reported(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)]
     assert "the first 34 bytes verified at " in breach_text(only(logs.drift()))
     logs.append("app.log", "fourth line\n")
     assert logs.scan() == [], "each change alerts once"
-    assert told(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)], "and waits until it is accepted"
+    assert reported(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)], "and waits until it is accepted"
     logs.accept()
     logs.append("app.log", "fifth line\n")
     assert logs.scan() == [] and logs.drift().findings == ()
 
 
-def test_what_is_said_of_logs(cli: Cli) -> None:
-    """A scan of logs that grew prints nothing, the diff counts them; an alert says what was done to which bytes."""
+def test_reports_of_logs(cli: Cli) -> None:
+    """A scan of logs that grew prints nothing, and the diff counts them; an alert names the breach and the bytes."""
     cli.write_config(watch='policy = "append-only"')
     cli.scan()
     with (cli.watched / "a").open("a") as file:
@@ -147,7 +147,7 @@ def test_what_is_said_of_logs(cli: Cli) -> None:
 def test_any_append_is_growth_and_no_other_edit_is(
     tmp_path: Path, before: bytes, added: bytes, at: int, edit: str
 ) -> None:
-    """In the verified part: a byte altered, put in, taken out, or the end cut off, with lines appended or not."""
+    """Verified bytes are altered, inserted or removed, or the end is cut off, with lines appended or not."""
     path = tmp_path / "app.log"
     place = at % len(before) if before else 0
     edited = {
@@ -172,8 +172,8 @@ def _read(path: Path, verified: int | None) -> FileState:
     return found
 
 
-def test_each_breach_has_its_word(tmp_path: Path) -> None:
-    """Rewritten (even when it has grown), truncated, replaced and removed."""
+def test_each_breach_has_its_name(tmp_path: Path) -> None:
+    """The breaches are rewritten (even if the log has grown), truncated, replaced and removed."""
     logs = Logs(tmp_path, a="content of a\n", b="content of b\n", c="content of c\n", d="content of d\n")
     logs.alter("a", b"content", b"CONTENT")
     logs.append("a", "more\n")
@@ -187,13 +187,13 @@ def test_each_breach_has_its_word(tmp_path: Path) -> None:
         ("removed", "d", Breach.LOST),
     ]
     assert logs.scan() == expected
-    assert told(logs.drift()) == expected
+    assert reported(logs.drift()) == expected
     logs.accept()
     assert logs.scan() == [] and logs.drift().findings == ()
 
 
 def test_growing_explains_content_and_times_only(logs: Logs) -> None:
-    """A mode that was changed meanwhile is told, as what it is, until it is accepted."""
+    """A mode that changed meanwhile is reported as such, until it is accepted."""
     logs.append("app.log", "more\n")
     logs.path("app.log").chmod(0o666)
     assert logs.scan() == [("attributes", "app.log", None)]
@@ -202,8 +202,8 @@ def test_growing_explains_content_and_times_only(logs: Logs) -> None:
     assert only(logs.drift()).changed == ("mode",)
 
 
-def test_a_log_replaced_by_a_copy_is_told(logs: Logs) -> None:
-    """All lines are there, but the program that has the old file open writes where nobody looks."""
+def test_a_log_replaced_by_a_copy_is_reported(logs: Logs) -> None:
+    """All lines are there, but a program that has the old file open now writes to an unlinked file."""
     shutil.copy(logs.path("app.log"), logs.path("copy"))
     logs.append("copy", "more\n")
     logs.path("copy").rename(logs.path("app.log"))
@@ -212,17 +212,17 @@ def test_a_log_replaced_by_a_copy_is_told(logs: Logs) -> None:
 
 
 def test_a_log_that_grows_while_it_is_read(logs: Logs) -> None:
-    """A busy log is never unstable: it is recorded as it was when it was opened, and verified the next time."""
+    """A busy log is never unstable: it is recorded as of its opening, and verified by the next scan."""
     writer = subprocess.Popen(
         ["sh", "-c", f"while :; do echo a line that is written again and again; done >> {logs.path('busy.log')}"]
     )
     try:
         time.sleep(0.2)
         found = run_scan(logs.database, logs.config, source=None).diff
-        assert told(found) == [("added", "busy.log", None)] and found.unreadable == ()
+        assert reported(found) == [("added", "busy.log", None)] and found.unreadable == ()
         for _ in range(5):
             found = run_scan(logs.database, logs.config, source=None).diff
-            assert (told(found), found.unreadable, found.logs_grown) == ([], (), 1)
+            assert (reported(found), found.unreadable, found.logs_grown) == ([], (), 1)
     finally:
         writer.kill()
         writer.wait()
@@ -232,7 +232,7 @@ def test_a_log_that_grows_while_it_is_read(logs: Logs) -> None:
 
 
 def test_rename_and_create(logs: Logs) -> None:
-    """The old content is under another name, the new log begins; a generation later, again."""
+    """The old content is under another name and a new log begins; likewise one generation later."""
     for _ in range(3):
         logs.append("app.log", "more\n")
         logs.rotate("app.log")
@@ -242,31 +242,31 @@ def test_rename_and_create(logs: Logs) -> None:
     assert verify_database(logs.database, every_scan=True).ok  # also what was marked as rotated only afterwards
 
 
-def test_a_rotated_log_that_was_altered_is_told(logs: Logs) -> None:
-    """What comes to the other name is not what was verified: the log is lost, and something unknown was added."""
+def test_a_rotated_log_that_was_altered_is_reported(logs: Logs) -> None:
+    """The rotated file is not what was verified: the log is lost, and an unknown file was added."""
     logs.write("app.log.1", FIRST.replace("first", "FIRST"))
     logs.write("new", "fresh\n").rename(logs.path("app.log"))
     assert logs.scan() == [("modified", "app.log", Breach.REPLACED), ("added", "app.log.1", None)]
 
 
-def test_altering_it_after_its_rotation_is_told(logs: Logs) -> None:
-    """A rotated log is one that is not even appended to any more, and its beginning is known."""
+def test_altering_a_log_after_its_rotation_is_reported(logs: Logs) -> None:
+    """A rotated log is not even appended to any more, and its beginning is known."""
     logs.rotate("app.log")
     logs.scan()
     logs.alter("app.log.1", b"first", b"FIRST")
     assert logs.scan() == [("modified", "app.log.1", Breach.REWRITTEN)]
-    assert told(logs.drift()) == [("modified", "app.log.1", Breach.REWRITTEN)]
+    assert reported(logs.drift()) == [("modified", "app.log.1", Breach.REWRITTEN)]
 
 
-def test_a_copy_that_is_too_short_is_told(logs: Logs) -> None:
-    """copytruncate that lost the last line is no rotation."""
+def test_a_copy_that_is_too_short_is_reported(logs: Logs) -> None:
+    """A copytruncate that lost the last line is no rotation."""
     logs.write("app.log.1", FIRST[:-3])
     os.truncate(logs.path("app.log"), 0)
     assert ("modified", "app.log", Breach.TRUNCATED) in logs.scan()
 
 
-def test_a_compressed_log_of_other_content_is_told(logs: Logs) -> None:
-    """A name that ends in .gz proves nothing, and an archive that is cut off holds what it holds."""
+def test_a_compressed_log_of_other_content_is_reported(logs: Logs) -> None:
+    """A name that ends in .gz proves nothing; a truncated archive counts for what it contains."""
     whole = os.urandom(100_000)
     logs.path("app.log").write_bytes(whole)
     logs.scan()
@@ -279,7 +279,7 @@ def test_a_compressed_log_of_other_content_is_told(logs: Logs) -> None:
 
 @pytest.mark.parametrize("tool", ["gzip", "bzip2", "xz", "zstd"])
 def test_compressed_logs_are_recognised_by_content(logs: Logs, tool: str) -> None:
-    """Whatever they are called."""
+    """The name does not matter."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed")
     if tool == "zstd":
@@ -290,35 +290,35 @@ def test_compressed_logs_are_recognised_by_content(logs: Logs, tool: str) -> Non
     assert logs.scan() == []
 
 
-def test_the_oldest_generation_is_missed_unless_fewer_are_to_be_kept(tmp_path: Path) -> None:
-    """Removing a log is what hides a trace: it is expected only where somebody said how many are to be kept."""
+def test_a_removed_oldest_generation_is_reported_unless_it_is_due(tmp_path: Path) -> None:
+    """Removing a log can hide traces: it is expected only if the configuration says how many generations to keep."""
     logs = Logs(tmp_path, app_log_3="three\n", app_log_2="two\n", app_log_1="one\n", app_log="now\n")
     logs.path("app.log.3").unlink()
-    assert logs.scan() == told(logs.drift()) == [("removed", "app.log.3", Breach.LOST)]
+    assert logs.scan() == reported(logs.drift()) == [("removed", "app.log.3", Breach.LOST)]
     logs.accept()
     logs.configure("keep = 1")
     logs.path("app.log.2").unlink()
-    assert logs.scan() == told(logs.drift()) == []
+    assert logs.scan() == reported(logs.drift()) == []
     logs.path("app.log.1").unlink()
-    assert logs.scan() == told(logs.drift()) == [("removed", "app.log.1", Breach.LOST)]
+    assert logs.scan() == reported(logs.drift()) == [("removed", "app.log.1", Breach.LOST)]
 
 
-def test_an_overwritten_generation_is_missed_likewise(tmp_path: Path) -> None:
-    """logrotate with numbers renames the last but one over the last: its path is there, its content is gone."""
+def test_an_overwritten_oldest_generation_is_reported_unless_it_is_due(tmp_path: Path) -> None:
+    """logrotate with numbers renames the last but one over the last: the path exists, its content is gone."""
     logs = Logs(tmp_path, app_log_2="two\n", app_log_1="one\n", app_log="now\n")
     logs.rotate("app.log", generations=2)
     logs.write("app.log", "")
     expected = [("modified", "app.log.2", Breach.LOST)]
-    assert logs.scan() == told(logs.drift()) == expected
+    assert logs.scan() == reported(logs.drift()) == expected
     logs.accept()
     logs.configure("keep = 2")
     logs.append("app.log", "more\n")
     logs.rotate("app.log", generations=2)
-    assert logs.scan() == told(logs.drift()) == []
+    assert logs.scan() == reported(logs.drift()) == []
 
 
-def test_the_newest_generation_is_missed_whatever_is_to_be_kept(tmp_path: Path) -> None:
-    """Retention takes the oldest: who removes last night's log has another reason."""
+def test_a_removed_newest_generation_is_always_reported(tmp_path: Path) -> None:
+    """Retention removes the oldest generation, so the removal of the newest one is reported."""
     logs = Logs(tmp_path, app_log_2="two\n", app_log_1="one\n", app_log="now\n")
     logs.configure("keep = 1")
     logs.path("app.log.1").unlink()
@@ -326,15 +326,15 @@ def test_the_newest_generation_is_missed_whatever_is_to_be_kept(tmp_path: Path) 
 
 
 def test_a_scan_between_the_copy_and_the_truncation(logs: Logs) -> None:
-    """The copy is known for what it is when it appears, also when the log is emptied only after the next scan."""
+    """The copy is recognised when it appears, even if the log is truncated only after the next scan."""
     shutil.copy(logs.path("app.log"), logs.path("app.log.1"))
     assert logs.scan() == []
     os.truncate(logs.path("app.log"), 0)
     assert logs.scan() == [] and logs.drift().findings == ()
 
 
-def test_an_empty_log_is_rotated_without_a_word(tmp_path: Path) -> None:
-    """ifempty is logrotate's default; a new log that nobody knows is told all the same."""
+def test_rotation_of_an_empty_log_is_silent(tmp_path: Path) -> None:
+    """ifempty is logrotate's default; a new log that no family explains is reported all the same."""
     logs = Logs(tmp_path, empty_log="")
     logs.rotate("empty.log")
     logs.write("empty.log", "")
@@ -347,8 +347,8 @@ def test_an_empty_log_is_rotated_without_a_word(tmp_path: Path) -> None:
     assert logs.scan() == [("added", "unknown.log", None)]
 
 
-def test_a_log_that_becomes_a_symlink_is_told(logs: Logs) -> None:
-    """Also where its content is kept: what is appended from now on goes elsewhere."""
+def test_a_log_that_becomes_a_symlink_is_reported(logs: Logs) -> None:
+    """It is reported even if its content is kept: from now on, lines are appended elsewhere."""
     logs.path("app.log").rename(logs.path("app.log.1"))
     logs.path("app.log").symlink_to("/dev/null")
     (row,) = [row for row in logs.scan() if row[1] == "app.log"]
@@ -356,7 +356,7 @@ def test_a_log_that_becomes_a_symlink_is_told(logs: Logs) -> None:
 
 
 def test_keep_is_for_logs_only() -> None:
-    """Elsewhere it would promise what nothing does."""
+    """With another policy it would have no effect, so it is an error."""
     with pytest.raises(ConfigError) as problem:
         parse_config('[[watch]]\npath = "/etc"\nkeep = 3\n')
     assert 'only with policy = "append-only"' in problem.value.problems[0]
@@ -380,7 +380,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_logrotate_is_followed(logs: Logs, form: str) -> None:
-    """Rotations with growth in between are silent; altering what was rotated is not."""
+    """Rotations with growth in between are silent; altering a rotated log is not."""
     logrotate = shutil.which("logrotate") or pytest.skip("logrotate is not installed")
     if form in ("bzip2", "xz") and not Path(f"/usr/bin/{form}").exists():
         pytest.skip(f"{form} is not installed")
@@ -396,16 +396,16 @@ def test_logrotate_is_followed(logs: Logs, form: str) -> None:
             time.sleep(1.1)  # the name has the second in it
         command = [logrotate, "-f", "-s", str(logs.root / "state"), str(conf)]
         subprocess.run(command, check=True, capture_output=True)
-        assert logs.scan() == told(logs.drift()) == [], (number, sorted(os.listdir(logs.directory)))
+        assert logs.scan() == reported(logs.drift()) == [], (number, sorted(os.listdir(logs.directory)))
     (oldest, *_) = sorted(
         (path for path in logs.directory.iterdir() if path.name not in ("app.log", "other.log")),
         key=lambda path: path.stat().st_mtime,
     )
     oldest.write_bytes(oldest.read_bytes()[:-1] + b"!")
-    assert logs.scan() == told(logs.drift()) == [("modified", oldest.name, Breach.REWRITTEN)]
+    assert logs.scan() == reported(logs.drift()) == [("modified", oldest.name, Breach.REWRITTEN)]
 
 
-def test_kinds_stay_what_they_are(logs: Logs) -> None:
+def test_directories_and_links_among_logs_are_compared_as_usual(logs: Logs) -> None:
     """Directories and links in a directory of logs are compared as everywhere."""
     logs.path("d").mkdir()
     assert logs.scan() == [(ChangeKind.ADDED.value, "d", None)]
@@ -417,7 +417,7 @@ LOGROTATE = "rotate 3\ncompress\ndelaycompress\ncreate"
 
 
 class Rotated(Logs):
-    """A log of which every generation was verified, under logrotate as Debian configures it: 2.gz, 1 and itself."""
+    """A log with all generations verified, rotated as Debian configures logrotate: 2.gz, 1 and the log itself."""
 
     def __init__(self, root: Path, form: str = LOGROTATE) -> None:
         self.form = form
@@ -437,7 +437,7 @@ class Rotated(Logs):
         subprocess.run(command, check=True, capture_output=True)
 
     def cut(self, name: str, line: bytes) -> None:
-        """Take a line out, as ``sed -i`` does: the file is replaced. A compressed one is compressed again."""
+        """Remove a line as ``sed -i`` does, which replaces the file; a compressed file is compressed again."""
         path = self.path(name)
         packed = name.endswith(".gz")
         before = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
@@ -450,24 +450,24 @@ class Rotated(Logs):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="logrotate gives logs to root")
 class TestTwoRotations:
-    """What was verified of each generation has to be found whole, whatever happened to the others."""
+    """The verified content of each generation has to be found completely, whatever happened to the others."""
 
     def test_a_line_cut_out_of_the_log_after_two_rotations(self, tmp_path: Path) -> None:
-        """A generation that is replaced by a copy of itself says nothing of another one's content."""
+        """A generation that is replaced by a copy of itself does not stand for another generation."""
         logs = Rotated(tmp_path)
         logs.cut("app.log", b"attacker login\n")
         shutil.copy(logs.path("app.log.1"), logs.root / "same")
         (logs.root / "same").rename(logs.path("app.log.1"))
         found = {name: (kind, breach) for kind, name, breach in logs.scan()}
         assert found["app.log"] == ("modified", Breach.REPLACED)
-        assert ("modified", "app.log", Breach.REPLACED) in told(logs.drift())
+        assert ("modified", "app.log", Breach.REPLACED) in reported(logs.drift())
 
     @pytest.mark.parametrize(
         ("name", "line"), [("app.log", b"attacker login\n"), ("app.log.1", b"a\n"), ("app.log.2.gz", b"100\n")]
     )
     @pytest.mark.parametrize("again", [0, 1, 2])
     def test_a_line_cut_out_of_any_generation(self, tmp_path: Path, name: str, line: bytes, again: int) -> None:
-        """Told, also when the log is rotated on before the next scan."""
+        """It is reported, even if the log is rotated again before the next scan."""
         logs = Rotated(tmp_path, LOGROTATE.replace("3", "9"))
         logs.configure()
         logs.cut(name, line)
@@ -480,7 +480,7 @@ class TestTwoRotations:
     @pytest.mark.parametrize("form", [LOGROTATE, "rotate 9\ncopytruncate", "rotate 9\ncompress\ncopytruncate"])
     @pytest.mark.parametrize("rotations", [1, 2, 3])
     def test_rotations_between_two_scans(self, tmp_path: Path, form: str, rotations: int) -> None:
-        """One or several, with growth in between: nothing is told of logs that are whole."""
+        """One or several rotations with growth in between: intact logs are not reported."""
         logs = Rotated(tmp_path, form.replace("rotate 3", "rotate 9"))
         logs.configure()
         for number in range(rotations):
@@ -490,7 +490,7 @@ class TestTwoRotations:
 
     @pytest.mark.parametrize("rotations", [1, 2, 3])
     def test_rotations_between_two_scans_under_retention(self, tmp_path: Path, rotations: int) -> None:
-        """The oldest ones go as they are due, also where what is at their number now was never seen before."""
+        """The oldest generations are deleted as due, even if the file with their number now was never seen before."""
         logs = Rotated(tmp_path)
         for number in range(rotations):
             logs.append("app.log", f"round {number}\n")
@@ -500,7 +500,7 @@ class TestTwoRotations:
         assert [row for row in logs.scan() if row[2]] == [("modified", "app.log.2.gz", Breach.REPLACED)]
 
     def test_the_tail_that_was_verified_later_is_missing(self, tmp_path: Path) -> None:
-        """What an earlier scan had verified is there, and what the last one had is not."""
+        """What an earlier scan verified exists, what the last scan verified does not."""
         logs = Rotated(tmp_path)
         logs.append("app.log", "the last line\n")
         assert logs.scan() == []
@@ -509,7 +509,7 @@ class TestTwoRotations:
         assert [(name, breach) for _, name, breach in logs.scan() if breach] == [("app.log", Breach.REPLACED)]
 
     def test_a_generation_is_emptied(self, tmp_path: Path) -> None:
-        """Alone, and when it is rotated on."""
+        """Emptied alone, and emptied and then rotated."""
         logs = Rotated(tmp_path)
         os.truncate(logs.path("app.log.1"), 0)
         assert logs.scan() == [("modified", "app.log.1", Breach.TRUNCATED)]
@@ -519,13 +519,13 @@ class TestTwoRotations:
         assert [name for _, name, breach in logs.scan() if breach is not None] == ["app.log"]
 
     def test_a_generation_is_replaced_by_a_copy_of_an_older_one(self, tmp_path: Path) -> None:
-        """That the other content is known does not make up for the one that is gone."""
+        """The copy of a known generation does not replace the content that is gone."""
         logs = Rotated(tmp_path)
         logs.path("app.log.1").write_bytes(gzip.decompress(logs.path("app.log.2.gz").read_bytes()))
         assert [(name, bool(breach)) for _, name, breach in logs.scan()] == [("app.log.1", True)]
 
-    def test_the_newest_generation_goes_under_cover_of_a_rotation(self, tmp_path: Path) -> None:
-        """After a rotation as many are there as are to be kept, and all have a new ctime: yet it was not the oldest."""
+    def test_removal_of_the_newest_generation_during_a_rotation(self, tmp_path: Path) -> None:
+        """After a rotation the right number of files exists, all with a new ctime; yet the newest one was removed."""
         logs = Rotated(tmp_path)
         logs.logrotate()  # now there are three
         logs.append("app.log", "now\n")
@@ -537,8 +537,8 @@ class TestTwoRotations:
         assert [(name, breach) for _, name, breach in logs.scan() if breach] == [("app.log.1", Breach.LOST)]
 
 
-def test_of_two_generations_with_one_content_both_have_to_be_there(tmp_path: Path) -> None:
-    """A log of one line each day, the same: who removes one of them is not covered by the other."""
+def test_two_generations_with_equal_content_both_have_to_exist(tmp_path: Path) -> None:
+    """A log has the same line each day: if one of two equal generations is removed, the other does not stand for it."""
     logs = Logs(tmp_path, app_log_2="started\n", app_log_1="started\n", app_log="started\n")
     logs.rotate("app.log")
     logs.write("app.log", "started\n")
@@ -550,17 +550,17 @@ def test_of_two_generations_with_one_content_both_have_to_be_there(tmp_path: Pat
 
 
 def test_a_short_generation_is_not_found_in_the_beginning_of_another(tmp_path: Path) -> None:
-    """Every log begins with the same banner, which is all that the removed one held."""
+    """All logs begin with the same banner, which is all that the removed one held."""
     logs = Logs(tmp_path, app_log_2="== begin\n", app_log_1="== begin\nlogin\n", app_log="now\n")
     logs.path("app.log.2").unlink()
     logs.rotate("app.log")
     logs.write("app.log", "")
-    assert logs.scan() == told(logs.drift()) == [("modified", "app.log.2", Breach.LOST)]
+    assert logs.scan() == reported(logs.drift()) == [("modified", "app.log.2", Breach.LOST)]
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_exchanged_generations_are_told(tmp_path: Path, copied: bool) -> None:
-    """All content is there, in an order that no rotation makes."""
+def test_exchanged_generations_are_reported(tmp_path: Path, copied: bool) -> None:
+    """All content exists, but in an order that no rotation produces."""
     logs = Logs(tmp_path, app_log_2="two\n", app_log_1="one\n", app_log="now\n")
     if copied:
         logs.write("app.log.1", "two\n")
@@ -570,19 +570,19 @@ def test_exchanged_generations_are_told(tmp_path: Path, copied: bool) -> None:
         logs.path("app.log.2").rename(logs.path("app.log.1"))
         (logs.root / "between").rename(logs.path("app.log.2"))
     expected = [("modified", f"app.log.{number}", Breach.REORDERED) for number in (1, 2)]
-    assert logs.scan() == told(logs.drift()) == expected
+    assert logs.scan() == reported(logs.drift()) == expected
     assert "are in another generation of this log" in breach_text(logs.drift().findings[0].change)
 
 
-def test_a_rotated_log_that_comes_back_as_the_log_is_told(tmp_path: Path) -> None:
-    """What the log itself held is gone."""
+def test_a_rotated_log_renamed_back_to_the_log_is_reported(tmp_path: Path) -> None:
+    """The content of the log itself is gone."""
     logs = Logs(tmp_path, app_log_1="one\n", app_log="now\n")
     logs.path("app.log.1").rename(logs.path("app.log"))
     assert ("modified", "app.log", Breach.LOST) in logs.scan()
 
 
 def test_generations_that_count_upwards_are_rotated_as_well(tmp_path: Path) -> None:
-    """As log4j does: the newest one has the highest number, and all move down by one."""
+    """As with log4j: the newest generation has the highest number, and all are renamed to the next lower one."""
     logs = Logs(tmp_path, app_log_1="oldest\n", app_log_2="older\n", app_log_3="old\n", app_log="now\n")
     logs.configure("keep = 3")
     logs.path("app.log.1").unlink()
@@ -590,19 +590,19 @@ def test_generations_that_count_upwards_are_rotated_as_well(tmp_path: Path) -> N
         logs.path(f"app.log.{number}").rename(logs.path(f"app.log.{number - 1}"))
     logs.path("app.log").rename(logs.path("app.log.3"))
     logs.write("app.log", "")
-    assert logs.scan() == told(logs.drift()) == []
+    assert logs.scan() == reported(logs.drift()) == []
 
 
-def test_content_moves_to_where_all_of_it_fits() -> None:
-    """Who took the only place that another one has, moves on to its own second one; nobody is left out for order."""
+def test_content_is_moved_to_a_second_place_if_needed() -> None:
+    """A content gives up its place if it has a second one and another content has only this one."""
     found = compare.assigned([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
     assert found == {0: b"y", 1: b"x", 2: b"z"}
     assert compare.assigned([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
 
 
 @given(st.lists(st.sets(st.integers(0, 5), max_size=4), max_size=6))
-def test_as_many_as_can_be_are_assigned(options: list[set[int]]) -> None:
-    """As many as the best of all assignments, each to one of its own places, none twice."""
+def test_the_assignment_is_as_large_as_possible(options: list[set[int]]) -> None:
+    """The assignment is as large as the best possible one; each place is used once."""
     places = [[b"%d" % place for place in sorted(some)] for some in options]
     found = compare.assigned(places)
     assert len(set(found.values())) == len(found)

@@ -1,4 +1,4 @@
-"""A look alone: what it finds, and what it decides, without a queue, an audit log or a record of it."""
+"""A single look: what it finds and decides, without a queue, an audit log or the recording."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def test_a_look_reports_a_change_and_records_nothing(site: Site) -> None:
-    """Both sides are in the result, and the request is done with."""
+    """The result has both states, and the decision is that the request is done."""
     site.target.write_text("longer")
     looked = site.look(site.request())
     (seen,) = looked.seen
@@ -66,14 +66,14 @@ def test_a_look_reports_a_change_and_records_nothing(site: Site) -> None:
 
 
 def test_an_unchanged_file_is_seen_and_no_news(site: Site) -> None:
-    """Its holders are known: nobody."""
+    """Its holders are known: there are none."""
     looked = site.look(site.request())
     (seen,) = looked.seen
     assert not looked.is_news and seen.holders is not None and seen.holders.actors == ()
 
 
 def test_an_excluded_path_is_not_seen(site: Site) -> None:
-    """It is done with all the same."""
+    """The request is done all the same."""
     path = site.watched / "x.swp"
     path.write_text("x")
     looked = site.look(LookRequest(path=os.fsencode(path)))
@@ -81,7 +81,7 @@ def test_an_excluded_path_is_not_seen(site: Site) -> None:
 
 
 def test_a_new_directory_covers_the_requests_below_it(site: Site) -> None:
-    """What was seen with the directory is not read a second time."""
+    """What was read with the directory is not read a second time."""
     directory = site.watched / "new"
     directory.mkdir()
     (directory / "file").write_text("x")
@@ -92,7 +92,7 @@ def test_a_new_directory_covers_the_requests_below_it(site: Site) -> None:
 
 
 def test_what_is_not_reached_in_time_has_no_decision(site: Site) -> None:
-    """It is still due."""
+    """It stays due."""
     ticks = iter([0.0, 0.0, 10.0])
     plan = ScanPlan.of(site.config)
     requests = [site.request(), LookRequest(path=os.fsencode(site.watched))]
@@ -104,7 +104,7 @@ def test_what_is_not_reached_in_time_has_no_decision(site: Site) -> None:
 
 
 def decide(path: Path, *, known: str, held: bool = True, overdue: bool = False, max_size: int = 100) -> Next | None:
-    """What is decided about a file that somebody holds, of which the state of the file ``known`` is stored."""
+    """Decide about a file that a process holds, while the state of the file ``known`` is stored."""
     scanner = PathScanner([WatchSpec(path=os.fsencode(path.parent))])
     (state,) = scanner.look(os.fsencode(path))
     assert isinstance(state, FileState)
@@ -125,7 +125,7 @@ def decide(path: Path, *, known: str, held: bool = True, overdue: bool = False, 
 
 
 def test_decisions_without_reading(tmp_path: Path) -> None:
-    """A large file is left; one that is held waits; when it is overdue, it is read unless nothing was done to it."""
+    """A large file is left to scans; a held one waits; an overdue one is read unless its inode is unchanged."""
     path = tmp_path / "file"
     path.write_text("x" * 50)
     assert decide(path, known="changed", max_size=10) is Next.DONE
@@ -137,7 +137,7 @@ def test_decisions_without_reading(tmp_path: Path) -> None:
 
 
 def test_the_queue_applies_decisions() -> None:
-    """What is done with is forgotten, what waits is due later, what is to be looked at again keeps its subtree."""
+    """A path that is done is removed, a waiting one is due later, and one to look at again keeps its subtree."""
     now = 1000.0
     queue = LookQueue(quiet=1, max_delay=10, clock=lambda: now)
     queue.add([LookRequest(path=path) for path in (b"/a", b"/b", b"/c", b"/d")])

@@ -1,4 +1,4 @@
-"""One stream, two readers: nothing is lost for the one behind, and nothing kept for the one ahead."""
+"""Two consumers of one iterator: the one behind gets all items, and nothing is kept for the one ahead."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fimscan.pipeline.record.read_ahead import ReadAhead
 
 
 class Chunk:
-    """Something that can be seen to go away."""
+    """An object whose deletion can be observed."""
 
 
 @given(length=st.integers(0, 20), turns=st.lists(st.booleans(), max_size=60))
-def test_the_one_behind_gets_all_and_the_one_ahead_what_comes(length: int, turns: list[bool]) -> None:
-    """In whichever order they ask; the one ahead gets each at most once, in order, and all as long as it is ahead."""
+def test_the_consumer_behind_gets_every_item(length: int, turns: list[bool]) -> None:
+    """In whatever order they ask: the one ahead gets items in order, each at most once, and all while it is ahead."""
     both = ReadAhead(iter(range(length)))
     ahead, behind = both.ahead(), both.behind()
     seen_ahead: list[int] = []
@@ -34,8 +34,8 @@ def test_the_one_behind_gets_all_and_the_one_ahead_what_comes(length: int, turns
     assert seen_behind == list(range(length))
 
 
-def test_nothing_is_kept_for_one_who_does_not_ask() -> None:
-    """A scan of which one small watch alone is vouched for does not hold the others' million files in memory."""
+def test_nothing_is_kept_for_a_consumer_that_does_not_read() -> None:
+    """If ctime vouches only for one small watch, a scan does not keep all other files in memory."""
     kept: list[weakref.ref[Chunk]] = []
 
     def source() -> Iterator[Chunk]:

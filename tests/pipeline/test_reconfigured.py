@@ -1,4 +1,4 @@
-"""A configuration that was changed is a change, and whether less is seen since is said."""
+"""A changed configuration is reported, with whether it weakens monitoring."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def judged(before: str, after: str) -> list[tuple[str, Effect]]:
     ],
 )
 def test_what_weakens_and_what_strengthens(weak: str, strong: str, key: str) -> None:
-    """One way it is weaker, the other way it is stronger."""
+    """In one direction it is weaker, in the other it is stronger."""
     assert judged(strong, weak) == [(key, Effect.WEAKER)]
     assert judged(weak, strong) == [(key, Effect.STRONGER)]
 
 
 def test_a_section_within_another_one_is_compared_with_it() -> None:
-    """A new watch can weaken: the innermost speaks for its files. One that is taken out can leave them as they were."""
+    """A new watch can weaken, since the innermost covers its files; removing one can change nothing."""
     inner = '[[watch]]\npath = "/etc/ssh"\npolicy = "attributes"\n'
     assert ("[[watch]] /etc/ssh: policy", Effect.WEAKER) in judged(ETC, ETC + inner)
     assert ("[[watch]] /etc/ssh: policy", Effect.STRONGER) in judged(ETC + inner, ETC)
@@ -57,21 +57,21 @@ def test_a_section_within_another_one_is_compared_with_it() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    """The database's URL may have one."""
+    """The URL of the database may have one."""
     (found,) = differences(parse_config(ETC), parse_config('[database]\nurl = "postgresql://u:secret@h/d"\n' + ETC))
     assert "secret" not in (found.after or "") and "***" in (found.after or "")
 
 
-def test_every_view_says_it(cli: Cli) -> None:
-    """scan once, diff until it is accepted, status; the exit code speaks of files alone."""
+def test_a_changed_configuration_is_reported_everywhere(cli: Cli) -> None:
+    """A scan reports it once, diff until it is accepted, and status; the exit code depends on files alone."""
     cli.scan()
     cli.write_config(watch='exclude = ["c"]\npolicy = "attributes"')
     words = "and reduces coverage:"
     assert f"since the last scan {words}" in cli("status", code=0).stdout
-    told = cli.scan(0)
-    assert f"with scan 2 {words}" in told
-    assert f"weaker    [[watch]] {cli.watched}: policy: full -> attributes" in told
-    assert f"weaker    [[watch]] {cli.watched}: exclude: added (c)" in told
+    output = cli.scan(0)
+    assert f"with scan 2 {words}" in output
+    assert f"weaker    [[watch]] {cli.watched}: policy: full -> attributes" in output
+    assert f"weaker    [[watch]] {cli.watched}: exclude: added (c)" in output
     assert "configuration" not in cli.scan(0)
     assert "policy: full -> attributes" in cli("diff", code=0).stdout
     assert "policy: full -&gt; attributes" in cli("diff", "--format", "html", code=0).stdout
@@ -87,7 +87,7 @@ def test_every_view_says_it(cli: Cli) -> None:
 
 
 def test_a_configuration_that_was_weak_for_a_while_is_not_forgotten(cli: Cli) -> None:
-    """Both ends are the same; what was between them is told all the same."""
+    """Both ends have the same configuration; the changes in between are reported all the same."""
     cli.scan()
     strong = cli.config.read_text()
     cli.write_config(watch='exclude = ["c"]')

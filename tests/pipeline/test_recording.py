@@ -16,8 +16,8 @@ from fimscan.scan.limits import Limits
 from fimscan.store.database import Database
 
 
-def test_a_first_scan_does_not_keep_back_what_it_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite's log would be as large as the database, and all of it be written back at the end, while nobody reads."""
+def test_the_write_ahead_log_stays_small_in_a_first_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise SQLite's write-ahead log would grow as large as the database, and be copied back only at the end."""
     (tmp_path / "w").mkdir()
     for number in range(200):
         (tmp_path / "w" / f"{number}").touch()
@@ -41,7 +41,7 @@ def test_a_first_scan_does_not_keep_back_what_it_has_written(tmp_path: Path, mon
 
 
 def test_the_policy_attributes_leaves_content_alone(tmp_path: Path) -> None:
-    """It is neither read nor compared; that something was done to the file still shows."""
+    """Content is neither read nor compared; other changes of the file are still reported."""
     (tmp_path / "w").mkdir()
     file = tmp_path / "w" / "f"
     file.write_text("one")
@@ -56,7 +56,7 @@ def test_the_policy_attributes_leaves_content_alone(tmp_path: Path) -> None:
 
 
 def test_as_many_workers_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host may have one processor to spare, and no more."""
+    """A host may have only one processor to spare."""
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "f").touch()
     executor, wanted = scanner.ScanExecutor, []

@@ -1,4 +1,4 @@
-"""A file system that gets another device number is still the same one; another file system at its place is not."""
+"""A file system with another device number is recognised; another file system at the same place is not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mount_anew(stack: ExitStack, where: tuple[str, ...], at: Path, spare: Path, 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "ext4 -I 128", "layered"])
 def test_a_remount_changes_nothing(cli: Cli, tmp_path: Path, kind: str) -> None:
-    """After a remount with other device numbers nothing is told or stored; a change of content is no more than that."""
+    """After a remount with other device numbers nothing is reported or stored; later changes of content are."""
     name, *options = kind.split()
     where: tuple[str, ...]
     fs = cli.watched
@@ -92,8 +92,8 @@ def test_a_remount_changes_nothing(cli: Cli, tmp_path: Path, kind: str) -> None:
             cli("verify", "--db", "--all", code=0)
 
 
-def test_another_file_system_is_told(cli: Cli, tmp_path: Path) -> None:
-    """One that is made anew in the same image, with the same number, is another one: its files are not the old ones."""
+def test_another_file_system_is_reported(cli: Cli, tmp_path: Path) -> None:
+    """A new file system in the same image, with the same number, is another one, and its files are new."""
     with mounted("-o", "loop", image("ext4", tmp_path / "image"), at=cli.watched):
         (cli.watched / "f").write_text("same")
         cli.scan()
@@ -102,8 +102,8 @@ def test_another_file_system_is_told(cli: Cli, tmp_path: Path) -> None:
         (cli.watched / "f").write_text("same")
         if os.stat(cli.watched).st_dev != old:
             pytest.skip("the kernel gave it another number")
-        told = cli("scan", "--no-audit", code=4).stderr
-        assert f"{cli.watched}: another file system is mounted there than at the last scan (ext4)" in told
+        stderr = cli("scan", "--no-audit", code=4).stderr
+        assert f"{cli.watched}: another file system is mounted there than at the last scan (ext4)" in stderr
     assert all("dev" in change["changed"] for change in cli.diff()["changes"])
 
 
@@ -118,33 +118,33 @@ def survey(monkeypatch: pytest.MonkeyPatch, before: list[Root], now: list[Root])
     return Survey(Devices(roots=tuple(before)), [one.path for one in now])
 
 
-def test_two_that_exchanged_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_file_systems_that_exchanged_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disks can be found in another order at each boot."""
     seen = survey(monkeypatch, [root("/a", 1), root("/b", 2)], [root("/a", 2), root("/b", 1)])
     assert dict(seen.numbers) == {2: 1, 1: 2} and not seen.numbers.is_trivial
 
 
-def test_a_new_one_does_not_get_the_number_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number that a file system is recorded by is its own, as long as it may come back."""
+def test_a_new_file_system_does_not_get_the_number_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorded number stays reserved for its file system, which may come back."""
     seen = survey(monkeypatch, [root("/a", 1)], [root("/a", 5), root("/c", 1)])
     assert seen.numbers[5] == 1 and seen.numbers[1] not in (1, 5)
 
 
 def test_a_file_system_that_is_mounted_elsewhere_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its UUID, at another path."""
+    """It is recognised by its UUID, at another path."""
     seen = survey(monkeypatch, [root("/a", 1, uuid="u")], [root("/b", 7, uuid="u")])
     assert seen.numbers[7] == 1
 
 
-def test_without_uuid_the_birth_of_its_root_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where neither is known, another number is another file system."""
+def test_without_uuid_the_birth_time_of_the_root_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If neither is known, another number means another file system."""
     known = [root("/a", 1, uuid="", birth_ns=17), root("/b", 2, uuid="")]
     seen = survey(monkeypatch, known, [root("/a", 3, uuid="", birth_ns=17), root("/b", 4, uuid="")])
     assert (seen.numbers[3], seen.numbers[4]) == (1, 4)
 
 
-def test_numbers_of_what_is_met_later() -> None:
-    """A subvolume that was not there when the scan began is recorded by its own number, or by one that nobody has."""
+def test_numbers_of_subvolumes_that_appear_later() -> None:
+    """A subvolume that appears during the scan is recorded by its own number, or by an unused one."""
     numbers = Numbers()
     numbers.take(8)
     assert (numbers[7], numbers.is_trivial) == (7, True)

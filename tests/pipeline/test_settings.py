@@ -1,4 +1,4 @@
-"""The scan plan says what the configuration says, in the scanner's terms."""
+"""The scan plan has the values of the configuration, in the scanner's terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ keep = 4
 
 
 def test_watches() -> None:
-    """A policy decides what is read; a watch that reads attributes takes no digest."""
+    """The policy decides what is read; a watch with policy attributes takes no digest."""
     plan = ScanPlan.of(parse_config(CONFIG), skip=[b"/etc/own"])
     etc, log = plan.watches
     assert etc == WatchSpec(path=b"/etc", exclude=("*.swp",), algorithms=())
@@ -33,7 +33,7 @@ def test_watches() -> None:
 
 
 def test_the_innermost_watch_decides() -> None:
-    """Both whether a path is covered, and how many generations of a log are kept."""
+    """It decides both whether a path is covered and how many generations of a log are kept."""
     plan = ScanPlan.of(parse_config(CONFIG))
     assert plan.scope.includes(b"/etc/passwd", is_directory=False)
     assert not plan.scope.includes(b"/etc/x.swp", is_directory=False)

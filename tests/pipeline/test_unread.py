@@ -1,4 +1,4 @@
-"""A file that somebody keeps from being read: never the same, reported until it is read, its openers kept for that."""
+"""A file that is kept from being read: reported until it is read again, with the processes that opened it meanwhile."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fimscan.scan.watch import WatchSpec
 from fimscan.store.database import Database
 from tests.pipeline.test_audit_reading import event
 
-# Sets its times all the time, so that no reading of it is like the stat before it.
+# Sets the file's times all the time, so that they differ before and after each reading.
 TOUCHED = "import os, sys\nfd = os.open(sys.argv[1], os.O_RDONLY)\nprint(flush=True)\nwhile True:\n    os.utime(fd)\n"
-# Gives its lease up as soon as somebody wants the file, and takes it again.
+# Gives up its lease as soon as another process opens the file, and takes it again.
 LEASED = """
 import fcntl, os, signal, sys, time
 def give_way(*_):
@@ -50,7 +50,7 @@ while True:
 """
 
 
-# Keeps leases on several files for as long as the kernel lets it.
+# Keeps leases on several files until the kernel breaks them.
 HELD = """
 import fcntl, os, signal, sys, time
 signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -63,7 +63,7 @@ time.sleep(600)
 
 @contextmanager
 def keeping(path: Path, program: str, *others: Path) -> Iterator[None]:
-    """While another process does that to the file."""
+    """Run another process that does that to the file."""
     command = [sys.executable, "-c", program, str(path), *map(str, others)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
@@ -75,7 +75,7 @@ def keeping(path: Path, program: str, *others: Path) -> Iterator[None]:
 
 
 class Watched:
-    """A directory with two files, of which a first scan is made."""
+    """A directory with two files, scanned once."""
 
     def __init__(self, root: Path) -> None:
         self.directory = root / "w"
@@ -96,7 +96,7 @@ class Watched:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits until the kernel takes a lease away."""
+    """Do not wait until the kernel breaks a lease."""
     monkeypatch.setattr(leases, "_break_time_s", lambda: -leases._SLACK_S)
 
 
@@ -112,7 +112,7 @@ def summary(result: ScanResult) -> list[tuple[str, UnreadableReason, bool]]:
 
 
 def test_it_is_reported_by_each_scan_until_it_is_read_again(watched: Watched, impatient: None) -> None:
-    """With the time since which nobody could compare it, and what is known to differ; then it is compared as ever."""
+    """Reported with the time of its last reading and what differs since; once readable, it is compared as usual."""
     read_ns = time.time_ns()
     with watched.leased():
         watched.path.chmod(0o600)
@@ -133,8 +133,8 @@ def test_it_is_reported_by_each_scan_until_it_is_read_again(watched: Watched, im
     assert verify_database(watched.database, every_scan=True).ok
 
 
-def test_it_is_reported_also_when_nothing_was_done_to_it(watched: Watched, impatient: None) -> None:
-    """Who holds a lease on it keeps it from being read without a trace: then it does not count as changed."""
+def test_it_is_reported_even_if_nothing_shows_a_change(watched: Watched, impatient: None) -> None:
+    """A lease keeps it from being read without a trace, so it does not count as changed."""
     with keeping(watched.path, HELD):
         for _ in range(2):
             result = watched.scan()
@@ -143,8 +143,8 @@ def test_it_is_reported_also_when_nothing_was_done_to_it(watched: Watched, impat
     assert watched.scan().alarming == ()
 
 
-def test_what_never_could_be_read_is_said_once(watched: Watched, impatient: None) -> None:
-    """A file that is new to fimscan, and unreadable from the first."""
+def test_a_file_that_never_could_be_read_is_reported_once(watched: Watched, impatient: None) -> None:
+    """It is a file that is new to fimscan, and was unreadable from the beginning."""
     other = watched.directory / "new"
     other.write_text("x")
     with keeping(other, HELD):
@@ -153,32 +153,32 @@ def test_what_never_could_be_read_is_said_once(watched: Watched, impatient: None
 
 
 def test_the_last_reading_is_found_through_all_that_failed(watched: Watched, impatient: None) -> None:
-    """The window begins at the last scan that read the file; who held it then is asked, not who held it later."""
+    """The window begins at the last scan that read the file, with the holders of that time, not later ones."""
     for _ in range(2):
         watched.scan()
     with watched.database.read() as session:
         last_good = FullReading.load(session)
     path = os.fsencode(watched.path)
-    assert last_good.read_again(path, 0) > last_good.first_scan_ns
+    assert last_good.last_verified(path, 0) > last_good.first_scan_ns
     with watched.leased():
         for _ in range(2):
             watched.scan()
     with watched.database.read() as session:
         blocked = FullReading.load(session)
     assert blocked.is_blocked(path)
-    assert blocked.read_again(path, 0) == last_good.read_again(path, 0)
-    assert blocked.last_read(path, None) == blocked.first_scan_ns, "that it was absent is known of no earlier scan"
+    assert blocked.last_verified(path, 0) == last_good.last_verified(path, 0)
+    assert blocked.last_read(path, None) == blocked.first_scan_ns, "no earlier scan is known to have seen it absent"
     assert last_good.scan is not None
-    assert [look.as_of_ns for look in blocked.looks_at(path)][-1] == last_good.scan.started_ns
+    assert [writers.as_of_ns for writers in blocked.writers_of(path)][-1] == last_good.scan.started_ns
     beside = os.fsencode(watched.directory / "g")
-    assert blocked.looks_at(beside) == blocked.looks
-    assert list(blocked.read_again_since([])) == [last_good.scan.started_ns]
-    assert list(blocked.read_again_since([path])) == []
+    assert blocked.writers_of(beside) == blocked.writers
+    assert list(blocked.resumed_since([])) == [last_good.scan.started_ns]
+    assert list(blocked.resumed_since([path])) == []
 
 
 @pytest.mark.parametrize("altered", [True, False])
-def test_who_opened_it_meanwhile_is_considered(tmp_path: Path, altered: bool, impatient: None) -> None:
-    """When it is read again: as who may have changed it or, where it is the same after all, as who opened it only."""
+def test_processes_that_opened_it_meanwhile_are_considered(tmp_path: Path, altered: bool, impatient: None) -> None:
+    """When it is read again, they are candidates for its change or, if it is unchanged, reported as harmless opens."""
     host = Watched(tmp_path)
     log = tmp_path / "audit.log"
     log.write_text(event(host.path, 1, at=1_000_000_000))
@@ -208,7 +208,7 @@ def test_who_opened_it_meanwhile_is_considered(tmp_path: Path, altered: bool, im
 
 
 def test_a_file_that_is_touched_all_the_time_is_read(watched: Watched) -> None:
-    """Its content is the same at each reading, so that is known; that its times were set is a change of attributes."""
+    """Its content is equal at each reading, so it is known; that its times were set is a change of attributes."""
     with keeping(watched.path, TOUCHED):
         result = watched.scan()
         assert [(row.change.kind.value, row.change.path) for row in result.diff.findings] == [
@@ -228,8 +228,8 @@ def _read(path: Path, limits: Limits | None = None) -> FileState | Unreadable:
     return found
 
 
-def test_a_leased_file_is_read_when_its_holder_has_to_give_way(tmp_path: Path) -> None:
-    """Who takes the lease again at once has to let a waiting reader in first; who is not waited for is not read."""
+def test_a_leased_file_is_read_when_its_lease_is_broken(tmp_path: Path) -> None:
+    """A holder that takes the lease again lets a waiting reader in first; without waiting, the file is not read."""
     path = tmp_path / "f"
     path.write_text("content\n")
     with keeping(path, LEASED):
@@ -239,14 +239,17 @@ def test_a_leased_file_is_read_when_its_holder_has_to_give_way(tmp_path: Path) -
         begun = time.monotonic()
         found = _read(path, Limits(wait_for_leases=False))
         assert isinstance(found, Unreadable)
-        assert (found.reason, found.detail) == (UnreadableReason.LEASED, "not waited for")
+        assert (found.reason, found.detail) == (
+            UnreadableReason.LEASED,
+            "another process holds a lease, which was not waited for",
+        )
         found = _read(path, Limits(file_timeout_s=0.5))
         assert isinstance(found, Unreadable) and found.reason is UnreadableReason.LEASED
         assert time.monotonic() - begun < 20
 
 
-def test_all_leases_together_are_waited_for_no_longer_than_one_file_may_take(tmp_path: Path) -> None:
-    """Somebody who holds leases on a thousand files does not keep a scan for hours."""
+def test_all_leases_together_delay_a_scan_no_longer_than_one_file(tmp_path: Path) -> None:
+    """Leases on a thousand files do not delay a scan for hours."""
     paths = [tmp_path / f"f{number}" for number in range(5)]
     for path in paths:
         path.write_text("content\n")
@@ -255,5 +258,8 @@ def test_all_leases_together_are_waited_for_no_longer_than_one_file_may_take(tmp
         begun = time.monotonic()
         found = list(scan([watch], workers=1, limits=Limits(file_timeout_s=1)))
         assert time.monotonic() - begun < 20
-    told = [one.detail for one in found if isinstance(one, Unreadable)]
-    assert told == ["waited 1 s", *["not waited for"] * 4]
+    details = [one.detail for one in found if isinstance(one, Unreadable)]
+    assert details == [
+        "another process did not give up its lease within 1 s",
+        *["another process holds a lease, which was not waited for"] * 4,
+    ]

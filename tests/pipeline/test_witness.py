@@ -1,4 +1,4 @@
-"""fanotify as it really is: who writes, what is missed, and what ends the time over which nothing was missed."""
+"""The real fanotify: which process writes, what is missed, and what ends an extent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.linux import fanotify, lineage
-from fimscan.model import Testimony as Told
+from fimscan.model import Testimony as Witnessed
 from fimscan.model import WitnessExtent, WitnessHole, WitnessMask
 from fimscan.pipeline.audit import witness as reader
 from fimscan.pipeline.audit.witness import Witness
@@ -38,7 +38,7 @@ sys.exit(libc.syscall(209, context, 1, ctypes.byref(ctypes.pointer(one))) != 1)
 
 
 def why_not() -> str | None:
-    """What keeps the kernel from telling us."""
+    """Return what keeps the kernel from reporting events."""
     if not lineage.sees_all():
         return "fanotify: a process namespace of its own"
     try:
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 @pytest.fixture(scope="module")
 def xfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
-    """An xfs, from an image; ``None`` where that cannot be had."""
+    """An xfs in an image; ``None`` if it cannot be made here."""
     root = tmp_path_factory.mktemp("xfs")
     image, place = root / "image", root / "xfs"
     place.mkdir()
@@ -71,7 +71,7 @@ def xfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
 
 @pytest.fixture(params=["tmpfs", "xfs", "disk"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A directory on each; the disk's is ext4, as a rule."""
+    """A directory on each file system; the disk's is usually ext4."""
     if request.param == "disk":
         yield tmp_path
         return
@@ -84,7 +84,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 class Watched:
-    """A watched directory with one file, and what was told of it."""
+    """A watched directory with one file, and the events stored of it."""
 
     def __init__(self, place: Path, database: Path) -> None:
         self.place = place
@@ -98,8 +98,8 @@ class Watched:
         if self.witness.problems:
             pytest.skip(self.witness.problems[0])
 
-    def told(self, path: Path | None = None) -> Told:
-        """All of one file."""
+    def load(self, path: Path | None = None) -> Witnessed:
+        """Load all events of one file."""
         self.witness.store(self.database)
         found = (path or self.file).stat()
         with self.database.read() as session:
@@ -107,15 +107,15 @@ class Watched:
             return store.testimony(session, [identity], self.began, time.time_ns())
 
     def done(self, path: Path | None = None) -> dict[int, WitnessMask]:
-        """What each process did to it."""
+        """Return what each process did to the file."""
         did: dict[int, WitnessMask] = {}
-        for events in self.told(path).events.values():
+        for events in self.load(path).events.values():
             for event in events:
                 did[event.actor.pid] = did.get(event.actor.pid, WitnessMask(0)) | event.mask
         return did
 
     def extents(self) -> tuple[WitnessExtent, ...]:
-        return self.told().extents[self.file.stat().st_dev]
+        return self.load().extents[self.file.stat().st_dev]
 
 
 @pytest.fixture
@@ -132,8 +132,8 @@ def python(code: str, *arguments: object) -> int:
     return process.pid
 
 
-def test_who_writes_is_told_from_who_only_opens(watched: Watched) -> None:
-    """Both close it; one modified it."""
+def test_writers_are_distinguished_from_processes_that_only_open(watched: Watched) -> None:
+    """Both processes close the file; one modified it."""
     idler = python("import sys; open(sys.argv[1], 'a')", watched.file)
     writer = python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
     did = watched.done()
@@ -141,14 +141,14 @@ def test_who_writes_is_told_from_who_only_opens(watched: Watched) -> None:
     assert did[writer] == WitnessMask.CLOSE_WRITE | WitnessMask.MODIFY
 
 
-def test_a_living_process_is_known_by_more_than_its_number(watched: Watched) -> None:
-    """Its program, start and ancestors: taken while its pidfd says that it is the one."""
+def test_a_running_process_is_identified(watched: Watched) -> None:
+    """Its program, start and ancestors are read while its pidfd shows that it still runs."""
     code = "import sys; f = open(sys.argv[1], 'a'); f.write('new'); f.flush(); print(flush=True); input()"
     command = [sys.executable, "-ISc", code, str(watched.file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        (events,) = watched.told().events.values()
+        (events,) = watched.load().events.values()
         process.communicate(b"\n")
     event = next(one for one in events if one.actor.pid == process.pid)
     assert event.actor.exe == os.fsencode(os.path.realpath(sys.executable))
@@ -157,14 +157,14 @@ def test_a_living_process_is_known_by_more_than_its_number(watched: Watched) -> 
     assert watched.began <= event.until_ns <= time.time_ns()
 
 
-def test_fimscan_never_tells_of_itself(watched: Watched) -> None:
-    """What this very process writes is left out."""
+def test_fimscan_does_not_report_itself(watched: Watched) -> None:
+    """What this process writes itself is not stored."""
     watched.file.write_text("by fimscan")
     assert os.getpid() not in watched.done()
 
 
 def test_truncation_and_copies_are_writes(watched: Watched) -> None:
-    """Calls that are no write(2)."""
+    """Calls other than write(2)."""
     codes = (
         "import os, sys; os.truncate(sys.argv[1], 1)",
         "import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_TRUNC)",
@@ -178,8 +178,8 @@ def test_truncation_and_copies_are_writes(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("how", ["0", "ASYNC"])
-def test_writes_by_io_uring_are_the_process_s_own(watched: Watched, how: str) -> None:
-    """By the call itself and by a worker thread of the kernel: the process id is that of the process."""
+def test_writes_by_io_uring_have_the_pid_of_the_process(watched: Watched, how: str) -> None:
+    """By the call itself and by a worker thread of the kernel: the pid is that of the process."""
     code = (
         f"import os, sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from tests.data.audit.uring import ASYNC, WRITE, Ring\n"
@@ -194,16 +194,16 @@ def test_writes_by_io_uring_are_the_process_s_own(watched: Watched, how: str) ->
     assert watched.done() == {process.pid: WitnessMask.MODIFY | WitnessMask.CLOSE_WRITE}
 
 
-def test_stores_to_a_mapping_are_not_seen(watched: Watched) -> None:
-    """Why nobody who can map a file is ever cleared."""
+def test_stores_to_a_mapping_are_not_reported(watched: Watched) -> None:
+    """That is why no process that can map a file is ever cleared."""
     code = "import mmap, sys; f = open(sys.argv[1], 'r+'); m = mmap.mmap(f.fileno(), 3); m[0] = 65; m.flush()"
     pid = python(code, watched.file)
     assert watched.file.read_bytes()[:1] == b"A"
     assert watched.done()[pid] == WitnessMask.CLOSE_WRITE
 
 
-def test_asynchronous_io_is_not_seen_and_is_a_hole(watched: Watched) -> None:
-    """io_submit(2) changes the content and says nothing, so nobody is cleared while it is possible."""
+def test_asynchronous_io_is_not_reported_and_is_a_hole(watched: Watched) -> None:
+    """io_submit(2) changes the content without an event, so no process is cleared while it is possible."""
     if os.uname().machine != "x86_64":
         pytest.skip("numbers of system calls")
     process = subprocess.Popen([sys.executable, "-ISc", _IO_SUBMIT, str(watched.file)])
@@ -224,8 +224,8 @@ except OSError: sys.exit(77)
 """
 
 
-def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
-    """On ext4, a descriptor for writing is enough to have blocks become zero, and not even the ctime tells."""
+def test_moved_extents_are_not_reported_and_are_a_hole(watched: Watched) -> None:
+    """On ext4, with a descriptor for writing, blocks can be replaced by zeros; not even ctime shows it."""
     watched.file.write_bytes(b"B" * 4096)
     with watched.file.open("rb") as file:
         os.fsync(file.fileno())
@@ -233,9 +233,9 @@ def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
     command = [sys.executable, "-ISc", _MOVE_EXTENT, str(watched.file), str(watched.place / "mine")]
     process = subprocess.Popen(command)
     if process.wait(timeout=30) == 77:
-        in_memory = str(watched.place).startswith("/dev/shm")  # xfs has a call of its own for that
+        in_memory = str(watched.place).startswith("/dev/shm")  # xfs has its own ioctl for that
         assert all((WitnessHole.MOVE_EXTENT in extent.holes) is not in_memory for extent in watched.extents())
-        return  # it is no ext4
+        return  # the disk is not ext4
     with watched.file.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert file.read() == bytes(4096)
@@ -244,16 +244,16 @@ def test_moved_extents_are_not_seen_and_are_a_hole(watched: Watched) -> None:
     assert all(WitnessHole.MOVE_EXTENT in extent.holes for extent in watched.extents())
 
 
-def test_what_lies_elsewhere_is_not_kept(watched: Watched) -> None:
-    """The mark is on the whole file system; what is monitored is a directory of it."""
+def test_events_of_other_directories_are_not_kept(watched: Watched) -> None:
+    """The mark is on the whole file system; only one of its directories is monitored."""
     other = watched.place / "elsewhere"
     other.write_text("old")
     python("import sys; open(sys.argv[1], 'a').write('new')", other)
     assert watched.done(other) == {}
 
 
-def test_directories_that_come_later_are_monitored_too(watched: Watched) -> None:
-    """Made inside, moved in after they were known as being outside, and the other way round."""
+def test_directories_that_appear_later_are_monitored(watched: Watched) -> None:
+    """Directories made inside, moved in after they were known as outside, and moved out."""
     write = "import sys; open(sys.argv[1], 'a').write('new')"
     outside, inside = watched.place / "outside", watched.file.parent
     (inside / "made").mkdir()
@@ -269,8 +269,8 @@ def test_directories_that_come_later_are_monitored_too(watched: Watched) -> None
     assert python(write, outside / "g") not in watched.done(outside / "g")
 
 
-def test_a_full_queue_ends_what_is_known(watched: Watched) -> None:
-    """More events than the kernel keeps, while nobody reads: there is a hole between two extents."""
+def test_a_full_queue_ends_an_extent(watched: Watched) -> None:
+    """More events than the kernel keeps, without a reader: there is a gap between two extents."""
     most = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
     if most > 20_000:
         pytest.skip("fs.fanotify.max_queued_events is large here")
@@ -289,8 +289,8 @@ def test_a_full_queue_ends_what_is_known(watched: Watched) -> None:
     assert extents[0].end_ns <= before < extents[1].start_ns
 
 
-def test_more_than_is_kept_ends_what_is_known(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded: what has to be thrown away is not claimed to be known."""
+def test_too_many_waiting_events_end_an_extent(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded: over the time of dropped events, nothing is claimed."""
     monkeypatch.setattr(reader, "_MOST_PENDING", 10)
     for number in range(30):
         python("import sys; open(sys.argv[1], 'w').write('x')", watched.file.parent / f"g{number}")
@@ -299,18 +299,18 @@ def test_more_than_is_kept_ends_what_is_known(watched: Watched, monkeypatch: pyt
     assert "too-many" in {extent.ended for extent in watched.extents()}
 
 
-def test_a_clock_that_is_set_ends_what_is_known(watched: Watched) -> None:
-    """Times before and after do not compare."""
-    watched.told()
+def test_setting_the_clock_ends_an_extent(watched: Watched) -> None:
+    """Times before and after the setting cannot be compared."""
+    watched.load()
     real = watched.witness._clock
     watched.witness._clock = lambda: real() + 5 * 10**9
     watched.witness.store(watched.database)
     assert "clock-changed" in {extent.ended for extent in watched.extents()}
 
 
-def test_a_directory_that_is_replaced_ends_what_is_known(watched: Watched) -> None:
-    """Another one of that name is watched from when that was noticed on, and no sooner."""
-    watched.told()
+def test_replacing_a_directory_ends_an_extent(watched: Watched) -> None:
+    """A new directory of that name is watched only from when it was noticed."""
+    watched.load()
     place = watched.file.parent
     place.rename(place.with_name("away"))
     place.mkdir()
@@ -321,8 +321,8 @@ def test_a_directory_that_is_replaced_ends_what_is_known(watched: Watched) -> No
         time.sleep(0.1)
 
 
-def test_it_keeps_no_file_system_from_being_unmounted(tmp_path: Path) -> None:
-    """Nor does it miss that, though the kernel takes the mark away without a word."""
+def test_a_file_system_can_be_unmounted_and_that_is_noticed(tmp_path: Path) -> None:
+    """The unmount is noticed, though the kernel removes the mark silently."""
     there = tmp_path / "there"
     there.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", there], check=False, capture_output=True).returncode:
@@ -349,9 +349,9 @@ def last_of(watched: Watched, device: int) -> WitnessExtent:
 
 
 def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
-    """One that somebody altered is noticed."""
+    """An altered row is noticed."""
     python("import sys; open(sys.argv[1], 'a').write('new')", watched.file)
-    watched.told()
+    watched.load()
     with watched.database.read() as session:
         assert not list(integrity.replayed(session)[1])
     with watched.database.engine.begin() as connection:
@@ -362,8 +362,8 @@ def test_the_records_are_covered_by_the_journal(watched: Watched) -> None:
     assert any("fanotify" in line for line in altered)
 
 
-def test_where_the_kernel_refuses_it_is_said_and_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without privileges, as in a container: one line, and no thread."""
+def test_a_refusal_of_the_kernel_is_reported_and_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without privileges, as in a container, there is one message and no thread."""
 
     def refuse() -> int:
         raise PermissionError(1, "Operation not permitted")
@@ -375,4 +375,4 @@ def test_where_the_kernel_refuses_it_is_said_and_nothing_fails(tmp_path: Path, m
     witness.store(database)
     witness.end(database)
     database.close()
-    assert "it takes root" in witness.problems[0]
+    assert "it needs root" in witness.problems[0]

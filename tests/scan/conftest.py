@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def scanned() -> Scanned:
-    """Scan paths (or watches), and give the results by full path, having checked their order."""
+    """Scan paths (or watches), check the order, and return the results by full path."""
 
     def run(*watches: bytes | WatchSpec, **options: object) -> Results:
         specs = [watch if isinstance(watch, WatchSpec) else WatchSpec(path=watch) for watch in watches]
@@ -41,7 +41,7 @@ def scanned() -> Scanned:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start the workers after the first few files, however little there is to do."""
+    """Start the workers after the first few files, even in a small scan."""
     monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
 
 
@@ -53,13 +53,13 @@ def needs_root() -> None:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are plain from the moment on at which they are made, wherever that is; within this process."""
+    """Treat files as settled as soon as they are made, on any file system; in this process only."""
     monkeypatch.setattr(reader, "FRESH_NS", 0)
     monkeypatch.setattr(reader, "own_mounts", list)
 
 
 @pytest.fixture(params=["fresh", "settled"])
 def whether_settled(request: pytest.FixtureRequest) -> None:
-    """Once as the files are, which have just been made, and once as if they were older."""
+    """Run the test twice: with files made just now, and as if they were older."""
     if request.param == "settled":
         request.getfixturevalue("settled")

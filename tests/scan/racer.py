@@ -1,8 +1,8 @@
-"""A process that swaps files and directories of a tree, as fast as it can, until its standard input closes.
+"""A process that swaps files and directories of a tree as fast as it can, until its standard input closes.
 
-``python racer.py TREE SPARE COUNTER SEED``: SPARE lies outside of what is watched and holds what is swapped in, such as
-symlinks that lead out, FIFOs and devices. Each round is one exchange by renameat2(2), which leaves no moment in which
-the name is gone, or one rename of a directory that a walk may stand in. COUNTER is a file that holds their number.
+``python racer.py TREE SPARE COUNTER SEED``: SPARE is outside the watched tree and holds what is swapped in, such as
+symlinks that lead out, FIFOs and devices. A round is an exchange by renameat2(2), so that the name always exists, or a
+rename of a directory that a walk may be in. COUNTER is a file with the number of rounds.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def exchange(one: bytes, other: bytes) -> None:
-    """Swap what two names mean, in one step."""
+    """Exchange two names atomically."""
     if _libc.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE):
         raise OSError(ctypes.get_errno(), "renameat2")
 
 
 def main(tree: bytes, spare: bytes, counter: bytes, seed: int) -> None:
-    """Swap until told to stop."""
+    """Swap until standard input closes."""
     random.seed(seed)
-    # Its own names only, by a list that holds still: it must not be lured out by the other attackers itself.
+    # A fixed list of its own names only, so that other attackers cannot lure this one out of the tree.
     pairs = [
         (os.path.join(tree, name), os.path.join(spare, name))
         for name in sorted(os.listdir(spare))
@@ -43,7 +43,7 @@ def main(tree: bytes, spare: bytes, counter: bytes, seed: int) -> None:
     done = 0
     while not stop.poll(0):
         for one, other in random.sample(pairs, len(pairs)):
-            # An odd number, so that each is itself half of the time; the most of those that lead out.
+            # An odd number, so that each name has its own file half of the time. Swaps that lead out are most frequent.
             for _ in range(9 if b"-fifo-" not in one and b"-zero-" not in one else 1):
                 exchange(one, other)
                 done += 1

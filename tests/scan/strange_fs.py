@@ -1,13 +1,13 @@
-"""A file system whose files misbehave as their names say: ``python strange_fs.py MOUNT_POINT NAME...`` (root only).
+"""A FUSE file system whose files misbehave by name: ``python strange_fs.py MOUNT_POINT NAME...`` (root only).
 
-It speaks just enough of the kernel's FUSE protocol (linux/fuse.h). A name with a final slash is a directory, which has
-one file, ``inner``. Of a name that begins with
+It implements just enough of the kernel's FUSE protocol (linux/fuse.h). A name with a final slash is a directory with
+one file, ``inner``. Names that begin with
 
-* ``eio``: reading (of a directory: listing) is answered with EIO;
-* ``stale``: opening is answered with ESTALE;
+* ``eio``: reading (of a directory: listing) fails with EIO;
+* ``stale``: opening fails with ESTALE;
 * ``hang``: reading (of a directory: listing) is never answered;
-* ``lost``: asking for its attributes is never answered;
-* ``slow``: reading is answered, 4 kB at a time, 5 ms late each.
+* ``lost``: reading the attributes is never answered;
+* ``slow``: reading is answered, 4 kB at a time, each after 5 ms.
 
 All others are files of 5 bytes. It ends when it is killed or unmounted.
 """
@@ -32,7 +32,7 @@ class _Refusal(Exception):  # noqa: N818  # an answer, not an error
 
 
 class Server:
-    """Nodes are numbered from 2 on, in the order of their names; 1 is the root, 1000 + n the file in directory n."""
+    """Answers FUSE requests. Nodes: 1 is the root, 2 and up the names in order, 1000 + n the file in directory n."""
 
     def __init__(self, mount_point: str, names: list[str]) -> None:
         self.names = dict(enumerate((os.fsencode(name) for name in names), 2))
@@ -43,7 +43,7 @@ class Server:
             sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")
 
     def serve(self) -> None:
-        """Answer the kernel."""
+        """Answer requests until the file system is unmounted."""
         while True:
             try:
                 request = os.read(self.fd, 1 << 18)
@@ -93,7 +93,7 @@ class Server:
             node = next((number for number, name in self.names.items() if name.rstrip(b"/") == wanted), 0)
         if not node:
             raise _Refusal(errno.ENOENT)
-        # Nothing is kept: the kernel asks again each time.
+        # No caching: the kernel asks again each time.
         return struct.pack("QQQQII", node, 0, 0, 0, 0, 0) + self._attributes(node)
 
     def _attributes(self, node: int) -> bytes:
@@ -117,7 +117,7 @@ class Server:
         return _CONTENT[offset : offset + size]
 
     def _listing(self, node: int, begin: int, size: int) -> bytes:
-        """As many entries as there is room for, from the one with this number on."""
+        """Entries from number ``begin`` on, as many as fit."""
         entries = list(self.names.items()) if node == 1 else [(1000 + node, b"inner")]
         listing = b""
         for number, (child, entry) in enumerate(entries[begin:], begin + 1):

@@ -1,4 +1,4 @@
-"""Trees that are deeper than a path can say, or than directories can be open at once."""
+"""Trees deeper than PATH_MAX, and deeper than the number of directories that can be open at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEPT = 3
 
 
 def _dig(root: bytes, name: bytes, depth: int, *, every: int = 0) -> None:
-    """Nest directories, deeper than a path can say, with a file at the bottom, and one on each so many levels."""
+    """Nest directories deeper than PATH_MAX, with a file at the bottom and one at every ``every`` levels."""
     fd = os.open(root, os.O_DIRECTORY)
     for level in range(depth):
         if every and level % every == 0:
@@ -38,7 +38,7 @@ def _dig(root: bytes, name: bytes, depth: int, *, every: int = 0) -> None:
 
 
 def _append(root: bytes, name: bytes, depth: int) -> None:
-    """Change the file at the bottom."""
+    """Append to the file at the bottom."""
     fd = os.open(root, os.O_DIRECTORY)
     for _ in range(depth):
         below = os.open(name, os.O_DIRECTORY, dir_fd=fd)
@@ -51,20 +51,20 @@ def _append(root: bytes, name: bytes, depth: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _removed(tmp_path: Path) -> Iterator[None]:
-    """Python, and so pytest, does not get rid of trees that are so deep."""
+    """Remove the tree, because Python, and so pytest, cannot remove such deep trees."""
     yield
     subprocess.run(["rm", "-rf", tmp_path / "watched"], check=True)
 
 
 @pytest.fixture
 def few_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than some directories of a walk are open at once."""
+    """Limit the number of directories that a walk keeps open."""
     monkeypatch.setattr(dir_stack, "_KEPT", _KEPT)
 
 
 @pytest.fixture
 def ladder(root: bytes) -> bytes:
-    """12 levels: on each a file before, one behind, and a directory that is entered before and left after the next."""
+    """12 levels, each with a file before and after the next level, and a directory interleaved with it."""
     path = root
     for _ in range(12):
         os.makedirs(path + b"/d/")
@@ -83,7 +83,7 @@ def _names(path: bytes) -> set[bytes]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.usefixtures("at_once")
 def test_deeper_than_path_max(root: bytes, scanned: Scanned, workers: int) -> None:
-    """Files below directories whose paths no system call takes any more are read like all others."""
+    """Files are read even if the paths of their directories exceed PATH_MAX."""
     name = b"n" * 250
     _dig(root, name, 40)
     found = scanned(root, workers=workers)
@@ -94,7 +94,7 @@ def test_deeper_than_path_max(root: bytes, scanned: Scanned, workers: int) -> No
 
 
 def test_path_too_long(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is an end to it: a directory with an absurd path is told, and not entered; what is beside it is read."""
+    """A directory with an absurdly long path is reported and not entered; its neighbours are read."""
     monkeypatch.setattr(walk, "_LONGEST_PATH", len(root) + 100)
     _dig(root, b"d", 60)
     Path(os.fsdecode(root), "z").write_bytes(b"x")
@@ -107,8 +107,8 @@ def test_path_too_long(root: bytes, scanned: Scanned, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("few_open")
-def test_deeper_than_directories_are_open(ladder: bytes, scanned: Scanned) -> None:
-    """Of each directory that was closed meanwhile, the rest is read when the walk comes back to it."""
+def test_tree_deeper_than_open_directories(ladder: bytes, scanned: Scanned) -> None:
+    """A directory that was closed to save descriptors is continued when the walk returns to it."""
     before = set(os.listdir("/proc/self/fd"))
     found = scanned(ladder)
     assert set(found) == _names(ladder)
@@ -117,8 +117,8 @@ def test_deeper_than_directories_are_open(ladder: bytes, scanned: Scanned) -> No
 
 
 @pytest.mark.usefixtures("few_open")
-def test_a_subtree_deeper_than_directories_are_open(ladder: bytes) -> None:
-    """The same of a look at a part of the tree."""
+def test_subtree_deeper_than_open_directories(ladder: bytes) -> None:
+    """The same in a scan of a subtree."""
     below = ladder + b"/d/d"
     found = {one.path: one for one in PathScanner([WatchSpec(path=ladder)]).look(below, below=True)}
     assert set(found) == _names(below)
@@ -126,7 +126,7 @@ def test_a_subtree_deeper_than_directories_are_open(ladder: bytes) -> None:
 
 
 class Moves:
-    """Moves directories of the tree, once, just when the walk leaves the seventh level."""
+    """Moves directories of the tree once, when the walk leaves the seventh level."""
 
     def __init__(self, ladder: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
         self.outside = ladder + b"/../outside"
@@ -141,7 +141,7 @@ class Moves:
         self.done = False
         monkeypatch.setattr(dir_stack, "step", self.step)
 
-    def step(self, directory: int, name: bytes) -> dirfd.Standpoint:
+    def step(self, directory: int, name: bytes) -> dirfd.DirHandle:
         if name == b".." and not self.done and os.fstat(directory).st_ino == self.left_inode:
             self.done = True
             self.do()
@@ -154,8 +154,8 @@ def moves(ladder: bytes, monkeypatch: pytest.MonkeyPatch) -> Moves:
 
 
 @pytest.mark.usefixtures("few_open")
-def test_moved_out_while_the_walk_is_in_it(ladder: bytes, scanned: Scanned, moves: Moves) -> None:
-    """``..`` leads out of the tree then: the directory that it was in is found by its name, and no other is read."""
+def test_directory_moved_out_while_the_walk_is_in_it(ladder: bytes, scanned: Scanned, moves: Moves) -> None:
+    """``..`` then leads out of the tree: the parent is found by name, and no other directory is read."""
     names = _names(ladder)
     moves.do = lambda: os.rename(moves.left, moves.outside + b"/d")
     found = scanned(ladder)
@@ -167,7 +167,7 @@ def test_moved_out_while_the_walk_is_in_it(ladder: bytes, scanned: Scanned, move
 
 
 def _check_loss(found: dict[bytes, FileState | Unreadable], names: set[bytes], lost: bytes) -> None:
-    """Only what was still to be seen in that directory is lost, and told."""
+    """Only the remaining entries of that directory are lost, and they are reported."""
     assert set(found) == names
     refused = {path: one for path, one in found.items() if isinstance(one, Unreadable)}
     assert set(refused) == {lost + b"/z"}
@@ -176,8 +176,8 @@ def _check_loss(found: dict[bytes, FileState | Unreadable], names: set[bytes], l
 
 @pytest.mark.usefixtures("few_open")
 @pytest.mark.parametrize("by", ["directory", "symlink", "nothing"])
-def test_replaced_while_the_walk_is_below(ladder: bytes, scanned: Scanned, moves: Moves, by: str) -> None:
-    """What is in the place of a directory that was closed is not taken for it, and not read."""
+def test_directory_replaced_while_the_walk_is_below(ladder: bytes, scanned: Scanned, moves: Moves, by: str) -> None:
+    """A directory that replaced a closed one is recognised as another and not read."""
     names = _names(ladder)
 
     def replace() -> None:
@@ -194,8 +194,8 @@ def test_replaced_while_the_walk_is_below(ladder: bytes, scanned: Scanned, moves
 
 
 @pytest.mark.usefixtures("few_open")
-def test_an_inode_number_used_again(ladder: bytes, scanned: Scanned, moves: Moves) -> None:
-    """A directory outside that has got the number of the one that was closed is not taken for it either."""
+def test_reused_inode_number(ladder: bytes, scanned: Scanned, moves: Moves) -> None:
+    """A directory outside that reused the inode number of a closed one is recognised as another."""
     names = _names(ladder)
     reused = []
 
@@ -220,7 +220,7 @@ def test_an_inode_number_used_again(ladder: bytes, scanned: Scanned, moves: Move
 
 
 def test_a_tree_of_2500_levels(cli: Cli) -> None:
-    """With 64 descriptors: the file at its bottom is recorded, and its change found and shown."""
+    """With 64 descriptors, the file at the bottom is recorded, and its change is found and shown."""
     depth = 2500
     watched = os.fsencode(cli.watched)
     _dig(watched, b"d", depth, every=4)
@@ -242,8 +242,8 @@ def test_a_tree_of_2500_levels(cli: Cli) -> None:
     assert document["summary"]["unreadable"] == 0
 
 
-def test_paths_longer_than_path_max_are_told(cli: Cli) -> None:
-    """Everything that takes a path, or tells one, takes such as well."""
+def test_paths_longer_than_path_max_are_handled(cli: Cli) -> None:
+    """Every command that takes or prints a path handles paths longer than PATH_MAX."""
     name, depth = "n" * 250, 20
     _dig(os.fsencode(cli.watched), name.encode(), depth)
     cli.scan()
@@ -261,8 +261,8 @@ def test_paths_longer_than_path_max_are_told(cli: Cli) -> None:
     assert cli.diff()["changes"] == []
 
 
-def test_births_in_threads(root: bytes) -> None:
-    """Each is told its own directory's: another's would look as if the directory had been replaced."""
+def test_birth_times_in_threads(root: bytes) -> None:
+    """Each thread gets the birth time of its own directory; another's would look like a replaced directory."""
     switching = sys.getswitchinterval()
     directories = [os.open(path, os.O_PATH) for path in (b"/", root)]
     births = [birth(fd) for fd in directories]

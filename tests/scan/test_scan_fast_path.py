@@ -1,4 +1,4 @@
-"""The short way for ordinary files: the same answers as with all care, or none."""
+"""The fast path for ordinary files gives the same results as the careful path, or none."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from fimscan.model import FileState, Unreadable
 from fimscan.scan import fast_path, worker
 from fimscan.scan.digest import PIECE_BYTES
-from fimscan.scan.fast_path import read_plain
+from fimscan.scan.fast_path import read_ordinary
 from fimscan.scan.limits import Limits
-from fimscan.scan.reader import Reader, is_same, open_quietly
+from fimscan.scan.reader import Reader, is_same, open_noatime
 from fimscan.scan.state import Raw
-from fimscan.scan.throttle import PULSE_BYTES, Heartbeat, Throttle
+from fimscan.scan.throttle import HEARTBEAT_BYTES, Heartbeat, Throttle
 from fimscan.scan.worker import Task, read_tasks
 from tests.support import vouched_stat
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _DIGESTS = ("xxh3_128", "sha256")
-_START, _END = -3, -2  # of a reading, in its tuple
+_START, _END = -3, -2  # positions of the start and end of the reading in a Raw
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def _write(path: bytes, content: bytes) -> None:
 
 
 def _read(directory: int, *names: bytes, reader: Reader | None = None) -> list[Raw | None]:
-    return read_plain(reader or Reader(), 0, directory, names, _DIGESTS, None)
+    return read_ordinary(reader or Reader(), 0, directory, names, _DIGESTS, None)
 
 
 def _without_times(raw: Raw) -> Raw:
@@ -58,13 +58,15 @@ def _without_times(raw: Raw) -> Raw:
     mode=st.integers(0, 0o7777),
     xattr=st.none() | st.binary(max_size=100),
 )
-def test_the_same_as_with_all_care(root: bytes, directory: int, content: bytes, mode: int, xattr: bytes | None) -> None:
-    """What is read on the short way differs in nothing but the times from what is read on the long one."""
+def test_same_result_as_the_careful_path(
+    root: bytes, directory: int, content: bytes, mode: int, xattr: bytes | None
+) -> None:
+    """The fast path gives the same as the careful path, except the times of reading."""
     path = root + b"/f"
     _write(path, content)
     os.chmod(path, mode)
     if xattr is not None:
-        with suppress(OSError):  # no such attributes here, or no permission to set any
+        with suppress(OSError):  # no such attributes here, or no permission
             os.setxattr(path, "user.a", xattr)
     reader = Reader()
     begin = time.time_ns()
@@ -81,7 +83,7 @@ def test_the_same_as_with_all_care(root: bytes, directory: int, content: bytes, 
 
 
 def test_real_files(scanned: Scanned) -> None:
-    """Every digest of what has long been there is that of its bytes."""
+    """The digests of files that exist for long are those of their content."""
     place = Path(os.__file__).parent / "json"
     found = scanned(os.fsencode(place))
     files = [path for path in place.iterdir() if path.is_file()]
@@ -93,8 +95,8 @@ def test_real_files(scanned: Scanned) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-def test_what_is_not_plain(root: bytes, directory: int) -> None:
-    """It is left to those who take more care."""
+def test_other_files_are_left_to_the_careful_path(root: bytes, directory: int) -> None:
+    """Other than ordinary files are left to the careful path."""
     os.symlink(b"plain", root + b"/symlink")
     os.mkfifo(root + b"/fifo")
     os.mkdir(root + b"/directory")
@@ -105,15 +107,15 @@ def test_what_is_not_plain(root: bytes, directory: int) -> None:
     ]  # fmt: skip
 
 
-def test_what_has_just_changed(root: bytes, directory: int) -> None:
-    """Its times do not tell of the next change: it is not plain yet."""
+def test_recently_changed_file(root: bytes, directory: int) -> None:
+    """A file changed just now is left to the careful path: its times may not show the next change."""
     _write(root + b"/f", b"x")
     assert _read(directory, b"f") == [None]
 
 
 @pytest.mark.usefixtures("settled")
-def test_sizes_that_are_not_true() -> None:
-    """Files of procfs say that they are empty; what they hold is not taken for nothing."""
+def test_file_with_a_wrong_size() -> None:
+    """Files of procfs report a size of 0; they are not digested as empty."""
     directory = os.open("/proc/self", os.O_PATH)
     assert _read(directory, b"status") == [None]
     os.close(directory)
@@ -141,16 +143,16 @@ def _grow(path: bytes) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("step", ["open_quietly", "read_xattrs"])
+@pytest.mark.parametrize("step", ["open_noatime", "read_xattrs"])
 @pytest.mark.parametrize("act", [_overwrite, _forge, _replace, _grow, lambda path: os.chmod(path, 0o600), os.unlink])
 def test_changed_meanwhile(
     root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[bytes], object]
 ) -> None:
-    """Before it is opened, or after it was read: nothing is said of a file that is not left alone."""
+    """A file that changes before it is opened or after it is read gives no result."""
     for name in (b"a", b"b"):
         _write(root + b"/" + name, b"x")
     os.chmod(root + b"/a", 0o644)
-    time.sleep(0.02)  # so that the change falls in another tick of the clock
+    time.sleep(0.02)  # so that the change is in another clock tick
     really, left = getattr(fast_path, step), [root + b"/a"]
 
     def act_once(*arguments: object) -> object:
@@ -164,28 +166,28 @@ def test_changed_meanwhile(
 
 
 @pytest.mark.usefixtures("settled")
-def test_what_waits_in_a_pipe_stays_there(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that takes the place of a file just before it is opened may be opened, but not read."""
+def test_swapped_in_pipe_is_not_read(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that replaces a file just before it is opened may be opened, but not read."""
     _write(root + b"/f", b"12345")
     os.mkfifo(root + b"/pipe")
     pipe = os.open(root + b"/pipe", os.O_RDWR | os.O_NONBLOCK)
     os.write(pipe, b"12345")
-    really = open_quietly
+    really = open_noatime
 
     def swap_then_open(name: bytes, flags: int, at: int | None) -> int:
         os.rename(root + b"/pipe", root + b"/f")
         return really(name, flags, at)
 
-    monkeypatch.setattr(fast_path, "open_quietly", swap_then_open)
+    monkeypatch.setattr(fast_path, "open_noatime", swap_then_open)
     assert _read(directory, b"f") == [None]
     assert os.read(pipe, 10) == b"12345"
     os.close(pipe)
 
 
 @pytest.mark.usefixtures("settled")
-@pytest.mark.parametrize("step", ["open_quietly", "read_xattrs", "read_flags"])
-def test_an_error_is_that_of_one_file(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """The others are read, and nothing stays open."""
+@pytest.mark.parametrize("step", ["open_noatime", "read_xattrs", "read_flags"])
+def test_error_affects_one_file(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """An error affects one file: the others are read, and no descriptor leaks."""
     for name in (b"a", b"b", b"c"):
         _write(root + b"/" + name, b"x")
     really, calls = getattr(fast_path, step), []
@@ -203,15 +205,15 @@ def test_an_error_is_that_of_one_file(root: bytes, directory: int, monkeypatch: 
 
 
 @pytest.mark.usefixtures("settled")
-def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever call does not come back, it is known which file it was about."""
+def test_heartbeat_names_the_current_file(root: bytes, directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat names the current file, whichever system call hangs."""
     names = [b"a", b"b", b"c"]
     for name in names:
         _write(root + b"/" + name, b"x")
-    memory = os.memfd_create("pulse")
-    os.ftruncate(memory, PULSE_BYTES)
+    memory = os.memfd_create("heartbeat")
+    os.ftruncate(memory, HEARTBEAT_BYTES)
     heartbeat, at = Heartbeat(memory), []
-    really_stat, really_open = os.stat, open_quietly
+    really_stat, really_open = os.stat, open_noatime
 
     def stat_and_tell(name: bytes, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
         at.append((name, heartbeat.number))
@@ -224,8 +226,8 @@ def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypat
     reader = Reader(Throttle(Limits(), heartbeat))
     with monkeypatch.context() as patched:
         patched.setattr(os, "stat", stat_and_tell)
-        patched.setattr(fast_path, "open_quietly", open_and_tell)
-        read_plain(reader, 7, directory, names, _DIGESTS, None)
+        patched.setattr(fast_path, "open_noatime", open_and_tell)
+        read_ordinary(reader, 7, directory, names, _DIGESTS, None)
     assert at == [(name, number) for number, name in enumerate(names, 7) for _ in range(2)]
     assert heartbeat.beats >= 3
     os.close(memory)
@@ -233,13 +235,13 @@ def test_the_pulse_tells_which_file_it_is(root: bytes, directory: int, monkeypat
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("is_vouched", [True, False])
-def test_what_vouches(root: bytes, directory: int, is_vouched: bool) -> None:
-    """A file is not read if it is as it is known to have been, to the last field."""
+def test_vouched_file_is_skipped(root: bytes, directory: int, is_vouched: bool) -> None:
+    """A file is skipped only if every field is as known."""
     _write(root + b"/f", b"x")
     known = vouched_stat(os.lstat(root + b"/f"), taken=3)
     if not is_vouched:
         known = (*known[:-1], int(known[-1]) ^ 1)
-    (raw,) = read_plain(Reader(), 0, directory, [b"f"], _DIGESTS, [known])
+    (raw,) = read_ordinary(Reader(), 0, directory, [b"f"], _DIGESTS, [known])
     assert raw is not None
     assert bool(raw) is not is_vouched
 
@@ -257,7 +259,7 @@ def test_what_vouches(root: bytes, directory: int, is_vouched: bool) -> None:
     ],
     ids=["files-per-s", "bytes-per-s", "drop-cache", "hung", "log", "attributes"],
 )
-def test_what_is_done_beside_reading(
+def test_limits_need_the_careful_path(
     root: bytes,
     directory: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -265,10 +267,10 @@ def test_what_is_done_beside_reading(
     refused: dict[int, Raw],
     task: dict[str, object],
 ) -> None:
-    """Limits, the page cache, files that hang, logs and what is not read at all: the short way knows none of them."""
+    """With rate limits, drop_cache, known answers, logs or attributes-only policies, the fast path is not used."""
     _write(root + b"/f", b"x")
-    monkeypatch.setattr(worker, "read_plain", lambda *_: pytest.fail("the short way was taken"))
-    reader.throttle.request(refused)
+    monkeypatch.setattr(worker, "read_ordinary", lambda *_: pytest.fail("the fast path was taken"))
+    reader.throttle.begin_request(refused)
     one = Task(directory, root + b"/", _DIGESTS, [b"f"], None, None)._replace(**task)  # type: ignore[arg-type]
     assert len(read_tasks(reader, [one])[1]) == 1
     with pytest.raises(pytest.fail.Exception):
@@ -276,8 +278,8 @@ def test_what_is_done_beside_reading(
 
 
 @pytest.mark.parametrize("place", range(7))
-def test_each_field_tells(root: bytes, place: int) -> None:
-    """Mode, inode, device ... size: two files made in the same tick of the clock have the same times."""
+def test_every_field_is_compared(root: bytes, place: int) -> None:
+    """A difference in any single field is noticed: two files made in the same tick have the same times."""
     found = os.lstat(root)
     fields = list(found)
     fields[place] += 1

@@ -1,4 +1,4 @@
-"""File systems that hang, fail or dawdle: real ones, each answer of which is a decision of ours (strange_fs.py)."""
+"""File systems that hang, fail or are slow: real mounts whose answers the test controls (strange_fs.py)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @pytest.fixture
 def mounted() -> Iterator[Mounted]:
-    """Mount a strange file system with these names; it is there until the end of the test."""
+    """Mount a strange file system with these names until the end of the test."""
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         pytest.skip("needs root and /dev/fuse")
     servers: list[tuple[bytes, subprocess.Popen[bytes]]] = []
@@ -49,15 +49,15 @@ def mounted() -> Iterator[Mounted]:
     yield mount
     for path, server in servers:
         _libc.umount2(path, _MNT_DETACH)
-        server.kill()  # now whoever waits for it is told that there is nothing to wait for
+        server.kill()  # ends all waiting system calls with an error
         with server:
             server.wait()
-    for worker in _stuck:  # and ends; nobody else who looks at our children is to find it
+    for worker in _stuck:  # and reap it, so that other tests that check for child processes do not find it
         worker.wait(10)
 
 
 def _said(found: dict[bytes, FileState | Unreadable], root: bytes) -> dict[str, str]:
-    """Relative path -> what was said of it."""
+    """Relative path -> reason why it is unreadable, or "read"."""
     return {
         os.fsdecode(path[len(root) + 1 :]): result.reason.value if isinstance(result, Unreadable) else "read"
         for path, result in found.items()
@@ -66,7 +66,7 @@ def _said(found: dict[bytes, FileState | Unreadable], root: bytes) -> dict[str, 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_failing_medium(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
-    """EIO and ESTALE, of a file or a directory, are told of that one; all the others are read."""
+    """EIO and ESTALE are reported for the one file or directory; all others are read."""
     mounted(root, "a", "eio-file", "eio-directory/", "fine/", "stale-file", "stale-directory/", "z")
     found = scanned(root, workers=workers)
     assert _said(found, root) == {
@@ -83,8 +83,8 @@ def test_failing_medium(root: bytes, scanned: Scanned, mounted: Mounted, workers
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_hanging_calls(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
-    """A file or a directory whose reading is never answered is given up; the others are read."""
+def test_hanging_reads(root: bytes, scanned: Scanned, mounted: Mounted, workers: int) -> None:
+    """A file or directory whose reading never ends is given up; the others are read."""
     mounted(root, "a", "hang-directory/", "hang-file", "z")
     found = scanned(root, workers=workers, limits=_IMPATIENT)
     assert _said(found, root) == {
@@ -95,8 +95,8 @@ def test_hanging_calls(root: bytes, scanned: Scanned, mounted: Mounted, workers:
     assert hanging.detail == "the file system did not answer within 0.5 s"
 
 
-def test_enough_is_enough(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
-    """After three calls without an answer nothing more is asked of a file system: a million files would take months."""
+def test_file_system_that_hangs_often_is_skipped(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
+    """After three hanging calls, the file system is not accessed any more: a million files would take months."""
     os.mkdir(root + b"/m")
     names = [f"hang{number:03}" for number in range(150)]
     mounted(root + b"/m", *names, "z")
@@ -109,11 +109,11 @@ def test_enough_is_enough(root: bytes, scanned: Scanned, mounted: Mounted) -> No
     assert said == dict.fromkeys([f"m/{name}" for name in (*names, "z")], "timeout")
     z = found[root + b"/m/z"]
     assert isinstance(z, Unreadable)
-    assert z.detail == "not asked for: its file system does not answer"
+    assert z.detail == "skipped: its file system does not answer"
 
 
-def test_not_everything_is_given_up(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
-    """What a worker had still to do when it hung is read by another one, but for the file that it hung at."""
+def test_queue_of_a_hung_worker_is_read_by_another(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
+    """The remaining queue of a worker that hung is read by another worker, except the file at which it hung."""
     os.mkdir(root + b"/m")
     for number in range(300):
         Path(os.fsdecode(root), f"f{number:03}").write_bytes(b"%d" % number)
@@ -127,7 +127,7 @@ def test_not_everything_is_given_up(root: bytes, scanned: Scanned, mounted: Moun
 @pytest.mark.parametrize("cross_mounts", [False, True])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_stopped_server(root: bytes, scanned: Scanned, mounted: Mounted, workers: int, cross_mounts: bool) -> None:
-    """A mount below a watch whose server is stopped costs its own entry, not the scan, whether it is to be entered."""
+    """A mount point whose server is stopped costs one entry, not the scan, with or without cross_mounts."""
     for name in (b"/a", b"/z"):
         Path(os.fsdecode(root + name)).write_bytes(b"x")
     os.mkdir(root + b"/m")
@@ -138,9 +138,9 @@ def test_stopped_server(root: bytes, scanned: Scanned, mounted: Mounted, workers
     assert _said(found, root) == {"": "read", "a": "read", "m": "timeout", "z": "read"}
 
 
-def test_stopped_while_it_is_scanned(root: bytes, mounted: Mounted) -> None:
-    """A server that stops in the middle: what was read is told, all the rest is unreadable, and none is missing."""
-    # More than workers are asked for before the first answers are taken.
+def test_server_stops_during_the_scan(root: bytes, mounted: Mounted) -> None:
+    """A server stops during the scan: read files are reported, the rest is unreadable, none is missing."""
+    # More than is sent to workers before the first answers are used.
     names = [f"{number:04}" for number in range(1300)]
     server = mounted(root, *names)
     results: list[FileState | Unreadable] = []
@@ -155,7 +155,7 @@ def test_stopped_while_it_is_scanned(root: bytes, mounted: Mounted) -> None:
 
 
 def test_hanging_root(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
-    """A watch whose own file system hangs, and one that lies in it, are unreadable; the others are read."""
+    """A watch on a hanging file system, and a watch inside it, are unreadable; the others are read."""
     os.mkdir(root + b"/m")
     os.mkdir(root + b"/other")
     server = mounted(root + b"/m", "d/")
@@ -165,17 +165,17 @@ def test_hanging_root(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
 
 
 def test_slow_file(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
-    """A file that is read all the time, and never to its end, is given up after its time, though nothing hangs."""
+    """A file that is read slowly is given up after its time, although nothing hangs."""
     mounted(root, "a", "slow", "z")
     found = scanned(root, limits=Limits(stall_timeout_s=20, file_timeout_s=1))
     assert _said(found, root) == {"": "read", "a": "read", "slow": "timeout", "z": "read"}
     slow = found[root + b"/slow"]
     assert isinstance(slow, Unreadable)
-    assert slow.detail == "not read to its end within 1 s"
+    assert slow.detail == "not completely read within 1 s"
 
 
-def test_live_look(root: bytes, mounted: Mounted) -> None:
-    """A look at a single file on a file system that hangs comes back, too."""
+def test_live_look_at_a_hanging_file(root: bytes, mounted: Mounted) -> None:
+    """A scan of a single path on a hanging file system returns."""
     mounted(root, "a", "hang", "lost")
     path_scanner = PathScanner([WatchSpec(path=root)], limits=_IMPATIENT)
     (a,) = path_scanner.look(root + b"/a")
@@ -191,8 +191,8 @@ def test_live_look(root: bytes, mounted: Mounted) -> None:
 
 
 @pytest.mark.parametrize("place", ["within the watch", "above the watch", "behind a link"])
-def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str) -> None:
-    """What hangs may be a directory on the way to what is looked at: another process goes there, and is given up."""
+def test_live_look_below_a_hanging_directory(root: bytes, mounted: Mounted, place: str) -> None:
+    """A hanging directory above the path: another process accesses it, and is given up."""
     os.mkdir(root + b"/m")
     os.symlink(root + b"/m", root + b"/link")
     mounted(root + b"/m", "lost/")
@@ -215,10 +215,10 @@ def test_live_look_where_the_way_hangs(root: bytes, mounted: Mounted, place: str
 
 
 @pytest.mark.parametrize("beside", ["unwatched", "mounted-in-it", "linked"])
-def test_nobody_attends_where_nothing_hangs(
+def test_no_hang_guard_where_nothing_hangs(
     root: bytes, mounted: Mounted, monkeypatch: pytest.MonkeyPatch, beside: str
 ) -> None:
-    """That something is mounted, on which nothing lies that is looked at, costs no process; else one goes there."""
+    """A mount that hangs needs an extra process only if it is on the path that is scanned."""
     os.makedirs(root + b"/d/m")
     Path(os.fsdecode(root), "d", "a").write_bytes(b"x")
     elsewhere = root + b"/d/m" if beside == "mounted-in-it" else root + b"/../m"
@@ -246,8 +246,8 @@ def test_nobody_attends_where_nothing_hangs(
         assert started
 
 
-def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
-    """A scan's process ends though its worker is in a system call that not even SIGKILL ends."""
+def test_stuck_worker_is_left_behind(root: bytes, mounted: Mounted) -> None:
+    """A scan's process ends although its worker is in a system call that not even SIGKILL ends."""
     mounted(root, "hang")
     script = (
         "import os, sys\nfrom fimscan.scan.limits import Limits\nfrom fimscan.scan.scanner import scan\n"
@@ -264,12 +264,12 @@ def test_nobody_waits_for_what_is_stuck(root: bytes, mounted: Mounted) -> None:
 
 
 def _voucher(path: bytes) -> Voucher:
-    """For a regular file, whatever it holds."""
+    """A voucher for a regular file with any content."""
     return path, b"digest", 1, vouched_stat(os.lstat(path), taken=3)
 
 
-def test_vouched_files_beside_one_that_hangs(root: bytes, mounted: Mounted) -> None:
-    """What is vouched for is still looked at: it may hang, too, and then it is that one that took too long."""
+def test_vouched_files_on_a_hanging_file_system(root: bytes, mounted: Mounted) -> None:
+    """Files that ctime vouches for still need lstat(2), which may hang: then that file timed out."""
     mounted(root, "a", "b", "hang", "lost", "z")
     watch = WatchSpec(path=root, vouched=True)
     vouchers = [_voucher(root + b"/" + name) for name in (b"a", b"z")]
@@ -283,8 +283,8 @@ def test_vouched_files_beside_one_that_hangs(root: bytes, mounted: Mounted) -> N
     ]  # fmt: skip
 
 
-def test_what_logs_hold(root: bytes, mounted: Mounted) -> None:
-    """Where it may hang, a log is read with what was verified before, or given up; so is what it held."""
+def test_logs_on_a_hanging_file_system(root: bytes, mounted: Mounted) -> None:
+    """On such a file system, a log and its verified prefix are read or given up; so are its prefix digests."""
     mounted(root, "a", "hang")
     watch = WatchSpec(path=root, algorithms=("sha256",), append_only=True)
     found = {one.path: one for one in scan([watch], verified=lambda _path: 3, limits=_IMPATIENT)}

@@ -1,4 +1,4 @@
-"""What a directory lists as a regular file may be something else all the same: it is looked at before it is opened."""
+"""A directory may list something else as a regular file: every file is checked before it is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from fimscan.model import FileKind, FileState, Unreadable
 from fimscan.scan import digest
-from tests.scan.test_scan_trouble import said_among_own_mounts
+from tests.scan.test_scan_trouble import printed_in_own_mounts
 
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _IN_OPEN = 0x20
@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def _heard_opening(path: bytes) -> Iterator[Callable[[], bool]]:
-    """Tells whether anybody has opened a file since, whatever name and mount it was reached by."""
+    """Detects whether a file was opened since, by any name or mount."""
     fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     assert _libc.inotify_add_watch(fd, path, _IN_OPEN) > 0
     try:
@@ -32,7 +32,7 @@ def _heard_opening(path: bytes) -> Iterator[Callable[[], bool]]:
 
 @pytest.mark.usefixtures("needs_root")
 def test_pipe_mounted_on_a_file(root: bytes) -> None:
-    """As containers have sockets and devices: it is not opened, which would let a writer in who waits for a reader."""
+    """As for sockets and devices in containers: it is not opened, which would release a waiting writer."""
     pipe = root + b"/../pipe"
     os.mkfifo(pipe)
     os.close(os.open(root + b"/file", os.O_CREAT))
@@ -43,13 +43,13 @@ def test_pipe_mounted_on_a_file(root: bytes) -> None:
         "for found in scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=1): print(found.kind)' $1"
     )
     with _heard_opening(pipe) as heard:
-        assert said_among_own_mounts(script, root) == ["directory", "fifo"]
+        assert printed_in_own_mounts(script, root) == ["directory", "fifo"]
         assert not heard()
 
 
 @pytest.mark.usefixtures("whether_settled")
 def test_pipe_in_place_of_what_was_listed(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a scan is busy with one file, anything may become of the next ones: it looks before it opens."""
+    """A file can be replaced by a pipe while another one is read; it is checked before it is opened."""
     pipe = root + b"/../pipe"
     os.mkfifo(pipe)
     for name in (b"/a", b"/z"):

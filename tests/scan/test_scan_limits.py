@@ -1,4 +1,4 @@
-"""What a scan costs its host, asked of the kernel."""
+"""What a scan costs its host, as measured by the kernel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _state(result: FileState | Unreadable) -> FileState:
 
 @pytest.mark.usefixtures("at_once")
 def test_priorities(root: bytes) -> None:
-    """Workers, and this process while it scans, have the niceness and the I/O class that were asked for."""
+    """Workers, and this process during a scan, have the configured niceness and I/O class."""
     for number in range(200):
         Path(os.fsdecode(root), str(number)).write_bytes(b"x")
     script = (
@@ -76,7 +76,7 @@ def _cached(path: bytes) -> int:
 
 @pytest.mark.parametrize("drop", [True, False])
 def test_page_cache(root: bytes, scanned: Scanned, drop: bool) -> None:
-    """With drop_cache, exactly those pages are in the cache after a scan that were there before it."""
+    """With drop_cache, the cache holds exactly the same pages before and after a scan."""
     size, some = 4 << 20, slice(1 << 20, 2 << 20)
     for name in (b"/cold", b"/warm"):
         with open(root + name, "wb") as file:
@@ -87,7 +87,7 @@ def test_page_cache(root: bytes, scanned: Scanned, drop: bool) -> None:
     if _cached(root + b"/cold"):
         pytest.skip("this file system keeps everything in memory")
     with open(root + b"/warm", "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # no reading ahead
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # no readahead
         os.pread(file.fileno(), some.stop - some.start, some.start)
         before = pages_cached(file.fileno(), size)
     assert before == [(some.start, some.stop)]
@@ -97,8 +97,8 @@ def test_page_cache(root: bytes, scanned: Scanned, drop: bool) -> None:
     assert _cached(root + b"/cold") == (0 if drop else size)
 
 
-def test_cached_pages_are_those_of_mincore(root: bytes) -> None:
-    """A page that is mapped and touched is cached; the end of a file need not be that of a page."""
+def test_cached_pages(root: bytes) -> None:
+    """A mapped page that was accessed is cached; a file need not end at the end of a page."""
     path = root + b"/f"
     with open(path, "wb") as file:
         file.write(bytes(mmap.PAGESIZE * 3 + 1))
@@ -110,20 +110,20 @@ def test_cached_pages_are_those_of_mincore(root: bytes) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.usefixtures("at_once")
 def test_rate_of_files(root: bytes, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more files a second than allowed, over all workers: a scan of so many takes at least that long."""
-    monkeypatch.setattr(scanner, "_BATCH_NAMES", 10)  # so that each worker gets some
+    """No more files per second than allowed, over all workers."""
+    monkeypatch.setattr(scanner, "_BATCH_NAMES", 10)  # so that each worker gets a batch
     for number in range(200):
         Path(os.fsdecode(root), str(number)).write_bytes(b"x")
     begin = time.monotonic()
     results = list(scan([WatchSpec(path=root)], workers=workers, limits=Limits(max_files_per_s=100)))
     assert len(results) == 201
-    # 200 at 100 a second, less a tenth of a second's in hand, of each that reads. Were each worker allowed all of it,
-    # or were there no limit, it would be one second, or none but that in which the workers start.
+    # 200 files at 100 per second, minus the burst of a tenth of a second for each reader. If each worker had the whole
+    # rate, it would take one second; without a limit, only the start of the workers.
     assert time.monotonic() - begin > 1.7
 
 
 def test_rate_of_bytes(root: bytes, scanned: Scanned) -> None:
-    """No more bytes a second than allowed; the time that is waited is not the file's, which is not given up for it."""
+    """No more bytes per second than allowed. The waiting does not count against the time of the file."""
     Path(os.fsdecode(root), "f").write_bytes(bytes(4_000_000))
     begin = time.monotonic()
     found = scanned(root, limits=Limits(max_bytes_per_s=8_000_000, file_timeout_s=0.3))
@@ -133,18 +133,18 @@ def test_rate_of_bytes(root: bytes, scanned: Scanned) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_rate_of_bytes_over_all_workers(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were each worker allowed all of it, two would read twice as much as was allowed."""
+    """The rate is shared by the workers: two of them do not read twice as much."""
     monkeypatch.setattr(scanner, "_BATCH_NAMES", 1)
     for number in range(20):
         Path(os.fsdecode(root), f"{number:02}").write_bytes(bytes(1_000_000))
     begin = time.monotonic()
     list(scan([WatchSpec(path=root)], workers=2, limits=Limits(max_bytes_per_s=12_000_000)))
-    # Each is read twice, since it is new: 3.3 s; at twice that rate, half of it.
+    # New files are read twice: 3.3 s. At twice that rate, half of it.
     assert time.monotonic() - begin > 2.7
 
 
-def test_the_settings_are_those_of_the_configuration() -> None:
-    """Each word of [scan] on how a host is treated reaches what treats it so."""
+def test_limits_come_from_the_configuration() -> None:
+    """Every limit of [scan] reaches the code that applies it."""
     text = 'nice = 7\nionice = "idle"\nmax_bytes_per_s = "2M"\nmax_files_per_s = 50\ndrop_cache = true\n'
     times = 'file_timeout = "3s"\nstall_timeout = "4s"\n'
     config = parse_config(f'[scan]\n{text}{times}[[watch]]\npath = "/w"\n')
@@ -160,7 +160,7 @@ def test_the_settings_are_those_of_the_configuration() -> None:
 
 
 def test_holes(root: bytes, scanned: Scanned) -> None:
-    """The digest of a sparse file is sha256sum's, wherever its holes are, and they do not come into the cache."""
+    """The digest of a sparse file is that of sha256sum, wherever its holes are, and holes do not fill the cache."""
     contents = {
         b"hole-at-the-end": [(0, b"begin")],
         b"hole-at-the-beginning": [(40_000_000, b"end")],
@@ -187,13 +187,13 @@ def test_holes(root: bytes, scanned: Scanned) -> None:
 
 
 def test_sparse_terabyte(root: bytes, scanned: Scanned) -> None:
-    """A terabyte of nothing costs its time limit, not hours; the file beside it is read."""
+    """A sparse terabyte takes its time limit, not hours; the file beside it is read."""
     with open(root + b"/huge", "wb") as file:
         file.truncate(1 << 40)
     Path(os.fsdecode(root), "z").write_bytes(b"x")
     found = scanned(root, limits=Limits(file_timeout_s=0.5))
     assert found[root + b"/huge"] == Unreadable(
-        path=root + b"/huge", reason=UnreadableReason.TIMEOUT, detail="not read to its end within 0.5 s"
+        path=root + b"/huge", reason=UnreadableReason.TIMEOUT, detail="not completely read within 0.5 s"
     )
     assert _state(found[root + b"/z"]).digest("sha256") == hashlib.sha256(b"x").digest()
 
@@ -201,7 +201,7 @@ def test_sparse_terabyte(root: bytes, scanned: Scanned) -> None:
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("flag", ["i", "a"])
 def test_immutable_and_append_only(root: bytes, scanned: Scanned, flag: str) -> None:
-    """Files and directories that may not be changed are read like all others."""
+    """Immutable and append-only files and directories are read like all others."""
     os.mkdir(root + b"/d")
     for name in (b"/f", b"/d/f"):
         Path(os.fsdecode(root + name)).write_bytes(b"x")
@@ -218,7 +218,7 @@ def test_immutable_and_append_only(root: bytes, scanned: Scanned, flag: str) -> 
 
 @pytest.mark.usefixtures("needs_root")
 def test_strict_atime(root: bytes, scanned: Scanned) -> None:
-    """Not even a mount that records every access sees one, of a file or of a directory."""
+    """No access time is set, neither of files nor of directories, even with strictatime."""
     libc = ctypes.CDLL(None, use_errno=True)
     strictatime = 1 << 24
     if libc.mount(b"none", root, b"tmpfs", strictatime, None):

@@ -1,4 +1,4 @@
-"""Files that change without a trace in their times, while they are read: mapped ones, and those of long writes."""
+"""Files that change during the reading without new times: mapped files, and files of long writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE, _PAGES = 4096, 16
 
 @contextmanager
 def _mapped_writer(path: bytes) -> Iterator[None]:
-    """A process that puts a number at the beginning of page after page, then the next number; the times do not tell."""
+    """A process that writes a number into page after page, then the next number; the times do not change."""
     script = (
         "import mmap, sys\n"
         f"page, pages = {_PAGE}, {_PAGES}\n"
@@ -48,7 +48,7 @@ def _mapped_writer(path: bytes) -> Iterator[None]:
 
 
 def _states() -> set[bytes]:
-    """The digests of everything that the file ever is: the first pages have one number, the others the one before."""
+    """The digests of all contents that the file ever has: first pages with one number, the rest with the one before."""
     pages = [bytes([value]) + bytes(_PAGE - 1) for value in range(256)]
     return {
         xxhash.xxh3_128(pages[value] * number + pages[value - 1] * (_PAGES - number)).digest()
@@ -59,17 +59,17 @@ def _states() -> set[bytes]:
 
 @pytest.mark.parametrize("place", ["", "/dev/shm"])
 def test_mapped_file(root: bytes, scanned: Scanned, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process changes through a mapping, its times unchanged, is never recorded as a mixture."""
+    """Changes through a mapping, which sets no times, are never recorded as a mixture of contents."""
     if place:
-        monkeypatch.setattr(reader, "FRESH_NS", 0)  # as if it had been mapped long ago: there, that makes no difference
-    monkeypatch.setattr(digest, "PIECE_BYTES", 2 * _PAGE)  # several pieces, though it is small
+        monkeypatch.setattr(reader, "FRESH_NS", 0)  # as if mapped long ago; makes no difference on tmpfs
+    monkeypatch.setattr(digest, "PIECE_BYTES", 2 * _PAGE)  # several pieces for a small file
     with tempfile.TemporaryDirectory(dir=place or os.fsdecode(root)) as directory:
         path = os.fsencode(directory) + b"/f"
         with open(path, "wb") as file:
             file.write(bytes(_PAGE * _PAGES))
         states, unstable, deadline = _states(), 0, time.monotonic() + 60
         with _mapped_writer(path):
-            # Until both have run side by side, which on a busy host may take its time.
+            # Until both have run in parallel, which may take a while on a busy host.
             while unstable < 5 and time.monotonic() < deadline:
                 result = scanned(os.fsencode(directory))[path]
                 if isinstance(result, FileState):

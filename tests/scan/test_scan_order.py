@@ -24,7 +24,7 @@ from tests.support import vouched_stat
 Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 Tree = dict[bytes, "Tree | None"]
 
-# The neighbours of "/" in byte order, and what breaks text handling.
+# The neighbours of "/" in byte order, and characters that break text handling.
 _NAMES = st.binary(min_size=1, max_size=3).map(lambda raw: bytes(b" !-.0a\n\xff*"[byte % 9] for byte in raw))
 _TREES = st.recursive(
     st.none(),
@@ -59,7 +59,7 @@ def _grown(tree: Tree | None) -> Iterator[tuple[bytes, list[bytes], list[bytes]]
 @settings(max_examples=150, deadline=None)
 @given(tree=_TREES, data=st.data())
 def test_order_of_odd_names(tree: Tree | None, data: st.DataObject) -> None:
-    """Whatever the names, and wherever watches nest, all paths come once and in byte order."""
+    """With any names and any nested watches, all paths come once and in byte order."""
     with _grown(tree) as (root, paths, directories):
         nested = data.draw(st.sets(st.sampled_from(paths))) | {root}
         watches = [WatchSpec(path=path, algorithms=()) for path in nested]
@@ -72,8 +72,8 @@ def test_order_of_odd_names(tree: Tree | None, data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(tree=_TREES, data=st.data())
-def test_each_file_meets_its_own_voucher(tree: Tree | None, data: st.DataObject) -> None:
-    """However they are cut into chunks, and whatever is gone or new: what is vouched for is what should be."""
+def test_each_file_gets_its_own_voucher(tree: Tree | None, data: st.DataObject) -> None:
+    """With any chunks, and with removed and new files, each file is compared with its own voucher."""
     with _grown(tree) as (root, paths, directories):
         nested = data.draw(st.sampled_from(directories)) if directories else root
         watches = [WatchSpec(path=nested, algorithms=()), WatchSpec(path=root, algorithms=(), vouched=True)]
@@ -95,14 +95,14 @@ def test_each_file_meets_its_own_voucher(tree: Tree | None, data: st.DataObject)
 
 @pytest.mark.parametrize("kind", [FileKind.FILE, FileKind.DIRECTORY])
 def test_nothing_vouches_for_a_directory(root: bytes, kind: FileKind) -> None:
-    """One that stands again where a file was listed has to be listed itself, or all that is in it would be gone."""
+    """A directory that replaced a file must be listed, or its content would be missing."""
     (os.mknod if kind is FileKind.FILE else os.mkdir)(root + b"/x")
     found = os.lstat(root + b"/x")
     assert Reader().is_still(found, 0, vouched_stat(found, kind)) == (kind is FileKind.FILE)
 
 
 def _voucher(path: bytes, touched: Collection[bytes]) -> Voucher:
-    """For a file that is not read, whose digest is its path here: so it tells which voucher it comes from."""
+    """A voucher whose digest is the path, so that the result shows which voucher was used."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def _voucher(path: bytes, touched: Collection[bytes]) -> Voucher:
 
 
 def test_order_of_sibling_watches(root: bytes, scanned: Scanned) -> None:
-    """Roots that begin with one another ("etc", "etc-x") interleave correctly: the consumer joins in this order."""
+    """Roots that are prefixes of each other ("etc", "etc-x") interleave correctly; the consumer relies on it."""
     for name in (b"etc", b"etc-x", b"etc/a", b"etc/a/b", b"etc.d"):
         os.mkdir(root + b"/" + name)
     found = scanned(root + b"/etc-x", root + b"/etc", root + b"/etc/a", root + b"/etc.d")
@@ -120,7 +120,7 @@ def test_order_of_sibling_watches(root: bytes, scanned: Scanned) -> None:
 
 
 def test_innermost_watch_wins(root: bytes, scanned: Scanned) -> None:
-    """A nested watch has its own policy and is scanned even where the outer one excludes its directory."""
+    """A nested watch has its own policy, and is scanned even if the outer one excludes its directory."""
     os.makedirs(root + b"/out/in/deep")
     for name in (b"f", b"out/f", b"out/in/f", b"out/in/deep/f"):
         with open(root + b"/" + name, "wb") as file:
@@ -141,7 +141,7 @@ def test_innermost_watch_wins(root: bytes, scanned: Scanned) -> None:
 
 
 def test_excludes_agree_with_git(root: bytes, scanned: Scanned) -> None:
-    """Exclude patterns mean what the same lines mean in a .gitignore, negation and directory patterns included."""
+    """Exclude patterns work as in a .gitignore, including negation and directory patterns."""
     names = (
         "a.swp keep.swp d/x.swp d/keep.swp cache/x cache/keep.swp d/cache/y mtab d/mtab logs/a.log logs/b.txt "
         "logs/s/c.log build d/build/z top/only x/top/only # esc#aped spxt doc/a/b/c.pdf"
@@ -166,7 +166,7 @@ def test_excludes_agree_with_git(root: bytes, scanned: Scanned) -> None:
 
 
 def test_exclude_and_newlines(root: bytes, scanned: Scanned) -> None:
-    """A newline in a name is a character like any other: it does not end a pattern's match."""
+    """A newline in a name is an ordinary character: it does not end the match of a pattern."""
     for name in (b"a.swp", b"a.swp\n", b"n\nl/a.swp"):
         os.makedirs(os.path.dirname(root + b"/" + name), exist_ok=True)
         os.close(os.open(root + b"/" + name, os.O_CREAT))
@@ -176,13 +176,13 @@ def test_exclude_and_newlines(root: bytes, scanned: Scanned) -> None:
 
 @pytest.mark.parametrize("path", [b"etc", b"/etc/", b"/a/../b", b"//a", b"/a//b", b"", b"/a\0b"])
 def test_bad_watch_path(path: bytes) -> None:
-    """A path that could name one file in two ways is refused in one clear line."""
+    """A path that is not normalised is refused with one clear line."""
     with pytest.raises(ConfigError, match="absolute"):
         WatchSpec(path=path)
 
 
 def test_bad_watches(root: bytes) -> None:
-    """An unknown digest, a broken pattern and a watch given twice are refused before anything is read."""
+    """An unknown digest, an invalid pattern and a duplicate watch are refused before anything is read."""
     with pytest.raises(ConfigError, match=r"md5.*known are xxh3_128"):
         WatchSpec(path=root, algorithms=("md5",))
     with pytest.raises(ConfigError, match="'!' is not a gitignore pattern"):
@@ -192,7 +192,7 @@ def test_bad_watches(root: bytes) -> None:
 
 
 def test_own_files_are_skipped(root: bytes, scanned: Scanned) -> None:
-    """Our database is not reported, also when the watch reaches it through another name of its directory."""
+    """fimscan's own database is not reported, even through another name of its directory."""
     os.mkdir(root + b"/real")
     os.mkdir(root + b"/watched")
     for name in (b"fim.db", b"fim.db-wal", b"other"):

@@ -1,4 +1,4 @@
-"""One path alone is judged as the walk judges it."""
+"""The status of a single path agrees with the walk."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _at(
 
 
 def _everything(root: bytes) -> list[bytes]:
-    """Every path below a directory, symlinks not followed."""
+    """Every path below a directory, without following symlinks."""
     return [os.path.join(top, name) for top, names, others in os.walk(root) for name in (*names, *others)]
 
 
-def test_it_agrees_with_the_walk(root: bytes) -> None:
-    """For every path of a tree with nested watches, excludes, re-includes, links and odd names."""
+def test_status_agrees_with_the_walk(root: bytes) -> None:
+    """The status agrees for every path of a tree with nested watches, excludes, re-includes, links and odd names."""
     for name in (b"a/b/c.swp", b"a/b/keep.swp", b"cache/deep/x", b"inner/y.swp", b"inner/cache/z", b"a/\xff\n.swp"):
         os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
         with open(os.path.join(root, name), "wb"):
@@ -46,8 +46,8 @@ def test_it_agrees_with_the_walk(root: bytes) -> None:
         assert (_at(path, watches, [own]).place is Place.MONITORED) == (path in seen), path
 
 
-def test_what_keeps_a_scan_away_is_named(root: bytes) -> None:
-    """The pattern and the directory that it excludes, the link on the way, our own file, the outside."""
+def test_obstacle_is_named(root: bytes) -> None:
+    """The obstacle is named: the exclude and its directory, the symlink above, fimscan's own file, no watch."""
     os.makedirs(root + b"/cache/deep")
     os.symlink(b"cache", root + b"/link")
     watches = [WatchSpec(path=root, exclude=("*.swp", "cache/"))]
@@ -62,8 +62,8 @@ def test_what_keeps_a_scan_away_is_named(root: bytes) -> None:
     assert (outside.place, outside.watch) == (Place.OUTSIDE, None)
 
 
-def test_a_path_need_not_exist(root: bytes) -> None:
-    """What is to be created is judged by its name alone; a final slash makes a directory of it."""
+def test_missing_path(root: bytes) -> None:
+    """A missing path is judged by its name; a final slash makes it a directory."""
     watches = [WatchSpec(path=root, exclude=("build/",))]
     assert _at(root + b"/new/file", watches).exists is False
     assert _at(root + b"/new/file", watches).place is Place.MONITORED
@@ -75,7 +75,7 @@ def test_a_path_need_not_exist(root: bytes) -> None:
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_another_file_system_is_a_boundary(root: bytes) -> None:
-    """The mount point itself is recorded; what is on it only with cross_mounts."""
+    """The mount point itself is recorded; its content only with cross_mounts."""
     mount = root + b"/mount"
     os.mkdir(mount)
     if subprocess.run(["mount", "-t", "tmpfs", "none", mount], capture_output=True, check=False).returncode != 0:

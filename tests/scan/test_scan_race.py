@@ -1,4 +1,4 @@
-"""A hostile tree: whatever is swapped while it is walked, nothing outside of it is opened, read or recorded."""
+"""A hostile tree: whatever is swapped during the walk, nothing outside is opened, read or recorded."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ import pytest
 from fimscan.model import FileState, Unreadable
 from fimscan.scan import dir_stack, reader, scanner, state
 from fimscan.scan.dir_stack import Directory
-from fimscan.scan.fast_path import read_plain
+from fimscan.scan.fast_path import read_ordinary
 from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scanner import scan
 from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import unpack
 
-# 100,000 of them, during at least half as many scans, whole and small, take minutes.
+# 100,000 swaps, during at least half as many scans (full and of single paths), take minutes.
 ROUNDS = int(os.environ.get("FIMSCAN_RACE_ROUNDS", "1000"))
 _LEAST_SCANS = max(500, ROUNDS // 2)
 _ATTACKERS = 2
@@ -39,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @pytest.fixture
 def outside(tmp_path: Path) -> bytes:
-    """A directory beside the watched one: the canary. Its names are those that a walk would ask for."""
+    """A directory beside the watched one: the canary. Its names are those that a walk would look for."""
     path = os.fsencode(tmp_path / "outside")
     for directory in (path, path + b"/below"):
         os.mkdir(directory)
@@ -51,7 +51,7 @@ def outside(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def spare(root: bytes, outside: bytes) -> bytes:
-    """What is to be swapped into the watched tree, and the tree itself with something for each."""
+    """Files to swap into the watched tree, and a tree with a counterpart for each."""
     spare = os.path.dirname(root) + b"/spare"
     os.mkdir(spare)
     kinds: dict[bytes, Callable[[bytes], object]] = {
@@ -70,7 +70,7 @@ def spare(root: bytes, outside: bytes) -> bytes:
                 _plant(root + b"/" + name, is_directory=kind == b"directory")
                 make(spare + b"/" + name)
     for attacker in range(_ATTACKERS):
-        # Deep enough that a walk stands in it when it is moved away.
+        # Deep enough that a walk is inside when it is moved away.
         deep = root + b"/%d-moved/a/b/c" % attacker
         os.makedirs(deep)
         _plant(deep + b"/d", is_directory=True)
@@ -88,7 +88,7 @@ def _plant(path: bytes, *, is_directory: bool) -> None:
 
 
 class _Canary:
-    """Hears of every opening and reading of a directory, of what is in it, and of what is in its subdirectories."""
+    """Detects (inotify) every opening and reading of a directory, its entries and its subdirectories."""
 
     def __init__(self, path: bytes) -> None:
         self.fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,13 +96,13 @@ class _Canary:
             assert _libc.inotify_add_watch(self.fd, directory, _IN_ACCESS | _IN_OPEN) > 0
 
     def heard(self) -> int:
-        """How many bytes of events there are."""
+        """The number of bytes of events."""
         return len(os.read(self.fd, 4096)) if select.select([self.fd], [], [], 0)[0] else 0
 
 
 @contextmanager
 def _attacked(root: bytes, spare: bytes) -> Iterator[list[bytes]]:
-    """Attackers at work meanwhile; gives the files that hold how often they have swapped something."""
+    """Run attackers; yields the files that count their swaps."""
     with ExitStack() as stack:
         counters = []
         for attacker in range(_ATTACKERS):
@@ -114,7 +114,7 @@ def _attacked(root: bytes, spare: bytes) -> Iterator[list[bytes]]:
                  root, spare, counters[-1], str(attacker)],
                 stdin=subprocess.PIPE,
             )  # fmt: skip
-            stack.enter_context(process)  # closes its standard input, which ends it, and waits
+            stack.enter_context(process)  # closing its standard input ends it; then wait
         yield counters
 
 
@@ -141,8 +141,8 @@ def _everything(path: bytes) -> list[bytes]:
     return [path, *(os.path.join(d, name) for d, names, files in os.walk(path) for name in (*names, *files))]
 
 
-def test_the_canary_sings(outside: bytes) -> None:
-    """It is heard when its directory is listed, or a file read: else the test below would prove nothing."""
+def test_canary_detects_access(outside: bytes) -> None:
+    """The canary detects the listing of its directory and the reading of a file; the next test relies on it."""
     canary = _Canary(outside)
     assert not canary.heard()
     os.scandir(outside).close()
@@ -158,7 +158,7 @@ def _result(path: bytes, raw: state.Raw, digests: tuple[str, ...]) -> FileState 
 
 
 def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
-    """Whole scans and looks at single names, by turns. What is small is often asked just when it is swapped."""
+    """Alternate full scans and scans of single names. A single file is often read just when it is swapped."""
     yield list(scan([WatchSpec(path=root)], workers=2 if turn % 50 == 0 else 1))
     path_scanner = PathScanner([WatchSpec(path=root)])
     for name in (b"0-directory-0/inner", b"1-directory-0/below", b"0-file-0", b"0-relative-1", b"1-fifo-0"):
@@ -166,10 +166,10 @@ def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
     for _ in range(20):
         for name in (b"0-directory-1", b"1-directory-1", b"1-file-0", b"1-relative-1", b"0-fifo-0"):
             yield list(scan([WatchSpec(path=root + b"/" + name)], workers=1))
-    # Between a file's lstat and its opening lie microseconds.
+    # The time between lstat and open of a file is microseconds.
     directory, one, digests = os.open(root, os.O_PATH), reader.Reader(), ("xxh3_128", "sha256")
     for name in (b"0-file-1", b"1-file-1", b"0-relative-0", b"1-relative-0"):
-        plain = read_plain(one, 0, directory, [name] * 50, digests, None)
+        plain = read_ordinary(one, 0, directory, [name] * 50, digests, None)
         reads = (*[raw for raw in plain if raw], *[one.read(directory, name, digests) for _ in range(50)])
         yield [_result(b"%s/%s-%04d" % (root, name, number), raw, digests) for number, raw in enumerate(reads)]
     os.close(directory)
@@ -177,17 +177,19 @@ def _looks(root: bytes, turn: int) -> Iterator[list[FileState | Unreadable]]:
 
 @pytest.mark.timeout(1800)
 def test_swaps(root: bytes, outside: bytes, spare: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names swapped with symlinks that lead out, FIFOs and devices; directories moved away under our feet."""
+    """Names are swapped with symlinks that lead out, FIFOs and devices; directories are moved away during the walk."""
     monkeypatch.setattr(scanner, "_ALONE_SECONDS", 0)
-    monkeypatch.setattr(reader, "own_mounts", list)  # a file on a tmpfs is never taken for a plain one
-    monkeypatch.setattr(reader, "_SETTLE_NS", 0)  # everything here has changed just now: more scans in the same time
+    monkeypatch.setattr(reader, "own_mounts", list)  # files on tmpfs never take the fast path
+    monkeypatch.setattr(
+        reader, "_SETTLE_NS", 0
+    )  # all files here changed just now: without this, fewer scans in the same time
     seen: dict[bytes, Counter[str]] = {}
     secrets = {(found.st_dev, found.st_ino) for found in map(os.lstat, _everything(outside))}
     canary = _Canary(outside)
     scans = turns = 0
     with _attacked(root, spare) as counters:
         while (rounds := _rounds(counters)) < ROUNDS or scans < _LEAST_SCANS:
-            # So that directories are closed and found again, and files taken for plain ones.
+            # So that directories are closed and reopened, and files take the fast path.
             monkeypatch.setattr(dir_stack, "_KEPT", 256 if turns % 2 else 2)
             monkeypatch.setattr(reader, "FRESH_NS", 0 if turns % 4 < 2 else _FRESH_NS)
             for results in _looks(root, turns):
@@ -200,13 +202,13 @@ def test_swaps(root: bytes, outside: bytes, spare: bytes, monkeypatch: pytest.Mo
             turns += 1
     os.close(canary.fd)
     print(f"{rounds:,} rounds of swaps during {scans:,} scans")
-    # The race took place: the same name was found to be different things.
+    # The race took place: the same name gave different files.
     for kinds in ({"directory", "symlink"}, {"file", "symlink"}, {"file", "fifo"}):
         assert any(kinds <= set(found) for found in seen.values()), seen
 
 
 def test_a_stat_is_not_lured_out(root: bytes, outside: bytes) -> None:
-    """The size and identity that a look begins with are not those of what a symlink on the way leads to."""
+    """The first stat of a live look does not follow a symlink above the path."""
     os.symlink(outside, root + b"/link")
     os.mkdir(root + b"/real")
     _plant(root + b"/real/inner", is_directory=False)
@@ -218,12 +220,12 @@ def test_a_stat_is_not_lured_out(root: bytes, outside: bytes) -> None:
     assert path_scanner.stat(root + b"/real/nothing") is None
 
 
-def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory on the way that becomes a symlink behind it is not gone through again."""
+def test_stat_uses_the_directory_that_was_opened(root: bytes, outside: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory above the path that becomes a symlink after it was opened is not resolved again."""
     os.mkdir(root + b"/real")
     _plant(root + b"/real/inner", is_directory=False)
     inode = os.lstat(root + b"/real/inner").st_ino
-    way_to = Walk._way_to
+    way_to = Walk._open_parent
 
     def go_and_swap(walk: Walk, path: bytes) -> Directory | None:
         found = way_to(walk, path)
@@ -231,7 +233,7 @@ def test_a_stat_holds_on_to_the_way(root: bytes, outside: bytes, monkeypatch: py
         os.symlink(outside, root + b"/real")
         return found
 
-    monkeypatch.setattr(Walk, "_way_to", go_and_swap)
+    monkeypatch.setattr(Walk, "_open_parent", go_and_swap)
     found = PathScanner([WatchSpec(path=root)]).stat(root + b"/real/inner")
     assert found is not None
     assert found.st_ino == inode

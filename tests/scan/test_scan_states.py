@@ -32,7 +32,7 @@ def _state(result: FileState | Unreadable) -> FileState:
 
 
 def test_every_attribute(root: bytes, scanned: Scanned) -> None:
-    """A state holds what lstat says, with the permission bits alone as mode, and brackets the reading in time."""
+    """A state has the values of lstat, only permission bits as mode, and a time before and after the reading."""
     path = _write(root + b"/f", b"hello")
     os.link(path, root + b"/g")
     os.chmod(path, 0o4751)
@@ -49,7 +49,7 @@ def test_every_attribute(root: bytes, scanned: Scanned) -> None:
 
 
 def test_every_kind(root: bytes, scanned: Scanned) -> None:
-    """FIFOs, sockets, symlinks and directories are recorded and not opened: a FIFO without a writer does not block."""
+    """FIFOs, sockets, symlinks and directories are recorded and not opened; a FIFO without a writer does not block."""
     os.mkfifo(root + b"/fifo")
     os.mkdir(root + b"/directory")
     os.symlink(b"/etc/\xff\n", root + b"/symlink")
@@ -79,7 +79,7 @@ def test_devices(root: bytes, scanned: Scanned) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 5000, 256 * 1024, 256 * 1024 + 1, 1_000_000])
 def test_digests(root: bytes, scanned: Scanned, size: int) -> None:
-    """SHA-256 is what sha256sum prints, below, at and above the size of the buffer; the order is always the same."""
+    """SHA-256 is that of sha256sum, for sizes around that of the buffer; the order of digests is fixed."""
     content = os.urandom(size)
     path = _write(root + b"/f", content)
     found = scanned(WatchSpec(path=root, algorithms=("sha512", "blake3", "xxh3_128", "sha256")))
@@ -91,21 +91,21 @@ def test_digests(root: bytes, scanned: Scanned, size: int) -> None:
 
 
 def test_digests_of_known_bytes(root: bytes, scanned: Scanned) -> None:
-    """BLAKE3 and XXH3 of nothing are the published values."""
+    """BLAKE3 and XXH3 of empty input are the published values."""
     state = _state(scanned(WatchSpec(path=_write(root + b"/f", b""), algorithms=("blake3", "xxh3_128")))[root + b"/f"])
     assert state.digests[1].value.hex() == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
     assert state.digests[0].value.hex() == "99aa06d3014798d86001c324468d497f"
 
 
 def test_file_without_a_size(scanned: Scanned) -> None:
-    """Files of procfs say that they are empty; what they hold is digested all the same."""
+    """Files of procfs report a size of 0; their content is digested."""
     state = _state(scanned(WatchSpec(path=b"/proc/version", algorithms=("sha256",)))[b"/proc/version"])
     with open("/proc/version", "rb") as file:
         assert state.digests[0].value == hashlib.sha256(file.read()).digest()
 
 
 def test_policy_without_digests(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without algorithms no content is read, everything else is recorded."""
+    """Without algorithms, no content is read; everything else is recorded."""
     for call in ("readv", "preadv"):
         monkeypatch.delattr(os, call)
     path = _write(root + b"/f", b"x")
@@ -114,7 +114,7 @@ def test_policy_without_digests(root: bytes, scanned: Scanned, monkeypatch: pyte
 
 
 def test_extended_attributes(root: bytes, scanned: Scanned) -> None:
-    """Any difference in the extended attributes shows in the digest, for content-reading policies and others alike."""
+    """Any difference in extended attributes changes the digest, whether the policy reads content or not."""
     path, directory = _write(root + b"/f", b"x"), root + b"/d"
     os.mkdir(directory)
     try:
@@ -135,7 +135,7 @@ def test_extended_attributes(root: bytes, scanned: Scanned) -> None:
 
 @pytest.mark.usefixtures("needs_root")
 def test_extended_attributes_of_a_symlink(root: bytes, scanned: Scanned) -> None:
-    """A symlink's own attributes (its SELinux label) are recorded, not those of what it points to."""
+    """A symlink's own attributes (its SELinux label) are recorded, not those of its target."""
     path = _write(root + b"/f", b"x")
     os.symlink(path, root + b"/l")
     try:
@@ -147,8 +147,8 @@ def test_extended_attributes_of_a_symlink(root: bytes, scanned: Scanned) -> None
     assert _state(found[path]).xattr_digest is None
 
 
-def test_access_times_are_left_alone(root: bytes, scanned: Scanned) -> None:
-    """Reading a tree of one's own does not touch its access times, which may be evidence."""
+def test_access_times_are_not_set(root: bytes, scanned: Scanned) -> None:
+    """Reading one's own tree does not set access times, which may be evidence."""
     path = _write(root + b"/f", b"x")
     for each in (path, root):
         os.utime(each, (1000, time.time()))  # relatime would update these
@@ -158,7 +158,7 @@ def test_access_times_are_left_alone(root: bytes, scanned: Scanned) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "symlink-to-directory"])
 def test_root_that_is_no_directory(root: bytes, scanned: Scanned, kind: str) -> None:
-    """A watched file is read; a watched symlink is recorded as one, and what it points to is not entered."""
+    """A watched file is read; a watched symlink is recorded, and its target is not entered."""
     _write(root + b"/f", b"x")
     watched = {"file": b"/f", "symlink": b"/l", "symlink-to-directory": b"/ld"}[kind]
     os.symlink(b"f", root + b"/l")
@@ -169,14 +169,14 @@ def test_root_that_is_no_directory(root: bytes, scanned: Scanned, kind: str) -> 
 
 
 def test_symlink_loop(root: bytes, scanned: Scanned) -> None:
-    """Links to oneself and to a parent are recorded once each."""
+    """Links to themselves and to a parent are recorded once each."""
     os.symlink(b"self", root + b"/self")
     os.symlink(root, root + b"/up")
     assert list(scanned(root)) == [root, root + b"/self", root + b"/up"]
 
 
 def test_the_file_system_root(scanned: Scanned) -> None:
-    """The root directory can be watched; paths below it do not begin with two slashes."""
+    """The root directory can be watched; paths below it begin with one slash."""
     found = scanned(WatchSpec(path=b"/", exclude=("/*",)), WatchSpec(path=b"/proc/version"))
     assert list(found) == [b"/", b"/proc/version"]
     below = scanned(WatchSpec(path=b"/", exclude=("/*/*",), algorithms=()))

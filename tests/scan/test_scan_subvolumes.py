@@ -1,4 +1,4 @@
-"""A btrfs subvolume is no mount: it has a device number of its own, and is scanned."""
+"""A btrfs subvolume has its own device number, but is no mount: it is scanned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seen(watch: WatchSpec, *, cross_mounts: bool = False) -> set[str]:
 
 
 def test_nested_subvolumes_and_snapshots_are_scanned(tmp_path: Path) -> None:
-    """Nested subvolumes and snapshots are read, at any depth; a mount below them is not, unless that is configured."""
+    """Nested subvolumes and snapshots are read at any depth; a mount below them only if configured."""
     needs("btrfs")
     with made("btrfs", tmp_path) as root:
         run("btrfs", "subvolume", "create", root / "home")
@@ -38,8 +38,8 @@ def test_nested_subvolumes_and_snapshots_are_scanned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["home/inner/f", "home/inner"])
-def test_a_single_path_in_a_subvolume_is_looked_at(tmp_path: Path, name: str) -> None:
-    """A look at one path goes into subvolumes as the whole walk does, and 'explain-path' says that it is monitored."""
+def test_single_path_in_a_subvolume_is_scanned(tmp_path: Path, name: str) -> None:
+    """A scan of one path enters subvolumes like a full walk, and 'explain-path' says that it is monitored."""
     needs("btrfs")
     with made("btrfs", tmp_path) as root:
         run("btrfs", "subvolume", "create", root / "home")

@@ -1,4 +1,4 @@
-"""What a scan says about files that it cannot read, or that change under its eyes."""
+"""What a scan reports about files that it cannot read, or that change during the reading."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Scanned = Callable[..., dict[bytes, FileState | Unreadable]]
 _CHECKOUT = Path(__file__).parents[2]
 
 
-def said_among_own_mounts(script: str, root: bytes) -> list[str]:
-    """The lines that a shell script prints in a mount namespace of its own; ``$0`` is Python, ``$1`` the watch."""
+def printed_in_own_mounts(script: str, root: bytes) -> list[str]:
+    """The lines that a shell script prints in its own mount namespace; ``$0`` is Python, ``$1`` the watch."""
     run = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, sys.executable, root],
         cwd=_CHECKOUT, capture_output=True, text=True, check=False,
@@ -50,7 +50,7 @@ def _reason(result: FileState | Unreadable) -> UnreadableReason:
 
 @pytest.fixture
 def while_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
-    """Do something each time that the content of a file has begun to be digested."""
+    """Call a function each time the digesting of a file begins."""
 
     def arrange(act: Callable[[], None]) -> None:
         def factory(data: memoryview) -> hashlib._Hash:
@@ -64,14 +64,14 @@ def while_reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Non
 
 
 def test_missing_root(root: bytes, scanned: Scanned) -> None:
-    """A configured directory that does not exist is told as missing, wherever its path breaks off."""
+    """A configured directory that does not exist is reported as missing, wherever its path ends."""
     _write(root + b"/file", b"")
     for path in (root + b"/nowhere", root + b"/nowhere/at/all", root + b"/file/below"):
         assert _reason(scanned(path)[path]) is UnreadableReason.MISSING
 
 
 def test_file_changes_all_the_time(root: bytes, scanned: Scanned) -> None:
-    """A file that a process keeps appending to has no digest: it is unstable, and the rest of the scan goes on."""
+    """A file to which a process keeps appending is unstable and has no digest; the scan goes on."""
     path = _write(root + b"/log", b"")
     _write(root + b"/other", b"x")
     script = "import sys\nwith open(sys.argv[1], 'ab', 0) as f:\n while True: f.write(b'x' * 100)"
@@ -80,7 +80,7 @@ def test_file_changes_all_the_time(root: bytes, scanned: Scanned) -> None:
             time.sleep(0.01)
         for _ in range(20):
             found = scanned(root)
-            if isinstance(found[path], Unreadable):  # else it got no processor in the meantime
+            if isinstance(found[path], Unreadable):  # else the writer was not scheduled in the meantime
                 break
         writer.kill()
     assert _reason(found[path]) is UnreadableReason.UNSTABLE
@@ -91,7 +91,7 @@ def test_file_changes_all_the_time(root: bytes, scanned: Scanned) -> None:
 def test_file_changes_in_place(
     root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None], size: int
 ) -> None:
-    """Bytes replaced while they are read never give a digest, though the size is the same."""
+    """Bytes replaced during the reading never give a digest, even if the size stays the same."""
     path = _write(root + b"/f", b"a" * size)
 
     def overwrite() -> None:
@@ -103,7 +103,7 @@ def test_file_changes_in_place(
 
 
 def test_file_changes_once(root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]) -> None:
-    """A single write in the middle of the reading only costs a second reading, whose digest is the new content's."""
+    """A single write during the reading causes a second reading, which gives the new digest."""
     path = _write(root + b"/f", b"a" * 1000)
     new = [b"b" * 2000]
 
@@ -119,7 +119,7 @@ def test_file_changes_once(root: bytes, scanned: Scanned, while_reading: Callabl
 
 
 def test_file_grows_without_end(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that grows faster than it is read is given up, not followed for ever."""
+    """A file that grows faster than it is read is given up."""
     path = _write(root + b"/f", b"a" * 300_000)
     really_read = os.readv
 
@@ -133,7 +133,7 @@ def test_file_grows_without_end(root: bytes, scanned: Scanned, monkeypatch: pyte
 
 
 def test_file_vanishes(root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]) -> None:
-    """A file deleted between listing and reading is vanished, not silently missing."""
+    """A file deleted between listing and reading is reported as vanished."""
     for name in (b"a", b"b"):
         _write(root + b"/" + name, b"x")
 
@@ -149,7 +149,7 @@ def test_file_vanishes(root: bytes, scanned: Scanned, while_reading: Callable[[C
 def test_directory_is_swapped(
     root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None], kind: str
 ) -> None:
-    """A directory replaced after it was listed is what it is now; a symlink in its place leads nowhere."""
+    """A directory replaced after its parent was listed is recorded as it is now; a symlink is not followed."""
     outside = root + b"/../outside"
     os.mkdir(outside)
     _write(outside + b"/secret", b"x")
@@ -184,7 +184,7 @@ def test_directory_is_swapped(
 def test_symlink_swapped_at_the_last_moment(
     root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned, step: str, kind: str
 ) -> None:
-    """A directory that becomes a symlink just before it is held, or opened, is not followed."""
+    """A directory that becomes a symlink just before it is opened is not followed."""
     os.mkdir(root + b"/d")
     os.mkdir(root + b"/../outside")
     _write(root + b"/../outside/secret", b"x")
@@ -205,8 +205,8 @@ def test_symlink_swapped_at_the_last_moment(
     assert result.kind is FileKind(kind)
 
 
-def test_directory_swapped_once_it_is_held(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
-    """What is listed is the directory that was found, whatever has its name by then."""
+def test_directory_swapped_after_it_was_opened(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
+    """The directory that was found is listed, whatever has its name by then."""
     os.mkdir(root + b"/d")
     _write(root + b"/d/inside", b"x")
     os.mkdir(root + b"/../outside")
@@ -226,10 +226,10 @@ def test_directory_swapped_once_it_is_held(root: bytes, monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("whether_settled")
 def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
-    """A file that becomes a symlink between its lstat and its opening is recorded as one; its target is not opened."""
+    """A file that becomes a symlink between lstat and open is recorded as a symlink; its target is not opened."""
     path = _write(root + b"/f", b"x")
     _write(root + b"/../outside", b"x")
-    really_open = reader.open_quietly
+    really_open = reader.open_noatime
     opened = []
 
     def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
@@ -240,7 +240,7 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
         return fd
 
     for module in (reader, fast_path):
-        monkeypatch.setattr(module, "open_quietly", swap_then_open)
+        monkeypatch.setattr(module, "open_noatime", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
     assert result.kind is FileKind.SYMLINK
@@ -249,9 +249,9 @@ def test_file_swapped_at_the_last_moment(root: bytes, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("whether_settled")
 def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest.MonkeyPatch, scanned: Scanned) -> None:
-    """One that was put there between the lstat of a file and its opening is recorded as a pipe, and never read."""
+    """A file that becomes a pipe between lstat and open is recorded as a pipe, and never read."""
     path = _write(root + b"/f", b"x")
-    really_open = reader.open_quietly
+    really_open = reader.open_noatime
 
     def swap_then_open(name: bytes, flags: int, directory: int | None) -> int:
         os.unlink(path)
@@ -259,21 +259,21 @@ def test_file_becomes_a_pipe_at_the_last_moment(root: bytes, monkeypatch: pytest
         return really_open(name, flags, directory)
 
     for module in (reader, fast_path):
-        monkeypatch.setattr(module, "open_quietly", swap_then_open)
+        monkeypatch.setattr(module, "open_noatime", swap_then_open)
     result = scanned(root)[path]
     assert isinstance(result, FileState)
     assert (result.kind, result.digests) == (FileKind.FIFO, ())
 
 
 def test_file_changed_just_now(root: bytes, scanned: Scanned) -> None:
-    """A file is not read in the clock tick of its last change: another in that tick would leave the same times."""
+    """A file is not read in the clock tick of its last change: another change would leave the same times."""
     result = scanned(_write(root + b"/f", b"x"))[root + b"/f"]
     assert isinstance(result, FileState)
     assert result.read_end_ns - result.ctime_ns >= 10_000_000
 
 
 def test_log_that_shrinks_while_it_is_read(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether that shows in the reading or only after it: what is recorded is what is there by then."""
+    """The later content is recorded, whether the shrinking is noticed during the reading or after it."""
     log = WatchSpec(path=root, append_only=True)
     steps: tuple[tuple[object, str], ...] = ((os, "preadv"), (reader, "read_xattrs"))
     for module, step in steps:
@@ -298,7 +298,7 @@ def test_log_that_shrinks_while_it_is_read(root: bytes, scanned: Scanned, monkey
 def test_attributes_that_change_while_they_are_read(
     root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where no content is read, a state is of one moment: never the mode of now with the attributes of before."""
+    """Even without content, a state describes one moment: never a new mode with old attributes."""
     path = _write(root + b"/f", b"x")
     really, calls = attributes.read_xattrs, []
 
@@ -320,7 +320,7 @@ def test_attributes_that_change_while_they_are_read(
 def test_file_becomes_a_directory(
     root: bytes, scanned: Scanned, while_reading: Callable[[Callable[[], None]], None]
 ) -> None:
-    """A directory that was not listed as one is not reported as if it were empty."""
+    """A file that becomes a directory is not reported as an empty directory."""
     for name in (b"a", b"b"):
         _write(root + b"/" + name, b"x")
 
@@ -334,7 +334,7 @@ def test_file_becomes_a_directory(
 
 
 def test_read_error(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the medium refuses is an I/O error with the system's words."""
+    """An error of the medium is reported as I/O error with the system's message."""
     path = _write(root + b"/f", b"x")
 
     def fail(*_: object) -> int:
@@ -345,7 +345,7 @@ def test_read_error(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPat
 
 
 def test_listing_error(root: bytes, scanned: Scanned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory that cannot be listed is one unreadable entry and nothing else; its neighbours are unharmed."""
+    """A directory that cannot be listed is one unreadable entry; its neighbours are read."""
     os.mkdir(root + b"/bad")
     _write(root + b"/bad/known", b"x")
     _write(root + b"/bad-neighbour", b"x")
@@ -362,8 +362,8 @@ def test_listing_error(root: bytes, scanned: Scanned, monkeypatch: pytest.Monkey
     assert _reason(found[root + b"/bad"]) is UnreadableReason.IO_ERROR
 
 
-def _told_to_nobody(*watches: WatchSpec) -> list[str]:
-    """What a scan by a user without any rights says of each path."""
+def _scanned_as_nobody(*watches: WatchSpec) -> list[str]:
+    """What a scan by an unprivileged user reports of each path."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -386,7 +386,7 @@ def _told_to_nobody(*watches: WatchSpec) -> list[str]:
 
 @pytest.mark.usefixtures("needs_root")
 def test_no_permission() -> None:
-    """What an unprivileged scan may not read, or not list, is unreadable for want of permission; the rest is read."""
+    """Files and directories that an unprivileged scan may not read are unreadable (permission); others are read."""
     with tempfile.TemporaryDirectory() as top:
         os.chmod(top, 0o755)
         for name in ("closed", "listable", "open"):
@@ -395,9 +395,9 @@ def test_no_permission() -> None:
         _write(os.fsencode(f"{top}/secret"), b"x")
         for name, mode in (("closed", 0o711), ("listable", 0o744), ("secret", 0o600)):
             os.chmod(f"{top}/{name}", mode)
-        told = _told_to_nobody(WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode()))
-        without_content = _told_to_nobody(WatchSpec(path=os.fsencode(top), algorithms=()))
-    assert "secret ok" in without_content  # lstat tells all but its flags
+        told = _scanned_as_nobody(WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode()))
+        without_content = _scanned_as_nobody(WatchSpec(path=os.fsencode(top), algorithms=()))
+    assert "secret ok" in without_content  # lstat gives all except its flags
     assert told == [
         ". ok",
         "closed permission",
@@ -413,7 +413,7 @@ def test_no_permission() -> None:
 @pytest.mark.usefixtures("needs_root")
 @pytest.mark.parametrize("cross_mounts", [False, True])
 def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
-    """A file system mounted below a watch is recorded as a directory, and entered only when asked to."""
+    """A file system mounted below a watch is recorded as a directory; it is entered only with cross_mounts."""
     os.mkdir(root + b"/mounted")
     os.mkdir(root + b"/nested")
     script = (
@@ -427,13 +427,13 @@ def test_mount_boundary(root: bytes, cross_mounts: bool) -> None:
         " print(r.path[len(root):].decode(), r.kind)' $1"
     )
     inside = ["/mounted/f file"] if cross_mounts else []
-    assert said_among_own_mounts(script, root) == [
+    assert printed_in_own_mounts(script, root) == [
         " directory", "/mounted directory", *inside, "/nested directory", "/nested/f file"
     ]  # fmt: skip
 
 
-def test_limit_of_open_files_is_put_back(root: bytes, scanned: Scanned) -> None:
-    """The soft limit that the rest of the program relies on is as before when the scan is over."""
+def test_limit_of_open_files_is_restored(root: bytes, scanned: Scanned) -> None:
+    """The soft limit of open files is restored at the end of the scan."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""A directory with very many entries, and a scan that may not hold all of them."""
+"""A directory with very many entries, and a scan that must not keep all of them in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fimscan.scan.walk import Walk
 from fimscan.scan.watch import WatchSpec
 
 _CHECKOUT = Path(__file__).parents[2]
-# A million of them takes a minute of processor time.
+# A million entries take a minute of processor time.
 _ENTRIES = int(os.environ.get("FIMSCAN_ENTRIES", "50000"))
 _SCRIPT = """\
 import json, os, sys
@@ -42,7 +42,7 @@ print(json.dumps([states, peak() - before]))
 
 @pytest.mark.timeout(600)
 def test_a_directory_with_very_many_entries(root: bytes) -> None:
-    """All of them are recorded, in order; memory grows with their names alone."""
+    """All are recorded in order; memory grows with their names only."""
     directory = os.open(root, os.O_DIRECTORY)
     for number in range(_ENTRIES):
         os.mknod(b"entry-%07d" % number, dir_fd=directory)
@@ -50,13 +50,13 @@ def test_a_directory_with_very_many_entries(root: bytes) -> None:
     done = subprocess.run([sys.executable, "-c", _SCRIPT, root], cwd=_CHECKOUT, capture_output=True, check=True)
     states, grown_kb = json.loads(done.stdout)
     assert states == _ENTRIES + 1
-    # A name of 13 bytes takes 46, and its place in a list 8.
+    # A name of 13 bytes takes 46 bytes, and its place in a list 8.
     assert grown_kb * 1024 < (8 << 20) + 100 * _ENTRIES
     print(f"{_ENTRIES:,} entries: {grown_kb:,} kB more")
 
 
 class _Stuck:
-    """Workers of whom the first does not come to an end for a long time, while the others take whatever there is."""
+    """A pool whose first batch is not answered for a long time, while later ones are."""
 
     has_room = True
 
@@ -78,8 +78,8 @@ class _Stuck:
             self.beside_the_first = len(self.given)
 
 
-def test_nobody_runs_ahead_of_one_who_is_slow(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes after an enormous file waits in memory until that has been read: it must not be the whole tree."""
+def test_results_after_a_slow_file_are_limited(root: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results after a huge file wait in memory until it is read: their number is limited."""
     for number in range(200):
         Path(os.fsdecode(root), str(number)).touch()
     monkeypatch.setattr(scanner, "_BATCH_NAMES", 1)
@@ -92,6 +92,6 @@ def test_nobody_runs_ahead_of_one_who_is_slow(root: bytes, monkeypatch: pytest.M
         descriptors=Descriptors(100, 8),
         hang_guard=HangGuard(Limits(), Hangs()),
     )
-    shares = list(scanner._shared_out(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
+    shares = list(scanner._read_by_workers(Feed(walk.found(), scanner.nothing_verified), cast("Pool", stuck)))
     assert len(shares) > 200
-    assert stuck.beside_the_first < 64  # batches, of 256 names as a rule
+    assert stuck.beside_the_first < 64  # batches, usually of 256 names

@@ -1,4 +1,4 @@
-"""The worker processes: the same results, and nothing left behind."""
+"""Worker processes give the same results and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture
 def forest(root: bytes) -> bytes:
-    """A thousand files in directories of all sizes, odd names and links among them."""
+    """A thousand files in directories of all sizes, with odd names and links."""
     for directory in range(60):
         path = root + b"/d%d\xff\n" % directory
         os.mkdir(path)
@@ -38,7 +38,7 @@ def forest(root: bytes) -> bytes:
 
 
 def _workers(parent: int | None = None) -> list[int]:
-    """The scan's children, dead ones that nobody waited for included (those have no command line)."""
+    """The child processes of the scan, including zombies (which have no command line)."""
     parent = parent or os.getpid()
     with open(f"/proc/{parent}/task/{parent}/children") as file:
         children = map(int, file.read().split())
@@ -64,7 +64,7 @@ def _gone(pid: int) -> bool:
 
 @pytest.mark.usefixtures("at_once")
 def test_same_results(forest: bytes, scanned: Scanned) -> None:
-    """Workers give exactly what one process gives, in the same order, mixed policies included."""
+    """Workers give the same results in the same order as one process, with mixed policies."""
     watches = [
         WatchSpec(path=forest, algorithms=("xxh3_128", "sha256")),
         WatchSpec(path=forest + b"/d9\xff\n", algorithms=()),
@@ -81,8 +81,8 @@ def test_same_results(forest: bytes, scanned: Scanned) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_workers_work(forest: bytes) -> None:
-    """The files are read by the workers, and by as many as were asked for."""
+def test_files_are_read_by_workers(forest: bytes) -> None:
+    """The files are read by as many workers as requested."""
     results = scan([WatchSpec(path=forest)], workers=3)
     for _ in range(100):
         next(results)
@@ -92,15 +92,15 @@ def test_workers_work(forest: bytes) -> None:
 
 
 def test_a_small_scan_starts_no_workers(forest: bytes) -> None:
-    """A scan that is over in a moment does not start interpreters for it."""
+    """A scan that is quickly finished starts no workers."""
     results = scan([WatchSpec(path=forest + b"/d20\xff\n")], workers=2)
     assert not [_workers() for _ in results if _workers()]
 
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_close_leaves_nothing(forest: bytes, workers: int) -> None:
-    """A scan that is abandoned half-way leaves no process and no descriptor."""
+def test_close_leaves_no_process_or_descriptor(forest: bytes, workers: int) -> None:
+    """A scan that is closed half-way leaves no process and no descriptor."""
     before = _descriptors()
     results = scan([WatchSpec(path=forest), WatchSpec(path=forest + b"/d30\xff\n")], workers=workers)
     for _ in range(150):
@@ -113,7 +113,7 @@ def test_close_leaves_nothing(forest: bytes, workers: int) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_close_does_not_wait(root: bytes) -> None:
-    """Ctrl-C need not wait for a huge file to be read to its end."""
+    """Closing a scan does not wait until a huge file is read, so that Ctrl-C is quick."""
     for number in range(20):
         with open(root + b"/%02d" % number, "wb") as file:
             file.truncate(1 << 40 if number > 10 else 0)
@@ -133,9 +133,9 @@ def test_close_does_not_wait(root: bytes) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_signals_are_for_the_parent(forest: bytes) -> None:
-    """A service manager's SIGTERM to all processes, or a Ctrl-C, does not fell a worker in the middle of its work."""
+    """SIGTERM or SIGINT to the whole process group does not kill workers during their work."""
     results = scan([WatchSpec(path=forest)], workers=2)
-    seen = [next(results) for _ in range(100)]  # the workers have answered, so they are up
+    seen = [next(results) for _ in range(100)]  # the workers have answered, so they are running
     for pid in _workers():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(pid, number)
@@ -145,7 +145,7 @@ def test_signals_are_for_the_parent(forest: bytes) -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_killed_worker(forest: bytes) -> None:
-    """When the system kills a worker, the scan fails loudly: a part of the files is never passed off as all."""
+    """If the system kills a worker, the scan fails: partial results never pass as complete."""
     results = scan([WatchSpec(path=forest)], workers=2)
     next(results)
     for _ in range(20):
@@ -158,7 +158,7 @@ def test_killed_worker(forest: bytes) -> None:
 
 
 def test_parent_is_killed(root: bytes) -> None:
-    """Workers do not outlive a parent that had no chance to stop them, even in the middle of a huge file."""
+    """Workers end with a parent that was killed, even while reading a huge file."""
     for number in range(20):
         with open(root + b"/%02d" % number, "wb") as file:
             file.truncate(1 << 40 if number > 10 else 0)
@@ -169,7 +169,7 @@ def test_parent_is_killed(root: bytes) -> None:
     with subprocess.Popen([sys.executable, "-c", script, root], cwd=_CHECKOUT) as parent:
         while len(workers := _workers(parent.pid)) < 2:
             time.sleep(0.02)
-        time.sleep(0.4)  # they are up, and in the middle of it
+        time.sleep(0.4)  # they are running, and in the middle of the file
         assert not any(_gone(pid) for pid in workers)
         parent.kill()
     deadline = time.monotonic() + 5
@@ -182,7 +182,7 @@ def test_parent_is_killed(root: bytes) -> None:
 def test_no_code_from_the_current_directory(
     forest: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: Scanned
 ) -> None:
-    """A worker started by root runs no module that somebody left in the current directory or in the environment."""
+    """A worker started by root runs no module from the current directory or the environment."""
     trap = tmp_path / "trap"
     trap.mkdir()
     for name in ("marshal", "select", "xxhash", "fimscan", "socket"):
@@ -197,7 +197,7 @@ def test_no_code_from_the_current_directory(
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress(forest: bytes, workers: int) -> None:
-    """Progress only ever grows, and ends with what the scan has yielded."""
+    """Progress only increases, and ends with what the scan yielded."""
     told: list[Progress] = []
     results = list(scan([WatchSpec(path=forest)], workers=workers, on_progress=told.append))
     assert told == sorted(told, key=lambda progress: (progress.files, progress.bytes, progress.elapsed_s))

@@ -1,4 +1,4 @@
-"""The whole path on PostgreSQL, where one is given: FIMSCAN_TEST_POSTGRESQL=postgresql://user@host/empty_database."""
+"""The whole path on PostgreSQL, if FIMSCAN_TEST_POSTGRESQL names an empty database (postgresql://user@host/name)."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     (change,) = cli.diff()["changes"]
     assert [actor["pid"] for actor in change["attribution"]["actors"]] == [4242]
     assert "type=SYSCALL" in cli("explain", str(change["id"]), code=0).stdout
-    with log.open("a") as file:  # late: what was said already is answered anew
+    with log.open("a") as file:  # late records: answers are revised
         file.write(event(cli.watched / "a", 2, pid=4343, at=opened))
     cli("scan", "--audit-log", str(log), code=0)
     (change,) = cli.diff()["changes"]
     assert sorted(actor["pid"] for actor in change["attribution"]["actors"]) == [4242, 4343]
     assert len(cli("audit", "events", "--format", "ndjson", code=0).stdout.splitlines()) == 2
-    # What the journal covers reads the same as it was written, from this database, too.
+    # This database returns the covered rows as they were written, too.
     assert "FAIL" not in cli("verify", "--db", "--all", code=0).stdout
 
 
 def test_ctime_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of a file is compared as this database tells it, links and numbers included."""
+    """Stored stats compare equal, links and large numbers included, so unchanged files are not read."""
     monkeypatch.setattr(ctime_trust, "_FRESH_NS", 0)
     watched = tmp_path / "watched"
     watched.mkdir()

@@ -1,4 +1,4 @@
-"""Accesses are kept as the records that they are read from, and come back as they were."""
+"""Accesses are stored as their audit records and load unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DATA = Path(__file__).parents[1] / "data" / "audit"
 
 @pytest.fixture(scope="module")
 def batches() -> list[AuditBatch]:
-    """Everything that was ever recorded for the golden pairs."""
+    """The audit events of all golden pairs."""
     found: list[AuditBatch] = []
     for name in sorted(glob.glob(f"{DATA}/*.log")):
         with open(name, "rb") as file:
@@ -51,14 +51,14 @@ def add(database: Database, batches: list[AuditBatch]) -> None:
 
 
 def test_every_recorded_access_comes_back_from_its_records(database: Database, batches: list[AuditBatch]) -> None:
-    """Names that lie, failures, exchanges, cut events: what was read from the log is what the store gives."""
+    """Names that lie, failures, exchanges, cut events: the store returns what was read from the log."""
     add(database, batches)
     wanted = {(a.event, a.item): a for batch in reversed(batches) for a in reversed(batch.accesses)}
     assert stored(database) == [wanted[key] for key in sorted(wanted)]
 
 
 def test_the_same_log_again_adds_nothing(database: Database, batches: list[AuditBatch]) -> None:
-    """Neither rows nor records: a log that is read twice does not make the database grow."""
+    """Neither rows nor records: reading a log twice does not make the database grow."""
     add(database, batches)
     with database.read() as session:
         before = session.connection.exec_driver_sql(
@@ -73,7 +73,7 @@ def test_the_same_log_again_adds_nothing(database: Database, batches: list[Audit
 
 
 def test_lines_that_come_twice_at_once_are_kept_and_covered_once(database: Database) -> None:
-    """A log that somebody put together of overlapping pieces adds them once, and the database verifies after it."""
+    """A log made of overlapping pieces adds its lines once, and the database verifies."""
     log = (DATA / "unlinks.log").read_bytes()
     once, twice = list(read_stream(io.BytesIO(log))), list(read_stream(io.BytesIO(log + log)))
     assert len(twice) == 1 and len(twice[0].accesses) == 2 * len(once[0].accesses) > 0
@@ -86,7 +86,7 @@ def test_lines_that_come_twice_at_once_are_kept_and_covered_once(database: Datab
 
 
 def test_of_two_events_with_one_key_the_first_is_kept(database: Database) -> None:
-    """What comes again with a record less (a log that was cut together badly) says less, and takes nothing away."""
+    """A repeated event that lacks a record (a badly joined log) replaces nothing."""
     log = (DATA / "unlinks.log").read_bytes()
     poorer = re.sub(rb"(?m)^type=CWD [^\n]*\n", b"", log)
     once, twice = list(read_stream(io.BytesIO(log))), list(read_stream(io.BytesIO(log + poorer)))
@@ -96,7 +96,7 @@ def test_of_two_events_with_one_key_the_first_is_kept(database: Database) -> Non
 
 
 def test_the_records_of_an_event_are_the_lines_of_the_log(database: Database, batches: list[AuditBatch]) -> None:
-    """The evidence is kept as it was written, whatever bytes are in it."""
+    """The evidence is stored as it was written, whatever bytes are in it."""
     add(database, batches)
     event = batches[0].events[0]
     with database.read() as session:
@@ -121,7 +121,7 @@ def test_numbers_beyond_63_bits_survive(database: Database) -> None:
 
 
 def test_relevance_finds_by_identity_and_by_every_name(database: Database, batches: list[AuditBatch]) -> None:
-    """What concerns a change is chosen from the rows alone: by the file, its path, or its directory and last name."""
+    """The accesses of a change are selected from rows alone: by file, path, or directory and last component."""
     add(database, batches)
     everything = {(a.event, a.item): a for a in stored(database)}
     with database.read() as session:

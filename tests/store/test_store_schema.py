@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the code expects, and it is portable."""
+"""The schema: the migrations make what the code expects, and it is portable."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_migrations_make_the_schema_that_the_code_uses(tmp_path: Path) -> No
 
 
 def test_a_new_database_is_what_the_migrations_would_make(tmp_path: Path) -> None:
-    """It is made without them, and must be one that the next of them can start from."""
+    """It is created without migrations, and the next one must be able to upgrade it."""
     migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")
     migrate.upgrade(migrated)
     new = Database(f"sqlite:///{tmp_path}/new.db", host="h")
@@ -47,7 +47,7 @@ def test_a_new_database_is_what_the_migrations_would_make(tmp_path: Path) -> Non
 
 
 def _described(engine: Engine) -> tuple[dict[str, list[str]], list[str]]:
-    """What SQLite keeps of every table and index, the order of columns aside; and the revision."""
+    """SQLite's description of every table and index, without the order of columns, and the revision."""
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
         revisions = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
@@ -55,13 +55,13 @@ def _described(engine: Engine) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def test_the_newest_migration_is_the_one_that_the_code_knows() -> None:
-    """Otherwise a current database would be migrated again at every start."""
+    """Otherwise a current database would be migrated at every start."""
     heads = ScriptDirectory.from_config(migrate._config()).get_heads()
     assert heads == [SCHEMA_REVISION]
 
 
 def test_every_table_can_be_made_on_postgresql() -> None:
-    """Types and indexes have a form there."""
+    """All types and indexes exist there."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     made = ""
     for table in metadata.sorted_tables:
@@ -75,7 +75,7 @@ def test_every_table_can_be_made_on_postgresql() -> None:
     [("0001", "(host_id, path) WHERE end_scan IS NULL"), ("0006", "(host_id, end_scan) WHERE end_scan IS NOT NULL")],
 )
 def test_an_index_of_some_versions_is_partial_on_postgresql(revision: str, index: str) -> None:
-    """With every version that ever was in it, it would grow with history. The migrations alone say so."""
+    """An index of all versions would grow with history. Only the migrations declare that."""
     made = StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": made})
     script = ScriptDirectory.from_config(migrate._config()).get_revision(revision)
@@ -93,7 +93,7 @@ def test_a_new_database_is_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_processes_that_begin_together_share_a_host(tmp_path: Path) -> None:
-    """'fimscan status' beside the service's first start: neither fails, and there is one host."""
+    """'fimscan status' during the service's first start: neither fails, and there is one host."""
     url = f"sqlite:///{tmp_path}/x.db"
     Database(url, host="other").close()
     start = Barrier(8)

@@ -1,4 +1,4 @@
-"""What is stored comes back as it was: every byte, every unknown."""
+"""Stored values load unchanged: every byte, every unknown."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ rulings = st.builds(
     )
 )
 def test_attributions_survive(attribution: Attribution) -> None:
-    """The answer that was given is the one that is shown."""
+    """The stored answer is the one that is shown later."""
     assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
 
 
@@ -143,7 +143,7 @@ rights = st.builds(Rights, uids=ids, gids=st.none() | ids, any_file=st.booleans(
 
 @given(st.lists(st.builds(Doubt, why=st.sampled_from(Unseen), actor=st.none() | actors, rights=rights), max_size=3))
 def test_doubts_survive(found: list[Doubt]) -> None:
-    """Which files a process may write to is known as long as its doubt is."""
+    """The rights of a doubtful process are stored with the doubt."""
     assert codec.load_doubts(codec.dump_doubts(found)) == tuple(found)
 
 
@@ -161,13 +161,13 @@ def test_doubts_survive(found: list[Doubt]) -> None:
     )
 )
 def test_holders_survive(holders: Holders | None) -> None:
-    """Who held a file open stays with its change; nobody looked is not the same as nobody held it."""
+    """Holders are stored with their change; "not inspected" differs from "no holder"."""
     assert codec.load_holders(codec.dump_holders(holders)) == holders
 
 
 @given(octets, numbers, st.none() | st.text(max_size=5))
 def test_observations_survive(scope: bytes, lost: int | None, error: str | None) -> None:
-    """Rules of any path, and questions that got no answer."""
+    """Rules for any path, and failed observations."""
     rules: tuple[AuditRule, ...] = (rule(scope), rule(scope, key=None, arches=frozenset()))
     seen = AuditObservation(
         time_ns=5, boot_id="b", boottime_ns=3, lost=lost, rules=rules, suppressed=("never",), error=error
@@ -213,9 +213,9 @@ states = st.builds(
     parameters=st.sampled_from([30, 60, 999]),
 )
 def test_file_states_survive_the_database(tmp_path: Path, some: list[FileState], parameters: int) -> None:
-    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: read back equal, in order of path.
+    """64-bit inodes, times before 1970 and after 2262, paths of any bytes: they load equal, in order of path.
 
-    So they are however many of them a statement takes. What the journal is told of them is what it would read.
+    The number of rows per statement does not matter. The digest given to the journal is that of the stored rows.
     """
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     with database.engine.connect() as connection:

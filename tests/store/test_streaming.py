@@ -1,4 +1,4 @@
-"""Rows that come straight from SQLite's driver: what SQLAlchemy would have done for them is done."""
+"""Rows straight from SQLite's driver are converted as SQLAlchemy would convert them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support import state
 
 
 def store(database: Database, states: Iterable[FileState]) -> None:
-    """As what a scan has found."""
+    """Store states as a scan does."""
     with database.begin() as session:
         scan_id = scans.begin(session, trigger="manual", started_ns=1, config_digest="d" * 64, config_text="{}")
         new = NewVersions(scan_id)
@@ -31,8 +31,8 @@ def store(database: Database, states: Iterable[FileState]) -> None:
         new.write(session)
 
 
-def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) -> None:
-    """They are stored with a sign; a file with such an inode would be read again by every scan."""
+def test_large_numbers_vouch_unsigned(tmp_path: Path) -> None:
+    """They are stored with a sign; without conversion, every scan would read a file with such an inode again."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     large = replace(state(), inode=(1 << 64) - 2)
     store(database, [large])
@@ -44,7 +44,7 @@ def test_numbers_of_the_upper_half_of_64_bits_vouch_as_they_are(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [1, 999, 1000, 1001, 2500])
 def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number: int) -> None:
-    """They come in chunks, whose last one is as important as the first."""
+    """They are written in chunks; the last one counts, too."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(2500)])
     with database.begin() as session:
@@ -56,8 +56,8 @@ def test_every_version_is_covered_however_many_there_are(tmp_path: Path, number:
     database.close()
 
 
-def test_what_was_numbered_otherwise_is_read_back(tmp_path: Path) -> None:
-    """After the last number that there is, SQLite takes any: somebody who put such a row in does not stop scans."""
+def test_unexpected_row_numbers_are_read_back(tmp_path: Path) -> None:
+    """After the last possible number SQLite takes any: a row that another program inserted does not stop scans."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [state(b"/w/a"), state(b"/w/b")])
     with database.begin() as session:
@@ -70,8 +70,8 @@ def test_what_was_numbered_otherwise_is_read_back(tmp_path: Path) -> None:
     database.close()
 
 
-def test_what_two_scans_differ_in_is_found_without_looking_at_all_else(tmp_path: Path) -> None:
-    """Otherwise every scan of a large tree would end by reading the whole of it in the database."""
+def test_a_diff_of_two_scans_reads_only_what_differs(tmp_path: Path) -> None:
+    """Otherwise every scan of a large tree would read the whole of it in the database at its end."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(3000)])
     store(database, [state(b"/w/new")])
@@ -89,8 +89,8 @@ def test_what_two_scans_differ_in_is_found_without_looking_at_all_else(tmp_path:
     database.close()
 
 
-def test_what_the_driver_says_is_told_in_one_line(tmp_path: Path) -> None:
-    """A database whose pages were overwritten is no internal error."""
+def test_a_driver_error_is_reported_in_one_line(tmp_path: Path) -> None:
+    """A database with overwritten pages is no internal error."""
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(2000)])
     database.close()

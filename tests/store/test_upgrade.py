@@ -1,4 +1,4 @@
-"""A database of an older fimscan is brought up to date when it is opened, with everything in it."""
+"""A database of an older version is upgraded when it is opened, and keeps its contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def test_an_older_database_is_upgraded_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scan that was recorded before the upgrade is there after it, and the new column, too."""
+    """The recorded scan is there after the upgrade, and the new column, too."""
     url = f"sqlite:///{tmp_path}/x.db"
     before = Database(url, host="h")
     with before.begin() as session:

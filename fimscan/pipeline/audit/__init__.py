@@ -1,1 +1,1 @@
-"""Reading audit and fanotify into the store, and joining changes with what they say."""
+"""Read the audit log and fanotify into the store, and attribute changes to the processes that they report."""

@@ -6,7 +6,7 @@ from fimscan.attribution import CorePattern
 
 
 def core_pattern() -> CorePattern | None:
-    """The setting as it is now (core(5)); ``None`` where it cannot be read, so that no file is taken for a dump."""
+    """Read the present setting (core(5)); ``None`` if it cannot be read: then no file is recognised as a core dump."""
     try:
         with open("/proc/sys/kernel/core_pattern", "rb") as file:
             text = file.read().removesuffix(b"\n")

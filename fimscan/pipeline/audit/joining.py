@@ -1,4 +1,4 @@
-"""Changes against everything that was stored about who did what."""
+"""Attribute the changes between two neighbouring scans, from everything that is stored about processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from fimscan import attribution
 from fimscan.config import Config
-from fimscan.gc_pause import no_search_for_cycles
+from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.paths import parent
@@ -24,18 +24,23 @@ from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
 from fimscan.store.session import Session
 
-# By how much audit stamps and read times, each from its own coarse clock, may disagree.
+# Audit timestamps and read times come from coarse clocks; they may differ by this much.
 _SLACK_NS = 2 * attribution.SLACK_NS
-_NOWHERE = attribution.KnownDirectories.of(())
-# What gives a path to a file, or takes it away.
-_TURNS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
+_NO_DIRECTORIES = attribution.KnownDirectories.of(())
+# Actions that bind a path to a file, or unbind it.
+_BINDINGS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
 
 
 class Joiner:
-    """The changes between two neighbouring scans, against everything that was stored about who did what.
+    """Joins the changes between two neighbouring scans with accesses, holders, crashes and fanotify's events.
 
-    ``logs`` are those that have to have been read for the coverage to be complete; with ``readings``, write-opens that
-    changed nothing can be told. ``known`` are the directories of both scans, where somebody has them already.
+    Args:
+        session: the store.
+        previous: the earlier scan.
+        scan_id: the later scan.
+        logs: the audit logs that have to have been read for coverage to be complete.
+        readings: when files were last read; needed for :meth:`opened_unmodified`.
+        known: the directories of both scans, if the caller has them already.
     """
 
     def __init__(
@@ -49,7 +54,8 @@ class Joiner:
     ) -> None:
         self._known = known
         self._readings = readings
-        self._cleared: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
+        # By file: the old states, and the windows in which they are known to have stayed the same.
+        self._unchanged_in: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         self._session = session
         self._logs = logs
         self._previous = previous
@@ -61,42 +67,43 @@ class Joiner:
         self._numbering = attribution.Numbering(looks)
         self._processes = Processes(session)
 
-    @no_search_for_cycles()
+    @gc_paused()
     def attribute(self, changes: Sequence[Change], since_ns: int | None = None) -> list[tuple[Change, Attribution]]:
-        """An answer for each change.
+        """Return an answer for each change.
 
-        All accesses since ``since_ns`` are gone through: those that :meth:`opened_unmodified` is to know of.
+        Reads all accesses since ``since_ns``, so that :meth:`opened_unmodified` knows them.
         """
         session = self._session
-        self._cleared = self._known_to_be_unmodified(changes)
+        self._unchanged_in = self._known_to_be_unmodified(changes)
         starts = [c.holders.as_of_ns for c in changes if c.holders is not None]
-        starts += [window.after_ns for some in self._cleared.values() for _, window in some]
+        starts += [window.after_ns for found in self._unchanged_in.values() for _, window in found]
         starts += [c.window.after_ns for c in changes]
         start = min([self._previous.started_ns if since_ns is None else since_ns, *starts])
         end = max([time.time_ns(), *(c.window.before_ns for c in changes)])
         known = self._known
         if known is None:
-            # Of many files without a change, the directories alone would take a second to read.
-            known = directories_of(session, self._previous.id, self._scan_id) if changes else _NOWHERE
+            # Without a change they are not needed; on a large host, reading them takes a second.
+            known = directories_of(session, self._previous.id, self._scan_id) if changes else _NO_DIRECTORIES
         self._span = (start - _SLACK_NS, end)
         coverage = self._coverage(start, end)
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
         found = access_store.load(session, relevant, user_name=user_name)
-        accesses, changes = self._processes.told_apart(found, changes, self._span)
+        accesses, changes = self._processes.distinguish_lives(found, changes, self._span)
         others, is_whole = self._homonyms(changes)
-        told = attribution.translated(
+        translated = attribution.translated(
             accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
         )
         prior, names = self._prior(changes), self._names(changes)
-        for change, same in zip(changes, told.changes, strict=True):
-            if change is not same and change.before is not None and same.before is not None:  # copied up
+        for change, same in zip(changes, translated.changes, strict=True):
+            # An overlay copied the file up: it has another identity now.
+            if change is not same and change.before is not None and same.before is not None:
                 names[same.before.identity] = names.get(change.before.identity, 1)
                 prior.setdefault(same.before.identity, same.before)
         evidence = attribution.Evidence(
-            index=attribution.AccessIndex(told.accesses, known),
+            index=attribution.AccessIndex(translated.accesses, known),
             prior=prior,
             names=names,
-            doubtful=told.doubtful,
+            doubtful=translated.doubtful,
             is_timed=self._numbering.is_timed,
             testimony=self._testimony(changes, end),
             directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
@@ -104,12 +111,13 @@ class Joiner:
         self._changed = {
             state.identity for c in changes if not attribution.content_kept(c) for state in (c.before, c.after) if state
         }
-        answers = [attribution.attribute(change, evidence, coverage) for change in told.changes]
+        answers = [attribution.attribute(change, evidence, coverage) for change in translated.changes]
         return list(self._completed(list(zip(changes, answers, strict=True)), start, end))
 
     def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
+        """Load fanotify's events of the changed files."""
         if not self._numbering.is_plain:
-            return Testimony()  # fanotify tells the superblock's number, which is not the recorded one everywhere here
+            return Testimony()  # fanotify reports the superblock's device number; here some recorded numbers differ
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
         return witness_store.testimony(self._session, wanted, start_ns, end_ns)
@@ -117,16 +125,16 @@ class Joiner:
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
     ) -> Iterator[tuple[Change, Attribution]]:
-        """The answers with what is known of their processes, and of files that the kernel wrote."""
+        """Add to the answers what is known of their processes, and of core dumps that the kernel wrote."""
         processes = self._processes
         processes.prepare({actor.pid for _, answer in answers for actor in answer.actors}, (start, end))
         crashes, pattern = processes.crashes(start, end), core_pattern()
         for change, answer in answers:
-            told = attribution.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
-            yield processes.completed_change(change), processes.completed_answer(told)
+            final = attribution.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
+            yield processes.completed_change(change), processes.completed_answer(final)
 
     def _directories_of(self, changes: Sequence[Change]) -> dict[bytes, list[FileState]]:
-        """The states of the directories that changed files are in, at either scan."""
+        """Load the states of the changed files' directories, at both scans."""
         paths = {parent(state.path) for change in changes for state in change.sides}
         found: dict[bytes, list[FileState]] = {}
         for scan_id in (self._previous.id, self._scan_id):
@@ -135,7 +143,7 @@ class Joiner:
         return found
 
     def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
-        """The files of other subvolumes that have changed ones' inode numbers, and whether all are known there."""
+        """Load files of other subvolumes with a changed file's inode number: (their states, whether all are known)."""
         wanted = self._numbering.homonyms(state for change in changes for state in change.sides)
         if not wanted:
             return [], False
@@ -147,7 +155,7 @@ class Joiner:
         return found, self._monitors_everything()
 
     def _monitors_everything(self) -> bool:
-        """Whether nothing in the watched directories was excluded, so that every file there is known."""
+        """Whether neither scan excluded anything from the watched directories, so that every file there is known."""
         digests = {self._previous.config_digest, scan_store.config_digest(self._session, self._scan_id)}
         texts = [scan_store.configuration_text(self._session, digest) for digest in digests]
         configs = [Config.from_canonical(text) for text in texts if text is not None]
@@ -157,7 +165,7 @@ class Joiner:
         session = self._session
         seen = audit_store.observations(session, start, end)
         times = [observation.time_ns for observation in seen]
-        # Two observations are judged by all that was noticed between them, also before the span asked for.
+        # The time between two observations is judged by all notices in it, also by those before ``start``.
         since = min([start, *times])
         notices = audit_store.notices(session, since, max([end, *times]))
         notices += audit_store.user_mounts(session, since)
@@ -172,48 +180,53 @@ class Joiner:
     def opened_unmodified(
         self, clock: attribution.ReadClock | None = None, unread: Collection[bytes] = ()
     ) -> tuple[UnmodifiedOpen, ...]:
-        """Write-opens of files whose content is what it was, after :meth:`attribute`, which looks at the accesses.
+        """Return the write-opens that changed nothing. Call :meth:`attribute` first: it reads the accesses.
 
-        Those of changed files were made before somebody looked at them, between two scans, and found them unchanged.
-        Those of the others are told after a complete scan, whose ``clock`` says until when they were unchanged, but for
-        what it could not read (``unread``, and what is below): nobody knows that to be the same.
+        A changed file may have been opened before a live look that found it unchanged. Opens of unchanged files are
+        reported only after a complete scan.
+
+        Args:
+            clock: when the complete scan read each file; ``None`` after a partial scan.
+            unread: paths that the scan could not read. Opens of these, and of what is below, are not reported: they
+                may have changed the content.
         """
-        states = dict(self._cleared)
+        states = dict(self._unchanged_in)
         if clock is not None:
-            assert self._readings is not None, "whoever asks for these knows when the files were read"
-            written = {one for identity in self._written for one in self._numbering.recorded(identity)}
+            assert self._readings is not None, "a complete scan passes the readings"
+            written = {recorded for identity in self._written for recorded in self._numbering.recorded(identity)}
             identities = written - self._changed
             for version in files.by_identity(self._session, identities, self._scan_id):
                 state = version.state
                 if is_among(state.path, unread):
                     continue
                 window = Window(
-                    after_ns=self._readings.full.read_again(state.path, state.read_start_ns),
+                    after_ns=self._readings.full.last_verified(state.path, state.read_start_ns),
                     before_ns=clock.at(state.path) or 0,
                 )
                 states.setdefault(state.identity, []).append((state, window))
         if not states:
             return ()
-        # A second look at the rows, rather than all of them kept in memory for the few that are needed.
+        # Reads the rows a second time: few are needed, and keeping all would take much memory.
         wanted: set[tuple[int | None, int | None]] = {
-            one for identity in states for one in self._numbering.audited(identity)
+            audited for identity in states for audited in self._numbering.audited(identity)
         }
         monitored = (r for r in self._references() if r.action in attribution.WRITES and r.identity in wanted)
         found = access_store.load(self._session, monitored, user_name=user_name)
-        known = self._known or _NOWHERE
+        known = self._known or _NO_DIRECTORIES
         if not self._numbering.is_plain:
             known = directories_of(self._session, self._previous.id, self._scan_id)
-        files_meant = [state for some in states.values() for state, _ in some]
-        told = attribution.translated(found, (), known, self._numbering, states=files_meant)
-        sure = (access for access in told.accesses if access.event not in told.doubtful)
+        unchanged = [state for pairs in states.values() for state, _ in pairs]
+        translated = attribution.translated(found, (), known, self._numbering, states=unchanged)
+        sure = (access for access in translated.accesses if access.event not in translated.doubtful)
         return tuple(map(self._processes.completed_open, attribution.opened_unmodified(sure, states)))
 
     def _known_to_be_unmodified(
         self, changes: Sequence[Change]
     ) -> dict[tuple[int, int], list[tuple[FileState, Window]]]:
+        """Find, by file, the times before a change in which the old content is known to have stayed the same."""
         found: dict[tuple[int, int], list[tuple[FileState, Window]]] = {}
         for change in changes:
-            stretch = self._readings.cleared(change) if self._readings is not None else None
+            stretch = self._readings.known_unchanged(change) if self._readings is not None else None
             if stretch is not None and change.before is not None:
                 window = Window(after_ns=stretch[0], before_ns=stretch[1])
                 found.setdefault(change.before.identity, []).append((change.before, window))
@@ -223,7 +236,7 @@ class Joiner:
         return access_store.references(self._session, *self._span, backwards=backwards)
 
     def _relevant(self, relevance: attribution.Relevance) -> Iterator[access_store.Reference]:
-        """What the changes need, latest first; which other files were opened for writing is noted on the way."""
+        """Yield the accesses that concern the changes, latest first; note which files were opened for writing."""
         for found in self._references(backwards=True):
             dev, inode = found.identity
             if found.action in attribution.WRITES and dev is not None and inode is not None:
@@ -231,12 +244,12 @@ class Joiner:
             by_name = relevance.by_name(found.parent, found.name)
             by_old_name = relevance.by_name(found.old_parent, found.old_name)
             if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
-                if found.action in _TURNS and (by_name or by_old_name):
+                if found.action in _BINDINGS and (by_name or by_old_name):
                     _follow(relevance, found)
                 yield found
 
     def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
-        """How many names of each file with hard links are known, at the scan that knows more of them."""
+        """Count the known names of each file with hard links, at the scan that knows more of them."""
         linked = {s.identity for c in changes for s in (c.before, c.after) if s is not None and s.nlink > 1}
         counts: dict[tuple[int, int], int] = {}
         for scan_id in (self._previous.id, self._scan_id):
@@ -246,28 +259,28 @@ class Joiner:
         return counts
 
     def _prior(self, changes: Sequence[Change]) -> dict[tuple[int, int], FileState]:
-        """What each file concerned was at the previous scan, under whatever name."""
+        """Load the state of each changed file at the previous scan, under any name."""
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._session, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
 
 
 def _follow(relevance: attribution.Relevance, found: access_store.Reference) -> None:
-    """An access that gave a changed path to a file, or took it away: that file is concerned, and where it came from."""
-    gave = relevance.is_followed(found.parent, found.name)
-    if gave or relevance.is_followed(found.old_parent, found.old_name):
+    """Follow the file that an access bound to a changed path, or unbound from it, and the name that it came from."""
+    is_bound_here = relevance.is_followed(found.parent, found.name)
+    if is_bound_here or relevance.is_followed(found.old_parent, found.old_name):
         relevance.follow_file(found.identity, found.replaced)
-    if gave and found.action in attribution.MOVES:
+    if is_bound_here and found.action in attribution.MOVES:
         relevance.follow_name(found.old_parent, found.old_name)
 
 
 def directories_of(session: Session, start: int, end: int) -> attribution.KnownDirectories:
-    """The directories of two scans."""
+    """Load the directories of two scans."""
     return attribution.KnownDirectories.of(files.directories(session, start, end))
 
 
 def attribute_again(session: Session, since_ns: int, logs: Sequence[bytes]) -> None:
-    """Answer anew for the changes whose window reaches past ``since_ns``: later records may say more."""
+    """Attribute again the changes whose window ends after ``since_ns``, since records came late."""
     by_scan: dict[int, list[Change]] = {}
     for finding in finding_store.findings_since(session, since_ns - _SLACK_NS):
         by_scan.setdefault(finding.scan, []).append(finding.change)

@@ -1,4 +1,4 @@
-"""Which directories fanotify is to watch: a mark on the file system of each, and what it is recognised by."""
+"""Mark the file systems of the monitored directories for fanotify, and recognise the directories in its events."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fimscan.paths import is_within
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A monitored directory or, for a single file, the directory that it lies in (not ``recursive``).
+    """A monitored directory or, for a single monitored file, its directory (not ``recursive``).
 
-    It is opened anew each time: a descriptor that is kept would keep the file system from being unmounted.
+    It is opened for each check: an open descriptor would keep the file system from being unmounted.
     """
 
     path: bytes
@@ -28,14 +28,14 @@ class Root:
 
     @property
     def directory(self) -> bytes:
-        """Its path."""
+        """The path of the directory."""
         return self.path if self.recursive else os.path.dirname(self.path)
 
     def has(self, directory: Handle) -> bool:
-        """Whether a directory is monitored, by the paths that both have at one time.
+        """Whether the root contains a directory: compares the paths that both have now.
 
         Raises:
-            OSError: when that cannot be found out, as when the path leads to something else now.
+            OSError: that cannot be found out, for example since the root was replaced.
         """
         with _opened(self.path, recursive=self.recursive) as fd:
             found = os.fstat(fd)
@@ -57,7 +57,15 @@ def _opened(path: bytes, *, recursive: bool) -> Iterator[int]:
 
 @dataclass(slots=True)
 class Marked:
-    """One file system: its monitored directories, and the extent that goes on."""
+    """One marked file system.
+
+    Attributes:
+        dev: its device number.
+        kind: its type, such as ``ext4``.
+        roots: the monitored directories on it.
+        holes: kinds of writes that fanotify does not report there.
+        start_ns: when the present extent began.
+    """
 
     dev: int
     kind: str
@@ -67,10 +75,10 @@ class Marked:
 
 
 def mark(group: int, path: bytes) -> tuple[bytes, Mount, Root]:
-    """Mark the file system of a monitored path; gives what events call that, its mount, and the root to watch for.
+    """Mark the file system of a monitored path: (its id in events, its mount, the root to look for in events).
 
     Raises:
-        OSError: where that cannot be done.
+        OSError: the file system cannot be marked.
     """
     recursive = os.path.isdir(path)
     with _opened(path, recursive=recursive) as fd:
@@ -85,7 +93,7 @@ def _understood_mount(fd: int) -> Mount:
         number = next((int(line[7:]) for line in file if line.startswith(b"mnt_id:")), -1)
     found = next((mount for mount in own_mounts() if mount.id == number), None)
     if found is None or found.kind not in handles.UNDERSTOOD:
-        raise OSError(errno.EOPNOTSUPP, f"not to be had on {found.kind if found else 'an unknown mount'}")
+        raise OSError(errno.EOPNOTSUPP, f"not supported on {found.kind if found else 'an unknown mount'}")
     return found
 
 
@@ -102,12 +110,12 @@ def is_in_place(root: Root, mounts: Sequence[Mount]) -> bool:
 
 
 def reason(error: OSError) -> str:
-    """Why fanotify is not to be had, in an administrator's words."""
+    """Explain, in an administrator's words, why fanotify cannot be used."""
     words = {
-        errno.EPERM: "it takes root (CAP_SYS_ADMIN)",
-        errno.EINVAL: "it takes Linux 5.15",
-        errno.ENOSYS: "this kernel has none",
-        errno.EXDEV: "a subvolume has no mark of its own",
-        errno.ENODEV: "the file system has no number that events could name",
+        errno.EPERM: "it needs root (CAP_SYS_ADMIN)",
+        errno.EINVAL: "it needs Linux 5.15 or later",
+        errno.ENOSYS: "this kernel does not have it",
+        errno.EXDEV: "a subvolume cannot be marked by itself",
+        errno.ENODEV: "the file system has no id that events could carry",
     }
     return words.get(error.errno or 0, error.strerror or str(error))

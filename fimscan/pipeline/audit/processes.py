@@ -1,4 +1,4 @@
-"""Who the processes of an answer are: told apart where they had one pid, with their logins, programs and containers."""
+"""Identify the processes of answers: distinguish processes with the same pid; add logins, programs and containers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAME, _LOGIN = Actor._fields.index("login_user"), Actor._fields.index("login")
 
 
 class Processes:
-    """What is stored about processes, asked once for each; good for one transaction."""
+    """Reads what is stored about processes, once for each process. Use it within one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -48,15 +48,15 @@ class Processes:
         self._boots: list[int] | None = None
 
     # ----------------------------------------------------------------------------------------------------------------
-    # Telling processes apart
+    # Distinguish processes that had the same pid
 
-    def told_apart(
+    def distinguish_lives(
         self, accesses: Iterable[FileAccess], changes: Iterable[Change], span: tuple[int, int]
     ) -> tuple[list[FileAccess], list[Change]]:
-        """The same, each actor with what tells it from other processes of its pid (``since_ns``)."""
+        """Set ``since_ns`` on all actors: it distinguishes processes that had the same pid one after the other."""
         accesses, changes = list(accesses), list(changes)
         held = [actor for change in changes if change.holders is not None for actor in _sightings(change.holders)]
-        # Of a pid with a single record there is nothing to tell apart.
+        # A pid with a single record needs no distinction.
         events = {(access.actor.pid, access.event.time_ns, access.event.serial) for access in accesses}
         counts = Counter([pid for pid, *_ in events])
         pids = {actor.pid for actor in held} | {pid for pid, count in counts.items() if count > 1}
@@ -83,7 +83,7 @@ class Processes:
     # Logins, programs, containers
 
     def prepare(self, pids: Iterable[int], span: tuple[int, int]) -> None:
-        """Ask for what is known of the programs of these pids over a time, all at once."""
+        """Load what is known of the programs of these pids over a time, with few queries."""
         wanted = set(pids)
         self._load_looks(wanted)
         for began in process_store.between(self._session, wanted, span):
@@ -91,14 +91,14 @@ class Processes:
                 self._began.setdefault(began.pid, []).append(began)
 
     def completed(self, actor: Actor) -> Actor:
-        """The actor with how it came to its login uid, and with what was seen of its program (:meth:`prepare`)."""
+        """Add to an actor the origin of its login uid, and what was seen of its program (see :meth:`prepare`)."""
         view = actor.view
         if view is None or not view.seen_ns:
             view = self._view(actor) or view or _UNSEEN
         origin = self._origin(actor)
-        # Which login uid a user's process wrote says nothing of who its user is.
+        # A login uid that a user's process wrote itself does not say who the user is.
         name = None if origin is not None and origin.source is LoginSource.USER else actor.login_user
-        # In the order of the fields: by their names it takes three times as long.
+        # By position: _replace() takes three times as long.
         return Actor._make((*actor[:_NAME], name, *actor[_NAME + 1 : _LOGIN], origin, view))
 
     def _with_login(self, actor: Actor) -> Actor:
@@ -109,11 +109,11 @@ class Processes:
         return Actor._make((*actor[:_NAME], name, *actor[_NAME + 1 : _LOGIN], origin, actor.view))
 
     def completed_answer(self, answer: Attribution) -> Attribution:
-        """The answer with its actors completed; of those who are not named, the login is enough."""
+        """Complete the actors of an answer; those that are not named get only their login."""
         actors = tuple(map(self.completed, answer.actors))
         reasoning = answer.reasoning
         if reasoning is not None:
-            done = {id(actor): whole for actor, whole in zip(answer.actors, actors, strict=True)}
+            done = {id(actor): completed for actor, completed in zip(answer.actors, actors, strict=True)}
             rulings = []
             for ruling in reasoning.rulings:
                 actor = done.get(id(ruling.actor))
@@ -124,7 +124,7 @@ class Processes:
         return answer._replace(actors=actors, reasoning=reasoning)
 
     def completed_change(self, change: Change) -> Change:
-        """The change with those who held the file open completed."""
+        """Complete the processes that had the file open for writing."""
         if change.holders is None or not _sightings(change.holders):
             return change
         holders = replace(
@@ -136,15 +136,15 @@ class Processes:
         return replace(change, holders=holders)
 
     def completed_open(self, opened: UnmodifiedOpen) -> UnmodifiedOpen:
-        """The open with how its actors came to their login uids."""
+        """Add the origin of their login uids to the actors of a write-open."""
         return replace(opened, actors=tuple(map(self._with_login, opened.actors)))
 
     def crashes(self, start_ns: int, end_ns: int) -> list[Crash]:
-        """The crashes of a stretch of time."""
+        """Load the crashes between two times."""
         return fact_store.crashes(self._session, start_ns, end_ns)
 
     def boot_ns(self, time_ns: int) -> int:
-        """The last boot before a time, as far as one is known; 0 where none is."""
+        """Return when the host last booted before a time; 0 if no such boot is known."""
         if self._boots is None:
             notices = audit_store.notices(self._session, 0, time.time_ns())
             boots = [notice.event.time_ns for notice in notices if notice.kind is NoticeKind.BOOT]
@@ -152,7 +152,7 @@ class Processes:
         return max((boot for boot in self._boots if boot <= time_ns), default=0)
 
     def _origin(self, actor: Actor) -> LoginOrigin | None:
-        """By the LOGIN record of its session, which is unique within a boot."""
+        """Find how an actor got its login uid, by the LOGIN record of its session (unique within a boot)."""
         if actor.auid is None:
             return None
         if actor.session is None:
@@ -161,10 +161,10 @@ class Processes:
             self._logins[actor.session] = fact_store.logins(self._session, (actor.session,))
         if not self._logins[actor.session]:
             return _NO_LOGIN
-        moment = actor.moment or time.time_ns()  # of a holder, which was alive a moment ago, no time is known
+        moment = actor.moment or time.time_ns()  # a holder has no time: it ran a moment ago
         boot_ns = self.boot_ns(moment)
-        those = [one for one in self._logins[actor.session] if boot_ns - _SLACK_NS <= one.event.moment <= moment]
-        login = those[-1] if those else None
+        logins = [one for one in self._logins[actor.session] if boot_ns - _SLACK_NS <= one.event.moment <= moment]
+        login = logins[-1] if logins else None
         if login is None or login.auid != actor.auid:
             return _NO_LOGIN
         source = audit.source_of_login(login)
@@ -177,7 +177,7 @@ class Processes:
         self._looks.update({pid: found.get(pid, []) for pid in missing})
 
     def _view(self, actor: Actor) -> ProcessView | None:
-        """What ``/proc`` said of this very process and program; else what its execve record says."""
+        """Return what ``/proc`` said of exactly this process and program; otherwise what its execve record says."""
         if actor.time_ns is None:
             return None
         for look in self._looks.get(actor.pid, ()):
@@ -200,7 +200,7 @@ def _bare(exe: bytes | None) -> bytes | None:
 
 
 def _sightings(holders: Holders) -> Sequence[Actor]:
-    """Who held a file open, with the time of that."""
+    """List the processes that had a file open for writing, each with the time at which it was seen."""
     return [
         *(actor._replace(time_ns=holders.as_of_ns) for actor in holders.actors),
         *(actor._replace(time_ns=holders.later_ns) for actor in holders.later),

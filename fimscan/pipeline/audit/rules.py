@@ -1,4 +1,4 @@
-"""The audit rules that a configuration asks for."""
+"""The audit rules for the configured paths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fimscan.config import Config
 
 
 def rules_for(config: Config) -> str:
-    """The audit rules that cover the configured directories, as text for /etc/audit/rules.d.
+    """Return the audit rules that cover the configured paths, as text for /etc/audit/rules.d.
 
-    A path at which nothing is gets rules by its name. For those the kernel wants the directory that it is in: where
-    that is missing too, a comment says so.
+    A path that does not exist gets rules by its name. The kernel accepts those only if its directory exists; if not,
+    the text has a comment instead.
     """
     paths = [watch.path for watch in config.watch]
     absent = [path for path in paths if not os.path.lexists(path)]
@@ -25,7 +25,7 @@ def rules_for(config: Config) -> str:
     )
     return rules + "".join(
         f"# NOT COVERED: {audit.printable(os.fsencode(path))}\n"
-        f"# neither it nor its directory exists, and the kernel takes no rule for a file in a directory that is not"
-        " there: make these rules again when the directory exists.\n"
+        "# neither it nor its directory exists, so the kernel refuses rules for it. Make these rules again when the"
+        " directory exists.\n"
         for path in refused
     )

@@ -1,1 +1,1 @@
-"""Whether everything is in place: checks that say what is wrong and what to do about it."""
+"""Health checks: what is wrong with the host's setup, and how to fix it."""

@@ -6,20 +6,20 @@ from fimscan.model import Check, CheckSeverity
 
 
 def ok(name: str, detail: str) -> Check:
-    """All is as it should be."""
+    """Nothing is wrong."""
     return Check(name=name, severity=CheckSeverity.OK, detail=detail)
 
 
 def note(name: str, detail: str, remedy: str = "") -> Check:
-    """Worth knowing; no action needed."""
+    """Worth knowing; no action is needed."""
     return Check(name=name, severity=CheckSeverity.NOTE, detail=detail, remedy=remedy)
 
 
 def warning(name: str, detail: str, remedy: str = "") -> Check:
-    """Something weakens what is seen, or will."""
+    """Some changes or processes are missed, now or after the next boot."""
     return Check(name=name, severity=CheckSeverity.WARNING, detail=detail, remedy=remedy)
 
 
 def critical(name: str, detail: str, remedy: str = "") -> Check:
-    """Nothing is seen."""
+    """No change or process is reported, or the stored data cannot be trusted."""
     return Check(name=name, severity=CheckSeverity.CRITICAL, detail=detail, remedy=remedy)

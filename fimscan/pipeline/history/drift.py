@@ -1,4 +1,4 @@
-"""What differs between two points of the history, and from what is accepted. Reading only, except for accepting."""
+"""Compare scans with each other and with the accepted baseline; accept changes; mark scans as reported."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from fimscan.store.session import Session
 
 
 def drift(database: Database, config: Config | None = None) -> Diff:
-    """The last finished scan against the accepted baseline; severities are those of ``config``.
+    """Compare the last finished scan with the accepted baseline; severities come from ``config``.
 
     Raises:
-        UsageError: when there is no finished scan yet.
+        UsageError: there is no finished scan yet.
     """
     with database.read() as session:
         end = _last(session)
@@ -42,12 +42,12 @@ def drift(database: Database, config: Config | None = None) -> Diff:
 
 
 def between(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
-    """One scan against another; ``None`` stands for the first and the last finished scan.
+    """Compare two scans; ``None`` stands for the first and the last finished scan.
 
-    Severities are those of ``config``; without one, of the configuration that the newer scan was made with.
+    Severities come from ``config`` or, without one, from the configuration of the newer scan.
 
     Raises:
-        UsageError: when there is no such finished scan, or they are in the wrong order.
+        UsageError: there is no such finished scan, or ``start`` is later than ``end``.
     """
     with database.read() as session:
         last = _last(session)
@@ -62,35 +62,35 @@ def between(database: Database, start: int | None, end: int | None, config: Conf
         return _diff(session, database, (origin, to), {}, config)
 
 
-def waiting(database: Database, told: Diff, config: Config) -> int:
-    """How many differences from the accepted baseline are older than what ``told`` speaks of."""
-    return sum(row.scan <= told.start.id for row in drift(database, config).findings)
+def waiting(database: Database, reported: Diff, config: Config) -> int:
+    """Count the differences from the accepted baseline that are older than those in ``reported``."""
+    return sum(row.scan <= reported.start.id for row in drift(database, config).findings)
 
 
 @contextmanager
 def reporting(database: Database, result: ScanResult) -> Iterator[ScanResult]:
-    """Give a scan's result out, together with what earlier scans found and nobody could be told of.
+    """Yield a scan's result, with the changes of earlier scans that were not reported, then mark them as reported.
 
-    Each change alerts once: leaving the ``with`` without an exception means that it has been written.
+    Each change alerts once. If the ``with`` block raises, nothing is marked, and the next result has these changes.
     """
     with database.read() as session:
-        told = scan_store.last_reported(session)
-        untold = [
+        last_reported = scan_store.last_reported(session)
+        unreported = [
             scan.id
             for scan in scan_store.all_scans(session)
-            if scan.status is ScanStatus.FINISHED and (told is None or scan.id > told.id)
+            if scan.status is ScanStatus.FINISHED and (last_reported is None or scan.id > last_reported.id)
         ]
-    if told is not None and untold != [result.scan.id]:
-        spanning = between(database, told.id, result.scan.id)
+    if last_reported is not None and unreported != [result.scan.id]:
+        spanning = between(database, last_reported.id, result.scan.id)
         result = replace(result, diff=replace(spanning, unreadable=result.diff.unreadable))
     yield result
     with database.begin() as session:
-        scan_store.mark_reported(session, untold)
+        scan_store.mark_reported(session, unreported)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """What was accepted: how many paths, and as of which scan."""
+    """How many paths were accepted, and as of which scan."""
 
     paths: int
     scan: int
@@ -105,12 +105,12 @@ def accept_everything(database: Database, approval: Approval) -> Acceptance:
 
 
 def accept(database: Database, names: Sequence[bytes | int], approval: Approval) -> Acceptance:
-    """Accept single paths as they are now, or as a change (by its number) left them.
+    """Accept single paths as they are now, or changes by number, as they left their paths.
 
-    Accepting the new name of a moved file accepts that its old name is gone, too.
+    Accepting the new name of a moved file also accepts that its old name is gone.
 
     Raises:
-        UsageError: naming everything of which there is nothing to accept; then nothing is accepted.
+        UsageError: some names have nothing to accept; the message lists them, and nothing is accepted.
     """
     waiting = drift(database)
     with database.begin() as session:
@@ -135,7 +135,7 @@ def _acceptable(session: Session, waiting: Diff, name: bytes | int) -> dict[byte
             return {}
         scan_id, paths = finding.scan, _names(finding.change)
     else:
-        # A directory stands for all that is below it.
+        # A directory includes everything below it.
         rows = [row.change for row in waiting.findings if any(is_within(path, name) for path in _names(row.change))]
         scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
     versions = files.at_paths(session, paths, scan_id)
@@ -147,7 +147,7 @@ def _names(change: Change) -> set[bytes]:
 
 
 def history(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
-    """Every change of a path that was ever found, oldest first."""
+    """Return all changes of a path that scans have found, oldest first."""
     with database.read() as session:
         importance = Importance.current(config, session, _last(session))
         return importance.on_all(finding_store.history_of(session, path))
@@ -166,7 +166,7 @@ def _diff(
     start, end = span
     touched = _by_path(files.touched_between(session, start.id, end.id))
     changes = []
-    logs = Counter[bool]()  # those that were only appended to (True), and those that were rotated
+    logs = Counter[bool]()  # how many logs were only appended to (True), and how many were rotated (False)
     for path in sorted({*touched, *overrides}):
         versions = [version for version in touched.get(path, []) if version.first_scan <= end.id]
         after = _at(versions, end.id)
@@ -191,7 +191,7 @@ def _diff(
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
     unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
-    # What was the same when it could be read need not be so now.
+    # An unreadable file may have been changed since, so its write-opens are not reported as harmless.
     unread = frozenset(item.path for item in unreadable if item.reason is not UnreadableReason.MISSING)
     opened = sighting_store.unmodified_opens(session, start.id, end.id)
     return Diff(
@@ -221,7 +221,7 @@ def _at(versions: Iterable[files.Version], scan_id: int) -> files.Version | None
 
 
 def _adopted(versions: Sequence[files.Version]) -> files.Version | None:
-    """A path that a new configuration brought into view is compared with how it was when it came into view."""
+    """Return the first state of a path that a new configuration added: it counts as accepted."""
     return versions[0] if versions and versions[0].adopted else None
 
 

@@ -1,4 +1,4 @@
-"""Why a change got its verdict: the kept reasoning, with what it rests on. Reading only."""
+"""Explain the verdict of a change: the stored reasoning, with the rules, records and programs that it rests on."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _explained(session: Session, database: Database, finding: Finding) -> Explan
 
 
 def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:
-    """The scan that was reading files at a time."""
+    """Return the scan that was running at a time."""
     at_it = (scan.id for scan in scans if scan.finished_ns and scan.started_ns <= time_ns <= scan.finished_ns)
     return next(at_it, None)
 
@@ -100,7 +100,7 @@ def _rules(session: Session, finding: Finding) -> tuple[AuditRule, ...]:
 
 
 def _lineages(session: Session, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
-    """One for each process, by its first call: parents end, and then the ppid is another."""
+    """Return a lineage for each process, as of its first call: when a parent ends, the ppid changes."""
     first: dict[object, Actor] = {}
     for actor in sorted(actors, key=lambda a: a.moment):
         first.setdefault((actor.process, actor.ppid), actor)
@@ -112,7 +112,7 @@ def _lineages(session: Session, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
 
 
 def _records(session: Session, finding: Finding) -> tuple[bytes, ...]:
-    """The log's lines of the events of those who are named, of their logins, and of the crash of one that crashed."""
+    """Return the audit records of the named processes: their events, logins and crashes."""
     reasoning = finding.attribution.reasoning
     events: dict[EventId, None] = {}
     for actor in finding.attribution.actors:
@@ -129,7 +129,7 @@ def _records(session: Session, finding: Finding) -> tuple[bytes, ...]:
 
 
 def programs_of(session: Session, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
-    """What is known of the programs that some processes ran: of each, and of each way in which it was seen."""
+    """Return what is known of the programs that processes ran; one entry for each program and each view of it."""
     ran: dict[tuple[bytes, ExeOrigin, ProcessView | None], Actor] = {}
     for actor in actors:
         if actor.exe is not None:
@@ -146,21 +146,21 @@ _PATH = attrgetter("path")
 
 
 def _as_run(program: Program, version: files.Version | None, actor: Actor) -> Program:
-    """What is known of a program's file, and whether that is the one that the process ran."""
+    """Add to a program's file how the process was seen, and whether the process ran this file."""
     view = actor.view or ProcessView()
     after_ns = max(view.seen_ns - actor.time_ns, 0) if view.seen_ns and actor.time_ns is not None else None
     program = replace(program, view=view, seen_after_ns=after_ns)
     if view.exe_origin is ExeOrigin.OTHER_ROOT:
         return replace(program, standing=Standing.OTHER_ROOT, change=None)
-    # The identity alone: a path says nothing where the process may have had another root.
-    is_it = version is not None and view.exe_id == version.state.identity
-    if program.standing is Standing.ACCEPTED and not is_it:
+    # Compare identities, not paths: the process may have had another root.
+    is_same_file = version is not None and view.exe_id == version.state.identity
+    if program.standing is Standing.ACCEPTED and not is_same_file:
         return replace(program, standing=Standing.NOT_KNOWN)
     return program
 
 
 def programs(session: Session, exes: Iterable[bytes], scan_id: int) -> tuple[Program, ...]:
-    """What is known of the files that this host has under the names of programs as of a scan, in order of path."""
+    """Return what is known, as of a scan, of this host's files at the paths of programs, in order of path."""
     paths = sorted({exe.removesuffix(_DELETED) for exe in exes})
     baseline = acceptance_store.baseline(session)
     if baseline is None or not paths:
@@ -172,7 +172,7 @@ def programs(session: Session, exes: Iterable[bytes], scan_id: int) -> tuple[Pro
 
 
 def suspects(session: Session, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
-    """Those programs of some processes that are monitored, and not what was accepted."""
+    """Return the programs of processes that are monitored and differ from what was accepted."""
     alarming = (Standing.CHANGED, Standing.GONE)
     exes = {actor.exe for actor in actors if actor.exe is not None and not _is_elsewhere(actor)}
     return tuple(item for item in programs(session, exes, scan_id) if item.standing in alarming)

@@ -1,4 +1,4 @@
-"""One path: whether it is monitored and why, and what is known of it."""
+"""Explain whether a path is monitored and why, and what is stored of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fimscan.store.database import Database
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathReport:
-    """Where a path stands; ``watch`` is the section of the configuration that speaks for it."""
+    """Whether a path is monitored, the ``[[watch]]`` that covers it, and what is stored of it."""
 
     path_status: PathStatus
     watch: Watch | None
@@ -27,7 +27,7 @@ class PathReport:
 
 
 def explain_path(path: bytes, config: Config, database: Database | None) -> PathReport:
-    """Why a path is monitored or not. ``database`` is ``None`` before the first scan."""
+    """Explain why a path is monitored or not. ``database`` is ``None`` before the first scan."""
     plan = ScanPlan.of(config, skip=database.own_files if database is not None else ())
     found = place(path, plan.watches, cross_mounts=plan.cross_mounts, skip=plan.skip)
     watch = next((watch for watch in config.watch if os.fsencode(watch.path) == found.watch), None)

@@ -1,4 +1,4 @@
-"""What became of one path between two points of the history, as its stored versions tell."""
+"""Decide, from its stored versions, how one path differs from its accepted state."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from fimscan.store.files import Version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathHistory:
-    """A path from what was accepted to what is there.
+    """The versions of a path from the accepted one to the present one.
 
-    ``before`` is what counts as accepted: a newer fimscan may have recorded more of the same state; and what a log has
-    grown to, or what a rotation has put in its place, needs nobody to accept it. ``later`` are the versions after that.
+    Attributes:
+        accepted: the version that was accepted.
+        before: the version to compare with. It is later than ``accepted`` if the versions in between need no
+            acceptance: a newer fimscan recorded more of the same state, or a log grew or was rotated.
+        later: the versions after ``before``.
+        after: the present version; ``None`` if the path is gone.
+        is_retired: it was a rotated log that was due to be deleted.
     """
 
     accepted: Version | None
@@ -28,7 +33,7 @@ class PathHistory:
     def of(
         cls, accepted: Version | None, versions: Sequence[Version], after: Version | None, scan_id: int
     ) -> PathHistory:
-        """From all versions of a path that began or ended in between, oldest first."""
+        """Build it from all versions of a path that began or ended in between, oldest first."""
         later = [v for v in versions if accepted is None or v.first_scan > accepted.first_scan]
         before = accepted
         while later and _is_nothing_new(before, later[0]):
@@ -39,7 +44,7 @@ class PathHistory:
 
     @property
     def is_followed(self) -> bool:
-        """Whether it is a log that was only appended to, or rotated."""
+        """Whether it is a log that was only appended to or rotated."""
         if not all(version.followed for version in self.later):
             return False
         if self.after is None:
@@ -50,7 +55,7 @@ class PathHistory:
 
     @property
     def is_same_file(self) -> bool:
-        """Whether what is there is what was accepted, under the same inode."""
+        """Whether the present file has the device and inode of the accepted one."""
         return (
             self.accepted is not None
             and self.after is not None
@@ -58,7 +63,7 @@ class PathHistory:
         )
 
     def change(self, window: Window) -> Change | None:
-        """What differs, but for what is expected of a log."""
+        """Return what differs, except what growth or rotation of a log explains."""
         before = self.before.state if self.before is not None else None
         after = self.after.state if self.after is not None else None
         if not self.is_followed:

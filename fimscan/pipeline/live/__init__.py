@@ -1,1 +1,1 @@
-"""Looks at single paths between the scans, as soon as the audit log speaks of them."""
+"""Live looks: look at single paths between the scans, as soon as the audit log reports them."""

@@ -24,16 +24,16 @@ def look_requests(
 ) -> Iterator[LookRequest]:
     """Yield a request for each path that successful accesses may have changed; known files are as of a scan.
 
-    The texts of audit records can lie. So a name is resolved by the identity of its directory, where that is known, and
-    a file is looked at under every name of its identity. A name in an unknown directory is left to the look at that
-    directory, which covers everything below it.
+    Names in audit records can be wrong. So a name is resolved by the identity of its directory, if that is known. A
+    file is looked at under every name of its identity. A name in an unknown directory yields nothing: a new directory
+    gets a request of its own, and the look at it takes in everything below.
     """
     numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
     done = [a for a in accesses if a.success and a.actor.pid != os.getpid()]
     names = [name for access in done for name in _names(access)]
-    told = {i for a in done for i in (a.identity, a.replaced) if i is not None}
-    told |= {name.parent for name in names if name.parent is not None}
-    identities = {one for identity in told for one in numbering.recorded(identity)}
+    identified = {i for a in done for i in (a.identity, a.replaced) if i is not None}
+    identified |= {name.parent for name in names if name.parent is not None}
+    identities = {one for identity in identified for one in numbering.recorded(identity)}
     versions = files.by_identity(session, identities, scan_id)
     by_identity: dict[tuple[int, int], list[bytes]] = {}
     for version in versions:
@@ -61,8 +61,8 @@ def concerned(
 ) -> list[access_store.Reference]:
     """Select the references for which :func:`look_requests` may yield something: the others need not be loaded."""
     numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
-    told = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
-    wanted = {(dev, inode) for dev, inode in told if dev is not None and inode is not None}
+    identified = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
+    wanted = {(dev, inode) for dev, inode in identified if dev is not None and inode is not None}
     identities = {one for identity in wanted for one in numbering.recorded(identity)}
     known: set[tuple[int | None, int | None]] = {
         one

@@ -1,9 +1,10 @@
 """Look at single files as soon as the audit log reports them, between the complete scans.
 
     the log grows -> which paths may have changed (affected_paths) -> when to look at each (queue)
-    -> who holds them open, and what is there now (path_check) -> a partial scan, or a new window (partial_scan)
+    -> which processes hold them open, and their present state (path_check)
+    -> a partial scan if something changed, otherwise a new window (partial_scan)
 
-A file that is found unchanged clears everybody who had opened it until then and no longer holds it open.
+If a file is found unchanged, the processes that had opened it until then, and no longer hold it open, are cleared.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Live:
         self._is_started = False
         self._unread = False
         self._next_read = self._next_look = 0.0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def close(self) -> None:
         """Close the sockets."""
@@ -115,12 +116,12 @@ class Live:
                 result, more = self._look(due)
             problems += more
         if self._queue.overflowed:
-            problems += (f"{self._queue.overflowed:,} paths are left to the next scan: too many at once",)
+            problems += (f"too many paths changed at once: {self._queue.overflowed:,} are left to the next scan",)
             self._queue.overflowed = 0
         return result, tuple(self._new(problems))
 
     def is_in_scope(self) -> bool:
-        """Whether the last complete scan covered what is configured now: only then can a file be known to be new."""
+        """Whether the last complete scan covered what is configured now; otherwise a file may only seem new."""
         with self._database.read() as session:
             return self._has_scope_of(session, scan_store.last_full(session))
 
@@ -166,9 +167,9 @@ class Live:
     def _look_and_record(
         self, due: Sequence[LookRequest], full: FullReading
     ) -> tuple[ScanResult | None, tuple[str, ...]]:
-        """Look at what is due; return the partial scan, if something changed, and the problems with the audit log."""
+        """Look at what is due: (the partial scan if something changed, problems with the audit log)."""
         looked = self._check.look(due)
-        self._queue.apply(looked.decisions)  # before the log is read: what it reports then is news
+        self._queue.apply(looked.decisions)  # before the log is read: what it reports then is queued again
         if not looked.is_news:
             self._partial_scans.record_unchanged(looked)
             return None, ()
@@ -211,6 +212,6 @@ class Live:
         """Yield each problem that was not reported before, whatever numbers it contains."""
         for problem in problems:
             kind = re.sub(r"\d", "", problem)
-            if kind not in self._told:
-                self._told.add(kind)
+            if kind not in self._reported:
+                self._reported.add(kind)
                 yield problem

@@ -40,7 +40,7 @@ class PartialScans:
                 sighting_store.set_rechecks(session, rechecks)
 
     def record(self, looked: Looked, full: FullReading) -> ScanResult:
-        """Record a partial scan, with who made the changes; ``full`` is the last complete scan."""
+        """Record a partial scan and attribute its changes; ``full`` is the last complete scan."""
         database, plan, seen = self._database, self._plan, looked.seen
         assert full.scan is not None, "there is a complete scan"
         started_ns = min(one.holders.as_of_ns if one.holders is not None else one.seen_ns for one in seen)
@@ -122,7 +122,7 @@ def _record(recorder: Recorder, seen: Seen) -> None:
 
 
 def _rechecks(seen: Sequence[Seen]) -> list[sighting_store.Recheck]:
-    """List the files that were read, with who held them; not a log that has grown, which is stored as it was before."""
+    """List the files that were read, with their holders, except logs that grew: their old states stay stored."""
     return [
         sighting_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=one.holders)
         for one in seen

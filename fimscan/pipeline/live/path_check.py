@@ -1,4 +1,4 @@
-"""Look at a few paths: what is there, beside what is stored, and who could write to it; decide what to do next.
+"""Look at a few paths: compare them with their stored states, find their writers, and decide what to do next.
 
 Nothing is written here: see :mod:`fimscan.pipeline.live.partial_scan`.
 """
@@ -35,7 +35,15 @@ _PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, Unre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One path as it was found, beside what is stored of it. ``holders`` could write to it when its reading began."""
+    """What a look found at one path.
+
+    Attributes:
+        pair: the stored and the found state.
+        version: the stored version.
+        seen_ns: when the path was read.
+        holders: the processes that could write to it when the reading began; ``None`` if unknown.
+        has_only_grown: it is an append-only log that only grew.
+    """
 
     pair: compare.Pair[FileState, FileState]
     version: files.Version | None
@@ -72,12 +80,12 @@ class Looked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Who could write to which of the requested files, just before the first of them was read.
+    """Which processes could write to the requested files, just before the first of them was read.
 
     Attributes:
         as_of_ns: when the processes were asked.
         stats: ``lstat(2)`` of the requested paths.
-        held: who has a file open for writing, by recorded device and inode.
+        held: the processes that have a file open for writing, by recorded device and inode.
         doubts: processes that could not be inspected.
         everything: the processes were asked for all files, not only for those in ``stats``.
         numbers: the device numbers that are recorded.
@@ -93,7 +101,7 @@ class Holding:
     @classmethod
     def ask(cls, stats: Mapping[bytes, os.stat_result], survey: Survey, *, everything: bool) -> Holding:
         """Ask all processes which files they have open for writing."""
-        of = None if everything else set(survey.as_asked(stats.items()))
+        of = None if everything else set(survey.kernel_ids_of(stats.items()))
         as_of_ns = time.time_ns()
         opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
         held: dict[Identity, list[Actor]] = {}
@@ -113,7 +121,7 @@ class Holding:
         return self.numbers[found.st_dev], found.st_ino
 
     def holders(self, state: FileState, writable: Set[Identity]) -> Holders | None:
-        """Return who could write to a file; ``None`` if it came to its path only after the processes were asked.
+        """Return the processes that could write to a file; ``None`` if it came to its path after they were asked.
 
         ``writable`` are the files that were open for writing when they were read.
         """
@@ -133,7 +141,7 @@ def decision_without_reading(
 
     Args:
         request: the path.
-        holding: who has it open for writing.
+        holding: the processes that have files open for writing.
         max_size: bytes; a larger file is left to the complete scans.
         stored: gives what is stored of a path.
     """
@@ -265,7 +273,7 @@ class PathCheck:
     def _read(self, session: Session, request: LookRequest, writable: set[Identity]) -> _Reading:
         """Read a path; with all below it if that is asked for, or if a directory came, went or was replaced.
 
-        ``writable`` takes in which files somebody has open for writing.
+        Files that a process has open for writing are added to ``writable``.
         """
         path, scope = request.path, self._plan.scope
         version = files.open_at(session, path)

@@ -86,7 +86,7 @@ class LookQueue:
         return len(self._entries)
 
     def add(self, look_requests: Iterable[LookRequest]) -> None:
-        """Take in news of some paths. What does not fit is counted in ``overflowed``, and left to the next scan."""
+        """Add requests. Those that do not fit are counted in ``overflowed``, and left to the next scan."""
         now = self._clock()
         for request in look_requests:
             entry = self._entries.get(request.path)
@@ -102,7 +102,7 @@ class LookQueue:
             entry.partners |= request.partners
 
     def due(self) -> list[LookRequest]:
-        """Return what is to be looked at now, in order of path, the names of one file together."""
+        """Return the requests that are due now, in order of path; the names of one file are due together."""
         now = self._clock()
         ready = {path for path, entry in self._entries.items() if self._ready_at(entry) <= now}
         chosen: set[bytes] = set()
@@ -149,7 +149,7 @@ class LookQueue:
             self._looks = dict(self._recent(now))
 
     def again(self, path: bytes, *, below: bool = False) -> None:
-        """Look again after the pause of the path: the look was in vain, or did not settle it."""
+        """Look again after the pause of the path: the look failed, or was not conclusive."""
         self.done(path)
         self.add([LookRequest(path=path, below=below)])
 

@@ -1,1 +1,1 @@
-"""What a scan records: states beside what is stored, when each file was last read, and what could not be read."""
+"""Compare what a scan found with stored states; store the differences, unreadable files and holders."""

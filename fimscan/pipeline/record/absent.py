@@ -1,4 +1,4 @@
-"""Configured paths that do not exist: as it should be, where the accepted baseline has nothing there either."""
+"""Find the configured paths that do not exist now, and do not exist in the accepted baseline either."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fimscan.store.session import Session
 
 
 def accepted_absent(session: Session, paths: Sequence[bytes]) -> frozenset[bytes]:
-    """Of these roots of watches those that the accepted baseline does not have; all of them before there is one."""
+    """Return those of the configured paths that the accepted baseline does not have; all, if there is no baseline."""
     baseline = acceptance_store.baseline(session)
     if baseline is None:
         return frozenset(paths)
@@ -22,9 +22,9 @@ def accepted_absent(session: Session, paths: Sequence[bytes]) -> frozenset[bytes
 
 
 def split_absent(session: Session, unreadable: Sequence[Unreadable]) -> tuple[tuple[bytes, ...], list[Unreadable]]:
-    """(the roots that are absent as they should be, what else could not be read).
+    """Split what could not be read: (configured paths that are absent as accepted, everything else).
 
-    One whose directory does not exist either is no such root: no audit rule can report its appearance.
+    A path whose directory is missing as well counts as unreadable: no audit rule can report its creation.
     """
     missing = [
         item.path

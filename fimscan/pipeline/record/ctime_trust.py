@@ -1,14 +1,14 @@
-"""Decide which files need not be read again while ctime, and all else of ``lstat(2)``, stays the same.
+"""Decide which files ctime vouches for: they are not read while ctime, and all else of ``lstat(2)``, stays the same.
 
-Every change of a file sets its ctime, which no system call can set back. That is the kernel's word, and worth as much
-as its clock, so it is only taken where the policy allows it, and not
+Every change of a file sets its ctime, and no system call can set it back. This relies on the kernel and its clock, so
+it is used only where the configuration allows it. ctime does not vouch for
 
-* for a file that was *too fresh* when it was last read: one that is changed twice within a tick of the clock, or twice
-  through one mapped page, has the same ctime both times, and the reading may have been between the two;
-* for one that a process has open for writing, or mapped, now or when the last scan began: what is written to a page
-  that is dirty already leaves no trace;
-* on tmpfs, where what is written through a mapped page leaves none at all;
-* for one that the last scan could not read, or with other digests than are wanted now (which the scanner sees).
+* a file that was *too fresh* when it was last read: two changes within a tick of the clock, or through one mapped page,
+  set the same ctime, and the reading may have been between them;
+* a file that a process has open for writing, or mapped, now or when the last scan began: a write to a page that is
+  already dirty sets no ctime;
+* a file on tmpfs, where a write through a mapped page never sets it;
+* a file that the last scan could not read, or read with other digests than are wanted now (the scanner checks that).
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ Vouch: TypeAlias = Callable[[Sequence[KnownRow]], Sequence[Voucher]]
 
 
 def moved_extents(session: Session, since_ns: int) -> str | None:
-    """Report why ctime is not to be trusted: a user moved blocks between files since then. ``None`` if nobody did."""
+    """Report why ctime cannot be trusted: a process moved blocks between files since then. ``None`` if none did."""
     notices = audit_store.notices(session, since_ns, time.time_ns())
     moves = [notice for notice in notices if notice.kind is NoticeKind.EXTENTS_MOVED]
     if not moves:
         return None
     return (
-        f"blocks were moved between files, which leaves their ctime as it was (audit event {moves[-1].event}):"
-        " every file is read, whatever its ctime says"
+        f"blocks were moved between files, which does not set their ctime (audit event {moves[-1].event}):"
+        " this scan reads every file"
     )
 
 
 def vouching(full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers) -> Vouch | None:
-    """Return what picks the files that may be vouched for; ``None`` if none may.
+    """Return a function that picks the files that ctime vouches for; ``None`` if it vouches for none.
 
     Args:
         full: when each file was last read.
-        held: the files (device, inode) that somebody can write to now.
+        held: the files (device, inode) that a process can write to now.
         numbers: the device numbers by which file systems are recorded.
     """
-    if not full.looks:
+    if not full.writers:
         return None
-    last = full.looks[0].held
+    last = full.writers[0].held
     mine = frozenset(held) | frozenset(last.actors) | last.writable
     raws = {} if numbers.is_trivial else numbers.raws
 
@@ -79,13 +79,13 @@ def vouching(full: FullReading, held: Collection[tuple[int, int]], numbers: Numb
 
 
 def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
-    """(path, when it was last really read, in ns) of what the last complete scan took on trust, in order of path.
+    """Yield (path, when it was last read in ns) of the files that the last complete scan did not read, by path.
 
-    Streamed. Of files that lie together one time is kept, the earliest: where some of them were read and some were not,
-    all are listed.
+    Only one time, the earliest, is stored for files that lie together. If some of them were read and some were not, all
+    are listed.
 
     Raises:
-        UsageError: when there is no finished scan yet.
+        UsageError: there is no finished scan yet.
     """
     with database.read() as session:
         full = FullReading.load(session)
@@ -99,6 +99,6 @@ def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
                 if kind == FileKind.DIRECTORY.value or full.is_blocked(path):
                     continue
                 looked_ns = rechecks[path].read_start_ns if path in rechecks else 0
-                last_ns = max(full.read_again(path, read_ns), looked_ns)
+                last_ns = max(full.last_verified(path, read_ns), looked_ns)
                 if last_ns < full.scan.started_ns:
                     yield path, last_ns

@@ -1,4 +1,7 @@
-"""The file systems at the watched paths: which of them were known before, and by which numbers they are recorded."""
+"""Find the file systems at the watched paths, recognise known ones, and give each a recorded device number.
+
+The kernel may give a file system another device number at each mount. The recorded number stays the same.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,22 @@ _PATH, _KIND, _DEV = (FIELDS.index(name) for name in ("path", "kind", "dev"))
 _SAMPLES, _SHOWN = 5, 3
 
 Samples = Callable[[int], Iterable[tuple[bytes, int]]]
-"""Some (path, inode) of the files that are recorded by a number."""
+"""Returns some (path, inode) of the stored files that have a recorded device number."""
 
 
 class Survey:
-    """What there is at the watched paths, beside what there was when somebody looked last.
+    """Compares the file systems at the watched paths with those of the last scan.
 
-    A file system that was there before keeps the number by which it is recorded, also if a boot or a remount gave it
-    another one. Which that is is decided when the survey is made; what is met later is added by :meth:`learn`.
+    A known file system keeps its recorded number, even if a boot or a remount gave it another device number. This is
+    decided when the survey is made. Subvolumes and overlay layers that a scan meets later are added by :meth:`learn`.
+
+    Attributes:
+        numbers: the recorded number of each device number.
 
     Args:
-        previous: what was there before.
+        previous: the file systems at the last scan.
         watched: the watched paths.
-        samples: tells which files were seen before; needed for overlays whose layers lie on several file systems.
+        samples: returns files that were seen before; needed for overlays with layers on several file systems.
     """
 
     def __init__(self, previous: Devices, watched: Sequence[bytes], samples: Samples = lambda _: ()) -> None:
@@ -52,10 +58,11 @@ class Survey:
 
     @classmethod
     def of(cls, session: Session, previous: Devices, watched: Sequence[bytes]) -> Survey:
-        """With what is stored of files."""
+        """Make a survey that takes samples from the stored files."""
         return cls(previous, watched, partial(files.some_on, session, limit=_SAMPLES))
 
     def _decide(self) -> None:
+        """Probe the file systems and give each its recorded number."""
         self._mounts = own_mounts()
         points = filesystems.inside((mount.point for mount in self._mounts), self._watched)
         known = filesystems.inside((root.path for root in self._previous.roots), self._watched)
@@ -71,7 +78,7 @@ class Survey:
             self._add(replace(root, dev=self.numbers[root.raw]))
 
     def _before(self, root: Root, here: Iterable[Root]) -> Root | None:
-        """What this was when somebody looked last; it may have been mounted elsewhere."""
+        """Find a file system among those of the last scan; it may have been mounted elsewhere."""
         same_path = self._previous.root_of(root.path)
         if same_path is not None and same_path.path == root.path and root.is_on(same_path):
             return same_path
@@ -80,7 +87,7 @@ class Survey:
         return min(others, key=lambda other: other.path in occupied, default=None)
 
     def _number_of_new(self, root: Root) -> int:
-        """A number that another file system had is not given to this one, so that nobody takes it for the same."""
+        """Choose the recorded number of a new file system: never one that another file system had."""
         owners = [other for other in self._previous.roots if root.raw in other.numbers]
         if owners and all(root.is_known_to_be_off(owner) for owner in owners):
             return self.numbers.fresh(root.raw)
@@ -96,7 +103,7 @@ class Survey:
         self._seen |= root.numbers
 
     def _raw_layer(self, dev: int, raw: int) -> int:
-        """What stat(2) says now of files that are recorded by a number, on an overlay that may be mounted anew."""
+        """Return the device number that stat(2) gives now to the files recorded as ``dev``, on a remounted overlay."""
         for path, inode in self._samples(dev):
             try:
                 found = os.lstat(path)
@@ -109,9 +116,9 @@ class Survey:
     # ----------------------------------------------------------------------------------------------------------------
 
     def learn(self, states: Iterable[Packed]) -> None:
-        """Take notice of states that are to be stored: of subvolumes, and of overlays' layers.
+        """Learn subvolumes and overlay layers from states that will be stored.
 
-        They come in order of path, so that a subvolume's own directory is the first that has its number.
+        The states come in order of path, so the first state on a subvolume is its own directory.
         """
         seen, directory = self._seen, FileKind.DIRECTORY.value
         for one in states:
@@ -139,11 +146,11 @@ class Survey:
             self._roots[path] = replace(found, dev=dev)
 
     def aligned(self, before: FileState, now: FileState) -> FileState:
-        """The old state with the new inode number, where that says nothing.
+        """Return the old state with the new identity, if only an overlay changed it and the file is the same.
 
-        An overlay gives a file of a lower layer another one when it is copied up, or mounted anew, and its directories
-        whenever they leave the kernel's cache, if the layers lie on several file systems. Whether it is another file
-        the ctime tells, which nobody can set.
+        An overlay gives a file of a lower layer another inode number when the file is copied up or the overlay is
+        mounted anew. If its layers lie on several file systems, it gives directories new numbers whenever they leave
+        the kernel's cache. An equal ctime, which no system call can set, shows that the file is the same.
         """
         if before.identity == now.identity or before.kind is not now.kind:
             return before
@@ -154,7 +161,7 @@ class Survey:
         return replace(before, dev=now.dev, inode=now.inode) if same else before
 
     def result(self) -> Devices:
-        """What there is. Ask for it when nothing more is to be learned."""
+        """Return the file systems found, with their recorded numbers; call it after the last :meth:`learn`."""
         if self._result is None:
             self._result = self._summed_up()
         return self._result
@@ -171,7 +178,7 @@ class Survey:
         return any(is_within(layer, path) or is_within(path, layer) for path in self._watched)
 
     def news(self) -> Iterator[str]:
-        """What is otherwise than at the last look, a line each: file systems that were mounted anew, or exchanged."""
+        """Report file systems that got another device number or were exchanged since the last scan, a line each."""
         anew = []
         for path, root in sorted(self._roots.items()):
             before = self._previous.at(path)
@@ -183,7 +190,7 @@ class Survey:
             more = f" and {len(anew) - _SHOWN} more" if len(anew) > _SHOWN else ""
             yield (
                 f"mounted anew, with another device number: {', '.join(anew[:_SHOWN])}{more}; "
-                "the files there are compared as before"
+                "files there are compared with their earlier states as usual"
             )
         for path, root in sorted(self._roots.items()):
             before = self._previous.at(path)
@@ -196,26 +203,26 @@ class Survey:
 
     # ----------------------------------------------------------------------------------------------------------------
 
-    def as_asked(self, stats: Iterable[tuple[bytes, os.stat_result]]) -> Iterator[tuple[int, int]]:
-        """(device, inode) of files by path, as the kernel may give them of one that is open, or mapped."""
+    def kernel_ids_of(self, stats: Iterable[tuple[bytes, os.stat_result]]) -> Iterator[tuple[int, int]]:
+        """Yield (device, inode) as the kernel may give them for these files when they are open or mapped."""
         for path, found in stats:
             yield found.st_dev, found.st_ino
             root = nearest(self._roots, path)
             if root is not None and root.superblock != found.st_dev:
                 yield root.superblock, found.st_ino
 
-    def asked(self, identity: tuple[int, int]) -> Iterator[tuple[int, int]]:
-        """A recorded (device, inode) as the kernel may give it of a file that is open, or mapped."""
+    def kernel_ids(self, identity: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """Yield (device, inode) as the kernel may give them for a recorded file when it is open or mapped."""
         dev, inode = identity
         yield self.numbers.raws.get(dev, dev), inode
         for superblock in {root.superblock for root in self._roots.values() if dev in root.numbers}:
             yield superblock, inode
 
     def holders(self, holders: Iterable[Holder]) -> list[Holder]:
-        """Holders by recorded numbers.
+        """Translate the holders' device numbers to recorded ones.
 
-        Descriptors have the numbers of ``stat(2)``, mappings the superblock's: then any file of the superblock may be
-        meant that has the inode number, so all are given.
+        Descriptors have the number of ``stat(2)``, mappings that of the superblock. A superblock may have several
+        recorded numbers (subvolumes): then one holder is returned for each.
         """
         of_superblock: dict[int, set[int]] = {}
         for root in self._roots.values():

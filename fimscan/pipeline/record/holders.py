@@ -18,9 +18,9 @@ Identity = tuple[int, int]
 
 
 def record_holders(session: Session, scan_id: int, survey: Survey) -> tuple[frozenset[Identity], OpenFiles]:
-    """Record who has files open for writing when a scan begins: (which files, the answer of the processes).
+    """Record the processes that have files open for writing when a scan begins: (the files, all that was found).
 
-    This is needed without an audit log too: the windows of the next scan begin here.
+    This is needed even without an audit log: windows of later changes begin at this scan.
     """
     found = linux.open_for_writing(os.getpid(), user_name=user_name)
     holders = survey.holders(found.holders)
@@ -31,7 +31,7 @@ def record_holders(session: Session, scan_id: int, survey: Survey) -> tuple[froz
 def record_writers(
     database: Database, scan_id: int, writable: set[Identity], held: Set[Identity], survey: Survey
 ) -> None:
-    """Record which files were open for writing when they were read, and who has those open.
+    """Record which files were open for writing when they were read, and which processes have these open.
 
     Args:
         database: the store.
@@ -40,7 +40,7 @@ def record_writers(
         held: the files whose holders are recorded already.
         survey: translates device numbers.
     """
-    unknown = {asked for identity in writable - held if identity[1] for asked in survey.asked(identity)}
+    unknown = {kernel_id for identity in writable - held if identity[1] for kernel_id in survey.kernel_ids(identity)}
     found = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
     holders = survey.holders(found)
     with database.begin() as session:

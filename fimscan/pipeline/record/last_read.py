@@ -1,4 +1,4 @@
-"""When each path was last read, and who could write to it then: where the window of its next change begins."""
+"""When each path was last read, and which processes could write to it then: the beginning of the next window."""
 
 from __future__ import annotations
 
@@ -30,24 +30,33 @@ _WITHOUT_DISK = frozenset({"tmpfs", "ramfs", "hugetlbfs", "overlay"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Who could write to which file when a complete scan began; ``complete`` if every process could be examined."""
+class WritersAtScan:
+    """Which processes could write to which files when a complete scan began.
+
+    Attributes:
+        as_of_ns: when the scan began.
+        held: the processes that had files open for writing, and those that could not be inspected.
+        complete: every process could be inspected.
+    """
 
     as_of_ns: int
     held: sighting_store.Held
     complete: bool
 
     def holders(self, change: Change, read: Collection[tuple[int, int]] = ()) -> Holders:
-        """Those of the file that a change is about. ``read`` are files that this scan read, under any name."""
+        """Return the holders of a changed file, and of the file that it replaced.
+
+        ``read`` are the files, by device and inode, that this scan read under any name.
+        """
         identity, before, held = change.state.identity, change.before, self.held
-        is_the_same = before is not None and before.identity == identity
+        is_same_file = before is not None and before.identity == identity
         holders = Holders(
             as_of_ns=self.as_of_ns,
             actors=tuple(held.actors.get(identity, ())),
             complete=self.complete,
-            doubts=doubts_of(held, identity, change.sides, was_read=is_the_same or identity in read),
+            doubts=doubts_of(held, identity, change.sides, was_read=is_same_file or identity in read),
         )
-        if before is None or is_the_same:
+        if before is None or is_same_file:
             return holders
         return replace(
             holders,
@@ -60,22 +69,26 @@ class Look:
 def doubts_of(
     held: sighting_store.Held, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
 ) -> tuple[Doubt, ...]:
-    """Who may have had a file open for writing without showing it, when it was read.
+    """Return the processes that may have had a file open for writing unseen, when it was read.
 
-    A file that was not open for writing then, by the kernel's count, was not so for anybody. Of another one, or where
-    the kernel could not be asked (``was_read`` is not set: of a file that was not there), everybody is in doubt whose
-    rights suffice for one of the file's states, ``sides``.
+    The kernel counts a file's writers. A count of zero clears all processes, except those of
+    :func:`_doubts_despite_count`. Otherwise every process that could not be inspected is in doubt, if its rights
+    suffice to write to the file.
 
-    The count leaves open who keeps a removed name of the file, or memory of it (:func:`_past_the_count`).
+    Args:
+        held: what is known of the processes at that time.
+        identity: device and inode of the file.
+        sides: its states; rights to write to one of them suffice.
+        was_read: the file was read then, so the kernel's count is known.
     """
     if held.doubts is None:
         return ()
-    was_asked = was_read and (identity[0], 0) not in held.writable
+    was_counted = was_read and (identity[0], 0) not in held.writable
     able = [
         doubt for doubt in held.doubts if doubt.rights is None or any(may_write(doubt.rights, side) for side in sides)
     ]
-    if was_asked and identity not in held.writable:
-        return _past_the_count(able, sides)
+    if was_counted and identity not in held.writable:
+        return _doubts_despite_count(able, sides)
     suspects = [doubt for doubt in able if doubt.why is not Unseen.BUFFERS or _can_be_pinned(sides)]
     if identity in held.writable and not suspects:
         named = held.actors.get(identity)
@@ -86,11 +99,12 @@ def doubts_of(
     return tuple(doubt._replace(rights=None) for doubt in suspects)
 
 
-def _past_the_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> tuple[Doubt, ...]:
-    """Who can change a file that the kernel counts no writer of; root's processes are not taken to hide anything.
+def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> tuple[Doubt, ...]:
+    """Return the processes that can change a file although the kernel counts no writer.
 
-    By the descriptor of a removed name, which can be in a socket, it is opened without a record that says so. Memory of
-    a file without a disk stays registered with an io_uring when descriptor and mapping are gone.
+    There are two ways. A descriptor of a removed name lets a process open the file without a record that names it; it
+    may be on its way in a socket. And memory of a file without a disk stays registered with an io_uring after
+    descriptor and mapping are gone. Processes of root are not in doubt.
     """
     found = []
     for doubt in able:
@@ -98,7 +112,7 @@ def _past_the_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> tuple[
         if rights is None or set(rights.uids) == {0}:
             continue
         if rights.any_file and not any(_others_may_write(side, ()) for side in sides):
-            continue  # not known whose it is, and no user may write to the file
+            continue  # the process is unknown, and no user except root may write to the file
         if doubt.why is not Unseen.BUFFERS:
             found.append(Doubt(Unseen.NAME, doubt.actor))
         elif _can_be_pinned(sides):
@@ -107,9 +121,9 @@ def _past_the_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> tuple[
 
 
 def _can_be_pinned(sides: Iterable[FileState]) -> bool:
-    """Whether memory of the file can be registered for long: the kernel refuses that for what is written to a disk.
+    """Whether memory of the file can be pinned for long: since Linux 6.5 the kernel refuses that for files on a disk.
 
-    That is so since Linux 6.5 (writable_file_mapping_allowed in mm/gup.c).
+    See writable_file_mapping_allowed in mm/gup.c.
     """
     paths = [side.path for side in sides if not side.is_on_disk]
     if not paths:
@@ -120,31 +134,40 @@ def _can_be_pinned(sides: Iterable[FileState]) -> bool:
 
 
 def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:
-    """Whether a file's owner and mode let users write to it, root apart, other than those who hold it."""
+    """Whether owner and mode of a file let users write to it, other than root and the users of its holders."""
     users = {uid for actor in holders for uid in (actor.uid, actor.euid)}
-    # A group with the number of the owner is the owner's alone, as a rule (user private groups).
+    # A group with the owner's number usually has only the owner as a member (user private groups).
     of_group = state.mode & 0o020 and state.gid not in (0, state.uid)
     return bool(state.mode & 0o002 or of_group) or (state.uid != 0 and state.uid not in users)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierReading:
-    """The complete scan at which something was read last that later ones could not read.
+    """The last complete scan that could read a path which later scans could not read.
 
-    ``failed`` is what that one could not read itself.
+    Attributes:
+        clock: when it read each file.
+        writers: which processes could write to files when it began.
+        failed: what it could not read itself.
     """
 
     clock: attribution.ReadClock
-    look: Look
+    writers: WritersAtScan
     failed: Collection[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FullReading:
-    """The last complete scan, as far as later ones need it; ``scan`` is ``None`` before the first.
+    """What later scans need of the last complete scan.
 
-    ``looks`` are its own and those of the scans before it, back to the one that read what it took on trust; latest
-    first. ``blocked`` is what it could not read; ``earlier`` has the last reading of each of these, if any.
+    Attributes:
+        scan: that scan; ``None`` before the first.
+        first_scan_ns: when the very first scan began.
+        clock: when it read each file.
+        blocked: the paths that it could not read.
+        earlier: for each of these paths, the last scan that could read it, if any.
+        writers: of that scan, and of those before it, back to the one that read the files vouched for since. Latest
+            first.
     """
 
     scan: Scan | None = None
@@ -152,11 +175,11 @@ class FullReading:
     clock: attribution.ReadClock = field(default_factory=attribution.ReadClock)
     blocked: Collection[bytes] = ()
     earlier: Mapping[bytes, EarlierReading] = field(default_factory=dict)
-    looks: tuple[Look, ...] = ()
+    writers: tuple[WritersAtScan, ...] = ()
 
     @classmethod
     def load(cls, session: Session) -> FullReading:
-        """From the store."""
+        """Load it from the store."""
         scan = scan_store.last_full(session)
         if scan is None:
             return cls()
@@ -168,60 +191,60 @@ class FullReading:
             clock=clock,
             blocked=frozenset(item.path for item in failed),
             earlier=_earlier(session, failed),
-            looks=tuple(
-                _look(session, one)
-                # What was vouched for since was read by an earlier one.
+            writers=tuple(
+                _writers_at(session, one)
+                # Files that ctime vouched for were read by an earlier scan.
                 for one in scan_store.full_back_to(session, scan.id, clock.earliest or scan.started_ns)
             ),
         )
 
     @property
     def since_ns(self) -> int:
-        """When the oldest of the readings began that the present state rests on."""
-        return min((look.as_of_ns for look in self.looks), default=0)
+        """When the oldest of the scans began on whose readings the present state rests."""
+        return min((writers.as_of_ns for writers in self.writers), default=0)
 
     def is_blocked(self, path: bytes) -> bool:
         """Whether that scan could not read this path, or a directory above it."""
         return is_among(path, self.blocked)
 
-    def read_again(self, path: bytes, read_start_ns: int) -> int:
-        """When a file was last really read that is stored as it was read at that time."""
+    def last_verified(self, path: bytes, read_start_ns: int) -> int:
+        """Return when a file was last read and found as stored; at least ``read_start_ns``, when it was first so."""
         clock = self._clock_of(path)
         return max((clock.at(path) if clock is not None else None) or 0, read_start_ns)
 
     def last_read(self, path: bytes, before: FileState | None) -> int:
-        """When this path was last seen as it was: at that scan or, where it could not be read, at the last that did."""
+        """Return when a path was last seen in its old state; with ``before`` ``None``, when it was last seen absent."""
         if before is not None:
-            return self.read_again(path, before.read_start_ns)
-        # That nothing was there is known of no earlier scan for sure.
+            return self.last_verified(path, before.read_start_ns)
+        # Of a blocked path it is not known at which earlier scan it was absent.
         absent = None if self.is_blocked(path) else self.clock.absent_at(path)
         return self.first_scan_ns if absent is None else absent
 
-    def looks_at(self, path: bytes) -> tuple[Look, ...]:
-        """Who could write, at each scan that may be the last one to have read this path; latest first."""
+    def writers_of(self, path: bytes) -> tuple[WritersAtScan, ...]:
+        """Return the possible writers, for each scan that may have read this path last; latest first."""
         earlier = self._earlier_of(path)
-        return self.looks if earlier is None else (*self.looks, earlier.look)
+        return self.writers if earlier is None else (*self.writers, earlier.writers)
 
-    def read_again_since(self, failed: Collection[bytes]) -> Iterator[int]:
-        """When the last reading before this one began of everything that is read again, which is not in ``failed``."""
-        return (one.look.as_of_ns for path, one in self.earlier.items() if not is_among(path, failed))
+    def resumed_since(self, failed: Collection[bytes]) -> Iterator[int]:
+        """Yield, for each blocked path that can be read again (not in ``failed``), when its last reading began."""
+        return (one.writers.as_of_ns for path, one in self.earlier.items() if not is_among(path, failed))
 
     def _clock_of(self, path: bytes) -> attribution.ReadClock | None:
-        """The read times of the last complete scan that read this path, ``None`` where none is known."""
+        """Return the read times of the last complete scan that read this path; ``None`` if unknown."""
         if not self.is_blocked(path):
             return self.clock
         earlier = self._earlier_of(path)
         return None if earlier is None or is_among(path, earlier.failed) else earlier.clock
 
     def _earlier_of(self, path: bytes) -> EarlierReading | None:
-        """The last reading of a path that was blocked; the earliest where that, and a directory above it, were."""
+        """Return the last reading of a blocked path; the earliest one if directories above it were blocked as well."""
         found = [self.earlier.get(place) for place in upwards(path) if place in self.blocked]
         known = [one for one in found if one is not None]
-        return min(known, key=lambda one: one.look.as_of_ns) if known and len(known) == len(found) else None
+        return min(known, key=lambda one: one.writers.as_of_ns) if known and len(known) == len(found) else None
 
 
 def is_among(path: bytes, failed: Collection[bytes]) -> bool:
-    """Whether a path is one of these, or below one."""
+    """Whether a path is one of the failed paths, or below one."""
     return bool(failed) and innermost(path, failed) is not None
 
 
@@ -237,7 +260,7 @@ def read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> se
 
 
 def _failed(session: Session, scan_id: int) -> list[Unreadable]:
-    """What a scan could not read, but for configured paths that were not there: that is an observation."""
+    """Load what a scan could not read, except missing configured paths: those were observed to be absent."""
     found = sighting_store.unreadable_in(session, scan_id)
     return [item for item in found if item.reason is not UnreadableReason.MISSING]
 
@@ -257,15 +280,15 @@ def _earlier(session: Session, failed: Iterable[Unreadable]) -> dict[bytes, Earl
         if scan.id not in readings:
             readings[scan.id] = EarlierReading(
                 clock=attribution.ReadClock.load(scan_store.read_clock(session, scan.id)),
-                look=_look(session, scan),
+                writers=_writers_at(session, scan),
                 failed=frozenset(one.path for one in _failed(session, scan.id)),
             )
         found[item.path] = readings[scan.id]
     return found
 
 
-def _look(session: Session, scan: Scan) -> Look:
-    return Look(
+def _writers_at(session: Session, scan: Scan) -> WritersAtScan:
+    return WritersAtScan(
         as_of_ns=scan.started_ns,
         held=sighting_store.held_at(session, scan.id),
         complete=scan.counts.get("unexamined_processes", 0) == 0,
@@ -274,16 +297,16 @@ def _look(session: Session, scan: Scan) -> Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """A complete scan and the looks at single files since then."""
+    """The last complete scan, and the live looks since then (``rechecks``, by path)."""
 
     full: FullReading
     rechecks: Mapping[bytes, sighting_store.Recheck]
 
     def last_read(self, before: FileState | None, after: FileState | None) -> int:
-        """When the old state was last seen.
+        """Return when the old state was last seen.
 
-        A look in between counts only where it was at the very file that changed. When another one was put in its
-        place, that one may have been written before the look, at leisure and under another name.
+        A live look counts only if it was at the same file (device and inode). If the file was replaced, the new one may
+        have been written before the look, under another name.
         """
         path = (after or before).path  # type: ignore[union-attr]  # one side is always there
         read = self.full.last_read(path, before)
@@ -297,24 +320,28 @@ class Readings:
         later: Iterable[Actor] = (),
         read: Collection[tuple[int, int]] = (),
     ) -> Change:
-        """The change, with who could write to the file when its window began, and ``later``, before its end.
+        """Add to a change the processes that could write to the file.
 
-        ``read`` are the files, by device and inode, that the last complete scan read under any name.
+        Args:
+            change: the change.
+            later_ns: when the processes in ``later`` had the file open.
+            later: processes that had it open before the window ended.
+            read: files, by device and inode, that the last complete scan read under any name.
         """
         recheck = self._recheck(change.before, change.after)
-        # A later look would clear those who had it open, wrote and closed it between the window's beginning and then.
-        looks = self.full.looks_at(change.path if change.before is None else change.before.path)
-        look = next((look for look in looks if look.as_of_ns <= change.window.after_ns), None)
+        # Not a time after the window began: a process may have written and closed the file in between.
+        candidates = self.full.writers_of(change.path if change.before is None else change.before.path)
+        writers = next((writers for writers in candidates if writers.as_of_ns <= change.window.after_ns), None)
         if recheck is not None and recheck.holders is not None and recheck.read_start_ns <= change.window.after_ns:
             held = recheck.holders
-        elif look is not None:
-            held = self._with_earlier(look.holders(change, read), change)
+        elif writers is not None:
+            held = self._with_earlier(writers.holders(change, read), change)
         else:
             return change
         return replace(change, holders=replace(held, later_ns=later_ns, later=tuple(later)))
 
     def _with_earlier(self, held: Holders, change: Change) -> Holders:
-        """With who held the replaced file when it was read by itself, where that is later than the last scan."""
+        """Take the replaced file's holders from a live look at it, if that is later than the last scan."""
         recheck = self.rechecks.get(change.before.path) if held.earlier_ns and change.before is not None else None
         seen = recheck.holders if recheck is not None else None
         if seen is None or not held.earlier_ns < seen.as_of_ns <= change.window.before_ns:
@@ -327,10 +354,11 @@ class Readings:
             earlier_doubts=seen.doubts,
         )
 
-    def cleared(self, change: Change) -> tuple[int, int] | None:
-        """The stretch before the window over which the old content is known to have stayed as it was, if there is one.
+    def known_unchanged(self, change: Change) -> tuple[int, int] | None:
+        """Return the time before the window in which the old content is known to be unchanged: (start, end) in ns.
 
-        Whoever opened the file in that time, and did not keep it open, has written nothing.
+        A process that opened the file in that time, and did not keep it open, has written nothing. ``None`` if there
+        is no such time.
         """
         before = change.before
         recheck = self._recheck(before, change.after)

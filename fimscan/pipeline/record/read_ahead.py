@@ -1,4 +1,4 @@
-"""One stream for two readers, of whom one goes ahead."""
+"""Share one iterator between two consumers; one may run ahead of the other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ T = TypeVar("T")
 
 
 class ReadAhead(Generic[T]):
-    """A stream, without ``None`` in it, that is read once, by two.
+    """Reads an iterator once, for two consumers. The iterator must not yield ``None``.
 
-    ``behind`` is for who needs all of it, ``ahead`` for who can do without what ``behind`` was given first, but for the
-    last of that. What is kept is what lies between the two. :func:`itertools.tee` would keep all that one of them has
-    not asked for, and the walk of a scan asks for nothing where everything is read again, or everything is gone.
+    ``behind`` yields every item. ``ahead`` may miss items that ``behind`` took from the source first, except the last
+    of these. Only items that ``ahead`` has taken and ``behind`` has not are kept in memory. :func:`itertools.tee` would
+    keep every item that one consumer has not taken, and a scan's walk (``ahead``) may take none: that is so where every
+    file is read again, or every file was removed.
     """
 
     def __init__(self, source: Iterator[T]) -> None:
@@ -24,17 +25,18 @@ class ReadAhead(Generic[T]):
         self._missed: deque[T] = deque(maxlen=1)
 
     def ahead(self) -> Iterator[T]:
-        """In order, each at most once."""
+        """Return the consumer that may run ahead: items in order, each at most once."""
         return iter(partial(self._next, self._missed, self._between), None)
 
     def behind(self) -> Iterator[T]:
-        """In order, each once."""
+        """Return the consumer that gets all items, in order."""
         return iter(partial(self._next, self._between, self._missed), None)
 
     def _next(self, waiting: deque[T], others: deque[T]) -> T | None:
+        """Return the next item for a consumer; an item taken from the source waits for the other consumer."""
         if waiting:
             return waiting.popleft()
-        one = next(self._source, None)
-        if one is not None:
-            others.append(one)
-        return one
+        item = next(self._source, None)
+        if item is not None:
+            others.append(item)
+        return item

@@ -1,4 +1,4 @@
-"""What was found, beside what is stored -> what is stored from now on, and what changed."""
+"""Turn what a scan found into stored versions and changes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,20 @@ from fimscan.store.version_writer import NewVersions
 
 
 class Recorder:
-    """Turns what was found, beside what is stored, into stored versions, and remembers what changed.
+    """Takes pairs of stored and found states, writes new versions, and collects the changes.
 
-    All of its methods are told of paths in increasing order.
+    Call its methods in increasing order of path.
+
+    Attributes:
+        changes: the changes, except those of disrupted logs until :meth:`settle`.
+        unreadable: what could not be read.
+        disruptions: append-only logs that changed by more than growth, not judged yet.
+        counts: the scan's counts: files, bytes, vouched files, grown logs ...
+        adopted: paths that a new configuration covers and the last one did not.
+        dropped: paths that a new configuration no longer covers.
+        writable: files (device, inode) that were open for writing when they were read.
+        digest: the digest of the complete state.
+        clock: when each file was read.
     """
 
     def __init__(
@@ -53,25 +64,25 @@ class Recorder:
 
     @property
     def unwritten(self) -> int:
-        """How much waits for :meth:`flush`."""
+        """How many rows :meth:`flush` would write."""
         return len(self._new) + len(self._ended) + len(self._dropped)
 
     @property
     def begun(self) -> bytes | None:
-        """The digest of the versions that were written; ``None`` where they have to be read for it."""
+        """The digest of the written versions; ``None`` if it has to be computed from the stored rows."""
         return None if self._is_marked else self._new.digest
 
     @property
     def is_first(self) -> bool:
-        """Whether there is nothing to compare with: what is new is the baseline, and no change."""
+        """Whether there is no earlier scan: new files are the baseline then, not changes."""
         return self._previous_scope is None
 
     def is_new(self, path: bytes) -> bool:
-        """Whether the scan before did not look at this path at all."""
+        """Whether the previous scan did not cover this path."""
         return self._previous_scope is None or not self._previous_scope.includes(path, is_directory=False)
 
     def count(self, block: Block) -> None:
-        """What is in a block, and when it was read."""
+        """Count the files of a block, and note when they were read."""
         if not block.states:
             return
         self.writable.update(block.writable)
@@ -85,25 +96,25 @@ class Recorder:
         self.clock.note(block.paths[0], read_ns, block.states, block.seen_ns)
 
     def count_one(self, state: FileState) -> None:
-        """A single file, and when it was read."""
+        """Count a single file, and note when it was read."""
         self.counts["files"] += 1
         self.counts["bytes"] += state.size if state.digests else 0
         self.clock.note(state.path, state.read_start_ns)
 
     def keep(self, digests: bytes) -> None:
-        """One version, or several, stays valid; these are the digests of their states."""
+        """Keep stored versions valid; ``digests`` are those of their states, concatenated."""
         self.digest.add(digests)
 
     def record_failure(self, pair: compare.Pair[Any, Any], digest: bytes | None) -> None:
-        """A path that could not be read; ``digest`` is that of the version which is stored of it, and stays valid."""
-        assert pair.unreadable is not None, "that is what a failure is"
+        """Record an unreadable path; its stored version, with ``digest``, stays valid."""
+        assert pair.unreadable is not None, "only unreadable paths are failures"
         if pair.unreadable.path == pair.path:
             self.unreadable.append(pair.unreadable)
         if digest is not None:
             self.keep(digest)
 
     def record_gone(self, version: files.Version, seen_ns: int) -> None:
-        """What is stored was not found any more, at this time."""
+        """Record that a stored file is gone, as seen at ``seen_ns``, or that it is no longer covered."""
         state = version.state
         if self._scope.includes(state.path, is_directory=state.kind is FileKind.DIRECTORY):
             self._ended.append(version.id)
@@ -113,14 +124,14 @@ class Recorder:
             self.dropped += 1
 
     def record_baseline(self, block: Block) -> None:
-        """All of a block that was read as a whole is new, as everything is."""
+        """Record a whole block of the first scan."""
         self.keep(b"".join(block.digests))
         states = block.all_states()
         self.survey.learn(states)
         self._new.add(states, adopted=True)
 
     def record_new(self, after: Packed) -> None:
-        """Nothing is stored of this path yet."""
+        """Record a path of which nothing is stored."""
         scope = self._previous_scope
         if scope is None:
             self._add(after, adopted=True)
@@ -134,7 +145,7 @@ class Recorder:
             self.adopted += 1
 
     def record_seen(self, version: files.Version, after: Packed) -> None:
-        """What is stored may not be what was found."""
+        """Record a path whose state may differ from the stored version."""
         now = unpack(after)
         before = self.survey.aligned(version.state, now)
         if compare.says_the_same(before, now):
@@ -154,7 +165,7 @@ class Recorder:
         self._new.add((packed,), adopted=adopted, followed=followed)
 
     def _note_either(self, before: FileState | None, after: FileState | None, seen_ns: int) -> None:
-        """A change or, where what becomes of a log's content is not known before all was seen, a disruption."""
+        """Note a change or, for a log, a disruption: that can be judged only after all files were seen."""
         window = self._window(before, after, seen_ns)
         path = (after or before).path  # type: ignore[union-attr]  # one side is always there
         if self._scope.is_append_only(path) and FileKind.FILE in {s.kind for s in (before, after) if s is not None}:
@@ -175,19 +186,19 @@ class Recorder:
             self.changes.append(change)
 
     def settle(self, session: Session, judgements: Sequence[compare.Judgement]) -> None:
-        """What became of the disrupted logs: the rest is a change like any other."""
-        followed = [one.path for one in judgements if one.is_followed]
-        retired = [one.path for one in judgements if one.is_retired]
+        """Record the judgements of disrupted logs; what rotation does not explain is a change."""
+        followed = [judgement.path for judgement in judgements if judgement.is_followed]
+        retired = [judgement.path for judgement in judgements if judgement.is_retired]
         files.mark(session, self.scan_id, followed=followed, retired=retired)
         self._is_marked |= bool(followed)
         if followed or retired:
             self.counts["logs_rotated"] = len({*followed, *retired})
-        for one in judgements:
-            self._note(one.change)
+        for judgement in judgements:
+            self._note(judgement.change)
         self.disruptions.clear()
 
     def flush(self, session: Session) -> None:
-        """Write the versions that began and ended since the last time."""
+        """Write the versions that began and ended since the last call."""
         files.end(session, self._ended, self.scan_id)
         files.end(session, self._dropped, self.scan_id, dropped=True)
         self._new.write(session)

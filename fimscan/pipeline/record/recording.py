@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from fimscan import compare
-from fimscan.gc_pause import no_search_for_cycles
+from fimscan.gc_pause import gc_paused
 from fimscan.linux.filesystems import Numbers
 from fimscan.pipeline.record.ctime_trust import Vouch
 from fimscan.pipeline.record.read_ahead import ReadAhead
@@ -24,12 +24,12 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 _BATCH = 500
-_FLUSH_ROWS = 2000  # each kind of rows ends with a statement that is not full, each time
+_FLUSH_ROWS = 2000  # fewer would mean more SQL statements with few rows
 _TRANSACTION_ROWS = 50_000
 _TRANSACTION_SECONDS = 1.0
 
 
-@no_search_for_cycles()
+@gc_paused()
 def record_everything(
     recorder: Recorder,
     database: Database,
@@ -41,7 +41,7 @@ def record_everything(
     """Walk, hash, compare and store, a block at a time.
 
     Args:
-        recorder: takes in what is found.
+        recorder: collects changes and new versions.
         database: the store.
         plan: what to scan and how.
         on_progress: called about ten times a second.
@@ -167,7 +167,7 @@ class _Writer:
 
 
 def _verified(session: Session, specs: Iterable[WatchSpec]) -> Callable[[bytes], int | None]:
-    """Return what tells how much of a log was verified before; ask it in increasing order of path."""
+    """Return a function from a log's path to its verified size in bytes; call it in increasing order of path."""
     roots = [spec.path for spec in specs if spec.append_only]
     known = files.sizes(session, roots) if roots else iter(())
     at: tuple[bytes, int] | None = (b"", 0)

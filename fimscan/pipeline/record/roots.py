@@ -39,7 +39,7 @@ def require_roots(database: Database, plan: ScanPlan) -> None:
         known = [files.open_at(session, path) for path in plan.roots]
     is_away = any(version is not None and version.state.kind is FileKind.DIRECTORY for version in known)
     if is_away or not any(os.path.isdir(os.path.dirname(path)) for path in plan.roots):
-        raise InputError(f"none of the configured directories exists ({missing}); mend path in [[watch]]")
+        raise InputError(f"none of the configured paths exists ({missing}); fix path in [[watch]]")
 
 
 def symlinked_roots(plan: ScanPlan) -> list[str]:

@@ -17,13 +17,13 @@ Keep = Callable[[bytes], int]
 
 
 class LogJudge:
-    """Finds what logs held, and says what became of each.
+    """Finds where the content of disrupted logs is now, and judges what happened to each.
 
-    A file stands for one generation only: of two generations with the same content, two have to be there.
+    A file counts for one generation only: for two generations with equal content, two files have to exist.
 
     Args:
-        session: the store, to which everything that was found is written already.
-        since: the scan from which on earlier states of a log still explain what is found now.
+        session: the store; everything that the scan found has to be written already.
+        since: a scan; states of a log that were valid at or after it may explain a file that is found now.
         path_scanner: reads candidates again.
         keep: see :data:`Keep`.
     """
@@ -37,13 +37,13 @@ class LogJudge:
         self._lost_at: dict[bytes, FileState] = {}
         self._new: dict[bytes, FileState] = {}
         self._places: dict[bytes, list[bytes]] = {}
-        self._at: dict[bytes, bytes] = {}  # old path -> where its content is
-        self._held: dict[bytes, FileState] = {}  # the other way round
-        self._homes: set[bytes] = set()
+        self._at: dict[bytes, bytes] = {}  # old path -> the path where its content is now
+        self._held: dict[bytes, FileState] = {}  # path -> the old state whose content is there now
+        self._explained: set[bytes] = set()  # new files that hold, or begin with, what a log of the family held
         self._families: dict[tuple[bytes, int | None], list[files.Version]] = {}
 
     def judge(self, disruptions: Sequence[compare.Disruption]) -> list[compare.Judgement]:
-        """What each of them is, in the same order."""
+        """Judge each disruption; return the judgements in the same order."""
         self._lost = [d.before for d in disruptions if d.before is not None and d.before.kind is FileKind.FILE]
         self._new = {d.path: d.after for d in disruptions if d.after is not None and d.after.kind is FileKind.FILE}
         self._lost_at = {old.path: old for old in self._lost}
@@ -52,20 +52,20 @@ class LogJudge:
         for candidate in self._new.values():
             self._look_into(candidate, [old for old in self._lost if self._may_be_in(old, candidate)])
         for candidate in self._new.values():
-            if candidate.path not in self._homes:
+            if candidate.path not in self._explained:
                 self._look_for_copies(candidate)
         self._assign()
         if missed := [old for old in self._lost if old.size and old.path not in self._at]:
             for old in missed:
-                self._look_beside(old)
+                self._look_in_directory(old)
             self._assign()
         misplaced = compare.out_of_order(list(self._at.items()))
-        return [self._judgement(one, misplaced) for one in disruptions]
+        return [self._judgement(disruption, misplaced) for disruption in disruptions]
 
     def _assign(self) -> None:
-        """Give each old content a file of its own.
+        """Assign to each old content a file of its own.
 
-        The very file that held it, under its next name, comes first: compressed logs that were empty are all the same.
+        The same file (device and inode) under its next name comes first: compressed empty logs all have equal content.
         """
         options = {
             old.path: sorted(self._places[old.path], key=lambda path: (not self._is_file(path, old), path == old.path))
@@ -78,34 +78,35 @@ class LogJudge:
         self._held = {place: self._lost_at[path] for path, place in self._at.items()}
 
     def _is_file(self, path: bytes, old: FileState) -> bool:
-        """Whether the file at another path is the very one that held an old content."""
+        """Whether the file at another path is the same file (device and inode) that held an old content."""
         now = self._new.get(path)
         return now is not None and path != old.path and now.identity == old.identity
 
-    def _judgement(self, one: compare.Disruption, misplaced: frozenset[bytes]) -> compare.Judgement:
-        old = one.before
+    def _judgement(self, disruption: compare.Disruption, misplaced: frozenset[bytes]) -> compare.Judgement:
+        old, path = disruption.before, disruption.path
         held_something = old is not None and old.kind is FileKind.FILE and old.size > 0
-        place = self._at.get(one.path)
+        place = self._at.get(path)
         where = compare.Whereabouts(
-            is_kept=not held_something or (place is not None and place != one.path),
-            is_misplaced=one.path in misplaced,
-            is_in_place=place == one.path,
+            is_kept=not held_something or (place is not None and place != path),
+            is_misplaced=path in misplaced,
+            is_in_place=place == path,
         )
         is_expired = old is not None and place is None and held_something and self._is_expired(old)
-        is_home = one.path in self._homes or (old is not None and is_expired and self._is_rotated_past(old))
-        return compare.judge(one, where, is_home=is_home, is_expired=is_expired)
+        is_home = path in self._explained or (old is not None and is_expired and self._is_rotated_past(old))
+        return compare.judge(disruption, where, is_home=is_home, is_expired=is_expired)
 
     # ----------------------------------------------------------------------------------------------------------------
-    # Where old contents are
+    # Find where old contents are
 
     def _note(self, candidate: FileState, old: FileState) -> None:
+        """Note that a file has, or begins with, an old content."""
         if old.size and candidate.path not in self._places[old.path]:
             self._places[old.path].append(candidate.path)
         if old.path != candidate.path:
-            self._homes.add(candidate.path)
+            self._explained.add(candidate.path)
 
     def _look_at_digests(self) -> None:
-        """What is known without reading: files that hold an old content and nothing else, or begin with their own."""
+        """Find by digest, without reading: files equal to an old content, and logs that begin with their own."""
         by_size: dict[int, list[FileState]] = defaultdict(list)
         for old in self._lost:
             by_size[old.size].append(old)
@@ -117,36 +118,36 @@ class LogJudge:
                 if _is_elsewhere(old, candidate) and compare.is_copy(candidate, old):
                     self._note(candidate, old)
             if any(compare.is_next_generation(candidate, old) for old in by_size[0]):
-                self._homes.add(candidate.path)
+                self._explained.add(candidate.path)
 
     def _may_be_in(self, old: FileState, candidate: FileState) -> bool:
-        """Whether to look for an old content in a file: always in its own log's, elsewhere while it is not found."""
+        """Whether to look for an old content in a file: always in its own family, elsewhere until it is found."""
         if not _is_elsewhere(old, candidate):
             return False
         return not self._places[old.path] or compare.family(old.path) == compare.family(candidate.path)
 
     def _look_into(self, candidate: FileState, olds: Sequence[FileState]) -> None:
-        """Read a file for the beginnings that it may share with what others held."""
+        """Read a file to see which old contents it begins with."""
         olds = [old for old in olds if old.size and old.digests and candidate.path not in self._places[old.path]]
         for old in self._begun_by(candidate, olds):
             self._note(candidate, old)
 
     def _begun_by(self, candidate: FileState, olds: Sequence[FileState]) -> list[FileState]:
-        """Those whose whole content a file begins with, as it is or unpacked."""
+        """Return the old states whose whole content a file begins with, as it is or decompressed."""
         if not olds:
             return []
         algorithms = sorted({digest.algorithm for old in olds for digest in old.digests})
         try:
             found = self._path_scanner.prefixes(candidate, sorted({old.size for old in olds}), algorithms)
-        except OSError:  # what cannot be read is not where something is found
+        except OSError:  # nothing can be found in a file that cannot be read
             return []
         return [old for old in olds if any(compare.are_of(prefixes.get(old.size, ()), old) for prefixes in found)]
 
     def _look_for_copies(self, candidate: FileState) -> None:
-        """Whether a file holds what a log of its family holds still, or held a little while ago.
+        """Note whether a file is a copy of what a log of its family holds, or held at a recent scan.
 
-        A scan may come in the middle of a rotation, or see the copy before the log is truncated. That explains what
-        the file is, and says nothing of where another content is.
+        A scan may run in the middle of a rotation, and see the copy before the log is truncated. That explains the new
+        file. It does not show where another old content is.
         """
         earlier = [
             version.state
@@ -155,16 +156,16 @@ class LogJudge:
         ]
         copies = [old for old in earlier if old.size == candidate.size and compare.is_copy(candidate, old)]
         if copies or self._begun_by(candidate, earlier):
-            self._homes.add(candidate.path)
+            self._explained.add(candidate.path)
 
-    def _look_beside(self, old: FileState) -> None:
-        """What its directory has beside what this scan found new.
+    def _look_in_directory(self, old: FileState) -> None:
+        """Look for an old content in the log's directory, in files that are not new to this scan.
 
-        A rotation may have gone on since that was listed, or have been begun when an earlier scan saw it.
+        The rotation may have gone on after the directory was listed. Or it had already begun at an earlier scan.
         """
         directory, family = old.path.rpartition(b"/")[0], compare.family(old.path)
         try:
-            names = os.listdir(directory or b"/")  # a hint only: what is there is reached by descriptors
+            names = os.listdir(directory or b"/")  # only a hint: the files are opened by directory descriptors
         except OSError:
             return
         for path in sorted(directory + b"/" + name for name in names):
@@ -175,10 +176,10 @@ class LogJudge:
                     self._look_into(state, [old])
 
     def _may_stand_for(self, found: FileState, old: FileState) -> bool:
-        """Whether a file that is no news to this scan may be where a log's content went.
+        """Whether a file that an earlier scan knew may hold a log's old content.
 
-        It is the same file under its next name, or it came as a copy while the log held that already: a file that had
-        come by itself stands for another generation, also where it has the same content.
+        Either it is the same file under its next name, or it appeared as a copy while the log held this content. Any
+        other file is another generation, even if its content is equal.
         """
         known = next((v for v in self._family(found.path) if v.state.path == found.path), None)
         if known is None or not compare.says_the_same(known.state, found) or found.identity == old.identity:
@@ -187,32 +188,33 @@ class LogJudge:
             return False
         earlier = [v for v in self._family(old.path, min(known.first_scan, self._since)) if v.end_scan is not None]
         if any(v.end_scan == known.first_scan and v.state.identity == found.identity for v in earlier):
-            return False  # it was moved there, with a content of its own
+            return False  # it was moved there, and holds its own content
         held = [v.first_scan for v in earlier if v.state.path == old.path and v.state.identity == old.identity]
         return bool(held) and held[0] < known.first_scan and held[-1] <= known.first_scan
 
     # ----------------------------------------------------------------------------------------------------------------
-    # Which content was due to go
+    # Decide which content was due to be deleted
 
     def _is_expired(self, old: FileState) -> bool:
-        """Whether it was a rotated log, and as many newer ones are there as are to be kept.
+        """Whether a rotated log was due to be deleted: as many newer generations exist as are to be kept.
 
-        What was never verified is newer only where its number says that it is newer than some that is known to be.
+        A generation that was never verified counts as newer only if its number says so, relative to a verified newer
+        one.
         """
         keep = self._keep(old.path)
         if not keep or not compare.is_generation(old.path):
             return False
-        there = [v.state for v in self._family(old.path) if compare.is_generation(v.state.path)]
-        unknown = [one for one in there if one.path in self._new and one.path not in self._held]
-        newer = [one for one in there if one not in unknown and self._is_newer(one, old)]
-        newer += [one for one in unknown if any(self._is_newer_name(one.path, known.path) for known in newer)]
+        present = [v.state for v in self._family(old.path) if compare.is_generation(v.state.path)]
+        unknown = [state for state in present if state.path in self._new and state.path not in self._held]
+        newer = [state for state in present if state not in unknown and self._is_newer(state, old)]
+        newer += [state for state in unknown if any(self._is_newer_name(state.path, known.path) for known in newer)]
         return len(newer) >= keep
 
     def _is_newer(self, found: FileState, old: FileState) -> bool:
-        """Whether a rotated log that is there holds what was verified, and was newer than an old content.
+        """Whether a present generation holds verified content that is newer than an old content.
 
-        What counts is where its content was before: the ctime that it has now is that of the last rotation. Before
-        that, the ctime (which a rotation sets of the oldest first) and the mtime tell, and both have to.
+        Compares the states before this rotation, since the present ctime is that of the rotation itself. Both ctime
+        (a rotation sets that of the oldest first) and mtime have to be at least as late.
         """
         found = self._held.get(found.path, found)
         if not compare.is_generation(found.path):
@@ -225,7 +227,7 @@ class LogJudge:
         return numbers[0] > numbers[1] if self._counts_upwards(path) else numbers[0] < numbers[1]
 
     def _counts_upwards(self, path: bytes) -> bool:
-        """Whether the newest generation of this log has the highest number: by when those before were last rotated."""
+        """Whether newer generations of this log have higher numbers, by the ctimes of earlier generations."""
         family = compare.family(path)
         before = [one for one in self._lost if compare.family(one.path) == family]
         before += [v.state for v in self._family(path) if v.state.path not in self._new]
@@ -236,14 +238,14 @@ class LogJudge:
         return ends[0].ctime_ns < ends[1].ctime_ns
 
     def _is_rotated_past(self, old: FileState) -> bool:
-        """Whether a newer content is now at its number, or further on: then it had to go there before that."""
-        there = (v.state for v in self._family(old.path) if v.state.path in self._held)
-        return any(self._is_newer(one, old) for one in there if not self._is_newer_name(one.path, old.path))
+        """Whether a newer content is now at the old number, or at an older one: the old content had to leave first."""
+        present = (v.state for v in self._family(old.path) if v.state.path in self._held)
+        return any(self._is_newer(state, old) for state in present if not self._is_newer_name(state.path, old.path))
 
     def _family(self, path: bytes, since: int | None = None) -> Iterable[files.Version]:
-        """The stored files of a log's family; with ``since``, also those of that and later scans that are gone.
+        """Load the stored files of a log's family, by path, oldest version first.
 
-        Oldest first, for each path.
+        With ``since``, include versions that ended at that scan or later.
         """
         family = compare.family(path)
         if (family, since) not in self._families:

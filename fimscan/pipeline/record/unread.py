@@ -1,4 +1,4 @@
-"""What a scan could not read: since when nobody could compare it, and what was done to it since."""
+"""Files that a scan could not read: when each was last read, and what lstat(2) shows as changed since."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from fimscan.store import files
 from fimscan.store.session import Session
 
 Stat = Callable[[bytes], os.stat_result | None]
-"""``lstat(2)`` of a monitored path, ``None`` where there is nothing, or it may not be asked."""
+"""``lstat(2)`` of a monitored path; ``None`` if it does not exist, or must not be asked since it may hang."""
 
-# Their device is left out: what audit and stat(2) call it may differ.
+# Without the device: the recorded number may differ from that of stat(2).
 _COMPARED = ("kind", "size", "mode", "uid", "gid", "nlink", "inode", "mtime_ns", "ctime_ns")
 _NOT_OF_DIRECTORIES = frozenset({"size", "nlink"})
-# These would be waited for again, a minute each; what is gone has no stat.
+# Another stat could take a timeout of a minute again; a vanished file has no stat.
 _NOT_ASKED = frozenset({UnreadableReason.TIMEOUT, UnreadableReason.VANISHED})
 
 
 def with_history(
     session: Session, scan_id: int, failed: Iterable[Unreadable], readings: Readings, look: Stat
 ) -> list[Unreadable]:
-    """The same, those that an earlier scan could read with when that was, and what ``lstat(2)`` says otherwise since.
+    """Add to unreadable files when they were last read, and what ``lstat(2)`` shows as changed since.
 
     Args:
         session: the store, with what this scan found.
         scan_id: the scan that could not read them.
         failed: what it could not read.
         readings: when each path was last read.
-        look: tells what is there now.
+        look: ``lstat(2)`` of a path.
     """
     failed = list(failed)
     known = files.at_paths(session, [item.path for item in failed], scan_id)
@@ -45,13 +45,13 @@ def with_history(
 
 
 def alarming(failed: Iterable[Unreadable], before: Collection[Unreadable]) -> tuple[Unreadable, ...]:
-    """What a scan reports of what it could not read.
+    """Select the unreadable files that a scan reports.
 
-    What could be read once is reported by every scan, until it is read again: whoever keeps a file from being read
-    would have peace otherwise. What never could be is reported once.
+    A file that could be read once is reported by every scan until it can be read again. Otherwise an attacker could
+    keep it from being read, and cause only one alert. A file that never could be read is reported once.
     """
-    told = {(item.path, item.reason) for item in before}
-    return tuple(item for item in failed if item.since_ns is not None or (item.path, item.reason) not in told)
+    known = {(item.path, item.reason) for item in before}
+    return tuple(item for item in failed if item.since_ns is not None or (item.path, item.reason) not in known)
 
 
 def _with_history(item: Unreadable, known: FileState, readings: Readings, look: Stat) -> Unreadable:

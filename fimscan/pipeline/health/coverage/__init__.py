@@ -1,10 +1,12 @@
-"""Is audit watching what we watch? Facts are read in one place, and judged by functions of nothing but those facts.
+"""The checks of 'fimscan audit status': whether audit covers the watched paths.
 
-facts     what there is to know
-gather    reading it: the kernel, /etc/audit, /proc, the daemon's log, the database    <- the only I/O
-kernel    switches and counters
-daemon    auditd, its log, the time until that is rotated away
-rules     the rules that are loaded, those that will be at the next boot, and what takes events away
+One module reads the facts. The others are pure functions from facts to checks.
+
+facts     the facts, as plain values
+gather    reads them: the kernel, /etc/audit, /proc, auditd's log, the database    <- the only I/O
+kernel    switches, counters and the queue of the kernel's audit system
+daemon    auditd, its log, and the time until a record is rotated away
+rules     loaded rules, rules of the next boot, rules that suppress events, io_uring
 places    mounts and file systems
 """
 
@@ -15,7 +17,7 @@ from fimscan.pipeline.health.coverage.gather import gather
 
 
 def judge(facts: Facts) -> list[Check]:
-    """Everything that there is to say, from the kernel to the single directory."""
+    """Return all checks; if the kernel cannot be asked, only that and those of the logs."""
     if facts.kernel.error:
         return [kernel.unavailable(facts.kernel.error), *daemon.logs(facts)]
     return [*kernel.checks(facts), *daemon.checks(facts), *rules.checks(facts), *places.checks(facts)]

@@ -1,4 +1,4 @@
-"""The audit daemon, the log that it writes, and how long that is there to be read. Pure."""
+"""Checks of auditd, its log, and the time until a record is rotated away. Pure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _ADDRESS = re.compile(r"[\d.]{7,15}|[\da-fA-F:]*:[\da-fA-F:.]*")
 
 
 def checks(facts: Facts) -> Iterator[Check]:
-    """The daemon, its configuration, its log."""
+    """Check whether auditd runs, its configuration, and its log."""
     pid = facts.kernel.status.get("pid", 0)
     daemon = facts.daemon
     if not pid or daemon is None:
         remedy = "apt-get install auditd (audit on Fedora and SUSE), then systemctl enable --now auditd"
-        yield critical("audit daemon", "not running: no record is kept", remedy)
+        yield critical("audit daemon", "not running: records are not stored", remedy)
         yield from logs(facts)
         return
     yield ok("audit daemon", f"pid {pid}, configured by {daemon.path}")
     if daemon.config is None:
         yield warning(
             "auditd.conf",
-            f"{daemon.error}: when the log is rotated away is not known",
-            "run this as root on the host itself",
+            f"{daemon.error}: the time until the log is rotated away is unknown",
+            "run this as root, on the host itself",
         )
         yield from logs(facts)
         return
@@ -45,14 +45,14 @@ def checks(facts: Facts) -> Iterator[Check]:
 
 
 def logs(facts: Facts) -> Iterator[Check]:
-    """Whether the logs that we read are there, and whether the daemon's own is among them."""
-    # Of several, one that cannot be read leaves the others.
+    """Check whether the configured logs can be read, and whether auditd writes to one of them."""
+    # An unreadable log is only a warning if auditd's own log can be read.
     unreadable = warning if any(log.by_daemon and not log.error for log in facts.logs) else critical
     for log in facts.logs:
         if log.error:
             remedy = "run as root, or in the group that may read it (log_group in auditd.conf)"
             if log.missing:
-                remedy = "start auditd, or name the right file in [audit] logs"
+                remedy = "start auditd, or correct [audit] logs"
             yield unreadable("audit log", f"{log.path}: {log.error}", remedy)
         elif log.by_daemon is not False:
             yield ok("audit log", f"{log.path}, {log.size or 0:,} bytes")
@@ -61,28 +61,28 @@ def logs(facts: Facts) -> Iterator[Check]:
         return
     yield critical(
         "audit log",
-        f"auditd writes {config.log_file}, which is none of those that are read ([audit] logs)",
-        f'logs = ["{config.log_file}"] in section [audit]',
+        f"auditd writes to {config.log_file}, which is not in [audit] logs, so its records are not read",
+        f'set logs = ["{config.log_file}"] in section [audit]',
     )
 
 
 def _writing(config: DaemonConfig, path: str) -> Iterator[Check]:
     if not config.local_events:
-        detail = "local_events = no: the kernel's records are not taken"
+        detail = "local_events = no: auditd does not accept the kernel's records"
         yield critical("auditd.conf", detail, f"local_events = yes in {path}, {_RELOAD}")
     if not config.write_logs or config.log_format == "nolog":
-        detail = "write_logs = no: there is no log to read"
+        detail = "write_logs = no: auditd writes no log"
         yield critical("auditd.conf", detail, f"write_logs = yes in {path}, {_RELOAD}")
     if config.log_format == "raw":
         yield note(
             "auditd.conf",
-            "log_format = RAW: users are in the log by number, and named as this host knows them when it is read",
+            "log_format = RAW: the log has users by number; their names are looked up on this host when it is read",
             f"log_format = ENRICHED in {path}, {_RELOAD}",
         )
 
 
 def _names(facts: Facts, config: DaemonConfig, path: str) -> Iterator[Check]:
-    """Records that stand under another host's name are left out as that host's."""
+    """Check the ``node=`` name in records: records with an unknown name are skipped as another host's."""
     if config.name_format == "user":
         name, known = config.name, config.name in facts.host_names
     elif config.name_format == "numeric":
@@ -93,8 +93,8 @@ def _names(facts: Facts, config: DaemonConfig, path: str) -> Iterator[Check]:
         return
     yield critical(
         "auditd.conf",
-        f"name_format = {config.name_format}: records are written as node={name}, which is taken for another host",
-        f"name it in [audit] nodes, or name_format = none in {path}, {_RELOAD}",
+        f"name_format = {config.name_format}: records say node={name}, so they are skipped as another host's",
+        f"add that name to [audit] nodes, or set name_format = none in {path}, {_RELOAD}",
     )
 
 
@@ -104,12 +104,15 @@ def _last_read(facts: Facts) -> Iterator[Check]:
     age = (facts.now_ns - facts.previous.time_ns) / 1e9
     late = age > 2 * max(facts.scan_every, facts.read_every or 0)
     detail = f"{span(age)} ago ({minute_text(facts.previous.time_ns)})"
-    remedy = "fimscan schedule as a service (conf/fimscan.service), or scans from cron (conf/fimscan.cron)"
+    remedy = "run 'fimscan schedule' as a service (conf/fimscan.service), or scans from cron (conf/fimscan.cron)"
     yield ok("last read", detail) if not late else warning("last read", detail, remedy)
 
 
 def _reading_interval(facts: Facts) -> int | None:
-    """How often the log is really read: where the last look is older than the schedule says, only scans read it."""
+    """Return how often the log is really read, in seconds.
+
+    If the last look is much older than the schedule says, assume that only scans read the log.
+    """
     if facts.previous is not None and facts.read_every is not None and facts.scan_every is not None:
         age = (facts.now_ns - facts.previous.time_ns) / 1e9
         if age > 3 * facts.read_every:
@@ -118,14 +121,14 @@ def _reading_interval(facts: Facts) -> int | None:
 
 
 def _rotation(facts: Facts, daemon: Daemon, config: DaemonConfig) -> Iterator[Check]:
-    """How long a record stays in the log, against how often that is read."""
+    """Check how long a record stays in the log, against how often the log is read."""
     name, size = "rotation", config.max_log_file
     if config.max_log_file_action == "suspend" and size:
         yield _suspending(facts, daemon, config)
     elif config.max_log_file_action == "keep_logs":
-        yield ok(name, f"a new file every {size // _MEGABYTE} MB, and none is deleted (keep_logs)")
+        yield ok(name, f"a new file every {size // _MEGABYTE} MB; no file is deleted (keep_logs)")
     elif config.max_log_file_action != "rotate" or config.num_logs < 2 or not size:
-        detail = f"none by auditd (max_log_file_action = {config.max_log_file_action}): the log grows"
+        detail = f"auditd does not rotate (max_log_file_action = {config.max_log_file_action}): the log grows"
         yield note(
             name,
             detail + _a_day(daemon),
@@ -141,17 +144,17 @@ def _rotating(facts: Facts, daemon: Daemon, config: DaemonConfig) -> Check:
     read = f"; read every {span(every)}" if every else ""
     growth = daemon.growth
     if growth is None or growth.rate is None:
-        room = f"{kept // _MEGABYTE:,} MB are kept; the log is too short to say for how long"
+        room = f"{kept // _MEGABYTE:,} MB are kept; the log is too short to estimate for how long"
         return ok("rotation", room + read)
     rates = {"at the present rate": growth.rate}
     if growth.fastest and growth.fastest > 2 * growth.rate:
-        rates["at the fastest seen"] = growth.fastest
+        rates["at the highest rate so far"] = growth.fastest
     left = [kept / max(rate, 1e-9) for rate in rates.values()]
-    told = ", ".join(f"in {span(seconds)} {how}" for how, seconds in zip(rates, left, strict=True))
-    # Half of it, since a reading takes its time, and a burst can be worse than any before.
+    times = ", ".join(f"in {span(seconds)} {how}" for how, seconds in zip(rates, left, strict=True))
+    # A margin of two: reading takes time, and the next burst can be larger than any before.
     enough = every is None or min(left) > 2 * every
     wanted = min(_MOST_LOGS, 2 + int(4 * (every or 0) * max(rates.values()) / config.max_log_file))
-    detail = f"a record is rotated away {told}{read}"
+    detail = f"a record is rotated away {times}{read}"
     if enough:
         return ok("rotation", detail)
     remedy = f"num_logs = {wanted} (or a larger max_log_file) in {daemon.path}, {_RELOAD}; or read more often"
@@ -163,7 +166,7 @@ def _suspending(facts: Facts, daemon: Daemon, config: DaemonConfig) -> Check:
     remedy = f"max_log_file_action = ROTATE in {daemon.path}, {_RELOAD}"
     detail = f"auditd stops writing at {config.max_log_file // _MEGABYTE} MB (max_log_file_action = suspend)"
     if written >= config.max_log_file:
-        return critical("rotation", f"{detail}; the log has reached that", remedy)
+        return critical("rotation", f"{detail}; the log has reached that size", remedy)
     if daemon.growth and daemon.growth.rate:
         detail += f", in {span((config.max_log_file - written) / daemon.growth.rate)} at the present rate"
     return warning("rotation", detail, remedy)
@@ -175,7 +178,7 @@ def _a_day(daemon: Daemon) -> str:
 
 
 def _disk(daemon: Daemon, config: DaemonConfig) -> Iterator[Check]:
-    """What becomes of the log when its file system is full, and whether it nearly is."""
+    """Check free space on the log's file system; say what auditd does when it is full."""
     if daemon.free is None:
         return
     low = config.space_bytes(config.space_left, daemon.total)
@@ -183,20 +186,20 @@ def _disk(daemon: Daemon, config: DaemonConfig) -> Iterator[Check]:
     actions = {config.admin_space_left_action, config.disk_full_action}
     then = "stops writing" if "suspend" in actions else "halts the host" if actions & _STOPPING else "loses records"
     free = f"{daemon.free // _MEGABYTE:,} MB free"
-    remedy = f"make room on the file system of {config.log_file}"
+    remedy = f"free space on the file system of {config.log_file}"
     if daemon.free <= lowest and config.admin_space_left_action == "suspend":
         detail = f"{free}, less than admin_space_left: auditd has stopped writing"
         resume = f"{remedy}, then kill -USR2 $(pidof auditd)"
         yield critical("log disk", detail, resume)
     elif daemon.free <= max(low, 2 * lowest):
-        yield warning("log disk", f"{free}, nearly full; then auditd {then}", remedy)
+        yield warning("log disk", f"{free}, nearly full; when it is full, auditd {then}", remedy)
     else:
-        yield ok("log disk", f"{free}; when that is used up, auditd {then}")
+        yield ok("log disk", f"{free}; when it is full, auditd {then}")
     if config.disk_error_action in _STOPPING:
         yield note(
             "log disk",
-            f"after one error of writing auditd stops (disk_error_action = {config.disk_error_action})",
-            f"disk_error_action = SYSLOG in {daemon.path}, {_RELOAD}, where a lost record is the lesser evil",
+            f"auditd stops after one write error (disk_error_action = {config.disk_error_action})",
+            f"disk_error_action = SYSLOG in {daemon.path}, {_RELOAD}, if losing single records is better than that",
         )
 
 
@@ -204,7 +207,7 @@ _UNITS = (("days", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def span(seconds: float) -> str:
-    """A stretch of time in its largest unit, with one digit behind the point where that says something."""
+    """Format seconds in the largest fitting unit, with at most one decimal: ``1.5 h``, ``40 days``."""
     for name, unit in _UNITS:
         if seconds >= unit * (2 if name == "days" else 1) or unit == 1:
             amount = seconds / unit

@@ -1,4 +1,4 @@
-"""What there is to know about coverage: plain values, so that each judgement can be tested without the real thing."""
+"""The facts about coverage, as plain values, so that each check can be tested without a kernel or auditd."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from fimscan.model import AuditNotice, AuditObservation
 class Watched:
     """One ``[[watch]]``.
 
-    ``can_appear`` says of one that does not exist whether its directory does: then a rule can report its creation.
-    ``usable``: auditctl takes its path. ``replaced_since`` is a scan at which it was another directory, no rule having
-    come since.
+    Attributes:
+        path: the watched path.
+        exists: it exists.
+        is_directory: it exists and is a directory.
+        can_appear: its parent directory exists. A rule can report the creation of a missing path only then.
+        usable: auditctl accepts the path.
+        replaced_since: the first scan after the rules were last loaded, if it saw another directory at this path.
     """
 
     path: bytes
@@ -28,20 +32,25 @@ class Watched:
 
     @property
     def can_have_rules(self) -> bool:
-        """Whether the kernel takes rules for it."""
+        """Whether the kernel accepts rules for it."""
         return self.exists or self.can_appear
 
     @property
     def within(self) -> bytes:
-        """A path that rules for it have to watch: of a directory, one inside."""
+        """The path that rules have to cover: one inside, where it is a directory."""
         return self.path.rstrip(b"/") + b"/x" if self.exists and self.is_directory else self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootRules:
-    """The rules files: what the kernel will be told at the next boot. ``source`` is where they were found.
+    """The rules and settings that will be loaded at the next boot.
 
-    ``refused`` are the paths of rules that the kernel would not take now: the directory is not there.
+    Attributes:
+        source: the directory or file that they were read from.
+        rules: the rules.
+        settings: auditctl's options by letter, such as ``{"-b": "8192"}``.
+        refused: paths of rules that the kernel would refuse now, since the directory does not exist.
+        error: why they could not be read.
     """
 
     source: str
@@ -53,7 +62,15 @@ class BootRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFile:
-    """One of ``[audit] logs``. ``by_daemon``: it is the file that the running daemon writes; ``None`` is unknown."""
+    """One of ``[audit] logs``.
+
+    Attributes:
+        path: its path.
+        size: bytes.
+        error: why it could not be opened.
+        missing: it does not exist.
+        by_daemon: the running auditd writes this file; ``None`` if unknown.
+    """
 
     path: str
     size: int | None = None
@@ -64,7 +81,16 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """The audit daemon that runs: its configuration, its log, and the file system (bytes) that this lies on."""
+    """The running auditd.
+
+    Attributes:
+        path: its configuration file.
+        config: its configuration.
+        error: why that could not be read.
+        growth: how fast its log grows.
+        free: free bytes on the log's file system.
+        total: size of that file system in bytes.
+    """
 
     path: str
     config: DaemonConfig | None = None
@@ -76,13 +102,30 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything. Intervals are in seconds, ``None`` where unknown; ``expected`` is what 'fimscan audit rules' prints.
+    """All facts. Unknown values are ``None``.
 
-    ``file_mounts`` are the places where a file is mounted over a file. ``older`` counts the processes that are older
-    than the audit daemon. ``previous`` is the last answer of the kernel that was stored, ``host_names`` are the
-    ``node=`` names that count as this host's. ``io_uring`` says whether programs can use it, ``uring`` in which
-    directories what they do by it is reported, ``completes`` whether scans load the rules for it. ``removals`` are of
-    our rules, oldest first, as far as the log was read.
+    Attributes:
+        now_ns: when they were gathered.
+        kernel: auditctl's answer: status and loaded rules.
+        watched: each ``[[watch]]``.
+        boot_id: the running boot.
+        expected: the rules that 'fimscan audit rules' prints.
+        boot: the rules of the next boot.
+        mounts: this process's mounts.
+        cross_mounts: scans enter other file systems.
+        file_mounts: mount points at which a file is mounted over a file.
+        command_line: the words of the kernel's command line.
+        older: how many processes were started before auditd.
+        io_uring: programs can use io_uring.
+        uring: the directories where rules for io_uring are loaded.
+        completes: scans load the rules for io_uring.
+        removals: removals of fimscan's own rules in the last seven days, oldest first, as far as the log was read.
+        daemon: the running auditd.
+        host_names: the ``node=`` names that mean this host.
+        logs: the configured audit logs.
+        read_every: seconds between two looks at the log, by the schedule.
+        scan_every: seconds between two scans, by the schedule.
+        previous: the last stored answer of the kernel.
     """
 
     now_ns: int

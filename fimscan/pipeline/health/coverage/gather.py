@@ -1,4 +1,4 @@
-"""Reading the facts. Nothing is raised: what cannot be read is said in them, or unknown."""
+"""Read the facts. Nothing is raised: what cannot be read is stored as an error or as unknown."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ from fimscan.store.database import Database
 _RULES_DIRECTORY = "/etc/audit/rules.d"
 _RULES_FILE = "/etc/audit/audit.rules"
 _REMEMBERED_NS = 7 * 86400 * 10**9
-_FIRES = 50  # of a cron expression, until the longest wait between two is known well enough
+_FIRES = 50  # runs of a cron expression from which the longest wait between two is taken
 
 
 def gather(config: Config, expected: str, database: Database | None) -> Facts:
-    """Read everything that the judgements need; ``expected`` is what 'fimscan audit rules' prints.
+    """Read all facts. Needs root; takes some tens of milliseconds.
 
-    As root; takes some tens of milliseconds.
+    Args:
+        config: the configuration.
+        expected: the text that 'fimscan audit rules' prints.
+        database: earlier observations and scans; ``None`` leaves out what needs them.
     """
     now_ns = time.time_ns()
     answer = audit.ask()
@@ -67,7 +70,7 @@ def gather(config: Config, expected: str, database: Database | None) -> Facts:
 
 
 def _file_mounts(mounts: Sequence[Mount]) -> frozenset[bytes]:
-    """Where a file is mounted over a file. A file system that may hang is not asked: those have directories."""
+    """Return the mount points that are files. File systems that may hang are skipped: their roots are directories."""
     found = set()
     for mount in mounts:
         if not is_behind_what_may_hang(mounts, mount.point):
@@ -119,7 +122,7 @@ def _log(path: str, daemon: Daemon | None) -> LogFile:
 
 
 def _boot_rules(directory: str, file: str) -> BootRules:
-    """What augenrules makes of the files in its directory, in their order; without any, the one file of old."""
+    """Read the rules as augenrules(8) joins them: ``*.rules`` in order of name, or ``file`` if there are none."""
     try:
         names = sorted(name for name in os.listdir(directory) if name.endswith(".rules"))
     except FileNotFoundError:
@@ -147,7 +150,7 @@ def _boot_rules(directory: str, file: str) -> BootRules:
 
 
 def _can_be_ruled(path: bytes, *, is_tree: bool) -> bool:
-    """Whether the kernel takes a rule for a path now: dir= needs the directory, path= the one that it is in."""
+    """Whether the kernel accepts a rule for a path now: dir= needs the directory, path= its parent."""
     return os.path.lexists(path) if is_tree else os.path.isdir(os.path.dirname(path))
 
 
@@ -161,7 +164,7 @@ def _removals(database: Database | None, key: str, now_ns: int) -> tuple[AuditNo
 
 
 def _previous(database: Database | None, now_ns: int) -> AuditObservation | None:
-    """The last answer of the kernel that was stored, where it answered."""
+    """Return the last stored observation in which the kernel answered."""
     if database is None:
         return None
     with database.read() as session:
@@ -185,7 +188,10 @@ def _watched(config: Config, database: Database | None, rules: Iterable[audit.Ru
 
 
 def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule], now_ns: int) -> dict[bytes, int]:
-    """Path -> the first scan after our rules were loaded last, of those that were another file then."""
+    """Find watched directories that were replaced after rules were last loaded.
+
+    Return, by path, the first scan since then: it saw another directory there.
+    """
     keys = {rule.key for rule in rules if audit.watched_by(rule)} | {None}
     with database.read() as session:
         notices = audit_store.notices(session, 0, now_ns)
@@ -199,11 +205,11 @@ def _replaced(paths: list[bytes], database: Database, rules: Iterable[audit.Rule
     found = {}
     for path, version in known.items():
         root = devices.at(path)
-        # What stat(2) said then: a file system that was mounted anew has left its rules, too.
+        # Compare with what stat(2) said then: a file system that was mounted anew has lost its rules, too.
         dev = version.state.dev if root is None else root.raw
         with suppress(OSError):
             info = os.lstat(path)
-            # Rules for a single path follow the name.
+            # A rule for a single file follows the name, so a replaced file keeps its rule.
             was_directory = version.state.kind is FileKind.DIRECTORY
             if was_directory and (info.st_dev, info.st_ino) != (dev, version.state.inode):
                 found[path] = since[0].id
@@ -214,11 +220,11 @@ def _loads(notice: AuditNotice, keys: set[str | None]) -> bool:
     return notice.kind is NoticeKind.BOOT or (notice.kind is NoticeKind.RULE_ADDED and notice.key in keys)
 
 
-_STARTED = re.compile(rb"\) .(?: -?\d+){18} (\d+)")  # the 22nd field of proc_pid_stat(5), behind the name's bracket
+_STARTED = re.compile(rb"\) .(?: -?\d+){18} (\d+)")  # field 22 of proc_pid_stat(5), counted from the name's bracket
 
 
 def _older_than(pid: int) -> int | None:
-    """How many processes were started before that one; the kernel's own threads do not count."""
+    """Count the processes that were started before process ``pid``, without kernel threads."""
     begun = _started(pid)
     if begun is None:
         return None
@@ -233,7 +239,10 @@ def _started(pid: int) -> int | None:
 
 
 def longest_wait(schedule: str) -> int | None:
-    """The longest time in seconds between two runs of an interval or a cron expression; ``None`` when it never runs."""
+    """Return the longest wait, in seconds, between two runs of an interval or a cron expression.
+
+    ``None`` if it never runs.
+    """
     if (seconds := interval_seconds(schedule)) is not None:
         return seconds
     from apscheduler.triggers.cron import CronTrigger

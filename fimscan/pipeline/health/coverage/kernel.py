@@ -1,4 +1,4 @@
-"""The kernel's audit system: its switches, counters and queue. Pure."""
+"""Checks of the kernel's audit system: switches, counters and queue. Pure."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _STATES = {0: "disabled", 1: "enabled", 2: "enabled; rules are locked until the 
 
 
 def unavailable(error: str) -> Check:
-    """The kernel cannot be asked: nothing is known, so nothing may be taken for seen."""
-    return critical("kernel audit", f"not known: {error}", "run this as root, on the host itself")
+    """The check if the kernel cannot be asked. That is critical: no coverage can be shown."""
+    return critical("kernel audit", f"cannot be queried: {error}", "run this as root, on the host itself")
 
 
 def checks(facts: Facts) -> Iterator[Check]:
-    """Everything but the rules."""
+    """Check everything in the kernel's answer except the rules."""
     enabled = facts.kernel.status.get("enabled", 0)
     state = _STATES.get(enabled, f"enabled {enabled}")
     if enabled:
         yield ok("kernel audit", state)
     else:
-        remedy = "auditctl -e 1, and see that nothing (a rules file with -e 0) turns it off again"
-        yield critical("kernel audit", f"{state}: no record is made", remedy)
+        remedy = "auditctl -e 1; also make sure that no rules file turns it off again (-e 0)"
+        yield critical("kernel audit", f"{state}: the kernel writes no records", remedy)
     yield _since_boot(facts)
     yield _lost(facts)
     yield from _queue(facts)
@@ -39,11 +39,11 @@ def checks(facts: Facts) -> Iterator[Check]:
 def _since_boot(facts: Facts) -> Check:
     if facts.command_line & {"audit=1", "audit=on"}:
         return ok("since boot", "audit=1 is on the kernel's command line")
-    older = "" if facts.older is None else f" ({facts.older} that run now are older than auditd)"
+    older = "" if facts.older is None else f" ({facts.older} running processes are older than auditd)"
     return warning(
         "since boot",
-        "audit=1 is not on the kernel's command line: processes from before audit was first enabled leave no"
-        f" record at all{older}",
+        "audit=1 is not on the kernel's command line: processes started before audit was first enabled leave no"
+        f" records{older}",
         "add audit=1 audit_backlog_limit=8192 to GRUB_CMDLINE_LINUX in /etc/default/grub, update-grub, reboot",
     )
 
@@ -51,15 +51,15 @@ def _since_boot(facts: Facts) -> Check:
 def _lost(facts: Facts) -> Check:
     name, lost, before = "lost events", facts.kernel.status.get("lost", 0), facts.previous
     more = f"raise the queue limit (auditctl -b {_larger(facts)}), or narrow other rules"
-    reset = "auditctl --reset-lost when it has been looked into"
+    reset = "after investigating, auditctl --reset-lost"
     if not lost:
         return ok(name, "none")
     if before is None or before.lost is None or before.boot_id != facts.boot_id or before.lost > lost:
         return warning(name, f"{lost:,} since boot or the last reset", f"{more}; {reset}")
     since = minute_text(before.time_ns)
     if lost > before.lost:
-        return warning(name, f"{lost - before.lost:,} since the last look at {since}, {lost:,} in all", more)
-    return note(name, f"{lost:,}, none of them since the last look at {since}", reset)
+        return warning(name, f"{lost - before.lost:,} since the last look at {since}, {lost:,} in total", more)
+    return note(name, f"{lost:,}, none since the last look at {since}", reset)
 
 
 def _larger(facts: Facts) -> int:
@@ -70,16 +70,16 @@ def _queue(facts: Facts) -> Iterator[Check]:
     status = facts.kernel.status
     waiting, limit = status.get("backlog", 0), status.get("backlog_limit", 0)
     detail = f"{waiting:,} of {limit:,} records wait for auditd"
-    # A limit of 0 is none at all.
-    batch = waiting / limit if limit else 0
-    if batch < _HALF_FULL:
+    # A limit of 0 means no limit.
+    fill = waiting / limit if limit else 0
+    if fill < _HALF_FULL:
         yield ok("queue", detail)
     else:
-        grade = note if batch < _NEARLY_FULL else warning
-        remedy = f"auditctl -b {_larger(facts)}; 'aureport --summary' says what makes so many events"
+        grade = note if fill < _NEARLY_FULL else warning
+        remedy = f"auditctl -b {_larger(facts)}; 'aureport --summary' shows what causes so many events"
         yield grade("queue", detail, remedy)
     if delayed := status.get("backlog_wait_time_actual"):
-        detail = f"it was full before: processes had to wait for {delayed:,} clock ticks in all"
+        detail = f"it has been full: processes had to wait for {delayed:,} clock ticks in total"
         remedy = f"auditctl -b {_larger(facts)}, then auditctl --reset_backlog_wait_time_actual"
         yield note("queue", detail, remedy)
     if status.get("backlog_wait_time") == 0:
@@ -89,16 +89,17 @@ def _queue(facts: Facts) -> Iterator[Check]:
 
 
 def _limit(facts: Facts, limit: int) -> Check:
-    """The length of the queue, now and after the next boot."""
+    """Check the length of the queue, now and after the next boot."""
     line = f"the line '-b {BACKLOG_WANTED}' {_LOADED_AT_BOOT}"
     if 0 < limit < BACKLOG_WANTED:
-        detail = f"{limit:,} records: those of a burst beyond that are lost"
+        detail = f"{limit:,} records: a longer burst loses records"
         return warning("queue limit", detail, f"auditctl -b {BACKLOG_WANTED}, and {line}")
     if facts.boot is not None and not facts.boot.error:
         at_boot = facts.boot.settings.get("-b", _KERNEL_DEFAULT)
         if at_boot.isdigit() and 0 < int(at_boot) < BACKLOG_WANTED:
-            origin = "as" if "-b" in facts.boot.settings else "the kernel's default, since nothing else is"
-            detail = f"{limit:,} records, but {at_boot} after the next boot ({origin} set in {facts.boot.source})"
+            source = facts.boot.source
+            origin = f"-b in {source}" if "-b" in facts.boot.settings else f"the kernel's default: no -b in {source}"
+            detail = f"{limit:,} records, but {at_boot} after the next boot ({origin})"
             return warning("queue limit", detail, line)
     return ok("queue limit", f"{limit:,} records" if limit else "none")
 
@@ -106,12 +107,12 @@ def _limit(facts: Facts, limit: int) -> Check:
 def _settings(facts: Facts) -> Iterator[Check]:
     status = facts.kernel.status
     if rate := status.get("rate_limit"):
-        detail = f"{rate:,} records a second are let through, and all beyond that are lost"
+        detail = f"{rate:,} records a second; the kernel drops all beyond that"
         yield warning("rate limit", detail, f"auditctl -r 0, and no other -r {_LOADED_AT_BOOT}")
     match status.get("failure"):
         case 0:
-            detail = "0: the kernel does not tell when it loses records"
+            detail = "0: the kernel does not report lost records"
             yield note("failure flag", detail, f"auditctl -f 1, and the line '-f 1' {_LOADED_AT_BOOT}")
         case 2:
-            detail = "2: the kernel stops (panic) when it loses records"
-            yield note("failure flag", detail, "auditctl -f 1, where the host matters more than its records")
+            detail = "2: the kernel panics when it loses records"
+            yield note("failure flag", detail, "auditctl -f 1, if the host matters more than its records")

@@ -1,7 +1,7 @@
-"""Mounts and file systems: where a rule that is loaded still may not see. Pure.
+"""Checks of mounts and file systems: where loaded rules may not report changes. Pure.
 
-A rule with ``dir=`` reaches into what was mounted beneath its directory when it was loaded, and not into what was
-mounted later (kernel/audit_tree.c; tried on Linux 6.18). Nothing tells when it was loaded.
+A rule with ``dir=`` covers what was mounted beneath its directory when it was loaded. It does not cover what was
+mounted later (kernel/audit_tree.c; tried on Linux 6.18). The kernel does not say when a rule was loaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REMOTE = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse", "virtiofs", 
 
 
 def checks(facts: Facts) -> Iterator[Check]:
-    """Everything that the mounts say."""
+    """Check the mounts at and beneath watched paths, and the kinds of their file systems."""
     watched = [place.path for place in facts.watched if place.exists]
     yield from _beneath(facts, watched)
     yield from _kinds(facts.mounts, watched)
@@ -44,20 +44,20 @@ def _beneath(facts: Facts, watched: Sequence[bytes]) -> Iterator[Check]:
         yield note(
             _NAME,
             f"{_listed(unscanned)}: mounted beneath a watched directory, and not scanned",
-            "a [[watch]] of its own, or cross_mounts = true in [scan]; then new rules",
+            "give it a [[watch]] of its own, or set cross_mounts = true in [scan]; then load new rules",
         )
     if over:
         yield note(
             _NAME,
-            f"{_listed(over)}: a file is mounted over a file; that one is scanned, and no rule for the path sees it",
-            "watch the file where it is, too",
+            f"{_listed(over)}: a file is mounted over a file; it is scanned, but no rule for this path covers it",
+            "add a [[watch]] for the place that the mounted file comes from",
         )
     if uncertain:
         yield note(
             _NAME,
-            f"{_listed(uncertain)}: mounted at or beneath a watched directory; rules see only what was mounted"
-            " before they were loaded, and do not tell when that was",
-            "augenrules --load after each mount",
+            f"{_listed(uncertain)}: mounted at or beneath a watched directory; rules cover only what was mounted"
+            " before they were loaded, and when that was is unknown",
+            "run augenrules --load after each mount",
         )
 
 
@@ -67,8 +67,8 @@ def _kinds(mounts: Sequence[Mount], watched: Sequence[bytes]) -> Iterator[Check]
     if remote:
         yield note(
             "file systems",
-            f"{', '.join(remote)}: what other hosts (or the server) change there leaves no record here",
-            "monitor it where the files are",
+            f"{', '.join(remote)}: changes made by other hosts (or by the server) leave no record here",
+            "monitor these files on the host that stores them",
         )
 
 
