@@ -1,4 +1,4 @@
-"""fimscan as a user runs it, in a directory of its own."""
+"""Fixtures: run fimscan as a subprocess in a temporary directory; schedule tests over pytest-xdist workers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import settings
 
 from tests.schemas import validate_output
 
-# No deadline: how long an example takes says more about the machine's neighbours than about the code.
+# No deadline: the duration of an example depends more on the load of the machine than on the code.
 settings.register_profile("fimscan", deadline=None)
 settings.load_profile("fimscan")
 
-# Where Python is told to leave no bytecode behind, every command that is started would compile fimscan anew.
+# Without bytecode files, every subprocess would compile fimscan again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 USE_AUDIT = ("tests/lab/", "tests/framing/", "tests/audit/test_rules.py", "tests/cli/test_audit_status.py")
@@ -27,9 +27,9 @@ USE_AUDIT = ("tests/lab/", "tests/framing/", "tests/audit/test_rules.py", "tests
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests go to whichever process is free; those that use the kernel's audit, of which there is one, to the same.
+    """Run all tests that use the kernel's audit system in one worker, because there is only one audit system.
 
-    (pytest-xdist's ``loadgroup`` does not see its groups under pytest 9.2.)
+    pytest-xdist's ``loadgroup`` does not work under pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -41,7 +41,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The scheduler knows of tests no more than where they are."""
+    """Check that every test marked ``audit`` is in a file of ``USE_AUDIT``: the scheduler knows file names only."""
     for item in items:
         if item.get_closest_marker("audit") and not item.nodeid.startswith(USE_AUDIT):
             raise pytest.UsageError(f"{item.nodeid} uses the kernel's audit: name its file in {__name__}.USE_AUDIT")
@@ -49,9 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Cli:
-    """A configuration, a database and a watched directory; runs commands in a process of its own.
+    """A configuration, a database and a watched directory. Calling it runs a command in a subprocess.
 
-    What a command prints as JSON has to be what its schema says.
+    JSON output is validated against its schema.
     """
 
     root: Path
@@ -85,7 +85,7 @@ class Cli:
         return done
 
     def scan(self, code: int = 0) -> str:
-        """Scan without audit: what changed is the matter here, not who did it."""
+        """Scan without audit; return the output."""
         return self("scan", "--no-audit", code=code).stdout
 
     def diff(self, *arguments: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Builders of values for tests: short to call, with defaults that hang together."""
+"""Builders of model values for tests, with defaults that are consistent with each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DIRECTORY_ID = (DEV, 2)
 
 
 def vouched_stat(found: os.stat_result, kind: FileKind = FileKind.FILE, *, taken: int = 0) -> tuple[int | str, ...]:
-    """What vouches for a file with so many digests (:data:`fimscan.scan.state.STAT`)."""
+    """The fields by which ctime vouches for a file with ``taken`` digests (:data:`fimscan.scan.state.STAT`)."""
     owner = (found.st_nlink, found.st_mode & 0o7777, found.st_uid, found.st_gid)
     times = (*divmod(found.st_mtime_ns, SECOND), *divmod(found.st_ctime_ns, SECOND))
     return taken, kind.value, found.st_dev, found.st_ino, *owner, found.st_size, *times
@@ -136,7 +136,7 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
-    """What the schemas from 0006 on did, undone."""
+    """Undo the schema revisions from 0006 on."""
     connection.execute("DROP TABLE process_fact")
     connection.execute("DROP TABLE devices")
     connection.execute("ALTER TABLE notice DROP COLUMN actor")

@@ -85,7 +85,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         counted = ((result.adopted, "newly monitored"), (result.dropped, "no longer monitored"))
         parts = [f"{count:,} {'path' if count == 1 else 'paths'} {what}" for count, what in counted if count]
         click.echo(f"New configuration: {', '.join(parts)}.")
-    more = f" {waiting:,} more from earlier scans to accept; 'fimscan diff' shows all." if waiting else ""
+    more = f" {waiting:,} more to accept from earlier scans; 'fimscan diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
         from fimscan.report.text import write_scan_summary
 

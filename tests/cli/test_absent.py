@@ -1,4 +1,4 @@
-"""A configured path that does not exist, and should not: its absence is the baseline, and its appearance a change."""
+"""A configured path that does not exist: its absence is part of the baseline, its appearance a change."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.conftest import Cli, rows
 
 @pytest.fixture
 def preload(cli: Cli) -> Cli:
-    """The only watch is a file that is not there."""
+    """The only watch is a file that does not exist."""
     made = Cli(root=cli.root, watched=cli.root / "ld.so.preload")
     made.write_config()
     return made
 
 
 def test_absence_is_recorded_and_appearance_reported(preload: Cli) -> None:
-    """As the only watch, too; said once, at the first scan, and it is no trouble at later ones."""
+    """Even as the only watch. The first scan reports the absence; later scans do not."""
     assert (
         f"{preload.watched} does not exist and was recorded as absent; its appearance will be reported."
         in preload.scan(0)
@@ -34,8 +34,8 @@ def test_absence_is_recorded_and_appearance_reported(preload: Cli) -> None:
     assert preload.scan(0) == ""
 
 
-def test_what_was_accepted_and_is_gone_is_not_absent_as_it_should_be(preload: Cli) -> None:
-    """Once the file is part of the baseline, its absence is a removal, and stays one until that is accepted."""
+def test_an_accepted_file_that_is_gone_is_removed_not_absent(preload: Cli) -> None:
+    """Once the file is in the baseline, its absence is a removal until that is accepted."""
     preload.watched.write_text("/lib/good.so\n")
     preload.scan(0)
     preload.watched.unlink()
@@ -47,8 +47,8 @@ def test_what_was_accepted_and_is_gone_is_not_absent_as_it_should_be(preload: Cl
     assert "absent, as in the accepted baseline (scan 2)" in preload("explain-path", str(preload.watched)).stdout
 
 
-def test_doctor_and_explain_path_say_that_it_is_as_it_should_be(preload: Cli) -> None:
-    """And before there is a baseline, that it is not there: it may be a slip in the configuration."""
+def test_doctor_and_explain_path_report_an_accepted_absence(preload: Cli) -> None:
+    """Before there is a baseline they report a missing path, which may be a mistake in the configuration."""
     before = json.loads(preload("doctor", "--format", "json").stdout)["checks"]
     assert not any("absent, as in" in check["detail"] for check in before)
     preload.scan(0)
@@ -61,7 +61,7 @@ def test_doctor_and_explain_path_say_that_it_is_as_it_should_be(preload: Cli) ->
 
 
 def test_one_absent_path_beside_others(cli: Cli) -> None:
-    """A path that a new configuration brings is said when it is watched for the first time."""
+    """A path added by a new configuration is reported by the first scan that has it."""
     cli.scan(0)
     cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/cron.d-x"')
     assert f"{cli.root}/cron.d-x does not exist" in cli.scan(0)
@@ -72,7 +72,7 @@ def test_one_absent_path_beside_others(cli: Cli) -> None:
 
 
 def test_a_path_without_a_directory_is_missing_and_not_absent(cli: Cli) -> None:
-    """Nothing can appear there, and no audit rule can be loaded for it: that is worth a warning."""
+    """Its directory is missing, so no audit rule can be loaded for it: that is a warning."""
     cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/no/where"')
     told = cli.scan(0)
     assert "recorded as absent" not in told

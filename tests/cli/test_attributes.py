@@ -1,4 +1,4 @@
-"""Attributes that the system's own tools set are found, named, and told in the words of those tools."""
+"""Attributes set by system tools are detected and shown in the notation of these tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="capabilities and chat
 
 
 def run(*command: str | Path) -> str:
-    """Run a tool of the system, or skip the test where there is none."""
+    """Run a system tool; skip the test if it is not installed."""
     name = str(command[0])
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed")
@@ -33,7 +33,7 @@ def run(*command: str | Path) -> str:
 
 @pytest.fixture
 def mutable(cli: Cli) -> Iterator[Cli]:
-    """A directory that can be cleaned up whatever the test sets in it."""
+    """A directory that can be removed, whatever flags the test sets in it."""
     yield cli
     subprocess.run(["chattr", "-R", "-ia", str(cli.watched)], check=False, capture_output=True)
 
@@ -55,7 +55,7 @@ DEEDS: dict[str, tuple[str, str, Any, Any]] = {
 
 @pytest.mark.parametrize("policy", ["full", "attributes"])
 def test_each_is_found_and_named(mutable: Cli, policy: str) -> None:
-    """A row each that names what differs and shows old and new, in every form of the report."""
+    """One row for each, with the old and the new value, in every report format."""
     files = {command: mutable.watched / f"f{number}" for number, command in enumerate(DEEDS)}
     for file in files.values():
         file.touch()
@@ -90,7 +90,7 @@ def test_a_directory_has_all_of_them(mutable: Cli) -> None:
 
 
 def test_removing_one_of_two_names_that_one(mutable: Cli) -> None:
-    """The other attribute, which stayed, is not said to differ."""
+    """The remaining attribute is not reported as different."""
     run("setcap", "cap_kill=ep", mutable.watched / "a")
     run("setfattr", "-n", "user.long", "-v", "x" * 100, mutable.watched / "a")
     mutable.scan()
@@ -159,7 +159,7 @@ def _state_of_directory(path: Path) -> FileState:
 
 @pytest.mark.parametrize("flags", ["i", "a", "dA", "SDT"])
 def test_flags_read_as_lsattr_says(tmp_path: Path, flags: str) -> None:
-    """In lsattr's letters and order, but for those that the file system sets by itself."""
+    """In lsattr's letters and order, except flags that the file system sets itself."""
     place = tmp_path / "d"
     place.mkdir()
     try:
@@ -171,8 +171,8 @@ def test_flags_read_as_lsattr_says(tmp_path: Path, flags: str) -> None:
         subprocess.run(["chattr", "-ia", place], check=False, capture_output=True)
 
 
-def test_what_is_not_in_its_form_is_shown_all_the_same(tmp_path: Path) -> None:
-    """An attribute may hold anything (the kernel checks the known ones, a forged image does not): no crash, no lie."""
+def test_a_malformed_value_is_shown_in_hexadecimal(tmp_path: Path) -> None:
+    """The kernel checks the format of known attributes, but a forged image may have anything: no crash."""
     from fimscan.model import Xattr
 
     for name in (b"system.posix_acl_access", b"security.capability", b"security.selinux", b"user.x"):
@@ -184,7 +184,7 @@ def test_what_is_not_in_its_form_is_shown_all_the_same(tmp_path: Path) -> None:
 def test_an_upgrade_reports_nothing_and_old_records_still_verify(
     mutable: Cli, downgrade: Callable[[Cli], None]
 ) -> None:
-    """What an earlier version recorded had no flags: nothing is reported for that, and its evidence still checks."""
+    """An earlier version recorded no flags: no change is reported for that, and its evidence still verifies."""
     run("setfattr", "-n", "user.note", "-v", "1", mutable.watched / "a")
     run("chattr", "+d", mutable.watched / "b")
     mutable.scan()
@@ -211,7 +211,7 @@ def test_an_upgrade_reports_nothing_and_old_records_still_verify(
 
 @pytest.fixture
 def downgrade() -> Callable[[Cli], None]:
-    """Make of a database, which has one scan, what the version before attributes and flags would have recorded."""
+    """Turn a database with one scan into what the version before attributes and flags would have recorded."""
 
     def undo(cli: Cli) -> None:
         from fimscan.store import files

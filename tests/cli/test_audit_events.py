@@ -1,4 +1,4 @@
-"""``fimscan audit events LOG...``: what it prints, and what it says of what it could not read."""
+"""``fimscan audit events LOG...``: its output, and its messages about damaged logs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_an_event_may_begin_in_one_log_and_end_in_the_next(cli: Cli, order: tupl
     assert done.stderr == ""
 
 
-def test_damage_is_told_with_its_place_and_by_the_exit_code(cli: Cli) -> None:
-    """A pipeline that goes by the exit code hears of it as well as who reads the text; what is whole is printed."""
+def test_damage_is_reported_with_its_position_and_exit_code(cli: Cli) -> None:
+    """Intact events are printed; damage gives a message and exit code 1."""
     broken, whole = LOGS / "split-by-audisp-syslog.log", LOGS / "quoted-values.log"
     done = cli("audit", "events", str(broken), str(whole), "--format", "ndjson", code=1)
     assert paths(done.stdout) == ["/etc/a.conf"]
@@ -34,13 +34,13 @@ def test_damage_is_told_with_its_place_and_by_the_exit_code(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("name", ["skewed-nodes", "records-on-one-line", "interpreted-values", "old-daemon-and-boot"])
-def test_a_log_that_is_understood_exits_with_0(cli: Cli, name: str) -> None:
-    """And says nothing but the accesses."""
+def test_an_intact_log_exits_with_0(cli: Cli, name: str) -> None:
+    """Only the accesses are printed."""
     assert cli("audit", "events", str(LOGS / f"{name}.log"), "--format", "ndjson", code=0).stderr == ""
 
 
 def test_a_log_that_is_not_there_is_an_error(cli: Cli) -> None:
-    """Before anything is printed of the others."""
+    """Nothing of the other logs is printed before."""
     done = cli("audit", "events", str(LOGS / "straddles.log"), str(cli.root / "no.log"), code=18)
     assert done.stdout == ""
     assert "no.log" in done.stderr

@@ -39,8 +39,8 @@ def of(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.audit
-def test_rules_are_judged_as_the_kernel_has_them(watching: Cli) -> None:
-    """Without rules nothing is seen: 2. With ours the place is covered. With half of them, it says which half lacks."""
+def test_rules_are_checked_as_loaded_in_the_kernel(watching: Cli) -> None:
+    """Without rules: exit code 2. With fimscan's rules: covered. With half of them: the missing half is named."""
     code, document = findings(watching)
     assert (code, document["severity"], document["ok"]) == (2, "critical", False)
     assert "no loaded rule watches it" in of(document, "rules")[0]["detail"]
@@ -58,8 +58,8 @@ def test_rules_are_judged_as_the_kernel_has_them(watching: Cli) -> None:
 
 
 @pytest.mark.audit
-def test_the_running_daemon_is_asked_for_its_own_configuration(watching: Cli) -> None:
-    """The directory that auditd was started with is named, and its log is the one that is read."""
+def test_the_configuration_of_the_running_daemon_is_used(watching: Cli) -> None:
+    """Its configuration directory is shown, and its log is read."""
     document = findings(watching)[1]
     (daemon,) = of(document, "audit daemon")
     assert f"pid {auditd.daemon_pid()}, configured by " in daemon["detail"]
@@ -74,7 +74,7 @@ def test_the_running_daemon_is_asked_for_its_own_configuration(watching: Cli) ->
 
 @pytest.mark.audit
 def test_a_directory_that_was_replaced_is_noticed(watching: Cli) -> None:
-    """The rule stays with the directory that was moved away; auditctl -l lists it as if nothing had happened."""
+    """The rule stays with the directory that was moved away, although auditctl -l still lists it."""
     text = watching("audit", "rules", code=0).stdout
     with auditd.rules_loaded(text):
         watching.scan()
@@ -91,7 +91,7 @@ def test_a_directory_that_was_replaced_is_noticed(watching: Cli) -> None:
 
 @pytest.mark.audit
 def test_text_says_what_to_do_below_each_finding(watching: Cli) -> None:
-    """Piped text has each detail and each remedy on one line; the last line sums up."""
+    """Without a terminal, each detail and each remedy is one line; the last line is the summary."""
     done = watching("audit", "status", code=2)
     lines = done.stdout.splitlines()
     (finding,) = [number for number, line in enumerate(lines) if line.startswith("CRIT")]

@@ -1,4 +1,4 @@
-"""What goes wrong is said in one clear line, with the right exit code, and loses nothing."""
+"""Errors: one clear line, the right exit code, and no lost data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def only_line(text: str) -> str:
 
 
 def test_every_problem_of_a_configuration_is_reported_at_once(cli: Cli) -> None:
-    """Key path and line of each, so that one look mends them all."""
+    """With the key and line of each, so that all can be fixed at once."""
     cli.config.write_text('[audti]\nx = 1\n[database]\nurl = 5\n[[watch]]\npath = "etc"\nplicy = "full"\n')
     lines = cli("scan", code=17).stderr.splitlines()
     assert len(lines) == 4
@@ -42,14 +42,14 @@ def test_malformed_toml_names_the_line(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"", b"[database]\n", b"watch = 5\n", b"[watch]\npath='/etc'\n", b"\0"])
-def test_a_hopeless_configuration_is_one_line(cli: Cli, data: bytes) -> None:
+def test_an_unusable_configuration_is_one_line(cli: Cli, data: bytes) -> None:
     """Not UTF-8, empty, nothing to watch, the wrong kind of section."""
     cli.config.write_bytes(data)
     only_line(cli("scan", code=17).stderr)
 
 
 def test_no_configuration_says_how_to_get_one(cli: Cli) -> None:
-    """The path that was asked for, and what is wrong with it."""
+    """The message has the path and the reason."""
     cli.config.unlink()
     assert "No such file" in only_line(cli("scan", code=17).stderr)
 
@@ -73,7 +73,7 @@ def test_a_group_without_a_command_prints_its_help(group: list[str]) -> None:
 # --- what is watched ------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_directory_is_said_and_the_others_are_scanned(cli: Cli) -> None:
+def test_a_missing_directory_is_reported_and_the_others_are_scanned(cli: Cli) -> None:
     """One wrong path must not stop the monitoring of the rest."""
     cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/missing"')
     assert f"{cli.root}/missing" in cli.scan(0)
@@ -82,14 +82,14 @@ def test_a_missing_directory_is_said_and_the_others_are_scanned(cli: Cli) -> Non
 
 
 def test_no_directory_at_all_is_an_error_and_no_baseline(cli: Cli) -> None:
-    """A baseline of nothing would make every later scan a lie: nothing can appear in a directory that is not there."""
+    """An empty baseline would be misleading."""
     cli.config.write_text(cli.config.read_text().replace(str(cli.watched), f"{cli.root}/no/where"))
     assert f"{cli.root}/no/where" in only_line(cli("scan", "--no-audit", code=18).stderr)
     assert "no scan has been finished" in only_line(cli("diff", code=15).stderr)
 
 
-def test_a_directory_that_is_away_is_an_error_and_not_removed(cli: Cli) -> None:
-    """Where it is all that is watched: it may just not be mounted."""
+def test_a_missing_only_directory_is_an_error_and_not_a_removal(cli: Cli) -> None:
+    """If it is all that is monitored, it may just not be mounted."""
     cli.scan()
     cli.watched.rename(cli.root / "away")
     assert str(cli.watched) in only_line(cli("scan", "--no-audit", code=18).stderr)
@@ -98,7 +98,7 @@ def test_a_directory_that_is_away_is_an_error_and_not_removed(cli: Cli) -> None:
 
 
 def test_an_unreadable_log_is_a_warning_and_the_scan_goes_on(cli: Cli) -> None:
-    """Content is compared also where nobody can be named; the warning comes once."""
+    """Content is compared even if no process can be named; the warning is printed once."""
     cli("scan", "--audit-log", str(cli.root / "no.log"), code=0)
     (cli.watched / "a").write_text("other")
     done = cli("scan", "--audit-log", str(cli.root / "no.log"), code=4)
@@ -119,13 +119,13 @@ main()
 
 
 def impatient_scan(cli: Cli) -> subprocess.CompletedProcess[str]:
-    """A scan that waits for one second where others wait for five and fifteen."""
+    """A scan with lock timeouts of one second."""
     command = [sys.executable, "-c", IMPATIENT, *cli.command("scan", "--no-audit")[3:]]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_not_a_database_at_all(cli: Cli) -> None:
-    """A text file in its place is named, and left as it is."""
+    """The message has the name of the text file, which is not changed."""
     cli.database.write_text("this is not a database, and longer than a header: " * 10)
     before = cli.database.read_bytes()
     assert str(cli.database) in only_line(cli("scan", "--no-audit", code=24).stderr)
@@ -140,7 +140,7 @@ def test_another_programs_database_is_left_alone(cli: Cli) -> None:
 
 
 def test_a_database_of_a_newer_version(cli: Cli) -> None:
-    """It is not touched, and the line says what to install."""
+    """It is not changed, and the message says what to install."""
     cli.scan()
     with sqlite3.connect(cli.database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -148,7 +148,7 @@ def test_a_database_of_a_newer_version(cli: Cli) -> None:
 
 
 def test_a_locked_database(cli: Cli) -> None:
-    """A scan on it, by a process that holds the writer lock: 21, once no look at a few files can be meant by it."""
+    """A scan exits with 21 if another process holds the writer lock for longer than a live look takes."""
     cli.scan()
     import fcntl
 
@@ -160,7 +160,7 @@ def test_a_locked_database(cli: Cli) -> None:
 
 
 def test_a_database_that_another_program_locks(cli: Cli) -> None:
-    """Reading goes on; a scan waits for a while, then says so with 24; afterwards all is well."""
+    """Reading works; a scan waits, then exits with 24; after the lock is released, it works."""
     cli.scan()
     with sqlite3.connect(cli.database, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -171,7 +171,7 @@ def test_a_database_that_another_program_locks(cli: Cli) -> None:
 
 
 def test_a_short_lock_is_waited_for(cli: Cli) -> None:
-    """Two programs on one database, as a scan and the reading of the audit log are, do not make each other fail."""
+    """A scan and the reading of the audit log can use the database at the same time."""
     cli.scan()
     with sqlite3.connect(cli.database, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -182,7 +182,7 @@ def test_a_short_lock_is_waited_for(cli: Cli) -> None:
 
 
 def test_output_that_cannot_be_written(cli: Cli) -> None:
-    """A full disk under a report is 14, and leaves no half report."""
+    """Writing a report to a full disk exits with 14 and leaves no partial report."""
     cli.scan()
     with open("/dev/full", "w") as full:
         done = subprocess.run(cli.command("diff"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -210,7 +210,7 @@ def test_a_reader_that_stops_reading_is_no_traceback(cli: Cli) -> None:
 
 @pytest.fixture
 def long_scan(cli: Cli) -> Iterator[subprocess.Popen[str]]:
-    """A scan that is in the middle of its work, after a baseline and a change."""
+    """A running scan, after a baseline and a change."""
     cli.scan()
     (cli.watched / "a").write_text("other")
     large = cli.watched / "large"
@@ -246,7 +246,7 @@ def _running_scans(database: Path) -> int:
 def test_an_interrupted_scan_loses_nothing(
     cli: Cli, long_scan: subprocess.Popen[str], number: signal.Signals, code: int
 ) -> None:
-    """The last finished scan stands, the interrupted one is shown as such, and the next scan finds the change."""
+    """The last finished scan is kept, the interrupted one is marked, and the next scan finds the change."""
     long_scan.send_signal(number)
     _, said = long_scan.communicate(timeout=20)
     assert long_scan.returncode == code
@@ -261,13 +261,13 @@ def test_an_interrupted_scan_loses_nothing(
 
 
 def _group(number: int) -> list[str]:
-    """The processes that are left of a process group."""
+    """The remaining processes of a process group."""
     found = subprocess.run(["pgrep", "-g", str(number)], capture_output=True, text=True, check=False)
     return found.stdout.split()
 
 
 def test_a_full_disk_leaves_the_last_scan_intact(cli: Cli, tmp_path: Path) -> None:
-    """A small file system of its own: the scan fails with 24, and the baseline is as it was."""
+    """On a small file system: the scan exits with 24, and the baseline is unchanged."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     disk = tmp_path / "disk"
@@ -300,7 +300,7 @@ def test_an_emptied_database_is_not_a_new_beginning(cli: Cli) -> None:
 
 
 def test_relative_and_unknown_databases_are_refused(cli: Cli) -> None:
-    """A relative path is another database for cron than for a shell."""
+    """A relative path would mean different databases for cron and a shell."""
     for url in ("sqlite:///rel.db", "sqlite://", "mysql://root@h/d"):
         done = subprocess.run(
             [sys.executable, "-m", "fimscan", "--db", url, "diff"], capture_output=True, text=True, check=False
@@ -309,8 +309,8 @@ def test_relative_and_unknown_databases_are_refused(cli: Cli) -> None:
         only_line(done.stderr)
 
 
-def test_an_alert_that_could_not_be_written_is_given_again(cli: Cli) -> None:
-    """The report of a scan went to a full disk: the next scan tells what it found."""
+def test_a_report_that_could_not_be_written_is_repeated(cli: Cli) -> None:
+    """The report of a scan went to a full disk: the next scan reports its changes."""
     cli.scan()
     (cli.watched / "a").write_text("other")
     with open("/dev/full", "w") as full:
@@ -321,7 +321,7 @@ def test_an_alert_that_could_not_be_written_is_given_again(cli: Cli) -> None:
 
 
 def test_closed_standard_output_is_an_error_before_anything_is_done(cli: Cli) -> None:
-    """'scan >&-': 14, in one line; nothing is recorded as told that nobody was told of."""
+    """'scan >&-' exits with 14 and one line; no change is recorded as reported."""
     cli.scan()
     (cli.watched / "a").write_text("other")
     command = " ".join(cli.command("scan", "--no-audit"))
@@ -344,7 +344,7 @@ def test_a_pipe_that_closes_is_14(cli: Cli) -> None:
 
 
 def test_debug_shows_where_an_error_came_from(cli: Cli) -> None:
-    """Only when it is asked for."""
+    """A traceback is printed only with --debug."""
     done = subprocess.run(
         [sys.executable, "-m", "fimscan", "--debug", "--config", str(cli.root / "no"), "scan"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""``fimscan explain``: the answer with its reasons, as a user reads it."""
+"""``fimscan explain``: text and JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.pipeline.test_audit_reading import event
 
 
 def execve(serial: int, pid: int, ppid: int, exe: str, *words: str) -> str:
-    """A program that is started in the session of :func:`event`, as auditd writes it down."""
+    """The records of a program start in the session of :func:`event`, as auditd writes them."""
     stamp = f"{time.time():.3f}:{serial}"
     arguments = " ".join(f'a{number}="{word}"' for number, word in enumerate(words))
     return (
@@ -51,15 +51,15 @@ def explained(cli: Cli, what: str) -> dict[str, Any]:
 
 
 def test_a_change_is_explained_by_number_and_by_path(changed: Cli) -> None:
-    """The number that diff shows, or the path, which stands for its latest change."""
+    """By the number that diff shows, or by the path of its latest change."""
     number = changed.diff()["changes"][0]["id"]
     by_path = explained(changed, str(changed.watched / "a"))
     assert by_path == explained(changed, str(number))
     assert by_path["schema"] == "fimscan.explanation/1"
 
 
-def test_everybody_considered_is_listed_with_the_reason(changed: Cli) -> None:
-    """Who is named, and who came too late."""
+def test_every_process_considered_is_listed_with_the_reason(changed: Cli) -> None:
+    """The named process, and one that opened the file too late."""
     document = explained(changed, str(changed.watched / "a"))
     judged = {item["actor"]["pid"]: (item["outcome"], item["why"]) for item in document["considered"]}
     assert judged == {4242: ("named", "write-access"), 4343: ("cleared", "after-last-change")}
@@ -69,20 +69,20 @@ def test_everybody_considered_is_listed_with_the_reason(changed: Cli) -> None:
     assert "read by scan 1" in " ".join(shown.split())
 
 
-def test_the_records_of_who_is_named_are_shown_as_they_were(changed: Cli) -> None:
-    """Line for line as in the log, and only those."""
+def test_the_records_of_the_named_process_are_shown_unchanged(changed: Cli) -> None:
+    """The same lines as in the log, and no others."""
     log = (changed.root / "audit.log").read_text().splitlines()
     document = explained(changed, str(changed.watched / "a"))
     assert document["records"] == [line for line in log if ":3):" in line]
 
 
-def test_the_parents_are_named_as_far_as_the_log_tells(changed: Cli) -> None:
-    """pid 1 is bash here, started by pid 400, of the same session; whose parent would be a circle."""
+def test_ancestors_are_named_as_far_as_recorded(changed: Cli) -> None:
+    """pid 1 is bash here, started by pid 400 of the same session; going further would be a loop."""
     (found,) = explained(changed, str(changed.watched / "a"))["lineages"]
     assert [(a["pid"], a["exe"]) for a in found["ancestors"]] == [(1, "/usr/bin/bash"), (400, "/usr/sbin/sshd")]
 
 
-def test_what_there_is_nothing_of_is_said(changed: Cli) -> None:
+def test_an_unknown_change_is_an_error(changed: Cli) -> None:
     """One line, and the exit code of wrong arguments."""
     for what in ("999", str(changed.watched / "b")):
         done = changed("explain", what, code=15)
@@ -100,7 +100,7 @@ def test_an_answer_of_an_earlier_version_is_explained_without_reasons(changed: C
     assert explained(changed, str(changed.watched / "a"))["considered"] is None
 
 
-def test_a_program_that_is_not_the_accepted_one_is_said(cli: Cli) -> None:
+def test_a_changed_program_is_reported_as_suspect(cli: Cli) -> None:
     """The accused binary is monitored and was changed itself: diff and explain say so, with the number of that.
 
     As long as it is as accepted, that clears nothing: nobody saw which file of that name the process ran.

@@ -8,7 +8,7 @@ from tests.conftest import Cli
 
 
 def test_a_monitored_path(cli: Cli) -> None:
-    """The rule, its policy, and what is known of the path."""
+    """The [[watch]], its policy, and the stored state of the path."""
     cli.write_config(watch='exclude = ["*.swp"]\nseverity = "low"\ncategory = "system"')
     path = str(cli.watched / "a")
     before = json.loads(cli("explain-path", path, "--format", "json", code=0).stdout)
@@ -24,7 +24,7 @@ def test_a_monitored_path(cli: Cli) -> None:
 
 
 def test_a_path_that_is_not_monitored(cli: Cli) -> None:
-    """Exit code 1, and what decides."""
+    """Exit code 1, and the reason."""
     cli.write_config(watch='exclude = ["*.swp", "cache/"]')
     cli.scan()
     assert 'excluded by the pattern "*.swp"' in cli("explain-path", f"{cli.watched}/x.swp", code=1).stdout
@@ -35,8 +35,8 @@ def test_a_path_that_is_not_monitored(cli: Cli) -> None:
     assert (found["reason"], found["pattern"]) == ("excluded", "*.swp")
 
 
-def test_what_decides_beyond_the_patterns(cli: Cli) -> None:
-    """A symlink on the way, our own database, another file system: each is named, with where it begins."""
+def test_reasons_other_than_patterns(cli: Cli) -> None:
+    """A symbolic link above the path, fimscan's own database, another file system."""
     (cli.watched / "link").symlink_to(cli.root)
     (cli.root / "below").write_text("x")
     told = cli("explain-path", f"{cli.watched}/link/below", code=1).stdout

@@ -25,7 +25,7 @@ def comments(text: str) -> list[str]:
 
 
 def test_without_options_it_is_the_shipped_configuration(cli: Cli) -> None:
-    """With its own database, and the evidence key beside that."""
+    """Except the database, and the evidence key in the same directory."""
     text = written(cli)
     assert comments(text) == comments(SHIPPED)
     replaced = text.replace(str(cli.database), "/var/lib/fimscan/fimscan.db")
@@ -34,7 +34,7 @@ def test_without_options_it_is_the_shipped_configuration(cli: Cli) -> None:
 
 @pytest.mark.parametrize("names", [("/srv",), ("/srv", "/opt/a b", '/x"y\\z'), ("/line\nbreak", "/tab\t")])
 def test_other_watches_keep_the_comments(cli: Cli, names: tuple[str, ...]) -> None:
-    """All but the one that speaks of the example; the directories are written as they are, whatever their names."""
+    """Except the comment about the example. Directory names are written correctly, whatever characters they have."""
     text = written(cli, *(argument for name in names for argument in ("--watch", name)))
     assert comments(text) == [line for line in comments(SHIPPED) if "these three are an example" not in line]
     config = load_config(str(cli.config))
@@ -44,8 +44,8 @@ def test_other_watches_keep_the_comments(cli: Cli, names: tuple[str, ...]) -> No
     assert {name for name in table if table[name] != shipped[name]} == {"database", "evidence", "watch"}
 
 
-def test_the_example_itself_keeps_its_exceptions(cli: Cli) -> None:
-    """/etc is what the shipped exclude patterns are for."""
+def test_watching_etc_keeps_the_exclude_patterns(cli: Cli) -> None:
+    """The shipped exclude patterns are for /etc."""
     written(cli, "--watch", "/etc")
     (watch,) = load_config(str(cli.config)).watch
     assert watch.exclude == ("*.swp", "mtab") and watch.rationale

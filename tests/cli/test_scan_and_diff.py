@@ -1,4 +1,4 @@
-"""Scanning, diffing and accepting, as cron and people do it."""
+"""``fimscan scan``, ``diff`` and ``accept``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_first_scan_is_the_baseline_and_exits_0(cli: Cli) -> None:
 
 
 def test_a_scan_that_finds_nothing_prints_nothing(cli: Cli) -> None:
-    """cron sends a mail for every line: silence means that all is as it was."""
+    """cron sends a mail for any output, so no output means no change."""
     cli.scan()
     done = cli("scan", "--no-audit", code=0)
     assert (done.stdout, done.stderr) == ("", "")
@@ -49,13 +49,13 @@ def test_exit_codes_are_aides_sum(cli: Cli, deeds: str, code: int) -> None:
 
 
 def test_each_change_alerts_once_and_waits_until_it_is_accepted(cli: Cli) -> None:
-    """scan speaks of what is new, diff of the whole drift."""
+    """scan reports new changes, diff all differences from the baseline."""
     cli.scan()
     (cli.watched / "a").write_text("other")
     cli.scan(4)
     (cli.watched / "new").write_text("new")
     said = cli.scan(1)
-    assert "1 more from earlier scans to accept" in said
+    assert "1 more to accept from earlier scans" in said
     cli.scan(0)
     assert rows(cli.diff()) == [("modified", "a"), ("added", "new")]
     assert "Accepted 1 path" in cli("accept", str(cli.watched / "a"), code=0).stdout
@@ -65,7 +65,7 @@ def test_each_change_alerts_once_and_waits_until_it_is_accepted(cli: Cli) -> Non
 
 
 def test_accepting_a_change_by_its_number_keeps_later_ones(cli: Cli) -> None:
-    """What was reviewed is accepted, not what happened after it."""
+    """The reviewed change is accepted, but no later one."""
     cli.scan()
     (cli.watched / "a").write_text("reviewed")
     cli.scan(4)
@@ -78,7 +78,7 @@ def test_accepting_a_change_by_its_number_keeps_later_ones(cli: Cli) -> None:
 
 
 def test_accepting_a_directory_accepts_what_is_below(cli: Cli) -> None:
-    """A package's files are accepted at once, and nothing beside them."""
+    """All paths below it are accepted, and no others."""
     (cli.watched / "pkg").mkdir()
     cli.scan()
     (cli.watched / "pkg" / "one").write_text("1")
@@ -91,7 +91,7 @@ def test_accepting_a_directory_accepts_what_is_below(cli: Cli) -> None:
 
 
 def test_an_older_change_cannot_be_accepted_over_a_newer_baseline(cli: Cli) -> None:
-    """Its number stands for a state that was left behind."""
+    """Its number means a state that is older than the baseline."""
     cli.scan()
     (cli.watched / "a").write_text("one")
     cli.scan(4)
@@ -104,7 +104,7 @@ def test_an_older_change_cannot_be_accepted_over_a_newer_baseline(cli: Cli) -> N
 
 
 def test_a_symlinked_watch_is_pointed_out(cli: Cli) -> None:
-    """/sbin is a link to usr/sbin: whoever watches it must hear that only the link is monitored."""
+    """/sbin is a link to usr/sbin: a message says that only the link is monitored."""
     link = cli.root / "link"
     link.symlink_to(cli.watched)
     cli.config.write_text(cli.config.read_text().replace(f'path = "{cli.watched}"', f'path = "{link}"'))
@@ -114,7 +114,7 @@ def test_a_symlinked_watch_is_pointed_out(cli: Cli) -> None:
 
 
 def test_accepting_what_does_not_differ_is_an_error(cli: Cli) -> None:
-    """A typing mistake must not look like an acceptance, and accepts none of the others."""
+    """A mistyped path is an error, and none of the other paths is accepted."""
     cli.scan()
     (cli.watched / "a").write_text("other")
     cli.scan(4)
@@ -124,7 +124,7 @@ def test_accepting_what_does_not_differ_is_an_error(cli: Cli) -> None:
 
 
 def test_a_move_is_accepted_as_a_whole(cli: Cli) -> None:
-    """The old name's absence and the new name's presence are one thing."""
+    """Removal of the old name and addition of the new one are accepted together."""
     cli.scan()
     (cli.watched / "a").rename(cli.watched / "z")
     cli.scan(4)
@@ -134,7 +134,7 @@ def test_a_move_is_accepted_as_a_whole(cli: Cli) -> None:
 
 
 def test_several_changes_of_one_path_are_one_row_with_steps(cli: Cli) -> None:
-    """The row shows the net change; its steps, each single one."""
+    """The row has the net change, its steps the single changes."""
     cli.scan()
     for text in ("one", "two", "three"):
         (cli.watched / "a").write_text(text)
@@ -146,7 +146,7 @@ def test_several_changes_of_one_path_are_one_row_with_steps(cli: Cli) -> None:
 
 
 def test_changed_and_changed_back_is_no_row_but_stays_in_the_history(cli: Cli) -> None:
-    """Nothing differs, and yet the history knows."""
+    """Nothing differs, but --history shows both changes."""
     target = cli.watched / "a"
     before = target.stat()
     cli.scan()
@@ -189,7 +189,7 @@ def test_filters(cli: Cli) -> None:
 
 
 def test_paths_of_any_bytes_survive(cli: Cli) -> None:
-    """Names need not be UTF-8: shown escaped, given exactly in base64, and accepted by their number."""
+    """Names that are not UTF-8 are escaped, exact in base64, and can be accepted by number."""
     cli.scan()
     name = os.fsencode(cli.watched) + b"/\xff\n\x1b[31m"
     Path(os.fsdecode(name)).write_text("x")
@@ -204,7 +204,7 @@ def test_paths_of_any_bytes_survive(cli: Cli) -> None:
 
 @pytest.mark.parametrize("form", ["text", "json", "ndjson", "csv", "html"])
 def test_every_format_names_the_change(cli: Cli, form: str) -> None:
-    """Each report holds the path and its kind."""
+    """Each format has the path and the kind of change."""
     cli.scan()
     (cli.watched / "a").write_text("two")
     cli.scan(4)
@@ -216,7 +216,7 @@ def test_every_format_names_the_change(cli: Cli, form: str) -> None:
 
 
 def test_without_audit_the_reason_is_a_gap_not_an_alarm(cli: Cli) -> None:
-    """Nobody looked: that must never read like 'audit saw nobody'."""
+    """No audit log was read: that must not look like 'audit recorded no event'."""
     cli.scan()
     (cli.watched / "a").write_text("two")
     cli.scan(4)
@@ -226,7 +226,7 @@ def test_without_audit_the_reason_is_a_gap_not_an_alarm(cli: Cli) -> None:
 
 
 def test_a_widened_configuration_does_not_flood(cli: Cli) -> None:
-    """Paths that come into view are not reported as added, and are watched from then on."""
+    """Newly monitored paths are not reported as added; later changes of them are."""
     cli.write_config(watch='exclude = ["b"]')
     cli.scan()
     cli.write_config()
@@ -257,7 +257,7 @@ def test_times_beyond_2262_are_kept(cli: Cli) -> None:
 
 
 def test_own_files_are_never_monitored(cli: Cli) -> None:
-    """The database lies in the watched directory, and is no change."""
+    """The database is in the watched directory, but is not reported."""
     config = cli.config.read_text().replace(str(cli.database), str(cli.watched / "own.db"))
     cli.config.write_text(config)
     cli.scan()
@@ -265,8 +265,8 @@ def test_own_files_are_never_monitored(cli: Cli) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv (util-linux)")
-def test_unreadable_files_are_said_until_they_are_read_and_never_removed(cli: Cli) -> None:
-    """A directory that can't be listed any more hides files; it does not remove them, nor are they the same."""
+def test_unreadable_files_are_reported_until_they_are_read_and_never_removed(cli: Cli) -> None:
+    """Files in an unreadable directory are neither removed nor unchanged: they are not compared."""
     (cli.watched / "d").mkdir()
     (cli.watched / "d" / "inside").write_text("x")
     # Root without the capabilities that make it read everything.

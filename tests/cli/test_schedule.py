@@ -1,4 +1,4 @@
-"""fimscan schedule: the baseline at once, then scans on time, until it is told to stop."""
+"""``fimscan schedule``: a baseline at once, then scheduled scans until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import Cli, rows
 
 
 def wait_for(cli: Cli, words: str, seconds: float = 30) -> str:
-    """Until 'fimscan status' says so."""
+    """Wait until 'fimscan status' prints ``words``."""
     deadline = time.monotonic() + seconds
     while True:
         said = cli("status").stdout
@@ -29,7 +29,7 @@ def wait_for(cli: Cli, words: str, seconds: float = 30) -> str:
         time.sleep(0.2)
 
 
-def test_it_scans_on_schedule_and_stops_when_told(cli: Cli) -> None:
+def test_it_scans_on_schedule_and_stops_on_sigterm(cli: Cli) -> None:
     """A baseline is made at once; a change is found by the next scan; SIGTERM ends it with 0."""
     cli.write_config(extra='[schedule]\nscan = "1s"\n')
     process = subprocess.Popen(
@@ -50,7 +50,7 @@ def test_it_scans_on_schedule_and_stops_when_told(cli: Cli) -> None:
 
 
 def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
-    """The directory is away for a while: each failure is said, and the next scan works."""
+    """The directory is missing for a while: each failure is reported, and the next scan works."""
     cli.write_config(extra='[schedule]\nscan = "1s"\n')
     cli.scan()
     away = cli.root / "away"
@@ -71,7 +71,7 @@ def test_a_failing_scan_does_not_end_the_schedule(cli: Cli) -> None:
 
 
 def test_full_scans_have_a_schedule_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where ctime vouches for files, they alone read everything: were they forgotten, nobody would notice."""
+    """With reread = "ctime", only full scans read every file."""
     scans = []
 
     def run_scan(*_: object, full: bool, **__: object) -> NoReturn:

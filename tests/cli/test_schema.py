@@ -1,4 +1,4 @@
-"""``fimscan schema``, and that every document that a command prints is what its schema says."""
+"""``fimscan schema``, and validation of all printed documents."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_schema_lists_the_names_and_prints_one(cli: Cli) -> None:
 
 
 def test_an_unknown_schema_is_one_line(cli: Cli) -> None:
-    """With the exit code of bad arguments, and what to do."""
+    """With exit code 15, and what to do."""
     (line,) = cli("schema", "dif", code=15).stderr.splitlines()
     assert "'dif'" in line and "'fimscan schema' lists them" in line
 
@@ -53,7 +53,7 @@ def printed(cli: Cli, *arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("reread", ["always", "ctime"])
 def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> None:
-    """What each command prints names a schema that ships, and is as that says; and every schema has a command."""
+    """Every printed document is valid by its shipped schema, and every schema has a command."""
     cli.write_config(watch=f'reread = "{reread}"')
     (cli.root / "aide").write_text(
         AIDE.format(watched=cli.watched, sha256="ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")

@@ -1,4 +1,4 @@
-"""Severity and category of a change, in every form of report."""
+"""Severity and category of a change, in every report format."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_innermost_watch_decides(changed: Cli) -> None:
 
 
 def test_the_current_configuration_holds_for_earlier_changes(changed: Cli) -> None:
-    """A severity that is configured anew needs no new scan; without a configuration, that of the last scan counts."""
+    """A changed severity needs no new scan; without a configuration, that of the last scan is used."""
     before = severities(changed)
     configure(changed, "high", "medium")
     assert (severities(changed)["a"][0], severities(changed)["k"][0]) == ("high", "medium")

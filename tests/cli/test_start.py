@@ -1,4 +1,4 @@
-"""How soon a command begins: it loads what it needs, and not the libraries of the others."""
+"""Start-up time: a command imports only the libraries that it needs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from tests.conftest import Cli
 
-# What takes time to load: most of half a second for SQLAlchemy, a tenth for each of the next three.
+# Slow imports: almost half a second for SQLAlchemy, a tenth of a second for each of the next three.
 STORE = {"sqlalchemy", "fimscan.store", "alembic"}
 CONFIGURATION = {"pydantic", "fimscan.config"}
 LOOKS = {"rich", "jinja2"}
 SCANNER = {"fimscan.scan", "pathspec", "blake3"}
 OTHERS = {"alembic", "apscheduler", "cryptography", "sqlalchemy.dialects.postgresql", *LOOKS}
 
-# fimscan ends without Python's own ending (os._exit).
+# fimscan ends with os._exit, so atexit handlers do not run.
 _TOLD = """\
 import os, sys
 leave = os._exit
@@ -38,15 +38,15 @@ def loaded(cli: Cli, *arguments: str, code: int = 0) -> set[str]:
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",)])
-def test_who_asks_for_help_waits_for_nothing(cli: Cli, arguments: tuple[str, ...]) -> None:
-    """Neither for the commands, nor for what they need."""
+def test_help_imports_no_commands(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """Neither the commands nor their libraries."""
     modules = loaded(cli, *arguments)
     assert "fimscan.cli.main" in modules
     assert modules & (STORE | CONFIGURATION | OTHERS | SCANNER | {"fimscan.audit", "fimscan.model"}) == set()
 
 
 def test_reading_a_log_needs_no_database(cli: Cli) -> None:
-    """'audit events LOG' and 'audit rules' open none, and so load none."""
+    """'audit events LOG' and 'audit rules' do not import the store."""
     log = cli.root / "audit.log"
     log.write_text("")
     modules = loaded(cli, "audit", "events", str(log), "--format", "ndjson")
@@ -58,8 +58,8 @@ def test_reading_a_log_needs_no_database(cli: Cli) -> None:
 
 
 def test_a_scan_loads_what_it_uses(cli: Cli) -> None:
-    """What nobody sees needs no colours, and SQLite no PostgreSQL."""
-    cli.scan()  # makes the database, by Alembic, which loads all of them
+    """Without output it does not import rich; with SQLite it does not import PostgreSQL's driver."""
+    cli.scan()  # creates the database with Alembic, which imports all of them
     modules = loaded(cli, "scan", "--no-audit")
     assert modules > SCANNER
     assert modules & OTHERS == set()
@@ -71,7 +71,7 @@ def test_a_scan_loads_what_it_uses(cli: Cli) -> None:
 
 
 def test_a_scan_worker_loads_little() -> None:
-    """There is one for each processor, and the first files wait for them."""
+    """One worker starts for each processor, and the first files wait for it."""
     code = "import sys, fimscan.scan.worker; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     unneeded = STORE | CONFIGURATION | OTHERS | {"pathspec", "click", "subprocess", "fimscan.scan.scanner"}

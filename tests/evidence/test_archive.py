@@ -40,18 +40,18 @@ names = st.from_regex(r"[A-Za-z0-9_]{1,3}(/[a-z]{1,2}){0,2}", fullmatch=True)
 
 @given(st.dictionaries(names, st.binary(max_size=80), min_size=1, max_size=5))
 def test_members_come_back_in_order(contents: dict[str, bytes]) -> None:
-    """What was packed is read back, whatever it was, sorted by name."""
+    """Reading returns the packed members, sorted by name."""
     assert list(read(build(contents)).items()) == sorted(contents.items())
 
 
 def test_same_members_same_bytes() -> None:
-    """The order in which members were made leaves no trace in the container."""
+    """The container does not depend on the order in which members were added."""
     assert build(CONTENTS) == build(dict(reversed(CONTENTS.items())))
 
 
 @pytest.mark.parametrize("limit", [None, 600])
 def test_ordinary_tools_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
-    """unzip and Python's zipfile find nothing to complain of, with and without ZIP64 fields (sizes and offsets)."""
+    """unzip and Python's zipfile accept it, with and without ZIP64 fields (sizes and offsets)."""
     path = tmp_path / "x.zip"
     if limit is not None:  # "too large for 32 bits" from 600 bytes on; the marker itself stays what it is
         monkeypatch.setattr(archive, "_FITS32", limit)
@@ -86,7 +86,7 @@ def test_very_many_members() -> None:
 
 @given(st.data())
 def test_every_container_change_is_refused(data: st.DataObject) -> None:
-    """A byte changed, removed or put in anywhere makes it another container, which is refused."""
+    """A container with a changed, removed or inserted byte is refused."""
     original = build(CONTENTS)
     at = data.draw(st.integers(0, len(original) - 1))
     byte = data.draw(st.integers(0, 255))
@@ -105,7 +105,7 @@ def test_every_container_change_is_refused(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a//b", "a/../b", "./a", "a\\b", "-rf", "a\n", "é", "", "x" * 201])
 def test_dangerous_names_are_refused(name: str) -> None:
-    """A member that would be unpacked somewhere else, or be read as an option, is refused by its name."""
+    """A member whose name leads elsewhere, or looks like an option, is refused."""
     encoded = name.encode()
     placeholder = "y" * len(encoded)
     header = archive._local_header(placeholder, 0, 0)
@@ -115,7 +115,7 @@ def test_dangerous_names_are_refused(name: str) -> None:
 
 
 def test_a_member_twice_is_refused() -> None:
-    """Two members of one name, of which tools would show different ones, are refused."""
+    """Two members of the same name are refused: tools differ in which one they show."""
     changed = build({"aaa": b"1", "bbb": b"2"}).replace(b"bbb", b"aaa")
     with pytest.raises(VerificationError, match="twice"):
         read_archive(io.BytesIO(changed))
@@ -132,7 +132,7 @@ def test_a_compressed_bomb_is_refused_unread(tmp_path: Path) -> None:
 
 
 def test_a_size_beyond_the_file_is_refused() -> None:
-    """A member that claims exabytes ends where the file ends, and is refused."""
+    """A member whose header claims exabytes is refused when the file ends."""
     header = archive._local_header("x", 1 << 60, 0)
     with pytest.raises(VerificationError, match="truncated"):
         read_archive(io.BytesIO(header))

@@ -128,7 +128,7 @@ def test_the_index_names_every_piece_of_evidence(bundle: Path) -> None:
 
 
 def test_audit_logs_are_claimed_only_when_watched(built: Callable[..., dict[str, bytes]]) -> None:
-    """10.3.4 is "not covered" without a pattern of the policy for logs; with one, what that does is said."""
+    """10.3.4 is "not covered" without a pattern with the policy append-only; with one, the index describes it."""
     pattern = CriticalPattern(path=b"/var/log", policy="append-only", severity="high", category="logs")
 
     def shown(files: dict[str, bytes]) -> str:
@@ -153,7 +153,7 @@ def test_every_table_names_the_host(bundle: Path) -> None:
 
 
 def test_any_file_name_can_be_read_back(bundle: Path, bundle_input: Make) -> None:
-    """From what is shown, or from base64 where it is escaped, the name's exact bytes come back, one row for each."""
+    """Each file has one row; its exact name is the shown one or, if that is escaped, the base64 one."""
     rows = table(members(bundle)["06-monitored-files.csv"])
     names = [base64.b64decode(row["path_b64"]) if row["path_b64"] else row["path"].encode() for row in rows]
     assert names == [state.path for state in bundle_input().files]
@@ -199,7 +199,7 @@ def test_no_cell_is_a_formula(built: Callable[..., dict[str, bytes]], bundle_inp
 
 
 def test_a_change_has_all_that_10_2_2_asks_for(bundle: Path) -> None:
-    """User, type, time, outcome, origin, object, event and verdict of a change stand in its row."""
+    """The row of a change has user, type, time, outcome, origin, object, event and verdict."""
     row = table(members(bundle)["09-changes.csv"])[0]
     expected = {
         "change": "17",
@@ -222,8 +222,8 @@ def test_a_change_has_all_that_10_2_2_asks_for(bundle: Path) -> None:
     assert {name: row[name] for name in expected} == expected
 
 
-def test_nobody_is_accused_by_a_blank(bundle: Path) -> None:
-    """All candidates of a contested change have a row; an unset login user stays empty; nobody is named for none."""
+def test_unknown_actors_and_users_are_empty_cells(bundle: Path) -> None:
+    """Each candidate of a contested change has a row; an unset login user, or no actor, gives empty cells."""
     rows = table(members(bundle)["09-changes.csv"])
     contested = [row for row in rows if row["change"] == "18"]
     assert [(row["candidate"], row["auid"], row["login_user"]) for row in contested] == [
@@ -253,7 +253,7 @@ def test_no_changes_is_valid_json_and_a_header(built: Callable[..., dict[str, by
 
 
 def test_steps_are_written_one_by_one(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
-    """A finding that sums up several changes becomes its single changes, each with its own answer."""
+    """A finding with several steps is written as its steps, each with its own answer."""
     one, two, three = bundle_input().findings
     summed = replace(three, steps=(one, two))
     files = built(findings=[summed])
@@ -290,7 +290,9 @@ def test_the_readme_says_what_was_not_scanned(built: Callable[..., dict[str, byt
     assert f"WHAT SCAN {last.id} DID NOT SEE\n  - /w/x (tmpfs) is mounted below a watched directory" in text
 
 
-def test_the_readme_states_the_worst(built: Callable[..., dict[str, bytes]], bundle_input: Make) -> None:
+def test_the_readme_reports_the_largest_gap_and_broken_chains(
+    built: Callable[..., dict[str, bytes]], bundle_input: Make
+) -> None:
     """The README has the largest gap (not an average), a broken chain, and a list of files that does not match."""
     text = built()["00-README.txt"].decode()
     assert "Largest gap:    120.000 hours; 168 hours allowed; 0 gap(s)" in text
@@ -337,7 +339,7 @@ def test_files_without_sha256_are_counted(
 
 
 def test_odd_bytes_everywhere(built: Callable[..., dict[str, bytes]], scan_at: Callable[..., Scan]) -> None:
-    """A host name or a user's text with lone surrogates or controls neither crashes nor breaks a table's lines."""
+    """Lone surrogates and control characters in a host or user name neither crash nor break lines."""
     scan = replace(scan_at(1, None), trigger="a\udcffb\n", status=ScanStatus.INTERRUPTED)
     files = built(host="h\udcff\x1b\n", organization="o\udc80", scans=[scan], audit_rules="r\udcff")
     assert files["07-scans.csv"].count(b"\n") == 2
@@ -349,7 +351,7 @@ def test_odd_bytes_everywhere(built: Callable[..., dict[str, bytes]], scan_at: C
 
 
 def test_the_same_input_makes_the_same_bytes(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
-    """Building twice gives identical files, so that a bundle can be made again and compared."""
+    """Building twice gives identical files, so bundles can be compared."""
     for name in ("one", "two"):
         build_bundle(bundle_input(), key, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
@@ -360,7 +362,7 @@ def test_the_same_input_makes_the_same_bytes(tmp_path: Path, bundle_input: Make,
 def test_a_failure_leaves_nothing_behind(
     tmp_path: Path, bundle_input: Make, key: SigningKey, error: BaseException
 ) -> None:
-    """Whatever fails half-way, the bundle that was there before stays as it was, and no other file is left."""
+    """After any failure, an existing bundle is unchanged and no other file is left."""
     path = tmp_path / "x.zip"
     path.write_bytes(b"before")
 
@@ -441,7 +443,7 @@ def test_a_device_made_here_is_not_replaced(
 
 @pytest.mark.parametrize("kind", ["pipe", "deleted file", "/dev/full"])
 def test_standard_output_is_not_replaced(tmp_path: Path, bundle_input: Make, key: SigningKey, kind: str) -> None:
-    """/dev/stdout and its like are refused whatever they lead to, also where the link's text leads to no file."""
+    """/dev/stdout and similar names are refused, even if the text of the link resolves to no file."""
     reading, writing = os.pipe()
     if kind == "/dev/full":
         os.close(writing)
@@ -465,7 +467,7 @@ def test_standard_output_is_not_replaced(tmp_path: Path, bundle_input: Make, key
 def test_a_dash_is_not_taken_for_a_name(
     tmp_path: Path, bundle_input: Make, key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who asks for standard output with "-" gets one line, not a file of that name; ./- is such a file."""
+    """The name "-" is refused with one line; "./-" is a file of that name."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="standard output; name a file"):
         build_bundle(bundle_input(), key, "-")
@@ -475,7 +477,7 @@ def test_a_dash_is_not_taken_for_a_name(
 
 
 def test_a_link_to_a_file_stays_a_link(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
-    """Where the output is a symbolic link to a file, that file is replaced and the link stays."""
+    """If the output is a symbolic link to a file, that file is replaced and the link is kept."""
     (tmp_path / "link").symlink_to("real.zip")
     build_bundle(bundle_input(), key, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
@@ -486,7 +488,7 @@ def test_a_link_to_a_file_stays_a_link(tmp_path: Path, bundle_input: Make, key: 
 def test_a_period_without_time_is_refused(
     tmp_path: Path, bundle_input: Make, key: SigningKey, change: dict[str, int]
 ) -> None:
-    """A period that ends before it begins, or has not begun, is an error and no empty bundle."""
+    """A period that ends before it begins, or has not begun, is an error."""
     with pytest.raises(UsageError, match="is empty or has not begun"):
         build_bundle(bundle_input(**change), key, tmp_path / "x.zip")
     assert os.listdir(tmp_path) == []
@@ -499,8 +501,8 @@ def test_a_running_period_ends_now(built: Callable[..., dict[str, bytes]], bundl
     assert [row["actual_hours"] for row in rows] == ["72.000", "120.000"]
 
 
-def test_what_could_not_be_compared_is_evidence_too(built: Callable[..., dict[str, bytes]]) -> None:
-    """The list of monitored files has it as it was when it was last read: whoever reads that is told."""
+def test_unreadable_files_are_in_the_bundle(built: Callable[..., dict[str, bytes]]) -> None:
+    """06 has an unreadable file in its last known state; 08-not-compared.csv and the README say so."""
     kept = Unreadable(
         path=b"/etc/kept",
         reason=UnreadableReason.LEASED,

@@ -27,7 +27,7 @@ def test_exactly_seven_days_is_in_time(scan_at: ScanAt) -> None:
     assert [x.ok for x in continuity(scans, 10 * DAY, 24 * DAY + 1, WEEK)] == [True, False]
 
 
-def test_a_gap_across_the_start_is_seen_whole(scan_at: ScanAt) -> None:
+def test_a_gap_across_the_start_has_its_full_length(scan_at: ScanAt) -> None:
     """A gap that began before the period counts from the comparison before it, not from the period's start."""
     scans = [scan_at(1, 1 * DAY), scan_at(2, 2 * DAY), scan_at(3, 12 * DAY)]
     assert spans(continuity(scans, 8 * DAY, 14 * DAY, WEEK)) == [(2, 12, False), (12, 14, True)]
@@ -47,7 +47,7 @@ def test_all_comparisons_before_the_period(scan_at: ScanAt) -> None:
 
 
 def test_no_comparison_at_all_is_a_gap_however_short() -> None:
-    """A period of a day without any comparison ever is no success."""
+    """A period without any comparison is a gap, even if it is one day."""
     assert spans(continuity([], 10 * DAY, 11 * DAY, WEEK)) == [(10, 11, False)]
 
 
@@ -58,13 +58,13 @@ def test_an_interrupted_scan_compares_nothing(scan_at: ScanAt) -> None:
 
 
 def test_an_interrupted_scan_with_an_end_compares_nothing(scan_at: ScanAt) -> None:
-    """Nor does it when the time at which it was interrupted is known."""
+    """Even if the time of the interruption is known."""
     scans = [scan_at(1, 10 * DAY), replace(scan_at(2, 14 * DAY), status=ScanStatus.INTERRUPTED), scan_at(3, 18 * DAY)]
     assert spans(continuity(scans, 10 * DAY, 18 * DAY, WEEK)) == [(10, 18, False)]
 
 
 def test_a_comparison_after_the_period_does_not_count(scan_at: ScanAt) -> None:
-    """A comparison that ended after the period says nothing about it."""
+    """A comparison that ended after the period is ignored."""
     scans = [scan_at(1, 10 * DAY), scan_at(2, 13 * DAY)]
     assert spans(continuity(scans, 10 * DAY, 12 * DAY, WEEK)) == [(10, 12, True)]
 
@@ -79,7 +79,7 @@ def test_a_clock_set_back_is_not_a_short_gap(scan_at: ScanAt) -> None:
 
 @given(st.lists(st.integers(0, 30 * DAY), unique=True, max_size=8), st.integers(0, 15 * DAY), st.integers(1, 15 * DAY))
 def test_stretches_leave_nothing_out(times: list[int], start: int, length: int) -> None:
-    """The stretches follow each other without a hole from the period's start, or before it, to its end."""
+    """The stretches cover the period without holes, from its start (or earlier) to its end."""
     scans = [
         Scan(id=number, host="h", trigger="t", status=ScanStatus.FINISHED, started_ns=at, finished_ns=at)
         for number, at in enumerate(sorted(times), 1)

@@ -1,4 +1,4 @@
-"""A database that was edited behind fimscan's back is noticed; one that was not verifies, whatever happened to it."""
+"""``verify --db`` detects every edit of the database, and accepts a database that only fimscan wrote."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.evidence.site import HOST, make_eventful, new_site, pretended_audit, 
 from tests.support import take_back_the_newest_schemas
 
 
-def test_a_database_that_nobody_touched_verifies(copied: Callable[..., Database]) -> None:
-    """Live looks, a killed scan, late records, acceptances, dropped and adopted paths: all of it is as it should be."""
+def test_an_unaltered_database_verifies(copied: Callable[..., Database]) -> None:
+    """After live looks, a killed scan, late records, acceptances, dropped and adopted paths."""
     database = copied()
     with database.read() as session:
         scans = scan_store.all_scans(session)
@@ -116,13 +116,13 @@ EDITS = [
 
 @pytest.mark.parametrize(("statement", "words"), EDITS, ids=[statement[:60] for statement, _ in EDITS])
 def test_what_was_edited_is_named(copied: Callable[..., Database], statement: str, words: str) -> None:
-    """Each column of each table that a finding rests on."""
+    """An edit of each column of each table that a finding depends on."""
     found = problems(copied(statement))
     assert any(words in line for line in found), found
 
 
 def test_two_rows_that_changed_places_are_noticed(copied: Callable[..., Database]) -> None:
-    """Each is as it was written, and speaks of another file than before."""
+    """Each row has its old content, but describes another file."""
     found = problems(
         copied(
             "UPDATE file_version SET id = 1000 WHERE id = 1",
@@ -134,7 +134,7 @@ def test_two_rows_that_changed_places_are_noticed(copied: Callable[..., Database
 
 
 def test_a_revised_answer_cannot_be_put_back(copied: Callable[..., Database]) -> None:
-    """The journal knows both; the newer one counts."""
+    """The journal has both versions; the newer one counts."""
     database = copied()
     with database.read() as session:
         first, later = (
@@ -148,8 +148,8 @@ def test_a_revised_answer_cannot_be_put_back(copied: Callable[..., Database]) ->
     assert any(f"change {revised} (" in line and "was altered" in line for line in found), found
 
 
-def test_a_head_that_was_noted_shows_that_entries_were_cut_off(copied: Callable[..., Database]) -> None:
-    """A chain alone cannot: without its end it is a whole chain. An older head is in it still."""
+def test_a_stored_head_detects_removed_entries(copied: Callable[..., Database]) -> None:
+    """The chain alone does not: without its end it is still valid. It also still has older heads."""
     database = copied()
     with database.read() as session:
         scans = scan_store.all_scans(session)
@@ -182,7 +182,7 @@ def test_each_scans_own_state_is_recomputed_on_request(copied: Callable[..., Dat
 
 
 def test_what_is_altered_before_the_scan_has_ended_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A baseline takes a while to be written. The journal has what was found, not what somebody made of it."""
+    """An edit during the writing of a baseline is detected: the journal has the digests of what was found."""
     site = new_site(tmp_path)
     seal = scan_entry.seal
 
@@ -200,7 +200,7 @@ def test_what_is_altered_before_the_scan_has_ended_is_noticed(tmp_path: Path, mo
 
 
 def _as_before(revision: str, database: Path) -> None:
-    """What a fimscan of before a revision would have left behind: its own, and none of what came with it or later."""
+    """Turn a database into one that a fimscan before that revision would have written."""
     before = ScriptDirectory.from_config(migrate._config()).get_revision(revision).down_revision
     with closing(sqlite3.connect(database)) as connection:
         take_back_the_newest_schemas(connection)
@@ -222,7 +222,7 @@ def _as_before(revision: str, database: Path) -> None:
 def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str, unknown_then: tuple[str, ...], edit: str, words: str
 ) -> None:
-    """Old entries replay as they were; what was there is taken into the journal as it is."""
+    """Old entries replay unchanged; existing rows are added to the journal as they are."""
     site, path = new_site(tmp_path), tmp_path / "x.db"
     with monkeypatch.context() as patch, pretended_audit():
         for name in unknown_then:
@@ -254,7 +254,7 @@ def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
 
 
 def test_the_command(cli: Cli) -> None:
-    """Exit codes and lines, from the head that status prints to the row that was altered."""
+    """Exit codes and output, with and without altered rows."""
     assert "no database" in cli("verify", "--db", code=24).stderr
     cli.scan()
     head = json.loads(cli("status", "--format", "json", code=0).stdout)["head"]
@@ -279,7 +279,7 @@ def test_the_command(cli: Cli) -> None:
 
 
 def test_doctor_sees_a_broken_chain(cli: Cli) -> None:
-    """Critical: nothing that is recorded can be relied on."""
+    """It is critical: the records cannot be trusted."""
     cli.scan()
     checks = {c["check"]: c for c in json.loads(cli("doctor", "--format", "json").stdout)["checks"]}
     assert checks["ledger"]["severity"] == "ok"

@@ -52,7 +52,7 @@ NOT_RECORDED = {"read_start_ns", "read_end_ns", "prefix"}
 
 @pytest.mark.parametrize("name", sorted(field.name for field in fields(FileState)))
 def test_every_field_counts_that_is_recorded(state_of: Callable[..., FileState], name: str) -> None:
-    """A state digest changes with each field that is recorded of a file, and not with when it was read."""
+    """A state digest depends on every recorded field, but not on the reading time."""
     state = state_of(b"/a")
     changed = state_of(**{"path": b"/a", name: OTHER[name]})
     assert (state_digest(state) == state_digest(changed)) == (name in NOT_RECORDED)
@@ -72,7 +72,7 @@ def test_no_two_states_share_an_encoding(
     numbers: tuple[int, int],
     other_numbers: tuple[int, int],
 ) -> None:
-    """Bytes can't move from one field to the next unseen, however they look."""
+    """Moving bytes from one field to the next changes the digest."""
     states = []
     for (path, target, xattr, taken), (size, mtime) in ((one, numbers), (other, other_numbers)):
         known: dict[str, Any] = {"dev": 1, "inode": 1, "nlink": 1, "mode": 0, "uid": 0, "gid": 0, "ctime_ns": 0}
@@ -93,7 +93,7 @@ def test_the_documented_encoding(state_of: Callable[..., FileState]) -> None:
 
 
 def test_the_documented_encoding_of_what_came_later(state_of: Callable[..., FileState]) -> None:
-    """Attributes and flags have a second form, so that no state that was recorded without them has another digest."""
+    """States with attributes and flags have a second encoding, so older states keep their digests."""
     xattrs = (Xattr(name=b"user.a", size=70, data=b"\3"), Xattr(name=b"user.b", size=0, data=b""))
     state = state_of(b"/a", b"x", digests=(), xattr_digest=b"\1", xattrs=xattrs, flags=16)
     fields = b"file 65024 7 1 420 0 42 1 %d %d 2:/a,-,1:\1," % ((state.mtime_ns,) * 2)
@@ -122,7 +122,7 @@ def test_an_entry_by_hand(bundle_input: Callable[..., BundleInput]) -> None:
 
 
 def test_a_summary_is_canonical(scan_at: Callable[..., Scan]) -> None:
-    """One line of ASCII, the same whatever order the counts came in."""
+    """One line of ASCII, independent of the order of the counts."""
     scan = replace(scan_at(7, 12, host="hé\n"), counts={"b": 2, "a": 1}, config_digest="c")
     assert summary_line(scan) == summary_line(replace(scan, counts={"a": 1, "b": 2}))
     assert summary_line(scan) == (
@@ -155,14 +155,14 @@ def test_a_whole_chain_has_no_problems(bundle_input: Callable[..., BundleInput])
 )
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_an_altered_scan_is_named(bundle_input: Callable[..., BundleInput], change: dict[str, object], at: int) -> None:
-    """Whatever is altered in whichever scan, replaying the chain says so, and names a scan."""
+    """An alteration of any field of any scan is detected, and a scan is named."""
     scans = list(bundle_input().scans)
     scans[at] = replace(scans[at], **change)  # type: ignore[arg-type]
     assert any("scan" in problem for problem in replay(scans))
 
 
 def test_a_missing_scan_is_noticed(bundle_input: Callable[..., BundleInput]) -> None:
-    """A scan taken out of the beginning or the middle breaks the chain where it stood."""
+    """Removing a scan at the beginning or in the middle breaks the chain at that point."""
     scans = list(bundle_input().scans)
     assert replay(scans[1:]) == ["scan 2 does not follow the start of the chain: a scan is missing, or was altered"]
     assert replay([scans[0], scans[3]]) == [

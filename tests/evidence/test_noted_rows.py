@@ -1,4 +1,4 @@
-"""What was known when answers were made: edited behind fimscan's back, it is noticed; used as usual, it verifies."""
+"""``verify --db`` detects edits of noted rows (positions, observations, processes), but not normal use of them."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ EDITS = [
 
 @pytest.mark.parametrize(("statement", "words"), EDITS, ids=[statement[:60] for statement, _ in EDITS])
 def test_what_was_edited_is_named(copied: Callable[..., Database], statement: str, words: str) -> None:
-    """A row of each table altered, taken out, and put in."""
+    """A row of each table is altered, removed, and inserted."""
     found = problems(copied(statement))
     assert any(words in line for line in found), found
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A host with a baseline and a healthy audit system, of which a few things were written to the log."""
+    """A host with a baseline, a healthy audit system, and some audit records."""
     with pretended_audit():
         made = new_site(tmp_path)
         made.scan()
@@ -134,7 +134,7 @@ def edit(site: Site, statement: str) -> None:
     ],
 )
 def test_what_fimscan_itself_wrote_anew_since_is_still_noticed(site: Site, statement: str) -> None:
-    """The next look, and the next scan, must not make what was edited a part of the record."""
+    """The next live look or scan must not make an edited row part of the journal."""
     edit(site, statement)
     for number in range(2, 5):
         site.append(event(site.watched / "a", number))
@@ -145,7 +145,7 @@ def test_what_fimscan_itself_wrote_anew_since_is_still_noticed(site: Site, state
 
 
 def test_the_open_entry_is_not_carried_on_when_it_was_altered(site: Site) -> None:
-    """A row and its digest were replaced: fimscan must not put its own seal on that when it next writes the entry."""
+    """If a row and its digest were replaced, fimscan must not confirm them when it writes the entry again."""
     with site.database.read() as session:
         still_open = journal.open_entry(session)
     assert still_open is not None
@@ -162,7 +162,7 @@ def test_the_open_entry_is_not_carried_on_when_it_was_altered(site: Site) -> Non
 
 
 def test_looks_leave_nothing_behind_in_the_journal(site: Site) -> None:
-    """How far a log was read is written every few seconds, for years."""
+    """The reading position is written every few seconds, and must not fill the journal."""
 
     def size() -> tuple[int, int]:
         with site.database.read() as session:
@@ -182,7 +182,7 @@ def test_looks_leave_nothing_behind_in_the_journal(site: Site) -> None:
 
 
 def test_a_scan_closes_what_is_open(site: Site) -> None:
-    """From then on, a head that was noted covers it."""
+    """From then on, a stored head covers it."""
     site.scan()
     with site.database.read() as session:
         assert journal.open_entry(session) is None
@@ -190,7 +190,7 @@ def test_a_scan_closes_what_is_open(site: Site) -> None:
 
 
 def test_very_many_looks_at_files_between_two_scans(site: Site) -> None:
-    """The open entry does not grow without end: it is closed early, and looks are forgotten all the same."""
+    """The open entry has a maximum size: then it is closed early. Old looks are still deleted."""
     looks = [sighting_store.Recheck(path=b"/%d" % number, read_start_ns=number) for number in range(250)]
     for again in range(2):
         for start in range(0, len(looks), 50):
@@ -205,7 +205,7 @@ def test_very_many_looks_at_files_between_two_scans(site: Site) -> None:
 
 
 def test_a_log_that_is_read_twice(site: Site) -> None:
-    """Under another name, as after a rotation with 'copytruncate': what is known already is known once."""
+    """Under another name, as after a rotation with 'copytruncate': records are stored once."""
     (site.root / "audit.log.1").unlink(missing_ok=True)
     copy = site.root / "copy.log"
     shutil.copy(site.log, copy)
@@ -214,7 +214,7 @@ def test_a_log_that_is_read_twice(site: Site) -> None:
 
 
 def test_what_was_not_written_is_not_noted(site: Site) -> None:
-    """A transaction that fails leaves rows and journal as they were."""
+    """A failed transaction changes neither rows nor journal."""
     with pytest.raises(KeyboardInterrupt), site.database.begin() as session:
         sighting_store.set_rechecks(session, [sighting_store.Recheck(path=b"/x", read_start_ns=1)])
         raise KeyboardInterrupt

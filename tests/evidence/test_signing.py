@@ -1,4 +1,4 @@
-"""The signing key: made once, kept to its owner, known by its fingerprint."""
+"""The signing key: created once, private to its owner, identified by its fingerprint."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_umask_does_not_open_the_key(tmp_path: Path) -> None:
 
 
 def test_two_at_once_agree_on_one_key(tmp_path: Path) -> None:
-    """Of many that need a new key at the same moment, all end with the same one."""
+    """Processes that create a key at the same time all get the same key."""
     path = str(tmp_path / "key.pem")
     start, found = threading.Barrier(8), []
 
@@ -60,7 +60,7 @@ def test_two_at_once_agree_on_one_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
 def test_a_key_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    """A key that others may have read is refused, with what to do about it in one line."""
+    """A key that others can read is refused; the message says what to do."""
     path = tmp_path / "key.pem"
     load_or_create_key(str(path))
     path.chmod(mode)
@@ -106,7 +106,7 @@ def test_what_is_no_usable_key_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_fifo_in_the_keys_place_does_not_hang(tmp_path: Path) -> None:
-    """Something that is no file, in the key's place, is refused at once."""
+    """A FIFO in place of the key is refused without waiting."""
     os.mkfifo(tmp_path / "key.pem", 0o600)
     with pytest.raises(InputError, match="not a regular file"):
         load_or_create_key(str(tmp_path / "key.pem"))
@@ -134,12 +134,12 @@ def test_the_fingerprint_is_what_openssl_says(tmp_path: Path, key: SigningKey) -
 
 @pytest.mark.parametrize("text", ["", "SHA256:", "SHA256:" + "g" * 64, "a" * 63, "a" * 65, "MD5:" + "a" * 64])
 def test_what_is_no_fingerprint_is_refused(text: str) -> None:
-    """A mistyped fingerprint is an error of its own, not a signature that does not match."""
+    """A malformed fingerprint is a usage error, not a failed verification."""
     with pytest.raises(UsageError, match="not a fingerprint"):
         parse_fingerprint(text)
 
 
 def test_the_key_does_not_show_itself(key: SigningKey) -> None:
-    """No private bytes in what a log or a debugger prints of a key."""
+    """The repr of a key contains no private bytes."""
     assert (b"k" * 32).hex() not in repr(key)
     assert "kkkk" not in repr(key)

@@ -1,4 +1,4 @@
-"""Whatever is changed in a bundle, verifying it notices."""
+"""Verification detects every change of a bundle."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pack(contents: dict[str, bytes]) -> bytes:
 
 
 def sign(contents: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
-    """The same contents with sums that fit and a signature of ``key``: what a forger with a key of his own can do."""
+    """The same members with matching sums and a signature by ``key``: a forgery with another key."""
     signed = {name: content for name, content in contents.items() if name not in UNSIGNED}
     signed["signer.pub.pem"] = key.public_pem
     with ExitStack() as stack:
@@ -73,7 +73,7 @@ def failed(data: bytes, expected: str | None = None) -> set[str]:
 
 
 def test_an_untouched_bundle_verifies(bundle: Path, key: SigningKey) -> None:
-    """What was built verifies, with and without the expected fingerprint, and says whose it is."""
+    """An unchanged bundle verifies, with and without the expected fingerprint; the signer is shown."""
     report = verify_bundle(bundle)
     assert report.ok
     assert report.fingerprint == key.fingerprint
@@ -84,7 +84,7 @@ def test_an_untouched_bundle_verifies(bundle: Path, key: SigningKey) -> None:
 
 
 def test_every_single_byte_counts(bundle: Path) -> None:
-    """Each byte of the file, changed in turn, is noticed: contents, headers, timestamps, directory and all."""
+    """A change of any single byte is detected: contents, headers, timestamps, directory."""
     data = bytearray(bundle.read_bytes())
     unnoticed = []
     for at in range(len(data)):
@@ -98,7 +98,7 @@ def test_every_single_byte_counts(bundle: Path) -> None:
 
 
 def test_contents_count_without_the_containers_help(bundle: Path) -> None:
-    """A byte changed in any member is noticed even when the container around it is made anew to fit."""
+    """A changed byte in a member is detected even if the container is rebuilt to match."""
     contents = unpack(bundle.read_bytes())
     for name, content in contents.items():
         for at in {0, len(content) - 1, *range(0, len(content), 97)}:
@@ -116,7 +116,7 @@ def smallest(key: SigningKey) -> bytes:
 
 @given(st.data())
 def test_no_mutation_crashes_or_passes(smallest: bytes, data: st.DataObject) -> None:
-    """Whatever bytes are cut out of, or put into a bundle, it fails, and with one clear line."""
+    """A bundle with removed or inserted bytes fails with a one-line message."""
     assert holds(smallest)
     start = data.draw(st.integers(0, len(smallest)))
     end = data.draw(st.integers(start, min(len(smallest), start + 400)))
@@ -178,7 +178,7 @@ def test_repacked_by_zip(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_signed_again_with_another_key(bundle: Path, tmp_path: Path, key: SigningKey) -> None:
-    """A forger's own key makes a bundle that holds together; the fingerprint tells, and is shown to be compared."""
+    """A bundle signed with another key is consistent; only the fingerprint differs, and is shown."""
     contents = unpack(bundle.read_bytes())
     contents["09-changes.csv"] = b"host\n"
     forged = tmp_path / "forged.zip"
@@ -248,7 +248,7 @@ def test_a_list_of_files_that_no_scan_saw(tmp_path: Path, bundle_input: Make, ke
         b"x,state_sha256\n1\n",
     ],
 )
-def test_tables_that_are_none(bundle: Path, key: SigningKey, name: str, content: bytes) -> None:
+def test_malformed_tables_fail(bundle: Path, key: SigningKey, name: str, content: bytes) -> None:
     """A signed bundle whose tables are garbage fails in its report; nothing in it can make verifying crash."""
     contents = unpack(bundle.read_bytes())
     assert failed(pack(sign({**contents, name: content}, key))) & {"chain", "files"}
@@ -265,8 +265,8 @@ def test_the_signed_files_that_are_read_whole_are_bounded(bundle: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"PK", b"garbage\n" * 100, b"PK\x05\x06" + b"\0" * 18, b"PK\x03\x04", b"\0" * 5000]
 )
-def test_what_is_no_bundle(tmp_path: Path, content: bytes) -> None:
-    """Something that is no bundle at all is said to be none, in one line with its name."""
+def test_a_file_that_is_not_a_bundle(tmp_path: Path, content: bytes) -> None:
+    """A file that is not a bundle fails with one line that has its name."""
     path = tmp_path / "x.zip"
     path.write_bytes(content)
     with pytest.raises(VerificationError, match=r"x\.zip: ") as caught:

@@ -1,4 +1,4 @@
-"""What an attempt works with: a watched directory, a user without privileges, and a root process that did nothing."""
+"""The API of attempts: a watched directory, an unprivileged user, and an innocent root process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Steps: TypeAlias = Generator[None, None, None]
 ATTACKER = 61616
 """The user: a number that no account of the machine has, and no capability."""
 VICTIM = 61617
-"""The number of somebody whom an attempt wants to have named as the login user."""
+"""The uid that an attempt tries to have named as the login user."""
 
 SOURCES = Path(__file__).parent / "src"
 _CANNOT_BE_DONE_HERE = 77
@@ -48,7 +48,7 @@ def compiled(directory: Path) -> Path:
 
 
 class Running:
-    """A program of the user's that has said that it is ready, and acts when it is told to."""
+    """A program of the user that is ready and acts on request."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -60,14 +60,14 @@ class Running:
             raise AssertionError((process.args, said, words))
 
     def go(self) -> None:
-        """Have it do what it is there for."""
+        """Make it act."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
         self.has_done()
 
     def has_done(self) -> None:
-        """Wait until it says that it has."""
+        """Wait until it has acted."""
         assert self._line() == b"done\n", self._process.args
 
     def _line(self) -> bytes:
@@ -116,11 +116,11 @@ class Bench:
         return path
 
     def note_looks(self) -> None:
-        """Note what the files are like before anything is done to them."""
+        """Record the state of the files before the attempt."""
         self.before = {path: _looks(path) for path in self.judged}
 
     def has_worked(self) -> bool:
-        """Whether at least one of the files is not as it was: otherwise nothing was tried."""
+        """Whether at least one of the files changed; otherwise the attempt did nothing."""
         return any(_looks(path) != self.before.get(path) for path in self.judged)
 
     # ---- root
@@ -191,7 +191,7 @@ class Bench:
         return any(process.poll() is None for process in self.alive)
 
     def clean_up(self) -> None:
-        """End what is left of the user's processes of this attempt."""
+        """End the remaining processes of the user in this attempt."""
         for process in self.alive:
             if process.poll() is None:
                 process.kill()

@@ -1,4 +1,4 @@
-"""Plays the attempts, all between the same three scans, and holds fimscan's answers against what was done."""
+"""Run the attempts, all between the same three scans, and check fimscan's answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMES_A_HOLE = frozenset({"held-descriptor", "path-only", "several-writers"})
 
 @dataclass
 class Outcome:
-    """What became of an attempt. ``problems`` are what must not be; ``answers`` what fimscan said, a line a row."""
+    """The result of an attempt: ``problems`` are wrong answers; ``answers`` are all answers, one line for each row."""
 
     name: str
     skipped: str | None = None
@@ -41,7 +41,7 @@ class _Play:
     outcome: Outcome
 
     def step(self) -> None:
-        """As far as the next scan."""
+        """Run to the next scan."""
         if self.outcome.skipped or self.outcome.problems:
             return
         try:
@@ -117,7 +117,7 @@ def _judge(bench: Bench, rows: dict[str, Row], installation: Installation, outco
 
 
 def _wrongs(answer: dict[str, Any], bench: Bench) -> Iterator[str]:
-    """What an answer must not say. Root's processes did nothing, but for those that the attempt calls honest."""
+    """Wrong statements of an answer. Root's processes did nothing, except those that the attempt calls honest."""
     innocent = [a for a in answer["actors"] if a["uid"] != ATTACKER and a["pid"] not in bench.honest]
     guilty = [a for a in answer["actors"] if a["uid"] == ATTACKER]
     verdict, reason = answer["verdict"], answer["reason"]

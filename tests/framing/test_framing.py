@@ -39,8 +39,8 @@ def outcomes(ground: Ground) -> dict[str, Outcome]:
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
-def test_nobody_innocent_is_named_for_sure(attempt: Attempt, outcomes: dict[str, Outcome]) -> None:
-    """What the attempt does, its docstring says."""
+def test_no_innocent_process_is_named_with_certainty(attempt: Attempt, outcomes: dict[str, Outcome]) -> None:
+    """The docstring of each attempt says what it does."""
     outcome = outcomes[attempt.name]
     if outcome.skipped is not None:
         pytest.skip(outcome.skipped)

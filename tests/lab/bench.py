@@ -1,4 +1,4 @@
-"""What a scenario works with: it starts processes, remembers them, and writes down what has to be answered."""
+"""The API of scenarios: start processes, remember them, and record the expected answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Actor: TypeAlias = dict[str, Any]
 
 
 class Who(Protocol):
-    """Somebody who can be named."""
+    """A process or user that an answer can name."""
 
     def is_named_by(self, actor: Actor) -> bool:
         """Whether this is the one."""
@@ -41,7 +41,7 @@ class Process:
         return actor["pid"] == self.pid and actor["exe"] in self.programs
 
     def child(self, program: str) -> Kin:
-        """Whichever of its descendants (itself included) was this program."""
+        """The descendant (or the process itself) that ran this program."""
         return Kin(self, os.path.realpath(located(program)))
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Kin:
-    """A descendant that the lab did not start itself: the kernel says whose it is, the lab which program."""
+    """A descendant that the lab did not start itself: known from the kernel's process events, and its program."""
 
     ancestor: Process
     program: str
@@ -85,7 +85,7 @@ class Running:
 
 
 class Elder:
-    """A process that is started before anything else of the lab, and writes when it is told to."""
+    """A process that starts before everything else of the lab and writes on request."""
 
     def __init__(self, family: Family) -> None:
         code = "import sys\nfor line in sys.stdin:\n open(line[:-1], 'w').write('elder'); print('done', flush=True)"
@@ -95,14 +95,14 @@ class Elder:
         self.who = Process(self._process.pid, (os.path.realpath(sys.executable),), family)
 
     def write(self, path: Path) -> None:
-        """Have it open and write a file."""
+        """Make it open and write a file."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(f"{path}\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == "done\n"
 
     def end(self) -> None:
-        """Let it end."""
+        """Make it end."""
         self._process.communicate()
 
 
@@ -174,18 +174,18 @@ class Lab:
     # ---- what is done
 
     def wait_apart(self) -> None:
-        """Wait until audit's stamps and the file system's times tell what was from what comes."""
+        """Wait until audit's times and the file system's times separate past from future events."""
         time.sleep(self.apart_s)
 
     def file(self, name: str | bytes, content: str = "content\n") -> Path:
-        """A file that is there already when the scenario begins."""
+        """Create a file that exists before the scenario begins."""
         path = self.here / os.fsdecode(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         return path
 
     def links(self, *names: str) -> None:
-        """A file that has several names already when the scenario begins."""
+        """Create a file with several names before the scenario begins."""
         first = self.file(names[0])
         for name in names[1:]:
             (self.here / name).hardlink_to(first)
@@ -228,28 +228,28 @@ class Lab:
         return self.run("bash", "-c", code, **options)
 
     def logged_in(self, user: int, *command: str) -> Process:
-        """Run a program as a process of a login user: one whose number was set when the session began."""
+        """Run a program as a process of a login user, whose auid was set at the beginning of the session."""
         code = f"open('/proc/self/loginuid', 'w').write('{user}'); os.execvp({command[0]!r}, {list(command)!r})"
         return self.process(self.python(code).pid, command[0])
 
     def python(self, code: str, **options: Any) -> Process:
-        """Run Python with this code; ``libc`` and ``call(number, ...)`` are there for what it has no function for."""
+        """Run Python code; ``libc`` and ``call(number, ...)`` give access to other system calls."""
         return self.run(sys.executable, "-ISc", _PRELUDE + code, **options)
 
     def steps(self, code: str) -> Running:
-        """Start Python with this code, as far as its first ``pause()``."""
+        """Start Python code, up to its first ``pause()``."""
         code = _PRELUDE + "sys.stdin.readline()\n" + code
         process = self.start(sys.executable, "-ISc", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return Running(process, self.process(process.pid, sys.executable))
 
     def auditctl(self, *arguments: str) -> None:
-        """Tell the kernel's audit system something, which has to work."""
+        """Run auditctl; it has to succeed."""
         done = auditd.auditctl(*arguments)
         assert done.returncode == 0, (arguments, done.stderr)
 
     @contextmanager
     def mounted(self, *options: str, at: Path | None = None) -> Iterator[Path]:
-        """A mount for a while, at a directory that nobody watches unless told otherwise."""
+        """Mount something for a while, by default at a directory that is not monitored."""
         place = at or self.elsewhere / "mounted"
         place.mkdir(exist_ok=True)
         self.run("mount", *options, str(place))
@@ -259,7 +259,7 @@ class Lab:
             self.run("umount", "-l", str(place))
 
     def needs_own_daemon(self) -> None:
-        """Skip where the audit daemon is somebody else's."""
+        """Skip the scenario if the audit daemon was not started by the lab."""
         if not self.daemon.is_ours:
             raise Unavailable(
                 "an auditd runs that is not ours to stop (FIMSCAN_LAB_OWN_DAEMON=1 lets ours take its place)"
@@ -282,7 +282,7 @@ class Lab:
         facts: dict[str, Any] | None = None,
         **roles: Roles,
     ) -> None:
-        """A row, with who is to be named in it by role.
+        """Expect a row, with the processes that it has to name by role.
 
         ``by`` are those who did it as well, or instead, and are not to be named because nothing says so; ``perhaps``
         those who may be named, as they had to do with the file, and need not; ``or_else`` other verdicts with their
@@ -308,32 +308,32 @@ class Lab:
         )
 
     def added(self, path: str | bytes, **answer: Any) -> None:
-        """A file that was not there before."""
+        """Expect an added file."""
         self.expect("added", path, **answer)
 
     def removed(self, path: str | bytes, **answer: Any) -> None:
-        """A file that is no longer there."""
+        """Expect a removed file."""
         self.expect("removed", path, **answer)
 
     def modified(self, path: str | bytes, **answer: Any) -> None:
-        """A file with other content."""
+        """Expect a modified file."""
         self.expect("modified", path, **answer)
 
     def moved(self, moved_from: str, path: str | bytes, **answer: Any) -> None:
-        """A file with another name."""
+        """Expect a moved file."""
         self.expect("moved", path, moved_from=moved_from, **answer)
 
     def attributes(self, path: str | bytes, **answer: Any) -> None:
-        """A file with the same content, of which something else differs."""
+        """Expect a file with changed attributes and unchanged content."""
         self.expect("attributes", path, **answer)
 
     def links_counted(self, path: str | bytes, **answer: Any) -> None:
-        """A file of which another name came or went; no row where the file system does not count those."""
+        """Expect a changed link count; no row if the file system has none."""
         if self.counts_links:
             self.attributes(path, **answer)
 
     def all_else(self, who: Who, kind: str | None = None) -> None:
-        """Whatever else changed in this scenario's directory was this one's work."""
+        """Attribute every other change in this scenario's directory to this process."""
         self.expect(kind, None, any=who)
 
     def opened_unmodified(self, path: str | bytes, who: Who) -> None:
@@ -352,7 +352,7 @@ def _several(who: Roles) -> tuple[Who, ...]:
 
 
 def located(program: str) -> str:
-    """Where a program is; skips the scenario where it is not installed."""
+    """Path of a program; skip the scenario if it is not installed."""
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
     if found is None:
         raise Unavailable(f"{os.path.basename(program)} is not installed")

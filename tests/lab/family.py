@@ -1,4 +1,4 @@
-"""Which process is whose descendant, from the kernel's own process events: the truth about programs that fork."""
+"""Track descendants of processes with the kernel's process events: the truth about programs that fork."""
 
 from __future__ import annotations
 

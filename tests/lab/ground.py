@@ -1,4 +1,4 @@
-"""Where the lab stands: fimscan as a user runs it, on a scratch directory, with its rules in the kernel."""
+"""An installation for the lab: fimscan with a configuration, a scratch directory, and rules in the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fimscan.store.database import Database
 
 
 class Unavailable(Exception):  # noqa: N818 - it is no error: the scenario is skipped
-    """Something that a scenario needs is not there; the text says what."""
+    """Something that a scenario needs is missing; the text says what."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def load_rules(installation: Installation) -> list[str]:
 
 
 def forget_log(daemon: Daemon) -> None:
-    """Have our daemon begin a new log, and remove what it wrote before, as rotation does in the end."""
+    """Make the lab's daemon begin a new log, and remove the old ones, as rotation does."""
     before = _inode(daemon.log)
     daemon.rotate()
     deadline = time.monotonic() + 20

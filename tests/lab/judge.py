@@ -1,4 +1,4 @@
-"""fimscan's answers beside the lab's truth."""
+"""Compare fimscan's answers with the truth known to the lab."""
 
 from __future__ import annotations
 
@@ -69,22 +69,22 @@ def path_of(item: Row) -> bytes:
 
 
 def is_noise(path: bytes) -> bool:
-    """Whether a file is the noise's."""
+    """Whether a file belongs to the noise processes."""
     return os.path.basename(path).startswith(PREFIX.encode())
 
 
 def skipped(scenario: str, group: str, reason: str) -> Judgement:
-    """A scenario that could not be played."""
+    """The judgement of a skipped scenario."""
     return Judgement(scenario, group, Grade.SKIPPED, got=reason)
 
 
 def broken(scenario: str, group: str, error: BaseException) -> Judgement:
-    """A scenario that came to grief by itself: nothing is known of fimscan's answer, so it does not pass."""
+    """The judgement of a scenario that failed itself: fimscan's answer is unknown, so it does not pass."""
     return Judgement(scenario, group, Grade.MISSED, got="the scenario failed", problems=[repr(error)])
 
 
 def judge(lab: Lab, group: str, answers: Answers) -> Judgement:
-    """Every row of a scenario against what it has to be, and no row besides."""
+    """Compare every row of a scenario with the expected one; further rows are errors."""
     rows = answers.below(os.fsencode(lab.here))
     found = Judgement(lab.name, group, Grade.RIGHT)
     bulk = next((e for e in lab.expected if e.path is None), None)
@@ -187,7 +187,7 @@ def _latest_first(expected: Expected, actors: Sequence[Actor]) -> bool:
 
 
 def judge_noise(answers: Answers, pids: Iterable[int]) -> tuple[int, list[str]]:
-    """How many rows the noise made, and those that accuse somebody else of them."""
+    """The number of rows of the noise, and those that name another process."""
     pids = frozenset(pids)
     rows = {path: row for path, row in answers.rows.items() if is_noise(path)}
     wrong = [
@@ -235,7 +235,7 @@ def _shown(path: bytes) -> str:
 
 
 def figures(judgements: Iterable[Judgement], noise_wrong: int = 0) -> dict[str, int]:
-    """The counts that the lab is about."""
+    """The counts of the judgements."""
     judgements = list(judgements)
     right = Counter(j.verdict for j in judgements if j.grade is Grade.RIGHT)
     grades = Counter(j.grade for j in judgements)

@@ -1,4 +1,4 @@
-"""Other processes that write in the same directories, to files of their own: as many unrelated events as one likes."""
+"""Processes that write to files of their own in the same directories, to create unrelated events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Noise:
 
     @property
     def pid(self) -> int:
-        """Whom its files have to be given to."""
+        """The process that its files have to be attributed to."""
         return self._process.pid
 
     def stop(self) -> int:
@@ -43,7 +43,7 @@ class Noise:
 
 @contextmanager
 def noise(directories: Sequence[Path], *, processes: int = 2, rate: int = RATE) -> Iterator[list[Noise]]:
-    """That many processes with up to ``rate`` audited calls a second each."""
+    """Run noise processes, each with up to ``rate`` audited calls per second."""
     sources = [Noise(number, rate, directories) for number in range(processes)]
     try:
         yield sources
@@ -53,7 +53,7 @@ def noise(directories: Sequence[Path], *, processes: int = 2, rate: int = RATE) 
 
 
 def make_noise(number: int, rate: int, directories: Sequence[str]) -> None:
-    """Create, write, rename, change, truncate and remove, round the directories, until stopped."""
+    """Create, write, rename, change, truncate and remove files in all directories, until stopped."""
     pause = _CALLS_A_FILE * len(directories) / rate
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""Plays scenarios: prepare, baseline, act, scan, compare fimscan's answers with the truth."""
+"""Run scenarios: prepare, record the baseline, act, scan, compare fimscan's answers with the truth."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass
 class _Play:
-    """One scenario under way."""
+    """One running scenario."""
 
     scenario: Scenario
     lab: Lab
@@ -60,14 +60,14 @@ class _Play:
     ended: Judgement | None = None
 
     def begin_anew(self) -> None:
-        """Forget what was done, for it to be done again."""
+        """Reset the scenario, to run it again."""
         self.lab.expected.clear()
         self.lab.unmodified.clear()
         self.lab.alive.clear()
         self.acting, self.ended = self.scenario.act(self.lab), None
 
     def step(self) -> None:
-        """As far as the baseline, the second time to the end; a scenario that cannot go on is out."""
+        """Run to the baseline; the second call runs to the end. A scenario that fails is skipped or broken."""
         if self.ended is not None:
             return
         name, group = self.scenario.name, self.scenario.group
@@ -79,7 +79,7 @@ class _Play:
             self.ended = broken(name, group, error)
 
     def judged(self, answers: Answers) -> Judgement:
-        """The result, whatever became of it."""
+        """The judgement, also of a scenario that failed."""
         if self.ended is None:
             try:
                 return judge(self.lab, self.scenario.group, answers)

@@ -42,7 +42,7 @@ def opened() -> FileAccess:
 def answer(
     access: FileAccess, window: Window, observed: list[AuditObservation], notices: list[AuditNotice] | None = None
 ) -> Attribution:
-    """For a file of which the content differs, and that this one access is known of."""
+    """The answer for a modified file with this one access."""
     assert access.identity is not None and access.name.path is not None
     written_ns = access.event.time_ns
 
@@ -91,14 +91,14 @@ def around(access: FileAccess) -> Window:
 
 
 def test_without_either_the_writer_is_confirmed(opened: FileAccess) -> None:
-    """The same evidence as below, on a machine whose clock nobody has touched."""
+    """The same evidence as below, without a reboot and with a correct clock."""
     window = around(opened)
     found = answer(opened, window, [observation(window.after_ns), observation(window.before_ns)])
     assert (found.verdict, [a.pid for a in found.actors]) == (Verdict.CONFIRMED, [opened.actor.pid])
 
 
 def test_after_a_reboot_the_writer_is_likely_at_best(opened: FileAccess) -> None:
-    """Before auditd and its rules are up again, and near a crash, others may have written unseen."""
+    """Until auditd and its rules are loaded again, and near a crash, others may have written unrecorded."""
     window = around(opened)
     found = answer(opened, window, [observation(window.after_ns), observation(window.before_ns, "second")])
     assert (found.verdict, found.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)

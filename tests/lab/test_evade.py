@@ -57,7 +57,7 @@ int main(int count, char **word) {
 
 @pytest.fixture(scope="module")
 def evade() -> Iterator[Path]:
-    """The program that does it, where everybody may run it."""
+    """The program that evades reading, in a directory where every user may run it."""
     if shutil.which("cc") is None or shutil.which("setpriv") is None:
         pytest.skip("needs a C compiler and setpriv (util-linux)")
     directory = Path(tempfile.mkdtemp(prefix="fimscan-lab-bin-"))
@@ -70,7 +70,7 @@ def evade() -> Iterator[Path]:
 
 @pytest.fixture
 def host(audit_log: str) -> Iterator[Installation]:
-    """A baseline with one file, which belongs to nobody, in a directory of theirs."""
+    """A baseline with one file of the user nobody, in a directory of that user."""
     root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
     root.chmod(0o755)
     watched = root / "watched"
@@ -89,7 +89,7 @@ def host(audit_log: str) -> Iterator[Installation]:
 
 @contextmanager
 def kept(host: Installation, evade: Path, how: str) -> Iterator[None]:
-    """While the file is kept from being read in this way."""
+    """Keep the file from being read in this way."""
     command = [*AS_NOBODY, str(evade), how, str(host.watched / "file")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -101,7 +101,7 @@ def kept(host: Installation, evade: Path, how: str) -> Iterator[None]:
 
 
 def altered(host: Installation) -> int:
-    """Its owner writes something else to it; gives the pid of who did."""
+    """Its owner modifies it; returns the pid of that process."""
     script = f"echo evil > {host.watched / 'file'}; echo $$"
     done = subprocess.run([*AS_NOBODY, "sh", "-c", script], capture_output=True, check=True)
     return int(done.stdout)
@@ -117,8 +117,8 @@ def uids(row: dict[str, Any]) -> set[int]:
 
 
 @pytest.mark.parametrize("how", ["lease", "touch"])
-def test_who_only_hinders_the_reader_is_found_out_at_once(host: Installation, evade: Path, how: str) -> None:
-    """A lease has to be given up to a reader that waits; what a touched file holds is known all the same."""
+def test_a_file_whose_reading_is_only_delayed_is_compared_at_once(host: Installation, evade: Path, how: str) -> None:
+    """A lease is broken by a waiting reader; the content of a touched file is known anyway."""
     pid = altered(host)
     with kept(host, evade, how):
         (row,) = scanned(host, 4)["changes"]
@@ -128,7 +128,7 @@ def test_who_only_hinders_the_reader_is_found_out_at_once(host: Installation, ev
 
 
 def test_a_file_that_cannot_be_read_is_never_the_same(host: Installation, evade: Path) -> None:
-    """Until it is read again it is reported by every scan; then everybody is considered who opened it meanwhile."""
+    """Every scan reports it until it is read again; then all processes that opened it meanwhile are considered."""
     pid = altered(host)
     with kept(host, evade, "stubborn"):
         for _ in range(2):

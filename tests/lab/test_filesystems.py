@@ -69,7 +69,7 @@ class Host:
 
 
 def is_foreign(answer: dict[str, Any]) -> bool:
-    """Whether all that is missing is that somebody else on this kernel removed rules of another key meanwhile."""
+    """Whether the only gap is that another program removed rules of another key meanwhile."""
     gaps = {gap["reason"] for gap in answer["coverage"]["gaps"]}
     return (answer["verdict"], answer["reason"], gaps) == ("likely", "coverage-gap", {"rule-removed"})
 
@@ -160,8 +160,8 @@ def test_one_inode_number_in_three_subvolumes(root: Path, audit_log: str) -> Non
         one.judge(one.rows(), likely=("descriptor", "dirfd"))
 
 
-def test_who_wrote_in_a_snapshot_is_not_named_for_the_original(root: Path, audit_log: str) -> None:
-    """What is done to the file of one subvolume is not done to that of the same inode number in another one."""
+def test_a_writer_in_a_snapshot_is_not_named_for_the_original(root: Path, audit_log: str) -> None:
+    """A write in one subvolume is not attributed to the file with the same inode number in another one."""
     needs("btrfs")
     with made("btrfs", root) as fs, host(root, fs, audit_log) as one:
         run("btrfs", "subvolume", "create", fs / "home")
@@ -197,7 +197,7 @@ def test_files_of_lower_layers(layers: str, root: Path, audit_log: str) -> None:
 
 
 def test_a_hard_link_of_a_lower_layer_that_is_copied_up(root: Path, audit_log: str) -> None:
-    """It gets another inode number under its name; who wrote to the other link is not named for it."""
+    """It gets a new inode number; a writer to the other link is not named for it."""
     with ExitStack() as stack:
         for name in ("lower", "upper", "work"):
             (root / name).mkdir()
@@ -219,7 +219,7 @@ def test_a_hard_link_of_a_lower_layer_that_is_copied_up(root: Path, audit_log: s
 
 
 def test_the_same_files_by_two_mounts(root: Path, audit_log: str) -> None:
-    """Whoever comes through a bind mount, or another mount of the file system, is seen: rules go by inode."""
+    """Writers through a bind mount or a second mount are recorded: rules match inodes."""
     with ExitStack() as stack:
         source = image("ext4", root / "image")
         fs = stack.enter_context(mounted("-o", "loop", source, at=root / "fs"))
@@ -236,7 +236,7 @@ def test_the_same_files_by_two_mounts(root: Path, audit_log: str) -> None:
 
 
 def test_a_remount_between_two_scans(root: Path, audit_log: str) -> None:
-    """With another device number: who wrote before it and who wrote after it are both known."""
+    """With another device number: the writers before and after it are both known."""
     with ExitStack() as stack:
         source = image("ext4", root / "image")
         first = stack.enter_context(ExitStack())
@@ -285,8 +285,8 @@ def bind(source: Path, target: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("over", [mount_over_file, mount_over_directory])
-def test_a_mount_is_told_as_a_mount(over: Callable[[Path, ExitStack], None], root: Path, audit_log: str) -> None:
-    """Something is mounted over a file, or over a directory, and taken away again: neither is nobody's doing."""
+def test_a_mount_is_reported_as_a_mount(over: Callable[[Path, ExitStack], None], root: Path, audit_log: str) -> None:
+    """A mount over a file or directory, and its removal, are not reported as "no event"."""
     fs = root / "fs"
     fill(fs)
     with host(root, fs, audit_log) as one:
@@ -301,7 +301,7 @@ def test_a_mount_is_told_as_a_mount(over: Callable[[Path, ExitStack], None], roo
 
 
 def test_the_image_of_a_loop_device(root: Path, audit_log: str) -> None:
-    """The kernel writes to it: while it is mounted, and of what was written before it was unmounted."""
+    """The kernel writes to it while it is mounted, and when it is unmounted."""
     fs = root / "fs"
     fs.mkdir()
     source = image("ext4", fs / "image")
@@ -318,7 +318,7 @@ def test_the_image_of_a_loop_device(root: Path, audit_log: str) -> None:
 
 
 def test_a_layer_that_is_watched_from_below(root: Path, audit_log: str) -> None:
-    """What is done in the overlay is done in its upper layer, and leaves no record of that."""
+    """A change in the overlay changes its upper layer, without an audit record."""
     with ExitStack() as stack:
         for name in ("lower", "work"):
             (root / name).mkdir()
@@ -339,8 +339,8 @@ def assert_gap(rows: dict[str, dict[str, Any]], reason: str) -> None:
         assert (answer["verdict"], answer["reason"]) == ("unattributed", "not-covered"), row
 
 
-def test_what_is_not_scanned_is_said(root: Path, audit_log: str) -> None:
-    """A file system that is mounted below a watched directory: once by scan, by doctor as long as it is there."""
+def test_a_file_system_that_is_not_scanned_is_reported(root: Path, audit_log: str) -> None:
+    """A file system mounted below a watched directory: once by scan, by doctor while it is mounted."""
     fs = root / "fs"
     fill(fs)
     with host(root, fs, audit_log) as one:

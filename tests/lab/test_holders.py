@@ -43,14 +43,14 @@ def rows(host: Installation) -> dict[str, dict[str, Any]]:
 
 
 def innocent(path: Path) -> int:
-    """A root process that opens the file for writing, and leaves it alone."""
+    """A root process that opens the file for writing and does not change it."""
     process = subprocess.Popen(["sh", "-c", ': >> "$0"', path])
     assert process.wait(timeout=20) == 0
     return process.pid
 
 
-def test_whoever_keeps_a_file_open_cannot_have_another_named(host: Installation, hidden: hiding.Ground) -> None:
-    """Contested with the holder where that is known, and otherwise likely, with who may have been it."""
+def test_a_hidden_holder_cannot_have_another_process_named(host: Installation, hidden: hiding.Ground) -> None:
+    """Contested if the holder is known; otherwise likely, with possible holders listed."""
     host.watched.chmod(0o755)
     paths = {way: hidden.file(way, host.watched) for way in WAYS}
     paths["nobody"] = hidden.file("nobody", host.watched)
@@ -84,7 +84,7 @@ def test_whoever_keeps_a_file_open_cannot_have_another_named(host: Installation,
 
 
 def test_the_file_that_was_replaced_counts_too(host: Installation, hidden: hiding.Ground) -> None:
-    """What a hidden holder wrote to the old file, the tool that replaced it has taken over."""
+    """The tool that replaced the file kept what a hidden holder wrote to the old one."""
     host.watched.chmod(0o755)
     paths = {name: hidden.file(name, host.watched) for name in ("held", "free")}
     host.run("scan", timeout=300)
@@ -99,7 +99,7 @@ def test_the_file_that_was_replaced_counts_too(host: Installation, hidden: hidin
     assert found["free"]["verdict"] == "confirmed"
 
 
-def test_ordinary_services_are_no_doubt(host: Installation, hidden: hiding.Ground) -> None:
+def test_ordinary_services_do_not_weaken_verdicts(host: Installation, hidden: hiding.Ground) -> None:
     """Rings, descriptors in flight and open files that are not of the file that changed take no verdict away.
 
     But for files that their user may write to: a removed name of one may be among what is not shown.
@@ -121,8 +121,8 @@ def test_ordinary_services_are_no_doubt(host: Installation, hidden: hiding.Groun
     assert "removed name" in answer["notes"][0]
 
 
-def test_a_live_look_clears_nobody_from_hiding(host: Installation, hidden: hiding.Ground) -> None:
-    """A look between the scans finds the file unchanged, and remembers who may have it open."""
+def test_a_live_look_remembers_hidden_holders(host: Installation, hidden: hiding.Ground) -> None:
+    """A live look finds the file unchanged and remembers possible holders."""
     host.watched.chmod(0o755)
     path = hidden.file("file", host.watched)
     with host.config.open("a") as file:

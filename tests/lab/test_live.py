@@ -119,7 +119,7 @@ def service(host: Installation) -> Iterator[Service]:
 
 
 def assert_ledger(host: Installation) -> None:
-    """The newest entry is about the complete state, whoever made it."""
+    """The newest entry covers the complete state, whichever scan or look made it."""
     database = Database(f"sqlite:///{host.root}/fimscan.db", host=os.uname().nodename)
     from fimscan.store import scans as scan_store
     from fimscan.store.ledger import replay
@@ -149,8 +149,8 @@ def answer(row: dict[str, Any]) -> tuple[str, list[int]]:
     return row["attribution"]["verdict"], [a["pid"] for a in row["attribution"]["actors"]]
 
 
-def test_a_change_is_told_within_seconds_with_its_process(host: Installation) -> None:
-    """No scan is due for an hour, and yet the change and who did it are printed."""
+def test_a_change_is_reported_within_seconds_with_its_process(host: Installation) -> None:
+    """No scan is due for an hour, but the change and its process are printed."""
     with service(host) as running:
         pid = shell("echo new >> file", host)
         took = running.wait(lambda: str(host.watched / "file") in running.said())
@@ -173,7 +173,7 @@ def test_the_socket_of_the_real_plugin_is_enough(host: Installation, ground: Gro
         assert answer(running.rows()["file"]) == ("confirmed", [pid])
 
 
-def test_a_file_found_unchanged_clears_who_had_opened_it(host: Installation) -> None:
+def test_a_file_found_unchanged_clears_earlier_openers(host: Installation) -> None:
     """A opens and writes nothing, the file is looked at, B writes: it was B, and the window is one of seconds."""
     with service(host) as running:
         first = shell(": >> file", host)
@@ -186,7 +186,7 @@ def test_a_file_found_unchanged_clears_who_had_opened_it(host: Installation) -> 
         assert [actor["pid"] for actor in running.opened["file"]] == [first]
 
 
-def test_who_still_holds_the_file_is_not_cleared(host: Installation) -> None:
+def test_a_holder_of_the_file_is_not_cleared(host: Installation) -> None:
     """A has opened and keeps it open, B opens too: nothing separates them."""
     code = "f = open('file', 'a'); print('open', flush=True); input(); f.write('A')"
     holder = subprocess.Popen(
@@ -279,7 +279,7 @@ def test_an_idle_service_costs_nothing(host: Installation) -> None:
     assert used / 6 < 0.05  # the machine is shared, and so is the log: neither may have been quiet
 
 
-def test_a_service_that_was_killed_tells_what_it_had_not_told(host: Installation) -> None:
+def test_a_killed_service_reports_its_changes_after_a_restart(host: Installation) -> None:
     """kill -9 between the write and the look: the next start looks, and names the process."""
     pid = 0
     with suppress(KilledError), service(host) as running:
@@ -296,8 +296,8 @@ class KilledError(Exception):
     """The service was: it did not end as it should."""
 
 
-def test_a_scan_by_hand_finds_no_locked_door(host: Installation) -> None:
-    """Scans of cron and looks of the service work side by side; each change is told by one of them."""
+def test_a_manual_scan_works_beside_the_service(host: Installation) -> None:
+    """Scans by cron and live looks of the service work side by side; each change is reported by one of them."""
     with service(host) as running:
         for number in range(3):
             shell(f"echo {number} >> file", host)

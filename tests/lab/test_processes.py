@@ -80,8 +80,8 @@ def settable() -> None:
 # Logins
 
 
-def test_a_login_uid_that_a_user_wrote_himself_gives_no_name(host: Installation) -> None:
-    """Any process without one may write another person's into its own: neither JSON, nor text, nor CSV name him."""
+def test_a_login_uid_set_by_its_own_user_gives_no_name(host: Installation) -> None:
+    """A process without one may set another user's: JSON, text and CSV then name no login user."""
     settable()
     script = f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"
     subprocess.run([*NOBODY, "sh", "-c", script], check=True)
@@ -98,8 +98,8 @@ def test_a_login_uid_that_a_user_wrote_himself_gives_no_name(host: Installation)
     assert (line["login_user"], line["login_origin"]) == ("", "set by uid 1003's process, not by a login")
 
 
-def test_a_login_uid_that_root_set_is_said_to_be_set_by_root(host: Installation) -> None:
-    """It is no login, but whoever is root may say who somebody is: the name stays."""
+def test_a_login_uid_set_by_root_is_reported_as_that(host: Installation) -> None:
+    """It is not a login, but root is trusted to set it: the name stays."""
     settable()
     subprocess.run(["sh", "-c", f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"], check=True)
     actor = sole_actor(answers(host)["file"])
@@ -133,8 +133,8 @@ def test_a_login_that_was_set_again_has_the_latest_origin(host: Installation) ->
     assert len(records) == 1 and "old-auid=2 auid=3" in records[0]
 
 
-def test_a_login_that_no_record_shows_is_said_not_to_be_seen(host: Installation, audit_log: str) -> None:
-    """Its record was lost, or is older than the log: the name is what the kernel says, and no more."""
+def test_a_login_without_a_record_is_reported_as_unseen(host: Installation, audit_log: str) -> None:
+    """Its record was lost or is older than the log: only the kernel's auid is known."""
     settable()
     subprocess.run(["sh", "-c", f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"], check=True)
     time.sleep(0.5)
@@ -202,7 +202,7 @@ def test_a_root_service_that_got_the_pid_is_not_named_alone(host: Installation, 
 
 
 def test_a_process_that_drops_its_rights_stays_one(host: Installation) -> None:
-    """As long as somebody sees it alive: its start time says so."""
+    """As long as it was inspected alive: its start time identifies it."""
     code = (
         f"import os, time; open('{host.watched}/file', 'a').write('1'); os.setuid(1003);"
         f"open('{host.watched}/file', 'a').write('2'); print(flush=True); time.sleep(60)"
@@ -340,8 +340,8 @@ def test_a_program_in_a_chroot_is_not_shown_as_the_hosts(
     assert f"/bin/sh in another root (pid {running[0].pid}" in shown(host, "explain", str(host.watched / "file"))
 
 
-def test_what_ended_before_anybody_looked_is_not_known_to_be_the_hosts(host: Installation) -> None:
-    """Nobody can say which file of that name it ran: nothing clears the program."""
+def test_a_program_that_ended_uninspected_may_not_be_the_hosts(host: Installation) -> None:
+    """It is unknown which file of that name it ran, so the program is not cleared."""
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
@@ -353,10 +353,8 @@ def test_what_ended_before_anybody_looked_is_not_known_to_be_the_hosts(host: Ins
     assert "not known whether this is the host's file of that name" in program["words"]
 
 
-def test_code_that_was_brought_into_a_program_is_told(
-    host: Installation, running: list[subprocess.Popen[bytes]]
-) -> None:
-    """A library before all others, or a process that traces it: what its file has says little then."""
+def test_code_loaded_into_a_program_is_reported(host: Installation, running: list[subprocess.Popen[bytes]]) -> None:
+    """With LD_PRELOAD or a tracer, the content of the program's file says little."""
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
@@ -429,8 +427,8 @@ def dumps_here() -> None:
 
 
 @pytest.mark.usefixtures("dumps_here")
-def test_a_core_dump_is_laid_to_the_process_that_crashed(host: Installation) -> None:
-    """No rule sees the kernel write it; the record of the crash has the process, so it is no alarm."""
+def test_a_core_dump_is_attributed_to_the_crashed_process(host: Installation) -> None:
+    """No rule reports the kernel's write, but the record of the crash has the process: no alarm."""
     pid = crash(host.watched)
     rows = answers(host)
     (name,) = [name for name in rows if name.startswith("core")]
@@ -444,7 +442,7 @@ def test_a_core_dump_is_laid_to_the_process_that_crashed(host: Installation) -> 
 
 
 @pytest.mark.usefixtures("dumps_here")
-def test_of_two_crashes_of_one_moment_both_are_listed(host: Installation) -> None:
+def test_two_simultaneous_crashes_are_both_listed(host: Installation) -> None:
     """One was elsewhere: no record says in which directory a process was."""
     elsewhere = host.root / "elsewhere"
     elsewhere.mkdir()

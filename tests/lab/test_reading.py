@@ -154,7 +154,7 @@ def test_rules_loaded_after_the_baseline_confirm_nothing(fresh: Installation) ->
 
 
 def test_no_rules_at_all_is_not_covered(fresh: Installation) -> None:
-    """Nobody was looking here: an operational finding, and not the alarming one."""
+    """The path was not covered: an operational finding, not an alarm."""
     rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
     remove_rules(rules)
     fresh.run("scan")
@@ -166,7 +166,7 @@ def test_no_rules_at_all_is_not_covered(fresh: Installation) -> None:
 
 
 def test_a_replaced_directory_is_not_covered_by_its_old_rules(fresh: Installation) -> None:
-    """The kernel still lists a rule for the path, and sees nothing there: no alarm that audit saw nobody."""
+    """The kernel still lists a rule for the path, but reports nothing there: not-covered, not no-event."""
     fresh.run("scan")
     fresh.watched.rename(fresh.root / "away")
     fresh.watched.mkdir()

@@ -151,7 +151,7 @@ def test_an_ordinary_change_is_confirmed_with_every_hole_closed(site: Site) -> N
 
 
 @pytest.mark.parametrize("call", ["empty_by_openat", "empty_by_openat2"])
-def test_a_file_that_is_emptied_without_write_access_names_who_did_it(site: Site, call: str) -> None:
+def test_truncation_without_write_access_names_its_process(site: Site, call: str) -> None:
     """An innocent process that had it open for writing is one of two at the most."""
     site.load()
     site("scan")
@@ -174,7 +174,7 @@ def test_reading_through_openat2_is_no_change(site: Site) -> None:
     assert reader not in pids(row)
 
 
-def test_a_file_that_io_uring_emptied_is_not_held_against_an_innocent(site: Site) -> None:
+def test_truncation_by_io_uring_names_no_innocent_process(site: Site) -> None:
     """The record of a worker thread's open names no file: then nobody is confirmed, and the gap names the process."""
     if not is_uring_usable():
         unavailable("io_uring is disabled here")
@@ -188,7 +188,7 @@ def test_a_file_that_io_uring_emptied_is_not_held_against_an_innocent(site: Site
     assert pid in pids(row) | unnamed
 
 
-def test_without_a_rule_for_io_uring_nobody_is_confirmed(site: Site) -> None:
+def test_without_a_rule_for_io_uring_nothing_is_confirmed(site: Site) -> None:
     """Where the configuration forbids it, and io_uring can be used, what it did cannot be excluded."""
     if not is_uring_usable():
         unavailable("io_uring is disabled here")
@@ -202,8 +202,8 @@ def test_without_a_rule_for_io_uring_nobody_is_confirmed(site: Site) -> None:
     assert (verdict(row), pids(row), gaps(row)) == (("likely", "coverage-gap"), {pid}, {"io-uring"})
 
 
-def test_what_a_user_writes_through_an_overlay_is_not_held_against_root(site: Site) -> None:
-    """Only the mount leaves a record, so all that the user may write is in doubt; what only root may write is not."""
+def test_a_users_write_through_an_overlay_is_not_attributed_to_root(site: Site) -> None:
+    """Only the mount leaves a record, so files that the user may write are in doubt; files of root are not."""
     user = calls.USER
     site.root.chmod(0o755)
     for path in (site.directory, site.file):
@@ -286,7 +286,7 @@ def test_a_rule_for_a_file_goes_with_its_directory(site: Site) -> None:
     assert "no loaded rule watches it" in site("audit", "status").stdout
 
 
-def test_a_path_in_a_directory_that_does_not_exist_is_said_to_be_refused(site: Site) -> None:
+def test_a_path_in_a_missing_directory_is_reported_as_refused(site: Site) -> None:
     """The kernel takes no rule for it; the file that is printed loads all others."""
     site.watch(site.directory, site.root / "no" / "where")
     text = site("audit", "rules").stdout
@@ -313,7 +313,7 @@ def test_a_directory_that_is_gone_costs_its_own_rules_only(site: Site) -> None:
 # --- rules that come and go -----------------------------------------------------------------------------------------
 
 
-def test_who_removed_our_rules_is_named(site: Site) -> None:
+def test_the_process_that_removed_rules_is_named(site: Site) -> None:
     """In the gap, and by 'audit status'."""
     text = site.load()
     site("scan")
@@ -330,7 +330,7 @@ def test_who_removed_our_rules_is_named(site: Site) -> None:
     assert "auditctl (pid" in told
 
 
-def test_a_rule_of_somebody_else_may_go(site: Site) -> None:
+def test_removing_a_rule_of_another_key_is_no_gap(site: Site) -> None:
     """One that watched the same directory with another key: ours are all there, so nothing was missed."""
     other = f"-a always,exit -F arch=b64 -F dir={site.directory} -F perm=wa -F key=other-{site.key[-8:]}"
     site.load()

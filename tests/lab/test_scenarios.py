@@ -44,8 +44,8 @@ def test_the_right_process_is_named(name: str, played: Result) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", ALONE, ids=lambda scenario: scenario.name)
-def test_where_audit_did_not_look_the_reason_says_so(scenario: Scenario, ground: Ground) -> None:
-    """Nobody is accused of what nobody could see."""
+def test_without_coverage_the_reason_says_so(scenario: Scenario, ground: Ground) -> None:
+    """No process is named for an unrecorded change."""
     check(play_alone(scenario, ground))
 
 

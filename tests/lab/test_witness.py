@@ -74,10 +74,10 @@ def test_of_two_that_had_it_open_the_writer_is_confirmed(plain: Installation) ->
         )
         assert any(f"fanotify saw process {writer} write" in note for note in row["attribution"]["notes"])
         said = plain.run("status").stdout.decode()
-        assert "fanotify on" in said and "so it can clear who wrote nothing" in said
+        assert "fanotify on" in said and "so it can clear processes that wrote nothing" in said
 
 
-def test_who_may_have_mapped_it_is_not_cleared(plain: Installation) -> None:
+def test_a_process_that_may_have_mapped_it_is_not_cleared(plain: Installation) -> None:
     """It was opened for reading, too, and stores to a mapping are all that it does: fanotify sees nothing of them."""
     with service(plain) as running:
         mapper = holder(plain, "O_RDWR")
@@ -89,7 +89,7 @@ def test_who_may_have_mapped_it_is_not_cleared(plain: Installation) -> None:
 
 
 def test_both_that_wrote_are_named(plain: Installation) -> None:
-    """Then fanotify separates nobody."""
+    """Then fanotify singles out no process."""
     with service(plain) as running:
         first = holder(plain, "O_WRONLY")
         second = shell("echo new >> file", plain)
@@ -99,7 +99,7 @@ def test_both_that_wrote_are_named(plain: Installation) -> None:
         assert (verdict, set(pids)) == ("contested", {first.pid, second}), row["attribution"]
 
 
-def test_while_something_may_be_written_unseen_nobody_is_cleared(plain: Installation) -> None:
+def test_while_writes_may_be_missed_no_process_is_cleared(plain: Installation) -> None:
     """io_submit(2) is possible: the same as without fanotify, and the answer says who was seen writing."""
     _LIMIT.write_text("65536")
     with service(plain) as running:
@@ -112,7 +112,7 @@ def test_while_something_may_be_written_unseen_nobody_is_cleared(plain: Installa
         assert any(f"fanotify saw process {writer} write" in note for note in row["attribution"]["notes"])
 
 
-def test_without_the_witness_all_is_as_it_was(plain: Installation) -> None:
+def test_without_fanotify_answers_rest_on_audit(plain: Installation) -> None:
     """[witness] fanotify = false."""
     with plain.config.open("a") as file:
         file.write("[witness]\nfanotify = false\n")
@@ -127,7 +127,7 @@ def test_without_the_witness_all_is_as_it_was(plain: Installation) -> None:
 
 
 def test_a_process_that_audit_does_not_see_is_named_as_likely(plain: Installation) -> None:
-    """It got the descriptor from before: no event of audit shows it, and it is no alarm that nobody was seen."""
+    """It got a descriptor from another process: audit has no event for it, but that is not the alarm no-event."""
     early = holder(plain, "O_WRONLY")
     try:
         with service(plain) as running:

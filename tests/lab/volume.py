@@ -1,4 +1,4 @@
-"""File systems to play on: loop images, tmpfs, overlays and bind mounts, all taken away again afterwards."""
+"""File systems for scenarios: loop images, tmpfs, overlays and bind mounts; removed afterwards."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class _Layers:
         self._number = 0
 
     def mount(self) -> None:
-        """Put an empty upper layer over what is there."""
+        """Mount an overlay with an empty upper layer over it."""
         self._number += 1
         upper, work = self._storage / f"upper{self._number}", self._storage / f"work{self._number}"
         upper.mkdir()
@@ -123,11 +123,11 @@ class _Layers:
         self._lower = upper
 
     def unmount(self) -> None:
-        """Take it away."""
+        """Unmount it."""
         _unmount(self._place)
 
     def settle(self) -> None:
-        """What is there now is the lower layer from here on: whoever changes it has it copied up."""
+        """Make the present content the lower layer: a change copies files up from now on."""
         _run("umount", str(self._place))
         self.mount()
 
@@ -157,7 +157,7 @@ def _mounted(place: Path, *options: str) -> Iterator[Path]:
 
 
 def _unmount(place: Path) -> None:
-    """Away with it, and with its loop device; a process that still stands in it must not keep it in the tree."""
+    """Unmount it lazily and free its loop device, even if a process still has it as its working directory."""
     if subprocess.run(["umount", str(place)], capture_output=True, check=False).returncode:
         subprocess.run(["umount", "--lazy", str(place)], capture_output=True, check=False)
 

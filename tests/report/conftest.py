@@ -32,7 +32,7 @@ NOW = 1795408513_818_000_000  # 2026-11-23T04:35:13.818Z
 
 
 class Make:
-    """Each method builds one typical value; keywords replace what the test is about."""
+    """Each method builds one typical value; keyword arguments replace fields."""
 
     now = NOW
     second = SECOND

@@ -1,4 +1,4 @@
-"""The CSV report, as a spreadsheet and as a program read it."""
+"""The CSV report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rows(diff: Diff) -> list[dict[str, str]]:
 
 
 def test_there_is_a_row_for_each_change_and_actor(make: Any) -> None:
-    """An assessor filters by process or by path: each pair is a row, and a change without an actor is one too."""
+    """Each pair of change and actor is a row; a change without an actor has one row."""
     two = make.attribution(Verdict.CONTESTED, actors=(make.actor(), make.actor(Role.PLACER, pid=5, exe=b"/bin/mv")))
     nobody = make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT)
     found = rows(make.diff(make.finding(attribution=two), make.finding(make.change(path=b"/b"), nobody)))
@@ -31,8 +31,8 @@ def test_there_is_a_row_for_each_change_and_actor(make: Any) -> None:
     ]
 
 
-def test_a_row_says_what_the_standard_asks_for(make: Any) -> None:
-    """User, type, time, origin, object, and old and new state stand in the columns named for them."""
+def test_a_row_has_what_pci_dss_asks_for(make: Any) -> None:
+    """User, type, time, origin, object, old and new state are in the columns of these names."""
     (row,) = rows(make.diff(make.finding()))
     wanted = {
         "host": "web1",
@@ -63,7 +63,7 @@ def test_a_row_says_what_the_standard_asks_for(make: Any) -> None:
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_no_cell_is_a_formula(make: Any, start: str) -> None:
-    """A name made by an attacker is not run by the spreadsheet that the report is opened in."""
+    """A spreadsheet does not run a file name as a formula."""
     evil = f"{start}cmd|' /C calc'!A0"
     actor = make.actor(
         exe=evil.encode(),
@@ -82,13 +82,13 @@ def test_no_cell_is_a_formula(make: Any, start: str) -> None:
 
 
 def test_odd_paths_stay_in_their_cell_and_are_exact_in_base64(make: Any) -> None:
-    """Commas, quotes, line ends and broken UTF-8 in a name make neither a new row nor a lost name."""
+    """Commas, quotes, newlines and invalid UTF-8 in a name neither break the row nor lose the name."""
     (row,) = rows(make.diff(make.finding(make.change(ChangeKind.ADDED, b'/a,"b"\r\n=c\xff'))))
     assert (row["path"], row["path_b64"]) == ('/a,"b"\\x0d\\x0a=c\\xff', "L2EsImIiDQo9Y/8=")
 
 
 def test_unreadable_files_are_rows_of_their_own_kind(make: Any) -> None:
-    """A file that could not be compared is in the table, and not as a removed one."""
+    """An unreadable file is in the table, but not as removed."""
     item = Unreadable(path=b"/etc/shadow", reason=UnreadableReason.PERMISSION, detail="Permission denied")
     (row,) = rows(make.diff(unreadable=(item,)))
     told = (row["kind"], row["path"], row["reason"], row["notes"])

@@ -1,4 +1,4 @@
-"""How kernel bytes, times, modes and command lines become text."""
+"""Conversion of names, times, modes and command lines to text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ odd_bytes = st.lists(
 
 
 def unshow(text: str) -> bytes:
-    """The documented rule of show(), backwards."""
+    """The inverse of show(), by its documentation."""
     result, position = b"", 0
     for match in _ESCAPE.finditer(text):
         result += text[position : match.start()].encode()
@@ -48,7 +48,7 @@ def unshow(text: str) -> bytes:
 
 @given(odd_bytes)
 def test_shown_text_is_printable_and_means_exactly_one_value(value: bytes) -> None:
-    """No name can drive the terminal, and no two names look the same."""
+    """No name can control the terminal, and no two names look the same."""
     assert show(value).isprintable()
     assert unshow(show(value)) == value
 
@@ -67,14 +67,14 @@ def test_shown_text_is_printable_and_means_exactly_one_value(value: bytes) -> No
         (rb"dev-disk-by\x2duuid.swap", r"dev-disk-by\\x2duuid.swap"),
     ],
 )
-def test_show_escapes_what_would_not_show_as_itself(value: bytes, text: str) -> None:
-    """Readable names stay readable; controls, bidi overrides, invalid bytes and backslashes are spelled out."""
+def test_show_escapes_controls_and_invalid_bytes(value: bytes, text: str) -> None:
+    """Readable names are unchanged; controls, bidi overrides, invalid bytes and backslashes are escaped."""
     assert show(value) == text
 
 
 @given(odd_bytes)
-def test_json_text_keeps_utf8_and_base64_stands_in_exactly_where_it_cannot(value: bytes) -> None:
-    """A program gets every UTF-8 path unchanged and every other path exactly, from the base64 beside it."""
+def test_json_text_keeps_utf8_and_base64_has_all_other_names(value: bytes) -> None:
+    """A UTF-8 path is unchanged; the exact bytes of any other path are in base64."""
     encoded = b64_or_none(value)
     json_text(value).encode("utf-8")  # never a lone surrogate, which JSON parsers refuse
     assert (encoded is None) == (json_text(value).encode() == value)
@@ -98,13 +98,13 @@ def test_json_text_of_invalid_bytes() -> None:
     ],
 )
 def test_times_are_rfc_3339_and_lose_nothing(ns: int, text: str) -> None:
-    """Times have milliseconds at least, nanoseconds when there are some, and forged absurd ones do not crash."""
+    """Times have at least milliseconds, nanoseconds if needed, and forged absurd times do not crash."""
     assert time_text(ns) == text
 
 
 @given(st.integers(-(2**62), 2**62))
 def test_times_read_back(ns: int) -> None:
-    """Another program reads the very same nanosecond out of the text."""
+    """The text can be parsed back to the same nanosecond."""
     date, fraction = time_text(ns).removesuffix("Z").split(".")
     seconds = int(datetime.datetime.fromisoformat(date + "+00:00").timestamp())
     assert seconds * 10**9 + int(fraction.ljust(9, "0")) == ns
@@ -122,12 +122,12 @@ def test_times_read_back(ns: int) -> None:
     ],
 )
 def test_sizes_for_people(size: int, text: str) -> None:
-    """Sizes come in the unit that fits."""
+    """Sizes have a suitable unit."""
     assert size_text(size) == text
 
 
 def test_modes() -> None:
-    """A mode shows as chmod takes it and as ls prints it, set-user-id included."""
+    """A mode in the notation of chmod and of ls, including set-user-id."""
     assert (mode_octal(0o644), mode_octal(0o4755)) == ("0644", "4755")
     assert mode_text(0o4755, FileKind.FILE) == "-rwsr-xr-x"
     assert mode_text(0o1777, FileKind.DIRECTORY) == "drwxrwxrwt"
@@ -135,7 +135,7 @@ def test_modes() -> None:
 
 @given(st.lists(odd_bytes.map(lambda value: value.replace(b"\0", b"")), min_size=1, max_size=4))
 def test_a_command_line_is_printable_and_bash_reads_the_same_arguments(arguments: list[bytes]) -> None:
-    """What an attacker put into a command line does nothing on the terminal, and pastes back as it was."""
+    """A hostile command line is inert on the terminal, and bash parses the text back to the same arguments."""
     text = command_text(Actor(pid=1, cmdline=tuple(arguments)))
     assert text is not None
     assert text.isprintable()
@@ -147,7 +147,7 @@ def test_a_command_line_is_printable_and_bash_reads_the_same_arguments(arguments
 
 
 def test_a_command_line_that_the_kernel_cut_says_so(make: Any) -> None:
-    """A reader does not take the kernel's 128 bytes for the whole command."""
+    """A command line that the kernel truncated at 128 bytes is marked."""
     assert command_text(make.actor(cmdline=(b"sh", b"-c", b"x" * 122))) == f"sh -c {'x' * 122} ..."
     assert command_text(make.actor(cmdline=(b"sh", b"-c", b"x"))) == "sh -c x"
     assert command_text(make.actor(cmdline=None)) is None

@@ -60,7 +60,7 @@ def evil_diff(make: Any) -> Diff:
 
 
 def test_nothing_in_a_name_becomes_markup(make: Any) -> None:
-    """A file or process name cannot run a script, draw an image or leave its element in the assessor's browser."""
+    """A file or process name cannot run a script, load an image or leave its element in the browser."""
     source, seen = page(evil_diff(make))
     assert "script" not in seen.tags
     assert "img" not in seen.tags
@@ -71,7 +71,7 @@ def test_nothing_in_a_name_becomes_markup(make: Any) -> None:
 
 
 def test_the_page_loads_nothing(make: Any) -> None:
-    """The report can be opened offline years later, and tells nobody that it was opened."""
+    """The page makes no network requests, so it works offline and nobody learns that it was opened."""
     source, _ = page(make.diff(make.finding()))
     assert source.startswith("<!DOCTYPE html>")
     assert "default-src 'none'" in source
@@ -90,7 +90,7 @@ def test_the_page_says_what_the_text_says(make: Any) -> None:
 
 
 def test_numbers_and_counts_are_on_the_page(make: Any) -> None:
-    """The number that 'accept' takes stands with each change and step, none where there is none; plurals are right."""
+    """Each stored change and step has its number for 'accept'; plurals are correct."""
     steps = tuple(make.finding(make.change(id=number), scan=number) for number in (3, 4))
     missing = Unreadable(path=b"/srv", reason=UnreadableReason.MISSING, detail="No such file or directory")
     denied = Unreadable(path=b"/x", reason=UnreadableReason.PERMISSION, detail="Permission denied")

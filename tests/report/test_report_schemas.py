@@ -1,4 +1,4 @@
-"""The schemas that ship: valid, strict, and in step with the vocabulary."""
+"""The shipped schemas are valid, strict, and complete with regard to the model's enumerations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", schema_names())
 def test_every_schema_is_valid_complete_and_strict(name: str) -> None:
-    """It names itself, needs no other file, and refuses keys that it does not know."""
+    """It has its own name, needs no other file, and rejects unknown keys."""
     found = schema(name)
     jsonschema.Draft202012Validator.check_schema(found)
     assert (found["title"], found["$id"]) == (f"fimscan.{name}/1", f"urn:fimscan:schema:{name}:1")
@@ -59,14 +59,14 @@ def test_every_schema_is_valid_complete_and_strict(name: str) -> None:
 
 
 def test_an_unknown_name_is_a_usage_error() -> None:
-    """The file of shared definitions is no schema either."""
+    """The file of shared definitions is not a schema either."""
     for name in ("nothing", "_definitions", "../schemas/diff", ""):
         with pytest.raises(UsageError, match="fimscan schema"):
             schema_text(name)
 
 
-def test_the_schemas_know_every_word_of_the_vocabulary() -> None:
-    """A word added to the model is not forgotten in a schema."""
+def test_the_schemas_have_every_enumeration_value() -> None:
+    """A value that is added to an enumeration of the model is added to the schemas, too."""
     access = schema("accesses")["$defs"]["access"]["properties"]
     assert access["action"]["enum"] == list(Action)
     row = schema("diff")["$defs"]["row"]["properties"]
@@ -87,7 +87,7 @@ def test_the_schemas_know_every_word_of_the_vocabulary() -> None:
 
 
 def test_the_schema_of_a_path_knows_the_configuration() -> None:
-    """Every setting of a watch but its patterns, with every value that it can have."""
+    """It has every setting of a watch except its patterns, with every possible value."""
     path = schema("path")["properties"]
     assert path["reason"]["enum"] == [*(place for place in Place if place is not Place.MONITORED), None]
     assert path["unreadable"]["enum"] == [*UnreadableReason, None]
@@ -100,14 +100,14 @@ def test_the_schema_of_a_path_knows_the_configuration() -> None:
 
 
 def test_checks_of_every_severity_validate() -> None:
-    """Also what is not UTF-8."""
+    """Including text that is not UTF-8."""
     checks = [Check(name="x", severity=one, detail="a\udcff", remedy="b") for one in CheckSeverity]
     assert validate(checks_document(checks)) == "checks"
     assert validate(verify_document(checks, fingerprint="")) == "verify"
 
 
 def test_a_key_that_is_not_in_the_schema_is_refused() -> None:
-    """So a key that is added to a document is added to its schema, too."""
+    """A new key of a document has to be added to its schema."""
     document = checks_document([Check.of("x", "y", ok=True)])
     assert validator("checks").is_valid(document)
     assert not validator("checks").is_valid({**document, "new": 1})

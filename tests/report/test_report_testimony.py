@@ -1,4 +1,4 @@
-"""What an administrator reads of the second witness: on or off, since when, and what it misses."""
+"""Text for the second witness: on or off, since when, and what it misses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRESH = 150 * SECOND
 
 
 def test_while_it_watches_it_says_since_when_and_what_it_misses() -> None:
-    """Mappings always; without anything else, that it can clear somebody."""
+    """It always misses mappings; if it misses nothing else, it can clear processes."""
     said = extent_text(ON, 2001 * SECOND, FRESH)
     assert "since 1970-01-01 00:16 UTC; misses stores to a mapping, so it can clear" in said
     assert "io_submit" in extent_text(replace(ON, holes=(WitnessHole.ASYNC_IO,)), 2001 * SECOND, FRESH)
@@ -32,19 +32,19 @@ def test_while_it_watches_it_says_since_when_and_what_it_misses() -> None:
     ],
 )
 def test_when_it_does_not_watch_it_says_why(extent: WitnessExtent, words: str) -> None:
-    """One that was killed could not say it."""
+    """If fimscan was killed, no reason is stored."""
     said = extent_text(extent, 2001 * SECOND, FRESH)
     assert "off; it watched" in said and words in said
     assert witness_objects([extent], 2001 * SECOND, FRESH)[0]["watching"] is False
 
 
 def test_every_hole_has_words() -> None:
-    """What is missed is never left out."""
+    """Every hole of the model has a text."""
     assert set(HOLE_WORDS) == set(WitnessHole)
 
 
-def test_who_was_seen_writing_is_told_from_who_held_it_open() -> None:
-    """The one has a time, and no event of audit."""
+def test_a_writer_that_fanotify_saw_differs_from_a_holder() -> None:
+    """The writer has a time, but no audit event."""
     wrote, held = actor(pid=1, time_ns=1500 * SECOND), actor(pid=2)
     told = [one.acts for one in actor_texts([wrote, held], Verdict.CONTESTED, None)]
     assert told == ["wrote to it, as fanotify saw", "held it open for writing"]

@@ -1,4 +1,4 @@
-"""The text report and the scan summary, as a reader and as grep see them."""
+"""The text report and the summary of a scan."""
 
 from __future__ import annotations
 
@@ -122,13 +122,13 @@ def typical(make: Any) -> Diff:
     return diff
 
 
-def test_a_typical_diff_reads_as_agreed(make: Any) -> None:
-    """Summary first, the alarming rows next, each with what changed, who, with whose login, when, and the event."""
+def test_a_typical_diff(make: Any) -> None:
+    """Summary first, then rows, most alarming first: what changed, which process, login user, time, event."""
     assert text(typical(make)) == GOLDEN
 
 
 def test_colour_changes_nothing_but_colour(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Piped text is plain and the same characters as on a terminal, whatever the environment says."""
+    """Without colour, the text has the same characters as with colour, whatever the environment."""
     coloured = text(typical(make), color=True)
     assert "\x1b[1;31munattributed" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == GOLDEN
@@ -139,13 +139,13 @@ def test_colour_changes_nothing_but_colour(make: Any, monkeypatch: pytest.Monkey
 
 
 def test_no_difference_is_a_single_line(make: Any) -> None:
-    """A quiet night is one line to read."""
+    """A diff without differences is one line."""
     assert text(make.diff()) == "nothing differs since scan 1 (2026-11-23 04:05 UTC) on web1\n"
     assert brief(make.diff(), 5) == "nothing differs since scan 1 (2026-11-23 04:05 UTC) on web1\n"
 
 
 def test_unreadable_files_are_listed_even_when_nothing_differs(make: Any) -> None:
-    """A file that could not be compared is never passed over in silence."""
+    """An unreadable file is listed even if nothing differs."""
     diff = make.diff(unreadable=(Unreadable(path=b"/srv", reason=UnreadableReason.IO_ERROR, detail="Bad message"),))
     lines = text(diff).splitlines()
     assert lines[0] == "nothing differs, 1 unreadable, since scan 1 (2026-11-23 04:05 UTC) on web1"
@@ -154,7 +154,7 @@ def test_unreadable_files_are_listed_even_when_nothing_differs(make: Any) -> Non
 
 
 def test_a_missing_directory_is_not_said_to_hide_removals(make: Any) -> None:
-    """Files below a configured directory that is gone are reported as removed, and the heading says just that."""
+    """Files below a missing configured directory are removed; the heading says so."""
     gone = [Unreadable(path=path, reason=UnreadableReason.MISSING) for path in (b"/a", b"/b")]
     denied = Unreadable(path=b"/c", reason=UnreadableReason.PERMISSION)
     lines = text(make.diff(unreadable=(*gone, denied))).splitlines()[2:]
@@ -183,13 +183,13 @@ def test_a_missing_directory_is_not_said_to_hide_removals(make: Any) -> None:
     ],
 )
 def test_a_reason_is_not_said_twice(make: Any, reason: UnreadableReason, detail: str, words: str) -> None:
-    """The system's own words stand beside ours only where they add something."""
+    """The system's error message is shown only if it adds something."""
     diff = make.diff(unreadable=(Unreadable(path=b"/x", reason=reason, detail=detail),))
     assert text(diff).splitlines()[-1] == f"    {words}"
 
 
 def test_a_change_shows_the_number_that_accept_takes(make: Any) -> None:
-    """The number stands before the path, so that a file named like one fools nobody; without one, there is none."""
+    """The number precedes the path, so a file name cannot fake it; a change that is not stored has none."""
     diff = make.diff(
         make.finding(make.change(path=b"/a #9", id=12345)),
         make.finding(make.change(path=b"/b", id=8)),
@@ -209,7 +209,7 @@ def test_each_step_shows_its_own_number(make: Any) -> None:
 
 
 def test_names_cannot_drive_the_terminal(make: Any) -> None:
-    """Escape sequences, line ends and text direction in any name or note arrive as visible text."""
+    """Escape sequences, newlines and bidi controls in names and notes are shown as visible text."""
     evil = "\x1b]0;pwned\x07\r\n\u202e\u009b2J[red]"
     actor = make.actor(
         exe=evil.encode() + b"\xff",
@@ -242,7 +242,7 @@ def test_names_cannot_drive_the_terminal(make: Any) -> None:
 
 
 def diff_with(make: Any, path: bytes) -> Diff:
-    """The same shape as in the test above with harmless names."""
+    """The same diff as in the test above, with harmless names."""
     other = make.actor(pid=1)
     attribution = make.attribution(Verdict.CONTESTED, actors=(other, make.actor()), notes=("note",))
     diff: Diff = make.diff(
@@ -258,7 +258,7 @@ def diff_with(make: Any, path: bytes) -> Diff:
 @pytest.mark.parametrize("reason", [None, *Reason])
 @pytest.mark.parametrize("actors", [0, 1, 2])
 def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: Reason | None, actors: int) -> None:
-    """Whatever the answer is, its code stands on the row for grep and every process in it is named."""
+    """Each row has the code of its verdict, and names every process."""
     named = tuple(make.actor(pid=100 + number) for number in range(actors))
     finding = make.finding(attribution=make.attribution(verdict, reason, actors=named))
     code = f"{verdict} ({reason}): " if reason else f"{verdict}: "
@@ -283,7 +283,7 @@ def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: R
     ],
 )
 def test_the_reason_says_what_to_do(make: Any, attribution: Attribution, words: str) -> None:
-    """Someone alarmed at night reads in plain words what is missing, and that the one case differs from the others."""
+    """The sentence for each reason says what is missing or what to do."""
     assert words in text(make.diff(make.finding(attribution=attribution)))
 
 
@@ -465,7 +465,7 @@ def test_the_full_report_leaves_nothing_out(make: Any) -> None:
 
 
 def test_the_scan_summary_shows_the_most_alarming_and_counts_the_rest(make: Any) -> None:
-    """A mail from cron fits on a screen, begins with what is urgent, and says how to see the rest."""
+    """A summary has a limited number of rows, urgent ones first, and says how to see the rest."""
     urgent = make.finding(make.change(path=b"/z"), make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT))
     unreadable = (Unreadable(path=b"/srv", reason=UnreadableReason.MISSING),)
     lines = brief(make.diff(*many(make, 30), urgent, unreadable=unreadable), 3).splitlines()
