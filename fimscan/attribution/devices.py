@@ -45,6 +45,7 @@ class Numbering:
             devs.keys() == {superblock} and not any(_has_own_numbers(root) for root in devs.values())
             for superblock, devs in self._devs.items()
         )
+        self.has_overlays = any(root.kind == OVERLAY for look in self.looks for root in look.roots)
 
     def devs(self, superblock: int) -> Mapping[int, Root]:
         """The recorded numbers of a superblock's files, each with its root; empty for an unknown superblock."""

@@ -256,14 +256,16 @@ def loop_images() -> tuple[bytes, ...]:
 
 
 def overlay_layers(mounts: Iterable[Mount]) -> Iterator[tuple[bytes, bytes]]:
-    """(directory, mount point) of the layers of mounted overlays, as far as their options name them."""
+    """(upper layer, mount point) of mounted overlays: a change below the mount point is a change in that directory.
+
+    Lower layers are left out, since an overlay never writes to them.
+    """
     for mount in mounts:
         if mount.kind == OVERLAY:
-            for name, _, value in (option.partition(b"=") for option in mount.options.split(b",")):
-                if name in (b"upperdir", b"lowerdir", b"lowerdir+", b"datadir+"):
-                    for layer in value.split(b":"):
-                        if layer.startswith(b"/"):
-                            yield layer, mount.point
+            options = (option.partition(b"=") for option in mount.options.split(b","))
+            for name, _, layer in options:
+                if name == b"upperdir" and layer.startswith(b"/"):
+                    yield layer, mount.point
 
 
 def all_mounts() -> Iterator[Mount]:

@@ -253,7 +253,7 @@ def test_paths_longer_than_path_max_are_handled(cli: Cli) -> None:
     assert bottom in cli("diff", "--path", bottom).stdout
     assert "size 0 -> 7" in cli("explain", bottom, code=0).stdout
     assert cli("explain-path", bottom, code=0).stdout.startswith(f"{bottom}: monitored\n")
-    assert "nothing is there now" in cli("explain-path", bottom + "-not", code=0).stdout
+    assert "it does not exist now" in cli("explain-path", bottom + "-not", code=0).stdout
     bundle = str(cli.root / "evidence.zip")
     cli("export", "pci-dss", "--from", "2020-01-01", "--to", "2100-01-01", "--out", bundle, code=0)
     cli("verify", bundle, code=0)

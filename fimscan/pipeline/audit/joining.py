@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
+from typing import TypeAlias
 
 from fimscan import attribution
 from fimscan.config import Config
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
-from fimscan.model import Attribution, Change, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
 from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
 from fimscan.pipeline.audit.processes import Processes
@@ -28,6 +29,8 @@ from fimscan.store.session import Session
 _SLACK_NS = 2 * attribution.SLACK_NS
 _NO_DIRECTORIES = attribution.KnownDirectories.of(())
 # Actions that bind a path to a file, or unbind it.
+#: A name as (identity of its directory, last component).
+_NameKey: TypeAlias = tuple[tuple[int | None, int | None], bytes]
 _BINDINGS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
 
 
@@ -236,7 +239,9 @@ class Joiner:
         return access_store.references(self._session, *self._span, backwards=backwards)
 
     def _relevant(self, relevance: attribution.Relevance) -> Iterator[access_store.Reference]:
-        """Yield the accesses that concern the changes, latest first; note which files were opened for writing."""
+        """Yield the accesses that concern the changes; note which files were opened for writing."""
+        given_names: set[_NameKey] = set()
+        selected: set[tuple[EventId, int]] = set()
         for found in self._references(backwards=True):
             dev, inode = found.identity
             if found.action in attribution.WRITES and dev is not None and inode is not None:
@@ -246,6 +251,23 @@ class Joiner:
             if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
                 if found.action in _BINDINGS and (by_name or by_old_name):
                     _follow(relevance, found)
+                if self._numbering.has_overlays:
+                    selected.add((found.event, found.item))
+                    if found.action in attribution.BINDS and found.name is not None:
+                        given_names.add((found.parent, _base(found.name)))
+                yield found
+        if given_names:
+            yield from self._removals(given_names, selected)
+
+    def _removals(self, names: Set[_NameKey], selected: Set[tuple[EventId, int]]) -> Iterator[access_store.Reference]:
+        """Yield the removals and replacements, not ``selected`` yet, of names that were given to the selected files.
+
+        On an overlay, their records can have the file's identity in the upper layer. Without them, a file would seem to
+        have kept its inode number, and the next file with that number would be taken for it.
+        """
+        for found in self._references():
+            is_removal = found.action in attribution.UNBINDS and (found.event, found.item) not in selected
+            if is_removal and found.name is not None and (found.parent, _base(found.name)) in names:
                 yield found
 
     def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
@@ -263,6 +285,10 @@ class Joiner:
         wanted = {change.after.identity for change in changes if change.after is not None}
         versions = files.by_identity(self._session, wanted, self._previous.id)
         return {version.state.identity: version.state for version in versions}
+
+
+def _base(name: bytes) -> bytes:
+    return name.rstrip(b"/").rpartition(b"/")[2]
 
 
 def _follow(relevance: attribution.Relevance, found: access_store.Reference) -> None:

@@ -177,6 +177,31 @@ def single_file_replaced_by_rename(lab: Lab) -> Steps:
 # ---- calls with two effects, numbers that are used again
 
 
+@scenario
+def number_of_a_replaced_file_used_again_outside(lab: Lab) -> Steps:
+    # Who wrote to the file that had the inode number has nothing to do with the file that got it next.
+    yield from _placed_with_the_number_of_a_removed_file(lab, "echo other > x2; mv x2 x")
+
+
+@scenario
+def number_of_a_removed_file_used_again_outside(lab: Lab) -> Steps:
+    yield from _placed_with_the_number_of_a_removed_file(lab, "rm x")
+
+
+def _placed_with_the_number_of_a_removed_file(lab: Lab, removal: str) -> Steps:
+    lab.file("f")
+    yield
+    lab.shell("echo unrelated > x0; mv x0 x")
+    number = (lab.here / "x").stat().st_ino
+    lab.shell(removal)
+    writer = lab.python(f"for i in range(1000): open(f'{lab.elsewhere}/{{i}}', 'w').write('new')")
+    new = next((file for file in lab.elsewhere.iterdir() if file.stat().st_ino == number), None)
+    if new is None:
+        raise Unavailable("the number was not given again")
+    lab.modified("f", placer=lab.run("mv", str(new), "f"), by=writer)
+    lab.shell("rm -f x")
+
+
 @scenario_on("ext4", "xfs", "tmpfs")
 def renamed_with_a_whiteout_left_behind(lab: Lab) -> Steps:
     """RENAME_WHITEOUT puts a device 0:0 in the old place: one call, two effects."""
