@@ -23,7 +23,15 @@ _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
 _ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of the log itself, with reserve
 _BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
-_LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
+# The advisory lock on PostgreSQL has two numbers: "fims", and the host's. So hosts can scan at the same time.
+_LOCK_CLASS = 0x66696D73
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:class, :host)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:class, :host)")
+# objsubid is 2 for a lock with two numbers. Each database of a server has its own advisory locks.
+_COUNT_LOCKS = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class AND objid = :host AND objsubid = 2"
+    " AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 class Database:
@@ -89,6 +97,8 @@ class Database:
     def scan_lock(self, *, wait_s: float = 0) -> Iterator[None]:
         """Hold the writer lock. The kernel (or the server) releases it when the process dies, for whatever reason.
 
+        An SQLite file has one lock. On a server each host has its own.
+
         Raises:
             LockedError: when another scan still holds it after ``wait_s`` seconds.
         """
@@ -114,19 +124,22 @@ class Database:
         # explicitly.
         engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         with store_errors(self.url), engine.connect() as connection:
-            while not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
+            while not connection.scalar(_TRY_LOCK, self._lock_numbers):
                 _wait_until(deadline)
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK_NUMBER})
+                connection.execute(_UNLOCK, self._lock_numbers)
+
+    @property
+    def _lock_numbers(self) -> dict[str, int]:
+        return {"class": _LOCK_CLASS, "host": self.host_id}
 
     def is_scanning(self) -> bool:
         """Whether a scan holds the writer lock now. It does not try to take the lock: that could make a scan fail."""
         if self.file is None:
-            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :n AND granted"
             with self.read() as session:
-                return bool(session.scalar(text(query), {"n": _LOCK_NUMBER}))
+                return bool(session.scalar(_COUNT_LOCKS, self._lock_numbers))
         try:
             info = os.stat(self.file + ".lock")
             with open("/proc/locks", encoding="ascii") as file:
