@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -106,5 +106,6 @@ def output_to(path: str | None) -> Iterator[TextIO]:
 
 
 def note(line: str) -> None:
-    """Print a message to standard error."""
-    print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
+    """Print a message to standard error. If nothing reads that any more, the command goes on."""
+    with suppress(OSError):
+        print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
