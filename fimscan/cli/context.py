@@ -55,11 +55,11 @@ class Settings:
         return self.db_url or self.config().database.url
 
     @contextmanager
-    def database(self, *, create: bool = False) -> Iterator[Database]:
-        """Open the database for one command."""
+    def database(self, *, create: bool = False, writing: bool = False) -> Iterator[Database]:
+        """Open the database for one command. Without ``create`` and ``writing``, read access is enough."""
         from fimscan.store.database import Database
 
-        database = Database(self.url(), host=os.uname().nodename, create=create)
+        database = Database(self.url(), host=os.uname().nodename, create=create, writing=create or writing)
         try:
             yield database
         finally:
