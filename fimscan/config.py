@@ -10,12 +10,23 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fimscan.errors import ConfigError
 from fimscan.model import Severity
 
 SEARCH_PATH = ("./fimscan.toml", "/etc/fimscan/fimscan.toml")
+
+_OF_FILE = "file"  # what is validated: a file, not a stored configuration
 
 Algorithm = Literal["xxh3_128", "sha256", "sha512", "blake3"]
 Policy = Literal["full", "attributes", "append-only"]
@@ -182,6 +193,19 @@ class Watch(_Section):
     rationale: str = ""
     keep: int = Field(default=0, ge=0)
 
+    @field_validator("exclude")
+    @classmethod
+    def _patterns_can_match(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Only in a file: the stored configuration of an earlier scan must stay readable.
+        if not (patterns and info.context == _OF_FILE and "path" in info.data):
+            return patterns
+        from fimscan.excludes import pattern_problem
+
+        for number, pattern in enumerate(patterns, 1):
+            if problem := pattern_problem(pattern, info.data["path"]):
+                raise ValueError(f"pattern {number} can never match: {problem}")
+        return patterns
+
     @model_validator(mode="after")
     def _keep_is_of_logs(self) -> Watch:
         if self.keep and self.policy != "append-only":
@@ -323,7 +347,7 @@ def parse_config(text: str, name: str = "fimscan.toml") -> Config:
     if problems := list(_plain_problems(table)):
         raise ConfigError(f"{name}: {problems[0]}", tuple(f"{name}: {p}" for p in problems))
     try:
-        return Config.model_validate(_tuples(table))
+        return Config.model_validate(_tuples(table), context=_OF_FILE)
     except ValidationError as error:
         lines = _key_lines(text)
         # A list that is empty because its items are invalid: only the items are reported.

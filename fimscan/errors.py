@@ -74,3 +74,10 @@ class InterruptedScanError(FimscanError):
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted; the last finished scan stands")
         self.exit_code = 128 + signal_number
+
+
+class PipeClosedError(FimscanError):
+    """The reader of standard output stopped reading. The exit code is the shell's for SIGPIPE: 128 + 13."""
+
+    exit_code = 141
+    meaning = "the reader closed the pipe, as 'fimscan diff | head' does; nothing is printed"

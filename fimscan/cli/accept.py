@@ -30,7 +30,7 @@ def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, tick
     approval = Approval(
         accepted_ns=time.time_ns(), user=_approver(), ticket=_printable(ticket), reason=_printable(reason)
     )
-    with settings.database() as database:
+    with settings.database(writing=True) as database:
         if everything:
             done = drifting.accept_everything(database, approval)
         else:

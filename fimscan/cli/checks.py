@@ -6,13 +6,13 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from fimscan.cli.context import use_color
 from fimscan.model import Check, CheckSeverity, worst
+from fimscan.report.console import write_lines
 from fimscan.report.documents.checks import checks_document
 from fimscan.report.json import write_document
 
@@ -34,20 +34,23 @@ def print_checks(checks: Sequence[Check], form: str) -> int:
     if form == "json":
         write_document(checks_document(checks), sys.stdout)
         return code
-    console = Console(file=sys.stdout, no_color=not use_color(sys.stdout), highlight=False, soft_wrap=True)
     width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else _UNWRAPPED
     margin = max(len(check.name) for check in checks) + 8
+    write_lines(_lines(checks, width, margin), sys.stdout, color=use_color(sys.stdout))
+    return code
+
+
+def _lines(checks: Sequence[Check], width: int, margin: int) -> Iterator[Text]:
     for check in checks:
         mark, style = _MARKS[check.severity]
         first, *others = _wrapped(check.detail, width - margin)
-        console.print(Text.assemble((mark, style), "  ", f"{check.name:<{margin - 6}}", first))
+        yield Text.assemble((mark, style), "  ", f"{check.name:<{margin - 6}}", first)
         if check.remedy and check.severity is not CheckSeverity.OK:
             remedy = _wrapped(check.remedy, width - margin - 3)
             others += [("-> " if number == 0 else "   ") + line for number, line in enumerate(remedy)]
         for line in others:
-            console.print(Text(" " * margin + line))
-    console.print(Text(_summary(checks)))
-    return code
+            yield Text(" " * margin + line)
+    yield Text(_summary(checks))
 
 
 def _wrapped(text: str, width: int) -> list[str]:

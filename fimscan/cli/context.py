@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -55,11 +55,11 @@ class Settings:
         return self.db_url or self.config().database.url
 
     @contextmanager
-    def database(self, *, create: bool = False) -> Iterator[Database]:
-        """Open the database for one command."""
+    def database(self, *, create: bool = False, writing: bool = False) -> Iterator[Database]:
+        """Open the database for one command. Without ``create`` and ``writing``, read access is enough."""
         from fimscan.store.database import Database
 
-        database = Database(self.url(), host=os.uname().nodename, create=create)
+        database = Database(self.url(), host=os.uname().nodename, create=create, writing=create or writing)
         try:
             yield database
         finally:
@@ -106,5 +106,6 @@ def output_to(path: str | None) -> Iterator[TextIO]:
 
 
 def note(line: str) -> None:
-    """Print a message to standard error."""
-    print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201
+    """Print a message to standard error. If nothing reads that any more, the command goes on."""
+    with suppress(OSError):
+        print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201

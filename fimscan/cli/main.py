@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -131,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         code = _output_failed(error)
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.flush()
     # Not sys.exit: the interpreter would flush a broken pipe again and print an error.
     os._exit(code)
 
@@ -141,9 +144,9 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
         outcome = cli.main(args=list(arguments), prog_name="fimscan", standalone_mode=False)
     except click.ClickException as error:
         return _usage(error)
-    except SystemExit:
-        # click calls sys.exit on EPIPE only; other errors are exceptions of its own.
-        return errors.OutputError.exit_code
+    except SystemExit as stopped:
+        # click calls sys.exit on EPIPE only, while it handles that error; other errors are exceptions of its own.
+        return _output_failed(stopped.__context__ if isinstance(stopped.__context__, OSError) else BrokenPipeError())
     except errors.FimscanError as error:
         if debug:
             traceback.print_exc()
@@ -165,10 +168,12 @@ def _fail(error: errors.FimscanError) -> int:
 def _usage(error: click.ClickException) -> int:
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fimscan"
     if isinstance(error, _NO_ARGUMENTS):
-        # The message is the help text. Its exit code is that of any other bad argument.
-        sys.stdout.write(f"{error.format_message()}\n")
-        _complain(f"no command given; choose one of those that '{where} --help' lists")
-        return errors.UsageError.exit_code
+        # The message is the help text.
+        try:
+            sys.stdout.write(f"{error.format_message()}\n")
+        except OSError as problem:
+            return _output_failed(problem)
+        return 0
     _complain(f"{error.format_message()} (see '{where} --help')")
     return errors.UsageError.exit_code
 
@@ -185,15 +190,28 @@ def _unexpected(error: Exception) -> int:
 
 
 def _output_failed(error: OSError) -> int:
-    # No message if the reader closed the pipe, as in 'fimscan diff | head'.
     if not isinstance(error, BrokenPipeError):
         _complain(f"the output could not be written: {error.strerror}")
-    return errors.OutputError.exit_code
+        return errors.OutputError.exit_code
+    # No message if the reader closed the pipe, as in 'fimscan diff | head'.
+    if _is_reader_gone():
+        return errors.PipeClosedError.exit_code
+    _complain("internal error: another process closed a pipe (please report it, with the output of --debug)")
+    return _INTERNAL_ERROR
+
+
+def _is_reader_gone() -> bool:
+    """Whether nothing reads standard output any more."""
+    poll = select.poll()
+    poll.register(1, 0)  # errors and hangups are always reported
+    return bool(poll.poll(0))
 
 
 def _complain(line: str) -> None:
     shown = line.replace("\n", " ")
-    print(f"fimscan: {shown}", file=sys.stderr)  # noqa: T201
+    # Standard error may be the same closed pipe ('2>&1 | head'): the exit code still says what happened.
+    with suppress(OSError):
+        print(f"fimscan: {shown}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -17,13 +17,23 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from fimscan.errors import LockedError, StoreError
 from fimscan.passwords import without_password
 from fimscan.store import journal, schema
+from fimscan.store.read_only import ReadOnlyFile, is_writable
 from fimscan.store.session import Session
 
 _BUSY_SECONDS = 15
 _LOCK_STEP_SECONDS = 0.05
 _ROOM_BYTES = 256 * 1024  # for the write-ahead log's index and a few pages of the log itself, with reserve
+_NO_HOST = 0  # the number of a host that has no records yet
 _BUSY = "another fimscan scan is running on this database; wait until it has finished (see 'fimscan status')"
-_LOCK_NUMBER = 0x66696D73  # "fims": the advisory lock's number on PostgreSQL
+# The advisory lock on PostgreSQL has two numbers: "fims", and the host's. So hosts can scan at the same time.
+_LOCK_CLASS = 0x66696D73
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:class, :host)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:class, :host)")
+# objsubid is 2 for a lock with two numbers. Each database of a server has its own advisory locks.
+_COUNT_LOCKS = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class AND objid = :host AND objsubid = 2"
+    " AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 class Database:
@@ -33,20 +43,29 @@ class Database:
         url: an SQLAlchemy URL (``sqlite:////var/lib/fimscan/fimscan.db``, ``postgresql+psycopg://...``).
         host: the name under which records are kept.
         create: create the database if it is missing; otherwise a missing database is an error.
+        writing: whether the caller writes. Otherwise the host is not added, and read access is enough.
 
     Raises:
         StoreError: with one line: what is wrong and what to do.
     """
 
-    def __init__(self, url: str, *, host: str, create: bool = True) -> None:
+    def __init__(self, url: str, *, host: str, create: bool = True, writing: bool = True) -> None:
         self.url = _parse_url(url)
         self.host = host
         _prepare_location(self.url, create=create)
-        self.engine = _engine(self.url)
+        self._read_only = None
+        if self.file is not None and not writing and not is_writable(self.file):
+            self._read_only = ReadOnlyFile(self.file)
+        self.engine = _engine(self.url, self._read_only)
         self._writer = self.engine.execution_options(fimscan_writes=True)
         with store_errors(self.url):
-            _bring_up_to_date(self.engine, self._writer, self.url)
-            self.host_id = self._find_host()
+            _bring_up_to_date(self.engine, None if self._read_only else self._writer, self.url)
+            self.host_id = self._find_host(add=writing)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether this process may read the file and not write it."""
+        return self._read_only is not None
 
     @property
     def file(self) -> str | None:
@@ -81,13 +100,28 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading, seeing one consistent state."""
-        with store_errors(self.url), self.engine.connect() as connection:
-            yield Session(connection, self.host_id)
+        """A session for reading, seeing one consistent state.
+
+        Raises:
+            StoreError: also if a writer changed a file that had to be read without locks.
+        """
+        try:
+            with store_errors(self.url), self.engine.connect() as connection:
+                yield Session(connection, self.host_id)
+        except StoreError:
+            self._require_unchanged()
+            raise
+        self._require_unchanged()
+
+    def _require_unchanged(self) -> None:
+        if self._read_only is not None and self._read_only.has_changed():
+            raise StoreError(f"{self.name} was written while it was read; run this command again")
 
     @contextmanager
     def scan_lock(self, *, wait_s: float = 0) -> Iterator[None]:
         """Hold the writer lock. The kernel (or the server) releases it when the process dies, for whatever reason.
+
+        An SQLite file has one lock. On a server each host has its own.
 
         Raises:
             LockedError: when another scan still holds it after ``wait_s`` seconds.
@@ -114,19 +148,22 @@ class Database:
         # explicitly.
         engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         with store_errors(self.url), engine.connect() as connection:
-            while not connection.scalar(text("SELECT pg_try_advisory_lock(:n)"), {"n": _LOCK_NUMBER}):
+            while not connection.scalar(_TRY_LOCK, self._lock_numbers):
                 _wait_until(deadline)
             try:
                 yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK_NUMBER})
+                connection.execute(_UNLOCK, self._lock_numbers)
+
+    @property
+    def _lock_numbers(self) -> dict[str, int]:
+        return {"class": _LOCK_CLASS, "host": self.host_id}
 
     def is_scanning(self) -> bool:
         """Whether a scan holds the writer lock now. It does not try to take the lock: that could make a scan fail."""
         if self.file is None:
-            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :n AND granted"
             with self.read() as session:
-                return bool(session.scalar(text(query), {"n": _LOCK_NUMBER}))
+                return bool(session.scalar(_COUNT_LOCKS, self._lock_numbers))
         try:
             info = os.stat(self.file + ".lock")
             with open("/proc/locks", encoding="ascii") as file:
@@ -139,10 +176,12 @@ class Database:
         """Close all connections."""
         self.engine.dispose()
 
-    def _find_host(self) -> int:
+    def _find_host(self, *, add: bool) -> int:
         query = select(schema.host.c.id).where(schema.host.c.name == self.host)
         with self.engine.connect() as connection:
             found = connection.scalar(query)
+        if found is None and not add:
+            return _NO_HOST
         if found is None:
             # Another process may add the same host at this moment ('fimscan status' during the first scan).
             with suppress(IntegrityError), self._writer.begin() as connection:
@@ -236,7 +275,15 @@ def _prepare_location(url: URL, *, create: bool) -> None:
     path = _sqlite_file(url)
     if path is None:
         return
-    if not os.path.exists(path):
+    try:
+        exists = os.path.exists(path) or not os.stat(path)
+    except PermissionError as error:
+        raise StoreError(
+            f"{path} cannot be reached: {error.strerror}; run as root, or as a user who may read it"
+        ) from error
+    except OSError:
+        exists = False
+    if not exists:
         if not create:
             raise StoreError(f"no database at {path}; 'fimscan scan' records the first baseline")
         try:
@@ -252,13 +299,15 @@ def _prepare_location(url: URL, *, create: bool) -> None:
         raise StoreError(f"{path} is empty; restore it from a backup, or remove it to begin with a new baseline")
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, read_only: ReadOnlyFile | None) -> Engine:
     try:
-        engine = create_engine(url)
+        engine = create_engine(url) if read_only is None else create_engine(url, creator=read_only.connect)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise StoreError(f"no driver for {url.drivername}: {error} (pip install 'fimscan[postgresql]')") from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
+        if read_only is None:
+            event.listen(engine, "connect", _use_wal)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -268,10 +317,13 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA cache_size = -32000")
     cursor.close()
+
+
+def _use_wal(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA journal_mode = WAL").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -282,8 +334,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("fimscan_writes") else "BEGIN")
 
 
-def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
-    """Create the tables of an empty database, or upgrade an older one; raises an error for any other database."""
+def _bring_up_to_date(engine: Engine, writer: Engine | None, url: URL) -> None:
+    """Create the tables of an empty database, or upgrade an older one; raises an error for any other database.
+
+    Without ``writer`` nothing can be created or upgraded.
+    """
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revision = None
@@ -291,7 +346,7 @@ def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
             revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if revision == schema.SCHEMA_REVISION:
         return
-    if not tables and engine.dialect.name == "sqlite":
+    if not tables and engine.dialect.name == "sqlite" and writer is not None:
         with writer.begin() as connection:
             schema.create(connection)
         return
@@ -305,4 +360,6 @@ def _bring_up_to_date(engine: Engine, writer: Engine, url: URL) -> None:
             f"{_name(url)} was written by a newer fimscan (its schema is {revision}, the newest known here is "
             f"{schema.SCHEMA_REVISION}); install that version"
         )
+    if writer is None:
+        raise StoreError(f"{_name(url)} needs an upgrade; run 'fimscan status' once as a user who may write it")
     migrate.upgrade(writer)

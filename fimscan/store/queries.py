@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, type_coerce
@@ -38,4 +40,6 @@ def plain_rows(session: Session, query: Select[Any], at_once: int) -> Iterator[S
         while rows := cursor.fetchmany(at_once):
             yield rows
     finally:
-        cursor.close()
+        # A consumer that stops early may have closed the connection before.
+        with suppress(sqlite3.ProgrammingError):
+            cursor.close()

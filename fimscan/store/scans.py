@@ -11,6 +11,7 @@ from sqlalchemy import Row, select, update
 
 from fimscan.model import LIVE, Scan, ScanStatus
 from fimscan.store import files, journal, row_digests, schema
+from fimscan.store.inserting import insert_of_new
 from fimscan.store.ledger import GENESIS, entry, summary_line
 from fimscan.store.registry import Subject, WithScan
 from fimscan.store.session import Session
@@ -25,9 +26,9 @@ _WRITTEN_EARLY = (
 
 def begin(session: Session, *, trigger: str, started_ns: int, config_digest: str, config_text: str) -> int:
     """Record that a scan begins; return its number."""
-    known = select(schema.configuration.c.digest).where(schema.configuration.c.digest == config_digest)
-    if session.scalar(known) is None:
-        session.execute(schema.configuration.insert().values(digest=config_digest, text=config_text))
+    # Two hosts with the same configuration may begin at the same time.
+    new = insert_of_new(session, schema.configuration)
+    session.execute(new.values(digest=config_digest, text=config_text))
     result = session.execute(
         _scan.insert().values(
             host_id=session.host_id,

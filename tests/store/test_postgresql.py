@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fimscan.config import parse_config
+from fimscan.errors import LockedError
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.record import ctime_trust
+from fimscan.store import scans
 from fimscan.store.database import Database
 from tests.conftest import Cli, rows
 from tests.pipeline.test_audit_reading import event
@@ -78,3 +81,41 @@ def test_ctime_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert third.scan.counts["vouched"] == 2
     assert [finding.change.path for finding in third.diff.findings] == [os.fsencode(watched / "b")]
     database.close()
+
+
+def test_each_host_has_a_scan_lock_of_its_own(tmp_path: Path) -> None:
+    """While one host scans, another one scans, too; a second scan of the same host is refused."""
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    config = parse_config(f'[[watch]]\npath = "{watched}"\ncategory = "{tmp_path}"\n')
+    first, again, other = (Database(str(URL), host=name) for name in ("one", "one", "other"))
+    with first.scan_lock():
+        assert first.is_scanning() and again.is_scanning() and not other.is_scanning()
+        with pytest.raises(LockedError), again.scan_lock():
+            pass
+        assert run_scan(other, config, source=None).is_baseline
+    assert not first.is_scanning()
+    run_scan(again, config, source=None)
+    for database in (first, again, other):
+        database.close()
+
+
+def test_hosts_with_one_configuration_begin_at_the_same_time(tmp_path: Path) -> None:
+    """The configuration is stored once; whoever is second waits, and does not fail."""
+    first, other = (Database(str(URL), host=name) for name in ("one", "other"))
+    text = str(tmp_path)
+
+    def begin(database: Database) -> None:
+        with database.begin() as session:
+            scans.begin(session, trigger="manual", started_ns=1, config_digest=text[-64:], config_text=text)
+
+    with ThreadPoolExecutor() as pool:
+        with first.begin() as session:
+            scans.begin(session, trigger="manual", started_ns=1, config_digest=text[-64:], config_text=text)
+            waiting = pool.submit(begin, other)
+            time.sleep(0.5)
+        waiting.result(timeout=10)
+    for database in (first, other):
+        with database.begin() as session:
+            assert len(scans.interrupt_unfinished(session)) == 1
+        database.close()

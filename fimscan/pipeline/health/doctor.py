@@ -136,7 +136,10 @@ def _store_checks(database: Database) -> Iterator[Check]:
 def database_check(url: str, host: str) -> tuple[Check, Database | None]:
     """Open the database: (the check, the database or ``None``)."""
     try:
-        database = Database(url, host=host, create=False)
+        database = Database(url, host=host, create=False, writing=False)
     except FimscanError as error:
         return warning("database", str(error)), None
+    if database.is_read_only:
+        remedy = "run as its owner; if that is so, check its permissions, those of its directory, and mount options"
+        return warning("database", f"{database.name}: can be read, but not written", remedy), database
     return ok("database", database.name), database
