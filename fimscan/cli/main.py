@@ -141,9 +141,9 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
         outcome = cli.main(args=list(arguments), prog_name="fimscan", standalone_mode=False)
     except click.ClickException as error:
         return _usage(error)
-    except SystemExit:
-        # click calls sys.exit on EPIPE only; other errors are exceptions of its own.
-        return errors.OutputError.exit_code
+    except SystemExit as error:
+        # click calls sys.exit after printing shell completion (0), and on EPIPE; other errors are exceptions of its own.
+        return errors.OutputError.exit_code if error.code else 0
     except errors.FimscanError as error:
         if debug:
             traceback.print_exc()
