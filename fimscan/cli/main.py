@@ -142,7 +142,7 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
     except click.ClickException as error:
         return _usage(error)
     except SystemExit as error:
-        # click calls sys.exit after printing shell completion (0), and on EPIPE; other errors are exceptions of its own.
+        # click calls sys.exit after printing shell completion (0), and on EPIPE. Other errors are exceptions.
         return errors.OutputError.exit_code if error.code else 0
     except errors.FimscanError as error:
         if debug:
