@@ -8,6 +8,7 @@ import click
 
 from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings
+from fimscan.cli.remedies import runnable
 from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_check
 
 
@@ -27,4 +28,4 @@ def doctor(settings: Settings, *, form: str) -> int:
     else:
         checks += all_checks(config, database)
         database.close()
-    return print_checks(checks, form)
+    return print_checks(runnable(checks, settings), form)

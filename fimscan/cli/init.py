@@ -10,6 +10,7 @@ import click
 import tomlkit
 
 from fimscan.cli.context import Settings
+from fimscan.cli.remedies import install_auditd, own_command, program
 from fimscan.config import SEARCH_PATH, load_config
 from fimscan.errors import OutputError
 from fimscan.shipped import shipped_path
@@ -39,11 +40,15 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
     database.close()
     if quiet:
         return
-    option = "" if path in SEARCH_PATH else f" --config {path}"
+    # The configuration has the database now, so --db is not repeated.
+    found = None if path in SEARCH_PATH else path
+    command = own_command(Settings(config_path=found, db_url=None))
+    install = install_auditd()
     sys.stdout.write(
-        "Next:\n"
-        f"  fimscan{option} audit rules > /etc/audit/rules.d/50-fimscan.rules && augenrules --load\n"
-        f"  fimscan{option} scan     # the first scan is the baseline\n"
+        f"Next{'' if os.geteuid() == 0 else ', as root'}:\n"
+        + (f"  {install}\n" if install else "")
+        + f"  {command} audit rules --out /etc/audit/rules.d/50-fimscan.rules && {program('augenrules')} --load\n"
+        f"  {command} scan     # the first scan is the baseline\n"
     )
 
 
