@@ -23,7 +23,10 @@ _FOREVER = 2**63 - 1
 
 @click.group()
 def audit() -> None:
-    """Print audit rules and recorded accesses, and check whether audit covers the monitored paths."""
+    """Print audit rules and recorded accesses, and check whether audit covers the monitored paths.
+
+    Example: fimscan audit status
+    """
 
 
 @audit.command()
@@ -36,6 +39,8 @@ def rules(settings: Settings, *, processes: bool, remove: bool, out: str | None)
 
     auditctl before 3.1 can neither make nor delete rules for io_uring. fimscan loads them itself when it reads the
     audit log. --remove removes them with the others.
+
+    Example: fimscan audit rules --out /etc/audit/rules.d/50-fimscan.rules
     """
     from fimscan.pipeline.audit.rules import rules_for
 
@@ -78,6 +83,8 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
 
     Exits with 0 if every line was understood. Exits with 1 if lines are damaged or truncated, or records of an event
     are missing: standard error has their number and the position of the first one. 14 and above are errors.
+
+    Example: fimscan audit events /var/log/audit/audit.log --format ndjson
     """
     if logs:
         damaged: list[DamagedLine] = []
@@ -99,6 +106,8 @@ def status(settings: Settings, *, form: str) -> int:
 
     Each problem has a line that says how to fix it. Exits with 0 if all is well (there may be notes), with 1 for a
     warning (coverage is reduced), with 2 if something is critical (nothing is recorded). 14 and above are errors.
+
+    Example: fimscan audit status --format json
     """
     from fimscan.cli.checks import print_checks
     from fimscan.cli.remedies import runnable

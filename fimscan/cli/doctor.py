@@ -19,6 +19,8 @@ def doctor(settings: Settings, *, form: str) -> int:
     """Find problems, and say how to fix each of them.
 
     Exits with 1 if there is a warning, with 2 if something is critical.
+
+    Example: fimscan doctor --format json
     """
     config = settings.config()
     check, database = database_check(settings.url(), os.uname().nodename)

@@ -27,7 +27,10 @@ _EXAMPLE = "# There is no default: these three are an example to start from."
 @click.option("--quiet", is_flag=True, help="Do not print the next steps.")
 @click.pass_obj
 def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
-    """Write a commented configuration (an existing one is kept) and create the database."""
+    """Write a commented configuration (an existing one is kept) and create the database.
+
+    Example: fimscan init --watch /etc --watch /usr/local/bin
+    """
     path = settings.config_path or os.environ.get("FIMSCAN_CONFIG") or SEARCH_PATH[1 if os.geteuid() == 0 else 0]
     if os.path.lexists(path):
         click.echo(f"{path} exists and was not changed.")

@@ -100,6 +100,8 @@ def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None
 
     Run 'fimscan init', load the rules that 'fimscan audit rules' prints, then run 'fimscan scan': the first scan is the
     baseline. 'fimscan diff' shows what has changed since, and who changed it.
+
+    Example: fimscan --config /etc/fimscan/fimscan.toml scan --verbose
     """
     ctx.obj = Settings(config_path=config_path, db_url=db_url)
 
