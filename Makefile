@@ -5,6 +5,8 @@
 # make test   run the tests
 # make lint   run ruff and mypy
 # make bench  compare the performance with other programs (LOG=FILE: a log of benchmarks/make_audit_log.py)
+# make install    install into /opt/fimscan, with a link in /usr/local/bin (root; PREFIX, DESTDIR); make uninstall
+# make deb    build a Debian package in dist
 # make docs   generate docs/reference and docs/man, and build the site in build/site, which can be read offline
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +18,18 @@ DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
 # One process per core; tests/conftest.py says which tests must run in the same process.
 PARALLEL := -n auto
 
-.PHONY: run demo lab test lint bench docs wheel clean
+# Where 'make install' installs. Below DESTDIR, if it is set.
+PREFIX ?= /opt/fimscan
+DESTDIR ?=
+BINDIR ?= /usr/local/bin
+DATADIR ?= /usr/local/share
+INSTALL_ENV = DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) BINDIR=$(BINDIR) MANDIR=$(DATADIR)/man \
+  UNITDIR=/usr/local/lib/systemd/system BASHDIR=$(DATADIR)/bash-completion/completions \
+  ZSHDIR=$(DATADIR)/zsh/site-functions FISHDIR=$(DATADIR)/fish/vendor_completions.d
+# Optional libraries: make install EXTRAS=postgresql,zstd
+EXTRAS ?=
+
+.PHONY: run demo lab test lint bench docs wheel install uninstall deb clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -49,6 +62,16 @@ docs: $(VENV)/.developer
 
 wheel: $(VENV)/.developer
 	$(BIN)/python -m build --wheel
+
+install:
+	@$(INSTALL_ENV) packaging/install $(PYTHON) $(EXTRAS)
+
+uninstall:
+	@$(INSTALL_ENV) packaging/uninstall
+
+# The package uses Debian's own Python, whatever PYTHON says.
+deb:
+	@packaging/make_deb dist
 
 # Debian's Python lacks ensurepip and cannot create a virtual environment: as root, install the missing package.
 $(BIN)/python:

@@ -416,7 +416,7 @@ def _describe(item: Any, lines: dict[tuple[str | int, ...], int], name: str) -> 
     message = str(item["msg"]).removeprefix("Value error, ")
     match item["type"]:
         case "extra_forbidden":
-            message = "unknown key; see conf/fimscan.toml, or 'fimscan init', for every key there is"
+            message = "unknown key; see fimscan.toml(5) for every key there is"
         case "missing":
             message = "this key is required"
     return f"{where}: {dotted}: {message}" if dotted else f"{where}: {message}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import fimscan
 from fimscan import model
@@ -225,6 +226,20 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     assert [name for name in OPTIONS - {"--help"} if f"`{name}" not in page] == []
     headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
     assert headings == [entry.words for entry in ENTRIES]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=[entry.words for entry in ENTRIES])
+def test_the_help_of_each_command_has_an_example(entry: make_reference.Entry) -> None:
+    """One line that parses, calls this command, and is not broken on a terminal of 80 columns."""
+    (example,) = [text for text in entry.paragraphs if text.startswith("Example: ")]
+    assert example == entry.paragraphs[-1]
+    (words,) = calls(example.removeprefix("Example: "))
+    parse(words)
+    assert " ".join(["fimscan", *without_options(words)]).startswith(entry.words)
+    arguments = [*entry.words.split()[1:], "--help"]
+    shown = CliRunner().invoke(cli, arguments, prog_name="fimscan", terminal_width=80)
+    assert shown.exit_code == 0
+    assert f"  {example}\n" in shown.output
 
 
 def without_options(words: list[str]) -> list[str]:

@@ -92,7 +92,9 @@ def _below(command: click.Command, parent: click.Context | None, name: str) -> I
 
 
 def _paragraphs(text: str | None) -> list[str]:
-    return [" ".join(part.split()) for part in inspect.cleandoc(text or "").split("\n\n") if part.strip()]
+    # In click's text, \\b says that a paragraph is not to be wrapped.
+    plain = inspect.cleandoc(text or "").replace("\b\n", "")
+    return [" ".join(part.split()) for part in plain.split("\n\n") if part.strip()]
 
 
 def option_names(option: click.Option) -> list[str]:
@@ -137,7 +139,7 @@ def cli_page() -> str:
     for entry in entries:
         lines += ["", f"## {entry.words}", "", "```", entry.usage, "```"]
         for paragraph in entry.paragraphs:
-            lines += ["", paragraph]
+            lines += ["", re.sub(r"^Example: (.*)", r"Example: `\1`", paragraph)]
         options = [parameter for parameter in entry.parameters if isinstance(parameter, click.Option)]
         if options:
             lines += ["", "| option | |", "|---|---|"]

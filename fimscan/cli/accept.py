@@ -24,6 +24,8 @@ def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, tick
     """Accept changes into the baseline: by PATH (with everything below it), by CHANGE, or with --all.
 
     CHANGE is the number of a change, as 'fimscan diff' shows it.
+
+    Example: fimscan accept /etc/hosts --ticket CHG-17 --reason "new host"
     """
     if everything == bool(names):
         raise UsageError("give either paths or change numbers, or --all")

@@ -11,8 +11,8 @@ from typing import BinaryIO
 import click
 
 from fimscan import audit as reader
-from fimscan.cli.context import Settings, note, use_color
-from fimscan.errors import InputError
+from fimscan.cli.context import Settings, note, output_to, use_color
+from fimscan.errors import InputError, UsageError
 from fimscan.linux.users import user_name
 from fimscan.model import DamagedLine, FileAccess
 from fimscan.report.documents.accesses import accesses_document
@@ -23,28 +23,38 @@ _FOREVER = 2**63 - 1
 
 @click.group()
 def audit() -> None:
-    """Print audit rules and recorded accesses, and check whether audit covers the monitored paths."""
+    """Print audit rules and recorded accesses, and check whether audit covers the monitored paths.
+
+    Example: fimscan audit status
+    """
 
 
 @audit.command()
 @click.option("--processes", is_flag=True, help="Also print rules that record the programs started in login sessions.")
 @click.option("--remove", is_flag=True, help="Remove the loaded rules with [audit] key, io_uring's included.")
+@click.option("--out", metavar="FILE", help="Write to FILE, completely or not at all, instead of standard output.")
 @click.pass_obj
-def rules(settings: Settings, *, processes: bool, remove: bool) -> None:
+def rules(settings: Settings, *, processes: bool, remove: bool, out: str | None) -> None:
     """Print the audit rules that cover the configured directories, ready for /etc/audit/rules.d and augenrules.
 
     auditctl before 3.1 can neither make nor delete rules for io_uring. fimscan loads them itself when it reads the
     audit log. --remove removes them with the others.
+
+    Example: fimscan audit rules --out /etc/audit/rules.d/50-fimscan.rules
     """
     from fimscan.pipeline.audit.rules import rules_for
 
     config = settings.config()
     if remove:
+        if out is not None:
+            raise UsageError("--remove writes no rules; give it without --out")
         _remove_rules(config.audit.key)
         return
-    sys.stdout.write(rules_for(config))
+    text = rules_for(config)
     if processes:
-        sys.stdout.write(reader.process_rules(config.audit.key))
+        text += reader.process_rules(config.audit.key)
+    with output_to(out) as stream:
+        stream.write(text)
 
 
 def _remove_rules(key: str) -> None:
@@ -73,6 +83,8 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
 
     Exits with 0 if every line was understood. Exits with 1 if lines are damaged or truncated, or records of an event
     are missing: standard error has their number and the position of the first one. 14 and above are errors.
+
+    Example: fimscan audit events /var/log/audit/audit.log --format ndjson
     """
     if logs:
         damaged: list[DamagedLine] = []
@@ -94,8 +106,11 @@ def status(settings: Settings, *, form: str) -> int:
 
     Each problem has a line that says how to fix it. Exits with 0 if all is well (there may be notes), with 1 for a
     warning (coverage is reduced), with 2 if something is critical (nothing is recorded). 14 and above are errors.
+
+    Example: fimscan audit status --format json
     """
     from fimscan.cli.checks import print_checks
+    from fimscan.cli.remedies import runnable
     from fimscan.pipeline.health.doctor import audit_checks, database_check
 
     config = settings.config()
@@ -106,7 +121,7 @@ def status(settings: Settings, *, form: str) -> int:
     finally:
         if database is not None:
             database.close()
-    return print_checks(checks, form)
+    return print_checks(runnable(checks, settings), form)
 
 
 def _of_logs(logs: Iterable[str], damaged: list[DamagedLine]) -> Iterator[FileAccess]:

@@ -28,7 +28,7 @@ _UNWRAPPED = 10**6
 def print_checks(checks: Sequence[Check], form: str) -> int:
     """Print checks as text for people or JSON for monitoring; return the exit code.
 
-    On a terminal, lines are wrapped. Elsewhere each detail and each remedy is one line.
+    On a terminal, details are wrapped. A remedy is one line: a command that is split at line ends cannot be pasted.
     """
     code = worst(checks).exit_code
     if form == "json":
@@ -46,8 +46,7 @@ def _lines(checks: Sequence[Check], width: int, margin: int) -> Iterator[Text]:
         first, *others = _wrapped(check.detail, width - margin)
         yield Text.assemble((mark, style), "  ", f"{check.name:<{margin - 6}}", first)
         if check.remedy and check.severity is not CheckSeverity.OK:
-            remedy = _wrapped(check.remedy, width - margin - 3)
-            others += [("-> " if number == 0 else "   ") + line for number, line in enumerate(remedy)]
+            others.append(f"-> {check.remedy}")
         for line in others:
             yield Text(" " * margin + line)
     yield Text(_summary(checks))

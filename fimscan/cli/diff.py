@@ -59,6 +59,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
     """Show what differs from the accepted baseline, and who changed it.
 
     Exits with 0 if nothing differs, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
+
+    Example: fimscan diff --path '/etc/*.conf' --format json --out diff.json
     """
     if schema:
         click.echo(schema_text("diff"), nl=False)

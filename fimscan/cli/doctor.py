@@ -8,6 +8,7 @@ import click
 
 from fimscan.cli.checks import print_checks
 from fimscan.cli.context import Settings
+from fimscan.cli.remedies import runnable
 from fimscan.pipeline.health.doctor import all_checks, audit_checks, database_check
 
 
@@ -18,6 +19,8 @@ def doctor(settings: Settings, *, form: str) -> int:
     """Find problems, and say how to fix each of them.
 
     Exits with 1 if there is a warning, with 2 if something is critical.
+
+    Example: fimscan doctor --format json
     """
     config = settings.config()
     check, database = database_check(settings.url(), os.uname().nodename)
@@ -27,4 +30,4 @@ def doctor(settings: Settings, *, form: str) -> int:
     else:
         checks += all_checks(config, database)
         database.close()
-    return print_checks(checks, form)
+    return print_checks(runnable(checks, settings), form)

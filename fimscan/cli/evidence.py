@@ -24,7 +24,11 @@ from fimscan.report.json import write_document
 
 @click.group()
 def export() -> None:
-    """Write evidence that an assessor can check without fimscan."""
+    """Write evidence that an assessor can check without fimscan.
+
+    \b
+    Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
+    """  # noqa: D301  # click: do not wrap
 
 
 @export.command("pci-dss")
@@ -33,7 +37,11 @@ def export() -> None:
 @click.option("--out", required=True, metavar="FILE.zip", help="File to write; an existing one is replaced.")
 @click.pass_obj
 def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
-    """Write a signed bundle for PCI DSS 11.5.2 and 10.2.2: settings, files, scans, continuity, changes."""
+    """Write a signed bundle for PCI DSS 11.5.2 and 10.2.2: settings, files, scans, continuity, changes.
+
+    \b
+    Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
+    """  # noqa: D301  # click: do not wrap
     config = settings.config()
     start_ns = _nanoseconds(start, "--from")
     end_ns = _nanoseconds(end, "--to", whole_day=True)
@@ -81,6 +89,8 @@ def verify(  # noqa: PLR0913  # one argument for each option
 
     Whoever can write the database can rewrite all of it. To detect that, store the head that 'fimscan status' prints
     off-host, and give it with --head later.
+
+    Example: fimscan verify q1.zip
     """
     if (bundle is None) != of_database:
         raise UsageError("give either a bundle to check, or --db to check the database")

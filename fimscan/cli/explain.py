@@ -23,6 +23,8 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
 
     CHANGE is the number of a change, as 'fimscan diff' shows it. PATH means the latest change of that path (write
     './17' for a file named 17).
+
+    Example: fimscan explain /etc/hosts
     """
     wanted = int(change) if change.isascii() and change.isdigit() else os.fsencode(os.path.abspath(change))
     with settings.database() as database:

@@ -26,6 +26,8 @@ def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
     """Say whether PATH is monitored, which [[watch]] covers it, and what the database has of it.
 
     PATH need not exist. A final slash makes it a directory. Exits with 0 if it is monitored, else with 1.
+
+    Example: fimscan explain-path /etc/ssh/sshd_config
     """
     config = settings.config()
     whole = os.fsencode(os.path.abspath(path)) + (b"/" if path.endswith("/") else b"")

@@ -17,7 +17,10 @@ from fimscan.report.json import write_document
 
 @click.group("import")
 def import_group() -> None:
-    """Import the baseline of another program."""
+    """Import the baseline of another program.
+
+    Example: fimscan import aide /var/lib/aide/aide.db
+    """
 
 
 @import_group.command()
@@ -29,6 +32,8 @@ def aide(settings: Settings, *, file: str, form: str) -> None:
 
     All monitored files are read now. Attributes that AIDE did not record are taken from this reading. The next 'fimscan
     scan' reports what differs from AIDE's database. The windows of these changes begin when that database was made.
+
+    Example: fimscan import aide /var/lib/aide/aide.db
     """
     config = settings.config()
     with settings.database(create=True) as database:

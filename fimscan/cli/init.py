@@ -10,6 +10,7 @@ import click
 import tomlkit
 
 from fimscan.cli.context import Settings
+from fimscan.cli.remedies import install_auditd, own_command, program
 from fimscan.config import SEARCH_PATH, load_config
 from fimscan.errors import OutputError
 from fimscan.shipped import shipped_path
@@ -26,7 +27,10 @@ _EXAMPLE = "# There is no default: these three are an example to start from."
 @click.option("--quiet", is_flag=True, help="Do not print the next steps.")
 @click.pass_obj
 def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
-    """Write a commented configuration (an existing one is kept) and create the database."""
+    """Write a commented configuration (an existing one is kept) and create the database.
+
+    Example: fimscan init --watch /etc --watch /usr/local/bin
+    """
     path = settings.config_path or os.environ.get("FIMSCAN_CONFIG") or SEARCH_PATH[1 if os.geteuid() == 0 else 0]
     if os.path.lexists(path):
         click.echo(f"{path} exists and was not changed.")
@@ -39,11 +43,15 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
     database.close()
     if quiet:
         return
-    option = "" if path in SEARCH_PATH else f" --config {path}"
+    # The configuration has the database now, so --db is not repeated.
+    found = None if path in SEARCH_PATH else path
+    command = own_command(Settings(config_path=found, db_url=None))
+    install = install_auditd()
     sys.stdout.write(
-        "Next:\n"
-        f"  fimscan{option} audit rules > /etc/audit/rules.d/50-fimscan.rules && augenrules --load\n"
-        f"  fimscan{option} scan     # the first scan is the baseline\n"
+        f"Next{'' if os.geteuid() == 0 else ', as root'}:\n"
+        + (f"  {install}\n" if install else "")
+        + f"  {command} audit rules --out /etc/audit/rules.d/50-fimscan.rules && {program('augenrules')} --load\n"
+        f"  {command} scan     # the first scan is the baseline\n"
     )
 
 

@@ -102,6 +102,8 @@ def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None
 
     Run 'fimscan init', load the rules that 'fimscan audit rules' prints, then run 'fimscan scan': the first scan is the
     baseline. 'fimscan diff' shows what has changed since, and who changed it.
+
+    Example: fimscan --config /etc/fimscan/fimscan.toml scan --verbose
     """
     ctx.obj = Settings(config_path=config_path, db_url=db_url)
 
@@ -145,7 +147,9 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
     except click.ClickException as error:
         return _usage(error)
     except SystemExit as stopped:
-        # click calls sys.exit on EPIPE only, while it handles that error; other errors are exceptions of its own.
+        # click calls sys.exit after printing shell completion (0), and on EPIPE while it handles that error.
+        if not stopped.code:
+            return 0
         return _output_failed(stopped.__context__ if isinstance(stopped.__context__, OSError) else BrokenPipeError())
     except errors.FimscanError as error:
         if debug:

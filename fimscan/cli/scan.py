@@ -45,6 +45,8 @@ def scan(
 
     A file that was readable before and is not now is reported by every scan until it can be read again. It counts as
     changed if its size, times, owner, mode or inode differ.
+
+    Example: fimscan scan --verbose
     """
     config = settings.config()
     source = audit_source(config, logs, disabled=no_audit)

@@ -19,7 +19,10 @@ from fimscan.store.database import Database
 @click.option("--no-audit", is_flag=True, help="Read no audit log; no process is named.")
 @click.pass_obj
 def schedule(settings: Settings, *, no_audit: bool) -> None:
-    """Run scans and read the audit log, as [schedule] says, until stopped: as a service or in a container."""
+    """Run scans and read the audit log, as [schedule] says, until stopped: as a service or in a container.
+
+    Example: fimscan --config /etc/fimscan/fimscan.toml schedule
+    """
     config = settings.config()
     with settings.database(create=True) as database:
         source = audit_source(config, disabled=no_audit)

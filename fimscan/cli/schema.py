@@ -13,6 +13,8 @@ def schema(name: str | None) -> None:
     """Print the JSON Schema called NAME; without NAME, list all names.
 
     The key "schema" of a document has its NAME: "fimscan.diff/1" is described by 'fimscan schema diff'.
+
+    Example: fimscan schema diff
     """
     if name is None:
         click.echo("\n".join(schema_names()))

@@ -39,6 +39,8 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
 
     With --vouched, list the files that the last scan skipped because their ctime had not changed, and when each was
     last read. Files that were stored together all show the earliest of their times.
+
+    Example: fimscan status --last 3
     """
     config = settings.config_if_any()
     with settings.database() as database:

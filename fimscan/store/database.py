@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -303,7 +305,10 @@ def _engine(url: URL, read_only: ReadOnlyFile | None) -> Engine:
     try:
         engine = create_engine(url) if read_only is None else create_engine(url, creator=read_only.connect)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise StoreError(f"no driver for {url.drivername}: {error} (pip install 'fimscan[postgresql]')") from error
+        # The interpreter that runs this: 'pip' on the PATH is another one, and Debian's refuses to install.
+        install = f"; run: {shlex.quote(sys.executable)} -m pip install 'psycopg[binary]'"
+        more = install if url.get_backend_name() == "postgresql" else "; SQLite and PostgreSQL are supported"
+        raise StoreError(f"no driver for {url.drivername}: {error}{more}") from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         if read_only is None:

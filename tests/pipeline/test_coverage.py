@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,16 @@ def test_rules_that_suppress_events(rules: bytes, severity: CheckSeverity, said:
         assert found.remedy.startswith("auditctl -d ")
 
 
+def test_the_command_that_deletes_a_rule_is_quoted() -> None:
+    """Unquoted, a shell would take >= for a redirect and & for the end of the command."""
+    rule = b"-a never,exit -S all -F auid>=1000 -F a2&3 -F key=x"
+    found = only(judge(facts(kernel=kernel(rule + b"\n" + RULES))))
+    command = found.remedy.partition(", and remove")[0]
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    assert [*lexer][2:] == rule.decode().split()[1:]
+
+
 def without(*words: bytes) -> bytes:
     """fimscan's rules without the lines that contain one of these words."""
     return b"\n".join(line for line in RULES.splitlines() if not any(word in line for word in words))
@@ -244,7 +255,7 @@ def test_a_rule_that_is_not_on_disk_is_lost_at_the_next_boot() -> None:
     found = only(judge(facts(boot=empty)))
     assert "20 loaded rules" in found.detail
     assert "not in /etc/audit/audit.rules, so lost at the next boot: the first is -a always,exit" in found.detail
-    assert "fimscan audit rules > /etc/audit/rules.d" in found.remedy
+    assert "fimscan audit rules --out /etc/audit/rules.d" in found.remedy
     found = bad(judge(facts(kernel=kernel(without(b"utimensat")))))[-1]
     assert "4 rules in /etc/audit/rules.d not loaded now" in found.detail
     assert found.remedy == "augenrules --load"

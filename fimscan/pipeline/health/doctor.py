@@ -113,7 +113,7 @@ def _store_checks(database: Database) -> Iterator[Check]:
     if age_ns < _SEVEN_DAYS_NS:
         yield ok("last scan", detail)
     else:
-        remedy = "PCI DSS 11.5.2 requires a scan every seven days: use cron (conf/fimscan.cron), or 'fimscan schedule'"
+        remedy = "PCI DSS 11.5.2 requires one every seven days: run 'fimscan scan' from cron, or 'fimscan schedule'"
         yield warning("last scan", detail, remedy)
     if lost := [item for item in unreadable if item.reason is not UnreadableReason.VANISHED]:
         readable_before = [item.since_ns for item in lost if item.since_ns is not None]

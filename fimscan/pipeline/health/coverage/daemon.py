@@ -104,7 +104,7 @@ def _last_read(facts: Facts) -> Iterator[Check]:
     age = (facts.now_ns - facts.previous.time_ns) / 1e9
     late = age > 2 * max(facts.scan_every, facts.read_every or 0)
     detail = f"{span(age)} ago ({minute_text(facts.previous.time_ns)})"
-    remedy = "run 'fimscan schedule' as a service (conf/fimscan.service), or scans from cron (conf/fimscan.cron)"
+    remedy = "run 'fimscan schedule' as a service, or 'fimscan scan' from cron: see fimscan-schedule(8)"
     yield ok("last read", detail) if not late else warning("last read", detail, remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from fimscan.attribution import Need, covers
@@ -15,7 +16,8 @@ from fimscan.report.words import process_text, user_text
 
 _ALL = Need(writes=True, attributes=True)
 _FILE = "/etc/audit/rules.d/50-fimscan.rules"
-_SAVE = f"fimscan audit rules > {_FILE}"
+# Not a redirect: a shell empties the file first, and leaves it empty if fimscan fails.
+_SAVE = f"fimscan audit rules --out {_FILE}"
 _RULES = "rules"
 _BOOT = "next boot"
 _IO_URING = "io_uring"
@@ -37,7 +39,7 @@ def checks(facts: Facts) -> Iterator[Check]:
 def _install(*, locked: bool, on_disk: bool = False) -> str:
     if locked:
         return "reboot: the rules files have them" if on_disk else f"{_SAVE}, then reboot: rules are locked (-e 2)"
-    return "augenrules --load (the rules files have them)" if on_disk else f"{_SAVE} && augenrules --load"
+    return "the rules files have them, so load them: augenrules --load" if on_disk else f"{_SAVE} && augenrules --load"
 
 
 def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
@@ -182,7 +184,8 @@ def _suppression(rule: Rule, facts: Facts, *, locked: bool) -> Check:
 
 
 def _deletion(rule: Rule) -> str:
-    return "auditctl -d " + rule.text.partition(" ")[2]
+    """The command that deletes a rule, quoted for a shell: fields may contain >, < and &."""
+    return shlex.join(["auditctl", "-d", *rule.text.split()[1:]])
 
 
 def _harmless_never_rules(loaded: Sequence[Rule]) -> Iterator[Check]:
@@ -209,7 +212,9 @@ def _at_boot(facts: Facts) -> Iterator[Check]:
     waiting = [rule for rule in lacking if rule not in refused]
     if unsaved:
         detail = f"{_counted(unsaved, 'loaded rule')} not in {boot.source}, so lost at the next boot: {_first(unsaved)}"
-        yield warning(_BOOT, detail, f"{_SAVE} (write other rules than fimscan's to a file there)")
+        yield warning(
+            _BOOT, detail, f"write other rules than fimscan's to a file of /etc/audit/rules.d; for fimscan's: {_SAVE}"
+        )
     if refused:
         gone = sorted({show(rule.scope[0]) for rule in refused if rule.scope is not None})
         detail = f"the kernel refuses {_counted(refused, 'rule')} in {boot.source}: {_listed(gone)} does not exist"
@@ -242,7 +247,7 @@ def _io_uring(facts: Facts, *, locked: bool) -> Iterator[Check]:
         return
     shown = _listed([show(place.path) for place in uncovered])
     detail = f"{shown}: changes through io_uring leave no record there, so no answer is better than 'likely'"
-    disable = "sysctl kernel.io_uring_disabled=2, if no program needs it"
+    disable = "if no program needs it, since Linux 6.6: sysctl kernel.io_uring_disabled=2"
     if locked:
         yield warning(_IO_URING, detail, f"{disable}; rules are locked (-e 2), so none can be loaded before a reboot")
     elif not facts.completes:
