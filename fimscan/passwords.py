@@ -10,8 +10,8 @@ MASK = "***"
 # The password between user and host, as SQLAlchemy finds it. A password with an unquoted @ is invalid, and hidden too.
 _OF_USER = re.compile(r"(?<=://)([^:/]*:)[^@]*(?:@[^@/?]*)*(?=@)")
 _QUERY = re.compile(r"([?&;])([^?&;=]*)=([^&;]*)")
-# Passwords that libpq accepts in a URL's query.
-_KEYS = frozenset({"password", "sslpassword"})
+# Secrets that libpq accepts in a URL's query.
+_KEYS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 
 def without_password(url: str) -> str:

@@ -21,6 +21,7 @@ HIDDEN = {
     "postgresql://u@h/d?password=s3cret": "postgresql://u@h/d?password=***",
     "postgresql:///d?user=u&password=s3cret&sslmode=require": "postgresql:///d?user=u&password=***&sslmode=require",
     "postgresql://h/d?sslpassword=s3cret": "postgresql://h/d?sslpassword=***",
+    "postgresql://h/d?oauth_client_secret=s3cret": "postgresql://h/d?oauth_client_secret=***",
     "postgresql://h/d?pass%77ord=s3cret": "postgresql://h/d?pass%77ord=***",
     "postgresql://u:s3cret@h/d?password=s3cret?s3cret": "postgresql://u:***@h/d?password=***",
 }
@@ -68,3 +69,22 @@ def test_an_error_of_the_database_shows_none() -> None:
         with pytest.raises(StoreError) as caught:
             Database(url, host="h")
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql:u:s3cret@h/d",
+        "postgres//u:s3cret@h",
+        "host=h password=s3cret",
+        "postgresql://u:s3cret",
+        "u:s3cret@h",
+    ],
+)
+def test_a_text_that_is_no_url_is_not_shown_if_it_may_have_a_password(text: str) -> None:
+    """The error says that it is none, and nothing of it; a mere path is shown."""
+    with pytest.raises(StoreError, match="not a database URL") as error:
+        Database(text, host="h")
+    assert "s3cret" not in str(error.value)
+    with pytest.raises(StoreError, match="/var/lib/fim"):
+        Database("/var/lib/fim.db", host="h")

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from fimscan.cli.context import Settings
+from fimscan.cli.context import Settings, absolute_path
 from fimscan.errors import UsageError
 from fimscan.model import Approval
 from fimscan.pipeline.history import drift as drifting
@@ -47,7 +47,7 @@ def _printable(text: str) -> str:
 
 
 def _name(text: str) -> bytes | int:
-    return int(text) if text.isascii() and text.isdigit() else os.fsencode(os.path.abspath(text))
+    return int(text) if text.isascii() and text.isdigit() else absolute_path(text)
 
 
 def _approver() -> str:

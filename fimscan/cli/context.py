@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from fimscan.errors import OutputError
+from fimscan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from fimscan.config import Config
@@ -75,6 +75,17 @@ def exit_code(diff: Diff) -> int:
         + (bool(kinds & {"modified", "moved", "attributes"}) or any(item.differs for item in diff.unreadable))
         * _CHANGED
     )
+
+
+def absolute_path(name: str) -> bytes:
+    """An argument as an absolute path without final or doubled slashes; ``os.path`` lets ``//`` stay in front.
+
+    Raises:
+        UsageError: it is empty, as an unset variable of a script is. It must not mean the current directory.
+    """
+    if not name:
+        raise UsageError("the path is empty; give a path, or . for the current directory")
+    return os.fsencode(os.path.abspath(name).replace("//", "/", 1))
 
 
 def use_color(stream: TextIO) -> bool:

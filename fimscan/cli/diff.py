@@ -9,7 +9,7 @@ from typing import TextIO
 
 import click
 
-from fimscan.cli.context import Settings, exit_code, note, output_to, terminal_width, use_color
+from fimscan.cli.context import Settings, absolute_path, exit_code, note, output_to, terminal_width, use_color
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
@@ -21,6 +21,7 @@ from fimscan.report.schema import schema_text
 from fimscan.store.database import Database
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
+_WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
 
 
 @click.command()
@@ -65,21 +66,15 @@ def diff(  # noqa: PLR0913  # one argument for each option
     if schema:
         click.echo(schema_text("diff"), nl=False)
         return 0
+    if pattern is not None:
+        absolute_path(pattern)  # an empty one is an error, whatever there is to compare
     config = settings.config_if_any()
     with settings.database() as database:
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
-    kept = [row for row in found.findings if _wanted(row, pattern, verdict)]
-    if not kept and found.findings:
-        # The report would say "nothing differs", which reads like an all-clear.
-        count = len(found.findings)
-        everything = "the only difference" if count == 1 else f"all {count:,} differences"
-        note(f"--path or --verdict excludes {everything}")
-    found = replace(
-        found,
-        findings=tuple(kept),
-        unreadable=tuple(item for item in found.unreadable if _matches(item.path, pattern)),
-        opened_unmodified=tuple(item for item in found.opened_unmodified if _matches(item.path, pattern)),
-    )
+    if pattern is not None or verdict is not None:
+        found = _filtered(found, pattern, verdict)
+    if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
+        note(f"0 of {found.unfiltered:,} match --path and --verdict")
     with output_to(out) as stream:
         _write(found, form, stream)
     return exit_code(found)
@@ -95,8 +90,22 @@ def _history(database: Database, pattern: str | None, config: Config | None) -> 
     if pattern is None:
         raise UsageError("--history needs a path; give it with --path")
     whole = drifting.between(database, None, None)
-    found = drifting.history(database, os.fsencode(os.path.abspath(pattern)), config)
+    found = drifting.history(database, absolute_path(pattern), config)
     return replace(whole, findings=tuple(found))
+
+
+def _filtered(found: Diff, pattern: str | None, verdict: str | None) -> Diff:
+    return replace(
+        found,
+        findings=tuple(row for row in found.findings if _wanted(row, pattern, verdict)),
+        unreadable=tuple(item for item in found.unreadable if _matches(item.path, pattern)),
+        opened_unmodified=tuple(item for item in found.opened_unmodified if _matches(item.path, pattern)),
+        unfiltered=_differences(found),
+    )
+
+
+def _differences(found: Diff) -> int:
+    return len(found.findings) + sum(bool(item.differs) for item in found.unreadable)
 
 
 def _wanted(row: Finding, pattern: str | None, verdict: str | None) -> bool:
@@ -113,8 +122,8 @@ def _matches(path: bytes, pattern: str | None) -> bool:
     if pattern is None:
         return True
     # The literal path comes first: a name may contain *, ? and [. It also matches everything below it.
-    plain = os.fsencode(os.path.abspath(pattern))
-    return is_within(path, plain) or fnmatch.fnmatchcase(path, os.fsencode(pattern))
+    plain = absolute_path(pattern)
+    return is_within(path, plain) or any(fnmatch.fnmatchcase(path, glob) for glob in (os.fsencode(pattern), plain))
 
 
 def _write(found: Diff, form: str, stream: TextIO) -> None:

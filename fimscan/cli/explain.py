@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
 
-from fimscan.cli.context import Settings, terminal_width, use_color
+from fimscan.cli.context import Settings, absolute_path, terminal_width, use_color
 from fimscan.pipeline.history import explain_change
 from fimscan.report.documents.explanation import explanation_document
 from fimscan.report.explanation import write_explanation
@@ -26,7 +25,7 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
 
     Example: fimscan explain /etc/hosts
     """
-    wanted = int(change) if change.isascii() and change.isdigit() else os.fsencode(os.path.abspath(change))
+    wanted = int(change) if change.isascii() and change.isdigit() else absolute_path(change)
     with settings.database() as database:
         explanation = explain_change.explain(database, wanted, settings.config_if_any())
     if form == "json":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import click
 
-from fimscan.cli.context import Settings, note
+from fimscan.cli.context import Settings, absolute_path, note
 from fimscan.errors import StoreError
 from fimscan.pipeline.history.explain_path import PathReport, explain_path
 from fimscan.report.display import show, time_text
@@ -30,7 +30,7 @@ def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
     Example: fimscan explain-path /etc/ssh/sshd_config
     """
     config = settings.config()
-    whole = os.fsencode(os.path.abspath(path)) + (b"/" if path.endswith("/") else b"")
+    whole = absolute_path(path) + (b"/" if path.endswith("/") else b"")
     try:
         with settings.database() as database:
             found = explain_path(whole, config, database)

@@ -163,7 +163,8 @@ class Diff:
 
     ``logs_grown`` counts the logs that were only appended to. ``logs_rotated`` counts those whose verified content is
     complete under another name. ``suspect_programs`` are programs of the actors that are monitored and differ from the
-    baseline. ``reconfigurations`` are those between the two points, oldest first.
+    baseline. ``reconfigurations`` are those between the two points, oldest first. ``unfiltered`` is the number of
+    differences before a filter was applied; ``None`` without a filter.
     """
 
     host: str
@@ -176,6 +177,7 @@ class Diff:
     logs_grown: int = 0
     logs_rotated: int = 0
     reconfigurations: tuple[Reconfiguration, ...] = ()
+    unfiltered: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,7 +142,9 @@ def headline(diff: Diff) -> str:
     if altered:
         text += f" ({altered} changed since last read)"
     if not diff.findings and not altered:
-        text = f"nothing differs, {text}," if text else "nothing differs"
+        # With a filter, "nothing differs" would read like an all-clear.
+        what = f"0 of {diff.unfiltered:,} match" if diff.unfiltered else "nothing differs"
+        text = f"{what}, {text}," if text else what
     return f"{text} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import sqlite3
 import sys
@@ -255,7 +256,11 @@ def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
-        raise StoreError(f"not a database URL: {without_password(url)!r}; write sqlite:////absolute/path.db") from error
+        # Where a text that is no URL has its password is unknown, so such a text is shown only if it cannot have one.
+        shown = without_password(url)
+        is_safe = re.fullmatch(r"[\w./ -]*|\w+://[^:@?]*", shown)
+        what = f": {shown!r}" if is_safe else " (not shown: it may have a password)"
+        raise StoreError(f"not a database URL{what}; write sqlite:////absolute/path.db") from error
     backend = parsed.get_backend_name()
     if backend not in ("sqlite", "postgresql"):
         raise StoreError(f"{backend} is not supported; use sqlite:////absolute/path.db or postgresql://user@host/name")

@@ -183,9 +183,35 @@ def test_filters(cli: Cli) -> None:
     assert rows(cli.diff("--path", f"{cli.watched}/a")) == [("modified", "a")]
     assert rows(cli.diff("--path", f"{cli.watched}/[odd]*")) == [("added", "[odd]*")]
     assert rows(cli.diff("--verdict", "confirmed")) == []
-    none = cli("diff", "--path", "/nowhere/*", code=0)
-    assert "excludes all 2 differences" in none.stderr
-    assert len(rows(cli.diff("--path", str(cli.watched)))) == 2
+    for same in (f"{cli.watched}", f"{cli.watched}/", f"/{cli.watched}//", f"{cli.root}/*/", "./watched/*", "watched"):
+        assert len(rows(cli.diff("--path", same))) == 2, same
+
+
+def test_filters_that_match_nothing_are_no_all_clear(cli: Cli) -> None:
+    """How many there are is said where the report has a headline, else on standard error; the exit code is 0."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    (cli.watched / "new").write_text("x")
+    cli.scan(5)
+    for filters in (("--path", "/nowhere/*"), ("--verdict", "confirmed"), ("--path", "/nowhere/", "--history")):
+        for form in ("text", "html", "json", "ndjson", "csv"):
+            done = cli("diff", *filters, "--format", form, code=0)
+            assert "nothing differs" not in done.stdout or "--history" in filters
+            if "--history" not in filters:
+                said = done.stdout if form in ("text", "html") else done.stderr
+                assert "0 of 2 match" in said
+    cli("accept", "--all", code=0)
+    assert cli("diff", "--path", "/nowhere", code=0).stdout.startswith("nothing differs")
+
+
+@pytest.mark.parametrize("command", ["accept", "explain", "explain-path", "diff --path"])
+def test_an_empty_path_is_not_the_current_directory(cli: Cli, command: str) -> None:
+    """accept "$UNSET" must not accept everything below it."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    cli.scan(4)
+    assert "the path is empty" in cli(*command.split(), "", code=15).stderr
+    assert rows(cli.diff()) == [("modified", "a")]
 
 
 def test_paths_of_any_bytes_survive(cli: Cli) -> None:
