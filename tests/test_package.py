@@ -240,8 +240,8 @@ def test_the_package_is_installed_upgraded_removed_and_purged(tmp_path: Path, sh
     # dpkg -V is silent if every file is as it was packed.
     assert shell("dpkg -V fimscan; dpkg-query -W -f '${Status}' fimscan") == "install ok installed"
     if form == "real":
-        shell("fimscan init --quiet; rm -rf /srv/x; mkdir -p /srv/x; echo 1 > /srv/x/file")
-        shell("printf '[[watch]]\\npath = \"/srv/x\"\\n' > /etc/fimscan/fimscan.toml; fimscan scan --no-audit")
+        shell("fimscan init --quiet; rm -rf /tmp/watched; mkdir -p /tmp/watched; echo 1 > /tmp/watched/file")
+        shell("printf '[[watch]]\\npath = \"/tmp/watched\"\\n' > /etc/fimscan/fimscan.toml; fimscan scan --no-audit")
     else:
         shell("echo kept > /var/lib/fimscan/fimscan.db")
     shell("echo '# ours' >> /etc/fimscan/fimscan.toml; sed -i s/MAILTO=root/MAILTO=us/ /etc/cron.d/fimscan")
