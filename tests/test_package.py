@@ -33,9 +33,15 @@ LOCAL = {
     "ZSHDIR": "/usr/local/share/zsh/site-functions",
     "FISHDIR": "/usr/local/share/fish/vendor_completions.d",
 }
-DATA = ["etc", "etc/cron.d", "etc/fimscan", "var", "var/lib", "var/lib/fimscan"]
-# Everything that a package may leave behind, except dpkg's own records.
-LISTING = "find /etc /opt /usr /lib /var/lib -xdev -not -path '/var/lib/dpkg*' | sort"
+# What was written in the overlay and is not on the machine itself; dpkg's own records and other programs' caches apart.
+# A removed file is a character device there.
+ADDED = """
+cd /overlay/upper
+find . -not -type c -not -path './var/lib/dpkg*' -not -path './var/cache/*' -not -path './var/log/*' \\
+  -not -path './tmp/*' | while read -r path; do
+    [ -e "/lower/$path" ] || [ -L "/lower/$path" ] || echo "$path"
+  done
+"""
 
 real_only = pytest.mark.skipif(not REAL, reason="slow, needs a package index: set FIMSCAN_TEST_PACKAGE=1")
 both_forms = pytest.mark.parametrize("form", ["stand-in", pytest.param("real", marks=real_only)])
@@ -132,6 +138,9 @@ mkdir "$1/upper" "$1/work" "$1/all"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/all"
 mount --rbind /dev "$1/all/dev"
 mount -t proc proc "$1/all/proc"
+mkdir "$1/all/overlay" "$1/all/lower"
+mount --bind "$1" "$1/all/overlay"
+mount --bind / "$1/all/lower"
 echo ready
 exec sleep infinity
 """
@@ -215,9 +224,10 @@ def test_the_package_is_installed_upgraded_removed_and_purged(tmp_path: Path, sh
     package = build(tmp_path, form)
     for name, file in (("this", package), ("next", next_version(package, tmp_path))):
         shell(f"cat > /tmp/{name}.deb", stdin=file.read_bytes())
-    before = shell(LISTING)
+    before = shell(ADDED)
 
     # Install.
+    assert "fimscan" not in before
     shell("dpkg -i /tmp/this.deb")
     assert shell("cd /; fimscan --version") == f"fimscan, version {fimscan.__version__}\n"
     assert shell("stat -c '%a %U' /etc/fimscan /var/lib/fimscan /etc/fimscan/fimscan.toml").split("\n")[:3] == [
@@ -226,11 +236,12 @@ def test_the_package_is_installed_upgraded_removed_and_purged(tmp_path: Path, sh
         "600 root",
     ]
     check_units(shell("cat /lib/systemd/system/fimscan.service"), shell("cat /etc/cron.d/fimscan"), "/usr/bin/fimscan")
+    assert "./opt/fimscan/bin/fimscan\n" in shell(ADDED)
     # dpkg -V is silent if every file is as it was packed.
     assert shell("dpkg -V fimscan; dpkg-query -W -f '${Status}' fimscan") == "install ok installed"
     if form == "real":
-        shell("fimscan init --quiet; rm -rf /srv/x; mkdir -p /srv/x; echo 1 > /srv/x/file")
-        shell("printf '[[watch]]\\npath = \"/srv/x\"\\n' > /etc/fimscan/fimscan.toml; fimscan scan --no-audit")
+        shell("fimscan init --quiet; rm -rf /tmp/watched; mkdir -p /tmp/watched; echo 1 > /tmp/watched/file")
+        shell("printf '[[watch]]\\npath = \"/tmp/watched\"\\n' > /etc/fimscan/fimscan.toml; fimscan scan --no-audit")
     else:
         shell("echo kept > /var/lib/fimscan/fimscan.db")
     shell("echo '# ours' >> /etc/fimscan/fimscan.toml; sed -i s/MAILTO=root/MAILTO=us/ /etc/cron.d/fimscan")
@@ -252,7 +263,7 @@ def test_the_package_is_installed_upgraded_removed_and_purged(tmp_path: Path, sh
 
     # Install again, and purge.
     shell("dpkg -i /tmp/this.deb; dpkg --purge fimscan")
-    assert shell(LISTING) == before
+    assert shell(ADDED) == before
 
 
 @pytest.mark.root

@@ -92,7 +92,7 @@ def _below(command: click.Command, parent: click.Context | None, name: str) -> I
 
 
 def _paragraphs(text: str | None) -> list[str]:
-    # In click's text, \\b says that a paragraph is not to be wrapped.
+    # In click's text, \b says that a paragraph is not to be wrapped.
     plain = inspect.cleandoc(text or "").replace("\b\n", "")
     return [" ".join(part.split()) for part in plain.split("\n\n") if part.strip()]
 

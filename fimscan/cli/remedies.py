@@ -20,6 +20,7 @@ from fimscan.passwords import without_password
 
 _PROGRAMS = ("auditctl", "augenrules", "aureport", "pidof", "systemctl", "sysctl", "update-grub")
 _OF_AUDITD = ("auditctl", "augenrules", "aureport")
+_INSTALL = "install auditd, then "
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # A command: not a part of a path, and followed by arguments (or by the end of a clause, as in "update-grub, reboot").
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")
@@ -77,6 +78,10 @@ def _find(name: str) -> str | None:
 
 
 def _complete(remedy: str, ours: str) -> str:
+    if remedy.startswith(_INSTALL):
+        # auditd may be installed and stopped.
+        remedy = remedy.removeprefix(_INSTALL)
+        return ", then ".join(filter(None, (install_auditd(), _complete(remedy, ours))))
     used = set(_COMMAND.findall(remedy))
     # A function: in a replacement text, backslashes would be read as escapes.
     text = _OURS.sub(lambda _: f"{ours} ", _COMMAND.sub(lambda match: program(match[1]), remedy))

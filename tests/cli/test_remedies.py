@@ -69,6 +69,16 @@ def test_without_auditd_it_is_installed_first(programs: Path, manager: str, comm
     assert completed("augenrules --load") == f"{command}; then augenrules --load"
 
 
+def test_auditd_that_is_installed_and_stopped_is_only_started(programs: Path) -> None:
+    """There is nothing to install."""
+    install(programs / "bin/systemctl")
+    install(programs / "bin/dnf")
+    remedy = "install auditd, then systemctl enable --now auditd"
+    assert completed(remedy) == "dnf install audit, then systemctl enable --now auditd"
+    install(programs / "sbin/augenrules")
+    assert completed(remedy) == "systemctl enable --now auditd"
+
+
 def test_paths_and_words_are_not_taken_for_commands(programs: Path) -> None:
     """/etc/sysctl.d is no program."""
     install(programs / "sbin/sysctl")

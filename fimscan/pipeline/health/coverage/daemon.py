@@ -23,7 +23,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     pid = facts.kernel.status.get("pid", 0)
     daemon = facts.daemon
     if not pid or daemon is None:
-        remedy = "apt-get install auditd (audit on Fedora and SUSE), then systemctl enable --now auditd"
+        remedy = "install auditd, then systemctl enable --now auditd"
         yield critical("audit daemon", "not running: records are not stored", remedy)
         yield from logs(facts)
         return
