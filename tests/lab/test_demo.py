@@ -21,7 +21,7 @@ def test_the_demonstration_names_every_process_rightly() -> None:
     """It compares fimscan's answer with the pids that it started, and fails when they differ."""
     done = subprocess.run([sys.executable, "-m", "demo.demo"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 of 12 files were given to exactly the processes that changed them" in done.stdout
+    assert "For 12 of 12 files, fimscan names exactly the processes that changed them." in done.stdout
 
 
 def test_the_recorded_demonstration_gives_the_same_answers_without_root_or_auditd() -> None:

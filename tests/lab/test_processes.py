@@ -350,7 +350,7 @@ def test_a_program_that_ended_uninspected_may_not_be_the_hosts(host: Installatio
     assert sole_actor(answers(host)["file"])["exe_origin"] == "unknown"
     (program,) = explained(host, "file")["programs"]
     assert program["standing"] == "not-known"
-    assert "not known whether this is the host's file of that name" in program["words"]
+    assert "unknown whether this is the host's file of that name" in program["words"]
 
 
 def test_code_loaded_into_a_program_is_reported(host: Installation, running: list[subprocess.Popen[bytes]]) -> None:

@@ -119,7 +119,10 @@ def directory_removed_and_made_anew(lab: Lab) -> Steps:
     lab.file("d/g")
     yield
     remover = lab.run("rm", "-r", "d")
+    # Otherwise the new directory can get the old one's number: then only its times would differ.
+    lab.run("mkdir", "other")
     maker = lab.run("mkdir", "d")
+    lab.run("rmdir", "other")
     writer = lab.shell("echo new > d/f")
     lab.modified("d/f", writer=writer, perhaps=remover)
     lab.removed("d/g", remover=remover)
@@ -194,10 +197,16 @@ def _placed_with_the_number_of_a_removed_file(lab: Lab, removal: str) -> Steps:
     lab.shell("echo unrelated > x0; mv x0 x")
     number = (lab.here / "x").stat().st_ino
     lab.shell(removal)
-    writer = lab.python(f"for i in range(1000): open(f'{lab.elsewhere}/{{i}}', 'w').write('new')")
-    new = next((file for file in lab.elsewhere.iterdir() if file.stat().st_ino == number), None)
-    if new is None:
-        raise Unavailable("the number was not given again")
+    # ext4 gives a number again to a file in a directory of the same block group, btrfs and tmpfs never do.
+    code = f"""
+for i in range(16):
+    os.mkdir(f"{lab.elsewhere}/{{i}}")
+    for j in range(100):
+        open(f"{lab.elsewhere}/{{i}}/{{j}}", "w").write("new")
+"""
+    writer = lab.python(code)
+    files = sorted(lab.elsewhere.glob("*/*"))
+    new = next((file for file in files if file.stat().st_ino == number), files[-1])
     lab.modified("f", placer=lab.run("mv", str(new), "f"), by=writer)
     lab.shell("rm -f x")
 
