@@ -119,10 +119,11 @@ def directory_removed_and_made_anew(lab: Lab) -> Steps:
     lab.file("d/g")
     yield
     remover = lab.run("rm", "-r", "d")
-    # Otherwise the new directory can get the old one's number: then only its times would differ.
-    lab.run("mkdir", "other")
+    # These take the numbers that are free now: with the old one's number, only the new directory's times would differ.
+    others = [f"other{number}" for number in range(9)]
+    lab.run("mkdir", *others)
     maker = lab.run("mkdir", "d")
-    lab.run("rmdir", "other")
+    lab.run("rmdir", *others)
     writer = lab.shell("echo new > d/f")
     lab.modified("d/f", writer=writer, perhaps=remover)
     lab.removed("d/g", remover=remover)
