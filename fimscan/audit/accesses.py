@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.flags import OpenFlags, creat_flags, open_flags
 from fimscan.audit.parsed_call import Said, said_by
-from fimscan.audit.paths import Item, is_directory, make_name, own_items, own_parent, parse_item, with_kinds
+from fimscan.audit.paths import Item, is_directory, own_items, own_parent, parse_item, resolve, with_kinds
 from fimscan.audit.records import fields, int_value
 from fimscan.audit.syscalls import CALLS, Call
 from fimscan.model import Action, Actor, AuditEvent, FileAccess, Name
@@ -44,8 +45,8 @@ class _Operation(NamedTuple):
     def created(self) -> Sequence[Item]:
         """The created files; for a failed call, the files that it would have created, by name."""
         created = self.of_kind(b"CREATE")
-        if not created:
-            return ()
+        if not created or (len(created) == 1 and created[0].identity is not None):  # the usual cases
+            return created
         if self.said.success:
             return [item for item in created if item.identity is not None]
         return [item for item in created if item.identity is not None or item.text is not None]
@@ -57,16 +58,23 @@ class _Operation(NamedTuple):
         """
         if position is None:
             return True
-        descriptor = self.said.argument(position)
-        return descriptor is not None and descriptor & 0xFFFFFFFF == _AT_FDCWD
+        arguments = self.said.arguments
+        return position < len(arguments) and _is_at_cwd(arguments[position])
 
     def name_of(self, item: Item, *, at_cwd: bool | None = None, parents: int = 1) -> Name:
-        """The name in one PATH record and its directory; ``parents`` is how many PARENT records the call has."""
-        if at_cwd is None:  # an absolute name does not need it
-            at_cwd = item.text is not None and not item.text.startswith(b"/") and self.at_cwd(self.call.dirfd)
-        cwd = self.actor.cwd
-        parent = own_parent(item, self.of_kind(b"PARENT"), parents, cwd) if parents else None
-        return make_name(item, parent, cwd, relative_to_cwd=at_cwd)
+        """The name in one PATH record and its directory; ``parents`` is how many PARENT records the call has.
+
+        An empty name stands for the descriptor itself (AT_EMPTY_PATH).
+        """
+        cwd, text = self.actor.cwd, item.text
+        found = self.kinds.get(b"PARENT", ()) if parents else ()
+        # Most calls have one PARENT record.
+        parent = found[0].identity if len(found) == parents == 1 else own_parent(item, found, parents, cwd)
+        if not text:
+            return Name(None, None, parent)
+        if at_cwd is None:
+            at_cwd = text[:1] != b"/" and self.at_cwd(self.call.dirfd)
+        return Name(text, resolve(text, cwd if at_cwd else None), parent)
 
     def access(
         self,
@@ -80,18 +88,11 @@ class _Operation(NamedTuple):
     ) -> FileAccess:
         """An access to the file of one PATH record."""
         dev, inode = item.identity or (None, None)
-        return FileAccess(
-            self.said.event,
-            action,
-            name,
-            self.actor,
-            dev,
-            inode,
-            item.mode,
-            self.said.success,
-            old,
-            replaced,
-            argument,
+        said = self.said
+        # All fields in order, through the tuple's constructor: the FileAccess's own takes twice as long.
+        return tuple.__new__(
+            FileAccess,
+            (said.event, action, name, self.actor, dev, inode, item.mode, said.success, old, replaced, argument, 0),
         )
 
 
@@ -125,9 +126,10 @@ def _operation(said: Said, user_name: UserName | None) -> _Operation | None:
     who = actor(said, () if flags is None else flags.names, user_name)
     if who is None:
         return None
-    items = _items(said.paths) if said.items is None else said.items
-    if said.success and said.complete and items and not items[0].kind:
-        items = with_kinds(items, call.action)
+    if (items := said.items) is None:
+        items = _items(said.paths)
+        if said.success and said.complete and items and not items[0].kind:
+            items = with_kinds(items, call.action)
     kinds, devices = _by_kind(items)
     if devices > 1:  # rare
         items = own_items(items)
@@ -159,14 +161,26 @@ _WITHOUT_IDENTITY = frozenset({b"PARENT", b"CREATE", b"DELETE"})
 
 
 def _flags(said: Said, call: Call) -> OpenFlags | None:
+    if call.flags is not None:
+        return _logged_flags(said.arch, said.arguments[call.flags], 16)
     if said.call == "creat":
         return creat_flags(said.arch)
-    if said.call == "openat2":  # its a2 is a pointer, so the flags are in the OPENAT2 record
-        how = next(map(fields, said.open_how), {})
-        value = int_value(how.get(b"oflag"), 8)
-    else:
-        value = said.argument(call.flags)
-    return None if value is None else open_flags(said.arch, value & 0xFFFFFFFF)
+    how = next(map(fields, said.open_how), {})  # of openat2, whose argument is a pointer to its flags
+    return _logged_flags(said.arch, how.get(b"oflag"), 8)
+
+
+@lru_cache(maxsize=4096)
+def _logged_flags(arch: bytes, text: bytes | None, base: int) -> OpenFlags | None:
+    """The flags of an open, as they are logged; ``None`` where they are not."""
+    value = int_value(text, base)
+    return None if value is None else open_flags(arch, value & 0xFFFFFFFF)
+
+
+@lru_cache(maxsize=1024)
+def _is_at_cwd(argument: bytes | None) -> bool:
+    """Whether a directory descriptor, as it is logged, stands for the working directory."""
+    descriptor = int_value(argument, 16)
+    return descriptor is not None and descriptor & 0xFFFFFFFF == _AT_FDCWD
 
 
 def _items(bodies: Sequence[bytes]) -> Sequence[Item]:

@@ -26,6 +26,7 @@ from fimscan.audit.records import (
     lines_pattern,
     matched_record,
     parse_line,
+    usual_record,
 )
 from fimscan.audit.relays import problem_of
 from fimscan.audit.segments import LogCursor, Segment, empty_log
@@ -156,6 +157,7 @@ class Collector:
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
         relayed = line is not USUAL_LINES
+        record_of = matched_record if relayed else usual_record
         while place < end:
             begins = self._journal is None and (relayed or block.startswith(_BEGINNINGS, place))
             whole = whole_event(block, place, relayed=relayed) if begins else None
@@ -165,7 +167,7 @@ class Collector:
                     self._events(expired)
                 self._event(event, said)
             elif self._journal is None and (match := line.match(block, place)):
-                self._record(matched_record(match), base + place)
+                self._record(record_of(match), base + place)
                 place = match.end()
             else:
                 stop = block.find(b"\n", place)
