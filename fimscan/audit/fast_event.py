@@ -14,7 +14,7 @@ import re
 from functools import cache, lru_cache
 
 from fimscan.audit.damage import is_cut
-from fimscan.audit.parsed_call import CALL, OUTCOME, Said
+from fimscan.audit.parsed_call import CALL, OUTCOME, ParsedCall
 from fimscan.audit.paths import Item, parse_item_once
 from fimscan.audit.records import NODE, PARTED_STAMP, parse_line, time_ns_of
 from fimscan.audit.syscalls import syscall_name
@@ -56,11 +56,13 @@ def _whole_relayed() -> re.Pattern[bytes]:
     return _event(rb"[^\n=]{0,255}?", *types)
 
 
-def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[AuditEvent, Said | None, int] | None:
+def whole_event(
+    block: bytes, position: int, *, relayed: bool = False
+) -> tuple[AuditEvent, ParsedCall | None, int] | None:
     """Parse the event at ``position``; return it, its parsed call and where it ends; ``None`` if it is not contiguous.
 
-    The parsed call equals the result of :func:`~fimscan.audit.parsed_call.said_by`, ``None`` for a call that changes no
-    file.
+    The parsed call equals the result of :func:`~fimscan.audit.parsed_call.parse_call`: ``None`` for a call that changes
+    no file.
     """
     match = (_whole_relayed() if relayed else _WHOLE).match(block, position)
     if match is None:
@@ -77,8 +79,8 @@ def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[
         if node is None or call is None:  # a relay may have put another record on the last line
             return None
     paths = paths[:announced]
-    parsed = [*map(_whole_item, paths)]
-    if None in parsed or b"(" in cwd or not _is_whole_title(title):
+    parsed_items = [*map(_whole_item, paths)]
+    if None in parsed_items or b"(" in cwd or not _is_whole_title(title):
         return None
     if not (translated := _is_whole_process(process)) and (translated is not None or (paths and b"OUID=" in paths[-1])):
         return None
@@ -89,13 +91,13 @@ def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[
     event = EventId(time_ns_of(time), int(serial), "" if node is None else node.decode("latin-1"))
     if call is None:
         return AuditEvent(event, text), None, match.end()
-    # All fields in order, through the tuple's constructor, because that of the class takes longer. The event is complete
-    # and has no EXECVE, OPENAT2 or other records.
-    said = tuple.__new__(
-        Said,
-        (event, arch, call, success == b"yes", arguments, process, cwd, paths, title, (), (), (), True, parsed),
+    # All fields in order, through the tuple's constructor, because that of the class takes longer. The event is
+    # complete and has no EXECVE, OPENAT2 or other records.
+    parsed = tuple.__new__(
+        ParsedCall,
+        (event, arch, call, success == b"yes", arguments, process, cwd, paths, title, (), (), (), True, parsed_items),
     )
-    return AuditEvent(event, text), said, match.end()
+    return AuditEvent(event, text), parsed, match.end()
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.interpreted import arches
-from fimscan.audit.parsed_call import said_of_program
+from fimscan.audit.parsed_call import parse_execve
 from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.audit.rule_generator import EXTENT_MOVES
 from fimscan.audit.syscalls import URING_OPERATIONS
@@ -71,7 +71,7 @@ def _actor(event: AuditEvent, body: bytes, kind: NoticeKind, user_name: UserName
     if kind not in _WITH_ACTOR:
         return None
     call = next((other for other in event.records if other.type == "SYSCALL"), None)
-    if call is not None and (found := actor(said_of_program(event, call), (), user_name)) is not None:
+    if call is not None and (found := actor(parse_execve(event, call), (), user_name)) is not None:
         return found._replace(syscall=None)
     values = fields(body)
     auid = id_value(values.get(b"auid"))
