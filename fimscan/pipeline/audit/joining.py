@@ -133,7 +133,9 @@ class Joiner:
         processes.prepare({actor.pid for _, answer in answers for actor in answer.actors}, (start, end))
         crashes, pattern = processes.crashes(start, end), core_pattern()
         for change, answer in answers:
-            final = attribution.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
+            final = answer
+            if crashes and pattern is not None:
+                final = attribution.attribute_core_dump(change, answer, crashes, pattern)
             yield processes.completed_change(change), processes.completed_answer(final)
 
     def _directories_of(self, changes: Sequence[Change]) -> dict[bytes, list[FileState]]:
