@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fimscan.attribution import KnownDirectories, Numbering, out_of_sight, translated
+from fimscan.attribution import KnownDirectories, Numbering, translated, unauditable_paths
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.model import Action, Change, FileAccess, FileState, GapReason, Name
 from tests.support import access, actor, change, changed_state, state
@@ -240,4 +240,4 @@ PLAIN = root("/w", 1, 1, "ext4", point=b"/")
 )
 def test_which_paths_escape_all_rules(before: Devices, after: Devices, reason: GapReason | None) -> None:
     """By the mount tables and loop devices as of the begin and the end of the window."""
-    assert out_of_sight([before, after])(b"/w/f") is reason
+    assert unauditable_paths([before, after])(b"/w/f") is reason

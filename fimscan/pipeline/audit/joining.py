@@ -92,7 +92,7 @@ class Joiner:
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
         found = access_store.load(session, relevant, user_name=user_name)
         accesses, changes = self._processes.distinguish_lives(found, changes, self._span)
-        others, is_whole = self._homonyms(changes)
+        others, is_whole = self._files_with_same_inode(changes)
         translated = attribution.translated(
             accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
         )
@@ -147,9 +147,9 @@ class Joiner:
                 found.setdefault(path, []).append(version.state)
         return found
 
-    def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
+    def _files_with_same_inode(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
         """Load files of other subvolumes with a changed file's inode number: (their states, whether all are known)."""
-        wanted = self._numbering.homonyms(state for change in changes for state in change.sides)
+        wanted = self._numbering.identities_in_other_subvolumes(state for change in changes for state in change.sides)
         if not wanted:
             return [], False
         found = [
@@ -179,7 +179,7 @@ class Joiner:
             notices,
             [audit_store.extents(session, log) for log in self._logs],
             superblocks=self._numbering.superblocks,
-            hidden=attribution.out_of_sight(self._numbering.looks),
+            unauditable=attribution.unauditable_paths(self._numbering.looks),
         )
 
     def opened_unmodified(
