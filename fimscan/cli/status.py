@@ -19,7 +19,7 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
-from fimscan.report.testimony import extent_text
+from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal

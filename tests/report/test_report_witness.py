@@ -9,7 +9,7 @@ import pytest
 from fimscan.model import Verdict, WitnessExtent, WitnessHole
 from fimscan.report.actor_text import actor_texts
 from fimscan.report.documents.status import witness_objects
-from fimscan.report.testimony import HOLE_WORDS, extent_text
+from fimscan.report.witness import HOLE_WORDS, extent_text
 from tests.support import DEV, SECOND, actor
 
 ON = WitnessExtent(dev=DEV, start_ns=1000 * SECOND, end_ns=2000 * SECOND)
