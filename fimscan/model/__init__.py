@@ -74,7 +74,7 @@ from fimscan.model.scans import (
     Status,
     UnmodifiedOpen,
 )
-from fimscan.model.witness import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
+from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 
 __all__ = [
     "COMPLETE",
@@ -135,7 +135,6 @@ __all__ = [
     "Standing",
     "Status",
     "StoredPath",
-    "Testimony",
     "UnmodifiedOpen",
     "Unreadable",
     "UnreadableReason",
@@ -143,6 +142,7 @@ __all__ = [
     "Verdict",
     "Why",
     "Window",
+    "WitnessData",
     "WitnessEvent",
     "WitnessExtent",
     "WitnessHole",

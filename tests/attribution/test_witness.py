@@ -58,7 +58,7 @@ def ask(
     evidence = Evidence(
         index=AccessIndex(accesses, known),
         prior={one.identity: one for one in before},
-        testimony=model.Testimony(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
+        witness=model.WitnessData(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
     )
     return attribute(found, evidence, CoverageMap(HEALTHY, (), (read,)))
 

@@ -11,7 +11,7 @@ from fimscan import attribution
 from fimscan.config import Config
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
-from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Scan, UnmodifiedOpen, Window, WitnessData
 from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
 from fimscan.pipeline.audit.processes import Processes
@@ -108,7 +108,7 @@ class Joiner:
             names=names,
             doubtful=translated.doubtful,
             is_timed=self._numbering.is_timed,
-            testimony=self._testimony(changes, end),
+            witness=self._witness_data(changes, end),
             directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
         )
         self._changed = {
@@ -117,13 +117,13 @@ class Joiner:
         answers = [attribution.attribute(change, evidence, coverage) for change in translated.changes]
         return list(self._completed(list(zip(changes, answers, strict=True)), start, end))
 
-    def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
+    def _witness_data(self, changes: Sequence[Change], end_ns: int) -> WitnessData:
         """Load fanotify's events of the changed files."""
         if not self._numbering.is_plain:
-            return Testimony()  # fanotify reports the superblock's device number; here some recorded numbers differ
+            return WitnessData()  # fanotify reports the superblock's device number; here some recorded numbers differ
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
-        return witness_store.testimony(self._session, wanted, start_ns, end_ns)
+        return witness_store.load(self._session, wanted, start_ns, end_ns)
 
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
