@@ -103,7 +103,7 @@ class Numbering:
         return next((root.kind for root in roots if root is not None), None)
 
 
-def translated(
+def translate_devices(
     accesses: Iterable[FileAccess],
     changes: Sequence[Change],
     known: KnownDirectories,

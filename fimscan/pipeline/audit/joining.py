@@ -93,7 +93,7 @@ class Joiner:
         found = access_store.load(session, relevant, user_name=user_name)
         accesses, changes = self._processes.distinguish_lives(found, changes, self._span)
         others, is_whole = self._files_with_same_inode(changes)
-        translated = attribution.translated(
+        translated = attribution.translate_devices(
             accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
         )
         prior, names = self._prior(changes), self._names(changes)
@@ -221,7 +221,7 @@ class Joiner:
         if not self._numbering.is_plain:
             known = directories_of(self._session, self._previous.id, self._scan_id)
         unchanged = [state for pairs in states.values() for state, _ in pairs]
-        translated = attribution.translated(found, (), known, self._numbering, states=unchanged)
+        translated = attribution.translate_devices(found, (), known, self._numbering, states=unchanged)
         sure = (access for access in translated.accesses if access.event not in translated.doubtful)
         return tuple(map(self._processes.completed_open, attribution.opened_unmodified(sure, states)))
 
