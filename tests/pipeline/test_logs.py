@@ -595,16 +595,16 @@ def test_generations_that_count_upwards_are_rotated_as_well(tmp_path: Path) -> N
 
 def test_content_is_moved_to_a_second_place_if_needed() -> None:
     """A content gives up its place if it has a second one and another content has only this one."""
-    found = compare.assigned([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
+    found = compare.assign_files([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
     assert found == {0: b"y", 1: b"x", 2: b"z"}
-    assert compare.assigned([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
+    assert compare.assign_files([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
 
 
 @given(st.lists(st.sets(st.integers(0, 5), max_size=4), max_size=6))
 def test_the_assignment_is_as_large_as_possible(options: list[set[int]]) -> None:
     """The assignment is as large as the best possible one; each place is used once."""
     places = [[b"%d" % place for place in sorted(some)] for some in options]
-    found = compare.assigned(places)
+    found = compare.assign_files(places)
     assert len(set(found.values())) == len(found)
     assert all(place in places[number] for number, place in found.items())
 

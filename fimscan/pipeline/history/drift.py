@@ -187,7 +187,7 @@ def _diff(
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     importance = Importance.current(config, session, end)
-    findings = importance.on_all(compare.rows(compare.with_moves(changes), steps))
+    findings = importance.on_all(compare.rows_with_steps(compare.with_moves(changes), steps))
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
     unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()

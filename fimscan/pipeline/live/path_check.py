@@ -55,7 +55,7 @@ class Seen:
     def is_news(self) -> bool:
         """Whether this differs from what is stored. Growth of a log is left to the complete scans."""
         before, after = self.pair.before, self.pair.after
-        return before is None or after is None or not (self.has_only_grown or compare.says_the_same(before, after))
+        return before is None or after is None or not (self.has_only_grown or compare.same_state(before, after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +268,7 @@ class PathCheck:
         before, after = pair.before, pair.after
         if before is None or after is None or not self._plan.scope.is_append_only(pair.path):
             return False
-        return not compare.says_the_same(before, after) and compare.has_only_grown(before, after)
+        return not compare.same_state(before, after) and compare.has_only_grown(before, after)
 
     def _read(self, session: Session, request: LookRequest, writable: set[Identity]) -> _Reading:
         """Read a path; with all below it if that is asked for, or if a directory came, went or was replaced.

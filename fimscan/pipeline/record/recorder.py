@@ -148,7 +148,7 @@ class Recorder:
         """Record a path whose state may differ from the stored version."""
         now = unpack(after)
         before = self.survey.aligned(version.state, now)
-        if compare.says_the_same(before, now):
+        if compare.same_state(before, now):
             self.keep(version.digest)
             return
         self._ended.append(version.id)
