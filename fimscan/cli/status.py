@@ -50,7 +50,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         with database.read() as session:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(session)]
             baseline = acceptance_store.baseline(session)
-            accepted = acceptance_store.dispositions(session, last)
+            accepted = acceptance_store.latest_acceptances(session, last)
             head = journal.common_head(session, scans)
             witnessed = witness_store.latest(session)
             complete = scan_store.last_full(session)

@@ -225,7 +225,7 @@ def _attribute(
     """
     recorder, readings = run.recorder, run.readings
     joiner = Joiner(session, previous, run.scan_id, logs, readings)
-    held = sighting_store.held_at(session, run.scan_id).actors
+    held = sighting_store.holders_at(session, run.scan_id).actors
     found = compare.with_moves(recorder.changes)
     read = read_before(session, full.id, found)
     changes = [

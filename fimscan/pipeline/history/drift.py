@@ -164,7 +164,7 @@ def _diff(
     config: Config | None,
 ) -> Diff:
     start, end = span
-    touched = _by_path(files.touched_between(session, start.id, end.id))
+    touched = _by_path(files.versions_between(session, start.id, end.id))
     changes = []
     logs = Counter[bool]()  # how many logs were only appended to (True), and how many were rotated (False)
     for path in sorted({*touched, *overrides}):

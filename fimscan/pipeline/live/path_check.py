@@ -129,7 +129,7 @@ class Holding:
         if not self.everything and (here is None or self.identity(here) != state.identity):
             return None
         actors = tuple(self.held.get(state.identity, ()))
-        held = sighting_store.Held(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
+        held = sighting_store.HoldersAtScan(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
         doubts = doubts_of(held, state.identity, (state,), was_read=True)
         return Holders(as_of_ns=self.as_of_ns, actors=actors, doubts=doubts)
 

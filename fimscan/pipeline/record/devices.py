@@ -59,7 +59,7 @@ class Survey:
     @classmethod
     def of(cls, session: Session, previous: Devices, watched: Sequence[bytes]) -> Survey:
         """Make a survey that takes samples from the stored files."""
-        return cls(previous, watched, partial(files.some_on, session, limit=_SAMPLES))
+        return cls(previous, watched, partial(files.sample_on_device, session, limit=_SAMPLES))
 
     def _decide(self) -> None:
         """Probe the file systems and give each its recorded number."""

@@ -40,7 +40,7 @@ class WritersAtScan:
     """
 
     as_of_ns: int
-    held: sighting_store.Held
+    held: sighting_store.HoldersAtScan
     complete: bool
 
     def holders(self, change: Change, read: Collection[tuple[int, int]] = ()) -> Holders:
@@ -67,7 +67,7 @@ class WritersAtScan:
 
 
 def doubts_of(
-    held: sighting_store.Held, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
+    held: sighting_store.HoldersAtScan, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
 ) -> tuple[Doubt, ...]:
     """Return the processes that may have had a file open for writing unseen, when it was read.
 
@@ -290,7 +290,7 @@ def _earlier(session: Session, failed: Iterable[Unreadable]) -> dict[bytes, Earl
 def _writers_at(session: Session, scan: Scan) -> WritersAtScan:
     return WritersAtScan(
         as_of_ns=scan.started_ns,
-        held=sighting_store.held_at(session, scan.id),
+        held=sighting_store.holders_at(session, scan.id),
         complete=scan.counts.get("unexamined_processes", 0) == 0,
     )
 
