@@ -10,7 +10,7 @@ from fimscan.model import StoredPath
 from fimscan.paths import is_within
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.settings import ScanPlan
-from fimscan.scan.path_status import PathStatus, place
+from fimscan.scan.path_status import PathStatus, find_status
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import sightings as sighting_store
@@ -29,7 +29,7 @@ class PathReport:
 def explain_path(path: bytes, config: Config, database: Database | None) -> PathReport:
     """Explain why a path is monitored or not. ``database`` is ``None`` before the first scan."""
     plan = ScanPlan.of(config, skip=database.own_files if database is not None else ())
-    found = place(path, plan.watches, cross_mounts=plan.cross_mounts, skip=plan.skip)
+    found = find_status(path, plan.watches, cross_mounts=plan.cross_mounts, skip=plan.skip)
     watch = next((watch for watch in config.watch if os.fsencode(watch.path) == found.watch), None)
     return PathReport(
         path_status=found, watch=watch, known=_known(database, found.path) if database is not None else StoredPath()
