@@ -182,7 +182,7 @@ def test_what_the_last_scan_could_not_read_is_read_again() -> None:
     clock = ReadClock()
     clock.note(b"/w", 10**18)
     writers = WritersAtScan(as_of_ns=10**18, held=HoldersAtScan(), complete=True)
-    vouched = ctime_trust.vouching(
+    vouched = ctime_trust.make_voucher(
         FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), writers=(writers,)), (), Numbers()
     )
     assert vouched is not None

@@ -15,7 +15,7 @@ from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Sca
 from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
 from fimscan.pipeline.audit.processes import Processes
-from fimscan.pipeline.record.last_read import Readings, is_among
+from fimscan.pipeline.record.last_read import Readings, is_at_or_below
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
@@ -202,7 +202,7 @@ class Joiner:
             identities = written - self._changed
             for version in files.by_identity(self._session, identities, self._scan_id):
                 state = version.state
-                if is_among(state.path, unread):
+                if is_at_or_below(state.path, unread):
                     continue
                 window = Window(
                     after_ns=self._readings.full.last_verified(state.path, state.read_start_ns),

@@ -16,7 +16,7 @@ from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.reconfigured import reconfigurations
-from fimscan.pipeline.record.last_read import is_among
+from fimscan.pipeline.record.last_read import is_at_or_below
 from fimscan.pipeline.result import ScanResult
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
@@ -200,7 +200,7 @@ def _diff(
         end=end,
         findings=findings,
         unreadable=unreadable,
-        opened_unmodified=tuple(item for item in opened if not is_among(item.path, unread)),
+        opened_unmodified=tuple(item for item in opened if not is_at_or_below(item.path, unread)),
         suspect_programs=suspects(session, actors, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],

@@ -9,7 +9,7 @@ from fimscan.model import LIVE, Change, Diff, FileKind, Finding, Scan, Unmodifie
 from fimscan.pipeline.audit.joining import Joiner, directories_of
 from fimscan.pipeline.live.path_check import Looked, Seen
 from fimscan.pipeline.record import scan_entry
-from fimscan.pipeline.record.last_read import FullReading, Readings, read_before
+from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
@@ -85,7 +85,7 @@ class PartialScans:
         joiner = Joiner(session, previous, scan_id, self._logs, readings, known)
         held = {one.pair.path: one.holders for one in seen if one.holders is not None}
         found = compare.with_moves(recorder.changes)
-        read = read_before(session, full.id, found)
+        read = identities_read_before(session, full.id, found)
         changes = [
             readings.with_holders(change, now.as_of_ns, now.actors, read)
             if (now := held.get(change.path)) is not None
