@@ -14,7 +14,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.report.csv import write_csv
 from fimscan.report.json import write_json, write_ndjson
 from fimscan.report.schema import schema_text
@@ -82,15 +82,15 @@ def diff(  # noqa: PLR0913  # one argument for each option
 
 def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
     if span == (None, None):
-        return drifting.drift(database, config)
-    return drifting.between(database, *span, config)
+        return diff_from_baseline(database, config)
+    return diff_of_scans(database, *span, config)
 
 
 def _history(database: Database, pattern: str | None, config: Config | None) -> Diff:
     if pattern is None:
         raise UsageError("--history needs a path; give it with --path")
-    whole = drifting.between(database, None, None)
-    found = drifting.history(database, absolute_path(pattern), config)
+    whole = diff_of_scans(database, None, None)
+    found = history_of(database, absolute_path(pattern), config)
     return replace(whole, findings=tuple(found))
 
 

@@ -12,7 +12,7 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
@@ -59,7 +59,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:
                 changed.append(to_come)
-        waiting = len(drifting.drift(database, config).findings) if baseline else 0
+        waiting = len(diff_from_baseline(database, config).findings) if baseline else 0
     if form == "json":
         shown = Status(
             host=database.host,

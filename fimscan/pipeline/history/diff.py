@@ -1,23 +1,19 @@
-"""Compare scans with each other and with the accepted baseline; accept changes; mark scans as reported."""
+"""Compare scans with each other and with the accepted baseline; list all changes of one path."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
 
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.model import Approval, Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
-from fimscan.paths import is_within
+from fimscan.model import Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_at_or_below
-from fimscan.pipeline.result import ScanResult
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
@@ -27,7 +23,7 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 
-def drift(database: Database, config: Config | None = None) -> Diff:
+def diff_from_baseline(database: Database, config: Config | None = None) -> Diff:
     """Compare the last finished scan with the accepted baseline; severities come from ``config``.
 
     Raises:
@@ -41,7 +37,7 @@ def drift(database: Database, config: Config | None = None) -> Diff:
         return _diff(session, database, (start, end), baseline.overrides, config)
 
 
-def between(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
+def diff_of_scans(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
     """Compare two scans; ``None`` stands for the first and the last finished scan.
 
     Severities come from ``config`` or, without one, from the configuration of the newer scan.
@@ -62,91 +58,12 @@ def between(database: Database, start: int | None, end: int | None, config: Conf
         return _diff(session, database, (origin, to), {}, config)
 
 
-def waiting(database: Database, reported: Diff, config: Config) -> int:
+def count_older(database: Database, reported: Diff, config: Config) -> int:
     """Count the differences from the accepted baseline that are older than those in ``reported``."""
-    return sum(row.scan <= reported.start.id for row in drift(database, config).findings)
+    return sum(row.scan <= reported.start.id for row in diff_from_baseline(database, config).findings)
 
 
-@contextmanager
-def reporting(database: Database, result: ScanResult) -> Iterator[ScanResult]:
-    """Yield a scan's result, with the changes of earlier scans that were not reported, then mark them as reported.
-
-    Each change alerts once. If the ``with`` block raises, nothing is marked, and the next result has these changes.
-    """
-    with database.read() as session:
-        last_reported = scan_store.last_reported(session)
-        unreported = [
-            scan.id
-            for scan in scan_store.all_scans(session)
-            if scan.status is ScanStatus.FINISHED and (last_reported is None or scan.id > last_reported.id)
-        ]
-    if last_reported is not None and unreported != [result.scan.id]:
-        spanning = between(database, last_reported.id, result.scan.id)
-        result = replace(result, diff=replace(spanning, unreadable=result.diff.unreadable))
-    yield result
-    with database.begin() as session:
-        scan_store.mark_reported(session, unreported)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
-    """How many paths were accepted, and as of which scan."""
-
-    paths: int
-    scan: int
-
-
-def accept_everything(database: Database, approval: Approval) -> Acceptance:
-    """Make the last finished scan the baseline."""
-    waiting = drift(database)
-    with database.begin() as session:
-        acceptance_store.accept_scan(session, waiting.end.id, approval)
-    return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
-
-
-def accept(database: Database, names: Sequence[bytes | int], approval: Approval) -> Acceptance:
-    """Accept single paths as they are now, or changes by number, as they left their paths.
-
-    Accepting the new name of a moved file also accepts that its old name is gone.
-
-    Raises:
-        UsageError: some names have nothing to accept; the message lists them, and nothing is accepted.
-    """
-    waiting = drift(database)
-    with database.begin() as session:
-        states: dict[bytes, tuple[int | None, int]] = {}
-        unknown = []
-        for name in names:
-            found = _acceptable(session, waiting, name)
-            if not found:
-                unknown.append(f"change {name}" if isinstance(name, int) else name.decode("utf-8", "backslashreplace"))
-            states.update(found)
-        if unknown:
-            raise UsageError(f"nothing to accept: {', '.join(unknown)} (see 'fimscan diff' for what differs)")
-        acceptance_store.accept_paths(session, states, approval)
-    return Acceptance(paths=len(states), scan=waiting.end.id)
-
-
-def _acceptable(session: Session, waiting: Diff, name: bytes | int) -> dict[bytes, tuple[int | None, int]]:
-    if isinstance(name, int):
-        finding = finding_store.one_finding(session, name)
-        open_changes = {step.change.id for row in waiting.findings for step in (row, *row.steps)}
-        if finding is None or name not in open_changes:
-            return {}
-        scan_id, paths = finding.scan, _names(finding.change)
-    else:
-        # A directory includes everything below it.
-        rows = [row.change for row in waiting.findings if any(is_within(path, name) for path in _names(row.change))]
-        scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
-    versions = files.at_paths(session, paths, scan_id)
-    return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
-
-
-def _names(change: Change) -> set[bytes]:
-    return {path for path in (change.path, change.moved_from) if path is not None}
-
-
-def history(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
+def history_of(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
     """Return all changes of a path that scans have found, oldest first."""
     with database.read() as session:
         importance = Importance.current(config, session, _last(session))
