@@ -69,13 +69,13 @@ def run_scan(
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         previous = _previous_scan(database)
         # Before the first file is read: the log has every later open, and the holders have every earlier one.
-        problems = [*symlinked_roots(plan), *reader.look()]
+        problems = [*symlinked_roots(plan), *reader.read_new()]
         with scan_entry.interrupted_on_error(database):
             run = _begin(database, plan, previous, trigger)
             vouched, distrust = _vouched(run) if not full else (None, [])
             record_everything(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
             record_writers(database, run.scan_id, run.recorder.writable, run.held, run.survey)
-            problems = list(dict.fromkeys([*problems, *distrust, *reader.look(settle=True)]))
+            problems = list(dict.fromkeys([*problems, *distrust, *reader.read_new(settle=True)]))
             problems += unscanned_mounts(plan, run.survey.result())
             _add_history_of_unreadable(run)
             judgements = _judge_logs(run)

@@ -20,7 +20,7 @@ from fimscan.report.words import (
     by_rank,
     doubts,
     headline,
-    lead,
+    introduction,
     log_lines,
     number_text,
     plural,
@@ -44,7 +44,7 @@ class _Answer:
     differences: tuple[str, ...]
     verdict: str
     code: str
-    lead: str | None
+    introduction: str | None
     actor_texts: tuple[ActorText, ...]
     doubts: tuple[str, ...]
 
@@ -110,7 +110,7 @@ def _answer(finding: Finding) -> _Answer:
         differences=differences(finding.change),
         verdict=attribution.verdict,
         code=verdict_code(attribution),
-        lead=lead(attribution, len(done)),
+        introduction=introduction(attribution, len(done)),
         actor_texts=done,
         doubts=doubts(attribution, finding.change),
     )

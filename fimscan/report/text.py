@@ -37,7 +37,7 @@ from fimscan.report.words import (
     by_rank,
     doubts,
     headline,
-    lead,
+    introduction,
     log_lines,
     number_text,
     plural,
@@ -183,7 +183,7 @@ def _steps(finding: Finding, width: int) -> Iterator[Text]:
 
 def _who(attribution: Attribution, change: Change, indent: str, width: int) -> Iterator[Text]:
     done = actor_texts(attribution.actors, attribution.verdict, change)
-    opening = lead(attribution, len(done))
+    opening = introduction(attribution, len(done))
     inner = f"{indent}    "
     reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
     if opening is None:
@@ -205,7 +205,7 @@ def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
         yield Text(f"{_INDENT}changed {len(finding.steps)} times")
     done = actor_texts(attribution.actors, attribution.verdict, None if several else finding.change)
     sentences = [f"{actor.sentence}, {actor.user}" for actor in done]
-    opening = lead(attribution, len(done))
+    opening = introduction(attribution, len(done))
     if opening is None:
         yield _verdict(attribution, _INDENT, sentences[0])
         return

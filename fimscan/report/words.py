@@ -181,7 +181,7 @@ def verdict_code(attribution: Attribution) -> str:
     return attribution.verdict + (f" ({attribution.reason})" if attribution.reason else "")
 
 
-def lead(attribution: Attribution, processes: int) -> str | None:
+def introduction(attribution: Attribution, processes: int) -> str | None:
     """The sentence above the list of ``processes`` processes; ``None`` if a single one needs no introduction."""
     unseen = any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps)
     if unseen and attribution.verdict is Verdict.UNATTRIBUTED:

@@ -79,9 +79,9 @@ def _own_names() -> frozenset[str]:
     return frozenset((os.uname().nodename, socket.getfqdn()))
 
 
-def look_at_audit(database: Database, source: AuditSource | None, *, settle: bool = False) -> tuple[str, ...]:
+def read_audit(database: Database, source: AuditSource | None, *, settle: bool = False) -> tuple[str, ...]:
     """Query the kernel and read the logs once; return the problems, a line each. See :class:`AuditReader`."""
-    return AuditReader(database, source).look(settle=settle)
+    return AuditReader(database, source).read_new(settle=settle)
 
 
 class AuditReader:
@@ -118,7 +118,7 @@ class AuditReader:
         # By log: (the time up to which everything was read, whether that continues the stored extent).
         self._reached: dict[bytes, tuple[int, bool]] = {}
 
-    def look(self, *, settle: bool = False) -> tuple[str, ...]:
+    def read_new(self, *, settle: bool = False) -> tuple[str, ...]:
         """Add the rules for io_uring, query the kernel, then read the logs; return the problems, a line each.
 
         With ``settle``, first wait until the records of everything done so far have reached the log.

@@ -109,7 +109,7 @@ class Live:
         if self._unread and self._clock() >= self._next_read:
             self._unread = False
             with self._resting("_next_read"):
-                problems = self.reader.look()
+                problems = self.reader.read_new()
         result = None
         if self._clock() >= self._next_look and (due := self._queue.due()):
             with self._resting("_next_look"):
@@ -174,7 +174,7 @@ class Live:
             self._partial_scans.record_unchanged(checked)
             return None, ()
         # What was done before the look has to be in the log by now.
-        problems = self.reader.look(settle=True)
+        problems = self.reader.read_new(settle=True)
         return self._partial_scans.record(checked, full), problems
 
     def _full_reading(self) -> FullReading | None:
