@@ -46,5 +46,5 @@ def test_every_hole_has_words() -> None:
 def test_a_writer_that_fanotify_saw_differs_from_a_holder() -> None:
     """The writer has a time, but no audit event."""
     wrote, held = actor(pid=1, time_ns=1500 * SECOND), actor(pid=2)
-    told = [one.acts for one in actor_texts([wrote, held], Verdict.CONTESTED, None)]
-    assert told == ["wrote to it, as fanotify saw", "held it open for writing"]
+    texts = [one.acts for one in actor_texts([wrote, held], Verdict.CONTESTED, None)]
+    assert texts == ["wrote to it, as fanotify saw", "held it open for writing"]
