@@ -23,7 +23,7 @@ from fimscan.model import (
     Verdict,
     Window,
 )
-from fimscan.report.display import minute_text, moment_text, show
+from fimscan.report.display import command_text, minute_text, moment_text, show
 from fimscan.report.documents.diff import summary
 
 GAP_WORDS = {
@@ -222,8 +222,18 @@ def gap_text(gap: Gap, window: Window) -> str:
 
 
 def gap_actor_text(gap: Gap) -> str:
-    """The process that caused a gap, if known: ``, by /usr/sbin/auditctl (pid 4), as root, logged in as eve``."""
-    return "" if gap.actor is None else f", by {process_text(gap.actor)}, {user_text(gap.actor)}"
+    """The process that caused a gap, if known: a comma, then :func:`by_process_text`."""
+    return "" if gap.actor is None else f", {by_process_text(gap.actor)}"
+
+
+def by_process_text(actor: Actor) -> str:
+    """``by /usr/sbin/auditctl (pid 4), as root, logged in as eve; its command line: auditctl -D``.
+
+    The command line tells which script an interpreter ran: fimscan itself is ``/usr/bin/python3``.
+    """
+    command = command_text(actor)
+    line = f"; its command line: {command}" if command else ""
+    return f"by {process_text(actor)}, {user_text(actor)}{line}"
 
 
 def unreadable_text(item: Unreadable) -> str:
