@@ -437,8 +437,8 @@ def transcript(page: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def rows_in(lines: Iterable[str], directory: str) -> list[str]:
-    """What a report says of which file: ``modified #1 prices.csv``."""
-    pattern = rf"^(added|removed|modified|moved|attributes) +(#\d+) +{re.escape(directory)}/(\S+)$"
+    """What a report says of which file: ``modified #1 high prices.csv``."""
+    pattern = rf"^(added|removed|modified|moved|attributes) +(#\d+) +(\w+) +{re.escape(directory)}/(\S+)$"
     return [" ".join(match.groups()) for line in lines if (match := re.match(pattern, line))]
 
 

@@ -51,9 +51,13 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One changed path: its answer, the answers of its steps, and (name, before, after) of every recorded field."""
+    """One changed path: its answer, the answers of its steps, and (name, before, after) of every recorded field.
+
+    ``severity`` is empty if no watch covers the path.
+    """
 
     path: str
+    severity: str
     answer: _Answer
     steps: tuple[_Answer, ...]
     details: tuple[tuple[str, str, str], ...]
@@ -94,6 +98,7 @@ def write_html(diff: Diff, out: TextIO) -> None:
 def _row(finding: Finding) -> _Row:
     return _Row(
         path=show(finding.change.path),
+        severity=finding.severity or "",
         answer=_answer(finding),
         steps=tuple(map(_answer, finding.steps)) if len(finding.steps) > 1 else (),
         details=_details(finding.change.before, finding.change.after),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fimscan.model import (
     Actor,
     Attribution,
@@ -17,6 +19,7 @@ from fimscan.model import (
     ProcessView,
     Reason,
     Scan,
+    Severity,
     Unreadable,
     UnreadableReason,
     Unseen,
@@ -109,6 +112,7 @@ RANK_WORDS = (
     "Likely",
     "Confirmed",
 )
+_SEVERITY_RANK: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
 _VERDICT_RANK = {Verdict.UNATTRIBUTED: 1, Verdict.CONTESTED: 2, Verdict.LIKELY: 3, Verdict.CONFIRMED: 4}
 
 
@@ -119,8 +123,8 @@ def rank(finding: Finding) -> int:
 
 
 def by_rank(diff: Diff) -> list[Finding]:
-    """The rows of a diff, most alarming first, then by path."""
-    return sorted(diff.findings, key=lambda finding: (rank(finding), finding.change.path))
+    """The rows of a diff, most alarming verdict first, then by severity, then by path."""
+    return sorted(diff.findings, key=lambda row: (rank(row), _SEVERITY_RANK[row.severity], row.change.path))
 
 
 def plural(count: int, one: str, many: str = "") -> str:

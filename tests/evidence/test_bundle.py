@@ -279,9 +279,9 @@ def test_command_lines_and_passwords_stay_out(tmp_path: Path, bundle_input: Make
     """
     config = {"database": {"url": 'postgresql://fim:Geh"eim/1@db/fim?sslpassword=Geheim2'}, "watch": []}
     gap = Gap(start_ns=START, end_ns=START + DAY, reason=GapReason.RULE_REMOVED, actor=ALICE)
-    findings = bundle_input().findings
-    answer = findings[0].attribution._replace(coverage=Coverage(complete=False, gaps=(gap,)))
-    findings = [replace(findings[0], attribution=answer), *findings[1:]]
+    first, *others = bundle_input().findings
+    answer = first.attribution._replace(coverage=Coverage(complete=False, gaps=(gap,)))
+    findings = [replace(first, attribution=answer), *others]
     build_bundle(bundle_input(config_json=json.dumps(config), findings=findings), key, tmp_path / "x.zip")
     files = members(tmp_path / "x.zip")
     content = b"\n".join(files.values())
