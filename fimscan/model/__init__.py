@@ -50,7 +50,6 @@ from fimscan.model.files import (
     FileKind,
     FileState,
     Prefix,
-    StoredPath,
     Unreadable,
     UnreadableReason,
     Xattr,
@@ -72,6 +71,7 @@ from fimscan.model.scans import (
     Severity,
     Standing,
     Status,
+    StoredPath,
     UnmodifiedOpen,
 )
 from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask

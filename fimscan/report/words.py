@@ -20,6 +20,7 @@ from fimscan.model import (
     Reason,
     Scan,
     Severity,
+    StoredPath,
     Unreadable,
     UnreadableReason,
     Unseen,
@@ -143,6 +144,8 @@ def headline(diff: Diff) -> str:
     }
     text = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
     altered = sum(bool(item.differs) for item in diff.unreadable)
+    if diff.unchanged is not None and not altered:
+        return unchanged_text(diff.unchanged, diff.host)
     if altered:
         text += f" ({altered} changed since last read)"
     if not diff.findings and not altered:
@@ -150,6 +153,20 @@ def headline(diff: Diff) -> str:
         what = f"0 of {diff.unfiltered:,} match" if diff.unfiltered else "nothing differs"
         text = f"{what}, {text}," if text else what
     return f"{text} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
+
+
+def unchanged_text(stored: StoredPath, host: str) -> str:
+    """What is stored of a path of which no change is recorded: since when, and when it was last read."""
+    if stored.first is None:
+        return f"nothing is recorded of {show(stored.path)} on {show(host)}"
+    facts = [f"first recorded by scan {stored.first.id} ({minute_text(stored.first.started_ns)})"]
+    if stored.latest is None:
+        facts.append("not recorded any more")
+    elif stored.last_read_ns is not None:
+        facts.append(f"last read {minute_text(stored.last_read_ns)}")
+    if (failed := stored.unreadable) is not None:
+        facts.append(f"the last scan could not read {show(failed.path)} ({UNREADABLE_WORDS[failed.reason]})")
+    return f"no change of {show(stored.path)} is recorded on {show(host)}: {', '.join(facts)}"
 
 
 def vouched_text(scan: Scan) -> str | None:

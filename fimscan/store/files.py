@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
 
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
@@ -122,6 +122,13 @@ def open_at(session: Session, path: bytes) -> Version | None:
     """The open version of a path."""
     query = select(table).where(table.c.host_id == session.host_id, table.c.path == path, table.c.end_scan.is_(None))
     return next(iter(_versions(session, query)), None)
+
+
+def first_scan_of(session: Session, path: bytes) -> int | None:
+    """The scan that recorded a path first; ``None`` if none did."""
+    mine = (table.c.host_id == session.host_id) & (table.c.path == path)
+    first: int | None = session.scalar(select(func.min(table.c.first_scan)).where(mine))
+    return first
 
 
 def below(session: Session, path: bytes) -> Iterator[Version]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.model import Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.model import Diff, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
+from fimscan.pipeline.history.stored_path import load_path
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_at_or_below
@@ -63,11 +65,14 @@ def count_older(database: Database, reported: Diff, config: Config) -> int:
     return sum(row.scan <= reported.start.id for row in diff_from_baseline(database, config).findings)
 
 
-def history_of(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
-    """Return all changes of a path that scans have found, oldest first."""
+def history_of(database: Database, path: bytes, config: Config | None = None) -> Diff:
+    """Return all changes of a path that scans have found, oldest first; without any, what else is stored of it."""
+    whole = diff_of_scans(database, None, None)
     with database.read() as session:
         importance = Importance.current(config, session, _last(session))
-        return importance.on_all(finding_store.history_of(session, path))
+        found = importance.on_all(finding_store.history_of(session, path))
+        unchanged = None if found else load_path(session, path)
+    return replace(whole, findings=found, unchanged=unchanged)
 
 
 # --------------------------------------------------------------------------------------------------------------------
