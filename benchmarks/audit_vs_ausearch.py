@@ -95,13 +95,13 @@ def database(path: str) -> int:
     """Count file accesses stored in an SQLite database with their records, as a scan reads them."""
     from sqlalchemy import func, select
 
-    from fimscan.pipeline import AuditSource, look_at_audit
+    from fimscan.pipeline import AuditSource, read_audit
     from fimscan.store import schema
     from fimscan.store.database import Database
 
     with tempfile.TemporaryDirectory() as directory:
         store = Database(f"sqlite:///{directory}/x.db", host=os.uname().nodename)
-        look_at_audit(store, AuditSource(logs=(path,)))
+        read_audit(store, AuditSource(logs=(path,)))
         with store.read() as connection:
             counted = connection.execute(select(func.count()).select_from(schema.access)).scalar_one()
         store.close()

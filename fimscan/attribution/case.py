@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, KnownDirectories, time_of
-from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Testimony, Why, Window
+from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Why, Window, WitnessData
 
 _CALL_NS = 1_000_000_000  # the longest time for which a call that makes or removes a file is taken to last
 
@@ -30,7 +30,7 @@ class Evidence:
         prior: by identity, the last known state of a file under any name. It shows whether a file that was moved into
             place brought new content.
         names: for files with several hard links, how many of their names the scans know; a missing entry counts as 1.
-        testimony: what fanotify reported, if it watched.
+        witness: what fanotify reported, if it watched.
         doubtful: events of which the inode number is known, but not the subvolume or layer
             (:mod:`fimscan.attribution.devices`).
         directories: by path, the states at both scans of the directories that changed files are in. Given only where
@@ -41,7 +41,7 @@ class Evidence:
     index: AccessIndex
     prior: Mapping[Identity, FileState]
     names: Mapping[Identity, int] = field(default_factory=dict)
-    testimony: Testimony = field(default_factory=Testimony)
+    witness: WitnessData = field(default_factory=WitnessData)
     doubtful: frozenset[EventId] = frozenset()
     directories: Mapping[bytes, Sequence[FileState]] = field(default_factory=dict)
     is_timed: Callable[[FileState], bool] = attrgetter("is_on_disk")

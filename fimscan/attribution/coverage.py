@@ -71,7 +71,7 @@ class CoverageMap:
         notices: records in the log about audit itself.
         extents: for each log that has to be read, the times over which it was read without a gap.
         superblocks: device numbers -> the superblock's, where they differ.
-        hidden: why writes to the file of a path can escape all rules; ``None`` if they cannot.
+        unauditable: why writes to the file of a path can escape all rules; ``None`` if they cannot.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class CoverageMap:
         notices: Iterable[AuditNotice] = (),
         extents: Sequence[Sequence[Extent]] = (),
         superblocks: Mapping[int, int] | None = None,
-        hidden: Callable[[bytes], GapReason | None] = lambda _: None,
+        unauditable: Callable[[bytes], GapReason | None] = lambda _: None,
     ) -> None:
         self._superblocks = superblocks or {}
-        self._hidden = hidden
+        self._unauditable = unauditable
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
         self._notices = sorted(notices, key=lambda n: n.event)
@@ -107,7 +107,7 @@ class CoverageMap:
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
         gaps += self._openings(window)
-        if (reason := self._hidden(path)) is not None:
+        if (reason := self._unauditable(path)) is not None:
             gaps.append(make_gap(window.after_ns, window.before_ns, reason))
         clipped = clip(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)

@@ -63,7 +63,7 @@ class Numbering:
         for dev in self.devs(identity[0]):
             yield dev, identity[1]
 
-    def homonyms(self, states: Iterable[FileState]) -> set[Identity]:
+    def identities_in_other_subvolumes(self, states: Iterable[FileState]) -> set[Identity]:
         """The (device, inode) that files with the same inode numbers would have in other subvolumes."""
         return {
             (dev, state.inode)
@@ -103,7 +103,7 @@ class Numbering:
         return next((root.kind for root in roots if root is not None), None)
 
 
-def translated(
+def translate_devices(
     accesses: Iterable[FileAccess],
     changes: Sequence[Change],
     known: KnownDirectories,
@@ -407,7 +407,7 @@ def _ends_with(paths: Iterable[bytes], name: bytes) -> bool:
 _SERVED = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse", "virtiofs", "afs", "lustre", "gfs", "ocfs")
 
 
-def out_of_sight(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None]:
+def unauditable_paths(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None]:
     """Return a function: path -> why writes to its file can escape all rules, ``None`` if they cannot.
 
     ``looks`` are the file systems as of the begin and the end of the window.

@@ -13,7 +13,8 @@ import click
 from fimscan.cli.context import Settings, exit_code, note, terminal_width, use_color
 from fimscan.config import Config
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.diff import count_older
+from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import show, size_text
 from fimscan.report.json import write_json
@@ -55,11 +56,11 @@ def scan(
             result = run_scan(database, config, source=source, trigger=trigger, full=full, on_progress=progress)
         for problem in result.new_problems:
             note(problem)
-        with drifting.reporting(database, result) as reported:
+        with report_once(database, result) as reported:
             if form == "json":
                 write_json(reported.diff, sys.stdout)
             else:
-                print_result(reported, drifting.waiting(database, reported.diff, config), verbose=verbose)
+                print_result(reported, count_older(database, reported.diff, config), verbose=verbose)
             sys.stdout.flush()
     return 0 if reported.is_baseline else exit_code(reported.diff)
 

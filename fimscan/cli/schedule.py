@@ -10,7 +10,7 @@ import click
 from fimscan.cli.context import Settings, note
 from fimscan.cli.scan import audit_source, print_result
 from fimscan.pipeline import ScanResult
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.reporting import report_once
 from fimscan.scheduler import Scheduler
 from fimscan.store.database import Database
 
@@ -35,6 +35,6 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
 def _report(database: Database, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
-    with drifting.reporting(database, result) as reported:
+    with report_once(database, result) as reported:
         print_result(reported, 0, verbose=False)
         sys.stdout.flush()

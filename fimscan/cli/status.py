@@ -12,14 +12,14 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
-from fimscan.report.testimony import extent_text
+from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
@@ -50,7 +50,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         with database.read() as session:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(session)]
             baseline = acceptance_store.baseline(session)
-            accepted = acceptance_store.dispositions(session, last)
+            accepted = acceptance_store.latest_acceptances(session, last)
             head = journal.common_head(session, scans)
             witnessed = witness_store.latest(session)
             complete = scan_store.last_full(session)
@@ -59,7 +59,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:
                 changed.append(to_come)
-        waiting = len(drifting.drift(database, config).findings) if baseline else 0
+        waiting = len(diff_from_baseline(database, config).findings) if baseline else 0
     if form == "json":
         shown = Status(
             host=database.host,

@@ -81,7 +81,7 @@ def _named_xattrs(before: FileState, after: FileState) -> set[str]:
     return {xattr.field for xattr in set(before.xattrs) ^ set(after.xattrs)} or {"xattr"}
 
 
-def says_the_same(before: FileState, after: FileState) -> bool:
+def same_state(before: FileState, after: FileState) -> bool:
     """Whether a recorded state equals another one and was recorded as completely (digests, flags, attributes)."""
     return (
         not differences(before, after)

@@ -23,18 +23,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fimscan.pipeline.audit.reading import AuditSource, look_at_audit
+    from fimscan.pipeline.audit.reading import AuditSource, read_audit
     from fimscan.pipeline.live.monitor import Live
     from fimscan.pipeline.result import ScanResult
     from fimscan.pipeline.scan import run_scan
 
-__all__ = ["AuditSource", "Live", "ScanResult", "look_at_audit", "run_scan"]
+__all__ = ["AuditSource", "Live", "ScanResult", "read_audit", "run_scan"]
 
 _HOMES = {
     "AuditSource": "audit.reading",
     "Live": "live.monitor",
     "ScanResult": "result",
-    "look_at_audit": "audit.reading",
+    "read_audit": "audit.reading",
     "run_scan": "scan",
 }
 

@@ -16,10 +16,10 @@ from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record import scan_entry, unread
 from fimscan.pipeline.record.absent import split_absent
-from fimscan.pipeline.record.ctime_trust import Vouch, moved_extents, vouching
+from fimscan.pipeline.record.ctime_trust import Vouch, make_voucher, moved_extents
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.holders import Identity, record_holders, record_writers
-from fimscan.pipeline.record.last_read import FullReading, Readings, read_before
+from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.recording import record_everything
 from fimscan.pipeline.record.roots import require_roots, scope_of, symlinked_roots, unscanned_mounts
@@ -69,13 +69,13 @@ def run_scan(
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         previous = _previous_scan(database)
         # Before the first file is read: the log has every later open, and the holders have every earlier one.
-        problems = [*symlinked_roots(plan), *reader.look()]
+        problems = [*symlinked_roots(plan), *reader.read_new()]
         with scan_entry.interrupted_on_error(database):
             run = _begin(database, plan, previous, trigger)
             vouched, distrust = _vouched(run) if not full else (None, [])
             record_everything(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
             record_writers(database, run.scan_id, run.recorder.writable, run.held, run.survey)
-            problems = list(dict.fromkeys([*problems, *distrust, *reader.look(settle=True)]))
+            problems = list(dict.fromkeys([*problems, *distrust, *reader.read_new(settle=True)]))
             problems += unscanned_mounts(plan, run.survey.result())
             _add_history_of_unreadable(run)
             judgements = _judge_logs(run)
@@ -141,7 +141,7 @@ def _vouched(run: _Run) -> tuple[Vouch | None, list[str]]:
     full = run.readings.full
     with run.database.read() as session:
         moved = moved_extents(session, full.since_ns)
-    return (None, [moved]) if moved else (vouching(full, run.held, run.survey.numbers), [])
+    return (None, [moved]) if moved else (make_voucher(full, run.held, run.survey.numbers), [])
 
 
 def _add_history_of_unreadable(run: _Run) -> None:
@@ -151,7 +151,7 @@ def _add_history_of_unreadable(run: _Run) -> None:
         return
     look = run.plan.path_scanner().stat
     with run.database.read() as session:
-        recorder.unreadable = unread.with_history(session, recorder.scan_id, recorder.unreadable, run.readings, look)
+        recorder.unreadable = unread.with_last_read(session, recorder.scan_id, recorder.unreadable, run.readings, look)
 
 
 def _judge_logs(run: _Run) -> list[compare.Judgement]:
@@ -206,7 +206,7 @@ def _finish(
         new_absent=tuple(path for path in absent if recorder.is_new(path)),
         adopted=recorder.adopted,
         dropped=recorder.dropped,
-        alarming=unread.alarming(recorder.unreadable, unreadable_before),
+        alarming=unread.select_reported(recorder.unreadable, unreadable_before),
         new_problems=(*(problem for problem in problems if problem not in known_problems), *run.survey.news()),
     )
 
@@ -225,9 +225,9 @@ def _attribute(
     """
     recorder, readings = run.recorder, run.readings
     joiner = Joiner(session, previous, run.scan_id, logs, readings)
-    held = sighting_store.held_at(session, run.scan_id).actors
+    held = sighting_store.holders_at(session, run.scan_id).actors
     found = compare.with_moves(recorder.changes)
-    read = read_before(session, full.id, found)
+    read = identities_read_before(session, full.id, found)
     changes = [
         readings.with_holders(change, run.started_ns, held.get(change.state.identity, ()), read) for change in found
     ]

@@ -10,7 +10,7 @@ import pytest
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
 from fimscan.model import Action, Attribution, Change, Doubt, FileAccess, Holders, Reason, Rights, Unseen, Verdict, Why
 from fimscan.pipeline.record.last_read import doubts_of
-from fimscan.store.sightings import Held
+from fimscan.store.sightings import HoldersAtScan
 from tests.attribution.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, observation, state
 
@@ -90,31 +90,41 @@ IN_MEMORY = os.makedev(0, 23)
     ("held", "file", "was_read", "found"),
     [
         # The kernel counted no writer. A process may keep a removed name of a file that it may write to, or a mapping.
-        (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
-        (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
-        (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
-        (Held(doubts=(UNKNOWN,)), state(), True, []),
-        (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
-        (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
-        (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
+        (HoldersAtScan(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
+        (HoldersAtScan(doubts=(FLIGHT, ROOT)), state(), True, []),
+        (HoldersAtScan(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
+        (HoldersAtScan(doubts=(UNKNOWN,)), state(), True, []),
+        (HoldersAtScan(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
+        (HoldersAtScan(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
+        (HoldersAtScan(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
         # The kernel counted a writer, and these processes may be it.
-        (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
-        (Held(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
-        (Held(doubts=(), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
-        (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
+        (HoldersAtScan(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
+        (HoldersAtScan(doubts=(), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
         # A process shows it. Other processes are in doubt if they may write to the file.
-        (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(), True, []),
-        (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NOT_ALONE]),
-        (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(uid=7), True, [Unseen.NOT_ALONE]),
+        (HoldersAtScan(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(), True, []),
+        (
+            HoldersAtScan(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})),
+            OPEN_TO_ALL,
+            True,
+            [Unseen.NOT_ALONE],
+        ),
+        (
+            HoldersAtScan(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})),
+            state(uid=7),
+            True,
+            [Unseen.NOT_ALONE],
+        ),
         # The kernel's count is not available.
-        (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
-        (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
-        (Held(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),
-        (Held(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
+        (HoldersAtScan(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),
+        (HoldersAtScan(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
     ],
 )
 def test_which_doubts_apply_to_a_file(
-    held: Held, file: object, was_read: bool, found: list[Unseen], monkeypatch: pytest.MonkeyPatch
+    held: HoldersAtScan, file: object, was_read: bool, found: list[Unseen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A doubt applies if the process may write to the file, unless the count of writers excludes it."""
     assert isinstance(file, type(state()))

@@ -19,7 +19,8 @@ from fimscan.evidence.database import verify_database
 from fimscan.model import Approval, AuditObservation, FileKind
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.accept import accept_everything, accept_named
+from fimscan.pipeline.history.reporting import report_once
 from fimscan.state_row import pack
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -120,16 +121,16 @@ def make_eventful(site: Site) -> None:
     assert not finding.attribution.actors
     site.append(late)
     (site.watched / "c").unlink()
-    with drift.reporting(site.database, site.scan('exclude = ["d"]')):  # c is removed, d is dropped
+    with report_once(site.database, site.scan('exclude = ["d"]')):  # c is removed, d is dropped
         pass
     approval = Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
-    drift.accept(site.database, [os.fsencode(site.watched / "b")], approval)
+    accept_named(site.database, [os.fsencode(site.watched / "b")], approval)
     (site.watched / "e").write_text("new")
     site.scan()  # e is added, d is adopted again
     time.sleep(0.02)
     site.append(event(site.watched / "e", 4, pid=4343))
     assert site.look() is None  # e is as it was
-    drift.accept_everything(site.database, approval)
+    accept_everything(site.database, approval)
 
 
 def problems(database: Database, **options: object) -> list[str]:

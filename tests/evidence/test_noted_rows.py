@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.evidence.database import verify_database
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.reporting import report_once
 from fimscan.store import journal
 from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
@@ -218,7 +218,7 @@ def test_what_was_not_written_is_not_noted(site: Site) -> None:
     with pytest.raises(KeyboardInterrupt), site.database.begin() as session:
         sighting_store.set_rechecks(session, [sighting_store.Recheck(path=b"/x", read_start_ns=1)])
         raise KeyboardInterrupt
-    with drift.reporting(site.database, site.scan()):
+    with report_once(site.database, site.scan()):
         pass
     assert problems(site.database) == []
 

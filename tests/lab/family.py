@@ -36,7 +36,7 @@ class Family:
             made.send(struct.pack("=IHHII", _NETLINK_HEADER + len(body), 3, 0, 0, os.getpid()) + body)
         except OSError:
             made.close()
-            return self  # whoever asks is told
+            return self  # :meth:`has` raises Unavailable
         made.settimeout(0.2)
         self._socket = made
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -64,7 +64,7 @@ class Family:
     def has(self, ancestor: int, pid: int) -> bool:
         """Whether ``pid`` is the process or descends from it."""
         if self._thread is None:
-            raise Unavailable("the kernel tells nobody about forks (CONFIG_PROC_EVENTS)")
+            raise Unavailable("the kernel does not report forks (CONFIG_PROC_EVENTS)")
         deadline = time.monotonic() + 1
         while not (found := self._descends(ancestor, pid)) and time.monotonic() < deadline:
             time.sleep(0.02)

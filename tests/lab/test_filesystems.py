@@ -346,8 +346,8 @@ def test_a_file_system_that_is_not_scanned_is_reported(root: Path, audit_log: st
     with host(root, fs, audit_log) as one:
         one.begin()
         with mounted("-t", "tmpfs", "none", at=fs / "sub"):
-            told = [one.installation.run("scan", codes=_SOME).stderr.decode() for _ in range(2)]
+            outputs = [one.installation.run("scan", codes=_SOME).stderr.decode() for _ in range(2)]
             line = f"{fs}/sub (tmpfs) is mounted below a watched directory, and is not scanned"
-            assert [line in said for said in told] == [True, False]
+            assert [line in output for output in outputs] == [True, False]
             checks = one.installation.run("doctor", codes=_SOME).stdout.decode()
             assert f"{fs}/sub: mounted beneath a watched directory, and not scanned" in checks

@@ -326,8 +326,8 @@ def test_the_process_that_removed_rules_is_named(site: Site) -> None:
     (gap,) = row["attribution"]["coverage"]["gaps"]
     assert (gap["reason"], gap["by"]["exe"], gap["by"]["uid"]) == ("rule-removed", shutil.which("auditctl"), 0)
     assert "auditctl (pid" in site("audit", "status").stdout
-    assert "had been removed" in (told := site("explain", str(row["id"])).stdout)
-    assert "auditctl (pid" in told
+    assert "had been removed" in (output := site("explain", str(row["id"])).stdout)
+    assert "auditctl (pid" in output
 
 
 def test_removing_a_rule_of_another_key_is_no_gap(site: Site) -> None:

@@ -448,6 +448,22 @@ def test_who_removed_our_rules_is_reported() -> None:
     gone = AuditNotice(event=EventId(NOW - HOUR, 5), kind=NoticeKind.RULE_REMOVED, key="fimscan", actor=eve)
     found = only(judge(facts(removals=(gone,))))
     assert "by /usr/sbin/auditctl (pid 7), as root, logged in as eve" in found.detail
+    assert "command line" not in found.detail
+
+
+def test_the_command_line_tells_that_fimscan_removed_the_rules() -> None:
+    """Its program is Python's interpreter, like that of any other script."""
+    ours = Actor(
+        pid=7,
+        exe=b"/usr/bin/python3.11",
+        cmdline=(b"/opt/fimscan/bin/python3", b"/usr/bin/fimscan", b"audit", b"rules", b"--remove"),
+        uid=0,
+        user="root",
+    )
+    gone = AuditNotice(event=EventId(NOW - HOUR, 5), kind=NoticeKind.RULE_REMOVED, key="fimscan", actor=ours)
+    found = only(judge(facts(removals=(gone,))))
+    assert "by /usr/bin/python3.11 (pid 7), as root" in found.detail
+    assert "command line: /opt/fimscan/bin/python3 /usr/bin/fimscan audit rules --remove" in found.detail
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from fimscan.evidence.continuity import continuity
 from fimscan.model import AuditObservation, Breach, GapReason, ScanStatus, Verdict
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.live import monitor
 from fimscan.store import files
 from fimscan.store import findings as finding_store
@@ -128,7 +128,7 @@ def test_a_change_is_a_partial_scan(host: Host) -> None:
     assert result is not None and result.scan.is_partial
     (finding,) = result.diff.findings
     assert finding.attribution.verdict is Verdict.CONFIRMED
-    assert [row.change.path for row in drift.drift(host.database).findings] == [os.fsencode(host.target)]
+    assert [row.change.path for row in diff_from_baseline(host.database).findings] == [os.fsencode(host.target)]
     assert_consistent(host.database)
     assert host.scan().diff.findings == ()
     assert_consistent(host.database)
@@ -444,5 +444,5 @@ def test_a_look_in_the_middle_of_a_rotation(log_host: Host) -> None:
     second = host.step(5)
     assert second is None or second.diff.findings == ()
     result = host.scan()
-    assert result.diff.findings == () and drift.drift(host.database).findings == ()
+    assert result.diff.findings == () and diff_from_baseline(host.database).findings == ()
     assert_consistent(host.database)

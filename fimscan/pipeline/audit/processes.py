@@ -69,7 +69,7 @@ class Processes:
         for actor in held:
             if actor.since_ns is not None:
                 alive[actor.pid].append(attribution.Alive(actor.since_ns, actor.moment))
-        known = process_store.between(self._session, pids, span)
+        known = process_store.actors_between(self._session, pids, span)
         concerned = [access.actor for access in accesses if access.actor.pid in pids]
         lives = attribution.Lives([*known, *concerned, *held], alive)
         if lives.is_plain:
@@ -86,7 +86,7 @@ class Processes:
         """Load what is known of the programs of these pids over a time, with few queries."""
         wanted = set(pids)
         self._load_looks(wanted)
-        for began in process_store.between(self._session, wanted, span):
+        for began in process_store.actors_between(self._session, wanted, span):
             if began.view is not None:
                 self._began.setdefault(began.pid, []).append(began)
 

@@ -13,7 +13,7 @@ from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
 from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.record.absent import accepted_absent
-from fimscan.report.testimony import extent_text
+from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
 from fimscan.store import scans as scan_store

@@ -50,7 +50,7 @@ def moved_extents(session: Session, since_ns: int) -> str | None:
     )
 
 
-def vouching(full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers) -> Vouch | None:
+def make_voucher(full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers) -> Vouch | None:
     """Return a function that picks the files that ctime vouches for; ``None`` if it vouches for none.
 
     Args:

@@ -40,7 +40,7 @@ class WritersAtScan:
     """
 
     as_of_ns: int
-    held: sighting_store.Held
+    held: sighting_store.HoldersAtScan
     complete: bool
 
     def holders(self, change: Change, read: Collection[tuple[int, int]] = ()) -> Holders:
@@ -67,7 +67,7 @@ class WritersAtScan:
 
 
 def doubts_of(
-    held: sighting_store.Held, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
+    held: sighting_store.HoldersAtScan, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
 ) -> tuple[Doubt, ...]:
     """Return the processes that may have had a file open for writing unseen, when it was read.
 
@@ -205,7 +205,7 @@ class FullReading:
 
     def is_blocked(self, path: bytes) -> bool:
         """Whether that scan could not read this path, or a directory above it."""
-        return is_among(path, self.blocked)
+        return is_at_or_below(path, self.blocked)
 
     def last_verified(self, path: bytes, read_start_ns: int) -> int:
         """Return when a file was last read and found as stored; at least ``read_start_ns``, when it was first so."""
@@ -227,14 +227,14 @@ class FullReading:
 
     def resumed_since(self, failed: Collection[bytes]) -> Iterator[int]:
         """Yield, for each blocked path that can be read again (not in ``failed``), when its last reading began."""
-        return (one.writers.as_of_ns for path, one in self.earlier.items() if not is_among(path, failed))
+        return (one.writers.as_of_ns for path, one in self.earlier.items() if not is_at_or_below(path, failed))
 
     def _clock_of(self, path: bytes) -> attribution.ReadClock | None:
         """Return the read times of the last complete scan that read this path; ``None`` if unknown."""
         if not self.is_blocked(path):
             return self.clock
         earlier = self._earlier_of(path)
-        return None if earlier is None or is_among(path, earlier.failed) else earlier.clock
+        return None if earlier is None or is_at_or_below(path, earlier.failed) else earlier.clock
 
     def _earlier_of(self, path: bytes) -> EarlierReading | None:
         """Return the last reading of a blocked path; the earliest one if directories above it were blocked as well."""
@@ -243,12 +243,12 @@ class FullReading:
         return min(known, key=lambda one: one.writers.as_of_ns) if known and len(known) == len(found) else None
 
 
-def is_among(path: bytes, failed: Collection[bytes]) -> bool:
+def is_at_or_below(path: bytes, failed: Collection[bytes]) -> bool:
     """Whether a path is one of the failed paths, or below one."""
     return bool(failed) and innermost(path, failed) is not None
 
 
-def read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> set[tuple[int, int]]:
+def identities_read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> set[tuple[int, int]]:
     """Return the regular files, by device and inode, that came to changed paths and that a scan had read elsewhere."""
     moved = {
         c.after.identity
@@ -290,7 +290,7 @@ def _earlier(session: Session, failed: Iterable[Unreadable]) -> dict[bytes, Earl
 def _writers_at(session: Session, scan: Scan) -> WritersAtScan:
     return WritersAtScan(
         as_of_ns=scan.started_ns,
-        held=sighting_store.held_at(session, scan.id),
+        held=sighting_store.holders_at(session, scan.id),
         complete=scan.counts.get("unexamined_processes", 0) == 0,
     )
 

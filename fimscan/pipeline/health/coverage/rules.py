@@ -12,7 +12,7 @@ from fimscan.paths import is_within
 from fimscan.pipeline.health.checks import note, ok, warning
 from fimscan.pipeline.health.coverage.facts import BootRules, Facts, Watched
 from fimscan.report.display import minute_text, show
-from fimscan.report.words import process_text, user_text
+from fimscan.report.words import by_process_text
 
 _ALL = Need(writes=True, attributes=True)
 _FILE = "/etc/audit/rules.d/50-fimscan.rules"
@@ -260,7 +260,7 @@ def _removed(facts: Facts) -> Iterator[Check]:
     """Report who removed fimscan's rules lately."""
     if facts.removals:
         last = facts.removals[-1]
-        by = "" if last.actor is None else f", by {process_text(last.actor)}, {user_text(last.actor)}"
+        by = "" if last.actor is None else f", {by_process_text(last.actor)}"
         rules = "1 rule" if len(facts.removals) == 1 else f"{len(facts.removals)} rules"
         yield note(
             "removed rules",
