@@ -95,21 +95,41 @@ def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes
     return chain.from_iterable(found)
 
 
+_Groups = dict[tuple[Action | None, Why, object, int | None], list[Actor]]
+
+
+def _by_judgement(judged: Iterable[Ruled]) -> _Groups:
+    groups: _Groups = {}
+    for item, why in judged:
+        action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
+        key = action, why, actor.process, actor.ppid
+        if key in groups:
+            groups[key].append(actor)
+        else:
+            groups[key] = [actor]
+    return groups
+
+
+def _by_final_judgement(groups: _Groups, named: Container[object]) -> _Groups:
+    """Change the judgements that would name a process which the answer does not name.
+
+    Another side of the change, or stronger evidence, decided instead.
+    """
+    final: _Groups = {}
+    for (action, why, process, ppid), calls in groups.items():
+        judgement = why
+        if why.names and process not in named:
+            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
+        final.setdefault((action, judgement, process, ppid), []).extend(calls)
+    return final
+
+
 def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Ruling]:
     """Group judgements by call, judgement and process, and by parent, which usually differs if a pid was reused."""
     named: dict[object, list[Actor]] = {}
     for actor in actors:
         named.setdefault(actor.process, []).append(actor)
-    groups: dict[tuple[Action | None, Why, object, int | None], list[Actor]] = {}
-    for item, why in judged:
-        action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
-        process = actor.process
-        judgement = why
-        if why.names and process not in named:
-            # Another side of the change, or stronger evidence, decided instead.
-            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
-        groups.setdefault((action, judgement, process, actor.ppid), []).append(actor)
-    for (action, why, whose, _), calls in groups.items():
+    for (action, why, whose, _), calls in _by_final_judgement(_by_judgement(judged), named).items():
         if len(calls) > 1:
             calls.sort(key=when)
         first, last = calls[0], calls[-1]

@@ -162,18 +162,22 @@ def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool 
     for row in chain.from_iterable(plain_rows(session, query, _MANY)):
         time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
         r_dev, r_inode, block_id, position = rest
-        yield Reference(
-            EventId(time_ns, serial, node),
-            item,
-            action,
-            (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
-            (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, unsigned(p_inode)),
-            name,
-            (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, unsigned(o_inode)),
-            old_name,
-            (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, unsigned(r_inode)),
-            block_id,
-            position,
+        # All fields in order, through the tuple's constructor: that of Reference takes twice as long.
+        yield tuple.__new__(
+            Reference,
+            (
+                EventId(time_ns, serial, node),
+                item,
+                action,
+                (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
+                (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, unsigned(p_inode)),
+                name,
+                (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, unsigned(o_inode)),
+                old_name,
+                (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, unsigned(r_inode)),
+                block_id,
+                position,
+            ),
         )
 
 

@@ -246,10 +246,10 @@ class Joiner:
         selected: set[tuple[EventId, int]] = set()
         for found in self._references(backwards=True):
             dev, inode = found.identity
-            if found.action in attribution.WRITES and dev is not None and inode is not None:
+            if dev is not None and inode is not None and found.action in attribution.WRITES:
                 self._written.add((dev, inode))
             by_name = relevance.by_name(found.parent, found.name)
-            by_old_name = relevance.by_name(found.old_parent, found.old_name)
+            by_old_name = found.old_name is not None and relevance.by_name(found.old_parent, found.old_name)
             if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
                 if found.action in _BINDINGS and (by_name or by_old_name):
                     _follow(relevance, found)
