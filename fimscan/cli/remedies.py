@@ -26,7 +26,8 @@ _OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$)")
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # A command: not a part of a path, and followed by arguments (or by the end of a clause).
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")
-_OURS = re.compile(r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|init|scan|schedule|status|verify)\b)")
+_OURS = re.compile(r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|explain|export|init|scan|schedule|status|verify)\b)")
+_QUOTED = re.compile(rf"(?<!\w)'{_OURS.pattern}")
 _BY_SHELL = re.compile(r"&&|>>|\$\(")
 
 
@@ -34,6 +35,12 @@ def runnable(checks: Iterable[Check], settings: Settings) -> list[Check]:
     """Complete the command of every remedy."""
     ours = own_command(settings)
     return [replace(check, remedy=_complete(check.remedy, ours)) for check in checks]
+
+
+def complete_quoted(message: str, settings: Settings) -> str:
+    """Complete the commands that a message quotes: ``'fimscan scan' records the baseline``."""
+    ours = own_command(settings)
+    return _QUOTED.sub(lambda _: f"'{ours} ", message)
 
 
 def own_command(settings: Settings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -216,6 +217,18 @@ def test_rules_are_written_completely_or_not_at_all(cli: Cli) -> None:
     cli.config.write_text("[watch\n")
     cli("audit", "rules", "--out", str(rules), code=17)
     assert rules.read_text() == good and [*rules.parent.iterdir()] == [rules]
+
+
+def test_the_command_in_an_error_runs_as_printed(cli: Cli) -> None:
+    """With the configuration of the command that failed."""
+    failed = cli("diff", code=24).stderr
+    command = re.search(r"'(.* scan)' records the first baseline", failed)
+    assert command is not None, failed
+    environment = {**os.environ, "PYTHONPATH": str(CODE.parent)}
+    line = f"{command[1]} --no-audit"
+    subprocess.run(line, shell=True, cwd="/", env=environment, check=True, capture_output=True)
+    cli("diff", code=0)
+    assert re.search(r"later run 'fimscan verify --db --head [0-9a-f]{64}'", cli("status").stdout)
 
 
 def test_the_next_steps_of_init_run_as_printed(cli: Cli, tmp_path: Path) -> None:
