@@ -141,7 +141,7 @@ class _Where(NamedTuple):
 
 
 class _Translation:
-    """One run of :func:`translated`."""
+    """One run of :func:`translate_devices`."""
 
     def __init__(
         self,
