@@ -1,4 +1,4 @@
-"""The same audit system as the lab's, opened and closed by itself: the lab's stays open until the last test."""
+"""An audit system of its own for these tests: that of the lab stays open until the last test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lab.runner import Ground, open_ground
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """What all attempts are played on."""
+    """The audit system and the directories of all attempts."""
     try:
         with open_ground(own=os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1") as opened:
             yield opened

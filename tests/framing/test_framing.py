@@ -1,4 +1,4 @@
-"""Nobody without privileges has somebody else named: each attempt of the library, under the kernel's real audit.
+"""A user without privileges cannot get somebody else named: each attempt of the library, with real audit.
 
 The attempts are played by a user without any capability, under exactly the rules that ``fimscan audit rules`` prints.
 None may end ``confirmed`` against whoever did nothing; a ``likely`` that names somebody innocent says what could not be
@@ -30,7 +30,7 @@ ATTEMPTS = all_attempts()
 
 @pytest.fixture(scope="module")
 def outcomes(ground: Ground) -> dict[str, Outcome]:
-    """Every attempt."""
+    """Run every attempt once."""
     try:
         return {outcome.name: outcome for outcome in play(ATTEMPTS, ground)}
     except Unavailable as reason:
@@ -40,7 +40,7 @@ def outcomes(ground: Ground) -> dict[str, Outcome]:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
 def test_no_innocent_process_is_named_with_certainty(attempt: Attempt, outcomes: dict[str, Outcome]) -> None:
-    """The docstring of each attempt says what it does."""
+    """Each attempt has a docstring."""
     outcome = outcomes[attempt.name]
     if outcome.skipped is not None:
         pytest.skip(outcome.skipped)
