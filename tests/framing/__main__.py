@@ -1,6 +1,6 @@
 """``python -m tests.framing``: run the attempts and print fimscan's answer to each.
 
-Exits with 0 only where nobody innocent was named for sure.
+Exits with 0 only if no answer confirmed an innocent process or user.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ Act: TypeAlias = Callable[[Bench], Steps]
 class Attempt:
     """One way to get an innocent process or user named. ``words`` describes it.
 
-    ``is_alone``: it does something that weakens every answer of the host (mounts, moves blocks, opens a file by a
-    worker thread of io_uring). Beside others, it would hide what is wrong with the answers to them.
+    ``is_alone`` attempts weaken every answer of the host (they mount, move blocks, or open a file by a worker thread of
+    io_uring). Run with others, they would hide wrong answers to those.
     """
 
     name: str

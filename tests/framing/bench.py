@@ -86,8 +86,8 @@ class Running:
 class Bench:
     """The directories of an attempt: ``here`` is watched, ``elsewhere`` is not; the user owns both.
 
-    ``judged`` are the paths whose answers count; ``honest`` the root processes that really had a part in them;
-    ``persons`` the login users that must not be named as a fact; ``quoted`` are words that ``explain`` must not say.
+    ``judged`` are the paths whose answers are checked. ``honest`` are the root processes that really took part.
+    ``persons`` are login users that must not be named as a fact. ``quoted`` are words that ``explain`` must not print.
     """
 
     name: str

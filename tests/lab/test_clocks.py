@@ -113,9 +113,9 @@ def test_a_serial_that_returns_after_a_reboot_is_another_event(opened: FileAcces
 
 
 def test_a_clock_that_was_set_back_raises_no_alarm(opened: FileAccess) -> None:
-    """The new content was read "before" the old one: nothing that happened can lie in such a window, and that is known.
+    """The new content was read "before" the old one, so the window is empty and no event can lie in it.
 
-    Whatever is said, it is not that nothing happened although all was seen, and nobody is confirmed.
+    The reason is not no-event, and nobody is confirmed.
     """
     window = Window(after_ns=opened.event.time_ns + _HOUR, before_ns=opened.event.time_ns + _SECOND)
     notices = [AuditNotice(event=EventId(window.after_ns, 1), kind=NoticeKind.ENABLED)]

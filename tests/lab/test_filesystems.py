@@ -144,7 +144,7 @@ def test_the_right_process_is_named(kind: str, root: Path, audit_log: str) -> No
 def test_one_inode_number_in_three_subvolumes(root: Path, audit_log: str) -> None:
     """A subvolume and its snapshot have the same inode numbers; still, each change is attributed to its process.
 
-    Of a call on a descriptor, or relative to one, the record does not say where the file is, so that it is no proof.
+    The record of a call on a descriptor, or relative to one, does not give the place of the file: it is no proof.
     """
     needs("btrfs")
     with made("btrfs", root) as fs, host(root, fs, audit_log) as one:

@@ -102,7 +102,7 @@ def test_the_file_that_was_replaced_counts_too(host: Installation, hidden: hidin
 def test_ordinary_services_do_not_weaken_verdicts(host: Installation, hidden: hiding.Ground) -> None:
     """io_uring rings, descriptors in flight and open files that concern other files weaken no verdict.
 
-    But for files that their user may write to: a removed name of one may be among what is not shown.
+    Except for files that their user may write: a removed name of such a file may be hidden.
     """
     host.watched.chmod(0o755)
     path, theirs = hidden.file("file", host.watched), hidden.file("theirs", host.watched)

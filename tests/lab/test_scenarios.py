@@ -53,7 +53,7 @@ def test_without_coverage_the_reason_says_so(scenario: Scenario, ground: Ground)
 def test_noise_changes_no_answer(ground: Ground) -> None:
     """While two noise processes write hundreds of times a second, the same processes are named, and no others.
 
-    As much as leaves a slow machine the time to read of it; 'make lab' has several times as many.
+    The rate is one that a slow machine can read; 'make lab' uses a rate several times as high.
     """
     result = play_together(TOGETHER[::4], ground, noisy=True, noise_rate=400)
     wrong = [j for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)]

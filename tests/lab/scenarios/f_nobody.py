@@ -1,6 +1,6 @@
 """Audit was not watching, so nobody can be named, or not with certainty. Each scenario expects its own reason.
 
-Each of these disturbs the audit system, and so has two scans for itself.
+Each scenario disturbs the audit system, so it runs alone between two scans.
 """
 
 from __future__ import annotations

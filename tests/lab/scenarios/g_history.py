@@ -1,8 +1,8 @@
-"""Content has a history inside the window: what a file holds is the work of everybody who wrote the files before it.
+"""Several processes write to successive files of one path: the present content may come from each of them.
 
-Audit records no reads. So where several processes wrote, one after the other, to files that had the path, and nothing
-shows that the last of them did not read what the others left, all are listed, the latest first. Where only one wrote,
-or where what is there now was known before, the answer stays sure.
+Audit does not report reads. If several processes wrote to successive files of a path, and nothing shows that the last
+one did not read the earlier content, all are listed, the latest first. If only one wrote, or if the present content was
+recorded before, the answer is confirmed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Changes that no audit rule reports, and their reasons; watches on single paths; calls with two effects.
 
-Where the mounts or the log explain a change, "audit was watching and saw nobody" is the wrong answer.
+If the mounts or the log explain a change, "no-event" is the wrong answer.
 """
 
 from __future__ import annotations
