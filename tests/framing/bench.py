@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.lab.bench import end_all
 from tests.lab.ground import Unavailable
 
 Steps: TypeAlias = Generator[None, None, None]
@@ -192,13 +193,7 @@ class Bench:
 
     def clean_up(self) -> None:
         """End the remaining processes of the user in this attempt."""
-        for process in self.alive:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+        end_all(self.alive)
 
 
 def end_processes_of_the_user() -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import unavailable
-from tests.lab.ground import Unavailable
-from tests.lab.runner import Ground, open_ground
+from tests.lab.conftest import ground_or_skip
+from tests.lab.runner import Ground
 
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """The audit system and the directories of all attempts."""
-    try:
-        with open_ground(own=os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1") as opened:
-            yield opened
-    except Unavailable as reason:
-        unavailable(str(reason))
+    with ground_or_skip() as opened:
+        yield opened

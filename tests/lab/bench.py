@@ -355,3 +355,14 @@ def located(program: str) -> str:
     if found is None:
         raise Unavailable(f"{os.path.basename(program)} is not installed")
     return found
+
+
+def end_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End processes that still run, and close their streams."""
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

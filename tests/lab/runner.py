@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from demo.auditd import Daemon, any_daemon, remove_rules, why_not
-from tests.lab.bench import Elder, Lab
+from tests.lab.bench import Elder, Lab, end_all
 from tests.lab.family import Family
 from tests.lab.ground import Installation, Unavailable, forget_log, installed, load_rules
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
@@ -90,13 +90,7 @@ class _Play:
     def clean_up(self) -> None:
         """End the processes that it left running, and undo its changes."""
         self.acting.close()
-        for process in self.lab.alive:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+        end_all(self.lab.alive)
 
 
 @dataclass(frozen=True)
