@@ -6,7 +6,7 @@ from fimscan.attribution.case import Evidence
 from fimscan.attribution.clock import ReadClock
 from fimscan.attribution.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
 from fimscan.attribution.crashes import CorePattern, attribute_core_dump
-from fimscan.attribution.devices import Numbering, translate_devices, unauditable_paths
+from fimscan.attribution.devices import DeviceNumbers, translate_devices, unauditable_paths
 from fimscan.attribution.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, KnownDirectories, Relevance
 from fimscan.attribution.processes import Alive, Lives, can_be_one
 
@@ -20,12 +20,12 @@ __all__ = [
     "Alive",
     "CorePattern",
     "CoverageMap",
+    "DeviceNumbers",
     "Evidence",
     "Extent",
     "KnownDirectories",
     "Lives",
     "Need",
-    "Numbering",
     "ReadClock",
     "Relevance",
     "attribute",

@@ -61,7 +61,7 @@ def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess]
     return kept, ruled
 
 
-def inside(access: FileAccess, window: Window) -> bool:
+def is_in_window(access: FileAccess, window: Window) -> bool:
     """Whether an access was inside the window, with slack for the coarse clocks of audit and of the scan."""
     return window.after_ns - SLACK_NS <= access.event.time_ns <= window.before_ns + SLACK_NS
 
@@ -133,7 +133,7 @@ class Case:
 
     def is_inside(self, access: FileAccess) -> bool:
         """Whether an access was inside the window."""
-        return inside(access, self.window)
+        return is_in_window(access, self.window)
 
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether an access came after the last change of the file, by its ctime."""
@@ -193,7 +193,7 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
             continue
-        if birth is not None and freed_the_number_before(access, identity, accesses, evidence.index.known):
+        if birth is not None and freed_number_before_creation(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
         accesses.append(access)
@@ -242,7 +242,7 @@ def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownD
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def freed_the_number_before(
+def freed_number_before_creation(
     access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: KnownDirectories
 ) -> bool:
     """Whether a removal that follows a creation in the order of events really preceded it and freed the number.

@@ -29,7 +29,7 @@ class Translated(NamedTuple):
     doubtful: frozenset[EventId]
 
 
-class Numbering:
+class DeviceNumbers:
     """Translate device numbers in both directions, from one or more records of the file systems."""
 
     def __init__(self, looks: Sequence[Devices]) -> None:
@@ -107,7 +107,7 @@ def translate_devices(
     accesses: Iterable[FileAccess],
     changes: Sequence[Change],
     known: KnownDirectories,
-    numbering: Numbering,
+    numbering: DeviceNumbers,
     *,
     keys: frozenset[str | None] | None = None,
     states: Iterable[FileState] = (),
@@ -141,14 +141,14 @@ class _Where(NamedTuple):
 
 
 class _Translation:
-    """One run of :func:`translated`."""
+    """One run of :func:`translate_devices`."""
 
     def __init__(
         self,
         states: Sequence[FileState],
         changes: Sequence[Change],
         known: KnownDirectories,
-        numbering: Numbering,
+        numbering: DeviceNumbers,
         keys: frozenset[str | None] | None,
         *,
         is_whole: bool,

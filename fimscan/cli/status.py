@@ -86,7 +86,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     since = len(baseline.overrides)
     own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
     click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
-    click.echo(f"Head: {head} (store this off-host; later run 'fimscan verify --db --head ...')")
+    click.echo(f"Head: {head} (store this off-host; later run 'fimscan verify --db --head {head}')")
     for extent in witnessed:
         click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]

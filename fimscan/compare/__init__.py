@@ -21,8 +21,9 @@ from fimscan.compare.append_only import (
     out_of_order,
 )
 from fimscan.compare.merge import Merge, Pair, merge
+from fimscan.compare.moves import with_moves
 from fimscan.compare.net_changes import rows_with_steps
-from fimscan.compare.states import change_of, differences, same_content, same_state, with_moves
+from fimscan.compare.states import change_of, differences, same_content, same_state
 
 __all__ = [
     "ROTATION",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fimscan.attribution import KnownDirectories, Numbering, translate_devices
+from fimscan.attribution import DeviceNumbers, KnownDirectories, translate_devices
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.model import Action, Change, ChangeKind, FileAccess, Name
 from tests.support import access, change, changed_state, state
@@ -34,7 +34,7 @@ def move(at: float, old: bytes, new: bytes, inode: int, *, directory: bool = Fal
 
 
 def translated(accesses: list[FileAccess], *changes: Change) -> tuple[FileAccess, ...]:
-    return translate_devices(accesses, changes, KNOWN, Numbering([LOOK, LOOK])).accesses
+    return translate_devices(accesses, changes, KNOWN, DeviceNumbers([LOOK, LOOK])).accesses
 
 
 def gone(path: bytes, inode: int = 13) -> Change:
@@ -100,7 +100,7 @@ def test_a_link_that_was_renamed_is_followed() -> None:
     writes = [act(Action.OPEN_WRITE, 1300, b"/w/f", 13), act(Action.OPEN_WRITE, 1600, b"/w/i", 13)]
     other = act(Action.OPEN_WRITE, 1600, b"/w/g", 13)
     moves = [move(1400, b"/w/f", b"/w/h", 13), move(1500, b"/w/h", b"/w/i", 20)]
-    found = translate_devices([*writes, *moves, other], [gone(b"/w/f"), came()], KNOWN, Numbering([LOOK, LOOK]))
+    found = translate_devices([*writes, *moves, other], [gone(b"/w/f"), came()], KNOWN, DeviceNumbers([LOOK, LOOK]))
     assert sorted(one.identity or (0, 0) for one in found.accesses) == [OLD, *[NEW] * 4]
     assert next(one for one in found.accesses if one.name == other.name).identity == OLD
     before = found.changes[0].before
@@ -132,7 +132,7 @@ def test_a_call_on_a_descriptor_may_be_of_any_link() -> None:
     """Its record has the common number of all links, and no name: a lead for the copy, no proof."""
     f = change(state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20))
     by_descriptor = access(Action.CHMOD, 1500, name=Name(), dev=OVERLAY, inode=13)
-    found = translate_devices([by_descriptor], [f], KNOWN, Numbering([LOOK, LOOK]))
+    found = translate_devices([by_descriptor], [f], KNOWN, DeviceNumbers([LOOK, LOOK]))
     assert [one.identity for one in found.accesses] == [OLD, NEW]
     assert found.doubtful == {by_descriptor.event}
 
@@ -141,4 +141,4 @@ def test_a_file_that_came_from_elsewhere_is_no_copy() -> None:
     """The record of a rename relative to two descriptors does not name the directory."""
     f = change(state(b"/w/f", dev=OVERLAY, inode=13), changed_state(path=b"/w/f", dev=OVERLAY, inode=20))
     moved = move(1500, b"/w/x", b"/w/f", 20)._replace(name=Name(text=b"f"), old=Name(text=b"f"))
-    assert translate_devices([moved], [f], KNOWN, Numbering([LOOK, LOOK])).changes == (f,)
+    assert translate_devices([moved], [f], KNOWN, DeviceNumbers([LOOK, LOOK])).changes == (f,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fimscan.attribution import KnownDirectories, Numbering, translate_devices, unauditable_paths
+from fimscan.attribution import DeviceNumbers, KnownDirectories, translate_devices, unauditable_paths
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.model import Action, Change, FileAccess, FileState, GapReason, Name
 from tests.support import access, actor, change, changed_state, state
@@ -42,7 +42,7 @@ def translated(
     accesses: list[FileAccess], changes: list[Change], look: Devices = BTRFS, known: KnownDirectories = DIRECTORIES
 ) -> tuple[list[tuple[int | None, int | None]], bool]:
     """Return (the (device, inode) that each access is translated to, whether no event is doubtful)."""
-    found = translate_devices(accesses, changes, known, Numbering([look, look]), keys=frozenset({"fimscan"}))
+    found = translate_devices(accesses, changes, known, DeviceNumbers([look, look]), keys=frozenset({"fimscan"}))
     return [(one.dev, one.inode) for one in found.accesses], not found.doubtful
 
 
@@ -87,7 +87,7 @@ def test_a_unique_inode_number_identifies_the_file() -> None:
     one = [modified(b"/w/home/f", HOME)]
 
     def sure(accesses: list[FileAccess], *, states: list[FileState] | None = None, is_whole: bool = True) -> bool:
-        numbering, keys = Numbering([BTRFS, BTRFS]), frozenset({"fimscan"})
+        numbering, keys = DeviceNumbers([BTRFS, BTRFS]), frozenset({"fimscan"})
         found = translate_devices(
             accesses, one, DIRECTORIES, numbering, keys=keys, states=states or [], is_whole=is_whole
         )
@@ -143,7 +143,7 @@ def test_a_temporary_file_becomes_the_real_one() -> None:
         Action.RENAME, 1501, name=named("/w/f", parent), old=named("/w/tmp", parent), dev=OVERLAY, inode=257,
         replaced=(OVERLAY, 9),
     )  # fmt: skip
-    found = translate_devices([made, moved], [now], known, Numbering([LAYERED, LAYERED])).accesses
+    found = translate_devices([made, moved], [now], known, DeviceNumbers([LAYERED, LAYERED])).accesses
     assert [one.identity for one in found] == [(UPPER, 257)] * 2
     assert found[1].replaced == (LOWER, 9)
 
@@ -171,13 +171,13 @@ def test_a_file_that_was_copied_up_is_the_same_file() -> None:
     before, after = state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20)
     copied = change(before, after)
     mine, other = opened(named("/w/f"), dev=OVERLAY, inode=13), opened(named("/w/g"), dev=OVERLAY, inode=13)
-    found = translate_devices([mine, other], [copied], known, Numbering([SAME, SAME]))
+    found = translate_devices([mine, other], [copied], known, DeviceNumbers([SAME, SAME]))
     assert [one.identity for one in found.accesses] == [(OVERLAY, 20), (OVERLAY, 13)]
     assert found.changes[0].before is not None and found.changes[0].before.inode == 20
     assert "inode" in copied.changed and "inode" not in found.changes[0].changed
     # With another file put there in between, it is another file.
     put = access(Action.RENAME, 1400, name=named("/w/f", (OVERLAY, 2)), old=named("/w/x"), dev=OVERLAY, inode=20)
-    assert translate_devices([mine, put], [copied], known, Numbering([SAME, SAME])).changes == (copied,)
+    assert translate_devices([mine, put], [copied], known, DeviceNumbers([SAME, SAME])).changes == (copied,)
 
 
 def test_directories_with_new_numbers_are_identified_by_their_paths() -> None:
@@ -185,7 +185,7 @@ def test_directories_with_new_numbers_are_identified_by_their_paths() -> None:
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2)), (b"/w/d", (OVERLAY, 5))])
     born = opened(Name(text=b"f", path=b"/w/d/f", parent=(OVERLAY, 3)), dev=OVERLAY, action=Action.CREATE)
     new = change(None, changed_state(path=b"/w/d/f", dev=UPPER, inode=257))
-    (found,) = translate_devices([born], [new], known, Numbering([LAYERED, LAYERED])).accesses
+    (found,) = translate_devices([born], [new], known, DeviceNumbers([LAYERED, LAYERED])).accesses
     assert (found.identity, known.places(found.name)) == ((UPPER, 257), frozenset({b"/w/d/f"}))
 
 
@@ -194,11 +194,11 @@ def test_a_plain_file_system_is_left_alone() -> None:
     ext4 = Devices(roots=(root("/w", 0x701, 0x701, "ext4"),))
     again = Devices(roots=(root("/w", 0x701, 0x703, "ext4", raw=0x703),))
     one = modified(b"/w/f", 0x701)
-    assert Numbering([ext4, ext4]).is_plain
+    assert DeviceNumbers([ext4, ext4]).is_plain
     accesses = [opened(named("/w/f"), dev=dev) for dev in (0x701, 0x703)]
-    found = translate_devices(accesses, [one], KnownDirectories.of(()), Numbering([ext4, again]))
+    found = translate_devices(accesses, [one], KnownDirectories.of(()), DeviceNumbers([ext4, again]))
     assert [access.dev for access in found.accesses] == [0x701, 0x701] and not found.doubtful
-    assert list(Numbering([ext4, again]).audited((0x701, 7))) == [(0x701, 7), (0x701, 7), (0x703, 7)]
+    assert list(DeviceNumbers([ext4, again]).audited((0x701, 7))) == [(0x701, 7), (0x701, 7), (0x703, 7)]
 
 
 # --------------------------------------------------------------------------------------------------------------------

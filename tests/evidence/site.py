@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from fimscan import audit
 from fimscan.audit import observer
 from fimscan.config import parse_config
+from fimscan.evidence.archive import Staged, write_archive
 from fimscan.evidence.database import verify_database
 from fimscan.model import Approval, AuditObservation, FileKind
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
@@ -73,6 +75,17 @@ def pretended_audit() -> Iterator[None]:
         patch.setattr(observer.Observer, "observe", lambda _self, now_ns: _observe(now_ns))
         patch.setattr(reading, "_is_written_by", lambda _pid, _log: True)
         yield
+
+
+def container_of(contents: Mapping[str, bytes]) -> bytes:
+    """A bundle's container with these members."""
+    out = io.BytesIO()
+    with ExitStack() as stack:
+        members = {name: stack.enter_context(Staged()) for name in contents}
+        for name, content in contents.items():
+            members[name].write(content)
+        write_archive(out, members)
+    return out.getvalue()
 
 
 def _observe(now_ns: int) -> AuditObservation:

@@ -1,4 +1,4 @@
-"""Track descendants of processes with the kernel's process events: the truth about programs that fork."""
+"""Track the descendants of processes by the kernel's process events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NETLINK_HEADER, _CN_HEADER, _EVENT_HEADER = 16, 20, 16
 
 
 class Family:
-    """Follows every fork on this machine, from entering the context to leaving it."""
+    """Records every fork on this machine while the context is entered."""
 
     def __init__(self) -> None:
         self._parents: dict[int, int] = {}

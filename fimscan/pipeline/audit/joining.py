@@ -67,7 +67,7 @@ class Joiner:
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
         looks = [device_store.devices_at(session, number) for number in (previous.id, scan_id)]
-        self._numbering = attribution.Numbering(looks)
+        self._numbering = attribution.DeviceNumbers(looks)
         self._processes = Processes(session)
 
     @gc_paused()

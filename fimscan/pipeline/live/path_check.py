@@ -253,7 +253,7 @@ class PathCheck:
             holders = writers.holders(pair.after, batch.writable) if pair.after is not None else None
             is_settled &= holders is None or not (holders.actors or holders.doubts)
             if pair.before is not None and pair.after is not None:
-                pair = replace(pair, before=survey.aligned(pair.before, pair.after))  # noqa: PLW2901
+                pair = replace(pair, before=survey.with_new_identity(pair.before, pair.after))  # noqa: PLW2901
             one = CheckedPath(
                 pair=pair,
                 version=reading.versions.get(pair.path),

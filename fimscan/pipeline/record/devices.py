@@ -145,7 +145,7 @@ class Survey:
         if found is not None:
             self._roots[path] = replace(found, dev=dev)
 
-    def aligned(self, before: FileState, now: FileState) -> FileState:
+    def with_new_identity(self, before: FileState, now: FileState) -> FileState:
         """Return the old state with the new identity, if only an overlay changed it and the file is the same.
 
         An overlay gives a file of a lower layer another inode number when the file is copied up or the overlay is

@@ -147,7 +147,7 @@ class Recorder:
     def record_seen(self, version: files.Version, after: Packed) -> None:
         """Record a path whose state may differ from the stored version."""
         now = unpack(after)
-        before = self.survey.aligned(version.state, now)
+        before = self.survey.with_new_identity(version.state, now)
         if compare.same_state(before, now):
             self.keep(version.digest)
             return
