@@ -25,11 +25,11 @@ _PATH = 'item={item} name="{name}" inode={inode} dev={dev} mode=0100644 ouid=0 o
 def call(at: int, pid: int, number: int, *items: tuple[str, int, str, str]) -> str:
     """The records of one call: items are (name, inode, device, nametype)."""
     stamp = f"msg=audit({at}.000:{at}):"
-    lines = [
-        f"type=SYSCALL {stamp} arch=c000003e syscall={number} success=yes exit=3 a0=0 a1=c1 a2=0 a3=0"
-        f' items={len(items)} ppid=1 pid={pid} auid=1000 uid=0 euid=0 tty=pts0 ses=1 comm="t" exe="/t{pid}" key="k"',
-        f'type=CWD {stamp} cwd="/"',
-    ]
+    head = (
+        f"type=SYSCALL {stamp} arch=c000003e syscall={number} success=yes exit=3 a0=0 a1=c1 a2=0 a3=0 "
+        f'items={len(items)} ppid=1 pid={pid} auid=1000 uid=0 euid=0 tty=pts0 ses=1 comm="t" exe="/t{pid}" key="k"'
+    )
+    lines = [head, f'type=CWD {stamp} cwd="/"']
     for item, (name, inode, dev, kind) in enumerate(items):
         lines.append(f"type=PATH {stamp} " + _PATH.format(item=item, name=name, inode=inode, dev=dev, kind=kind))
     return "\n".join([*lines, f"type=PROCTITLE {stamp} proctitle=74"]) + "\n"
