@@ -221,7 +221,7 @@ def writers_in_place(case: Case, life: Life) -> Claim:
         elif time_ns >= start:
             recent.append(access)
         else:
-            (early if time_ns >= closed_before else closed).append(access)
+            (early if time_ns >= closed_before or case.may_act_inside(access) else closed).append(access)
     seen = sift_by_witness(case, life, (*recent, *early), _holding(life, holders))
     if len(seen.kept) < len(recent) + len(early):
         kept = {id(access) for access in seen.kept}

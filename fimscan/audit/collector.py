@@ -135,7 +135,7 @@ class Collector:
     @property
     def is_settled(self) -> bool:
         """Whether no event is open."""
-        return self._assembler.oldest_open is None
+        return self._assembler.oldest_open() is None
 
     @property
     def has_news(self) -> bool:
@@ -225,7 +225,7 @@ class Collector:
             process_facts=tuple(self._process_facts),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
-            cursor=self._cursor(),
+            cursor=self._cursor([event for event, _ in growing]),
             first_ns=self._first_ns,
             last_ns=self._last_ns,
             lost_continuity=self.lost_continuity,
@@ -239,10 +239,11 @@ class Collector:
         self.lost_continuity = False
         return result
 
-    def _cursor(self) -> LogCursor:
+    def _cursor(self, held_back: Iterable[AuditEvent] = ()) -> LogCursor:
+        """Return where to read on: at the first record of the oldest event that no batch has given up to now."""
         if not self._segments:
             return empty_log(self._log)
-        position = self._assembler.oldest_open
+        position = self._assembler.oldest_open(event.id for event in held_back)
         if position is None:
             position = self._position
             index = len(self._starts) - 1
