@@ -338,6 +338,10 @@ def test_exit_codes_in_prose_exist(page: Path) -> None:
         ("Unreadable files", model.UnreadableReason),
         ("Login origin", model.LoginSource),
         ("Program origin", model.ExeOrigin),
+        ("Package classes", model.PackageClass),
+        ("Package proofs", model.PackageProof),
+        ("Package reasons", model.PackageReason),
+        ("Package facts", model.PackageFact),
     ],
 )
 def test_words_of_answers_are_explained(heading: str, expected: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ FLOORS = (
     ("model", "errors", "shipped", "__init__"),
     ("paths", "passwords", "excludes", "decompression", "xattrs", "gc_pause"),
     ("state_row", "linux", "config"),
-    ("scan", "audit", "compare"),
+    ("scan", "audit", "compare", "packages"),
     ("attribution", "importers", "report"),
     ("store",),
     ("pipeline",),
@@ -29,7 +29,7 @@ FLOORS = (
 # may name any of them.
 INNER_FLOORS = {
     "pipeline": (
-        ("settings", "result", "reconfigured", "importance"),
+        ("settings", "result", "reconfigured", "importance", "packages"),
         ("record",),
         ("audit",),
         ("scan",),
@@ -125,7 +125,9 @@ def test_the_join_is_pure(room: str) -> None:
             assert not roots & forbidden, f"{path.name}:{node.lineno} imports {roots & forbidden}"
 
 
-@pytest.mark.parametrize("room", ["scan", "audit", "compare", "attribution", "importers", "linux", "report"])
+@pytest.mark.parametrize(
+    "room", ["scan", "audit", "compare", "packages", "attribution", "importers", "linux", "report"]
+)
 def test_leaves_take_plain_arguments(room: str) -> None:
     """They never see Config: they can be used and tested without one."""
     for path in modules_of(room):

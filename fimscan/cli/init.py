@@ -16,6 +16,7 @@ from fimscan.errors import OutputError
 from fimscan.shipped import shipped_path
 from fimscan.store.database import Database
 
+_APT_CONFIG = "/etc/apt/apt.conf.d"
 # The comment in front of the example's [[watch]] sections. It is removed with them.
 _EXAMPLE = "# There is no default: these three are an example to start from."
 
@@ -51,7 +52,17 @@ def init(settings: Settings, *, watches: tuple[str, ...], quiet: bool) -> None:
         f"Next{'' if os.geteuid() == 0 else ', as root'}:\n"
         + (f"  {install}\n" if install else "")
         + f"  {command} audit rules --out /etc/audit/rules.d/50-fimscan.rules && {program('augenrules')} --load\n"
-        f"  {command} scan     # the first scan is the baseline\n"
+        f"  {command} scan     # the first scan is the baseline\n" + _apt_hook(command)
+    )
+
+
+def _apt_hook(command: str) -> str:
+    """The optional step with which apt has packages recorded before it unpacks them; empty where there is no apt."""
+    if not os.path.isdir(_APT_CONFIG):
+        return ""
+    return (
+        "Optional, so that 'packages check' has SHA-256 of what apt installs, not only MD5:\n"
+        f"  {command} packages record --hook --out {_APT_CONFIG}/50fimscan\n"
     )
 
 

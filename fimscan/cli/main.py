@@ -29,6 +29,7 @@ _COMMANDS = {
     "explain-path": ("explain_path:explain_path_command", "Say whether a path is monitored, and why."),
     "accept": ("accept:accept", "Accept changes into the baseline."),
     "audit": ("audit:audit", "Print audit rules, recorded accesses, and the state of audit."),
+    "packages": ("packages:packages", "Say whether files are what their packages shipped."),
     "import": ("importing:import_group", "Import the baseline of another program."),
     "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
     "export": ("evidence:export", "Write a signed evidence bundle."),

@@ -26,7 +26,9 @@ _OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$)")
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # A command: not a part of a path, and followed by arguments (or by the end of a clause).
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")
-_OURS = re.compile(r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|explain|export|init|scan|schedule|status|verify)\b)")
+_OURS = re.compile(
+    r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|explain|export|init|packages|scan|schedule|status|verify)\b)"
+)
 _QUOTED = re.compile(rf"(?<!\w)'{_OURS.pattern}")
 _BY_SHELL = re.compile(r"&&|>>|\$\(")
 

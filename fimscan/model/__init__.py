@@ -6,7 +6,7 @@ r"""The vocabulary: the frozen values that flow between the stages.
                                                    \-> Gap ---------+
 
 Modules in reading order: files, changes, audit (records, accesses, processes), holders and witness (who else could
-write, who did), answers, scans, acceptance, checks. Conventions that hold everywhere:
+write, who did), answers, scans, acceptance, checks, packages. Conventions that hold everywhere:
 
 * Everything that the kernel treats as bytes is ``bytes``: paths, names, command lines. Linux names need not be UTF-8.
 * Times are integers: nanoseconds since the Unix epoch. Their names end in ``_ns``.
@@ -56,6 +56,15 @@ from fimscan.model.files import (
     device_text,
 )
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
+from fimscan.model.packages import (
+    PackageAnswer,
+    PackageClass,
+    PackageFact,
+    PackageOwner,
+    PackageProof,
+    PackageReason,
+    PackageReport,
+)
 from fimscan.model.scans import (
     LIVE,
     Diff,
@@ -119,6 +128,13 @@ __all__ = [
     "LoginSource",
     "Name",
     "NoticeKind",
+    "PackageAnswer",
+    "PackageClass",
+    "PackageFact",
+    "PackageOwner",
+    "PackageProof",
+    "PackageReason",
+    "PackageReport",
     "Prefix",
     "ProcessView",
     "Program",

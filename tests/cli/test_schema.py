@@ -60,6 +60,7 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     )
     json_form, lines = ("--format", "json"), ("--format", "ndjson")
     found = printed(cli, "explain-path", str(cli.watched / "a"), *json_form)
+    found |= printed(cli, "packages", "check", "/usr/bin/env", str(cli.root / "none"), *json_form)
     found |= printed(cli, "import", "aide", str(cli.root / "aide"), *json_form)
     found |= printed(cli, "scan", "--no-audit", *json_form)
     cli("accept", str(cli.watched / "a"), "--ticket", "T-1", code=0)

@@ -15,6 +15,10 @@ from fimscan.model import (
     Action,
     Check,
     CheckSeverity,
+    PackageClass,
+    PackageFact,
+    PackageProof,
+    PackageReason,
     ScanStatus,
     Severity,
     Standing,
@@ -84,6 +88,16 @@ def test_the_schemas_have_every_enumeration_value() -> None:
     checks = schema("checks")["properties"]
     assert checks["severity"]["enum"] == list(CheckSeverity)
     assert checks["checks"]["items"]["properties"]["severity"]["enum"] == list(CheckSeverity)
+
+
+def test_the_schema_of_packages_has_every_word() -> None:
+    """Classes, proofs, reasons and facts."""
+    package = schema("packages")["$defs"]["package"]["properties"]
+    assert package["class"]["enum"] == list(PackageClass)
+    assert package["proof"]["enum"] == [*PackageProof, None]
+    assert package["reason"]["enum"] == [*PackageReason, None]
+    assert package["facts"]["items"]["enum"] == list(PackageFact)
+    assert package["loud"]["items"]["enum"] == [fact for fact in PackageFact if fact.is_loud]
 
 
 def test_the_schema_of_a_path_knows_the_configuration() -> None:

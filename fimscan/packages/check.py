@@ -1,0 +1,120 @@
+"""Answer for many changed paths at once whether each file is what its package shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fimscan.model import FileKind, PackageAnswer, PackageReason, PackageReport
+from fimscan.packages.activity import DpkgActivity
+from fimscan.packages.claims import Claim, Findings, PackageQuestion, Wanted
+from fimscan.packages.debs import Proofs
+from fimscan.packages.dpkg import has_dpkg, read_dpkg
+from fimscan.packages.files import ChangedError, Directories, digest_recorded
+from fimscan.packages.judge import Background, Digests, judge, needed_algorithms, recorded_digests
+from fimscan.packages.manifests import ManifestStore
+from fimscan.packages.python_record import PythonRecords
+from fimscan.packages.rpm import read_rpm, rpm_database
+from fimscan.paths import parent
+
+DEB_BUDGET = 64 * 1024 * 1024
+"""How many bytes of .deb files are read at most by default: a few seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSources:
+    """Where packages are looked up.
+
+    ``root`` is the directory of the checked system: paths in questions and databases are relative to it.
+    ``manifests``, the directory of 'fimscan packages record', and ``archives``, directories with .deb files, are not.
+    """
+
+    root: bytes = b"/"
+    manifests: bytes | None = None
+    archives: tuple[bytes, ...] = (b"/var/cache/apt/archives",)
+    deb_budget: int = DEB_BUDGET
+
+
+def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -> PackageReport:
+    """Answer all questions with one pass over each database.
+
+    Memory is used for the paths that were asked for, not for the databases. Files are read whose digest was not
+    recorded, if they are still the recorded ones.
+    """
+    directories = Directories(sources.root)
+    real = {question.path: directories.canonical(question.path) for question in questions}
+    paths = frozenset(real.values())
+    findings, names = _ask(_wanted(questions, real), directories, sources)
+    records = PythonRecords(directories, paths)
+    activity = DpkgActivity(directories) if any(question.window for question in questions) else None
+    answers = [
+        _answer(question, real[question.path], findings, records, activity, sources.root) for question in questions
+    ]
+    problems = [problem for found in findings for problem in found.problems] + records.problems
+    return PackageReport(answers=tuple(answers), problems=tuple(dict.fromkeys(problems)), databases=tuple(names))
+
+
+def _wanted(questions: Sequence[PackageQuestion], real: Mapping[bytes, bytes]) -> Wanted:
+    return Wanted(
+        paths=frozenset(real.values()),
+        parents=frozenset(map(parent, real.values())),
+        contents=frozenset(
+            real[question.path]
+            for question in questions
+            if question.state is not None and question.state.kind is not FileKind.DIRECTORY
+        ),
+    )
+
+
+def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> tuple[list[Findings], list[str]]:
+    found, names = [], []
+    if has_dpkg(directories):
+        store = None if sources.manifests is None else ManifestStore(sources.manifests)
+        found.append(read_dpkg(wanted, directories, Proofs(store, sources.archives, sources.deb_budget)))
+        names.append("dpkg")
+    database = rpm_database(directories)
+    if database is not None:
+        found.append(read_rpm(wanted, directories, database))
+        names.append("rpm")
+    if not found:
+        found.append(Findings(is_complete=False, reason=PackageReason.NO_DATABASE))
+    return found, names
+
+
+def _answer(
+    question: PackageQuestion,
+    path: bytes,
+    findings: Sequence[Findings],
+    records: PythonRecords,
+    activity: DpkgActivity | None,
+    root: bytes,
+) -> PackageAnswer:
+    claims = [claim for found in findings for claim in found.claims.get(path, ())]
+    if not claims and (claim := records.claim(path)) is not None:
+        claims = [claim]
+    by_python = bool(claims) and claims[0].owner.manager == "python"
+    if activity is not None and question.window is not None:
+        claims = [replace(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
+    background = Background(
+        facts=tuple(fact for found in findings for fact in found.facts.get(path, ())),
+        directory_owners=tuple(name for found in findings for name in found.directories.get(parent(path), ())),
+        reason=None if by_python else next((found.reason for found in findings if found.reason is not None), None),
+        is_complete=all(found.is_complete for found in findings),
+    )
+    return judge(question, claims, _digests(question, path, claims, root), background)
+
+
+def _digests(question: PackageQuestion, path: bytes, claims: Sequence[Claim], root: bytes) -> Digests:
+    needed = needed_algorithms(claims, question.state)
+    if question.state is None or not needed:
+        return {}
+    recorded = recorded_digests(question.state)
+    missing = sorted(needed - set(recorded))
+    if not missing:
+        return recorded
+    try:
+        return {**recorded, **digest_recorded(root, question.state, path, missing)}
+    except ChangedError:
+        return PackageReason.CHANGED_SINCE
+    except (OSError, ValueError):  # hashlib may lack an algorithm
+        return PackageReason.UNREADABLE

@@ -1,0 +1,82 @@
+"""What the databases say of one path: claims of owners, and what they expect the file to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fimscan.model import FileKind, FileState, Lineage, PackageFact, PackageOwner, PackageProof, PackageReason, Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageQuestion:
+    """One changed path, for :func:`fimscan.packages.check_paths`.
+
+    ``state`` is the new state, ``None`` if there is no file any more. A digest that it lacks is read from the file, if
+    that is still the same file. ``writers`` are the processes that made the change, with their ancestors; ``window`` is
+    the time in which it happened. Both are optional, and needed for facts only.
+    """
+
+    path: bytes
+    state: FileState | None
+    writers: tuple[Lineage, ...] = ()
+    window: Window | None = None
+
+
+class Wanted(NamedTuple):
+    """Canonical paths to look up. Of ``parents`` (directories) only the owners' names are wanted.
+
+    ``contents`` are those of ``paths`` whose content is to be judged: no directories.
+    """
+
+    paths: frozenset[bytes]
+    parents: frozenset[bytes] = frozenset()
+    contents: frozenset[bytes] = frozenset()
+
+
+class Expected(NamedTuple):
+    """What a proof says that a file is; ``None`` is not known from it.
+
+    ``digest`` is that of the content, by ``algorithm`` (a name that :mod:`hashlib` knows).
+    """
+
+    proof: PackageProof
+    kind: FileKind
+    algorithm: str | None = None
+    digest: bytes | None = None
+    link_target: bytes | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One package that has a path in its list.
+
+    ``expected`` are all proofs, strongest first. ``reason`` says why the claim decides nothing, whatever the file is:
+    a package that is not wholly installed, for example. ``active`` says whether the package was being installed in the
+    window of the question; ``None`` if that is not known.
+    """
+
+    owner: PackageOwner
+    expected: tuple[Expected, ...] = ()
+    reason: PackageReason | None = None
+    facts: tuple[PackageFact, ...] = ()
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What one database says of all paths that were asked for, by canonical path.
+
+    ``is_complete`` says that a path without a claim is owned by no package of this database. ``facts`` are of paths,
+    whoever owns them. ``directories`` names the packages that own a directory, for paths that nobody owns.
+    """
+
+    claims: dict[bytes, list[Claim]] = field(default_factory=dict)
+    facts: dict[bytes, tuple[PackageFact, ...]] = field(default_factory=dict)
+    directories: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    is_complete: bool = True
+    reason: PackageReason | None = None

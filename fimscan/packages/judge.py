@@ -1,0 +1,207 @@
+"""Decide what class a file has, from what the databases claim and what the file is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from fimscan.model import (
+    FileKind,
+    FileState,
+    PackageAnswer,
+    PackageClass,
+    PackageFact,
+    PackageOwner,
+    PackageReason,
+)
+from fimscan.packages.claims import Claim, Expected, PackageQuestion
+from fimscan.packages.writers import WriterKind, writer_of
+
+_SPECIAL_BITS = 0o6002  # setuid, setgid, writable by everybody
+_CONTENT = frozenset({"kind", "content", "link_target"})
+_MOST_OWNERS = 8
+_ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
+_OTHER_MANAGERS = {b"/snap/": "snap", b"/var/lib/snapd/snap/": "snap", b"/var/lib/flatpak/": "flatpak"}
+
+Digests = Mapping[str, bytes] | PackageReason
+"""The digests of a file by algorithm, or why they could not be had."""
+
+
+class Background(NamedTuple):
+    """What is known of a path whoever owns it.
+
+    ``reason`` is set if nothing can be decided at all, ``is_complete`` if all databases were read whole: only then is a
+    path without an owner known to have none.
+    """
+
+    facts: tuple[PackageFact, ...] = ()
+    directory_owners: tuple[str, ...] = ()
+    reason: PackageReason | None = None
+    is_complete: bool = True
+
+
+def needed_algorithms(claims: Sequence[Claim], state: FileState | None) -> set[str]:
+    """The digests that deciding takes: of each claim, that of the strongest proof."""
+    if state is None or state.kind is not FileKind.FILE:
+        return set()
+    return {
+        claim.expected[0].algorithm
+        for claim in claims
+        if claim.reason is None and claim.expected and claim.expected[0].algorithm is not None
+    }
+
+
+def recorded_digests(state: FileState) -> dict[str, bytes]:
+    """The digests that were recorded of a file and that packages use, too."""
+    return {one.algorithm: one.value for one in state.digests if one.algorithm in ("sha256", "sha512")}
+
+
+def judge(
+    question: PackageQuestion, claims: Sequence[Claim], digests: Digests, background: Background
+) -> PackageAnswer:
+    """Answer one question.
+
+    With several owners, the one that shipped the file as it is decides; else one for which it is unknown.
+    """
+    if background.reason is not None:
+        return _with_facts(question, claims, background, _unknown(question, background.reason, claims))
+    if not claims:
+        return _with_facts(question, claims, background, _without_owner(question, background))
+    judged = sorted(
+        ((_judge_claim(question.state, claim, digests), claim) for claim in claims),
+        key=lambda pair: _ORDER.index(pair[0].kind),
+    )
+    best = judged[0][0]
+    owners = tuple(claim.owner for _, claim in judged[:_MOST_OWNERS])
+    answer = PackageAnswer(
+        path=question.path,
+        kind=best.kind,
+        owners=owners,
+        proof=best.proof.proof if best.proof else None,
+        algorithm=best.proof.algorithm if best.proof else None,
+        reason=best.reason,
+        differs=best.differs,
+        attributes_proved=best.proof is not None and best.proof.mode is not None,
+    )
+    return _with_facts(question, claims, background, answer)
+
+
+class _Judged(NamedTuple):
+    kind: PackageClass
+    proof: Expected | None = None
+    reason: PackageReason | None = None
+    differs: tuple[str, ...] = ()
+
+
+def _judge_claim(state: FileState | None, claim: Claim, digests: Digests) -> _Judged:
+    is_directory = state is not None and state.kind is FileKind.DIRECTORY
+    if claim.reason is not None and not (is_directory and claim.reason is PackageReason.NO_DIGEST):
+        return _Judged(PackageClass.UNKNOWN, reason=claim.reason)
+    if not claim.expected:
+        return _Judged(
+            PackageClass.UNKNOWN, reason=PackageReason.DIRECTORY if is_directory else PackageReason.NO_DIGEST
+        )
+    proof = claim.expected[0]
+    if state is None:
+        return _Judged(PackageClass.NOT_AS_SHIPPED, proof, differs=("missing",))
+    content = _content(state, proof, digests)
+    differs = (*((content,) if isinstance(content, str) else ()), *_attributes(state, proof))
+    if differs:
+        if claim.owner.unpacked_ns is not None and state.read_end_ns < claim.owner.unpacked_ns:
+            # The state may be what the version before it shipped.
+            return _Judged(PackageClass.UNKNOWN, reason=PackageReason.PACKAGE_CHANGED_SINCE)
+        return _Judged(PackageClass.NOT_AS_SHIPPED, proof, differs=differs)
+    if isinstance(content, _Undecided):
+        return _Judged(PackageClass.UNKNOWN, reason=content.reason)
+    return _Judged(PackageClass.AS_SHIPPED, proof)
+
+
+class _Undecided(NamedTuple):
+    reason: PackageReason
+
+
+def _content(state: FileState, proof: Expected, digests: Digests) -> str | _Undecided | None:
+    """What of kind and content differs; ``None`` if nothing does."""
+    if state.kind is not proof.kind:
+        return "kind"
+    match state.kind:
+        case FileKind.FILE:
+            if isinstance(digests, PackageReason):
+                return _Undecided(digests)
+            found = digests.get(proof.algorithm or "")
+            if proof.digest is None or found is None:
+                return _Undecided(PackageReason.NO_DIGEST)
+            return None if found == proof.digest else "content"
+        case FileKind.SYMLINK:
+            if proof.link_target is None or state.link_target is None:
+                return _Undecided(PackageReason.NO_DIGEST)
+            return None if state.link_target == proof.link_target else "link_target"
+        case FileKind.DIRECTORY:
+            return None if proof.mode is not None else _Undecided(PackageReason.DIRECTORY)
+        case _:
+            return _Undecided(PackageReason.NO_DIGEST)
+
+
+def _attributes(state: FileState, proof: Expected) -> Iterator[str]:
+    pairs = (("mode", state.mode, proof.mode), ("uid", state.uid, proof.uid), ("gid", state.gid, proof.gid))
+    for name, found, expected in pairs:
+        if expected is not None and found != expected:
+            yield name
+
+
+def _unknown(question: PackageQuestion, reason: PackageReason, claims: Sequence[Claim]) -> PackageAnswer:
+    owners = tuple(claim.owner for claim in claims[:_MOST_OWNERS])
+    return PackageAnswer(path=question.path, kind=PackageClass.UNKNOWN, owners=owners, reason=reason)
+
+
+def _without_owner(question: PackageQuestion, background: Background) -> PackageAnswer:
+    for prefix, manager in _OTHER_MANAGERS.items():
+        if question.path.startswith(prefix):
+            name = question.path.removeprefix(prefix).partition(b"/")[0].decode("utf-8", "backslashreplace")
+            owners = (PackageOwner(manager=manager, name=name if manager == "snap" else ""),)
+            return PackageAnswer(
+                path=question.path, kind=PackageClass.UNKNOWN, owners=owners, reason=PackageReason.OTHER_MANAGER
+            )
+    if not background.is_complete:
+        return _unknown(question, PackageReason.DATABASE_DAMAGED, ())
+    return PackageAnswer(
+        path=question.path,
+        kind=PackageClass.UNOWNED,
+        differs=() if question.state is not None else ("missing",),
+        directory_owners=background.directory_owners[:_MOST_OWNERS],
+    )
+
+
+def _with_facts(
+    question: PackageQuestion, claims: Sequence[Claim], background: Background, answer: PackageAnswer
+) -> PackageAnswer:
+    writers = [writer_of(lineage) for lineage in question.writers]
+    found = {*background.facts, *(fact for claim in claims for fact in claim.facts)}
+    kinds = {writer.kind for writer in writers}
+    if WriterKind.SCRIPT in kinds:
+        found.add(PackageFact.MAINTAINER_SCRIPT)
+    if WriterKind.MANAGER in kinds and not _CONTENT.isdisjoint(answer.differs):
+        found.add(PackageFact.MANAGER_WROTE_OTHER)
+    if answer.kind is PackageClass.AS_SHIPPED:
+        if kinds == {WriterKind.OTHER}:
+            found.add(PackageFact.NOT_WRITTEN_BY_MANAGER)
+        if question.state is not None and _is_special(question.state, is_proved=answer.attributes_proved):
+            found.add(PackageFact.MODE_UNPROVED)
+    activity = {claim.active for claim in claims}
+    if True in activity:
+        found.add(PackageFact.BEING_INSTALLED)
+    elif activity == {False}:
+        found.add(PackageFact.NOT_BEING_INSTALLED)
+    return replace(
+        answer,
+        facts=tuple(fact for fact in PackageFact if fact in found),
+        scripts=tuple(dict.fromkeys(writer.script for writer in writers if writer.script)),
+    )
+
+
+def _is_special(state: FileState, *, is_proved: bool) -> bool:
+    """Whether it has rights that the proof does not cover."""
+    if any(one.field == "capabilities" for one in state.xattrs or ()):
+        return True  # set by maintainer scripts; no proof has them
+    return state.kind is FileKind.FILE and not is_proved and bool(state.mode & _SPECIAL_BITS)

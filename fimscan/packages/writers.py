@@ -1,0 +1,81 @@
+"""Was it a package manager that wrote a file, one of its maintainer scripts, or something else? Pure."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+from fimscan.model import Actor, ExeOrigin, Lineage
+
+# They unpack files themselves. dpkg-deb and rpm2cpio do, too, but nobody installs by them.
+_MANAGERS = frozenset(
+    {
+        b"/usr/bin/dpkg",
+        b"/usr/bin/rpm",
+        b"/usr/bin/dnf5",
+        b"/usr/bin/microdnf",
+        b"/usr/bin/rpm-ostree",
+        b"/usr/bin/zypper",
+        b"/usr/bin/transactional-update",
+        b"/usr/libexec/packagekitd",
+        b"/usr/lib/packagekitd",
+    }
+)
+_PYTHON = re.compile(rb"/usr/(?:bin|libexec)/(?:platform-)?python3(?:\.\d+)?\Z")
+_PYTHON_MANAGERS = frozenset({b"/usr/bin/dnf", b"/usr/bin/dnf-3", b"/usr/bin/yum", b"/bin/dnf", b"/bin/yum"})
+_SCRIPT = re.compile(rb"(?:/var/lib/dpkg/info/([^/]+)\.|/var/lib/dpkg/tmp\.ci/)((?:pre|post)(?:inst|rm)|config)\Z")
+
+
+class WriterKind(StrEnum):
+    """What wrote a file."""
+
+    MANAGER = "manager"
+    SCRIPT = "script"  # a maintainer script, a trigger, or a program that one of them started
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class Writer(NamedTuple):
+    """What wrote a file; ``script`` names the maintainer script (``man-db.postinst``), if its command line does."""
+
+    kind: WriterKind
+    script: str = ""
+
+
+def writer_of(lineage: Lineage) -> Writer:
+    """Judge one process by its program and its ancestors.
+
+    Only the kernel's record of the program counts. A process can call itself what it likes, so a command line alone
+    makes nobody a package manager (except dnf, a Python program) or a script (unless dpkg is an ancestor).
+    """
+    actor, ancestors = lineage.actor, lineage.ancestors
+    if actor.exe is None:
+        return Writer(WriterKind.UNKNOWN)
+    if _is_manager(actor):
+        return Writer(WriterKind.MANAGER)
+    above = next((number for number, one in enumerate(ancestors) if _is_manager(one)), None)
+    if above is not None:
+        # The nearest script: it may have called others.
+        scripts = filter(None, map(_script_of, (actor, *ancestors[:above])))
+        return Writer(WriterKind.SCRIPT, next(scripts, ""))
+    is_known = lineage.unknown is None and all(one.exe is not None for one in ancestors)
+    return Writer(WriterKind.OTHER if is_known else WriterKind.UNKNOWN)
+
+
+def _is_manager(actor: Actor) -> bool:
+    exe = actor.exe
+    if exe is None or (actor.view is not None and actor.view.exe_origin is ExeOrigin.OTHER_ROOT):
+        return False
+    exe = exe.removesuffix(b" (deleted)")  # the manager may be replacing itself
+    if exe in _MANAGERS:
+        return True
+    return bool(_PYTHON.match(exe)) and actor.cmdline is not None and not _PYTHON_MANAGERS.isdisjoint(actor.cmdline[:3])
+
+
+def _script_of(actor: Actor) -> str:
+    for argument in (actor.cmdline or ())[:3]:
+        if match := _SCRIPT.match(argument):
+            name = (match[1] or b"").partition(b":")[0].decode("ascii", "backslashreplace")
+            return f"{name}.{match[2].decode('ascii')}" if name else match[2].decode("ascii")
+    return ""

@@ -1,0 +1,84 @@
+"""Text about files and their packages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from fimscan.model import PackageAnswer, PackageClass, PackageFact, PackageProof, PackageReason
+from fimscan.report.display import show
+
+_PROOFS = {
+    PackageProof.RECORDED: "recorded before it was unpacked",
+    PackageProof.DEB: "of the .deb",
+    PackageProof.RPM: "in rpm's database",
+    PackageProof.PYTHON: "in pip's RECORD",
+    PackageProof.CONFFILE: "in dpkg's database",
+    PackageProof.MD5SUMS: "in dpkg's database",
+}
+_REASONS = {
+    PackageReason.NO_DATABASE: "there is no database of dpkg or rpm",
+    PackageReason.DATABASE_DAMAGED: "the package database is damaged",
+    PackageReason.DATABASE_CHANGING: "the package manager is at work; try again",
+    PackageReason.NOT_INSTALLED: "the package is half installed, or removed",
+    PackageReason.NO_DIGEST: "the package's database has nothing to compare it with",
+    PackageReason.DIRECTORY: "a directory has no content",
+    PackageReason.OBSOLETE_CONFFILE: "the installed version does not ship this conffile any more",
+    PackageReason.PROOFS_DISAGREE: "two proofs disagree: one may have been tampered with",
+    PackageReason.CHANGED_SINCE: "it changed while it was checked",
+    PackageReason.UNREADABLE: "it cannot be read",
+    PackageReason.PACKAGE_CHANGED_SINCE: "the package was unpacked after the file was read",
+    PackageReason.UNTRUSTED_DATABASE: "others than root can write to the package's list of files",
+    PackageReason.OTHER_MANAGER: "snap and flatpak are not asked",
+}
+_DIFFERS = {
+    "missing": "missing",
+    "kind": "another kind of file",
+    "content": "content differs",
+    "link_target": "link target differs",
+    "mode": "mode differs",
+    "uid": "owner differs",
+    "gid": "group differs",
+}
+_FACTS = {
+    PackageFact.MODE_UNPROVED: "setuid, setgid, world-writable or with capabilities, which this proof does not cover",
+    PackageFact.ALTERNATIVE: "a link of update-alternatives",
+    PackageFact.DIVERTED: "diverted by dpkg-divert",
+    PackageFact.OVERRIDDEN: "mode and owner set by dpkg-statoverride",
+}
+_MOST_NAMES = 3
+_WIDTH = max(len(kind.value) for kind in PackageClass)
+
+
+def package_line(answer: PackageAnswer) -> str:
+    """One line on one file: class, path, and how that is known."""
+    return f"{answer.kind.value:<{_WIDTH}}  {show(answer.path)}{_joined('  ', _parts(answer))}"
+
+
+def summary_line(counts: Counter[PackageClass]) -> str:
+    """How many files there are of each class."""
+    words = ", ".join(f"{counts[kind]:,} {kind.value.replace('-', ' ')}" for kind in PackageClass if counts[kind])
+    total = counts.total()
+    return f"{total:,} file{'' if total == 1 else 's'}{_joined(': ', [words])}"
+
+
+def _parts(answer: PackageAnswer) -> Iterator[str]:
+    owner = answer.owner
+    if owner is not None:
+        version = f" {show(owner.version)}" if owner.version else ""
+        yield f"{show(owner.name or owner.manager)}{version}{' (conffile)' if owner.conffile else ''}"
+    # Directories like /usr/bin have so many owners that their names say nothing.
+    if 0 < len(answer.directory_owners) <= _MOST_NAMES:
+        yield f"its directory belongs to {', '.join(map(show, answer.directory_owners))}"
+    if answer.reason is not None:
+        yield _REASONS[answer.reason]
+    yield from map(_DIFFERS.__getitem__, answer.differs)
+    if answer.proof is not None and answer.algorithm is not None:
+        name = answer.algorithm.upper().replace("SHA", "SHA-")
+        yield f"{name} {_PROOFS[answer.proof]}"
+    yield from (_FACTS[fact] for fact in answer.facts if fact in _FACTS)
+
+
+def _joined(before: str, parts: Iterable[str]) -> str:
+    text = "; ".join(part for part in parts if part)
+    return before + text if text else ""
