@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from itertools import islice
 
 import click
@@ -74,7 +73,7 @@ def check(
     whole = os.fsencode(os.path.abspath(root))
     sources = PackageSources(
         root=whole,
-        manifests=_directory(settings),
+        manifests=_directory(settings)[0],
         archives=tuple(map(os.fsencode, debs)) or (os.path.join(whole, os.fsencode(_ARCHIVES.lstrip("/"))),),
     )
     given = [absolute_path(path) for path in paths]
@@ -153,10 +152,11 @@ def _record(settings: Settings, debs: tuple[str, ...]) -> tuple[str, ...]:
     paths = [os.fsencode(os.path.abspath(deb)) for deb in debs] or _from_apt()
     if not paths:
         return ()
-    done = record_debs(paths, ManifestStore(_directory(settings)), time.time_ns())
+    directory, problems = _directory(settings)
+    done = record_debs(paths, ManifestStore(directory), time.time_ns())
     if debs:
         click.echo(f"Recorded {done.new:,} of {len(paths):,}; {done.known:,} had been recorded before.")
-    return done.problems
+    return (*problems, *done.problems)
 
 
 def _from_apt() -> list[bytes]:
@@ -175,12 +175,16 @@ def _from_apt() -> list[bytes]:
     return parse_hook(data)
 
 
-def _directory(settings: Settings) -> bytes:
-    """The directory of manifests. A configuration that cannot be read must not keep packages from being recorded."""
-    url = None
-    with suppress(FimscanError):
-        url = settings.url()
-    return manifest_directory(url)
+def _directory(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
+    """The directory of manifests, and what is wrong with the configuration that should name it.
+
+    A configuration that cannot be read must not keep packages from being recorded.
+    """
+    try:
+        return manifest_directory(settings.url()), ()
+    except FimscanError as error:
+        directory = manifest_directory(None)
+        return directory, (f"{error}; manifests are in {os.fsdecode(directory)}",)
 
 
 def _hook_text(settings: Settings) -> str:

@@ -51,7 +51,7 @@ class PackageFact(StrEnum):
     NOT_WRITTEN_BY_MANAGER = "not-written-by-manager"  # as shipped, but something else wrote it
     NOT_BEING_INSTALLED = "not-being-installed"  # no owner was being installed or configured in the window
     PROOFS_DISAGREE = "proofs-disagree"  # two proofs of one package differ: one may have been tampered with
-    MODE_UNPROVED = "mode-unproved"  # setuid, setgid, world-writable or capabilities, which no proof covers
+    MODE_UNPROVED = "mode-unproved"  # rights that the proof does not cover: setuid, capabilities, writable by others
     MAINTAINER_SCRIPT = "maintainer-script"  # written by a package's script, so the content is unproved
     BEING_INSTALLED = "being-installed"  # an owner was being installed or configured in the window
     ALTERNATIVE = "alternative"  # a link of update-alternatives

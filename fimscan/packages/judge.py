@@ -19,6 +19,7 @@ from fimscan.packages.claims import Claim, Expected, PackageQuestion
 from fimscan.packages.writers import WriterKind, writer_of
 
 _SPECIAL_BITS = 0o6002  # setuid, setgid, writable by everybody
+_GROUP_WRITES = 0o020
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
@@ -201,7 +202,9 @@ def _with_facts(
 
 
 def _is_special(state: FileState, *, is_proved: bool) -> bool:
-    """Whether it has rights that the proof does not cover."""
-    if any(one.field == "capabilities" for one in state.xattrs or ()):
-        return True  # set by maintainer scripts; no proof has them
-    return state.kind is FileKind.FILE and not is_proved and bool(state.mode & _SPECIAL_BITS)
+    """Whether it gives rights that the proof does not cover: to who runs it, or to others than root to change it."""
+    if any(one.field in ("capabilities", "acl") for one in state.xattrs or ()):
+        return True  # set by maintainer scripts or administrators; no proof has them
+    if is_proved or state.kind is not FileKind.FILE:
+        return False
+    return bool(state.uid or state.mode & _SPECIAL_BITS or (state.gid and state.mode & _GROUP_WRITES))

@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from fimscan.model import FileKind, FileState, PackageAnswer, PackageClass, PackageReason, Xattr
 from fimscan.packages.claims import PackageQuestion
@@ -20,7 +21,7 @@ _KINDS = {
     stat.S_IFCHR: FileKind.CHAR_DEVICE,
     stat.S_IFBLK: FileKind.BLOCK_DEVICE,
 }
-_CAPABILITIES = b"security.capability"
+_XATTRS = (b"security.capability", b"system.posix_acl_access")
 
 
 class Observer:
@@ -94,14 +95,15 @@ class Observer:
             mtime_ns=found.st_mtime_ns,
             ctime_ns=found.st_ctime_ns,
             link_target=target,
-            xattrs=self._capabilities(path) if stat.S_ISREG(found.st_mode) else (),
+            xattrs=self._xattrs(path) if stat.S_ISREG(found.st_mode) else (),
             read_start_ns=now_ns,
             read_end_ns=now_ns,
         )
 
-    def _capabilities(self, path: bytes) -> tuple[Xattr, ...]:
-        try:
-            value = os.getxattr(self._name(path), _CAPABILITIES, follow_symlinks=False)
-        except OSError:
-            return ()
-        return (Xattr(name=_CAPABILITIES, size=len(value), data=value),)
+    def _xattrs(self, path: bytes) -> tuple[Xattr, ...]:
+        found = []
+        for name in _XATTRS:
+            with suppress(OSError):
+                value = os.getxattr(self._name(path), name, follow_symlinks=False)
+                found.append(Xattr(name=name, size=len(value), data=value))
+        return tuple(found)

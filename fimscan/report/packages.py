@@ -41,7 +41,7 @@ _DIFFERS = {
     "gid": "group differs",
 }
 _FACTS = {
-    PackageFact.MODE_UNPROVED: "setuid, setgid, world-writable or with capabilities, which this proof does not cover",
+    PackageFact.MODE_UNPROVED: "mode, owner, ACL or capabilities give rights that this proof does not cover",
     PackageFact.ALTERNATIVE: "a link of update-alternatives",
     PackageFact.DIVERTED: "diverted by dpkg-divert",
     PackageFact.OVERRIDDEN: "mode and owner set by dpkg-statoverride",

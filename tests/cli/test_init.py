@@ -49,3 +49,13 @@ def test_watching_etc_keeps_the_exclude_patterns(cli: Cli) -> None:
     written(cli, "--watch", "/etc")
     (watch,) = load_config(str(cli.config)).watch
     assert watch.exclude == ("*.swp", "mtab") and watch.rationale
+
+
+def test_the_hook_of_apt_is_offered_where_there_is_apt(cli: Cli) -> None:
+    """As a command that can be run as printed; not with --quiet."""
+    cli.config.unlink()
+    shown = cli("--db", f"sqlite:///{cli.database}", "init", code=0).stdout
+    assert ("packages record --hook --out /etc/apt/apt.conf.d/50fimscan" in shown) == Path(
+        "/etc/apt/apt.conf.d"
+    ).is_dir()
+    assert "packages record" not in cli("init", "--quiet", code=0).stdout

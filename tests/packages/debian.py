@@ -56,7 +56,7 @@ class Debian:
         compression: str = "gzip",
         **scripts: str,
     ) -> Path:
-        """Build a .deb. A file below ``/etc`` is a conffile; ``-> TARGET`` makes a symbolic link, ``=> PATH`` a hard one."""
+        """Build a .deb. Files below ``/etc`` are conffiles; ``-> X`` is a symbolic link, ``=> X`` a hard one."""
         tree = self.built / f"{name}-{version}-{architecture}-tree"
         (tree / "DEBIAN").mkdir(parents=True)
         text = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from fimscan.model import (
     ExeOrigin,
     FileKind,
     Lineage,
+    PackageAnswer,
     PackageClass,
     PackageFact,
     PackageOwner,
@@ -24,7 +26,7 @@ from fimscan.model import (
 )
 from fimscan.packages import PackageQuestion
 from fimscan.packages.claims import Claim, Expected
-from fimscan.packages.judge import Background, judge, needed_algorithms
+from fimscan.packages.judge import Background, Digests, judge, needed_algorithms
 from fimscan.packages.writers import Writer, WriterKind, writer_of
 from tests.packages.debian import told
 from tests.support import state
@@ -88,13 +90,13 @@ def test_who_wrote_it(name: str) -> None:
     assert writer_of(lineage) == Writer(kind, named)
 
 
-def ask(*claims: Claim, writer: str | None = None, digests: object = None, **changes: object) -> object:
+def ask(*claims: Claim, writer: str | None = None, digests: Digests | None = None, **changes: Any) -> PackageAnswer:
     question = PackageQuestion(
         path=FILE.path,
-        state=replace(FILE, **changes),  # type: ignore[arg-type]
+        state=replace(FILE, **changes),
         writers=() if writer is None else (WRITERS[writer][0],),
     )
-    return judge(question, claims, {"sha256": GOOD} if digests is None else digests, Background())  # type: ignore[arg-type]
+    return judge(question, claims, {"sha256": GOOD} if digests is None else digests, Background())
 
 
 SHIPPED = Claim(owner=OWNER, expected=(SHA, MD5))
@@ -116,8 +118,8 @@ SHIPPED = Claim(owner=OWNER, expected=(SHA, MD5))
 def test_the_writer_and_the_content_together(writer: str | None, good: bool, facts: tuple[PackageFact, ...]) -> None:
     """Loud: dpkg wrote something else than it should, or something else wrote what dpkg would have."""
     answer = ask(SHIPPED, writer=writer, digests={"sha256": GOOD if good else BAD})
-    assert answer.facts == facts  # type: ignore[attr-defined]
-    assert answer.kind is (PackageClass.AS_SHIPPED if good else PackageClass.NOT_AS_SHIPPED)  # type: ignore[attr-defined]
+    assert answer.facts == facts
+    assert answer.kind is (PackageClass.AS_SHIPPED if good else PackageClass.NOT_AS_SHIPPED)
 
 
 def test_the_strongest_proof_decides_and_its_digest_is_needed() -> None:
@@ -126,7 +128,7 @@ def test_the_strongest_proof_decides_and_its_digest_is_needed() -> None:
     assert needed_algorithms([replace(SHIPPED, expected=(MD5,))], FILE) == {"md5"}
     assert needed_algorithms([replace(SHIPPED, reason=PackageReason.NOT_INSTALLED)], FILE) == set()
     # An equal MD5 does not outweigh another SHA-256.
-    assert told(ask(SHIPPED, digests={"sha256": BAD, "md5": GOOD[:16]})) == "not-as-shipped content recorded-sha256"  # type: ignore[arg-type]
+    assert told(ask(SHIPPED, digests={"sha256": BAD, "md5": GOOD[:16]})) == "not-as-shipped content recorded-sha256"
 
 
 def test_several_owners() -> None:
@@ -135,15 +137,37 @@ def test_several_owners() -> None:
     unknown = Claim(owner=replace(OWNER, name="half"), reason=PackageReason.NOT_INSTALLED)
     for claims in ((other, unknown, SHIPPED), (SHIPPED, other, unknown)):
         answer = ask(*claims)
-        assert told(answer) == "as-shipped recorded-sha256"  # type: ignore[arg-type]
-        assert [owner.name for owner in answer.owners] == ["tool", "half", "other"]  # type: ignore[attr-defined]
-    assert told(ask(other, unknown)) == "unknown not-installed"  # type: ignore[arg-type]
+        assert told(answer) == "as-shipped recorded-sha256"
+        assert [owner.name for owner in answer.owners] == ["tool", "half", "other"]
+    assert told(ask(other, unknown)) == "unknown not-installed"
 
 
-def test_capabilities_are_in_no_proof() -> None:
+def test_capabilities_and_acls_are_in_no_proof() -> None:
     """Not even in one that has the mode."""
-    answer = ask(SHIPPED, xattrs=(Xattr(name=b"security.capability", size=1, data=b"x"),))
-    assert answer.loud == (PackageFact.MODE_UNPROVED,)  # type: ignore[attr-defined]
+    for name in (b"security.capability", b"system.posix_acl_access"):
+        answer = ask(SHIPPED, xattrs=(Xattr(name=name, size=1, data=b"x"),))
+        assert answer.loud == (PackageFact.MODE_UNPROVED,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_special"),
+    [
+        ({}, False),
+        ({"mode": 0o4755}, True),
+        ({"mode": 0o2755}, True),
+        ({"mode": 0o666}, True),
+        ({"mode": 0o664}, False),
+        ({"mode": 0o664, "gid": 5}, True),
+        ({"uid": 1000}, True),
+    ],
+)
+def test_rights_that_md5_does_not_cover(changes: dict[str, Any], is_special: bool) -> None:
+    """Of the mode, those that let somebody else run it as root, or change it."""
+    md5_only = replace(SHIPPED, expected=(MD5,))
+    question = PackageQuestion(path=FILE.path, state=replace(FILE, **changes))
+    answer = judge(question, [md5_only], {"md5": GOOD[:16]}, Background())
+    assert answer.kind is PackageClass.AS_SHIPPED
+    assert answer.loud == ((PackageFact.MODE_UNPROVED,) if is_special else ())
 
 
 def test_snap_and_flatpak_are_not_asked() -> None:
@@ -188,13 +212,13 @@ CLAIMS = st.lists(
     ),
     is_complete=st.booleans(),
 )
-def test_as_shipped_only_with_an_equal_digest(  # noqa: PLR0917
-    claims: list[Claim], kind: FileKind, mode: int, target: bytes | None, digests: object, is_complete: bool
+def test_as_shipped_only_with_an_equal_digest(
+    claims: list[Claim], kind: FileKind, mode: int, target: bytes | None, digests: Digests, is_complete: bool
 ) -> None:
     """Whatever is claimed: the deciding proof has the very content, kind and attributes of the file."""
     file = replace(FILE, kind=kind, mode=mode, link_target=target)
     question = PackageQuestion(path=FILE.path, state=file)
-    answer = judge(question, claims, digests, Background(is_complete=is_complete))  # type: ignore[arg-type]
+    answer = judge(question, claims, digests, Background(is_complete=is_complete))
     assert (answer.reason is not None) == (answer.kind is PackageClass.UNKNOWN)
     assert (answer.kind is PackageClass.UNOWNED) == (not claims and is_complete)
     if answer.kind is PackageClass.AS_SHIPPED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -73,10 +74,8 @@ TEXT = st.one_of(st.binary(max_size=300), st.lists(st.one_of(PIECES, st.binary(m
 @given(text=TEXT)
 def test_any_bytes_are_parsed_or_refused(name: str, text: bytes) -> None:
     """Only with the error that callers expect."""
-    try:
+    with contextlib.suppress(DamagedError, ManifestError, RecordDamagedError, InputError):
         PARSERS[name](text)
-    except (DamagedError, ManifestError, RecordDamagedError, InputError):
-        pass
 
 
 @given(text=TEXT)
@@ -215,10 +214,8 @@ def test_a_damaged_deb_is_read_or_refused(changes: list[tuple[int, int]], cut: i
     for at, value in changes:
         data[at] = value
     for damaged in (bytes(data), GOOD[:cut]):
-        try:
+        with contextlib.suppress(DebError):
             read(damaged)
-        except DebError:
-            pass
 
 
 def test_the_hook_understands_every_version_of_the_protocol() -> None:
