@@ -92,7 +92,10 @@ class PythonRecords:
         return None
 
     def _libraries(self, path: bytes) -> Iterator[bytes]:
-        """The directories of libraries whose distributions could have a path: around it, or beside its ``bin``."""
+        """The directories of libraries whose distributions are asked about a path: around it, or beside its ``bin``.
+
+        No others: a RECORD can name any file of the system.
+        """
         parts = path.split(b"/")
         for number, part in enumerate(parts[:-1]):
             if part in _LIBRARIES:
@@ -107,8 +110,6 @@ class PythonRecords:
 
     def _read(self, library: bytes) -> dict[bytes, Claim]:
         found: dict[bytes, Claim] = {}
-        # A distribution may not claim files outside of its prefix: PREFIX/lib/python3.11/site-packages.
-        prefix = posixpath.normpath(library + b"/../../..")
         try:
             names = sorted(os.listdir(below(self._directories.root, library)))
         except OSError:
@@ -128,9 +129,8 @@ class PythonRecords:
                 continue
             is_safe = bool(digests) and self._directories.is_safe(record)
             for path, digest in digests.items():
-                if path.startswith(prefix.rstrip(b"/") + b"/"):
-                    owner = PackageOwner(manager="python", name=_text(match[1]), version=_text(match[2]))
-                    found.setdefault(path, _claim(owner, digest, is_safe=is_safe))
+                owner = PackageOwner(manager="python", name=_text(match[1]), version=_text(match[2]))
+                found.setdefault(path, _claim(owner, digest, is_safe=is_safe))
         return found
 
 

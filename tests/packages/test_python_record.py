@@ -75,7 +75,7 @@ def test_a_record_that_others_can_write_is_no_proof(system: Debian) -> None:
         assert one(system, "/opt/venv/bin/tool") == "unknown untrusted-database"
 
 
-def test_a_record_claims_nothing_outside_of_its_prefix(system: Debian) -> None:
+def test_a_record_is_not_asked_about_files_elsewhere(system: Debian) -> None:
     """/etc/shadow is in it with the right digest."""
     assert one(system, "/etc/shadow") == "unknown no-database"
 
