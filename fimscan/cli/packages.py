@@ -34,6 +34,9 @@ _ARCHIVES = "/var/cache/apt/archives"
 _HOOK = """\
 // fimscan takes SHA-256 of the files in packages before dpkg unpacks them. Whatever fails here, apt goes on.
 DPkg::Pre-Install-Pkgs {{ "{command} packages record || cat > /dev/null"; }};
+"""
+# apt finds a command's options by its first word.
+_HOOK_VERSION = """\
 DPkg::Tools::Options::{program}::Version "3";
 """
 
@@ -195,7 +198,9 @@ def _hook_text(settings: Settings) -> str:
     program = shutil.which(first) or first
     if not program.startswith("/") or '"' in command or "\\" in command or "'" in first:
         raise UsageError(f"apt cannot run {command}: install fimscan under a path without special characters")
-    return _HOOK.format(command=program + separator + rest, program=program)
+    text = _HOOK.format(command=program + separator + rest)
+    # Where that word is Python, other hooks may begin with it. Version 1, the default, has all that is needed.
+    return text + (_HOOK_VERSION.format(program=program) if os.path.basename(program) == "fimscan" else "")
 
 
 def _notes(problems: Iterable[str]) -> None:

@@ -55,13 +55,14 @@ class Claim:
     """One package that has a path in its list.
 
     ``expected`` are all proofs, strongest first. ``reason`` says why the claim decides nothing, whatever the file is:
-    a package that is not wholly installed, for example. ``active`` says whether the package was being installed in the
-    window of the question; ``None`` if that is not known.
+    a package that is not wholly installed, for example. ``may_be_missing`` is set for files that rpm may lack.
+    ``active`` says whether the package was being installed in the window of the question; ``None`` is not known.
     """
 
     owner: PackageOwner
     expected: tuple[Expected, ...] = ()
     reason: PackageReason | None = None
+    may_be_missing: bool = False
     facts: tuple[PackageFact, ...] = ()
     active: bool | None = None
 

@@ -11,9 +11,9 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
-from fimscan.decompression import DAMAGED_COMPRESSION, LONGEST_MAGIC, problem_of, unpacked
+from fimscan.decompression import DAMAGED_COMPRESSION, LONGEST_MAGIC, UnpackError, problem_of, unpacked
 from fimscan.model import FileKind, PackageProof
 from fimscan.packages.manifest import Manifest, ManifestError, Member
 
@@ -36,6 +36,8 @@ _KINDS = {
     tarfile.BLKTYPE: FileKind.BLOCK_DEVICE,
 }
 
+T = TypeVar("T")
+
 
 class DebError(Exception):
     """The file is no Debian package, is damaged, or has a compression that cannot be read here."""
@@ -56,7 +58,7 @@ def read_deb(file: BinaryIO, *, path: bytes, proof: PackageProof, now_ns: int) -
     """
     try:
         parts = _parts(file)
-        control = _control(file, parts)
+        control = _read(file, _one(parts, b"control.tar"), path, _control)
         return Manifest(
             name=control["Package"],
             version=control["Version"],
@@ -64,7 +66,7 @@ def read_deb(file: BinaryIO, *, path: bytes, proof: PackageProof, now_ns: int) -
             deb_sha256=_sha256(file),
             proof=proof,
             taken_ns=now_ns,
-            members=_data(file, parts, path),
+            members=_read(file, _one(parts, b"data.tar"), path, _members),
         )
     except KeyError as error:
         raise DebError(f"its control file has no field {error.args[0]}") from None
@@ -142,36 +144,24 @@ def _tar(stream: BinaryIO) -> Iterator[tarfile.TarFile]:
         yield tar
 
 
-def _control(file: BinaryIO, parts: list[_Part]) -> Mapping[str, str]:
-    with _tar(_tar_stream(file, _one(parts, b"control.tar"))) as tar:
-        for member in tar:
-            if member.name.removeprefix("./") == "control" and member.isreg() and member.size <= _MOST_CONTROL:
-                text = tar.extractfile(member)
-                assert text is not None, "a regular file has content"
-                return dict(re.findall(r"^([!-9;-~]+):[ \t]*(.*?)[ \t]*$", text.read().decode("latin-1"), re.MULTILINE))
-    raise DebError("it has no control file")
-
-
-def _data(file: BinaryIO, parts: list[_Part], path: bytes) -> tuple[Member, ...]:
-    part = _one(parts, b"data.tar")
-    stream = _tar_stream(file, part)
+def _read(file: BinaryIO, part: _Part, path: bytes, parse: Callable[[BinaryIO], T]) -> T:
+    """Parse one of the tar archives."""
     try:
-        return _members(stream)
-    except DAMAGED_COMPRESSION as error:
+        return parse(_tar_stream(file, part))
+    except UnpackError as error:
         # Before Python 3.14, zstd needs a package that may not be installed. dpkg has it built in.
         if not part.name.endswith(b".zst") or "zstandard" not in str(error):
             raise
-    return _by_dpkg_deb(path)
-
-
-def _by_dpkg_deb(path: bytes) -> tuple[Member, ...]:
-    command = [b"/usr/bin/dpkg-deb", b"--fsys-tarfile", os.path.abspath(path)]
+    option = b"--ctrl-tarfile" if part.name.startswith(b"control") else b"--fsys-tarfile"
     try:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [b"/usr/bin/dpkg-deb", option, os.path.abspath(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
             assert process.stdout is not None, "it was asked for"
             try:
-                members = _members(cast("BinaryIO", process.stdout))
-                process.stdout.read()
+                found = parse(cast("BinaryIO", process.stdout))
+                while process.stdout.read(_PIECE):
+                    pass
             except BaseException:
                 process.kill()
                 raise
@@ -180,7 +170,17 @@ def _by_dpkg_deb(path: bytes) -> tuple[Member, ...]:
         raise DebError(f"it is compressed with zstd: install the Python package zstandard ({error.strerror})") from None
     if code:
         raise DebError("dpkg-deb cannot unpack it")
-    return members
+    return found
+
+
+def _control(stream: BinaryIO) -> Mapping[str, str]:
+    with _tar(stream) as tar:
+        for member in tar:
+            if member.name.removeprefix("./") == "control" and member.isreg() and member.size <= _MOST_CONTROL:
+                text = tar.extractfile(member)
+                assert text is not None, "a regular file has content"
+                return dict(re.findall(r"^([!-9;-~]+):[ \t]*(.*?)[ \t]*$", text.read().decode("latin-1"), re.MULTILINE))
+    raise DebError("it has no control file")
 
 
 def _members(stream: BinaryIO) -> tuple[Member, ...]:

@@ -20,6 +20,10 @@ from fimscan.packages.writers import WriterKind, writer_of
 
 _SPECIAL_BITS = 0o6002  # setuid, setgid, writable by everybody
 _GROUP_WRITES = 0o020
+# A package in these states need not have all its files.
+_MAY_BE_MISSING = frozenset(
+    {PackageReason.NOT_INSTALLED, PackageReason.OBSOLETE_CONFFILE, PackageReason.UNTRUSTED_DATABASE}
+)
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
@@ -70,7 +74,7 @@ def judge(
     if not claims:
         return _with_facts(question, claims, background, _without_owner(question, background))
     judged = sorted(
-        ((_judge_claim(question.state, claim, digests), claim) for claim in claims),
+        ((_judge_claim(question, claim, digests), claim) for claim in claims),
         key=lambda pair: _ORDER.index(pair[0].kind),
     )
     best = judged[0][0]
@@ -95,8 +99,11 @@ class _Judged(NamedTuple):
     differs: tuple[str, ...] = ()
 
 
-def _judge_claim(state: FileState | None, claim: Claim, digests: Digests) -> _Judged:
-    is_directory = state is not None and state.kind is FileKind.DIRECTORY
+def _judge_claim(question: PackageQuestion, claim: Claim, digests: Digests) -> _Judged:
+    state = question.state
+    if state is None:
+        return _judge_missing(question, claim)
+    is_directory = state.kind is FileKind.DIRECTORY
     if claim.reason is not None and not (is_directory and claim.reason is PackageReason.NO_DIGEST):
         return _Judged(PackageClass.UNKNOWN, reason=claim.reason)
     if not claim.expected:
@@ -104,18 +111,29 @@ def _judge_claim(state: FileState | None, claim: Claim, digests: Digests) -> _Ju
             PackageClass.UNKNOWN, reason=PackageReason.DIRECTORY if is_directory else PackageReason.NO_DIGEST
         )
     proof = claim.expected[0]
-    if state is None:
-        return _Judged(PackageClass.NOT_AS_SHIPPED, proof, differs=("missing",))
     content = _content(state, proof, digests)
     differs = (*((content,) if isinstance(content, str) else ()), *_attributes(state, proof))
     if differs:
-        if claim.owner.unpacked_ns is not None and state.read_end_ns < claim.owner.unpacked_ns:
-            # The state may be what the version before it shipped.
+        if _is_earlier(state.read_end_ns, claim):
             return _Judged(PackageClass.UNKNOWN, reason=PackageReason.PACKAGE_CHANGED_SINCE)
         return _Judged(PackageClass.NOT_AS_SHIPPED, proof, differs=differs)
     if isinstance(content, _Undecided):
         return _Judged(PackageClass.UNKNOWN, reason=content.reason)
     return _Judged(PackageClass.AS_SHIPPED, proof)
+
+
+def _judge_missing(question: PackageQuestion, claim: Claim) -> _Judged:
+    if claim.may_be_missing or claim.reason in _MAY_BE_MISSING:
+        return _Judged(PackageClass.UNKNOWN, reason=claim.reason or PackageReason.NO_DIGEST)
+    if question.window is not None and _is_earlier(question.window.before_ns, claim):
+        return _Judged(PackageClass.UNKNOWN, reason=PackageReason.PACKAGE_CHANGED_SINCE)
+    proof = claim.expected[0] if claim.expected else None
+    return _Judged(PackageClass.NOT_AS_SHIPPED, proof, differs=("missing",))
+
+
+def _is_earlier(ns: int, claim: Claim) -> bool:
+    """Whether the file was looked at before the package was unpacked: it may be as the version before it shipped it."""
+    return claim.owner.unpacked_ns is not None and ns < claim.owner.unpacked_ns
 
 
 class _Undecided(NamedTuple):

@@ -37,7 +37,7 @@ _ALGORITHMS = {
     b"10": ("sha512", 64),
     b"11": ("sha224", 28),
 }
-_CONFIG, _GHOST = 1, 64  # RPMFILE_*
+_CONFIG, _MISSING_OK, _GHOST = 1, 8, 64  # RPMFILE_*
 _NORMAL = b"0"  # RPMFILE_STATE_NORMAL: in place; others are replaced, not installed, on a shared file system
 _KINDS = {
     stat.S_IFREG: FileKind.FILE,
@@ -63,6 +63,7 @@ class RpmFile(NamedTuple):
     link_target: bytes
     is_config: bool
     is_ghost: bool
+    may_be_missing: bool
     is_in_place: bool
     user: bytes
     group: bytes
@@ -152,6 +153,7 @@ def _file(line: bytes, size: int) -> RpmFile | None:
         link_target=target,
         is_config=bool(int(flags) & _CONFIG),
         is_ghost=bool(int(flags) & _GHOST),
+        may_be_missing=bool(int(flags) & (_GHOST | _MISSING_OK)),
         is_in_place=state == _NORMAL,
         user=user,
         group=group,
@@ -249,7 +251,7 @@ class _Reader:
         if not file.is_in_place:
             return Claim(owner=owner, reason=PackageReason.NOT_INSTALLED)
         if file.is_ghost or (file.kind is FileKind.FILE and file.digest is None):
-            return Claim(owner=owner, reason=PackageReason.NO_DIGEST)
+            return Claim(owner=owner, reason=PackageReason.NO_DIGEST, may_be_missing=file.may_be_missing)
         is_link = file.kind is FileKind.SYMLINK
         expected = Expected(
             proof=PackageProof.RPM,
@@ -261,4 +263,4 @@ class _Reader:
             uid=self._accounts.uid(file.user),
             gid=self._accounts.gid(file.group),
         )
-        return Claim(owner=owner, expected=(expected,))
+        return Claim(owner=owner, expected=(expected,), may_be_missing=file.may_be_missing)

@@ -122,19 +122,34 @@ def apt(cli: Cli, system: Debian, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def test_apt_has_packages_recorded_before_it_unpacks_them(cli: Cli, system: Debian) -> None:
+@pytest.mark.parametrize("version", [1, 3])
+def test_apt_has_packages_recorded_before_it_unpacks_them(cli: Cli, system: Debian, version: int) -> None:
     """The real apt, with the configuration that --hook prints: installed, upgraded, and then one byte is changed."""
     hook = system.root / "etc/apt/apt.conf.d/50fimscan"
     hook.parent.mkdir(parents=True)
-    cli("packages", "record", "--hook", "--out", str(hook), code=0)
-    assert sys.executable in hook.read_text() and str(cli.config) in hook.read_text()
-    for version in ("1:1.0", "1:2.0"):
-        deb = system.build("tool", version, {**FILES, "/usr/bin/tool": f"version {version}\n"})
+    command = [sys.executable, "-m", "fimscan"]
+    if version == 3:
+        # A program of this name has options of its own.
+        program = cli.root / "fimscan"
+        program.write_text(f"#!{sys.executable}\nfrom fimscan.cli.main import main\nmain()\n")
+        program.chmod(0o755)
+        command = [str(program)]
+    printed = subprocess.run(
+        [*command, "--config", str(cli.config), "packages", "record", "--hook", "--out", str(hook)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert printed.stdout == "" and str(cli.config) in hook.read_text()
+    assert ('::Version "3";' in hook.read_text()) == (version == 3)
+    for number in ("1:1.0", "1:2.0"):
+        deb = system.build("tool", number, {**FILES, "/usr/bin/tool": f"version {number}\n"})
         done = apt(cli, system, f"./{deb.name}")
         assert done.returncode == 0 and "fimscan" not in done.stderr, done.stdout + done.stderr
     assert len([*(cli.root / "packages").iterdir()]) == 2
     lines = check(cli, system, "/usr/bin/tool", "/usr/bin/t", "/etc/tool.conf", code=0)
-    assert all("SHA-256 recorded before it was unpacked" in lines[number] for number in (0, 2))
+    assert all("SHA-256 recorded before it was unpacked" in lines[at] for at in (0, 2))
     system.path("/usr/bin/tool").chmod(0o4755)
     assert "mode differs" in check(cli, system, "/usr/bin/tool", code=2)[0]
 

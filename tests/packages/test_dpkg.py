@@ -64,6 +64,8 @@ def test_one_byte_is_enough(system: Debian) -> None:
     assert one(system, "/etc/tool.conf") == "not-as-shipped content conffile-md5"
     system.path("/usr/bin/tool").unlink()
     assert one(system, "/usr/bin/tool") == "not-as-shipped missing md5sums"
+    system.path("/usr/bin/t").unlink()
+    assert one(system, "/usr/bin/t") == "not-as-shipped missing"  # dpkg lists it, which is enough
     system.path("/usr/bin/tool").symlink_to("/etc/passwd")
     assert one(system, "/usr/bin/tool") == "not-as-shipped kind md5sums"
 

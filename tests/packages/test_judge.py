@@ -22,6 +22,7 @@ from fimscan.model import (
     PackageProof,
     PackageReason,
     ProcessView,
+    Window,
     Xattr,
 )
 from fimscan.packages import PackageQuestion
@@ -168,6 +169,19 @@ def test_rights_that_md5_does_not_cover(changes: dict[str, Any], is_special: boo
     answer = judge(question, [md5_only], {"md5": GOOD[:16]}, Background())
     assert answer.kind is PackageClass.AS_SHIPPED
     assert answer.loud == ((PackageFact.MODE_UNPROVED,) if is_special else ())
+
+
+def test_a_missing_file() -> None:
+    """Not as shipped, whether or not there is a digest; unless the package was unpacked after the window."""
+    gone = PackageQuestion(path=FILE.path, state=None)
+    no_digest = Claim(owner=replace(OWNER, unpacked_ns=50), reason=PackageReason.NO_DIGEST)
+    half = Claim(owner=OWNER, reason=PackageReason.NOT_INSTALLED)
+    assert told(judge(gone, [no_digest], {}, Background())) == "not-as-shipped missing"
+    assert told(judge(gone, [half], {}, Background())) == "unknown not-installed"
+    earlier = replace(gone, window=Window(after_ns=10, before_ns=20))
+    assert told(judge(earlier, [no_digest], {}, Background())) == "unknown package-changed-since"
+    ghost = replace(no_digest, may_be_missing=True)
+    assert told(judge(gone, [ghost], {}, Background())) == "unknown no-digest"
 
 
 def test_snap_and_flatpak_are_not_asked() -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fimscan import decompression
 from fimscan.errors import InputError
 from fimscan.model import FileKind, PackageProof
 from fimscan.packages import parse_hook
@@ -33,6 +37,7 @@ from fimscan.packages.dpkg_status import parse_status
 from fimscan.packages.manifest import Manifest, ManifestError, Member, format_manifest, parse_manifest
 from fimscan.packages.python_record import RecordDamagedError, parse_record
 from fimscan.packages.rpm import parse_rpm
+from tests.packages.debian import Debian
 
 PARSERS: dict[str, Callable[[bytes], Any]] = {
     "list": lambda text: parse_list(text, {b"x"}),
@@ -216,6 +221,24 @@ def test_a_damaged_deb_is_read_or_refused(changes: list[tuple[int, int]], cut: i
     for damaged in (bytes(data), GOOD[:cut]):
         with contextlib.suppress(DebError):
             read(damaged)
+
+
+def test_without_zstandard_dpkg_deb_unpacks_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ubuntu's packages are compressed with it, and Python has it from 3.14 on only."""
+    if not shutil.which("dpkg-deb"):
+        pytest.skip("there is no dpkg-deb here")
+    made = Debian(tmp_path, tmp_path).build("a", "1", {"/usr/bin/x": "content"}, compression="zstd")
+
+    def missing(_: str) -> None:
+        raise ImportError
+
+    proof = PackageProof.DEB
+    with made.open("rb") as file:
+        expected = read_deb(file, path=os.fsencode(made), proof=proof, now_ns=1)
+        monkeypatch.setattr("fimscan.decompression.importlib.import_module", missing)
+        with pytest.raises(decompression.UnpackError, match="install the Python package zstandard"):
+            decompression.unpacked(io.BytesIO(b"x"), b"\x28\xb5\x2f\xfd").read(1)
+        assert read_deb(file, path=os.fsencode(made), proof=proof, now_ns=1) == expected
 
 
 def test_the_hook_understands_every_version_of_the_protocol() -> None:

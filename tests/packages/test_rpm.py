@@ -95,6 +95,9 @@ def test_the_digest_of_the_header_is_the_proof(tmp_path: Path, algorithm: int, n
     assert told(link) == told(conf) == told(directory) == "as-shipped rpm"
     assert conf.owner is not None and conf.owner.conffile
     assert told(ghost) == "unknown no-digest"
+    assert not system.path("/usr/share/tool/ghost").exists()  # and it may be missing
+    system.path("/etc/tool.conf").unlink()
+    assert told(system.check("/etc/tool.conf")[0]) == "not-as-shipped missing rpm"
     assert told(other) == "unowned missing" and other.directory_owners == ()
     system.path("/usr/bin/tool").chmod(0o755)
     assert told(system.check("/usr/bin/tool")[0]) == "not-as-shipped mode rpm"
