@@ -24,7 +24,14 @@ _MANAGERS = frozenset(
 )
 _PYTHON = re.compile(rb"/usr/(?:bin|libexec)/(?:platform-)?python3(?:\.\d+)?\Z")
 _PYTHON_MANAGERS = frozenset({b"/usr/bin/dnf", b"/usr/bin/dnf-3", b"/usr/bin/yum", b"/bin/dnf", b"/bin/yum"})
-_SCRIPT = re.compile(rb"(?:/var/lib/dpkg/info/([^/]+)\.|/var/lib/dpkg/tmp\.ci/)((?:pre|post)(?:inst|rm)|config)\Z")
+# Programs that start sessions and services. What is above them, such as a script that restarted sshd, has no part in
+# what is done below.
+_BOUNDARY = re.compile(
+    rb"(?:/usr)?/(?:s?bin|lib|libexec)/(?:[\w.-]+/)?"
+    rb"(?:sshd|sshd-session|sshd-auth|login|agetty|cron|crond|atd|systemd|init|tmux|screen)\Z"
+)
+_INIT = 1
+_SCRIPT = re.compile(rb"/var/lib/dpkg/(?:info/([^/]+)\.|tmp\.ci/)((?:pre|post)(?:inst|rm)|config)\Z")
 
 
 class WriterKind(StrEnum):
@@ -49,18 +56,27 @@ def writer_of(lineage: Lineage) -> Writer:
     Only the kernel's record of the program counts. A process can call itself what it likes, so a command line alone
     makes nobody a package manager (except dnf, a Python program) or a script (unless dpkg is an ancestor).
     """
-    actor, ancestors = lineage.actor, lineage.ancestors
+    actor = lineage.actor
     if actor.exe is None:
         return Writer(WriterKind.UNKNOWN)
     if _is_manager(actor):
         return Writer(WriterKind.MANAGER)
+    ancestors, is_whole = _in_session(lineage)
     above = next((number for number, one in enumerate(ancestors) if _is_manager(one)), None)
     if above is not None:
         # The nearest script: it may have called others.
         scripts = filter(None, map(_script_of, (actor, *ancestors[:above])))
         return Writer(WriterKind.SCRIPT, next(scripts, ""))
-    is_known = lineage.unknown is None and all(one.exe is not None for one in ancestors)
+    is_known = is_whole and all(one.exe is not None for one in ancestors)
     return Writer(WriterKind.OTHER if is_known else WriterKind.UNKNOWN)
+
+
+def _in_session(lineage: Lineage) -> tuple[tuple[Actor, ...], bool]:
+    """The ancestors up to the one that began the session or service, and whether that one is known."""
+    for number, one in enumerate((lineage.actor, *lineage.ancestors)):
+        if one.exe is not None and _BOUNDARY.match(one.exe.removesuffix(b" (deleted)")):
+            return lineage.ancestors[:number], True
+    return lineage.ancestors, lineage.unknown in (None, _INIT)
 
 
 def _is_manager(actor: Actor) -> bool:
@@ -75,7 +91,7 @@ def _is_manager(actor: Actor) -> bool:
 
 def _script_of(actor: Actor) -> str:
     for argument in (actor.cmdline or ())[:3]:
-        if match := _SCRIPT.match(argument):
+        if match := _SCRIPT.search(argument):
             name = (match[1] or b"").partition(b":")[0].decode("ascii", "backslashreplace")
             return f"{name}.{match[2].decode('ascii')}" if name else match[2].decode("ascii")
     return ""

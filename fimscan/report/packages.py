@@ -41,7 +41,13 @@ _DIFFERS = {
     "gid": "group differs",
 }
 _FACTS = {
+    PackageFact.MANAGER_WROTE_OTHER: "written by the package manager, but not as shipped",
+    PackageFact.NOT_WRITTEN_BY_MANAGER: "written by something else than the package manager",
+    PackageFact.NOT_BEING_INSTALLED: "the package was not being installed then",
+    PackageFact.PROOFS_DISAGREE: "",  # the reason says it
     PackageFact.MODE_UNPROVED: "mode, owner, ACL or capabilities give rights that this proof does not cover",
+    PackageFact.MAINTAINER_SCRIPT: "written by a maintainer script, so unproved",
+    PackageFact.BEING_INSTALLED: "the package was being installed then",
     PackageFact.ALTERNATIVE: "a link of update-alternatives",
     PackageFact.DIVERTED: "diverted by dpkg-divert",
     PackageFact.OVERRIDDEN: "mode and owner set by dpkg-statoverride",
@@ -76,7 +82,9 @@ def _parts(answer: PackageAnswer) -> Iterator[str]:
     if answer.proof is not None and answer.algorithm is not None:
         name = answer.algorithm.upper().replace("SHA", "SHA-")
         yield f"{name} {_PROOFS[answer.proof]}"
-    yield from (_FACTS[fact] for fact in answer.facts if fact in _FACTS)
+    for fact in answer.facts:
+        scripts = f" ({', '.join(map(show, answer.scripts))})" if fact is PackageFact.MAINTAINER_SCRIPT else ""
+        yield _FACTS[fact] + scripts.replace(" ()", "")
 
 
 def _joined(before: str, parts: Iterable[str]) -> str:

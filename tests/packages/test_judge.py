@@ -38,6 +38,7 @@ SHA = Expected(PackageProof.RECORDED, FileKind.FILE, "sha256", GOOD, mode=0o644,
 MD5 = Expected(PackageProof.MD5SUMS, FileKind.FILE, "md5", GOOD[:16])
 FILE = replace(state(b"/usr/bin/tool"), digests=(Digest(algorithm="sha256", value=GOOD),))
 DPKG = Actor(pid=10, exe=b"/usr/bin/dpkg")
+SSHD = Actor(pid=4, exe=b"/usr/sbin/sshd")
 SHELL = Actor(pid=5, exe=b"/usr/bin/bash")
 
 
@@ -68,6 +69,19 @@ WRITERS = {
     ),
     "pretender": (Lineage(actor=script(b"info/man-db.postinst"), ancestors=(SHELL,)), WriterKind.OTHER, ""),
     "unknown parent": (Lineage(actor=script(b"info/man-db.postinst"), unknown=3), WriterKind.UNKNOWN, ""),
+    "child of init": (Lineage(actor=Actor(pid=3, exe=b"/usr/bin/vim"), unknown=1), WriterKind.OTHER, ""),
+    # A maintainer script restarted sshd; whoever logs in since is no maintainer script.
+    "login": (
+        Lineage(actor=Actor(pid=3, exe=b"/usr/bin/vim"), ancestors=(SHELL, SSHD, script(b"info/ssh.postinst"), DPKG)),
+        WriterKind.OTHER,
+        "",
+    ),
+    "old sshd": (Lineage(actor=SHELL, ancestors=(SSHD,), unknown=700), WriterKind.OTHER, ""),
+    "upgrade over ssh": (
+        Lineage(actor=script(b"info/a.postinst"), ancestors=(DPKG, SHELL, SSHD), unknown=700),
+        WriterKind.SCRIPT,
+        "a.postinst",
+    ),
     "no program": (Lineage(actor=Actor(pid=1)), WriterKind.UNKNOWN, ""),
     "dnf": (
         Lineage(
