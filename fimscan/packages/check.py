@@ -27,10 +27,12 @@ class PackageSources:
 
     ``root`` is the directory of the checked system: paths in questions and databases are relative to it.
     ``manifests``, the directory of 'fimscan packages record', and ``archives``, directories with .deb files, are not.
+    With ``keep_manifests``, what was taken from a .deb is kept in ``manifests``, if that can be written.
     """
 
     root: bytes = b"/"
     manifests: bytes | None = None
+    keep_manifests: bool = True
     archives: tuple[bytes, ...] = (b"/var/cache/apt/archives",)
     deb_budget: int = DEB_BUDGET
 
@@ -70,7 +72,8 @@ def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> t
     found, names = [], []
     if has_dpkg(directories):
         store = None if sources.manifests is None else ManifestStore(sources.manifests)
-        found.append(read_dpkg(wanted, directories, Proofs(store, sources.archives, sources.deb_budget)))
+        proofs = Proofs(store, sources.archives, sources.deb_budget, keep=sources.keep_manifests)
+        found.append(read_dpkg(wanted, directories, proofs))
         names.append("dpkg")
     database = rpm_database(directories)
     if database is not None:
@@ -89,19 +92,24 @@ def _answer(
     activity: DpkgActivity | None,
     root: bytes,
 ) -> PackageAnswer:
-    claims = [claim for found in findings for claim in found.claims.get(path, ())]
+    claims = [claim for found in findings for claim in _claims(found, path)]
     if not claims and (claim := records.claim(path)) is not None:
         claims = [claim]
-    by_python = bool(claims) and claims[0].owner.manager == "python"
     if activity is not None and question.window is not None:
         claims = [replace(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
     background = Background(
         facts=tuple(fact for found in findings for fact in found.facts.get(path, ())),
         directory_owners=tuple(name for found in findings for name in found.directories.get(parent(path), ())),
-        reason=None if by_python else next((found.reason for found in findings if found.reason is not None), None),
-        is_complete=all(found.is_complete for found in findings),
+        reason=next((found.reason for found in findings if found.reason is not None), None),
+        is_complete=all(found.is_complete and found.reason is None for found in findings),
     )
     return judge(question, claims, _digests(question, path, claims, root), background)
+
+
+def _claims(found: Findings, path: bytes) -> list[Claim]:
+    """The claims of one database; they decide nothing if it cannot be trusted as a whole."""
+    claims = found.claims.get(path, [])
+    return claims if found.reason is None else [replace(one, reason=found.reason, expected=()) for one in claims]
 
 
 def _digests(question: PackageQuestion, path: bytes, claims: Sequence[Claim], root: bytes) -> Digests:

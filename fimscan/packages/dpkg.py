@@ -69,7 +69,7 @@ class _Database:
         """One optional file, parsed. If a ``vital`` one is damaged, nothing can be said of any file."""
         if not os.path.lexists(self.admin + b"/" + name):
             return {}
-        before = len(self.problems), self.is_complete
+        before = self.is_complete
         text = self.read(name)
         try:
             if text is not None:
@@ -79,7 +79,7 @@ class _Database:
         if vital:
             self.reason = PackageReason.DATABASE_DAMAGED
         else:
-            self.is_complete = before[1]
+            self.is_complete = before
         return {}
 
     def complain(self, name: bytes, text: str) -> None:

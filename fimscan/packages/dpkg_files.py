@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 _MD5_LINE = re.compile(rb"([0-9a-f]{32})  (?:\./|/)?([^\0]+)\Z")
+# md5sum(1) writes names with special characters so; dpkg does not read them either.
+_ESCAPED_LINE = re.compile(rb"\\[0-9a-f]{32}  ")
 _LOG_LINE = re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (\S+) (.*)")
 _ACTIONS = frozenset({b"install", b"upgrade", b"configure", b"trigproc", b"remove", b"purge", b"disappear"})
 # States after an action. Another package's installation can set triggers-pending at any later time.
@@ -48,6 +50,8 @@ def parse_md5sums(text: bytes, wanted: Collection[bytes]) -> dict[bytes, bytes]:
     for line in text.split(b"\n")[:-1]:
         match = _MD5_LINE.match(line)
         if match is None:
+            if _ESCAPED_LINE.match(line):
+                continue
             raise DamagedError("a line is not an MD5 sum and a path")
         path = b"/" + match[2]
         if path in wanted:

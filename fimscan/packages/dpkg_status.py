@@ -12,9 +12,10 @@ _UNPACKED = frozenset({b"installed", b"unpacked", b"half-configured", b"triggers
 _KNOWN_STATES = _UNPACKED | {b"not-installed", b"config-files", b"half-installed"}
 _WANTED = (b"package", b"status", b"version", b"architecture", b"multi-arch", b"conffiles")
 _FIELD = re.compile(rb"^([!-9;-~]+):[ \t]*(.*(?:\n[ \t].*)*)", re.MULTILINE)
-_NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9+.-]*\Z")
-_ARCHITECTURE = re.compile(rb"[a-z0-9][a-z0-9-]*\Z")
-_VERSION = re.compile(rb"[0-9A-Za-z.+~:-]+\Z")
+# As dpkg reads its status, which is less strict than what it installs today.
+_NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9+._-]*\Z")
+_ARCHITECTURE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*\Z")
+_VERSION = re.compile(rb"[!-~]+\Z")
 _MD5 = re.compile(rb"[0-9a-f]{32}\Z")
 
 

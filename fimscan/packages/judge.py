@@ -20,9 +20,15 @@ from fimscan.packages.writers import WriterKind, writer_of
 
 _SPECIAL_BITS = 0o6002  # setuid, setgid, writable by everybody
 _GROUP_WRITES = 0o020
-# A package in these states need not have all its files.
+# With these reasons, a package need not have all the files of its list, or the list is not certain.
 _MAY_BE_MISSING = frozenset(
-    {PackageReason.NOT_INSTALLED, PackageReason.OBSOLETE_CONFFILE, PackageReason.UNTRUSTED_DATABASE}
+    {
+        PackageReason.NOT_INSTALLED,
+        PackageReason.OBSOLETE_CONFFILE,
+        PackageReason.UNTRUSTED_DATABASE,
+        PackageReason.DATABASE_CHANGING,
+        PackageReason.DATABASE_DAMAGED,
+    }
 )
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
@@ -36,8 +42,8 @@ Digests = Mapping[str, bytes] | PackageReason
 class Background(NamedTuple):
     """What is known of a path whoever owns it.
 
-    ``reason`` is set if nothing can be decided at all, ``is_complete`` if all databases were read whole: only then is a
-    path without an owner known to have none.
+    ``is_complete`` is set if all databases were read whole: only then is a path without an owner known to have none.
+    Otherwise ``reason`` says why not, if that is known.
     """
 
     facts: tuple[PackageFact, ...] = ()
@@ -69,8 +75,6 @@ def judge(
 
     With several owners, the one that shipped the file as it is decides; else one for which it is unknown.
     """
-    if background.reason is not None:
-        return _with_facts(question, claims, background, _unknown(question, background.reason, claims))
     if not claims:
         return _with_facts(question, claims, background, _without_owner(question, background))
     judged = sorted(
@@ -113,6 +117,9 @@ def _judge_claim(question: PackageQuestion, claim: Claim, digests: Digests) -> _
     proof = claim.expected[0]
     content = _content(state, proof, digests)
     differs = (*((content,) if isinstance(content, str) else ()), *_attributes(state, proof))
+    if is_directory and differs and differs[0] != "kind":
+        # Maintainer scripts give directories to users of their own, and dpkg keeps what it finds.
+        return _Judged(PackageClass.UNKNOWN, reason=PackageReason.DIRECTORY)
     if differs:
         if _is_earlier(state.read_end_ns, claim):
             return _Judged(PackageClass.UNKNOWN, reason=PackageReason.PACKAGE_CHANGED_SINCE)
@@ -169,21 +176,19 @@ def _attributes(state: FileState, proof: Expected) -> Iterator[str]:
             yield name
 
 
-def _unknown(question: PackageQuestion, reason: PackageReason, claims: Sequence[Claim]) -> PackageAnswer:
-    owners = tuple(claim.owner for claim in claims[:_MOST_OWNERS])
-    return PackageAnswer(path=question.path, kind=PackageClass.UNKNOWN, owners=owners, reason=reason)
-
-
 def _without_owner(question: PackageQuestion, background: Background) -> PackageAnswer:
     for prefix, manager in _OTHER_MANAGERS.items():
         if question.path.startswith(prefix):
             name = question.path.removeprefix(prefix).partition(b"/")[0].decode("utf-8", "backslashreplace")
-            owners = (PackageOwner(manager=manager, name=name if manager == "snap" else ""),)
             return PackageAnswer(
-                path=question.path, kind=PackageClass.UNKNOWN, owners=owners, reason=PackageReason.OTHER_MANAGER
+                path=question.path,
+                kind=PackageClass.UNKNOWN,
+                owners=(PackageOwner(manager=manager, name=name if manager == "snap" else ""),),
+                reason=PackageReason.OTHER_MANAGER,
             )
     if not background.is_complete:
-        return _unknown(question, PackageReason.DATABASE_DAMAGED, ())
+        reason = background.reason or PackageReason.DATABASE_DAMAGED
+        return PackageAnswer(path=question.path, kind=PackageClass.UNKNOWN, reason=reason)
     return PackageAnswer(
         path=question.path,
         kind=PackageClass.UNOWNED,

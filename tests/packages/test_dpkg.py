@@ -86,6 +86,8 @@ def test_a_manifest_proves_mode_owner_and_links(system: Debian) -> None:
     # A directory is judged along with files of its package, and needs no manifest to be read for itself.
     assert one(system, "/usr/share/tool") == "unknown directory"
     assert told(system.check("/usr/share/tool", "/usr/share/tool/data")[0]) == "as-shipped recorded-sha256"
+    system.path("/usr/share/tool").chmod(0o700)  # scripts do that, and dpkg keeps it
+    assert told(system.check("/usr/share/tool", "/usr/share/tool/data")[0]) == "unknown directory"
     os.chown(system.path("/usr/bin/tool"), 5, 0)
     system.path("/usr/bin/t").unlink()
     system.path("/usr/bin/t").symlink_to("other")

@@ -282,6 +282,14 @@ def test_status_is_read_as_dpkg_writes_it() -> None:
     }
 
 
+def test_a_package_of_others_does_not_spoil_the_database() -> None:
+    """Names and versions that Debian would refuse, a line that md5sum(1) escaped."""
+    text = b"Package: My_App\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0_beta\n"
+    assert parse_status([text]).problems == ()
+    sums = b"\\" + b"0" * 32 + b"  a\\\\b\n" + b"1" * 32 + b"  ./x\n"
+    assert parse_md5sums(sums, {b"/x", b"/a\\b"}) == {b"/x": b"\x11" * 16}
+
+
 def test_the_log_ends_an_action_with_its_last_state() -> None:
     """A trigger that is set pending a day later does not make the installation last a day."""
     lines = (

@@ -123,8 +123,21 @@ def test_a_damaged_database_of_rpm_is_unknown(tmp_path: Path) -> None:
     for path in system.path("/var/lib/rpm").glob("rpmdb.sqlite*"):
         path.write_bytes(b"garbage" * 1000)
     report = system.report("/usr/bin/tool", "/usr/bin/x")
+    assert report.databases == ("rpm",)
     assert {told(answer) for answer in report.answers} == {"unknown database-damaged"}
     assert "rpm cannot read its database" in report.problems[0]
+
+
+@with_rpm
+def test_a_damaged_database_of_rpm_does_not_spoil_dpkg(tmp_path: Path) -> None:
+    """What dpkg proves stays proved; but rpm could own what dpkg does not."""
+    tmp_path.chmod(0o755)
+    system = Debian.make(tmp_path)
+    system.install(system.build("other", "1.0", {"/usr/bin/other": "x"}))
+    system.path("/var/lib/rpm").mkdir()
+    system.path("/var/lib/rpm/rpmdb.sqlite").write_bytes(b"garbage" * 1000)
+    report = system.report("/usr/bin/other", "/usr/bin/x")
+    assert [told(answer) for answer in report.answers] == ["as-shipped md5sums", "unknown database-damaged"]
 
 
 HEAD = b"@\ttool\t0:1-1\tnoarch\t8\t1700000000\t%d\n"
