@@ -32,6 +32,8 @@ _BOUNDARY = re.compile(
 )
 _INIT = 1
 _SCRIPT = re.compile(rb"/var/lib/dpkg/(?:info/([^/]+)\.|tmp\.ci/)((?:pre|post)(?:inst|rm)|config)\Z")
+# The kernel names a process after the script, in 15 bytes.
+_COMMAND = re.compile(rb"(?:[^/]+\.)?(?:(?:pre|post)(?:inst|rm)|config)\Z")
 
 
 class WriterKind(StrEnum):
@@ -90,8 +92,10 @@ def _is_manager(actor: Actor) -> bool:
 
 
 def _script_of(actor: Actor) -> str:
+    """The name of the script that a process runs: from its command line, else the name that the kernel gave it."""
     for argument in (actor.cmdline or ())[:3]:
         if match := _SCRIPT.search(argument):
             name = (match[1] or b"").partition(b":")[0].decode("ascii", "backslashreplace")
             return f"{name}.{match[2].decode('ascii')}" if name else match[2].decode("ascii")
-    return ""
+    match = _COMMAND.match(actor.comm or b"")
+    return match[0].decode("ascii", "backslashreplace") if match else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fimscan.audit import read_stream
 from fimscan.model import (
     Actor,
     Digest,
@@ -32,6 +34,7 @@ from fimscan.packages.writers import Writer, WriterKind, writer_of
 from tests.packages.debian import told
 from tests.support import state
 
+LOGS = Path(__file__).parents[1] / "data" / "logs"
 GOOD, BAD = b"g" * 32, b"b" * 32
 OWNER = PackageOwner(manager="dpkg", name="tool", version="1", architecture="all")
 SHA = Expected(PackageProof.RECORDED, FileKind.FILE, "sha256", GOOD, mode=0o644, uid=0, gid=0)
@@ -261,3 +264,26 @@ def test_as_shipped_only_with_an_equal_digest(
             and (kind is not FileKind.SYMLINK or target == proof.link_target)
             for proof in proofs
         )
+
+
+def test_who_wrote_it_in_a_real_log() -> None:
+    """dpkg installs a package whose postinst makes two files: one itself, one by cp."""
+    with (LOGS / "dpkg-and-postinst.log").open("rb") as file:
+        accesses = [one for batch in read_stream(file) for one in batch.accesses]
+    by_pid = {access.actor.pid: access.actor for access in accesses}
+    found = {}
+    for access in accesses:
+        ancestors: list[Actor] = []
+        parent = access.actor.ppid
+        while parent in by_pid:
+            ancestors.append(by_pid[parent])
+            parent = by_pid[parent].ppid
+        assert access.name.path is not None
+        name = access.name.path.rpartition(b"/")[2]
+        found[name] = writer_of(Lineage(actor=access.actor, ancestors=tuple(ancestors), unknown=parent))
+    assert found == {
+        b"tool.dpkg-new": Writer(WriterKind.MANAGER),
+        b"tool": Writer(WriterKind.MANAGER),
+        b"cache": Writer(WriterKind.SCRIPT, "tool.postinst"),
+        b"copy": Writer(WriterKind.SCRIPT, "tool.postinst"),
+    }
