@@ -147,6 +147,10 @@ class Case:
         """Whether an access came after the last change of the file, by its ctime."""
         return access.event.time_ns > self.unchanged_after_ns
 
+    def _directory_moves(self, path: bytes) -> Iterable[FileAccess]:
+        """The renames of directories above a path, if some calls may have ended later than they seem to."""
+        return self.index.directory_moves(path) if self.evidence.ended_by else ()
+
     def life_of(self, identity: Identity) -> Life:
         """Find the file that has an inode number at the end of the window, with the accesses to it."""
         life = self._lives.get(identity)
@@ -164,6 +168,8 @@ class Case:
             return None  # it came from outside: the placer answers for that
         if self.index.directories_went_outside(state.path, self.window):
             return self.window.after_ns
+        if any(self.may_act_inside(move) and self.index.is_outing(move) for move in self._directory_moves(state.path)):
+            return self.window.after_ns
         if not self.index.turns_of(identity):
             return None
         holders = self.change.holders
@@ -171,7 +177,7 @@ class Case:
         since_ns = min(self.window.after_ns, holders.as_of_ns if holders and holders.as_of_ns else inf) - SLACK_NS
         until_ns = self.window.before_ns + SLACK_NS
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
-        moves = [a for a in moves if since_ns <= a.event.time_ns <= until_ns]
+        moves = [a for a in moves if since_ns <= a.event.time_ns <= until_ns or self.may_act_inside(a)]
         names = [(a.event.time_ns, n) for a in moves for n in (a.name, a.old) if n is not None]
         return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
 

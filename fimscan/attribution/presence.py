@@ -14,7 +14,10 @@ Bind = tuple[FileAccess | None, list[Ruled]]
 
 
 def who_removed(case: Case) -> Claim:
-    """Claim who removed the name: by an unlink, a rename of or over the file, or a rename of a directory above it."""
+    """Claim who removed the name: by an unlink, a rename of or over the file, or a rename of a directory above it.
+
+    After the file was gone, others may have had its path. Then the last removal left the path empty.
+    """
     before = case.change.before
     assert before is not None, "a removed file was known"
     index, path = case.index, before.path
@@ -24,19 +27,50 @@ def who_removed(case: Case) -> Claim:
     last = own or latest(taken)
     if last is None:
         return nobody(ruled)
-    actors = (as_actor(last, Role.REMOVER),)
-    notes = ("It was renamed, not deleted.",) if last.action is Action.RENAME else ()
+    final, is_sure = _last_removal(case, last, taken)
+    actors = (as_actor(final, Role.REMOVER),)
+    notes = ("It was renamed, not deleted.",) if final.action is Action.RENAME else ()
     ruled = [(last, Why.TOOK_AWAY), *ruled]
+    if final is not last:
+        ruled.append((final, Why.TOOK_AWAY))
+        if last.actor.process != final.actor.process:
+            rivals = [*rivals, last]
+            notes = (*notes, _REPLACED)
+    if not is_sure:
+        notes = (*notes, _WENT_UNSEEN)
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
     if own is None or own.identity is None:
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
-    others = [a for a in one_each(as_actor(r, Role.REMOVER) for r in rivals) if a.process != own.actor.process]
+    others = [a for a in one_each(as_actor(r, Role.REMOVER) for r in rivals) if a.process != final.actor.process]
     if others:
-        return Claim(
-            verdict=Verdict.CONTESTED, actors=(*actors, *others), notes=(*notes, _CAME_BACK), ruled=tuple(ruled)
-        )
+        if any(a.process != last.actor.process for a in others):
+            notes = (*notes, _CAME_BACK)
+        return Claim(verdict=Verdict.CONTESTED, actors=(*actors, *others), notes=notes, ruled=tuple(ruled))
     return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes, ruled=tuple(ruled))
 
 
+def _last_removal(case: Case, own: FileAccess, taken: Sequence[FileAccess]) -> tuple[FileAccess, bool]:
+    """Return (the access that left the path empty, whether its removal was seen) after ``own`` removed the known file.
+
+    Another file that had the path later counts, unless the process that put it there took it away again.
+    """
+    path, after = case.change.path, in_order(own)
+    binds = [*case.index.binds(path), *case.index.directory_binds(path, case.window)]
+    binds = [a for a in binds if case.is_inside(a) and in_order(a) >= after]
+    put = latest(binds)
+    later = [a for a in taken if in_order(a) > (after if put is None else max(after, in_order(put)))]
+    if put is None:
+        unseen = latest(a for a in later if not a.is_directory)
+        return unseen or own, True
+    removal = latest(later)
+    if removal is None:
+        return own, False
+    by_itself = put is not own and put.actor.process == removal.actor.process
+    return (own if by_itself else removal), True
+
+
+_REPLACED = "Another file had this path after it; the last removal took that one away."
+_WENT_UNSEEN = "A file was put there again after that; no record shows how it went."
 _CAME_BACK = "It was removed more than once; no record shows how it came back in between."
 
 

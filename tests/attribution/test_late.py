@@ -7,7 +7,19 @@ from dataclasses import replace
 import pytest
 
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, KnownDirectories, attribute
-from fimscan.model import Action, Attribution, Change, ChangeKind, FileAccess, Holders, Reason, Role, Verdict, Why
+from fimscan.model import (
+    Action,
+    Attribution,
+    Change,
+    ChangeKind,
+    FileAccess,
+    GapReason,
+    Holders,
+    Reason,
+    Role,
+    Verdict,
+    Why,
+)
 from tests.attribution.test_attribute import HEALTHY, WHOLE, A, B
 from tests.attribution.test_history import cleared
 from tests.attribution.test_reasoning import whys
@@ -108,3 +120,11 @@ def test_a_call_that_ended_after_the_last_one_may_have_decided() -> None:
     assert first.event.serial > second.event.serial
     answer = ask(found, [first, second], read_at=1600)
     assert (answer.verdict, {actor.pid for actor in answer.actors}) == (Verdict.CONTESTED, {1, 2})
+
+
+def test_a_link_elsewhere_that_was_made_late_is_a_name_elsewhere() -> None:
+    """A's link to a directory that is not watched began before the window: B's open need not be the only one."""
+    made = access(Action.LINK, 900, A, name=name("alias", b"/elsewhere", (DEV, 77)), old=name("f"))
+    answer = ask(IN_PLACE, [made, access(Action.OPEN_WRITE, 1500, B)], read_at=1600)
+    assert (answer.verdict, [gap.reason for gap in answer.coverage.gaps]) == (Verdict.LIKELY, [GapReason.OTHER_NAME])
+    assert ask(IN_PLACE, [made, access(Action.OPEN_WRITE, 1500, B)], read_at=950).verdict is Verdict.CONFIRMED

@@ -88,3 +88,14 @@ def removed_late(bench: Bench) -> Steps:
     bench.root("rm", str(target))
     bench.root("sh", "-c", f"echo one > {target}")
     waiting.go()
+
+
+@attempt
+def linked_elsewhere_late(bench: Bench) -> Steps:
+    """link(2) to a name elsewhere begins before the window; the file is written by that name, which is then removed."""
+    target = bench.target(own=True)
+    yield
+    waiting = bench.holding_late("link", target, bench.elsewhere / "alias")
+    yield
+    bench.innocent(target)
+    waiting.go()
