@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple
@@ -195,6 +196,8 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     earlier: list[FileAccess] = []
     doubtful: list[FileAccess] = []
     reborn = False
+    late: list[FileAccess] = []
+    opens = LateOpens()
     found = evidence.index.of_file(identity)
     found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
@@ -203,10 +206,15 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         if access.action in BIRTHS:
             opened = [one for one in accesses if may_have_opened_created(one, access, evidence.index.known)]
             earlier += [*doubtful, *(one for one in accesses if one not in opened)]
+            late = opens.ended_after(access)
+            known = _ids(opened)
+            opened += [one for one in late if id(one) not in known]
             doubtful = []
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
+            opens.add(access)
             continue
+        opens.add(access)
         if birth is not None and freed_the_number_before(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
@@ -226,6 +234,9 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         # No other file with that number was created or moved in. So this is the old file, which had one more name than
         # was known: for example, one of two names was removed before the older observation counted them.
         return Life(birth=None, accesses=tuple(found), reborn=False)
+    if late and birth is not None:
+        taken = _ids(late)
+        earlier = [access for access in earlier if id(access) not in taken]
     return Life(
         birth=birth,
         accesses=tuple(accesses),
@@ -243,6 +254,34 @@ def _was_reused(identity: Identity, found: Iterable[FileAccess], since: Iterable
 
 # An event's time is that of its call's begin, by a clock that ticks every few milliseconds. Its serial is assigned when
 # the call ends (auditsc_get_stamp in kernel/auditsc.c). So two overlapping calls may be in either order.
+
+
+class LateOpens:
+    """The write-opens of an inode number so far, to find those that ended after a creation that follows them.
+
+    Such an open may be of the file that was created, by any name: a call can wait for as long as its caller wants.
+    """
+
+    def __init__(self) -> None:
+        self._latest_end_first: list[tuple[int, int, FileAccess]] = []
+
+    def add(self, access: FileAccess) -> None:
+        """Take the next access in the order of events."""
+        if access.action in WRITES:
+            heappush(self._latest_end_first, (-access.event.serial, id(access), access))
+
+    def ended_after(self, birth: FileAccess) -> list[FileAccess]:
+        """List those that ended after a creation; usually none did."""
+        heap, found = self._latest_end_first, []
+        while heap and -heap[0][0] > birth.event.serial:
+            found.append(heappop(heap))
+        for item in found:
+            heappush(heap, item)
+        return [access for _, _, access in found]
+
+
+def _ids(accesses: Iterable[FileAccess]) -> set[int]:
+    return {id(access) for access in accesses}
 
 
 def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fimscan.attribution.case import Case, Ruled
 from fimscan.attribution.claims import Claim, as_actor, latest, named, nobody, one_each
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, in_order, is_unplaced
-from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
+from fimscan.model import Action, Actor, FileAccess, FileState, Reason, Role, Verdict, Why
 
 #: The result of :func:`last_bind`.
 Bind = tuple[FileAccess | None, list[Ruled]]
@@ -28,14 +28,17 @@ def who_removed(case: Case) -> Claim:
     if last is None:
         return nobody(ruled)
     final, is_sure = _last_removal(case, last, taken)
-    actors = (as_actor(final, Role.REMOVER),)
+    actors: tuple[Actor, ...] = (as_actor(final, Role.REMOVER),)
     notes = ("It was renamed, not deleted.",) if final.action is Action.RENAME else ()
     ruled = [(last, Why.TOOK_AWAY), *ruled]
     if final is not last:
         ruled.append((final, Why.TOOK_AWAY))
         if last.actor.process != final.actor.process:
-            rivals = [*rivals, last]
             notes = (*notes, _REPLACED)
+            if _party(last) == _party(final):
+                actors = (*actors, as_actor(last, Role.REMOVER)._replace(earlier=True))
+            else:
+                rivals = [*rivals, last]
     if not is_sure:
         notes = (*notes, _WENT_UNSEEN)
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
@@ -52,12 +55,13 @@ def who_removed(case: Case) -> Claim:
 def _last_removal(case: Case, own: FileAccess, taken: Sequence[FileAccess]) -> tuple[FileAccess, bool]:
     """Return (the access that left the path empty, whether its removal was seen) after ``own`` removed the known file.
 
-    Another file that had the path later counts, unless the process that put it there took it away again.
+    Another file that had the path later counts, unless whoever put it there took it away again. While a directory above
+    the path was moved, it is not known which of the later files had this path.
     """
     path, after = case.change.path, in_order(own)
-    binds = [*case.index.binds(path), *case.index.directory_binds(path, case.window)]
-    binds = [a for a in binds if case.is_inside(a) and in_order(a) >= after]
-    put = latest(binds)
+    if case.index.directory_unbinds(path, case.window):
+        return own, True
+    put = latest(a for a in case.index.binds(path) if case.is_inside(a) and in_order(a) >= after)
     later = [a for a in taken if in_order(a) > (after if put is None else max(after, in_order(put)))]
     if put is None:
         unseen = latest(a for a in later if not a.is_directory)
@@ -65,8 +69,14 @@ def _last_removal(case: Case, own: FileAccess, taken: Sequence[FileAccess]) -> t
     removal = latest(later)
     if removal is None:
         return own, False
-    by_itself = put is not own and put.actor.process == removal.actor.process
+    by_itself = put is not own and _party(put) == _party(removal)
     return (own if by_itself else removal), True
+
+
+def _party(access: FileAccess) -> tuple[object, ...]:
+    """The user and login session of a call: its processes act for each other, as a shell and the commands it starts."""
+    actor = access.actor
+    return actor.uid, actor.euid, actor.auid, actor.session
 
 
 _REPLACED = "Another file had this path after it; the last removal took that one away."
