@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.linux.filesystems import Devices
-from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason
+from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
 from fimscan.pipeline.audit.joining import Joiner
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.reconfigured import reconfigurations
@@ -87,7 +87,8 @@ def run_scan(
 class _Run:
     """A scan that is recorded as running, with what its steps share.
 
-    ``held`` are the files that were open for writing when it began.
+    ``held`` are the files that were open for writing when it began; ``users_serve`` says that a user had a FUSE file
+    system then.
     """
 
     database: Database
@@ -97,6 +98,7 @@ class _Run:
     previous: Scan | None
     survey: Survey
     held: Set[Identity]
+    users_serve: bool
     readings: Readings
     recorder: Recorder
 
@@ -130,6 +132,7 @@ def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: s
         previous=previous,
         survey=survey,
         held=held,
+        users_serve=any(doubt.why is Unseen.SERVES for doubt in found.doubts),
         readings=readings,
         recorder=recorder,
     )
@@ -145,7 +148,7 @@ def _vouched(run: _Run) -> tuple[Vouch | None, list[str]]:
         mounted = bool(audit_store.user_mounts(session, time.time_ns()))
     if moved:
         return None, [moved]
-    return vouching(full, run.held, run.survey.numbers, users_mounted=mounted), []
+    return vouching(full, run.held, run.survey.numbers, users_mounted=mounted or run.users_serve), []
 
 
 def _add_history_of_unreadable(run: _Run) -> None:

@@ -96,6 +96,7 @@ FLIGHT = Doubt(Unseen.IN_FLIGHT, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 ROOT = Doubt(Unseen.RING, actor(pid=2, uid=0), Rights(uids=(0,), any_file=True))
 UNKNOWN = Doubt(Unseen.ENDED, None, Rights(any_file=True))
 BUFFERS = Doubt(Unseen.BUFFERS, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
+SERVES = Doubt(Unseen.SERVES, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 HIDDEN_RING = Doubt(Unseen.HIDDEN_RING, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 OPEN_TO_ALL = state(mode=0o666)
 IN_MEMORY = os.makedev(0, 23)
@@ -109,6 +110,8 @@ IN_MEMORY = os.makedev(0, 23)
         (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
         (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (Held(doubts=(UNKNOWN,)), state(), True, []),
+        (Held(doubts=(SERVES,)), OPEN_TO_ALL, True, [Unseen.SERVES]),
+        (Held(doubts=(SERVES,)), state(), True, []),
         (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
         (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
         (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),

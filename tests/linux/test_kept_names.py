@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from fimscan.linux import open_for_writing
+from fimscan.linux import holders, open_for_writing
 from fimscan.linux.kept_names import kept_by_mounts
+from fimscan.linux.mounts import parse_mounts, served_by
 from fimscan.model import Unseen
 from tests.linux.hiding import NOBODY
 
@@ -131,3 +132,33 @@ def test_mounts_that_cannot_be_listed_are_a_doubt(way: str) -> None:
         assert Unseen.NAME in {
             doubt.why for doubt in doubts if doubt.rights is not None and NOBODY in doubt.rights.uids
         }
+
+
+@pytest.mark.parametrize(
+    ("line", "user"),
+    [
+        ("40 20 0:50 / /m rw - fuse.sshfs h:/d rw,user_id=1000,group_id=1000", 1000),
+        ("40 20 0:50 / /m rw - fuse none rw,user_id=0,group_id=0", 0),
+        ("40 20 0:50 / /m rw - fuseblk /dev/sdb rw,user_id=0,group_id=0", 0),
+        ("40 20 0:50 / /m rw - fusectl none rw", None),
+        (ROOT, None),
+    ],
+)
+def test_who_serves_a_file_system(line: str, user: int | None) -> None:
+    """The kernel shows it for FUSE."""
+    (mount,) = parse_mounts(line.encode() + b"\n")
+    assert served_by(mount) == user
+
+
+@pytest.mark.root
+def test_a_user_with_a_fuse_file_system_is_a_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the host's own namespace, for the user that serves it: a read from it can write to a file when it likes."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the process is another user's")
+    served = {"fuse.sshfs": 1234}
+    monkeypatch.setattr(holders, "served_by", lambda mount: served.get("fuse.sshfs") if mount.point == b"/" else None)
+    doubts = [doubt for doubt in open_for_writing(os.getpid()).doubts if doubt.why is Unseen.SERVES]
+    assert (1234,) in {doubt.rights.uids for doubt in doubts if doubt.rights is not None}
+    served["fuse.sshfs"] = 0
+    doubts = [doubt for doubt in open_for_writing(os.getpid()).doubts if doubt.why is Unseen.SERVES]
+    assert all(doubt.rights is not None and any(doubt.rights.uids) for doubt in doubts), "root's own server is trusted"

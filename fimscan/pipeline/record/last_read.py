@@ -113,7 +113,9 @@ def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> 
             continue
         if rights.any_file and not any(_others_may_write(side, ()) for side in sides):
             continue  # the process is unknown, and no user except root may write to the file
-        if doubt.why not in _OF_MEMORY:
+        if doubt.why is Unseen.SERVES:
+            found.append(Doubt(doubt.why, doubt.actor))
+        elif doubt.why not in _OF_MEMORY:
             found.append(Doubt(Unseen.NAME, doubt.actor))
         elif _OF_MEMORY[doubt.why](sides):
             found.append(Doubt(doubt.why, doubt.actor))
