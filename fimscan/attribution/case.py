@@ -190,7 +190,8 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     doubtful: list[FileAccess] = []
     reborn = False
     found = evidence.index.of_file(identity)
-    found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
+    if found and found[-1].event.time_ns > until_ns + SLACK_NS:
+        found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:

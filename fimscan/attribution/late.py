@@ -34,6 +34,8 @@ _NOTE = (
 
 def with_late_calls(claim: Claim, case: Case) -> Claim:
     """Add the processes whose calls may have acted within the window although they began before it."""
+    if not case.evidence.ended_by:  # the usual case
+        return claim
     judged = {id(item) for item, why in claim.ruled if why is not Why.NO_WRITE}
     late = [access for access in _late_calls(case) if id(access) not in judged]
     if not late:
@@ -51,8 +53,6 @@ def with_late_calls(claim: Claim, case: Case) -> Claim:
 
 def _late_calls(case: Case) -> list[FileAccess]:
     """List the late calls that can bring about what differs, in order of time."""
-    if not case.evidence.ended_by:  # the usual case
-        return []
     found = {id(access): access for access in _concerned(case) if case.may_act_inside(access)}
     return sorted(found.values(), key=in_order)
 
