@@ -69,8 +69,10 @@ def run_scan(
     reader = reader or AuditReader(database, source)
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         previous = _previous_scan(database)
-        # Before the first file is read: the log has every later open, and the holders have every earlier one.
-        problems = [*symlinked_roots(plan), *reader.read_new()]
+        # Before the first file is read: the log has every later open, and the holders have every earlier one. A call
+        # whose record is read here has ended.
+        # Without settling, calls of the last moment would seem to end after this scan.
+        problems = [*symlinked_roots(plan), *reader.read_new(settle=True)]
         with scan_entry.interrupted_on_error(database):
             run = _begin(database, plan, previous, trigger)
             vouched, distrust = _vouched(run) if not full else (None, [])
