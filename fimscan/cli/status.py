@@ -11,9 +11,9 @@ import click
 
 from fimscan.cli.context import Settings
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
+from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
-from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text

@@ -11,17 +11,17 @@ from fimscan import compare
 from fimscan.config import Config
 from fimscan.linux.filesystems import Devices
 from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason
-from fimscan.pipeline.audit.joining import Joiner
+from fimscan.pipeline.audit.attribution import Attributor
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
-from fimscan.pipeline.reconfigured import reconfigurations
+from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.record import scan_entry, unread
 from fimscan.pipeline.record.absent import split_absent
+from fimscan.pipeline.record.blocks import record_blocks
 from fimscan.pipeline.record.ctime_trust import Vouch, make_voucher, moved_extents
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.holders import Identity, record_holders, record_writers
 from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.record.recording import record_everything
 from fimscan.pipeline.record.roots import require_roots, scope_of, symlinked_roots, unscanned_mounts
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
@@ -73,7 +73,7 @@ def run_scan(
         with scan_entry.interrupted_on_error(database):
             run = _begin(database, plan, previous, trigger)
             vouched, distrust = _vouched(run) if not full else (None, [])
-            record_everything(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
+            record_blocks(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
             record_writers(database, run.scan_id, run.recorder.writable, run.held, run.survey)
             problems = list(dict.fromkeys([*problems, *distrust, *reader.read_new(settle=True)]))
             problems += unscanned_mounts(plan, run.survey.result())
@@ -224,7 +224,7 @@ def _attribute(
         logs: the audit logs that have to have been read for coverage to be complete.
     """
     recorder, readings = run.recorder, run.readings
-    joiner = Joiner(session, previous, run.scan_id, logs, readings)
+    attributor = Attributor(session, previous, run.scan_id, logs, readings)
     held = sighting_store.holders_at(session, run.scan_id).actors
     found = compare.with_moves(recorder.changes)
     read = identities_read_before(session, full.id, found)
@@ -235,5 +235,5 @@ def _attribute(
     since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
     failed = frozenset(item.path for item in recorder.unreadable if item.reason is not UnreadableReason.MISSING)
     since_ns = min([since_ns, *readings.full.resumed_since(failed)])
-    findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in joiner.attribute(changes, since_ns)]
-    return findings, joiner.opened_unmodified(recorder.clock, failed)
+    findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in attributor.attribute(changes, since_ns)]
+    return findings, attributor.opened_unmodified(recorder.clock, failed)

@@ -10,11 +10,11 @@ from fimscan import compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Diff, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.history.stored_path import load_path
 from fimscan.pipeline.importance import Importance
-from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_at_or_below
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files

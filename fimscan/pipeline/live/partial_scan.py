@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fimscan import attribution, compare
 from fimscan.model import LIVE, Change, Diff, FileKind, Finding, Scan, UnmodifiedOpen
-from fimscan.pipeline.audit.joining import Joiner, directories_of
+from fimscan.pipeline.audit.attribution import Attributor, directories_of
 from fimscan.pipeline.live.path_check import CheckedPath, CheckResult
 from fimscan.pipeline.record import scan_entry
 from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
@@ -82,7 +82,7 @@ class PartialScans:
         scan_id, full = recorder.scan_id, readings.full.scan
         assert full is not None, "there is a complete scan"
         known = self._directories(session, previous.id, scan_id, recorder.changes)
-        joiner = Joiner(session, previous, scan_id, self._logs, readings, known)
+        attributor = Attributor(session, previous, scan_id, self._logs, readings, known)
         held = {one.pair.path: one.holders for one in seen if one.holders is not None}
         found = compare.with_moves(recorder.changes)
         read = identities_read_before(session, full.id, found)
@@ -92,8 +92,8 @@ class PartialScans:
             else readings.with_holders(change, read=read)
             for change in found
         ]
-        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
-        return findings, joiner.opened_unmodified()
+        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in attributor.attribute(changes)]
+        return findings, attributor.opened_unmodified()
 
     def _directories(
         self, session: Session, previous: int, scan_id: int, changes: Sequence[Change]
