@@ -10,6 +10,7 @@ from itertools import chain
 import click
 
 from fimscan.cli.context import Settings
+from fimscan.cli.remedies import complete_quoted
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
 from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
@@ -81,12 +82,13 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     for line in chain.from_iterable(map(configuration_lines, changed)):
         click.echo(line)
     if baseline is None:
-        click.echo("No scan has finished yet; 'fimscan scan' records the baseline.")
+        click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
         return
     since = len(baseline.overrides)
     own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
     click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
-    click.echo(f"Head: {head} (store this off-host; later run 'fimscan verify --db --head {head}')")
+    later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {head}')", settings)
+    click.echo(f"Head: {head} {later}")
     for extent in witnessed:
         click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
