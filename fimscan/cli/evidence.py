@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -57,9 +58,8 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
         key = load_or_create_key(config.evidence.key)
         build_bundle(data, key, out)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
-    click.echo(
-        f"Send the assessor this fingerprint out of band, not with the bundle. To check it: fimscan verify {out}"
-    )
+    check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
+    click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")
 
 
 @click.command()
