@@ -24,8 +24,8 @@ from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 
@@ -55,7 +55,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             head = journal.common_head(session, scans)
             witnessed = witness_store.latest(session)
             complete = scan_store.last_full(session)
-            unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
+            unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
             first = scans[-last:][0].id if scans else 0
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:

@@ -29,8 +29,8 @@ from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.scanner import Progress
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import devices as device_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -117,7 +117,7 @@ def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: s
         held, found = record_holders(session, scan_id, survey)
     with database.read() as session:
         full = FullReading.load(session)
-        readings = Readings(full=full, rechecks=sighting_store.rechecks(session))
+        readings = Readings(full=full, rechecks=scan_result_store.rechecks(session))
     recorder = Recorder(scan_id, readings, plan.scope, scope_of(database, full.scan, plan), survey)
     if os.geteuid() == 0:
         recorder.counts["protected_processes"] = found.refused
@@ -179,11 +179,11 @@ def _finish(
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None and full is not None:
             recorder.settle(session, judgements)
-            unreadable_before = sighting_store.unreadable_in(session, full.id)
+            unreadable_before = scan_result_store.unreadable_in(session, full.id)
             findings, opened = _attribute(session, run, previous, full, logs)
-        sighting_store.keep_known_holders(session, scan_id)
-        sighting_store.add_unreadable(session, scan_id, recorder.unreadable)
-        sighting_store.forget_rechecks(session, run.started_ns)
+        scan_result_store.keep_known_holders(session, scan_id)
+        scan_result_store.add_unreadable(session, scan_id, recorder.unreadable)
+        scan_result_store.forget_rechecks(session, run.started_ns)
         sealed = scan_entry.seal(session, recorder, findings, opened, recorder.digest, tuple(problems))
         if previous is None:
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
@@ -225,7 +225,7 @@ def _attribute(
     """
     recorder, readings = run.recorder, run.readings
     attributor = Attributor(session, previous, run.scan_id, logs, readings)
-    held = sighting_store.holders_at(session, run.scan_id).actors
+    held = scan_result_store.holders_at(session, run.scan_id).actors
     found = compare.with_moves(recorder.changes)
     read = identities_read_before(session, full.id, found)
     changes = [

@@ -17,8 +17,8 @@ from fimscan.pipeline.settings import ScanPlan
 from fimscan.state_row import pack
 from fimscan.store import devices as device_store
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
@@ -37,7 +37,7 @@ class PartialScans:
         """Record that the files were looked at and found as they were: windows of later changes begin here."""
         if rechecks := _rechecks(checked.seen):
             with self._database.begin() as session:
-                sighting_store.set_rechecks(session, rechecks)
+                scan_result_store.set_rechecks(session, rechecks)
 
     def record(self, checked: CheckResult, full: FullReading) -> ScanResult:
         """Record a partial scan and attribute its changes; ``full`` is the last complete scan."""
@@ -49,7 +49,7 @@ class PartialScans:
             assert previous is not None, "there is a complete scan"
             scan_id = scan_entry.begin(session, plan.config, trigger=LIVE, started_ns=started_ns)
             paths = [one.pair.path for one in seen]
-            readings = Readings(full=full, rechecks=sighting_store.rechecks(session, paths))
+            readings = Readings(full=full, rechecks=scan_result_store.rechecks(session, paths))
             recorder = Recorder(scan_id, readings, plan.scope, plan.scope, checked.survey)
             for one in seen:
                 _record(recorder, one)
@@ -63,7 +63,7 @@ class PartialScans:
             for some in files.state_digests(session):
                 digest.add(some)
             sealed = scan_entry.seal(session, recorder, findings, opened, digest)
-            sighting_store.set_rechecks(session, _rechecks(seen))
+            scan_result_store.set_rechecks(session, _rechecks(seen))
             diff = Diff(
                 host=database.host,
                 start=previous,
@@ -121,10 +121,10 @@ def _record(recorder: Recorder, seen: CheckedPath) -> None:
         recorder.record_seen(version, pack(after))
 
 
-def _rechecks(seen: Sequence[CheckedPath]) -> list[sighting_store.Recheck]:
+def _rechecks(seen: Sequence[CheckedPath]) -> list[scan_result_store.Recheck]:
     """List the files that were read, with their holders, except logs that grew: their old states stay stored."""
     return [
-        sighting_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=one.holders)
+        scan_result_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=one.holders)
         for one in seen
         if (after := one.pair.after) is not None and one.holders is not None and not one.has_only_grown
     ]
