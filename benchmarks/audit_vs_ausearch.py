@@ -60,14 +60,14 @@ def made_log(path: str) -> None:
 def events(path: str) -> int:
     """Count events that are parsed and assembled, without accesses."""
     from fimscan.audit.collector import Collector
-    from fimscan.audit.parsed_call import Said
+    from fimscan.audit.parsed_call import ParsedCall
     from fimscan.audit.segments import Segment
     from fimscan.model import AuditEvent
 
     class Counter(Collector):
         counted = 0
 
-        def _event(self, _event: AuditEvent, _said: Said | None = None) -> None:
+        def _event(self, _event: AuditEvent, _said: ParsedCall | None = None) -> None:
             self.counted += 1
 
     counter = Counter(log=b"", batch_events=5000, user_name=None)

@@ -137,6 +137,9 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     """Undo the schema revisions from 0006 on."""
+    connection.execute("DROP INDEX ix_audit_block_stored")
+    connection.execute("ALTER TABLE audit_block DROP COLUMN first_ns")
+    connection.execute("ALTER TABLE audit_block DROP COLUMN stored_ns")
     connection.execute("DROP TABLE process_fact")
     connection.execute("DROP TABLE devices")
     connection.execute("ALTER TABLE notice DROP COLUMN actor")

@@ -12,6 +12,7 @@ from fimscan.attribution.coverage import BEYOND_RULES, SLACK_NS, CoverageMap, Ne
 from fimscan.attribution.history import with_earlier
 from fimscan.attribution.holes import has_unseen_times, without_irrelevant
 from fimscan.attribution.index import WRITES, Identity
+from fimscan.attribution.late import with_late_calls
 from fimscan.attribution.presence import last_bind, recreated, who_moved, who_removed
 from fimscan.attribution.reasoning import reasoning
 from fimscan.attribution.whiteouts import who_left_whiteout
@@ -56,7 +57,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)
-    verdict, reason, actors, notes, ruled = claims[0] if len(claims) == 1 else _all_of(claims)
+    claim = claims[0] if len(claims) == 1 else _all_of(claims)
+    verdict, reason, actors, notes, ruled = with_late_calls(claim, case)
     actors = _distinct(actors)
     seen = _with_other_names(seen, case)
     if verdict is not Verdict.UNATTRIBUTED and "flags" in change.changed and _set_flags(actors):

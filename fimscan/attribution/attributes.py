@@ -137,8 +137,11 @@ def _last_changer(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Cl
     last = latest(matching)
     if last is None:
         return NOBODY
-    decisive = last.event.time_ns - SLACK_NS
-    rivals, overruled = sift(matching, (Why.OVERRULED, lambda a: a.event.time_ns < decisive))
+    decisive, ended = last.event.time_ns - SLACK_NS, last.event.serial
+    # A call that began before the last one and ended after it (serials follow the ends) may have acted last.
+    rivals, overruled = sift(
+        matching, (Why.OVERRULED, lambda a: a.event.time_ns < decisive and a.event.serial <= ended)
+    )
     actors = one_each(as_actor(a, _role_of(a)) for a in rivals)
     verdict = Verdict.CONFIRMED if len({a.process for a in actors}) == 1 else Verdict.CONTESTED
     return Claim(verdict=verdict, actors=tuple(actors), ruled=(*named(rivals, Why.SET), *overruled))

@@ -35,6 +35,8 @@ class Evidence:
             (:mod:`fimscan.attribution.devices`).
         directories: by path, the states at both scans of the directories that changed files are in. Given only where
             it matters who may write to them (:func:`fimscan.attribution.holes.without_irrelevant`).
+        ended_by: when the record of an event was read: its call had ended by then. Only of events that were read after
+            the window of some change had begun.
         is_timed: whether everything that changes a file sets its ctime, by this host's clock.
     """
 
@@ -44,6 +46,7 @@ class Evidence:
     witness: WitnessData = field(default_factory=WitnessData)
     doubtful: frozenset[EventId] = frozenset()
     directories: Mapping[bytes, Sequence[FileState]] = field(default_factory=dict)
+    ended_by: Mapping[EventId, int] = field(default_factory=dict)
     is_timed: Callable[[FileState], bool] = attrgetter("is_on_disk")
 
 
@@ -135,6 +138,11 @@ class Case:
         """Whether an access was inside the window."""
         return is_in_window(access, self.window)
 
+    def may_act_inside(self, access: FileAccess) -> bool:
+        """Whether a call began before the window, and is not known to have ended by then."""
+        event, after_ns = access.event, self.window.after_ns
+        return event.time_ns < after_ns - SLACK_NS and self.evidence.ended_by.get(event, 0) > after_ns
+
     def is_too_late(self, access: FileAccess) -> bool:
         """Whether an access came after the last change of the file, by its ctime."""
         return access.event.time_ns > self.unchanged_after_ns
@@ -182,7 +190,8 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     doubtful: list[FileAccess] = []
     reborn = False
     found = evidence.index.of_file(identity)
-    found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
+    if found and found[-1].event.time_ns > until_ns + SLACK_NS:
+        found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:

@@ -23,6 +23,7 @@ _CLAUSES = {
     Unseen.TOO_MANY: "has more open files or mappings than could be inspected",
     Unseen.IN_FLIGHT: "had file descriptors in flight in a socket",
     Unseen.BUFFERS: "had an io_uring, whose buffers may be a mapping of the file",
+    Unseen.HIDDEN_RING: "may have an io_uring that does not show, whose buffers are memory of the file",
     Unseen.NAME: "may keep a removed name of the file, through which it can be opened without an audit record",
     Unseen.RING: "had unknown files registered with an io_uring",
 }

@@ -221,6 +221,13 @@ class AccessIndex:
         """
         return _last_moves(self._left, path, window)
 
+    def directory_moves(self, path: bytes) -> Iterator[FileAccess]:
+        """Yield the renames of directories above ``path`` to or from their places, at any time."""
+        for moves in (self._came, self._left):
+            for directory in ancestors(path) if moves else ():
+                for those in moves.get(directory, {}).values():
+                    yield from those
+
     def directories_went_outside(self, path: bytes, window: Window) -> bool:
         """Whether a directory above ``path`` was renamed to or from a place that no scan knows, in the window."""
         if not self._outings:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from fimscan.audit.accesses import accesses, accesses_said
+from fimscan.audit.accesses import accesses, accesses_of_call
 from fimscan.audit.actors import UserName
 from fimscan.audit.damage import CUT, cut_record, is_cut
 from fimscan.audit.events import Assembler
@@ -15,7 +15,7 @@ from fimscan.audit.fast_event import whole_event
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
-from fimscan.audit.parsed_call import Said
+from fimscan.audit.parsed_call import ParsedCall
 from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import ProcessFact, process_facts
 from fimscan.audit.records import (
@@ -26,6 +26,7 @@ from fimscan.audit.records import (
     lines_pattern,
     matched_record,
     parse_line,
+    usual_record,
 )
 from fimscan.audit.relays import problem_of
 from fimscan.audit.segments import LogCursor, Segment, empty_log
@@ -134,7 +135,7 @@ class Collector:
     @property
     def is_settled(self) -> bool:
         """Whether no event is open."""
-        return self._assembler.oldest_open is None
+        return self._assembler.oldest_open() is None
 
     @property
     def has_news(self) -> bool:
@@ -156,16 +157,17 @@ class Collector:
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
         relayed = line is not USUAL_LINES
+        record_of = matched_record if relayed else usual_record
         while place < end:
             begins = self._journal is None and (relayed or block.startswith(_BEGINNINGS, place))
             whole = whole_event(block, place, relayed=relayed) if begins else None
             if whole is not None and (expired := self._assembler.pass_to(whole[0].id)) is not None:
-                event, said, place = whole
+                event, parsed, place = whole
                 if expired:
                     self._events(expired)
-                self._event(event, said)
+                self._event(event, parsed)
             elif self._journal is None and (match := line.match(block, place)):
-                self._record(matched_record(match), base + place)
+                self._record(record_of(match), base + place)
                 place = match.end()
             else:
                 stop = block.find(b"\n", place)
@@ -223,7 +225,7 @@ class Collector:
             process_facts=tuple(self._process_facts),
             notices=tuple(self._notices),
             damaged=tuple(self._damaged),
-            cursor=self._cursor(),
+            cursor=self._cursor([event for event, _ in growing]),
             first_ns=self._first_ns,
             last_ns=self._last_ns,
             lost_continuity=self.lost_continuity,
@@ -237,10 +239,11 @@ class Collector:
         self.lost_continuity = False
         return result
 
-    def _cursor(self) -> LogCursor:
+    def _cursor(self, held_back: Iterable[AuditEvent] = ()) -> LogCursor:
+        """Return where to read on: at the first record of the oldest event that no batch has given up to now."""
         if not self._segments:
             return empty_log(self._log)
-        position = self._assembler.oldest_open
+        position = self._assembler.oldest_open(event.id for event in held_back)
         if position is None:
             position = self._position
             index = len(self._starts) - 1
@@ -282,8 +285,8 @@ class Collector:
         for lost in self._assembler.lost():
             self._damage_at(lost.position, line_of(lost.event.records[0]), lost.problem)
 
-    def _event(self, event: AuditEvent, said: Said | None = None) -> None:
-        """Add a finished event. ``said`` is its parsed call, if that is known already.
+    def _event(self, event: AuditEvent, parsed: ParsedCall | None = None) -> None:
+        """Add a finished event. ``parsed`` is its parsed call, if that is known already.
 
         An event that was returned before is replaced.
         """
@@ -292,11 +295,11 @@ class Collector:
             self._first_ns = time_ns
         if self._last_ns is None or time_ns > self._last_ns:
             self._last_ns = time_ns
-        if said is None:
+        if parsed is None:
             self._of_records(event)
         else:
             self._count += 1
-            if found := accesses_said(said, self._user_name):
+            if found := accesses_of_call(parsed, self._user_name):
                 self._found.append((event, found))
         if not self._with_kinds:
             self._with_kinds = b" nametype=" in event.text

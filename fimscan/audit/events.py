@@ -12,7 +12,7 @@ after its event was finished is added, and the event is returned once more: see 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fimscan.model import AuditEvent, AuditRecord, EventId
@@ -198,10 +198,13 @@ class Assembler:
         self._lost: list[Lost] = []
         self._positions: dict[EventId, int] = {}  # positions of the first records of returned events
 
-    @property
-    def oldest_open(self) -> int | None:
-        """The position of the first record of the event open longest; reading from there again loses nothing."""
+    def oldest_open(self, waiting: Iterable[EventId] = ()) -> int | None:
+        """The position of the first record of the event open longest; reading from there again loses nothing.
+
+        ``waiting`` are events that may still grow, and that the caller has not passed on.
+        """
         oldest = [next(iter(node.open.values())).position for node in self._nodes.values() if node.open]
+        oldest += [self._nodes[event.node].waiting[event].position for event in waiting]
         return min(oldest, default=None)
 
     def lost(self) -> Sequence[Lost]:

@@ -43,14 +43,16 @@ def open_for_writing(
     user_name: UserName | None = None,
     of: Collection[Identity] | None = None,
     times: int = 2,
+    in_memory: bool = False,
 ) -> OpenFiles:
     """Examine all processes except ``own_pid`` ``times`` times, and those that start meanwhile.
 
     Once is not enough unless the kernel is also asked about the files: a descriptor can be passed to a process that was
     examined before. A process that ends without having started another is left out. ``user_name`` names the users of
-    the processes. With ``of``, only the holders of these files are returned.
+    the processes. With ``of``, only the holders of these files are returned. ``in_memory``: files of a file system in
+    memory (tmpfs) are of interest.
     """
-    look = _Examination(own_pid, user_name, of)
+    look = _Examination(own_pid, user_name, of, with_rings=in_memory and _users_have_rings())
     for _ in range(times):
         look.begin()
         look.examine_all()
@@ -68,7 +70,9 @@ def open_for_writing(
 
 
 class _Examination:
-    def __init__(self, own_pid: int, user_name: UserName | None, of: Collection[Identity] | None) -> None:
+    def __init__(
+        self, own_pid: int, user_name: UserName | None, of: Collection[Identity] | None, *, with_rings: bool
+    ) -> None:
         self.held: dict[Identity, dict[int, Actor]] = {}
         self.doubts: dict[tuple[Unseen, Rights], list[Actor]] = {}
         self.refused = 0
@@ -76,6 +80,7 @@ class _Examination:
         self._own_pid = own_pid
         self._user_name = user_name
         self._of = of
+        self._with_rings = with_rings
         self._mounts = Mounts()
 
     def begin(self) -> None:
@@ -129,6 +134,10 @@ class _Examination:
             self._hold(pid, seen.files)
         for why in seen.unseen:
             self._doubt(why, rights_of(process), pid)
+        if self._with_rings and Unseen.BUFFERS not in seen.unseen:
+            rights = rights_of(process)
+            if any(rights.uids):
+                self._doubt(Unseen.HIDDEN_RING, rights, pid)
 
     def _hold(self, pid: int, files: Iterable[Identity]) -> None:
         """Record the files of a process, even if it was not inspected completely."""
@@ -177,6 +186,22 @@ class _Budget:
     def end(self) -> None:
         """Add the time to the user's total."""
         self._spent[self._user] = self._spent.get(self._user, 0) + time.thread_time() - self._begun
+
+
+def _users_have_rings() -> bool:
+    """Whether users may make an io_uring (io_uring_setup(2)).
+
+    A ring need not show in /proc: it can be registered with its thread, in memory of the user's, and have neither
+    descriptor nor mapping (IORING_SETUP_REGISTERED_FD_ONLY, since Linux 6.5).
+    """
+    try:
+        with open("/proc/sys/kernel/io_uring_disabled") as file:
+            disabled = file.read().strip()
+        with open("/proc/sys/kernel/io_uring_group") as file:
+            group = file.read().strip()
+    except OSError:
+        return True  # before Linux 6.6
+    return disabled == "0" or (disabled == "1" and group != "-1")
 
 
 def _rights_of_user(uid: int | None) -> Rights:

@@ -137,3 +137,16 @@ def mount_of(mounts: Sequence[Mount], path: bytes) -> Mount | None:
         if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
+
+
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
+_UPPER = re.compile(rb"(?:^|,)upperdir=([^,]*)")
+
+
+def is_in_memory(mount: Mount, mounts: Sequence[Mount]) -> bool:
+    """Whether files that are written there are in memory; for an overlay, whether its upper layer is known to be."""
+    if mount.kind != "overlay":
+        return mount.kind in _IN_MEMORY
+    upper = _UPPER.search(mount.options)
+    below = mount_of(mounts, upper[1]) if upper is not None and upper[1].startswith(b"/") else None
+    return below is not None and below.kind in _IN_MEMORY

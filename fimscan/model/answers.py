@@ -62,6 +62,7 @@ class Why(StrEnum):
     EARLIER_HOLDER = "earlier-holder"  # had an earlier file of the path open when the window began
     EARLIER_CHANGER = "earlier-changer"  # set attributes of an earlier file of the path
     REMOVED_TOO = "removed-too"  # also removed the file; nothing shows how it came back in between
+    UNFINISHED = "unfinished"  # began before the window, and is not known to have ended by then
     # Neither named nor cleared: had a part in what happened in the window, but not in the present file
     EARLIER_PART = "earlier-part"  # in an earlier file of the path; no process can be named for the present one
     TOOK_ANOTHER = "took-another"  # removed another file of the path, or moved it away, in the window
@@ -122,6 +123,7 @@ _NAMING = _EARLIER | {
     Why.WROTE,
     Why.CRASHED,
     Why.REMOVED_TOO,
+    Why.UNFINISHED,
 }
 
 

@@ -28,6 +28,7 @@ from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.scanner import Progress
 from fimscan.store import acceptance as acceptance_store
+from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
@@ -141,7 +142,10 @@ def _vouched(run: _Run) -> tuple[Vouch | None, list[str]]:
     full = run.readings.full
     with run.database.read() as session:
         moved = moved_extents(session, full.since_ns)
-    return (None, [moved]) if moved else (make_voucher(full, run.held, run.survey.numbers), [])
+        mounted = bool(audit_store.user_mounts(session, time.time_ns()))
+    if moved:
+        return None, [moved]
+    return make_voucher(full, run.held, run.survey.numbers, users_mounted=mounted), []
 
 
 def _add_history_of_unreadable(run: _Run) -> None:

@@ -46,6 +46,7 @@ _WHY_WORDS: Mapping[Why, str] = {
     Why.EARLIER_HOLDER: "it could write to an earlier file at this path, and the present one may contain that content",
     Why.EARLIER_CHANGER: "it set attributes of an earlier file at this path, which an editor copies to the new file",
     Why.REMOVED_TOO: "it removed the file as well, and no record shows how the file came back in between",
+    Why.UNFINISHED: "that call began before the window, and may have had its effect within it",
     Why.EARLIER_PART: "it acted on an earlier file at this path; whether the present file contains that is unknown",
     Why.TOOK_ANOTHER: "it removed another file from this path within the window",
     Why.NOT_MATCHED: "the record does not say which subvolume or layer the file was in, so it may be this file",

@@ -91,6 +91,7 @@ _UNSEEN_WORDS = {
     Unseen.IN_FLIGHT: "had descriptors in flight in a socket",
     Unseen.RING: "had files registered with an io_uring, but it is unknown which",
     Unseen.BUFFERS: "had an io_uring whose buffers may be mapped from the file",
+    Unseen.HIDDEN_RING: "may have an io_uring that does not show, whose buffers are mapped from the file",
     Unseen.NAME: "could not be inspected completely; it may open the file through a removed name, unrecorded",
     Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
     Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",

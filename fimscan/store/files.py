@@ -25,7 +25,10 @@ _MANY = 2000
 _A_TICK = 256  # about as many paths as one tick of fimscan.attribution.clock.ReadClock
 _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
-_IN_ORDER = itemgetter(*FIELDS)
+# The position of the times in a row after its path: as two columns each, instead of one of FIELDS.
+_TIMES = slice(FIELDS.index("mtime_ns") - 1, FIELDS.index("mtime_ns") + 3)
+# The positions of others after the times were made one value each.
+_XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - 1, FIELDS.index("xattrs") - 1
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 
@@ -49,24 +52,24 @@ class Version:
 
 
 def version_of(row: sqlalchemy.Row[Any]) -> Version:
-    """Convert a row."""
+    """Convert a whole row of the table."""
+    columns: Sequence[Any] = row
+    number, _, path, first, end, adopted, dropped, followed, retired, *state, digest = columns
+    mtime_s, mtime_nsec, ctime_s, ctime_nsec = state[_TIMES]
+    state[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    xattrs = b"" if row.xattrs is None and row.xattr_digest is None else row.xattrs
-    values = dict(zip(row._fields, row, strict=True))
-    values["mtime_ns"] = row.mtime_s * _SECOND + row.mtime_nsec
-    values["ctime_ns"] = row.ctime_s * _SECOND + row.ctime_nsec
-    values["xattrs"] = xattrs
-    values["prefix"] = None
+    if state[_XATTRS] is None and state[_XATTR_DIGEST] is None:
+        state[_XATTRS] = b""
     return Version(
-        id=row.id,
-        state=unpack(_IN_ORDER(values)),
-        digest=row.state_digest,
-        first_scan=row.first_scan,
-        end_scan=row.end_scan,
-        adopted=row.adopted,
-        dropped=row.dropped,
-        followed=row.followed,
-        retired=row.retired,
+        id=number,
+        state=unpack((path, *state, None)),
+        digest=digest,
+        first_scan=first,
+        end_scan=end,
+        adopted=adopted,
+        dropped=dropped,
+        followed=followed,
+        retired=retired,
     )
 
 

@@ -188,10 +188,20 @@ def of_rows(session: Session) -> Iterator[Item]:
 # Blocks of audit records, with the accesses that refer to them
 
 
-def of_audit_block(number: int, data: bytes, rows: Iterable[tuple[Any, ...]]) -> Item:
-    """Compute the item of a block and its rows of the table ``access``, as stored, in the order of that table's key."""
+def of_audit_block(
+    number: int, data: bytes, rows: Iterable[tuple[Any, ...]], times: tuple[int | None, int | None]
+) -> Item:
+    """Compute the item of a block and its rows of the table ``access``, as stored, in the order of that table's key.
+
+    ``times`` are the columns ``first_ns`` and ``stored_ns``; blocks of earlier versions have none.
+    """
     of_rows = hashlib.sha256("".join(map(repr, rows)).encode("utf-8", "backslashreplace")).digest()
-    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + of_rows).digest())
+    return _block_item(number, data, of_rows, times)
+
+
+def _block_item(number: int, data: bytes, of_rows: bytes, times: tuple[int | None, int | None]) -> Item:
+    read = b"" if times == (None, None) else repr(times).encode()
+    return Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + of_rows + read).digest())
 
 
 def of_audit_blocks(session: Session) -> Iterator[Item]:
@@ -207,7 +217,7 @@ def of_audit_blocks(session: Session) -> Iterator[Item]:
             total = totals[row[block]] = hashlib.sha256()
         total.update(repr(tuple(row)).encode("utf-8", "backslashreplace"))
     blocks = schema.audit_block
-    found = select(blocks.c.id, blocks.c.data).where(blocks.c.host_id == session.host_id).order_by(blocks.c.id)
-    for number, data in session.execute(found, execution_options=STREAMED):
-        rows = totals.get(number, hashlib.sha256()).digest()
-        yield Item(Subject.AUDIT_BLOCK, number, hashlib.sha256(data + rows).digest())
+    found = select(blocks.c.id, blocks.c.data, blocks.c.first_ns, blocks.c.stored_ns)
+    mine = found.where(blocks.c.host_id == session.host_id).order_by(blocks.c.id)
+    for number, data, *times in session.execute(mine, execution_options=STREAMED):
+        yield _block_item(number, data, totals.get(number, hashlib.sha256()).digest(), tuple(times))

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 
 metadata = MetaData(
     naming_convention={
@@ -208,13 +208,17 @@ change = Table(
     sqlite_autoincrement=True,  # evidence refers to the number of a change, so it is never reused
 )
 
-# The audit records of up to 256 events, compressed together: see fimscan.store.accesses for the format.
+# The audit records of up to 256 events, compressed together: see fimscan.store.accesses for the format. With the time
+# of the earliest of the events, and when they were stored; null if stored by an earlier version.
 audit_block = Table(
     "audit_block",
     metadata,
     Column("id", _Id, primary_key=True),
     Column("host_id", ForeignKey("host.id"), nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("first_ns", BigInteger),
+    Column("stored_ns", BigInteger),
+    Index("ix_audit_block_stored", "host_id", "stored_ns"),
 )
 
 # The columns to find an access by. Everything else is parsed from its records, at ``position`` in their block. A name

@@ -8,7 +8,21 @@ from dataclasses import replace
 import pytest
 
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, attribute
-from fimscan.model import Action, Attribution, Change, Doubt, FileAccess, Holders, Reason, Rights, Unseen, Verdict, Why
+from fimscan.linux.mounts import Mount
+from fimscan.model import (
+    Action,
+    Attribution,
+    Change,
+    Doubt,
+    FileAccess,
+    FileState,
+    Holders,
+    Reason,
+    Rights,
+    Unseen,
+    Verdict,
+    Why,
+)
 from fimscan.pipeline.record.last_read import doubts_of
 from fimscan.store.scan_results import HoldersAtScan
 from tests.attribution.test_reasoning import whys
@@ -82,6 +96,7 @@ FLIGHT = Doubt(Unseen.IN_FLIGHT, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 ROOT = Doubt(Unseen.RING, actor(pid=2, uid=0), Rights(uids=(0,), any_file=True))
 UNKNOWN = Doubt(Unseen.ENDED, None, Rights(any_file=True))
 BUFFERS = Doubt(Unseen.BUFFERS, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
+HIDDEN_RING = Doubt(Unseen.HIDDEN_RING, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 OPEN_TO_ALL = state(mode=0o666)
 IN_MEMORY = os.makedev(0, 23)
 
@@ -131,3 +146,30 @@ def test_which_doubts_apply_to_a_file(
     monkeypatch.setattr("fimscan.pipeline.record.last_read.own_mounts", lambda: ())
     identity = (file.dev, file.inode)
     assert [doubt.why for doubt in doubts_of(held, identity, (file,), was_read=was_read)] == found
+
+
+TMPFS = Mount(id=1, dev=IN_MEMORY, point=b"/", kind="tmpfs")
+ON_TMPFS = Mount(
+    id=2, dev=os.makedev(0, 24), point=b"/w", kind="overlay", options=b"rw,lowerdir=/l,upperdir=/u,workdir=/x"
+)
+DISK = Mount(id=1, dev=DEV, point=b"/", kind="ext4")
+
+
+@pytest.mark.parametrize(
+    ("mounts", "file", "applies"),
+    [
+        ((TMPFS,), replace(OPEN_TO_ALL, dev=IN_MEMORY), True),
+        ((TMPFS,), replace(state(), dev=IN_MEMORY), False),
+        ((TMPFS, ON_TMPFS), replace(OPEN_TO_ALL, dev=ON_TMPFS.dev), True),
+        ((DISK, ON_TMPFS), replace(OPEN_TO_ALL, dev=ON_TMPFS.dev), False),
+        ((DISK,), OPEN_TO_ALL, False),
+    ],
+    ids=("tmpfs", "root's file", "overlay on tmpfs", "overlay on a disk", "disk"),
+)
+def test_a_ring_that_does_not_show_is_a_doubt_in_memory(
+    mounts: tuple[Mount, ...], file: FileState, applies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk the kernel refuses to keep a file's memory for a ring; a file that only root may write to is safe."""
+    monkeypatch.setattr("fimscan.pipeline.record.last_read.own_mounts", lambda: mounts)
+    found = doubts_of(HoldersAtScan(doubts=(HIDDEN_RING,)), (file.dev, file.inode), (file,), was_read=True)
+    assert found == ((Doubt(Unseen.HIDDEN_RING, HIDDEN),) if applies else ())

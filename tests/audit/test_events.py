@@ -58,7 +58,7 @@ def test_an_event_is_finished_when_all_announced_records_are_there() -> None:
     (event,) = assembler.add(record("PATH", b"item=0"))
     assert event.complete
     assert [r.type for r in event.records] == ["SYSCALL", "PROCTITLE", "PATH"]
-    assert assembler.oldest_open is None
+    assert assembler.oldest_open() is None
 
 
 def test_a_repeated_line_does_not_stand_in_for_a_lost_one() -> None:
@@ -90,7 +90,7 @@ def test_the_record_clock_gives_up_an_event() -> None:
     assembler = Assembler()
     assembler.add(record("SYSCALL", b"x items=2 ppid=1"), 7)
     assert not assembler.add(record("USER_CMD", serial=2, ms=4999))[1:]
-    assert assembler.oldest_open == 7
+    assert assembler.oldest_open() == 7
     given_up = assembler.add(record("SYSCALL", b"x items=0", serial=3, ms=5001))
     assert [(e.id.serial, e.complete) for e in given_up] == [(1, False)]
 

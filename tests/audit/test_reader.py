@@ -38,6 +38,19 @@ def expected(log: bytes, accesses_of: Accesses) -> list[Key]:
     return [(access.event, access.item) for access in accesses_of(log)]
 
 
+def test_a_crash_between_batches_loses_no_event_that_was_held_back(tmp_path: Path, log: bytes) -> None:
+    """An event that may still get a record is given with a later batch: the cursor of the earlier one is before it."""
+    without_cwd = [line for line in log.splitlines(keepends=True) if b"type=CWD" not in line]
+    path = tmp_path / "audit.log"
+    path.write_bytes(b"".join(without_cwd))
+    expected = sorted(set(keys(list(read_log(os.fsencode(path))))))
+    batches = list(read_log(os.fsencode(path), batch_events=1))
+    assert len(batches) > 2
+    for stored in range(1, len(batches)):
+        again = list(read_log(os.fsencode(path), batches[stored - 1].cursor))
+        assert sorted(set(keys(batches[:stored] + again))) == expected
+
+
 def test_a_restart_at_any_byte_loses_nothing(
     tmp_path: Path, recorded: Callable[[str], bytes], accesses_of: Accesses
 ) -> None:

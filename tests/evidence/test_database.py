@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from fimscan.errors import UsageError
 from fimscan.model import Scan, ScanStatus
 from fimscan.pipeline.record import scan_entry
-from fimscan.store import journal, migrate
+from fimscan.store import accesses, journal, migrate
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
@@ -101,6 +101,7 @@ EDITS = [
     ("UPDATE acceptance SET user = 'root' WHERE id = 1", "acceptance 1 (everything) was altered"),
     ("DELETE FROM acceptance WHERE id = 2", "acceptance 2 is missing"),
     (_COPY_OF_AN_ACCEPTANCE, "acceptance 99 (everything) is not in the journal"),
+    ("UPDATE audit_block SET stored_ns = 1 WHERE id = 1", "audit record block 1"),
     ("UPDATE audit_block SET data = x'00' WHERE id = 1", "audit record block 1"),
     ("UPDATE access SET time_ns = time_ns - 5000000000", "audit record block"),
     ("UPDATE access SET inode = inode + 1", "audit record block"),
@@ -227,6 +228,7 @@ def test_an_upgraded_database_verifies_and_is_covered_from_then_on(
     with monkeypatch.context() as patch, pretended_audit():
         for name in unknown_then:
             patch.setattr(journal, name, lambda *_: None)
+        patch.setattr(accesses, "_times", lambda _: (None, None))  # blocks had no times then
         make_eventful(site)
     site.database.close()
     _as_before(revision, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Generator, Iterable, Sequence
@@ -101,6 +102,7 @@ class Bench:
     quoted: list[str] = field(default_factory=list)
     alive: list[subprocess.Popen[bytes]] = field(default_factory=list)
     before: dict[Path, object] = field(default_factory=dict)
+    mounted: list[str] = field(default_factory=list)
 
     # ---- files
 
@@ -172,10 +174,32 @@ class Bench:
         """As :meth:`holding`, as root of a new user and mount namespace."""
         return Running(self._start(("unshare", "-Urm", str(self.programs / name), *map(str, arguments)), {}))
 
+    def holding_late(self, call: str, target: Path, *other: Path) -> Running:
+        """Begin a call of the user's on the target that finds it only on request (``fuse late-CALL``).
+
+        The name is in a file of a FUSE file system that root has mounted for users, such as sshfs by way of fstab.
+        """
+        device, place = self.fuse_device()
+        command = (str(self.programs / "fuse"), f"late-{call}", device, place, str(target), str(ATTACKER))
+        self.mounted.append(place)
+        return Running(self._run((*command, *map(str, other)), {}))
+
+    def fuse_device(self) -> tuple[str, str]:
+        """Make (a device of FUSE that is open to all, as on most machines, a directory to mount on)."""
+        number = len(list(self.elsewhere.glob("fuse*")))
+        device, place = self.elsewhere / f"fuse{number}", self.elsewhere / f"mounted{number}"
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(10, 229))
+        device.chmod(0o666)
+        place.mkdir()
+        return str(device), str(place)
+
     def _start(self, command: Sequence[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
         user = ["setpriv", f"--reuid={ATTACKER}", f"--regid={ATTACKER}", "--clear-groups", "--inh-caps=-all"]
+        return self._run([*user, *command], variables)
+
+    def _run(self, command: Sequence[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [*user, *command],
+            command,
             cwd=self.elsewhere,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -194,6 +218,8 @@ class Bench:
     def clean_up(self) -> None:
         """End the remaining processes of the user in this attempt."""
         end_all(self.alive)
+        for place in self.mounted:
+            subprocess.run(["umount", "--lazy", place], stderr=subprocess.DEVNULL, check=False)
 
 
 def end_processes_of_the_user() -> None:

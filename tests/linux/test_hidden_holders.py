@@ -101,6 +101,19 @@ def test_a_chain_of_processes_is_named_or_in_doubt(ground: Ground, monkeypatch: 
     assert Unseen.ENDED in doubts(found)
 
 
+def test_a_ring_of_a_user_need_not_show(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where files in memory are watched, every user's process may have one, unless users may not make any."""
+    path = ground.file("in-memory")
+    with ground.held("plain", path):
+        monkeypatch.setattr(holders, "_users_have_rings", lambda: True)
+        assert Unseen.HIDDEN_RING in doubts(open_for_writing(os.getpid(), in_memory=True))
+        assert Unseen.HIDDEN_RING not in doubts(open_for_writing(os.getpid()))
+        rings = [d for d in open_for_writing(1, in_memory=True).doubts if d.why is Unseen.HIDDEN_RING]
+        assert all(d.rights is not None and any(d.rights.uids) for d in rings), "root's processes are not in doubt"
+        monkeypatch.setattr(holders, "_users_have_rings", lambda: False)
+        assert Unseen.HIDDEN_RING not in doubts(open_for_writing(os.getpid(), in_memory=True))
+
+
 def test_the_time_for_a_user_is_bounded(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user with too many open files is in doubt; the processes of others are examined."""
     path, other = ground.file("many"), ground.file("other")

@@ -187,3 +187,24 @@ def test_a_crash_before_changes_are_attributed_again_loses_no_answer(
 
     (row,) = diff_from_baseline(host.database).findings
     assert [actor.pid for actor in row.attribution.actors] == [4242]
+
+
+def test_a_call_that_ended_after_the_old_content_was_read_is_a_candidate(host: Host) -> None:
+    """Its record has the time of its begin, an hour before; it was not in the log when the first scan read that."""
+    begun = event(host.target, 3, pid=5151, at=time.time() - 3600)
+    host.scan()
+    host.append(event(host.target, 2) + begun)
+    host.target.write_text("new")
+    (finding,) = host.scan().diff.findings
+    assert finding.attribution.verdict is Verdict.CONTESTED
+    assert [actor.pid for actor in finding.attribution.actors] == [4242, 5151]
+
+
+def test_a_call_that_ended_before_the_old_content_was_read_is_none(host: Host) -> None:
+    """The same record, in the log when the first scan read that."""
+    host.append(event(host.target, 3, pid=5151, at=time.time() - 3600))
+    host.scan()
+    host.append(event(host.target, 2))
+    host.target.write_text("new")
+    (finding,) = host.scan().diff.findings
+    assert (finding.attribution.verdict, finding.attribution.actors[0].pid) == (Verdict.CONFIRMED, 4242)

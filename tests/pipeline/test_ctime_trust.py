@@ -112,6 +112,23 @@ def test_moved_blocks_leave_the_ctime_so_that_everything_is_read(scan: Scanner, 
     assert "blocks were moved" in " ".join(result.new_problems)
 
 
+def test_while_a_user_has_mounted_something_files_of_users_are_read(scan: Scanner, tree: Path, tmp_path: Path) -> None:
+    """A read from a FUSE file of the user's into memory of a file sets no ctime; only root may write to the others."""
+    for name in ("a", "b"):
+        (tree / name).chmod(0o644)
+    (tree / "b").chmod(0o666)
+    is_root = os.geteuid() == 0
+    scan()
+    before = vouched(scan())
+    database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
+    with closing(database), database.begin() as session:
+        mounted = AuditNotice(event=EventId(time.time_ns() // 10**6 * 10**6, 7), kind=NoticeKind.USER_MOUNT)
+        audit_store.add_notices(session, [mounted])
+    assert before == (4, 0)
+    found, read = vouched(scan())
+    assert (found, read) == ((3, 10) if is_root else (0, 30))
+
+
 def test_a_change_is_found_although_size_and_mtime_are_put_back(scan: Scanner, tree: Path) -> None:
     """ctime cannot be set back."""
     scan()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence, Set
+from itertools import chain
 from typing import TypeAlias
 
 from fimscan import attribution
@@ -64,6 +65,9 @@ class Attributor:
         self._previous = previous
         self._scan_id = scan_id
         self._span = (0, 0)
+        # Blocks of records that were read after a window had begun, although they have events from before it.
+        self._late: dict[int, access_store.LateBlock] = {}
+        self._ended_by: dict[EventId, int] = {}
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
         looks = [device_store.devices_at(session, number) for number in (previous.id, scan_id)]
@@ -88,6 +92,8 @@ class Attributor:
             # Without a change they are not needed; on a large host, reading them takes a second.
             known = directories_of(session, self._previous.id, self._scan_id) if changes else _NO_DIRECTORIES
         self._span = (start - _SLACK_NS, end)
+        if begins := [c.window.after_ns for c in changes]:
+            self._late = access_store.late_blocks(session, min(begins), max(begins))
         coverage = self._coverage(start, end)
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
         found = access_store.load(session, relevant, user_name=user_name)
@@ -107,6 +113,7 @@ class Attributor:
             prior=prior,
             names=names,
             doubtful=translated.doubtful,
+            ended_by=self._ended_by,
             is_timed=self._numbering.is_timed,
             witness=self._witness_data(changes, end),
             directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
@@ -244,15 +251,17 @@ class Attributor:
         """Yield the accesses that concern the changes; note which files were opened for writing."""
         given_names: set[_NameKey] = set()
         selected: set[tuple[EventId, int]] = set()
-        for found in self._references(backwards=True):
+        for found in chain(self._references(backwards=True), self._from_before()):
             dev, inode = found.identity
-            if found.action in attribution.WRITES and dev is not None and inode is not None:
+            if dev is not None and inode is not None and found.action in attribution.WRITES:
                 self._written.add((dev, inode))
             by_name = relevance.by_name(found.parent, found.name)
-            by_old_name = relevance.by_name(found.old_parent, found.old_name)
+            by_old_name = found.old_name is not None and relevance.by_name(found.old_parent, found.old_name)
             if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
                 if found.action in _BINDINGS and (by_name or by_old_name):
                     _follow(relevance, found)
+                if (late := self._late.get(found.block_id)) is not None:
+                    self._ended_by[found.event] = late.stored_ns
                 if self._numbering.has_overlays:
                     selected.add((found.event, found.item))
                     if found.action in attribution.BINDS and found.name is not None:
@@ -260,6 +269,14 @@ class Attributor:
                 yield found
         if given_names:
             yield from self._removals(given_names, selected)
+
+    def _from_before(self) -> Iterator[access_store.Reference]:
+        """Yield the accesses that began before the first window, and may have ended in it: they were read later."""
+        first_ns, until_ns = min((block.first_ns for block in self._late.values()), default=0), self._span[0] - 1
+        if self._late and first_ns <= until_ns:
+            for found in access_store.references(self._session, first_ns, until_ns, backwards=True):
+                if found.block_id in self._late:
+                    yield found
 
     def _removals(self, names: Set[_NameKey], selected: Set[tuple[EventId, int]]) -> Iterator[access_store.Reference]:
         """Yield the removals and replacements, not ``selected`` yet, of names that were given to the selected files.

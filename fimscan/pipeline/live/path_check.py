@@ -103,7 +103,7 @@ class OpenWriters:
         """Ask all processes which files they have open for writing."""
         of = None if everything else set(survey.kernel_ids_of(stats.items()))
         as_of_ns = time.time_ns()
-        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1)
+        opened = linux.open_for_writing(os.getpid(), user_name=user_name, of=of, times=1, in_memory=survey.is_in_memory)
         held: dict[Identity, list[Actor]] = {}
         for holder in survey.holders(opened.holders):
             held.setdefault((holder.dev, holder.inode), []).append(holder.actor)

@@ -7,6 +7,8 @@ it is used only where the configuration allows it. ctime does not vouch for
   set the same ctime, and the reading may have been between them;
 * a file that a process has open for writing, or mapped, now or when the last scan began: a write to a page that is
   already dirty sets no ctime;
+* a file that users may write to, while one of them has mounted a file system: a read(2) from a FUSE file of theirs into
+  mapped memory of the file takes as long as they want, and its end sets neither ctime nor mtime (tried on 6.18);
 * a file on tmpfs, where a write through a mapped page never sets it;
 * a file that the last scan could not read, or read with other digests than are wanted now (the scanner checks that).
 """
@@ -32,6 +34,7 @@ from fimscan.store.session import Session
 
 _FRESH_NS = FRESH_NS
 _SECOND = 10**9
+_FILE = FileKind.FILE.value
 
 
 Vouch: TypeAlias = Callable[[Sequence[KnownRow]], Sequence[Voucher]]
@@ -50,13 +53,16 @@ def moved_extents(session: Session, since_ns: int) -> str | None:
     )
 
 
-def make_voucher(full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers) -> Vouch | None:
+def make_voucher(
+    full: FullReading, held: Collection[tuple[int, int]], numbers: Numbers, *, users_mounted: bool = False
+) -> Vouch | None:
     """Return a function that picks the files that ctime vouches for; ``None`` if it vouches for none.
 
     Args:
         full: when each file was last read.
         held: the files (device, inode) that a process can write to now.
         numbers: the device numbers by which file systems are recorded.
+        users_mounted: a user may have a file system mounted.
     """
     if not full.writers:
         return None
@@ -68,9 +74,11 @@ def make_voucher(full: FullReading, held: Collection[tuple[int, int]], numbers: 
         clock_ns = full.clock.over(known[0][0], known[-1][0]) or 0
         found: list[Voucher] = []
         for row in known:
-            path, digest, _, read_ns, _, _, dev, inode, _, _, _, _, _, _, _, ctime_s, ctime_nsec = row
+            path, digest, _, read_ns, _, kind, dev, inode, _, mode, uid, _, _, _, _, ctime_s, ctime_nsec = row
             last_ns = clock_ns if clock_ns > read_ns else read_ns
             if ctime_s * _SECOND + ctime_nsec + _FRESH_NS > last_ns or (dev, inode) in mine:
+                continue
+            if users_mounted and kind == _FILE and (uid or mode & 0o022):
                 continue
             found.append((path, digest, last_ns, row[4:] if dev not in raws else (*row[4:6], raws[dev], *row[7:])))
         return [one for one in found if not full.is_blocked(one[0])] if full.blocked else found

@@ -12,7 +12,7 @@ from functools import partial
 
 from fimscan.linux import filesystems
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Numbers, Root, nearest
-from fimscan.linux.mounts import Mount, own_mounts, path_may_hang
+from fimscan.linux.mounts import Mount, is_in_memory, mount_of, own_mounts, path_may_hang
 from fimscan.model import FileKind, FileState, Holder, device_text
 from fimscan.paths import is_within
 from fimscan.report.display import show
@@ -114,6 +114,12 @@ class Survey:
         return raw
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether some of the file systems are in memory (tmpfs)."""
+        mounts = (mount_of(self._mounts, path) for path in self._roots)
+        return any(mount is not None and is_in_memory(mount, self._mounts) for mount in mounts)
 
     def learn(self, states: Iterable[Packed]) -> None:
         """Learn subvolumes and overlay layers from states that will be stored.

@@ -22,7 +22,7 @@ def record_holders(session: Session, scan_id: int, survey: Survey) -> tuple[froz
 
     This is needed even without an audit log: windows of later changes begin at this scan.
     """
-    found = linux.open_for_writing(os.getpid(), user_name=user_name)
+    found = linux.open_for_writing(os.getpid(), user_name=user_name, in_memory=survey.is_in_memory)
     holders = survey.holders(found.holders)
     scan_result_store.add_holders(session, scan_id, holders, found.doubts)
     return frozenset((holder.dev, holder.inode) for holder in holders), found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from fimscan import attribution
 from fimscan.linux import may_write
-from fimscan.linux.mounts import mount_of, own_mounts
+from fimscan.linux.mounts import Mount, is_in_memory, mount_of, own_mounts
 from fimscan.model import (
     Actor,
     Change,
@@ -89,7 +89,7 @@ def doubts_of(
     ]
     if was_counted and identity not in held.writable:
         return _doubts_despite_count(able, sides)
-    suspects = [doubt for doubt in able if doubt.why is not Unseen.BUFFERS or _can_be_pinned(sides)]
+    suspects = [doubt for doubt in able if doubt.why not in _OF_MEMORY or _OF_MEMORY[doubt.why](sides)]
     if identity in held.writable and not suspects:
         named = held.actors.get(identity)
         if not named:
@@ -113,10 +113,10 @@ def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> 
             continue
         if rights.any_file and not any(_others_may_write(side, ()) for side in sides):
             continue  # the process is unknown, and no user except root may write to the file
-        if doubt.why is not Unseen.BUFFERS:
+        if doubt.why not in _OF_MEMORY:
             found.append(Doubt(Unseen.NAME, doubt.actor))
-        elif _can_be_pinned(sides):
-            found.append(Doubt(Unseen.BUFFERS, doubt.actor))
+        elif _OF_MEMORY[doubt.why](sides):
+            found.append(Doubt(doubt.why, doubt.actor))
     return tuple(dict.fromkeys(found))
 
 
@@ -125,12 +125,24 @@ def _can_be_pinned(sides: Iterable[FileState]) -> bool:
 
     See writable_file_mapping_allowed in mm/gup.c.
     """
+    return any(mount is None or mount.kind in _WITHOUT_DISK for mount, _ in _mounts_without_disk(sides))
+
+
+def _is_in_memory(sides: Iterable[FileState]) -> bool:
+    """Whether the file is known to be on a file system in memory."""
+    return any(mount is not None and is_in_memory(mount, mounts) for mount, mounts in _mounts_without_disk(sides))
+
+
+def _mounts_without_disk(sides: Iterable[FileState]) -> Iterator[tuple[Mount | None, Sequence[Mount]]]:
     paths = [side.path for side in sides if not side.is_on_disk]
-    if not paths:
-        return False
-    mounts = own_mounts()
-    on = [mount_of(mounts, path) for path in paths]
-    return any(mount is None or mount.kind in _WITHOUT_DISK for mount in on)
+    if paths:
+        mounts = own_mounts()
+        yield from ((mount_of(mounts, path), mounts) for path in paths)
+
+
+#: Doubts about memory of the file: whether they concern it. A ring that does not show is a doubt about every process of
+#: a user, so on an overlay it has to be known that the upper layer is in memory.
+_OF_MEMORY = {Unseen.BUFFERS: _can_be_pinned, Unseen.HIDDEN_RING: _is_in_memory}
 
 
 def _others_may_write(state: FileState, holders: Iterable[Actor]) -> bool:

@@ -7,9 +7,6 @@ without another open, so that audit has nothing but root's.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from tests.framing.attempt import attempt, attempt_alone
 from tests.framing.bench import Bench, Steps
 
@@ -157,15 +154,6 @@ def among_many_descriptors_and_mappings(bench: Bench) -> Steps:
     return _held(bench, "many")
 
 
-def _fuse(bench: Bench) -> tuple[str, str]:
-    device, place = bench.elsewhere / "fuse", bench.elsewhere / "mounted"
-    # On most machines /dev/fuse is open to all.
-    os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(10, 229))
-    device.chmod(0o666)
-    place.mkdir()
-    return str(device), str(place)
-
-
 @attempt_alone
 def process_that_cannot_be_examined(bench: Bench) -> Steps:
     """The process holds, beside the target, a file of a detached FUSE file system of a user namespace.
@@ -173,7 +161,7 @@ def process_that_cannot_be_examined(bench: Bench) -> Steps:
     Not even root may stat(2) that one descriptor, and the target must not be given up with it.
     """
     target = bench.target()
-    device, place = _fuse(bench)
+    device, place = bench.fuse_device()
     yield
     holder = bench.holding_in_namespaces("fuse", "hide", device, place, target)
     yield
@@ -185,7 +173,7 @@ def process_that_cannot_be_examined(bench: Bench) -> Steps:
 def read_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
     """A read(2) from a FUSE file of the user's into mapped memory of the target, whose mapping is gone when it ends."""
     target = bench.target(own=True)
-    device, place = _fuse(bench)
+    device, place = bench.fuse_device()
     yield
     holder = bench.holding_in_namespaces("fuse", "pin", device, place, target)
     yield
@@ -202,7 +190,7 @@ def write_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
     file answers: the times then say that nothing was changed since.
     """
     target = bench.target()
-    device, place = _fuse(bench)
+    device, place = bench.fuse_device()
     yield
     holder = bench.holding_in_namespaces("fuse", "slow", device, place, target)
     yield

@@ -82,6 +82,18 @@ def memory_registered_with_a_ring(bench: Bench) -> Steps:
 
 
 @attempt
+def memory_registered_with_a_ring_that_does_not_show(bench: Bench) -> Steps:
+    """As before, and the ring has neither descriptor nor mapping (IORING_SETUP_REGISTERED_FD_ONLY; tmpfs only)."""
+    target = bench.target()
+    yield
+    holder = bench.holding("odd", "hidden-buffer", target)
+    yield
+    bench.innocent(target)
+    holder.go()
+    bench.shell(f"ln {target} {target}.x; rm {target}.x")
+
+
+@attempt
 def open_that_waits_for_a_lease(bench: Bench) -> Steps:
     """An open for writing waits for another process's lease from before the window, and is let through within it."""
     target = bench.target(own=True)

@@ -4,16 +4,21 @@
    fuse pin DEVICE DIRECTORY TARGET: reads from the file into memory of the target, which has neither descriptor nor mapping
        when the file answers: the kernel keeps the memory for as long as the call takes.
    fuse slow DEVICE DIRECTORY TARGET: writes to the target from memory that is mapped from the file: the call sets the
-       target's times when it begins, and ends only when the file answers. */
+       target's times when it begins, and ends only when the file answers.
+   fuse late-CALL DEVICE DIRECTORY TARGET [UID [OTHER]]: started by root, as an administrator mounts a file system for users.
+       Gives up root for UID, and makes the call with a name that is in memory mapped from the file: the call begins at
+       once, and finds the target only when the file answers. */
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/xattr.h>
 
 #include "common.h"
 
 static int device;
 static int is_direct;
+static const char *content; /* of the file; else it repeats EVIL */
 static int answers[2];
 
 static void reply(uint64_t unique, int error, const void *data, size_t size) {
@@ -58,6 +63,8 @@ static void serve(void) {
             for (int at = 0; at < 4095; at += 5)
                 memcpy(page + at, EVIL, 5);
             page[4095] = '\n';
+            if (content)
+                strcpy(page, content);
             checked(read(answers[0], &byte, 1), "read"); /* until the time has come */
             reply(in->unique, 0, page, sizeof page);
         } else if (in->opcode != FUSE_FORGET && in->opcode != FUSE_INTERRUPT) {
@@ -104,8 +111,44 @@ static void by_pinned_memory(int file, int target) {
     done();
 }
 
+/* Tells the server when to answer, while its parent waits within its call. */
+static void start_teller(void) {
+    if (checked(fork(), "fork"))
+        return;
+    usleep(200000);
+    ready();
+    wait_for_go();
+    checked(write(answers[1], "x", 1), "write");
+    _exit(0);
+}
+
+static void call_late(const char *call, const char *name, const char *other) {
+    if (!strcmp(call, "open")) {
+        int target = checked(open(name, O_WRONLY | O_APPEND), "open");
+        checked(write(target, EVIL, sizeof EVIL - 1), "write");
+        close(target);
+    } else if (!strcmp(call, "truncate")) {
+        checked(truncate(name, 3), "truncate");
+    } else if (!strcmp(call, "rename")) {
+        checked(rename(other, name), "rename");
+    } else if (!strcmp(call, "unlink")) {
+        checked(unlink(name), "unlink");
+    } else if (!strcmp(call, "chmod")) {
+        checked(chmod(name, 0646), "chmod");
+    } else if (!strcmp(call, "times")) {
+        struct timespec times[2] = {{1000000000, 0}, {1000000000, 0}};
+        checked(utimensat(AT_FDCWD, name, times, 0), "utimensat");
+    } else if (!strcmp(call, "xattr")) {
+        checked(setxattr(name, "user.note", "EVIL", 4, 0), "setxattr");
+    } else {
+        exit(2);
+    }
+}
+
 int main(int count, char **argument) {
-    (void)count;
+    int is_late = !strncmp(argument[1], "late-", 5);
+    if (is_late)
+        content = argument[4];
     char options[128], name[4096];
     checked(pipe(answers), "pipe");
     device = open(argument[2], O_RDWR);
@@ -121,7 +164,19 @@ int main(int count, char **argument) {
     is_direct = !strcmp(argument[1], "pin");
     start_server();
     snprintf(name, sizeof name, "%s/file", argument[3]);
-    int file = checked(open(name, O_RDWR), "open"), target = open_target(argument[4]);
+    int file = checked(open(name, O_RDWR), "open");
+    if (is_late) {
+        uid_t user = (uid_t)atoi(argument[5]);
+        const char *late = mmap(0, 4096, PROT_READ, MAP_PRIVATE, file, 0);
+        checked(syscall(SYS_setgroups, 0, 0), "setgroups");
+        checked(setresgid(user, user, user), "setresgid");
+        checked(setresuid(user, user, user), "setresuid");
+        start_teller();
+        call_late(argument[1] + 5, late, count > 6 ? argument[6] : 0);
+        done();
+        return 0;
+    }
+    int target = open_target(argument[4]);
     if (!strcmp(argument[1], "hide")) {
         checked(umount2(argument[3], MNT_DETACH), "umount");
         ready();
@@ -135,14 +190,7 @@ int main(int count, char **argument) {
         return 0;
     }
     const char *memory = mmap(0, 4096, PROT_READ, MAP_PRIVATE, file, 0);
-    pid_t teller = checked(fork(), "fork");
-    if (teller == 0) { /* tells the server when to answer, while the other one waits within its call */
-        usleep(200000);
-        ready();
-        wait_for_go();
-        checked(write(answers[1], "x", 1), "write");
-        _exit(0);
-    }
+    start_teller();
     checked(pwrite(target, memory, 4096, 0), "write");
     close(target);
     done();

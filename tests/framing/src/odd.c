@@ -79,6 +79,39 @@ static void by_buffer(const char *path) {
     done();
 }
 
+/* As before, by a ring that has neither a descriptor nor a mapping of its own: it is registered with the thread only. */
+static void by_hidden_buffer(const char *path) {
+    int ends[2], descriptor = open_target(path), both = PROT_READ | PROT_WRITE;
+    char *queues = mmap(0, 8192, both, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    struct io_uring_sqe *entries = mmap(0, 4096, both, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    struct io_uring_params p = {.flags = 1U << 14 | 1U << 15}; /* IORING_SETUP_NO_MMAP, _REGISTERED_FD_ONLY */
+    *(uint64_t *)((char *)&p.cq_off + 32) = (uintptr_t)queues; /* user_addr */
+    *(uint64_t *)((char *)&p.sq_off + 32) = (uintptr_t)entries;
+    int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
+    if (ring < 0) {
+        perror("io_uring_setup");
+        exit(77);
+    }
+    char *memory = mmap(0, 4096, both, MAP_SHARED, descriptor, 0);
+    struct iovec buffer = {memory, 4096};
+    if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS | 1U << 31, &buffer, 1) < 0) {
+        perror("IORING_REGISTER_BUFFERS");
+        exit(77); /* not of files of this file system */
+    }
+    munmap(memory, 4096);
+    close(descriptor);
+    checked(pipe(ends), "pipe");
+    ready();
+    wait_for_go();
+    checked(write(ends[1], EVIL, 5), "write");
+    entries[0] = (struct io_uring_sqe){.opcode = IORING_OP_READ_FIXED, .fd = ends[0], .addr = (uintptr_t)memory, .len = 5,
+                                       .off = (uint64_t)-1};
+    ((unsigned *)(queues + p.sq_off.array))[0] = 0;
+    __atomic_store_n((unsigned *)(queues + p.sq_off.tail), 1, __ATOMIC_RELEASE);
+    checked(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS | 1U << 4, 0, 0), "io_uring_enter");
+    done();
+}
+
 /* One process opens it for writing, and waits, as another one has a lease on it; the lease ends in the window. */
 static void after_a_lease(const char *path) {
     int reader = checked(open(path, O_RDONLY), "open"), talk[2];
@@ -174,6 +207,8 @@ int main(int count, char **argument) {
         by_nameless(target, more);
     } else if (!strcmp(deed, "buffer")) {
         by_buffer(target);
+    } else if (!strcmp(deed, "hidden-buffer")) {
+        by_hidden_buffer(target);
     } else if (!strcmp(deed, "lease")) {
         after_a_lease(target);
     } else if (!strcmp(deed, "times")) {
