@@ -24,7 +24,7 @@ from fimscan.model import (
     Why,
 )
 from fimscan.pipeline.record.last_read import doubts_of
-from fimscan.store.sightings import HoldersAtScan
+from fimscan.store.scan_results import HoldersAtScan
 from tests.attribution.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, observation, state
 

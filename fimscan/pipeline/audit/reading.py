@@ -15,8 +15,8 @@ from fimscan.errors import InputError
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import AuditObservation, EventId, FileAccess, NoticeKind, Scan
+from fimscan.pipeline.audit.attribution import attribute_again
 from fimscan.pipeline.audit.inspection import ProcessInspector
-from fimscan.pipeline.audit.joining import attribute_again
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
