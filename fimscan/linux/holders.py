@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from fimscan.linux.kept_names import kept_by_mounts
 from fimscan.linux.open_files import Identity, Mounts, OpenFilesOf, TooManyError
-from fimscan.linux.processes import UserName, actor_of, has_our_rights, read_status, rights_of
+from fimscan.linux.processes import UserName, actor_of, has_our_rights, link, read_status, rights_of
 from fimscan.model import Actor, Doubt, Holder, Rights, Unseen
 
 _PASSES = 30  # passes over /proc to find processes that were started meanwhile
@@ -86,9 +87,17 @@ class _Examination:
     def begin(self) -> None:
         """Reset the doubts: only those of the last examination count."""
         self.doubts, self.refused, self._spent = {}, 0, {}
+        self._namespaces: set[bytes] = set()  # mount namespaces whose mounts were read
+        self._entrances: dict[bytes, int] = {}  # others, with a process that is in it or can enter it
 
     def examine_all(self) -> None:
         """Examine all processes, then new ones until there are none."""
+        self._examine_processes()
+        for namespace, pid in self._entrances.items():
+            if namespace not in self._namespaces:
+                self._doubt(Unseen.NAME, rights_of(f"/proc/{pid}"), pid)
+
+    def _examine_processes(self) -> None:
         examined = {self._own_pid}
         self._examine_new(examined)
         deadline = time.monotonic() + _PASSES_SECONDS
@@ -116,9 +125,11 @@ class _Examination:
     def _examine(self, pid: int, owner: int | None) -> None:
         process = f"/proc/{pid}"
         budget = _Budget(process, owner, self._spent)
-        seen = OpenFilesOf(pid, self._mounts, budget.check)
+        is_users = bool(owner or _user_of(process))
+        seen = OpenFilesOf(pid, self._mounts, budget.check, is_users=is_users)
         try:
             seen.examine()
+            self._examine_namespace(pid, process)
         except PermissionError:
             self.refused += 1
             if not (os.geteuid() == 0 and has_our_rights(process)):
@@ -132,12 +143,27 @@ class _Examination:
         finally:
             budget.end()
             self._hold(pid, seen.files)
+            self._entrances.update(dict.fromkeys(seen.namespaces, pid))
         for why in seen.unseen:
             self._doubt(why, rights_of(process), pid)
         if self._with_rings and Unseen.BUFFERS not in seen.unseen:
             rights = rights_of(process)
             if any(rights.uids):
                 self._doubt(Unseen.HIDDEN_RING, rights, pid)
+
+    def _examine_namespace(self, pid: int, process: str) -> None:
+        """Find the files that the mounts of a process keep a removed name of; each namespace is examined once."""
+        namespace = link(f"{process}/ns/mnt")
+        if namespace is None or namespace in self._namespaces:
+            return
+        if link(f"{process}/root") != b"/":  # it is shown the mounts below its root only
+            self._entrances.setdefault(namespace, pid)
+            return
+        self._namespaces.add(namespace)
+        kept = list(kept_by_mounts(process))
+        self._hold(pid, [identity for identity in kept if identity is not None])
+        if None in kept:
+            self._doubt(Unseen.NAME, rights_of(process), pid)
 
     def _hold(self, pid: int, files: Iterable[Identity]) -> None:
         """Record the files of a process, even if it was not inspected completely."""
