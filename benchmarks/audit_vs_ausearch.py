@@ -60,14 +60,14 @@ def made_log(path: str) -> None:
 def events(path: str) -> int:
     """Count events that are parsed and assembled, without accesses."""
     from fimscan.audit.collector import Collector
-    from fimscan.audit.parsed_call import Said
+    from fimscan.audit.parsed_call import ParsedCall
     from fimscan.audit.segments import Segment
     from fimscan.model import AuditEvent
 
     class Counter(Collector):
         counted = 0
 
-        def _event(self, _event: AuditEvent, _said: Said | None = None) -> None:
+        def _event(self, _event: AuditEvent, _said: ParsedCall | None = None) -> None:
             self.counted += 1
 
     counter = Counter(log=b"", batch_events=5000, user_name=None)
@@ -95,13 +95,13 @@ def database(path: str) -> int:
     """Count file accesses stored in an SQLite database with their records, as a scan reads them."""
     from sqlalchemy import func, select
 
-    from fimscan.pipeline import AuditSource, look_at_audit
+    from fimscan.pipeline import AuditSource, read_audit
     from fimscan.store import schema
     from fimscan.store.database import Database
 
     with tempfile.TemporaryDirectory() as directory:
         store = Database(f"sqlite:///{directory}/x.db", host=os.uname().nodename)
-        look_at_audit(store, AuditSource(logs=(path,)))
+        read_audit(store, AuditSource(logs=(path,)))
         with store.read() as connection:
             counted = connection.execute(select(func.count()).select_from(schema.access)).scalar_one()
         store.close()

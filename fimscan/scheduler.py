@@ -136,7 +136,7 @@ class Scheduler:
         """Read new audit records, and check the state of the kernel's audit system."""
 
         def work() -> None:
-            for problem in self._reader.look() if self._reader is not None else ():
+            for problem in self._reader.read_new() if self._reader is not None else ():
                 self._complain(problem)
 
         self._attempt(work)

@@ -113,7 +113,7 @@ def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
     values: dict[str, Any] = dict(zip(FIELDS, packed, strict=False))
     values["kind"] = FileKind(values["kind"])
-    values["digests"] = _digests([values.pop(name) for name in ALGORITHMS])
+    values["digests"] = _digests(list(map(values.pop, ALGORITHMS)))
     values["xattrs"] = None if values["xattrs"] is None else load_xattrs(values["xattrs"])
     prefix = values["prefix"]
     values["prefix"] = None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1]))

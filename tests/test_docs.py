@@ -272,11 +272,11 @@ def test_every_key_is_in_the_reference() -> None:
     """By section, and no other key."""
     page = (DOCS / "reference/configuration.md").read_text()
     parts = re.split(r"^## (\w+)$", page, flags=re.MULTILINE)[1:]
-    told = {
+    described = {
         name: set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
         for name, text in zip(parts[::2], parts[1::2], strict=True)
     }
-    assert told == sections()
+    assert described == sections()
 
 
 def test_every_key_has_a_text() -> None:
@@ -437,8 +437,8 @@ def transcript(page: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def rows_in(lines: Iterable[str], directory: str) -> list[str]:
-    """What a report says of which file: ``modified #1 prices.csv``."""
-    pattern = rf"^(added|removed|modified|moved|attributes) +(#\d+) +{re.escape(directory)}/(\S+)$"
+    """What a report says of which file: ``modified #1 high prices.csv``."""
+    pattern = rf"^(added|removed|modified|moved|attributes) +(#\d+) +(\w+) +{re.escape(directory)}/(\S+)$"
     return [" ".join(match.groups()) for line in lines if (match := re.match(pattern, line))]
 
 

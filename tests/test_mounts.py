@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.linux.mounts import is_behind_what_may_hang, mount_of, parse_mounts
+from fimscan.linux.mounts import is_below_mount_that_may_hang, mount_of, parse_mounts
 
 
 def test_mounts_are_found_by_the_longest_and_latest_name() -> None:
@@ -41,7 +41,7 @@ def test_what_lies_behind_a_file_system_that_may_hang() -> None:
         b"27 1 254:0 / / rw - ext4 d rw\n40 27 0:40 / /n rw - nfs4 s rw\n41 40 0:41 / /n/t rw - tmpfs t rw\n"
         b"42 27 0:42 /sub /b rw - btrfs /dev/vdb rw,subvol=/sub\n"
     )
-    behind = [is_behind_what_may_hang(mounts, path) for path in (b"/n/t/f", b"/n", b"/nt", b"/")]
+    behind = [is_below_mount_that_may_hang(mounts, path) for path in (b"/n/t/f", b"/n", b"/nt", b"/")]
     assert behind == [True, True, False, False]
     assert (mounts[3].root, mounts[3].options) == (b"/sub", b"rw,subvol=/sub")
 

@@ -5,8 +5,8 @@ from fimscan.attribution.attribute import attribute, content_kept, opened_unmodi
 from fimscan.attribution.case import Evidence
 from fimscan.attribution.clock import ReadClock
 from fimscan.attribution.coverage import SLACK_NS, CoverageMap, Extent, Need, covers
-from fimscan.attribution.crashes import CorePattern, dumped
-from fimscan.attribution.devices import Numbering, out_of_sight, translated
+from fimscan.attribution.crashes import CorePattern, attribute_core_dump
+from fimscan.attribution.devices import DeviceNumbers, translate_devices, unauditable_paths
 from fimscan.attribution.index import BINDS, MOVES, UNBINDS, WRITES, AccessIndex, KnownDirectories, Relevance
 from fimscan.attribution.processes import Alive, Lives, can_be_one
 
@@ -20,21 +20,21 @@ __all__ = [
     "Alive",
     "CorePattern",
     "CoverageMap",
+    "DeviceNumbers",
     "Evidence",
     "Extent",
     "KnownDirectories",
     "Lives",
     "Need",
-    "Numbering",
     "ReadClock",
     "Relevance",
     "attribute",
+    "attribute_core_dump",
     "can_be_one",
     "content_kept",
     "covers",
-    "dumped",
     "lineage",
     "opened_unmodified",
-    "out_of_sight",
-    "translated",
+    "translate_devices",
+    "unauditable_paths",
 ]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, WRITES, AccessIndex, Identity, KnownDirectories, time_of
-from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Testimony, Why, Window
+from fimscan.model import Action, Actor, Change, EventId, FileAccess, FileState, Name, Why, Window, WitnessData
 
 _CALL_NS = 1_000_000_000  # the longest time for which a call that makes or removes a file is taken to last
 
@@ -31,7 +31,7 @@ class Evidence:
         prior: by identity, the last known state of a file under any name. It shows whether a file that was moved into
             place brought new content.
         names: for files with several hard links, how many of their names the scans know; a missing entry counts as 1.
-        testimony: what fanotify reported, if it watched.
+        witness: what fanotify reported, if it watched.
         doubtful: events of which the inode number is known, but not the subvolume or layer
             (:mod:`fimscan.attribution.devices`).
         directories: by path, the states at both scans of the directories that changed files are in. Given only where
@@ -44,7 +44,7 @@ class Evidence:
     index: AccessIndex
     prior: Mapping[Identity, FileState]
     names: Mapping[Identity, int] = field(default_factory=dict)
-    testimony: Testimony = field(default_factory=Testimony)
+    witness: WitnessData = field(default_factory=WitnessData)
     doubtful: frozenset[EventId] = frozenset()
     directories: Mapping[bytes, Sequence[FileState]] = field(default_factory=dict)
     ended_by: Mapping[EventId, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def sift(accesses: Iterable[FileAccess], *tests: Test) -> tuple[list[FileAccess]
     return kept, ruled
 
 
-def inside(access: FileAccess, window: Window) -> bool:
+def is_in_window(access: FileAccess, window: Window) -> bool:
     """Whether an access was inside the window, with slack for the coarse clocks of audit and of the scan."""
     return window.after_ns - SLACK_NS <= access.event.time_ns <= window.before_ns + SLACK_NS
 
@@ -137,7 +137,7 @@ class Case:
 
     def is_inside(self, access: FileAccess) -> bool:
         """Whether an access was inside the window."""
-        return inside(access, self.window)
+        return is_in_window(access, self.window)
 
     def may_act_inside(self, access: FileAccess) -> bool:
         """Whether a call began before the window, and is not known to have ended by then."""
@@ -199,7 +199,8 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     late: list[FileAccess] = []
     opens = LateOpens()
     found = evidence.index.of_file(identity)
-    found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
+    if found and found[-1].event.time_ns > until_ns + SLACK_NS:
+        found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
@@ -215,7 +216,7 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
             opens.add(access)
             continue
         opens.add(access)
-        if birth is not None and freed_the_number_before(access, identity, accesses, evidence.index.known):
+        if birth is not None and freed_number_before_creation(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
         accesses.append(access)
@@ -295,7 +296,7 @@ def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownD
     return not _keys(access.name, known).isdisjoint(_keys(birth.name, known))
 
 
-def freed_the_number_before(
+def freed_number_before_creation(
     access: FileAccess, identity: Identity, life: Sequence[FileAccess], known: KnownDirectories
 ) -> bool:
     """Whether a removal that follows a creation in the order of events really preceded it and freed the number.

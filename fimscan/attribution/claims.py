@@ -7,6 +7,7 @@ account.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from fimscan.attribution.case import Ruled
@@ -41,7 +42,15 @@ def nobody(ruled: Iterable[Ruled]) -> Claim:
 
 def as_actor(access: FileAccess, role: Role) -> Actor:
     """The process of an access, with a role."""
-    return access.actor._replace(role=role)
+    return with_role(access.actor, role)
+
+
+def with_role(actor: Actor, role: Role) -> Actor:
+    """The same actor with a role. ``_replace()`` takes three times as long, and every answer needs it."""
+    return tuple.__new__(Actor, actor[:_ROLE] + (role,) + actor[_ROLE + 1 :])  # noqa: RUF005 -- faster than unpacking
+
+
+_ROLE = Actor._fields.index("role")
 
 
 def named(accesses: Iterable[FileAccess | Actor], why: Why) -> list[Ruled]:
@@ -56,10 +65,15 @@ def latest(accesses: Iterable[FileAccess]) -> FileAccess | None:
 
 def one_each(actors: Iterable[Actor]) -> list[Actor]:
     """Keep the latest call of each process, latest first."""
-    last: dict[object, Actor] = {}
-    for actor in sorted(actors, key=when, reverse=True):
-        last.setdefault(actor.process, actor)
-    return list(last.values())
+    last: dict[object, tuple[tuple[EventId, int], Actor]] = {}
+    for actor in actors:
+        process, time = actor.process, when(actor)
+        known = last.get(process)
+        if known is None or time > known[0]:
+            last[process] = time, actor
+    if len(last) < 2:  # the usual case
+        return [actor for _, actor in last.values()]
+    return [actor for _, actor in sorted(last.values(), key=itemgetter(0), reverse=True)]
 
 
 def when(actor: Actor) -> tuple[EventId, int]:

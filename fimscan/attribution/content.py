@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fimscan.attribution.case import Case, Life, Ruled
-from fimscan.attribution.claims import Claim, as_actor, decide, latest, named, nobody
+from fimscan.attribution.claims import Claim, as_actor, decide, latest, named, nobody, with_role
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.doubts import why_not_alone
 from fimscan.attribution.history import earlier_removals, earlier_writers, had_other_files, with_earlier
@@ -223,17 +223,18 @@ def writers_in_place(case: Case, life: Life) -> Claim:
         else:
             (early if time_ns >= closed_before or case.may_act_inside(access) else closed).append(access)
     seen = sift_by_witness(case, life, (*recent, *early), _holding(life, holders))
-    kept = {id(access) for access in seen.kept}
-    recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
+    if len(seen.kept) < len(recent) + len(early):
+        kept = {id(access) for access in seen.kept}
+        recent, early = ([access for access in some if id(access) in kept] for some in (recent, early))
     holding = [*seen.holding, *seen.added]
     doubts = () if life.reborn else _doubts(life, holders)
     may_hold: list[FileAccess] = []
     if doubts:
         # Not everything that a process can have open was visible: whether they had closed it is not known.
         closed, may_hold = [], closed
-    if any(doubt.why is Unseen.NO_PROCESS for doubt in doubts):
-        # The kernel counted a writer that no process showed. It may be any process that opened the file before.
-        early, may_hold = [*early, *may_hold], []
+        if any(doubt.why is Unseen.NO_PROCESS for doubt in doubts):
+            # The kernel counted a writer that no process showed. It may be any process that opened the file before.
+            early, may_hold = [*early, *may_hold], []
     verdict, reason, actors, notes, _ = decide([a.actor for a in recent], [*[a.actor for a in early], *holding])
     if verdict is Verdict.LIKELY and not seen.holding and not early:
         reason = Reason.WITNESS_ONLY
@@ -244,7 +245,7 @@ def writers_in_place(case: Case, life: Life) -> Claim:
         verdict, reason, notes = Verdict.LIKELY, Reason.HELD_DESCRIPTOR, others_may
     judged: Sequence[Sequence[FileAccess | Actor]] = (recent, early, seen.holding, late, closed, may_hold, others)
     ruled = [(access, why) for why, some in zip(_JUDGEMENTS, judged, strict=True) for access in some]
-    actors = tuple([actor._replace(role=Role.WRITER) for actor in actors])
+    actors = tuple([with_role(actor, Role.WRITER) for actor in actors])
     return Claim(verdict, reason, actors, (*notes, *seen.notes), (*ruled, *seen.ruled, *life.rulings))
 
 

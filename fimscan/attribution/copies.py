@@ -153,11 +153,11 @@ def _as_copied(change: Change, pairs: _Pairs) -> Change:
     if pair is None or before is None or before.identity != pair[0]:
         return change
     if after is not None and after.identity == pair[1]:
-        return aligned(change)
+        return with_new_identity(change)
     return replace(change, before=replace(before, dev=pair[1][0], inode=pair[1][1]))
 
 
-def aligned(change: Change) -> Change:
+def with_new_identity(change: Change) -> Change:
     """Give both sides of a change the new identity, and drop it from the differing fields: it is one file."""
     before, after = change.before, change.after
     assert before is not None and after is not None, "a change of one file has both sides"

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from fimscan.attribution.gaps import SLACK_NS, clip, keys_of, make_gap, removals, remover, silences, uring_removals
+from fimscan.attribution.gaps import (
+    SLACK_NS,
+    clip_gaps,
+    keys_of,
+    make_gap,
+    removal_gaps,
+    remover,
+    stop_gaps,
+    uring_removal_gaps,
+)
 from fimscan.attribution.holes import in_scope, open_holes
 from fimscan.model import (
     AuditNotice,
@@ -71,7 +80,7 @@ class CoverageMap:
         notices: records in the log about audit itself.
         extents: for each log that has to be read, the times over which it was read without a gap.
         superblocks: device numbers -> the superblock's, where they differ.
-        hidden: why writes to the file of a path can escape all rules; ``None`` if they cannot.
+        unauditable: why writes to the file of a path can escape all rules; ``None`` if they cannot.
     """
 
     def __init__(
@@ -80,10 +89,10 @@ class CoverageMap:
         notices: Iterable[AuditNotice] = (),
         extents: Sequence[Sequence[Extent]] = (),
         superblocks: Mapping[int, int] | None = None,
-        hidden: Callable[[bytes], GapReason | None] = lambda _: None,
+        unauditable: Callable[[bytes], GapReason | None] = lambda _: None,
     ) -> None:
         self._superblocks = superblocks or {}
-        self._hidden = hidden
+        self._unauditable = unauditable
         self._observations = sorted(observations, key=lambda o: o.time_ns)
         self._times = [o.time_ns for o in self._observations]
         self._notices = sorted(notices, key=lambda n: n.event)
@@ -107,9 +116,9 @@ class CoverageMap:
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
         gaps += self._openings(window)
-        if (reason := self._hidden(path)) is not None:
+        if (reason := self._unauditable(path)) is not None:
             gaps.append(make_gap(window.after_ns, window.before_ns, reason))
-        clipped = clip(gaps, window) if gaps else ()
+        clipped = clip_gaps(gaps, window) if gaps else ()
         return Coverage(complete=not clipped, gaps=clipped)
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
@@ -194,7 +203,7 @@ class CoverageMap:
         removed = [n for n in self._uring_removed if first.time_ns <= n.event.time_ns <= second.time_ns]
         if removed:
             keys = {rule.key for seen in (first, second) for rule in seen.rules if in_scope(rule, path)}
-            gaps += uring_removals(removed, keys, second.time_ns)
+            gaps += uring_removal_gaps(removed, keys, second.time_ns)
         return gaps
 
     def _removed_keys(self, position: int) -> frozenset[str | None]:
@@ -268,7 +277,7 @@ class CoverageMap:
             # Audit misses processes that run before auditd and its rules are up, and whatever was done near a crash.
             return [*gaps, make_gap(start, end, GapReason.BOOT)]
         notices = self._notices[bisect_left(self._notice_times, start) : bisect_right(self._notice_times, end)]
-        gaps += silences(notices, end)
+        gaps += stop_gaps(notices, end)
         # auditd suspends its log if the disk is full. The log has the time of resuming only.
         resumed = [n.event.time_ns for n in notices if n.kind is NoticeKind.RESUMED]
         gaps += [make_gap(start, at + SLACK_NS, GapReason.DAEMON_STOPPED) for at in resumed]
@@ -278,7 +287,7 @@ class CoverageMap:
             gaps.append(make_gap(start, end, GapReason.EVENTS_LOST, (second.lost or 0) - (first.lost or 0)))
         gaps += self._daemon(first, second, notices)
         if was and now:
-            gaps += [] if stays else removals(notices, keys_of(first, second), end)
+            gaps += [] if stays else removal_gaps(notices, keys_of(first, second), end)
             gaps += [make_gap(start, end, GapReason.NO_RULE)] if first.suppressed or second.suppressed else []
         else:
             gaps += self._rules(first, second, notices, was=was, now=now)
@@ -294,7 +303,7 @@ class CoverageMap:
         if not second.daemon_pid or not starts:
             return [make_gap(start, end, GapReason.DAEMON_STOPPED)]
         ended = any(n.kind is NoticeKind.DAEMON_END for n in notices)
-        # If the log has auditd's end, the gap is exact (see gaps.silences). Otherwise it may have died at any moment.
+        # If the log has auditd's end, the gap is exact (see gaps.stop_gaps). Otherwise it may have died at any moment.
         return [] if ended and first.daemon_pid else [make_gap(start, max(starts), GapReason.DAEMON_STOPPED)]
 
     @staticmethod

@@ -61,7 +61,9 @@ class CorePattern(NamedTuple):
             yield b"\\.%d" % actor.pid
 
 
-def dumped(change: Change, answer: Attribution, crashes: Sequence[Crash], pattern: CorePattern) -> Attribution:
+def attribute_core_dump(
+    change: Change, answer: Attribution, crashes: Sequence[Crash], pattern: CorePattern
+) -> Attribution:
     """Revise an answer without an actor, if the changed file is the core file of a process that crashed.
 
     Args:

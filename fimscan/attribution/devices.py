@@ -29,7 +29,7 @@ class Translated(NamedTuple):
     doubtful: frozenset[EventId]
 
 
-class Numbering:
+class DeviceNumbers:
     """Translate device numbers in both directions, from one or more records of the file systems."""
 
     def __init__(self, looks: Sequence[Devices]) -> None:
@@ -63,7 +63,7 @@ class Numbering:
         for dev in self.devs(identity[0]):
             yield dev, identity[1]
 
-    def homonyms(self, states: Iterable[FileState]) -> set[Identity]:
+    def identities_in_other_subvolumes(self, states: Iterable[FileState]) -> set[Identity]:
         """The (device, inode) that files with the same inode numbers would have in other subvolumes."""
         return {
             (dev, state.inode)
@@ -103,11 +103,11 @@ class Numbering:
         return next((root.kind for root in roots if root is not None), None)
 
 
-def translated(
+def translate_devices(
     accesses: Iterable[FileAccess],
     changes: Sequence[Change],
     known: KnownDirectories,
-    numbering: Numbering,
+    numbering: DeviceNumbers,
     *,
     keys: frozenset[str | None] | None = None,
     states: Iterable[FileState] = (),
@@ -141,14 +141,14 @@ class _Where(NamedTuple):
 
 
 class _Translation:
-    """One run of :func:`translated`."""
+    """One run of :func:`translate_devices`."""
 
     def __init__(
         self,
         states: Sequence[FileState],
         changes: Sequence[Change],
         known: KnownDirectories,
-        numbering: Numbering,
+        numbering: DeviceNumbers,
         keys: frozenset[str | None] | None,
         *,
         is_whole: bool,
@@ -407,7 +407,7 @@ def _ends_with(paths: Iterable[bytes], name: bytes) -> bool:
 _SERVED = ("nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "fuse", "virtiofs", "afs", "lustre", "gfs", "ocfs")
 
 
-def out_of_sight(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None]:
+def unauditable_paths(looks: Sequence[Devices]) -> Callable[[bytes], GapReason | None]:
     """Return a function: path -> why writes to its file can escape all rules, ``None`` if they cannot.
 
     ``looks`` are the file systems as of the begin and the end of the window.

@@ -21,7 +21,7 @@ _STOPS = {
 }
 
 
-def silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
+def stop_gaps(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
     """Gaps from each stop of auditd or of auditing to the next start, and one around each boot."""
     gaps = []
     for position, notice in enumerate(notices):
@@ -34,7 +34,7 @@ def silences(notices: Sequence[AuditNotice], end_ns: int) -> list[Gap]:
     return gaps
 
 
-def removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
+def removal_gaps(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
     """A gap from the first removal of a rule with one of ``keys`` until the rules are loaded again.
 
     The record of a removal has only the key, so any rule with this key may be the removed one.
@@ -49,7 +49,7 @@ def removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int)
     return [make_gap(start_ns, until_ns, GapReason.RULE_REMOVED, actor=remover(removed))]
 
 
-def uring_removals(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
+def uring_removal_gaps(notices: Sequence[AuditNotice], keys: set[str | None], end_ns: int) -> list[Gap]:
     """A gap from the first removal of an io_uring rule with one of ``keys`` (fimscan's own) until ``end_ns``.
 
     fimscan loads such a rule again at its next observation, which is at ``end_ns`` or later.
@@ -70,7 +70,7 @@ def remover(removed: Sequence[AuditNotice]) -> Actor | None:
     return next((n.actor for n in removed if n.actor is not None), None)
 
 
-def clip(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
+def clip_gaps(gaps: Iterable[Gap], window: Window) -> tuple[Gap, ...]:
     """Return the parts of gaps inside the window, in order of time; touching gaps of one reason are merged."""
     inside: dict[GapReason, list[Gap]] = {}
     for gap in sorted(gaps, key=lambda g: g.start_ns):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fimscan.attribution.case import Case, LateOpens, Ruled, freed_the_number_before, may_have_opened_created
+from fimscan.attribution.case import Case, LateOpens, Ruled, freed_number_before_creation, may_have_opened_created
 from fimscan.attribution.claims import Claim, one_each
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BIRTHS, MOVES, WRITES, Identity, in_order, time_of
@@ -268,7 +268,7 @@ def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:
             files.append([access, *opened, *(one for one in opens.ended_after(access) if id(one) not in known_ids)])
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
         elif names is not None and _removes(access, identity):
-            if freed_the_number_before(access, identity, current, known):
+            if freed_number_before_creation(access, identity, current, known):
                 files[-2].append(access)
                 continue
             current.append(access)

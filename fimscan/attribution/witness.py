@@ -59,18 +59,18 @@ def sift_by_witness(case: Case, life: Life, candidates: Sequence[FileAccess], ho
     ``candidates`` are the write-opens that may have made the change, ``holding`` the processes that could write without
     an open. If fanotify did not watch the file system, everything stays as it is.
     """
-    after, testimony = case.change.after, case.evidence.testimony
+    after, data = case.change.after, case.evidence.witness
     unchanged = Sifted(candidates, holding)
-    if after is None or after.kind is not FileKind.FILE or not testimony.extents.get(after.dev):
+    if after is None or after.kind is not FileKind.FILE or not data.extents.get(after.dev):
         return unchanged
-    events = _of_this_file(testimony.events.get(after.identity, ()), case, life)
+    events = _of_this_file(data.events.get(after.identity, ()), case, life)
     wrote = [event for event in events if event.mask & WitnessMask.MODIFY]
     since = _since(candidates, holding)
     strangers = _one_each(event for event in wrote if not _is_one_of(event, since))
     ruled: list[Ruled] = []
     kept = candidates
     if candidates and not strangers and not holding and _is_plain(case, life, candidates):
-        silent = _who_wrote_nothing(case, life, events, testimony.extents[after.dev])
+        silent = _who_wrote_nothing(case, life, events, data.extents[after.dev])
         kept = [access for access in candidates if access.actor.pid not in silent]
         ruled = [(access, Why.WROTE_NOTHING) for access in candidates if access.actor.pid in silent]
     if candidates and not kept:  # a process that neither audit nor fanotify saw wrote: this clears nobody

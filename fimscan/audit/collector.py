@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from fimscan.audit.accesses import accesses, accesses_said
+from fimscan.audit.accesses import accesses, accesses_of_call
 from fimscan.audit.actors import UserName
 from fimscan.audit.damage import CUT, cut_record, is_cut
 from fimscan.audit.events import Assembler
@@ -15,7 +15,7 @@ from fimscan.audit.fast_event import whole_event
 from fimscan.audit.journal import BEGINNING, Export, JournalError, is_entry, parse_entry
 from fimscan.audit.laurel import NotLaurelError, is_object, parse_event
 from fimscan.audit.notices import notice
-from fimscan.audit.parsed_call import Said
+from fimscan.audit.parsed_call import ParsedCall
 from fimscan.audit.paths import parse_item
 from fimscan.audit.processes import ProcessFact, process_facts
 from fimscan.audit.records import (
@@ -26,6 +26,7 @@ from fimscan.audit.records import (
     lines_pattern,
     matched_record,
     parse_line,
+    usual_record,
 )
 from fimscan.audit.relays import problem_of
 from fimscan.audit.segments import LogCursor, Segment, empty_log
@@ -156,16 +157,17 @@ class Collector:
         base, end, place = self._position, len(block), 0
         line = lines_pattern(block)
         relayed = line is not USUAL_LINES
+        record_of = matched_record if relayed else usual_record
         while place < end:
             begins = self._journal is None and (relayed or block.startswith(_BEGINNINGS, place))
             whole = whole_event(block, place, relayed=relayed) if begins else None
             if whole is not None and (expired := self._assembler.pass_to(whole[0].id)) is not None:
-                event, said, place = whole
+                event, parsed, place = whole
                 if expired:
                     self._events(expired)
-                self._event(event, said)
+                self._event(event, parsed)
             elif self._journal is None and (match := line.match(block, place)):
-                self._record(matched_record(match), base + place)
+                self._record(record_of(match), base + place)
                 place = match.end()
             else:
                 stop = block.find(b"\n", place)
@@ -283,8 +285,8 @@ class Collector:
         for lost in self._assembler.lost():
             self._damage_at(lost.position, line_of(lost.event.records[0]), lost.problem)
 
-    def _event(self, event: AuditEvent, said: Said | None = None) -> None:
-        """Add a finished event. ``said`` is its parsed call, if that is known already.
+    def _event(self, event: AuditEvent, parsed: ParsedCall | None = None) -> None:
+        """Add a finished event. ``parsed`` is its parsed call, if that is known already.
 
         An event that was returned before is replaced.
         """
@@ -293,11 +295,11 @@ class Collector:
             self._first_ns = time_ns
         if self._last_ns is None or time_ns > self._last_ns:
             self._last_ns = time_ns
-        if said is None:
+        if parsed is None:
             self._of_records(event)
         else:
             self._count += 1
-            if found := accesses_said(said, self._user_name):
+            if found := accesses_of_call(parsed, self._user_name):
                 self._found.append((event, found))
         if not self._with_kinds:
             self._with_kinds = b" nametype=" in event.text

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from fimscan.audit.parsed_call import said_by
+from fimscan.audit.parsed_call import parse_call
 from fimscan.audit.paths import parse_item
 from fimscan.audit.records import text_value
 from fimscan.model import AuditEvent, AuditRecord
@@ -67,8 +67,8 @@ def cut_record(event: AuditEvent, *, with_kinds: bool) -> AuditRecord | None:
     if bare:
         if with_kinds or len(bare) < len(paths) or any(b"UID=" in record.body for record in records):
             return bare[0]
-        said = said_by(event)
-        if said is not None and said.success and said.call not in ("symlink", "symlinkat"):
+        parsed = parse_call(event)
+        if parsed is not None and parsed.success and parsed.call not in ("symlink", "symlinkat"):
             nowhere = [record for record, item in zip(paths, items, strict=True) if item and item.identity is None]
             if nowhere:
                 return nowhere[0]

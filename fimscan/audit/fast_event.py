@@ -14,22 +14,19 @@ import re
 from functools import cache, lru_cache
 
 from fimscan.audit.damage import is_cut
-from fimscan.audit.parsed_call import CALL, OUTCOME, Said
-from fimscan.audit.paths import Item, parse_item
-from fimscan.audit.records import NODE, STAMP, event_id_once, parse_line
+from fimscan.audit.parsed_call import CALL, OUTCOME, ParsedCall
+from fimscan.audit.paths import Item, parse_item_once
+from fimscan.audit.records import NODE, PARTED_STAMP, parse_line, time_ns_of
 from fimscan.audit.syscalls import syscall_name
-from fimscan.model import COMPLETE, AuditEvent
+from fimscan.model import COMPLETE, AuditEvent, EventId
 
 _MOST_PATHS = 6  # a rename has up to five
-_NO_OTHERS = (), (), (), True  # EXECVE, OPENAT2 and other records: none; complete
-_TEXTS = tuple(
-    COMPLETE + b"\nSYSCALL %b\nCWD %b" + b"\nPATH %b" * paths + b"\nPROCTITLE %b" for paths in range(_MOST_PATHS + 1)
-)
+_TEXT_BEFORE = COMPLETE + b"\nSYSCALL "
 
 
 def _line(kind: bytes, content: bytes) -> bytes:
     """A pattern of a later line with the same prefix and event; its group is the body, which matches ``content``."""
-    return rb"\1type=" + kind + rb" (?:msg=)?audit\(\3\): (" + content + rb")\n"
+    return rb"\1type=" + kind + rb"\3(" + content + rb")\n"
 
 
 def _paths(kind: bytes) -> bytes:
@@ -43,7 +40,7 @@ def _paths(kind: bytes) -> bytes:
 def _event(beginning: bytes, call: bytes, cwd: bytes, path: bytes, title: bytes) -> re.Pattern[bytes]:
     """A pattern of whole events: what may precede ``type=``, then the record types as they are written."""
     return re.compile(
-        rb"(" + beginning + rb"(?:" + NODE + rb" )?)type=" + call + rb" (?:msg=)?audit\((" + STAMP + rb")\): ("
+        rb"(" + beginning + rb"(?:" + NODE + rb" )?)type=" + call + rb"( (?:msg=)?audit\(" + PARTED_STAMP + rb"\): )("
         + CALL + OUTCOME + rb"items=(\d)( ppid=[^\n]*))\n"
         + _line(cwd, rb"cwd=\"[^\n]*\"") + _paths(path) + _line(title, rb"[^\n]*")
     )  # fmt: skip
@@ -59,48 +56,64 @@ def _whole_relayed() -> re.Pattern[bytes]:
     return _event(rb"[^\n=]{0,255}?", *types)
 
 
-def whole_event(block: bytes, position: int, *, relayed: bool = False) -> tuple[AuditEvent, Said | None, int] | None:
+def whole_event(
+    block: bytes, position: int, *, relayed: bool = False
+) -> tuple[AuditEvent, ParsedCall | None, int] | None:
     """Parse the event at ``position``; return it, its parsed call and where it ends; ``None`` if it is not contiguous.
 
-    The parsed call equals the result of :func:`~fimscan.audit.parsed_call.said_by`, ``None`` for a call that changes no
-    file.
+    The parsed call equals the result of :func:`~fimscan.audit.parsed_call.parse_call`: ``None`` for a call that changes
+    no file.
     """
     match = (_whole_relayed() if relayed else _WHOLE).match(block, position)
     if match is None:
         return None
-    beginning, node, stamp, record, arch, number, success, a0, a1, a2, a3, items, process, *bodies = match.groups()
-    cwd, *paths, title = bodies
+    groups = match.groups()
+    beginning, node, _, time, serial, record, arch, number, success, _, _, _, _, items, process, cwd = groups[:16]
+    arguments, paths, title = groups[9:13], groups[16:-1], groups[-1]
     announced = int(items)
     call = syscall_name(arch, int(number))
-    if announced > _MOST_PATHS or paths.count(None) != _MOST_PATHS - announced or call == "openat2":
-        return None  # its OPENAT2 record is missing so far
+    if paths.count(None) != _MOST_PATHS - announced or call == "openat2":
+        return None  # more are announced than are here, or its OPENAT2 record is missing so far
     if relayed:
         node = _relayed_node(beginning)
         if node is None or call is None:  # a relay may have put another record on the last line
             return None
     paths = paths[:announced]
-    parsed: list[Item] = []
-    for path in paths:
-        item = parse_item(path)
-        # The nametype, the last field that is needed, is there, and no other record follows in the line.
-        if item is None or not item.kind or (b"(" in path and b"audit(" in path):
-            return None
-        parsed.append(item)
-    translated = _is_whole_process(process)
-    if b"(" in cwd or not _is_whole_title(title):
+    parsed_items = [*map(_whole_item, paths)]
+    if None in parsed_items or b"(" in cwd or not _is_whole_title(title):
         return None
-    if not translated and (translated is not None or (paths and b"OUID=" in paths[-1])):
+    if not (translated := _is_whole_process(process)) and (translated is not None or (paths and b"OUID=" in paths[-1])):
         return None
-    text = _TEXTS[announced] % (record, cwd, *paths, title)
+    within = b"\nPATH ".join((cwd, *paths))
+    text = b"".join((_TEXT_BEFORE, record, b"\nCWD ", within, b"\nPROCTITLE ", title))
     if b"\r" in text:
         return None
-    event = event_id_once(stamp, node)
-    said = None
-    if call is not None:
-        success = success == b"yes"
-        # Positional arguments, because keyword arguments are slower.
-        said = Said(event, arch, call, success, (a0, a1, a2, a3), process, cwd, paths, title, *_NO_OTHERS, parsed)
-    return AuditEvent(event, text), said, match.end()
+    event = EventId(time_ns_of(time), int(serial), "" if node is None else node.decode("latin-1"))
+    if call is None:
+        return AuditEvent(event, text), None, match.end()
+    # All fields in order, through the tuple's constructor, because that of the class takes longer. The event is
+    # complete and has no EXECVE, OPENAT2 or other records.
+    parsed = tuple.__new__(
+        ParsedCall,
+        (
+            event,
+            arch,
+            call,
+            success == b"yes",
+            arguments,
+            process,
+            cwd,
+            paths,
+            title,
+            (),
+            (),
+            (),
+            True,
+            parsed_items,
+            True,
+        ),
+    )
+    return AuditEvent(event, text), parsed, match.end()
 
 
 @lru_cache(maxsize=1024)
@@ -125,3 +138,13 @@ def _is_whole_process(process: bytes) -> bool | None:
 def _is_whole_title(title: bytes) -> bool:
     """Whether a PROCTITLE record is not truncated."""
     return not is_cut("PROCTITLE", title) and b"audit(" not in title
+
+
+@lru_cache(maxsize=4096)
+def _whole_item(body: bytes) -> Item | None:
+    """The PATH record, if its last field that is needed, the nametype, is there, and its line has no other record.
+
+    Cached like :func:`~fimscan.audit.paths.parse_item`.
+    """
+    item = parse_item_once(body)
+    return item if item is not None and item.kind and not (b"(" in body and b"audit(" in body) else None

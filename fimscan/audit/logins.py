@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from fimscan.audit.actors import UserName, actor
-from fimscan.audit.parsed_call import Said
+from fimscan.audit.parsed_call import ParsedCall
 from fimscan.audit.records import fields, id_value, kernel_part, text_value
 from fimscan.model import Actor, AuditEvent, AuditRecord, Login, LoginSource
 
@@ -74,8 +74,8 @@ def _login(record: AuditRecord, exe: bytes | None, user_name: UserName | None) -
 def process_of(record: AuditRecord, user_name: UserName | None) -> Actor | None:
     """The process in a record that has no system call (LOGIN, ANOM_ABEND), parsed like the one in a SYSCALL record."""
     process = b" %b key=(null)" % record.body
-    said = Said(record.id, b"", "", success=True, arguments=(), process=process, cwd=None, paths=(), title=None)
-    who = actor(said, (), user_name)
+    parsed = ParsedCall(record.id, b"", "", success=True, arguments=(), process=process, cwd=None, paths=(), title=None)
+    who = actor(parsed, (), user_name)
     return None if who is None else who._replace(syscall=None)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.interpreted import arches
-from fimscan.audit.parsed_call import said_of_program
+from fimscan.audit.parsed_call import parse_execve
 from fimscan.audit.records import bare, fields, id_value, int_value, text_value
 from fimscan.audit.rule_generator import EXTENT_MOVES
 from fimscan.audit.syscalls import URING_OPERATIONS
-from fimscan.model import Actor, AuditEvent, AuditNotice, AuditRecord, NoticeKind
+from fimscan.model import Actor, AuditEvent, AuditNotice, NoticeKind
 
 # Kernels before 3.16 wrote op="add rule", newer ones op=add_rule (audit_receive_msg in kernel/audit*.c).
 _RULE = re.compile(rb'\bop="?(add|remove)[ _]rule\b')
@@ -40,12 +40,13 @@ def notice(event: AuditEvent, user_name: UserName | None = None) -> AuditNotice 
     """
     if not _CANDIDATE.search(event.text):  # the usual case
         return None
-    for record in event.records:
-        reader = _READERS.get(record.type)
-        found = _uring(event, record) if record.type == "URINGOP" else reader(record) if reader is not None else None
+    for line in event.text.split(b"\n")[1:]:
+        record_type, _, body = line.partition(b" ")
+        reader = _READERS.get(record_type)
+        found = _uring(event, body) if record_type == b"URINGOP" else reader(body) if reader is not None else None
         if found is not None:
             kind, key = found
-            return AuditNotice(event=event.id, kind=kind, key=key, actor=_actor(event, record, kind, user_name))
+            return AuditNotice(event=event.id, kind=kind, key=key, actor=_actor(event, body, kind, user_name))
     return None
 
 
@@ -62,7 +63,7 @@ _WITH_ACTOR = frozenset(
 )
 
 
-def _actor(event: AuditEvent, record: AuditRecord, kind: NoticeKind, user_name: UserName | None) -> Actor | None:
+def _actor(event: AuditEvent, body: bytes, kind: NoticeKind, user_name: UserName | None) -> Actor | None:
     """The actor behind a notice: from the event's system call if there is one, else from the record's own fields.
 
     A record without a system call mostly has only the login user and the session.
@@ -70,9 +71,9 @@ def _actor(event: AuditEvent, record: AuditRecord, kind: NoticeKind, user_name: 
     if kind not in _WITH_ACTOR:
         return None
     call = next((other for other in event.records if other.type == "SYSCALL"), None)
-    if call is not None and (found := actor(said_of_program(event, call), (), user_name)) is not None:
+    if call is not None and (found := actor(parse_execve(event, call), (), user_name)) is not None:
         return found._replace(syscall=None)
-    values = fields(record.body)
+    values = fields(body)
     auid = id_value(values.get(b"auid"))
     if b"pid" not in values and auid is None:
         return None
@@ -89,18 +90,18 @@ def _actor(event: AuditEvent, record: AuditRecord, kind: NoticeKind, user_name: 
     )
 
 
-def _daemon_start(record: AuditRecord) -> _Found | None:
-    return None if fields(record.body).get(b"res") == b"failed" else (NoticeKind.DAEMON_START, None)
+def _daemon_start(body: bytes) -> _Found | None:
+    return None if fields(body).get(b"res") == b"failed" else (NoticeKind.DAEMON_START, None)
 
 
-def _config_change(record: AuditRecord) -> _Found | None:
-    values = fields(record.body)
+def _config_change(body: bytes) -> _Found | None:
+    values = fields(body)
     if values.get(b"res") == b"0":
         return None
-    if rule := _RULE.search(record.body):
+    if rule := _RULE.search(body):
         kind = _rule_change(values.get(b"list", _SYSTEM_CALLS), is_added=rule[1] == b"add")
         return None if kind is None else (kind, _key(values.get(b"key")))
-    if enabled := _ENABLED.search(record.body):
+    if enabled := _ENABLED.search(body):
         return NoticeKind.DISABLED if enabled[1] == b"0" else NoticeKind.ENABLED, None
     return None
 
@@ -122,34 +123,36 @@ def _key(raw: bytes | None) -> str | None:
     return None if key is None else key.replace(b"\x01", b",").decode("utf-8", "backslashreplace")
 
 
-def _kernel(record: AuditRecord) -> _Found | None:
+def _kernel(body: bytes) -> _Found | None:
     """Boot: ``initialized`` before Linux 4.2, ``state=initialized`` since (audit_init in kernel/audit.c)."""
-    return (NoticeKind.BOOT, None) if _INITIALIZED.match(record.body) else None
+    return (NoticeKind.BOOT, None) if _INITIALIZED.match(body) else None
 
 
-def _uring(event: AuditEvent, record: AuditRecord) -> _Found | None:
+def _uring(event: AuditEvent, body: bytes) -> _Found | None:
     """An io_uring operation of a worker thread whose event does not name the file (seen on 6.18).
 
     An operation on a file that exists has no PATH record: items=0. A rename, a link or a removal has PATH records with
     inodes and without names.
     """
-    values = fields(record.body)
-    if values.get(b"success") != b"yes" or int_value(values.get(b"uring_op")) not in URING_OPERATIONS:
+    if not _NO_ITEMS.search(body) and not _NAMELESS.search(event.text):  # the usual case
         return None
-    is_named = values.get(b"items") != b"0" and not _NAMELESS.search(event.text)
-    return None if is_named else (NoticeKind.UNNAMED_FILE, _key(values.get(b"key")))
+    values = fields(body)
+    if bare(values.get(b"success")) != b"yes" or int_value(values.get(b"uring_op")) not in URING_OPERATIONS:
+        return None
+    return NoticeKind.UNNAMED_FILE, _key(values.get(b"key"))
 
 
+_NO_ITEMS = re.compile(rb'\bitems="?0\b')
 # A directory that is only the PARENT of a name has none of its own.
 _NAMELESS = re.compile(rb"\nPATH [^\n]*\bname=\(null\) [^\n]*\bnametype=(?!PARENT\b)")
 
 
-def _by_user(record: AuditRecord) -> _Found | None:
+def _by_user(body: bytes) -> _Found | None:
     """A mount, or a move of blocks between files, by a user other than root.
 
     Such a user can mount only in a user namespace of their own. ``uid`` is that of the initial namespace.
     """
-    written = fields(record.body)
+    written = fields(body)
     values = {name: bare(value) for name, value in written.items()}
     if values.get(b"success") != b"yes" or values.get(b"uid") in (b"0", b"root"):
         return None
@@ -163,15 +166,15 @@ def _by_user(record: AuditRecord) -> _Found | None:
     return None
 
 
-_READERS: Mapping[str, Callable[[AuditRecord], _Found | None]] = {
-    "DAEMON_START": _daemon_start,
-    "DAEMON_END": lambda _: (NoticeKind.DAEMON_END, None),
-    "DAEMON_ABORT": lambda _: (NoticeKind.DAEMON_END, None),
-    "DAEMON_RESUME": lambda _: (NoticeKind.RESUMED, None),
-    "CONFIG_CHANGE": _config_change,
-    "SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
-    "KERNEL": _kernel,
-    "SYSCALL": _by_user,
+_READERS: Mapping[bytes, Callable[[bytes], _Found | None]] = {
+    b"DAEMON_START": _daemon_start,
+    b"DAEMON_END": lambda _: (NoticeKind.DAEMON_END, None),
+    b"DAEMON_ABORT": lambda _: (NoticeKind.DAEMON_END, None),
+    b"DAEMON_RESUME": lambda _: (NoticeKind.RESUMED, None),
+    b"CONFIG_CHANGE": _config_change,
+    b"SYSTEM_BOOT": lambda _: (NoticeKind.BOOT, None),
+    b"KERNEL": _kernel,
+    b"SYSCALL": _by_user,
 }
 _CANDIDATE = re.compile(
     rb"\n(?:(?:DAEMON_START|DAEMON_END|DAEMON_ABORT|DAEMON_RESUME|CONFIG_CHANGE|SYSTEM_BOOT|KERNEL|URINGOP) "

@@ -1,4 +1,4 @@
-"""Parse the records of an event into one :class:`Said`: the system call, its arguments, its process, its PATH records.
+"""Parse the records of an event into one :class:`ParsedCall`: the system call, its arguments, process, PATH records.
 
 If an event has the text that the kernel usually writes, one regular expression parses it. Any other event is parsed
 record by record.
@@ -31,13 +31,14 @@ _USUAL = re.compile(
 )
 
 
-class Said(NamedTuple):
+class ParsedCall(NamedTuple):
     """One parsed call: what the records of an event say.
 
     ``arguments`` are ``a0`` to ``a3``; ``process`` is the part of the call's record about the process. ``cwd`` and
     ``title`` are the bodies of the CWD and PROCTITLE records; ``paths``, ``words`` and ``open_how`` those of the PATH,
     EXECVE and OPENAT2 records. ``others`` are bodies of other records about the process; only io_uring operations have
     them. ``items`` are the parsed ``paths``, in order and without duplicates, where they have been parsed already.
+    ``serial_at_end``: see :class:`~fimscan.model.FileAccess`.
     """
 
     event: EventId
@@ -54,28 +55,29 @@ class Said(NamedTuple):
     others: Sequence[bytes] = ()
     complete: bool = True
     items: Sequence[Item] | None = None
+    serial_at_end: bool = True
 
     def argument(self, position: int | None) -> int | None:
         """The value of ``a0`` to ``a3``; ``None`` where it is not logged."""
         return None if position is None or position >= len(self.arguments) else int_value(self.arguments[position], 16)
 
 
-def said_by(event: AuditEvent) -> Said | None:
+def parse_call(event: AuditEvent) -> ParsedCall | None:
     """Parse an event about a call that changes files; ``None`` for every other event."""
     usual = _USUAL.match(event.text)
     if usual is None:
-        return _said_by_its_records(event)
+        return _parse_records(event)
     arch, number, success, a0, a1, a2, a3, process, cwd, within, title = usual.groups()
     call = syscall_name(arch, int(number))
     if call is None:
         return None
     paths = within.split(b"\nPATH ")
-    return Said(event.id, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
+    return ParsedCall(event.id, arch, call, success == b"yes", (a0, a1, a2, a3), process, cwd, paths, title)
 
 
-def said_of_program(event: AuditEvent, call: AuditRecord) -> Said:
+def parse_execve(event: AuditEvent, call: AuditRecord) -> ParsedCall:
     """Parse an event about an execve, whose SYSCALL record is ``call``."""
-    return _said(event, _by_type(event), ("SYSCALL", call.body), (b"", "execve"))
+    return _of_bodies(event, _by_type(event), ("SYSCALL", call.body), (b"", "execve"))
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -85,7 +87,7 @@ _Bodies = Mapping[str, Sequence[bytes]]
 _Record = tuple[str, bytes]  # type, body
 
 
-def _said_by_its_records(event: AuditEvent) -> Said | None:
+def _parse_records(event: AuditEvent) -> ParsedCall | None:
     bodies = _by_type(event)
     record = _call_record(bodies)
     call = None if record is None else _known_call(record, bodies)
@@ -94,14 +96,14 @@ def _said_by_its_records(event: AuditEvent) -> Said | None:
     if call[0] and _is_interpreted(record[1]):
         bodies = {kind: [as_written(kind, body, call[0]) for body in those] for kind, those in bodies.items()}
         record = record[0], as_written(*record, call[0])
-    return _said(event, bodies, record, call)
+    return _of_bodies(event, bodies, record, call)
 
 
-def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> Said:
+def _of_bodies(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes, str]) -> ParsedCall:
     kind, body = record
     success, arguments = _outcome(body)
     # In the order of the fields: by their names it takes longer.
-    return Said(
+    return ParsedCall(
         event.id,
         *call,
         success,
@@ -114,7 +116,16 @@ def _said(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[bytes
         bodies.get("OPENAT2", ()),
         (*bodies.get("SYSCALL", ()), *bodies.get(PROCESS, ())) if kind == "URINGOP" else (),
         event.complete,
+        serial_at_end=_WRITTEN_AT_END.issuperset(bodies),
     )
+
+
+# The records that the kernel writes when a call ends (audit_log_exit in kernel/auditsc.c). Other records of its event,
+# such as an AVC, may have been written earlier.
+_WRITTEN_AT_END = frozenset({
+    "SYSCALL", "URINGOP", "CWD", "PATH", "PROCTITLE", "EXECVE", "OPENAT2", "SOCKADDR", "SOCKETCALL", "FD_PAIR", "MMAP",
+    "OBJ_PID", "BPRM_FCAPS", "IPC", "EOE", PROCESS,
+})  # fmt: skip
 
 
 def _by_type(event: AuditEvent) -> _Bodies:

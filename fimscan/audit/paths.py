@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fimscan.audit.records import bare, device_value, fields, int_value, text_value
-from fimscan.model import Action, Name
+from fimscan.model import Action
 
 
 class Item(NamedTuple):
@@ -33,35 +33,42 @@ class Item(NamedTuple):
 # The format of the kernel and auditd since 2.6.39 (audit_log_name in kernel/auditsc.c). Any other format is parsed by
 # fields().
 _USUAL = re.compile(
-    rb'item=(\d{1,6}) name=(?:"([^"]*)"|([0-9A-F]+)|\(null\)) inode=(\d{1,20}) dev=([0-9a-f]{1,4}:[0-9a-f]{1,6})'
-    rb" mode=([0-7]{1,8})"
-    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(PARENT|CREATE|DELETE|NORMAL|UNKNOWN)"
+    rb'item=(\d{1,6}) name=(?:"([^"]*)"|([0-9A-F]+)|\(null\)) inode=(\d{1,20}) (dev=[0-9a-f]{1,4}:[0-9a-f]{1,6}'
+    rb" mode=[0-7]{1,8}"
+    rb" ouid=\d+ ogid=\d+ rdev=[0-9a-f:]+ (?:obj=\S+ )?(?:nametype|objtype)=(?:PARENT|CREATE|DELETE|NORMAL|UNKNOWN))"
 )
 
 # Where the 0x1D after it was dropped, the first translation follows at once: "nametype=CREATEOUID=".
 _KIND = re.compile(rb"PARENT|CREATE|DELETE|NORMAL|UNKNOWN")
 
 
-@lru_cache(maxsize=4096)
-def parse_item(body: bytes) -> Item | None:
-    """Parse a PATH record's body; ``None`` if not even its number is readable. Damaged fields are ``None``.
-
-    Cached, because the same directories recur as PARENT.
-    """
+def parse_item_once(body: bytes) -> Item | None:
+    """Parse a PATH record's body; ``None`` if not even its number is readable. Damaged fields are ``None``."""
     if usual := _USUAL.match(body):
-        number, name, coded, inode, dev, mode, kind = usual.groups()
+        number, name, coded, inode, attributes = usual.groups()
+        dev, mode, kind = _attributes(attributes)
         text = text_value(coded) if name is None else name
-        return Item(int(number), kind, text, _identity(device_value(dev), int(inode)), int(mode, 8))
+        return Item(int(number), kind, text, _identity(dev, int(inode)), mode)
     values = fields(body)
     item = int_value(values.get(b"item"))
     if item is None:
         return None
     identity = _identity(device_value(values.get(b"dev")), int_value(values.get(b"inode")))
-    kind = _KIND.match(bare(values.get(b"nametype", values.get(b"objtype", b""))))
+    named = _KIND.match(bare(values.get(b"nametype", values.get(b"objtype", b""))))
     return Item(
-        item, kind[0] if kind else b"", text_value(values.get(b"name")), identity, int_value(values.get(b"mode"), 8)
+        item, named[0] if named else b"", text_value(values.get(b"name")), identity, int_value(values.get(b"mode"), 8)
     )
 
+
+@lru_cache(maxsize=1024)
+def _attributes(text: bytes) -> tuple[int | None, int, bytes]:
+    """(device, mode, nametype) of :data:`_USUAL`. Cached, because they recur even where names do not."""
+    dev, mode, *_, kind = [value.partition(b"=")[2] for value in text.split(b" ")]
+    return device_value(dev), int(mode, 8), kind
+
+
+parse_item = lru_cache(maxsize=4096)(parse_item_once)
+"""The same, cached: the same directories recur as PARENT."""
 
 _LOOKUPS = frozenset(
     {Action.OPEN_WRITE, Action.TRUNCATE, Action.CHMOD, Action.CHOWN, Action.SETXATTR, Action.UTIME, Action.SETFLAGS}
@@ -130,17 +137,16 @@ def _identity(dev: int | None, inode: int | None) -> tuple[int, int] | None:
 _OF_DESCRIPTORS = (b"/proc/", b"/dev/fd/")  # these name descriptors, not files
 
 
-def resolve(text: bytes | None, cwd: bytes | None, *, relative_to_cwd: bool) -> bytes | None:
+def resolve(text: bytes, cwd: bytes | None) -> bytes | None:
     """The absolute path of a name, or ``None`` where it is not certain.
 
-    ``..`` is followed only from the recorded working directory, which is canonical. After a named component it is not
-    followed, because that component may be a symbolic link to anywhere.
+    ``cwd`` is the working directory, ``None`` for a name that is not relative to it. ``..`` is followed only from the
+    recorded working directory, which is canonical. After a named component it is not followed, because that component
+    may be a symbolic link to anywhere.
     """
-    if not text:
-        return None
-    if text.startswith(b"/"):
+    if text[:1] == b"/":
         path, cwd = text, b""
-    elif relative_to_cwd and cwd is not None and cwd.startswith(b"/"):
+    elif cwd is not None and cwd[:1] == b"/":
         path = cwd + b"/" + text
     else:
         return None
@@ -194,10 +200,3 @@ def _parent_text(item: Item, cwd: bytes | None) -> bytes | None:
     directory, slash, _ = stripped.rpartition(b"/")
     # The kernel keeps the slashes between directory and last component: parent_len() in kernel/auditfilter.c.
     return directory + slash if slash else cwd
-
-
-def make_name(item: Item, parent: tuple[int, int] | None, cwd: bytes | None, *, relative_to_cwd: bool) -> Name:
-    """The :class:`Name` in one PATH record. An empty name stands for the descriptor itself (AT_EMPTY_PATH)."""
-    if not item.text:
-        return Name(parent=parent)
-    return Name(item.text, resolve(item.text, cwd, relative_to_cwd=relative_to_cwd), parent)

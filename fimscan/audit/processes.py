@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from fimscan.audit.actors import UserName, actor
 from fimscan.audit.logins import logins, process_of
-from fimscan.audit.parsed_call import said_of_program
+from fimscan.audit.parsed_call import parse_execve
 from fimscan.audit.paths import parse_item
 from fimscan.audit.records import fields, int_value
 from fimscan.model import Actor, AuditEvent, Crash, ExeOrigin, Login, ProcessView
@@ -38,7 +38,7 @@ def execution(event: AuditEvent, user_name: UserName | None = None) -> Actor | N
     call = next((record for record in event.records if record.type == "SYSCALL"), None)
     if call is None or not _SUCCESS.search(call.body):
         return None
-    found = actor(said_of_program(event, call), (), user_name)
+    found = actor(parse_execve(event, call), (), user_name)
     if found is None:
         return None
     items = [

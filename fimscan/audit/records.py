@@ -31,6 +31,8 @@ OF_KERNEL = frozenset({
 
 NODE = rb"node=(\S{1,255})"
 STAMP = rb"\d{1,11}\.\d{3}:\d{1,10}"
+PARTED_STAMP = rb"(\d{1,11}\.\d{3}):(\d{1,10})"
+"""The same as :data:`STAMP`, with two groups: ``SEC.MS`` and the serial."""
 HEADER = rb"(?:" + NODE + rb" )?type=([\w\[\]]{1,64}) (?:msg=)?audit\((" + STAMP + rb")\):? ?"
 """Groups: node, type, ``SEC.MS:SERIAL``. (Before auditd 2.0, its own records had no colon.)"""
 
@@ -98,6 +100,12 @@ def matched_record(match: re.Match[bytes], host: bytes | None = None) -> AuditRe
     return AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r\n"))
 
 
+def usual_record(match: re.Match[bytes]) -> AuditRecord:
+    """The same for a match of :data:`USUAL_LINES`, which has no prefix; :func:`matched_record` takes longer."""
+    node, kind, stamp, body = match.groups()
+    return AuditRecord(event_id(stamp, node), type_name(kind), body.rstrip(b"\r\n"))
+
+
 def line_of(record: AuditRecord) -> bytes:
     """The inverse of :func:`parse_line`: the line as auditd writes it, without a newline."""
     event = record.id
@@ -106,15 +114,17 @@ def line_of(record: AuditRecord) -> bytes:
     return f"{node}type={record.type} msg=audit({stamp}): ".encode("latin-1") + record.body
 
 
-def event_id_once(stamp: bytes, node: bytes | None) -> EventId:
-    """Parse ``SEC.MS:SERIAL`` (as :data:`HEADER` matches it), uncached: for an event that is not looked up again."""
+@lru_cache(maxsize=1024)
+def event_id(stamp: bytes, node: bytes | None) -> EventId:
+    """Parse ``SEC.MS:SERIAL``, as :data:`HEADER` matches it. Cached, because an event's records follow one another."""
     time, _, serial = stamp.partition(b":")
-    time_ns = int(time[:-4] + time[-3:]) * 1_000_000
-    return EventId(time_ns, int(serial), "" if node is None else node.decode("latin-1"))
+    return EventId(time_ns_of(time), int(serial), "" if node is None else node.decode("latin-1"))
 
 
-event_id = lru_cache(maxsize=1024)(event_id_once)
-"""The same, cached: the records of an event mostly follow one another."""
+@lru_cache(maxsize=64)
+def time_ns_of(time: bytes) -> int:
+    """``SEC.MS`` in nanoseconds. Cached, because a busy host has many events in a millisecond."""
+    return int(time[:-4] + time[-3:]) * 1_000_000
 
 
 @lru_cache(maxsize=1024)

@@ -17,6 +17,7 @@ from fimscan.model import AuditEvent, AuditRecord, EventId
 
 PROCESS = "FIMSCAN_PROCESS"
 """The type of the added record: fields of SYSCALL records, and in ``from=`` the events that they come from."""
+_PROCESS_LINE = b"\n%b " % PROCESS.encode()
 _NEAR_NS = 60_000_000_000
 _COPIED_FIELDS = (b"auid", b"tty", b"ses", b"comm", b"exe")
 
@@ -29,9 +30,8 @@ _Neighbour = tuple[EventId, Mapping[bytes, bytes]]
 
 def is_lone(event: AuditEvent) -> bool:
     """Whether the event is an io_uring operation without a system call, which would name the process."""
-    if b"\nURINGOP " not in event.text:  # the usual case
-        return False
-    return not {record.type for record in event.records} & {"SYSCALL", PROCESS}
+    text = event.text
+    return b"\nURINGOP " in text and b"\nSYSCALL " not in text and _PROCESS_LINE not in text
 
 
 def with_processes(events: Sequence[AuditEvent]) -> tuple[AuditEvent, ...]:

@@ -11,7 +11,7 @@ import click
 from fimscan.cli.context import Settings, absolute_path
 from fimscan.errors import UsageError
 from fimscan.model import Approval
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.accept import accept_everything, accept_named
 
 
 @click.command()
@@ -34,9 +34,9 @@ def accept(settings: Settings, *, names: tuple[str, ...], everything: bool, tick
     )
     with settings.database(writing=True) as database:
         if everything:
-            done = drifting.accept_everything(database, approval)
+            done = accept_everything(database, approval)
         else:
-            done = drifting.accept(database, [_name(name) for name in names], approval)
+            done = accept_named(database, [_name(name) for name in names], approval)
     paths = "1 path" if done.paths == 1 else f"{done.paths:,} paths"
     click.echo(f"Accepted {paths} as of scan {done.scan}.")
 

@@ -14,10 +14,11 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
-from fimscan.pipeline.history import drift as drifting
+from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.report.csv import write_csv
 from fimscan.report.json import write_json, write_ndjson
 from fimscan.report.schema import schema_text
+from fimscan.report.words import unchanged_text
 from fimscan.store.database import Database
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
@@ -75,6 +76,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
         found = _filtered(found, pattern, verdict)
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
+    if found.unchanged is not None and form not in _WITH_HEADLINE:
+        note(unchanged_text(found.unchanged, found.host))
     with output_to(out) as stream:
         _write(found, form, stream)
     return exit_code(found)
@@ -82,16 +85,14 @@ def diff(  # noqa: PLR0913  # one argument for each option
 
 def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
     if span == (None, None):
-        return drifting.drift(database, config)
-    return drifting.between(database, *span, config)
+        return diff_from_baseline(database, config)
+    return diff_of_scans(database, *span, config)
 
 
 def _history(database: Database, pattern: str | None, config: Config | None) -> Diff:
     if pattern is None:
         raise UsageError("--history needs a path; give it with --path")
-    whole = drifting.between(database, None, None)
-    found = drifting.history(database, absolute_path(pattern), config)
-    return replace(whole, findings=tuple(found))
+    return history_of(database, absolute_path(pattern), config)
 
 
 def _filtered(found: Diff, pattern: str | None, verdict: str | None) -> Diff:

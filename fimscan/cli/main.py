@@ -100,8 +100,8 @@ def _exit_code_help() -> str:
 def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None:
     """Detect changed files and say which process changed them.
 
-    Run 'fimscan init', load the rules that 'fimscan audit rules' prints, then run 'fimscan scan': the first scan is the
-    baseline. 'fimscan diff' shows what has changed since, and who changed it.
+    Run 'fimscan init', then the commands that it prints: they load the audit rules and record the baseline. 'fimscan
+    diff' shows what has changed since, and who changed it.
 
     Example: fimscan --config /etc/fimscan/fimscan.toml scan --verbose
     """
@@ -154,7 +154,7 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
     except errors.FimscanError as error:
         if debug:
             traceback.print_exc()
-        return _fail(error)
+        return _fail(error, arguments)
     except Exception as error:  # noqa: BLE001  # last resort: print one line, not a traceback
         if debug:
             traceback.print_exc()
@@ -162,10 +162,14 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
-def _fail(error: errors.FimscanError) -> int:
+def _fail(error: errors.FimscanError, arguments: Sequence[str]) -> int:
+    from fimscan.cli.remedies import complete_quoted
+
+    options = cli.make_context("fimscan", list(arguments), resilient_parsing=True).params
+    settings = Settings(config_path=options["config_path"], db_url=options["db_url"])
     problems = getattr(error, "problems", ())
     for line in problems or (str(error),):
-        _complain(line)
+        _complain(complete_quoted(line, settings))
     return error.exit_code
 
 

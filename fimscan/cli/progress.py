@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from fimscan.scan.scanner import Progress as Seen
+from fimscan.scan import scanner
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 
@@ -31,7 +31,7 @@ class ProgressLine:
         self._shown.start()
         return self
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, seen: scanner.Progress) -> None:
         """Update the line."""
         rate = f"{seen.bytes / max(seen.elapsed_s, 0.001) / 1e6:,.0f} MB/s"
         self._shown.update(self._task, completed=seen.files, rate=rate)

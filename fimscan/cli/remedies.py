@@ -1,6 +1,7 @@
-"""Complete the commands in remedies, so that they run as printed in the user's shell.
+"""Complete the commands of remedies, so that they run as printed in the user's shell.
 
-The checks name commands as the manual does: ``augenrules --load``. Debian has such programs in /usr/sbin, which is not
+A remedy is a command, with a comment behind it if there is more to know, or a sentence about something to edit. The
+checks name commands as the manual does: ``augenrules --load``. Debian has such programs in /usr/sbin, which is not
 on every user's PATH. fimscan itself may be off the PATH, too, and needs the ``--config`` that this run was given.
 """
 
@@ -17,20 +18,29 @@ from dataclasses import replace
 from fimscan.cli.context import Settings
 from fimscan.model import Check
 from fimscan.passwords import without_password
+from fimscan.pipeline.health.remedies import AT_BOOT, COMMENT, SET_AT_BOOT
 
 _PROGRAMS = ("auditctl", "augenrules", "aureport", "pidof", "systemctl", "sysctl", "update-grub")
-_OF_AUDITD = ("auditctl", "augenrules", "aureport")
-_INSTALL = "install auditd, then "
+_AS_ROOT = (*_PROGRAMS, "sed", "kill", "echo", "fimscan audit rules --out")  # "echo >>" writes to /etc
+_OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$)")
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
-# A command: not a part of a path, and followed by arguments (or by the end of a clause, as in "update-grub, reboot").
+# A command: not a part of a path, and followed by arguments (or by the end of a clause).
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")
-_OURS = re.compile(r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|init|scan|schedule|status|verify)\b)")
+_OURS = re.compile(r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|explain|export|init|scan|schedule|status|verify)\b)")
+_QUOTED = re.compile(rf"(?<!\w)'{_OURS.pattern}")
+_BY_SHELL = re.compile(r"&&|>>|\$\(")
 
 
 def runnable(checks: Iterable[Check], settings: Settings) -> list[Check]:
-    """Complete the commands in every remedy."""
+    """Complete the command of every remedy."""
     ours = own_command(settings)
     return [replace(check, remedy=_complete(check.remedy, ours)) for check in checks]
+
+
+def complete_quoted(message: str, settings: Settings) -> str:
+    """Complete the commands that a message quotes: ``'fimscan scan' records the baseline``."""
+    ours = own_command(settings)
+    return _QUOTED.sub(lambda _: f"'{ours} ", message)
 
 
 def own_command(settings: Settings) -> str:
@@ -78,15 +88,41 @@ def _find(name: str) -> str | None:
 
 
 def _complete(remedy: str, ours: str) -> str:
-    if remedy.startswith(_INSTALL):
-        # auditd may be installed and stopped.
-        remedy = remedy.removeprefix(_INSTALL)
-        return ", then ".join(filter(None, (install_auditd(), _complete(remedy, ours))))
-    used = set(_COMMAND.findall(remedy))
-    # A function: in a replacement text, backslashes would be read as escapes.
-    text = _OURS.sub(lambda _: f"{ours} ", _COMMAND.sub(lambda match: program(match[1]), remedy))
-    if "update-grub" in used and _find("update-grub") is None:
-        text = text.replace("update-grub", "write the boot configuration again (grub2-mkconfig, see its manual)")
-    if used & {*_OF_AUDITD} and (install := install_auditd()):
-        text = f"{install}; then {text}"
-    return f"as root: {text}" if used and os.geteuid() != 0 else text
+    if not remedy.startswith((*_AS_ROOT, "fimscan ")):
+        return remedy  # a sentence
+    command, separator, comment = remedy.partition(COMMENT)
+    if command.endswith("update-grub") and _find("update-grub") is None:
+        command = _set_at_boot()
+        if not command:
+            return f"add {AT_BOOT} to the kernel's command line, then reboot"
+    needs_root = command.startswith(_AS_ROOT)
+    install = install_auditd() if _OF_AUDITD.search(command) else ""
+    command, comment = _with_paths(command, ours), _with_paths(comment, ours)
+    if install.startswith("install"):
+        separator, comment = COMMENT, "; ".join(filter(None, (install, comment)))
+    elif install:
+        command = f"{install} && {command}"
+    if needs_root and os.geteuid() != 0:
+        command = _as_root(command)
+    return command + separator + comment
+
+
+def _with_paths(text: str, ours: str) -> str:
+    # Functions: in a replacement text, backslashes would be read as escapes.
+    return _OURS.sub(lambda _: f"{ours} ", _COMMAND.sub(lambda match: program(match[1]), text))
+
+
+def _set_at_boot() -> str:
+    """The command that adds to the kernel's command line without update-grub, which is Debian's; empty if unknown."""
+    if grubby := _find("grubby"):  # Fedora, RHEL
+        return f"{grubby} --update-kernel=ALL --args={shlex.quote(AT_BOOT)}"
+    if make := _find("grub2-mkconfig"):  # SUSE
+        edit, _, _ = SET_AT_BOOT.rpartition(" && ")
+        return f"{edit} && {make} -o /boot/grub2/grub.cfg"
+    return ""
+
+
+def _as_root(command: str) -> str:
+    if shutil.which("sudo") is None:
+        return f"su -c {shlex.quote(command)}"
+    return f"sudo sh -c {shlex.quote(command)}" if _BY_SHELL.search(command) else f"sudo {command}"

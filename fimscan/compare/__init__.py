@@ -2,13 +2,13 @@
 
 from fimscan.compare.append_only import (
     ROTATION,
+    ContentLocation,
     Disruption,
     Judgement,
-    Whereabouts,
-    are_of,
-    assigned,
+    assign_files,
     begins_with,
     common_beginning,
+    digests_match,
     family,
     generation_numbers,
     growth,
@@ -21,22 +21,23 @@ from fimscan.compare.append_only import (
     out_of_order,
 )
 from fimscan.compare.merge import Merge, Pair, merge
-from fimscan.compare.net_changes import rows
-from fimscan.compare.states import change_of, differences, same_content, says_the_same, with_moves
+from fimscan.compare.moves import with_moves
+from fimscan.compare.net_changes import rows_with_steps
+from fimscan.compare.states import change_of, differences, same_content, same_state
 
 __all__ = [
     "ROTATION",
+    "ContentLocation",
     "Disruption",
     "Judgement",
     "Merge",
     "Pair",
-    "Whereabouts",
-    "are_of",
-    "assigned",
+    "assign_files",
     "begins_with",
     "change_of",
     "common_beginning",
     "differences",
+    "digests_match",
     "family",
     "generation_numbers",
     "growth",
@@ -48,8 +49,8 @@ __all__ = [
     "judge",
     "merge",
     "out_of_order",
-    "rows",
+    "rows_with_steps",
     "same_content",
-    "says_the_same",
+    "same_state",
     "with_moves",
 ]

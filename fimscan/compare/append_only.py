@@ -4,7 +4,7 @@ The promise: no byte that was verified once is lost without a report. A log may 
 (copytruncate) or compressed, as long as all of it is found at the new place. Anything else is a breach.
 
 Each generation of a log counts on its own: two generations need two files with their verified content, even if one
-begins with or equals the other. So a file stands for one generation only (:func:`assigned`).
+begins with or equals the other. So a file stands for one generation only (:func:`assign_files`).
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def begins_with(after: FileState, before: FileState) -> bool:
     prefix = after.prefix
     if before.kind is not FileKind.FILE or after.kind is not FileKind.FILE or prefix is None:
         return False
-    return prefix.size == before.size and are_of(prefix.digests, before)
+    return prefix.size == before.size and digests_match(prefix.digests, before)
 
 
-def are_of(digests: Iterable[Digest], state: FileState) -> bool:
+def digests_match(digests: Iterable[Digest], state: FileState) -> bool:
     """Whether these are digests of a state's whole content; a non-cryptographic one suffices if it is the only one."""
     known = {digest.algorithm: digest.value for digest in state.digests}
     common = [digest for digest in digests if digest.algorithm in known]
@@ -110,7 +110,7 @@ def generation_numbers(path: bytes) -> tuple[int, ...]:
     return tuple(int(found[1:]) for found in _GENERATION.findall(plain))
 
 
-def assigned(places: Sequence[Iterable[bytes]]) -> dict[int, bytes]:
+def assign_files(places: Sequence[Iterable[bytes]]) -> dict[int, bytes]:
     """Assign a file of its own to as many old contents as possible (a maximum matching, by augmenting paths).
 
     Args:
@@ -201,7 +201,7 @@ def growth(before: FileState, after: FileState, window: Window) -> Change | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whereabouts:
+class ContentLocation:
     """Where the old content of a log is now. All ``False``: it was not found.
 
     Attributes:
@@ -215,7 +215,7 @@ class Whereabouts:
     is_in_place: bool = False
 
 
-def judge(one: Disruption, old: Whereabouts, *, is_home: bool, is_expired: bool) -> Judgement:
+def judge(one: Disruption, old: ContentLocation, *, is_home: bool, is_expired: bool) -> Judgement:
     """Decide whether a disruption is a rotation or a breach.
 
     Args:

@@ -16,7 +16,7 @@ _UNKNOWN = Attribution(
 )
 
 
-def rows(net: Iterable[Change], steps: Iterable[Finding]) -> list[Finding]:
+def rows_with_steps(net: Iterable[Change], steps: Iterable[Finding]) -> list[Finding]:
     """Make a row of each net change with the steps that led to it, in order of path.
 
     The verdict of a row is the weakest of its steps. Its actors are those of all steps, latest step first. Its number

@@ -48,8 +48,15 @@ def write_changes(table: Staged, text: Staged, data: Iterable[Finding], host: st
 
 
 def _without_command_lines(finding: Finding) -> Finding:
-    actors = tuple(actor._replace(cmdline=None) for actor in finding.attribution.actors)
-    return replace(finding, attribution=finding.attribution._replace(actors=actors))
+    """Remove the command lines, which may have passwords, of all processes: also of those that caused a gap."""
+    answer = finding.attribution
+    actors = tuple(actor._replace(cmdline=None) for actor in answer.actors)
+    gaps = tuple(
+        gap if gap.actor is None else replace(gap, actor=gap.actor._replace(cmdline=None))
+        for gap in answer.coverage.gaps
+    )
+    coverage = answer.coverage._replace(gaps=gaps)
+    return replace(finding, attribution=answer._replace(actors=actors, coverage=coverage))
 
 
 def _ascii(value: object) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from fimscan.linux.mounts import Mount, is_behind_what_may_hang, mount_of, parse_mounts
+from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, mount_of, parse_mounts
 from fimscan.paths import innermost, is_within
 
 OVERLAY = "overlay"
@@ -195,7 +195,7 @@ def probe(path: bytes, mounts: Sequence[Mount]) -> Root | None:
         point=mount.point,
         part=mount.root,
     )
-    if is_behind_what_may_hang(mounts, path):
+    if is_below_mount_that_may_hang(mounts, path):
         return root if path == mount.point else None
     try:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -281,7 +281,7 @@ def all_mounts() -> Iterator[Mount]:
                         yield from parse_mounts(file.read())
 
 
-def inside(paths: Iterable[bytes], watched: Iterable[bytes]) -> list[bytes]:
+def monitored_among(paths: Iterable[bytes], watched: Iterable[bytes]) -> list[bytes]:
     """The paths that are watched, or below a watched one."""
     roots = tuple(watched)
     return [path for path in paths if any(is_within(path, root) for root in roots)]

@@ -25,7 +25,7 @@ class Process(NamedTuple):
     ancestors: tuple[int, ...]
 
 
-def look_at(pid: int, user_name: UserName | None = None) -> Process | None:
+def read_process(pid: int, user_name: UserName | None = None) -> Process | None:
     """Read a process; ``None`` if it has ended. Only with its pidfd held is it certain to be the same process."""
     try:
         ppid, started = _stat(pid)

@@ -77,12 +77,12 @@ def own_mounts() -> tuple[Mount, ...]:
         return parse_mounts(file.read())
 
 
-def some_may_hang() -> bool:
+def any_mount_may_hang() -> bool:
     """Whether this process sees any file system that is not local."""
     return any(mount.may_hang for mount in own_mounts())
 
 
-def leads_where_it_may_hang(path: bytes) -> bool:
+def path_may_hang(path: bytes) -> bool:
     """Whether a path leads through a file system that is not local, symlinks resolved; none of those is accessed."""
     mounts = own_mounts()
     if not any(mount.may_hang or mount.kind == _ON_DEMAND for mount in mounts):
@@ -119,7 +119,7 @@ def may_hang(fd: int) -> bool:
     return next((mount.may_hang for mount in own_mounts() if mount.id == number), True)
 
 
-def is_behind_what_may_hang(mounts: Sequence[Mount], path: bytes) -> bool:
+def is_below_mount_that_may_hang(mounts: Sequence[Mount], path: bytes) -> bool:
     """Whether accessing a path waits for a file system that is not local, or triggers an automount."""
     return any((mount.may_hang or mount.kind == _ON_DEMAND) and is_within(path, mount.point) for mount in mounts)
 

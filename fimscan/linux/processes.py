@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from fimscan.linux.views import seen_view, started_ns
+from fimscan.linux.views import read_view, started_ns
 from fimscan.model import Actor, FileState, Rights
 
 UserName = Callable[[int], str | None]
@@ -102,7 +102,7 @@ def actor_of(pid: int, user_name: UserName | None) -> Actor:
         user=None if user_name is None or uid is None else user_name(uid),
         euid=_id(status.uids[1]) if len(status.uids) > 1 else None,
         since_ns=started_ns(process),
-        view=seen_view(process),
+        view=read_view(process),
     )
 
 

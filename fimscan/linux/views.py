@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from fimscan.linux.mounts import leads_where_it_may_hang, mount_of, parse_mounts
+from fimscan.linux.mounts import mount_of, parse_mounts, path_may_hang
 from fimscan.model import Actor, ExeOrigin, ProcessView
 
 START_SLACK_NS = 50_000_000
@@ -40,7 +40,7 @@ _CONTAINERS = (
 )
 
 
-class Look(NamedTuple):
+class RunningProcess(NamedTuple):
     """One running process as it was seen. ``exe`` is the path of its program in its own root."""
 
     pid: int
@@ -59,13 +59,13 @@ class Look(NamedTuple):
         return same_exe and (self.auid, self.session) == (actor.auid, actor.session)
 
 
-def look(pid: int) -> Look | None:
+def inspect_process(pid: int) -> RunningProcess | None:
     """Read a process; ``None`` if it has ended, may not be inspected, or changed during the reading."""
     process = f"/proc/{pid}"
     try:
         before = _ticks(process), os.readlink(f"{process}/exe")
         exe = own_path(process)
-        found = Look(
+        found = RunningProcess(
             pid=pid,
             start_ns=started_ns(process),
             exe=exe,
@@ -81,7 +81,7 @@ def look(pid: int) -> Look | None:
     return found if unchanged else None
 
 
-def running() -> set[int]:
+def running_pids() -> set[int]:
     """The pids of all processes."""
     return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
 
@@ -106,7 +106,7 @@ def own_path(process: str) -> bytes:
     return exe.removeprefix(root) if root != b"/" and exe.startswith(root + b"/") else exe
 
 
-def seen_view(process: str) -> ProcessView | None:
+def read_view(process: str) -> ProcessView | None:
     """What a process runs; ``None`` if that cannot be read."""
     try:
         return view_of(process, own_path(process))
@@ -142,7 +142,7 @@ def _program(process: str, exe: bytes) -> tuple[ExeOrigin, tuple[int, int] | Non
         return (ExeOrigin.OTHER_ROOT if is_elsewhere and on is None else ExeOrigin.UNKNOWN), None
     exe_id = _identity(f"{process}/exe")
     here = None
-    if not leads_where_it_may_hang(exe):
+    if not path_may_hang(exe):
         with suppress(OSError):
             here = _identity(os.fsdecode(exe))
     if here == exe_id:

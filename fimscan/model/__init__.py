@@ -50,7 +50,6 @@ from fimscan.model.files import (
     FileKind,
     FileState,
     Prefix,
-    StoredPath,
     Unreadable,
     UnreadableReason,
     Xattr,
@@ -72,9 +71,10 @@ from fimscan.model.scans import (
     Severity,
     Standing,
     Status,
+    StoredPath,
     UnmodifiedOpen,
 )
-from fimscan.model.witness import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
+from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 
 __all__ = [
     "COMPLETE",
@@ -135,7 +135,6 @@ __all__ = [
     "Standing",
     "Status",
     "StoredPath",
-    "Testimony",
     "UnmodifiedOpen",
     "Unreadable",
     "UnreadableReason",
@@ -143,6 +142,7 @@ __all__ = [
     "Verdict",
     "Why",
     "Window",
+    "WitnessData",
     "WitnessEvent",
     "WitnessExtent",
     "WitnessHole",

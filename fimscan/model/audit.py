@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import itemgetter
 from typing import NamedTuple
 
 
@@ -189,8 +190,11 @@ class Actor(NamedTuple):
     @property
     def process(self) -> tuple[int, int | None, int | None, bytes | None, int | None]:
         """What distinguishes two processes: pid, login, session, program, and since when the pid is this process."""
-        exe = self.exe
-        return self.pid, self.auid, self.session, exe and exe.removesuffix(b" (deleted)"), self.since_ns
+        found: tuple[int, int | None, int | None, bytes | None, int | None] = _PROCESS_FIELDS(self)
+        exe = found[3]
+        if exe is not None and exe.endswith(b" (deleted)"):
+            return (*found[:3], exe.removesuffix(b" (deleted)"), found[4])
+        return found
 
     @property
     def moment(self) -> int:
@@ -198,6 +202,10 @@ class Actor(NamedTuple):
         if self.event is not None:
             return self.event.moment
         return self.time_ns or 0
+
+
+#: One call for all fields: this is asked for every access that concerns a change.
+_PROCESS_FIELDS = itemgetter(*map(Actor._fields.index, ("pid", "auid", "session", "exe", "since_ns")))
 
 
 class Login(NamedTuple):
@@ -258,6 +266,10 @@ class FileAccess(NamedTuple):
     target text of a symlink. ``replaced`` is the (device, inode) of the file that a rename overwrote. ``mode`` is the
     full ``st_mode`` before the call, ``argument`` the new mode of a chmod. ``item`` numbers the accesses of one event
     from 0.
+
+    ``time_ns`` of the event is that of the call's begin. If ``serial_at_end``, the kernel gave the event its serial
+    when the call ended: at its first record (auditsc_get_stamp in kernel/auditsc.c), which is the SYSCALL record unless
+    the call caused another one before, such as an AVC.
     """
 
     event: EventId
@@ -272,6 +284,7 @@ class FileAccess(NamedTuple):
     replaced: tuple[int, int] | None = None
     argument: int | None = None
     item: int = 0
+    serial_at_end: bool = True
 
     @property
     def identity(self) -> tuple[int, int] | None:

@@ -151,17 +151,3 @@ class Unreadable:
 def device_text(dev: int) -> str:
     """A device number as audit prints it: major and minor in hexadecimal, ``fe:00``."""
     return f"{os.major(dev):02x}:{os.minor(dev):02x}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPath:
-    """What is stored of a path: the accepted state (as of ``accepted_scan``) and the last state that was read.
-
-    ``accepted`` is ``None`` if the baseline does not have the path, ``accepted_scan`` if there is no baseline.
-    """
-
-    accepted: FileState | None = None
-    accepted_scan: int | None = None
-    latest: FileState | None = None
-    last_read_ns: int | None = None
-    unreadable: Unreadable | None = None

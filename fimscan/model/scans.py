@@ -11,7 +11,7 @@ from fimscan.model.acceptance import AcceptanceRecord
 from fimscan.model.answers import Attribution
 from fimscan.model.audit import Actor, AuditRule, ProcessView
 from fimscan.model.changes import Change
-from fimscan.model.files import Unreadable
+from fimscan.model.files import FileState, Unreadable
 from fimscan.model.witness import WitnessExtent
 
 
@@ -158,13 +158,32 @@ class Reconfiguration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPath:
+    """What is stored of a path: the accepted state (as of ``accepted_scan``) and the last state that was read.
+
+    ``first`` is the scan that recorded the path first, ``None`` if none did. ``accepted`` is ``None`` if the baseline
+    does not have the path, ``accepted_scan`` if there is no baseline. ``latest`` is ``None`` if the path is not
+    recorded any more.
+    """
+
+    path: bytes
+    first: Scan | None = None
+    accepted: FileState | None = None
+    accepted_scan: int | None = None
+    latest: FileState | None = None
+    last_read_ns: int | None = None
+    unreadable: Unreadable | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
     """The difference between two points, with answers: the value that every report format renders.
 
     ``logs_grown`` counts the logs that were only appended to. ``logs_rotated`` counts those whose verified content is
     complete under another name. ``suspect_programs`` are programs of the actors that are monitored and differ from the
     baseline. ``reconfigurations`` are those between the two points, oldest first. ``unfiltered`` is the number of
-    differences before a filter was applied; ``None`` without a filter.
+    differences before a filter was applied; ``None`` without a filter. ``unchanged`` is set in the history of a path of
+    which no change is recorded.
     """
 
     host: str
@@ -178,6 +197,7 @@ class Diff:
     logs_rotated: int = 0
     reconfigurations: tuple[Reconfiguration, ...] = ()
     unfiltered: int | None = None
+    unchanged: StoredPath | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

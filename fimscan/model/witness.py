@@ -64,7 +64,7 @@ class WitnessExtent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Testimony:
+class WitnessData:
     """What the second witness recorded: events by (device, inode), extents by device."""
 
     events: Mapping[tuple[int, int], tuple[WitnessEvent, ...]] = field(default_factory=dict)

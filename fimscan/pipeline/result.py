@@ -17,7 +17,7 @@ class ScanResult:
         adopted: how many paths a new configuration covers that the last one did not.
         dropped: how many paths a new configuration no longer covers.
         new_absent: configured paths that do not exist, are accepted as absent, and are watched for the first time.
-        alarming: unreadable files that are reported (:func:`fimscan.pipeline.record.unread.alarming`).
+        alarming: unreadable files that are reported (:func:`fimscan.pipeline.record.unread.select_reported`).
         new_problems: problems that the previous scan did not have; like changes, they alert once.
     """
 

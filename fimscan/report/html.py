@@ -20,7 +20,7 @@ from fimscan.report.words import (
     by_rank,
     doubts,
     headline,
-    lead,
+    introduction,
     log_lines,
     number_text,
     plural,
@@ -44,16 +44,20 @@ class _Answer:
     differences: tuple[str, ...]
     verdict: str
     code: str
-    lead: str | None
+    introduction: str | None
     actor_texts: tuple[ActorText, ...]
     doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One changed path: its answer, the answers of its steps, and (name, before, after) of every recorded field."""
+    """One changed path: its answer, the answers of its steps, and (name, before, after) of every recorded field.
+
+    ``severity`` is empty if no watch covers the path.
+    """
 
     path: str
+    severity: str
     answer: _Answer
     steps: tuple[_Answer, ...]
     details: tuple[tuple[str, str, str], ...]
@@ -94,6 +98,7 @@ def write_html(diff: Diff, out: TextIO) -> None:
 def _row(finding: Finding) -> _Row:
     return _Row(
         path=show(finding.change.path),
+        severity=finding.severity or "",
         answer=_answer(finding),
         steps=tuple(map(_answer, finding.steps)) if len(finding.steps) > 1 else (),
         details=_details(finding.change.before, finding.change.after),
@@ -110,7 +115,7 @@ def _answer(finding: Finding) -> _Answer:
         differences=differences(finding.change),
         verdict=attribution.verdict,
         code=verdict_code(attribution),
-        lead=lead(attribution, len(done)),
+        introduction=introduction(attribution, len(done)),
         actor_texts=done,
         doubts=doubts(attribution, finding.change),
     )

@@ -1,14 +1,15 @@
 """The text report of a diff, for terminals and for grep.
 
-A row starts at the left margin with its kind and the change's number (for ``fimscan accept``), and ends with the path:
-``modified    #17    /etc/hosts``. The path is last: it can be copied up to the end of the line, and a name such as
-``hosts #17`` cannot fake a number. A row that is not a stored change has no number: ``unreadable  /srv``. Details are
-indented below. The most alarming rows come first.
+A row starts at the left margin with its kind, the change's number (for ``fimscan accept``) and its severity, and ends
+with the path: ``modified    #17    high      /etc/hosts``. The path is last: it can be copied up to the end of the
+line, and a name such as ``hosts #17`` cannot fake a number. A row that is not a stored change has no number:
+``unreadable  /srv``. A path that no watch covers has no severity. Details are indented below. The most alarming rows
+come first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import TextIO
 
@@ -22,6 +23,7 @@ from fimscan.model import (
     Diff,
     ExeOrigin,
     Finding,
+    Severity,
     UnmodifiedOpen,
     Unreadable,
     Verdict,
@@ -37,7 +39,7 @@ from fimscan.report.words import (
     by_rank,
     doubts,
     headline,
-    lead,
+    introduction,
     log_lines,
     number_text,
     plural,
@@ -63,9 +65,11 @@ _VERDICT_STYLE = {
     Verdict.CONTESTED: "bold magenta",
     Verdict.UNATTRIBUTED: "bold red",
 }
+_SEVERITY_STYLE: Mapping[Severity, str] = {"critical": "bold red", "high": "", "medium": "dim", "low": "dim"}
 _INDENT = "    "
 _KIND_WIDTH = len("attributes")
 _NUMBER_WIDTH = len("#9999")  # with larger numbers, paths begin further right
+_SEVERITY_WIDTH = len("critical")
 
 
 def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
@@ -76,12 +80,14 @@ def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
     write_lines(_report(diff, width), out, color=color)
 
 
-def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, width: int) -> None:
+def write_scan_summary(
+    diff: Diff, out: TextIO, *, limit: int, color: bool, width: int, command: str = "fimscan"
+) -> None:
     """Write what a scan found on one screen: at most ``limit`` rows, most alarming first.
 
-    The last line has the number of omitted rows and the command that shows them.
+    The last line has the number of omitted rows and the command that shows them; ``command`` is how to call fimscan.
     """
-    write_lines(_summary(diff, limit, width), out, color=color)
+    write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
 def _report(diff: Diff, width: int) -> Iterator[Text]:
@@ -105,11 +111,11 @@ def _report(diff: Diff, width: int) -> Iterator[Text]:
             yield from _opened(opened, width)
 
 
-def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
+def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:
     yield from _head(diff, width)
     shown = by_rank(diff)[:limit]
     for finding in shown:
-        yield _change_title(finding.change)
+        yield _row_title(finding)
         if finding.change.breach is not None:
             yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
         yield from _who_in_short(finding, width)
@@ -118,7 +124,7 @@ def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
         yield from _unreadable(item)
     left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
     if left:
-        yield Text(f"... and {left} more: fimscan diff --from {diff.start.id} --to {diff.end.id}")
+        yield Text(f"... and {left} more: {command} diff --from {diff.start.id} --to {diff.end.id}")
 
 
 def _head(diff: Diff, width: int) -> Iterator[Text]:
@@ -138,19 +144,22 @@ def _heading(words: str) -> Iterator[Text]:
     yield Text(f"== {words}", style="bold")
 
 
-def _title(kind: str, style: str, path: bytes, number: str = "") -> Text:
-    column = f"{number:<{_NUMBER_WIDTH}}  " if number else ""
-    return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", (column, "dim"), (show(path), "bold"))
+def _title(kind: str, style: str, path: bytes, number: str = "", severity: Severity | None = None) -> Text:
+    columns = [(f"{number:<{_NUMBER_WIDTH}}  ", "dim")] if number else []
+    if severity is not None:
+        columns.append((f"{severity:<{_SEVERITY_WIDTH}}  ", _SEVERITY_STYLE[severity]))
+    return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", *columns, (show(path), "bold"))
 
 
-def _change_title(change: Change) -> Text:
-    return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change))
+def _row_title(finding: Finding) -> Text:
+    change = finding.change
+    return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change), finding.severity)
 
 
 def row_lines(finding: Finding, width: int) -> Iterator[Text]:
     """The lines of one row."""
     change = finding.change
-    yield _change_title(change)
+    yield _row_title(finding)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
     if len(finding.steps) > 1:
@@ -183,7 +192,7 @@ def _steps(finding: Finding, width: int) -> Iterator[Text]:
 
 def _who(attribution: Attribution, change: Change, indent: str, width: int) -> Iterator[Text]:
     done = actor_texts(attribution.actors, attribution.verdict, change)
-    opening = lead(attribution, len(done))
+    opening = introduction(attribution, len(done))
     inner = f"{indent}    "
     reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
     if opening is None:
@@ -205,7 +214,7 @@ def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
         yield Text(f"{_INDENT}changed {len(finding.steps)} times")
     done = actor_texts(attribution.actors, attribution.verdict, None if several else finding.change)
     sentences = [f"{actor.sentence}, {actor.user}" for actor in done]
-    opening = lead(attribution, len(done))
+    opening = introduction(attribution, len(done))
     if opening is None:
         yield _verdict(attribution, _INDENT, sentences[0])
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fimscan.model import (
     Actor,
     Attribution,
@@ -17,13 +19,15 @@ from fimscan.model import (
     ProcessView,
     Reason,
     Scan,
+    Severity,
+    StoredPath,
     Unreadable,
     UnreadableReason,
     Unseen,
     Verdict,
     Window,
 )
-from fimscan.report.display import minute_text, moment_text, show
+from fimscan.report.display import command_text, minute_text, moment_text, show
 from fimscan.report.documents.diff import summary
 
 GAP_WORDS = {
@@ -62,7 +66,7 @@ _OUT_OF_SIGHT_WORDS = {
 }
 
 _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
-    Reason.NOT_COVERED: "no audit rule covers this path; load the rules that 'fimscan audit rules' prints",
+    Reason.NOT_COVERED: "no audit rule covers this path; 'fimscan audit status' prints the command that loads one",
     Reason.COVERAGE_GAP: "audit did not cover the path the whole time, and recorded no event while it did",
     Reason.NO_EVENT: "audit covered the path the whole time but recorded no event: investigate",
 }
@@ -74,7 +78,8 @@ _DOUBT_WORDS = {
     Reason.PATH_ONLY: "not certain: matched by path only, because the inode is unknown",
     Reason.SEVERAL_WRITERS: "the last writer may have kept content of the earlier ones",
     Reason.CORE_DUMP: "not certain: the kernel wrote a core dump of a crashed process, and no record names the file",
-    Reason.NOT_COVERED: "not certain: no audit rule covers this path; load the rules that 'fimscan audit rules' prints",
+    Reason.NOT_COVERED: "not certain: no audit rule covers this path;"
+    " 'fimscan audit status' prints the command that loads one",
     Reason.NO_EVENT: "not certain: audit covered the path the whole time but recorded no event for this change",
     Reason.WITNESS_ONLY: "not certain: fanotify saw the process write, but audit recorded no open by it",
 }
@@ -111,6 +116,7 @@ RANK_WORDS = (
     "Likely",
     "Confirmed",
 )
+_SEVERITY_RANK: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
 _VERDICT_RANK = {Verdict.UNATTRIBUTED: 1, Verdict.CONTESTED: 2, Verdict.LIKELY: 3, Verdict.CONFIRMED: 4}
 
 
@@ -121,8 +127,8 @@ def rank(finding: Finding) -> int:
 
 
 def by_rank(diff: Diff) -> list[Finding]:
-    """The rows of a diff, most alarming first, then by path."""
-    return sorted(diff.findings, key=lambda finding: (rank(finding), finding.change.path))
+    """The rows of a diff, most alarming verdict first, then by severity, then by path."""
+    return sorted(diff.findings, key=lambda row: (rank(row), _SEVERITY_RANK[row.severity], row.change.path))
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -141,6 +147,8 @@ def headline(diff: Diff) -> str:
     }
     text = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
     altered = sum(bool(item.differs) for item in diff.unreadable)
+    if diff.unchanged is not None and not altered:
+        return unchanged_text(diff.unchanged, diff.host)
     if altered:
         text += f" ({altered} changed since last read)"
     if not diff.findings and not altered:
@@ -148,6 +156,20 @@ def headline(diff: Diff) -> str:
         what = f"0 of {diff.unfiltered:,} match" if diff.unfiltered else "nothing differs"
         text = f"{what}, {text}," if text else what
     return f"{text} since scan {diff.start.id} ({minute_text(diff.start.started_ns)}) on {show(diff.host)}"
+
+
+def unchanged_text(stored: StoredPath, host: str) -> str:
+    """What is stored of a path of which no change is recorded: since when, and when it was last read."""
+    if stored.first is None:
+        return f"nothing is recorded of {show(stored.path)} on {show(host)}"
+    facts = [f"first recorded by scan {stored.first.id} ({minute_text(stored.first.started_ns)})"]
+    if stored.latest is None:
+        facts.append("not recorded any more")
+    elif stored.last_read_ns is not None:
+        facts.append(f"last read {minute_text(stored.last_read_ns)}")
+    if (failed := stored.unreadable) is not None:
+        facts.append(f"the last scan could not read {show(failed.path)} ({UNREADABLE_WORDS[failed.reason]})")
+    return f"no change of {show(stored.path)} is recorded on {show(host)}: {', '.join(facts)}"
 
 
 def vouched_text(scan: Scan) -> str | None:
@@ -183,7 +205,7 @@ def verdict_code(attribution: Attribution) -> str:
     return attribution.verdict + (f" ({attribution.reason})" if attribution.reason else "")
 
 
-def lead(attribution: Attribution, processes: int) -> str | None:
+def introduction(attribution: Attribution, processes: int) -> str | None:
     """The sentence above the list of ``processes`` processes; ``None`` if a single one needs no introduction."""
     unseen = any(gap.reason is GapReason.UNSEEN_CALL for gap in attribution.coverage.gaps)
     if unseen and attribution.verdict is Verdict.UNATTRIBUTED:
@@ -224,8 +246,18 @@ def gap_text(gap: Gap, window: Window) -> str:
 
 
 def gap_actor_text(gap: Gap) -> str:
-    """The process that caused a gap, if known: ``, by /usr/sbin/auditctl (pid 4), as root, logged in as eve``."""
-    return "" if gap.actor is None else f", by {process_text(gap.actor)}, {user_text(gap.actor)}"
+    """The process that caused a gap, if known: a comma, then :func:`by_process_text`."""
+    return "" if gap.actor is None else f", {by_process_text(gap.actor)}"
+
+
+def by_process_text(actor: Actor) -> str:
+    """``by /usr/sbin/auditctl (pid 4), as root, logged in as eve; its command line: auditctl -D``.
+
+    The command line tells which script an interpreter ran: fimscan itself is ``/usr/bin/python3``.
+    """
+    command = command_text(actor)
+    line = f"; its command line: {command}" if command else ""
+    return f"by {process_text(actor)}, {user_text(actor)}{line}"
 
 
 def unreadable_text(item: Unreadable) -> str:

@@ -52,7 +52,9 @@ class PathStatus:
     real_path: bytes | None = None
 
 
-def place(path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip: Collection[bytes] = ()) -> PathStatus:
+def find_status(
+    path: bytes, watches: Iterable[WatchSpec], *, cross_mounts: bool, skip: Collection[bytes] = ()
+) -> PathStatus:
     """Determine the status of a path, whether it exists or not.
 
     ``path`` is absolute and normalised; a final slash marks a directory. ``skip`` is as for :func:`fimscan.scan.scan`.

@@ -18,7 +18,7 @@ from fimscan.scan.limits import Limits
 from fimscan.scan.page_cache import drop_except, pages_cached
 from fimscan.scan.state import KINDS, Raw, refusal, to_raw
 from fimscan.scan.throttle import Throttle, TimedOutError
-from fimscan.scan.writers import WriterCheck, give_back
+from fimscan.scan.writers import WriterCheck, release_lease
 
 _Asked: TypeAlias = tuple[tuple[str, ...], int | None]
 """(algorithms, how many bytes of a log were verified before; ``None`` for other files)"""
@@ -146,7 +146,7 @@ class Reader:
         try:
             # Earlier writes are in what is read from here on. Later writers have to open the file later.
             self.writers.ask(fd, before)
-            give_back(fd)
+            release_lease(fd)
             cached = pages_cached(fd, before.st_size) if self.drop_cache else ()
             prefix = None
             if verified is None:

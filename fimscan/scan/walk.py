@@ -15,7 +15,7 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-from fimscan.linux.mounts import leads_where_it_may_hang, may_hang, some_may_hang
+from fimscan.linux.mounts import any_mount_may_hang, may_hang, path_may_hang
 from fimscan.model import Unreadable, UnreadableReason
 from fimscan.paths import as_prefix
 from fimscan.scan.attributes import Changed
@@ -103,7 +103,7 @@ class Walk:
         self._cross_mounts = cross_mounts
         self._dir_stack = DirStack(descriptors, hang_guard)
         self._hang_guard = hang_guard
-        self._some_may_hang = some_may_hang()
+        self._some_may_hang = any_mount_may_hang()
         self._is_excluded = watch.excluder()
         self._root_prefix = len(as_prefix(watch.path))
         self._device: int | None = None  # device of the root
@@ -131,7 +131,7 @@ class Walk:
 
     def _open_root_parent(self, path: bytes) -> Directory:
         """Open the directory above the root. Symlinks are followed here, because the administrator chose this path."""
-        go = self._hang_guard.open_path if leads_where_it_may_hang(path) else open_path
+        go = self._hang_guard.open_path if path_may_hang(path) else open_path
         return self._directory(go(path or b"/"), as_prefix(path))
 
     def _directory(self, at: DirHandle, prefix: bytes) -> Directory:
@@ -200,7 +200,7 @@ class Walk:
 
     def _open_below_root(self, names: Sequence[bytes]) -> DirHandle | None:
         root, cross = self._watch.path, self._cross_mounts
-        if not leads_where_it_may_hang(root):
+        if not path_may_hang(root):
             try:
                 return open_below(root, names, cross=cross, same_mount=self._some_may_hang)
             except OSError as error:
@@ -286,7 +286,7 @@ class Walk:
                 if error.errno != errno.EXDEV:
                     raise
             # A file system is mounted there.
-            if not some_may_hang():
+            if not any_mount_may_hang():
                 return visit(parent.fd, name, device), False
             asked = None
         seen = self._hang_guard.visit(parent.fd, name, device, asked)

@@ -33,7 +33,7 @@ class WriterCheck:
         self._found: dict[Identity, None] = {}
 
     def ask(self, fd: int, found: os.stat_result) -> None:
-        """Check an open regular file. Closing the descriptor gives the lease back; so does :func:`give_back`.
+        """Check an open regular file. Closing the descriptor gives the lease back; so does :func:`release_lease`.
 
         If nobody has it open for writing now, a later writer has to open it later. Earlier writes are in what is read
         afterwards. For what was read before, the ctime has to prove that it is unchanged.
@@ -58,7 +58,7 @@ class WriterCheck:
         return found
 
 
-def give_back(fd: int) -> None:
+def release_lease(fd: int) -> None:
     """Release a lease before the descriptor is closed."""
     with suppress(OSError):  # there was none
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -54,7 +54,7 @@ def _accept(session: Session, approval: Approval, items: list[dict[str, Any]]) -
     journal.record(session, journal.Cause.ACCEPT, made)
 
 
-def dispositions(session: Session, limit: int) -> list[AcceptanceRecord]:
+def latest_acceptances(session: Session, limit: int) -> list[AcceptanceRecord]:
     """The last acceptances, oldest first."""
     table = schema.acceptance
     query = select(table).where(table.c.host_id == session.host_id).order_by(table.c.id.desc()).limit(limit)

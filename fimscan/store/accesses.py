@@ -92,7 +92,7 @@ _KEY = itemgetter(1, 2, 3, 4)  # time, serial, node, item
 
 def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row:
     """Make a row, in the order of the table's columns."""
-    event, action, name, _actor, dev, inode, _mode, _success, old, replaced, _argument, item = access
+    event, action, name, _actor, dev, inode, _mode, _success, old, replaced, _argument, item, _at_end = access
     parent_dev, parent_inode = name.parent or _NOWHERE
     old_parent_dev, old_parent_inode = (old and old.parent) or _NOWHERE
     replaced_dev, replaced_inode = replaced or _NOWHERE
@@ -170,18 +170,22 @@ def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool 
     for row in chain.from_iterable(plain_rows(session, query, _MANY)):
         time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
         r_dev, r_inode, block_id, position = rest
-        yield Reference(
-            EventId(time_ns, serial, node),
-            item,
-            action,
-            (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
-            (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, unsigned(p_inode)),
-            name,
-            (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, unsigned(o_inode)),
-            old_name,
-            (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, unsigned(r_inode)),
-            block_id,
-            position,
+        # All fields in order, through the tuple's constructor: that of Reference takes twice as long.
+        yield tuple.__new__(
+            Reference,
+            (
+                EventId(time_ns, serial, node),
+                item,
+                action,
+                (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
+                (p_dev, p_inode) if p_inode is None or p_inode >= 0 else (p_dev, unsigned(p_inode)),
+                name,
+                (o_dev, o_inode) if o_inode is None or o_inode >= 0 else (o_dev, unsigned(o_inode)),
+                old_name,
+                (r_dev, r_inode) if r_inode is None or r_inode >= 0 else (r_dev, unsigned(r_inode)),
+                block_id,
+                position,
+            ),
         )
 
 

@@ -169,7 +169,7 @@ def add_observation(session: Session, observation: AuditObservation) -> None:
     mine = select(table).where(table.c.host_id == session.host_id).order_by(table.c.time_ns.desc()).limit(2)
     journal.lock(session)
     recent = session.execute(mine).all()
-    if len(recent) == 2 and all(_says_the_same(codec.load_observation(*row[1:]), observation) for row in recent):
+    if len(recent) == 2 and all(_is_unchanged(codec.load_observation(*row[1:]), observation) for row in recent):
         between = (table.c.host_id == session.host_id) & (table.c.time_ns == recent[0].time_ns)
         session.execute(table.delete().where(between))
         journal.note(session, [of_row(Subject.OBSERVATION, recent[0]._asdict())])
@@ -185,7 +185,7 @@ def last_answer(session: Session) -> AuditObservation | None:
     return next((answer for answer in answers if answer.error is None), None)
 
 
-def _says_the_same(earlier: AuditObservation, now: AuditObservation) -> bool:
+def _is_unchanged(earlier: AuditObservation, now: AuditObservation) -> bool:
     """Whether two observations differ only in their times, and both clocks advanced by the same amount."""
     apart = 0
     if earlier.boottime_ns is not None and now.boottime_ns is not None:

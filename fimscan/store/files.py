@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, TypeAlias
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
 
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
@@ -25,7 +25,10 @@ _MANY = 2000
 _A_TICK = 256  # about as many paths as one tick of fimscan.attribution.clock.ReadClock
 _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
-_IN_ORDER = itemgetter(*FIELDS)
+# The position of the times in a row after its path: as two columns each, instead of one of FIELDS.
+_TIMES = slice(FIELDS.index("mtime_ns") - 1, FIELDS.index("mtime_ns") + 3)
+# The positions of others after the times were made one value each.
+_XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - 1, FIELDS.index("xattrs") - 1
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 
@@ -49,24 +52,24 @@ class Version:
 
 
 def version_of(row: sqlalchemy.Row[Any]) -> Version:
-    """Convert a row."""
+    """Convert a whole row of the table."""
+    columns: Sequence[Any] = row
+    number, _, path, first, end, adopted, dropped, followed, retired, *state, digest = columns
+    mtime_s, mtime_nsec, ctime_s, ctime_nsec = state[_TIMES]
+    state[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    xattrs = b"" if row.xattrs is None and row.xattr_digest is None else row.xattrs
-    values = dict(zip(row._fields, row, strict=True))
-    values["mtime_ns"] = row.mtime_s * _SECOND + row.mtime_nsec
-    values["ctime_ns"] = row.ctime_s * _SECOND + row.ctime_nsec
-    values["xattrs"] = xattrs
-    values["prefix"] = None
+    if state[_XATTRS] is None and state[_XATTR_DIGEST] is None:
+        state[_XATTRS] = b""
     return Version(
-        id=row.id,
-        state=unpack(_IN_ORDER(values)),
-        digest=row.state_digest,
-        first_scan=row.first_scan,
-        end_scan=row.end_scan,
-        adopted=row.adopted,
-        dropped=row.dropped,
-        followed=row.followed,
-        retired=row.retired,
+        id=number,
+        state=unpack((path, *state, None)),
+        digest=digest,
+        first_scan=first,
+        end_scan=end,
+        adopted=adopted,
+        dropped=dropped,
+        followed=followed,
+        retired=retired,
     )
 
 
@@ -86,14 +89,14 @@ def is_any_open(session: Session) -> bool:
     return session.scalar(query) is not None
 
 
-def known(session: Session) -> Iterator[Sequence[KnownRow]]:
+def known_rows(session: Session) -> Iterator[Sequence[KnownRow]]:
     """Yield (path, state digest, row number) of every open version, in order of path, streamed."""
     query = select(*_SHORT).where(table.c.host_id == session.host_id, table.c.end_scan.is_(None)).order_by(table.c.path)
     yield from plain_rows(session, query, _MANY)
 
 
 def known_with_stats(session: Session) -> Iterator[Sequence[KnownRow]]:
-    """As :func:`known`, with the columns that vouch for a file, in chunks of about one tick of ``ReadClock``.
+    """As :func:`known_rows`, with the columns that vouch for a file, in chunks of about one tick of ``ReadClock``.
 
     The columns are the read time, then the algorithms of the digests (a bit for each, the first one lowest), then
     ``kind dev inode nlink mode uid gid size mtime_s mtime_nsec ctime_s ctime_nsec``.
@@ -122,6 +125,13 @@ def open_at(session: Session, path: bytes) -> Version | None:
     """The open version of a path."""
     query = select(table).where(table.c.host_id == session.host_id, table.c.path == path, table.c.end_scan.is_(None))
     return next(iter(_versions(session, query)), None)
+
+
+def first_scan_of(session: Session, path: bytes) -> int | None:
+    """The scan that recorded a path first; ``None`` if none did."""
+    mine = (table.c.host_id == session.host_id) & (table.c.path == path)
+    first: int | None = session.scalar(select(func.min(table.c.first_scan)).where(mine))
+    return first
 
 
 def below(session: Session, path: bytes) -> Iterator[Version]:
@@ -177,7 +187,7 @@ def as_of(session: Session, scan_id: int) -> Iterator[Version]:
         yield version_of(row)
 
 
-def touched_between(session: Session, start: int, end: int) -> list[Version]:
+def versions_between(session: Session, start: int, end: int) -> list[Version]:
     """Every version that begins or ends in ``start`` < scan <= ``end``: a diff of the two scans needs no other."""
 
     def within(column: Any) -> Any:
@@ -229,7 +239,7 @@ def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id
     return found
 
 
-def some_on(session: Session, dev: int, *, limit: int) -> list[tuple[bytes, int]]:
+def sample_on_device(session: Session, dev: int, *, limit: int) -> list[tuple[bytes, int]]:
     """(path, inode) of some files with this recorded device number."""
     query = select(table.c.path, table.c.inode).where(
         table.c.dev == dev, table.c.host_id == session.host_id, table.c.end_scan.is_(None)
@@ -249,14 +259,14 @@ def directories(session: Session, start: int, end: int) -> Iterator[tuple[bytes,
         yield path, (dev, inode)
 
 
-def end(session: Session, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
+def end_versions(session: Session, ids: Sequence[int], scan_id: int, *, dropped: bool = False) -> None:
     """End versions: they are no longer valid as of this scan."""
     if ids:
         statement = update(table).where(table.c.id == bindparam("version")).values(end_scan=scan_id, dropped=dropped)
         session.execute(statement, [{"version": version} for version in ids])
 
 
-def mark(session: Session, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]) -> None:
+def mark_expected(session: Session, scan_id: int, *, followed: Iterable[bytes], retired: Iterable[bytes]) -> None:
     """Mark versions of append-only logs that began (``followed``) or ended (``retired``) as the policy expects."""
     mine = table.c.host_id == session.host_id
     for chunk in chunks(sorted(followed)):
@@ -303,7 +313,7 @@ def sizes(session: Session, roots: Iterable[bytes]) -> Iterator[tuple[bytes, int
         yield row.path, row.size
 
 
-def undo(session: Session, scan_id: int) -> None:
+def undo_scan(session: Session, scan_id: int) -> None:
     """Undo what an interrupted scan had written."""
     mine = table.c.host_id == session.host_id
     session.execute(table.delete().where(mine, table.c.first_scan == scan_id))

@@ -50,14 +50,14 @@ def add_looks(session: Session, found: Sequence[Look]) -> None:
     """Store looks at ``/proc``. A look equal to the last one replaces it, so a daemon has one row."""
     known = looks(session, [look.pid for look in found])
     for look in found:
-        same = [one for one in known.get(look.pid, ()) if _says_the_same(one, look)]
+        same = [one for one in known.get(look.pid, ()) if _is_unchanged(one, look)]
         if same and same[-1].time_ns < look.time_ns:
             _replace(session, same[-1], look)
         elif not same:
             add_new(session, Subject.PROCESS_FACT, [_look_row(look)])
 
 
-def _says_the_same(one: Look, other: Look) -> bool:
+def _is_unchanged(one: Look, other: Look) -> bool:
     is_same_process = abs(one.start_ns - other.start_ns) <= START_SLACK_NS
     return is_same_process and (one.exe, one.view._replace(seen_ns=0)) == (other.exe, other.view._replace(seen_ns=0))
 

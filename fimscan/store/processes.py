@@ -62,7 +62,7 @@ def _latest(session: Session, pids: Iterable[int], until: int) -> Iterator[tuple
             yield pid, codec.load_actors(text)[0]
 
 
-def known(session: Session, pid: int, moment: int) -> list[Actor]:
+def actors_of_pid(session: Session, pid: int, moment: int) -> list[Actor]:
     """The records of a pid up to and including a moment (:attr:`fimscan.model.Actor.moment`), latest first."""
     query = (
         select(table.c.actor)
@@ -73,7 +73,7 @@ def known(session: Session, pid: int, moment: int) -> list[Actor]:
     return [codec.load_actors(text)[0] for text in session.scalars(query)]
 
 
-def between(session: Session, pids: Iterable[int], span: tuple[int, int]) -> Iterator[Actor]:
+def actors_between(session: Session, pids: Iterable[int], span: tuple[int, int]) -> Iterator[Actor]:
     """Yield the records of some pids in a stretch of time, both ends included."""
     for some in files.chunks(sorted(set(pids))):
         query = select(table.c.actor).where(

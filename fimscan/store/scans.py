@@ -49,7 +49,7 @@ def interrupt_unfinished(session: Session) -> list[int]:
     for scan_id in found:
         for table in _WRITTEN_EARLY:
             session.execute(table.delete().where(table.c.scan_id == scan_id))
-        files.undo(session, scan_id)
+        files.undo_scan(session, scan_id)
         session.execute(update(_scan).where(_scan.c.id == scan_id).values(status=ScanStatus.INTERRUPTED.value))
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from fimscan.model import Testimony, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
+from fimscan.model import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 from fimscan.store import codec, files, journal
 from fimscan.store.registry import Subject
 from fimscan.store.row_digests import of_row
@@ -66,13 +66,13 @@ def extend(session: Session, extent: WitnessExtent) -> None:
         journal.note(session, [before, of_row(Subject.WITNESS_EXTENT, row)])
 
 
-def testimony(session: Session, identities: Iterable[Identity], start_ns: int, end_ns: int) -> Testimony:
+def load(session: Session, identities: Iterable[Identity], start_ns: int, end_ns: int) -> WitnessData:
     """The events of some files in a stretch of time, and the extents of their file systems."""
     wanted = frozenset(identities)
     devices = {dev for dev, _ in wanted}
     extents = {dev: tuple(_extents(session, dev, start_ns, end_ns)) for dev in devices}
     if not any(extents.values()):
-        return Testimony()
+        return WitnessData()
     found: dict[Identity, list[WitnessEvent]] = {}
     for dev in devices:
         inodes = sorted(inode for device, inode in wanted if device == dev)
@@ -86,7 +86,7 @@ def testimony(session: Session, identities: Iterable[Identity], start_ns: int, e
             )
             for row in session.execute(query.order_by(table.c.until_ns, table.c.id)):
                 found.setdefault((row.dev, row.inode), []).append(_event(row._asdict()))
-    return Testimony(events={key: tuple(value) for key, value in found.items()}, extents=extents)
+    return WitnessData(events={key: tuple(value) for key, value in found.items()}, extents=extents)
 
 
 def _event(row: Mapping[str, Any]) -> WitnessEvent:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fimscan.attribution import CorePattern, dumped
+from fimscan.attribution import CorePattern, attribute_core_dump
 from fimscan.model import (
     Actor,
     Attribution,
@@ -61,7 +61,7 @@ def core(path: bytes = b"/w/core", at: float = 10.5, **values: Any) -> Change:
 def answer(
     change: Change, *crashes: Crash, pattern: CorePattern = PLAIN, given: Attribution = NO_EVENT
 ) -> tuple[Verdict, list[int]]:
-    found = dumped(change, given, crashes, pattern)
+    found = attribute_core_dump(change, given, crashes, pattern)
     return found.verdict, [actor.pid for actor in found.actors]
 
 
@@ -72,7 +72,7 @@ OPEN: tuple[Verdict, list[int]] = (Verdict.UNATTRIBUTED, [])
 def test_a_core_file_is_laid_to_the_only_crash() -> None:
     """Likely, because no record names the file that the kernel wrote; the note gives the reason."""
     assert answer(core(), crashed()) == LAID
-    found = dumped(core(), NO_EVENT, [crashed()], CorePattern(b"core"))
+    found = attribute_core_dump(core(), NO_EVENT, [crashed()], CorePattern(b"core"))
     assert found.reason is Reason.CORE_DUMP
     assert found.reasoning is not None and found.reasoning.rulings[0].why == "crashed"
 
@@ -113,7 +113,7 @@ def test_other_answers_are_left_unchanged() -> None:
     confirmed = NO_EVENT._replace(verdict=Verdict.CONFIRMED, reason=None)
     blind = NO_EVENT._replace(reason=Reason.COVERAGE_GAP)
     for given in (confirmed, blind):
-        assert dumped(core(), given, [crashed()], CorePattern(b"core")) is given
+        assert attribute_core_dump(core(), given, [crashed()], CorePattern(b"core")) is given
 
 
 @pytest.mark.parametrize(

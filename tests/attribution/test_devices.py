@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fimscan.attribution import KnownDirectories, Numbering, out_of_sight, translated
+from fimscan.attribution import DeviceNumbers, KnownDirectories, translate_devices, unauditable_paths
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.model import Action, Change, FileAccess, FileState, GapReason, Name
 from tests.support import access, actor, change, changed_state, state
@@ -38,11 +38,11 @@ def opened(name: Name, *, inode: int = 257, dev: int = SB, action: Action = Acti
     return access(action, 1500, actor(key="fimscan"), name=name, dev=dev, inode=inode)
 
 
-def told(
+def translated(
     accesses: list[FileAccess], changes: list[Change], look: Devices = BTRFS, known: KnownDirectories = DIRECTORIES
 ) -> tuple[list[tuple[int | None, int | None]], bool]:
     """Return (the (device, inode) that each access is translated to, whether no event is doubtful)."""
-    found = translated(accesses, changes, known, Numbering([look, look]), keys=frozenset({"fimscan"}))
+    found = translate_devices(accesses, changes, known, DeviceNumbers([look, look]), keys=frozenset({"fimscan"}))
     return [(one.dev, one.inode) for one in found.accesses], not found.doubtful
 
 
@@ -60,25 +60,25 @@ BOTH = [modified(b"/w/home/f", HOME), modified(b"/w/snap/f", SNAP)]
 )
 def test_the_directory_identifies_the_subvolume(name: Name, dev: int) -> None:
     """An inode number recurs in each subvolume; the known directory of a path does not."""
-    assert told([opened(name)], BOTH) == ([(dev, 257)], True)
+    assert translated([opened(name)], BOTH) == ([(dev, 257)], True)
 
 
 def test_a_name_in_a_directory_that_only_one_subvolume_has() -> None:
     """The record has the inode of the directory and no path."""
     known = KnownDirectories.of([(b"/w", (TOP, 256)), (b"/w/home/d", (HOME, 300))])
-    assert told([opened(Name(text=b"f", parent=(SB, 300)))], BOTH, known=known) == ([(HOME, 257)], True)
+    assert translated([opened(Name(text=b"f", parent=(SB, 300)))], BOTH, known=known) == ([(HOME, 257)], True)
     # If two subvolumes have such a file, both are possible, and no name is added or removed.
     twice = KnownDirectories.of([(b"/w/home/d", (HOME, 300)), (b"/w/snap/d", (SNAP, 300))])
     unsure = Name(text=b"f", parent=(SB, 300))
-    assert told([opened(unsure)], BOTH, known=twice) == ([(HOME, 257), (SNAP, 257)], False)
+    assert translated([opened(unsure)], BOTH, known=twice) == ([(HOME, 257), (SNAP, 257)], False)
 
 
 def test_a_call_on_a_descriptor_may_be_of_any_subvolume() -> None:
     """It is kept for each possible file and proves nothing, except after an open by the same process."""
     by_descriptor = opened(Name(), action=Action.CHMOD)
-    assert told([by_descriptor], BOTH) == ([(HOME, 257), (SNAP, 257)], False)
+    assert translated([by_descriptor], BOTH) == ([(HOME, 257), (SNAP, 257)], False)
     before = opened(named("/w/snap/f"))._replace(event=by_descriptor.event._replace(serial=0))
-    assert told([before, by_descriptor], BOTH) == ([(SNAP, 257), (SNAP, 257)], True)
+    assert translated([before, by_descriptor], BOTH) == ([(SNAP, 257), (SNAP, 257)], True)
 
 
 def test_a_unique_inode_number_identifies_the_file() -> None:
@@ -87,8 +87,10 @@ def test_a_unique_inode_number_identifies_the_file() -> None:
     one = [modified(b"/w/home/f", HOME)]
 
     def sure(accesses: list[FileAccess], *, states: list[FileState] | None = None, is_whole: bool = True) -> bool:
-        numbering, keys = Numbering([BTRFS, BTRFS]), frozenset({"fimscan"})
-        found = translated(accesses, one, DIRECTORIES, numbering, keys=keys, states=states or [], is_whole=is_whole)
+        numbering, keys = DeviceNumbers([BTRFS, BTRFS]), frozenset({"fimscan"})
+        found = translate_devices(
+            accesses, one, DIRECTORIES, numbering, keys=keys, states=states or [], is_whole=is_whole
+        )
         return by_descriptor.event not in found.doubtful
 
     assert sure([by_descriptor])
@@ -103,23 +105,23 @@ def test_a_unique_inode_number_identifies_the_file() -> None:
 def test_a_single_subvolume_is_unambiguous() -> None:
     """No other subvolume is known, and a rule of fimscan caused the event."""
     alone = Devices(roots=(root("/w", TOP),))
-    assert told([opened(Name(), action=Action.CHMOD)], [modified(b"/w/f", TOP)], alone) == ([(TOP, 257)], True)
+    assert translated([opened(Name(), action=Action.CHMOD)], [modified(b"/w/f", TOP)], alone) == ([(TOP, 257)], True)
     foreign = opened(Name(), action=Action.CHMOD)
     foreign = foreign._replace(actor=foreign.actor._replace(key="delete"))
-    assert told([foreign], [modified(b"/w/f", TOP)], alone) == ([(TOP, 257)], False)
+    assert translated([foreign], [modified(b"/w/f", TOP)], alone) == ([(TOP, 257)], False)
 
 
 def test_a_path_of_another_root_proves_nothing() -> None:
     """In a chroot into a snapshot, ``/w/home/f`` is another file, perhaps with the same inode number."""
     known = KnownDirectories.of([(b"/w/home", (HOME, 256)), (b"/w/snap/w/home", (SNAP, 300))])
     both = [modified(b"/w/home/f", HOME), modified(b"/w/snap/w/home/f", SNAP)]
-    assert told([opened(named("/w/home/f"))], both, known=known) == ([(HOME, 257), (SNAP, 257)], False)
+    assert translated([opened(named("/w/home/f"))], both, known=known) == ([(HOME, 257), (SNAP, 257)], False)
 
 
 def test_a_removal_that_cannot_be_placed_ends_nothing() -> None:
     """An unlink in an unknown directory is not taken for one of a known file with that inode number."""
     somewhere = opened(named("/elsewhere/f"), action=Action.UNLINK)
-    assert told([somewhere], BOTH) == ([(SB, 257)], False)
+    assert translated([somewhere], BOTH) == ([(SB, 257)], False)
 
 
 @pytest.mark.parametrize(("path", "dev"), [("/w/f", LOWER), ("/w/g", UPPER)])
@@ -127,8 +129,8 @@ def test_files_of_several_layers(path: str, dev: int) -> None:
     """Files of two layers with one inode number are distinguished by their paths."""
     both = [modified(b"/w/f", LOWER), modified(b"/w/g", UPPER)]
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
-    assert told([opened(named(path), dev=OVERLAY)], both, LAYERED, known) == ([(dev, 257)], True)
-    assert told([opened(named("/w/h"), dev=OVERLAY)], both, LAYERED, known) == ([(OVERLAY, 257)], True)
+    assert translated([opened(named(path), dev=OVERLAY)], both, LAYERED, known) == ([(dev, 257)], True)
+    assert translated([opened(named("/w/h"), dev=OVERLAY)], both, LAYERED, known) == ([(OVERLAY, 257)], True)
 
 
 def test_a_temporary_file_becomes_the_real_one() -> None:
@@ -141,7 +143,7 @@ def test_a_temporary_file_becomes_the_real_one() -> None:
         Action.RENAME, 1501, name=named("/w/f", parent), old=named("/w/tmp", parent), dev=OVERLAY, inode=257,
         replaced=(OVERLAY, 9),
     )  # fmt: skip
-    found = translated([made, moved], [now], known, Numbering([LAYERED, LAYERED])).accesses
+    found = translate_devices([made, moved], [now], known, DeviceNumbers([LAYERED, LAYERED])).accesses
     assert [one.identity for one in found] == [(UPPER, 257)] * 2
     assert found[1].replaced == (LOWER, 9)
 
@@ -155,12 +157,12 @@ def test_a_removal_on_an_overlay_is_identified_by_its_name(recorded: tuple[int |
     removal = access(
         Action.UNLINK, 1500, name=named("/w/f", (OVERLAY, 2)), dev=dev, inode=inode
     )  # fmt: skip
-    assert told([removal], [gone], SAME, known) == ([(OVERLAY, 13)], True)
+    assert translated([removal], [gone], SAME, known) == ([(OVERLAY, 13)], True)
     # A second removal is of the file that came since; one before the window is of the file before.
     again = removal._replace(event=removal.event._replace(serial=10**9 + 1))
-    assert told([removal, again], [gone], SAME, known)[0] == [(OVERLAY, 13), (None, None)]
+    assert translated([removal, again], [gone], SAME, known)[0] == [(OVERLAY, 13), (None, None)]
     early = removal._replace(event=removal.event._replace(time_ns=500 * 10**9))
-    assert told([early], [gone], SAME, known)[0] == [(None, None)]
+    assert translated([early], [gone], SAME, known)[0] == [(None, None)]
 
 
 def test_a_file_that_was_copied_up_is_the_same_file() -> None:
@@ -169,13 +171,13 @@ def test_a_file_that_was_copied_up_is_the_same_file() -> None:
     before, after = state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(path=b"/w/f", dev=OVERLAY, inode=20)
     copied = change(before, after)
     mine, other = opened(named("/w/f"), dev=OVERLAY, inode=13), opened(named("/w/g"), dev=OVERLAY, inode=13)
-    found = translated([mine, other], [copied], known, Numbering([SAME, SAME]))
+    found = translate_devices([mine, other], [copied], known, DeviceNumbers([SAME, SAME]))
     assert [one.identity for one in found.accesses] == [(OVERLAY, 20), (OVERLAY, 13)]
     assert found.changes[0].before is not None and found.changes[0].before.inode == 20
     assert "inode" in copied.changed and "inode" not in found.changes[0].changed
     # With another file put there in between, it is another file.
     put = access(Action.RENAME, 1400, name=named("/w/f", (OVERLAY, 2)), old=named("/w/x"), dev=OVERLAY, inode=20)
-    assert translated([mine, put], [copied], known, Numbering([SAME, SAME])).changes == (copied,)
+    assert translate_devices([mine, put], [copied], known, DeviceNumbers([SAME, SAME])).changes == (copied,)
 
 
 def test_directories_with_new_numbers_are_identified_by_their_paths() -> None:
@@ -183,7 +185,7 @@ def test_directories_with_new_numbers_are_identified_by_their_paths() -> None:
     known = KnownDirectories.of([(b"/w", (OVERLAY, 2)), (b"/w/d", (OVERLAY, 5))])
     born = opened(Name(text=b"f", path=b"/w/d/f", parent=(OVERLAY, 3)), dev=OVERLAY, action=Action.CREATE)
     new = change(None, changed_state(path=b"/w/d/f", dev=UPPER, inode=257))
-    (found,) = translated([born], [new], known, Numbering([LAYERED, LAYERED])).accesses
+    (found,) = translate_devices([born], [new], known, DeviceNumbers([LAYERED, LAYERED])).accesses
     assert (found.identity, known.places(found.name)) == ((UPPER, 257), frozenset({b"/w/d/f"}))
 
 
@@ -192,11 +194,11 @@ def test_a_plain_file_system_is_left_alone() -> None:
     ext4 = Devices(roots=(root("/w", 0x701, 0x701, "ext4"),))
     again = Devices(roots=(root("/w", 0x701, 0x703, "ext4", raw=0x703),))
     one = modified(b"/w/f", 0x701)
-    assert Numbering([ext4, ext4]).is_plain
+    assert DeviceNumbers([ext4, ext4]).is_plain
     accesses = [opened(named("/w/f"), dev=dev) for dev in (0x701, 0x703)]
-    found = translated(accesses, [one], KnownDirectories.of(()), Numbering([ext4, again]))
+    found = translate_devices(accesses, [one], KnownDirectories.of(()), DeviceNumbers([ext4, again]))
     assert [access.dev for access in found.accesses] == [0x701, 0x701] and not found.doubtful
-    assert list(Numbering([ext4, again]).audited((0x701, 7))) == [(0x701, 7), (0x701, 7), (0x703, 7)]
+    assert list(DeviceNumbers([ext4, again]).audited((0x701, 7))) == [(0x701, 7), (0x701, 7), (0x703, 7)]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -240,4 +242,4 @@ PLAIN = root("/w", 1, 1, "ext4", point=b"/")
 )
 def test_which_paths_escape_all_rules(before: Devices, after: Devices, reason: GapReason | None) -> None:
     """By the mount tables and loop devices as of the begin and the end of the window."""
-    assert out_of_sight([before, after])(b"/w/f") is reason
+    assert unauditable_paths([before, after])(b"/w/f") is reason

@@ -24,7 +24,7 @@ from fimscan.model import (
     Why,
 )
 from fimscan.pipeline.record.last_read import doubts_of
-from fimscan.store.sightings import Held
+from fimscan.store.scan_results import HoldersAtScan
 from tests.attribution.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, observation, state
 
@@ -106,6 +106,7 @@ IN_MEMORY = os.makedev(0, 23)
     ("held", "file", "was_read", "found"),
     [
         # The kernel counted no writer. A process may keep a removed name of a file that it may write to, or a mapping.
+<<<<<<< HEAD
         (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
         (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
@@ -115,24 +116,43 @@ IN_MEMORY = os.makedev(0, 23)
         (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
         (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
         (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
+=======
+        (HoldersAtScan(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
+        (HoldersAtScan(doubts=(FLIGHT, ROOT)), state(), True, []),
+        (HoldersAtScan(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
+        (HoldersAtScan(doubts=(UNKNOWN,)), state(), True, []),
+        (HoldersAtScan(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
+        (HoldersAtScan(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
+        (HoldersAtScan(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
+>>>>>>> main
         # The kernel counted a writer, and these processes may be it.
-        (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
-        (Held(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
-        (Held(doubts=(), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
-        (Held(doubts=(FLIGHT,), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
+        (HoldersAtScan(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
+        (HoldersAtScan(doubts=(), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({FILE})), state(), True, [Unseen.NO_PROCESS]),
         # A process shows it. Other processes are in doubt if they may write to the file.
-        (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(), True, []),
-        (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NOT_ALONE]),
-        (Held(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(uid=7), True, [Unseen.NOT_ALONE]),
+        (HoldersAtScan(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})), state(), True, []),
+        (
+            HoldersAtScan(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})),
+            OPEN_TO_ALL,
+            True,
+            [Unseen.NOT_ALONE],
+        ),
+        (
+            HoldersAtScan(actors={FILE: [A]}, doubts=(), writable=frozenset({FILE})),
+            state(uid=7),
+            True,
+            [Unseen.NOT_ALONE],
+        ),
         # The kernel's count is not available.
-        (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
-        (Held(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
-        (Held(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),
-        (Held(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
+        (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({(DEV, 0)})), state(), True, []),
+        (HoldersAtScan(doubts=(FLIGHT,)), OPEN_TO_ALL, False, [Unseen.IN_FLIGHT]),
+        (HoldersAtScan(), OPEN_TO_ALL, True, []),  # a scan of an earlier version
     ],
 )
 def test_which_doubts_apply_to_a_file(
-    held: Held, file: object, was_read: bool, found: list[Unseen], monkeypatch: pytest.MonkeyPatch
+    held: HoldersAtScan, file: object, was_read: bool, found: list[Unseen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A doubt applies if the process may write to the file, unless the count of writers excludes it."""
     assert isinstance(file, type(state()))
@@ -164,5 +184,5 @@ def test_a_ring_that_does_not_show_is_a_doubt_in_memory(
 ) -> None:
     """On a disk the kernel refuses to keep a file's memory for a ring; a file that only root may write to is safe."""
     monkeypatch.setattr("fimscan.pipeline.record.last_read.own_mounts", lambda: mounts)
-    found = doubts_of(Held(doubts=(HIDDEN_RING,)), (file.dev, file.inode), (file,), was_read=True)
+    found = doubts_of(HoldersAtScan(doubts=(HIDDEN_RING,)), (file.dev, file.inode), (file,), was_read=True)
     assert found == ((Doubt(Unseen.HIDDEN_RING, HIDDEN),) if applies else ())

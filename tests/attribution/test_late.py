@@ -122,6 +122,27 @@ def test_a_call_that_ended_after_the_last_one_may_have_decided() -> None:
     assert (answer.verdict, {actor.pid for actor in answer.actors}) == (Verdict.CONTESTED, {1, 2})
 
 
+@pytest.mark.parametrize("ended_first", [True, False])
+@pytest.mark.parametrize("serial_at_end", [True, False])
+@pytest.mark.parametrize("next_file", [Action.RENAME, Action.CREATE])
+def test_a_late_call_on_an_earlier_file_with_the_number(
+    next_file: Action, serial_at_end: bool, ended_first: bool
+) -> None:
+    """A wrote a file that was then removed; its number went to the file that B made or put there.
+
+    A's record came late. Its serial shows whether it had ended before the number was free.
+    """
+    made = access(Action.CREATE, 800, A, inode=11, name=name("x"))
+    wrote = access(Action.OPEN_WRITE, 900, A, inode=11, name=name("x"), serial_at_end=serial_at_end)
+    removed = access(Action.UNLINK, 901, A, inode=11, name=name("x"))
+    placed = access(next_file, 1500, B, inode=11, old=name("y") if next_file is Action.RENAME else None)
+    if not ended_first:
+        later = access(Action.UNLINK, 1600).event.serial
+        wrote = wrote._replace(event=wrote.event._replace(serial=later))
+    answer = ask(change(state(), changed_state(inode=11)), [wrote, made, removed, placed], read_at=1600)
+    assert (1 not in {actor.pid for actor in answer.actors}) == (ended_first and serial_at_end)
+
+
 def test_a_link_elsewhere_that_was_made_late_is_a_name_elsewhere() -> None:
     """A's link to a directory that is not watched began before the window: B's open need not be the only one."""
     made = access(Action.LINK, 900, A, name=name("alias", b"/elsewhere", (DEV, 77)), old=name("f"))

@@ -40,7 +40,7 @@ def opened(pid: int, at: float, *flags: str, **values: Any) -> FileAccess:
     return access(Action.OPEN_WRITE, at, who, **values)
 
 
-def told(pid: int, mask: WitnessMask, at: float, **values: Any) -> WitnessEvent:
+def reported(pid: int, mask: WitnessMask, at: float, **values: Any) -> WitnessEvent:
     times = {"since_ns": int((at - 0.1) * SECOND), "until_ns": int((at + 0.1) * SECOND)}
     defaults: dict[str, Any] = {"dev": DEV, "inode": 10, "handle": b"h", "name": b"f", "actor": Actor(pid=pid), **times}
     return WitnessEvent(mask=mask, **{**defaults, **values})
@@ -58,7 +58,7 @@ def ask(
     evidence = Evidence(
         index=AccessIndex(accesses, known),
         prior={one.identity: one for one in before},
-        testimony=model.Testimony(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
+        witness=model.WitnessData(events={(DEV, 10): tuple(events)}, extents={DEV: extents}),
     )
     return attribute(found, evidence, CoverageMap(HEALTHY, (), (read,)))
 
@@ -68,7 +68,7 @@ def pids(answer: Attribution) -> list[int]:
 
 
 OPENS = (opened(1, 1400), opened(2, 1500))
-EVENTS = (told(1, CLOSED, 1401), told(2, WROTE, 1501))
+EVENTS = (reported(1, CLOSED, 1401), reported(2, WROTE, 1501))
 
 
 def test_a_process_that_wrote_nothing_is_cleared_and_the_writer_confirmed() -> None:
@@ -82,7 +82,7 @@ def test_a_process_that_wrote_nothing_is_cleared_and_the_writer_confirmed() -> N
 
 def test_two_writers_stay_contested() -> None:
     """fanotify saw both write."""
-    answer = ask(OPENS, (told(1, WROTE, 1401), told(2, WROTE, 1501)))
+    answer = ask(OPENS, (reported(1, WROTE, 1401), reported(2, WROTE, 1501)))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
 
 
@@ -120,9 +120,9 @@ def test_an_incomplete_extent_clears_nobody(extents: tuple[WitnessExtent, ...]) 
         ((opened(1, 1400, "O_WRONLY", "O_TRUNC"),), EVENTS),
         ((opened(1, 1400), opened(1, 1450)), EVENTS),
         ((opened(1, 1400),), EVENTS[1:]),
-        ((opened(1, 1400),), (told(1, CLOSED, 1300), EVENTS[1])),
-        ((opened(1, 1400),), (*EVENTS, told(3, WROTE, 1450))),
-        ((opened(1, 1400),), (*EVENTS, told(2, CLOSED, 1550, handle=b"another"))),
+        ((opened(1, 1400),), (reported(1, CLOSED, 1300), EVENTS[1])),
+        ((opened(1, 1400),), (*EVENTS, reported(3, WROTE, 1450))),
+        ((opened(1, 1400),), (*EVENTS, reported(2, CLOSED, 1550, handle=b"another"))),
         ((opened(1, 1400), access(Action.LINK, 1450, actor(pid=5), old=name("f"), name=name("g"))), EVENTS),
     ],
     ids=["may map", "truncates", "opened twice", "not closed", "closed before", "a stranger wrote", "reuse", "linked"],
@@ -163,7 +163,7 @@ def test_an_earlier_holder_clears_nobody() -> None:
 
 def test_no_write_event_at_all_clears_nobody() -> None:
     """The content changed, so an opener or an unseen process wrote: the only opener is not confirmed."""
-    answer = ask(OPENS, (told(1, CLOSED, 1401), told(2, CLOSED, 1501)))
+    answer = ask(OPENS, (reported(1, CLOSED, 1401), reported(2, CLOSED, 1501)))
     assert (answer.verdict, pids(answer)) == (Verdict.CONTESTED, [1, 2])
     assert any("investigate" in note for note in answer.notes)
 
@@ -181,7 +181,7 @@ STRANGER = actor(pid=7, exe=b"/bin/held")
 
 
 def stranger(at: float = 1500, **values: Any) -> WitnessEvent:
-    return told(7, WROTE, at, **{"actor": STRANGER, "started_ns": 17, **values})
+    return reported(7, WROTE, at, **{"actor": STRANGER, "started_ns": 17, **values})
 
 
 def test_a_writer_without_a_recorded_open_is_likely() -> None:
@@ -201,15 +201,19 @@ def test_a_writer_without_a_recorded_open_contests_an_opener() -> None:
 
 def test_a_writer_with_the_pid_of_a_later_opener_is_another_process() -> None:
     """The pid was reused: the writer ended before the innocent opener got its pid."""
-    answer = ask((opened(7, 1500),), (stranger(at=1400, started_ns=None, actor=Actor(pid=7)), told(7, CLOSED, 1501)))
+    answer = ask(
+        (opened(7, 1500),), (stranger(at=1400, started_ns=None, actor=Actor(pid=7)), reported(7, CLOSED, 1501))
+    )
     assert not any("fanotify saw process 7 write to it." in note for note in answer.notes)
-    answer = ask((opened(7, 1500), opened(2, 1520)), (stranger(at=1400), told(2, WROTE, 1521), told(7, CLOSED, 1501)))
+    answer = ask(
+        (opened(7, 1500), opened(2, 1520)), (stranger(at=1400), reported(2, WROTE, 1521), reported(7, CLOSED, 1501))
+    )
     assert pids(answer) == [2, 7, 7]
 
 
 @pytest.mark.parametrize(
     "event",
-    [stranger(ancestors=(2, 1)), told(7, WROTE, 1500)],
+    [stranger(ancestors=(2, 1)), reported(7, WROTE, 1500)],
     ids=["a child of the opener", "of which only the number is known"],
 )
 def test_an_opener_answers_for_its_children(event: WitnessEvent) -> None:
@@ -230,4 +234,4 @@ def test_a_file_that_had_the_inode_number_before_is_not_this_one() -> None:
     """Its writer wrote before this file was created."""
     made = access(Action.CREATE, 1500, actor(pid=2, exe=b"/bin/2", syscall="openat", flags=("O_WRONLY", "O_CREAT")))
     found = replace(change(None, changed_state(at=1600)), holders=NOBODY_HELD)
-    assert pids(ask((made,), (stranger(at=1200), told(2, WROTE, 1501)), found)) == [2]
+    assert pids(ask((made,), (stranger(at=1200), reported(2, WROTE, 1501)), found)) == [2]

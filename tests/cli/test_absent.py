@@ -56,8 +56,8 @@ def test_doctor_and_explain_path_report_an_accepted_absence(preload: Cli) -> Non
     assert {(check["ok"], "absent, as in the accepted baseline" in check["detail"]) for check in checks} >= {
         (True, True)
     }
-    told = preload("explain-path", str(preload.watched), code=0).stdout
-    assert "monitored" in told and "absent, as in the accepted baseline (scan 1)" in told
+    output = preload("explain-path", str(preload.watched), code=0).stdout
+    assert "monitored" in output and "absent, as in the accepted baseline (scan 1)" in output
 
 
 def test_one_absent_path_beside_others(cli: Cli) -> None:
@@ -74,6 +74,6 @@ def test_one_absent_path_beside_others(cli: Cli) -> None:
 def test_a_path_without_a_directory_is_missing_and_not_absent(cli: Cli) -> None:
     """Its directory is missing, so no audit rule can be loaded for it: that is a warning."""
     cli.write_config(watch=f'[[watch]]\npath = "{cli.root}/no/where"')
-    told = cli.scan(0)
-    assert "recorded as absent" not in told
+    output = cli.scan(0)
+    assert "recorded as absent" not in output
     assert [item["reason"] for item in cli.diff()["unreadable"]] == ["missing"]

@@ -39,11 +39,11 @@ def test_reasons_other_than_patterns(cli: Cli) -> None:
     """A symbolic link above the path, fimscan's own database, another file system."""
     (cli.watched / "link").symlink_to(cli.root)
     (cli.root / "below").write_text("x")
-    told = cli("explain-path", f"{cli.watched}/link/below", code=1).stdout
-    assert f"{cli.watched}/link is a symbolic link, which is recorded but not followed" in told
+    output = cli("explain-path", f"{cli.watched}/link/below", code=1).stdout
+    assert f"{cli.watched}/link is a symbolic link, which is recorded but not followed" in output
     cli.config.write_text(f'[database]\nurl = "sqlite:///{cli.watched}/own.db"\n[[watch]]\npath = "{cli.watched}"\n')
     cli.scan()
     assert "fimscan's own database" in cli("explain-path", f"{cli.watched}/own.db", code=1).stdout
     cli.config.write_text(f'[database]\nurl = "sqlite:///{cli.database}"\n[[watch]]\npath = "/"\n')
-    told = cli("explain-path", "/proc/self/status", code=1).stdout
-    assert "/proc is on another file system, and [scan] cross_mounts is false" in told
+    output = cli("explain-path", "/proc/self/status", code=1).stdout
+    assert "/proc is on another file system, and [scan] cross_mounts is false" in output

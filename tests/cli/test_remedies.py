@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,10 @@ import fimscan
 from fimscan.cli import remedies
 from fimscan.cli.context import Settings
 from fimscan.model import Check, CheckSeverity
+from fimscan.pipeline.health.coverage import judge
+from fimscan.pipeline.health.remedies import SET_AT_BOOT, set_in_auditd_conf
 from tests.conftest import Cli
+from tests.pipeline.test_coverage import RULES, daemon, facts, kernel
 
 CODE = Path(fimscan.__file__).parent
 PLAIN = Settings(config_path=None, db_url=None)
@@ -48,7 +53,7 @@ def completed(remedy: str, settings: Settings = PLAIN) -> str:
 def test_a_program_off_the_path_is_named_by_its_path(programs: Path) -> None:
     """Debian's PATH of users, and of 'su' without '-', has no /usr/sbin."""
     augenrules = install(programs / "sbin/augenrules")
-    assert completed("create it, then augenrules --load") == f"create it, then {augenrules} --load"
+    assert completed("augenrules --load  # after each mount") == f"{augenrules} --load  # after each mount"
     install(programs / "bin/augenrules")
     assert completed("augenrules --load") == "augenrules --load"
 
@@ -56,7 +61,8 @@ def test_a_program_off_the_path_is_named_by_its_path(programs: Path) -> None:
 def test_the_kill_of_auditd_finds_pidof(programs: Path) -> None:
     """Also inside of $()."""
     pidof = install(programs / "sbin/pidof")
-    assert completed("then kill -HUP $(pidof auditd)") == f"then kill -HUP $({pidof} auditd)"
+    install(programs / "sbin/augenrules")
+    assert completed("kill -HUP $(pidof auditd)") == f"kill -HUP $({pidof} auditd)"
 
 
 @pytest.mark.parametrize(
@@ -66,15 +72,15 @@ def test_the_kill_of_auditd_finds_pidof(programs: Path) -> None:
 def test_without_auditd_it_is_installed_first(programs: Path, manager: str, command: str) -> None:
     """By the package manager of this host."""
     install(programs / "bin" / manager)
-    assert completed("augenrules --load") == f"{command}; then augenrules --load"
+    assert completed("augenrules --load") == f"{command} && augenrules --load"
 
 
 def test_auditd_that_is_installed_and_stopped_is_only_started(programs: Path) -> None:
     """There is nothing to install."""
     install(programs / "bin/systemctl")
     install(programs / "bin/dnf")
-    remedy = "install auditd, then systemctl enable --now auditd"
-    assert completed(remedy) == "dnf install audit, then systemctl enable --now auditd"
+    remedy = "systemctl enable --now auditd"
+    assert completed(remedy) == "dnf install audit && systemctl enable --now auditd"
     install(programs / "sbin/augenrules")
     assert completed(remedy) == "systemctl enable --now auditd"
 
@@ -85,18 +91,24 @@ def test_paths_and_words_are_not_taken_for_commands(programs: Path) -> None:
     assert completed("a line in /etc/sysctl.d/x.conf") == "a line in /etc/sysctl.d/x.conf"
 
 
-def test_other_users_are_told_that_it_needs_root(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What only names a key of the configuration does not."""
+def test_other_users_get_a_command_that_runs_as_root(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By sudo, or by su where there is no sudo. What only names a key of the configuration is a sentence."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     auditctl = install(programs / "sbin/auditctl")
     install(programs / "sbin/augenrules")
-    assert completed("auditctl -e 1") == f"as root: {auditctl} -e 1"
+    assert completed("auditctl -e 1") == f"su -c '{auditctl} -e 1'"
+    install(programs / "bin/sudo")
+    assert completed("auditctl -e 1  # x") == f"sudo {auditctl} -e 1  # x"
+    assert completed("auditctl -f 1 && echo '-f 1' >> /e") == (
+        "sudo sh -c " + shlex.quote(f"{auditctl} -f 1 && echo '-f 1' >> /e")
+    )
+    assert completed("fimscan scan  # it records the baseline") == "fimscan scan  # it records the baseline"
     assert completed("set enabled = true in section [audit]") == "set enabled = true in section [audit]"
 
 
 def test_fimscan_is_named_as_the_shell_finds_it(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the configuration and database of this run, but no password."""
-    assert completed("run 'fimscan scan': it records the baseline") == "run 'fimscan scan': it records the baseline"
+    assert completed("fimscan scan  # it records the baseline") == "fimscan scan  # it records the baseline"
     mine = Settings(config_path="/a b/c.toml", db_url="sqlite:////x.db")
     assert completed("fimscan audit rules", mine) == "fimscan --config '/a b/c.toml' --db sqlite:////x.db audit rules"
     secret = Settings(config_path=None, db_url="postgresql://u:secret@h/d")
@@ -106,6 +118,72 @@ def test_fimscan_is_named_as_the_shell_finds_it(programs: Path, monkeypatch: pyt
     assert completed("fimscan scan") == f"{elsewhere} scan"
     monkeypatch.setattr(sys, "argv", [str(CODE / "__main__.py")])
     assert completed("fimscan scan") == f"{sys.executable} -m fimscan scan"
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("update-grub", "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{} /' /etc/default/grub && {}"),
+        ("grubby", "{1} --update-kernel=ALL --args='{0}'"),
+        ("grub2-mkconfig", "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&{} /' /etc/default/grub && {} -o /boot/grub2/grub.cfg"),
+    ],
+)
+def test_the_kernels_command_line_is_set_as_the_distribution_does(programs: Path, program: str, expected: str) -> None:
+    """Debian, Fedora, SUSE."""
+    path = install(programs / "sbin" / program)
+    command = expected.format("audit=1 audit_backlog_limit=8192", path)
+    assert completed(f"{SET_AT_BOOT}  # then reboot") == f"{command}  # then reboot"
+
+
+def test_without_a_known_boot_loader_a_sentence_says_what_to_add(programs: Path) -> None:
+    """A command that is not there cannot run."""
+    assert completed(SET_AT_BOOT) == "add audit=1 audit_backlog_limit=8192 to the kernel's command line, then reboot"
+
+
+def test_a_setting_of_auditd_is_replaced(tmp_path: Path) -> None:
+    """The command runs: older lines of the key go, in any case, and the others stay."""
+    conf = tmp_path / "auditd.conf"
+    conf.write_text("num_logs = 5\nmax_log_file = 8\nNum_Logs=4")
+    command = set_in_auditd_conf(str(conf), num_logs="10", write_logs="yes").partition(" && ")[0]
+    for _ in range(2):
+        subprocess.run(command, shell=True, check=True)
+        assert conf.read_text().splitlines() == ["max_log_file = 8", "num_logs = 10", "write_logs = yes"]
+
+
+def test_every_remedy_is_a_command_that_a_shell_can_parse_or_a_sentence(programs: Path) -> None:
+    """A command begins with a program; whatever explains it is a comment, which a shell skips."""
+    for name in ("auditctl", "augenrules", "aureport", "pidof", "systemctl", "sysctl", "update-grub"):
+        install(programs / "sbin" / name)
+    found = [check.remedy for check in some_checks() if check.remedy]
+    assert len(set(found)) > 20
+    for remedy in found:
+        line = completed(remedy)
+        if line == remedy and not remedy.startswith(("fimscan ", "sed ", "kill ", "echo ")):
+            commands = [word for word in ("auditctl", "augenrules", "fimscan ", "kill ") if word in remedy]
+            assert commands == [] or remedy.startswith("nothing, if"), remedy
+            continue
+        assert subprocess.run(["/bin/bash", "-n", "-c", line], check=False).returncode == 0, line
+
+
+def some_checks() -> Iterator[Check]:
+    """The checks of hosts with one problem each."""
+    kernels: list[dict[str, Any]] = [
+        *({"enabled": 0}, {"pid": 0}, {"rate_limit": 100}, {"backlog": 7000}, {"backlog_limit": 64}),
+        *({"backlog_wait_time": 0}, {"backlog_wait_time_actual": 77}, {"failure": 0}, {"failure": 2}, {"lost": 12}),
+    ]
+    daemons = [
+        *("local_events = no", "write_logs = no", "log_format = RAW", "name_format = user\nname = web-frontend"),
+        *("max_log_file_action = ignore", "max_log_file_action = suspend", "disk_error_action = halt"),
+    ]
+    for status in kernels:
+        yield from judge(facts(kernel=kernel(**status)))
+    for text in daemons:
+        yield from judge(facts(daemon=daemon(text)))
+    for rules in (b"", b"-a never,task\n" + RULES, b"-a never,exit -S all -F auid>=1000\n" + RULES):
+        yield from judge(facts(kernel=kernel(rules)))
+        yield from judge(facts(kernel=kernel(rules, enabled=2)))
+    yield from judge(facts(uring=()))
+    yield from judge(facts(command_line=frozenset()))
 
 
 def texts(path: Path) -> Iterator[str]:
@@ -139,6 +217,32 @@ def test_rules_are_written_completely_or_not_at_all(cli: Cli) -> None:
     cli.config.write_text("[watch\n")
     cli("audit", "rules", "--out", str(rules), code=17)
     assert rules.read_text() == good and [*rules.parent.iterdir()] == [rules]
+
+
+def test_the_command_in_an_error_runs_as_printed(cli: Cli) -> None:
+    """With the configuration of the command that failed."""
+    failed = cli("diff", code=24).stderr
+    command = re.search(r"'(.* scan)' records the first baseline", failed)
+    assert command is not None, failed
+    environment = {**os.environ, "PYTHONPATH": str(CODE.parent)}
+    line = f"{command[1]} --no-audit"
+    subprocess.run(line, shell=True, cwd="/", env=environment, check=True, capture_output=True)
+    cli("diff", code=0)
+    verify = re.search(r"later run '(.* verify --db --head [0-9a-f]{64})'", cli("status").stdout)
+    assert verify is not None
+    subprocess.run(verify[1], shell=True, cwd="/", env=environment, check=True, capture_output=True)
+
+
+def test_the_command_that_shows_the_omitted_rows_runs_as_printed(cli: Cli) -> None:
+    """In the short report of a scan."""
+    cli.scan()
+    for number in range(20):
+        (cli.watched / f"new{number}").touch()
+    command = re.search(r"^\.\.\. and \d+ more: (.*)$", cli.scan(1), re.MULTILINE)
+    assert command is not None
+    environment = {**os.environ, "PYTHONPATH": str(CODE.parent)}
+    done = subprocess.run(command[1], shell=True, cwd="/", env=environment, check=False, capture_output=True, text=True)
+    assert done.stdout.count("\nadded ") == 20
 
 
 def test_the_next_steps_of_init_run_as_printed(cli: Cli, tmp_path: Path) -> None:

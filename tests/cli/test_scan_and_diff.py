@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -187,19 +188,32 @@ def test_filters(cli: Cli) -> None:
         assert len(rows(cli.diff("--path", same))) == 2, same
 
 
+def test_the_history_of_an_unchanged_path_says_what_is_known_of_it(cli: Cli) -> None:
+    """Since when it is recorded, and when it was last read: "nothing differs" would not show that it is monitored."""
+    cli.scan()
+    (cli.watched / "a").write_text("two")
+    cli.scan(4)
+    done = cli("diff", "--history", "--path", f"{cli.watched}/b", code=0).stdout
+    known = rf"no change of {cli.watched}/b is recorded on \S+: first recorded by scan 1 \(.* UTC\), last read .* UTC"
+    assert re.match(known, done), done
+    assert "no change" not in cli("diff", "--history", "--path", f"{cli.watched}/a", code=4).stdout
+
+
 def test_filters_that_match_nothing_are_no_all_clear(cli: Cli) -> None:
     """How many there are is said where the report has a headline, else on standard error; the exit code is 0."""
     cli.scan()
     (cli.watched / "a").write_text("two")
     (cli.watched / "new").write_text("x")
     cli.scan(5)
-    for filters in (("--path", "/nowhere/*"), ("--verdict", "confirmed"), ("--path", "/nowhere/", "--history")):
+    for filters, words in (
+        (("--path", "/nowhere/*"), "0 of 2 match"),
+        (("--verdict", "confirmed"), "0 of 2 match"),
+        (("--path", "/nowhere/", "--history"), "nothing is recorded of /nowhere"),
+    ):
         for form in ("text", "html", "json", "ndjson", "csv"):
             done = cli("diff", *filters, "--format", form, code=0)
-            assert "nothing differs" not in done.stdout or "--history" in filters
-            if "--history" not in filters:
-                said = done.stdout if form in ("text", "html") else done.stderr
-                assert "0 of 2 match" in said
+            assert "nothing differs" not in done.stdout
+            assert words in (done.stdout if form in ("text", "html") else done.stderr)
     cli("accept", "--all", code=0)
     assert cli("diff", "--path", "/nowhere", code=0).stdout.startswith("nothing differs")
 
@@ -318,6 +332,8 @@ def test_unreadable_files_are_reported_until_they_are_read_and_never_removed(cli
     assert json.loads(cli("status", "--format", "json").stdout)["unreadable"] == document["unreadable"]
     assert "; 1 readable before, unread for up to 0.0 days" in cli("doctor").stdout
     assert "d/inside" not in str(document["opened_unmodified"])
+    history = cli("diff", "--history", "--path", f"{cli.watched}/d/inside").stdout
+    assert f"the last scan could not read {cli.watched}/d (permission denied)" in history, "no all-clear"
     (cli.watched / "d").chmod(0o755)
     scan(0)
     assert cli.diff()["unreadable"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zipfile
 from datetime import UTC, datetime
 
@@ -53,6 +54,16 @@ def test_the_innermost_watch_decides(changed: Cli) -> None:
     assert {(cell["severity"], cell["category"]) for cell in cells} == set(wanted.values())
     explained = json.loads(changed("explain", f"{changed.watched}/keys/k", "--format", "json").stdout)
     assert explained["change"]["severity"] == "critical"
+
+
+def test_a_reader_sees_the_severity_before_the_path(changed: Cli) -> None:
+    """In the text of scan, diff and explain, and on the HTML page."""
+    (changed.watched / "keys" / "k").write_text("changed again")
+    scanned = changed.scan(4)
+    for text in (scanned, changed("diff").stdout, changed("explain", f"{changed.watched}/keys/k").stdout):
+        assert re.search(rf"^modified    #\d+ +critical  {changed.watched}/keys/k$", text, re.MULTILINE), text
+    assert re.search(rf" low       {changed.watched}/a$", changed("diff").stdout, re.MULTILINE)
+    assert '<span class="severity critical">critical</span>' in changed("diff", "--format", "html").stdout
 
 
 def test_the_current_configuration_holds_for_earlier_changes(changed: Cli) -> None:

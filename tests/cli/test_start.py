@@ -17,13 +17,13 @@ SCANNER = {"fimscan.scan", "pathspec", "blake3"}
 OTHERS = {"alembic", "apscheduler", "cryptography", "sqlalchemy.dialects.postgresql", *LOOKS}
 
 # fimscan ends with os._exit, so atexit handlers do not run.
-_TOLD = """\
+_PRINT_MODULES = """\
 import os, sys
 leave = os._exit
-def told(code):
+def exit_and_print(code):
     print(*sys.modules, file=sys.stderr, flush=True)
     leave(code)
-os._exit = told
+os._exit = exit_and_print
 from fimscan.cli.main import main
 main(sys.argv[1:])
 """
@@ -31,7 +31,7 @@ main(sys.argv[1:])
 
 def loaded(cli: Cli, *arguments: str, code: int = 0) -> set[str]:
     """The modules that a command has loaded by its end."""
-    command = [sys.executable, "-c", _TOLD, "--config", str(cli.config), *arguments]
+    command = [sys.executable, "-c", _PRINT_MODULES, "--config", str(cli.config), *arguments]
     done = subprocess.run(command, cwd=cli.root, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stderr
     return set(done.stderr.split())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fimscan.compare import Pair, differences, merge, says_the_same, with_moves
+from fimscan.compare import Pair, differences, merge, same_state, with_moves
 from fimscan.model import ChangeKind, Digest, FileKind, FileState, Unreadable, UnreadableReason, Xattr
 from tests.support import change, changed_state, state
 
@@ -83,7 +83,7 @@ def test_a_newly_recorded_attribute_is_no_difference() -> None:
     old = state(xattr_digest=b"1", xattrs=None)
     now = replace(old, flags=0x10, xattrs=(_xattr(b"user.a"),))
     assert differences(old, now) == differences(now, old) == ()
-    assert not says_the_same(old, now) and says_the_same(now, now)
+    assert not same_state(old, now) and same_state(now, now)
     assert differences(old, replace(now, xattr_digest=b"2")) == ("xattr",)
     assert differences(now, replace(now, flags=0)) == ("flags",)
 

@@ -23,7 +23,7 @@ from tests.crash.ground import Ground
 
 CUTS = int(os.environ.get("FIMSCAN_CUTS", "30"))
 _HEADER = struct.Struct("=IIIIQ")
-_WRITE, _TRUNCATE, _SYNC, _REMOVE, _TOLD = 1, 2, 3, 4, 5
+_WRITE, _TRUNCATE, _SYNC, _REMOVE, _PRINTED = 1, 2, 3, 4, 5
 _SECTOR = 512
 
 
@@ -56,7 +56,7 @@ def after_a_power_cut(begin: dict[str, bytes], calls: Sequence[Note], dice: rand
     # Independently for each file: all of its unsynced writes have arrived, none, or some.
     luck: dict[str, float] = defaultdict(lambda: dice.choice((0.0, 0.5, 1.0)))
     for number, note in enumerate(calls):
-        if note.kind == _TOLD:
+        if note.kind == _PRINTED:
             continue
         is_safe = number <= synced.get(note.path, -1)
         if is_safe or dice.random() < luck[note.path]:
@@ -105,7 +105,7 @@ def test_power_cuts(cli: Cli, shim: Path) -> None:
         for _ in range(40 if number == 1 else 2):
             ground.change_one()
         cli("scan", "--no-audit", code=4, env=noting)
-        reported_at.append(next(i for i, note in enumerate(notes(log)) if i >= begun and note.kind == _TOLD))
+        reported_at.append(next(i for i, note in enumerate(notes(log)) if i >= begun and note.kind == _PRINTED))
     calls = notes(log)
     assert sum(note.kind == _SYNC for note in calls) > 5 and sum(note.kind == _WRITE for note in calls) > 50
     disk = cli.root / "after"

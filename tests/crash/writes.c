@@ -15,14 +15,14 @@
 #include <unistd.h>
 
 struct header { uint32_t kind, path, data, pad; uint64_t offset; };
-enum { WRITE = 1, TRUNCATE, SYNC, REMOVE, TOLD };
+enum { WRITE = 1, TRUNCATE, SYNC, REMOVE, PRINTED };
 
 static void note(uint32_t kind, const char *path, uint64_t offset, const void *data, size_t size)
 {
     const char *of = getenv("WRITES_OF"), *to = getenv("WRITES_TO");
     if (!of || !to)
         return;
-    if (kind != TOLD && (strncmp(path, of, strlen(of)) || strstr(path, "-shm") || strstr(path, ".lock")))
+    if (kind != PRINTED && (strncmp(path, of, strlen(of)) || strstr(path, "-shm") || strstr(path, ".lock")))
         return;
     static int out = -1;
     if (out < 0)
@@ -48,7 +48,7 @@ ssize_t write(int fd, const void *data, size_t size)
     off_t offset = lseek(fd, 0, SEEK_CUR);
     ssize_t done = syscall(SYS_write, fd, data, size);
     if (fd == 1)
-        note(TOLD, "", 0, NULL, 0);
+        note(PRINTED, "", 0, NULL, 0);
     if (done > 0 && offset >= 0)
         note_fd(WRITE, fd, offset, data, done);
     return done;

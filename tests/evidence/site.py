@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import pytest
 from fimscan import audit
 from fimscan.audit import observer
 from fimscan.config import parse_config
+from fimscan.evidence.archive import Staged, write_archive
 from fimscan.evidence.database import verify_database
 from fimscan.model import Approval, AuditObservation, FileKind
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.accept import accept_everything, accept_named
+from fimscan.pipeline.history.reporting import report_once
 from fimscan.state_row import pack
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
@@ -74,6 +77,17 @@ def pretended_audit() -> Iterator[None]:
         yield
 
 
+def container_of(contents: Mapping[str, bytes]) -> bytes:
+    """A bundle's container with these members."""
+    out = io.BytesIO()
+    with ExitStack() as stack:
+        members = {name: stack.enter_context(Staged()) for name in contents}
+        for name, content in contents.items():
+            members[name].write(content)
+        write_archive(out, members)
+    return out.getvalue()
+
+
 def _observe(now_ns: int) -> AuditObservation:
     return AuditObservation(time_ns=now_ns, boot_id="b", enabled=1, daemon_pid=1, lost=0, rules=(rule(b"/"),))
 
@@ -120,16 +134,16 @@ def make_eventful(site: Site) -> None:
     assert not finding.attribution.actors
     site.append(late)
     (site.watched / "c").unlink()
-    with drift.reporting(site.database, site.scan('exclude = ["d"]')):  # c is removed, d is dropped
+    with report_once(site.database, site.scan('exclude = ["d"]')):  # c is removed, d is dropped
         pass
     approval = Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
-    drift.accept(site.database, [os.fsencode(site.watched / "b")], approval)
+    accept_named(site.database, [os.fsencode(site.watched / "b")], approval)
     (site.watched / "e").write_text("new")
     site.scan()  # e is added, d is adopted again
     time.sleep(0.02)
     site.append(event(site.watched / "e", 4, pid=4343))
     assert site.look() is None  # e is as it was
-    drift.accept_everything(site.database, approval)
+    accept_everything(site.database, approval)
 
 
 def problems(database: Database, **options: object) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import zipfile
-from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,19 +13,10 @@ from hypothesis import strategies as st
 
 from fimscan.errors import VerificationError
 from fimscan.evidence import archive
-from fimscan.evidence.archive import Staged, open_member, read_archive, write_archive
+from fimscan.evidence.archive import open_member, read_archive
+from tests.evidence.site import container_of
 
 CONTENTS = {"b/two.txt": b"second\n", "a.txt": b"", "c.bin": bytes(range(256)) * 5}
-
-
-def build(contents: Mapping[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with ExitStack() as stack:
-        members = {name: stack.enter_context(Staged()) for name in contents}
-        for name, content in contents.items():
-            members[name].write(content)
-        write_archive(out, members)
-    return out.getvalue()
 
 
 def read(data: bytes) -> dict[str, bytes]:
@@ -41,12 +30,12 @@ names = st.from_regex(r"[A-Za-z0-9_]{1,3}(/[a-z]{1,2}){0,2}", fullmatch=True)
 @given(st.dictionaries(names, st.binary(max_size=80), min_size=1, max_size=5))
 def test_members_come_back_in_order(contents: dict[str, bytes]) -> None:
     """Reading returns the packed members, sorted by name."""
-    assert list(read(build(contents)).items()) == sorted(contents.items())
+    assert list(read(container_of(contents)).items()) == sorted(contents.items())
 
 
 def test_same_members_same_bytes() -> None:
     """The container does not depend on the order in which members were added."""
-    assert build(CONTENTS) == build(dict(reversed(CONTENTS.items())))
+    assert container_of(CONTENTS) == container_of(dict(reversed(CONTENTS.items())))
 
 
 @pytest.mark.parametrize("limit", [None, 600])
@@ -55,7 +44,7 @@ def test_ordinary_tools_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     path = tmp_path / "x.zip"
     if limit is not None:  # "too large for 32 bits" from 600 bytes on; the marker itself stays what it is
         monkeypatch.setattr(archive, "_FITS32", limit)
-    path.write_bytes(build(CONTENTS))
+    path.write_bytes(container_of(CONTENTS))
     assert read(path.read_bytes()) == CONTENTS
     assert (b"PK\x06\x06" in path.read_bytes()) == (limit is not None)
     with zipfile.ZipFile(path) as packed:
@@ -78,7 +67,7 @@ def test_sizes_and_offsets_beyond_32_bits() -> None:
 
 def test_very_many_members() -> None:
     """More members than 16 bits can count are packed, and read by Python's zipfile too."""
-    data = build({f"m{number:05}": b"" for number in range(70_000)})
+    data = container_of({f"m{number:05}": b"" for number in range(70_000)})
     assert len(read_archive(io.BytesIO(data))) == 70_000
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
         assert len(packed.namelist()) == 70_000
@@ -87,7 +76,7 @@ def test_very_many_members() -> None:
 @given(st.data())
 def test_every_container_change_is_refused(data: st.DataObject) -> None:
     """A container with a changed, removed or inserted byte is refused."""
-    original = build(CONTENTS)
+    original = container_of(CONTENTS)
     at = data.draw(st.integers(0, len(original) - 1))
     byte = data.draw(st.integers(0, 255))
     kind = data.draw(st.sampled_from(["change", "remove", "insert", "truncate", "append"]))
@@ -116,7 +105,7 @@ def test_dangerous_names_are_refused(name: str) -> None:
 
 def test_a_member_twice_is_refused() -> None:
     """Two members of the same name are refused: tools differ in which one they show."""
-    changed = build({"aaa": b"1", "bbb": b"2"}).replace(b"bbb", b"aaa")
+    changed = container_of({"aaa": b"1", "bbb": b"2"}).replace(b"bbb", b"aaa")
     with pytest.raises(VerificationError, match="twice"):
         read_archive(io.BytesIO(changed))
 

@@ -24,7 +24,18 @@ from fimscan.evidence.inputs import BundleInput, CriticalPattern
 from fimscan.evidence.readme import CHECK_DIGESTS, CHECK_SIGNATURE, CHECK_STATE, REPLAY_CHAIN, SHOW_FINGERPRINT
 from fimscan.evidence.signing import SigningKey, parse_fingerprint
 from fimscan.evidence.verify import verify_bundle
-from fimscan.model import FileState, Finding, Scan, ScanStatus, Unreadable, UnreadableReason
+from fimscan.model import (
+    Coverage,
+    FileState,
+    Finding,
+    Gap,
+    GapReason,
+    Scan,
+    ScanStatus,
+    Unreadable,
+    UnreadableReason,
+)
+from tests.evidence.conftest import ALICE, DAY, START
 
 Make = Callable[..., BundleInput]
 
@@ -262,16 +273,25 @@ def test_steps_are_written_one_by_one(built: Callable[..., dict[str, bytes]], bu
 
 
 def test_command_lines_and_passwords_stay_out(tmp_path: Path, bundle_input: Make, key: SigningKey) -> None:
-    """Neither an actor's command line nor the database's password gets into evidence; the README says it is masked."""
+    """Neither a process's command line nor the database's password gets into evidence; the README says it is masked.
+
+    A process may be an actor, or have caused a gap.
+    """
     config = {"database": {"url": 'postgresql://fim:Geh"eim/1@db/fim?sslpassword=Geheim2'}, "watch": []}
-    build_bundle(bundle_input(config_json=json.dumps(config)), key, tmp_path / "x.zip")
-    content = (tmp_path / "x.zip").read_bytes()
+    gap = Gap(start_ns=START, end_ns=START + DAY, reason=GapReason.RULE_REMOVED, actor=ALICE)
+    first, *others = bundle_input().findings
+    answer = first.attribution._replace(coverage=Coverage(complete=False, gaps=(gap,)))
+    findings = [replace(first, attribution=answer), *others]
+    build_bundle(bundle_input(config_json=json.dumps(config), findings=findings), key, tmp_path / "x.zip")
+    files = members(tmp_path / "x.zip")
+    content = b"\n".join(files.values())
     for secret in (b"S3cret", b"eim/1", b"Geheim2"):
         assert secret not in content
-    files = members(tmp_path / "x.zip")
     masked = json.loads(files["04-policy/configuration.json"])
     assert masked["database"]["url"] == "postgresql://fim:***@db/fim?sslpassword=***"
     assert "replaced by" in files["00-README.txt"].decode()
+    (by,) = [one["by"] for one in json.loads(files["09-changes.json"])["changes"][0]["attribution"]["coverage"]["gaps"]]
+    assert (by["pid"], by["cmdline"]) == (ALICE.pid, None)
 
 
 def test_the_configuration_is_the_one_that_scans_name(bundle: Path) -> None:

@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fimscan.errors import InputError, UsageError, VerificationError
-from fimscan.evidence.archive import Staged, open_member, read_archive, write_archive
+from fimscan.evidence.archive import Staged, open_member, read_archive
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.inputs import BundleInput
 from fimscan.evidence.layout import UNSIGNED, sums_text
 from fimscan.evidence.signing import SigningKey
 from fimscan.evidence.verify import verify_bundle, verify_stream
+from tests.evidence.site import container_of
 
 Make = Callable[..., BundleInput]
 OTHER_KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(b"o" * 32))
@@ -40,16 +41,6 @@ def holds(data: bytes) -> bool:
 def unpack(data: bytes) -> dict[str, bytes]:
     file = io.BytesIO(data)
     return {member.name: open_member(file, member).read() for member in read_archive(file)}
-
-
-def pack(contents: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with ExitStack() as stack:
-        members = {name: stack.enter_context(Staged()) for name in contents}
-        for name, content in contents.items():
-            members[name].write(content)
-        write_archive(out, members)
-    return out.getvalue()
 
 
 def sign(contents: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
@@ -103,7 +94,7 @@ def test_contents_count_without_the_containers_help(bundle: Path) -> None:
     for name, content in contents.items():
         for at in {0, len(content) - 1, *range(0, len(content), 97)}:
             changed = content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :]
-            assert not holds(pack({**contents, name: changed})), (name, at)
+            assert not holds(container_of({**contents, name: changed})), (name, at)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +102,7 @@ def smallest(key: SigningKey) -> bytes:
     """A signed bundle with nothing but what verifying needs."""
     contents = dict.fromkeys(("00-README.txt", "02-evidence-index.csv", "07-ledger.txt"), b"")
     tables = {"06-monitored-files.csv": b"state_sha256\n", "07-scans.csv": b"status\n"}
-    return pack(sign({**contents, **tables}, key))
+    return container_of(sign({**contents, **tables}, key))
 
 
 @given(st.data())
@@ -144,15 +135,15 @@ def test_appended_and_prepended_bytes(bundle: Path) -> None:
 def test_members_added_removed_swapped(bundle: Path) -> None:
     """A file that the sums don't list, a listed one that is missing, and two that changed places are noticed."""
     contents = unpack(bundle.read_bytes())
-    assert failed(pack({**contents, "01-report.html": b"all is well"})) == {"digests"}
+    assert failed(container_of({**contents, "01-report.html": b"all is well"})) == {"digests"}
     without = {name: content for name, content in contents.items() if name != "09-changes.csv"}
-    assert failed(pack(without)) == {"digests"}
+    assert failed(container_of(without)) == {"digests"}
     swapped = {
         **contents,
         "09-changes.csv": contents["08-continuity.csv"],
         "08-continuity.csv": contents["09-changes.csv"],
     }
-    assert failed(pack(swapped)) == {"digests"}
+    assert failed(container_of(swapped)) == {"digests"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +153,7 @@ def test_what_verifying_needs_is_missing(bundle: Path, name: str) -> None:
     """A bundle without one of the files that verification rests on fails, naming the file."""
     contents = unpack(bundle.read_bytes())
     del contents[name]
-    data = pack(contents)
+    data = container_of(contents)
     report = verify_stream(io.BytesIO(data))
     assert not report.ok
     assert name in report.checks[-1].detail
@@ -182,7 +173,7 @@ def test_signed_again_with_another_key(bundle: Path, tmp_path: Path, key: Signin
     contents = unpack(bundle.read_bytes())
     contents["09-changes.csv"] = b"host\n"
     forged = tmp_path / "forged.zip"
-    forged.write_bytes(pack(sign(contents, OTHER_KEY)))
+    forged.write_bytes(container_of(sign(contents, OTHER_KEY)))
     report = verify_bundle(forged)
     assert report.ok
     assert report.fingerprint == OTHER_KEY.fingerprint
@@ -195,7 +186,7 @@ def test_a_signature_of_other_sums(bundle: Path, key: SigningKey) -> None:
     """A good signature of something else, an empty one and a long one all fail."""
     contents = unpack(bundle.read_bytes())
     for signature in (key.sign(b"other"), b"", contents["SHA256SUMS.sig"] + b"\n", contents["SHA256SUMS.sig"][:-1]):
-        assert failed(pack({**contents, "SHA256SUMS.sig": signature})) == {"signature"}
+        assert failed(container_of({**contents, "SHA256SUMS.sig": signature})) == {"signature"}
 
 
 def test_a_public_key_of_another_kind(bundle: Path) -> None:
@@ -205,7 +196,7 @@ def test_a_public_key_of_another_kind(bundle: Path) -> None:
         generate_private_key(SECP256R1()).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
     for pem in (elliptic, b"", b"\xff", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
-        assert failed(pack({**contents, "signer.pub.pem": pem})) == {"signature", "signer", "digests"}
+        assert failed(container_of({**contents, "signer.pub.pem": pem})) == {"signature", "signer", "digests"}
 
 
 def test_a_broken_chain_in_a_signed_bundle(bundle: Path, key: SigningKey) -> None:
@@ -213,16 +204,16 @@ def test_a_broken_chain_in_a_signed_bundle(bundle: Path, key: SigningKey) -> Non
     contents = unpack(bundle.read_bytes())
     scans, ledger = contents["07-scans.csv"], contents["07-ledger.txt"]
     for old, new in ((b'""files"":3', b'""files"":4'), (b"finished,", b"interrupted,")):
-        altered = pack(sign({**contents, "07-scans.csv": scans.replace(old, new, 1)}, key))
+        altered = container_of(sign({**contents, "07-scans.csv": scans.replace(old, new, 1)}, key))
         assert failed(altered) == {"chain"}
     both = {"07-scans.csv": scans.replace(b'""files"":3', b'""files"":4', 1)}
     both["07-ledger.txt"] = ledger.replace(b'"files":3', b'"files":4', 1)
-    data = pack(sign({**contents, **both}, key))
+    data = container_of(sign({**contents, **both}, key))
     assert failed(data) == {"chain"}
     assert "scan 1 was altered" in next(c.detail for c in verify_stream(io.BytesIO(data)).checks if c.name == "chain")
-    shortened = pack(sign({**contents, "07-ledger.txt": ledger[: ledger.index(b"\n") + 1]}, key))
+    shortened = container_of(sign({**contents, "07-ledger.txt": ledger[: ledger.index(b"\n") + 1]}, key))
     assert failed(shortened) == {"chain"}
-    longer = pack(sign({**contents, "07-ledger.txt": ledger + b"x"}, key))
+    longer = container_of(sign({**contents, "07-ledger.txt": ledger + b"x"}, key))
     assert failed(longer) == {"chain"}
 
 
@@ -251,13 +242,13 @@ def test_a_list_of_files_that_no_scan_saw(tmp_path: Path, bundle_input: Make, ke
 def test_malformed_tables_fail(bundle: Path, key: SigningKey, name: str, content: bytes) -> None:
     """A signed bundle whose tables are garbage fails in its report; nothing in it can make verifying crash."""
     contents = unpack(bundle.read_bytes())
-    assert failed(pack(sign({**contents, name: content}, key))) & {"chain", "files"}
+    assert failed(container_of(sign({**contents, name: content}, key))) & {"chain", "files"}
 
 
 def test_the_signed_files_that_are_read_whole_are_bounded(bundle: Path) -> None:
     """A key file of many megabytes is refused and not read."""
     contents = unpack(bundle.read_bytes())
-    data = pack({**contents, "signer.pub.pem": b"\0" * (2 << 20)})
+    data = container_of({**contents, "signer.pub.pem": b"\0" * (2 << 20)})
     with pytest.raises(VerificationError, match="is too large"):
         verify_stream(io.BytesIO(data))
 

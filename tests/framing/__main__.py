@@ -1,6 +1,6 @@
-"""``python -m tests.framing``: plays the attempts and prints, for each, what fimscan said.
+"""``python -m tests.framing``: run the attempts and print fimscan's answer to each.
 
-Exits with 0 only where nobody innocent was named for sure.
+Exits with 0 only if no answer confirmed an innocent process or user.
 """
 
 from __future__ import annotations
@@ -23,19 +23,17 @@ from tests.lab.volume import FILE_SYSTEMS, VARIANTS, volume
 
 
 def main() -> int:
-    """Play, print."""
+    """Run the attempts, print the answers; exit with 1 if any is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.framing", description=__doc__)
     parser.add_argument("only", nargs="*", help="names of attempts or groups")
     parser.add_argument(
         "--fs",
         action="append",
         choices=[HERE, *FILE_SYSTEMS, *VARIANTS],
-        help="a file system to play on, several times",
+        help="a file system to run on; may be repeated",
     )
-    parser.add_argument(
-        "--alone", action="store_true", help="each by itself: others of the user's processes raise doubts"
-    )
-    parser.add_argument("--words", action="store_true", help="say what each attempt does")
+    parser.add_argument("--alone", action="store_true", help="each by itself: processes of other attempts raise doubts")
+    parser.add_argument("--words", action="store_true", help="print what each attempt does")
     options = parser.parse_args()
     wanted = [a for a in all_attempts() if not options.only or {a.name, a.group} & set(options.only)]
     if options.alone:
@@ -53,7 +51,7 @@ def main() -> int:
 
 
 def _play_on(name: str, ground: Ground, wanted: Sequence[Attempt], *, words: bool) -> int:
-    """All on one file system; gives how many have a problem."""
+    """Run all on one file system; return how many have a problem."""
     began = time.monotonic()
     with ExitStack() as stack:
         if name != HERE:

@@ -16,12 +16,12 @@ Act: TypeAlias = Callable[[Bench], Steps]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way of having somebody else named. ``words`` say what it does.
+    """One way to get an innocent process or user named. ``words`` describes it.
 
-    ``is_alone``: it does something that weakens every answer of the host (mounts, moves blocks, opens a file by a
-    worker thread of io_uring). Beside others, it would hide what is wrong with the answers to them.
+    ``is_alone`` attempts weaken every answer of the host (they mount, move blocks, or open a file by a worker thread of
+    io_uring). Run with others, they would hide wrong answers to those.
 
-    ``is_early``: its first step, up to the first scan, is made before the rules are loaded.
+    ``is_early`` attempts make their first step, up to the first scan, before the rules are loaded.
     """
 
     name: str
@@ -36,12 +36,12 @@ _REGISTER: dict[str, Attempt] = {}
 
 
 def attempt(act: Act) -> Act:
-    """Register an attempt; its docstring says in plain words what is done."""
+    """Register an attempt; its docstring describes it."""
     return _registered(act, is_alone=False)
 
 
 def attempt_alone(act: Act) -> Act:
-    """Register an attempt that is played with no other beside it."""
+    """Register an attempt that runs alone."""
     return _registered(act, is_alone=True)
 
 
@@ -61,7 +61,7 @@ def _registered(act: Act, *, is_alone: bool, is_early: bool = False) -> Act:
 
 
 def all_attempts() -> list[Attempt]:
-    """Every attempt of the library, in the order in which it is written down."""
+    """Every attempt of the library, in source order."""
     for module in sorted(info.name for info in pkgutil.iter_modules(library.__path__)):
         importlib.import_module(f"{library.__name__}.{module}")
     return list(_REGISTER.values())

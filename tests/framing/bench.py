@@ -13,25 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.lab.bench import end_all
 from tests.lab.ground import Unavailable
 
 Steps: TypeAlias = Generator[None, None, None]
-"""An attempt under way: at each ``yield``, fimscan scans."""
+"""A running attempt: at each ``yield``, fimscan scans."""
 
 ATTACKER = 61616
-"""The user: a number that no account of the machine has, and no capability."""
+"""The user id of the attacker: no account has it, and it has no capability."""
 VICTIM = 61617
-"""The uid that an attempt tries to have named as the login user."""
+"""The uid that an attempt tries to get named as the login user."""
 
 SOURCES = Path(__file__).parent / "src"
 _CANNOT_BE_DONE_HERE = 77
 _PATIENCE = 15.0
-# Audit's times and the files' come from clocks that tick every few milliseconds.
+# The clocks of audit and of file times have steps of a few milliseconds.
 _APART = 0.06
 
 
 def compiled(directory: Path) -> Path:
-    """Compile the programs of the attempts; gives where they are."""
+    """Compile the programs of the attempts; return their directory."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise Unavailable("there is no C compiler")
@@ -49,7 +50,7 @@ def compiled(directory: Path) -> Path:
 
 
 class Running:
-    """A program of the user that is ready and acts on request."""
+    """A program of the user that acts on request."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -61,14 +62,14 @@ class Running:
             raise AssertionError((process.args, said, words))
 
     def go(self) -> None:
-        """Make it act."""
+        """Let the program act."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
         self.has_done()
 
     def has_done(self) -> None:
-        """Wait until it has acted."""
+        """Wait until the program has acted."""
         assert self._line() == b"done\n", self._process.args
 
     def _line(self) -> bytes:
@@ -85,10 +86,10 @@ class Running:
 
 @dataclass
 class Bench:
-    """One attempt's place: ``here`` is watched, ``elsewhere`` is not; both are the user's own.
+    """The directories of an attempt: ``here`` is watched, ``elsewhere`` is not; the user owns both.
 
-    ``judged`` are the paths whose answers count; ``honest`` the root processes that really had a part in them;
-    ``persons`` the login users that must not be named as a fact; ``quoted`` are words that ``explain`` must not say.
+    ``judged`` are the paths whose answers are checked. ``honest`` are the root processes that really took part.
+    ``persons`` are login users that must not be named as a fact. ``quoted`` are words that ``explain`` must not print.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Bench:
     # ---- files
 
     def target(self, name: str = "target", *, own: bool = False, content: str = "one\n" * 50) -> Path:
-        """The file that it is about: root's and writable by all or, with ``own``, the user's."""
+        """Create the file to change: of root and writable by all or, with ``own``, of the user."""
         path = self.here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         os.chown(path.parent, ATTACKER, ATTACKER)
@@ -122,17 +123,17 @@ class Bench:
         self.before = {path: _looks(path) for path in self.judged}
 
     def has_worked(self) -> bool:
-        """Whether at least one of the files changed; otherwise the attempt did nothing."""
+        """Whether one of the files changed; otherwise the attempt did not work."""
         return any(_looks(path) != self.before.get(path) for path in self.judged)
 
     # ---- root
 
     def innocent(self, path: Path, text: str | None = None) -> int:
-        """Root's program opens the file for writing and closes it, or appends a text; gives its process number."""
+        """Let a process of root open the file for writing and close it, or append a text; return its pid."""
         return self.root(str(self.programs / "innocent"), str(path), *([text] if text else []))
 
     def root(self, *command: str, codes: Iterable[int] = (0,)) -> int:
-        """Run something as root, to its end."""
+        """Run a command as root to its end."""
         time.sleep(_APART)
         process = subprocess.Popen(command, cwd=self.elsewhere, stderr=subprocess.PIPE)
         _, words = process.communicate(timeout=_PATIENCE)
@@ -145,7 +146,7 @@ class Bench:
     # ---- the user
 
     def user(self, *command: str, **variables: str) -> int:
-        """Run something as the user, to its end; gives its process number."""
+        """Run a command as the user to its end; return its pid."""
         process = self._start(command, variables)
         _, words = process.communicate(timeout=_PATIENCE)
         if process.returncode == _CANNOT_BE_DONE_HERE or words.startswith(b"unshare: unshare failed"):
@@ -154,11 +155,11 @@ class Bench:
         return process.pid
 
     def shell(self, code: str) -> int:
-        """Run bash as the user; ``$P`` is where the programs are."""
+        """Run bash as the user; ``$P`` is the directory of the programs."""
         return self.user("bash", "-ec", code, P=str(self.programs))
 
     def in_namespaces(self, code: str) -> int:
-        """Run bash as the user, who is root in a user and a mount namespace of its own."""
+        """Run bash as the user, as root of a new user and mount namespace."""
         return self.user("unshare", "-Urm", "bash", "-ec", code, P=str(self.programs))
 
     def program(self, name: str, *arguments: str | Path) -> int:
@@ -166,11 +167,11 @@ class Bench:
         return self.user(str(self.programs / name), *map(str, arguments))
 
     def holding(self, name: str, *arguments: str | Path) -> Running:
-        """Start one of the programs as the user, until it is ready."""
+        """Start one of the programs as the user; wait until it is ready."""
         return Running(self._start((str(self.programs / name), *map(str, arguments)), {}))
 
     def holding_in_namespaces(self, name: str, *arguments: str | Path) -> Running:
-        """As :meth:`holding`, as root of a user and a mount namespace of its own."""
+        """As :meth:`holding`, as root of a new user and mount namespace."""
         return Running(self._start(("unshare", "-Urm", str(self.programs / name), *map(str, arguments)), {}))
 
     def holding_late(self, call: str, target: Path, *other: Path) -> Running:
@@ -211,24 +212,18 @@ class Bench:
 
     @property
     def has_running(self) -> bool:
-        """Whether a process of the user's runs: it may have files open."""
+        """Whether a process of the user runs: it may have files open."""
         return any(process.poll() is None for process in self.alive)
 
     def clean_up(self) -> None:
         """End the remaining processes of the user in this attempt."""
-        for process in self.alive:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+        end_all(self.alive)
         for place in self.mounted:
             subprocess.run(["umount", "--lazy", place], stderr=subprocess.DEVNULL, check=False)
 
 
 def end_processes_of_the_user() -> None:
-    """End every process that an attempt has left: no account of the machine has this user's number."""
+    """End all processes of the user id, which no account of the machine has."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:

@@ -54,7 +54,7 @@ class _Play:
 
 
 def play(attempts: Sequence[Attempt], ground: Ground) -> list[Outcome]:
-    """All of them: those that weaken every answer of the host one by one, the others at once."""
+    """Run all attempts: those that weaken every answer of the host one by one, the others at once."""
     together = [attempt for attempt in attempts if not attempt.is_alone]
     rounds = [together] if together else []
     rounds += [[attempt] for attempt in attempts if attempt.is_alone]
@@ -63,7 +63,7 @@ def play(attempts: Sequence[Attempt], ground: Ground) -> list[Outcome]:
 
 
 def _play_at_once(attempts: Sequence[Attempt], ground: Ground) -> list[Outcome]:
-    """Between the same three scans: each has a directory of its own."""
+    """Run attempts between the same three scans, each in its own directory."""
     ground.forget_log()
     with ExitStack() as stack:
         installation, rules = stack.enter_context(installed_on(ground))
@@ -123,7 +123,7 @@ def _judge(bench: Bench, rows: dict[str, Row], installation: Installation, outco
 
 
 def _wrongs(answer: dict[str, Any], bench: Bench) -> Iterator[str]:
-    """Wrong statements of an answer. Root's processes did nothing, except those that the attempt calls honest."""
+    """Yield the wrong statements of an answer. No process of root did anything, except the honest ones."""
     innocent = [a for a in answer["actors"] if a["uid"] != ATTACKER and a["pid"] not in bench.honest]
     guilty = [a for a in answer["actors"] if a["uid"] == ATTACKER]
     verdict, reason = answer["verdict"], answer["reason"]
@@ -145,7 +145,7 @@ def _says_which_hole(answer: dict[str, Any]) -> bool:
 
 
 def _login_is_doubted(actor: dict[str, Any]) -> bool:
-    """Whether the actor says who set the login user, or that nobody was seen setting it: in a field of its own."""
+    """Whether the actor has ``login_origin``: who set the login user, or that no record shows it."""
     known = ("login_user", "auid")
     return any(value for name, value in actor.items() if "login" in name and name not in known)
 

@@ -1,16 +1,16 @@
-"""Nobody without privileges has somebody else named: each attempt of the library, under the kernel's real audit.
+"""A user without privileges cannot get somebody else named: each attempt of the library, with real audit.
 
-The attempts are played by a user without any capability, under exactly the rules that ``fimscan audit rules`` prints.
-None may end ``confirmed`` against whoever did nothing; a ``likely`` that names somebody innocent says what could not be
-excluded. What each attempt does is in its docstring, in ``tests/framing/attempts``:
+A user without any capability runs the attempts, under the rules that ``fimscan audit rules`` prints. No answer may
+confirm an innocent process. A ``likely`` answer that names one must say what could not be excluded. The attempts are in
+``tests/framing/attempts``, each with a docstring:
 
-- ``a_holders``: the file was opened before the window, and is held where a look at /proc might not find it.
-- ``b_unseen``: the change is made in the window, by a call that the rules might not see.
-- ``c_names``: the change is made under another name, or the file is taken for another one.
-- ``d_identity``: the process has another's number, login user, or program.
+- ``a_holders``: the file was opened before the window, and is held open where /proc might not show it.
+- ``b_unseen``: the change is made in the window, by a call that the rules might not report.
+- ``c_names``: the change is made under another name, or the file looks like another one.
+- ``d_identity``: the process has the pid, login user or program of another.
+- ``e_aliases``, ``f_calls``: other paths to the file; other system calls.
 
-A file that its owner keeps from being read (a lease, times that are set all the while) has its tests in
-``tests/lab/test_evade.py``.
+``tests/lab/test_evade.py`` tests files that their owner keeps from being read (by a lease, or by setting the times).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ATTEMPTS = all_attempts()
 
 @pytest.fixture(scope="module")
 def outcomes(ground: Ground) -> dict[str, Outcome]:
-    """Every attempt."""
+    """Run every attempt once."""
     try:
         return {outcome.name: outcome for outcome in play(ATTEMPTS, ground)}
     except Unavailable as reason:
@@ -40,7 +40,7 @@ def outcomes(ground: Ground) -> dict[str, Outcome]:
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.name)
 def test_no_innocent_process_is_named_with_certainty(attempt: Attempt, outcomes: dict[str, Outcome]) -> None:
-    """The docstring of each attempt says what it does."""
+    """Each attempt has a docstring."""
     outcome = outcomes[attempt.name]
     if outcome.skipped is not None:
         pytest.skip(outcome.skipped)

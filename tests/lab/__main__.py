@@ -1,7 +1,7 @@
-"""``python -m tests.lab``: plays every scenario, prints fimscan's answers beside the truth, and the figures.
+"""``python -m tests.lab``: run every scenario, print fimscan's answers beside the truth, and the counts.
 
-On each file system that is asked for, in a loop image of its own. Exits with 0 only where nothing was missed, nobody
-accused falsely and nobody cleared wrongly.
+Runs on each requested file system, in a loop image. Exits with 0 only if nothing was missed, nobody was accused falsely
+and nobody was cleared wrongly.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ HERE = "here"
 
 
 def main() -> int:
-    """Play, print, judge."""
+    """Run the scenarios, print the result of each; exit with 1 if any is wrong."""
     options = _options()
     own = options.own_daemon or os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1"
     failed = False
-    # Whoever ends this early gets back the audit daemon that made way for ours.
+    # SIGTERM also runs the cleanup, which starts the stopped auditd again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         with open_ground(own=own) as ground:
             for name in options.fs or (HERE, *FILE_SYSTEMS):
                 failed |= _play_on(name, ground, options)
     except Unavailable as reason:
-        print(f"The lab cannot be played: {reason}")
+        print(f"The lab cannot run: {reason}")
         return 1
     return int(failed)
 
 
 def _play_on(name: str, ground: Ground, options: argparse.Namespace) -> bool:
-    """All runs on one file system; gives whether anything is wrong."""
+    """Run everything on one file system; return whether anything is wrong."""
     failed = False
     with ExitStack() as stack:
         kind = kind_here()
@@ -67,18 +67,20 @@ def _options() -> argparse.Namespace:
         "--fs",
         action="append",
         choices=[HERE, *FILE_SYSTEMS, *VARIANTS],
-        help="a file system to play on, several times if wanted; without it: here and on all that servers have",
+        help="a file system to run on; may be repeated. Default: that of /tmp, and all that servers use",
     )
-    parser.add_argument("--noise", action="store_true", help="with others who write thousands of times a second")
+    parser.add_argument(
+        "--noise", action="store_true", help="with other processes that write thousands of times a second"
+    )
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--brief", action="store_true", help="only what is not right, and the figures")
-    parser.add_argument("--own-daemon", action="store_true", help="stop an auditd that runs, for as long as this takes")
+    parser.add_argument("--brief", action="store_true", help="print only wrong results and the counts")
+    parser.add_argument("--own-daemon", action="store_true", help="stop a running auditd meanwhile")
     parser.add_argument("only", nargs="*", help="names of scenarios or groups")
     return parser.parse_args()
 
 
 def play(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool) -> Result:
-    """Those that share two scans, then the others one by one."""
+    """Run the scenarios that share two scans, then the others one by one."""
     together = [scenario for scenario in scenarios if not scenario.alone]
     result = play_together(together, ground, noisy=noisy) if together else Result()
     for scenario in scenarios:
@@ -91,7 +93,7 @@ def play(scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool) -> Resul
 
 
 def report(result: Result, title: str, *, brief: bool) -> bool:
-    """Print it; gives whether anything is wrong."""
+    """Print a result; return whether anything is wrong."""
     shown = [j for j in result.judgements if not brief or j.grade is not Grade.RIGHT]
     print(f"\n{title}\n")
     for row in [("scenario", "expected", "fimscan's answer", "who"), *map(_row, shown)]:

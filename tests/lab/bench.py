@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from demo import auditd
 from demo.auditd import Daemon
-from tests.lab.family import Family
+from tests.lab.forks import ForkTracker
 from tests.lab.ground import Unavailable
 
 Actor: TypeAlias = dict[str, Any]
@@ -26,44 +26,44 @@ class Who(Protocol):
     """A process or user that an answer can name."""
 
     def is_named_by(self, actor: Actor) -> bool:
-        """Whether this is the one."""
+        """Whether an actor of a report is this process or user."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that the lab started, and the programs that it has been."""
+    """A process that the lab started, and the programs that it executed."""
 
     pid: int
     programs: tuple[str, ...]
-    family: Family
+    forks: ForkTracker
 
     def is_named_by(self, actor: Actor) -> bool:
         return actor["pid"] == self.pid and actor["exe"] in self.programs
 
-    def child(self, program: str) -> Kin:
+    def child(self, program: str) -> Descendant:
         """The descendant (or the process itself) that ran this program."""
-        return Kin(self, os.path.realpath(located(program)))
+        return Descendant(self, os.path.realpath(located(program)))
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.programs[0])}[{self.pid}]"
 
 
 @dataclass(frozen=True)
-class Kin:
-    """A descendant that the lab did not start itself: known from the kernel's process events, and its program."""
+class Descendant:
+    """A descendant that the lab did not start itself, identified by the kernel's process events and its program."""
 
     ancestor: Process
     program: str
 
     def is_named_by(self, actor: Actor) -> bool:
-        return actor["exe"] == self.program and self.ancestor.family.has(self.ancestor.pid, actor["pid"])
+        return actor["exe"] == self.program and self.ancestor.forks.has(self.ancestor.pid, actor["pid"])
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.program)} of {self.ancestor}"
 
 
 class Running:
-    """A Python process that does its work in steps: ``pause()`` in its code waits for :meth:`go`."""
+    """A Python process that runs in steps: ``pause()`` in its code waits for :meth:`go`."""
 
     def __init__(self, process: subprocess.Popen[bytes], who: Process) -> None:
         self._process = process
@@ -71,28 +71,28 @@ class Running:
         self.go()  # until its first pause
 
     def go(self) -> None:
-        """Let it work until its next pause, or its end."""
+        """Let it run until its next pause or its end."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
         assert self._process.stdout.readline() == b"paused\n", "it ended too early"
 
     def end(self) -> Process:
-        """Let it work to its end."""
+        """Let it run to its end."""
         self._process.communicate(b"\n" * 10, timeout=60)
         assert self._process.returncode == 0, self._process.args
         return self.who
 
 
-class Elder:
-    """A process that starts before everything else of the lab and writes on request."""
+class EarlyProcess:
+    """A process that is started before the lab enables audit, and writes on request."""
 
-    def __init__(self, family: Family) -> None:
-        code = "import sys\nfor line in sys.stdin:\n open(line[:-1], 'w').write('elder'); print('done', flush=True)"
+    def __init__(self, forks: ForkTracker) -> None:
+        code = "import sys\nfor line in sys.stdin:\n open(line[:-1], 'w').write('early'); print('done', flush=True)"
         self._process = subprocess.Popen(
             [sys.executable, "-ISc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.who = Process(self._process.pid, (os.path.realpath(sys.executable),), family)
+        self.who = Process(self._process.pid, (os.path.realpath(sys.executable),), forks)
 
     def write(self, path: Path) -> None:
         """Make it open and write a file."""
@@ -102,18 +102,17 @@ class Elder:
         assert self._process.stdout.readline() == "done\n"
 
     def end(self) -> None:
-        """Make it end."""
+        """End the process."""
         self._process.communicate()
 
 
 @dataclass(frozen=True)
 class Expected:
-    """One row that has to be there, with its right answer.
+    """One row that the report must have, with its right answer.
 
-    ``named`` are those whom it has to name, with their parts; ``doers`` all who had a part in it, named or not;
-    ``bystanders`` may be named, and need not. ``or_else`` are other answers that are right, too.
-    ``path`` is relative to the scenario's directory, or absolute; ``None`` speaks for every row that no other one
-    speaks for.
+    ``named`` are the processes that it must name, with their roles; ``doers`` are all that took part, named or not;
+    ``bystanders`` may be named. ``or_else`` are other right answers. ``path`` is relative to the scenario's directory,
+    or absolute; ``None`` stands for every row that has no expectation of its own.
     """
 
     path: bytes | None
@@ -130,7 +129,7 @@ class Expected:
 
     @property
     def answers(self) -> tuple[tuple[str, str | None], ...]:
-        """Every verdict with its reason that is right."""
+        """Each right verdict, with its reason."""
         return ((self.verdict, self.reason), *self.or_else)
 
 
@@ -150,18 +149,18 @@ def call(number, *arguments):
 
 @dataclass
 class Lab:
-    """One scenario's bench: ``here`` is its watched directory, ``elsewhere`` one that nobody watches.
+    """The API of one scenario: ``here`` is its watched directory, ``elsewhere`` one that is not watched.
 
-    ``kind`` is that of its file system: ``ext4``, ``xfs``, ``btrfs``, ``overlay``, ``tmpfs``. ``counts_links`` is false
-    where hard links of a lower layer part when one is changed, and none of the others shows that.
+    ``kind`` is the kind of its file system: ``ext4``, ``xfs``, ``btrfs``, ``overlay``, ``tmpfs``. ``counts_links`` is
+    false if a change of one hard link of a lower layer makes it a separate file, which the other links do not show.
     """
 
     name: str
     here: Path
     elsewhere: Path
-    family: Family
+    forks: ForkTracker
     daemon: Daemon
-    elder: Elder
+    early: EarlyProcess
     rules: list[str]
     expected: list[Expected] = field(default_factory=list)
     unmodified: list[tuple[bytes, Who]] = field(default_factory=list)
@@ -171,10 +170,10 @@ class Lab:
     kind: str = "ext4"
     counts_links: bool = True
 
-    # ---- what is done
+    # ---- actions
 
     def wait_apart(self) -> None:
-        """Wait until audit's times and the file system's times separate past from future events."""
+        """Wait until the times of audit and of the file system distinguish earlier from later events."""
         time.sleep(self.apart_s)
 
     def file(self, name: str | bytes, content: str = "content\n") -> Path:
@@ -220,15 +219,15 @@ class Lab:
         return self.process(process.pid, os.fsdecode(command[0]))
 
     def process(self, pid: int, *programs: str) -> Process:
-        """The process of this number, which has been these programs."""
-        return Process(pid, tuple(os.path.realpath(located(program)) for program in programs), self.family)
+        """The process with this pid, which executed these programs."""
+        return Process(pid, tuple(os.path.realpath(located(program)) for program in programs), self.forks)
 
     def shell(self, code: str, **options: Any) -> Process:
         """Run bash with this code."""
         return self.run("bash", "-c", code, **options)
 
     def logged_in(self, user: int, *command: str) -> Process:
-        """Run a program as a process of a login user, whose auid was set at the beginning of the session."""
+        """Run a program in a login session: its auid is set first."""
         code = f"open('/proc/self/loginuid', 'w').write('{user}'); os.execvp({command[0]!r}, {list(command)!r})"
         return self.process(self.python(code).pid, command[0])
 
@@ -243,13 +242,13 @@ class Lab:
         return Running(process, self.process(process.pid, sys.executable))
 
     def auditctl(self, *arguments: str) -> None:
-        """Run auditctl; it has to succeed."""
+        """Run auditctl, which must succeed."""
         done = auditd.auditctl(*arguments)
         assert done.returncode == 0, (arguments, done.stderr)
 
     @contextmanager
     def mounted(self, *options: str, at: Path | None = None) -> Iterator[Path]:
-        """Mount something for a while, by default at a directory that is not monitored."""
+        """Mount something until the scenario ends, by default at a directory that is not monitored."""
         place = at or self.elsewhere / "mounted"
         place.mkdir(exist_ok=True)
         self.run("mount", *options, str(place))
@@ -259,13 +258,13 @@ class Lab:
             self.run("umount", "-l", str(place))
 
     def needs_own_daemon(self) -> None:
-        """Skip the scenario if the audit daemon was not started by the lab."""
+        """Skip the scenario unless the lab started the audit daemon."""
         if not self.daemon.is_ours:
             raise Unavailable(
                 "an auditd runs that is not ours to stop (FIMSCAN_LAB_OWN_DAEMON=1 lets ours take its place)"
             )
 
-    # ---- what has to be answered
+    # ---- expected answers
 
     def expect(
         self,
@@ -282,12 +281,11 @@ class Lab:
         facts: dict[str, Any] | None = None,
         **roles: Roles,
     ) -> None:
-        """Expect a row, with the processes that it has to name by role.
+        """Expect a row that names these processes by role.
 
-        ``by`` are those who did it as well, or instead, and are not to be named because nothing says so; ``perhaps``
-        those who may be named, as they had to do with the file, and need not; ``or_else`` other verdicts with their
-        reasons that are as right; ``gap`` is a reason that its coverage has to give; ``facts`` are what is to be known
-        of the first actor.
+        ``by`` are processes that took part and must not be named, because no evidence shows it. ``perhaps`` are
+        processes that may be named. ``or_else`` are other right verdicts with their reasons. ``gap`` is a reason that
+        the coverage must have. ``facts`` are fields that the first actor must have.
         """
         named = tuple((None if role == "any" else role, who) for role, some in roles.items() for who in _several(some))
         doers = (*_several(by), *(who for _, who in named))
@@ -337,9 +335,9 @@ class Lab:
         self.expect(kind, None, any=who)
 
     def opened_unmodified(self, path: str | bytes, who: Who) -> None:
-        """No row, but an entry among the files that were opened for writing and not changed.
+        """Expect no row, but an entry among the files that were opened for writing and not changed.
 
-        On an overlay, opening a file of a lower layer for writing copies it up: the copy has times of its own.
+        On an overlay, opening a file of a lower layer for writing copies it up: the copy has its own times.
         """
         if self.kind == "overlay":
             self.attributes(path, any=who)
@@ -357,3 +355,14 @@ def located(program: str) -> str:
     if found is None:
         raise Unavailable(f"{os.path.basename(program)} is not installed")
     return found
+
+
+def end_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End processes that still run, and close their streams."""
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

@@ -1,4 +1,4 @@
-"""Calls that perm=wa does not report, each made by a process of its own: ``python -m tests.lab.calls CALL PATH``."""
+"""Make one system call that perm=wa does not report: ``python -m tests.lab.calls CALL PATH``."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def _call(number: int, *arguments: object) -> None:
 
 
 def empty_by_openat(path: bytes) -> None:
-    """Truncate with O_RDONLY|O_TRUNC."""
+    """Truncate by an open with O_RDONLY|O_TRUNC."""
     os.close(os.open(path, os.O_RDONLY | os.O_TRUNC))
 
 
 def empty_by_openat2(path: bytes) -> None:
-    """The same, where the flags are in memory."""
+    """Truncate by openat2(2), whose flags are in memory."""
     how = ctypes.create_string_buffer(struct.pack("=QQQ", os.O_RDONLY | os.O_TRUNC, 0, 0), 24)
     _call(_OPENAT2, _AT_FDCWD, path, how, 24)
 
 
 def empty_by_uring(path: bytes) -> None:
-    """The same, by a worker thread of io_uring."""
+    """Truncate by a worker thread of io_uring."""
     Ring().submit(OPENAT, path, flags=os.O_RDONLY | os.O_TRUNC, how=ASYNC)
     time.sleep(0.3)
 
 
 def look_by_openat2(path: bytes) -> None:
-    """Only read."""
+    """Open the file for reading only."""
     how = ctypes.create_string_buffer(struct.pack("=QQQ", os.O_RDONLY, 0, 0), 24)
     _call(_OPENAT2, _AT_FDCWD, path, how, 24)
 
 
 def set_flags(path: bytes) -> None:
-    """What ``chattr +d`` sets, by the call of Linux 6.17."""
+    """Set the flag of ``chattr +d`` by file_setattr(2) (Linux 6.17)."""
     _call(
         _FILE_SETATTR,
         _AT_FDCWD,
@@ -61,11 +61,11 @@ def set_flags(path: bytes) -> None:
 
 
 def write_through_overlay(path: bytes) -> None:
-    """As a user: mount an overlay with the directory as its upper layer, and append to the file in that."""
+    """As a user, mount an overlay with the directory as its upper layer, and append to the file through it."""
     os.setgroups([])
     os.setgid(USER)
     os.setuid(USER)
-    _LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # so that /proc/self is ours again
+    _LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # makes /proc/self writable for this user
     if _LIBC.unshare(_NEWUSER | _NEWNS):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {USER} 1"), ("gid_map", f"0 {USER} 1")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -20,9 +21,9 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def ground() -> Iterator[Ground]:
-    """What all scenarios are played on."""
+@contextmanager
+def ground_or_skip() -> Iterator[Ground]:
+    """An audit system for tests; without one, they are skipped or, where audit is required, fail."""
     try:
         with open_ground(own=os.environ.get("FIMSCAN_LAB_OWN_DAEMON") == "1") as opened:
             yield opened
@@ -30,8 +31,15 @@ def ground() -> Iterator[Ground]:
         unavailable(str(reason))
 
 
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Ground]:
+    """The audit system of all scenarios."""
+    with ground_or_skip() as opened:
+        yield opened
+
+
 @pytest.fixture
 def audit_log(ground: Ground) -> str:
-    """The path of a log that a real auditd writes, without what earlier tests have filled it with."""
+    """The path of the log that a real auditd writes, without the records of earlier tests."""
     ground.forget_log()
     return ground.daemon.log

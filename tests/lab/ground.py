@@ -1,4 +1,4 @@
-"""An installation for the lab: fimscan with a configuration, a scratch directory, and rules in the kernel."""
+"""Install fimscan for a test: a configuration, a scratch directory, and rules loaded into the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fimscan.store.database import Database
 
 
 class Unavailable(Exception):  # noqa: N818 - it is no error: the scenario is skipped
-    """Something that a scenario needs is missing; the text says what."""
+    """A scenario is skipped: the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Installation:
 
     @contextmanager
     def explanations(self) -> Iterator[Callable[[dict[str, Any]], list[dict[str, Any]]]]:
-        """Gives, for a row, who was considered for it, as 'fimscan explain --format json' prints it."""
+        """Return a function: row -> its ``considered`` processes, as in 'fimscan explain --format json'."""
         database = Database(f"sqlite:///{self.root}/fimscan.db", host=os.uname().nodename, create=False)
         try:
             yield lambda row: explanation_document(explain(database, int(row["id"])))["considered"] or []
@@ -57,9 +57,9 @@ class Installation:
 
 
 def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> Path:
-    """A configuration that watches these directories; ``more`` are further sections.
+    """Write a configuration that watches these directories; ``more`` is text of further sections.
 
-    The key is this process's own: who takes the rules of another away with the same key makes a gap in all of its.
+    The key belongs to this test process: if two used one key, the rules that one removes would be gaps for the other.
     """
     config = root / "fimscan.toml"
     sections = "".join(f'[[watch]]\npath = "{path}"\n' for path in watched)
@@ -72,12 +72,12 @@ def write_config(root: Path, watched: list[Path], log: str, more: str = "") -> P
 
 
 def load_rules(installation: Installation) -> list[str]:
-    """Load what 'fimscan audit rules' prints; gives the rules, to be removed again."""
+    """Load what 'fimscan audit rules' prints; return the rules, for their removal."""
     return auditd.load_rules(installation.run("audit", "rules").stdout.decode())
 
 
 def forget_log(daemon: Daemon) -> None:
-    """Make the lab's daemon begin a new log, and remove the old ones, as rotation does."""
+    """Make the lab's daemon begin a new log, and remove the old logs, as a rotation does."""
     before = _inode(daemon.log)
     daemon.rotate()
     deadline = time.monotonic() + 20
@@ -97,11 +97,12 @@ def _inode(path: str) -> int | None:
 
 @contextmanager
 def installed(log: str, more: str = "", place: Path | None = None) -> Iterator[tuple[Installation, list[str]]]:
-    """A new installation and its rules, which are in the kernel; it watches below ``place`` or, without, beside itself.
+    """Make an installation and load its rules; it watches below ``place`` or, by default, beside itself.
 
-    The rules are a list that may change while it is used: those that are in it at last are removed.
+    Yields the installation and the list of its rules. The caller may change the list: the rules in it are removed at
+    the end.
     """
-    # A short, plain path on a disk file system, as audit rules take it.
+    # auditctl accepts only paths without white space; the path is short and on a disk file system.
     with TemporaryDirectory(prefix="fimscan-lab-", ignore_cleanup_errors=True) as directory:
         root = Path(directory)
         root.chmod(0o755)  # some scenarios run as other users

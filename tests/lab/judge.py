@@ -1,4 +1,4 @@
-"""Compare fimscan's answers with the truth known to the lab."""
+"""Compare fimscan's answers with what the lab knows to be true."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Grade(StrEnum):
 
     RIGHT = "right"
     SKIPPED = "skipped"
-    MISSED = "missed"  # a row, a name or the right reason is not there, or is less sure than the evidence
-    FALSE = "FALSE ACCUSATION"  # names somebody, as confirmed or likely, who has not done it
+    MISSED = "missed"  # a row, a process or the right reason is missing, or the verdict is weaker than the evidence
+    FALSE = "FALSE ACCUSATION"  # a confirmed or likely answer names a process that did not do it
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Judgement:
 
 
 class Answers:
-    """The rows of a diff by path. ``considered`` gives, for a row, who was considered, as ``explain`` prints it."""
+    """The rows of a diff by path. ``considered`` returns the considered processes of a row, as ``explain`` does."""
 
     def __init__(self, document: dict[str, Any], considered: Callable[[Row], list[Ruling]] = lambda row: []) -> None:
         self.considered = considered
@@ -79,12 +79,12 @@ def skipped(scenario: str, group: str, reason: str) -> Judgement:
 
 
 def broken(scenario: str, group: str, error: BaseException) -> Judgement:
-    """The judgement of a scenario that failed itself: fimscan's answer is unknown, so it does not pass."""
+    """The judgement of a scenario whose own code failed: there is no answer to judge, so it does not pass."""
     return Judgement(scenario, group, Grade.MISSED, got="the scenario failed", problems=[repr(error)])
 
 
 def judge(lab: Lab, group: str, answers: Answers) -> Judgement:
-    """Compare every row of a scenario with the expected one; further rows are errors."""
+    """Compare every row of a scenario with the expected one; a row without one is an error."""
     rows = answers.below(os.fsencode(lab.here))
     found = Judgement(lab.name, group, Grade.RIGHT)
     bulk = next((e for e in lab.expected if e.path is None), None)
@@ -100,7 +100,7 @@ def judge(lab: Lab, group: str, answers: Answers) -> Judgement:
             _judge_clearing(found, expected, row, answers.considered(row))
     for path, row in rows.items():
         if bulk is None:
-            _note(found, Grade.MISSED, f"a row that nobody caused: {_shown(path)}: {_summary(row)}")
+            _note(found, Grade.MISSED, f"a row that the scenario did not cause: {_shown(path)}: {_summary(row)}")
         else:
             _judge_row(found, bulk, row)
     if bulk is not None and not rows:
@@ -135,9 +135,9 @@ def _judge_row(found: Judgement, expected: Expected, row: Row) -> None:
 
 
 def _judge_clearing(found: Judgement, expected: Expected, row: Row, considered: Iterable[Ruling]) -> None:
-    """Who contributed is listed or, where nothing says so, at least not called cleared.
+    """Each contributor is listed or, if no evidence shows it, at least not called cleared.
 
-    A process that is cleared of one thing and named for another is named.
+    A process that is cleared for one judgement and named for another counts as named.
     """
     actors: list[Actor] = row["attribution"]["actors"]
     wanted = [who for _, who in expected.named]
@@ -180,14 +180,14 @@ def _differences(expected: Expected, row: Row) -> Iterable[str]:
 
 
 def _latest_first(expected: Expected, actors: Sequence[Actor]) -> bool:
-    """Whether the writers are in the order in which the scenario names them: the latest first."""
+    """Whether the writers are listed in the order of the scenario, the latest first."""
     writers = [who for role, who in expected.named if role in ("writer", None)]
     places = [next((n for n, actor in enumerate(actors) if who.is_named_by(actor)), -1) for who in writers]
     return places == sorted(places)
 
 
 def judge_noise(answers: Answers, pids: Iterable[int]) -> tuple[int, list[str]]:
-    """The number of rows of the noise, and those that name another process."""
+    """Return (the number of rows of the noise processes, the false accusations among them)."""
     pids = frozenset(pids)
     rows = {path: row for path, row in answers.rows.items() if is_noise(path)}
     wrong = [

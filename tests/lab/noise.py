@@ -1,4 +1,4 @@
-"""Processes that write to files of their own in the same directories, to create unrelated events."""
+"""Noise: processes that write to their own files in the same directories, to create unrelated events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 
 PREFIX = "noise-"
-# Each of these is one audited system call; what is left over at last are new files in the diff.
+# Each of these is one audited system call. The files that remain are additions in the diff.
 _CALLS_A_FILE = 6
 _KEPT = 3
 RATE = 1500
@@ -29,11 +29,11 @@ class Noise:
 
     @property
     def pid(self) -> int:
-        """The process that its files have to be attributed to."""
+        """The process to which its files must be attributed."""
         return self._process.pid
 
     def stop(self) -> int:
-        """End it; gives the number of audited calls that it made."""
+        """End the process; return how many audited calls it made."""
         if self._process.poll() is None:
             self._process.terminate()
             said, _ = self._process.communicate()
@@ -62,7 +62,7 @@ def make_noise(number: int, rate: int, directories: Sequence[str]) -> None:
         for turn in count():
             for directory in directories:
                 calls += _CALLS_A_FILE
-                with suppress(OSError):  # some scenarios take whole directories away
+                with suppress(OSError):  # some scenarios remove whole directories
                     _one_life(f"{directory}/{PREFIX}{number}-{turn % _KEPT}", turn)
             time.sleep(max(0.0, began + pause * (turn + 1) - time.monotonic()))
     print(calls)

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from demo.auditd import Daemon, any_daemon, remove_rules, why_not
-from tests.lab.bench import Elder, Lab
-from tests.lab.family import Family
+from tests.lab.bench import EarlyProcess, Lab, end_all
+from tests.lab.forks import ForkTracker
 from tests.lab.ground import Installation, Unavailable, forget_log, installed, load_rules
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
 from tests.lab.noise import RATE, Noise, noise
@@ -27,17 +27,17 @@ from tests.lab.volume import Volume, kind_here
 _SOME_CHANGE = tuple(range(8))
 _ROTATE_AT = 300_000
 _PATIENCE = 600.0
-# Times of whole seconds: two things lie apart only when their seconds, and the one that may be missing, do.
+# File times may have whole seconds, and one second may be missing: events must be further apart than that.
 _APART_COARSE = 3.1
-# More than a noisy run fills, so that only the scenario about it loses any.
+# Larger than a noisy run needs, so that only the scenario about lost events loses any.
 _LOGS = 999
 
 
 @dataclass
 class Result:
-    """All judgements of one run, with the document and schema that those played together were judged by.
+    """All judgements of one run, with the document and the schema of the scenarios that ran together.
 
-    ``noise_rows`` counts the changes by the noise itself; ``noise_wrong`` are those that somebody else is accused of.
+    ``noise_rows`` counts the changes made by the noise; ``noise_wrong`` are those attributed to another process.
     """
 
     judgements: list[Judgement] = field(default_factory=list)
@@ -60,14 +60,14 @@ class _Play:
     ended: Judgement | None = None
 
     def begin_anew(self) -> None:
-        """Reset the scenario, to run it again."""
+        """Reset the scenario, so that it can run again."""
         self.lab.expected.clear()
         self.lab.unmodified.clear()
         self.lab.alive.clear()
         self.acting, self.ended = self.scenario.act(self.lab), None
 
     def step(self) -> None:
-        """Run to the baseline; the second call runs to the end. A scenario that fails is skipped or broken."""
+        """Run to the baseline; a second call runs to the end. If its code fails, the scenario is skipped or broken."""
         if self.ended is not None:
             return
         name, group = self.scenario.name, self.scenario.group
@@ -79,7 +79,7 @@ class _Play:
             self.ended = broken(name, group, error)
 
     def judged(self, answers: Answers) -> Judgement:
-        """The judgement, also of a scenario that failed."""
+        """The judgement, also if the scenario's code failed."""
         if self.ended is None:
             try:
                 return judge(self.lab, self.scenario.group, answers)
@@ -88,15 +88,9 @@ class _Play:
         return self.ended
 
     def clean_up(self) -> None:
-        """End what it started and did not end, undo what it left behind."""
+        """End the processes that it left running, and undo its changes."""
         self.acting.close()
-        for process in self.lab.alive:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
+        end_all(self.lab.alive)
 
 
 @dataclass(frozen=True)
@@ -104,43 +98,43 @@ class Ground:
     """What all scenarios share."""
 
     daemon: Daemon
-    family: Family
-    elder: Elder
+    forks: ForkTracker
+    early: EarlyProcess
     volume: Volume | None = None
 
     def on(self, volume: Volume) -> Ground:
-        """The same, to play on another file system."""
+        """The same stage on another file system."""
         return replace(self, volume=volume)
 
     @property
     def place(self) -> Path | None:
-        """Where a new installation is to watch."""
+        """The directory below which a new installation watches."""
         return None if self.volume is None else Path(mkdtemp(prefix="lab-", dir=self.volume.root))
 
     def forget_log(self) -> None:
-        """What was logged before, where the daemon is ours: a new installation reads all that there is."""
+        """Remove earlier logs, if the lab started the daemon: a new installation reads all that exist."""
         if self.daemon.is_ours:
             forget_log(self.daemon)
 
 
 @contextmanager
 def open_ground(*, own: bool = False) -> Iterator[Ground]:
-    """An audit system to play on; with ``own``, an auditd that runs makes way for ours meanwhile."""
+    """Provide an audit system for the lab; with ``own``, a running auditd is stopped meanwhile."""
     if reason := why_not():
         raise Unavailable(reason)
-    with Family() as family, TemporaryDirectory(prefix="fimscan-auditd-") as directory:
-        elder = Elder(family)
+    with ForkTracker() as forks, TemporaryDirectory(prefix="fimscan-auditd-") as directory:
+        early = EarlyProcess(forks)
         try:
             with any_daemon(Path(directory), logs=_LOGS, own=own) as daemon:
-                yield Ground(daemon, family, elder)
+                yield Ground(daemon, forks, early)
         finally:
-            elder.end()
+            early.end()
 
 
 def play_together(
     scenarios: Sequence[Scenario], ground: Ground, *, noisy: bool = False, noise_rate: int = RATE
 ) -> Result:
-    """Scenarios that disturb nobody, each in a directory of its own, all between the same two scans."""
+    """Run scenarios that do not disturb each other, each in its own directory, between the same two scans."""
     result = Result()
     ground.forget_log()
     with ExitStack() as stack:
@@ -171,7 +165,7 @@ def play_together(
 
 
 def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Judgement:
-    """A scenario that disturbs the audit system."""
+    """Run a scenario that disturbs the audit system."""
     ground.forget_log()
     with ExitStack() as stack:
         installation, rules = stack.enter_context(installed_on(ground, scenario.config))
@@ -200,10 +194,10 @@ def installed_on(ground: Ground, config: str = "") -> Iterator[tuple[Installatio
 
 
 def settle(plays: Sequence[_Play], installation: Installation, ground: Ground, rules: list[str]) -> None:
-    """What was prepared becomes the oldest layer of the file system, where that has layers.
+    """On an overlay, make what was prepared the lowest layer.
 
-    Scenarios whose preparation left a process running are prepared again afterwards: the process would have its files
-    open in the layer that is taken away.
+    A scenario whose preparation left a process running is prepared again afterwards: the process would keep its files
+    open in the layer that is unmounted.
     """
     if ground.volume is None or not ground.volume.has_layers:
         return
@@ -227,7 +221,7 @@ def _play(scenario: Scenario, installation: Installation, ground: Ground, rules:
     here, elsewhere = installation.watched / scenario.name, installation.elsewhere / scenario.name
     here.mkdir()
     elsewhere.mkdir()
-    lab = Lab(scenario.name, here, elsewhere, ground.family, ground.daemon, ground.elder, rules)
+    lab = Lab(scenario.name, here, elsewhere, ground.forks, ground.daemon, ground.early, rules)
     lab.reload_rules = partial(_reload_rules, installation, rules)
     lab.kind = kind_here() if ground.volume is None else ground.volume.kind
     if ground.volume is not None:
@@ -248,7 +242,7 @@ def _between_scans(installation: Installation, plays: Sequence[_Play]) -> dict[s
 
 @contextmanager
 def _rotation(daemon: Daemon, result: Result) -> Iterator[None]:
-    """A new log as soon as the present one has a few hundred kilobytes, where the daemon is ours."""
+    """Rotate the log whenever it has a few hundred kilobytes, if the lab started the daemon."""
     if not daemon.is_ours:
         yield
         return
@@ -259,7 +253,7 @@ def _rotation(daemon: Daemon, result: Result) -> Iterator[None]:
             try:
                 size = os.path.getsize(daemon.log)
             except FileNotFoundError:
-                continue  # between the rename and the new log
+                continue  # between the rename and the creation of the new log
             if size > _ROTATE_AT:
                 daemon.rotate()
                 result.rotations += 1

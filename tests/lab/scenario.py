@@ -1,4 +1,4 @@
-"""The register of scenarios: generators that prepare, yield for the baseline, act, and say what is right."""
+"""The register of scenarios: generators that prepare, yield for the baseline, act, and state the expected answers."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tests.lab import scenarios as library
 from tests.lab.bench import Lab
 
 Steps: TypeAlias = Generator[None, None, None]
-"""A scenario under way: to its first ``yield`` the state at the baseline, then what is done and what is right."""
+"""A running scenario: up to its first ``yield`` it prepares the baseline, then it acts and states what to expect."""
 Act: TypeAlias = Callable[[Lab], Steps]
 
-#: Several wrote, one after the other, to files that had the path: all of them are listed, the latest first.
+#: Several processes wrote to successive files of the path: all are listed, the latest first.
 SEVERAL: dict[str, Any] = {"verdict": "contested", "reason": "several-writers"}
-#: Several wrote to one and the same file: that is contested, whatever reason is given.
+#: Several processes wrote to one file: that is contested, whatever the reason.
 EITHER = (("contested", "several-writers"),)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One thing that happens to files.
+    """A scenario: one kind of change of files.
 
-    ``alone`` ones disturb the audit system itself, so that each has an installation and two scans of its own;
-    ``config`` is then more of its configuration ("{elsewhere}" stands for the
-    directory beside the watched one). ``on`` are the kinds of file systems that it is about, if not any.
+    An ``alone`` scenario disturbs the audit system, so it has its own installation and two scans; ``config`` is
+    appended to its configuration ("{elsewhere}" is replaced by the directory beside the watched one). ``on`` lists the
+    kinds of file systems on which it runs; empty for all.
     """
 
     name: str
@@ -42,17 +42,17 @@ _REGISTER: dict[str, Scenario] = {}
 
 
 def scenario(act: Act) -> Act:
-    """Register a scenario that shares its two scans with others."""
+    """Register a scenario that shares its two scans with other scenarios."""
     return _register(act, alone=False)
 
 
 def scenario_on(*kinds: str) -> Callable[[Act], Act]:
-    """Register a scenario that there is on some kinds of file systems only."""
+    """Register a scenario that runs only on some kinds of file systems."""
     return lambda act: _register(act, alone=False, on=kinds)
 
 
 def alone(config: str = "", on: tuple[str, ...] = ()) -> Callable[[Act], Act]:
-    """Register a scenario that has two scans for itself."""
+    """Register a scenario that runs alone between two scans."""
     return lambda act: _register(act, alone=True, config=config, on=on)
 
 
@@ -65,7 +65,7 @@ def _register(act: Act, *, alone: bool, config: str = "", on: tuple[str, ...] = 
 
 
 def all_scenarios(kind: str) -> list[Scenario]:
-    """Every scenario that there is on a kind of file system, in the order in which it is written down."""
+    """Every scenario that runs on a kind of file system, in source order."""
     for module in sorted(info.name for info in pkgutil.iter_modules(library.__path__)):
         importlib.import_module(f"{library.__name__}.{module}")
     return [s for s in _REGISTER.values() if not s.on or kind in s.on]

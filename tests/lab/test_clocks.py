@@ -1,4 +1,4 @@
-"""What is never done to the machine itself, a reboot and a clock set back: played from a recorded log."""
+"""A reboot and a clock that was set back, replayed from a recorded log: a test cannot do that to this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HOUR = 3600 * _SECOND
 
 @pytest.fixture
 def opened() -> FileAccess:
-    """The first write-open of a log that a real kernel wrote."""
+    """The first write-open in a log recorded from a real kernel."""
     batches = read_log(str(_RECORDED).encode(), final=True)
     return next(a for batch in batches for a in batch.accesses if a.action in attribution.WRITES and a.name.path)
 
@@ -98,7 +98,7 @@ def test_without_either_the_writer_is_confirmed(opened: FileAccess) -> None:
 
 
 def test_after_a_reboot_the_writer_is_likely_at_best(opened: FileAccess) -> None:
-    """Until auditd and its rules are loaded again, and near a crash, others may have written unrecorded."""
+    """Before auditd and its rules are loaded again, and near a crash, writes may be unrecorded."""
     window = around(opened)
     found = answer(opened, window, [observation(window.after_ns), observation(window.before_ns, "second")])
     assert (found.verdict, found.reason) == (Verdict.LIKELY, Reason.COVERAGE_GAP)
@@ -106,16 +106,16 @@ def test_after_a_reboot_the_writer_is_likely_at_best(opened: FileAccess) -> None
 
 
 def test_a_serial_that_returns_after_a_reboot_is_another_event(opened: FileAccess) -> None:
-    """Serials begin anew at every boot: two events with one serial are two processes, and both are listed."""
+    """Serials restart at every boot: two events with one serial are two processes, and both are listed."""
     event = EventId(opened.event.time_ns - _SECOND // 2, opened.event.serial, opened.event.node)
     actor = opened.actor._replace(pid=opened.actor.pid + 1, event=event, time_ns=event.time_ns)
     assert len({opened.event, event}) == 2 and opened._replace(event=event, actor=actor) != opened
 
 
 def test_a_clock_that_was_set_back_raises_no_alarm(opened: FileAccess) -> None:
-    """The new content was read "before" the old one: nothing that happened can lie in such a window, and that is known.
+    """The new content was read "before" the old one, so the window is empty and no event can lie in it.
 
-    Whatever is said, it is not that nothing happened although all was seen, and nobody is confirmed.
+    The reason is not no-event, and nobody is confirmed.
     """
     window = Window(after_ns=opened.event.time_ns + _HOUR, before_ns=opened.event.time_ns + _SECOND)
     notices = [AuditNotice(event=EventId(window.after_ns, 1), kind=NoticeKind.ENABLED)]

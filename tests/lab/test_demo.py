@@ -1,4 +1,4 @@
-"""make demo: for real, and as the replay that it falls back to."""
+"""``make demo``: with real audit, and as the replay that it falls back to."""
 
 from __future__ import annotations
 

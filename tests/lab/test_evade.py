@@ -1,4 +1,4 @@
-"""A user keeps a file of theirs from being read, under the real audit: not the same, and they are named for it."""
+"""A user keeps an own file from being read, with real audit: it is reported as not compared, and the user is named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.audit
 
 NOBODY = 65534
 AS_NOBODY = ("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--inh-caps=-all")
-# lease: gives way and takes it again; stubborn: ignores that it is asked to; touch: sets the times all the time.
+# lease: releases the lease and takes it again; stubborn: never releases it; touch: sets the times continuously.
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -70,7 +70,7 @@ def evade() -> Iterator[Path]:
 
 @pytest.fixture
 def host(audit_log: str) -> Iterator[Installation]:
-    """A baseline with one file of the user nobody, in a directory of that user."""
+    """An installation with a baseline: one file of the user nobody, in a directory of that user."""
     root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
     root.chmod(0o755)
     watched = root / "watched"
@@ -89,7 +89,7 @@ def host(audit_log: str) -> Iterator[Installation]:
 
 @contextmanager
 def kept(host: Installation, evade: Path, how: str) -> Iterator[None]:
-    """Keep the file from being read in this way."""
+    """Run the program that keeps the file from being read."""
     command = [*AS_NOBODY, str(evade), how, str(host.watched / "file")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -128,7 +128,7 @@ def test_a_file_whose_reading_is_only_delayed_is_compared_at_once(host: Installa
 
 
 def test_a_file_that_cannot_be_read_is_never_the_same(host: Installation, evade: Path) -> None:
-    """Every scan reports it until it is read again; then all processes that opened it meanwhile are considered."""
+    """Every scan reports it until it can be read. Then all processes that opened it meanwhile are considered."""
     pid = altered(host)
     with kept(host, evade, "stubborn"):
         for _ in range(2):

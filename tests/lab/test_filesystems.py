@@ -1,4 +1,4 @@
-"""Who did it, on every file system that a server has: real processes, real mounts, the real kernel's records."""
+"""Attribution on every file system that servers use: real processes, real mounts, real audit records."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Host:
         return {row["path"]: row for row in document["changes"]}
 
     def judge(self, rows: dict[str, dict[str, Any]], *, likely: tuple[str, ...] = ()) -> None:
-        """Each change is confirmed to be its process's, or, where nothing proves that, likely; nothing else changed."""
+        """Each change is attributed to its process, confirmed or, without a proof, likely; nothing else changed."""
         assert set(rows) == set(self.done)
         wrong: dict[str, object] = {}
         for path, row in rows.items():
@@ -109,7 +109,7 @@ def python(code: str, *arguments: Path) -> tuple[str, ...]:
 
 
 def act(host: Host, d: Path, *, by_descriptor: bool = True) -> None:
-    """What administrators and programs do to files, each by a process of its own."""
+    """Ordinary changes of files, each by its own process."""
     host.do(d / "append", "bash", "-c", f"echo more >> {d}/append")
     host.do(d / "sed", "sed", "-i", "s/first/1st/", d / "sed")
     host.do(d / "gone", "rm", d / "gone")
@@ -142,9 +142,9 @@ def test_the_right_process_is_named(kind: str, root: Path, audit_log: str) -> No
 
 
 def test_one_inode_number_in_three_subvolumes(root: Path, audit_log: str) -> None:
-    """A subvolume and its snapshot have the same files by inode number: each change is its own process's all the same.
+    """A subvolume and its snapshot have the same inode numbers; still, each change is attributed to its process.
 
-    Of a call on a descriptor, or relative to one, the record does not say where the file is, so that it is no proof.
+    The record of a call on a descriptor, or relative to one, does not give the place of the file: it is no proof.
     """
     needs("btrfs")
     with made("btrfs", root) as fs, host(root, fs, audit_log) as one:
@@ -169,14 +169,14 @@ def test_a_writer_in_a_snapshot_is_not_named_for_the_original(root: Path, audit_
         run("btrfs", "subvolume", "snapshot", fs / "home", fs / "snap")
         one.begin()
         one.do(fs / "home" / "f", "bash", "-c", f"echo 1 >> {fs}/home/f")
-        # It opens the other one, and leaves it as it is.
+        # It opens the other file and does not change it.
         subprocess.run(["bash", "-c", f": >> {fs}/snap/f"], check=True)
         one.judge(one.rows())
 
 
 @pytest.mark.parametrize("layers", ["one file system", "two file systems", "xino"])
 def test_files_of_lower_layers(layers: str, root: Path, audit_log: str) -> None:
-    """Copying up, whiteouts and files of the upper layer, whether or not the layers number files on their own."""
+    """Copy-up, whiteouts and files of the upper layer, with and without separate inode numbers of the layers."""
     with ExitStack() as stack:
         (root / "disk").mkdir()
         disk = stack.enter_context(made("ext4", root / "disk"))
@@ -188,7 +188,7 @@ def test_files_of_lower_layers(layers: str, root: Path, audit_log: str) -> None:
         fs = stack.enter_context(mounted("-t", "overlay", "-o", options, "overlay", at=root / "fs"))
         one = stack.enter_context(host(root, fs, audit_log))
         fill(fs / "new")
-        for name in FILES[:4]:  # files that were copied up before
+        for name in FILES[:4]:  # these files are copied up already
             os.utime(fs / name)
         one.begin()
         act(one, fs, by_descriptor=layers != "two file systems")
@@ -214,7 +214,7 @@ def test_a_hard_link_of_a_lower_layer_that_is_copied_up(root: Path, audit_log: s
         if os.stat(fs / "a").st_ino == inode:
             pytest.skip("this kernel keeps the inode number")
         rows = one.rows()
-        rows.pop(str(fs / "b-link"), None)  # of which only the number of links differs
+        rows.pop(str(fs / "b-link"), None)  # only its link count differs
         one.judge(rows)
 
 
@@ -236,7 +236,7 @@ def test_the_same_files_by_two_mounts(root: Path, audit_log: str) -> None:
 
 
 def test_a_remount_between_two_scans(root: Path, audit_log: str) -> None:
-    """With another device number: the writers before and after it are both known."""
+    """After it, the device number differs; writers before and after are known."""
     with ExitStack() as stack:
         source = image("ext4", root / "image")
         first = stack.enter_context(ExitStack())
@@ -261,7 +261,7 @@ def test_a_remount_between_two_scans(root: Path, audit_log: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# What no rule can see
+# Changes that no audit rule reports
 
 
 def mount_over_file(fs: Path, stack: ExitStack) -> None:
@@ -346,8 +346,8 @@ def test_a_file_system_that_is_not_scanned_is_reported(root: Path, audit_log: st
     with host(root, fs, audit_log) as one:
         one.begin()
         with mounted("-t", "tmpfs", "none", at=fs / "sub"):
-            told = [one.installation.run("scan", codes=_SOME).stderr.decode() for _ in range(2)]
+            outputs = [one.installation.run("scan", codes=_SOME).stderr.decode() for _ in range(2)]
             line = f"{fs}/sub (tmpfs) is mounted below a watched directory, and is not scanned"
-            assert [line in said for said in told] == [True, False]
+            assert [line in output for output in outputs] == [True, False]
             checks = one.installation.run("doctor", codes=_SOME).stdout.decode()
             assert f"{fs}/sub: mounted beneath a watched directory, and not scanned" in checks

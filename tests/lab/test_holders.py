@@ -1,4 +1,4 @@
-"""With a real auditd: nobody is proven to have written to a file that somebody else holds open without showing it."""
+"""With a real auditd: a hidden holder of a file prevents a confirmed answer about it."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def test_a_hidden_holder_cannot_have_another_process_named(host: Installation, h
         capped = (answer["verdict"], answer["reason"]) == ("likely", "held-descriptor") and pids == {opened[way]}
         assert named or (capped and answer["notes"]), (way, answer)
         assert named or WAYS[way] != "named" or way == "fork-chain", (way, answer)
-    # Two who opened it, and nobody else: what is not in doubt stays as it was.
+    # Two processes opened the file, and no other: an answer without doubts does not change.
     assert {actor["pid"] for actor in found["nobody"]["actors"]} == {writer.pid, opened["nobody"]}
 
 
 def test_the_file_that_was_replaced_counts_too(host: Installation, hidden: hiding.Ground) -> None:
-    """The tool that replaced the file kept what a hidden holder wrote to the old one."""
+    """The tool that replaced the file copied what a hidden holder had written to the old one."""
     host.watched.chmod(0o755)
     paths = {name: hidden.file(name, host.watched) for name in ("held", "free")}
     host.run("scan", timeout=300)
@@ -100,9 +100,9 @@ def test_the_file_that_was_replaced_counts_too(host: Installation, hidden: hidin
 
 
 def test_ordinary_services_do_not_weaken_verdicts(host: Installation, hidden: hiding.Ground) -> None:
-    """Rings, descriptors in flight and open files that are not of the file that changed take no verdict away.
+    """io_uring rings, descriptors in flight and open files that concern other files weaken no verdict.
 
-    But for files that their user may write to: a removed name of one may be among what is not shown.
+    Except for files that their user may write: a removed name of such a file may be hidden.
     """
     host.watched.chmod(0o755)
     path, theirs = hidden.file("file", host.watched), hidden.file("theirs", host.watched)

@@ -1,4 +1,4 @@
-"""``fimscan schedule`` with a real auditd: single files within seconds, and nobody accused wrongly."""
+"""``fimscan schedule`` with a real auditd: changes are reported within seconds, and nobody is accused falsely."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ HOT_SECONDS = 8
 
 @pytest.fixture
 def host_kind() -> str | None:
-    """The type of a file system to be mounted at the watched directory, if any."""
+    """The type of the file system to mount at the watched directory; ``None`` for none."""
     return None
 
 
 @pytest.fixture
 def host(audit_log: str, host_kind: str | None) -> Iterator[Installation]:
-    """An installation for one test alone: its only complete scan is the baseline."""
+    """An installation for one test; its only complete scan is the baseline."""
     root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
     watched = root / "watched"
     watched.mkdir()
@@ -46,7 +46,7 @@ def host(audit_log: str, host_kind: str | None) -> Iterator[Installation]:
         subprocess.run(["mount", "-t", host_kind, host_kind, str(watched)], check=True)
     (watched / "file").write_text("old\n")
     (watched / "other").write_text("other\n")
-    # The log that runs here may have a long history, which is of no interest; under another name it has none.
+    # The present log may have a long history that the test does not need: under another name it has none.
     (root / "log").mkdir()
     os.link(audit_log, log := root / "log" / "audit.log")
     made = Installation(root=root, watched=watched, elsewhere=root, config=write_config(root, [watched], str(log)))
@@ -61,7 +61,7 @@ def host(audit_log: str, host_kind: str | None) -> Iterator[Installation]:
 
 
 class Service:
-    """``fimscan schedule``, running; what it prints is in a file."""
+    """``fimscan schedule`` while it runs; its output is in a file."""
 
     def __init__(self, host: Installation, process: subprocess.Popen[bytes]) -> None:
         self.host = host
@@ -71,7 +71,7 @@ class Service:
         return (self.host.root / "out").read_text()
 
     def rechecked(self, name: str) -> int:
-        """When this file was last looked at and found to be as it was known; 0 for never."""
+        """When a live look last found this file unchanged; 0 for never."""
         with sqlite3.connect(self.host.root / "fimscan.db") as connection:
             query = "SELECT read_start_ns FROM recheck WHERE path = ?"
             row = connection.execute(query, (os.fsencode(self.host.watched / name),)).fetchone()
@@ -83,7 +83,7 @@ class Service:
         return {os.path.basename(row["path"]): row for row in document["changes"]}
 
     def wait(self, condition: Callable[[], object], seconds: float = 15) -> float:
-        """Until it holds; gives how long that took."""
+        """Wait until the condition holds; return how long that took."""
         start = time.monotonic()
         while not condition():
             assert time.monotonic() - start < seconds, self.said() + (self.host.root / "err").read_text()
@@ -174,7 +174,7 @@ def test_the_socket_of_the_real_plugin_is_enough(host: Installation, ground: Gro
 
 
 def test_a_file_found_unchanged_clears_earlier_openers(host: Installation) -> None:
-    """A opens and writes nothing, the file is looked at, B writes: it was B, and the window is one of seconds."""
+    """A opens and writes nothing, a live look reads the file, B writes: B is named, and the window has seconds."""
     with service(host) as running:
         first = shell(": >> file", host)
         running.wait(lambda: running.rechecked("file"))
@@ -187,7 +187,7 @@ def test_a_file_found_unchanged_clears_earlier_openers(host: Installation) -> No
 
 
 def test_a_holder_of_the_file_is_not_cleared(host: Installation) -> None:
-    """A has opened and keeps it open, B opens too: nothing separates them."""
+    """A keeps the file open, B opens it too: the answer is contested."""
     code = "f = open('file', 'a'); print('open', flush=True); input(); f.write('A')"
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=host.watched
@@ -208,7 +208,7 @@ def test_a_holder_of_the_file_is_not_cleared(host: Installation) -> None:
 
 
 def test_an_editor_that_takes_its_time_is_one_confirmed_change(host: Installation) -> None:
-    """Opened, and written seconds later: while it is held open, it is not looked at."""
+    """A process opens the file and writes seconds later: there is no look while it is open."""
     with service(host) as running:
         pid = shell("exec 3>> file; sleep 3; echo new >&3", host)
         row = running.wait_for_row("file")
@@ -217,7 +217,7 @@ def test_an_editor_that_takes_its_time_is_one_confirmed_change(host: Installatio
 
 
 def test_replaced_removed_created_and_moved(host: Installation) -> None:
-    """What programs do to files with names: each is one change, with its process."""
+    """Creation, rename and removal: each is one change, with its process."""
     (host.watched / "gone").write_text("gone\n")
     (host.watched / "from").write_text("from\n")
     (host.watched / "tree").mkdir()
@@ -269,14 +269,14 @@ def processor_seconds(pid: int) -> float:
 
 
 def test_an_idle_service_costs_nothing(host: Installation) -> None:
-    """Nothing is written to the log: less than one percent of a processor."""
+    """While no record is logged, it uses less than one percent of a processor."""
     with service(host) as running:
         time.sleep(1)
         before = processor_seconds(running.process.pid)
         time.sleep(6)
         used = processor_seconds(running.process.pid) - before
     print(f"idle {used / 6:.2%}")
-    assert used / 6 < 0.05  # the machine is shared, and so is the log: neither may have been quiet
+    assert used / 6 < 0.05  # a larger limit: other processes use this machine and its log
 
 
 def test_a_killed_service_reports_its_changes_after_a_restart(host: Installation) -> None:
@@ -293,11 +293,11 @@ def test_a_killed_service_reports_its_changes_after_a_restart(host: Installation
 
 
 class KilledError(Exception):
-    """The service was: it did not end as it should."""
+    """The service did not end as it should."""
 
 
 def test_a_manual_scan_works_beside_the_service(host: Installation) -> None:
-    """Scans by cron and live looks of the service work side by side; each change is reported by one of them."""
+    """cron's scans and the service's live looks run at the same time; each change is reported once."""
     with service(host) as running:
         for number in range(3):
             shell(f"echo {number} >> file", host)

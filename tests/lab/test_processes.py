@@ -1,4 +1,4 @@
-"""Who a process is, under a real kernel: its login, start, parent and program; and what it left when it crashed."""
+"""The identity of a process on a real kernel: login, start time, parent, program; and core dumps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROUND = Path(__file__).parent / "pid_round.c"
 
 @pytest.fixture
 def host(audit_log: str) -> Iterator[Installation]:
-    """An installation for one test alone, with three files that anybody may write."""
+    """An installation for one test, with three files that every user may write."""
     root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
     root.chmod(0o755)
     watched = root / "watched"
@@ -39,7 +39,7 @@ def host(audit_log: str) -> Iterator[Installation]:
         (watched / name).write_text("old\n")
         (watched / name).chmod(0o666)
     made = Installation(root=root, watched=watched, elsewhere=root, config=write_config(root, [watched], audit_log))
-    # Rules that others remove under the lab's key would be gaps here.
+    # A key of its own: removed rules of the lab's key would be gaps here.
     made.config.write_text(made.config.read_text().replace('"fimscan-lab"', f'"fimscan-lab-{os.getpid()}"'))
     rules = load_rules(made)
     made.run("scan")
@@ -81,7 +81,7 @@ def settable() -> None:
 
 
 def test_a_login_uid_set_by_its_own_user_gives_no_name(host: Installation) -> None:
-    """A process without one may set another user's: JSON, text and CSV then name no login user."""
+    """A process without a login uid may set that of another user: then JSON, text and CSV name no login user."""
     settable()
     script = f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"
     subprocess.run([*NOBODY, "sh", "-c", script], check=True)
@@ -99,7 +99,7 @@ def test_a_login_uid_set_by_its_own_user_gives_no_name(host: Installation) -> No
 
 
 def test_a_login_uid_set_by_root_is_reported_as_that(host: Installation) -> None:
-    """It is not a login, but root is trusted to set it: the name stays."""
+    """That is no login, but root is trusted to set a login uid: the name is shown."""
     settable()
     subprocess.run(["sh", "-c", f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"], check=True)
     actor = sole_actor(answers(host)["file"])
@@ -108,7 +108,7 @@ def test_a_login_uid_set_by_root_is_reported_as_that(host: Installation) -> None
 
 
 def test_the_login_of_an_older_session_is_found(host: Installation) -> None:
-    """It was read with an earlier part of the log, long before the change."""
+    """The login record was read long before the change."""
     settable()
     go = host.root / "go"
     script = (
@@ -123,7 +123,7 @@ def test_the_login_of_an_older_session_is_found(host: Installation) -> None:
 
 
 def test_a_login_that_was_set_again_has_the_latest_origin(host: Installation) -> None:
-    """With a privilege it can be set twice: each time, a session begins."""
+    """With privileges, the login uid can be set twice; each time, a session begins."""
     settable()
     script = "echo 2 > /proc/self/loginuid; echo 3 > /proc/self/loginuid"
     subprocess.run(["sh", "-c", f"{script}; echo more >> {host.watched}/file"], check=True)
@@ -134,7 +134,7 @@ def test_a_login_that_was_set_again_has_the_latest_origin(host: Installation) ->
 
 
 def test_a_login_without_a_record_is_reported_as_unseen(host: Installation, audit_log: str) -> None:
-    """Its record was lost or is older than the log: only the kernel's auid is known."""
+    """The login record was lost or is older than the log: only the kernel's auid is known."""
     settable()
     subprocess.run(["sh", "-c", f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"], check=True)
     time.sleep(0.5)
@@ -149,7 +149,7 @@ def test_a_login_without_a_record_is_reported_as_unseen(host: Installation, audi
 
 
 def test_a_login_record_that_comes_after_the_answer_still_counts(host: Installation, audit_log: str) -> None:
-    """The answer is given anew with what the log says by then."""
+    """The answer is revised when the records arrive."""
     settable()
     subprocess.run([*NOBODY, "sh", "-c", f"echo 2 > /proc/self/loginuid; echo x >> {host.watched}/file"], check=True)
     time.sleep(0.5)
@@ -180,7 +180,7 @@ def pid_round(host: Installation) -> Path:
 
 
 def test_a_root_service_that_got_the_pid_is_not_named_alone(host: Installation, pid_round: Path) -> None:
-    """A user's process changes the file, ends, and sees to it that root's next one has its pid."""
+    """A user's process changes the file and ends; root's next process gets its pid."""
     target = host.watched / "file"
     for _ in range(8):
         target.write_text("old\n")
@@ -202,7 +202,7 @@ def test_a_root_service_that_got_the_pid_is_not_named_alone(host: Installation, 
 
 
 def test_a_process_that_drops_its_rights_stays_one(host: Installation) -> None:
-    """As long as it was inspected alive: its start time identifies it."""
+    """If it was inspected while it ran, its start time identifies it."""
     code = (
         f"import os, time; open('{host.watched}/file', 'a').write('1'); os.setuid(1003);"
         f"open('{host.watched}/file', 'a').write('2'); print(flush=True); time.sleep(60)"
@@ -219,7 +219,7 @@ def test_a_process_that_drops_its_rights_stays_one(host: Installation) -> None:
 
 
 def test_a_script_whose_parent_ended_stays_one(host: Installation) -> None:
-    """Its parent is 1 then, or a subreaper."""
+    """Then its parent is process 1 or a subreaper."""
     script = f"(echo 1 >> {host.watched}/file; sleep 0.5; echo 2 >> {host.watched}/file; exec sleep 5) & sleep 0.2"
     subprocess.run(["sh", "-c", script], check=True)
     time.sleep(0.6)
@@ -232,7 +232,7 @@ def test_a_script_whose_parent_ended_stays_one(host: Installation) -> None:
 
 
 def test_a_parent_is_what_it_was_when_it_started_its_child(host: Installation) -> None:
-    """A shell starts install, and becomes chmod: it was the shell that started install."""
+    """A shell starts install and then executes chmod: the parent of install is the shell."""
     settable()
     wanted = host.run("audit", "rules", "--processes").stdout.decode().splitlines()
     rules = load("\n".join(line for line in wanted if "execve" in line))
@@ -261,7 +261,7 @@ def test_a_parent_is_what_it_was_when_it_started_its_child(host: Installation) -
 
 @pytest.fixture
 def running() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that are ended with the test."""
+    """Start processes that end with the test."""
     those: list[subprocess.Popen[bytes]] = []
     yield those
     for process in those:
@@ -283,7 +283,7 @@ def wait_for(host: Installation, *names: str) -> None:
 def test_a_program_of_another_mount_namespace_is_not_shown_as_the_hosts(
     host: Installation, running: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Its path is that of a program of this host, which is monitored and as accepted."""
+    """Its path is also that of a monitored program of this host, which is as accepted."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare")
     tool = host.watched / "tool"
@@ -322,7 +322,7 @@ int main(void) {
 def test_a_program_in_a_chroot_is_not_shown_as_the_hosts(
     host: Installation, running: list[subprocess.Popen[bytes]]
 ) -> None:
-    """Audit writes its path as it is in there: that of the host's program of this name."""
+    """Audit records its path below that root, which looks like the host's program of this name."""
     jail, source = host.root / "jail", host.root / "chrooted.c"
     for directory in ("bin", "w"):
         (jail / directory).mkdir(parents=True)
@@ -341,7 +341,7 @@ def test_a_program_in_a_chroot_is_not_shown_as_the_hosts(
 
 
 def test_a_program_that_ended_uninspected_may_not_be_the_hosts(host: Installation) -> None:
-    """It is unknown which file of that name it ran, so the program is not cleared."""
+    """Which file of that name it ran is unknown, so the program is not called accepted."""
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
@@ -354,7 +354,7 @@ def test_a_program_that_ended_uninspected_may_not_be_the_hosts(host: Installatio
 
 
 def test_code_loaded_into_a_program_is_reported(host: Installation, running: list[subprocess.Popen[bytes]]) -> None:
-    """With LD_PRELOAD or a tracer, the content of the program's file says little."""
+    """With LD_PRELOAD or a tracer, the program's file does not determine what the process did."""
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
@@ -371,7 +371,7 @@ def test_code_loaded_into_a_program_is_reported(host: Installation, running: lis
 
 @pytest.fixture
 def control_group() -> Iterator[Path]:
-    """A control group as docker makes one for a container."""
+    """Create a control group as Docker does for a container."""
     found = [Path(base) for base in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
     base = next((path for path in found if (path / "cgroup.procs").exists()), None)
     if base is None:
@@ -392,7 +392,7 @@ def control_group() -> Iterator[Path]:
 def test_the_container_of_a_process_is_named(
     host: Installation, control_group: Path, running: list[subprocess.Popen[bytes]]
 ) -> None:
-    """In every form of the answer."""
+    """JSON, text and CSV show it."""
     script = f"echo $$ > {control_group}/cgroup.procs; echo x >> {host.watched}/file; : > {host.root}/file.done; read x"
     running.append(subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE))
     wait_for(host, "file")
@@ -409,7 +409,7 @@ def test_the_container_of_a_process_is_named(
 
 
 def crash(directory: Path) -> int:
-    """A process crashes in a directory, with its memory dumped there; gives its pid."""
+    """Crash a process in a directory, where the kernel writes its core dump; return the pid."""
 
     def unlimited() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -428,7 +428,7 @@ def dumps_here() -> None:
 
 @pytest.mark.usefixtures("dumps_here")
 def test_a_core_dump_is_attributed_to_the_crashed_process(host: Installation) -> None:
-    """No rule reports the kernel's write, but the record of the crash has the process: no alarm."""
+    """No rule reports the kernel's write. The record of the crash has the process, so the reason is not no-event."""
     pid = crash(host.watched)
     rows = answers(host)
     (name,) = [name for name in rows if name.startswith("core")]
@@ -443,12 +443,12 @@ def test_a_core_dump_is_attributed_to_the_crashed_process(host: Installation) ->
 
 @pytest.mark.usefixtures("dumps_here")
 def test_two_simultaneous_crashes_are_both_listed(host: Installation) -> None:
-    """One was elsewhere: no record says in which directory a process was."""
+    """One of two crashed in another directory, but no record has the directory of a process."""
     elsewhere = host.root / "elsewhere"
     elsewhere.mkdir()
     pids = {crash(elsewhere), crash(host.watched)}
     rows = answers(host)
     (name,) = [name for name in rows if name.startswith("core")]
     attribution = rows[name]["attribution"]
-    if name == "core":  # with the pid in its name, it is the one
+    if name == "core":  # a pid in the file name singles out the process
         assert (attribution["verdict"], {a["pid"] for a in attribution["actors"]}) == ("contested", pids)

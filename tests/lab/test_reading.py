@@ -1,4 +1,4 @@
-"""The real log into a real database: exactly once, and also when it comes late."""
+"""Read the real audit log into a real database: each record once, also if it arrives late."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.audit
 
 @pytest.fixture
 def fresh(audit_log: str) -> Iterator[Installation]:
-    """An installation for one test alone, with its rules in the kernel."""
+    """An installation for one test, with its rules loaded."""
     root = Path(tempfile.mkdtemp(prefix="fimscan-lab-"))
     watched = root / "watched"
     watched.mkdir()
@@ -37,7 +37,7 @@ def fresh(audit_log: str) -> Iterator[Installation]:
 
 
 def write(installation: Installation, name: str = "file") -> int:
-    """Another process writes to the file; gives its pid."""
+    """Let another process write to the file; return its pid."""
     process = subprocess.Popen(["sh", "-c", f"echo more >> {installation.watched}/{name}"])
     assert process.wait(timeout=20) == 0
     return process.pid
@@ -51,14 +51,14 @@ def row(installation: Installation, code: int = 4) -> dict[str, Any]:
 
 
 def own_accesses(installation: Installation) -> int:
-    """How many accesses to our files are stored; the log is shared with everything else on this kernel."""
+    """How many accesses to this test's files are stored; the log also has records of other processes."""
     query = "SELECT count(*) FROM access WHERE CAST(name AS TEXT) LIKE ?"
     with sqlite3.connect(installation.root / "fimscan.db") as connection:
         return int(connection.execute(query, (f"{installation.watched}/%",)).fetchone()[0])
 
 
 def test_the_same_log_read_again_adds_nothing(fresh: Installation, audit_log: str) -> None:
-    """A cursor that was lost (a restored database, a copied log) doubles no record."""
+    """A lost read position (restored database, copied log) stores no record twice."""
     fresh.run("scan")
     write(fresh)
     fresh.run("scan", codes=(4,))
@@ -87,7 +87,7 @@ def test_records_that_come_after_the_scan_still_name_the_process(fresh: Installa
 
 
 def test_a_rotated_log_is_read_to_its_end_first(fresh: Installation, audit_log: str) -> None:
-    """The log is renamed between two scans, and a new one begun: what happened on both sides is known."""
+    """The log is rotated between two scans: changes before and after are attributed."""
     log = fresh.root / "audit.log"
     log.write_bytes(b"")
     fresh.config.write_text(fresh.config.read_text().replace(audit_log, str(log)))
@@ -118,7 +118,7 @@ def test_a_rotated_log_is_read_to_its_end_first(fresh: Installation, audit_log: 
 
 
 def test_a_log_that_was_rotated_away_unread_is_a_gap(fresh: Installation, audit_log: str) -> None:
-    """The one candidate that is left is likely, not confirmed: others may have been in what was lost."""
+    """The remaining candidate is likely, not confirmed: the lost records may have named others."""
     log = fresh.root / "audit.log"
     shutil.copy(audit_log, log)
     fresh.config.write_text(fresh.config.read_text().replace(audit_log, str(log)))
@@ -140,7 +140,7 @@ def test_a_log_that_was_rotated_away_unread_is_a_gap(fresh: Installation, audit_
 
 
 def test_rules_loaded_after_the_baseline_confirm_nothing(fresh: Installation) -> None:
-    """What happened before the rules were there is not known; the gap says so."""
+    """What happened before the rules were loaded is unknown; the gap says so."""
     rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
     remove_rules(rules)
     fresh.run("scan")
@@ -154,7 +154,7 @@ def test_rules_loaded_after_the_baseline_confirm_nothing(fresh: Installation) ->
 
 
 def test_no_rules_at_all_is_not_covered(fresh: Installation) -> None:
-    """The path was not covered: an operational finding, not an alarm."""
+    """The path was not covered: the reason is not-covered, not no-event."""
     rules = [line for line in fresh.run("audit", "rules").stdout.decode().splitlines() if line.startswith("-a ")]
     remove_rules(rules)
     fresh.run("scan")
@@ -189,7 +189,7 @@ def test_a_replaced_directory_is_not_covered_by_its_old_rules(fresh: Installatio
 
 
 def test_a_process_that_had_the_file_open_before_is_likely(fresh: Installation) -> None:
-    """Opened before the baseline, written after it: audit saw only the open, /proc knows who holds it."""
+    """Opened before the baseline, written after it: audit reports only the open; /proc shows the holder."""
     code = f"f = open('{fresh.watched}/file', 'a'); print('open', flush=True); input(); f.write('held'); f.flush()"
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
@@ -233,7 +233,7 @@ def test_status_says_whether_audit_watches(fresh: Installation) -> None:
 
 
 def test_login_user_and_process_user_are_told_apart(fresh: Installation) -> None:
-    """Who logged in stays with the process, whatever rights it has; unset is null, never 0."""
+    """A process keeps its login user, whatever rights it gets; unset is null, never 0."""
     fresh.root.chmod(0o755)
     fresh.run("scan")
     code = (
@@ -261,7 +261,7 @@ def _own_login() -> tuple[int | None, str | None]:
 
 
 def test_a_move_between_two_watched_directories(fresh: Installation, audit_log: str) -> None:
-    """Both are watched by rules of their own; the file is moved, by the process that renamed it."""
+    """Each directory has its own rules; the change is a move, by the process that renamed the file."""
     second = fresh.root / "second"
     second.mkdir()
     write_config(fresh.root, [fresh.watched, second], audit_log)
@@ -281,7 +281,7 @@ def test_a_move_between_two_watched_directories(fresh: Installation, audit_log: 
 
 
 def test_the_schedule_scans_and_reads_the_log(fresh: Installation) -> None:
-    """Started as a service: the baseline, a change, and its process, without another command."""
+    """The service alone records the baseline, finds a change and names its process."""
     config = fresh.config.read_text()
     fresh.config.write_text(config.replace("[[watch]]", '[schedule]\nscan = "3s"\naudit = "1s"\n[[watch]]', 1))
     command = [sys.executable, "-m", "fimscan", "--config", str(fresh.config), "schedule"]
@@ -304,7 +304,7 @@ def _wait_for(installation: Installation, words: str) -> None:
     import time
 
     deadline = time.monotonic() + 40
-    # Until the service has made its database, there is none to ask.
+    # The database does not exist until the service creates it.
     while words not in (said := installation.run("status", codes=(0, 24)).stdout.decode()):
         assert time.monotonic() < deadline, said
         time.sleep(0.3)

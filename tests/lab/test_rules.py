@@ -1,10 +1,11 @@
-"""Under the rules that 'fimscan audit rules' prints, and what becomes of them, on a real kernel."""
+"""The rules of 'fimscan audit rules' on a real kernel: what they report, and what happens when they change."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Site:
-    """An installation with a key of its own, so that what other tests do to their rules is not ours."""
+    """An installation with its own key, so that removals of rules by other tests do not concern it."""
 
     root: Path
     log: str
@@ -67,7 +68,7 @@ class Site:
         return text
 
     def row(self, path: Path | None = None) -> dict[str, Any]:
-        """Scan, and the one change that it found, or that of a path, which is accepted then."""
+        """Scan and accept; return the only change, or the change of a path."""
         time.sleep(0.05)
         self("scan")
         changes = json.loads(self("diff", "--format", "json").stdout)["changes"]
@@ -77,7 +78,7 @@ class Site:
         return found
 
     def uring_rules(self) -> list[bytes]:
-        """The directories of the rules for io_uring with our key."""
+        """The directories of the io_uring rules with this test's key."""
         with closing(KernelAudit()) as kernel:
             rules = [rule for data in kernel.rules() if (rule := parse_rule(data)) is not None]
         return [rule.scope[0] for rule in rules if rule.filter == 7 and self.key.encode() in rule.keys and rule.scope]
@@ -98,7 +99,7 @@ def site(audit_log: str) -> Iterator[Site]:
 
 
 def begin_at_the_end(site: Site) -> None:
-    """Have the first scan read what is logged from now on only: the logs of a whole day take minutes."""
+    """Make the first scan read only records from now on: the log of a whole day takes minutes."""
     live = next(segment for segment in segments(os.fsencode(site.log)) if segment.live)
     at = LogCursor(os.fsencode(site.log), live.dev, live.inode, os.stat(site.log).st_size, live.fingerprint)
     database = Database(f"sqlite:///{site.root}/f.db", host=os.uname().nodename)
@@ -107,14 +108,14 @@ def begin_at_the_end(site: Site) -> None:
 
 
 def sh(command: str) -> int:
-    """Run by a shell; gives its pid."""
+    """Run shell code; return the pid of the shell."""
     process = subprocess.Popen(["bash", "-c", command])
     assert process.wait(timeout=20) == 0
     return process.pid
 
 
 def make_call(name: str, path: Path) -> int:
-    """A call of :mod:`tests.lab.calls`; gives the pid of its process."""
+    """Run a call of :mod:`tests.lab.calls`; return the pid of its process."""
     command = [sys.executable, "-m", "tests.lab.calls", name, str(path)]
     process = subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.PIPE, text=True)
     _, said = process.communicate(timeout=30)
@@ -136,11 +137,11 @@ def pids(row: dict[str, Any]) -> set[int]:
     return {actor["pid"] for actor in row["attribution"]["actors"]}
 
 
-# --- what the printed rules see -------------------------------------------------------------------------------------
+# --- what the printed rules report ----------------------------------------------------------------------------------
 
 
 def test_an_ordinary_change_is_confirmed_with_every_hole_closed(site: Site) -> None:
-    """The rules that are printed, loaded by auditctl, with what the first scan adds to them, leave no gap."""
+    """The printed rules, with those that the first scan adds, leave no gap."""
     site.load()
     site("scan")
     if is_uring_usable():
@@ -152,7 +153,7 @@ def test_an_ordinary_change_is_confirmed_with_every_hole_closed(site: Site) -> N
 
 @pytest.mark.parametrize("call", ["empty_by_openat", "empty_by_openat2"])
 def test_truncation_without_write_access_names_its_process(site: Site, call: str) -> None:
-    """An innocent process that had it open for writing is one of two at the most."""
+    """An innocent process that had the file open for writing is at most one of two candidates."""
     site.load()
     site("scan")
     sh(f"exec 3>> {site.file}")
@@ -164,7 +165,7 @@ def test_truncation_without_write_access_names_its_process(site: Site, call: str
 
 
 def test_reading_through_openat2_is_no_change(site: Site) -> None:
-    """All calls of openat2 are recorded, as no rule can look at its flags; those that only read name nobody."""
+    """All openat2 calls are recorded, as no rule can match its flags. Those that only read name nobody."""
     site.load()
     site("scan")
     reader = make_call("look_by_openat2", site.file)
@@ -175,7 +176,7 @@ def test_reading_through_openat2_is_no_change(site: Site) -> None:
 
 
 def test_truncation_by_io_uring_names_no_innocent_process(site: Site) -> None:
-    """The record of a worker thread's open names no file: then nobody is confirmed, and the gap names the process."""
+    """The record of a worker thread's open has no file: no answer is confirmed, and the gap names the process."""
     if not is_uring_usable():
         unavailable("io_uring is disabled here")
     site.load()
@@ -189,7 +190,7 @@ def test_truncation_by_io_uring_names_no_innocent_process(site: Site) -> None:
 
 
 def test_without_a_rule_for_io_uring_nothing_is_confirmed(site: Site) -> None:
-    """Where the configuration forbids it, and io_uring can be used, what it did cannot be excluded."""
+    """If the configuration forbids the rule and io_uring is usable, a change through it cannot be excluded."""
     if not is_uring_usable():
         unavailable("io_uring is disabled here")
     config = site.root / "c.toml"
@@ -203,7 +204,7 @@ def test_without_a_rule_for_io_uring_nothing_is_confirmed(site: Site) -> None:
 
 
 def test_a_users_write_through_an_overlay_is_not_attributed_to_root(site: Site) -> None:
-    """Only the mount leaves a record, so files that the user may write are in doubt; files of root are not."""
+    """Only the mount is recorded: answers about files that the user may write are in doubt, about root's files not."""
     user = calls.USER
     site.root.chmod(0o755)
     for path in (site.directory, site.file):
@@ -226,7 +227,7 @@ def test_a_users_write_through_an_overlay_is_not_attributed_to_root(site: Site) 
 
 
 def test_flags_that_file_setattr_set_are_attributed(site: Site) -> None:
-    """Likely at best, since chattr's older call leaves no record."""
+    """Likely at most: the ioctl of chattr leaves no record."""
     site.load()
     site("scan")
     pid = make_call("set_flags", site.file)
@@ -239,7 +240,7 @@ def test_flags_that_file_setattr_set_are_attributed(site: Site) -> None:
 
 
 def test_a_file_that_must_not_exist_is_attributed_when_it_appears(site: Site) -> None:
-    """As the only watch: its creation, its removal, and its creation by a rename are all seen by its rules."""
+    """Its rules report its creation, its removal, and its creation by a rename."""
     preload = site.directory / "ld.so.preload"
     site.watch(preload)
     assert f"path={preload}" in site.load()
@@ -259,7 +260,7 @@ def test_a_file_that_must_not_exist_is_attributed_when_it_appears(site: Site) ->
 
 
 def test_a_single_file_that_is_replaced_stays_watched(site: Site) -> None:
-    """The kernel's rule follows the name: the status is as before, and the next change is confirmed."""
+    """The rule follows the name: the status does not change, and the next change is confirmed."""
     site.watch(site.file)
     site.load()
     site("scan")
@@ -275,7 +276,7 @@ def test_a_single_file_that_is_replaced_stays_watched(site: Site) -> None:
 
 
 def test_a_rule_for_a_file_goes_with_its_directory(site: Site) -> None:
-    """When that is moved away the kernel takes the rule off its list: nobody is said to have watched the new one."""
+    """When its directory is moved, the kernel drops the rule: the new one is reported as not covered."""
     site.watch(site.file)
     site.load()
     site("scan")
@@ -287,7 +288,7 @@ def test_a_rule_for_a_file_goes_with_its_directory(site: Site) -> None:
 
 
 def test_a_path_in_a_missing_directory_is_reported_as_refused(site: Site) -> None:
-    """The kernel takes no rule for it; the file that is printed loads all others."""
+    """The kernel refuses a rule for it; the printed file loads all others."""
     site.watch(site.directory, site.root / "no" / "where")
     text = site("audit", "rules").stdout
     assert f"# NOT COVERED: {site.root}/no/where" in text
@@ -297,7 +298,7 @@ def test_a_path_in_a_missing_directory_is_reported_as_refused(site: Site) -> Non
 
 
 def test_a_directory_that_is_gone_costs_its_own_rules_only(site: Site) -> None:
-    """auditctl goes on after the rules that the kernel refuses (-c), says so, and the other directory is watched."""
+    """auditctl continues after refused rules (-c) and reports them; the other directory is covered."""
     usb = site.root / "usb"
     usb.mkdir()
     site.watch(usb, site.directory)
@@ -326,12 +327,27 @@ def test_the_process_that_removed_rules_is_named(site: Site) -> None:
     (gap,) = row["attribution"]["coverage"]["gaps"]
     assert (gap["reason"], gap["by"]["exe"], gap["by"]["uid"]) == ("rule-removed", shutil.which("auditctl"), 0)
     assert "auditctl (pid" in site("audit", "status").stdout
-    assert "had been removed" in (told := site("explain", str(row["id"])).stdout)
-    assert "auditctl (pid" in told
+    assert "had been removed" in (output := site("explain", str(row["id"])).stdout)
+    assert "auditctl (pid" in output
+
+
+def test_rules_that_fimscan_removed_name_its_command(site: Site) -> None:
+    """Its program is Python's interpreter; the command line tells which one ran."""
+    site.load()
+    site("scan")
+    sh(f"echo new >> {site.file}")
+    site("audit", "rules", "--remove")
+    site.load()
+    row = site.row()
+    (gap,) = (gap for gap in row["attribution"]["coverage"]["gaps"] if gap["reason"] == "rule-removed")
+    assert gap["by"]["exe"] == os.path.realpath(sys.executable)
+    explained = site("explain", str(row["id"])).stdout
+    for output in (site("audit", "status").stdout, " ".join(explained.split())):
+        assert re.search(r"; its command line: \S+ -m fimscan .* audit rules --remove", output), output
 
 
 def test_removing_a_rule_of_another_key_is_no_gap(site: Site) -> None:
-    """One that watched the same directory with another key: ours are all there, so nothing was missed."""
+    """It watched the same directory with another key. fimscan's rules are all loaded, so nothing was missed."""
     other = f"-a always,exit -F arch=b64 -F dir={site.directory} -F perm=wa -F key=other-{site.key[-8:]}"
     site.load()
     load_rules(other)
@@ -343,7 +359,7 @@ def test_removing_a_rule_of_another_key_is_no_gap(site: Site) -> None:
 
 
 def test_rules_for_io_uring_come_and_go_with_ours(site: Site) -> None:
-    """One for the outermost directory of each place; those of others are left alone; they go when ours are gone."""
+    """There is one for each outermost directory. fimscan removes it with its other rules, and never one of others."""
     if not is_uring_usable():
         unavailable("io_uring is disabled here")
     single = site.root / "single"
@@ -366,7 +382,7 @@ def test_rules_for_io_uring_come_and_go_with_ours(site: Site) -> None:
 
 
 def test_a_removed_rule_for_io_uring_is_a_gap_and_comes_back(site: Site) -> None:
-    """Whoever removes it is named; the next look loads it again."""
+    """The process that removes it is named; the next scan loads it again."""
     if not is_uring_usable():
         unavailable("io_uring is disabled here")
     site.load()

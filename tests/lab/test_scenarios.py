@@ -1,4 +1,4 @@
-"""Real processes under the real kernel's audit: every change is given to the process that the lab itself started."""
+"""Real processes, real audit: every change is attributed to the process that the lab started."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.audit
 
 TOGETHER = [scenario for scenario in all_scenarios(kind_here()) if not scenario.alone]
 ALONE = [scenario for scenario in all_scenarios(kind_here()) if scenario.alone]
-# Cannot be played where audit was enabled before: no fault of this machine's.
+# These need a machine on which audit was not enabled before; skipping them is fine.
 _MAY_BE_SKIPPED = {"process_older_than_audit"}
 
 
 @pytest.fixture(scope="module")
 def played(ground: Ground) -> Result:
-    """Every scenario that disturbs nobody, between the same two scans."""
+    """Run every scenario that does not disturb others, between the same two scans."""
     return play_together(TOGETHER, ground)
 
 
@@ -38,7 +38,7 @@ def check(judgement: Judgement) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [scenario.name for scenario in TOGETHER])
 def test_the_right_process_is_named(name: str, played: Result) -> None:
-    """Verdict, reason, roles, pid and program are those that the lab knows, and nothing else changed."""
+    """Verdict, reason, roles, pid and program are those that the lab expects, and nothing else changed."""
     check(next(judgement for judgement in played.judgements if judgement.scenario == name))
 
 
@@ -51,9 +51,9 @@ def test_without_coverage_the_reason_says_so(scenario: Scenario, ground: Ground)
 
 @pytest.mark.timeout(600)
 def test_noise_changes_no_answer(ground: Ground) -> None:
-    """While two others write hundreds of times a second beside them, the same processes are named, and no others.
+    """While two noise processes write hundreds of times a second, the same processes are named, and no others.
 
-    As much as leaves a slow machine the time to read of it; 'make lab' has several times as many.
+    The rate is one that a slow machine can read; 'make lab' uses a rate several times as high.
     """
     result = play_together(TOGETHER[::4], ground, noisy=True, noise_rate=400)
     wrong = [j for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)]
@@ -71,15 +71,15 @@ def test_the_document_follows_its_schema(played: Result) -> None:
 
 @pytest.mark.timeout(300)
 def test_actors_are_complete(played: Result) -> None:
-    """Each actor that the log names has what an assessor asks for: program, command line, directory, audit event."""
+    """Each actor from the log has program, command line, directory and audit event, as assessors require."""
     answers = [row["attribution"] for row in played.document["changes"]]
-    # A crash is no system call: its record has neither that nor a directory.
+    # The record of a crash has neither a system call nor a directory.
     by_calls = [answer for answer in answers if answer["reason"] != "core-dump"]
     seen = [actor for answer in by_calls for actor in answer["actors"] if actor["event"] is not None]
     assert len(seen) > len(TOGETHER)
     for actor in seen:
         assert actor["cwd"] and actor["exe"] and actor["comm"]
         assert actor["time"] and actor["syscall"] and actor["uid"] is not None
-    # One that has become another program is without: the kernel keeps the title that it had before (AUDIT_PROCTITLE).
+    # After an execve, the title may be missing: the kernel caches the earlier one (AUDIT_PROCTITLE).
     titles = [actor["cmdline"] for actor in seen if actor["comm"] == "cp"]
     assert ["cp", "/etc/hostname", "f"] in [[os.path.basename(title[0]), *title[1:]] for title in titles]

@@ -1,4 +1,4 @@
-"""The scenarios on the file systems that servers have: what audit and stat(2) say differs from one to the other."""
+"""Run the scenarios on the file systems of servers, which differ in what audit and stat(2) report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.lab.volume import FILE_SYSTEMS, kind_of, volume
 
 pytestmark = [pytest.mark.audit, pytest.mark.timeout(400)]
 
-# The scenarios of test_scenarios.py are played where temporary files are, which is ext4 as a rule.
+# test_scenarios.py runs on the file system of the temporary directory, usually ext4.
 OTHERS = [name for name in FILE_SYSTEMS if name != "ext4"]
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_right_process_is_named_on_every_file_system(name: str, ground: Ground) -> None:
-    """All that can share two scans: nothing missed, nobody accused falsely, nobody cleared wrongly."""
+    """All scenarios that share two scans: nothing missed, nobody accused falsely, nobody cleared wrongly."""
     result = _played(name, ground)
     wrong = {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)}
     assert wrong == {}
@@ -32,14 +32,14 @@ def test_the_right_process_is_named_on_every_file_system(name: str, ground: Grou
 
 @pytest.mark.parametrize("name", ["ext4-128", "btrfs-subvolume", "bind"])
 def test_variants_that_the_join_depends_on(name: str, ground: Ground) -> None:
-    """Whole seconds as times, a subvolume below another one, a bind mount: a part of the scenarios."""
+    """Times of whole seconds, a nested subvolume, a bind mount: with every eighth scenario."""
     result = _played(name, ground, every=8)
     assert {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)} == {}
 
 
 @pytest.mark.parametrize("name", ["overlay-noindex", "overlay-metacopy"])
 def test_hard_links_on_overlays(name: str, ground: Ground) -> None:
-    """Links that part when one is copied up, and copies of which only the metadata is in the upper layer."""
+    """Hard links that become separate files at copy-up, and copy-up of metadata only."""
     result = _played(name, ground, group="i_links")
     assert {j.scenario: j.problems for j in result.judgements if j.grade in (Grade.MISSED, Grade.FALSE)} == {}
     assert sum(j.wrongly_cleared for j in result.judgements) == 0

@@ -1,4 +1,4 @@
-"""``fimscan schedule`` with a real auditd and real fanotify: who wrote, of those that had the file open."""
+"""``fimscan schedule`` with a real auditd and real fanotify: which of the openers wrote."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIMIT, _USED = Path("/proc/sys/fs/aio-max-nr"), Path("/proc/sys/fs/aio-nr")
 
 @pytest.fixture
 def plain(host: Installation) -> Iterator[Installation]:  # noqa: F811
-    """Watched files on a file system on which nothing but a mapping is written unseen: tmpfs, without io_submit(2)."""
+    """Watched files on tmpfs without io_submit(2): there, fanotify misses only stores to a mapping."""
     if (reason := why_not()) is not None:
         unavailable(reason)
     limit = _LIMIT.read_text()
@@ -40,12 +40,12 @@ def plain(host: Installation) -> Iterator[Installation]:  # noqa: F811
 
 @pytest.fixture
 def host_kind() -> str:
-    """See tests/lab/test_live.py."""
+    """No file system is mounted (see tests/lab/test_live.py)."""
     return "tmpfs"
 
 
 def holder(host: Installation, flags: str, name: str = "file") -> subprocess.Popen[str]:  # noqa: F811
-    """A process that has opened the file, and does nothing until it is told to."""
+    """A process that has opened the file, and writes on request."""
     code = (
         f"import os, sys; f = os.open({name!r}, os.{flags}); print('open', flush=True)\n"
         "for line in sys.stdin: exec(line); print('done', flush=True)"
@@ -62,7 +62,7 @@ def reasons(host: Installation, row: dict[str, Any]) -> str:  # noqa: F811
 
 
 def test_of_two_that_had_it_open_the_writer_is_confirmed(plain: Installation) -> None:
-    """Audit saw two opens; fanotify saw one write. The other is cleared, with the reason."""
+    """Audit reports two opens, fanotify one write. The other process is cleared, with the reason."""
     with service(plain) as running:
         idler = holder(plain, "O_WRONLY")
         writer = shell("echo new >> file", plain)
@@ -78,7 +78,7 @@ def test_of_two_that_had_it_open_the_writer_is_confirmed(plain: Installation) ->
 
 
 def test_a_process_that_may_have_mapped_it_is_not_cleared(plain: Installation) -> None:
-    """It was opened for reading, too, and stores to a mapping are all that it does: fanotify sees nothing of them."""
+    """A process with a writable mapping only stores to it, which fanotify does not report."""
     with service(plain) as running:
         mapper = holder(plain, "O_RDWR")
         other = shell("echo new >> file", plain)
@@ -89,7 +89,7 @@ def test_a_process_that_may_have_mapped_it_is_not_cleared(plain: Installation) -
 
 
 def test_both_that_wrote_are_named(plain: Installation) -> None:
-    """Then fanotify singles out no process."""
+    """fanotify does not single out a process."""
     with service(plain) as running:
         first = holder(plain, "O_WRONLY")
         second = shell("echo new >> file", plain)
@@ -100,7 +100,7 @@ def test_both_that_wrote_are_named(plain: Installation) -> None:
 
 
 def test_while_writes_may_be_missed_no_process_is_cleared(plain: Installation) -> None:
-    """io_submit(2) is possible: the same as without fanotify, and the answer says who was seen writing."""
+    """If io_submit(2) is usable, the verdict is as without fanotify; a note names who was seen writing."""
     _LIMIT.write_text("65536")
     with service(plain) as running:
         idler = holder(plain, "O_WRONLY")
@@ -127,7 +127,7 @@ def test_without_fanotify_answers_rest_on_audit(plain: Installation) -> None:
 
 
 def test_a_process_that_audit_does_not_see_is_named_as_likely(plain: Installation) -> None:
-    """It got a descriptor from another process: audit has no event for it, but that is not the alarm no-event."""
+    """It got the descriptor from another process: audit has no event of it, but the reason is not no-event."""
     early = holder(plain, "O_WRONLY")
     try:
         with service(plain) as running:

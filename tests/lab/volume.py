@@ -1,4 +1,4 @@
-"""File systems for scenarios: loop images, tmpfs, overlays and bind mounts; removed afterwards."""
+"""Make file systems for scenarios (loop images, tmpfs, overlays, bind mounts), and remove them afterwards."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory, gettempdir
 
 from tests.lab.ground import Unavailable
 
-#: The kinds that 'make lab' plays on.
+#: The kinds on which 'make lab' runs.
 FILE_SYSTEMS = ("ext4", "xfs", "btrfs", "overlay", "tmpfs")
-#: Those that differ from one of them in something that the join depends on.
+#: Variants of these that differ in something on which attribution depends.
 VARIANTS = ("ext4-128", "btrfs-subvolume", "bind", "overlay-noindex", "overlay-metacopy")
 
 # Sparse images: mkfs.xfs refuses less than 300 MB, mkfs.btrfs less than 110.
@@ -25,7 +25,7 @@ _IMAGES = {
     "xfs": ("320M", ["mkfs.xfs", "-q"]),
     "btrfs": ("256M", ["mkfs.btrfs", "-q"]),
 }
-# What an overlay needs for directories of the lower layer to be renamed, and for hard links to stay links.
+# Options that let an overlay rename directories of the lower layer, and keep hard links together.
 _OVERLAY = {
     "overlay": "redirect_dir=on,index=on",
     "overlay-noindex": "redirect_dir=on,index=off",
@@ -39,11 +39,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Volume:
-    """A place on one file system. ``kind`` is that of :data:`FILE_SYSTEMS`; ``name`` says which variant of it.
+    """A directory on one file system. ``kind`` is a key of :data:`FILE_SYSTEMS`; ``name`` is the variant.
 
-    ``settle`` makes what was prepared the oldest layer, where the file system has layers: it has to be called while
-    nobody has a file open there, and gives the directories new inodes. ``coarse`` says that times are whole seconds,
-    ``counts_links`` that hard links stay links.
+    ``settle`` makes what was prepared the lowest layer, on file systems with layers. Call it while no process has a
+    file open there; it gives the directories new inodes. ``coarse`` means that times are whole seconds,
+    ``counts_links`` that hard links stay together.
     """
 
     name: str
@@ -76,7 +76,7 @@ def kind_here() -> str:
 
 @contextmanager
 def volume(name: str, scratch: Path) -> Iterator[Volume]:
-    """One of these, mounted below ``scratch`` for as long as needed."""
+    """Mount a file system of this name below ``scratch``; it is removed on leaving the context."""
     with ExitStack() as stack:
         place = scratch / "volume"
         place.mkdir()
@@ -104,7 +104,7 @@ def volume(name: str, scratch: Path) -> Iterator[Volume]:
 
 
 class _Layers:
-    """An overlay whose upper layer can be made the lower one of the next."""
+    """An overlay whose upper layer can become the lower layer of the next mount."""
 
     def __init__(self, storage: Path, place: Path, options: str) -> None:
         self._storage, self._place, self._options = storage, place, options
@@ -113,7 +113,7 @@ class _Layers:
         self._number = 0
 
     def mount(self) -> None:
-        """Mount an overlay with an empty upper layer over it."""
+        """Mount the overlay with an empty upper layer."""
         self._number += 1
         upper, work = self._storage / f"upper{self._number}", self._storage / f"work{self._number}"
         upper.mkdir()
@@ -127,7 +127,7 @@ class _Layers:
         _unmount(self._place)
 
     def settle(self) -> None:
-        """Make the present content the lower layer: a change copies files up from now on."""
+        """Make the present content the lower layer, so that later changes copy files up."""
         _run("umount", str(self._place))
         self.mount()
 
@@ -163,7 +163,7 @@ def _unmount(place: Path) -> None:
 
 
 def _run(*command: str) -> None:
-    # Debian's user may have no sbin on its path.
+    # On Debian, a user's PATH may lack /usr/sbin.
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path})

@@ -33,7 +33,7 @@ static void serve(void) {
         struct fuse_attr attributes = {.ino = asked->nodeid, .nlink = 1, .mode = asked->nodeid == 1 ? 040755 : 0100644};
         struct fuse_init_out started = {.major = 7, .minor = 31, .max_write = 4096};
         struct fuse_entry_out entry = {.nodeid = 2, .attr_valid = 100, .entry_valid = 100};
-        struct fuse_attr_out told = {.attr_valid = 100, .attr = attributes};
+        struct fuse_attr_out reply = {.attr_valid = 100, .attr = attributes};
         struct fuse_open_out opened = {0};
         switch (asked->opcode) {
         case FUSE_INIT:
@@ -46,7 +46,7 @@ static void serve(void) {
             answer(asked->unique, 0, &entry, sizeof entry);
             break;
         case FUSE_GETATTR:
-            answer(asked->unique, 0, &told, sizeof told);
+            answer(asked->unique, 0, &reply, sizeof reply);
             break;
         case FUSE_OPEN:
             answer(asked->unique, 0, &opened, sizeof opened);

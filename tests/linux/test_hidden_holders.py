@@ -17,7 +17,7 @@ from fimscan.model import Rights, Unseen, Xattr
 from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.reader import Reader
 from fimscan.scan.watch import WatchSpec
-from fimscan.scan.writers import WriterCheck, give_back
+from fimscan.scan.writers import WriterCheck, release_lease
 from tests.linux.hiding import NOBODY, WAYS, Ground, Unavailable, hiding_ground
 from tests.support import state
 
@@ -41,7 +41,7 @@ def counted(path: Path) -> bool:
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
         check.ask(file.fileno(), found)
-        give_back(file.fileno())
+        release_lease(file.fileno())
     return check.take() == [(found.st_dev, found.st_ino)]
 
 

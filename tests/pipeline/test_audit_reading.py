@@ -183,9 +183,9 @@ def test_a_crash_before_changes_are_attributed_again_loses_no_answer(
         with pytest.raises(KeyboardInterrupt):
             host.scan()
     host.scan()
-    from fimscan.pipeline.history import drift
+    from fimscan.pipeline.history.diff import diff_from_baseline
 
-    (row,) = drift.drift(host.database).findings
+    (row,) = diff_from_baseline(host.database).findings
     assert [actor.pid for actor in row.attribution.actors] == [4242]
 
 

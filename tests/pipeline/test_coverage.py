@@ -205,7 +205,7 @@ def test_the_command_that_deletes_a_rule_is_quoted() -> None:
     """Unquoted, a shell would take >= for a redirect and & for the end of the command."""
     rule = b"-a never,exit -S all -F auid>=1000 -F a2&3 -F key=x"
     found = only(judge(facts(kernel=kernel(rule + b"\n" + RULES))))
-    command = found.remedy.partition(", and remove")[0]
+    command = found.remedy.partition("  # ")[0]
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     assert [*lexer][2:] == rule.decode().split()[1:]
@@ -330,7 +330,7 @@ def test_rotation_is_compared_with_how_often_the_log_is_read() -> None:
         in rotation(judge(facts(daemon=daemon("", growth=burst)))).detail
     )
     assert rotation(judge(facts(daemon=daemon("", growth=burst)))).severity is CheckSeverity.WARNING
-    assert "num_logs = 16 " in rotation(judge(facts(daemon=daemon("", growth=burst)))).remedy
+    assert "num_logs = 16'" in rotation(judge(facts(daemon=daemon("", growth=burst)))).remedy
     busy = Growth(size=40_000_000, first_ns=NOW - HOUR // 30, last_ns=NOW)
     assert rotation(judge(facts(daemon=daemon("", growth=busy)))).severity is CheckSeverity.WARNING
 
@@ -448,6 +448,22 @@ def test_who_removed_our_rules_is_reported() -> None:
     gone = AuditNotice(event=EventId(NOW - HOUR, 5), kind=NoticeKind.RULE_REMOVED, key="fimscan", actor=eve)
     found = only(judge(facts(removals=(gone,))))
     assert "by /usr/sbin/auditctl (pid 7), as root, logged in as eve" in found.detail
+    assert "command line" not in found.detail
+
+
+def test_the_command_line_tells_that_fimscan_removed_the_rules() -> None:
+    """Its program is Python's interpreter, like that of any other script."""
+    ours = Actor(
+        pid=7,
+        exe=b"/usr/bin/python3.11",
+        cmdline=(b"/opt/fimscan/bin/python3", b"/usr/bin/fimscan", b"audit", b"rules", b"--remove"),
+        uid=0,
+        user="root",
+    )
+    gone = AuditNotice(event=EventId(NOW - HOUR, 5), kind=NoticeKind.RULE_REMOVED, key="fimscan", actor=ours)
+    found = only(judge(facts(removals=(gone,))))
+    assert "by /usr/bin/python3.11 (pid 7), as root" in found.detail
+    assert "command line: /opt/fimscan/bin/python3 /usr/bin/fimscan audit rules --remove" in found.detail
 
 
 @pytest.mark.parametrize(

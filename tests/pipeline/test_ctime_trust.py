@@ -29,7 +29,7 @@ from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
-from fimscan.store.sightings import Held
+from fimscan.store.scan_results import HoldersAtScan
 
 Scanner = Callable[..., ScanResult]
 
@@ -198,8 +198,8 @@ def test_what_the_last_scan_could_not_read_is_read_again() -> None:
     """Nor does ctime vouch for files below a directory that could not be listed: their last reading is unknown."""
     clock = ReadClock()
     clock.note(b"/w", 10**18)
-    writers = WritersAtScan(as_of_ns=10**18, held=Held(), complete=True)
-    vouched = ctime_trust.vouching(
+    writers = WritersAtScan(as_of_ns=10**18, held=HoldersAtScan(), complete=True)
+    vouched = ctime_trust.make_voucher(
         FullReading(clock=clock, blocked=(b"/w/d", b"/w/x"), writers=(writers,)), (), Numbers()
     )
     assert vouched is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fimscan import audit
 from fimscan.model import EventId, FileAccess
-from fimscan.pipeline import AuditSource, look_at_audit
+from fimscan.pipeline import AuditSource, read_audit
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
@@ -23,7 +23,7 @@ import os, sys
 from fimscan import audit
 from fimscan.audit import reader
 from fimscan.model import AuditObservation
-from fimscan.pipeline import AuditSource, look_at_audit
+from fimscan.pipeline import AuditSource, read_audit
 from fimscan.pipeline.audit import reading
 from fimscan.store.database import Database
 
@@ -34,7 +34,7 @@ audit.read_log = lambda *a, **k: real(*a, **k, batch_events=40)  # many transact
 database = Database("sqlite:///" + sys.argv[1], host="h")
 print("ready", flush=True)
 while True:
-    look_at_audit(database, AuditSource(logs=(sys.argv[2],)))
+    read_audit(database, AuditSource(logs=(sys.argv[2],)))
 """
 
 
@@ -106,7 +106,7 @@ def test_killed_while_reading(tmp_path: Path) -> None:
         writer.append(20)
         reader.send_signal(signal.SIGKILL)
         reader.communicate()
-    look_at_audit(database, AuditSource(logs=(str(log),)))
+    read_audit(database, AuditSource(logs=(str(log),)))
     whole = tmp_path / "whole.log"
     whole.write_bytes(writer.copy)
     expected = [access for batch in audit.read_log(os.fsencode(whole)) for access in batch.accesses]

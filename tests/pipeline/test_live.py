@@ -24,12 +24,12 @@ from fimscan.evidence.continuity import continuity
 from fimscan.model import AuditObservation, Breach, GapReason, ScanStatus, Verdict
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.live import monitor
 from fimscan.store import files
 from fimscan.store import findings as finding_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest, replay
 from tests.pipeline.test_audit_reading import event
@@ -80,9 +80,9 @@ class Host:
         second, _ = self.live.step()
         return second or first
 
-    def rechecks(self) -> dict[bytes, sighting_store.Recheck]:
+    def rechecks(self) -> dict[bytes, scan_result_store.Recheck]:
         with self.database.read() as session:
-            return sighting_store.rechecks(session)
+            return scan_result_store.rechecks(session)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_change_is_a_partial_scan(host: Host) -> None:
     assert result is not None and result.scan.is_partial
     (finding,) = result.diff.findings
     assert finding.attribution.verdict is Verdict.CONFIRMED
-    assert [row.change.path for row in drift.drift(host.database).findings] == [os.fsencode(host.target)]
+    assert [row.change.path for row in diff_from_baseline(host.database).findings] == [os.fsencode(host.target)]
     assert_consistent(host.database)
     assert host.scan().diff.findings == ()
     assert_consistent(host.database)
@@ -444,5 +444,5 @@ def test_a_look_in_the_middle_of_a_rotation(log_host: Host) -> None:
     second = host.step(5)
     assert second is None or second.diff.findings == ()
     result = host.scan()
-    assert result.diff.findings == () and drift.drift(host.database).findings == ()
+    assert result.diff.findings == () and diff_from_baseline(host.database).findings == ()
     assert_consistent(host.database)

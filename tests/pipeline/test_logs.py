@@ -20,7 +20,8 @@ from fimscan.errors import ConfigError
 from fimscan.evidence.database import verify_database
 from fimscan.model import Approval, Breach, Change, ChangeKind, Diff, FileState
 from fimscan.pipeline import run_scan
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.accept import accept_everything
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.report.differences import breach_text
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
@@ -76,11 +77,11 @@ class Logs:
         found = run_scan(self.database, self.config, source=None).diff
         return reported(found)
 
-    def drift(self) -> Diff:
-        return drift.drift(self.database)
+    def diff(self) -> Diff:
+        return diff_from_baseline(self.database)
 
     def accept(self) -> None:
-        drift.accept_everything(self.database, Approval(accepted_ns=time.time_ns(), user="t"))
+        accept_everything(self.database, Approval(accepted_ns=time.time_ns(), user="t"))
 
 
 def reported(diff: Diff) -> Reported:
@@ -105,17 +106,17 @@ def test_growth_is_silent_and_recorded(logs: Logs) -> None:
     """Growth is no change, in the scan and in the diff; the appended part is verified from then on."""
     logs.append("app.log", "third line\n")
     assert logs.scan() == []
-    assert (logs.drift().findings, logs.drift().logs_grown, logs.drift().logs_rotated) == ((), 1, 0)
+    assert (logs.diff().findings, logs.diff().logs_grown, logs.diff().logs_rotated) == ((), 1, 0)
     logs.alter("app.log", b"third", b"THIRD")
     assert logs.scan() == [("modified", "app.log", Breach.REWRITTEN)]
-    assert reported(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)]
-    assert "the first 34 bytes verified at " in breach_text(only(logs.drift()))
+    assert reported(logs.diff()) == [("modified", "app.log", Breach.REWRITTEN)]
+    assert "the first 34 bytes verified at " in breach_text(only(logs.diff()))
     logs.append("app.log", "fourth line\n")
     assert logs.scan() == [], "each change alerts once"
-    assert reported(logs.drift()) == [("modified", "app.log", Breach.REWRITTEN)], "and waits until it is accepted"
+    assert reported(logs.diff()) == [("modified", "app.log", Breach.REWRITTEN)], "and waits until it is accepted"
     logs.accept()
     logs.append("app.log", "fifth line\n")
-    assert logs.scan() == [] and logs.drift().findings == ()
+    assert logs.scan() == [] and logs.diff().findings == ()
 
 
 def test_reports_of_logs(cli: Cli) -> None:
@@ -187,9 +188,9 @@ def test_each_breach_has_its_name(tmp_path: Path) -> None:
         ("removed", "d", Breach.LOST),
     ]
     assert logs.scan() == expected
-    assert reported(logs.drift()) == expected
+    assert reported(logs.diff()) == expected
     logs.accept()
-    assert logs.scan() == [] and logs.drift().findings == ()
+    assert logs.scan() == [] and logs.diff().findings == ()
 
 
 def test_growing_explains_content_and_times_only(logs: Logs) -> None:
@@ -199,7 +200,7 @@ def test_growing_explains_content_and_times_only(logs: Logs) -> None:
     assert logs.scan() == [("attributes", "app.log", None)]
     logs.append("app.log", "more\n")
     assert logs.scan() == []
-    assert only(logs.drift()).changed == ("mode",)
+    assert only(logs.diff()).changed == ("mode",)
 
 
 def test_a_log_replaced_by_a_copy_is_reported(logs: Logs) -> None:
@@ -208,7 +209,7 @@ def test_a_log_replaced_by_a_copy_is_reported(logs: Logs) -> None:
     logs.append("copy", "more\n")
     logs.path("copy").rename(logs.path("app.log"))
     assert logs.scan() == [("attributes", "app.log", None)]
-    assert "inode" in only(logs.drift()).changed
+    assert "inode" in only(logs.diff()).changed
 
 
 def test_a_log_that_grows_while_it_is_read(logs: Logs) -> None:
@@ -238,7 +239,7 @@ def test_rename_and_create(logs: Logs) -> None:
         logs.rotate("app.log")
         logs.write("app.log", "")
         assert logs.scan() == []
-    assert (logs.drift().findings, logs.drift().logs_rotated) == ((), 4)
+    assert (logs.diff().findings, logs.diff().logs_rotated) == ((), 4)
     assert verify_database(logs.database, every_scan=True).ok  # also what was marked as rotated only afterwards
 
 
@@ -255,7 +256,7 @@ def test_altering_a_log_after_its_rotation_is_reported(logs: Logs) -> None:
     logs.scan()
     logs.alter("app.log.1", b"first", b"FIRST")
     assert logs.scan() == [("modified", "app.log.1", Breach.REWRITTEN)]
-    assert reported(logs.drift()) == [("modified", "app.log.1", Breach.REWRITTEN)]
+    assert reported(logs.diff()) == [("modified", "app.log.1", Breach.REWRITTEN)]
 
 
 def test_a_copy_that_is_too_short_is_reported(logs: Logs) -> None:
@@ -294,13 +295,13 @@ def test_a_removed_oldest_generation_is_reported_unless_it_is_due(tmp_path: Path
     """Removing a log can hide traces: it is expected only if the configuration says how many generations to keep."""
     logs = Logs(tmp_path, app_log_3="three\n", app_log_2="two\n", app_log_1="one\n", app_log="now\n")
     logs.path("app.log.3").unlink()
-    assert logs.scan() == reported(logs.drift()) == [("removed", "app.log.3", Breach.LOST)]
+    assert logs.scan() == reported(logs.diff()) == [("removed", "app.log.3", Breach.LOST)]
     logs.accept()
     logs.configure("keep = 1")
     logs.path("app.log.2").unlink()
-    assert logs.scan() == reported(logs.drift()) == []
+    assert logs.scan() == reported(logs.diff()) == []
     logs.path("app.log.1").unlink()
-    assert logs.scan() == reported(logs.drift()) == [("removed", "app.log.1", Breach.LOST)]
+    assert logs.scan() == reported(logs.diff()) == [("removed", "app.log.1", Breach.LOST)]
 
 
 def test_an_overwritten_oldest_generation_is_reported_unless_it_is_due(tmp_path: Path) -> None:
@@ -309,12 +310,12 @@ def test_an_overwritten_oldest_generation_is_reported_unless_it_is_due(tmp_path:
     logs.rotate("app.log", generations=2)
     logs.write("app.log", "")
     expected = [("modified", "app.log.2", Breach.LOST)]
-    assert logs.scan() == reported(logs.drift()) == expected
+    assert logs.scan() == reported(logs.diff()) == expected
     logs.accept()
     logs.configure("keep = 2")
     logs.append("app.log", "more\n")
     logs.rotate("app.log", generations=2)
-    assert logs.scan() == reported(logs.drift()) == []
+    assert logs.scan() == reported(logs.diff()) == []
 
 
 def test_a_removed_newest_generation_is_always_reported(tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_a_scan_between_the_copy_and_the_truncation(logs: Logs) -> None:
     shutil.copy(logs.path("app.log"), logs.path("app.log.1"))
     assert logs.scan() == []
     os.truncate(logs.path("app.log"), 0)
-    assert logs.scan() == [] and logs.drift().findings == ()
+    assert logs.scan() == [] and logs.diff().findings == ()
 
 
 def test_rotation_of_an_empty_log_is_silent(tmp_path: Path) -> None:
@@ -396,13 +397,13 @@ def test_logrotate_is_followed(logs: Logs, form: str) -> None:
             time.sleep(1.1)  # the name has the second in it
         command = [logrotate, "-f", "-s", str(logs.root / "state"), str(conf)]
         subprocess.run(command, check=True, capture_output=True)
-        assert logs.scan() == reported(logs.drift()) == [], (number, sorted(os.listdir(logs.directory)))
+        assert logs.scan() == reported(logs.diff()) == [], (number, sorted(os.listdir(logs.directory)))
     (oldest, *_) = sorted(
         (path for path in logs.directory.iterdir() if path.name not in ("app.log", "other.log")),
         key=lambda path: path.stat().st_mtime,
     )
     oldest.write_bytes(oldest.read_bytes()[:-1] + b"!")
-    assert logs.scan() == reported(logs.drift()) == [("modified", oldest.name, Breach.REWRITTEN)]
+    assert logs.scan() == reported(logs.diff()) == [("modified", oldest.name, Breach.REWRITTEN)]
 
 
 def test_directories_and_links_among_logs_are_compared_as_usual(logs: Logs) -> None:
@@ -460,7 +461,7 @@ class TestTwoRotations:
         (logs.root / "same").rename(logs.path("app.log.1"))
         found = {name: (kind, breach) for kind, name, breach in logs.scan()}
         assert found["app.log"] == ("modified", Breach.REPLACED)
-        assert ("modified", "app.log", Breach.REPLACED) in reported(logs.drift())
+        assert ("modified", "app.log", Breach.REPLACED) in reported(logs.diff())
 
     @pytest.mark.parametrize(
         ("name", "line"), [("app.log", b"attacker login\n"), ("app.log.1", b"a\n"), ("app.log.2.gz", b"100\n")]
@@ -555,7 +556,7 @@ def test_a_short_generation_is_not_found_in_the_beginning_of_another(tmp_path: P
     logs.path("app.log.2").unlink()
     logs.rotate("app.log")
     logs.write("app.log", "")
-    assert logs.scan() == reported(logs.drift()) == [("modified", "app.log.2", Breach.LOST)]
+    assert logs.scan() == reported(logs.diff()) == [("modified", "app.log.2", Breach.LOST)]
 
 
 @pytest.mark.parametrize("copied", [False, True])
@@ -570,8 +571,8 @@ def test_exchanged_generations_are_reported(tmp_path: Path, copied: bool) -> Non
         logs.path("app.log.2").rename(logs.path("app.log.1"))
         (logs.root / "between").rename(logs.path("app.log.2"))
     expected = [("modified", f"app.log.{number}", Breach.REORDERED) for number in (1, 2)]
-    assert logs.scan() == reported(logs.drift()) == expected
-    assert "are in another generation of this log" in breach_text(logs.drift().findings[0].change)
+    assert logs.scan() == reported(logs.diff()) == expected
+    assert "are in another generation of this log" in breach_text(logs.diff().findings[0].change)
 
 
 def test_a_rotated_log_renamed_back_to_the_log_is_reported(tmp_path: Path) -> None:
@@ -590,21 +591,21 @@ def test_generations_that_count_upwards_are_rotated_as_well(tmp_path: Path) -> N
         logs.path(f"app.log.{number}").rename(logs.path(f"app.log.{number - 1}"))
     logs.path("app.log").rename(logs.path("app.log.3"))
     logs.write("app.log", "")
-    assert logs.scan() == reported(logs.drift()) == []
+    assert logs.scan() == reported(logs.diff()) == []
 
 
 def test_content_is_moved_to_a_second_place_if_needed() -> None:
     """A content gives up its place if it has a second one and another content has only this one."""
-    found = compare.assigned([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
+    found = compare.assign_files([[b"x", b"y"], [b"x"], [b"y", b"z"], []])
     assert found == {0: b"y", 1: b"x", 2: b"z"}
-    assert compare.assigned([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
+    assert compare.assign_files([[b"x"], [b"x"]]) in ({0: b"x"}, {1: b"x"})
 
 
 @given(st.lists(st.sets(st.integers(0, 5), max_size=4), max_size=6))
 def test_the_assignment_is_as_large_as_possible(options: list[set[int]]) -> None:
     """The assignment is as large as the best possible one; each place is used once."""
     places = [[b"%d" % place for place in sorted(some)] for some in options]
-    found = compare.assigned(places)
+    found = compare.assign_files(places)
     assert len(set(found.values())) == len(found)
     assert all(place in places[number] for number, place in found.items())
 

@@ -14,7 +14,7 @@ from fimscan.config import Config, parse_config
 from fimscan.linux.filesystems import Numbers
 from fimscan.model import Actor, FileState
 from fimscan.pipeline import run_scan
-from fimscan.pipeline.live.path_check import Holding, Looked, PathCheck, decision_without_reading
+from fimscan.pipeline.live.path_check import CheckResult, OpenWriters, PathCheck, decision_without_reading
 from fimscan.pipeline.live.queue import Decision, LookQueue, LookRequest, Next
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.path_scan import PathScanner
@@ -35,9 +35,9 @@ class Site:
         self.database = Database(f"sqlite:///{root}/x.db", host="h")
         run_scan(self.database, self.config, source=None)
 
-    def look(self, *requests: LookRequest) -> Looked:
+    def check(self, *requests: LookRequest) -> CheckResult:
         plan = ScanPlan.of(self.config, skip=self.database.own_files)
-        return PathCheck(self.database, plan, time.monotonic).look(requests)
+        return PathCheck(self.database, plan, time.monotonic).check(requests)
 
     def request(self, *, below: bool = False) -> LookRequest:
         return LookRequest(path=os.fsencode(self.target), below=below)
@@ -57,27 +57,27 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_a_look_reports_a_change_and_records_nothing(site: Site) -> None:
     """The result has both states, and the decision is that the request is done."""
     site.target.write_text("longer")
-    looked = site.look(site.request())
-    (seen,) = looked.seen
-    assert looked.is_news and seen.pair.before is not None and seen.pair.after is not None
+    checked = site.check(site.request())
+    (seen,) = checked.seen
+    assert checked.is_changed and seen.pair.before is not None and seen.pair.after is not None
     assert (seen.pair.before.size, seen.pair.after.size) == (3, 6)
-    assert looked.decisions == [Decision(path=os.fsencode(site.target), next=Next.DONE)]
+    assert checked.decisions == [Decision(path=os.fsencode(site.target), next=Next.DONE)]
     assert site.scans() == 1
 
 
 def test_an_unchanged_file_is_seen_and_no_news(site: Site) -> None:
     """Its holders are known: there are none."""
-    looked = site.look(site.request())
-    (seen,) = looked.seen
-    assert not looked.is_news and seen.holders is not None and seen.holders.actors == ()
+    checked = site.check(site.request())
+    (seen,) = checked.seen
+    assert not checked.is_changed and seen.holders is not None and seen.holders.actors == ()
 
 
 def test_an_excluded_path_is_not_seen(site: Site) -> None:
     """The request is done all the same."""
     path = site.watched / "x.swp"
     path.write_text("x")
-    looked = site.look(LookRequest(path=os.fsencode(path)))
-    assert looked.seen == [] and [one.next for one in looked.decisions] == [Next.DONE]
+    checked = site.check(LookRequest(path=os.fsencode(path)))
+    assert checked.seen == [] and [one.next for one in checked.decisions] == [Next.DONE]
 
 
 def test_a_new_directory_covers_the_requests_below_it(site: Site) -> None:
@@ -86,9 +86,9 @@ def test_a_new_directory_covers_the_requests_below_it(site: Site) -> None:
     directory.mkdir()
     (directory / "file").write_text("x")
     requests = [LookRequest(path=os.fsencode(path)) for path in (directory, directory / "file")]
-    looked = site.look(*requests)
-    assert [one.pair.path for one in looked.seen] == [request.path for request in requests]
-    assert [one.next for one in looked.decisions] == [Next.DONE, Next.DONE]
+    checked = site.check(*requests)
+    assert [one.pair.path for one in checked.seen] == [request.path for request in requests]
+    assert [one.next for one in checked.decisions] == [Next.DONE, Next.DONE]
 
 
 def test_what_is_not_reached_in_time_has_no_decision(site: Site) -> None:
@@ -96,8 +96,8 @@ def test_what_is_not_reached_in_time_has_no_decision(site: Site) -> None:
     ticks = iter([0.0, 0.0, 10.0])
     plan = ScanPlan.of(site.config)
     requests = [site.request(), LookRequest(path=os.fsencode(site.watched))]
-    looked = PathCheck(site.database, plan, lambda: next(ticks)).look(requests)
-    assert [one.path for one in looked.decisions] == [os.fsencode(site.target)]
+    checked = PathCheck(site.database, plan, lambda: next(ticks)).check(requests)
+    assert [one.path for one in checked.decisions] == [os.fsencode(site.target)]
 
 
 # --- decisions without reading --------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def decide(path: Path, *, known: str, held: bool = True, overdue: bool = False, 
     assert isinstance(state, FileState)
     found = scanner.stat(state.path)
     assert found is not None
-    holding = Holding(
+    writers = OpenWriters(
         as_of_ns=1,
         stats={state.path: found},
         held={state.identity: [Actor(pid=1)]} if held else {},
@@ -120,7 +120,7 @@ def decide(path: Path, *, known: str, held: bool = True, overdue: bool = False, 
     )
     stored = {"same": state, "changed": replace(state, ctime_ns=1), "nothing": None}[known]
     request = LookRequest(path=state.path, is_overdue=overdue)
-    decision = decision_without_reading(request, holding, max_size, lambda _path: stored)
+    decision = decision_without_reading(request, writers, max_size, lambda _path: stored)
     return decision.next if decision is not None else None
 
 

@@ -19,7 +19,7 @@ from fimscan.config import parse_config
 from fimscan.evidence.database import verify_database
 from fimscan.model import FileState, Unreadable, UnreadableReason
 from fimscan.pipeline import AuditSource, run_scan
-from fimscan.pipeline.history import drift
+from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.pipeline.result import ScanResult
 from fimscan.scan import leases
@@ -117,7 +117,7 @@ def test_it_is_reported_by_each_scan_until_it_is_read_again(watched: Watched, im
     with watched.leased():
         watched.path.chmod(0o600)
         results = [watched.scan() for _ in range(3)]
-        waiting = drift.drift(watched.database)
+        waiting = diff_from_baseline(watched.database)
     for result in results:
         assert summary(result) == [("f", UnreadableReason.LEASED, True)]
         assert exit_code(result.diff) == exit_code(waiting) == 4
@@ -129,7 +129,7 @@ def test_it_is_reported_by_each_scan_until_it_is_read_again(watched: Watched, im
     result = watched.scan()
     (row,) = result.diff.findings
     assert (row.change.kind.value, row.change.window.after_ns) == ("modified", results[0].alarming[0].since_ns)
-    assert (result.alarming, drift.drift(watched.database).unreadable) == ((), ())
+    assert (result.alarming, diff_from_baseline(watched.database).unreadable) == ((), ())
     assert verify_database(watched.database, every_scan=True).ok
 
 
@@ -195,7 +195,7 @@ def test_processes_that_opened_it_meanwhile_are_considered(tmp_path: Path, alter
         opened(pid)
         with host.leased():
             result = run_scan(host.database, host.config, source=source)
-        assert result.diff.opened_unmodified == drift.drift(host.database).opened_unmodified == ()
+        assert result.diff.opened_unmodified == diff_from_baseline(host.database).opened_unmodified == ()
     opened(1003)
     if altered:
         host.path.write_text("something else\n")

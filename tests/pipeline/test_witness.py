@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from fimscan.linux import fanotify, lineage
-from fimscan.model import Testimony as Witnessed
-from fimscan.model import WitnessExtent, WitnessHole, WitnessMask
+from fimscan.model import WitnessData, WitnessExtent, WitnessHole, WitnessMask
 from fimscan.pipeline.audit import witness as reader
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import integrity
@@ -98,13 +97,13 @@ class Watched:
         if self.witness.problems:
             pytest.skip(self.witness.problems[0])
 
-    def load(self, path: Path | None = None) -> Witnessed:
+    def load(self, path: Path | None = None) -> WitnessData:
         """Load all events of one file."""
         self.witness.store(self.database)
         found = (path or self.file).stat()
         with self.database.read() as session:
             identity = (found.st_dev, found.st_ino)
-            return store.testimony(session, [identity], self.began, time.time_ns())
+            return store.load(session, [identity], self.began, time.time_ns())
 
     def done(self, path: Path | None = None) -> dict[int, WitnessMask]:
         """Return what each process did to the file."""

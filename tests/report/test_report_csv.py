@@ -23,8 +23,8 @@ def test_there_is_a_row_for_each_change_and_actor(make: Any) -> None:
     two = make.attribution(Verdict.CONTESTED, actors=(make.actor(), make.actor(Role.PLACER, pid=5, exe=b"/bin/mv")))
     nobody = make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT)
     found = rows(make.diff(make.finding(attribution=two), make.finding(make.change(path=b"/b"), nobody)))
-    told = [(row["path"], row["verdict"], row["reason"], row["role"], row["pid"]) for row in found]
-    assert told == [
+    cells = [(row["path"], row["verdict"], row["reason"], row["role"], row["pid"]) for row in found]
+    assert cells == [
         ("/etc/hosts", "contested", "", "writer", "4242"),
         ("/etc/hosts", "contested", "", "placer", "5"),
         ("/b", "unattributed", "no-event", "", ""),
@@ -91,5 +91,5 @@ def test_unreadable_files_are_rows_of_their_own_kind(make: Any) -> None:
     """An unreadable file is in the table, but not as removed."""
     item = Unreadable(path=b"/etc/shadow", reason=UnreadableReason.PERMISSION, detail="Permission denied")
     (row,) = rows(make.diff(unreadable=(item,)))
-    told = (row["kind"], row["path"], row["reason"], row["notes"])
-    assert told == ("unreadable", "/etc/shadow", "permission", "Permission denied")
+    cells = (row["kind"], row["path"], row["reason"], row["notes"])
+    assert cells == ("unreadable", "/etc/shadow", "permission", "Permission denied")

@@ -90,12 +90,12 @@ def test_the_page_says_what_the_text_says(make: Any) -> None:
 
 
 def test_numbers_and_counts_are_on_the_page(make: Any) -> None:
-    """Each stored change and step has its number for 'accept'; plurals are correct."""
+    """Each stored change and step has its number for 'accept', and each row its severity; plurals are correct."""
     steps = tuple(make.finding(make.change(id=number), scan=number) for number in (3, 4))
     missing = Unreadable(path=b"/srv", reason=UnreadableReason.MISSING, detail="No such file or directory")
     denied = Unreadable(path=b"/x", reason=UnreadableReason.PERMISSION, detail="Permission denied")
     diff = make.diff(
-        make.finding(make.change(path=b"/a", id=21)),
+        make.finding(make.change(path=b"/a", id=21), severity="critical"),
         make.finding(make.change(path=b"/b", id=0)),
         make.finding(make.change(path=b"/c", id=4), steps=steps),
         unreadable=(missing, denied),
@@ -103,7 +103,13 @@ def test_numbers_and_counts_are_on_the_page(make: Any) -> None:
     )
     _, seen = page(diff)
     for words in (
-        *("modified #21 /a\n", "modified /b\n", "modified #4 /c\n", "scan 3: modified #3, ", "scan 4: modified #4, "),
+        *(
+            "modified #21 critical /a\n",
+            "modified /b\n",
+            "modified #4 /c\n",
+            "scan 3: modified #3, ",
+            "scan 4: modified #4, ",
+        ),
         "Missing (1 path; known files there are reported as removed)\n",
         "/srv: configured, but there is no such file or directory\n",
         "Not compared (1 file; not counted as removed)\n\n/x: permission denied\n",

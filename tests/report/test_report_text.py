@@ -38,13 +38,13 @@ GOLDEN = """\
 as of scan 2 (2026-11-23 04:36 UTC): 1 confirmed, 1 contested, 1 unattributed
 
 == No event although audit covered the path: investigate (1 row)
-removed     #17    /etc/cron.d/backup
+removed     #17    critical  /etc/cron.d/backup
     file, 220 bytes, mode 0644 (-rw-r--r--), owner 0:0, sha256 1f1f1f1f1f1f
     unattributed (no-event): audit covered the path the whole time but recorded no event: investigate
         happened between 2026-11-23T04:05:13.818Z and 2026-11-23T04:36:13.818Z
 
 == One of several processes (1 row)
-added       #17    /etc/shared.db
+added       #17    low       /etc/shared.db
     file, 248 bytes, mode 0644 (-rw-r--r--), owner 0:0, sha256 9a9a9a9a9a9a
     contested: one of these processes
         happened between 2026-11-23T04:05:13.818Z and 2026-11-23T04:36:13.818Z
@@ -111,10 +111,12 @@ def typical(make: Any) -> Diff:
         make.finding(
             make.change(ChangeKind.REMOVED, b"/etc/cron.d/backup"),
             make.attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT),
+            severity="critical",
         ),
         make.finding(
             make.change(ChangeKind.ADDED, b"/etc/shared.db"),
             make.attribution(Verdict.CONTESTED, actors=(make.actor(), cron)),
+            severity="low",
         ),
         unreadable=(Unreadable(path=b"/etc/shadow", reason=UnreadableReason.PERMISSION),),
         opened_unmodified=(UnmodifiedOpen(path=b"/etc/group", actors=(make.actor(),)),),
@@ -274,7 +276,7 @@ def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: R
         (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT), "recorded no event: investigate"),
         (
             Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED),
-            "load the rules that 'fimscan audit rules' prints",
+            "'fimscan audit status' prints the command that loads one",
         ),
         (
             Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.COVERAGE_GAP),
@@ -462,6 +464,13 @@ def test_the_full_report_leaves_nothing_out(make: Any) -> None:
     """Each changed path is in 'fimscan diff', however many there are."""
     written = text(make.diff(*many(make, 300)))
     assert len(re.findall(r"^modified    #17    /f\d{3}$", written, re.MULTILINE)) == 300
+
+
+def test_a_severe_row_comes_before_others_of_its_verdict(make: Any) -> None:
+    """So a short summary does not omit it in favour of a path that sorts earlier."""
+    rows = [make.finding(make.change(path=b"/" + name.encode()), severity=name) for name in ("high", "low", "medium")]
+    written = brief(make.diff(*rows, make.finding(make.change(path=b"/z"), severity="critical")), 2)
+    assert re.findall(r"^modified.* (/\w+)$", written, re.MULTILINE) == ["/z", "/high"]
 
 
 def test_the_scan_summary_shows_the_most_alarming_and_counts_the_rest(make: Any) -> None:

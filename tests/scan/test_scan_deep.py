@@ -99,10 +99,10 @@ def test_path_too_long(root: bytes, scanned: Scanned, monkeypatch: pytest.Monkey
     _dig(root, b"d", 60)
     Path(os.fsdecode(root), "z").write_bytes(b"x")
     found = scanned(root)
-    told = found[root + b"/d" * 51]
-    assert isinstance(told, Unreadable)
-    assert (told.reason, len(found)) == (UnreadableReason.IO_ERROR, 1 + 51 + 1)
-    assert "path" in told.detail
+    failure = found[root + b"/d" * 51]
+    assert isinstance(failure, Unreadable)
+    assert (failure.reason, len(found)) == (UnreadableReason.IO_ERROR, 1 + 51 + 1)
+    assert "path" in failure.detail
     assert isinstance(found[root + b"/z"], FileState)
 
 

@@ -56,7 +56,7 @@ def mounted() -> Iterator[Mounted]:
         worker.wait(10)
 
 
-def _said(found: dict[bytes, FileState | Unreadable], root: bytes) -> dict[str, str]:
+def _parsed(found: dict[bytes, FileState | Unreadable], root: bytes) -> dict[str, str]:
     """Relative path -> reason why it is unreadable, or "read"."""
     return {
         os.fsdecode(path[len(root) + 1 :]): result.reason.value if isinstance(result, Unreadable) else "read"
@@ -69,7 +69,7 @@ def test_failing_medium(root: bytes, scanned: Scanned, mounted: Mounted, workers
     """EIO and ESTALE are reported for the one file or directory; all others are read."""
     mounted(root, "a", "eio-file", "eio-directory/", "fine/", "stale-file", "stale-directory/", "z")
     found = scanned(root, workers=workers)
-    assert _said(found, root) == {
+    assert _parsed(found, root) == {
         "": "read",
         "a": "read",
         "eio-directory": "io-error",
@@ -87,7 +87,7 @@ def test_hanging_reads(root: bytes, scanned: Scanned, mounted: Mounted, workers:
     """A file or directory whose reading never ends is given up; the others are read."""
     mounted(root, "a", "hang-directory/", "hang-file", "z")
     found = scanned(root, workers=workers, limits=_IMPATIENT)
-    assert _said(found, root) == {
+    assert _parsed(found, root) == {
         "": "read", "a": "read", "hang-directory": "timeout", "hang-file": "timeout", "z": "read"
     }  # fmt: skip
     hanging = found[root + b"/hang-file"]
@@ -104,7 +104,7 @@ def test_file_system_that_hangs_often_is_skipped(root: bytes, scanned: Scanned, 
     begin = time.monotonic()
     found = scanned(root, cross_mounts=True, limits=_IMPATIENT)
     assert time.monotonic() - begin < 60
-    said = _said(found, root)
+    said = _parsed(found, root)
     assert said.pop("") == said.pop("m") == said.pop("z") == "read"
     assert said == dict.fromkeys([f"m/{name}" for name in (*names, "z")], "timeout")
     z = found[root + b"/m/z"]
@@ -135,7 +135,7 @@ def test_stopped_server(root: bytes, scanned: Scanned, mounted: Mounted, workers
     os.stat(root + b"/m")
     server.send_signal(signal.SIGSTOP)
     found = scanned(root, workers=workers, limits=_IMPATIENT, cross_mounts=cross_mounts)
-    assert _said(found, root) == {"": "read", "a": "read", "m": "timeout", "z": "read"}
+    assert _parsed(found, root) == {"": "read", "a": "read", "m": "timeout", "z": "read"}
 
 
 def test_server_stops_during_the_scan(root: bytes, mounted: Mounted) -> None:
@@ -161,14 +161,14 @@ def test_hanging_root(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
     server = mounted(root + b"/m", "d/")
     server.send_signal(signal.SIGSTOP)
     found = scanned(root + b"/m", root + b"/m/d/inner", root + b"/other", limits=_IMPATIENT)
-    assert _said(found, root) == {"m": "timeout", "m/d/inner": "timeout", "other": "read"}
+    assert _parsed(found, root) == {"m": "timeout", "m/d/inner": "timeout", "other": "read"}
 
 
 def test_slow_file(root: bytes, scanned: Scanned, mounted: Mounted) -> None:
     """A file that is read slowly is given up after its time, although nothing hangs."""
     mounted(root, "a", "slow", "z")
     found = scanned(root, limits=Limits(stall_timeout_s=20, file_timeout_s=1))
-    assert _said(found, root) == {"": "read", "a": "read", "slow": "timeout", "z": "read"}
+    assert _parsed(found, root) == {"": "read", "a": "read", "slow": "timeout", "z": "read"}
     slow = found[root + b"/slow"]
     assert isinstance(slow, Unreadable)
     assert slow.detail == "not completely read within 1 s"

@@ -45,13 +45,13 @@ def test_priorities(root: bytes) -> None:
         "from fimscan.scan.scanner import scan\n"
         "from fimscan.scan.watch import WatchSpec\n"
         "scanner._ALONE_SECONDS = 0\n"
-        "def told(pid):\n"
+        "def priority(pid):\n"
         "    io = subprocess.run(['ionice', '-p', str(pid)], capture_output=True, text=True, check=True).stdout\n"
         "    return os.getpriority(os.PRIO_PROCESS, pid), io.strip()\n"
         "found = scan([WatchSpec(path=os.fsencode(sys.argv[1]))], workers=2, limits=Limits(nice=7, ionice='idle'))\n"
         "for _ in range(150): next(found)\n"
         "workers = open(f'/proc/self/task/{os.getpid()}/children').read().split()\n"
-        "print(len(workers) >= 2, {told(int(pid)) for pid in workers}, told(os.getpid()))\n"
+        "print(len(workers) >= 2, {priority(int(pid)) for pid in workers}, priority(os.getpid()))\n"
         "found.close()\n"
         "print(os.getpriority(os.PRIO_PROCESS, 0))\n"
     )
@@ -180,10 +180,10 @@ def test_holes(root: bytes, scanned: Scanned) -> None:
         path = root + b"/" + name
         if name == b"only-a-hole":
             assert _cached(path) == 0
-        told = subprocess.run(["sha256sum", path], capture_output=True, check=True).stdout.split()[0].decode()
+        sum_line = subprocess.run(["sha256sum", path], capture_output=True, check=True).stdout.split()[0].decode()
         digest = _state(found[path]).digest("sha256")
         assert digest is not None
-        assert digest.hex() == told.removeprefix("\\")
+        assert digest.hex() == sum_line.removeprefix("\\")
 
 
 def test_sparse_terabyte(root: bytes, scanned: Scanned) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from fimscan.model import FileState, Unreadable
-from fimscan.scan.path_status import PathStatus, Place, place
+from fimscan.scan.path_status import PathStatus, Place, find_status
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 
@@ -17,7 +17,7 @@ from fimscan.scan.watch import WatchSpec
 def _at(
     path: bytes, watches: Sequence[WatchSpec], skip: Sequence[bytes] = (), cross_mounts: bool = False
 ) -> PathStatus:
-    return place(path, watches, skip=skip, cross_mounts=cross_mounts)
+    return find_status(path, watches, skip=skip, cross_mounts=cross_mounts)
 
 
 def _everything(root: bytes) -> list[bytes]:

@@ -8,7 +8,7 @@ import pytest
 
 from fimscan.model import FileState
 from fimscan.scan.path_scan import PathScanner
-from fimscan.scan.path_status import Place, place
+from fimscan.scan.path_status import Place, find_status
 from fimscan.scan.scanner import scan
 from fimscan.scan.watch import WatchSpec
 from tests.filesystems import made, mounted, needs, run
@@ -48,8 +48,8 @@ def test_single_path_in_a_subvolume_is_scanned(tmp_path: Path, name: str) -> Non
         watch, path = WatchSpec(path=bytes(root)), bytes(root / name)
         found = list(PathScanner([watch]).look(path))
         assert [one.path for one in found if isinstance(one, FileState)] == [path]
-        assert place(path, [watch], cross_mounts=False).place is Place.MONITORED
+        assert find_status(path, [watch], cross_mounts=False).place is Place.MONITORED
         with mounted("-t", "tmpfs", "none", at=root / "home" / "inner"):
             (root / "home" / "inner" / "f").write_text("x")
-            below = place(bytes(root / "home" / "inner" / "f"), [watch], cross_mounts=False)
+            below = find_status(bytes(root / "home" / "inner" / "f"), [watch], cross_mounts=False)
             assert (below.place, below.at) == (Place.OTHER_MOUNT, bytes(root / "home" / "inner"))

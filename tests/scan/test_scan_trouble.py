@@ -379,9 +379,9 @@ def _scanned_as_nobody(*watches: WatchSpec) -> list[str]:
             os._exit(0)
     os.close(write)
     os.waitpid(child, 0)
-    told = os.read(read, 10_000).decode().splitlines()
+    lines = os.read(read, 10_000).decode().splitlines()
     os.close(read)
-    return told
+    return lines
 
 
 @pytest.mark.usefixtures("needs_root")
@@ -395,10 +395,10 @@ def test_no_permission() -> None:
         _write(os.fsencode(f"{top}/secret"), b"x")
         for name, mode in (("closed", 0o711), ("listable", 0o744), ("secret", 0o600)):
             os.chmod(f"{top}/{name}", mode)
-        told = _scanned_as_nobody(WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode()))
+        lines = _scanned_as_nobody(WatchSpec(path=os.fsencode(top)), WatchSpec(path=b"%s/closed/f/x" % top.encode()))
         without_content = _scanned_as_nobody(WatchSpec(path=os.fsencode(top), algorithms=()))
     assert "secret ok" in without_content  # lstat gives all except its flags
-    assert told == [
+    assert lines == [
         ". ok",
         "closed permission",
         "closed/f/x missing",

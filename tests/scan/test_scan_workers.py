@@ -198,8 +198,8 @@ def test_no_code_from_the_current_directory(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress(forest: bytes, workers: int) -> None:
     """Progress only increases, and ends with what the scan yielded."""
-    told: list[Progress] = []
-    results = list(scan([WatchSpec(path=forest)], workers=workers, on_progress=told.append))
-    assert told == sorted(told, key=lambda progress: (progress.files, progress.bytes, progress.elapsed_s))
-    assert told[-1].files == len(results)
-    assert told[-1].bytes == sum(r.size for r in results if isinstance(r, FileState) and r.digests)
+    reports: list[Progress] = []
+    results = list(scan([WatchSpec(path=forest)], workers=workers, on_progress=reports.append))
+    assert reports == sorted(reports, key=lambda progress: (progress.files, progress.bytes, progress.elapsed_s))
+    assert reports[-1].files == len(results)
+    assert reports[-1].bytes == sum(r.size for r in results if isinstance(r, FileState) and r.digests)

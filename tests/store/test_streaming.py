@@ -76,13 +76,13 @@ def test_a_diff_of_two_scans_reads_only_what_differs(tmp_path: Path) -> None:
     store(database, [replace(state(b"/w/%05d" % number), inode=number + 1) for number in range(3000)])
     store(database, [state(b"/w/new")])
     with database.begin() as session:
-        files.end(session, [17], 2)
+        files.end_versions(session, [17], 2)
     ticks = []
     with database.read() as session:
         driver = session.connection.connection.driver_connection
         assert driver is not None
         driver.set_progress_handler(lambda: ticks.append(1), 1000)  # after each thousand steps of SQLite's machine
-        found = files.touched_between(session, 1, 2)
+        found = files.versions_between(session, 1, 2)
         driver.set_progress_handler(None, 0)
     assert [version.id for version in found] == [17, 3001]
     assert not ticks
@@ -102,5 +102,5 @@ def test_a_driver_error_is_reported_in_one_line(tmp_path: Path) -> None:
         file.write(b"\xff" * (size // 8))
     damaged = Database(f"sqlite:///{path}", host="h")
     with pytest.raises(StoreError, match="not an intact fimscan database"), damaged.read() as session:
-        list(files.known(session))
+        list(files.known_rows(session))
     damaged.close()

@@ -15,8 +15,8 @@ from fimscan.errors import InputError
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import AuditObservation, EventId, FileAccess, NoticeKind, Scan
-from fimscan.pipeline.audit.joining import attribute_again
-from fimscan.pipeline.audit.looking import Looker
+from fimscan.pipeline.audit.attribution import attribute_again
+from fimscan.pipeline.audit.inspection import ProcessInspector
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -79,9 +79,9 @@ def _own_names() -> frozenset[str]:
     return frozenset((os.uname().nodename, socket.getfqdn()))
 
 
-def look_at_audit(database: Database, source: AuditSource | None, *, settle: bool = False) -> tuple[str, ...]:
+def read_audit(database: Database, source: AuditSource | None, *, settle: bool = False) -> tuple[str, ...]:
     """Query the kernel and read the logs once; return the problems, a line each. See :class:`AuditReader`."""
-    return AuditReader(database, source).look(settle=settle)
+    return AuditReader(database, source).read_new(settle=settle)
 
 
 class AuditReader:
@@ -113,12 +113,12 @@ class AuditReader:
         self._stream = stream
         self._completion = audit.Completion(source.complete_key) if source is not None and source.complete_key else None
         self._witness = witness
-        self._looker = Looker()
+        self._inspector = ProcessInspector()
         self._continued = False  # whether the stream was read without a gap so far
         # By log: (the time up to which everything was read, whether that continues the stored extent).
         self._reached: dict[bytes, tuple[int, bool]] = {}
 
-    def look(self, *, settle: bool = False) -> tuple[str, ...]:
+    def read_new(self, *, settle: bool = False) -> tuple[str, ...]:
         """Add the rules for io_uring, query the kernel, then read the logs; return the problems, a line each.
 
         With ``settle``, first wait until the records of everything done so far have reached the log.
@@ -223,7 +223,7 @@ class AuditReader:
         started = [actor for actor in batch.executions if actor.event and source.is_ours(actor.event)]
         facts = [fact for fact in batch.logins_and_crashes if source.is_ours(fact.event)]
         sightings = [*started, *(accesses[0].actor for _, accesses in ours)]
-        looks = self._looker.look(sightings)
+        looks = self._inspector.inspect(sightings)
         with self._database.begin() as session:
             last = scan_store.last_finished(session)
             access_store.add(session, ours)

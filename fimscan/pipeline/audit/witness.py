@@ -19,9 +19,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fimscan.attribution import SLACK_NS
-from fimscan.linux import fanotify, handles, lineage, unseen
+from fimscan.linux import fanotify, fanotify_holes, handles, lineage
 from fimscan.linux.fanotify import Event
-from fimscan.linux.mounts import leads_where_it_may_hang, own_mounts
+from fimscan.linux.mounts import own_mounts, path_may_hang
 from fimscan.linux.users import user_name
 from fimscan.model import Actor, WitnessEvent, WitnessExtent, WitnessMask
 from fimscan.pipeline.audit.marks import Marked, is_in_place, mark, reason
@@ -267,7 +267,7 @@ class Witness:
             return None
         known = self._processes.get(event.pid)
         if known is None:
-            known = lineage.look_at(event.pid, user_name)
+            known = lineage.read_process(event.pid, user_name)
             poll = select.poll()
             poll.register(event.pidfd, select.POLLIN)
             if known is None or poll.poll(0):  # it has ended: the pid that was looked at may be another process's
@@ -301,7 +301,7 @@ class Witness:
                 why = "replaced" if marked.dev in devices else "unmounted"
                 self._ended.append(replace(self._extent(marked), ended=why))
                 del self._marked[fsid]
-            elif (now := unseen.holes(marked.kind)) != marked.holes:
+            elif (now := fanotify_holes.open_holes(marked.kind)) != marked.holes:
                 self._ended.append(replace(self._extent(marked), ended="holes"))
                 marked.holes, marked.start_ns = now, self._clock()
         if time.monotonic() >= self._next_mark:
@@ -313,7 +313,7 @@ class Witness:
         known = {root.path for marked in self._marked.values() for root in marked.roots}
         problems = []
         for path in self._roots:
-            if path in known or leads_where_it_may_hang(path):
+            if path in known or path_may_hang(path):
                 continue
             try:
                 self._mark_one(path)
@@ -327,7 +327,7 @@ class Witness:
         fsid, mount, root = mark(self._group, path)
         marked = self._marked.get(fsid)
         if marked is None:
-            marked = Marked(mount.dev, mount.kind, [], unseen.holes(mount.kind), self._clock())
+            marked = Marked(mount.dev, mount.kind, [], fanotify_holes.open_holes(mount.kind), self._clock())
             self._marked[fsid] = marked
         else:
             self._ended.append(replace(self._extent(marked), ended="new-directory"))

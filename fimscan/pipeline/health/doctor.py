@@ -12,12 +12,13 @@ from fimscan.model import Check, ScanStatus, UnreadableReason
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
 from fimscan.pipeline.health.checks import critical, note, ok, warning
+from fimscan.pipeline.health.remedies import commented
 from fimscan.pipeline.record.absent import accepted_absent
-from fimscan.report.testimony import extent_text
+from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 
@@ -55,16 +56,16 @@ def _witness_checks(config: Config, database: Database) -> Iterator[Check]:
     with database.read() as session:
         extents = witness_store.latest(session)
     if not extents:
-        remedy = (
-            "run 'fimscan schedule' as root, on Linux 5.15 or later, with files on ext4, xfs or tmpfs;"
-            " it reports what is missing"
+        remedy = commented(
+            "fimscan schedule",
+            "as root, on Linux 5.15 or later, with files on ext4, xfs or tmpfs; it reports what is missing",
         )
         yield note("fanotify", "it has never watched: only 'fimscan schedule' uses it", remedy)
     for extent in extents:
         detail = extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)
         is_off = extent.ended or time.time_ns() - extent.end_ns > WITNESS_FRESH_NS
         yield (
-            note("fanotify", detail, "run 'fimscan schedule': it watches only then")
+            note("fanotify", detail, commented("fimscan schedule", "it watches only while this runs"))
             if is_off
             else ok("fanotify", detail)
         )
@@ -103,17 +104,18 @@ def _store_checks(database: Database) -> Iterator[Check]:
         scans = scan_store.all_scans(session)
         damaged = audit_store.damaged_count(session)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
-        unreadable = sighting_store.unreadable_in(session, finished[-1].id) if finished else ()
+        unreadable = scan_result_store.unreadable_in(session, finished[-1].id) if finished else ()
         altered = integrity.replayed(session)[1]
     if not finished:
-        yield warning("last scan", "no scan has finished yet", "run 'fimscan scan': it records the baseline")
+        yield warning("last scan", "no scan has finished yet", commented("fimscan scan", "it records the baseline"))
         return
     age_ns = time.time_ns() - finished[-1].started_ns
     detail = f"scan {finished[-1].id}, {age_ns / 3600e9:.1f} hours ago"
     if age_ns < _SEVEN_DAYS_NS:
         yield ok("last scan", detail)
     else:
-        remedy = "PCI DSS 11.5.2 requires one every seven days: run 'fimscan scan' from cron, or 'fimscan schedule'"
+        often = "run it from cron, or run 'fimscan schedule': PCI DSS 11.5.2 requires a scan every seven days"
+        remedy = commented("fimscan scan", often)
         yield warning("last scan", detail, remedy)
     if lost := [item for item in unreadable if item.reason is not UnreadableReason.VANISHED]:
         readable_before = [item.since_ns for item in lost if item.since_ns is not None]
@@ -122,12 +124,12 @@ def _store_checks(database: Database) -> Iterator[Check]:
         if readable_before:
             days = (time.time_ns() - min(readable_before)) / 86400e9
             detail += f"; {len(readable_before):,} readable before, unread for up to {days:.1f} days"
-        yield warning("unreadable", detail, "'fimscan diff' lists them, with reasons")
+        yield warning("unreadable", detail, commented("fimscan diff", "it lists them, with reasons"))
     else:
         yield ok("unreadable", "the last scan could read every file")
     if altered:
         number = "1 problem" if len(altered) == 1 else f"{len(altered)} problems, first"
-        yield critical("ledger", f"{number}: {altered[0]}", "'fimscan verify --db' lists all")
+        yield critical("ledger", f"{number}: {altered[0]}", commented("fimscan verify --db", "it lists all"))
     else:
         yield ok("ledger", "both hash chains are intact; 'fimscan verify --db' checks every row")
     yield ok("audit lines", f"lines that could not be parsed: {damaged:,} (kept in the table damaged_line)")

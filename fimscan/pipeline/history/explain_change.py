@@ -105,7 +105,7 @@ def _lineages(session: Session, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
     for actor in sorted(actors, key=lambda a: a.moment):
         first.setdefault((actor.process, actor.ppid), actor)
     processes = Processes(session)
-    known = partial(process_store.known, session)
+    known = partial(process_store.actors_of_pid, session)
     found = [attribution.lineage(a, known, boot_ns=processes.boot_ns(a.time_ns or 0)) for a in first.values()]
     processes.prepare({parent.pid for lineage in found for parent in lineage.ancestors}, (0, time.time_ns()))
     return tuple(replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found)

@@ -28,7 +28,7 @@ def look_requests(
     file is looked at under every name of its identity. A name in an unknown directory yields nothing: a new directory
     gets a request of its own, and the look at it takes in everything below.
     """
-    numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
+    numbering = attribution.DeviceNumbers([device_store.devices_at(session, scan_id)])
     done = [a for a in accesses if a.success and a.actor.pid != os.getpid()]
     names = [name for access in done for name in _names(access)]
     identified = {i for a in done for i in (a.identity, a.replaced) if i is not None}
@@ -60,7 +60,7 @@ def concerned(
     session: Session, references: Sequence[access_store.Reference], scope: Scope, scan_id: int
 ) -> list[access_store.Reference]:
     """Select the references for which :func:`look_requests` may yield something: the others need not be loaded."""
-    numbering = attribution.Numbering([device_store.devices_at(session, scan_id)])
+    numbering = attribution.DeviceNumbers([device_store.devices_at(session, scan_id)])
     identified = {i for r in references for i in (r.identity, r.replaced, r.parent, r.old_parent)}
     wanted = {(dev, inode) for dev, inode in identified if dev is not None and inode is not None}
     identities = {one for identity in wanted for one in numbering.recorded(identity)}

@@ -109,7 +109,7 @@ class Live:
         if self._unread and self._clock() >= self._next_read:
             self._unread = False
             with self._resting("_next_read"):
-                problems = self.reader.look()
+                problems = self.reader.read_new()
         result = None
         if self._clock() >= self._next_look and (due := self._queue.due()):
             with self._resting("_next_look"):
@@ -168,14 +168,14 @@ class Live:
         self, due: Sequence[LookRequest], full: FullReading
     ) -> tuple[ScanResult | None, tuple[str, ...]]:
         """Look at what is due: (the partial scan if something changed, problems with the audit log)."""
-        looked = self._check.look(due)
-        self._queue.apply(looked.decisions)  # before the log is read: what it reports then is queued again
-        if not looked.is_news:
-            self._partial_scans.record_unchanged(looked)
+        checked = self._check.check(due)
+        self._queue.apply(checked.decisions)  # before the log is read: what it reports then is queued again
+        if not checked.is_changed:
+            self._partial_scans.record_unchanged(checked)
             return None, ()
         # What was done before the look has to be in the log by now.
-        problems = self.reader.look(settle=True)
-        return self._partial_scans.record(looked, full), problems
+        problems = self.reader.read_new(settle=True)
+        return self._partial_scans.record(checked, full), problems
 
     def _full_reading(self) -> FullReading | None:
         """Return the last complete scan; ``None`` if it covered something else."""

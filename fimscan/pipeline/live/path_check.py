@@ -24,8 +24,8 @@ from fimscan.pipeline.record.last_read import doubts_of
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.store import devices as device_store
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -34,7 +34,7 @@ _PASSING = frozenset({UnreadableReason.UNSTABLE, UnreadableReason.VANISHED, Unre
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class CheckedPath:
     """What a look found at one path.
 
     Attributes:
@@ -52,14 +52,14 @@ class Seen:
     has_only_grown: bool = False
 
     @property
-    def is_news(self) -> bool:
+    def is_changed(self) -> bool:
         """Whether this differs from what is stored. Growth of a log is left to the complete scans."""
         before, after = self.pair.before, self.pair.after
-        return before is None or after is None or not (self.has_only_grown or compare.says_the_same(before, after))
+        return before is None or after is None or not (self.has_only_grown or compare.same_state(before, after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class CheckResult:
     """The result of a look.
 
     Attributes:
@@ -68,18 +68,18 @@ class Looked:
         survey: the file systems at the watched paths.
     """
 
-    seen: Sequence[Seen]
+    seen: Sequence[CheckedPath]
     decisions: Sequence[Decision]
     survey: Survey
 
     @property
-    def is_news(self) -> bool:
+    def is_changed(self) -> bool:
         """Whether anything differs from what is stored."""
-        return any(one.is_news for one in self.seen)
+        return any(one.is_changed for one in self.seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class OpenWriters:
     """Which processes could write to the requested files, just before the first of them was read.
 
     Attributes:
@@ -99,7 +99,7 @@ class Holding:
     numbers: Numbers
 
     @classmethod
-    def ask(cls, stats: Mapping[bytes, os.stat_result], survey: Survey, *, everything: bool) -> Holding:
+    def ask(cls, stats: Mapping[bytes, os.stat_result], survey: Survey, *, everything: bool) -> OpenWriters:
         """Ask all processes which files they have open for writing."""
         of = None if everything else set(survey.kernel_ids_of(stats.items()))
         as_of_ns = time.time_ns()
@@ -129,29 +129,29 @@ class Holding:
         if not self.everything and (here is None or self.identity(here) != state.identity):
             return None
         actors = tuple(self.held.get(state.identity, ()))
-        held = sighting_store.Held(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
+        held = scan_result_store.HoldersAtScan(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
         doubts = doubts_of(held, state.identity, (state,), was_read=True)
         return Holders(as_of_ns=self.as_of_ns, actors=actors, doubts=doubts)
 
 
 def decision_without_reading(
-    request: LookRequest, holding: Holding, max_size: int, stored: Callable[[bytes], FileState | None]
+    request: LookRequest, writers: OpenWriters, max_size: int, stored: Callable[[bytes], FileState | None]
 ) -> Decision | None:
     """Decide about a file that is not read now: it is too large, or still being written. ``None`` if it is to be read.
 
     Args:
         request: the path.
-        holding: the processes that have files open for writing.
+        writers: the processes that have files open for writing.
         max_size: bytes; a larger file is left to the complete scans.
         stored: gives what is stored of a path.
     """
-    path, found = request.path, holding.stats.get(request.path)
+    path, found = request.path, writers.stats.get(request.path)
     if found is None or not stat.S_ISREG(found.st_mode):
         return None
     if found.st_size > max_size:
         return Decision(path=path, next=Next.DONE)
-    identity = holding.identity(found)
-    if identity not in holding.held:
+    identity = writers.identity(found)
+    if identity not in writers.held:
         return None
     if not request.is_overdue:
         return Decision(path=path, next=Next.WAIT)
@@ -166,7 +166,7 @@ def decision_without_reading(
 class _Batch:
     """What a look has found so far. ``covered`` are prefixes of directories that were read with all that is below."""
 
-    seen: dict[bytes, Seen] = field(default_factory=dict)
+    seen: dict[bytes, CheckedPath] = field(default_factory=dict)
     covered: list[bytes] = field(default_factory=list)
     writable: set[Identity] = field(default_factory=set)
 
@@ -194,10 +194,10 @@ class PathCheck:
         self._path_scanner = plan.path_scanner(wait_for_leases=False)
         self._survey: Survey | None = None
 
-    def look(self, due: Sequence[LookRequest]) -> Looked:
+    def check(self, due: Sequence[LookRequest]) -> CheckResult:
         """Look at what is due, as far as there is time."""
         survey = self._surveyed()
-        holding = self._ask_holders(due, survey)
+        writers = self._ask_holders(due, survey)
         begun = self._clock()
         batch = _Batch()
         decisions = []
@@ -205,9 +205,9 @@ class PathCheck:
             for request in due:
                 if self._clock() - begun > _LOOK_SECONDS:
                     break
-                decisions.append(self._look_at(session, request, batch, (holding, survey)))
+                decisions.append(self._look_at(session, request, batch, (writers, survey)))
         seen = sorted(batch.seen.values(), key=lambda one: one.pair.path)
-        return Looked(seen=seen, decisions=decisions, survey=survey)
+        return CheckResult(seen=seen, decisions=decisions, survey=survey)
 
     def _surveyed(self) -> Survey:
         """Survey the file systems, anew only when something was mounted or unmounted."""
@@ -219,17 +219,17 @@ class PathCheck:
             self._path_scanner.numbers = self._survey.numbers
         return self._survey
 
-    def _ask_holders(self, due: Sequence[LookRequest], survey: Survey) -> Holding:
+    def _ask_holders(self, due: Sequence[LookRequest], survey: Survey) -> OpenWriters:
         stats = {request.path: found for request in due if (found := self._path_scanner.stat(request.path)) is not None}
         # Which files lie in a directory is not known before it is read.
         everything = any(request.below for request in due) or any(stat.S_ISDIR(one.st_mode) for one in stats.values())
-        return Holding.ask(stats, survey, everything=everything)
+        return OpenWriters.ask(stats, survey, everything=everything)
 
     def _look_at(
-        self, session: Session, request: LookRequest, batch: _Batch, asked: tuple[Holding, Survey]
+        self, session: Session, request: LookRequest, batch: _Batch, asked: tuple[OpenWriters, Survey]
     ) -> Decision:
         """Look at one path, and add what is found to the batch."""
-        holding, survey = asked
+        writers, survey = asked
         done = Decision(path=request.path, next=Next.DONE)
         if batch.has(request.path):
             return done
@@ -238,7 +238,7 @@ class PathCheck:
             version = files.open_at(session, path)
             return None if version is None else version.state
 
-        early = decision_without_reading(request, holding, self._plan.config.live.max_size_bytes, stored)
+        early = decision_without_reading(request, writers, self._plan.config.live.max_size_bytes, stored)
         if early is not None:
             return early
         is_settled = True
@@ -250,11 +250,11 @@ class PathCheck:
             if pair.unreadable is not None:
                 is_settled &= pair.unreadable.reason not in _PASSING
                 continue
-            holders = holding.holders(pair.after, batch.writable) if pair.after is not None else None
+            holders = writers.holders(pair.after, batch.writable) if pair.after is not None else None
             is_settled &= holders is None or not (holders.actors or holders.doubts)
             if pair.before is not None and pair.after is not None:
-                pair = replace(pair, before=survey.aligned(pair.before, pair.after))  # noqa: PLW2901
-            one = Seen(
+                pair = replace(pair, before=survey.with_new_identity(pair.before, pair.after))  # noqa: PLW2901
+            one = CheckedPath(
                 pair=pair,
                 version=reading.versions.get(pair.path),
                 seen_ns=seen_ns,
@@ -268,7 +268,7 @@ class PathCheck:
         before, after = pair.before, pair.after
         if before is None or after is None or not self._plan.scope.is_append_only(pair.path):
             return False
-        return not compare.says_the_same(before, after) and compare.has_only_grown(before, after)
+        return not compare.same_state(before, after) and compare.has_only_grown(before, after)
 
     def _read(self, session: Session, request: LookRequest, writable: set[Identity]) -> _Reading:
         """Read a path; with all below it if that is asked for, or if a directory came, went or was replaced.

@@ -12,7 +12,7 @@ from functools import partial
 
 from fimscan.linux import filesystems
 from fimscan.linux.filesystems import OVERLAY, SUBVOLUMES, Devices, Numbers, Root, nearest
-from fimscan.linux.mounts import Mount, is_in_memory, leads_where_it_may_hang, mount_of, own_mounts
+from fimscan.linux.mounts import Mount, is_in_memory, mount_of, own_mounts, path_may_hang
 from fimscan.model import FileKind, FileState, Holder, device_text
 from fimscan.paths import is_within
 from fimscan.report.display import show
@@ -59,14 +59,14 @@ class Survey:
     @classmethod
     def of(cls, session: Session, previous: Devices, watched: Sequence[bytes]) -> Survey:
         """Make a survey that takes samples from the stored files."""
-        return cls(previous, watched, partial(files.some_on, session, limit=_SAMPLES))
+        return cls(previous, watched, partial(files.sample_on_device, session, limit=_SAMPLES))
 
     def _decide(self) -> None:
         """Probe the file systems and give each its recorded number."""
         self._mounts = own_mounts()
-        points = filesystems.inside((mount.point for mount in self._mounts), self._watched)
-        known = filesystems.inside((root.path for root in self._previous.roots), self._watched)
-        asked = [path for path in self._watched if not leads_where_it_may_hang(os.path.dirname(path))]
+        points = filesystems.monitored_among((mount.point for mount in self._mounts), self._watched)
+        known = filesystems.monitored_among((root.path for root in self._previous.roots), self._watched)
+        asked = [path for path in self._watched if not path_may_hang(os.path.dirname(path))]
         found = [filesystems.probe(path, self._mounts) for path in sorted({*asked, *points, *known})]
         here = [root for root in found if root is not None]
         for root in here:
@@ -151,7 +151,7 @@ class Survey:
         if found is not None:
             self._roots[path] = replace(found, dev=dev)
 
-    def aligned(self, before: FileState, now: FileState) -> FileState:
+    def with_new_identity(self, before: FileState, now: FileState) -> FileState:
         """Return the old state with the new identity, if only an overlay changed it and the file is the same.
 
         An overlay gives a file of a lower layer another inode number when the file is copied up or the overlay is
@@ -176,7 +176,7 @@ class Survey:
         layers = sorted(set(filesystems.overlay_layers((*self._mounts, *filesystems.all_mounts()))))
         return Devices(
             roots=tuple(self._roots[path] for path in sorted(self._roots)),
-            images=tuple(filesystems.inside(filesystems.loop_images(), self._watched)),
+            images=tuple(filesystems.monitored_among(filesystems.loop_images(), self._watched)),
             layers=tuple(item for item in layers if self._concerns(item[0])),
         )
 

@@ -22,8 +22,8 @@ from fimscan.model import (
 )
 from fimscan.paths import innermost, upwards
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.session import Session
 
 _WITHOUT_DISK = frozenset({"tmpfs", "ramfs", "hugetlbfs", "overlay"})
@@ -40,7 +40,7 @@ class WritersAtScan:
     """
 
     as_of_ns: int
-    held: sighting_store.Held
+    held: scan_result_store.HoldersAtScan
     complete: bool
 
     def holders(self, change: Change, read: Collection[tuple[int, int]] = ()) -> Holders:
@@ -67,7 +67,7 @@ class WritersAtScan:
 
 
 def doubts_of(
-    held: sighting_store.Held, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
+    held: scan_result_store.HoldersAtScan, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
 ) -> tuple[Doubt, ...]:
     """Return the processes that may have had a file open for writing unseen, when it was read.
 
@@ -219,7 +219,7 @@ class FullReading:
 
     def is_blocked(self, path: bytes) -> bool:
         """Whether that scan could not read this path, or a directory above it."""
-        return is_among(path, self.blocked)
+        return is_at_or_below(path, self.blocked)
 
     def last_verified(self, path: bytes, read_start_ns: int) -> int:
         """Return when a file was last read and found as stored; at least ``read_start_ns``, when it was first so."""
@@ -241,14 +241,14 @@ class FullReading:
 
     def resumed_since(self, failed: Collection[bytes]) -> Iterator[int]:
         """Yield, for each blocked path that can be read again (not in ``failed``), when its last reading began."""
-        return (one.writers.as_of_ns for path, one in self.earlier.items() if not is_among(path, failed))
+        return (one.writers.as_of_ns for path, one in self.earlier.items() if not is_at_or_below(path, failed))
 
     def _clock_of(self, path: bytes) -> attribution.ReadClock | None:
         """Return the read times of the last complete scan that read this path; ``None`` if unknown."""
         if not self.is_blocked(path):
             return self.clock
         earlier = self._earlier_of(path)
-        return None if earlier is None or is_among(path, earlier.failed) else earlier.clock
+        return None if earlier is None or is_at_or_below(path, earlier.failed) else earlier.clock
 
     def _earlier_of(self, path: bytes) -> EarlierReading | None:
         """Return the last reading of a blocked path; the earliest one if directories above it were blocked as well."""
@@ -257,12 +257,12 @@ class FullReading:
         return min(known, key=lambda one: one.writers.as_of_ns) if known and len(known) == len(found) else None
 
 
-def is_among(path: bytes, failed: Collection[bytes]) -> bool:
+def is_at_or_below(path: bytes, failed: Collection[bytes]) -> bool:
     """Whether a path is one of the failed paths, or below one."""
     return bool(failed) and innermost(path, failed) is not None
 
 
-def read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> set[tuple[int, int]]:
+def identities_read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> set[tuple[int, int]]:
     """Return the regular files, by device and inode, that came to changed paths and that a scan had read elsewhere."""
     moved = {
         c.after.identity
@@ -275,7 +275,7 @@ def read_before(session: Session, scan_id: int, changes: Iterable[Change]) -> se
 
 def _failed(session: Session, scan_id: int) -> list[Unreadable]:
     """Load what a scan could not read, except missing configured paths: those were observed to be absent."""
-    found = sighting_store.unreadable_in(session, scan_id)
+    found = scan_result_store.unreadable_in(session, scan_id)
     return [item for item in found if item.reason is not UnreadableReason.MISSING]
 
 
@@ -304,7 +304,7 @@ def _earlier(session: Session, failed: Iterable[Unreadable]) -> dict[bytes, Earl
 def _writers_at(session: Session, scan: Scan) -> WritersAtScan:
     return WritersAtScan(
         as_of_ns=scan.started_ns,
-        held=sighting_store.held_at(session, scan.id),
+        held=scan_result_store.holders_at(session, scan.id),
         complete=scan.counts.get("unexamined_processes", 0) == 0,
     )
 
@@ -314,7 +314,7 @@ class Readings:
     """The last complete scan, and the live looks since then (``rechecks``, by path)."""
 
     full: FullReading
-    rechecks: Mapping[bytes, sighting_store.Recheck]
+    rechecks: Mapping[bytes, scan_result_store.Recheck]
 
     def last_read(self, before: FileState | None, after: FileState | None) -> int:
         """Return when the old state was last seen.
@@ -381,7 +381,7 @@ class Readings:
         start = self.full.last_read(before.path, before)
         return (start, recheck.read_start_ns) if start < recheck.read_start_ns else None
 
-    def _recheck(self, before: FileState | None, after: FileState | None) -> sighting_store.Recheck | None:
+    def _recheck(self, before: FileState | None, after: FileState | None) -> scan_result_store.Recheck | None:
         if before is None or (after is not None and after.identity != before.identity):
             return None
         return self.rechecks.get(before.path)

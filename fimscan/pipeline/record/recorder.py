@@ -147,8 +147,8 @@ class Recorder:
     def record_seen(self, version: files.Version, after: Packed) -> None:
         """Record a path whose state may differ from the stored version."""
         now = unpack(after)
-        before = self.survey.aligned(version.state, now)
-        if compare.says_the_same(before, now):
+        before = self.survey.with_new_identity(version.state, now)
+        if compare.same_state(before, now):
             self.keep(version.digest)
             return
         self._ended.append(version.id)
@@ -189,7 +189,7 @@ class Recorder:
         """Record the judgements of disrupted logs; what rotation does not explain is a change."""
         followed = [judgement.path for judgement in judgements if judgement.is_followed]
         retired = [judgement.path for judgement in judgements if judgement.is_retired]
-        files.mark(session, self.scan_id, followed=followed, retired=retired)
+        files.mark_expected(session, self.scan_id, followed=followed, retired=retired)
         self._is_marked |= bool(followed)
         if followed or retired:
             self.counts["logs_rotated"] = len({*followed, *retired})
@@ -199,7 +199,7 @@ class Recorder:
 
     def flush(self, session: Session) -> None:
         """Write the versions that began and ended since the last call."""
-        files.end(session, self._ended, self.scan_id)
-        files.end(session, self._dropped, self.scan_id, dropped=True)
+        files.end_versions(session, self._ended, self.scan_id)
+        files.end_versions(session, self._dropped, self.scan_id, dropped=True)
         self._new.write(session)
         self._ended, self._dropped = [], []

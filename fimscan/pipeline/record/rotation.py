@@ -73,7 +73,7 @@ class LogJudge:
         }
         moved = {old.path for old in self._lost if any(self._is_file(path, old) for path in options[old.path][:1])}
         olds = sorted(options, key=lambda path: (path not in moved, path))
-        found = compare.assigned([options[path] for path in olds])
+        found = compare.assign_files([options[path] for path in olds])
         self._at = {olds[number]: place for number, place in found.items()}
         self._held = {place: self._lost_at[path] for path, place in self._at.items()}
 
@@ -86,7 +86,7 @@ class LogJudge:
         old, path = disruption.before, disruption.path
         held_something = old is not None and old.kind is FileKind.FILE and old.size > 0
         place = self._at.get(path)
-        where = compare.Whereabouts(
+        where = compare.ContentLocation(
             is_kept=not held_something or (place is not None and place != path),
             is_misplaced=path in misplaced,
             is_in_place=place == path,
@@ -141,7 +141,9 @@ class LogJudge:
             found = self._path_scanner.prefixes(candidate, sorted({old.size for old in olds}), algorithms)
         except OSError:  # nothing can be found in a file that cannot be read
             return []
-        return [old for old in olds if any(compare.are_of(prefixes.get(old.size, ()), old) for prefixes in found)]
+        return [
+            old for old in olds if any(compare.digests_match(prefixes.get(old.size, ()), old) for prefixes in found)
+        ]
 
     def _look_for_copies(self, candidate: FileState) -> None:
         """Note whether a file is a copy of what a log of its family holds, or held at a recent scan.
@@ -182,7 +184,7 @@ class LogJudge:
         other file is another generation, even if its content is equal.
         """
         known = next((v for v in self._family(found.path) if v.state.path == found.path), None)
-        if known is None or not compare.says_the_same(known.state, found) or found.identity == old.identity:
+        if known is None or not compare.same_state(known.state, found) or found.identity == old.identity:
             return True
         if not known.followed or not compare.is_generation(found.path):
             return False

@@ -22,7 +22,7 @@ _NOT_OF_DIRECTORIES = frozenset({"size", "nlink"})
 _NOT_ASKED = frozenset({UnreadableReason.TIMEOUT, UnreadableReason.VANISHED})
 
 
-def with_history(
+def with_last_read(
     session: Session, scan_id: int, failed: Iterable[Unreadable], readings: Readings, look: Stat
 ) -> list[Unreadable]:
     """Add to unreadable files when they were last read, and what ``lstat(2)`` shows as changed since.
@@ -37,14 +37,14 @@ def with_history(
     failed = list(failed)
     known = files.at_paths(session, [item.path for item in failed], scan_id)
     return [
-        _with_history(item, known[item.path].state, readings, look)
+        _add_last_read(item, known[item.path].state, readings, look)
         if item.path in known and item.reason is not UnreadableReason.MISSING
         else item
         for item in failed
     ]
 
 
-def alarming(failed: Iterable[Unreadable], before: Collection[Unreadable]) -> tuple[Unreadable, ...]:
+def select_reported(failed: Iterable[Unreadable], before: Collection[Unreadable]) -> tuple[Unreadable, ...]:
     """Select the unreadable files that a scan reports.
 
     A file that could be read once is reported by every scan until it can be read again. Otherwise an attacker could
@@ -54,7 +54,7 @@ def alarming(failed: Iterable[Unreadable], before: Collection[Unreadable]) -> tu
     return tuple(item for item in failed if item.since_ns is not None or (item.path, item.reason) not in known)
 
 
-def _with_history(item: Unreadable, known: FileState, readings: Readings, look: Stat) -> Unreadable:
+def _add_last_read(item: Unreadable, known: FileState, readings: Readings, look: Stat) -> Unreadable:
     since_ns = readings.last_read(known, None)
     found = look(item.path) if item.reason not in _NOT_ASKED else None
     return Unreadable(

@@ -1,4 +1,4 @@
-"""Editors and tools, as people use them."""
+"""Changes by editors and ordinary tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def vim_keeping_a_backup(lab: Lab) -> Steps:
 
 
 def vim_program() -> str:
-    """Which vim there is."""
+    """The installed vim; skip the scenario if there is none."""
     found = next((name for name in ("vim", "vim.tiny", "vi") if shutil.which(name)), None)
     if found is None:
         raise Unavailable("vim is not installed")
@@ -41,7 +41,7 @@ def vim_program() -> str:
 def nano(lab: Lab) -> Steps:
     lab.file("f")
     yield
-    # nano wants a terminal: script(1) gives it one, and is its parent.
+    # nano needs a terminal; script(1) provides one, and becomes its parent.
     keys = r"printf 'typed by hand\017\r\030'"
     terminal = lab.shell(f"(sleep 0.5; {keys}; sleep 0.5) | TERM=xterm script -qc 'nano f' /dev/null")
     lab.modified("f", writer=terminal.child("nano"))
@@ -77,7 +77,7 @@ def patch(lab: Lab) -> Steps:
     lab.modified("f", placer=lab.run("patch", "-s", "f", f"{lab.elsewhere}/change.diff"))
 
 
-# ---- what the shell and the small tools do
+# ---- the shell and small tools
 
 
 @scenario
@@ -92,7 +92,7 @@ def redirection(lab: Lab) -> Steps:
 
 @scenario
 def redirection_opened_by_the_child_of_the_shell(lab: Lab) -> Steps:
-    # The child opens the file while it is still bash, and then becomes sort: one process, which is the one to name.
+    # The child opens the file as bash, then executes sort. It is one process; the answer must name it.
     lab.file("f")
     yield
     shell = lab.shell("sort -u /etc/passwd > f; true")
@@ -159,7 +159,7 @@ def cp(lab: Lab) -> Steps:
 
 @scenario
 def cp_with_times_and_modes(lab: Lab) -> Steps:
-    # The times that it sets are older than the baseline: they say nothing of when it was written.
+    # The times that it sets are older than the baseline, so they do not show when the file was written.
     lab.file("f")
     yield
     lab.modified("f", writer=lab.run("cp", "-p", "/etc/hostname", "f"))
@@ -179,7 +179,7 @@ def mv_over_a_file(lab: Lab) -> Steps:
     lab.file("f")
     lab.file("known", "known content\n")
     yield
-    # What it is now was known by another name: nobody wrote it, mv put it there.
+    # The present file was known under another name: nobody wrote it, mv placed it.
     mover = lab.run("mv", "known", "f")
     lab.modified("f", placer=mover)
     lab.removed("known", remover=mover)
@@ -195,7 +195,7 @@ def mv_to_another_name(lab: Lab) -> Steps:
 
 @scenario
 def mv_into_a_directory_by_bare_names(lab: Lab) -> Steps:
-    # coreutils: renameat2(AT_FDCWD, "f", 3, "f"); both PARENT records then carry the working directory's name.
+    # coreutils calls renameat2(AT_FDCWD, "f", 3, "f"): both PARENT records have the name of the working directory.
     lab.file("f")
     lab.file("sub/keep")
     yield
@@ -204,7 +204,7 @@ def mv_into_a_directory_by_bare_names(lab: Lab) -> Steps:
 
 @scenario
 def mv_to_another_file_system_and_back(lab: Lab) -> Steps:
-    # Across file systems there is no rename: it copies, and removes.
+    # Across file systems, mv cannot rename: it copies and removes.
     lab.file("gone")
     lab.file("f")
     yield
@@ -230,7 +230,7 @@ def ln(lab: Lab) -> Steps:
     lab.added("symbolic", writer=lab.run("ln", "-s", "/etc/hostname", "symbolic"))
     linker = lab.run("ln", "source", "hard")
     lab.added("hard", placer=linker)
-    lab.attributes("source", changer=linker)  # it has two names now
+    lab.attributes("source", changer=linker)  # its link count changed
 
 
 @scenario
@@ -261,7 +261,7 @@ def setcap(lab: Lab) -> Steps:
 
 @scenario
 def setfacl(lab: Lab) -> Steps:
-    # An entry for a user changes the bits of the group in the mode, too: there they are the mask.
+    # An ACL entry for a user also changes the mode: its group bits then hold the mask of the ACL.
     lab.file("f").chmod(0o644)
     lab.file("g").chmod(0o644)
     yield
@@ -271,7 +271,7 @@ def setfacl(lab: Lab) -> Steps:
 
 @scenario
 def chattr(lab: Lab) -> Steps:
-    # A call that says no path, so that no rule sees it. Not +i: nobody could clear up then.
+    # chattr uses ioctl, which has no path, so no rule reports it. Not +i: the file could not be removed afterwards.
     probe = lab.file("../../elsewhere/chattr/probe")
     if subprocess.run([located("chattr"), "+d", probe], capture_output=True, check=False).returncode:
         raise Unavailable("this file system has no flags")
@@ -289,7 +289,7 @@ def mkdir_and_mkfifo(lab: Lab) -> Steps:
 
 @scenario
 def touch(lab: Lab) -> Steps:
-    # It opens the file for writing, too, although it writes nothing: nothing separates it from who did.
+    # It also opens the file for writing, and writes nothing. Audit cannot distinguish it from the writer.
     lab.file("f")
     lab.file("g")
     yield
@@ -391,7 +391,7 @@ def logrotate_by_copying(lab: Lab) -> Steps:
 
 
 def logrotate_configuration(lab: Lab, how: str) -> str:
-    """A configuration for the scenario's log."""
+    """Write a logrotate configuration for the scenario's log."""
     configuration = lab.elsewhere / "logrotate.conf"
     configuration.write_text(f"{lab.here}/log {{\n  rotate 3\n  {how}\n  su root root\n}}\n")
     configuration.chmod(0o644)
@@ -400,7 +400,7 @@ def logrotate_configuration(lab: Lab, how: str) -> str:
 
 @scenario
 def useradd(lab: Lab) -> Steps:
-    # It locks by hard links, writes passwd+ and renames it over passwd, with a backup in passwd-.
+    # It locks with hard links, writes passwd+, renames it over passwd, and keeps a backup in passwd-.
     lab.file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
     lab.file("etc/group", "root:x:0:\n")
     lab.file("etc/shadow", "root:*:19000:0:99999:7:::\n")

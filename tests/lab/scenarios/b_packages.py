@@ -1,4 +1,4 @@
-"""Package managers: the loudest of all who change files."""
+"""Changes by package managers, which change many files at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.lab.scenario import Steps, scenario
 
 @scenario
 def dpkg(lab: Lab) -> Steps:
-    """An update of a package that was built on the spot: dpkg writes beside the old files, and renames."""
+    """dpkg updates a package that the test builds: it writes each new file beside the old one, then renames it."""
     dpkg = ["dpkg", f"--instdir={lab.here}", f"--admindir={_administration(lab)}"]
     lab.run(*dpkg, "-i", str(_package(lab, "1")))
     newer = _package(lab, "2")
@@ -28,9 +28,9 @@ def dpkg(lab: Lab) -> Steps:
 
 @scenario
 def apt_get(lab: Lab) -> Steps:
-    """A package of the distribution, with all that apt does around dpkg."""
+    """apt installs a package of the distribution, with everything that it runs besides dpkg."""
     administration = _administration(lab)
-    # What is installed on this machine counts as installed there, so that its dependencies are met.
+    # Copy this machine's list of installed packages, so that the dependencies are met.
     shutil.copy("/var/lib/dpkg/status", administration / "status")
     try:
         lab.run("apt-get", "-q", "download", "hello", cwd=lab.elsewhere)
@@ -60,10 +60,10 @@ def apt_get(lab: Lab) -> Steps:
 
 @scenario
 def pip(lab: Lab) -> Steps:
-    """pip unpacks elsewhere and moves whole directories in: it is the placer of all that is in them."""
+    """pip unpacks outside the watched directory and moves whole directories in: it is the placer of their files."""
     wheel = _wheel(lab.elsewhere)
     yield
-    env = os.environ | {"TMPDIR": str(lab.elsewhere)}  # elsewhere it would have to copy
+    env = os.environ | {"TMPDIR": str(lab.elsewhere)}  # on another file system, pip would copy instead of rename
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
     command += ["--disable-pip-version-check", "--target", str(lab.here / "site"), str(wheel)]
     installer = lab.run(*command, env=env)

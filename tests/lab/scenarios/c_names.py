@@ -1,4 +1,4 @@
-"""Names and places: what a file is called, and by which way it is reached."""
+"""Names of files: renames, hard and symbolic links, odd names, and different paths to one file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def written_by_one_placed_by_another(lab: Lab) -> Steps:
 
 @scenario
 def renamed_twice_on_its_way(lab: Lab) -> Steps:
-    # Who carried it half the way has neither written nor placed it.
+    # The process that made the first of two moves neither wrote the file nor placed it.
     lab.file("f")
     yield
     writer = lab.shell("echo other > first")
@@ -79,7 +79,7 @@ def written_before_its_directory_was_renamed(lab: Lab) -> Steps:
 
 @scenario
 def removed_before_its_directory_was_renamed(lab: Lab) -> Steps:
-    # Whoever moves the directory later has not removed the file that was in it.
+    # A process that moves the directory later did not remove the file that was in it.
     lab.file("before/f")
     lab.file("before/g")
     yield
@@ -135,7 +135,7 @@ def through_the_other_hard_link(lab: Lab) -> Steps:
 
 @scenario
 def through_a_hard_link_that_nobody_watches(lab: Lab) -> Steps:
-    # Audit's rules go by directory: this leaves no record, and that is the reason to give.
+    # Audit rules watch directories: a write under a name outside leaves no record. That is the reason to give.
     lab.file("f")
     yield
     (lab.elsewhere / "g").hardlink_to(lab.here / "f")
@@ -145,7 +145,7 @@ def through_a_hard_link_that_nobody_watches(lab: Lab) -> Steps:
 
 @scenario
 def opened_here_written_through_a_link_elsewhere(lab: Lab) -> Steps:
-    # Who opened it before there was another name has written nothing, and is the only one on record.
+    # The process that opened the file before its second name existed wrote nothing. It is the only recorded one.
     lab.file("f")
     yield
     lab.shell(": >> f")
@@ -258,7 +258,7 @@ def longest_name(lab: Lab) -> Steps:
 
 @scenario
 def longest_path(lab: Lab) -> Steps:
-    # Close to PATH_MAX (4096 with the zero at the end): an audit record of it has more than 8 kB when it is in hex.
+    # Close to PATH_MAX (4096 bytes with the final zero): in hexadecimal, its audit record has more than 8 kB.
     room = 4090 - len(os.fsencode(lab.here))
     parts = ["d d" * 80] * (room // 241)
     deep = "/".join(parts)
@@ -271,7 +271,7 @@ def longest_path(lab: Lab) -> Steps:
 
 @scenario
 def through_a_bind_mount(lab: Lab) -> Steps:
-    # Another path, but the same directory inode: the kernel's rules follow the inode, and so do we.
+    # Another path to the same directory inode: audit rules and fimscan both follow the inode.
     lab.file("f")
     lab.file("g")
     yield

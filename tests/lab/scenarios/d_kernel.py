@@ -1,4 +1,4 @@
-"""The kernel's corners: rare calls, descriptors that travel, programs of another architecture, numbers that return."""
+"""Rare system calls, passed descriptors, 32-bit programs, reused inode and process numbers."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def device_node_and_socket(lab: Lab) -> Steps:
     lab.added("socket", writer=lab.python("socket.socket(socket.AF_UNIX).bind('socket')"))
 
 
-# ---- descriptors that travel: audit says who opened, and the role "writer" says no more than that
+# ---- descriptors that are passed on: audit reports who opened the file, and that is all that "writer" means
 
 
 @scenario
 def inherited_by_a_child(lab: Lab) -> Steps:
-    # The shell opened it, for its child to write: both had a part in it, and one is on record.
+    # The shell opened the file and its child wrote to it: both took part, and only the shell is recorded.
     lab.file("f")
     yield
     shell = lab.shell("exec 3>>f; /usr/bin/env printf more >&3; true")
@@ -173,7 +173,7 @@ def passed_over_a_socket(lab: Lab) -> Steps:
 
 @scenario
 def passed_over_a_socket_and_still_held(lab: Lab) -> Steps:
-    # The opener is in the log, the receiver in /proc. Either may have written.
+    # The opener is in the audit log, the receiver in /proc. Either may have written.
     lab.file("f")
     yield
     after = "os.setsid(); os.close(1); os.close(2); import time\n    while os.path.exists('f'): time.sleep(0.1)"
@@ -202,7 +202,7 @@ def mapped_before_the_baseline(lab: Lab) -> Steps:
 
 @scenario
 def held_by_one_and_opened_by_another(lab: Lab) -> Steps:
-    # The holder has not written, but could have: nothing separates the two.
+    # The holder did not write, but could have: the evidence does not distinguish the two.
     lab.file("f")
     holder = lab.steps("f = open('f', 'a'); pause()")
     yield
@@ -253,7 +253,7 @@ def thread(lab: Lab) -> Steps:
 
 @scenario
 def setuid_program(lab: Lab) -> Steps:
-    """Who logged in stays with the process, whatever rights it gets."""
+    """A process keeps its login user, whatever rights it gets."""
     lab.file("f").chmod(0o600)
     lab.here.chmod(0o755)
     program = lab.elsewhere / "truncate"
@@ -276,19 +276,19 @@ def program_deleted_while_it_ran(lab: Lab) -> Steps:
     yield
     process = lab.start(str(program), "-c", f"rm {program}; echo other > f")
     process.communicate(timeout=60)
-    lab.modified("f", writer=Process(process.pid, (f"{program} (deleted)", str(program)), lab.family))
+    lab.modified("f", writer=Process(process.pid, (f"{program} (deleted)", str(program)), lab.forks))
 
 
 @scenario
 def ended_before_anyone_could_look(lab: Lab) -> Steps:
-    # A grandchild, orphaned, gone within milliseconds.
+    # An orphaned grandchild that ends within milliseconds.
     lab.file("f")
     yield
     shell = lab.shell("(sh -c 'echo other > f' &) ; sleep 0.2")
     lab.modified("f", writer=shell.child("sh"))
 
 
-# ---- numbers that return
+# ---- reused numbers
 
 
 @scenario
@@ -297,7 +297,7 @@ def inode_number_returns(lab: Lab) -> Steps:
     yield
     remover = lab.run("rm", "f")
     lab.removed("f", remover=remover)
-    # ext4 gives the lowest free number, as a rule the one that has just become free.
+    # ext4 assigns the lowest free inode number, usually the one that was just freed.
     lab.added("g", writer=lab.shell("echo another file > g"))
 
 
@@ -319,7 +319,7 @@ def created_removed_created(lab: Lab) -> Steps:
 
 @scenario
 def created_and_removed(lab: Lab) -> Steps:
-    # Nothing is left of it, so there is nothing to report; the file beside it was not touched.
+    # Nothing is left of the file, so nothing is reported; the file beside it did not change.
     lab.file("f")
     yield
     lab.shell("echo for a moment > g; rm g")
@@ -337,7 +337,7 @@ def removed_then_another_of_that_name_removed(lab: Lab) -> Steps:
 
 @scenario
 def changed_and_changed_back(lab: Lab) -> Steps:
-    # The content is what it was; the times are not, and say that somebody was there.
+    # The content is the old one again. The times differ, which shows that somebody wrote.
     lab.file("f", "content\n")
     yield
     lab.attributes("f", writer=lab.shell("echo other > f; echo content > f"))
@@ -345,7 +345,7 @@ def changed_and_changed_back(lab: Lab) -> Steps:
 
 @scenario
 def away_and_back_with_other_content(lab: Lab) -> Steps:
-    # Written where nobody looks: the one who brought it back is known, the writer is not.
+    # It was written where no rule watches: the process that moved it back is known, the writer is not.
     lab.file("f")
     yield
     lab.run("mv", "f", f"{lab.elsewhere}/f")

@@ -1,4 +1,4 @@
-"""Several processes and one change: named together where nothing separates them, apart where something does."""
+"""Several processes and one change: all are named if the evidence does not distinguish them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def two_processes_of_one_program(lab: Lab) -> Steps:
 
 @scenario
 def opened_after_the_last_write(lab: Lab) -> Steps:
-    # The file's own ctime says that nothing was written since: whoever came later is cleared.
+    # By the file's ctime, nothing was written later: processes that opened it later are cleared.
     lab.file("f")
     yield
     writer = lab.shell("echo other >> f")
     lab.wait_apart()
     idler = lab.shell(": >> f")
-    if lab.kind == "tmpfs":  # a store to a mapping leaves the ctime there, so that it clears nobody
+    if lab.kind == "tmpfs":  # there, a store to a mapping does not set the ctime, so the ctime clears nobody
         lab.modified("f", verdict="contested", writer=(writer, idler))
-    elif lab.kind == "overlay":  # its times are the upper file's; who doubts them is right as well
+    elif lab.kind == "overlay":  # its times are those of the upper file; a less certain answer is also right
         lab.modified("f", or_else=(("contested", None),), writer=writer, perhaps=idler)
     else:
         lab.modified("f", writer=writer)
@@ -49,7 +49,7 @@ def opened_after_the_last_write(lab: Lab) -> Steps:
 
 @scenario
 def opened_before_by_one_who_wrote_nothing(lab: Lab) -> Steps:
-    # It could have written at any time until it ended, and audit does not see a descriptor being closed.
+    # It could write until it ended: audit does not report the closing of a descriptor.
     lab.file("f")
     yield
     idler = lab.shell(": >> f")
@@ -68,7 +68,7 @@ def open_in_two_processes_at_once(lab: Lab) -> Steps:
 
 @scenario
 def followed_by_a_replacement(lab: Lab) -> Steps:
-    # The old file is gone, and what was written to it is in the new one: sed has read it.
+    # The old file is gone. Its content is in the new one, because sed read it.
     lab.file("f")
     yield
     first = lab.shell("echo one >> f")
@@ -78,7 +78,7 @@ def followed_by_a_replacement(lab: Lab) -> Steps:
 
 @scenario
 def followed_by_a_removal(lab: Lab) -> Steps:
-    # Whoever makes it anew may have read it before it was removed: audit sees nobody read.
+    # The process that re-creates the file may have read the old one: audit does not report reads.
     lab.file("f")
     yield
     first = lab.shell("echo one >> f")

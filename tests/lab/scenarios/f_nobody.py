@@ -1,6 +1,6 @@
-"""Nobody to name, or not for sure: audit was not looking. Each has its own right reason.
+"""Audit was not watching, so nobody can be named, or not with certainty. Each scenario expects its own reason.
 
-Each of these disturbs the audit system, and so has two scans for itself.
+Each scenario disturbs the audit system, so it runs alone between two scans.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def rules_loaded_after_the_baseline(lab: Lab) -> Steps:
 
 @alone()
 def rules_of_another_key(lab: Lab) -> Steps:
-    """A rule that stands before ours takes the event under its own key; it is about the same file all the same."""
+    """A rule loaded before fimscan's reports the event under its own key. The event names the same file."""
     lab.file("f")
     auditd.remove_rules(lab.rules)
     theirs = f"-a always,exit -F arch=b64 -F dir={lab.here.parent} -F perm=wa -F key=somebody-else"
@@ -107,7 +107,7 @@ def audit_switched_off(lab: Lab) -> Steps:
 
 @alone()
 def opened_by_one_then_written_while_audit_was_off(lab: Lab) -> Steps:
-    """The only one on record wrote nothing, and the last write fell into the gap: nobody is to be accused."""
+    """The only recorded process wrote nothing; the last write happened in the gap. Nobody may be accused."""
     lab.file("f")
     yield
     lab.shell(": >> f")
@@ -140,7 +140,7 @@ def daemon_stopped(lab: Lab) -> Steps:
 
 @alone()
 def daemon_killed(lab: Lab) -> Steps:
-    """It left no word of its end in the log."""
+    """auditd was killed, so the log has no record of its end."""
     lab.needs_own_daemon()
     lab.file("f")
     yield
@@ -172,7 +172,7 @@ def log_rotated_away_unread(lab: Lab) -> Steps:
 
 @alone()
 def events_lost(lab: Lab) -> Steps:
-    """The daemon does not keep up, the kernel's queue is full, and it is told not to wait: events are dropped."""
+    """auditd is too slow and the kernel's queue is full. With backlog_wait_time 0, the kernel drops events."""
     lab.needs_own_daemon()
     lab.file("f")
     pid = auditd.daemon_pid()
@@ -195,7 +195,7 @@ def events_lost(lab: Lab) -> Steps:
 
 @alone()
 def through_io_uring(lab: Lab) -> Steps:
-    """auditctl 3.0 can make no rule for it: fimscan loads one itself."""
+    """auditctl 3.0 cannot make a rule for io_uring, so fimscan loads one itself."""
     lab.file("f")
     yield
     lab.modified("f", writer=lab.python(_IO_URING))
@@ -203,27 +203,27 @@ def through_io_uring(lab: Lab) -> Steps:
 
 @alone(config="[scan]\ncross_mounts = true\n")
 def file_system_mounted_after_the_rules(lab: Lab) -> Steps:
-    """A rule for a directory does not reach what is mounted below it later."""
+    """A rule for a directory does not cover what is mounted below it later."""
     inside = lab.here / "mounted"
     with lab.mounted("-t", "tmpfs", "none", at=inside):
         (inside / "f").write_text("old\n")
         yield
         writer = lab.shell("echo other > mounted/f")
         lab.modified("mounted/f", verdict="unattributed", reason="not-covered", by=writer)
-        yield  # it stays mounted for the second scan
+        yield  # still mounted at the second scan
 
 
 @alone()
 def process_older_than_audit(lab: Lab) -> Steps:
-    """Started before audit was first enabled, a process has no audit context: none of its calls is recorded."""
+    """A process started before audit was first enabled has no audit context: none of its calls is recorded."""
     lab.file("f")
-    lab.elder.write(lab.here / "probe")
+    lab.early.write(lab.here / "probe")
     time.sleep(0.3)
-    if f" pid={lab.elder.who.pid} ".encode() in Path(lab.daemon.log).read_bytes():
+    if f" pid={lab.early.who.pid} ".encode() in Path(lab.daemon.log).read_bytes():
         raise Unavailable("audit was enabled before this lab began, so that every process of it is seen")
     yield
-    lab.elder.write(lab.here / "f")
-    lab.modified("f", verdict="unattributed", reason="no-event", by=lab.elder.who)
+    lab.early.write(lab.here / "f")
+    lab.modified("f", verdict="unattributed", reason="no-event", by=lab.early.who)
 
 
 _IO_URING = """

@@ -1,8 +1,8 @@
-"""Content has a history inside the window: what a file holds is the work of everybody who wrote the files before it.
+"""Several processes write to successive files of one path: the present content may come from each of them.
 
-Audit records no reads. So where several processes wrote, one after the other, to files that had the path, and nothing
-shows that the last of them did not read what the others left, all are listed, the latest first. Where only one wrote,
-or where what is there now was known before, the answer stays sure.
+Audit does not report reads. If several processes wrote to successive files of a path, and nothing shows that the last
+one did not read the earlier content, all are listed, the latest first. If only one wrote, or if the present content was
+recorded before, the answer is confirmed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tests.lab.bench import Lab, Process
 from tests.lab.scenario import EITHER, SEVERAL, Steps, scenario
 from tests.lab.scenarios.a_tools import logrotate_configuration, vim_program
 
-# Numbers of users that each system has.
+# User ids that exist on every system.
 _FIRST_USER, _SECOND_USER = 1, 2
 
 
@@ -39,7 +39,7 @@ def two_processes_of_one_login_user(lab: Lab) -> Steps:
 
 @scenario
 def account_appended_then_useradd(lab: Lab) -> Steps:
-    """Who made the account with the uid 0 is in passwd as surely as useradd's newcomer."""
+    """The account with uid 0 is in passwd, like the one that useradd added: both writers took part."""
     lab.file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
     lab.file("etc/group", "root:x:0:\n")
     lab.file("etc/shadow", "root:*:19000:0:99999:7:::\n")
@@ -49,7 +49,7 @@ def account_appended_then_useradd(lab: Lab) -> Steps:
     adder = lab.run("useradd", "--prefix", str(lab.here), "-M", "-N", "-g", "0", "newcomer")
     lab.modified("etc/passwd", **SEVERAL, writer=(adder, first), placer=adder)
     lab.modified("etc/shadow", writer=adder, placer=adder)
-    # Its backup, passwd-, has the first one's line as well.
+    # The backup, passwd-, also has the line of the first process.
     lab.added("etc/passwd-", verdict="confirmed", or_else=(("contested", "several-writers"),), any=adder, perhaps=first)
     lab.all_else(adder)
 
@@ -96,7 +96,7 @@ def appended_then_saved_by_an_editor(lab: Lab) -> Steps:
 
 @scenario
 def appended_then_replaced_by_writer_and_placer(lab: Lab) -> Steps:
-    # The third one wrote to the file that was replaced; who wrote the new one may have read that.
+    # The third process wrote to the file that was replaced; the writer of the new file may have read that.
     lab.file("f")
     yield
     first = _append(lab)
@@ -108,7 +108,7 @@ def appended_then_replaced_by_writer_and_placer(lab: Lab) -> Steps:
 
 @scenario
 def appended_then_copied_over(lab: Lab) -> Steps:
-    # In place: cp opens the very file, and nothing shows that it has not kept a part of it.
+    # cp writes in place: it opens the same file, and nothing shows that it kept none of the content.
     lab.file("f")
     yield
     first = _append(lab)
@@ -137,7 +137,7 @@ def written_removed_and_made_anew_by_three(lab: Lab) -> Steps:
 
 @scenario
 def copied_removed_and_copied_back(lab: Lab) -> Steps:
-    # The second kept a copy in between, in a place where nobody looks.
+    # In between, the second process kept a copy outside the watched directory.
     lab.file("f")
     yield
     first = _append(lab)
@@ -157,7 +157,7 @@ def appended_then_exchanged_with_a_new_file(lab: Lab) -> Steps:
         "open('g', 'w').write(open('f').read().upper()); call(316, -100, b'f', -100, b'g', 2)"  # RENAME_EXCHANGE
     )
     lab.modified("f", **SEVERAL, writer=(second, first), placer=second)
-    # What is called g now is the file that the first one wrote to, and nobody else.
+    # The file that is now called g is the one to which only the first process wrote.
     lab.added("g", verdict="confirmed", or_else=(("contested", "several-writers"),), writer=first, any=second)
 
 
@@ -197,7 +197,7 @@ def written_under_another_name_then_edited(lab: Lab) -> Steps:
 
 @scenario
 def moved_in_from_outside_then_edited(lab: Lab) -> Steps:
-    # Who wrote it outside is not known; who brought it has a part in what is there now.
+    # The writer outside is unknown; the process that moved the file in took part.
     lab.file("f")
     yield
     writer = lab.shell(f"echo evil > {lab.elsewhere}/f")
@@ -208,7 +208,7 @@ def moved_in_from_outside_then_edited(lab: Lab) -> Steps:
 
 @scenario
 def moved_in_from_outside_then_only_opened(lab: Lab) -> Steps:
-    # The content came with the file. Whoever opened it afterwards may have written, and is not the only one.
+    # The file came with its content. A process that opened it later may have written, but others may have as well.
     lab.file("f")
     yield
     writer = lab.shell(f"echo evil > {lab.elsewhere}/f")
@@ -228,7 +228,7 @@ def moved_in_from_outside_then_only_opened(lab: Lab) -> Steps:
 
 @scenario
 def opened_by_one_who_wrote_nothing_then_edited(lab: Lab) -> Steps:
-    # It could have written, and sed would have taken that over.
+    # It could have written, and sed would have copied that.
     lab.file("f")
     yield
     idler = lab.shell(": >> f")
@@ -248,7 +248,7 @@ def held_from_before_written_then_edited(lab: Lab) -> Steps:
 
 @scenario
 def mode_set_by_one_and_carried_over_by_another(lab: Lab) -> Steps:
-    # sed gives its new file the mode of the old one: who set that has a part in what differs.
+    # sed gives its new file the mode of the old one: the process that set that mode took part.
     lab.file("f").chmod(0o644)
     yield
     first = lab.run("chmod", "0600", "f")
@@ -257,7 +257,7 @@ def mode_set_by_one_and_carried_over_by_another(lab: Lab) -> Steps:
     lab.modified("f", or_else=either, writer=second, placer=second, changer=first)
 
 
-# ---- one process only, or content that the last one cannot have taken over
+# ---- one process only, or content that the last process cannot have copied
 
 
 @scenario
@@ -281,7 +281,7 @@ def written_before_the_window_then_edited(lab: Lab) -> Steps:
 
 @scenario
 def older_file_moved_over_what_another_wrote(lab: Lab) -> Steps:
-    # The file was known, as it is: it has nothing of what was written to the one that it replaced.
+    # The file was recorded with this content: it has nothing of what was written to the file that it replaced.
     lab.file("f")
     lab.file("old", "known content\n")
     yield
@@ -293,7 +293,7 @@ def older_file_moved_over_what_another_wrote(lab: Lab) -> Steps:
 
 @scenario
 def older_file_from_outside_moved_over_what_another_wrote(lab: Lab) -> Steps:
-    # It was made before; but that is known from its times at best, and the mtime can be set.
+    # It was made before. Only its times show that, and a process can set the mtime.
     lab.file("f")
     lab.file(f"{lab.elsewhere}/old", "from before\n")
     yield
@@ -304,7 +304,7 @@ def older_file_from_outside_moved_over_what_another_wrote(lab: Lab) -> Steps:
 
 @scenario
 def log_appended_to_then_rotated(lab: Lab) -> Steps:
-    # The new log is empty: it has nothing of the old one, which has the line under its new name.
+    # The new log is empty. The line is in the old log, under its new name.
     lab.file("log", "a line\n")
     yield
     first = _append(lab, "log")
@@ -316,7 +316,7 @@ def log_appended_to_then_rotated(lab: Lab) -> Steps:
 
 @scenario
 def another_file_written_by_another(lab: Lab) -> Steps:
-    # Neighbours in the same directory have no part in each other.
+    # Changes of two files in one directory are independent.
     lab.file("f")
     lab.file("g")
     yield

@@ -1,6 +1,6 @@
-"""What no rule sees, and what explains it; watches on single paths; calls with two effects.
+"""Changes that no audit rule reports, and their reasons; watches on single paths; calls with two effects.
 
-Where the mounts or the log explain a change, "audit was watching and saw nobody" is the wrong answer.
+If the mounts or the log explain a change, "no-event" is the wrong answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.lab.bench import Lab, Process
 from tests.lab.ground import Unavailable
 from tests.lab.scenario import Steps, alone, scenario, scenario_on
 
-#: Nobody was looking there: any answer that says so, and never the one that audit would have seen it.
+#: Audit does not cover the place: any answer that says so is right, "no-event" is wrong.
 _NOT_SEEN = (("unattributed", "coverage-gap"), ("unattributed", "not-covered"))
 
 
@@ -22,12 +22,12 @@ def _explained(lab: Lab, kind: str, path: str, by: Process) -> None:
     lab.expect(kind, path, verdict=verdict, reason=reason, or_else=_NOT_SEEN, by=by, perhaps=by)
 
 
-# ---- changes that come from elsewhere than a call on this mount
+# ---- changes without a system call on this mount
 
 
 @scenario
 def core_dump(lab: Lab) -> Steps:
-    """The kernel writes it; the record of the crash (ANOM_ABEND) names the process."""
+    """The kernel writes the core file; the record of the crash (ANOM_ABEND) names the process."""
     if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
         raise Unavailable("core dumps go elsewhere here (kernel.core_pattern)")
     yield
@@ -40,21 +40,21 @@ def core_dump(lab: Lab) -> Steps:
 
 @scenario
 def file_mounted_over_a_file(lab: Lab) -> Steps:
-    """As Docker does with /etc/hosts: what is read there is another file, and the mounts say so."""
+    """A file mounted over another, as Docker does with /etc/hosts; the mount table shows it."""
     lab.file("f")
     lab.file(f"{lab.elsewhere}/other", "another file\n")
     yield
     mounter = lab.run("mount", "--bind", f"{lab.elsewhere}/other", "f")
     try:
         _explained(lab, "modified", "f", mounter)
-        yield  # it stays for the second scan
+        yield  # still mounted at the second scan
     finally:
         lab.run("umount", "-l", str(lab.here / "f"))
 
 
 @scenario_on("ext4", "xfs")
 def image_of_a_loop_device(lab: Lab) -> Steps:
-    """The kernel writes to the image what is written in the file system that is on it."""
+    """Writes to a file system on a loop device change the image, by the kernel."""
     image = lab.here / "image"
     image.touch()
     lab.run("truncate", "-s", "4M", str(image))
@@ -66,19 +66,19 @@ def image_of_a_loop_device(lab: Lab) -> Steps:
         yield
         writer = lab.shell(f"echo inside > {place}/f; sync -f {place}/f")
         _explained(lab, "modified", "image", writer)
-        yield  # it stays mounted for the second scan
+        yield  # still mounted at the second scan
     finally:
         lab.run("umount", str(place))
 
 
 @scenario_on("ext4", "xfs", "tmpfs")
 def upper_layer_of_an_overlay(lab: Lab) -> Steps:
-    """The watched directory is an overlay's upper layer, and is written to through the overlay."""
+    """The watched directory is the upper layer of an overlay, and processes write through the overlay."""
     lab.file("upper/f")
     place, lower, work = (lab.elsewhere / name for name in ("merged", "lower", "work"))
     for directory in (place, lower):
         directory.mkdir()
-    # On the same file system, and outside of what is watched.
+    # On the same file system, outside the watched directory.
     work.mkdir()
     options = f"lowerdir={lower},upperdir={lab.here}/upper,workdir={work}"
     lab.run("mount", "-t", "overlay", "-o", options, "overlay", str(place))
@@ -86,17 +86,17 @@ def upper_layer_of_an_overlay(lab: Lab) -> Steps:
         yield
         writer = lab.shell(f"echo through the overlay >> {place}/f")
         _explained(lab, "modified", "upper/f", writer)
-        yield  # it stays mounted for the second scan
+        yield  # still mounted at the second scan
     finally:
         lab.run("umount", "-l", str(place))
 
 
-# ---- file systems with layers and parts
+# ---- overlays and subvolumes
 
 
 @scenario
 def lower_file_changed_in_every_way(lab: Lab) -> Steps:
-    """On an overlay, each of these copies the file up first, within the very call that changes it."""
+    """On an overlay, each of these calls first copies the file up."""
     for name in ("appended", "cut", "mode", "owner", "attribute", "away", "linked", "gone"):
         lab.file(name).chmod(0o644)
     yield
@@ -114,12 +114,12 @@ def lower_file_changed_in_every_way(lab: Lab) -> Steps:
 
 @scenario
 def directory_removed_and_made_anew(lab: Lab) -> Steps:
-    """On an overlay, the new one is opaque: nothing of the lower one shows through."""
+    """On an overlay, the new directory is opaque: it hides the one of the lower layer."""
     lab.file("d/f")
     lab.file("d/g")
     yield
     remover = lab.run("rm", "-r", "d")
-    # These take the numbers that are free now: with the old one's number, only the new directory's times would differ.
+    # These files take the free inode numbers. With the old one's number, only the new directory's times would differ.
     others = [f"other{number}" for number in range(9)]
     lab.run("mkdir", *others)
     maker = lab.run("mkdir", "d")
@@ -132,7 +132,7 @@ def directory_removed_and_made_anew(lab: Lab) -> Steps:
 
 @scenario_on("btrfs")
 def files_of_a_nested_subvolume(lab: Lab) -> Steps:
-    """It has a device number of its own for stat(2), and is no mount; inode numbers recur in each."""
+    """A subvolume has its own device number in stat(2), and is no mount. Inode numbers recur in each subvolume."""
     for name in ("one", "two"):
         lab.run("btrfs", "-q", "subvolume", "create", name)
         lab.file(f"{name}/f")
@@ -178,12 +178,12 @@ def single_file_replaced_by_rename(lab: Lab) -> Steps:
     lab.modified(str(path), placer=shell.child("mv"), perhaps=shell)
 
 
-# ---- calls with two effects, numbers that are used again
+# ---- calls with two effects, reused numbers
 
 
 @scenario
 def number_of_a_replaced_file_used_again_outside(lab: Lab) -> Steps:
-    # Who wrote to the file that had the inode number has nothing to do with the file that got it next.
+    # The writer of the earlier file with this inode number did not write the file that got the number next.
     yield from _placed_with_the_number_of_a_removed_file(lab, "echo other > x2; mv x2 x")
 
 
@@ -198,7 +198,7 @@ def _placed_with_the_number_of_a_removed_file(lab: Lab, removal: str) -> Steps:
     lab.shell("echo unrelated > x0; mv x0 x")
     number = (lab.here / "x").stat().st_ino
     lab.shell(removal)
-    # ext4 gives a number again to a file in a directory of the same block group, btrfs and tmpfs never do.
+    # ext4 reuses a number within one block group; btrfs and tmpfs never reuse one.
     code = f"""
 for i in range(16):
     os.mkdir(f"{lab.elsewhere}/{{i}}")
@@ -214,7 +214,7 @@ for i in range(16):
 
 @scenario_on("ext4", "xfs", "tmpfs")
 def renamed_with_a_whiteout_left_behind(lab: Lab) -> Steps:
-    """RENAME_WHITEOUT puts a device 0:0 in the old place: one call, two effects."""
+    """RENAME_WHITEOUT leaves a device 0:0 at the old name: one call, two effects."""
     lab.file("f")
     yield
     mover = lab.python("call(316, -100, b'f', -100, b'g', 4)")
@@ -224,7 +224,7 @@ def renamed_with_a_whiteout_left_behind(lab: Lab) -> Steps:
 
 @scenario
 def two_programs_under_one_number(lab: Lab) -> Steps:
-    """A process ends and its number is given to another one: both changed the file, and both are named."""
+    """A process ends and its pid is reused: both processes changed the file, and both are named."""
     lab.file("f")
     yield
     first = lab.shell("echo one >> f")
@@ -233,7 +233,7 @@ def two_programs_under_one_number(lab: Lab) -> Steps:
 
 
 def _with_number(lab: Lab, pid: int, *command: str) -> Process:
-    """Run a program under a number that was another's (clone3(2), set_tid)."""
+    """Run a program with the pid of an ended process (clone3(2), set_tid)."""
     if os.uname().machine != "x86_64":
         raise Unavailable("the number of clone3(2) is known for x86-64 only")
     code = f"""
@@ -249,12 +249,12 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     return lab.process(pid, command[0])
 
 
-# ---- ordinary work stays sure, whatever others do to other files
+# ---- ordinary work is confirmed, whatever other processes do to other files
 
 
 @scenario
 def others_have_other_files_in_flight_and_in_rings(lab: Lab) -> Steps:
-    """A descriptor in a message and a file registered with a ring, neither of this file: it is no doubt about this."""
+    """A process has a descriptor in flight and a registered io_uring file, both of other files: no doubt follows."""
     lab.file("f")
     other = lab.file(f"{lab.elsewhere}/other")
     code = f"""

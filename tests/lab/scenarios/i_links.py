@@ -1,4 +1,4 @@
-"""Hard links: one file with several names, of which something is done to one."""
+"""Hard links: one file with several names, and a change of one name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.lab.scenario import Steps, scenario
 
 @scenario
 def hard_link_replaced_under_one_name(lab: Lab) -> Steps:
-    # sed leaves the other name with the old content.
+    # sed replaces one name; the other one keeps the old content.
     lab.links("f", "g")
     yield
     sed = lab.run("sed", "-i", "s/e/E/", "f")
@@ -18,7 +18,7 @@ def hard_link_replaced_under_one_name(lab: Lab) -> Steps:
 
 @scenario
 def hard_link_replaced_twice(lab: Lab) -> Steps:
-    # The second one replaced what the first one had put there, and has nothing to do with the other name.
+    # The second process replaced what the first one had placed; it did not change the other name.
     lab.links("f", "g")
     yield
     first = lab.run("sed", "-i", "s/e/E/", "f")
@@ -49,7 +49,7 @@ def one_of_three_hard_links_removed(lab: Lab) -> Steps:
 
 @scenario
 def two_of_three_hard_links_removed(lab: Lab) -> Steps:
-    # Both changed the number of links that is left.
+    # Both changed the link count of the remaining name.
     lab.links("f", "g", "h")
     yield
     first, second = lab.run("rm", "f"), lab.run("rm", "g")
@@ -112,7 +112,7 @@ def another_hard_link_made(lab: Lab) -> Steps:
     if lab.counts_links:
         lab.attributes("f", any=linker)
         lab.attributes("g", any=linker)
-    else:  # f became a file of its own, of which i is the second name
+    else:  # f was copied up as a file of its own; i is its second name
         lab.attributes("f", any=linker)
 
 
@@ -152,7 +152,7 @@ def mode_set_before_the_other_name_was_replaced(lab: Lab) -> Steps:
     yield
     changer, sed = lab.run("chmod", "600", "g"), lab.run("sed", "-i", "s/e/E/", "f")
     lab.attributes("g", changer=changer, perhaps=sed)
-    # The mode that sed copied is part of what it wrote.
+    # sed also set the mode of its new file.
     lab.modified("f", writer=sed, placer=sed, perhaps=changer, or_else=(("contested", "several-writers"),))
 
 
@@ -182,7 +182,7 @@ def removed_below_a_renamed_directory(lab: Lab) -> Steps:
 
 @scenario
 def removed_below_a_directory_on_its_way(lab: Lab) -> Steps:
-    # Neither scan knows the path that the file had when it was removed.
+    # Neither scan has the path that the file had when it was removed.
     lab.links("before/f", "g")
     yield
     first = lab.run("mv", "before", "between")
@@ -208,7 +208,7 @@ def replaced_below_a_renamed_directory(lab: Lab) -> Steps:
 
 @scenario
 def removed_where_another_directory_came(lab: Lab) -> Steps:
-    # What has the path by then is another file: whoever removes it has not touched the one that has two names.
+    # By then, the path names another file: removing it does not change the file with two names.
     lab.links("d/f", "g", "h")
     lab.file("other/f", "of another directory\n")
     yield
@@ -240,7 +240,7 @@ def hard_link_renamed_twice(lab: Lab) -> Steps:
 
 @scenario
 def hard_link_exchanged_and_removed(lab: Lab) -> Steps:
-    # By the time it is removed, it has the other file's name.
+    # When it is removed, it has the other file's name.
     lab.links("f", "g")
     lab.file("other", "other, and longer\n")
     yield
@@ -253,7 +253,7 @@ def hard_link_exchanged_and_removed(lab: Lab) -> Steps:
 
 @scenario
 def mode_set_by_descriptor_beside_a_hard_link(lab: Lab) -> Steps:
-    # Where the links part, the record names neither: that is a lead, and no proof.
+    # Where the links become separate files, the record names neither: that is a lead, not a proof.
     lab.links("f", "g")
     yield
     changer = lab.python("os.fchmod(os.open('f', os.O_RDONLY), 0o600)")

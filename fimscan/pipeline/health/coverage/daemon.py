@@ -9,11 +9,11 @@ from fimscan.audit import DaemonConfig
 from fimscan.model import Check
 from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.coverage.facts import Daemon, Facts
+from fimscan.pipeline.health.remedies import commented, set_in_auditd_conf
 from fimscan.report.display import minute_text
 
 _MEGABYTE = 1 << 20
 _STOPPING = frozenset({"suspend", "single", "halt"})
-_RELOAD = "then kill -HUP $(pidof auditd)"
 _MOST_LOGS = 999  # auditd.conf(5)
 _ADDRESS = re.compile(r"[\d.]{7,15}|[\da-fA-F:]*:[\da-fA-F:.]*")
 
@@ -23,8 +23,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     pid = facts.kernel.status.get("pid", 0)
     daemon = facts.daemon
     if not pid or daemon is None:
-        remedy = "install auditd, then systemctl enable --now auditd"
-        yield critical("audit daemon", "not running: records are not stored", remedy)
+        yield critical("audit daemon", "not running: records are not stored", "systemctl enable --now auditd")
         yield from logs(facts)
         return
     yield ok("audit daemon", f"pid {pid}, configured by {daemon.path}")
@@ -52,7 +51,7 @@ def logs(facts: Facts) -> Iterator[Check]:
         if log.error:
             remedy = "run as root, or in the group that may read it (log_group in auditd.conf)"
             if log.missing:
-                remedy = "start auditd, or correct [audit] logs"
+                remedy = commented("systemctl start auditd", "or correct [audit] logs")
             yield unreadable("audit log", f"{log.path}: {log.error}", remedy)
         elif log.by_daemon is not False:
             yield ok("audit log", f"{log.path}, {log.size or 0:,} bytes")
@@ -69,15 +68,15 @@ def logs(facts: Facts) -> Iterator[Check]:
 def _writing(config: DaemonConfig, path: str) -> Iterator[Check]:
     if not config.local_events:
         detail = "local_events = no: auditd does not accept the kernel's records"
-        yield critical("auditd.conf", detail, f"local_events = yes in {path}, {_RELOAD}")
+        yield critical("auditd.conf", detail, set_in_auditd_conf(path, local_events="yes"))
     if not config.write_logs or config.log_format == "nolog":
         detail = "write_logs = no: auditd writes no log"
-        yield critical("auditd.conf", detail, f"write_logs = yes in {path}, {_RELOAD}")
+        yield critical("auditd.conf", detail, set_in_auditd_conf(path, write_logs="yes", log_format="ENRICHED"))
     if config.log_format == "raw":
         yield note(
             "auditd.conf",
             "log_format = RAW: the log has users by number; their names are looked up on this host when it is read",
-            f"log_format = ENRICHED in {path}, {_RELOAD}",
+            set_in_auditd_conf(path, log_format="ENRICHED"),
         )
 
 
@@ -94,7 +93,7 @@ def _names(facts: Facts, config: DaemonConfig, path: str) -> Iterator[Check]:
     yield critical(
         "auditd.conf",
         f"name_format = {config.name_format}: records say node={name}, so they are skipped as another host's",
-        f"add that name to [audit] nodes, or set name_format = none in {path}, {_RELOAD}",
+        commented(set_in_auditd_conf(path, name_format="none"), "or add that name to [audit] nodes"),
     )
 
 
@@ -104,7 +103,7 @@ def _last_read(facts: Facts) -> Iterator[Check]:
     age = (facts.now_ns - facts.previous.time_ns) / 1e9
     late = age > 2 * max(facts.scan_every, facts.read_every or 0)
     detail = f"{span(age)} ago ({minute_text(facts.previous.time_ns)})"
-    remedy = "run 'fimscan schedule' as a service, or 'fimscan scan' from cron: see fimscan-schedule(8)"
+    remedy = commented("fimscan schedule", "as a service, or 'fimscan scan' from cron: see fimscan-schedule(8)")
     yield ok("last read", detail) if not late else warning("last read", detail, remedy)
 
 
@@ -132,7 +131,7 @@ def _rotation(facts: Facts, daemon: Daemon, config: DaemonConfig) -> Iterator[Ch
         yield note(
             name,
             detail + _a_day(daemon),
-            f"max_log_file_action = ROTATE, num_logs = 10, max_log_file = 50 in {daemon.path}, {_RELOAD}",
+            set_in_auditd_conf(daemon.path, max_log_file_action="ROTATE", num_logs="10", max_log_file="50"),
         )
     else:
         yield _rotating(facts, daemon, config)
@@ -157,13 +156,14 @@ def _rotating(facts: Facts, daemon: Daemon, config: DaemonConfig) -> Check:
     detail = f"a record is rotated away {times}{read}"
     if enough:
         return ok("rotation", detail)
-    remedy = f"num_logs = {wanted} (or a larger max_log_file) in {daemon.path}, {_RELOAD}; or read more often"
+    more = set_in_auditd_conf(daemon.path, num_logs=str(wanted))
+    remedy = commented(more, "or a larger max_log_file", "or read more often")
     return warning("rotation", detail, remedy)
 
 
 def _suspending(facts: Facts, daemon: Daemon, config: DaemonConfig) -> Check:
     written = max((log.size or 0 for log in facts.logs if log.by_daemon), default=0)
-    remedy = f"max_log_file_action = ROTATE in {daemon.path}, {_RELOAD}"
+    remedy = set_in_auditd_conf(daemon.path, max_log_file_action="ROTATE")
     detail = f"auditd stops writing at {config.max_log_file // _MEGABYTE} MB (max_log_file_action = suspend)"
     if written >= config.max_log_file:
         return critical("rotation", f"{detail}; the log has reached that size", remedy)
@@ -189,7 +189,7 @@ def _disk(daemon: Daemon, config: DaemonConfig) -> Iterator[Check]:
     remedy = f"free space on the file system of {config.log_file}"
     if daemon.free <= lowest and config.admin_space_left_action == "suspend":
         detail = f"{free}, less than admin_space_left: auditd has stopped writing"
-        resume = f"{remedy}, then kill -USR2 $(pidof auditd)"
+        resume = commented("kill -USR2 $(pidof auditd)", f"after this: {remedy}")
         yield critical("log disk", detail, resume)
     elif daemon.free <= max(low, 2 * lowest):
         yield warning("log disk", f"{free}, nearly full; when it is full, auditd {then}", remedy)
@@ -199,7 +199,10 @@ def _disk(daemon: Daemon, config: DaemonConfig) -> Iterator[Check]:
         yield note(
             "log disk",
             f"auditd stops after one write error (disk_error_action = {config.disk_error_action})",
-            f"disk_error_action = SYSLOG in {daemon.path}, {_RELOAD}, if losing single records is better than that",
+            commented(
+                set_in_auditd_conf(daemon.path, disk_error_action="SYSLOG"),
+                "if losing single records is better than that",
+            ),
         )
 
 

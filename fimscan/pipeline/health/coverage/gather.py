@@ -15,7 +15,7 @@ from itertools import pairwise
 from fimscan import audit
 from fimscan.config import Config, cron_fields, interval_seconds
 from fimscan.errors import InputError
-from fimscan.linux.mounts import Mount, is_behind_what_may_hang, parse_mounts
+from fimscan.linux.mounts import Mount, is_below_mount_that_may_hang, parse_mounts
 from fimscan.model import AuditNotice, AuditObservation, FileKind, NoticeKind, ScanStatus
 from fimscan.pipeline.health.coverage.facts import BootRules, Daemon, Facts, LogFile, Watched
 from fimscan.store import audit as audit_store
@@ -73,7 +73,7 @@ def _file_mounts(mounts: Sequence[Mount]) -> frozenset[bytes]:
     """Return the mount points that are files. File systems that may hang are skipped: their roots are directories."""
     found = set()
     for mount in mounts:
-        if not is_behind_what_may_hang(mounts, mount.point):
+        if not is_below_mount_that_may_hang(mounts, mount.point):
             with suppress(OSError):
                 if not stat.S_ISDIR(os.lstat(mount.point).st_mode):
                     found.add(mount.point)

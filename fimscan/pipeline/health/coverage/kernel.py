@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from fimscan.model import Check
 from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.coverage.facts import Facts
+from fimscan.pipeline.health.remedies import SET_AT_BOOT, commented, set_in_rules_file
 from fimscan.report.display import minute_text
 
 BACKLOG_WANTED = 8192
 _HALF_FULL, _NEARLY_FULL = 0.5, 0.8
 _KERNEL_DEFAULT = "64"  # records; AUDIT_BACKLOG_LIMIT of the kernel, unless audit_backlog_limit= is on its command line
-_LOADED_AT_BOOT = "in a file of /etc/audit/rules.d"
 _STATES = {0: "disabled", 1: "enabled", 2: "enabled; rules are locked until the next boot (-e 2)"}
 
 
@@ -28,7 +28,7 @@ def checks(facts: Facts) -> Iterator[Check]:
     if enabled:
         yield ok("kernel audit", state)
     else:
-        remedy = "auditctl -e 1; also make sure that no rules file turns it off again (-e 0)"
+        remedy = commented("auditctl -e 1", "also remove -e 0 from /etc/audit/rules.d")
         yield critical("kernel audit", f"{state}: the kernel writes no records", remedy)
     yield _since_boot(facts)
     yield _lost(facts)
@@ -44,22 +44,22 @@ def _since_boot(facts: Facts) -> Check:
         "since boot",
         "audit=1 is not on the kernel's command line: processes started before audit was first enabled leave no"
         f" records{older}",
-        "add audit=1 audit_backlog_limit=8192 to GRUB_CMDLINE_LINUX in /etc/default/grub, update-grub, reboot",
+        commented(SET_AT_BOOT, "then reboot"),
     )
 
 
 def _lost(facts: Facts) -> Check:
     name, lost, before = "lost events", facts.kernel.status.get("lost", 0), facts.previous
-    more = f"raise the queue limit (auditctl -b {_larger(facts)}), or narrow other rules"
-    reset = "after investigating, auditctl --reset-lost"
+    more = commented(f"auditctl -b {_larger(facts)}", "or narrow other rules")
+    reset = "auditctl --reset-lost"
     if not lost:
         return ok(name, "none")
     if before is None or before.lost is None or before.boot_id != facts.boot_id or before.lost > lost:
-        return warning(name, f"{lost:,} since boot or the last reset", f"{more}; {reset}")
+        return warning(name, f"{lost:,} since boot or the last reset", commented(more, f"after investigating: {reset}"))
     since = minute_text(before.time_ns)
     if lost > before.lost:
         return warning(name, f"{lost - before.lost:,} since the last look at {since}, {lost:,} in total", more)
-    return note(name, f"{lost:,}, none since the last look at {since}", reset)
+    return note(name, f"{lost:,}, none since the last look at {since}", commented(reset, "after investigating"))
 
 
 def _larger(facts: Facts) -> int:
@@ -76,24 +76,25 @@ def _queue(facts: Facts) -> Iterator[Check]:
         yield ok("queue", detail)
     else:
         grade = note if fill < _NEARLY_FULL else warning
-        remedy = f"auditctl -b {_larger(facts)}; 'aureport --summary' shows what causes so many events"
+        remedy = commented(f"auditctl -b {_larger(facts)}", "aureport --summary shows what causes so many events")
         yield grade("queue", detail, remedy)
     if delayed := status.get("backlog_wait_time_actual"):
         detail = f"it has been full: processes had to wait for {delayed:,} clock ticks in total"
-        remedy = f"auditctl -b {_larger(facts)}, then auditctl --reset_backlog_wait_time_actual"
+        remedy = f"auditctl -b {_larger(facts)} && auditctl --reset_backlog_wait_time_actual"
         yield note("queue", detail, remedy)
     if status.get("backlog_wait_time") == 0:
         detail = "when it is full, records are dropped at once (backlog_wait_time 0)"
-        yield warning("queue", detail, f"auditctl --backlog_wait_time 15000, and the same {_LOADED_AT_BOOT}")
+        wait = "--backlog_wait_time 15000"
+        yield warning("queue", detail, f"auditctl {wait} && {set_in_rules_file(wait)}")
     yield _limit(facts, limit)
 
 
 def _limit(facts: Facts, limit: int) -> Check:
     """Check the length of the queue, now and after the next boot."""
-    line = f"the line '-b {BACKLOG_WANTED}' {_LOADED_AT_BOOT}"
+    line = set_in_rules_file(f"-b {BACKLOG_WANTED}")
     if 0 < limit < BACKLOG_WANTED:
         detail = f"{limit:,} records: a longer burst loses records"
-        return warning("queue limit", detail, f"auditctl -b {BACKLOG_WANTED}, and {line}")
+        return warning("queue limit", detail, f"auditctl -b {BACKLOG_WANTED} && {line}")
     if facts.boot is not None and not facts.boot.error:
         at_boot = facts.boot.settings.get("-b", _KERNEL_DEFAULT)
         if at_boot.isdigit() and 0 < int(at_boot) < BACKLOG_WANTED:
@@ -108,11 +109,11 @@ def _settings(facts: Facts) -> Iterator[Check]:
     status = facts.kernel.status
     if rate := status.get("rate_limit"):
         detail = f"{rate:,} records a second; the kernel drops all beyond that"
-        yield warning("rate limit", detail, f"auditctl -r 0, and no other -r {_LOADED_AT_BOOT}")
+        yield warning("rate limit", detail, f"auditctl -r 0 && {set_in_rules_file('-r 0')}")
     match status.get("failure"):
         case 0:
             detail = "0: the kernel does not report lost records"
-            yield note("failure flag", detail, f"auditctl -f 1, and the line '-f 1' {_LOADED_AT_BOOT}")
+            yield note("failure flag", detail, f"auditctl -f 1 && {set_in_rules_file('-f 1')}")
         case 2:
             detail = "2: the kernel panics when it loses records"
-            yield note("failure flag", detail, "auditctl -f 1, if the host matters more than its records")
+            yield note("failure flag", detail, commented("auditctl -f 1", "if the host matters more than its records"))

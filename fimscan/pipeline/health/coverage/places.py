@@ -14,6 +14,7 @@ from fimscan.model import Check
 from fimscan.paths import is_within
 from fimscan.pipeline.health.checks import note
 from fimscan.pipeline.health.coverage.facts import Facts
+from fimscan.pipeline.health.remedies import commented
 from fimscan.report.display import show
 
 _NAME = "mounts"
@@ -57,7 +58,7 @@ def _beneath(facts: Facts, watched: Sequence[bytes]) -> Iterator[Check]:
             _NAME,
             f"{_listed(uncertain)}: mounted at or beneath a watched directory; rules cover only what was mounted"
             " before they were loaded, and when that was is unknown",
-            "run augenrules --load after each mount",
+            commented("augenrules --load", "after each mount"),
         )
 
 

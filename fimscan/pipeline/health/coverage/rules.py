@@ -11,13 +11,15 @@ from fimscan.model import AuditRule, Check, CheckSeverity
 from fimscan.paths import is_within
 from fimscan.pipeline.health.checks import note, ok, warning
 from fimscan.pipeline.health.coverage.facts import BootRules, Facts, Watched
+from fimscan.pipeline.health.remedies import commented
 from fimscan.report.display import minute_text, show
-from fimscan.report.words import process_text, user_text
+from fimscan.report.words import by_process_text
 
 _ALL = Need(writes=True, attributes=True)
 _FILE = "/etc/audit/rules.d/50-fimscan.rules"
 # Not a redirect: a shell empties the file first, and leaves it empty if fimscan fails.
 _SAVE = f"fimscan audit rules --out {_FILE}"
+_REBOOT = "reboot: rules are locked (-e 2)"
 _RULES = "rules"
 _BOOT = "next boot"
 _IO_URING = "io_uring"
@@ -38,8 +40,8 @@ def checks(facts: Facts) -> Iterator[Check]:
 
 def _install(*, locked: bool, on_disk: bool = False) -> str:
     if locked:
-        return "reboot: the rules files have them" if on_disk else f"{_SAVE}, then reboot: rules are locked (-e 2)"
-    return "the rules files have them, so load them: augenrules --load" if on_disk else f"{_SAVE} && augenrules --load"
+        return "reboot: the rules files have them" if on_disk else commented(_SAVE, f"then {_REBOOT}")
+    return commented("augenrules --load", "the rules files have them") if on_disk else f"{_SAVE} && augenrules --load"
 
 
 def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
@@ -66,13 +68,12 @@ def _coverage(facts: Facts, *, locked: bool) -> Iterator[Check]:
                 severity=_severity(blind, possible),
                 detail=f"{shown}: is another directory than at scan {place.replaced_since} (replaced, or mounted over),"
                 " and rules were not loaded since: they still apply to the old one, whatever auditctl -l shows",
-                remedy="reboot: rules are locked (-e 2)" if locked else "augenrules --load",
+                remedy=_REBOOT if locked else "augenrules --load",
             )
         elif not place.can_have_rules:
             detail = f"{shown}: neither it nor its directory exists, so the kernel refuses rules for it"
-            yield warning(
-                _RULES, detail, f"create or mount it, then {_install(locked=locked)}; or fix path in [[watch]]"
-            )
+            later = "after you created or mounted it; or fix path in [[watch]]"
+            yield warning(_RULES, detail, commented(_install(locked=locked), later))
         elif not place.usable and place in blind:
             detail = f"{shown}: auditctl accepts no such path (white space, control characters, not UTF-8)"
             yield Check(
@@ -175,11 +176,11 @@ def _suppression(rule: Rule, facts: Facts, *, locked: bool) -> Check:
         hidden = [place for place in there if rule.scope is None or _contains(rule.scope, place.path)]
         if there and len(hidden) == len(there):
             bad, what = CheckSeverity.CRITICAL, "suppresses every event before fimscan's rules apply"
-    remedy = f"{_deletion(rule)}, and remove it from /etc/audit/rules.d"
+    remedy = commented(_deletion(rule), "also remove it from /etc/audit/rules.d")
     if locked:
-        remedy = "remove it from /etc/audit/rules.d, then reboot: rules are locked (-e 2)"
+        remedy = f"remove it from /etc/audit/rules.d, then {_REBOOT}"
     elif rule.filter == "task":
-        remedy += "; restart the processes that were started meanwhile"
+        remedy = commented(remedy, "and restart the processes that were started meanwhile")
     return Check(name="suppressed", severity=bad, detail=f"{what}: {rule.text}", remedy=remedy)
 
 
@@ -212,17 +213,16 @@ def _at_boot(facts: Facts) -> Iterator[Check]:
     waiting = [rule for rule in lacking if rule not in refused]
     if unsaved:
         detail = f"{_counted(unsaved, 'loaded rule')} not in {boot.source}, so lost at the next boot: {_first(unsaved)}"
-        yield warning(
-            _BOOT, detail, f"write other rules than fimscan's to a file of /etc/audit/rules.d; for fimscan's: {_SAVE}"
-        )
+        others = "writes fimscan's rules; write others to another file of /etc/audit/rules.d"
+        yield warning(_BOOT, detail, commented(_SAVE, others))
     if refused:
         gone = sorted({show(rule.scope[0]) for rule in refused if rule.scope is not None})
         detail = f"the kernel refuses {_counted(refused, 'rule')} in {boot.source}: {_listed(gone)} does not exist"
-        yield warning(_BOOT, detail, "create or mount it, then augenrules --load; or write the rules again without it")
+        yield warning(_BOOT, detail, commented("augenrules --load", "after you created or mounted it"))
     if waiting:
         detail = f"{_counted(waiting, 'rule')} in {boot.source} not loaded now: {_first(waiting)}"
         locked = facts.kernel.status.get("enabled") == 2
-        yield warning(_BOOT, detail, "reboot: rules are locked (-e 2)" if locked else "augenrules --load")
+        yield warning(_BOOT, detail, _REBOOT if locked else "augenrules --load")
     if loaded and not unsaved and not waiting:
         yield ok(_BOOT, f"{boot.source} has the same rules for the watched paths")
     yield from _suppressed_at_boot(boot, facts.kernel.rules)
@@ -247,11 +247,11 @@ def _io_uring(facts: Facts, *, locked: bool) -> Iterator[Check]:
         return
     shown = _listed([show(place.path) for place in uncovered])
     detail = f"{shown}: changes through io_uring leave no record there, so no answer is better than 'likely'"
-    disable = "if no program needs it, since Linux 6.6: sysctl kernel.io_uring_disabled=2"
+    disable = commented("sysctl kernel.io_uring_disabled=2", "if no program needs it (since Linux 6.6)")
     if locked:
-        yield warning(_IO_URING, detail, f"{disable}; rules are locked (-e 2), so none can be loaded before a reboot")
+        yield warning(_IO_URING, detail, commented(disable, "rules are locked (-e 2) until a reboot"))
     elif not facts.completes:
-        yield warning(_IO_URING, detail, f"{disable}; or set io_uring_rule = true in [audit]")
+        yield warning(_IO_URING, detail, commented(disable, "or set io_uring_rule = true in [audit]"))
     else:
         yield note(_IO_URING, f"{shown}: the rule for io_uring is not loaded; the next scan loads it", disable)
 
@@ -260,7 +260,7 @@ def _removed(facts: Facts) -> Iterator[Check]:
     """Report who removed fimscan's rules lately."""
     if facts.removals:
         last = facts.removals[-1]
-        by = "" if last.actor is None else f", by {process_text(last.actor)}, {user_text(last.actor)}"
+        by = "" if last.actor is None else f", {by_process_text(last.actor)}"
         rules = "1 rule" if len(facts.removals) == 1 else f"{len(facts.removals)} rules"
         yield note(
             "removed rules",

@@ -12,11 +12,11 @@ from fimscan import attribution
 from fimscan.config import Config
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
-from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Scan, Testimony, UnmodifiedOpen, Window
+from fimscan.model import Attribution, Change, EventId, FileKind, FileState, Scan, UnmodifiedOpen, Window, WitnessData
 from fimscan.paths import parent
 from fimscan.pipeline.audit.core_pattern import core_pattern
 from fimscan.pipeline.audit.processes import Processes
-from fimscan.pipeline.record.last_read import Readings, is_among
+from fimscan.pipeline.record.last_read import Readings, is_at_or_below
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
@@ -35,7 +35,7 @@ _NameKey: TypeAlias = tuple[tuple[int | None, int | None], bytes]
 _BINDINGS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
 
 
-class Joiner:
+class Attributor:
     """Joins the changes between two neighbouring scans with accesses, holders, crashes and fanotify's events.
 
     Args:
@@ -71,7 +71,7 @@ class Joiner:
         self._changed: set[tuple[int, int]] = set()
         self._written: set[tuple[int, int]] = set()
         looks = [device_store.devices_at(session, number) for number in (previous.id, scan_id)]
-        self._numbering = attribution.Numbering(looks)
+        self._numbering = attribution.DeviceNumbers(looks)
         self._processes = Processes(session)
 
     @gc_paused()
@@ -98,8 +98,8 @@ class Joiner:
         relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
         found = access_store.load(session, relevant, user_name=user_name)
         accesses, changes = self._processes.distinguish_lives(found, changes, self._span)
-        others, is_whole = self._homonyms(changes)
-        translated = attribution.translated(
+        others, is_whole = self._files_with_same_inode(changes)
+        translated = attribution.translate_devices(
             accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
         )
         prior, names = self._prior(changes), self._names(changes)
@@ -115,7 +115,7 @@ class Joiner:
             doubtful=translated.doubtful,
             ended_by=self._ended_by,
             is_timed=self._numbering.is_timed,
-            testimony=self._testimony(changes, end),
+            witness=self._witness_data(changes, end),
             directories=self._directories_of(changes) if coverage.depends_on_permissions else {},
         )
         self._changed = {
@@ -124,13 +124,13 @@ class Joiner:
         answers = [attribution.attribute(change, evidence, coverage) for change in translated.changes]
         return list(self._completed(list(zip(changes, answers, strict=True)), start, end))
 
-    def _testimony(self, changes: Sequence[Change], end_ns: int) -> Testimony:
+    def _witness_data(self, changes: Sequence[Change], end_ns: int) -> WitnessData:
         """Load fanotify's events of the changed files."""
         if not self._numbering.is_plain:
-            return Testimony()  # fanotify reports the superblock's device number; here some recorded numbers differ
+            return WitnessData()  # fanotify reports the superblock's device number; here some recorded numbers differ
         start_ns = min((change.window.after_ns for change in changes), default=end_ns) - _SLACK_NS
         wanted = {state.identity for change in changes for state in change.sides if state.kind is FileKind.FILE}
-        return witness_store.testimony(self._session, wanted, start_ns, end_ns)
+        return witness_store.load(self._session, wanted, start_ns, end_ns)
 
     def _completed(
         self, answers: Sequence[tuple[Change, Attribution]], start: int, end: int
@@ -140,7 +140,9 @@ class Joiner:
         processes.prepare({actor.pid for _, answer in answers for actor in answer.actors}, (start, end))
         crashes, pattern = processes.crashes(start, end), core_pattern()
         for change, answer in answers:
-            final = attribution.dumped(change, answer, crashes, pattern) if crashes and pattern is not None else answer
+            final = answer
+            if crashes and pattern is not None:
+                final = attribution.attribute_core_dump(change, answer, crashes, pattern)
             yield processes.completed_change(change), processes.completed_answer(final)
 
     def _directories_of(self, changes: Sequence[Change]) -> dict[bytes, list[FileState]]:
@@ -152,9 +154,9 @@ class Joiner:
                 found.setdefault(path, []).append(version.state)
         return found
 
-    def _homonyms(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
+    def _files_with_same_inode(self, changes: Sequence[Change]) -> tuple[list[FileState], bool]:
         """Load files of other subvolumes with a changed file's inode number: (their states, whether all are known)."""
-        wanted = self._numbering.homonyms(state for change in changes for state in change.sides)
+        wanted = self._numbering.identities_in_other_subvolumes(state for change in changes for state in change.sides)
         if not wanted:
             return [], False
         found = [
@@ -184,7 +186,7 @@ class Joiner:
             notices,
             [audit_store.extents(session, log) for log in self._logs],
             superblocks=self._numbering.superblocks,
-            hidden=attribution.out_of_sight(self._numbering.looks),
+            unauditable=attribution.unauditable_paths(self._numbering.looks),
         )
 
     def opened_unmodified(
@@ -207,7 +209,7 @@ class Joiner:
             identities = written - self._changed
             for version in files.by_identity(self._session, identities, self._scan_id):
                 state = version.state
-                if is_among(state.path, unread):
+                if is_at_or_below(state.path, unread):
                     continue
                 window = Window(
                     after_ns=self._readings.full.last_verified(state.path, state.read_start_ns),
@@ -226,7 +228,7 @@ class Joiner:
         if not self._numbering.is_plain:
             known = directories_of(self._session, self._previous.id, self._scan_id)
         unchanged = [state for pairs in states.values() for state, _ in pairs]
-        translated = attribution.translated(found, (), known, self._numbering, states=unchanged)
+        translated = attribution.translate_devices(found, (), known, self._numbering, states=unchanged)
         sure = (access for access in translated.accesses if access.event not in translated.doubtful)
         return tuple(map(self._processes.completed_open, attribution.opened_unmodified(sure, states)))
 
@@ -251,10 +253,10 @@ class Joiner:
         selected: set[tuple[EventId, int]] = set()
         for found in chain(self._references(backwards=True), self._from_before()):
             dev, inode = found.identity
-            if found.action in attribution.WRITES and dev is not None and inode is not None:
+            if dev is not None and inode is not None and found.action in attribution.WRITES:
                 self._written.add((dev, inode))
             by_name = relevance.by_name(found.parent, found.name)
-            by_old_name = relevance.by_name(found.old_parent, found.old_name)
+            by_old_name = found.old_name is not None and relevance.by_name(found.old_parent, found.old_name)
             if by_name or by_old_name or relevance.by_identity(found.identity, found.replaced):
                 if found.action in _BINDINGS and (by_name or by_old_name):
                     _follow(relevance, found)
@@ -330,6 +332,6 @@ def attribute_again(session: Session, since_ns: int, logs: Sequence[bytes]) -> N
     for scan_id, changes in by_scan.items():
         earlier = scan_store.finished_before(session, scan_id)
         if earlier is not None:
-            joiner = Joiner(session, earlier, scan_id, logs)
-            answers = {change.id: attribution for change, attribution in joiner.attribute(changes)}
+            attributor = Attributor(session, earlier, scan_id, logs)
+            answers = {change.id: attribution for change, attribution in attributor.attribute(changes)}
             finding_store.set_attributions(session, answers)

@@ -30,7 +30,7 @@ _TRANSACTION_SECONDS = 1.0
 
 
 @gc_paused()
-def record_everything(
+def record_blocks(
     recorder: Recorder,
     database: Database,
     plan: ScanPlan,
@@ -55,7 +55,7 @@ def record_everything(
             # With this read transaction open, SQLite could only append to its write-ahead log.
             reading.connection.rollback()
         elif vouched is None:
-            known = files.known(reading)
+            known = files.known_rows(reading)
         else:
             both = ReadAhead(files.known_with_stats(reading))
             known, vouchers = both.behind(), map(vouched, both.ahead())

@@ -1,33 +1,31 @@
-"""Compare scans with each other and with the accepted baseline; accept changes; mark scans as reported."""
+"""Compare scans with each other and with the accepted baseline; list all changes of one path."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.model import Approval, Change, Diff, Finding, Scan, ScanStatus, UnreadableReason, Window
-from fimscan.paths import is_within
+from fimscan.model import Diff, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
+from fimscan.pipeline.history.stored_path import load_path
 from fimscan.pipeline.importance import Importance
-from fimscan.pipeline.reconfigured import reconfigurations
-from fimscan.pipeline.record.last_read import is_among
-from fimscan.pipeline.result import ScanResult
+from fimscan.pipeline.record.last_read import is_at_or_below
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 
-def drift(database: Database, config: Config | None = None) -> Diff:
+def diff_from_baseline(database: Database, config: Config | None = None) -> Diff:
     """Compare the last finished scan with the accepted baseline; severities come from ``config``.
 
     Raises:
@@ -41,7 +39,7 @@ def drift(database: Database, config: Config | None = None) -> Diff:
         return _diff(session, database, (start, end), baseline.overrides, config)
 
 
-def between(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
+def diff_of_scans(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
     """Compare two scans; ``None`` stands for the first and the last finished scan.
 
     Severities come from ``config`` or, without one, from the configuration of the newer scan.
@@ -62,95 +60,19 @@ def between(database: Database, start: int | None, end: int | None, config: Conf
         return _diff(session, database, (origin, to), {}, config)
 
 
-def waiting(database: Database, reported: Diff, config: Config) -> int:
+def count_older(database: Database, reported: Diff, config: Config) -> int:
     """Count the differences from the accepted baseline that are older than those in ``reported``."""
-    return sum(row.scan <= reported.start.id for row in drift(database, config).findings)
+    return sum(row.scan <= reported.start.id for row in diff_from_baseline(database, config).findings)
 
 
-@contextmanager
-def reporting(database: Database, result: ScanResult) -> Iterator[ScanResult]:
-    """Yield a scan's result, with the changes of earlier scans that were not reported, then mark them as reported.
-
-    Each change alerts once. If the ``with`` block raises, nothing is marked, and the next result has these changes.
-    """
-    with database.read() as session:
-        last_reported = scan_store.last_reported(session)
-        unreported = [
-            scan.id
-            for scan in scan_store.all_scans(session)
-            if scan.status is ScanStatus.FINISHED and (last_reported is None or scan.id > last_reported.id)
-        ]
-    if last_reported is not None and unreported != [result.scan.id]:
-        spanning = between(database, last_reported.id, result.scan.id)
-        result = replace(result, diff=replace(spanning, unreadable=result.diff.unreadable))
-    yield result
-    with database.begin() as session:
-        scan_store.mark_reported(session, unreported)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
-    """How many paths were accepted, and as of which scan."""
-
-    paths: int
-    scan: int
-
-
-def accept_everything(database: Database, approval: Approval) -> Acceptance:
-    """Make the last finished scan the baseline."""
-    waiting = drift(database)
-    with database.begin() as session:
-        acceptance_store.accept_scan(session, waiting.end.id, approval)
-    return Acceptance(paths=len(waiting.findings), scan=waiting.end.id)
-
-
-def accept(database: Database, names: Sequence[bytes | int], approval: Approval) -> Acceptance:
-    """Accept single paths as they are now, or changes by number, as they left their paths.
-
-    Accepting the new name of a moved file also accepts that its old name is gone.
-
-    Raises:
-        UsageError: some names have nothing to accept; the message lists them, and nothing is accepted.
-    """
-    waiting = drift(database)
-    with database.begin() as session:
-        states: dict[bytes, tuple[int | None, int]] = {}
-        unknown = []
-        for name in names:
-            found = _acceptable(session, waiting, name)
-            if not found:
-                unknown.append(f"change {name}" if isinstance(name, int) else name.decode("utf-8", "backslashreplace"))
-            states.update(found)
-        if unknown:
-            raise UsageError(f"nothing to accept: {', '.join(unknown)} (see 'fimscan diff' for what differs)")
-        acceptance_store.accept_paths(session, states, approval)
-    return Acceptance(paths=len(states), scan=waiting.end.id)
-
-
-def _acceptable(session: Session, waiting: Diff, name: bytes | int) -> dict[bytes, tuple[int | None, int]]:
-    if isinstance(name, int):
-        finding = finding_store.one_finding(session, name)
-        open_changes = {step.change.id for row in waiting.findings for step in (row, *row.steps)}
-        if finding is None or name not in open_changes:
-            return {}
-        scan_id, paths = finding.scan, _names(finding.change)
-    else:
-        # A directory includes everything below it.
-        rows = [row.change for row in waiting.findings if any(is_within(path, name) for path in _names(row.change))]
-        scan_id, paths = waiting.end.id, {path for change in rows for path in _names(change)}
-    versions = files.at_paths(session, paths, scan_id)
-    return {path: (versions[path].id if path in versions else None, scan_id) for path in paths}
-
-
-def _names(change: Change) -> set[bytes]:
-    return {path for path in (change.path, change.moved_from) if path is not None}
-
-
-def history(database: Database, path: bytes, config: Config | None = None) -> Sequence[Finding]:
-    """Return all changes of a path that scans have found, oldest first."""
+def history_of(database: Database, path: bytes, config: Config | None = None) -> Diff:
+    """Return all changes of a path that scans have found, oldest first; without any, what else is stored of it."""
+    whole = diff_of_scans(database, None, None)
     with database.read() as session:
         importance = Importance.current(config, session, _last(session))
-        return importance.on_all(finding_store.history_of(session, path))
+        found = importance.on_all(finding_store.history_of(session, path))
+        unchanged = None if found else load_path(session, path)
+    return replace(whole, findings=found, unchanged=unchanged)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -164,7 +86,7 @@ def _diff(
     config: Config | None,
 ) -> Diff:
     start, end = span
-    touched = _by_path(files.touched_between(session, start.id, end.id))
+    touched = _by_path(files.versions_between(session, start.id, end.id))
     changes = []
     logs = Counter[bool]()  # how many logs were only appended to (True), and how many were rotated (False)
     for path in sorted({*touched, *overrides}):
@@ -187,20 +109,20 @@ def _diff(
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     importance = Importance.current(config, session, end)
-    findings = importance.on_all(compare.rows(compare.with_moves(changes), steps))
+    findings = importance.on_all(compare.rows_with_steps(compare.with_moves(changes), steps))
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
-    unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
+    unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
     # An unreadable file may have been changed since, so its write-opens are not reported as harmless.
     unread = frozenset(item.path for item in unreadable if item.reason is not UnreadableReason.MISSING)
-    opened = sighting_store.unmodified_opens(session, start.id, end.id)
+    opened = scan_result_store.unmodified_opens(session, start.id, end.id)
     return Diff(
         host=database.host,
         start=start,
         end=end,
         findings=findings,
         unreadable=unreadable,
-        opened_unmodified=tuple(item for item in opened if not is_among(item.path, unread)),
+        opened_unmodified=tuple(item for item in opened if not is_at_or_below(item.path, unread)),
         suspect_programs=suspects(session, actors, end.id),
         logs_grown=logs[True],
         logs_rotated=logs[False],

@@ -87,7 +87,7 @@ def keep_known_holders(session: Session, scan_id: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class HoldersAtScan:
     """Which processes could write to which file, as a scan found it.
 
     Attributes:
@@ -101,7 +101,7 @@ class Held:
     doubts: tuple[Doubt, ...] | None = None
 
 
-def held_at(session: Session, scan_id: int) -> Held:
+def holders_at(session: Session, scan_id: int) -> HoldersAtScan:
     """The holders that a scan found."""
     actors: dict[tuple[int, int], list[Actor]] = {}
     writable: set[tuple[int, int]] = set()
@@ -113,7 +113,7 @@ def held_at(session: Session, scan_id: int) -> Held:
             writable.add((row.dev, row.inode))
         else:
             actors.setdefault((row.dev, row.inode), []).extend(codec.load_actors(row.actor))
-    return Held(actors=actors, writable=frozenset(writable), doubts=doubts)
+    return HoldersAtScan(actors=actors, writable=frozenset(writable), doubts=doubts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 from fimscan.model import Verdict, WitnessExtent, WitnessHole
 from fimscan.report.actor_text import actor_texts
 from fimscan.report.documents.status import witness_objects
-from fimscan.report.testimony import HOLE_WORDS, extent_text
+from fimscan.report.witness import HOLE_WORDS, extent_text
 from tests.support import DEV, SECOND, actor
 
 ON = WitnessExtent(dev=DEV, start_ns=1000 * SECOND, end_ns=2000 * SECOND)
@@ -46,5 +46,5 @@ def test_every_hole_has_words() -> None:
 def test_a_writer_that_fanotify_saw_differs_from_a_holder() -> None:
     """The writer has a time, but no audit event."""
     wrote, held = actor(pid=1, time_ns=1500 * SECOND), actor(pid=2)
-    told = [one.acts for one in actor_texts([wrote, held], Verdict.CONTESTED, None)]
-    assert told == ["wrote to it, as fanotify saw", "held it open for writing"]
+    texts = [one.acts for one in actor_texts([wrote, held], Verdict.CONTESTED, None)]
+    assert texts == ["wrote to it, as fanotify saw", "held it open for writing"]

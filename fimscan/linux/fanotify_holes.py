@@ -15,7 +15,7 @@ _SEES_SPLICE = (6, 6)
 _EXTENTS = frozenset(("ext3", "ext4", "xfs", "f2fs"))
 
 
-def holes(kind: str) -> tuple[WitnessHole, ...]:
+def open_holes(kind: str) -> tuple[WitnessHole, ...]:
     """The holes of a file system of this type now. Writes to mappings are not listed: attribution excludes them."""
     found = []
     if not async_io_is_off():

@@ -1,4 +1,4 @@
-"""Track descendants of processes with the kernel's process events: the truth about programs that fork."""
+"""Track the descendants of processes by the kernel's process events."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FORK = 1
 _NETLINK_HEADER, _CN_HEADER, _EVENT_HEADER = 16, 20, 16
 
 
-class Family:
-    """Follows every fork on this machine, from entering the context to leaving it."""
+class ForkTracker:
+    """Records every fork on this machine while the context is entered."""
 
     def __init__(self) -> None:
         self._parents: dict[int, int] = {}
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Family:
+    def __enter__(self) -> ForkTracker:
         made = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_CONNECTOR)
         try:
             made.bind((0, _CN_PROC))
@@ -36,7 +36,7 @@ class Family:
             made.send(struct.pack("=IHHII", _NETLINK_HEADER + len(body), 3, 0, 0, os.getpid()) + body)
         except OSError:
             made.close()
-            return self  # whoever asks is told
+            return self  # :meth:`has` raises Unavailable
         made.settimeout(0.2)
         self._socket = made
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -64,7 +64,7 @@ class Family:
     def has(self, ancestor: int, pid: int) -> bool:
         """Whether ``pid`` is the process or descends from it."""
         if self._thread is None:
-            raise Unavailable("the kernel tells nobody about forks (CONFIG_PROC_EVENTS)")
+            raise Unavailable("the kernel does not report forks (CONFIG_PROC_EVENTS)")
         deadline = time.monotonic() + 1
         while not (found := self._descends(ancestor, pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
