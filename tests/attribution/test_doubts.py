@@ -106,25 +106,15 @@ IN_MEMORY = os.makedev(0, 23)
     ("held", "file", "was_read", "found"),
     [
         # The kernel counted no writer. A process may keep a removed name of a file that it may write to, or a mapping.
-<<<<<<< HEAD
-        (Held(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
-        (Held(doubts=(FLIGHT, ROOT)), state(), True, []),
-        (Held(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
-        (Held(doubts=(UNKNOWN,)), state(), True, []),
-        (Held(doubts=(SERVES,)), OPEN_TO_ALL, True, [Unseen.SERVES]),
-        (Held(doubts=(SERVES,)), state(), True, []),
-        (Held(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
-        (Held(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
-        (Held(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
-=======
         (HoldersAtScan(doubts=(FLIGHT, ROOT)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (HoldersAtScan(doubts=(FLIGHT, ROOT)), state(), True, []),
         (HoldersAtScan(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (HoldersAtScan(doubts=(UNKNOWN,)), state(), True, []),
+        (HoldersAtScan(doubts=(SERVES,)), OPEN_TO_ALL, True, [Unseen.SERVES]),
+        (HoldersAtScan(doubts=(SERVES,)), state(), True, []),
         (HoldersAtScan(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
         (HoldersAtScan(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
         (HoldersAtScan(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),
->>>>>>> main
         # The kernel counted a writer, and these processes may be it.
         (HoldersAtScan(doubts=(FLIGHT,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.IN_FLIGHT]),
         (HoldersAtScan(doubts=(FLIGHT, ROOT), writable=frozenset({FILE})), state(), True, [Unseen.RING]),
