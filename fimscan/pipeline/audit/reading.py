@@ -158,7 +158,7 @@ class AuditReader:
             since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
             notices = audit_store.notices(session, since_ns, observation.time_ns)
             # Without the backlog: nothing uses it later, and it would make each answer differ from the one before.
-            answer = audit.carried_on(earlier, replace(observation, backlog=None), notices)
+            answer = audit.keep_rule_targets(earlier, replace(observation, backlog=None), notices)
             audit_store.add_observation(session, answer)
 
     def _ask(self) -> AuditObservation:
