@@ -10,13 +10,8 @@ from dataclasses import dataclass
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.linux.filesystems import Devices
-<<<<<<< HEAD
 from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
-from fimscan.pipeline.audit.joining import Joiner
-=======
-from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason
 from fimscan.pipeline.audit.attribution import Attributor
->>>>>>> main
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.record import scan_entry, unread
@@ -155,11 +150,7 @@ def _vouched(run: _Run) -> tuple[Vouch | None, list[str]]:
         mounted = bool(audit_store.user_mounts(session, time.time_ns()))
     if moved:
         return None, [moved]
-<<<<<<< HEAD
-    return vouching(full, run.held, run.survey.numbers, users_mounted=mounted or run.users_serve), []
-=======
-    return make_voucher(full, run.held, run.survey.numbers, users_mounted=mounted), []
->>>>>>> main
+    return make_voucher(full, run.held, run.survey.numbers, users_mounted=mounted or run.users_serve), []
 
 
 def _add_history_of_unreadable(run: _Run) -> None:
