@@ -29,7 +29,7 @@ FLOORS = (
 # may name any of them.
 INNER_FLOORS = {
     "pipeline": (
-        ("settings", "result", "reconfigured", "importance", "packages"),
+        ("settings", "result", "config_changes", "importance", "packages"),
         ("record",),
         ("audit",),
         ("scan",),

@@ -33,7 +33,7 @@ _STATUS = {PackageClass.AS_SHIPPED: 0, PackageClass.NOT_AS_SHIPPED: 2}  # others
 _ARCHIVES = "/var/cache/apt/archives"
 _HOOK = """\
 // fimscan takes SHA-256 of the files in packages before dpkg unpacks them. Whatever fails here, apt goes on.
-DPkg::Pre-Install-Pkgs {{ "{command} packages record || cat > /dev/null"; }};
+DPkg::Pre-Install-Pkgs {{ "{command} packages record || cat >/dev/null"; }};
 """
 # apt finds a command's options by its first word.
 _HOOK_VERSION = """\

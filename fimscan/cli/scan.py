@@ -11,6 +11,7 @@ from dataclasses import replace
 import click
 
 from fimscan.cli.context import Settings, exit_code, note, terminal_width, use_color
+from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
 from fimscan.pipeline.history.diff import count_older
@@ -60,15 +61,20 @@ def scan(
             if form == "json":
                 write_json(reported.diff, sys.stdout)
             else:
-                print_result(reported, count_older(database, reported.diff, config), verbose=verbose)
+                older = count_older(database, reported.diff, config)
+                print_result(reported, older, own_command(settings), verbose=verbose)
             sys.stdout.flush()
     return 0 if reported.is_baseline else exit_code(reported.diff)
 
 
-def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
+def print_result(result: ScanResult, waiting: int, command: str = "fimscan", *, verbose: bool) -> None:
     """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
-    ``waiting`` is the number of differences found by earlier scans and not accepted yet.
+    Args:
+        result: what the scan found.
+        waiting: the number of differences found by earlier scans and not accepted yet.
+        command: how this program is called, for the commands that are printed.
+        verbose: print a line even if nothing changed.
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
@@ -88,7 +94,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         counted = ((result.adopted, "newly monitored"), (result.dropped, "no longer monitored"))
         parts = [f"{count:,} {'path' if count == 1 else 'paths'} {what}" for count, what in counted if count]
         click.echo(f"New configuration: {', '.join(parts)}.")
-    more = f" {waiting:,} more to accept from earlier scans; 'fimscan diff' shows all." if waiting else ""
+    more = f" {waiting:,} more to accept from earlier scans; '{command} diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
         from fimscan.report.text import write_scan_summary
 
@@ -96,6 +102,7 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
             replace(diff, unreadable=result.alarming),
             sys.stdout,
             limit=_ONE_SCREEN,
+            command=command,
             color=use_color(sys.stdout),
             width=terminal_width(),
         )

@@ -80,12 +80,14 @@ def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
     write_lines(_report(diff, width), out, color=color)
 
 
-def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, width: int) -> None:
+def write_scan_summary(
+    diff: Diff, out: TextIO, *, limit: int, color: bool, width: int, command: str = "fimscan"
+) -> None:
     """Write what a scan found on one screen: at most ``limit`` rows, most alarming first.
 
-    The last line has the number of omitted rows and the command that shows them.
+    The last line has the number of omitted rows and the command that shows them; ``command`` is how to call fimscan.
     """
-    write_lines(_summary(diff, limit, width), out, color=color)
+    write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
 def _report(diff: Diff, width: int) -> Iterator[Text]:
@@ -109,7 +111,7 @@ def _report(diff: Diff, width: int) -> Iterator[Text]:
             yield from _opened(opened, width)
 
 
-def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
+def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:
     yield from _head(diff, width)
     shown = by_rank(diff)[:limit]
     for finding in shown:
@@ -122,7 +124,7 @@ def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
         yield from _unreadable(item)
     left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
     if left:
-        yield Text(f"... and {left} more: fimscan diff --from {diff.start.id} --to {diff.end.id}")
+        yield Text(f"... and {left} more: {command} diff --from {diff.start.id} --to {diff.end.id}")
 
 
 def _head(diff: Diff, width: int) -> Iterator[Text]:

@@ -228,7 +228,21 @@ def test_the_command_in_an_error_runs_as_printed(cli: Cli) -> None:
     line = f"{command[1]} --no-audit"
     subprocess.run(line, shell=True, cwd="/", env=environment, check=True, capture_output=True)
     cli("diff", code=0)
-    assert re.search(r"later run 'fimscan verify --db --head [0-9a-f]{64}'", cli("status").stdout)
+    verify = re.search(r"later run '(.* verify --db --head [0-9a-f]{64})'", cli("status").stdout)
+    assert verify is not None
+    subprocess.run(verify[1], shell=True, cwd="/", env=environment, check=True, capture_output=True)
+
+
+def test_the_command_that_shows_the_omitted_rows_runs_as_printed(cli: Cli) -> None:
+    """In the short report of a scan."""
+    cli.scan()
+    for number in range(20):
+        (cli.watched / f"new{number}").touch()
+    command = re.search(r"^\.\.\. and \d+ more: (.*)$", cli.scan(1), re.MULTILINE)
+    assert command is not None
+    environment = {**os.environ, "PYTHONPATH": str(CODE.parent)}
+    done = subprocess.run(command[1], shell=True, cwd="/", env=environment, check=False, capture_output=True, text=True)
+    assert done.stdout.count("\nadded ") == 20
 
 
 def test_the_next_steps_of_init_run_as_printed(cli: Cli, tmp_path: Path) -> None:
@@ -237,7 +251,7 @@ def test_the_next_steps_of_init_run_as_printed(cli: Cli, tmp_path: Path) -> None
     done = cli("--db", f"sqlite:///{cli.database}", "init", "--watch", str(cli.watched), code=0)
     _, _, steps = done.stdout.partition("Next")
     lines = [line.strip() for line in steps.splitlines()[1:] if " -m fimscan " in line]
-    assert len(lines) == 2
+    assert len(lines) == (3 if Path("/etc/apt/apt.conf.d").is_dir() else 2)
     fake = tmp_path / "bin"
     fake.mkdir()
     (fake / "augenrules").write_text(f"#!/bin/sh\ncat {shlex.quote(str(tmp_path))}/rules\n")
@@ -251,3 +265,7 @@ def test_the_next_steps_of_init_run_as_printed(cli: Cli, tmp_path: Path) -> None
     # Without the log, which this test's machine may or may not have: the command line itself is what is tried.
     scan = lines[1].replace(" scan ", " scan --no-audit ")
     assert subprocess.run(scan, shell=True, env=environment, check=False, capture_output=True).returncode == 0
+    for hook in lines[2:]:
+        here = hook.replace("/etc/apt/apt.conf.d/50fimscan", f"{tmp_path}/hook")
+        subprocess.run(here, shell=True, env=environment, check=True, capture_output=True)
+        assert "Pre-Install-Pkgs" in (tmp_path / "hook").read_text()
