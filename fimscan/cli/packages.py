@@ -73,6 +73,9 @@ def check(
     from fimscan.report.json import write_document
     from fimscan.report.packages import package_line, summary_line
 
+    for directory in (root, *debs):
+        if not os.path.isdir(directory):
+            raise UsageError(f"there is no directory {directory}")
     whole = os.fsencode(os.path.abspath(root))
     sources = PackageSources(
         root=whole,

@@ -65,6 +65,8 @@ def test_what_cannot_be_examined_is_not_passed_over(cli: Cli, system: Debian) ->
     """A name that is too long, a directory that loops: unknown or missing, with exit code 1."""
     (system.root / "loop").symlink_to("loop")
     system.install(system.build("tool", "1.0", FILES))
+    for option in ("--root", "--debs"):
+        assert "no directory" in cli("packages", "check", option, "/nowhere", "/x", code=15).stderr
     assert check(cli, system, "/loop/x", code=1)[0].startswith("un")
     assert check(cli, system, "/" + "x" * 300, code=1)[0].startswith("unknown")
 
