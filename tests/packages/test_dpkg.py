@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -446,3 +447,29 @@ def test_dpkg_at_work_all_the_time(system: Debian, monkeypatch: pytest.MonkeyPat
     report = system.report("/usr/bin/tool", "/usr/bin/none")
     assert [told(answer) for answer in report.answers] == ["unknown database-changing"] * 2
     assert "dpkg was at work" in report.problems[-1]
+
+
+def test_while_dpkg_works_no_file_is_accused(system: Debian) -> None:
+    """Upgraded and downgraded again and again, each file is as shipped or unknown at every moment."""
+    contents = ("1", {"/usr/bin/tool": "one\n" * 5000}), ("2", {"/usr/bin/tool": "two\n" * 5000})
+    debs = [system.build("tool", version, files) for version, files in contents]
+    system.fimscan_record(*debs)
+    system.install(debs[0])
+    done = threading.Event()
+
+    def upgrade() -> None:
+        try:
+            for number in range(1, 13):
+                system.dpkg("--force-downgrade", "--install", str(debs[number % 2]))
+        finally:
+            done.set()
+
+    worker = threading.Thread(target=upgrade)
+    worker.start()
+    found = set()
+    while not done.is_set():
+        found.add(told(system.check("/usr/bin/tool")[0]))
+    worker.join()
+    fine = {"changed-since", "database-changing", "not-installed", "package-changed-since"}
+    assert found <= {"as-shipped recorded-sha256", *(f"unknown {reason}" for reason in fine)}
+    assert "as-shipped recorded-sha256" in found and len(found) > 1
