@@ -10,9 +10,12 @@ from dataclasses import replace
 
 import click
 
-from fimscan.cli.context import Settings, exit_code, note, terminal_width, use_color
+from fimscan.cli.context import Settings, exit_code, note, screen_size, terminal_width, use_color
 from fimscan.config import Config
+from fimscan.grouping import Grouping
+from fimscan.model import Diff
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
+from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.configuration import configuration_lines
@@ -58,17 +61,25 @@ def scan(
             note(problem)
         with report_once(database, result) as reported:
             if form == "json":
-                write_json(reported.diff, sys.stdout)
+                write_json(reported.diff, sys.stdout, grouping_of(database, reported.diff))
             else:
-                print_result(reported, count_older(database, reported.diff, config), verbose=verbose)
+                waiting = count_older(database, reported.diff, config)
+                print_result(reported, waiting, grouping_if_many(database, reported), verbose=verbose)
             sys.stdout.flush()
     return 0 if reported.is_baseline else exit_code(reported.diff)
 
 
-def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
+def grouping_if_many(database: Database, result: ScanResult) -> Grouping | None:
+    """The change sets of a scan's changes; ``None`` if there are so few changes that all of them are listed."""
+    rows = len(result.diff.findings) + len(result.alarming)
+    return grouping_of(database, result.diff) if rows > _ONE_SCREEN else None
+
+
+def print_result(result: ScanResult, waiting: int, grouping: Grouping | None = None, *, verbose: bool) -> None:
     """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
-    ``waiting`` is the number of differences found by earlier scans and not accepted yet.
+    ``waiting`` is the number of differences found by earlier scans and not accepted yet. With ``grouping``, what stands
+    out and the change sets are printed instead of the first changes.
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
@@ -90,19 +101,24 @@ def print_result(result: ScanResult, waiting: int, *, verbose: bool) -> None:
         click.echo(f"New configuration: {', '.join(parts)}.")
     more = f" {waiting:,} more to accept from earlier scans; 'fimscan diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
-        from fimscan.report.text import write_scan_summary
-
-        write_scan_summary(
-            replace(diff, unreadable=result.alarming),
-            sys.stdout,
-            limit=_ONE_SCREEN,
-            color=use_color(sys.stdout),
-            width=terminal_width(),
-        )
+        _print_changes(replace(diff, unreadable=result.alarming), grouping)
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
+
+
+def _print_changes(diff: Diff, grouping: Grouping | None) -> None:
+    from fimscan.report.screen import Screen, write_screen
+    from fimscan.report.text import write_scan_summary
+
+    color = use_color(sys.stdout)
+    if grouping is None or not grouping.rows:
+        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=terminal_width())
+        return
+    command = f"fimscan diff --from {diff.start.id} --to {diff.end.id}"
+    screen = Screen(*screen_size(), command=command, limit=_ONE_SCREEN)
+    write_screen(diff, grouping, sys.stdout, color=color, screen=screen)
 
 
 def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool = False) -> AuditSource | None:

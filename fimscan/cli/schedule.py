@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from fimscan.cli.context import Settings, note
-from fimscan.cli.scan import audit_source, print_result
+from fimscan.cli.scan import audit_source, grouping_if_many, print_result
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.scheduler import Scheduler
@@ -36,5 +36,5 @@ def _report(database: Database, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
     with report_once(database, result) as reported:
-        print_result(reported, 0, verbose=False)
+        print_result(reported, 0, grouping_if_many(database, reported), verbose=False)
         sys.stdout.flush()
