@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
@@ -27,6 +29,7 @@ from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.report.csv import write_csv
+from fimscan.report.display import show
 from fimscan.report.json import write_json, write_ndjson
 from fimscan.report.schema import schema_text
 from fimscan.report.words import unchanged_text
@@ -94,7 +97,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
     if pattern is not None:
         absolute_path(pattern)  # an empty one is an error, whatever there is to compare
     config = settings.config_if_any()
-    view = _View(form=form, flat=flat or history, list_sets=list_sets, number=number, span=(start, end))
+    filters = {"--from": start, "--to": end, "--path": pattern, "--verdict": verdict}
+    view = _View(form=form, flat=flat or history, list_sets=list_sets, number=number, filters=filters)
     with settings.database() as database:
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
         if pattern is not None or verdict is not None:
@@ -113,13 +117,13 @@ def diff(  # noqa: PLR0913  # one argument for each option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """How a diff is to be shown."""
+    """How a diff is to be shown. ``filters`` are the options that choose what is in it."""
 
     form: str
     flat: bool
     list_sets: bool
     number: int | None
-    span: tuple[int | None, int | None]
+    filters: Mapping[str, str | int | None]
 
     def needs_sets(self, found: Diff) -> bool:
         """Whether the changes have to be grouped."""
@@ -130,12 +134,13 @@ class _View:
         return self.list_sets or not (self.flat or _fits(found, self.screen()))
 
     def screen(self) -> Screen:
-        """The size of the screen, and the command without filters, for the lines that say how to go on."""
+        """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
         from fimscan.report.screen import Screen
 
         width, height = screen_size()
-        options = [f" {name} {scan}" for name, scan in zip(("--from", "--to"), self.span, strict=True) if scan]
-        return Screen(width, height, f"fimscan diff{''.join(options)}")
+        chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
+        command = " ".join(["fimscan diff", *(f"{name} {show(shlex.quote(value))}" for name, value in chosen)])
+        return Screen(width, height, command)
 
 
 def _fits(found: Diff, screen: Screen) -> bool:

@@ -68,7 +68,9 @@ class Trees:
         while len(chain) > 1 and programs.program(chain[-1]) in programs.WRAPPERS:
             via.append(programs.name(chain.pop()))
         top = chain[-1]
-        return Top(self._processes.get(_node(top), top) if top is actor else top, tuple(dict.fromkeys(via)))
+        if top is actor:
+            top = self._processes.get(_node(top), top)
+        return Top(_with_login(top, actor), tuple(dict.fromkeys(via)))
 
     def _learn(self, actor: Actor) -> None:
         """Remember a process; of several records, the earliest."""
@@ -124,6 +126,16 @@ class Trees:
         one, other = self._find(one), self._find(other)
         if one != other:
             self._above[other] = one
+
+
+def _with_login(actor: Actor, other: Actor) -> Actor:
+    """A process with what is known of the login of another one of the same login, if that of its own is not known.
+
+    Without it, a login uid that a user's process wrote itself would be shown as the name of a user.
+    """
+    if actor.login is not None or other.login is None or _login(actor) != _login(other):
+        return actor
+    return actor._replace(login=other.login, login_user=other.login_user)
 
 
 def precedes(actor: Actor, other: Actor) -> bool:

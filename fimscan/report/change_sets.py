@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.cells import cell_len
-
 from fimscan.grouping import ChangeSet, Rank, RankReason, SetKind, Shipped
-from fimscan.model import Actor, ExeOrigin, LoginSource, Verdict
+from fimscan.model import Actor, ExeOrigin, LoginSource, ProcessView, Verdict
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.words import plural
 
@@ -41,7 +39,6 @@ REASON_WORDS = {
 }
 _SYSTEM_DIRECTORIES = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
 _NAMED_PROGRAMS = 3
-_SHORTEST_COMMAND = 12
 
 
 def rank_words(rank: Rank) -> tuple[str, ...]:
@@ -58,22 +55,22 @@ def _reason_words(rank: Rank, reason: RankReason) -> str:
     return words
 
 
-def set_title(item: ChangeSet, day_ns: int, width: int | None = None) -> str:
+def set_title(item: ChangeSet, day_ns: int) -> str:
     """What a set is: ``apt-get upgrade, by admin (sudo), 02:14-02:15``. Safe to display.
 
-    ``day_ns`` is a moment of the day whose times need no date. With ``width``, the command is shortened to fit.
+    ``day_ns`` is a moment of the day whose times need no date.
     """
+    return "".join(title_parts(item, day_ns))
+
+
+def title_parts(item: ChangeSet, day_ns: int) -> tuple[str, str]:
+    """The title of a set in two parts: the command, which may be shortened, and the rest."""
     when = span_text(item.start_ns, item.end_ns, day_ns)
     if item.kind is SetKind.NOBODY:
         reason = f" ({item.reason})" if item.reason is not None else ""
-        return f"no process named{reason}, found by scan {item.scan}, {when}"
-    who = who_text(item)
-    rest = f", {who}, {when}"
-    command = commands_text(item)
-    if item.kind is SetKind.SEVERAL:
-        command = f"several processes: {command}"
-    room = max(_SHORTEST_COMMAND, width - cell_len(rest)) if width is not None else None
-    return (command if room is None else shortened(command, room)) + rest
+        return f"no process named{reason}", f", found by scan {item.scan}, {when}"
+    several = "several processes: " if item.kind is SetKind.SEVERAL else ""
+    return several + commands_text(item), f", {who_text(item)}, {when}"
 
 
 def set_tail(item: ChangeSet) -> Iterator[str]:
@@ -117,11 +114,18 @@ def program_name(actor: Actor) -> str:
     if actor.exe is None:
         return "an unknown program" if actor.comm is None else f"a process that calls itself {show(actor.comm)}"
     directory, _, base = actor.exe.removesuffix(b" (deleted)").rpartition(b"/")
-    view = actor.view
-    elsewhere = view is not None and (view.exe_origin is ExeOrigin.OTHER_ROOT or view.container is not None)
-    if directory not in _SYSTEM_DIRECTORIES or elsewhere:
-        return show(actor.exe) + (" in another root" if elsewhere else "")
-    return show(base)
+    if (elsewhere := _elsewhere(actor.view)) is not None:
+        return f"{show(actor.exe)} (in {elsewhere})"
+    return show(base) if directory in _SYSTEM_DIRECTORIES else show(actor.exe)
+
+
+def _elsewhere(view: ProcessView | None) -> str | None:
+    """Where its program is a file of, if not of this host."""
+    if view is None:
+        return None
+    if view.container is not None:
+        return f"container {show(view.container)}"
+    return "another root" if view.exe_origin is ExeOrigin.OTHER_ROOT else None
 
 
 def _arguments(actor: Actor) -> str:
@@ -139,9 +143,10 @@ def who_text(item: ChangeSet) -> str:
     name = _name(first.user, first.uid)
     if first.auid is None:
         return f"by {name} (no login)"
-    if first.login is not None and first.login.source is LoginSource.USER:
+    sources = {root.login.source for root in item.roots if root.login is not None}
+    if LoginSource.USER in sources:
         return f"by {name} (login uid {first.auid} is not proven)"
-    if first.login is not None and first.login.source is LoginSource.UNSEEN:
+    if LoginSource.UNSEEN in sources:
         marks.append("login not seen")
     login = _name(first.login_user, first.auid)
     if not item.via and {root.uid for root in item.roots} != {first.auid}:
@@ -170,29 +175,6 @@ def _minute(ns: int, day_ns: int) -> str:
     if text[:10] == day[:10]:
         return clock
     return f"{text[5:10] if text[:4] == day[:4] else text[:10]} {clock}"
-
-
-def shortened(text: str, width: int) -> str:
-    """A text cut to a width in cells, with three dots where it was cut."""
-    if cell_len(text) <= width:
-        return text
-    while text and cell_len(text) > width - 3:
-        text = text[:-1]
-    return f"{text.rstrip()}..."
-
-
-def set_line(item: ChangeSet, day_ns: int, width: int) -> str:
-    """One line about a set: number, count, title, and of the rest what fits."""
-    front = f"{item.number:>2} {len(item.rows):>6,}  "
-    tail = list(set_tail(item))
-    room = width - len(front)
-    while tail:
-        ending = f"; {', '.join(tail)}"
-        line = set_title(item, day_ns, room - len(ending))
-        if cell_len(line) + len(ending) <= room:
-            return front + line + ending
-        tail.pop()
-    return front + shortened(set_title(item, day_ns, room), room)
 
 
 def same_content_text(sets: Iterable[ChangeSet]) -> str | None:

@@ -10,12 +10,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TextIO
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from fimscan.grouping import ChangeSet, Grouping, Nature, RankedRow, SetKind
 from fimscan.model import Diff, Finding
 from fimscan.report.actor_text import ActorText, actor_texts
-from fimscan.report.change_sets import rank_words, same_content_text, set_line, set_tail, set_title
+from fimscan.report.change_sets import rank_words, same_content_text, set_tail, set_title, title_parts
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
@@ -45,6 +46,7 @@ _INDENT = "    "
 _FEW = 5  # so many rows are shown in full, even if they do not fit on the screen
 _CANDIDATES = 3
 _LEAST_SETS = 5
+_SHORTEST_COMMAND = 12
 # The differences that a reason does not say: those of content are a digest.
 _TELLING = ("mode ", "owner ", "acl ", "capabilities ", "flags ", "mtime set back", "target ", "from ", "symlink to ")
 
@@ -134,7 +136,30 @@ def _set_lines(diff: Diff, sets: tuple[ChangeSet, ...], width: int, of: tuple[Ch
     changes = sum(len(item.rows) for item in every)
     yield from heading_lines(f"{plural(len(every), 'change set')}, {changes:,} changes")
     for item in sets:
-        yield Text(set_line(item, diff.end.started_ns, width))
+        yield Text(_set_line(item, diff.end.started_ns, width))
+
+
+def _set_line(item: ChangeSet, day_ns: int, width: int) -> str:
+    """Number, count, title, and of the rest what fits. A long command is shortened: the opened set has it in full."""
+    front = f"{item.number:>2} {len(item.rows):>6,}  "
+    command, rest = title_parts(item, day_ns)
+    tail = [*set_tail(item)]
+    while tail:
+        ending = f"{rest}; {', '.join(tail)}"
+        if len(front) + min(cell_len(command), _SHORTEST_COMMAND) + cell_len(ending) <= width:
+            break
+        tail.pop()
+    else:
+        ending = rest
+    shown = _shortened(command, max(_SHORTEST_COMMAND, width - len(front) - cell_len(ending)))
+    return _shortened(front + shown + ending, width)
+
+
+def _shortened(text: str, width: int) -> str:
+    """A text cut to a width in cells, with three dots where it was cut."""
+    if cell_len(text) <= width:
+        return text
+    return f"{set_cell_size(text, width - 3).rstrip()}..."
 
 
 def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:

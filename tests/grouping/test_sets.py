@@ -23,7 +23,7 @@ from fimscan.grouping import (
     group,
     process_key,
 )
-from fimscan.model import Actor, ChangeKind, Finding, Lineage, Reason, Role, Verdict
+from fimscan.model import Actor, ChangeKind, Finding, Lineage, LoginOrigin, LoginSource, Reason, Role, Verdict
 from tests.grouping.conftest import DPKG, apt_lineage, confirmed, facts, machine
 from tests.report.conftest import Make
 
@@ -129,6 +129,15 @@ def test_an_ancestor_of_another_login_is_not_part_of_the_tree(make: Make) -> Non
     grouping = group(findings, known(*((job, (cron,)) for job in jobs)))
     assert paths(grouping) == sets_of("a", "b")
     assert all(root.exe == b"/usr/bin/vim" for item in grouping.sets for root in item.roots)
+
+
+def test_a_login_that_proves_nothing_is_not_shown_as_one(make: Make) -> None:
+    """What is known of the login of the process that made the change holds for the command above it as well."""
+    origin = LoginOrigin(LoginSource.USER, uid=1003, claimed="alice")
+    parent = make.actor(None, pid=9, ppid=1, exe=b"/usr/bin/make")
+    actor = child(make, 10, 9, login=origin, login_user=None)
+    (item,) = group([by(make, b"/a", actor)], known((actor, (parent,)))).sets
+    assert [(root.exe, root.login, root.login_user) for root in item.roots] == [(b"/usr/bin/make", origin, None)]
 
 
 def test_daemons_are_told_apart_by_program_and_user(make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from operator import attrgetter
 
 from fimscan import attribution
@@ -39,10 +41,18 @@ def _lineages(session: Session, actors: Iterable[Actor]) -> Mapping[object, Line
     wanted = sorted(first.items(), key=lambda item: (item[1].moment, item[1].pid))[:_MOST_PROCESSES]
     records = _Records(session)
     records.load(actor for _, actor in wanted)
-    boots = Processes(session)
-    return {
-        key: attribution.lineage(actor, records.known, boot_ns=boots.boot_ns(actor.time_ns or 0))
+    processes = Processes(session)
+    found = {
+        key: attribution.lineage(actor, records.known, boot_ns=processes.boot_ns(actor.time_ns or 0))
         for key, actor in wanted
+    }
+    # Whether a login is proven, and whether a program is this host's, is not in the records themselves.
+    ancestors = {parent for lineage in found.values() for parent in lineage.ancestors}
+    processes.prepare({parent.pid for parent in ancestors}, (0, time.time_ns()))
+    completed = {parent: processes.completed(parent) for parent in ancestors}
+    return {
+        key: replace(lineage, ancestors=tuple(completed[parent] for parent in lineage.ancestors))
+        for key, lineage in found.items()
     }
 
 
