@@ -46,9 +46,9 @@ class Facts:
     suspects: frozenset[bytes] = frozenset()
 
     @classmethod
-    def of(cls, diff: Diff, lineages: Mapping[object, Lineage] | None = None) -> Facts:
+    def of(cls, diff: Diff) -> Facts:
         """What a diff itself has: the suspect programs."""
-        return cls(suspects=frozenset(program.path for program in diff.suspect_programs), lineages=lineages or {})
+        return cls(suspects=frozenset(program.path for program in diff.suspect_programs))
 
 
 def process_key(actor: Actor) -> object:

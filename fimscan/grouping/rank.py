@@ -135,7 +135,7 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
     if len(finding.steps) > 1:
         parts += [(step.change, step.attribution, None) for step in finding.steps]
     for change, attribution, provenance in parts:
-        found = place_of(change.path) if change.state.kind is not FileKind.DIRECTORY else None
+        found = _place_of(change)
         place = place or found
         for reason, decides in _signs(change, attribution, provenance, finding.severity, found, facts):
             signs[reason] = decides or signs.get(reason, False)
@@ -168,6 +168,17 @@ def urgency(finding: Finding, found: Rank) -> tuple[object, ...]:
         finding.change.id,
         finding.scan,
     )
+
+
+def _place_of(change: Change) -> Place | None:
+    """The place of a changed file. A file that was moved away is missing where it protected something."""
+    if change.state.kind is FileKind.DIRECTORY:
+        return None
+    found = place_of(change.path)
+    if found is None and change.moved_from is not None:
+        found = place_of(change.moved_from)
+        return found if found is not None and (found.any_change or found is ACCOUNTS) else None
+    return found
 
 
 def _nature(finding: Finding) -> Nature:

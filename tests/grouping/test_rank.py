@@ -281,6 +281,8 @@ def test_removing_audit_rules_stands_out_and_removing_a_cron_job_does_not(make: 
     """A place that protects, and one that lets somebody return."""
     for path, stands_out in ((b"/etc/audit/rules.d/50.rules", True), (b"/etc/cron.d/job", False)):
         assert ranked(make.finding(make.change(ChangeKind.REMOVED, path))).stands_out is stands_out
+        moved = make.change(ChangeKind.MOVED, b"/root/x", before=make.state(path))
+        assert ranked(make.finding(moved)).stands_out is stands_out
 
 
 # --------------------------------------------------------------------------------------------------------------------

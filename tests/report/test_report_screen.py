@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,6 +104,12 @@ def test_the_first_screen_of_a_machine_that_was_broken_into(make: Make) -> None:
 def test_without_knowledge_of_packages_the_same_stands_out(make: Make) -> None:
     """Only the end of one line is missing."""
     assert screen_of(machine(make), facts(make)) == GOLDEN.replace("; 12 packages as shipped", "")
+
+
+def test_the_screen_in_the_documentation_is_this_one(make: Make) -> None:
+    """The page on triage shows what a user sees."""
+    page = Path(__file__).parents[2] / "docs/how-to/triage-a-report.md"
+    assert f"```\n{screen_of(machine(make), facts(make))}```\n" in page.read_text()
 
 
 def test_a_few_changes_are_shown_in_full(make: Make) -> None:

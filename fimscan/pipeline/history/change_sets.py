@@ -21,11 +21,11 @@ _INIT = 1
 _MOMENT = attrgetter("moment")
 
 
-def grouping_of(database: Database, diff: Diff) -> Grouping:
-    """Rank and group the findings of a diff."""
+def grouping_of(database: Database, diff: Diff, known: Facts | None = None) -> Grouping:
+    """Rank and group the findings of a diff. ``known`` are facts beside those of the diff and of the database."""
     with database.read() as session:
         lineages = _lineages(session, (actor for row in diff.findings for actor in row.attribution.actors))
-    return group(diff.findings, Facts.of(diff, lineages))
+    return group(diff.findings, replace(known or Facts(), suspects=Facts.of(diff).suspects, lineages=lineages))
 
 
 def _lineages(session: Session, actors: Iterable[Actor]) -> Mapping[object, Lineage]:
