@@ -22,12 +22,17 @@ class Shipped(StrEnum):
 class Provenance:
     """Whether a changed file is what a package shipped.
 
-    ``is_conffile`` is set if administrators are expected to edit the file.
+    ``is_conffile`` is set if administrators are expected to edit the file, ``is_mode_proved`` if the proof covers mode
+    and owner, ``is_by_script`` if a maintainer script of a package made the change. ``proofs_disagree`` means that two
+    proofs of one package differ: one may have been tampered with.
     """
 
     shipped: Shipped
     package: str | None = None
     is_conffile: bool = False
+    is_mode_proved: bool = False
+    is_by_script: bool = False
+    proofs_disagree: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

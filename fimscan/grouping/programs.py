@@ -18,7 +18,9 @@ def _in_system(*names: bytes) -> frozenset[bytes]:
 
 
 #: Programs that write the files of packages themselves.
-PACKAGE_MANAGERS = _in_system(b"dpkg", b"rpm", b"dnf5", b"microdnf", b"pacman", b"apk", b"zypper")
+PACKAGE_MANAGERS = _in_system(
+    *(b"dpkg", b"rpm", b"dnf5", b"microdnf", b"rpm-ostree", b"pacman", b"apk", b"zypper", b"transactional-update")
+) | {b"/usr/libexec/packagekitd", b"/usr/lib/packagekitd"}
 #: Package managers that are scripts: audit sees their interpreter, which anybody may run.
 _SCRIPTS = _in_system(b"dnf", b"dnf-3", b"yum", b"tdnf")
 

@@ -28,6 +28,7 @@ class RankReason(StrEnum):
     LOG_BREACH = "log-breach"
     SUSPECT_PROGRAM = "suspect-program"
     NOT_AS_SHIPPED = "not-as-shipped"
+    PROOFS_DISAGREE = "proofs-disagree"
     SETUID_GAINED = "setuid-gained"
     CAPABILITY_GAINED = "capability-gained"
     SETGID_GAINED = "setgid-gained"
@@ -48,6 +49,7 @@ class RankReason(StrEnum):
     SAME_CONTENT = "same-content"
     TIMES_ONLY = "times-only"
     BACKUP = "backup-file"
+    MAINTAINER_SCRIPT = "maintainer-script"
     AS_SHIPPED = "as-shipped"
     PACKAGE_MANAGER = "by-package-manager"
 
@@ -60,6 +62,7 @@ TECHNIQUES: Mapping[RankReason, str] = {
     RankReason.SETUID_GAINED: "T1548.001",
     RankReason.SETGID_GAINED: "T1548.001",
     RankReason.CAPABILITY_GAINED: "T1548.001",
+    RankReason.PROOFS_DISAGREE: "T1554",
     RankReason.PROGRAM_CHANGED: "T1554",
     RankReason.ADMIN_ACCOUNT: "T1098.007",
     RankReason.WORLD_WRITABLE: "T1222.002",
@@ -117,7 +120,8 @@ class _Excuse(NamedTuple):
     """Why a change of content needs no look of its own.
 
     ``content`` is set if the content is as shipped, or if a package manager wrote it and nothing is known against it.
-    ``mode`` is set if the package manager wrote it and the content is as shipped: setuid bits then are the package's.
+    ``mode`` is set if the content is as shipped, and a package manager wrote it or the mode is proved: setuid bits then
+    are the package's.
     """
 
     content: bool
@@ -233,7 +237,7 @@ def _excuse(attribution: Attribution, provenance: Provenance | None, nature: Nat
     as_shipped = shipped is Shipped.AS_SHIPPED
     return _Excuse(
         content=as_shipped or (manager and shipped is Shipped.UNKNOWN),
-        mode=as_shipped and manager,
+        mode=as_shipped and (manager or (provenance is not None and provenance.is_mode_proved)),
         manager=manager,
         shipped=as_shipped and nature is Nature.CONTENT,
     )
@@ -257,6 +261,10 @@ def _signs_of_package(
         yield RankReason.PACKAGE_MANAGER, False
     if provenance is None:
         return
+    if provenance.proofs_disagree:
+        yield RankReason.PROOFS_DISAGREE, True
+    if provenance.is_by_script:
+        yield RankReason.MAINTAINER_SCRIPT, False
     if provenance.shipped is Shipped.NOT_AS_SHIPPED:
         if provenance.is_conffile:
             yield RankReason.CONFFILE, False
@@ -265,7 +273,7 @@ def _signs_of_package(
     elif provenance.shipped is Shipped.AS_SHIPPED:
         yield RankReason.AS_SHIPPED, False
         others = [actor for actor in attribution.actors if not programs.may_be_package_manager(actor)]
-        if others and nature is Nature.CONTENT:
+        if others and nature is Nature.CONTENT and not provenance.is_by_script:
             yield RankReason.SHIPPED_ELSEWHERE, True
 
 

@@ -15,6 +15,7 @@ REASON_WORDS = {
     RankReason.LOG_BREACH: "logged content altered",
     RankReason.SUSPECT_PROGRAM: "written by a suspect program",
     RankReason.NOT_AS_SHIPPED: "not as its package shipped it",
+    RankReason.PROOFS_DISAGREE: "proofs of its package disagree",
     RankReason.SETUID_GAINED: "setuid gained",
     RankReason.CAPABILITY_GAINED: "capability gained",
     RankReason.SETGID_GAINED: "setgid gained",
@@ -34,6 +35,7 @@ REASON_WORDS = {
     RankReason.SAME_CONTENT: "same content, other inode",
     RankReason.TIMES_ONLY: "times only",
     RankReason.BACKUP: "backup of an account file",
+    RankReason.MAINTAINER_SCRIPT: "by a maintainer script, so unproved",
     RankReason.AS_SHIPPED: "as shipped",
     RankReason.PACKAGE_MANAGER: "by a package manager",
 }

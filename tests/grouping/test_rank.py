@@ -156,16 +156,36 @@ def test_content_as_shipped_excuses_the_content(make: Make) -> None:
     assert not ranked(unknown, **as_shipped).stands_out
 
 
-def test_setuid_is_excused_only_for_a_package_manager_with_shipped_content(make: Make) -> None:
-    """Digests of packages do not tell modes."""
+def test_setuid_is_excused_only_for_shipped_content_with_a_known_origin_of_the_mode(make: Make) -> None:
+    """Digests of dpkg do not tell modes: then the package manager itself must have written it."""
     change = make.change(ChangeKind.ADDED, PROGRAM, after=make.state(PROGRAM, mode=0o4755))
-    for actor, how, stands_out in (
-        (make.actor(**DPKG), Shipped.AS_SHIPPED, False),
-        (make.actor(**DPKG), Shipped.UNKNOWN, True),
-        (make.actor(), Shipped.AS_SHIPPED, True),
+    unknown = make.attribution(Verdict.UNATTRIBUTED)
+    by_dpkg, by_vim = make.attribution(actors=(make.actor(**DPKG),)), make.attribution()
+    for attribution, how, is_proved, stands_out in (
+        (by_dpkg, Shipped.AS_SHIPPED, False, False),
+        (by_dpkg, Shipped.UNKNOWN, False, True),
+        (by_dpkg, Shipped.UNKNOWN, True, True),
+        (unknown, Shipped.AS_SHIPPED, False, True),
+        (unknown, Shipped.AS_SHIPPED, True, False),
+        (by_vim, Shipped.AS_SHIPPED, True, True),
     ):
-        finding = make.finding(change, make.attribution(actors=(actor,)), severity="critical")
-        assert ranked(finding, **shipped(PROGRAM, how)).stands_out is stands_out
+        finding = make.finding(change, attribution, severity="critical")
+        assert ranked(finding, **shipped(PROGRAM, how, is_mode_proved=is_proved)).stands_out is stands_out
+
+
+def test_a_maintainer_script_may_put_shipped_content_there(make: Make) -> None:
+    """What else it writes is unproved, and not excused."""
+    script = written(make, PROGRAM, make.actor(exe=b"/usr/bin/cp"), mode=0o755)
+    assert not ranked(script, **shipped(PROGRAM, Shipped.AS_SHIPPED, is_by_script=True)).stands_out
+    found = ranked(script, **shipped(PROGRAM, Shipped.UNKNOWN, is_by_script=True))
+    assert found.stands_out and RankReason.MAINTAINER_SCRIPT in found.reasons
+
+
+def test_proofs_that_disagree_stand_out(make: Make) -> None:
+    """Even if dpkg is proven to have written the file."""
+    finding = written(make, PROGRAM, make.actor(**DPKG), mode=0o755)
+    found = ranked(finding, **shipped(PROGRAM, Shipped.UNKNOWN, proofs_disagree=True))
+    assert found.reasons[: found.deciding] == (RankReason.PROOFS_DISAGREE,)
 
 
 def test_not_as_shipped_stands_out_unless_it_is_a_configuration_file(make: Make) -> None:
