@@ -202,7 +202,7 @@ def events(those: Iterable[FileAccess]) -> Iterable[AuditEvent]:
 
 def through_the_database(changes: int, count: int) -> None:
     """Store records and versions, then attribute as a scan does."""
-    from fimscan.pipeline.audit.joining import Joiner
+    from fimscan.pipeline.audit.attribution import Attributor
     from fimscan.store import accesses as access_store
     from fimscan.store import audit as audit_store
     from fimscan.store import scans as scan_store
@@ -240,10 +240,10 @@ def through_the_database(changes: int, count: int) -> None:
         )
         asked = [change(i) for i in range(changes)]
         with database.begin() as session:
-            joiner = Joiner(session, previous, numbers[1], [b"log"])
+            attributor = Attributor(session, previous, numbers[1], [b"log"])
             timed(
                 f"through the database: {changes:,} x {count:,}",
-                lambda: _counts(a.verdict for _, a in joiner.attribute(asked)),
+                lambda: _counts(a.verdict for _, a in attributor.attribute(asked)),
             )
         database.close()
 

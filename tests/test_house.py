@@ -30,7 +30,7 @@ FLOORS = (
 # may name any of them.
 INNER_FLOORS = {
     "pipeline": (
-        ("settings", "result", "reconfigured", "importance"),
+        ("settings", "result", "config_changes", "importance"),
         ("record",),
         ("audit",),
         ("scan",),

@@ -18,6 +18,7 @@ from fimscan.attribution.reasoning import reasoning
 from fimscan.attribution.whiteouts import who_left_whiteout
 from fimscan.compare.states import same_content
 from fimscan.model import (
+    Action,
     Actor,
     Attribution,
     Change,
@@ -53,7 +54,8 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
     untimed = False
     if seen.gaps:
         directories = evidence.directories.get(parent(change.path), ())
-        seen = without_irrelevant(seen, change, directories)
+        given = _gives_rights(change, evidence, directories)
+        seen = without_irrelevant(seen, change, directories, rights_given=given)
         untimed = any(gap.reason in _NO_CTIME for gap in seen.gaps)
     case = Case(change, evidence, clock_changed=untimed, is_covered=seen.complete)
     claims = _claims(case)
@@ -96,6 +98,24 @@ def attribute(change: Change, evidence: Evidence, coverage: CoverageMap) -> Attr
         coverage=seen,
         notes=notes,
         reasoning=reasoning(case, ruled, actors),
+    )
+
+
+_SETS_RIGHTS = frozenset({Action.CHMOD, Action.CHOWN, Action.SETXATTR})
+
+
+def _gives_rights(change: Change, evidence: Evidence, directories: Iterable[FileState]) -> bool:
+    """Whether calls in the window may have let others write to a file or its directory: owner, mode or ACL were set."""
+    window = change.window
+    until_ns = max(window.after_ns, window.before_ns) + SLACK_NS
+    identities = {state.identity for state in (*change.sides, *directories)}
+    calls = (access for identity in identities for access in evidence.index.of_file(identity))
+    since_ns = min(window.after_ns, window.before_ns) - SLACK_NS
+    return any(
+        access.action in _SETS_RIGHTS
+        and since_ns <= access.event.time_ns <= until_ns
+        and (access.action is not Action.CHMOD or access.argument is None or bool(access.argument & 0o022))
+        for access in calls
     )
 
 

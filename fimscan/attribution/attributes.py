@@ -8,7 +8,7 @@ from fimscan.attribution.case import Case, Ruled, sift
 from fimscan.attribution.claims import NOBODY, UNSEEN, Claim, as_actor, decide, latest, named, one_each
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.history import earlier_changers
-from fimscan.attribution.index import WRITES
+from fimscan.attribution.index import WRITES, in_order
 from fimscan.model import Action, Actor, FileAccess, FileState, Reason, Role, Verdict, Why
 
 _SETUID_BITS = 0o6000
@@ -81,6 +81,15 @@ def _who_set_mode(before: FileState, after: FileState, done: Sequence[FileAccess
     exact = [a for a in done if a.action is Action.CHMOD and a.argument == after.mode]
     # A chmod to the mode that the file had already changed nothing.
     exact = [a for a in exact if a.mode is None or a.mode & 0o7777 != a.argument] or exact
+    if exact and (undoing := _chmods_after(exact, done)):
+        # The mode was another one after that. Something set it again: an ACL without more than a mode in it, or what
+        # makes the kernel clear setuid and setgid.
+        is_cleared = undoing[-1].argument is not None and undoing[-1].argument & ~_SETUID_BITS == after.mode
+        clearing = (Action.CHOWN, *WRITES) if is_cleared else ()
+        since = in_order(undoing[0])
+        later = _all_changers([a for a in done if in_order(a) > since], (Action.SETXATTR, *clearing))
+        rulings = (*named(exact, Why.UNDONE), *named(undoing, Why.OVERRULED))
+        return later._replace(ruled=(*later.ruled, *rulings))
     if exact:
         claim = _last_changer(exact, (Action.CHMOD,))
         setting = {id(a) for a in exact}
@@ -119,6 +128,14 @@ def _first_answer(done: Sequence[FileAccess], *choices: tuple[Action, ...]) -> C
 
 def _first_all(done: Sequence[FileAccess], *choices: tuple[Action, ...]) -> Claim:
     return next((c for c in (_all_changers(done, choice) for choice in choices) if c.actors), NOBODY)
+
+
+def _chmods_after(exact: Sequence[FileAccess], done: Sequence[FileAccess]) -> list[FileAccess]:
+    """List the calls of chmod to another mode that came after the last of those to the present one, in order."""
+    last = max(exact, key=in_order)
+    until_ns, ended = last.event.time_ns + SLACK_NS, last.event.serial
+    others = [a for a in done if a.action is Action.CHMOD and a.argument is not None and a.argument != last.argument]
+    return sorted([a for a in others if a.event.time_ns > until_ns and a.event.serial > ended], key=in_order)
 
 
 def _all_changers(done: Sequence[FileAccess], actions: tuple[Action, ...]) -> Claim:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
 from operator import attrgetter
 from typing import NamedTuple
@@ -147,6 +148,10 @@ class Case:
         """Whether an access came after the last change of the file, by its ctime."""
         return access.event.time_ns > self.unchanged_after_ns
 
+    def _directory_moves(self, path: bytes) -> Iterable[FileAccess]:
+        """The renames of directories above a path, if some calls may have ended later than they seem to."""
+        return self.index.directory_moves(path) if self.evidence.ended_by else ()
+
     def life_of(self, identity: Identity) -> Life:
         """Find the file that has an inode number at the end of the window, with the accesses to it."""
         life = self._lives.get(identity)
@@ -164,6 +169,8 @@ class Case:
             return None  # it came from outside: the placer answers for that
         if self.index.directories_went_outside(state.path, self.window):
             return self.window.after_ns
+        if any(self.may_act_inside(move) and self.index.is_outing(move) for move in self._directory_moves(state.path)):
+            return self.window.after_ns
         if not self.index.turns_of(identity):
             return None
         holders = self.change.holders
@@ -171,7 +178,7 @@ class Case:
         since_ns = min(self.window.after_ns, holders.as_of_ns if holders and holders.as_of_ns else inf) - SLACK_NS
         until_ns = self.window.before_ns + SLACK_NS
         moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
-        moves = [a for a in moves if since_ns <= a.event.time_ns <= until_ns]
+        moves = [a for a in moves if since_ns <= a.event.time_ns <= until_ns or self.may_act_inside(a)]
         names = [(a.event.time_ns, n) for a in moves for n in (a.name, a.old) if n is not None]
         return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
 
@@ -189,18 +196,26 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     earlier: list[FileAccess] = []
     doubtful: list[FileAccess] = []
     reborn = False
+    late: list[FileAccess] = []
+    opens = LateOpens()
     found = evidence.index.of_file(identity)
-    found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
+    if found and found[-1].event.time_ns > until_ns + SLACK_NS:
+        found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
         if access.action in BIRTHS:
             opened = [one for one in accesses if may_have_opened_created(one, access, evidence.index.known)]
             earlier += [*doubtful, *(one for one in accesses if one not in opened)]
+            late = opens.ended_after(access)
+            known = _ids(opened)
+            opened += [one for one in late if id(one) not in known]
             doubtful = []
             birth, accesses, reborn = access, [access, *opened], True
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
+            opens.add(access)
             continue
+        opens.add(access)
         if birth is not None and freed_number_before_creation(access, identity, accesses, evidence.index.known):
             earlier.append(access)
             continue
@@ -220,6 +235,9 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
         # No other file with that number was created or moved in. So this is the old file, which had one more name than
         # was known: for example, one of two names was removed before the older observation counted them.
         return Life(birth=None, accesses=tuple(found), reborn=False)
+    if late and birth is not None:
+        taken = _ids(late)
+        earlier = [access for access in earlier if id(access) not in taken]
     return Life(
         birth=birth,
         accesses=tuple(accesses),
@@ -237,6 +255,34 @@ def _was_reused(identity: Identity, found: Iterable[FileAccess], since: Iterable
 
 # An event's time is that of its call's begin, by a clock that ticks every few milliseconds. Its serial is assigned when
 # the call ends (auditsc_get_stamp in kernel/auditsc.c). So two overlapping calls may be in either order.
+
+
+class LateOpens:
+    """The write-opens of an inode number so far, to find those that ended after a creation that follows them.
+
+    Such an open may be of the file that was created, by any name: a call can wait for as long as its caller wants.
+    """
+
+    def __init__(self) -> None:
+        self._latest_end_first: list[tuple[int, int, FileAccess]] = []
+
+    def add(self, access: FileAccess) -> None:
+        """Take the next access in the order of events."""
+        if access.action in WRITES:
+            heappush(self._latest_end_first, (-access.event.serial, id(access), access))
+
+    def ended_after(self, birth: FileAccess) -> list[FileAccess]:
+        """List those that ended after a creation; usually none did."""
+        heap, found = self._latest_end_first, []
+        while heap and -heap[0][0] > birth.event.serial:
+            found.append(heappop(heap))
+        for item in found:
+            heappush(heap, item)
+        return [access for _, _, access in found]
+
+
+def _ids(accesses: Iterable[FileAccess]) -> set[int]:
+    return {id(access) for access in accesses}
 
 
 def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:

@@ -24,6 +24,7 @@ _CLAUSES = {
     Unseen.IN_FLIGHT: "had file descriptors in flight in a socket",
     Unseen.BUFFERS: "had an io_uring, whose buffers may be a mapping of the file",
     Unseen.HIDDEN_RING: "may have an io_uring that does not show, whose buffers are memory of the file",
+    Unseen.SERVES: "had a FUSE file system, and a read from it may have written to mapped memory of the file later",
     Unseen.NAME: "may keep a removed name of the file, through which it can be opened without an audit record",
     Unseen.RING: "had unknown files registered with an io_uring",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fimscan.attribution.case import Case, Ruled, freed_number_before_creation, may_have_opened_created
+from fimscan.attribution.case import Case, LateOpens, Ruled, freed_number_before_creation, may_have_opened_created
 from fimscan.attribution.claims import Claim, one_each
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BIRTHS, MOVES, WRITES, Identity, in_order, time_of
@@ -256,13 +256,16 @@ def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:
     known = case.index.known
     files: list[list[FileAccess]] = [[]]
     names: int | None = None  # number of names of the current file; None if its creation was not seen
+    opens = LateOpens()
     for access in case.index.of_file(identity):
         current = files[-1]
+        opens.add(access)
         if access.action in BIRTHS and access.identity == identity:
             since = 1 + max((place for place, one in enumerate(current) if _removes(one, identity)), default=-1)
             opened = [one for one in current[since:] if may_have_opened_created(one, access, known)]
             files[-1] = [one for one in current if one not in opened]
-            files.append([access, *opened])
+            known_ids = _ids(opened)
+            files.append([access, *opened, *(one for one in opens.ended_after(access) if id(one) not in known_ids)])
             names = 0 if access.name.text is None else 1  # O_TMPFILE: no name yet
         elif names is not None and _removes(access, identity):
             if freed_number_before_creation(access, identity, current, known):

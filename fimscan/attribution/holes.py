@@ -127,12 +127,19 @@ def _guarded(rules: Iterable[AuditRule], path: bytes) -> frozenset[str]:
 _BY_USERS = frozenset({GapReason.OVERLAY, GapReason.EXTENT_MOVE})
 
 
-def without_irrelevant(seen: Coverage, change: Change, directories: Iterable[FileState] = ()) -> Coverage:
+def without_irrelevant(
+    seen: Coverage, change: Change, directories: Iterable[FileState] = (), *, rights_given: bool = False
+) -> Coverage:
     """Drop the gaps that cannot concern this change: a user's calls on files that this user cannot write to.
 
-    ``directories`` are the states of the path's directory, at either scan; empty if they are not known.
+    Args:
+        seen: the coverage.
+        change: the change.
+        directories: the states of the path's directory, at either scan; empty if they are not known.
+        rights_given: owner, mode or ACL of the file or its directory were set in the window, so that others may have
+            had the right to write to it for a while.
     """
-    if not any(gap.reason in _BY_USERS for gap in seen.gaps):
+    if rights_given or not any(gap.reason in _BY_USERS for gap in seen.gaps):
         return seen
     known = tuple(directories)
     gaps = tuple(gap for gap in seen.gaps if gap.reason not in _BY_USERS or _concerns(gap, change, known))

@@ -157,7 +157,7 @@ class AccessIndex:
             self._unbinds[place].append(access)
             if access.action is Action.RENAME and access.is_directory:
                 self._left[place][access.identity].append(access)
-                if not (self.known.is_inside(access.name) and self.known.is_inside(name)):
+                if self.is_outing(access):
                     self._outings[place].append(access.event.time_ns)
 
     def _directories_named(self, access: FileAccess, name: Name) -> frozenset[bytes]:
@@ -220,6 +220,10 @@ class AccessIndex:
         Earlier ones were undone: a directory can only be moved away again after it came back.
         """
         return _last_moves(self._left, path, window)
+
+    def is_outing(self, move: FileAccess) -> bool:
+        """Whether a rename has a side that no scan knows."""
+        return not all(self.known.is_inside(name) for name in (move.name, move.old) if name is not None)
 
     def directory_moves(self, path: bytes) -> Iterator[FileAccess]:
         """Yield the renames of directories above ``path`` to or from their places, at any time."""

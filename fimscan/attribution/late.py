@@ -7,11 +7,11 @@ the time at which its record was read. Of an older call it is not known when it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from fimscan.attribution.case import Case
 from fimscan.attribution.claims import Claim, as_actor, named, one_each
-from fimscan.attribution.index import BINDS, BIRTHS, UNBINDS, WRITES, in_order
+from fimscan.attribution.index import BINDS, BIRTHS, UNBINDS, WRITES, Identity, in_order
 from fimscan.model import Action, Actor, ChangeKind, FileAccess, Reason, Role, Verdict, Why
 
 _OF_PRESENCE = BINDS | UNBINDS
@@ -32,9 +32,15 @@ _NOTE = (
 )
 
 
+# Judgements that do not hold for a call that may have had its effect later than it began, or on another file.
+_BY_TIME_OR_KIND = frozenset({Why.NO_WRITE, Why.EARLIER_FILE, Why.BEFORE_WINDOW})
+
+
 def with_late_calls(claim: Claim, case: Case) -> Claim:
     """Add the processes whose calls may have acted within the window although they began before it."""
-    judged = {id(item) for item, why in claim.ruled if why is not Why.NO_WRITE}
+    if not case.evidence.ended_by:  # the usual case
+        return claim
+    judged = {id(item) for item, why in claim.ruled if why not in _BY_TIME_OR_KIND}
     late = [access for access in _late_calls(case) if id(access) not in judged]
     if not late:
         return claim
@@ -51,8 +57,6 @@ def with_late_calls(claim: Claim, case: Case) -> Claim:
 
 def _late_calls(case: Case) -> list[FileAccess]:
     """List the late calls that can bring about what differs, in order of time."""
-    if not case.evidence.ended_by:  # the usual case
-        return []
     found = {id(access): access for access in _concerned(case) if case.may_act_inside(access)}
     return sorted(found.values(), key=in_order)
 
@@ -66,10 +70,26 @@ def _concerned(case: Case) -> Iterator[FileAccess]:
         setting = frozenset(Action)  # only times or the link count: most calls set these
     wanted = setting | (WRITES if fields & _OF_CONTENT else frozenset())
     for identity in {state.identity for state in change.sides}:
-        yield from (a for a in index.of_file(identity) if a.action in wanted and not _sets_another_mode(a, case))
+        ended = _on_earlier_files(case, identity)
+        for access in index.of_file(identity):
+            if access.action in wanted and not _sets_another_mode(access, case) and id(access) not in ended:
+                yield access
     if is_presence:
         for path in {state.path for state in change.sides}:
             yield from (a for a in _turns(case, path) if a.action in _OF_PRESENCE)
+
+
+def _on_earlier_files(case: Case, identity: Identity) -> Container[int]:
+    """The ids of calls to earlier files with this inode number that had ended before the number was free again.
+
+    Serials tell: the kernel gives an event its serial when its call ends.
+    """
+    life = case.life_of(identity)
+    if not life.earlier:  # the usual case
+        return ()
+    ends = [life.birth] if life.birth is not None else [a for a in life.earlier if a.action in UNBINDS]
+    ended = {a.event.node: a.event.serial for a in sorted(ends, key=in_order)}
+    return {id(a) for a in life.earlier if a.serial_at_end and a.event.serial < ended.get(a.event.node, 0)}
 
 
 def _turns(case: Case, path: bytes) -> Iterable[FileAccess]:

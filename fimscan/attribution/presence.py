@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from fimscan.attribution.case import Case, Ruled
 from fimscan.attribution.claims import Claim, as_actor, latest, named, nobody, one_each
 from fimscan.attribution.index import BINDS, BIRTHS, MOVES, in_order, is_unplaced
-from fimscan.model import Action, FileAccess, FileState, Reason, Role, Verdict, Why
+from fimscan.model import Action, Actor, FileAccess, FileState, Reason, Role, Verdict, Why
 
 #: The result of :func:`last_bind`.
 Bind = tuple[FileAccess | None, list[Ruled]]
 
 
 def who_removed(case: Case) -> Claim:
-    """Claim who removed the name: by an unlink, a rename of or over the file, or a rename of a directory above it."""
+    """Claim who removed the name: by an unlink, a rename of or over the file, or a rename of a directory above it.
+
+    After the file was gone, others may have had its path. Then the last removal left the path empty.
+    """
     before = case.change.before
     assert before is not None, "a removed file was known"
     index, path = case.index, before.path
@@ -24,19 +27,60 @@ def who_removed(case: Case) -> Claim:
     last = own or latest(taken)
     if last is None:
         return nobody(ruled)
-    actors = (as_actor(last, Role.REMOVER),)
-    notes = ("It was renamed, not deleted.",) if last.action is Action.RENAME else ()
+    final, is_sure = _last_removal(case, last, taken)
+    actors: tuple[Actor, ...] = (as_actor(final, Role.REMOVER),)
+    notes = ("It was renamed, not deleted.",) if final.action is Action.RENAME else ()
     ruled = [(last, Why.TOOK_AWAY), *ruled]
+    if final is not last:
+        ruled.append((final, Why.TOOK_AWAY))
+        if last.actor.process != final.actor.process:
+            notes = (*notes, _REPLACED)
+            if _party(last) == _party(final):
+                actors = (*actors, as_actor(last, Role.REMOVER)._replace(earlier=True))
+            else:
+                rivals = [*rivals, last]
+    if not is_sure:
+        notes = (*notes, _WENT_UNSEEN)
+        return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
     if own is None or own.identity is None:
         return Claim(verdict=Verdict.LIKELY, reason=Reason.PATH_ONLY, actors=actors, notes=notes, ruled=tuple(ruled))
-    others = [a for a in one_each(as_actor(r, Role.REMOVER) for r in rivals) if a.process != own.actor.process]
+    others = [a for a in one_each(as_actor(r, Role.REMOVER) for r in rivals) if a.process != final.actor.process]
     if others:
-        return Claim(
-            verdict=Verdict.CONTESTED, actors=(*actors, *others), notes=(*notes, _CAME_BACK), ruled=tuple(ruled)
-        )
+        if any(a.process != last.actor.process for a in others):
+            notes = (*notes, _CAME_BACK)
+        return Claim(verdict=Verdict.CONTESTED, actors=(*actors, *others), notes=notes, ruled=tuple(ruled))
     return Claim(verdict=Verdict.CONFIRMED, actors=actors, notes=notes, ruled=tuple(ruled))
 
 
+def _last_removal(case: Case, own: FileAccess, taken: Sequence[FileAccess]) -> tuple[FileAccess, bool]:
+    """Return (the access that left the path empty, whether its removal was seen) after ``own`` removed the known file.
+
+    Another file that had the path later counts, unless whoever put it there took it away again. While a directory above
+    the path was moved, it is not known which of the later files had this path.
+    """
+    path, after = case.change.path, in_order(own)
+    if case.index.directory_unbinds(path, case.window):
+        return own, True
+    put = latest(a for a in case.index.binds(path) if case.is_inside(a) and in_order(a) >= after)
+    later = [a for a in taken if in_order(a) > (after if put is None else max(after, in_order(put)))]
+    if put is None:
+        unseen = latest(a for a in later if not a.is_directory)
+        return unseen or own, True
+    removal = latest(later)
+    if removal is None:
+        return own, False
+    by_itself = put is not own and _party(put) == _party(removal)
+    return (own if by_itself else removal), True
+
+
+def _party(access: FileAccess) -> tuple[object, ...]:
+    """The user and login session of a call: its processes act for each other, as a shell and the commands it starts."""
+    actor = access.actor
+    return actor.uid, actor.euid, actor.auid, actor.session
+
+
+_REPLACED = "Another file had this path after it; the last removal took that one away."
+_WENT_UNSEEN = "A file was put there again after that; no record shows how it went."
 _CAME_BACK = "It was removed more than once; no record shows how it came back in between."
 
 

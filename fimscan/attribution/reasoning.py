@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 
 from fimscan.attribution.case import Case, Ruled
 from fimscan.attribution.claims import when
@@ -95,14 +96,15 @@ def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes
     return chain.from_iterable(found)
 
 
-_Groups = dict[tuple[Action | None, Why, object, int | None], list[Actor]]
+_CALLER = itemgetter(*map(Actor._fields.index, ("pid", "ppid", "auid", "session", "exe", "since_ns")))
+_Calls = list[Actor]
 
 
-def _by_judgement(judged: Iterable[Ruled]) -> _Groups:
-    groups: _Groups = {}
+def _by_judgement(judged: Iterable[Ruled]) -> dict[tuple[Action | None, Why, object], _Calls]:
+    groups: dict[tuple[Action | None, Why, object], _Calls] = {}
     for item, why in judged:
         action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
-        key = action, why, actor.process, actor.ppid
+        key = action, why, _CALLER(actor)
         if key in groups:
             groups[key].append(actor)
         else:
@@ -110,17 +112,23 @@ def _by_judgement(judged: Iterable[Ruled]) -> _Groups:
     return groups
 
 
-def _by_final_judgement(groups: _Groups, named: Container[object]) -> _Groups:
-    """Change the judgements that would name a process which the answer does not name.
+def _by_process(
+    groups: Mapping[tuple[Action | None, Why, object], _Calls], named: Container[object]
+) -> dict[tuple[Action | None, Why, object, int | None], _Calls]:
+    """Group by process; change the judgements that would name a process which the answer does not name.
 
     Another side of the change, or stronger evidence, decided instead.
     """
-    final: _Groups = {}
-    for (action, why, process, ppid), calls in groups.items():
-        judgement = why
+    final: dict[tuple[Action | None, Why, object, int | None], _Calls] = {}
+    for (action, why, _), calls in groups.items():
+        process, judgement = calls[0].process, why
         if why.names and process not in named:
             judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
-        final.setdefault((action, judgement, process, ppid), []).extend(calls)
+        key = action, judgement, process, calls[0].ppid
+        if key in final:
+            final[key] += calls
+        else:
+            final[key] = calls
     return final
 
 
@@ -129,7 +137,7 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
     named: dict[object, list[Actor]] = {}
     for actor in actors:
         named.setdefault(actor.process, []).append(actor)
-    for (action, why, whose, _), calls in _by_final_judgement(_by_judgement(judged), named).items():
+    for (action, why, whose, _), calls in _by_process(_by_judgement(judged), named).items():
         if len(calls) > 1:
             calls.sort(key=when)
         first, last = calls[0], calls[-1]

@@ -30,7 +30,7 @@ from fimscan.audit.rule_parser import (
     watched_by,
 )
 from fimscan.audit.segments import LogCursor, in_order_of_time
-from fimscan.audit.targets import carried_on
+from fimscan.audit.targets import keep_rule_targets
 
 __all__ = [
     "Assembler",
@@ -49,13 +49,13 @@ __all__ = [
     "ask",
     "boot_id",
     "can_be_watched",
-    "carried_on",
     "config_directory",
     "excluded_records",
     "fields",
     "growth",
     "in_order_of_time",
     "is_uring_usable",
+    "keep_rule_targets",
     "line_of",
     "loaded_uring_directories",
     "notice",

@@ -92,7 +92,21 @@ class _Operation(NamedTuple):
         # All fields in order, through the tuple's constructor: the FileAccess's own takes twice as long.
         return tuple.__new__(
             FileAccess,
-            (parsed.event, action, name, self.actor, dev, inode, item.mode, parsed.success, old, replaced, argument, 0),
+            (
+                parsed.event,
+                action,
+                name,
+                self.actor,
+                dev,
+                inode,
+                item.mode,
+                parsed.success,
+                old,
+                replaced,
+                argument,
+                0,
+                parsed.serial_at_end,
+            ),
         )
 
 

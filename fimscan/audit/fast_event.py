@@ -95,7 +95,23 @@ def whole_event(
     # complete and has no EXECVE, OPENAT2 or other records.
     parsed = tuple.__new__(
         ParsedCall,
-        (event, arch, call, success == b"yes", arguments, process, cwd, paths, title, (), (), (), True, parsed_items),
+        (
+            event,
+            arch,
+            call,
+            success == b"yes",
+            arguments,
+            process,
+            cwd,
+            paths,
+            title,
+            (),
+            (),
+            (),
+            True,
+            parsed_items,
+            True,
+        ),
     )
     return AuditEvent(event, text), parsed, match.end()
 

@@ -38,6 +38,7 @@ class ParsedCall(NamedTuple):
     ``title`` are the bodies of the CWD and PROCTITLE records; ``paths``, ``words`` and ``open_how`` those of the PATH,
     EXECVE and OPENAT2 records. ``others`` are bodies of other records about the process; only io_uring operations have
     them. ``items`` are the parsed ``paths``, in order and without duplicates, where they have been parsed already.
+    ``serial_at_end``: see :class:`~fimscan.model.FileAccess`.
     """
 
     event: EventId
@@ -54,6 +55,7 @@ class ParsedCall(NamedTuple):
     others: Sequence[bytes] = ()
     complete: bool = True
     items: Sequence[Item] | None = None
+    serial_at_end: bool = True
 
     def argument(self, position: int | None) -> int | None:
         """The value of ``a0`` to ``a3``; ``None`` where it is not logged."""
@@ -114,7 +116,16 @@ def _of_bodies(event: AuditEvent, bodies: _Bodies, record: _Record, call: tuple[
         bodies.get("OPENAT2", ()),
         (*bodies.get("SYSCALL", ()), *bodies.get(PROCESS, ())) if kind == "URINGOP" else (),
         event.complete,
+        serial_at_end=_WRITTEN_AT_END.issuperset(bodies),
     )
+
+
+# The records that the kernel writes when a call ends (audit_log_exit in kernel/auditsc.c). Other records of its event,
+# such as an AVC, may have been written earlier.
+_WRITTEN_AT_END = frozenset({
+    "SYSCALL", "URINGOP", "CWD", "PATH", "PROCTITLE", "EXECVE", "OPENAT2", "SOCKADDR", "SOCKETCALL", "FD_PAIR", "MMAP",
+    "OBJ_PID", "BPRM_FCAPS", "IPC", "EOE", PROCESS,
+})  # fmt: skip
 
 
 def _by_type(event: AuditEvent) -> _Bodies:

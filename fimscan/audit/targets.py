@@ -34,7 +34,7 @@ def _identity(path: bytes) -> tuple[int, int] | None:
     return info.st_dev, info.st_ino
 
 
-def carried_on(
+def keep_rule_targets(
     earlier: AuditObservation | None, now: AuditObservation, notices: Iterable[AuditNotice]
 ) -> AuditObservation:
     """Carry over from the earlier observation which directory each rule was loaded for.
@@ -47,7 +47,7 @@ def carried_on(
     known = {rule.text: rule for rule in earlier.rules if rule.target is not None}
     loaded = [(n.event.time_ns, n.key) for n in notices if n.kind is NoticeKind.RULE_ADDED]
 
-    def remembering(rule: AuditRule) -> AuditRule:
+    def kept(rule: AuditRule) -> AuditRule:
         before = known.get(rule.text)
         if before is None or any(at > before.since_ns and key in (None, rule.key) for at, key in loaded):
             return rule
@@ -56,4 +56,4 @@ def carried_on(
         stale = rule.target != before.target
         return replace(rule, target=before.target, since_ns=before.since_ns, stale=stale)
 
-    return replace(now, rules=tuple(remembering(rule) for rule in now.rules))
+    return replace(now, rules=tuple(kept(rule) for rule in now.rules))

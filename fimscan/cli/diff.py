@@ -21,6 +21,7 @@ from fimscan.cli.context import (
     terminal_width,
     use_color,
 )
+from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.grouping import Grouping
@@ -98,7 +99,14 @@ def diff(  # noqa: PLR0913  # one argument for each option
         absolute_path(pattern)  # an empty one is an error, whatever there is to compare
     config = settings.config_if_any()
     filters = {"--from": start, "--to": end, "--path": pattern, "--verdict": verdict}
-    view = _View(form=form, flat=flat or history, list_sets=list_sets, number=number, filters=filters)
+    view = _View(
+        form=form,
+        flat=flat or history,
+        list_sets=list_sets,
+        number=number,
+        filters=filters,
+        program=own_command(settings),
+    )
     with settings.database() as database:
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
         if pattern is not None or verdict is not None:
@@ -124,6 +132,7 @@ class _View:
     list_sets: bool
     number: int | None
     filters: Mapping[str, str | int | None]
+    program: str
 
     def needs_sets(self, found: Diff) -> bool:
         """Whether the changes have to be grouped."""
@@ -139,8 +148,8 @@ class _View:
 
         width, height = screen_size()
         chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
-        command = " ".join(["fimscan diff", *(f"{name} {show(shlex.quote(value))}" for name, value in chosen)])
-        return Screen(width, height, command)
+        filters = "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
+        return Screen(width, height, self.program, filters)
 
 
 def _fits(found: Diff, screen: Screen) -> bool:

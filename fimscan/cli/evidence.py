@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from fimscan.evidence.collect import collected
 from fimscan.evidence.database import verify_database
 from fimscan.evidence.signing import load_or_create_key
 from fimscan.evidence.verify import VerifyReport, verify_bundle
-from fimscan.pipeline import reconfigured
+from fimscan.pipeline import config_changes
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.report.display import show, size_text
 from fimscan.report.documents.checks import verify_document
@@ -51,15 +52,14 @@ def pci_dss(settings: Settings, *, start: str, end: str, out: str) -> None:
     with (
         settings.database() as database,
         collected(
-            database, config, start_ns, end_ns, audit_rules=rules, reconfigured=reconfigured.reconfigurations
+            database, config, start_ns, end_ns, audit_rules=rules, reconfigured=config_changes.reconfigurations
         ) as data,
     ):
         key = load_or_create_key(config.evidence.key)
         build_bundle(data, key, out)
     click.echo(f"Wrote {out} ({size_text(os.path.getsize(out))}), signed by {key.fingerprint}")
-    click.echo(
-        f"Send the assessor this fingerprint out of band, not with the bundle. To check it: fimscan verify {out}"
-    )
+    check = f"fimscan verify {shlex.quote(out)}"  # needs no configuration: the assessor can run it
+    click.echo(f"Send the assessor this fingerprint out of band, not with the bundle. To check it: {check}")
 
 
 @click.command()

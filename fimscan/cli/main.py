@@ -100,8 +100,8 @@ def _exit_code_help() -> str:
 def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None:
     """Detect changed files and say which process changed them.
 
-    Run 'fimscan init', load the rules that 'fimscan audit rules' prints, then run 'fimscan scan': the first scan is the
-    baseline. 'fimscan diff' shows what has changed since, and who changed it.
+    Run 'fimscan init', then the commands that it prints: they load the audit rules and record the baseline. 'fimscan
+    diff' shows what has changed since, and who changed it.
 
     Example: fimscan --config /etc/fimscan/fimscan.toml scan --verbose
     """

@@ -11,6 +11,7 @@ from dataclasses import replace
 import click
 
 from fimscan.cli.context import Settings, exit_code, note, screen_size, terminal_width, use_color
+from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.grouping import Grouping
 from fimscan.model import Diff
@@ -63,8 +64,9 @@ def scan(
             if form == "json":
                 write_json(reported.diff, sys.stdout, grouping_of(database, reported.diff))
             else:
-                waiting = count_older(database, reported.diff, config)
-                print_result(reported, waiting, grouping_if_many(database, reported), verbose=verbose)
+                older = count_older(database, reported.diff, config)
+                grouping = grouping_if_many(database, reported)
+                print_result(reported, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
     return 0 if reported.is_baseline else exit_code(reported.diff)
 
@@ -75,11 +77,17 @@ def grouping_if_many(database: Database, result: ScanResult) -> Grouping | None:
     return grouping_of(database, result.diff) if rows > _ONE_SCREEN else None
 
 
-def print_result(result: ScanResult, waiting: int, grouping: Grouping | None = None, *, verbose: bool) -> None:
+def print_result(
+    result: ScanResult, waiting: int, command: str = "fimscan", grouping: Grouping | None = None, *, verbose: bool
+) -> None:
     """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
-    ``waiting`` is the number of differences found by earlier scans and not accepted yet. With ``grouping``, what stands
-    out and the change sets are printed instead of the first changes.
+    Args:
+        result: what the scan found.
+        waiting: the number of differences found by earlier scans and not accepted yet.
+        command: how this program is called, for the commands that are printed.
+        grouping: the change sets; then what stands out and the sets are printed instead of the first changes.
+        verbose: print a line even if nothing changed.
     """
     diff, scan = result.diff, result.scan
     seconds = ((scan.finished_ns or scan.started_ns) - scan.started_ns) / 1e9
@@ -99,25 +107,26 @@ def print_result(result: ScanResult, waiting: int, grouping: Grouping | None = N
         counted = ((result.adopted, "newly monitored"), (result.dropped, "no longer monitored"))
         parts = [f"{count:,} {'path' if count == 1 else 'paths'} {what}" for count, what in counted if count]
         click.echo(f"New configuration: {', '.join(parts)}.")
-    more = f" {waiting:,} more to accept from earlier scans; 'fimscan diff' shows all." if waiting else ""
+    more = f" {waiting:,} more to accept from earlier scans; '{command} diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
-        _print_changes(replace(diff, unreadable=result.alarming), grouping)
+        _print_changes(replace(diff, unreadable=result.alarming), command, grouping)
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
 
 
-def _print_changes(diff: Diff, grouping: Grouping | None) -> None:
+def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
     from fimscan.report.screen import Screen, write_screen
     from fimscan.report.text import write_scan_summary
 
     color = use_color(sys.stdout)
     if grouping is None or not grouping.rows:
-        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=terminal_width())
+        width = terminal_width()
+        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=width, command=command)
         return
-    command = f"fimscan diff --from {diff.start.id} --to {diff.end.id}"
-    screen = Screen(*screen_size(), command=command, limit=_ONE_SCREEN)
+    span = f" --from {diff.start.id} --to {diff.end.id}"
+    screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN)
     write_screen(diff, grouping, sys.stdout, color=color, screen=screen)
 
 

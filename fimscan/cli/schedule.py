@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from fimscan.cli.context import Settings, note
+from fimscan.cli.remedies import own_command
 from fimscan.cli.scan import audit_source, grouping_if_many, print_result
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.history.reporting import report_once
@@ -26,15 +27,17 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
     config = settings.config()
     with settings.database(create=True) as database:
         source = audit_source(config, disabled=no_audit)
-        runner = Scheduler(database, config, source, report=partial(_report, database), complain=note)
+        runner = Scheduler(
+            database, config, source, report=partial(_report, database, own_command(settings)), complain=note
+        )
         note(f"scans: {config.schedule.scan}; audit log: {config.schedule.audit}; stop with SIGTERM or Ctrl-C")
         runner.run()
     note("stopped")
 
 
-def _report(database: Database, result: ScanResult) -> None:
+def _report(database: Database, command: str, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
     with report_once(database, result) as reported:
-        print_result(reported, 0, grouping_if_many(database, reported), verbose=False)
+        print_result(reported, 0, command, grouping_if_many(database, reported), verbose=False)
         sys.stdout.flush()

@@ -10,10 +10,11 @@ from itertools import chain
 import click
 
 from fimscan.cli.context import Settings
+from fimscan.cli.remedies import complete_quoted
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
+from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
-from fimscan.pipeline.reconfigured import pending, reconfigurations
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text
@@ -23,8 +24,8 @@ from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import journal
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 
@@ -54,7 +55,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             head = journal.common_head(session, scans)
             witnessed = witness_store.latest(session)
             complete = scan_store.last_full(session)
-            unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
+            unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
             first = scans[-last:][0].id if scans else 0
             changed = [*reconfigurations(session, first, scans[-1].id if scans else 0)]
             if config is not None and (to_come := pending(session, config)) is not None:
@@ -81,12 +82,13 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     for line in chain.from_iterable(map(configuration_lines, changed)):
         click.echo(line)
     if baseline is None:
-        click.echo("No scan has finished yet; 'fimscan scan' records the baseline.")
+        click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
         return
     since = len(baseline.overrides)
     own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
     click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
-    click.echo(f"Head: {head} (store this off-host; later run 'fimscan verify --db --head {head}')")
+    later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {head}')", settings)
+    click.echo(f"Head: {head} {later}")
     for extent in witnessed:
         click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
     finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]

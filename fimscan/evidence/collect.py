@@ -17,8 +17,8 @@ from fimscan.model import Finding, Reconfiguration, Scan, ScanStatus, Unreadable
 from fimscan.pipeline.importance import Importance
 from fimscan.store import files
 from fimscan.store import findings as finding_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -84,7 +84,7 @@ def collected(
 
 def _unreadable(session: Session, last: int) -> tuple[Unreadable, ...]:
     complete = scan_store.last_full(session, until=last)
-    return sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
+    return scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
 
 
 def _inside(scans: Sequence[Scan], start_ns: int) -> tuple[int, int]:

@@ -17,12 +17,24 @@ _STATX_BYTES = 256
 # struct statx: stx_mode at 28, stx_ino at 32, stx_dev_major and _minor at 136.
 _MODE_AND_INODE = struct.Struct("=H2xQ")
 _DEVICE = struct.Struct("=II")
+_STATX_MNT_ID = 0x1000  # since Linux 5.8
+_MASK_AND_MOUNT = struct.Struct("=I140xQ")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def has_same_files(one: int, other: int) -> bool:
     """Whether two threads share one table of descriptors (:manpage:`kcmp(2)`); ``False`` also if that is unknown."""
     return bool(_libc.syscall(_KCMP, one, other, _KCMP_FILES, 0, 0) == 0)
+
+
+def mount_id(path: str) -> int | None:
+    """The id of the mount that a path leads to; ``None`` if the kernel does not say.
+
+    Raises:
+        OSError: as :manpage:`statx(2)`.
+    """
+    mask, number = _MASK_AND_MOUNT.unpack_from(_statx(path, _STATX_MNT_ID))
+    return number if mask & _STATX_MNT_ID else None
 
 
 def known_identity(path: str) -> tuple[int, int] | None:
@@ -33,9 +45,14 @@ def known_identity(path: str) -> tuple[int, int] | None:
     Raises:
         OSError: as :manpage:`statx(2)`.
     """
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
-    if _libc.statx(_AT_FDCWD, os.fsencode(path), _AT_STATX_DONT_SYNC, 0, buffer):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
+    buffer = _statx(path, 0)
     mode, inode = _MODE_AND_INODE.unpack_from(buffer, 28)
     return (os.makedev(*_DEVICE.unpack_from(buffer, 136)), inode) if stat.S_ISREG(mode) else None
+
+
+def _statx(path: str, wanted: int) -> ctypes.Array[ctypes.c_char]:
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    if _libc.statx(_AT_FDCWD, os.fsencode(path), _AT_STATX_DONT_SYNC, wanted, buffer):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return buffer

@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from fimscan.linux.kept_names import kept_by_mounts
+from fimscan.linux.mounts import parse_mounts, served_by
 from fimscan.linux.open_files import Identity, Mounts, OpenFilesOf, TooManyError
-from fimscan.linux.processes import UserName, actor_of, has_our_rights, read_status, rights_of
+from fimscan.linux.processes import UserName, actor_of, has_our_rights, link, read, read_status, rights_of
 from fimscan.model import Actor, Doubt, Holder, Rights, Unseen
 
 _PASSES = 30  # passes over /proc to find processes that were started meanwhile
@@ -86,9 +88,18 @@ class _Examination:
     def begin(self) -> None:
         """Reset the doubts: only those of the last examination count."""
         self.doubts, self.refused, self._spent = {}, 0, {}
+        self._namespaces: set[bytes] = set()  # mount namespaces whose mounts were read
+        self._serving: set[bytes] = set()  # namespaces of others, with a FUSE file system in it
+        self._entrances: dict[bytes, int] = {}  # others, with a process that is in it or can enter it
 
     def examine_all(self) -> None:
         """Examine all processes, then new ones until there are none."""
+        self._examine_processes()
+        for namespace, pid in self._entrances.items():
+            if namespace not in self._namespaces:
+                self._doubt(Unseen.NAME, rights_of(f"/proc/{pid}"), pid)
+
+    def _examine_processes(self) -> None:
         examined = {self._own_pid}
         self._examine_new(examined)
         deadline = time.monotonic() + _PASSES_SECONDS
@@ -116,9 +127,11 @@ class _Examination:
     def _examine(self, pid: int, owner: int | None) -> None:
         process = f"/proc/{pid}"
         budget = _Budget(process, owner, self._spent)
-        seen = OpenFilesOf(pid, self._mounts, budget.check)
+        is_users = bool(owner or _user_of(process))
+        seen = OpenFilesOf(pid, self._mounts, budget.check, is_users=is_users)
         try:
             seen.examine()
+            self._examine_namespace(pid, process)
         except PermissionError:
             self.refused += 1
             if not (os.geteuid() == 0 and has_our_rights(process)):
@@ -132,12 +145,39 @@ class _Examination:
         finally:
             budget.end()
             self._hold(pid, seen.files)
+            self._entrances.update(dict.fromkeys(seen.namespaces, pid))
         for why in seen.unseen:
             self._doubt(why, rights_of(process), pid)
         if self._with_rings and Unseen.BUFFERS not in seen.unseen:
             rights = rights_of(process)
             if any(rights.uids):
                 self._doubt(Unseen.HIDDEN_RING, rights, pid)
+
+    def _examine_namespace(self, pid: int, process: str) -> None:
+        """Find the files that the mounts of a process keep a removed name of; each namespace is examined once."""
+        namespace = link(f"{process}/ns/mnt")
+        if namespace is not None and namespace not in self._namespaces:
+            self._examine_mounts(pid, process, namespace)
+        if namespace in self._serving and any((rights := rights_of(process)).uids):
+            self._doubt(Unseen.SERVES, rights, pid)
+
+    def _examine_mounts(self, pid: int, process: str, namespace: bytes) -> None:
+        if link(f"{process}/root") != b"/":  # it is shown the mounts below its root only
+            self._entrances.setdefault(namespace, pid)
+            return
+        self._namespaces.add(namespace)
+        kept = list(kept_by_mounts(process))
+        self._hold(pid, [identity for identity in kept if identity is not None])
+        if None in kept:
+            self._doubt(Unseen.NAME, rights_of(process), pid)
+        servers = {
+            user for mount in parse_mounts(read(f"{process}/mountinfo")) if (user := served_by(mount)) is not None
+        }
+        if servers and namespace != self._mounts.own_namespace:
+            self._serving.add(namespace)
+        elif servers:
+            for user in servers - {0}:
+                self._doubt(Unseen.SERVES, _rights_of_user(user))
 
     def _hold(self, pid: int, files: Iterable[Identity]) -> None:
         """Record the files of a process, even if it was not inspected completely."""

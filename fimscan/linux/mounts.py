@@ -139,6 +139,16 @@ def mount_of(mounts: Sequence[Mount], path: bytes) -> Mount | None:
     return best
 
 
+_FUSE = re.compile(r"fuse(blk)?(\..*)?")
+_USER_ID = re.compile(rb"(?:^|,)user_id=(\d+)")
+
+
+def served_by(mount: Mount) -> int | None:
+    """The user whose process serves a FUSE file system (of the mount's user namespace); ``None`` for another kind."""
+    user = _USER_ID.search(mount.options)
+    return int(user[1]) if user is not None and _FUSE.fullmatch(mount.kind) else None
+
+
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "hugetlbfs"})
 _UPPER = re.compile(rb"(?:^|,)upperdir=([^,]*)")
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from fimscan.linux.calls import has_same_files, known_identity
+from fimscan.linux.calls import has_same_files, known_identity, mount_id
+from fimscan.linux.filesystems import all_mounts
 from fimscan.linux.mounts import Mount, own_mounts, parse_mounts
 from fimscan.linux.processes import link, living_thread, read
 from fimscan.model import Unseen
@@ -25,6 +26,7 @@ _IN_FLIGHT = re.compile(rb"^scm_fds:\s*[1-9]", re.MULTILINE)  # since Linux 5.11
 _REGISTERED = re.compile(rb"^ *\d+: (.*)$", re.MULTILINE)
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _REMOVED = b" (deleted)"
+_NAMESPACE = b"mnt:["
 _RING = b"anon_inode:[io_uring]"
 _NO_FILES = (b"socket:", b"pipe:", b"anon_inode:", b"<none>")
 _WRITES = 0o200  # permission bit of the link: the file was opened for writing
@@ -44,6 +46,7 @@ class Mounts:
     def __init__(self) -> None:
         self._by_id = {mount.id: mount for mount in own_mounts()}
         self._read: set[bytes] = set()
+        self._has_all = False
         self._may_hang: set[int] = set()
         self.has_network = False
         self._note(self._by_id.values())
@@ -60,6 +63,13 @@ class Mounts:
                 self._note(found)
         return self._by_id.get(number)
 
+    def is_detached(self, number: int, task: str) -> bool:
+        """Whether a mount is in no namespace, such as a tree made by open_tree(2)."""
+        if self.of(number, task) is None and not self._has_all:
+            self._has_all = True
+            self._by_id.update((mount.id, mount) for mount in all_mounts())
+        return number not in self._by_id
+
     def _note(self, mounts: Iterable[Mount]) -> None:
         self._may_hang |= {mount.dev for mount in mounts if mount.may_hang}
         # NFS asks its server even if statx(2) should use the cache (d_weak_revalidate); FUSE does not.
@@ -73,16 +83,19 @@ class Mounts:
 class OpenFilesOf:
     """Examines one process.
 
-    ``files`` are the files that it can write to, ``unseen`` why there may be others.
+    ``files`` are the files that it can write to, ``unseen`` why there may be others. ``namespaces`` are the mount
+    namespaces that it could enter by a descriptor, by their links in ``/proc/PID/ns``.
     """
 
-    def __init__(self, pid: int, mounts: Mounts, check: Check) -> None:
+    def __init__(self, pid: int, mounts: Mounts, check: Check, *, is_users: bool = False) -> None:
         self.files: dict[Identity, None] = {}
         self.unseen: set[Unseen] = set()
+        self.namespaces: set[bytes] = set()
         self._process = f"/proc/{pid}"
         self._mounts = mounts
         self._check = check
         self._has_ring = False
+        self._is_users = is_users
 
     def examine(self) -> None:
         """Examine the descriptor tables of all threads, and their shared memory.
@@ -111,12 +124,26 @@ class OpenFilesOf:
             for task in tasks:
                 self._check()
                 examined.add(task)
+                self._examine_places(f"{self._process}/task/{task}")
                 if any(has_same_files(int(task), table) for table in tables):
                     continue
                 with suppress(*_PRESENT):
                     self._examine_table(f"{self._process}/task/{task}")
                     tables.append(int(task))
         self.unseen.add(Unseen.ENDED)
+
+    def _examine_places(self, task: str) -> None:
+        """Find out whether the root or the working directory of a user's thread is in a tree of mounts of its own.
+
+        The tree can keep a removed name of a file (:mod:`fimscan.linux.kept_names`), and nothing lists its mounts.
+        """
+        if not self._is_users or self._mounts.has_network:
+            return
+        for name in ("cwd", "root"):
+            with suppress(OSError):
+                number = mount_id(f"{task}/{name}")
+                if number is not None and self._mounts.is_detached(number, task):
+                    self.unseen.add(Unseen.NAME)
 
     def _examine_table(self, task: str) -> None:
         directory = os.open(f"{task}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -136,6 +163,12 @@ class OpenFilesOf:
         if not os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & _WRITES:
             if target.startswith(b"/") and target.endswith(_REMOVED):
                 self._examine_removed_name(task, name)
+            elif target.startswith(_NAMESPACE):
+                self.namespaces.add(target)
+            elif target.startswith(b"/") and self._is_users and Unseen.NAME not in self.unseen:
+                number = _MOUNT.search(read(f"{task}/fdinfo/{name}"))
+                if number is not None and self._mounts.is_detached(int(number[1]), task):
+                    self.unseen.add(Unseen.NAME)
             return
         if target.startswith(b"socket:"):
             if _IN_FLIGHT.search(read(f"{task}/fdinfo/{name}")):

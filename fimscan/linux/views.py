@@ -40,7 +40,7 @@ _CONTAINERS = (
 )
 
 
-class Look(NamedTuple):
+class RunningProcess(NamedTuple):
     """One running process as it was seen. ``exe`` is the path of its program in its own root."""
 
     pid: int
@@ -59,13 +59,13 @@ class Look(NamedTuple):
         return same_exe and (self.auid, self.session) == (actor.auid, actor.session)
 
 
-def look(pid: int) -> Look | None:
+def inspect_process(pid: int) -> RunningProcess | None:
     """Read a process; ``None`` if it has ended, may not be inspected, or changed during the reading."""
     process = f"/proc/{pid}"
     try:
         before = _ticks(process), os.readlink(f"{process}/exe")
         exe = own_path(process)
-        found = Look(
+        found = RunningProcess(
             pid=pid,
             start_ns=started_ns(process),
             exe=exe,
@@ -81,7 +81,7 @@ def look(pid: int) -> Look | None:
     return found if unchanged else None
 
 
-def running() -> set[int]:
+def running_pids() -> set[int]:
     """The pids of all processes."""
     return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
 

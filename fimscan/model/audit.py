@@ -266,6 +266,10 @@ class FileAccess(NamedTuple):
     target text of a symlink. ``replaced`` is the (device, inode) of the file that a rename overwrote. ``mode`` is the
     full ``st_mode`` before the call, ``argument`` the new mode of a chmod. ``item`` numbers the accesses of one event
     from 0.
+
+    ``time_ns`` of the event is that of the call's begin. If ``serial_at_end``, the kernel gave the event its serial
+    when the call ended: at its first record (auditsc_get_stamp in kernel/auditsc.c), which is the SYSCALL record unless
+    the call caused another one before, such as an AVC.
     """
 
     event: EventId
@@ -280,6 +284,7 @@ class FileAccess(NamedTuple):
     replaced: tuple[int, int] | None = None
     argument: int | None = None
     item: int = 0
+    serial_at_end: bool = True
 
     @property
     def identity(self) -> tuple[int, int] | None:

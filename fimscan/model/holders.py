@@ -19,6 +19,7 @@ class Unseen(StrEnum):
     RING = "ring"  # files are registered with an io_uring; which ones is unknown
     BUFFERS = "buffers"  # it has an io_uring, whose registered buffers can be memory of files that it has closed
     HIDDEN_RING = "hidden-ring"  # as BUFFERS: a user's process may have an io_uring that /proc does not show
+    SERVES = "serves"  # it has a FUSE file system: a read from it can write to mapped memory of a file at any time
     NAME = "name"  # it could not be inspected completely, and may hold the file's removed name
     NO_PROCESS = "no-process"  # the kernel counts a writer, but no process shows the file as open
     NOT_ALONE = "not-alone"  # processes that do not show the file may write to it; the kernel does not say how many

@@ -3,17 +3,17 @@
 The rooms below decide the single steps: :mod:`fimscan.scan`, :mod:`fimscan.audit`, :mod:`fimscan.compare`,
 :mod:`fimscan.attribution` and :mod:`fimscan.store`. The pipeline calls them in order.
 
-    scan          one scan, from the lock to the ledger entry        <- open first
-    record/       compare the scanner's stream with what is stored, and store what differs
-    audit/        read the audit log and fanotify into the store; attribute changes
-    history/      diff any two scans, accept changes, explain answers and paths
-    live/         look at single paths between the scans, as soon as the audit log reports them
-    health/       doctor and audit status: what is wrong with the setup
-    import_aide   import a database of AIDE as the baseline
-    settings      the scan plan, built from the configuration
-    importance    severity and category of findings
-    reconfigured  differences between the configurations of two scans
-    result        what a scan returns
+    scan            one scan, from the lock to the ledger entry        <- open first
+    record/         compare the scanner's stream with what is stored, and store what differs
+    audit/          read the audit log and fanotify into the store; attribute changes
+    history/        diff any two scans, accept changes, explain answers and paths
+    live/           look at single paths between the scans, as soon as the audit log reports them
+    health/         doctor and audit status: what is wrong with the setup
+    import_aide     import a database of AIDE as the baseline
+    settings        the scan plan, built from the configuration
+    importance      severity and category of findings
+    config_changes  differences between the configurations of two scans
+    result          what a scan returns
 
 The entry points can be imported from here. Each module is loaded on first use (PEP 562), so that a command does not
 wait for modules that it does not need.

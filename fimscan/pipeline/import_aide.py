@@ -31,8 +31,8 @@ from fimscan.scan.scanner import Progress, scan
 from fimscan.state_row import pack
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import devices as device_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 
 TRIGGER = "import"
@@ -196,7 +196,7 @@ class _Import:
         recorder.clock = attribution.ReadClock()
         recorder.clock.note(b"", self._done.taken_ns)
         with self._database.begin() as session:
-            sighting_store.add_unreadable(session, recorder.scan_id, recorder.unreadable)
+            scan_result_store.add_unreadable(session, recorder.scan_id, recorder.unreadable)
             device_store.add_devices(session, recorder.scan_id, recorder.survey.result())
             sealed = scan_entry.seal(session, recorder, (), (), recorder.digest)
             shown = self._name.encode("utf-8", "backslashreplace").decode()

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.linux.filesystems import Devices
-from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason
-from fimscan.pipeline.audit.joining import Joiner
+from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
+from fimscan.pipeline.audit.attribution import Attributor
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
-from fimscan.pipeline.reconfigured import reconfigurations
+from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.record import scan_entry, unread
 from fimscan.pipeline.record.absent import split_absent
+from fimscan.pipeline.record.blocks import record_blocks
 from fimscan.pipeline.record.ctime_trust import Vouch, make_voucher, moved_extents
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.holders import Identity, record_holders, record_writers
 from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
 from fimscan.pipeline.record.recorder import Recorder
-from fimscan.pipeline.record.recording import record_everything
 from fimscan.pipeline.record.roots import require_roots, scope_of, symlinked_roots, unscanned_mounts
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
@@ -30,8 +30,8 @@ from fimscan.scan.scanner import Progress
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
 from fimscan.store import devices as device_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -69,12 +69,14 @@ def run_scan(
     reader = reader or AuditReader(database, source)
     with database.scan_lock(wait_s=_LIVE_LOOK_SECONDS):
         previous = _previous_scan(database)
-        # Before the first file is read: the log has every later open, and the holders have every earlier one.
-        problems = [*symlinked_roots(plan), *reader.read_new()]
+        # Before the first file is read: the log has every later open, and the holders have every earlier one. A call
+        # whose record is read here has ended.
+        # Without settling, calls of the last moment would seem to end after this scan.
+        problems = [*symlinked_roots(plan), *reader.read_new(settle=True)]
         with scan_entry.interrupted_on_error(database):
             run = _begin(database, plan, previous, trigger)
             vouched, distrust = _vouched(run) if not full else (None, [])
-            record_everything(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
+            record_blocks(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
             record_writers(database, run.scan_id, run.recorder.writable, run.held, run.survey)
             problems = list(dict.fromkeys([*problems, *distrust, *reader.read_new(settle=True)]))
             problems += unscanned_mounts(plan, run.survey.result())
@@ -87,7 +89,8 @@ def run_scan(
 class _Run:
     """A scan that is recorded as running, with what its steps share.
 
-    ``held`` are the files that were open for writing when it began.
+    ``held`` are the files that were open for writing when it began; ``users_serve`` says that a user had a FUSE file
+    system then.
     """
 
     database: Database
@@ -97,6 +100,7 @@ class _Run:
     previous: Scan | None
     survey: Survey
     held: Set[Identity]
+    users_serve: bool
     readings: Readings
     recorder: Recorder
 
@@ -118,7 +122,7 @@ def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: s
         held, found = record_holders(session, scan_id, survey)
     with database.read() as session:
         full = FullReading.load(session)
-        readings = Readings(full=full, rechecks=sighting_store.rechecks(session))
+        readings = Readings(full=full, rechecks=scan_result_store.rechecks(session))
     recorder = Recorder(scan_id, readings, plan.scope, scope_of(database, full.scan, plan), survey)
     if os.geteuid() == 0:
         recorder.counts["protected_processes"] = found.refused
@@ -130,6 +134,7 @@ def _begin(database: Database, plan: ScanPlan, previous: Scan | None, trigger: s
         previous=previous,
         survey=survey,
         held=held,
+        users_serve=any(doubt.why is Unseen.SERVES for doubt in found.doubts),
         readings=readings,
         recorder=recorder,
     )
@@ -145,7 +150,7 @@ def _vouched(run: _Run) -> tuple[Vouch | None, list[str]]:
         mounted = bool(audit_store.user_mounts(session, time.time_ns()))
     if moved:
         return None, [moved]
-    return make_voucher(full, run.held, run.survey.numbers, users_mounted=mounted), []
+    return make_voucher(full, run.held, run.survey.numbers, users_mounted=mounted or run.users_serve), []
 
 
 def _add_history_of_unreadable(run: _Run) -> None:
@@ -183,11 +188,11 @@ def _finish(
         unreadable_before: tuple[Unreadable, ...] = ()
         if previous is not None and full is not None:
             recorder.settle(session, judgements)
-            unreadable_before = sighting_store.unreadable_in(session, full.id)
+            unreadable_before = scan_result_store.unreadable_in(session, full.id)
             findings, opened = _attribute(session, run, previous, full, logs)
-        sighting_store.keep_known_holders(session, scan_id)
-        sighting_store.add_unreadable(session, scan_id, recorder.unreadable)
-        sighting_store.forget_rechecks(session, run.started_ns)
+        scan_result_store.keep_known_holders(session, scan_id)
+        scan_result_store.add_unreadable(session, scan_id, recorder.unreadable)
+        scan_result_store.forget_rechecks(session, run.started_ns)
         sealed = scan_entry.seal(session, recorder, findings, opened, recorder.digest, tuple(problems))
         if previous is None:
             approval = Approval(accepted_ns=time.time_ns(), user="fimscan", reason="first scan")
@@ -228,8 +233,8 @@ def _attribute(
         logs: the audit logs that have to have been read for coverage to be complete.
     """
     recorder, readings = run.recorder, run.readings
-    joiner = Joiner(session, previous, run.scan_id, logs, readings)
-    held = sighting_store.holders_at(session, run.scan_id).actors
+    attributor = Attributor(session, previous, run.scan_id, logs, readings)
+    held = scan_result_store.holders_at(session, run.scan_id).actors
     found = compare.with_moves(recorder.changes)
     read = identities_read_before(session, full.id, found)
     changes = [
@@ -239,5 +244,5 @@ def _attribute(
     since_ns = full.started_ns if "vouched" in recorder.counts else readings.full.since_ns
     failed = frozenset(item.path for item in recorder.unreadable if item.reason is not UnreadableReason.MISSING)
     since_ns = min([since_ns, *readings.full.resumed_since(failed)])
-    findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in joiner.attribute(changes, since_ns)]
-    return findings, joiner.opened_unmodified(recorder.clock, failed)
+    findings = [Finding(change=c, attribution=a, scan=run.scan_id) for c, a in attributor.attribute(changes, since_ns)]
+    return findings, attributor.opened_unmodified(recorder.clock, failed)

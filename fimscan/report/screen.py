@@ -52,15 +52,22 @@ _TELLING = ("mode ", "owner ", "acl ", "capabilities ", "flags ", "mtime set bac
 
 
 class Screen(NamedTuple):
-    """The size of a screen, and the command whose output it shows: ``fimscan diff --from 1``.
+    """The size of a screen, how fimscan is called, and the options of ``diff`` that give the same rows.
 
-    ``limit`` is the largest number of changes that are listed because they stand out; ``None`` for all.
+    ``filters`` begins with a space: `` --from 1``. ``limit`` is the largest number of changes that are listed because
+    they stand out; ``None`` for all.
     """
 
     width: int = 80
     height: int = 24
-    command: str = "fimscan diff"
+    program: str = "fimscan"
+    filters: str = ""
     limit: int | None = None
+
+    @property
+    def command(self) -> str:
+        """The command that shows these rows."""
+        return f"{self.program} diff{self.filters}"
 
 
 def write_screen(diff: Diff, grouping: Grouping, out: TextIO, *, color: bool, screen: Screen) -> None:
@@ -119,7 +126,7 @@ def _above(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         return
     yield from heading_lines(f"Look at these ({len(standing_out) + len(altered):,} of {_all(diff):,})")
     for row in standing_out[: screen.limit]:
-        yield from outstanding_lines(row, width)
+        yield from _outstanding_lines(row, screen)
         yield from suspect_lines(row.finding, diff)
     if screen.limit is not None and len(standing_out) > screen.limit:
         yield Text(f"... and {len(standing_out) - screen.limit:,} more to look at: {screen.command}", style="bold red")
@@ -170,23 +177,23 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
     if diff.opened_unmodified:
         yield Text(f"{plural(len(diff.opened_unmodified), 'file')} opened for writing, content unchanged.")
     number = next((row.finding.change.id for row in grouping.standing_out), 0)
-    why = f"; fimscan explain {number}: why" if number else ""
+    why = f"; {screen.program} explain {number}: why" if number else ""
     lines = wrap(f"{screen.command} --set 1: open a set; --flat: every row{why}", screen.width, "", _INDENT)
     yield from (Text(line, style="dim") for line in lines)
 
 
-def outstanding_lines(row: RankedRow, width: int) -> Iterator[Text]:
+def _outstanding_lines(row: RankedRow, screen: Screen) -> Iterator[Text]:
     """A change that stands out: its title, why it stands out, and who made it."""
-    finding, rank = row.finding, row.rank
+    finding, rank, width = row.finding, row.rank, screen.width
     yield row_title(finding)
     telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
     reasons = [*rank_words(rank)[: rank.deciding], *telling]
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
-    yield from _who(finding, width)
+    yield from _who(finding, screen)
 
 
-def _who(finding: Finding, width: int) -> Iterator[Text]:
-    attribution = finding.attribution
+def _who(finding: Finding, screen: Screen) -> Iterator[Text]:
+    attribution, width = finding.attribution, screen.width
     several = len(finding.steps) > 1
     done = actor_texts(attribution.actors, attribution.verdict, None if several else finding.change)
     opening = introduction(attribution, len(done))
@@ -203,7 +210,7 @@ def _who(finding: Finding, width: int) -> Iterator[Text]:
         yield from map(Text, pack(_facts(actor), width, f"{_INDENT}  - ", _INDENT * 2))
     if len(done) > _CANDIDATES:
         number = number_text(finding.change).removeprefix("#") or "PATH"
-        yield Text(f"{_INDENT}  - and {len(done) - _CANDIDATES} more: fimscan explain {number}")
+        yield Text(f"{_INDENT}  - and {len(done) - _CANDIDATES} more: {screen.program} explain {number}")
 
 
 def _facts(actor: ActorText) -> tuple[str, ...]:

@@ -80,12 +80,14 @@ def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
     write_lines(report_lines(diff, width), out, color=color)
 
 
-def write_scan_summary(diff: Diff, out: TextIO, *, limit: int, color: bool, width: int) -> None:
+def write_scan_summary(
+    diff: Diff, out: TextIO, *, limit: int, color: bool, width: int, command: str = "fimscan"
+) -> None:
     """Write what a scan found on one screen: at most ``limit`` rows, most alarming first.
 
-    The last line has the number of omitted rows and the command that shows them.
+    The last line has the number of omitted rows and the command that shows them; ``command`` is how to call fimscan.
     """
-    write_lines(_summary(diff, limit, width), out, color=color)
+    write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
 def report_lines(diff: Diff, width: int) -> Iterator[Text]:
@@ -108,7 +110,7 @@ def report_lines(diff: Diff, width: int) -> Iterator[Text]:
             yield from _opened(opened, width)
 
 
-def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
+def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:
     yield from head_lines(diff, width)
     shown = by_rank(diff)[:limit]
     for finding in shown:
@@ -121,7 +123,7 @@ def _summary(diff: Diff, limit: int, width: int) -> Iterator[Text]:
         yield from unreadable_lines(item)
     left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
     if left:
-        yield Text(f"... and {left} more: fimscan diff --from {diff.start.id} --to {diff.end.id}")
+        yield Text(f"... and {left} more: {command} diff --from {diff.start.id} --to {diff.end.id}")
 
 
 def head_lines(diff: Diff, width: int) -> Iterator[Text]:

@@ -66,7 +66,7 @@ _OUT_OF_SIGHT_WORDS = {
 }
 
 _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
-    Reason.NOT_COVERED: "no audit rule covers this path; load the rules that 'fimscan audit rules' prints",
+    Reason.NOT_COVERED: "no audit rule covers this path; 'fimscan audit status' prints the command that loads one",
     Reason.COVERAGE_GAP: "audit did not cover the path the whole time, and recorded no event while it did",
     Reason.NO_EVENT: "audit covered the path the whole time but recorded no event: investigate",
 }
@@ -78,7 +78,8 @@ _DOUBT_WORDS = {
     Reason.PATH_ONLY: "not certain: matched by path only, because the inode is unknown",
     Reason.SEVERAL_WRITERS: "the last writer may have kept content of the earlier ones",
     Reason.CORE_DUMP: "not certain: the kernel wrote a core dump of a crashed process, and no record names the file",
-    Reason.NOT_COVERED: "not certain: no audit rule covers this path; load the rules that 'fimscan audit rules' prints",
+    Reason.NOT_COVERED: "not certain: no audit rule covers this path;"
+    " 'fimscan audit status' prints the command that loads one",
     Reason.NO_EVENT: "not certain: audit covered the path the whole time but recorded no event for this change",
     Reason.WITNESS_ONLY: "not certain: fanotify saw the process write, but audit recorded no open by it",
 }
@@ -91,6 +92,7 @@ _UNSEEN_WORDS = {
     Unseen.RING: "had files registered with an io_uring, but it is unknown which",
     Unseen.BUFFERS: "had an io_uring whose buffers may be mapped from the file",
     Unseen.HIDDEN_RING: "may have an io_uring that does not show, whose buffers are mapped from the file",
+    Unseen.SERVES: "has a FUSE file system, and a read from it may still have to write to mapped memory of the file",
     Unseen.NAME: "could not be inspected completely; it may open the file through a removed name, unrecorded",
     Unseen.NO_PROCESS: "the kernel counted a writer when the file was read",
     Unseen.NOT_ALONE: "others may write to the file, too, and the kernel does not say how many have it open",

@@ -92,7 +92,7 @@ _KEY = itemgetter(1, 2, 3, 4)  # time, serial, node, item
 
 def _row(access: FileAccess, host_id: int, block_id: int, position: int) -> _Row:
     """Make a row, in the order of the table's columns."""
-    event, action, name, _actor, dev, inode, _mode, _success, old, replaced, _argument, item = access
+    event, action, name, _actor, dev, inode, _mode, _success, old, replaced, _argument, item, _at_end = access
     parent_dev, parent_inode = name.parent or _NOWHERE
     old_parent_dev, old_parent_inode = (old and old.parent) or _NOWHERE
     replaced_dev, replaced_inode = replaced or _NOWHERE

@@ -618,3 +618,29 @@ def test_the_size_of_a_moved_directory_is_no_content() -> None:
     moved = access(Action.RENAME, 1500, A, name=name("e"), old=name("d"), inode=10, mode=0o040755)
     answer = ask(change(None, changed_state(path=b"/w/e", size=20, **folder)), [moved], prior=[before])
     assert (answer.verdict, who(answer)) == (Verdict.CONFIRMED, [(A.pid, Role.PLACER)])
+
+
+@pytest.mark.parametrize(
+    ("later", "named"),
+    [
+        ([access(Action.SETXATTR, 1400, B)], [2]),
+        ([], []),
+    ],
+    ids=("an ACL", "nothing"),
+)
+def test_a_mode_that_was_taken_back_was_set_by_somebody_else(later: list[FileAccess], named: list[int]) -> None:
+    """A set the present mode and took it back; then an ACL that is nothing but a mode set it."""
+    back = [access(Action.CHMOD, 1200, A, argument=0o664), access(Action.CHMOD, 1300, A, argument=0o644)]
+    answer = ask(change(state(), changed_state(b"old", mode=0o664)), [*back, *later])
+    assert [actor.pid for actor in answer.actors] == named
+
+
+def test_setuid_that_was_set_and_cleared_by_a_write() -> None:
+    """A set the present mode, then setuid as well; writing to the file cleared that."""
+    log = [
+        access(Action.CHMOD, 1200, A, argument=0o755),
+        access(Action.CHMOD, 1300, A, argument=0o4755),
+        access(Action.OPEN_WRITE, 1400, B),
+    ]
+    answer = ask(change(state(), changed_state(b"old", mode=0o755)), log)
+    assert [actor.pid for actor in answer.actors] == [2]

@@ -24,7 +24,7 @@ from fimscan.model import (
     Why,
 )
 from fimscan.pipeline.record.last_read import doubts_of
-from fimscan.store.sightings import HoldersAtScan
+from fimscan.store.scan_results import HoldersAtScan
 from tests.attribution.test_reasoning import whys
 from tests.support import DEV, DIRECTORY_ID, SECOND, access, actor, change, changed_state, name, observation, state
 
@@ -96,6 +96,7 @@ FLIGHT = Doubt(Unseen.IN_FLIGHT, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 ROOT = Doubt(Unseen.RING, actor(pid=2, uid=0), Rights(uids=(0,), any_file=True))
 UNKNOWN = Doubt(Unseen.ENDED, None, Rights(any_file=True))
 BUFFERS = Doubt(Unseen.BUFFERS, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
+SERVES = Doubt(Unseen.SERVES, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 HIDDEN_RING = Doubt(Unseen.HIDDEN_RING, HIDDEN, Rights(uids=(1003,), gids=(1003,)))
 OPEN_TO_ALL = state(mode=0o666)
 IN_MEMORY = os.makedev(0, 23)
@@ -109,6 +110,8 @@ IN_MEMORY = os.makedev(0, 23)
         (HoldersAtScan(doubts=(FLIGHT, ROOT)), state(), True, []),
         (HoldersAtScan(doubts=(UNKNOWN,)), OPEN_TO_ALL, True, [Unseen.NAME]),
         (HoldersAtScan(doubts=(UNKNOWN,)), state(), True, []),
+        (HoldersAtScan(doubts=(SERVES,)), OPEN_TO_ALL, True, [Unseen.SERVES]),
+        (HoldersAtScan(doubts=(SERVES,)), state(), True, []),
         (HoldersAtScan(doubts=(BUFFERS,)), OPEN_TO_ALL, True, []),
         (HoldersAtScan(doubts=(BUFFERS,)), replace(OPEN_TO_ALL, dev=IN_MEMORY), True, [Unseen.BUFFERS]),
         (HoldersAtScan(doubts=(BUFFERS,), writable=frozenset({FILE})), OPEN_TO_ALL, True, [Unseen.NO_PROCESS]),

@@ -7,14 +7,27 @@ from typing import Any
 
 import pytest
 
-from fimscan.attribution import CoverageMap, Extent, Need
+from fimscan.attribution import AccessIndex, CoverageMap, Evidence, Extent, KnownDirectories, Need, attribute
 from fimscan.attribution.holes import HOLES, without_irrelevant
 from fimscan.audit import parse_all, rules_for
 from fimscan.audit.guards import guards_of, wanted_guards
-from fimscan.model import Actor, AuditNotice, AuditObservation, Change, ChangeKind, EventId, Gap, GapReason, NoticeKind
+from fimscan.model import (
+    Action,
+    Actor,
+    AuditNotice,
+    AuditObservation,
+    Change,
+    ChangeKind,
+    EventId,
+    Gap,
+    GapReason,
+    Holders,
+    NoticeKind,
+    Verdict,
+)
 from fimscan.report.words import GAP_WORDS, gap_text
 from fimscan.store import codec
-from tests.support import SECOND, WINDOW, observation, rule, state
+from tests.support import DIRECTORY_ID, SECOND, WINDOW, access, changed_state, observation, rule, state
 
 WHOLE = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
 CONTENT, ATTRIBUTES = Need(), Need(writes=False, attributes=True)
@@ -129,6 +142,23 @@ def test_a_users_mount_puts_in_doubt_what_that_user_could_write() -> None:
     assert without_irrelevant(
         anybody, Change(kind=ChangeKind.MODIFIED, before=of_root, after=of_root, **window)
     ).complete
+
+
+def test_rights_that_were_other_ones_in_between_keep_a_users_gap() -> None:
+    """The file is root's at both scans. In the window, a chmod let everybody write to it for a while."""
+    mount = notice(NoticeKind.USER_MOUNT, 950, actor=EVE._replace(uid=1001))
+    coverage = CoverageMap((seen(900), seen(2100)), [mount], WHOLE)
+    found = Change(kind=ChangeKind.MODIFIED, before=state(), after=changed_state(), changed=("content",), window=WINDOW)
+    found = replace(found, holders=Holders(as_of_ns=990 * SECOND))
+    opened = access(Action.OPEN_WRITE, 1500)
+    known = KnownDirectories.of([(b"/w", DIRECTORY_ID)])
+    for log, verdict in (
+        ([opened], Verdict.CONFIRMED),
+        ([access(Action.CHMOD, 1300, argument=0o666), opened], Verdict.LIKELY),
+        ([access(Action.CHMOD, 500, argument=0o666), opened], Verdict.CONFIRMED),
+    ):
+        evidence = Evidence(index=AccessIndex(log, known), prior={(found.state.dev, found.state.inode): state()})
+        assert attribute(found, evidence, coverage).verdict is verdict
 
 
 def test_the_process_that_removed_a_rule_is_named_in_the_gap() -> None:

@@ -7,7 +7,19 @@ from dataclasses import replace
 import pytest
 
 from fimscan.attribution import AccessIndex, CoverageMap, Evidence, KnownDirectories, attribute
-from fimscan.model import Action, Attribution, Change, ChangeKind, FileAccess, Holders, Reason, Role, Verdict, Why
+from fimscan.model import (
+    Action,
+    Attribution,
+    Change,
+    ChangeKind,
+    FileAccess,
+    GapReason,
+    Holders,
+    Reason,
+    Role,
+    Verdict,
+    Why,
+)
 from tests.attribution.test_attribute import HEALTHY, WHOLE, A, B
 from tests.attribution.test_history import cleared
 from tests.attribution.test_reasoning import whys
@@ -108,3 +120,51 @@ def test_a_call_that_ended_after_the_last_one_may_have_decided() -> None:
     assert first.event.serial > second.event.serial
     answer = ask(found, [first, second], read_at=1600)
     assert (answer.verdict, {actor.pid for actor in answer.actors}) == (Verdict.CONTESTED, {1, 2})
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+@pytest.mark.parametrize("serial_at_end", [True, False])
+@pytest.mark.parametrize("next_file", [Action.RENAME, Action.CREATE])
+def test_a_late_call_on_an_earlier_file_with_the_number(
+    next_file: Action, serial_at_end: bool, ended_first: bool
+) -> None:
+    """A wrote a file that was then removed; its number went to the file that B made or put there.
+
+    A's record came late. Its serial shows whether it had ended before the number was free.
+    """
+    made = access(Action.CREATE, 800, A, inode=11, name=name("x"))
+    wrote = access(Action.OPEN_WRITE, 900, A, inode=11, name=name("x"), serial_at_end=serial_at_end)
+    removed = access(Action.UNLINK, 901, A, inode=11, name=name("x"))
+    placed = access(next_file, 1500, B, inode=11, old=name("y") if next_file is Action.RENAME else None)
+    if not ended_first:
+        later = access(Action.UNLINK, 1600).event.serial
+        wrote = wrote._replace(event=wrote.event._replace(serial=later))
+    answer = ask(change(state(), changed_state(inode=11)), [wrote, made, removed, placed], read_at=1600)
+    assert (1 not in {actor.pid for actor in answer.actors}) == (ended_first and serial_at_end)
+
+
+def test_a_link_elsewhere_that_was_made_late_is_a_name_elsewhere() -> None:
+    """A's link to a directory that is not watched began before the window: B's open need not be the only one."""
+    made = access(Action.LINK, 900, A, name=name("alias", b"/elsewhere", (DEV, 77)), old=name("f"))
+    answer = ask(IN_PLACE, [made, access(Action.OPEN_WRITE, 1500, B)], read_at=1600)
+    assert (answer.verdict, [gap.reason for gap in answer.coverage.gaps]) == (Verdict.LIKELY, [GapReason.OTHER_NAME])
+    assert ask(IN_PLACE, [made, access(Action.OPEN_WRITE, 1500, B)], read_at=950).verdict is Verdict.CONFIRMED
+
+
+@pytest.mark.parametrize("inode", [11, 10], ids=("another number", "the same number"))
+def test_an_open_that_ended_after_a_file_was_made_may_be_of_that_file(inode: int) -> None:
+    """B's editor made a new file and renamed it to the path. A's open began long before, and ended after."""
+    made = access(Action.CREATE, 1500, B, inode=inode, name=name("f.new"))
+    if inode == 10:
+        removed = [access(Action.UNLINK, 1490, B)]
+        placed = access(Action.RENAME, 1501, B, inode=inode, old=name("f.new"))
+    else:
+        removed = []
+        placed = access(Action.RENAME, 1501, B, inode=inode, old=name("f.new"), replaced=(DEV, 10))
+    opened = access(Action.OPEN_WRITE, 1400, A, inode=inode)
+    assert opened.event.serial > made.event.serial
+    found = change(state(), changed_state(inode=inode))
+    answer = ask(found, [opened, *removed, made, placed], read_at=1600)
+    assert answer.verdict is Verdict.CONTESTED
+    assert {actor.pid for actor in answer.actors} == {1, 2}
+    assert cleared(answer) == set()

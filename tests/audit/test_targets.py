@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fimscan.attribution import CoverageMap, Extent, Need
-from fimscan.audit import carried_on
+from fimscan.audit import keep_rule_targets
 from fimscan.audit.targets import with_targets
 from fimscan.model import AuditNotice, AuditObservation, EventId, GapReason, NoticeKind, Window
 from tests.support import SECOND, observation, rule
@@ -25,26 +25,26 @@ def added(at: float, key: str | None = "fimscan") -> AuditNotice:
 def test_a_replaced_directory_makes_its_rule_stale_for_good() -> None:
     """It stays stale in later observations, in which the directory does not change any more."""
     first = seen(1, OLD)
-    second = carried_on(first, seen(2, NEW), [])
-    third = carried_on(second, seen(3, NEW), [])
+    second = keep_rule_targets(first, seen(2, NEW), [])
+    third = keep_rule_targets(second, seen(3, NEW), [])
     assert [o.rules[0].stale for o in (first, second, third)] == [False, True, True]
-    assert carried_on(third, seen(4, OLD), []).rules[0].stale is False, "the old one was moved back"
-    assert carried_on(first, seen(2, None), []).rules[0].stale is True
+    assert keep_rule_targets(third, seen(4, OLD), []).rules[0].stale is False, "the old one was moved back"
+    assert keep_rule_targets(first, seen(2, None), []).rules[0].stale is True
 
 
 def test_a_reloaded_rule_watches_the_current_directory() -> None:
     """Only a notice with its own key counts; a reboot loads all rules anew."""
-    stale = carried_on(seen(1, OLD), seen(2, NEW), [])
-    assert carried_on(stale, seen(4, NEW), [added(3)]).rules[0].stale is False
-    assert carried_on(stale, seen(4, NEW), [added(3, "other")]).rules[0].stale is True
-    assert carried_on(stale, seen(4, NEW), [added(0.5)]).rules[0].stale is True
-    assert carried_on(stale, replace(seen(4, NEW), boot_id="boot-2"), []).rules[0].stale is False
+    stale = keep_rule_targets(seen(1, OLD), seen(2, NEW), [])
+    assert keep_rule_targets(stale, seen(4, NEW), [added(3)]).rules[0].stale is False
+    assert keep_rule_targets(stale, seen(4, NEW), [added(3, "other")]).rules[0].stale is True
+    assert keep_rule_targets(stale, seen(4, NEW), [added(0.5)]).rules[0].stale is True
+    assert keep_rule_targets(stale, replace(seen(4, NEW), boot_id="boot-2"), []).rules[0].stale is False
 
 
 def test_the_replacing_directory_is_not_covered() -> None:
     """Changes there are "not covered", never "audit watched and saw nobody"."""
     first = seen(900, OLD)
-    second = carried_on(first, seen(2100, NEW), [])
+    second = keep_rule_targets(first, seen(2100, NEW), [])
     window = Window(after_ns=1000 * SECOND, before_ns=2000 * SECOND)
     whole = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
     coverage = CoverageMap((first, second), (), whole).over(b"/w/f", window, Need())

@@ -46,7 +46,7 @@ def test_many_changes_are_one_screen(upgraded: Cli) -> None:
     assert names(upgraded) == ["open"]
     assert "    world-writable, " in written
     assert re.search(r"^ 1     41  no process named \(coverage-gap\), found by scan 2, .*; 1 above$", written, re.M)
-    assert "fimscan diff --set 1: open a set; --flat: every row" in written
+    assert " diff --set 1: open a set; --flat: every row" in " ".join(written.split())
     assert len(names(upgraded, "--flat")) == MANY + 1
 
 
@@ -66,7 +66,7 @@ def test_a_set_can_be_opened_in_every_format(upgraded: Cli) -> None:
 def test_filters_are_repeated_in_the_line_that_says_how_to_go_on(upgraded: Cli) -> None:
     """With them, the numbers of the sets are others."""
     written = upgraded("diff", "--path", f"{upgraded.watched}/new*", code=1).stdout
-    assert f"fimscan diff --path '{upgraded.watched}/new*' --set 1" in " ".join(written.split())
+    assert f" diff --path '{upgraded.watched}/new*' --set 1" in " ".join(written.split())
     assert "None of the 40 changes stands out by itself.\n" in written
 
 
@@ -91,7 +91,7 @@ def test_the_mail_of_cron_is_the_same_screen(cli: Cli) -> None:
     mail = cli.scan(1)
     assert len(mail.splitlines()) <= 24
     assert re.search(rf"^added .* {cli.watched}/open$", mail, re.MULTILINE)
-    assert "fimscan diff --from 1 --to 2 --set 1: open a set" in mail
+    assert " diff --from 1 --to 2 --set 1: open a set" in " ".join(mail.split())
 
 
 def test_a_history_is_never_folded(upgraded: Cli) -> None:

@@ -228,7 +228,21 @@ def test_the_command_in_an_error_runs_as_printed(cli: Cli) -> None:
     line = f"{command[1]} --no-audit"
     subprocess.run(line, shell=True, cwd="/", env=environment, check=True, capture_output=True)
     cli("diff", code=0)
-    assert re.search(r"later run 'fimscan verify --db --head [0-9a-f]{64}'", cli("status").stdout)
+    verify = re.search(r"later run '(.* verify --db --head [0-9a-f]{64})'", cli("status").stdout)
+    assert verify is not None
+    subprocess.run(verify[1], shell=True, cwd="/", env=environment, check=True, capture_output=True)
+
+
+def test_the_command_that_shows_the_omitted_rows_runs_as_printed(cli: Cli) -> None:
+    """In the short report of a scan."""
+    cli.scan()
+    for number in range(20):
+        (cli.watched / f"new{number}").touch()
+    command = re.search(r"^\.\.\. and \d+ more: (.*)$", cli.scan(1), re.MULTILINE)
+    assert command is not None
+    environment = {**os.environ, "PYTHONPATH": str(CODE.parent)}
+    done = subprocess.run(command[1], shell=True, cwd="/", env=environment, check=False, capture_output=True, text=True)
+    assert done.stdout.count("\nadded ") == 20
 
 
 def test_the_next_steps_of_init_run_as_printed(cli: Cli, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ import os, signal, sys
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from fimscan.cli.main import main
-from fimscan.pipeline.record import recording
+from fimscan.pipeline.record import blocks
 
-recording._BATCH = recording._FLUSH_ROWS = 5
+blocks._BATCH = blocks._FLUSH_ROWS = 5
 left = int(sys.argv[1])
 
 def count(*_):

@@ -15,7 +15,7 @@ import pytest
 from fimscan.evidence.database import verify_database
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.store import journal
-from fimscan.store import sightings as sighting_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store.database import Database
 from fimscan.store.registry import Subject
 from fimscan.store.row_digests import of_row
@@ -191,11 +191,11 @@ def test_a_scan_closes_what_is_open(site: Site) -> None:
 
 def test_very_many_looks_at_files_between_two_scans(site: Site) -> None:
     """The open entry has a maximum size: then it is closed early. Old looks are still deleted."""
-    looks = [sighting_store.Recheck(path=b"/%d" % number, read_start_ns=number) for number in range(250)]
+    looks = [scan_result_store.Recheck(path=b"/%d" % number, read_start_ns=number) for number in range(250)]
     for again in range(2):
         for start in range(0, len(looks), 50):
             with site.database.begin() as session:
-                sighting_store.set_rechecks(session, looks[start : start + 50])
+                scan_result_store.set_rechecks(session, looks[start : start + 50])
         assert problems(site.database) == [], again
     with site.database.read() as session:
         still_open = journal.open_entry(session)
@@ -216,7 +216,7 @@ def test_a_log_that_is_read_twice(site: Site) -> None:
 def test_what_was_not_written_is_not_noted(site: Site) -> None:
     """A failed transaction changes neither rows nor journal."""
     with pytest.raises(KeyboardInterrupt), site.database.begin() as session:
-        sighting_store.set_rechecks(session, [sighting_store.Recheck(path=b"/x", read_start_ns=1)])
+        scan_result_store.set_rechecks(session, [scan_result_store.Recheck(path=b"/x", read_start_ns=1)])
         raise KeyboardInterrupt
     with report_once(site.database, site.scan()):
         pass

@@ -20,6 +20,8 @@ class Attempt:
 
     ``is_alone`` attempts weaken every answer of the host (they mount, move blocks, or open a file by a worker thread of
     io_uring). Run with others, they would hide wrong answers to those.
+
+    ``is_early`` attempts make their first step, up to the first scan, before the rules are loaded.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Attempt:
     act: Act
     words: str
     is_alone: bool = False
+    is_early: bool = False
 
 
 _REGISTER: dict[str, Attempt] = {}
@@ -42,12 +45,18 @@ def attempt_alone(act: Act) -> Act:
     return _registered(act, is_alone=True)
 
 
-def _registered(act: Act, *, is_alone: bool) -> Act:
+def attempt_early(act: Act) -> Act:
+    """Register an attempt that begins before the audit rules are loaded, with no other beside it."""
+    return _registered(act, is_alone=True, is_early=True)
+
+
+def _registered(act: Act, *, is_alone: bool, is_early: bool = False) -> Act:
     name = act.__name__
     assert name not in _REGISTER, f"two attempts are called {name}"
     assert act.__doc__, f"{name} does not say what it does"
     group = act.__module__.rpartition(".")[2]
-    _REGISTER[name] = Attempt(name=name, group=group, act=act, words=" ".join(act.__doc__.split()), is_alone=is_alone)
+    words = " ".join(act.__doc__.split())
+    _REGISTER[name] = Attempt(name, group, act, words, is_alone=is_alone, is_early=is_early)
     return act
 
 

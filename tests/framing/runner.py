@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from demo.auditd import remove_rules
 from tests.framing.attempt import Attempt
 from tests.framing.bench import ATTACKER, Bench, Steps, compiled, end_processes_of_the_user
-from tests.lab.ground import Installation, Unavailable
+from tests.lab.ground import Installation, Unavailable, load_rules
 from tests.lab.runner import Ground, installed_on, settle
 
 Row: TypeAlias = dict[str, Any]
@@ -72,8 +73,13 @@ def _play_at_once(attempts: Sequence[Attempt], ground: Ground) -> list[Outcome]:
         for each in plays:
             stack.callback(each.bench.clean_up)
         for number in range(_SCANS):
+            early = number == 0 and any(each.attempt.is_early for each in plays)
+            if early:
+                remove_rules(rules)
             for each in plays:
                 each.step()
+            if early:
+                rules[:] = load_rules(installation)
             if number == 0:
                 if not any(each.bench.has_running for each in plays):
                     settle([], installation, ground, rules)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from demo import auditd
 from demo.auditd import Daemon
-from tests.lab.family import Family
+from tests.lab.forks import ForkTracker
 from tests.lab.ground import Unavailable
 
 Actor: TypeAlias = dict[str, Any]
@@ -35,28 +35,28 @@ class Process:
 
     pid: int
     programs: tuple[str, ...]
-    family: Family
+    forks: ForkTracker
 
     def is_named_by(self, actor: Actor) -> bool:
         return actor["pid"] == self.pid and actor["exe"] in self.programs
 
-    def child(self, program: str) -> Kin:
+    def child(self, program: str) -> Descendant:
         """The descendant (or the process itself) that ran this program."""
-        return Kin(self, os.path.realpath(located(program)))
+        return Descendant(self, os.path.realpath(located(program)))
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.programs[0])}[{self.pid}]"
 
 
 @dataclass(frozen=True)
-class Kin:
+class Descendant:
     """A descendant that the lab did not start itself, identified by the kernel's process events and its program."""
 
     ancestor: Process
     program: str
 
     def is_named_by(self, actor: Actor) -> bool:
-        return actor["exe"] == self.program and self.ancestor.family.has(self.ancestor.pid, actor["pid"])
+        return actor["exe"] == self.program and self.ancestor.forks.has(self.ancestor.pid, actor["pid"])
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.program)} of {self.ancestor}"
@@ -84,15 +84,15 @@ class Running:
         return self.who
 
 
-class Elder:
+class EarlyProcess:
     """A process that is started before the lab enables audit, and writes on request."""
 
-    def __init__(self, family: Family) -> None:
-        code = "import sys\nfor line in sys.stdin:\n open(line[:-1], 'w').write('elder'); print('done', flush=True)"
+    def __init__(self, forks: ForkTracker) -> None:
+        code = "import sys\nfor line in sys.stdin:\n open(line[:-1], 'w').write('early'); print('done', flush=True)"
         self._process = subprocess.Popen(
             [sys.executable, "-ISc", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.who = Process(self._process.pid, (os.path.realpath(sys.executable),), family)
+        self.who = Process(self._process.pid, (os.path.realpath(sys.executable),), forks)
 
     def write(self, path: Path) -> None:
         """Make it open and write a file."""
@@ -158,9 +158,9 @@ class Lab:
     name: str
     here: Path
     elsewhere: Path
-    family: Family
+    forks: ForkTracker
     daemon: Daemon
-    elder: Elder
+    early: EarlyProcess
     rules: list[str]
     expected: list[Expected] = field(default_factory=list)
     unmodified: list[tuple[bytes, Who]] = field(default_factory=list)
@@ -220,7 +220,7 @@ class Lab:
 
     def process(self, pid: int, *programs: str) -> Process:
         """The process with this pid, which executed these programs."""
-        return Process(pid, tuple(os.path.realpath(located(program)) for program in programs), self.family)
+        return Process(pid, tuple(os.path.realpath(located(program)) for program in programs), self.forks)
 
     def shell(self, code: str, **options: Any) -> Process:
         """Run bash with this code."""

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from demo.auditd import Daemon, any_daemon, remove_rules, why_not
-from tests.lab.bench import Elder, Lab, end_all
-from tests.lab.family import Family
+from tests.lab.bench import EarlyProcess, Lab, end_all
+from tests.lab.forks import ForkTracker
 from tests.lab.ground import Installation, Unavailable, forget_log, installed, load_rules
 from tests.lab.judge import Answers, Judgement, broken, judge, judge_noise, skipped
 from tests.lab.noise import RATE, Noise, noise
@@ -98,8 +98,8 @@ class Ground:
     """What all scenarios share."""
 
     daemon: Daemon
-    family: Family
-    elder: Elder
+    forks: ForkTracker
+    early: EarlyProcess
     volume: Volume | None = None
 
     def on(self, volume: Volume) -> Ground:
@@ -122,13 +122,13 @@ def open_ground(*, own: bool = False) -> Iterator[Ground]:
     """Provide an audit system for the lab; with ``own``, a running auditd is stopped meanwhile."""
     if reason := why_not():
         raise Unavailable(reason)
-    with Family() as family, TemporaryDirectory(prefix="fimscan-auditd-") as directory:
-        elder = Elder(family)
+    with ForkTracker() as forks, TemporaryDirectory(prefix="fimscan-auditd-") as directory:
+        early = EarlyProcess(forks)
         try:
             with any_daemon(Path(directory), logs=_LOGS, own=own) as daemon:
-                yield Ground(daemon, family, elder)
+                yield Ground(daemon, forks, early)
         finally:
-            elder.end()
+            early.end()
 
 
 def play_together(
@@ -221,7 +221,7 @@ def _play(scenario: Scenario, installation: Installation, ground: Ground, rules:
     here, elsewhere = installation.watched / scenario.name, installation.elsewhere / scenario.name
     here.mkdir()
     elsewhere.mkdir()
-    lab = Lab(scenario.name, here, elsewhere, ground.family, ground.daemon, ground.elder, rules)
+    lab = Lab(scenario.name, here, elsewhere, ground.forks, ground.daemon, ground.early, rules)
     lab.reload_rules = partial(_reload_rules, installation, rules)
     lab.kind = kind_here() if ground.volume is None else ground.volume.kind
     if ground.volume is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -328,6 +329,21 @@ def test_the_process_that_removed_rules_is_named(site: Site) -> None:
     assert "auditctl (pid" in site("audit", "status").stdout
     assert "had been removed" in (output := site("explain", str(row["id"])).stdout)
     assert "auditctl (pid" in output
+
+
+def test_rules_that_fimscan_removed_name_its_command(site: Site) -> None:
+    """Its program is Python's interpreter; the command line tells which one ran."""
+    site.load()
+    site("scan")
+    sh(f"echo new >> {site.file}")
+    site("audit", "rules", "--remove")
+    site.load()
+    row = site.row()
+    (gap,) = (gap for gap in row["attribution"]["coverage"]["gaps"] if gap["reason"] == "rule-removed")
+    assert gap["by"]["exe"] == os.path.realpath(sys.executable)
+    explained = site("explain", str(row["id"])).stdout
+    for output in (site("audit", "status").stdout, " ".join(explained.split())):
+        assert re.search(r"; its command line: \S+ -m fimscan .* audit rules --remove", output), output
 
 
 def test_removing_a_rule_of_another_key_is_no_gap(site: Site) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fimscan.linux.views import container_of, look
+from fimscan.linux.views import container_of, inspect_process
 from fimscan.model import Actor, ExeOrigin
 
 ID = b"0123456789ab" + b"c" * 52
@@ -49,7 +49,7 @@ def test_a_process_is_the_one_of_a_record_from_its_start_on() -> None:
     assert child.stdout is not None
     child.stdout.readline()
     try:
-        found = look(child.pid)
+        found = inspect_process(child.pid)
         assert found is not None
         assert 0 <= time.time_ns() - found.start_ns < 30 * 10**9
         assert found.view.exe_origin is ExeOrigin.HOST
@@ -63,7 +63,7 @@ def test_a_process_is_the_one_of_a_record_from_its_start_on() -> None:
     finally:
         child.kill()
         child.communicate()
-    assert look(child.pid) is None
+    assert inspect_process(child.pid) is None
 
 
 def test_a_program_that_was_replaced_is_not_known_to_be_the_hosts(tmp_path: Path) -> None:
@@ -74,12 +74,12 @@ def test_a_program_that_was_replaced_is_not_known_to_be_the_hosts(tmp_path: Path
     child = subprocess.Popen([str(tool), "-c", "read line; true"], stdin=subprocess.PIPE)
     try:
         deadline = time.monotonic() + 20
-        while (found := look(child.pid)) is None or found.exe != os.fsencode(tool):
+        while (found := inspect_process(child.pid)) is None or found.exe != os.fsencode(tool):
             assert time.monotonic() < deadline
         assert found.view.exe_origin is ExeOrigin.HOST
         tool.unlink()
         tool.write_bytes(b"another")
-        found = look(child.pid)
+        found = inspect_process(child.pid)
         assert found is not None and found.view.exe_origin is ExeOrigin.UNKNOWN
     finally:
         child.kill()
@@ -93,7 +93,7 @@ def test_the_tracer_of_a_process_is_recorded() -> None:
     assert child.stdout is not None
     child.stdout.readline()
     try:
-        found = look(child.pid)
+        found = inspect_process(child.pid)
         assert found is not None and found.view.tracer == os.getpid()
     finally:
         child.kill()

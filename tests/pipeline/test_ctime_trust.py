@@ -29,7 +29,7 @@ from fimscan.report.words import vouched_text
 from fimscan.scan import scanner
 from fimscan.store import audit as audit_store
 from fimscan.store.database import Database
-from fimscan.store.sightings import HoldersAtScan
+from fimscan.store.scan_results import HoldersAtScan
 
 Scanner = Callable[..., ScanResult]
 

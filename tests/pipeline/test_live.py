@@ -28,8 +28,8 @@ from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.live import monitor
 from fimscan.store import files
 from fimscan.store import findings as finding_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest, replay
 from tests.pipeline.test_audit_reading import event
@@ -80,9 +80,9 @@ class Host:
         second, _ = self.live.step()
         return second or first
 
-    def rechecks(self) -> dict[bytes, sighting_store.Recheck]:
+    def rechecks(self) -> dict[bytes, scan_result_store.Recheck]:
         with self.database.read() as session:
-            return sighting_store.rechecks(session)
+            return scan_result_store.rechecks(session)
 
 
 @pytest.fixture

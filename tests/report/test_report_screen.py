@@ -125,7 +125,7 @@ def test_all_that_stands_out_is_listed_however_much_it_is(make: Make) -> None:
     diff = make.diff(*(make.finding(make.change(path=b"/f%03d" % number), hidden) for number in range(300)))
     written = screen_of(diff)
     assert len(re.findall(r"^modified    #17    /f\d{3}$", written, re.MULTILINE)) == 300
-    mailed = screen_of(diff, limit=12, command="fimscan diff --from 1")
+    mailed = screen_of(diff, limit=12, filters=" --from 1")
     assert len(re.findall(r"^modified ", mailed, re.MULTILINE)) == 12
     assert "... and 288 more to look at: fimscan diff --from 1\n" in mailed
 

@@ -276,7 +276,7 @@ def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: R
         (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT), "recorded no event: investigate"),
         (
             Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED),
-            "load the rules that 'fimscan audit rules' prints",
+            "'fimscan audit status' prints the command that loads one",
         ),
         (
             Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.COVERAGE_GAP),

@@ -21,14 +21,14 @@ class ProcessInspector:
     def inspect(self, actors: Iterable[Actor]) -> list[Look]:
         """Inspect those of the processes that still run, each as of its latest record."""
         latest = {actor.pid: actor for actor in actors}
-        alive = views.running() if latest else set()
+        alive = views.running_pids() if latest else set()
         found = []
         for pid in [pid for pid in reversed(latest) if pid in alive][:_MOST]:
             actor = latest[pid]
             seen_ns = self._known.get((pid, actor.exe))
             if seen_ns is not None and actor.time_ns is not None and actor.time_ns <= seen_ns:
                 continue
-            look = views.look(pid)
+            look = views.inspect_process(pid)
             if look is None or not look.is_of(actor):
                 continue
             if len(self._known) >= _KEPT:

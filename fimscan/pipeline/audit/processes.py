@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -15,6 +14,7 @@ from fimscan.model import (
     Attribution,
     Change,
     Crash,
+    EventId,
     FileAccess,
     Holders,
     Login,
@@ -56,10 +56,7 @@ class Processes:
         """Set ``since_ns`` on all actors: it distinguishes processes that had the same pid one after the other."""
         accesses, changes = list(accesses), list(changes)
         held = [actor for change in changes if change.holders is not None for actor in _sightings(change.holders)]
-        # A pid with a single record needs no distinction.
-        events = {(access.actor.pid, access.event.time_ns, access.event.serial) for access in accesses}
-        counts = Counter([pid for pid, *_ in events])
-        pids = {actor.pid for actor in held} | {pid for pid, count in counts.items() if count > 1}
+        pids = {actor.pid for actor in held} | _pids_of_several_events(accesses)
         if not pids:
             return accesses, changes
         self._load_looks(pids)
@@ -190,6 +187,12 @@ _MOMENT = attrgetter("moment")
 
 def _bare(exe: bytes | None) -> bytes | None:
     return None if exe is None else exe.removesuffix(_DELETED)
+
+
+def _pids_of_several_events(accesses: Iterable[FileAccess]) -> set[int]:
+    """The pids that have more than one event: a single one needs no distinction."""
+    first: dict[int, EventId] = {}
+    return {a.actor.pid for a in accesses if first.setdefault(a.actor.pid, a.event) != a.event}
 
 
 def _with(actor: Actor, origin: LoginOrigin | None, view: ProcessView | None) -> Actor:

@@ -15,8 +15,8 @@ from fimscan.errors import InputError
 from fimscan.gc_pause import gc_paused
 from fimscan.linux.users import user_name
 from fimscan.model import AuditObservation, EventId, FileAccess, NoticeKind, Scan
+from fimscan.pipeline.audit.attribution import attribute_again
 from fimscan.pipeline.audit.inspection import ProcessInspector
-from fimscan.pipeline.audit.joining import attribute_again
 from fimscan.pipeline.audit.witness import Witness
 from fimscan.store import accesses as access_store
 from fimscan.store import audit as audit_store
@@ -158,7 +158,7 @@ class AuditReader:
             since_ns = min((rule.since_ns for rule in earlier.rules), default=0) if earlier is not None else 0
             notices = audit_store.notices(session, since_ns, observation.time_ns)
             # Without the backlog: nothing uses it later, and it would make each answer differ from the one before.
-            answer = audit.carried_on(earlier, replace(observation, backlog=None), notices)
+            answer = audit.keep_rule_targets(earlier, replace(observation, backlog=None), notices)
             audit_store.add_observation(session, answer)
 
     def _ask(self) -> AuditObservation:

@@ -17,8 +17,8 @@ from fimscan.pipeline.record.absent import accepted_absent
 from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store import witness as witness_store
 from fimscan.store.database import Database
 
@@ -104,7 +104,7 @@ def _store_checks(database: Database) -> Iterator[Check]:
         scans = scan_store.all_scans(session)
         damaged = audit_store.damaged_count(session)
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
-        unreadable = sighting_store.unreadable_in(session, finished[-1].id) if finished else ()
+        unreadable = scan_result_store.unreadable_in(session, finished[-1].id) if finished else ()
         altered = integrity.replayed(session)[1]
     if not finished:
         yield warning("last scan", "no scan has finished yet", commented("fimscan scan", "it records the baseline"))

@@ -10,17 +10,17 @@ from fimscan import compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Diff, Scan, ScanStatus, UnreadableReason, Window
+from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.history.stored_path import load_path
 from fimscan.pipeline.importance import Importance
-from fimscan.pipeline.reconfigured import reconfigurations
 from fimscan.pipeline.record.last_read import is_at_or_below
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -112,10 +112,10 @@ def _diff(
     findings = importance.on_all(compare.rows_with_steps(compare.with_moves(changes), steps))
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
-    unreadable = sighting_store.unreadable_in(session, complete.id) if complete is not None else ()
+    unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()
     # An unreadable file may have been changed since, so its write-opens are not reported as harmless.
     unread = frozenset(item.path for item in unreadable if item.reason is not UnreadableReason.MISSING)
-    opened = sighting_store.unmodified_opens(session, start.id, end.id)
+    opened = scan_result_store.unmodified_opens(session, start.id, end.id)
     return Diff(
         host=database.host,
         start=start,

@@ -7,8 +7,8 @@ from fimscan.paths import is_within
 from fimscan.pipeline.record.last_read import FullReading
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.session import Session
 
 
@@ -24,8 +24,8 @@ def load_path(session: Session, path: bytes) -> StoredPath:
     first = files.first_scan_of(session, path)
     full = FullReading.load(session)
     assert full.scan is not None, "a baseline is made by a complete scan"
-    failures = sighting_store.unreadable_in(session, full.scan.id)
-    recheck = sighting_store.rechecks(session, [path]).get(path)
+    failures = scan_result_store.unreadable_in(session, full.scan.id)
+    recheck = scan_result_store.rechecks(session, [path]).get(path)
     last_read_ns = full.last_read(path, latest.state) if latest is not None else None
     if last_read_ns is not None and recheck is not None:
         last_read_ns = max(last_read_ns, recheck.read_start_ns)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fimscan import attribution, compare
 from fimscan.model import LIVE, Change, Diff, FileKind, Finding, Scan, UnmodifiedOpen
-from fimscan.pipeline.audit.joining import Joiner, directories_of
+from fimscan.pipeline.audit.attribution import Attributor, directories_of
 from fimscan.pipeline.live.path_check import CheckedPath, CheckResult
 from fimscan.pipeline.record import scan_entry
 from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
@@ -17,8 +17,8 @@ from fimscan.pipeline.settings import ScanPlan
 from fimscan.state_row import pack
 from fimscan.store import devices as device_store
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
@@ -37,7 +37,7 @@ class PartialScans:
         """Record that the files were looked at and found as they were: windows of later changes begin here."""
         if rechecks := _rechecks(checked.seen):
             with self._database.begin() as session:
-                sighting_store.set_rechecks(session, rechecks)
+                scan_result_store.set_rechecks(session, rechecks)
 
     def record(self, checked: CheckResult, full: FullReading) -> ScanResult:
         """Record a partial scan and attribute its changes; ``full`` is the last complete scan."""
@@ -49,7 +49,7 @@ class PartialScans:
             assert previous is not None, "there is a complete scan"
             scan_id = scan_entry.begin(session, plan.config, trigger=LIVE, started_ns=started_ns)
             paths = [one.pair.path for one in seen]
-            readings = Readings(full=full, rechecks=sighting_store.rechecks(session, paths))
+            readings = Readings(full=full, rechecks=scan_result_store.rechecks(session, paths))
             recorder = Recorder(scan_id, readings, plan.scope, plan.scope, checked.survey)
             for one in seen:
                 _record(recorder, one)
@@ -63,7 +63,7 @@ class PartialScans:
             for some in files.state_digests(session):
                 digest.add(some)
             sealed = scan_entry.seal(session, recorder, findings, opened, digest)
-            sighting_store.set_rechecks(session, _rechecks(seen))
+            scan_result_store.set_rechecks(session, _rechecks(seen))
             diff = Diff(
                 host=database.host,
                 start=previous,
@@ -82,7 +82,7 @@ class PartialScans:
         scan_id, full = recorder.scan_id, readings.full.scan
         assert full is not None, "there is a complete scan"
         known = self._directories(session, previous.id, scan_id, recorder.changes)
-        joiner = Joiner(session, previous, scan_id, self._logs, readings, known)
+        attributor = Attributor(session, previous, scan_id, self._logs, readings, known)
         held = {one.pair.path: one.holders for one in seen if one.holders is not None}
         found = compare.with_moves(recorder.changes)
         read = identities_read_before(session, full.id, found)
@@ -92,8 +92,8 @@ class PartialScans:
             else readings.with_holders(change, read=read)
             for change in found
         ]
-        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in joiner.attribute(changes)]
-        return findings, joiner.opened_unmodified()
+        findings = [Finding(change=c, attribution=a, scan=scan_id) for c, a in attributor.attribute(changes)]
+        return findings, attributor.opened_unmodified()
 
     def _directories(
         self, session: Session, previous: int, scan_id: int, changes: Sequence[Change]
@@ -121,10 +121,10 @@ def _record(recorder: Recorder, seen: CheckedPath) -> None:
         recorder.record_seen(version, pack(after))
 
 
-def _rechecks(seen: Sequence[CheckedPath]) -> list[sighting_store.Recheck]:
+def _rechecks(seen: Sequence[CheckedPath]) -> list[scan_result_store.Recheck]:
     """List the files that were read, with their holders, except logs that grew: their old states stay stored."""
     return [
-        sighting_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=one.holders)
+        scan_result_store.Recheck(path=after.path, read_start_ns=after.read_start_ns, holders=one.holders)
         for one in seen
         if (after := one.pair.after) is not None and one.holders is not None and not one.has_only_grown
     ]

@@ -24,8 +24,8 @@ from fimscan.pipeline.record.last_read import doubts_of
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.store import devices as device_store
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -129,7 +129,7 @@ class OpenWriters:
         if not self.everything and (here is None or self.identity(here) != state.identity):
             return None
         actors = tuple(self.held.get(state.identity, ()))
-        held = sighting_store.HoldersAtScan(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
+        held = scan_result_store.HoldersAtScan(actors=dict(self.held), writable=frozenset(writable), doubts=self.doubts)
         doubts = doubts_of(held, state.identity, (state,), was_read=True)
         return Holders(as_of_ns=self.as_of_ns, actors=actors, doubts=doubts)
 

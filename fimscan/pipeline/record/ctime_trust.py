@@ -27,7 +27,7 @@ from fimscan.scan.block import Voucher
 from fimscan.scan.reader import FRESH_NS
 from fimscan.store import audit as audit_store
 from fimscan.store import files
-from fimscan.store import sightings as sighting_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store.database import Database
 from fimscan.store.files import KnownRow
 from fimscan.store.session import Session
@@ -101,7 +101,7 @@ def vouched_files(database: Database) -> Iterator[tuple[bytes, int]]:
             raise UsageError("no scan has been finished yet; 'fimscan scan' records the baseline")
         if "vouched" not in full.scan.counts:
             return
-        rechecks = sighting_store.rechecks(session)
+        rechecks = scan_result_store.rechecks(session)
         for rows in files.known_with_stats(session):
             for path, _, _, read_ns, _, kind, *_ in rows:
                 if kind == FileKind.DIRECTORY.value or full.is_blocked(path):

@@ -9,7 +9,7 @@ from fimscan import linux
 from fimscan.linux import OpenFiles
 from fimscan.linux.users import user_name
 from fimscan.pipeline.record.devices import Survey
-from fimscan.store import sightings as sighting_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
@@ -24,7 +24,7 @@ def record_holders(session: Session, scan_id: int, survey: Survey) -> tuple[froz
     """
     found = linux.open_for_writing(os.getpid(), user_name=user_name, in_memory=survey.is_in_memory)
     holders = survey.holders(found.holders)
-    sighting_store.add_holders(session, scan_id, holders, found.doubts)
+    scan_result_store.add_holders(session, scan_id, holders, found.doubts)
     return frozenset((holder.dev, holder.inode) for holder in holders), found
 
 
@@ -44,5 +44,5 @@ def record_writers(
     found = linux.open_for_writing(os.getpid(), user_name=user_name, of=unknown).holders if unknown else ()
     holders = survey.holders(found)
     with database.begin() as session:
-        sighting_store.add_writable(session, scan_id, writable)
-        sighting_store.add_holders(session, scan_id, holders)
+        scan_result_store.add_writable(session, scan_id, writable)
+        scan_result_store.add_holders(session, scan_id, holders)

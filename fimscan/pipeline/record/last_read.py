@@ -22,8 +22,8 @@ from fimscan.model import (
 )
 from fimscan.paths import innermost, upwards
 from fimscan.store import files
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.session import Session
 
 _WITHOUT_DISK = frozenset({"tmpfs", "ramfs", "hugetlbfs", "overlay"})
@@ -40,7 +40,7 @@ class WritersAtScan:
     """
 
     as_of_ns: int
-    held: sighting_store.HoldersAtScan
+    held: scan_result_store.HoldersAtScan
     complete: bool
 
     def holders(self, change: Change, read: Collection[tuple[int, int]] = ()) -> Holders:
@@ -67,7 +67,7 @@ class WritersAtScan:
 
 
 def doubts_of(
-    held: sighting_store.HoldersAtScan, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
+    held: scan_result_store.HoldersAtScan, identity: tuple[int, int], sides: Sequence[FileState], *, was_read: bool
 ) -> tuple[Doubt, ...]:
     """Return the processes that may have had a file open for writing unseen, when it was read.
 
@@ -113,7 +113,9 @@ def _doubts_despite_count(able: Iterable[Doubt], sides: Sequence[FileState]) -> 
             continue
         if rights.any_file and not any(_others_may_write(side, ()) for side in sides):
             continue  # the process is unknown, and no user except root may write to the file
-        if doubt.why not in _OF_MEMORY:
+        if doubt.why is Unseen.SERVES:
+            found.append(Doubt(doubt.why, doubt.actor))
+        elif doubt.why not in _OF_MEMORY:
             found.append(Doubt(Unseen.NAME, doubt.actor))
         elif _OF_MEMORY[doubt.why](sides):
             found.append(Doubt(doubt.why, doubt.actor))
@@ -273,7 +275,7 @@ def identities_read_before(session: Session, scan_id: int, changes: Iterable[Cha
 
 def _failed(session: Session, scan_id: int) -> list[Unreadable]:
     """Load what a scan could not read, except missing configured paths: those were observed to be absent."""
-    found = sighting_store.unreadable_in(session, scan_id)
+    found = scan_result_store.unreadable_in(session, scan_id)
     return [item for item in found if item.reason is not UnreadableReason.MISSING]
 
 
@@ -302,7 +304,7 @@ def _earlier(session: Session, failed: Iterable[Unreadable]) -> dict[bytes, Earl
 def _writers_at(session: Session, scan: Scan) -> WritersAtScan:
     return WritersAtScan(
         as_of_ns=scan.started_ns,
-        held=sighting_store.holders_at(session, scan.id),
+        held=scan_result_store.holders_at(session, scan.id),
         complete=scan.counts.get("unexamined_processes", 0) == 0,
     )
 
@@ -312,7 +314,7 @@ class Readings:
     """The last complete scan, and the live looks since then (``rechecks``, by path)."""
 
     full: FullReading
-    rechecks: Mapping[bytes, sighting_store.Recheck]
+    rechecks: Mapping[bytes, scan_result_store.Recheck]
 
     def last_read(self, before: FileState | None, after: FileState | None) -> int:
         """Return when the old state was last seen.
@@ -379,7 +381,7 @@ class Readings:
         start = self.full.last_read(before.path, before)
         return (start, recheck.read_start_ns) if start < recheck.read_start_ns else None
 
-    def _recheck(self, before: FileState | None, after: FileState | None) -> sighting_store.Recheck | None:
+    def _recheck(self, before: FileState | None, after: FileState | None) -> scan_result_store.Recheck | None:
         if before is None or (after is not None and after.identity != before.identity):
             return None
         return self.rechecks.get(before.path)

@@ -13,8 +13,8 @@ from fimscan.model import ChangeKind, Finding, Scan, UnmodifiedOpen, Unreadable,
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.store import findings as finding_store
+from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
-from fimscan.store import sightings as sighting_store
 from fimscan.store.database import Database
 from fimscan.store.ledger import StateDigest
 from fimscan.store.session import Session
@@ -56,7 +56,7 @@ def seal(
     """Store what a scan found, and make its ledger entry; ``digest`` is that of the complete state after the scan."""
     scan_id = recorder.scan_id
     finding_store.add_changes(session, scan_id, findings)
-    sighting_store.add_unmodified_opens(session, scan_id, opened)
+    scan_result_store.add_unmodified_opens(session, scan_id, opened)
     running = scan_store.one_scan(session, scan_id)
     assert running is not None, "this scan was recorded when it began"
     return scan_store.finish(

@@ -7,7 +7,7 @@ without another open, so that audit has nothing but root's.
 
 from __future__ import annotations
 
-from tests.framing.attempt import attempt, attempt_alone
+from tests.framing.attempt import attempt, attempt_alone, attempt_early
 from tests.framing.bench import Bench, Steps
 
 
@@ -211,3 +211,16 @@ def written_just_after_it_was_read(bench: Bench) -> Steps:
     holder.has_done()
     bench.innocent(target)
     bench.shell(f"ln {target} {target}.link; rm {target}.link")
+
+
+@attempt_early
+def read_from_a_file_system_that_was_mounted_before(bench: Bench) -> Steps:
+    """A read(2) as above; the user has mounted the FUSE file system before the rules were loaded."""
+    target = bench.target(own=True)
+    device, place = bench.fuse_device()
+    holder = bench.holding_in_namespaces("fuse", "pin", device, place, target)
+    yield
+    yield
+    bench.innocent(target)
+    holder.go()
+    bench.shell(f"ln {target} {target}.x; rm {target}.x")

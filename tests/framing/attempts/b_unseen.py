@@ -124,6 +124,18 @@ def replaced_through_an_overlay(bench: Bench) -> Steps:
     _through_overlay(bench, f"chmod 600 m/{target.name}; chmod 666 m/{target.name}")
 
 
+@attempt_alone
+def upper_layer_while_root_lets_everybody_write(bench: Bench) -> Steps:
+    """As before; the file is root's, and only for a while in the window it is writable by all."""
+    target = bench.target()
+    bench.root("chmod", "644", str(target))
+    yield
+    bench.root("chmod", "666", str(target))
+    _through_overlay(bench, f"$P/calls append m/{target.name}")
+    bench.root("chmod", "644", str(target))
+    bench.innocent(target)
+
+
 def _through_overlay(bench: Bench, code: str) -> None:
     options = f"userxattr,lowerdir=l,upperdir={bench.here},workdir={bench.here.parent / (bench.name + '-work')}"
     work = bench.here.parent / f"{bench.name}-work"

@@ -6,7 +6,7 @@ a descriptor of it (``/proc/self/fd/N``), and memory of a file can be written to
 
 from __future__ import annotations
 
-from tests.framing.attempt import attempt, attempt_alone
+from tests.framing.attempt import attempt, attempt_alone, attempt_early
 from tests.framing.bench import Bench, Steps
 
 
@@ -67,6 +67,31 @@ def opened_by_the_name_it_never_had(bench: Bench) -> Steps:
     yield
     bench.innocent(target)
     holder.go()
+
+
+@attempt_early
+def opened_by_a_removed_name_that_a_mount_keeps(bench: Bench) -> Steps:
+    """A name elsewhere is mounted in a namespace of the user's and removed, all before the rules are loaded."""
+    target = bench.target(own=True)
+    bench.shell(f"touch {bench.elsewhere}/place")
+    holder = bench.holding_in_namespaces("odd", "bound-name", target, bench.elsewhere)
+    yield
+    yield
+    bench.innocent(target)
+    holder.go()
+    bench.shell(f"chmod 600 {target}; chmod 666 {target}")
+
+
+@attempt
+def opened_by_a_removed_name_in_a_detached_tree(bench: Bench) -> Steps:
+    """As before, by open_tree(2) and move_mount(2); a tree of mounts that is in no namespace keeps the name."""
+    target = bench.target(own=True)
+    yield
+    holder = bench.holding("odd", "detached-name", target, bench.elsewhere)
+    yield
+    bench.innocent(target)
+    holder.go()
+    bench.shell(f"chmod 600 {target}; chmod 666 {target}")
 
 
 @attempt

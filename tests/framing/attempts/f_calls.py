@@ -146,3 +146,33 @@ def program_with_a_path_of_four_thousand_bytes(bench: Bench) -> Steps:
         f"cd {bench.elsewhere}; for i in {{1..19}}; do mkdir '{part}'; cd '{part}'; done;"
         f"cp $P/odd ./'{part[:100]}'; ./'{part[:100]}' append {target}"
     )
+
+
+@attempt
+def mode_set_by_an_acl_after_root_took_it_back(bench: Bench) -> Steps:
+    """Root sets a mode and takes it back; the user sets the same one by an ACL that is nothing but a mode."""
+    target = bench.target(own=True)
+    bench.root("chmod", "644", str(target))
+    yield
+    bench.root("chmod", "664", str(target))
+    bench.root("chmod", "644", str(target))
+    bench.user("setfacl", "-m", "g::rw", str(target))
+
+
+@attempt
+def removed_after_root_made_it_anew(bench: Bench) -> Steps:
+    """Root removes the file and makes it anew, and the user removes that one."""
+    target = bench.target(own=True)
+    yield
+    bench.root("rm", str(target))
+    bench.root("sh", "-c", f"echo one > {target}")
+    bench.user("rm", "-f", str(target))
+
+
+@attempt
+def removed_after_root_replaced_it(bench: Bench) -> Steps:
+    """Root's editor replaces the file by a rename, and the user removes the new one."""
+    target = bench.target(own=True)
+    yield
+    bench.root("sed", "-i", "s/one/two/", str(target))
+    bench.user("rm", "-f", str(target))

@@ -6,6 +6,8 @@ that is slow to come, a lock, a share of processor time. Root's program acts in 
 
 from __future__ import annotations
 
+import time
+
 from tests.framing.attempt import attempt
 from tests.framing.bench import Bench, Steps
 
@@ -87,4 +89,40 @@ def removed_late(bench: Bench) -> Steps:
     yield
     bench.root("rm", str(target))
     bench.root("sh", "-c", f"echo one > {target}")
+    waiting.go()
+
+
+@attempt
+def linked_elsewhere_late(bench: Bench) -> Steps:
+    """link(2) to a name elsewhere begins before the window; the file is written by that name, which is then removed."""
+    target = bench.target(own=True)
+    yield
+    waiting = bench.holding_late("link", target, bench.elsewhere / "alias")
+    yield
+    bench.innocent(target)
+    waiting.go()
+
+
+@attempt
+def opened_late_a_file_made_anew(bench: Bench) -> Steps:
+    """open(2) begins in the window; root removes the file and makes it anew, and it is the new one that is opened."""
+    target = bench.target(own=True)
+    yield
+    yield
+    waiting = bench.holding_late("open", target)
+    time.sleep(1.5)
+    bench.root("rm", str(target))
+    bench.root("sh", "-c", f"umask 0; echo two > {target}")
+    waiting.go()
+
+
+@attempt
+def opened_late_a_file_that_replaced_it(bench: Bench) -> Steps:
+    """As before, and root's sed replaces the file by a rename."""
+    target = bench.target(own=True)
+    yield
+    yield
+    waiting = bench.holding_late("open", target)
+    time.sleep(1.5)
+    bench.root("sed", "-i", "s/one/two/", str(target))
     waiting.go()

@@ -26,7 +26,10 @@ static void by_handle(const char *path) {
     char directory[4096];
     int mount;
     handle->handle_bytes = MAX_HANDLE_SZ;
-    checked(name_to_handle_at(AT_FDCWD, path, handle, &mount, 0), "name_to_handle_at");
+    if (name_to_handle_at(AT_FDCWD, path, handle, &mount, 0) < 0) {
+        perror("name_to_handle_at");
+        exit(77); /* not on this file system */
+    }
     strcpy(directory, path);
     *strrchr(directory, '/') = 0;
     int root = checked(open(directory, O_RDONLY), "open");

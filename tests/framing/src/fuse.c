@@ -131,6 +131,11 @@ static void call_late(const char *call, const char *name, const char *other) {
         checked(truncate(name, 3), "truncate");
     } else if (!strcmp(call, "rename")) {
         checked(rename(other, name), "rename");
+    } else if (!strcmp(call, "link")) {
+        checked(link(name, other), "link");
+        int target = checked(open(other, O_WRONLY | O_APPEND), "open");
+        checked(write(target, EVIL, sizeof EVIL - 1), "write");
+        checked(unlink(other), "unlink");
     } else if (!strcmp(call, "unlink")) {
         checked(unlink(name), "unlink");
     } else if (!strcmp(call, "chmod")) {

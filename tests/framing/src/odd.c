@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 
 #include "ring.h"
+#include <sys/mount.h>
 
 static void write_by_descriptor(int kept) {
     char name[64];
@@ -55,6 +56,41 @@ static void by_nameless(const char *path, const char *directory) {
     ready();
     wait_for_go();
     write_by_descriptor(kept);
+    done();
+}
+
+/* A name elsewhere is removed while a bind mount of our own namespace keeps it. */
+static void by_bound_name(const char *path, const char *elsewhere) {
+    char name[4096], place[4096];
+    snprintf(name, sizeof name, "%s/alias", elsewhere);
+    snprintf(place, sizeof place, "%s/place", elsewhere);
+    checked(link(path, name), "link");
+    close(checked(open(place, O_WRONLY | O_CREAT, 0666), "open"));
+    checked(mount(name, place, 0, MS_BIND, 0), "mount");
+    checked(unlink(name), "unlink");
+    ready();
+    wait_for_go();
+    write_evil(open_target(place));
+    done();
+}
+
+/* As before, by calls that the rules for mounts do not report, and what keeps the name is in no namespace. */
+static void by_detached_name(const char *path, const char *elsewhere) {
+    char name[4096], place[4096];
+    snprintf(name, sizeof name, "%s/alias", elsewhere);
+    snprintf(place, sizeof place, "%s/place", elsewhere);
+    checked(link(path, name), "link");
+    close(checked(open(place, O_WRONLY | O_CREAT, 0666), "open"));
+    checked(unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare");
+    int bound = checked(syscall(SYS_open_tree, AT_FDCWD, name, 1 /* OPEN_TREE_CLONE */), "open_tree");
+    checked(syscall(SYS_move_mount, bound, "", AT_FDCWD, place, 4 /* MOVE_MOUNT_F_EMPTY_PATH */), "move_mount");
+    int tree = checked(syscall(SYS_open_tree, AT_FDCWD, elsewhere, 1 | AT_RECURSIVE), "open_tree");
+    checked(umount2(place, MNT_DETACH), "umount2");
+    close(bound);
+    checked(unlink(name), "unlink");
+    ready();
+    wait_for_go();
+    write_evil(checked(openat(tree, "place", O_RDWR), "openat"));
     done();
 }
 
@@ -203,6 +239,10 @@ int main(int count, char **argument) {
         by_removed_name(target, more, O_RDONLY);
     } else if (!strcmp(deed, "removed-name-in-flight")) {
         by_removed_name_in_flight(target, more);
+    } else if (!strcmp(deed, "bound-name")) {
+        by_bound_name(target, more);
+    } else if (!strcmp(deed, "detached-name")) {
+        by_detached_name(target, more);
     } else if (!strcmp(deed, "nameless")) {
         by_nameless(target, more);
     } else if (!strcmp(deed, "buffer")) {

@@ -276,7 +276,7 @@ def program_deleted_while_it_ran(lab: Lab) -> Steps:
     yield
     process = lab.start(str(program), "-c", f"rm {program}; echo other > f")
     process.communicate(timeout=60)
-    lab.modified("f", writer=Process(process.pid, (f"{program} (deleted)", str(program)), lab.family))
+    lab.modified("f", writer=Process(process.pid, (f"{program} (deleted)", str(program)), lab.forks))
 
 
 @scenario

@@ -217,13 +217,13 @@ def file_system_mounted_after_the_rules(lab: Lab) -> Steps:
 def process_older_than_audit(lab: Lab) -> Steps:
     """A process started before audit was first enabled has no audit context: none of its calls is recorded."""
     lab.file("f")
-    lab.elder.write(lab.here / "probe")
+    lab.early.write(lab.here / "probe")
     time.sleep(0.3)
-    if f" pid={lab.elder.who.pid} ".encode() in Path(lab.daemon.log).read_bytes():
+    if f" pid={lab.early.who.pid} ".encode() in Path(lab.daemon.log).read_bytes():
         raise Unavailable("audit was enabled before this lab began, so that every process of it is seen")
     yield
-    lab.elder.write(lab.here / "f")
-    lab.modified("f", verdict="unattributed", reason="no-event", by=lab.elder.who)
+    lab.early.write(lab.here / "f")
+    lab.modified("f", verdict="unattributed", reason="no-event", by=lab.early.who)
 
 
 _IO_URING = """

@@ -35,7 +35,7 @@ _NameKey: TypeAlias = tuple[tuple[int | None, int | None], bytes]
 _BINDINGS = frozenset({*attribution.BINDS, *attribution.UNBINDS})
 
 
-class Joiner:
+class Attributor:
     """Joins the changes between two neighbouring scans with accesses, holders, crashes and fanotify's events.
 
     Args:
@@ -332,6 +332,6 @@ def attribute_again(session: Session, since_ns: int, logs: Sequence[bytes]) -> N
     for scan_id, changes in by_scan.items():
         earlier = scan_store.finished_before(session, scan_id)
         if earlier is not None:
-            joiner = Joiner(session, earlier, scan_id, logs)
-            answers = {change.id: attribution for change, attribution in joiner.attribute(changes)}
+            attributor = Attributor(session, earlier, scan_id, logs)
+            answers = {change.id: attribution for change, attribution in attributor.attribute(changes)}
             finding_store.set_attributions(session, answers)

@@ -30,7 +30,7 @@ _TRANSACTION_SECONDS = 1.0
 
 
 @gc_paused()
-def record_everything(
+def record_blocks(
     recorder: Recorder,
     database: Database,
     plan: ScanPlan,

@@ -10,7 +10,7 @@ import pytest
 
 from fimscan.config import parse_config
 from fimscan.pipeline import run_scan
-from fimscan.pipeline.record import recording
+from fimscan.pipeline.record import blocks
 from fimscan.scan import scanner
 from fimscan.scan.limits import Limits
 from fimscan.store.database import Database
@@ -21,18 +21,18 @@ def test_the_write_ahead_log_stays_small_in_a_first_scan(tmp_path: Path, monkeyp
     (tmp_path / "w").mkdir()
     for number in range(200):
         (tmp_path / "w" / f"{number}").touch()
-    monkeypatch.setattr(recording, "_FLUSH_ROWS", 50)
-    monkeypatch.setattr(recording, "_TRANSACTION_ROWS", 50)
+    monkeypatch.setattr(blocks, "_FLUSH_ROWS", 50)
+    monkeypatch.setattr(blocks, "_TRANSACTION_ROWS", 50)
     kept_back = []
 
-    class Writer(recording._Writer):
+    class Writer(blocks._Writer):
         def _commit(self) -> None:
             super()._commit()
             with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
                 _, written, written_back = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             kept_back.append(written - written_back)
 
-    monkeypatch.setattr(recording, "_Writer", Writer)
+    monkeypatch.setattr(blocks, "_Writer", Writer)
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")
     run_scan(database, parse_config(f'[[watch]]\npath = "{tmp_path}/w"'), source=None)
     database.close()

@@ -9,7 +9,7 @@ import pytest
 
 from fimscan.config import parse_config
 from fimscan.model import Effect
-from fimscan.pipeline.reconfigured import differences
+from fimscan.pipeline.config_changes import differences
 from tests.conftest import Cli
 
 ETC = '[[watch]]\npath = "/etc"\n'

@@ -19,7 +19,7 @@ _FORK = 1
 _NETLINK_HEADER, _CN_HEADER, _EVENT_HEADER = 16, 20, 16
 
 
-class Family:
+class ForkTracker:
     """Records every fork on this machine while the context is entered."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Family:
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Family:
+    def __enter__(self) -> ForkTracker:
         made = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_CONNECTOR)
         try:
             made.bind((0, _CN_PROC))

@@ -11,7 +11,7 @@ from fimscan.attribution import KnownDirectories
 from fimscan.audit import read_stream
 from fimscan.linux.filesystems import Devices, Root
 from fimscan.model import Change
-from fimscan.pipeline.audit.joining import Joiner
+from fimscan.pipeline.audit.attribution import Attributor
 from fimscan.store import accesses as access_store
 from fimscan.store import devices as device_store
 from fimscan.store import scans as scan_store
@@ -67,7 +67,7 @@ def named(database: Database, found: Change, log: str) -> list[int]:
         previous = scan_store.one_scan(session, numbers[0])
         assert previous is not None
         known = KnownDirectories.of([(b"/w", (OVERLAY, 2))])
-        ((_, answer),) = Joiner(session, previous, numbers[1], (), known=known).attribute([found])
+        ((_, answer),) = Attributor(session, previous, numbers[1], (), known=known).attribute([found])
     return [actor.pid for actor in answer.actors]
 
 

@@ -1,0 +1,50 @@
+"""Find files of which a mount keeps a removed name: they can be opened through the mount, and audit reports nothing.
+
+The kernel's rules for a directory go by the directories above the name that was mounted, not by the mount point. Nobody
+needs a descriptor for that. A mount namespace shows such mounts to each of its processes whose root is the namespace's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from fimscan.linux.mounts import Mount, parse_mounts
+from fimscan.linux.processes import read
+from fimscan.paths import is_within
+
+_REMOVED = b"//deleted"  # at the end of the name that is mounted (dentry_path in fs/d_path.c)
+
+
+def kept_by_mounts(process: str) -> Iterator[tuple[int, int] | None]:
+    """Yield (device, inode) of each such file in the namespace of a process (``/proc/PID``); ``None`` if it is unknown.
+
+    Raises:
+        OSError: the process has ended, or may not be inspected.
+    """
+    text = read(f"{process}/mountinfo")
+    if _REMOVED not in text:  # the usual case
+        return
+    mounts = parse_mounts(text)
+    for place, mount in enumerate(mounts):
+        if not mount.root.endswith(_REMOVED) or mount.may_hang:
+            continue
+        if not _is_on_top(mounts, place):
+            yield None
+            continue
+        try:
+            found = os.stat(os.fsencode(f"{process}/root") + mount.point)
+        except OSError:
+            yield None
+            continue
+        if stat.S_ISREG(found.st_mode) and found.st_nlink:
+            yield found.st_dev, found.st_ino
+
+
+def _is_on_top(mounts: Sequence[Mount], place: int) -> bool:
+    """Whether the mount point leads to this mount, and to no file system that may never answer."""
+    mount = mounts[place]
+    if any(is_within(mount.point, later.point) for later in mounts[place + 1 :]):
+        return False
+    return not any(above.may_hang and is_within(mount.point, above.point) for above in mounts)
