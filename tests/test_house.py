@@ -17,7 +17,8 @@ FLOORS = (
     ("paths", "passwords", "excludes", "decompression", "xattrs", "gc_pause"),
     ("state_row", "linux", "config"),
     ("scan", "audit", "compare"),
-    ("attribution", "importers", "report"),
+    ("attribution", "importers", "grouping"),
+    ("report",),
     ("store",),
     ("pipeline",),
     ("evidence",),
@@ -110,7 +111,7 @@ def test_every_room_is_there(room: str) -> None:
         assert modules_of(f"{room}/{inner}")
 
 
-@pytest.mark.parametrize("room", ["compare", "attribution"])
+@pytest.mark.parametrize("room", ["compare", "attribution", "grouping"])
 def test_the_join_is_pure(room: str) -> None:
     """It reads no clock, file, process or network: an answer can be replayed from its inputs."""
     forbidden = {"os", "time", "subprocess", "socket", "pathlib", "io", "random", "sqlalchemy", "datetime"}
@@ -125,7 +126,9 @@ def test_the_join_is_pure(room: str) -> None:
             assert not roots & forbidden, f"{path.name}:{node.lineno} imports {roots & forbidden}"
 
 
-@pytest.mark.parametrize("room", ["scan", "audit", "compare", "attribution", "importers", "linux", "report"])
+@pytest.mark.parametrize(
+    "room", ["scan", "audit", "compare", "attribution", "grouping", "importers", "linux", "report"]
+)
 def test_leaves_take_plain_arguments(room: str) -> None:
     """They never see Config: they can be used and tested without one."""
     for path in modules_of(room):
