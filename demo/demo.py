@@ -83,9 +83,9 @@ def demonstrate(root: Path, *, recording: bool) -> int:
             fimscan("scan")
             pids = make_changes(watched)
             fimscan("scan", capture=True)
-    print("\nWhat 'fimscan diff' says:")
+    print("\nWhat 'fimscan diff --flat' says:")
     sys.stdout.flush()
-    fimscan("diff")
+    fimscan("diff", "--flat")
     document = json.loads(fimscan("diff", "--format", "json", capture=True).stdout)
     if recording:
         record(f"sqlite:///{root}/demo.db", Path(log), Path(__file__).parent / "recorded")

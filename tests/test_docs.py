@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import fimscan
-from fimscan import model
+from fimscan import grouping, model
 from fimscan.cli.main import cli
 from fimscan.config import Config, Watch, parse_config
 from fimscan.scan.path_status import Place
@@ -349,6 +349,14 @@ def test_words_of_answers_are_explained(heading: str, expected: Iterable[str]) -
     page = (DOCS / "reference/verdicts-and-reasons.md").read_text()
     text = re.split(rf"^## {heading}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
     assert sorted(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == sorted(expected)
+
+
+def test_every_reason_of_a_rank_and_every_place_is_explained() -> None:
+    """In the tables of the page, in the order of urgency, and no others."""
+    page = (DOCS / "explanation/what-stands-out.md").read_text()
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == list(grouping.RankReason)
+    places = [(place.name, place.technique, "yes" if place.is_packaged else "no") for place in grouping.PLACES]
+    assert re.findall(r"^\| ([^|]*) \| (T[\d.]+) \|.*\| (yes|no) \|$", page, re.MULTILINE) == places
 
 
 def test_every_document_is_described() -> None:

@@ -17,7 +17,8 @@ FLOORS = (
     ("paths", "passwords", "excludes", "decompression", "xattrs", "gc_pause"),
     ("state_row", "linux", "config"),
     ("scan", "audit", "compare", "packages"),
-    ("attribution", "importers", "report"),
+    ("attribution", "importers", "grouping"),
+    ("report",),
     ("store",),
     ("pipeline",),
     ("evidence",),
@@ -114,7 +115,9 @@ def test_every_room_is_there(room: str) -> None:
 PURE_PACKAGES = ("claims", "dpkg_files", "dpkg_status", "hook", "judge", "manifest", "writers")
 
 
-@pytest.mark.parametrize("room", ["compare", "attribution", *(f"packages/{name}" for name in PURE_PACKAGES)])
+@pytest.mark.parametrize(
+    "room", ["compare", "attribution", "grouping", *(f"packages/{name}" for name in PURE_PACKAGES)]
+)
 def test_the_join_is_pure(room: str) -> None:
     """It reads no clock, file, process or network: an answer can be replayed from its inputs."""
     forbidden = {"os", "time", "subprocess", "socket", "pathlib", "io", "random", "sqlalchemy", "datetime"}
@@ -129,7 +132,7 @@ def test_the_join_is_pure(room: str) -> None:
             assert not roots & forbidden, f"{path.name}:{node.lineno} imports {roots & forbidden}"
 
 
-LEAVES = ("scan", "audit", "compare", "packages", "attribution", "importers", "linux", "report")
+LEAVES = ("scan", "audit", "compare", "packages", "attribution", "grouping", "importers", "linux", "report")
 
 
 @pytest.mark.parametrize("room", LEAVES)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import BINDS, UNBINDS, Identity
-from fimscan.model import Action, Change, EventId, FileAccess, Name
+from fimscan.model import Action, Change, EventId, FileAccess, FileState, Name
 from fimscan.paths import is_within
 
 #: (since when, identity of the file that a path names); the identity is ``None`` for no file or an unknown one.
@@ -31,16 +31,22 @@ class _Below(NamedTuple):
 class Bindings:
     """The file that each path names: at first the changed files as their windows began, then kept up to date.
 
+    Of the ``states``, those of changed files under other names are used.
     Call :meth:`note` with every access in order of time.
     """
 
-    def __init__(self, changes: Iterable[Change]) -> None:
+    def __init__(self, changes: Iterable[Change], states: Iterable[FileState] = ()) -> None:
         self._entries: _Entries = defaultdict(dict)
         self._homes: dict[Identity, bytes] = {}
+        since: dict[Identity, int] = {}
         for change in changes:
             if change.before is not None:
                 entry = change.window.after_ns - SLACK_NS, change.before.identity
                 self._put(change.before.path, entry)
+                since[change.before.identity] = min(since.get(change.before.identity, entry[0]), entry[0])
+        for state in states:
+            if state.identity in since and self._get(state.path) is None:
+                self._put(state.path, (since[state.identity], state.identity))
         # State of the event noted last: the paths that it gave to a file, and what a directory's move displaced.
         self._event: EventId | None = None
         self._given: set[bytes] = set()

@@ -36,8 +36,8 @@ class Evidence:
             (:mod:`fimscan.attribution.devices`).
         directories: by path, the states at both scans of the directories that changed files are in. Given only where
             it matters who may write to them (:func:`fimscan.attribution.holes.without_irrelevant`).
-        ended_by: when the record of an event was read: its call had ended by then. Only of events that were read after
-            the window of some change had begun.
+        ended_by: for an event, when its record was read: its call had ended by then. Only events are listed that were
+            read after the window of some change had begun.
         is_timed: whether everything that changes a file sets its ctime, by this host's clock.
     """
 
@@ -79,15 +79,16 @@ def last_touched(state: FileState) -> int:
 
 
 class Life(NamedTuple):
-    """The accesses to an inode number, restricted to the file that has it at the end of the window.
+    """The accesses to one file: the file that has an inode number at the end of the window.
 
     Attributes:
         birth: the creation of the file, if audit saw it.
         accesses: the accesses to this file, in order of time.
-        reborn: the file that had the number at the older observation is gone. What was known of it does not apply.
+        reborn: the file that had the number at the older observation is gone. What was known of that file does not
+            apply to this one.
         earlier: accesses to other files that had the number before.
-        doubtful: accesses to a file all known names of which were removed. If it had one more, unknown name, it is
-            this file.
+        doubtful: accesses to a file of which all known names were removed. It is this file if it had one more name,
+            which was not known.
     """
 
     birth: FileAccess | None
@@ -253,26 +254,27 @@ def _was_reused(identity: Identity, found: Iterable[FileAccess], since: Iterable
     return made or any(access.action in MOVES and access.identity == identity for access in since)
 
 
-# An event's time is that of its call's begin, by a clock that ticks every few milliseconds. Its serial is assigned when
-# the call ends (auditsc_get_stamp in kernel/auditsc.c). So two overlapping calls may be in either order.
+# The time of an event is that of its call's begin, by a clock that ticks every few milliseconds. The kernel assigns its
+# serial when the call ends (auditsc_get_stamp in kernel/auditsc.c). So if two calls overlap, either event may come
+# first.
 
 
 class LateOpens:
-    """The write-opens of an inode number so far, to find those that ended after a creation that follows them.
+    """The write-opens of an inode number so far, to find those that ended after a later creation.
 
-    Such an open may be of the file that was created, by any name: a call can wait for as long as its caller wants.
+    Such an open may have opened the created file, by any name: a call can wait for as long as its caller wants.
     """
 
     def __init__(self) -> None:
         self._latest_end_first: list[tuple[int, int, FileAccess]] = []
 
     def add(self, access: FileAccess) -> None:
-        """Take the next access in the order of events."""
+        """Add the next access, in the order of events."""
         if access.action in WRITES:
             heappush(self._latest_end_first, (-access.event.serial, id(access), access))
 
     def ended_after(self, birth: FileAccess) -> list[FileAccess]:
-        """List those that ended after a creation; usually none did."""
+        """List the opens that ended after a creation. Usually there are none."""
         heap, found = self._latest_end_first, []
         while heap and -heap[0][0] > birth.event.serial:
             found.append(heappop(heap))
@@ -286,7 +288,7 @@ def _ids(accesses: Iterable[FileAccess]) -> set[int]:
 
 
 def may_have_opened_created(access: FileAccess, birth: FileAccess, known: KnownDirectories) -> bool:
-    """Whether a write-open that precedes a creation in the order of events may have opened the file that was created.
+    """Whether a write-open that precedes a creation in the order of events may have opened the created file.
 
     A file can be opened before the call that creates it has ended. The open must have the same name, and no removal
     may lie in between.

@@ -110,7 +110,7 @@ def translate_devices(
     numbering: DeviceNumbers,
     *,
     keys: frozenset[str | None] | None = None,
-    states: Iterable[FileState] = (),
+    states: Sequence[FileState] = (),
     is_whole: bool = False,
 ) -> Translated:
     """Translate accesses and changes to recorded device numbers.
@@ -122,15 +122,17 @@ def translate_devices(
         numbering: the device numbers.
         keys: the keys of the loaded rules that watch a directory or a path. An event of any other rule may be of a
             subvolume that is not monitored. ``None``: do not check.
-        states: other files that the accesses may be of.
-        is_whole: ``states`` are all files in other subvolumes, at either scan, with the inode number of a changed
+        states: other files that the accesses may be of; and the changed files under other names, at the older scan.
+        is_whole: ``states`` has all files in other subvolumes, at either scan, with the inode number of a changed
             file, and everything in the watched directories is monitored.
     """
     if numbering.is_plain:
         return Translated(tuple(accesses), tuple(changes), frozenset())
     ordered = sorted(accesses, key=in_order)
     of_changes = [state for change in changes for state in change.sides]
-    return _Translation([*of_changes, *states], changes, known, numbering, keys, is_whole=is_whole).run(ordered)
+    bindings = Bindings(changes, states)
+    run = _Translation([*of_changes, *states], changes, known, numbering, keys, bindings, is_whole=is_whole)
+    return run.run(ordered)
 
 
 class _Where(NamedTuple):
@@ -150,6 +152,7 @@ class _Translation:
         known: KnownDirectories,
         numbering: DeviceNumbers,
         keys: frozenset[str | None] | None,
+        bindings: Bindings,
         *,
         is_whole: bool,
     ) -> None:
@@ -165,7 +168,7 @@ class _Translation:
             self._by_inode[state.inode].add(state.dev)
         self._has_overlays = any(root.kind == OVERLAY for look in numbering.looks for root in look.roots)
         #: Which file each path of a changed file named when its window began, kept up to date during the run.
-        self._bindings = Bindings(changes)
+        self._bindings = bindings
         #: By process and identity in the record: the device of the file that the process last named. A later call on a
         #: descriptor has no name.
         self._opened: dict[tuple[int, Identity], int] = {}

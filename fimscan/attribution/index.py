@@ -262,7 +262,7 @@ class Relevance:
     It needs only the indexed columns of the accesses, so the many others need not be loaded. It may select too many
     accesses, never too few. When accesses are asked about backwards in time, it also follows the earlier files of the
     changed paths, and the names from which they came (:mod:`fimscan.attribution.history`). ``audited`` gives each
-    (device, inode) that audit may print for a recorded file.
+    (device, inode) that audit may print for a recorded file. ``links`` are changed files under other names.
     """
 
     def __init__(
@@ -270,6 +270,7 @@ class Relevance:
         changes: Iterable[Change],
         known: KnownDirectories,
         audited: Callable[[Identity], Iterable[Identity]] = lambda identity: (identity,),
+        links: Iterable[FileState] = (),
     ) -> None:
         self._identities: set[tuple[int | None, int | None]] = set()
         self._paths: set[bytes] = set()
@@ -281,6 +282,7 @@ class Relevance:
                     self._paths.add(state.path)
                     self._paths.update(ancestors(state.path))
                     self._followed.add(state.path)
+        self._paths.update(state.path for state in links)
         # The same paths as (identity of the parent, last component): names can be relative to a descriptor.
         self._bases = _bases(self._paths, known, audited)
         self._followed_bases = _bases(self._followed, known, audited)

@@ -1,8 +1,8 @@
-"""Add the calls that began before the window and may have acted within it. Pure.
+"""Add the processes whose calls began before the window and may have acted within it. Pure.
 
-Audit's time of a call is that of its begin. A call can wait for as long as its caller wants: for a lock, for its
-arguments in memory that is slow to come, for processor time. Its record is written at its end, so the call had ended by
-the time at which its record was read. Of an older call it is not known when it acted.
+Audit's time of a call is that of its begin. A call can wait for as long as its caller wants: for a lock, for arguments
+in memory that answers slowly, for processor time. The kernel writes the record when the call ends. So a call had ended
+by the time at which its record was read. Between its begin and that time, it may have acted at any moment.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ _SETTING = {
     "flags": frozenset({Action.SETFLAGS}),
 }
 _NOTE = (
-    "A call that began before the old state was read was not known to have ended by then: it may have had its effect"
-    " later."
+    "A call began before the old state was read, and no record shows that it had ended by then: it may have had its"
+    " effect later."
 )
 
 
-# Judgements that do not hold for a call that may have had its effect later than it began, or on another file.
+# Judgements by the time of a call, by the file that had the inode number at that time, or by the kind of call. They do
+# not hold for a call that may have acted later. A call with any other judgement is left as it was judged.
 _BY_TIME_OR_KIND = frozenset({Why.NO_WRITE, Why.EARLIER_FILE, Why.BEFORE_WINDOW})
 
 
 def with_late_calls(claim: Claim, case: Case) -> Claim:
-    """Add the processes whose calls may have acted within the window although they began before it."""
+    """Add the processes of such calls to a claim: then it is contested, or likely if only one process is named."""
     if not case.evidence.ended_by:  # the usual case
         return claim
     judged = {id(item) for item, why in claim.ruled if why not in _BY_TIME_OR_KIND}
@@ -56,12 +57,13 @@ def with_late_calls(claim: Claim, case: Case) -> Claim:
 
 
 def _late_calls(case: Case) -> list[FileAccess]:
-    """List the late calls that can bring about what differs, in order of time."""
+    """List the calls that may have acted within the window and can bring about what differs, in order of time."""
     found = {id(access): access for access in _concerned(case) if case.may_act_inside(access)}
     return sorted(found.values(), key=in_order)
 
 
 def _concerned(case: Case) -> Iterator[FileAccess]:
+    """Yield the calls at any time that can bring about what differs: on the file by inode number, or at its path."""
     change, index = case.change, case.index
     fields = set(change.changed)
     is_presence = change.kind in (ChangeKind.REMOVED, ChangeKind.ADDED, ChangeKind.MOVED) or bool(fields & _OF_CONTENT)
@@ -80,9 +82,10 @@ def _concerned(case: Case) -> Iterator[FileAccess]:
 
 
 def _on_earlier_files(case: Case, identity: Identity) -> Container[int]:
-    """The ids of calls to earlier files with this inode number that had ended before the number was free again.
+    """The ids of calls on earlier files of this inode number that ended before the present file got the number.
 
-    Serials tell: the kernel gives an event its serial when its call ends.
+    They cannot have acted on the present file. The serials show the order: the kernel assigns an event's serial when
+    the call ends.
     """
     life = case.life_of(identity)
     if not life.earlier:  # the usual case

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fimscan.store.database import Database
 
 _ADDED, _REMOVED, _CHANGED = 1, 2, 4
+_LINES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,12 @@ def use_color(stream: TextIO) -> bool:
 def terminal_width() -> int:
     """Width of the terminal in columns; 100 if there is none."""
     return shutil.get_terminal_size((100, 24)).columns
+
+
+def screen_size() -> tuple[int, int]:
+    """(columns, lines) of the terminal, of at least 24 lines; 80 by 24 if there is none, as in a mail."""
+    columns, lines = shutil.get_terminal_size((80, _LINES))
+    return columns, max(lines, _LINES)
 
 
 @contextmanager

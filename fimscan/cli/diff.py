@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from dataclasses import replace
-from typing import TextIO
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from fimscan.cli.context import Settings, absolute_path, exit_code, note, output_to, terminal_width, use_color
+from fimscan.cli.context import (
+    Settings,
+    absolute_path,
+    exit_code,
+    note,
+    output_to,
+    screen_size,
+    terminal_width,
+    use_color,
+)
+from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
+from fimscan.grouping import Grouping
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
+from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.report.csv import write_csv
+from fimscan.report.display import show
 from fimscan.report.json import write_json, write_ndjson
 from fimscan.report.schema import schema_text
 from fimscan.report.words import unchanged_text
 from fimscan.store.database import Database
+
+if TYPE_CHECKING:
+    from fimscan.report.screen import Screen
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
 _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
@@ -42,6 +60,9 @@ _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; othe
     "--verdict", type=click.Choice([verdict.value for verdict in Verdict]), help="Show only changes with this verdict."
 )
 @click.option("--history", is_flag=True, help="Show every recorded change of --path, also those that were undone.")
+@click.option("--flat", is_flag=True, help="Text: list every row, however many. The other formats always do.")
+@click.option("--sets", "list_sets", is_flag=True, help="Text: list all change sets, one line each.")
+@click.option("--set", "number", type=int, metavar="N", help="Show only the changes of this change set, in full.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True)
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json and exit.")
@@ -54,11 +75,18 @@ def diff(  # noqa: PLR0913  # one argument for each option
     pattern: str | None,
     verdict: str | None,
     history: bool,
+    flat: bool,
+    list_sets: bool,
+    number: int | None,
     form: str,
     out: str | None,
     schema: bool,
 ) -> int:
     """Show what differs from the accepted baseline, and who changed it.
+
+    The text of many changes is one screen: what stands out, each with who did it, then the change sets. A change set is
+    what one command did with all that it started. The numbers of sets belong to this report: a later scan, or another
+    filter, gives others.
 
     Exits with 0 if nothing differs, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
 
@@ -70,17 +98,73 @@ def diff(  # noqa: PLR0913  # one argument for each option
     if pattern is not None:
         absolute_path(pattern)  # an empty one is an error, whatever there is to compare
     config = settings.config_if_any()
+    filters = {"--from": start, "--to": end, "--path": pattern, "--verdict": verdict}
+    view = _View(
+        form=form,
+        flat=flat or history,
+        list_sets=list_sets,
+        number=number,
+        filters=filters,
+        program=own_command(settings),
+    )
     with settings.database() as database:
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
-    if pattern is not None or verdict is not None:
-        found = _filtered(found, pattern, verdict)
+        if pattern is not None or verdict is not None:
+            found = _filtered(found, pattern, verdict)
+        grouping = grouping_of(database, found) if view.needs_sets(found) else None
+    if number is not None and grouping is not None:
+        found, grouping = _one_set(found, grouping, number)
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
     if found.unchanged is not None and form not in _WITH_HEADLINE:
         note(unchanged_text(found.unchanged, found.host))
     with output_to(out) as stream:
-        _write(found, form, stream)
+        _write(found, grouping, view, stream)
     return exit_code(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """How a diff is to be shown. ``filters`` are the options that choose what is in it."""
+
+    form: str
+    flat: bool
+    list_sets: bool
+    number: int | None
+    filters: Mapping[str, str | int | None]
+    program: str
+
+    def needs_sets(self, found: Diff) -> bool:
+        """Whether the changes have to be grouped."""
+        if self.number is not None or self.form in ("json", "ndjson"):
+            return True
+        if self.form != "text":
+            return False
+        return self.list_sets or not (self.flat or _fits(found, self.screen()))
+
+    def screen(self) -> Screen:
+        """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
+        from fimscan.report.screen import Screen
+
+        width, height = screen_size()
+        chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
+        filters = "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
+        return Screen(width, height, self.program, filters)
+
+
+def _fits(found: Diff, screen: Screen) -> bool:
+    from fimscan.report.screen import fits
+
+    return fits(found, screen)
+
+
+def _one_set(found: Diff, grouping: Grouping, number: int) -> tuple[Diff, Grouping]:
+    """The diff of one change set alone."""
+    one = grouping.only(number)
+    if one is None:
+        raise UsageError(f"there is no change set {number} in this report; 'fimscan diff --sets' lists them")
+    rows = tuple(row.finding for row in one.rows)
+    return replace(found, findings=rows, unreadable=(), opened_unmodified=(), reconfigurations=()), one
 
 
 def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
@@ -127,19 +211,33 @@ def _matches(path: bytes, pattern: str | None) -> bool:
     return is_within(path, plain) or any(fnmatch.fnmatchcase(path, glob) for glob in (os.fsencode(pattern), plain))
 
 
-def _write(found: Diff, form: str, stream: TextIO) -> None:
-    match form:
+def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO) -> None:
+    match view.form:
         case "json":
-            write_json(found, stream)
+            write_json(found, stream, grouping)
         case "ndjson":
-            write_ndjson(found, stream)
+            write_ndjson(found, stream, grouping)
         case "csv":
             write_csv(found, stream)
         case "html":
             from fimscan.report.html import write_html
 
             write_html(found, stream)
-        case _:
+        case _ if grouping is None:
             from fimscan.report.text import write_text
 
             write_text(found, stream, color=use_color(stream), width=terminal_width())
+        case _:
+            _write_sets(found, grouping, view, stream)
+
+
+def _write_sets(found: Diff, grouping: Grouping, view: _View, stream: TextIO) -> None:
+    from fimscan.report import screen
+
+    if view.number is not None:
+        (one,) = grouping.sets
+        screen.write_set(found, one, stream, color=use_color(stream), screen=view.screen())
+    elif view.list_sets:
+        screen.write_sets(found, grouping, stream, color=use_color(stream), screen=view.screen())
+    else:
+        screen.write_screen(found, grouping, stream, color=use_color(stream), screen=view.screen())

@@ -10,10 +10,13 @@ from dataclasses import replace
 
 import click
 
-from fimscan.cli.context import Settings, exit_code, note, terminal_width, use_color
+from fimscan.cli.context import Settings, exit_code, note, screen_size, terminal_width, use_color
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
+from fimscan.grouping import Grouping
+from fimscan.model import Diff
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
+from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import count_older
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.report.configuration import configuration_lines
@@ -59,21 +62,31 @@ def scan(
             note(problem)
         with report_once(database, result) as reported:
             if form == "json":
-                write_json(reported.diff, sys.stdout)
+                write_json(reported.diff, sys.stdout, grouping_of(database, reported.diff))
             else:
                 older = count_older(database, reported.diff, config)
-                print_result(reported, older, own_command(settings), verbose=verbose)
+                grouping = grouping_if_many(database, reported)
+                print_result(reported, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
     return 0 if reported.is_baseline else exit_code(reported.diff)
 
 
-def print_result(result: ScanResult, waiting: int, command: str = "fimscan", *, verbose: bool) -> None:
+def grouping_if_many(database: Database, result: ScanResult) -> Grouping | None:
+    """The change sets of a scan's changes; ``None`` if there are so few changes that all of them are listed."""
+    rows = len(result.diff.findings) + len(result.alarming)
+    return grouping_of(database, result.diff) if rows > _ONE_SCREEN else None
+
+
+def print_result(
+    result: ScanResult, waiting: int, command: str = "fimscan", grouping: Grouping | None = None, *, verbose: bool
+) -> None:
     """Print what a scan found, on one screen; nothing if nothing changed and there is no terminal.
 
     Args:
         result: what the scan found.
         waiting: the number of differences found by earlier scans and not accepted yet.
         command: how this program is called, for the commands that are printed.
+        grouping: the change sets; then what stands out and the sets are printed instead of the first changes.
         verbose: print a line even if nothing changed.
     """
     diff, scan = result.diff, result.scan
@@ -96,20 +109,25 @@ def print_result(result: ScanResult, waiting: int, command: str = "fimscan", *, 
         click.echo(f"New configuration: {', '.join(parts)}.")
     more = f" {waiting:,} more to accept from earlier scans; '{command} diff' shows all." if waiting else ""
     if diff.findings or result.alarming:
-        from fimscan.report.text import write_scan_summary
-
-        write_scan_summary(
-            replace(diff, unreadable=result.alarming),
-            sys.stdout,
-            limit=_ONE_SCREEN,
-            command=command,
-            color=use_color(sys.stdout),
-            width=terminal_width(),
-        )
+        _print_changes(replace(diff, unreadable=result.alarming), command, grouping)
         if more:
             click.echo(more.strip())
     elif not result.is_baseline and (verbose or sys.stdout.isatty()):
         click.echo(f"Nothing changed since scan {diff.start.id}: {seen}.{more}")
+
+
+def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
+    from fimscan.report.screen import Screen, write_screen
+    from fimscan.report.text import write_scan_summary
+
+    color = use_color(sys.stdout)
+    if grouping is None or not grouping.rows:
+        width = terminal_width()
+        write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=width, command=command)
+        return
+    span = f" --from {diff.start.id} --to {diff.end.id}"
+    screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN)
+    write_screen(diff, grouping, sys.stdout, color=color, screen=screen)
 
 
 def audit_source(config: Config, logs: tuple[str, ...] = (), *, disabled: bool = False) -> AuditSource | None:

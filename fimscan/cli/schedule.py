@@ -9,7 +9,7 @@ import click
 
 from fimscan.cli.context import Settings, note
 from fimscan.cli.remedies import own_command
-from fimscan.cli.scan import audit_source, print_result
+from fimscan.cli.scan import audit_source, grouping_if_many, print_result
 from fimscan.pipeline import ScanResult
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.scheduler import Scheduler
@@ -39,5 +39,5 @@ def _report(database: Database, command: str, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
     with report_once(database, result) as reported:
-        print_result(reported, 0, command, verbose=False)
+        print_result(reported, 0, command, grouping_if_many(database, reported), verbose=False)
         sys.stdout.flush()

@@ -89,8 +89,8 @@ class _Examination:
         """Reset the doubts: only those of the last examination count."""
         self.doubts, self.refused, self._spent = {}, 0, {}
         self._namespaces: set[bytes] = set()  # mount namespaces whose mounts were read
-        self._serving: set[bytes] = set()  # namespaces of others, with a FUSE file system in it
-        self._entrances: dict[bytes, int] = {}  # others, with a process that is in it or can enter it
+        self._serving: set[bytes] = set()  # mount namespaces other than ours that have a FUSE file system
+        self._entrances: dict[bytes, int] = {}  # by mount namespace, a process that is in it or can enter it
 
     def examine_all(self) -> None:
         """Examine all processes, then new ones until there are none."""
@@ -154,7 +154,7 @@ class _Examination:
                 self._doubt(Unseen.HIDDEN_RING, rights, pid)
 
     def _examine_namespace(self, pid: int, process: str) -> None:
-        """Find the files that the mounts of a process keep a removed name of; each namespace is examined once."""
+        """Find files of which a mount keeps a removed name, and FUSE file systems; read each namespace once."""
         namespace = link(f"{process}/ns/mnt")
         if namespace is not None and namespace not in self._namespaces:
             self._examine_mounts(pid, process, namespace)
@@ -162,7 +162,7 @@ class _Examination:
             self._doubt(Unseen.SERVES, rights, pid)
 
     def _examine_mounts(self, pid: int, process: str, namespace: bytes) -> None:
-        if link(f"{process}/root") != b"/":  # it is shown the mounts below its root only
+        if link(f"{process}/root") != b"/":  # its mountinfo lists only the mounts below its root
             self._entrances.setdefault(namespace, pid)
             return
         self._namespaces.add(namespace)

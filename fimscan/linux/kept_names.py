@@ -1,7 +1,9 @@
-"""Find files of which a mount keeps a removed name: they can be opened through the mount, and audit reports nothing.
+"""Find files of which a mount keeps a removed name: an open through the mount leaves no audit record.
 
-The kernel's rules for a directory go by the directories above the name that was mounted, not by the mount point. Nobody
-needs a descriptor for that. A mount namespace shows such mounts to each of its processes whose root is the namespace's.
+Audit's rules for a directory go by the directories above the name that was mounted, not by the mount point. If that
+name was not below a watched directory, no rule reports the open. No process needs a descriptor for it.
+
+``/proc/PID/mountinfo`` lists all mounts of the namespace if the root of the process is that of the namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _REMOVED = b"//deleted"  # at the end of the name that is mounted (dentry_path i
 
 
 def kept_by_mounts(process: str) -> Iterator[tuple[int, int] | None]:
-    """Yield (device, inode) of each such file in the namespace of a process (``/proc/PID``); ``None`` if it is unknown.
+    """Yield (device, inode) of each such file in the mount namespace of a process.
+
+    ``process`` is its directory, ``/proc/PID``. A mount whose file cannot be identified yields ``None``.
 
     Raises:
         OSError: the process has ended, or may not be inspected.
@@ -43,7 +47,7 @@ def kept_by_mounts(process: str) -> Iterator[tuple[int, int] | None]:
 
 
 def _is_on_top(mounts: Sequence[Mount], place: int) -> bool:
-    """Whether the mount point leads to this mount, and to no file system that may never answer."""
+    """Whether the path of the mount point leads to this mount, without crossing a file system that may never answer."""
     mount = mounts[place]
     if any(is_within(mount.point, later.point) for later in mounts[place + 1 :]):
         return False

@@ -144,7 +144,7 @@ _USER_ID = re.compile(rb"(?:^|,)user_id=(\d+)")
 
 
 def served_by(mount: Mount) -> int | None:
-    """The user whose process serves a FUSE file system (of the mount's user namespace); ``None`` for another kind."""
+    """The uid of the user who serves a FUSE file system, in the mount's user namespace; ``None`` if it is no FUSE."""
     user = _USER_ID.search(mount.options)
     return int(user[1]) if user is not None and _FUSE.fullmatch(mount.kind) else None
 
@@ -154,7 +154,7 @@ _UPPER = re.compile(rb"(?:^|,)upperdir=([^,]*)")
 
 
 def is_in_memory(mount: Mount, mounts: Sequence[Mount]) -> bool:
-    """Whether files that are written there are in memory; for an overlay, whether its upper layer is known to be."""
+    """Whether files that are written there are in memory: for an overlay, whether its upper layer is known to be."""
     if mount.kind != "overlay":
         return mount.kind in _IN_MEMORY
     upper = _UPPER.search(mount.options)

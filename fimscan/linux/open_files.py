@@ -133,9 +133,9 @@ class OpenFilesOf:
         self.unseen.add(Unseen.ENDED)
 
     def _examine_places(self, task: str) -> None:
-        """Find out whether the root or the working directory of a user's thread is in a tree of mounts of its own.
+        """Find out whether the root or working directory of a user's thread is in a tree of mounts without a namespace.
 
-        The tree can keep a removed name of a file (:mod:`fimscan.linux.kept_names`), and nothing lists its mounts.
+        The tree can keep a removed name of a file (:mod:`fimscan.linux.kept_names`). No mountinfo lists its mounts.
         """
         if not self._is_users or self._mounts.has_network:
             return

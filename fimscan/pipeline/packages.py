@@ -1,8 +1,11 @@
-"""Where the manifests of packages are: in a directory beside the database."""
+"""Packages in terms of the other rooms: where their manifests are, and what the ranking has to know of an answer."""
 
 from __future__ import annotations
 
 import os
+
+from fimscan.grouping.facts import Provenance, Shipped
+from fimscan.model import PackageAnswer, PackageFact
 
 _NAME = "packages"
 _DEFAULT = "/var/lib/fimscan"
@@ -14,3 +17,16 @@ def manifest_directory(url: str | None) -> bytes:
     file = (url or "").removeprefix(_SQLITE).partition("?")[0] if (url or "").startswith(_SQLITE) else ""
     directory = os.path.dirname(os.path.abspath(file)) if file and file != ":memory:" else _DEFAULT
     return os.fsencode(os.path.join(directory, _NAME))
+
+
+def provenance_of(answer: PackageAnswer) -> Provenance:
+    """What the ranking of changes has to know of an answer."""
+    owner = answer.owner
+    return Provenance(
+        shipped=Shipped(answer.kind.value),
+        package=owner.name if owner is not None else None,
+        is_conffile=owner is not None and owner.conffile,
+        is_mode_proved=answer.attributes_proved and PackageFact.MODE_UNPROVED not in answer.facts,
+        is_by_script=PackageFact.MAINTAINER_SCRIPT in answer.facts,
+        proofs_disagree=PackageFact.PROOFS_DISAGREE in answer.facts,
+    )

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
+from fimscan.grouping import Grouping
 from fimscan.model import Diff, FileAccess
 from fimscan.report.documents.accesses import access_line
 from fimscan.report.documents.diff import change_lines, diff_document
@@ -21,14 +22,14 @@ def write_document(document: Mapping[str, Any], out: TextIO) -> None:
     out.write("\n")
 
 
-def write_json(diff: Diff, out: TextIO) -> None:
-    """Write a diff as one ``fimscan.diff/1`` document."""
-    write_document(diff_document(diff), out)
+def write_json(diff: Diff, out: TextIO, grouping: Grouping | None = None) -> None:
+    """Write a diff as one ``fimscan.diff/1`` document. ``grouping`` is that of its findings."""
+    write_document(diff_document(diff, grouping), out)
 
 
-def write_ndjson(diff: Diff, out: TextIO) -> None:
+def write_ndjson(diff: Diff, out: TextIO, grouping: Grouping | None = None) -> None:
     """Write one ``fimscan.change/1`` object per line. Each stands alone, so a log shipper can send single lines."""
-    _write_lines(change_lines(diff), out)
+    _write_lines(change_lines(diff, grouping), out)
 
 
 def write_accesses_ndjson(accesses: Iterable[FileAccess], out: TextIO) -> None:

@@ -77,7 +77,7 @@ def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
 
     ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
     """
-    write_lines(_report(diff, width), out, color=color)
+    write_lines(report_lines(diff, width), out, color=color)
 
 
 def write_scan_summary(
@@ -90,44 +90,44 @@ def write_scan_summary(
     write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
-def _report(diff: Diff, width: int) -> Iterator[Text]:
-    yield from _head(diff, width)
-    for item in diff.reconfigurations:
-        for number, line in enumerate(configuration_lines(item)):
-            yield Text(line, style="bold yellow" if number == 0 and item.is_weaker else "")
+def report_lines(diff: Diff, width: int) -> Iterator[Text]:
+    """The whole diff, line by line."""
+    yield from head_lines(diff, width)
+    yield from reconfiguration_lines(diff)
     for place, findings in groupby(by_rank(diff), key=rank):
         rows = list(findings)
-        yield from _heading(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
+        yield from heading_lines(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
         for finding in rows:
             yield from row_lines(finding, width)
-            yield from _suspects(finding, diff)
+            yield from suspect_lines(finding, diff)
     for heading, items in unreadable_groups(diff):
-        yield from _heading(heading)
+        yield from heading_lines(heading)
         for unreadable in items:
-            yield from _unreadable(unreadable)
+            yield from unreadable_lines(unreadable)
     if diff.opened_unmodified:
-        yield from _heading(unmodified_heading(diff))
+        yield from heading_lines(unmodified_heading(diff))
         for opened in diff.opened_unmodified:
             yield from _opened(opened, width)
 
 
 def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:
-    yield from _head(diff, width)
+    yield from head_lines(diff, width)
     shown = by_rank(diff)[:limit]
     for finding in shown:
-        yield _row_title(finding)
+        yield row_title(finding)
         if finding.change.breach is not None:
             yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
-        yield from _unreadable(item)
+        yield from unreadable_lines(item)
     left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
     if left:
         yield Text(f"... and {left} more: {command} diff --from {diff.start.id} --to {diff.end.id}")
 
 
-def _head(diff: Diff, width: int) -> Iterator[Text]:
+def head_lines(diff: Diff, width: int) -> Iterator[Text]:
+    """What differs, as of which scan, with how many rows of each verdict; logs that only grew."""
     yield Text(headline(diff), style="bold")
     if diff.findings:
         seen = f"scan {diff.end.id} ({minute_text(diff.end.started_ns)}): "
@@ -139,7 +139,15 @@ def _head(diff: Diff, width: int) -> Iterator[Text]:
         yield Text(line)
 
 
-def _heading(words: str) -> Iterator[Text]:
+def reconfiguration_lines(diff: Diff) -> Iterator[Text]:
+    """The settings that changed between the scans."""
+    for item in diff.reconfigurations:
+        for number, line in enumerate(configuration_lines(item)):
+            yield Text(line, style="bold yellow" if number == 0 and item.is_weaker else "")
+
+
+def heading_lines(words: str) -> Iterator[Text]:
+    """An empty line and a heading."""
     yield Text()
     yield Text(f"== {words}", style="bold")
 
@@ -151,7 +159,8 @@ def _title(kind: str, style: str, path: bytes, number: str = "", severity: Sever
     return Text.assemble((f"{kind:<{_KIND_WIDTH}}", style), "  ", *columns, (show(path), "bold"))
 
 
-def _row_title(finding: Finding) -> Text:
+def row_title(finding: Finding) -> Text:
+    """The first line of a row."""
     change = finding.change
     return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change), finding.severity)
 
@@ -159,7 +168,7 @@ def _row_title(finding: Finding) -> Text:
 def row_lines(finding: Finding, width: int) -> Iterator[Text]:
     """The lines of one row."""
     change = finding.change
-    yield _row_title(finding)
+    yield row_title(finding)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
     if len(finding.steps) > 1:
@@ -168,7 +177,7 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
         yield from _who(finding.attribution, change, _INDENT, width)
 
 
-def _suspects(finding: Finding, diff: Diff) -> Iterator[Text]:
+def suspect_lines(finding: Finding, diff: Diff) -> Iterator[Text]:
     """A warning for each named program whose own content differs from the accepted one."""
     exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors if _is_here(actor)}
     for program in diff.suspect_programs:
@@ -182,7 +191,7 @@ def _is_here(actor: Actor) -> bool:
 
 
 def _steps(finding: Finding, width: int) -> Iterator[Text]:
-    yield _verdict(finding.attribution, _INDENT, f"changed {len(finding.steps)} times")
+    yield verdict_line(finding.attribution, _INDENT, f"changed {len(finding.steps)} times")
     for number, step in enumerate(finding.steps, 1):
         kind = " ".join(filter(None, (step.change.kind, number_text(step.change))))
         start = f"{_INDENT}{number}. scan {step.scan}: {kind}, "
@@ -196,11 +205,11 @@ def _who(attribution: Attribution, change: Change, indent: str, width: int) -> I
     inner = f"{indent}    "
     reservations = [Text(line) for doubt in doubts(attribution, change) for line in wrap(doubt, width, inner, inner)]
     if opening is None:
-        yield _verdict(attribution, indent, done[0].sentence)
+        yield verdict_line(attribution, indent, done[0].sentence)
         yield from _circumstances(done[0], inner, width)
         yield from reservations
         return
-    yield from _answer(attribution, opening, indent, width)
+    yield from answer_lines(attribution, opening, indent, width)
     yield from reservations
     for actor in done:
         yield Text(f"{indent}  - {actor.sentence}")
@@ -216,21 +225,22 @@ def _who_in_short(finding: Finding, width: int) -> Iterator[Text]:
     sentences = [f"{actor.sentence}, {actor.user}" for actor in done]
     opening = introduction(attribution, len(done))
     if opening is None:
-        yield _verdict(attribution, _INDENT, sentences[0])
+        yield verdict_line(attribution, _INDENT, sentences[0])
         return
-    yield from _answer(attribution, opening, _INDENT, width)
+    yield from answer_lines(attribution, opening, _INDENT, width)
     yield from (Text(f"{_INDENT}  - {words}") for words in sentences)
 
 
-def _answer(attribution: Attribution, sentence: str, indent: str, width: int) -> Iterator[Text]:
+def answer_lines(attribution: Attribution, sentence: str, indent: str, width: int) -> Iterator[Text]:
     """The verdict with a sentence that contains no path, so it may be wrapped anywhere."""
     prefix = f"{indent}{verdict_code(attribution)}: "
     first, *rest = wrap(sentence, width, prefix, f"{indent}    ")
-    yield _verdict(attribution, indent, first.removeprefix(prefix))
+    yield verdict_line(attribution, indent, first.removeprefix(prefix))
     yield from map(Text, rest)
 
 
-def _verdict(attribution: Attribution, indent: str, words: str) -> Text:
+def verdict_line(attribution: Attribution, indent: str, words: str) -> Text:
+    """The verdict, in its colour, and words."""
     return Text.assemble(indent, (verdict_code(attribution), _VERDICT_STYLE[attribution.verdict]), f": {words}")
 
 
@@ -241,7 +251,8 @@ def _circumstances(actor: ActorText, indent: str, width: int) -> Iterator[Text]:
         yield Text(f"{indent}{actor.cwd or ''}$ {actor.command}", style="dim")
 
 
-def _unreadable(item: Unreadable) -> Iterator[Text]:
+def unreadable_lines(item: Unreadable) -> Iterator[Text]:
+    """A file that could not be compared, and why."""
     yield _title("unreadable", "red", item.path)
     yield Text(f"{_INDENT}{unreadable_text(item)}")
 

@@ -28,7 +28,7 @@ from fimscan.model import (
     Window,
 )
 from fimscan.report.display import command_text, minute_text, moment_text, show
-from fimscan.report.documents.diff import summary
+from fimscan.report.summary import summary
 
 GAP_WORDS = {
     GapReason.NOT_OBSERVED: "the state of audit was not recorded, so coverage is unknown",

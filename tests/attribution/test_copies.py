@@ -142,3 +142,14 @@ def test_a_file_that_came_from_elsewhere_is_no_copy() -> None:
     f = change(state(b"/w/f", dev=OVERLAY, inode=13), changed_state(path=b"/w/f", dev=OVERLAY, inode=20))
     moved = move(1500, b"/w/x", b"/w/f", 20)._replace(name=Name(text=b"f"), old=Name(text=b"f"))
     assert translate_devices([moved], [f], KNOWN, DeviceNumbers([LOOK, LOOK])).changes == (f,)
+
+
+def test_another_name_of_a_changed_file_is_known_by_that_name() -> None:
+    """A link was removed while the scan ran, after it was listed: it is no change, and its record has no identity."""
+    fewer = change(
+        state(b"/w/f", dev=OVERLAY, inode=13, nlink=2), changed_state(b"old", path=b"/w/f", dev=OVERLAY, inode=13)
+    )
+    removal, look = act(Action.UNLINK, 1500, b"/w/a", None), DeviceNumbers([LOOK, LOOK])
+    other = state(b"/w/a", dev=OVERLAY, inode=13, nlink=2)
+    assert translate_devices([removal], [fewer], KNOWN, look, states=[other]).accesses[0].identity == OLD
+    assert translate_devices([removal], [fewer], KNOWN, look).accesses[0].identity is None

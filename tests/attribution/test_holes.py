@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from fimscan.report.words import GAP_WORDS, gap_text
 from fimscan.store import codec
 from tests.support import DIRECTORY_ID, SECOND, WINDOW, access, changed_state, observation, rule, state
 
+ROOT = Path(__file__).parents[2]
 WHOLE = [[Extent(start_ns=0, end_ns=3000 * SECOND)]]
 CONTENT, ATTRIBUTES = Need(), Need(writes=False, attributes=True)
 X86 = wanted_guards("x86_64")
@@ -63,6 +65,12 @@ def test_the_printed_rules_close_every_hole_that_rules_can_close(machine: str) -
     assert had >= set(wanted_guards(machine))
     assert {guard.partition(":")[2] for guard in X86} == {name for hole in HOLES for name in hole.guards}
     assert gaps(seen(900, guards=tuple(had)), seen(2100, guards=tuple(had))) == () or machine != "x86_64"
+
+
+def test_the_page_about_holes_lists_each_of_them() -> None:
+    """Administrators look up a gap of an answer there."""
+    page = (ROOT / "docs/explanation/audit-holes.md").read_text()
+    assert [hole.reason.value for hole in HOLES if f"| `{hole.reason.value}` |" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_reader_that_stops_reading_is_no_traceback(cli: Cli) -> None:
     for number in range(300):
         (cli.watched / f"new{number}").write_text("x")
     cli.scan(1)
-    process = subprocess.Popen(cli.command("diff"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(cli.command("diff", "--flat"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.read(10)
     process.stdout.close()

@@ -116,7 +116,7 @@ def test_a_changed_program_is_reported_as_suspect(cli: Cli) -> None:
     cli("scan", code=4)
     (known,) = explained(cli, str(target))["programs"]
     assert (known["standing"], known["change"]) == ("not-known", None)
-    assert "suspect" not in cli("diff").stdout
+    assert "suspect" not in cli("diff", "--flat").stdout
 
     Path(tool).write_text("something else")
     log.write_text(log.read_text() + event(target, 2).replace("/usr/bin/tool", str(tool)))
@@ -127,5 +127,5 @@ def test_a_changed_program_is_reported_as_suspect(cli: Cli) -> None:
     assert (known["standing"], known["change"]) == ("changed", number)
     assert (
         f"the program is suspect: {tool}: its own content is not what was accepted (change #{number})"
-        in cli("diff").stdout
+        in cli("diff", "--flat").stdout
     )

@@ -60,9 +60,9 @@ def test_a_reader_sees_the_severity_before_the_path(changed: Cli) -> None:
     """In the text of scan, diff and explain, and on the HTML page."""
     (changed.watched / "keys" / "k").write_text("changed again")
     scanned = changed.scan(4)
-    for text in (scanned, changed("diff").stdout, changed("explain", f"{changed.watched}/keys/k").stdout):
+    for text in (scanned, changed("diff", "--flat").stdout, changed("explain", f"{changed.watched}/keys/k").stdout):
         assert re.search(rf"^modified    #\d+ +critical  {changed.watched}/keys/k$", text, re.MULTILINE), text
-    assert re.search(rf" low       {changed.watched}/a$", changed("diff").stdout, re.MULTILINE)
+    assert re.search(rf" low       {changed.watched}/a$", changed("diff", "--flat").stdout, re.MULTILINE)
     assert '<span class="severity critical">critical</span>' in changed("diff", "--format", "html").stdout
 
 

@@ -130,11 +130,11 @@ def _wrongs(answer: dict[str, Any], bench: Bench) -> Iterator[str]:
     if verdict == "confirmed" and innocent:
         yield f"{_FRAMED}: confirmed against somebody who did nothing"
     if verdict == "likely" and innocent and not _says_which_hole(answer):
-        yield "likely somebody who did nothing, and no word of what could not be excluded"
+        yield "likely against somebody who did nothing, without saying what could not be excluded"
     if verdict == "contested" and not guilty and reason != "held-descriptor":
-        yield "contested among some of whom none has done it"
+        yield "contested between processes none of which did it"
     if verdict == "unattributed" and reason == "no-event":
-        yield "says that audit was watching and saw nobody, and audit could not have seen it"
+        yield "says that audit was watching and saw nobody, although audit could not have seen it"
     for actor in answer["actors"]:
         if actor["auid"] in bench.persons and not _login_is_doubted(actor):
             yield f"{_FRAMED}: names login user {actor['login_user'] or actor['auid']} as a fact"

@@ -4,11 +4,13 @@ A user without any capability runs the attempts, under the rules that ``fimscan 
 confirm an innocent process. A ``likely`` answer that names one must say what could not be excluded. The attempts are in
 ``tests/framing/attempts``, each with a docstring:
 
-- ``a_holders``: the file was opened before the window, and is held open where /proc might not show it.
-- ``b_unseen``: the change is made in the window, by a call that the rules might not report.
-- ``c_names``: the change is made under another name, or the file looks like another one.
-- ``d_identity``: the process has the pid, login user or program of another.
-- ``e_aliases``, ``f_calls``: other paths to the file; other system calls.
+- ``a_holders``: the user opens the file before the window, and keeps it open where /proc might not show it.
+- ``b_unseen``: the user changes the file in the window, in a way that the rules might not report.
+- ``c_names``: the user changes the file by another name, or makes it look like another file.
+- ``d_identity``: the user's process has the pid, login user or program of another.
+- ``e_aliases``: the user reaches the file by a name outside the watched directory, or without any name.
+- ``f_calls``: the user changes the file by a call that is rare, of another ABI, or made by a descriptor.
+- ``g_late``: the user's call begins before the window and acts within it.
 
 ``tests/lab/test_evade.py`` tests files that their owner keeps from being read (by a lease, or by setting the times).
 """

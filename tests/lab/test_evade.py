@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_read_is_never_the_same(host: Installation, evade:
             document = scanned(host, 4)
             assert [(item["reason"], item["changed"][:1]) for item in document["unreadable"]] == [("leased", ["size"])]
             assert document["changes"] == document["opened_unmodified"] == []
-        said = host.run("diff", codes=(4,)).stdout.decode()
+        said = host.run("diff", "--flat", codes=(4,)).stdout.decode()
         assert "another process holds a lease on it" in said and "not compared since" in said
         assert "the content is the same" not in said
     since = document["unreadable"][0]["since"]

@@ -90,7 +90,7 @@ def test_a_login_uid_set_by_its_own_user_gives_no_name(host: Installation) -> No
     origin = actor["login_origin"]
     assert (origin["source"], origin["uid"], origin["claimed"]) == ("user", 1003, "bin")
     said = "login uid 2 (bin) was set by uid 1003's process, not by a login"
-    assert said in shown(host, "diff")
+    assert said in shown(host, "diff", "--flat")
     explanation = explained(host, "file")
     assert any("type=LOGIN" in record and "uid=1003" in record for record in explanation["records"])
     assert explanation["considered"][0]["actor"]["login_user"] is None
@@ -104,7 +104,7 @@ def test_a_login_uid_set_by_root_is_reported_as_that(host: Installation) -> None
     subprocess.run(["sh", "-c", f"echo 2 > /proc/self/loginuid; echo more >> {host.watched}/file"], check=True)
     actor = sole_actor(answers(host)["file"])
     assert (actor["login_user"], actor["login_origin"]["source"]) == ("bin", "root")
-    assert "logged in as bin (login uid set by root's process" in shown(host, "diff")
+    assert "logged in as bin (login uid set by root's process" in shown(host, "diff", "--flat")
 
 
 def test_the_login_of_an_older_session_is_found(host: Installation) -> None:
@@ -145,7 +145,7 @@ def test_a_login_without_a_record_is_reported_as_unseen(host: Installation, audi
     document = json.loads(host.run("diff", "--format", "json", codes=(4,)).stdout)
     actor = sole_actor(document["changes"][0])
     assert (actor["login_user"], actor["login_origin"]["source"]) == ("bin", "unseen")
-    assert "logged in as bin (login not seen)" in shown(host, "diff")
+    assert "logged in as bin (login not seen)" in shown(host, "diff", "--flat")
 
 
 def test_a_login_record_that_comes_after_the_answer_still_counts(host: Installation, audit_log: str) -> None:
@@ -299,7 +299,7 @@ def test_a_program_of_another_mount_namespace_is_not_shown_as_the_hosts(
     rows = answers(host)
     assert sole_actor(rows["file"])["exe_origin"] == "other-root"
     assert sole_actor(rows["other"])["exe_origin"] == "host"
-    assert f"{tool} in another root (pid {running[0].pid}" in shown(host, "diff")
+    assert f"{tool} in another root (pid {running[0].pid}" in shown(host, "diff", "--flat")
     (program,) = explained(host, "file")["programs"]
     assert (program["path"], program["standing"]) == (str(tool), "other-root")
     assert "accepted" not in program["words"]
@@ -398,7 +398,7 @@ def test_the_container_of_a_process_is_named(
     wait_for(host, "file")
     name = f"docker:{control_group.name.removeprefix('docker-')[:12]}"
     assert sole_actor(answers(host)["file"])["container"] == name
-    assert f"in container {name} (pid {running[0].pid}" in shown(host, "diff")
+    assert f"in container {name} (pid {running[0].pid}" in shown(host, "diff", "--flat")
     (line,) = csv.DictReader(io.StringIO(host.run("diff", "--format", "csv", codes=(4,)).stdout.decode()))
     assert line["container"] == name
     running.pop().communicate(b"\n", timeout=20)
@@ -435,7 +435,7 @@ def test_a_core_dump_is_attributed_to_the_crashed_process(host: Installation) ->
     attribution = rows[name]["attribution"]
     assert (attribution["verdict"], attribution["reason"]) == ("likely", "core-dump")
     assert [(a["role"], a["pid"]) for a in attribution["actors"]] == [("writer", pid)]
-    assert f"(pid {pid}) crashed, and the kernel wrote its core dump" in shown(host, "diff")
+    assert f"(pid {pid}) crashed, and the kernel wrote its core dump" in shown(host, "diff", "--flat")
     explanation = explained(host, name)
     assert any("type=ANOM_ABEND" in record for record in explanation["records"])
     assert explanation["considered"][0]["why"] == "crashed"

@@ -344,6 +344,27 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
             "logs_grown": 0,
             "logs_rotated": 0,
         },
+        "sets": [
+            {
+                "set": 1,
+                "kind": "tree",
+                "title": "vim hosts, by alice as root, 04:35",
+                "programs": ["/usr/bin/vim"],
+                "via": [],
+                "auid": 1000,
+                "login_user": "alice",
+                "session": 3,
+                "reason": None,
+                "start": "2026-11-23T04:35:13.818Z",
+                "end": "2026-11-23T04:35:13.818Z",
+                "changes": 1,
+                "look": 0,
+                "same_content": 0,
+                "verdicts": {"confirmed": 0, "likely": 1, "contested": 0, "unattributed": 0},
+                "packages": [],
+                "shipped": {"as-shipped": 0, "not-as-shipped": 0, "unowned": 0, "unknown": 0},
+            }
+        ],
         "changes": [
             {
                 "id": 17,
@@ -366,6 +387,14 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                     "actors": [actor],
                     "coverage": {"complete": False, "gaps": [lost]},
                     "notes": ["A note."],
+                },
+                "set": 1,
+                "rank": {
+                    "level": "wave",
+                    "reasons": ["likely"],
+                    "deciding": 0,
+                    "words": "not certain",
+                    "techniques": [],
                 },
             }
         ],

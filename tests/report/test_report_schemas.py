@@ -11,6 +11,7 @@ import pytest
 
 from fimscan.config import Algorithm, Policy, Reread, Watch
 from fimscan.errors import UsageError
+from fimscan.grouping import Level, RankReason, SetKind, Shipped
 from fimscan.model import (
     Action,
     Check,
@@ -19,11 +20,13 @@ from fimscan.model import (
     PackageFact,
     PackageProof,
     PackageReason,
+    Reason,
     ScanStatus,
     Severity,
     Standing,
     UnreadableReason,
     Unseen,
+    Verdict,
     Why,
     WitnessHole,
 )
@@ -75,6 +78,14 @@ def test_the_schemas_have_every_enumeration_value() -> None:
     assert access["action"]["enum"] == list(Action)
     row = schema("diff")["$defs"]["row"]["properties"]
     assert row["severity"]["enum"] == [*get_args(Severity), None]
+    rank = schema("diff")["$defs"]["rank"]["properties"]
+    assert rank["level"]["enum"] == list(Level)
+    assert rank["reasons"]["items"]["enum"] == list(RankReason)
+    change_set = schema("diff")["$defs"]["change_set"]["properties"]
+    assert change_set["kind"]["enum"] == list(SetKind)
+    assert change_set["reason"]["enum"] == [*Reason, None]
+    assert list(change_set["verdicts"]["properties"]) == list(Verdict)
+    assert list(change_set["shipped"]["properties"]) == list(Shipped)
     explanation = schema("explanation")["properties"]
     ruling = explanation["considered"]["items"]["properties"]
     assert ruling["why"]["enum"] == list(Why)

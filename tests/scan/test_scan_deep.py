@@ -250,7 +250,7 @@ def test_paths_longer_than_path_max_are_handled(cli: Cli) -> None:
     _append(os.fsencode(cli.watched), name.encode(), depth)
     bottom = f"{cli.watched}{f'/{name}' * depth}/bottom"
     assert bottom in cli.scan(4)
-    assert bottom in cli("diff", "--path", bottom).stdout
+    assert bottom in cli("diff", "--flat", "--path", bottom).stdout
     assert "size 0 -> 7" in cli("explain", bottom, code=0).stdout
     assert cli("explain-path", bottom, code=0).stdout.startswith(f"{bottom}: monitored\n")
     assert "it does not exist now" in cli("explain-path", bottom + "-not", code=0).stdout

@@ -95,10 +95,12 @@ class Attributor:
         if begins := [c.window.after_ns for c in changes]:
             self._late = access_store.late_blocks(session, min(begins), max(begins))
         coverage = self._coverage(start, end)
-        relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited))
+        links = self._other_links(changes)
+        relevant = self._relevant(attribution.Relevance(changes, known, self._numbering.audited, links))
         found = access_store.load(session, relevant, user_name=user_name)
         accesses, changes = self._processes.distinguish_lives(found, changes, self._span)
         others, is_whole = self._files_with_same_inode(changes)
+        others += links
         translated = attribution.translate_devices(
             accesses, changes, known, self._numbering, keys=coverage.keys, states=others, is_whole=is_whole
         )
@@ -288,6 +290,19 @@ class Attributor:
             is_removal = found.action in attribution.UNBINDS and (found.event, found.item) not in selected
             if is_removal and found.name is not None and (found.parent, _base(found.name)) in names:
                 yield found
+
+    def _other_links(self, changes: Sequence[Change]) -> list[FileState]:
+        """Load the other names that changed files had at the previous scan, where records may lack their identity.
+
+        The removal of such a name changes the link count. The scan may have read that name before it was removed, so
+        that it is no change.
+        """
+        if not self._numbering.has_overlays:
+            return []
+        linked = {c.before.identity for c in changes if c.before is not None and c.before.nlink > 1}
+        versions = files.by_identity(self._session, linked, self._previous.id)
+        changed = {c.before.path for c in changes if c.before is not None}
+        return [version.state for version in versions if version.state.path not in changed]
 
     def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
         """Count the known names of each file with hard links, at the scan that knows more of them."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from fimscan.grouping import Facts, Grouping, RankedRow, group
 from fimscan.model import (
     Attribution,
     Change,
-    ChangeKind,
     Diff,
     FileState,
     Finding,
     Gap,
     Scan,
     UnmodifiedOpen,
-    Verdict,
     device_text,
 )
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import json_text, mode_octal, time_text
+from fimscan.report.documents.change_sets import rank_document, set_document
 from fimscan.report.documents.configuration import configuration_document
 from fimscan.report.documents.parts import (
     actor_document,
@@ -29,24 +28,27 @@ from fimscan.report.documents.parts import (
     text_fields,
     unreadable_document,
 )
+from fimscan.report.summary import summary
 
 
-def diff_document(diff: Diff) -> dict[str, Any]:
-    """The ``fimscan.diff/1`` document of a diff."""
+def diff_document(diff: Diff, grouping: Grouping | None = None) -> dict[str, Any]:
+    """The ``fimscan.diff/1`` document of a diff. ``grouping`` is that of its findings; by default it is made here."""
+    grouping = grouping or group(diff.findings, Facts.of(diff))
     return {
         "schema": "fimscan.diff/1",
         "host": json_text(diff.host),
         "from": _scan(diff.start),
         "to": _scan(diff.end),
         "summary": summary(diff),
-        "changes": [row_document(finding) for finding in diff.findings],
+        "sets": [set_document(item, diff.end.started_ns) for item in grouping.sets],
+        "changes": [_ranked_document(row) for row in grouping.rows],
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
         "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
     }
 
 
-def change_lines(diff: Diff) -> Iterator[dict[str, Any]]:
+def change_lines(diff: Diff, grouping: Grouping | None = None) -> Iterator[dict[str, Any]]:
     """The lines of NDJSON, each a ``fimscan.change/1`` document.
 
     A line is a row of ``changes`` with ``schema``, ``host``, ``from_scan``, ``to_scan`` and ``time`` (when fimscan saw
@@ -54,8 +56,9 @@ def change_lines(diff: Diff) -> Iterator[dict[str, Any]]:
     are lines of kind ``opened-unmodified``.
     """
     end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
-    for finding in diff.findings:
-        yield {**_context(diff, finding.change.window.before_ns), **row_document(finding)}
+    grouping = grouping or group(diff.findings, Facts.of(diff))
+    for row in grouping.rows:
+        yield {**_context(diff, row.finding.change.window.before_ns), **_ranked_document(row)}
     for unreadable in diff.unreadable:
         yield {**_context(diff, end), "kind": "unreadable", **unreadable_document(unreadable)}
     for opened in diff.opened_unmodified:
@@ -69,20 +72,6 @@ def _context(diff: Diff, time_ns: int) -> dict[str, Any]:
         "from_scan": diff.start.id,
         "to_scan": diff.end.id,
         "time": time_text(time_ns),
-    }
-
-
-def summary(diff: Diff) -> dict[str, int]:
-    """The number of rows of each kind and of each verdict."""
-    kinds = Counter(finding.change.kind for finding in diff.findings)
-    verdicts = Counter(finding.attribution.verdict for finding in diff.findings)
-    return {
-        **{kind.value: kinds[kind] for kind in ChangeKind},
-        "unreadable": len(diff.unreadable),
-        **{verdict.value: verdicts[verdict] for verdict in Verdict},
-        "opened_unmodified": len(diff.opened_unmodified),
-        "logs_grown": diff.logs_grown,
-        "logs_rotated": diff.logs_rotated,
     }
 
 
@@ -101,6 +90,10 @@ def row_document(finding: Finding) -> dict[str, Any]:
     if len(finding.steps) > 1:
         document["steps"] = [_step(step) for step in finding.steps]
     return document
+
+
+def _ranked_document(row: RankedRow) -> dict[str, Any]:
+    return {**row_document(row.finding), "set": row.number, "rank": rank_document(row.rank)}
 
 
 def opened_document(item: UnmodifiedOpen) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""The file was opened before the window, and is held where a look at /proc might not find it.
+"""The user opens the file before the window, and keeps it open in a way that /proc might not show.
 
-In all of these the user opens the file and keeps it open, fimscan scans (the window begins, and whoever holds the file
-open is looked for), root's program opens the file for writing and closes it again, and only then the user changes it:
-without another open, so that audit has nothing but root's.
+The order is the same in most of these attempts:
+
+1. The user opens the file and keeps it open.
+2. fimscan scans. The window begins, and fimscan looks for processes that have the file open for writing.
+3. Root's program opens the file for writing and closes it.
+4. The user changes the file without opening it again.
+
+Audit recorded only root's open in the window. If fimscan does not find the user's process, it names root's.
 """
 
 from __future__ import annotations
@@ -22,13 +27,16 @@ def _held(bench: Bench, way: str, deed: str = "write") -> Steps:
 
 @attempt
 def plain_descriptor(bench: Bench) -> Steps:
-    """A descriptor like any other: /proc shows it."""
+    """The user keeps an ordinary descriptor, which /proc shows. In the window, audit records only root's open."""
     return _held(bench, "plain")
 
 
 @attempt
-def made_before_the_window_and_held(bench: Bench) -> Steps:
-    """The user makes the file after the baseline, before the window; the descriptor is in flight."""
+def made_after_the_first_scan_and_held(bench: Bench) -> Steps:
+    """The user creates the file after the first scan, and keeps a descriptor of it in a socket's queue.
+
+    The creation lies before the window, in which audit records only root's open. No process shows the descriptor.
+    """
     target = bench.here / "new"
     bench.judged.append(target)
     yield
@@ -41,55 +49,79 @@ def made_before_the_window_and_held(bench: Bench) -> Steps:
 
 @attempt
 def mapping_without_descriptor(bench: Bench) -> Steps:
-    """A shared mapping, which is made writable only when it is written to; the descriptor is closed."""
+    """The user keeps a shared mapping of the file and closes the descriptor.
+
+    The mapping is read-only until the user writes. So it does not look as if it could change the file.
+    """
     return _held(bench, "mapping")
 
 
 @attempt
 def mapping_written_by_another_process(bench: Bench) -> Steps:
-    """One process has the mapping, and another one stores into its memory with process_vm_writev(2)."""
+    """One process of the user has the file mapped. Another one writes into its memory.
+
+    It uses process_vm_writev(2). When it writes, it has the file neither open nor mapped itself.
+    """
     return _held(bench, "mapping-of-another")
 
 
 @attempt
 def in_flight_in_a_socket(bench: Bench) -> Steps:
-    """The descriptor is in a message that nobody has received yet: it is in no table of descriptors."""
+    """The user sends the descriptor to a socket and does not receive it yet. No descriptor table has the file."""
     return _held(bench, "in-flight")
 
 
 @attempt
-def in_flight_in_a_socket_in_flight(bench: Bench) -> Steps:
-    """The socket with the message in it is itself in a message of another socket."""
+def in_flight_in_a_socket_that_is_in_flight(bench: Bench) -> Steps:
+    """The user's descriptor is queued in a socket, and that socket is queued in another one.
+
+    No descriptor table has the file, nor the socket that it can be received from.
+    """
     return _held(bench, "in-flight-twice")
 
 
 @attempt
 def in_flight_then_copied_into(bench: Bench) -> Steps:
-    """As in flight, and the change is made by copy_file_range(2) or sendfile(2), not by write(2)."""
+    """The user's descriptor is queued in a socket. The user writes by copy_file_range(2) or sendfile(2).
+
+    Audit records no open for these calls. No descriptor table has the file.
+    """
     return _held(bench, "in-flight", "copy")
 
 
 @attempt
 def in_flight_then_spliced_into(bench: Bench) -> Steps:
-    """As in flight, and the change comes out of a pipe by splice(2)."""
+    """The user's descriptor is queued in a socket. The user moves bytes from a pipe into the file by splice(2).
+
+    Audit records no open for this call. No descriptor table has the file.
+    """
     return _held(bench, "in-flight", "splice")
 
 
 @attempt
 def in_flight_then_punched(bench: Bench) -> Steps:
-    """As in flight, and the change is a hole that fallocate(2) punches."""
+    """The user's descriptor is queued in a socket. The user punches a hole into the file by fallocate(2).
+
+    Audit records no open for this call. No descriptor table has the file.
+    """
     return _held(bench, "in-flight", "punch")
 
 
 @attempt
-def in_flight_then_cut(bench: Bench) -> Steps:
-    """As in flight, and the change is made by ftruncate(2)."""
+def in_flight_then_truncated(bench: Bench) -> Steps:
+    """The user's descriptor is queued in a socket. The user shortens the file by ftruncate(2).
+
+    Audit records no open for this call. No descriptor table has the file.
+    """
     return _held(bench, "in-flight", "cut")
 
 
 @attempt
-def in_flight_then_its_mtime_put_back(bench: Bench) -> Steps:
-    """As in flight, and the mtime is set back to what it was: by the mtime, nothing was written in the window."""
+def in_flight_then_its_mtime_set_back(bench: Bench) -> Steps:
+    """The user writes by a descriptor from a socket's queue, and sets the mtime back to what it was.
+
+    By the mtime, nothing was written in the window. That seems to clear whoever had the file open before.
+    """
     target = bench.target(own=True)
     bench.shell(f"touch -r {target} {bench.elsewhere}/times")
     yield
@@ -101,64 +133,88 @@ def in_flight_then_its_mtime_put_back(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def fixed_file_of_a_ring(bench: Bench) -> Steps:
-    """The file is registered with an io_uring and closed: it is in no table of descriptors."""
+def fixed_file_of_an_io_uring(bench: Bench) -> Steps:
+    """The user registers the file with an io_uring and closes it. No descriptor table has the file."""
     return _held(bench, "fixed-file")
 
 
 @attempt
 def chain_of_forks(bench: Bench) -> Steps:
-    """The descriptor is in a process that forks and ends every half a millisecond: a listing of /proc misses it."""
+    """A process of the user has the file open, forks, and ends after half a millisecond. So do its children.
+
+    A process that starts after /proc was listed is missed, and the one that was listed has ended.
+    """
     return _held(bench, "fork-chain")
 
 
 @attempt
 def chain_of_forks_with_a_mapping(bench: Bench) -> Steps:
-    """As the chain of forks, with a mapping in place of the descriptor."""
+    """A process of the user has the file mapped, forks, and ends after half a millisecond. So do its children.
+
+    A process that starts after /proc was listed is missed, and the one that was listed has ended.
+    """
     return _held(bench, "mapping-chain")
 
 
 @attempt
-def thread_with_a_table_of_its_own(bench: Bench) -> Steps:
-    """A thread that has left the common table of descriptors (unshare(2), CLONE_FILES) holds it."""
+def thread_with_its_own_descriptor_table(bench: Bench) -> Steps:
+    """One thread of the user's process has a descriptor table of its own (unshare(2), CLONE_FILES).
+
+    Only this thread has the file open. /proc/PID/fd shows the table of the main thread.
+    """
     return _held(bench, "thread")
 
 
 @attempt
 def thread_with_a_table_of_the_same_numbers(bench: Bench) -> Steps:
-    """As before, and its table lists the very numbers that the other threads' lists."""
+    """One thread of the user's process has its own descriptor table, with the same numbers as the main thread's.
+
+    Only this thread has the file open. If only numbers are compared, the two tables seem to be one.
+    """
     return _held(bench, "thread-same-numbers")
 
 
 @attempt
-def table_shared_between_processes(bench: Bench) -> Steps:
-    """A process that shares the table (clone(2), CLONE_FILES) of the one that opened the file, which has ended."""
+def descriptor_table_of_a_process_that_ended(bench: Bench) -> Steps:
+    """The user's process opens the file, shares its descriptor table with another process, and ends.
+
+    They share it by clone(2) with CLONE_FILES. The process that writes is not the one that opened the file.
+    """
     return _held(bench, "shared-table")
 
 
 @attempt
 def taken_by_pidfd_getfd(bench: Bench) -> Steps:
-    """Taken out of the process that opened it, which is killed, and put in flight in a socket."""
+    """The user takes the descriptor out of the process that opened the file (pidfd_getfd(2)), and kills that process.
+
+    Then the descriptor is queued in a socket. No descriptor table has the file.
+    """
     return _held(bench, "stolen")
 
 
 @attempt
-def tossed_between_two_processes(bench: Bench) -> Steps:
-    """Two processes send the descriptor to each other all the time, so that neither has it for long."""
+def sent_back_and_forth_between_two_processes(bench: Bench) -> Steps:
+    """Two processes of the user send the descriptor to each other all the time.
+
+    Neither has it for long. Each may have sent it away at the moment when it is examined.
+    """
     return _held(bench, "tossed")
 
 
 @attempt
 def among_many_descriptors_and_mappings(bench: Bench) -> Steps:
-    """Beside 100,000 other descriptors and 30,000 mappings, so that looking at the process takes long."""
+    """The user's process has 100,000 other descriptors and 30,000 mappings beside the file.
+
+    Examining it takes long. fimscan may give up before it finds the file.
+    """
     return _held(bench, "many")
 
 
 @attempt_alone
 def process_that_cannot_be_examined(bench: Bench) -> Steps:
-    """The process holds, beside the target, a file of a detached FUSE file system of a user namespace.
+    """The user's process has the file open, and beside it a file of a detached FUSE file system.
 
-    Not even root may stat(2) that one descriptor, and the target must not be given up with it.
+    Not even root may stat(2) that other descriptor. fimscan must still find the target among the descriptors.
     """
     target = bench.target()
     device, place = bench.fuse_device()
@@ -170,8 +226,12 @@ def process_that_cannot_be_examined(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def read_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
-    """A read(2) from a FUSE file of the user's into mapped memory of the target, whose mapping is gone when it ends."""
+def fuse_read_into_mapped_memory(bench: Bench) -> Steps:
+    """The user reads from a FUSE file of their own into mapped memory of the target, and removes the mapping.
+
+    The FUSE file answers in the window. Then the kernel writes to the target, which no process has open or mapped.
+    Afterwards a link and its removal set the ctime.
+    """
     target = bench.target(own=True)
     device, place = bench.fuse_device()
     yield
@@ -183,11 +243,11 @@ def read_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def write_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
-    """A write(2) out of memory that a FUSE file of the user's backs.
+def write_from_memory_of_a_fuse_file(bench: Bench) -> Steps:
+    """The user writes to the target from memory that is mapped from a FUSE file of their own.
 
-    The call sets the file's times when it begins, before the window, and the bytes come in the window, when the FUSE
-    file answers: the times then say that nothing was changed since.
+    The call sets the target's times when it begins, before the window. The bytes come in the window, when the FUSE file
+    answers. By the times, nothing was changed since the call began.
     """
     target = bench.target()
     device, place = bench.fuse_device()
@@ -199,10 +259,11 @@ def write_that_takes_as_long_as_wanted(bench: Bench) -> Steps:
 
 
 @attempt
-def written_just_after_it_was_read(bench: Bench) -> Steps:
-    """The descriptor is in flight; the write comes as soon as the scanner closes the file, at the window's very start.
+def written_just_after_the_scanner_read_it(bench: Bench) -> Steps:
+    """The user writes as soon as the scanner closes the file, at the very start of the window.
 
-    Root's program opens the file afterwards, and then the user sets the ctime by making and removing a link.
+    The descriptor is queued in a socket until then. Root's program opens the file afterwards. Then the user makes and
+    removes a link. This sets the ctime, so that the change seems to be later than root's open.
     """
     target = bench.target()
     yield
@@ -214,8 +275,12 @@ def written_just_after_it_was_read(bench: Bench) -> Steps:
 
 
 @attempt_early
-def read_from_a_file_system_that_was_mounted_before(bench: Bench) -> Steps:
-    """A read(2) as above; the user has mounted the FUSE file system before the rules were loaded."""
+def fuse_read_begun_before_the_rules_were_loaded(bench: Bench) -> Steps:
+    """The user mounts a FUSE file system, and begins a read from it, before the rules are loaded.
+
+    The read goes into mapped memory of the target, and is answered in the window. Audit recorded neither the mount nor
+    the user's open.
+    """
     target = bench.target(own=True)
     device, place = bench.fuse_device()
     holder = bench.holding_in_namespaces("fuse", "pin", device, place, target)

@@ -1,6 +1,7 @@
-"""The file is changed in the window by a way that the loaded rules might not see.
+"""The user changes the file in the window, in a way that the loaded rules might not report.
 
-Root's program opens the file for writing and writes nothing; the user changes it by something rare.
+Root's program opens the file for writing and writes nothing. If audit does not report what the user does, root's
+process seems to be the only one that can have changed the file.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ def _called(bench: Bench, deed: str, *more: str) -> Steps:
 
 @attempt
 def plain_append(bench: Bench) -> Steps:
-    """No trick: root opens it, the user appends to it. Both are on record."""
+    """The user appends to the file that root's program opened. Audit records both, so neither may be named alone."""
     return _called(bench, "append")
 
 
 @attempt_alone
-def appended_by_a_ring(bench: Bench) -> Steps:
-    """Opened and written through an io_uring, for which auditctl 3.0 can make no rule."""
+def appended_by_io_uring(bench: Bench) -> Steps:
+    """The user opens and writes the file through an io_uring. auditctl 3.0 cannot make a rule for that."""
     target = bench.target()
     yield
     bench.innocent(target)
@@ -35,8 +36,11 @@ def appended_by_a_ring(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def truncated_by_a_ring(bench: Bench) -> Steps:
-    """Opened with O_RDONLY|O_TRUNC through an io_uring."""
+def truncated_by_io_uring(bench: Bench) -> Steps:
+    """The user empties the file through an io_uring, by an open with O_RDONLY|O_TRUNC.
+
+    auditctl 3.0 cannot make a rule for io_uring, and the open does not ask for write access.
+    """
     target = bench.target()
     yield
     bench.innocent(target)
@@ -45,13 +49,21 @@ def truncated_by_a_ring(bench: Bench) -> Steps:
 
 @attempt
 def truncated_by_openat2_for_reading(bench: Bench) -> Steps:
-    """openat2(2) with O_RDONLY|O_TRUNC: perm=w judges by the access mode, and a rule cannot look into its structure."""
+    """The user empties the file by openat2(2) with O_RDONLY|O_TRUNC.
+
+    A rule with perm=w goes by the access mode, which is for reading only. No rule can look at the flags of openat2,
+    which are in memory.
+    """
     return _called(bench, "openat2-truncate")
 
 
 @attempt_alone
 def blocks_moved_after_the_last_ctime(bench: Bench) -> Steps:
-    """EXT4_IOC_MOVE_EXT puts other blocks into the file and leaves its ctime, which a chmod before that set."""
+    """The user moves blocks of another file into the target (EXT4_IOC_MOVE_EXT).
+
+    This leaves the target's ctime, which the user's chmod has set before. By the ctime, the user's open comes too late
+    to be the change. Root's open does not.
+    """
     target = bench.target(own=True, content="one\n" * 1024)
     yield
     bench.innocent(target)
@@ -60,31 +72,46 @@ def blocks_moved_after_the_last_ctime(bench: Bench) -> Steps:
 
 @attempt
 def truncated_by_open_for_reading(bench: Bench) -> Steps:
-    """open(2) with O_RDONLY|O_TRUNC."""
+    """The user empties the file by open(2) with O_RDONLY|O_TRUNC.
+
+    A rule with perm=w goes by the access mode, which is for reading only.
+    """
     return _called(bench, "truncate-read-only")
 
 
 @attempt
 def opened_by_openat2(bench: Bench) -> Steps:
-    """openat2(2) for writing: the flags are in a structure, which is in a record of its own."""
+    """The user opens the file for writing by openat2(2). The flags are in a record of their own.
+
+    The record of the call has only the address of the flags. The open may be taken for one that reads.
+    """
     return _called(bench, "openat2-append")
 
 
 @attempt
 def opened_again_by_its_descriptor(bench: Bench) -> Steps:
-    """Opened for reading, which nobody records, and then for writing by the name /proc/self/fd/N."""
+    """The user opens the file for reading, and then for writing by the name /proc/self/fd/N.
+
+    Audit does not record the first open. The name in the record of the second one is not that of the file.
+    """
     return _called(bench, "reopen")
 
 
 @attempt
 def opened_again_by_a_path_descriptor(bench: Bench) -> Steps:
-    """As before, from a descriptor that was opened with O_PATH."""
+    """The user opens the file with O_PATH, and then for writing by the name /proc/self/fd/N.
+
+    Audit does not record the first open. The name in the record of the second one is not that of the file.
+    """
     return _called(bench, "reopen-path")
 
 
 @attempt_alone
 def opened_by_its_handle(bench: Bench) -> Steps:
-    """open_by_handle_at(2), which a user may call for a mount of its own in a user namespace (Linux 6.11 and later)."""
+    """The user opens the file by its handle (open_by_handle_at(2)), without any name.
+
+    Since Linux 6.11, users may do so on a mount of their own in a user namespace. A rule by path might not report it.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)
@@ -94,7 +121,10 @@ def opened_by_its_handle(bench: Bench) -> Steps:
 
 @attempt_alone
 def file_bound_elsewhere_in_a_namespace(bench: Bench) -> Steps:
-    """The very file is mounted over another one, in a namespace of the user's, and written by that name."""
+    """In a namespace, the user mounts the file over a file elsewhere, and writes by that name.
+
+    The name is not below the watched directory.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)
@@ -104,9 +134,9 @@ def file_bound_elsewhere_in_a_namespace(bench: Bench) -> Steps:
 
 @attempt_alone
 def upper_layer_of_an_overlay(bench: Bench) -> Steps:
-    """The watched directory is the upper layer of an overlay in the user's namespace: the file is written through it.
+    """In a namespace, the user mounts an overlay with the watched directory as its upper layer, and writes to it.
 
-    The overlay opens its upper files by itself, and no rule for the directory sees that.
+    The overlay opens the file of its upper layer itself. No rule for the directory reports that.
     """
     target = bench.target(own=True)
     yield
@@ -116,7 +146,10 @@ def upper_layer_of_an_overlay(bench: Bench) -> Steps:
 
 @attempt_alone
 def replaced_through_an_overlay(bench: Bench) -> Steps:
-    """As before, and the file is replaced by another one through the overlay; then root opens the new one."""
+    """The user replaces the file through an overlay, and root's program opens the new file.
+
+    The watched directory is the overlay's upper layer. No rule for the directory reports the rename.
+    """
     target = bench.target(own=True)
     yield
     _through_overlay(bench, f"echo EVIL > m/new; chmod 666 m/new; mv m/new m/{target.name}")
@@ -126,7 +159,10 @@ def replaced_through_an_overlay(bench: Bench) -> Steps:
 
 @attempt_alone
 def upper_layer_while_root_lets_everybody_write(bench: Bench) -> Steps:
-    """As before; the file is root's, and only for a while in the window it is writable by all."""
+    """Root makes its file writable by all for a while. The user then writes to it through an overlay.
+
+    At both scans, the user may not write to the file. So the overlay seems to be of no concern to it.
+    """
     target = bench.target()
     bench.root("chmod", "644", str(target))
     yield
@@ -149,7 +185,10 @@ def _through_overlay(bench: Bench, code: str) -> None:
 
 @attempt
 def flags_set_by_file_setattr(bench: Bench) -> Steps:
-    """file_setattr(2), since Linux 6.17, sets flags by path; root's program has opened the file and set its mode."""
+    """The user sets flags of the file by path with file_setattr(2), which is new in Linux 6.17.
+
+    Root's program sets the mode. If the new call is not reported, root's chmod is the only change of attributes.
+    """
     target = bench.target(own=True)
     yield
     bench.root("chmod", "666", str(target))
@@ -157,8 +196,12 @@ def flags_set_by_file_setattr(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def attribute_set_by_a_ring(bench: Bench) -> Steps:
-    """An extended attribute is set through an io_uring; root sets another one to the value that it has already."""
+def attribute_set_by_io_uring(bench: Bench) -> Steps:
+    """The user sets an extended attribute through an io_uring.
+
+    Root sets another attribute to the value that it has already. Root's call is the only one that a rule of auditctl
+    3.0 reports.
+    """
     target = bench.target(own=True)
     bench.root("setfattr", "-n", "user.kept", "-v", "same", str(target))
     yield
@@ -168,9 +211,9 @@ def attribute_set_by_a_ring(bench: Bench) -> Steps:
 
 @attempt
 def core_dump_over_the_file(bench: Bench) -> Steps:
-    """A program of the user's crashes beside a file called "core": the kernel replaces that, without a system call.
+    """A program of the user crashes beside a file called "core", which the kernel replaces by a core dump.
 
-    Root's program opens the old file and the new one, and then the user sets the ctime.
+    No system call does that. Root's program opens the old file and the new one, and then the user sets the ctime.
     """
     if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core":
         raise Unavailable("core dumps go elsewhere here (kernel.core_pattern)")
@@ -184,9 +227,10 @@ def core_dump_over_the_file(bench: Bench) -> Steps:
 
 @attempt
 def file_without_a_name_gets_the_name(bench: Bench) -> Steps:
-    """A file is made with O_TMPFILE, written, and linked to the name, whose old file is removed; then root opens it.
+    """The user creates and writes a file without a name (O_TMPFILE), then links it in place of the target.
 
-    The record of O_TMPFILE has the directory's name and the new file's inode.
+    The record of O_TMPFILE has the name of the directory and the inode of the new file. Root's program opens the new
+    file by its name.
     """
     target = bench.target(own=True)
     yield
@@ -197,7 +241,10 @@ def file_without_a_name_gets_the_name(bench: Bench) -> Steps:
 
 @attempt
 def opened_by_a_path_of_four_thousand_bytes(bench: Bench) -> Steps:
-    """The name that is opened has 4,000 bytes, which the log writes in hexadecimal: a record of over 8 kB."""
+    """The user opens the file by a name of 4,000 bytes, which the log writes in hexadecimal.
+
+    The record has over 8 kB, and may be cut or rejected.
+    """
     target = bench.target(own=True)
     odd = bench.here / "\x01"
     odd.mkdir()
@@ -209,7 +256,10 @@ def opened_by_a_path_of_four_thousand_bytes(bench: Bench) -> Steps:
 
 @attempt
 def names_that_look_like_a_record(bench: Bench) -> Steps:
-    """The process calls itself 'x" pid=1 uid=0', and the file's other name has a line of a log in it."""
+    """The user's process is called 'x" pid=1 uid=0', and another name of the file contains a line of a log.
+
+    If the log is parsed carelessly, the open is laid to pid 1, or the line is taken for a record.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)

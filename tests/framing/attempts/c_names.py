@@ -1,7 +1,7 @@
-"""Names and numbers: the change is made under another name, or the file is taken for another one.
+"""The user changes the file by another name, or makes it look like another file.
 
-fimscan follows a file by its inode number through links, renames and removals; whoever gets it to lose the thread
-makes an open of the user's look like that of some earlier file, or root's open look like the one that counts.
+fimscan follows a file by its inode number through links, renames and removals. A user may try to break that chain. Then
+the user's open seems to be that of an earlier file, or root's open seems to be the only one of this file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from tests.framing.bench import Bench, Steps
 
 @attempt
 def written_by_a_link_elsewhere(bench: Bench) -> Steps:
-    """A hard link is made in a directory that nobody watches, written to, and removed."""
+    """The user makes a hard link in a directory that is not watched, writes by it, and removes it.
+
+    No rule reports the write. Root's open is the only one that audit records.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)
@@ -22,8 +25,11 @@ def written_by_a_link_elsewhere(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def written_by_a_link_that_a_ring_made(bench: Bench) -> Steps:
-    """As before, and the link is made and removed through an io_uring, so that nothing tells of it."""
+def written_by_a_link_that_io_uring_made(bench: Bench) -> Steps:
+    """The user makes a hard link elsewhere through an io_uring, writes by it, and removes it the same way.
+
+    A rule of auditctl 3.0 reports neither the link nor the write. Root's open is the only one that audit records.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)
@@ -33,7 +39,10 @@ def written_by_a_link_that_a_ring_made(bench: Bench) -> Steps:
 
 @attempt
 def renamed_away_and_back(bench: Bench) -> Steps:
-    """The file is renamed to a directory that nobody watches, written there, and renamed back."""
+    """The user renames the file to a directory that is not watched, writes there, and renames it back.
+
+    No rule reports the write. Root's open is the only one that audit records.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)
@@ -43,7 +52,10 @@ def renamed_away_and_back(bench: Bench) -> Steps:
 
 @attempt
 def its_directory_renamed_away_and_back(bench: Bench) -> Steps:
-    """As before, and it is the directory that is renamed."""
+    """The user renames the file's directory to one that is not watched, writes there, and renames it back.
+
+    No rule reports the write, and no rename has the name of the file. Root's open is the only one that audit records.
+    """
     target = bench.target("sub/target", own=True)
     yield
     bench.innocent(target)
@@ -53,7 +65,10 @@ def its_directory_renamed_away_and_back(bench: Bench) -> Steps:
 
 @attempt
 def exchanged_with_a_file_outside_and_back(bench: Bench) -> Steps:
-    """Exchanged with a file outside (RENAME_EXCHANGE), written there, and exchanged again; root opens it last."""
+    """The user exchanges the file with one outside (RENAME_EXCHANGE), writes there, and exchanges them again.
+
+    No rule reports the write. Root's program opens the file last.
+    """
     target = bench.target(own=True)
     yield
     other = bench.elsewhere / "x"
@@ -64,8 +79,11 @@ def exchanged_with_a_file_outside_and_back(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def exchanged_by_a_ring(bench: Bench) -> Steps:
-    """A file that was written outside is exchanged with it through an io_uring; then root opens the new one."""
+def exchanged_by_io_uring(bench: Bench) -> Steps:
+    """The user exchanges the target with a file from outside through an io_uring. Root opens the new file.
+
+    A rule of auditctl 3.0 reports neither the exchange nor the write outside.
+    """
     target = bench.target(own=True)
     yield
     other = bench.elsewhere / "x"
@@ -75,8 +93,11 @@ def exchanged_by_a_ring(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def replaced_by_a_ring(bench: Bench) -> Steps:
-    """A file is made beside it and renamed over it, both through an io_uring; then root opens the new one."""
+def replaced_by_io_uring(bench: Bench) -> Steps:
+    """The user creates a file and renames it over the target, both through an io_uring. Root opens the new file.
+
+    A rule of auditctl 3.0 reports neither. Root's open is the only one that audit records.
+    """
     target = bench.target(own=True)
     yield
     bench.shell(f"umask 0; $P/ringed create {target}.new; $P/ringed rename {target}.new {target}")
@@ -86,9 +107,9 @@ def replaced_by_a_ring(bench: Bench) -> Steps:
 
 @attempt
 def brought_in_then_opened_by_root(bench: Bench) -> Steps:
-    """The user writes a file outside and moves it over the target; then root opens that, and the user sets its ctime.
+    """The user writes a file outside and renames it over the target. Root opens it, and the user sets its ctime.
 
-    The content came with the file: whoever opened it here has not written it as far as anybody knows.
+    The content came with the file. Root's program is the only one that opened the file at this path.
     """
     target = bench.target(own=True)
     yield
@@ -100,7 +121,10 @@ def brought_in_then_opened_by_root(bench: Bench) -> Steps:
 
 @attempt
 def linked_in_then_opened_by_root(bench: Bench) -> Steps:
-    """As before, and the file from outside is linked to the name after the target was removed."""
+    """The user writes a file outside, removes the target, and links the file in its place. Root opens it.
+
+    The content came with the file. Root's program is the only one that opened the file at this path.
+    """
     target = bench.target(own=True)
     yield
     other = bench.elsewhere / "x"
@@ -111,7 +135,10 @@ def linked_in_then_opened_by_root(bench: Bench) -> Steps:
 
 @attempt
 def its_directory_brought_in_then_opened_by_root(bench: Bench) -> Steps:
-    """As before, and the file comes within a directory, which takes the place of the old one."""
+    """The user replaces the file's directory by one from outside, with another file of that name. Root opens it.
+
+    The content came with the directory. No rename has the name of the file.
+    """
     target = bench.target("sub/target", own=True)
     yield
     other = bench.elsewhere / "sub"
@@ -122,10 +149,11 @@ def its_directory_brought_in_then_opened_by_root(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def two_names_swapped(bench: Bench) -> Steps:
-    """Root opens another file of the user's, which then gets the target's name, content and all.
+def file_that_root_opened_put_in_its_place(bench: Bench) -> Steps:
+    """The user renames a second file over the target. Root's program opened that file before the rename.
 
-    The content was written to that one outside of the window's sight: by a link elsewhere.
+    Its content was written by a link elsewhere, which an io_uring made and removed. So root's program is the only one
+    that was seen to open it.
     """
     target = bench.target(own=True)
     other = bench.target("other", own=True, content="other\n")
@@ -137,10 +165,11 @@ def two_names_swapped(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def removal_counted_twice(bench: Bench) -> Steps:
-    """A link is made unseen and removed in sight, so that one name too few is counted; then root opens the file.
+def link_made_unseen_and_removed_in_sight(bench: Bench) -> Steps:
+    """The user makes a link through an io_uring, writes to the file, and removes the link by unlink(2).
 
-    Another link then passes for a new file of that number, and the user's own open for that of an earlier file.
+    Audit reports the removal only, so one name too few is counted, and the file seems to be gone. Then the user makes
+    another link. The file seems to be a new one of the same inode number, and the user's write that of an earlier file.
     """
     target = bench.target(own=True)
     here = bench.here
@@ -151,8 +180,12 @@ def removal_counted_twice(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def removal_counted_twice_own_link_last(bench: Bench) -> Steps:
-    """As before, and it is the user's own link that sets the ctime after root's open."""
+def link_removed_in_sight_and_another_one_last(bench: Bench) -> Steps:
+    """The user makes a link through an io_uring, writes, and removes it by unlink(2). Then root opens the file.
+
+    Audit reports the removal only, so one name too few is counted, and the file seems to be gone. The user's second
+    link, after root's open, sets the ctime.
+    """
     target = bench.target(own=True)
     here = bench.here
     yield
@@ -162,10 +195,11 @@ def removal_counted_twice_own_link_last(bench: Bench) -> Steps:
 
 
 @attempt
-def removal_while_a_scan_runs(bench: Bench) -> Steps:
-    """One of two known names is removed while a scan runs, after its start and before the file is read.
+def known_name_removed_while_a_scan_runs(bench: Bench) -> Steps:
+    """The user removes one of two known names while a scan runs, before the scan reads the file.
 
-    The user sees the scan by inotify(7). The link count that is read has the removal off already.
+    The user sees by inotify(7) how far the scan is. The link count that the scan reads is without that name. If the
+    removal is counted again, the file seems to be gone, and the user's write that of an earlier file.
     """
     target = bench.target("zz", own=True)
     here = bench.here
@@ -183,7 +217,10 @@ def removal_while_a_scan_runs(bench: Bench) -> Steps:
 
 @attempt_alone
 def removed_and_made_anew_unseen(bench: Bench) -> Steps:
-    """The user removes the file, makes another one of the same number unseen, and lets root's rm remove that."""
+    """The user removes the file and creates one of the same inode number through an io_uring. Root removes that.
+
+    A rule of auditctl 3.0 does not report the creation. Root's removal seems to be the one that counts.
+    """
     target = bench.target(own=True)
     yield
     again = f"$P/ringed create {target}; [ $(stat -c %i {target}) = $n ] && break; $P/ringed unlink {target}"
@@ -193,8 +230,11 @@ def removed_and_made_anew_unseen(bench: Bench) -> Steps:
 
 
 @attempt_alone
-def renamed_away_unseen_before_root_removes(bench: Bench) -> Steps:
-    """The file is taken away through an io_uring, and what root's rm removes is a link back to it."""
+def name_removed_unseen_and_linked_back_in(bench: Bench) -> Steps:
+    """The user removes the file's name through an io_uring, links the file back in, and writes. Then root opens it.
+
+    A rule of auditctl 3.0 reports only the second link. The file seems to be another one, which came from outside.
+    """
     target = bench.target(own=True)
     yield
     other = bench.elsewhere / "x"
@@ -207,7 +247,10 @@ def renamed_away_unseen_before_root_removes(bench: Bench) -> Steps:
 
 @attempt
 def known_link_outside(bench: Bench) -> Steps:
-    """The file has another name outside from the start, and is written by that one."""
+    """The file has a name outside from the start. The user writes by that name.
+
+    No rule reports the write. Root's open is the only one that audit records.
+    """
     target = bench.target(own=True)
     other = bench.elsewhere / "x"
     os.link(target, other)
@@ -218,9 +261,9 @@ def known_link_outside(bench: Bench) -> Steps:
 
 @attempt
 def symbolic_link_in_its_place(bench: Bench) -> Steps:
-    """The target is replaced by a symbolic link to a file outside for as long as root's open takes.
+    """The user puts a symbolic link to a file outside in the target's place, just while root opens it.
 
-    What root opened was the file outside; the target, which comes back afterwards, was written out of sight.
+    Root opened the file outside. The target was written elsewhere, where no rule reports it, and comes back afterwards.
     """
     target = bench.target(own=True)
     yield

@@ -1,6 +1,6 @@
-"""Who a process is: its number, its login user, its program.
+"""The user forges who a process is: its pid, its login user, or its program.
 
-The file is changed in sight; what is forged is the name of whoever did it.
+Audit records the change of the file. The answer must not identify the process wrongly.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _TAKEN_FOR_GOOD = "its content is what was accepted"
 
 
 @attempt
-def process_number_used_again(bench: Bench) -> Steps:
-    """The user's process appends and ends; root runs the same program under the number that has become free.
+def pid_of_the_user_used_again_by_root(bench: Bench) -> Steps:
+    """The user's process writes and ends. Root runs the same program under the same pid, and it writes, too.
 
-    Both have written: an answer that has only root's process leaves out who began.
+    If both are taken for one process, the answer names root's and leaves out the user's.
     """
     target = bench.target()
     yield
@@ -29,8 +29,11 @@ def process_number_used_again(bench: Bench) -> Steps:
 
 
 @attempt
-def process_number_used_before(bench: Bench) -> Steps:
-    """The other way round: root's process ends, the user gets its number, and runs the same program."""
+def pid_of_root_used_again_by_the_user(bench: Bench) -> Steps:
+    """Root's process opens the file and ends. The user runs the same program under the same pid, and it writes.
+
+    If both are taken for one process, the answer may name root's.
+    """
     target = bench.target()
     yield
     innocent = str(bench.programs / "innocent")
@@ -49,8 +52,11 @@ def process_number_used_before(bench: Bench) -> Steps:
 
 
 @attempt
-def login_user_of_ones_choice(bench: Bench) -> Steps:
-    """A process without a login user writes somebody's number into its own loginuid, which it may once, and acts."""
+def login_user_written_by_the_process(bench: Bench) -> Steps:
+    """The user's process writes the uid of somebody else into its own loginuid, and changes the file.
+
+    A process without a login user may do so once. The answer must not name the login user as a fact.
+    """
     target = bench.target()
     bench.persons.add(VICTIM)
     yield
@@ -58,8 +64,12 @@ def login_user_of_ones_choice(bench: Bench) -> Steps:
 
 
 @attempt
-def login_user_root_of_ones_choice(bench: Bench) -> Steps:
-    """As before, with root's number, and it is a child of that process that acts."""
+def login_user_root_written_by_the_parent(bench: Bench) -> Steps:
+    """The user's process writes root's uid into its own loginuid, and its child changes the file.
+
+    A process without a login user may do so once, and the child inherits it. The answer must not name root as the login
+    user.
+    """
     target = bench.target()
     bench.persons.add(0)
     yield
@@ -68,13 +78,16 @@ def login_user_root_of_ones_choice(bench: Bench) -> Steps:
 
 
 def _without_login() -> str:
-    # Where whoever runs this has logged in, the user has, too, and the kernel refuses: then there is nothing to try.
+    # The process inherits the login user of whoever runs this. If there is one, the kernel refuses another.
     return "[ $(cat /proc/self/loginuid) = 4294967295 ] || { echo there is a login user already >&2; exit 77; };"
 
 
 @attempt
 def program_that_was_removed(bench: Bench) -> Steps:
-    """The program removes its own file before it acts."""
+    """The user's program removes its own file before it acts.
+
+    The path of its program then leads nowhere, or to another file.
+    """
     target = bench.target()
     copy = bench.elsewhere / "program"
     shutil.copy(bench.programs / "calls", copy)
@@ -85,7 +98,7 @@ def program_that_was_removed(bench: Bench) -> Steps:
 
 
 def _accepted_program(bench: Bench) -> Path:
-    """A program that is monitored and as it was accepted: of what runs by its path, that says nothing yet."""
+    """Create a monitored program. ``explain`` must not say that what runs by its path is the accepted one."""
     program = bench.here / "bin" / "tool"
     program.parent.mkdir()
     shutil.copy(bench.programs / "calls", program)
@@ -96,7 +109,10 @@ def _accepted_program(bench: Bench) -> Path:
 
 @attempt_alone
 def program_of_another_root(bench: Bench) -> Steps:
-    """In a chroot of a user namespace, a program of the user's has the path of one that is monitored and accepted."""
+    """In a chroot of a user namespace, the user runs a program by the path of a monitored one.
+
+    By the path alone, the program that acts is the accepted one.
+    """
     target = bench.target()
     program = _accepted_program(bench)
     yield
@@ -113,7 +129,10 @@ def program_of_another_root(bench: Bench) -> Steps:
 
 @attempt_alone
 def program_mounted_over(bench: Bench) -> Steps:
-    """In a mount namespace of the user's, a program of its own lies over the one that is monitored and accepted."""
+    """In a mount namespace, the user mounts a program over the monitored one and runs it by that path.
+
+    By the path alone, the program that acts is the accepted one.
+    """
     target = bench.target()
     program = _accepted_program(bench)
     yield
@@ -125,7 +144,10 @@ def program_mounted_over(bench: Bench) -> Steps:
 
 @attempt
 def program_replaced_while_it_ran(bench: Bench) -> Steps:
-    """The monitored program, which is the user's own, has another content for as long as it acts."""
+    """The user owns the monitored program, and gives it other content just while it acts.
+
+    At both scans, its content is the accepted one.
+    """
     target = bench.target()
     program = _accepted_program(bench)
     os.chown(program, ATTACKER, ATTACKER)
@@ -139,7 +161,10 @@ def program_replaced_while_it_ran(bench: Bench) -> Steps:
 
 @attempt
 def program_with_a_library_preloaded(bench: Bench) -> Steps:
-    """The accepted program runs with a library of the user's (LD_PRELOAD), which acts in its name."""
+    """The user runs the accepted program with a library (LD_PRELOAD) that changes the file.
+
+    The process runs the accepted program, which does not do that by itself.
+    """
     target = bench.target()
     program = _accepted_program(bench)
     other = bench.elsewhere / "x"
@@ -152,7 +177,10 @@ def program_with_a_library_preloaded(bench: Bench) -> Steps:
 
 @attempt
 def program_driven_by_ptrace(bench: Bench) -> Steps:
-    """The user starts the accepted program under ptrace(2) and makes its calls for it."""
+    """The user starts the accepted program under ptrace(2), and makes calls in its process.
+
+    The process runs the accepted program, which does not do that by itself.
+    """
     target = bench.target()
     program = _accepted_program(bench)
     yield

@@ -1,4 +1,8 @@
-"""The file is changed in the window by calls that are rare, of another ABI, or made by a descriptor."""
+"""The user changes the file in the window by a call that is rare, of another ABI, or made by a descriptor.
+
+Root's program opens the file, or sets what it has already. If audit does not report the user's call, or fimscan does
+not understand its record, root's process seems to be the only one.
+"""
 
 from __future__ import annotations
 
@@ -20,85 +24,128 @@ def _called(bench: Bench, deed: str, *before: str) -> Steps:
 
 @attempt
 def times_set_by_a_descriptor(bench: Bench) -> Steps:
-    """futimens(3) sets the times of a file that is open for reading: its record has no name and no inode."""
+    """The user sets the file's times by a descriptor for reading (futimens(3)).
+
+    The record of the call has neither a name nor an inode. Root's open for writing is on record.
+    """
     return _called(bench, "times")
 
 
 @attempt
 def times_set_by_a_descriptor_of_32_bits(bench: Bench) -> Steps:
-    """As before, by a call of i386."""
+    """The user sets the file's times by a descriptor for reading, by a call of i386.
+
+    The record of the call has neither a name nor an inode. Root's open for writing is on record.
+    """
     return _called(bench, "times-32")
 
 
 @attempt
 def flags_set_and_taken_back(bench: Bench) -> Steps:
-    """chattr's older call, an ioctl, sets a flag and takes it back: nothing but the ctime differs."""
+    """The user sets a flag of chattr(1) by an ioctl and takes it back. Only the ctime differs.
+
+    The ioctl names no path. Root's open for writing is on record.
+    """
     return _called(bench, "toggle")
 
 
 @attempt
 def appended_by_a_call_of_32_bits(bench: Bench) -> Steps:
-    """open(2) of i386, by a 64-bit program (int 0x80)."""
+    """The user's 64-bit program opens the file by open(2) of i386 (int 0x80).
+
+    A rule for calls of 64-bit programs does not report it. Root's open is on record.
+    """
     return _called(bench, "append-32")
 
 
 @attempt
 def truncated_by_a_call_of_32_bits(bench: Bench) -> Steps:
-    """truncate64(2) of i386."""
+    """The user's 64-bit program empties the file by truncate64(2) of i386 (int 0x80).
+
+    A rule for calls of 64-bit programs does not report it. Root's open is on record.
+    """
     return _called(bench, "truncate-32")
 
 
 @attempt
 def mode_set_by_a_call_of_32_bits(bench: Bench) -> Steps:
-    """chmod(2) of i386; root sets the mode that the file has already."""
+    """The user's 64-bit program sets the mode by chmod(2) of i386 (int 0x80).
+
+    A rule for calls of 64-bit programs does not report it. Root sets the mode that the file has already.
+    """
     return _called(bench, "mode-32", "chmod", "666")
 
 
 @attempt
 def mode_set_by_a_path_descriptor(bench: Bench) -> Steps:
-    """fchmodat2(2) with an empty name and an O_PATH descriptor; root sets the mode that the file has already."""
+    """The user sets the mode by fchmodat2(2) with an empty name and an O_PATH descriptor.
+
+    The call is new, and its record has no name of the file. Root sets the mode that the file has already.
+    """
     return _called(bench, "mode-at-descriptor", "chmod", "666")
 
 
 @attempt
 def attribute_set_by_a_descriptor(bench: Bench) -> Steps:
-    """setxattrat(2) with an empty name; root sets another attribute to the value that it has already."""
+    """The user sets an extended attribute by setxattrat(2) with an empty name and a descriptor.
+
+    The call is new, and its record has no name of the file. Root sets another attribute to the value that it has
+    already.
+    """
     return _called(bench, "xattr-at-descriptor", "setfattr", "-n", "user.kept", "-v", "same")
 
 
 @attempt
 def attribute_set_by_setxattrat(bench: Bench) -> Steps:
-    """setxattrat(2) by path."""
+    """The user sets an extended attribute by path with setxattrat(2), which is new.
+
+    Root sets another attribute to the value that it has already.
+    """
     return _called(bench, "xattr-at", "setfattr", "-n", "user.kept", "-v", "same")
 
 
 @attempt
 def attribute_removed_by_removexattrat(bench: Bench) -> Steps:
-    """removexattrat(2) by path."""
+    """The user removes an extended attribute by path with removexattrat(2), which is new.
+
+    Root sets the same attribute to the value that it has already.
+    """
     return _called(bench, "xattr-removed-at", "setfattr", "-n", "user.kept", "-v", "same")
 
 
 @attempt_alone
 def appended_by_a_kernel_thread(bench: Bench) -> Steps:
-    """An io_uring with a thread of the kernel's own (IORING_SETUP_SQPOLL) opens and writes."""
+    """The user opens and writes the file through an io_uring that has a kernel thread (IORING_SETUP_SQPOLL).
+
+    No process of the user makes a system call for it.
+    """
     return _called(bench, "kernel-thread")
 
 
 @attempt_alone
 def appended_by_a_direct_descriptor(bench: Bench) -> Steps:
-    """Opened by an io_uring into its own table of files."""
+    """The user opens the file into the table of an io_uring, and writes by that.
+
+    The open makes no descriptor of the process, and no system call.
+    """
     return _called(bench, "direct-descriptor")
 
 
 @attempt
 def appended_by_a_thread(bench: Bench) -> Steps:
-    """A thread with its own table of descriptors, called "innocent"."""
+    """A thread of the user's process, with its own descriptor table and the name "innocent", opens and writes the file.
+
+    Root's program has the same name. The two must not be taken for one.
+    """
     return _called(bench, "thread")
 
 
 @attempt
 def directories_exchanged(bench: Bench) -> Steps:
-    """The directory is exchanged with one from elsewhere that has a file of the same name; then root opens that."""
+    """The user exchanges the file's directory with one from outside, with another file of that name. Root opens it.
+
+    The content came with the directory. No rename has the name of the file.
+    """
     target = bench.target("sub/target", own=True)
     yield
     other = bench.elsewhere / "sub"
@@ -110,7 +157,10 @@ def directories_exchanged(bench: Bench) -> Steps:
 
 @attempt
 def directory_above_exchanged(bench: Bench) -> Steps:
-    """As before, and it is the directory above that."""
+    """The user replaces a directory two levels above the file's name by one from outside. Root opens the new file.
+
+    The content came with the directory. No rename has the name of the file.
+    """
     bench.shell(f"mkdir {bench.here}/a")
     target = bench.target("a/sub/target", own=True)
     yield
@@ -123,7 +173,10 @@ def directory_above_exchanged(bench: Bench) -> Steps:
 
 @attempt
 def snapshot_in_its_place(bench: Bench) -> Steps:
-    """The file's subvolume is replaced by a snapshot, in which it has the same number; it was changed elsewhere."""
+    """The user changes the file in a btrfs snapshot outside, and puts the snapshot in place of the subvolume.
+
+    The file has the same inode number in both. Root's program opens the new file. (On btrfs only.)
+    """
     target = bench.here / "sub" / "target"
     bench.shell(f"btrfs -q subvolume create {target.parent} || exit 77")
     bench.target("sub/target", own=True)
@@ -137,7 +190,10 @@ def snapshot_in_its_place(bench: Bench) -> Steps:
 
 @attempt
 def program_with_a_path_of_four_thousand_bytes(bench: Bench) -> Steps:
-    """The path of the program that acts has 4,000 bytes, which the log writes in hexadecimal."""
+    """The path of the user's program has 4,000 bytes, which the log writes in hexadecimal.
+
+    The record may be cut or rejected, and root's open is on record.
+    """
     target = bench.target(own=True)
     yield
     bench.innocent(target)
@@ -150,7 +206,10 @@ def program_with_a_path_of_four_thousand_bytes(bench: Bench) -> Steps:
 
 @attempt
 def mode_set_by_an_acl_after_root_took_it_back(bench: Bench) -> Steps:
-    """Root sets a mode and takes it back; the user sets the same one by an ACL that is nothing but a mode."""
+    """Root sets a mode and takes it back. The user sets the same mode by an ACL.
+
+    An ACL can consist of a mode alone. Root's chmod is the only one that set the new mode.
+    """
     target = bench.target(own=True)
     bench.root("chmod", "644", str(target))
     yield
@@ -160,8 +219,11 @@ def mode_set_by_an_acl_after_root_took_it_back(bench: Bench) -> Steps:
 
 
 @attempt
-def removed_after_root_made_it_anew(bench: Bench) -> Steps:
-    """Root removes the file and makes it anew, and the user removes that one."""
+def removed_after_root_created_it_anew(bench: Bench) -> Steps:
+    """Root removes the file and creates it anew. The user removes the new one.
+
+    Root removed the file that the scan knew. The user's removal left the path empty.
+    """
     target = bench.target(own=True)
     yield
     bench.root("rm", str(target))
@@ -171,7 +233,10 @@ def removed_after_root_made_it_anew(bench: Bench) -> Steps:
 
 @attempt
 def removed_after_root_replaced_it(bench: Bench) -> Steps:
-    """Root's editor replaces the file by a rename, and the user removes the new one."""
+    """Root's editor replaces the file by a rename. The user removes the new one.
+
+    Root's rename ended the file that the scan knew. The user's removal left the path empty.
+    """
     target = bench.target(own=True)
     yield
     bench.root("sed", "-i", "s/one/two/", str(target))

@@ -1,7 +1,8 @@
-"""The call begins before the window and acts within it.
+"""The user's call begins before the window and acts within it.
 
-Audit's time of a call is that of its begin, and a user can have a call wait for as long as wanted: for a name in memory
-that is slow to come, a lock, a share of processor time. Root's program acts in between.
+Audit stamps a call with the time at which it began. A user can have a call wait as long as wanted: for a name in memory
+that is slow to come, for a lock, for processor time. Root's program acts in between. If the user's call counts as one
+from before the window, root's process seems to be the only one.
 """
 
 from __future__ import annotations
@@ -28,37 +29,55 @@ def _late(bench: Bench, call: str, *root: str) -> Steps:
 
 @attempt
 def opened_late(bench: Bench) -> Steps:
-    """open(2) for writing: it begins before the window, and finds the file within it."""
+    """The user's open(2) for writing begins before the window. It finds the file within it.
+
+    Audit stamps the call with its begin. Root's program opens the file in the window.
+    """
     return _late(bench, "open")
 
 
 @attempt
 def truncated_late(bench: Bench) -> Steps:
-    """As before, truncate(2)."""
+    """The user's truncate(2) begins before the window. It finds the file within it.
+
+    Audit stamps the call with its begin. Root's program opens the file in the window.
+    """
     return _late(bench, "truncate")
 
 
 @attempt
 def mode_set_late(bench: Bench) -> Steps:
-    """As before, chmod(2); root sets the mode that the file has already."""
+    """The user's chmod(2) begins before the window. It finds the file within it.
+
+    Audit stamps the call with its begin. In the window, root sets the mode that the file has already.
+    """
     return _late(bench, "chmod", "chmod", "666")
 
 
 @attempt
 def attribute_set_late(bench: Bench) -> Steps:
-    """As before, setxattr(2); root sets another attribute to the value that it has already."""
+    """The user's setxattr(2) begins before the window. It finds the file within it.
+
+    Audit stamps the call with its begin. In the window, root sets another attribute to the value that it has already.
+    """
     return _late(bench, "xattr", "setfattr", "-n", "user.kept", "-v", "same")
 
 
 @attempt
 def times_set_late(bench: Bench) -> Steps:
-    """As before, utimensat(2); root sets other times before that."""
+    """The user's utimensat(2) begins before the window. It finds the file within it.
+
+    Audit stamps the call with its begin. In the window, root sets other times before the call acts.
+    """
     return _late(bench, "times", "touch", "-d", "2020-01-01")
 
 
 @attempt
 def times_set_late_all_in_the_window(bench: Bench) -> Steps:
-    """utimensat(2) begins before root's touch, and sets the times after it, all in the window."""
+    """The user's utimensat(2) begins before root's touch and sets the times after it, all in the window.
+
+    Audit stamps the call with its begin. So root's touch seems to be the later one.
+    """
     target = bench.target(own=True)
     yield
     yield
@@ -69,7 +88,10 @@ def times_set_late_all_in_the_window(bench: Bench) -> Steps:
 
 @attempt
 def replaced_late(bench: Bench) -> Steps:
-    """As before, rename(2) of a file from elsewhere over the target; then root opens the new file."""
+    """The user's rename(2) of another file over the target begins before the window, and acts within it.
+
+    Audit stamps the call with its begin. Root's program opens the new file in the window.
+    """
     target = bench.target(own=True)
     bench.shell(f"echo EVIL > {bench.elsewhere}/new; chmod 666 {bench.elsewhere}/new")
     yield
@@ -82,7 +104,10 @@ def replaced_late(bench: Bench) -> Steps:
 
 @attempt
 def removed_late(bench: Bench) -> Steps:
-    """As before, unlink(2): root removes the file and makes it anew, and that one is removed."""
+    """The user's unlink(2) begins before the window. Root removes the file and creates it anew; then the call acts.
+
+    Audit stamps the call with its begin. So root's removal seems to be the later one.
+    """
     target = bench.target(own=True)
     yield
     waiting = bench.holding_late("unlink", target)
@@ -94,7 +119,11 @@ def removed_late(bench: Bench) -> Steps:
 
 @attempt
 def linked_elsewhere_late(bench: Bench) -> Steps:
-    """link(2) to a name elsewhere begins before the window; the file is written by that name, which is then removed."""
+    """The user's link(2) to a name elsewhere begins before the window, and acts within it.
+
+    The user writes by that name and removes it. No rule reports the write. Audit stamps the link with its begin, so the
+    file seems to have no other name in the window.
+    """
     target = bench.target(own=True)
     yield
     waiting = bench.holding_late("link", target, bench.elsewhere / "alias")
@@ -104,8 +133,11 @@ def linked_elsewhere_late(bench: Bench) -> Steps:
 
 
 @attempt
-def opened_late_a_file_made_anew(bench: Bench) -> Steps:
-    """open(2) begins in the window; root removes the file and makes it anew, and it is the new one that is opened."""
+def opened_late_after_root_created_it_anew(bench: Bench) -> Steps:
+    """The user's open(2) begins in the window. Root removes the file and creates it anew. The call opens the new file.
+
+    Audit stamps the call with its begin. So it seems to concern the file that root removed.
+    """
     target = bench.target(own=True)
     yield
     yield
@@ -117,8 +149,11 @@ def opened_late_a_file_made_anew(bench: Bench) -> Steps:
 
 
 @attempt
-def opened_late_a_file_that_replaced_it(bench: Bench) -> Steps:
-    """As before, and root's sed replaces the file by a rename."""
+def opened_late_after_root_replaced_it(bench: Bench) -> Steps:
+    """The user's open(2) begins in the window. Root's sed replaces the file by a rename. The call opens the new file.
+
+    Audit stamps the call with its begin. So it seems to concern the file that root replaced.
+    """
     target = bench.target(own=True)
     yield
     yield

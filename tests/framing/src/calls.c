@@ -1,4 +1,5 @@
-/* Rare system calls and rare ways, at once: calls DEED TARGET [MORE]. */
+/* Change the target at once, by a rare system call or in a rare way: calls DEED TARGET [MORE].
+   An exit code of 77 says that this machine cannot do it. */
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <sys/inotify.h>
@@ -28,7 +29,7 @@ static void by_handle(const char *path) {
     handle->handle_bytes = MAX_HANDLE_SZ;
     if (name_to_handle_at(AT_FDCWD, path, handle, &mount, 0) < 0) {
         perror("name_to_handle_at");
-        exit(77); /* not on this file system */
+        exit(77); /* this file system has no handles */
     }
     strcpy(directory, path);
     *strrchr(directory, '/') = 0;
@@ -36,12 +37,12 @@ static void by_handle(const char *path) {
     int descriptor = open_by_handle_at(root, handle, O_RDWR);
     if (descriptor < 0) {
         perror("open_by_handle_at");
-        exit(77); /* this kernel lets nobody do that without a capability */
+        exit(77); /* this kernel asks for a capability */
     }
     write_evil(descriptor);
 }
 
-/* file_setattr(2), since Linux 6.17: the flags that chattr(1) sets, by path. */
+/* Set the flags of chattr(1) by path: file_setattr(2), since Linux 6.17. */
 static void set_flags(const char *path, uint64_t flags) {
     struct {
         uint64_t xflags;
@@ -53,7 +54,7 @@ static void set_flags(const char *path, uint64_t flags) {
     }
 }
 
-/* A file without a name is written to, and gets the target's name. */
+/* Write to a new file that has no name, then link it in place of the target. */
 static void nameless(const char *path, const char *directory) {
     char name[64];
     int descriptor = checked(open(directory, O_TMPFILE | O_RDWR, 0666), "O_TMPFILE");
@@ -64,7 +65,7 @@ static void nameless(const char *path, const char *directory) {
     checked(linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW), "linkat");
 }
 
-/* Crash with the working directory that the target "core" is in. */
+/* Crash in the directory of the target, which is called "core": the kernel replaces it by a core dump. */
 static void dump_core(const char *path) {
     char directory[4096];
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -76,7 +77,7 @@ static void dump_core(const char *path) {
     raise(SIGSEGV);
 }
 
-/* Make a child that runs another program write for us: its registers are set by ptrace(2). */
+/* Start another program as a child, and set its registers by ptrace(2), so that it opens and writes the target. */
 static void as_another_program(const char *path, const char *program) {
     pid_t child = fork();
     if (child == 0) {
@@ -86,7 +87,7 @@ static void as_another_program(const char *path, const char *program) {
     }
     int status;
     struct user_regs_struct registers;
-    waitpid(child, &status, 0); /* at the first instruction of the program */
+    waitpid(child, &status, 0); /* stopped at the first instruction of the program */
     checked(ptrace(PTRACE_GETREGS, child, 0, &registers), "ptrace");
     uint64_t place = (registers.rsp - 8192) & ~0xfffULL, text[512] = {0};
     strcpy((char *)text, path);
@@ -94,7 +95,7 @@ static void as_another_program(const char *path, const char *program) {
     for (int word = 0; word < 512; word++)
         ptrace(PTRACE_POKEDATA, child, place + 8 * word, text[word]);
     long code = ptrace(PTRACE_PEEKTEXT, child, registers.rip, 0);
-    ptrace(PTRACE_POKETEXT, child, registers.rip, (code & ~0xffffL) | 0x050f); /* syscall */
+    ptrace(PTRACE_POKETEXT, child, registers.rip, (code & ~0xffffL) | 0x050f); /* the instruction "syscall" */
     struct user_regs_struct call = registers;
     long results[2];
     for (int number = 0; number < 2; number++) {
@@ -117,7 +118,7 @@ static void as_another_program(const char *path, const char *program) {
     }
 }
 
-/* Until the scanner closes the target: then write through the descriptor that a socket keeps. */
+/* Wait until the scanner closes the target; then write by a descriptor that is queued in a socket. */
 static void right_after_the_reading(const char *path) {
     int sockets[2], watch = checked(inotify_init1(0), "inotify_init1");
     char event[4096];
@@ -132,7 +133,7 @@ static void right_after_the_reading(const char *path) {
     done();
 }
 
-/* Take one name of two away as soon as the scanner has begun with the files beside it. */
+/* Remove one of the target's two names as soon as the scanner has opened one of the files "b..." beside it. */
 static void while_it_is_scanned(const char *directory, const char *name) {
     int watch = checked(inotify_init1(0), "inotify_init1");
     char events[4096] __attribute__((aligned(8)));
@@ -152,14 +153,14 @@ static void while_it_is_scanned(const char *directory, const char *name) {
     }
 }
 
-/* Blocks of a file of one's own change places with the target's (EXT4_IOC_MOVE_EXT): no time of the target changes. */
+/* Exchange a block of our own file with one of the target (EXT4_IOC_MOVE_EXT). This changes no time of the target. */
 static void move_extents(const char *path, const char *own) {
     struct {
         uint32_t reserved, donor;
         uint64_t from, to, blocks, moved;
     } request = {.blocks = 1};
     char block[4096];
-    checked(chmod(path, 0666), "chmod"); /* a ctime after the innocent's open */
+    checked(chmod(path, 0666), "chmod"); /* sets a ctime that is later than root's open */
     usleep(200000);
     int mine = checked(open(own, O_RDWR | O_CREAT, 0600), "open");
     request.donor = checked(open(path, O_WRONLY), "open");
@@ -169,10 +170,10 @@ static void move_extents(const char *path, const char *own) {
     fsync(request.donor);
     if (ioctl(mine, 0xC028660F, &request) < 0) {
         perror("EXT4_IOC_MOVE_EXT");
-        exit(77); /* another file system */
+        exit(77); /* not ext4 */
     }
     int seen = checked(open(path, O_RDONLY), "open");
-    posix_fadvise(seen, 0, 0, POSIX_FADV_DONTNEED); /* what is still in memory is the old content */
+    posix_fadvise(seen, 0, 0, POSIX_FADV_DONTNEED); /* the page cache still has the old content */
 }
 
 int main(int count, char **argument) {
@@ -207,11 +208,11 @@ int main(int count, char **argument) {
         right_after_the_reading(target);
     } else if (!strcmp(deed, "while-scanned")) {
         while_it_is_scanned(target, more);
-    } else if (!strcmp(deed, "titled")) { /* under a name that looks like a record's fields */
+    } else if (!strcmp(deed, "titled")) { /* the process's name looks like fields of a record */
         prctl(PR_SET_NAME, "x\" pid=1 uid=0");
         memset(argument[0], ' ', strlen(argument[0]));
         write_evil(open_target(target));
-    } else if (!strcmp(deed, "deleted")) { /* the program's own file is gone when it acts */
+    } else if (!strcmp(deed, "deleted")) { /* the program removes its own file before it acts */
         checked(unlink(argument[0]), "unlink");
         write_evil(open_target(target));
     } else {

@@ -1,5 +1,5 @@
-/* What all programs of the attempts share. Each says "ready" when it is prepared, waits for a line on its standard
-   input, does its deed and says "done". */
+/* Shared by all programs of the attempts. A program that waits prints "ready" when it is prepared, waits for a line on
+   its standard input, changes the target and prints "done". The others act at once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

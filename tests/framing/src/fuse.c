@@ -1,13 +1,13 @@
-/* A file system of our own, in a user namespace of our own, whose one file answers nobody:
-   fuse hide DEVICE DIRECTORY TARGET: holds the target open, and beside it a file of the file system, which is detached:
-       not even root may stat(2) that descriptor.
-   fuse pin DEVICE DIRECTORY TARGET: reads from the file into memory of the target, which has neither descriptor nor mapping
-       when the file answers: the kernel keeps the memory for as long as the call takes.
-   fuse slow DEVICE DIRECTORY TARGET: writes to the target from memory that is mapped from the file: the call sets the
-       target's times when it begins, and ends only when the file answers.
-   fuse late-CALL DEVICE DIRECTORY TARGET [UID [OTHER]]: started by root, as an administrator mounts a file system for users.
-       Gives up root for UID, and makes the call with a name that is in memory mapped from the file: the call begins at
-       once, and finds the target only when the file answers. */
+/* Serve a FUSE file system with a single file, whose reads are answered only on request.
+   fuse hide DEVICE DIRECTORY TARGET: runs in a user namespace. Keeps the target open, and a file of the FUSE file system,
+       which is then detached. Not even root may stat(2) the descriptor of that file.
+   fuse pin DEVICE DIRECTORY TARGET: runs in a user namespace. Reads from the FUSE file into mapped memory of the target,
+       then unmaps and closes the target. The kernel keeps the memory until the read ends.
+   fuse slow DEVICE DIRECTORY TARGET: runs in a user namespace. Writes to the target from memory that is mapped from the
+       FUSE file. The call sets the target's times when it begins. It ends only when the FUSE file answers.
+   fuse late-CALL DEVICE DIRECTORY TARGET UID [OTHER]: root starts it, as an administrator mounts a file system for users.
+       Becomes UID, and makes the call. The target's name is in memory that is mapped from the FUSE file. The call begins
+       at once, and finds the target only when the FUSE file answers. */
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <sys/mount.h>
@@ -18,7 +18,7 @@
 
 static int device;
 static int is_direct;
-static const char *content; /* of the file; else it repeats EVIL */
+static const char *content; /* of the FUSE file; without it, the file repeats EVIL */
 static int answers[2];
 
 static void reply(uint64_t unique, int error, const void *data, size_t size) {
@@ -28,7 +28,7 @@ static void reply(uint64_t unique, int error, const void *data, size_t size) {
     if (size)
         memcpy(header + 1, data, size);
     if (write(device, buffer, header->len) < 0)
-        return; /* whoever asked has gone */
+        return; /* the process that asked has ended */
 }
 
 static struct fuse_attr attributes(uint64_t inode) {
@@ -65,7 +65,7 @@ static void serve(void) {
             page[4095] = '\n';
             if (content)
                 strcpy(page, content);
-            checked(read(answers[0], &byte, 1), "read"); /* until the time has come */
+            checked(read(answers[0], &byte, 1), "read"); /* wait for the request to answer */
             reply(in->unique, 0, page, sizeof page);
         } else if (in->opcode != FUSE_FORGET && in->opcode != FUSE_INTERRUPT) {
             reply(in->unique, -ENOSYS, 0, 0);
@@ -73,7 +73,7 @@ static void serve(void) {
     }
 }
 
-/* A process of its own serves: when it ends, the kernel gives up what nobody has answered. */
+/* Serve in a child process. When it ends, the kernel aborts the requests that were not answered. */
 static void start_server(void) {
     pid_t holder = getpid();
     if (checked(fork(), "fork") == 0) {
@@ -111,7 +111,7 @@ static void by_pinned_memory(int file, int target) {
     done();
 }
 
-/* Tells the server when to answer, while its parent waits within its call. */
+/* Start a process that tells the server when to answer: this one is blocked in its call. */
 static void start_teller(void) {
     if (checked(fork(), "fork"))
         return;

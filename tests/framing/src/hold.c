@@ -1,5 +1,6 @@
-/* Ways to keep a file open for writing from before the window: hold WAY TARGET [DEED].
-   DEED is how it is changed through the descriptor: write (as a rule), copy, splice, punch, cut. */
+/* Keep the target open for writing, and change it on request: hold WAY TARGET [DEED].
+   WAY is where the open file is kept. DEED is the call that changes the target: write (the default), copy, splice, punch,
+   or cut. */
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <sys/ptrace.h>
@@ -17,7 +18,7 @@ static void change(int descriptor) {
         int source = memfd_create("source", 0);
         off64_t from = 0, to = 0;
         write_evil(source);
-        if (copy_file_range(source, &from, descriptor, &to, 5, 0) != 5) { /* not across file systems everywhere */
+        if (copy_file_range(source, &from, descriptor, &to, 5, 0) != 5) { /* refused between file systems */
             checked(lseek(descriptor, 0, SEEK_SET), "lseek");
             from = 0;
             checked(syscall(SYS_sendfile, descriptor, source, &from, 5), "sendfile");
@@ -35,7 +36,7 @@ static void change(int descriptor) {
     }
 }
 
-/* A descriptor like any other. */
+/* In an ordinary descriptor. */
 static void plain(void) {
     int descriptor = open_target(target);
     ready();
@@ -44,7 +45,7 @@ static void plain(void) {
     done();
 }
 
-/* Only a shared mapping, not yet writable. */
+/* In a shared mapping, which is made writable only for the write. */
 static void mapping(void) {
     int descriptor = open_target(target);
     char *memory = mmap(0, 4096, PROT_READ, MAP_SHARED, descriptor, 0);
@@ -57,7 +58,7 @@ static void mapping(void) {
     done();
 }
 
-/* A mapping that another process of ours has; we write into its memory from outside. */
+/* In a mapping of our child. We write into the child's memory by process_vm_writev(2). */
 static void mapping_of_another(void) {
     int descriptor = open_target(target), talk[2];
     char *memory = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
@@ -77,7 +78,7 @@ static void mapping_of_another(void) {
     done();
 }
 
-/* In a message that nobody has received yet; `deep` puts the socket that holds it into another one's message. */
+/* In a message that is queued in a socket. With `deep`, that socket is itself in a message queued in another one. */
 static void in_flight(int deep) {
     int outer[2], inner[2], descriptor = open_target(target);
     checked(socketpair(AF_UNIX, SOCK_DGRAM, 0, inner), "socketpair");
@@ -97,7 +98,7 @@ static void in_flight(int deep) {
     done();
 }
 
-/* Registered with a ring, and closed: no descriptor of any process. */
+/* Registered with an io_uring and closed: no descriptor table has it. */
 static void fixed_file(void) {
     struct ring ring = make_ring();
     int descriptor = checked(open(target, O_RDWR | O_APPEND), "open");
@@ -109,7 +110,7 @@ static void fixed_file(void) {
     done();
 }
 
-/* A process that is another one every half a millisecond. */
+/* In a process that forks and ends after half a millisecond, and so on; with `mapped`, in a mapping. */
 static void fork_chain(int mapped) {
     int descriptor = open_target(target);
     char *memory = 0;
@@ -148,7 +149,7 @@ static void *with_own_table(void *leader_has) {
     return 0;
 }
 
-/* In a thread whose own table of descriptors lists the very numbers that the leader's has. */
+/* In a thread with a descriptor table of its own; with `same_numbers`, it has the numbers of the main thread's. */
 static void thread(int same_numbers) {
     pthread_t other;
     int null = open("/dev/null", O_RDONLY);
@@ -158,7 +159,7 @@ static void thread(int same_numbers) {
 
 static int shared_body(void *memory) {
     (void)memory;
-    /* Whatever the process that opened it has in its table is in ours, for as long as we live. */
+    /* We share the descriptor table of the process that opened the target. It stays when that process ends. */
     ready();
     wait_for_go();
     change(50);
@@ -166,7 +167,7 @@ static int shared_body(void *memory) {
     _exit(0);
 }
 
-/* In a process (no thread) that shares the table of the one that opened it, which has ended by then. */
+/* In a process that shares the descriptor table of the one that opened the target and has ended. It is no thread. */
 static void shared_table(void) {
     char *stack = malloc(1 << 16);
     dup2(open_target(target), 50);
@@ -174,7 +175,7 @@ static void shared_table(void) {
     _exit(0);
 }
 
-/* Taken out of another process of ours with pidfd_getfd(2), just when it is needed. */
+/* Taken out of our child by pidfd_getfd(2), which is then killed, and queued in a socket. */
 static void stolen(void) {
     int talk[2];
     checked(pipe(talk), "pipe");
@@ -201,7 +202,7 @@ static void stolen(void) {
     done();
 }
 
-/* Handed back and forth between two processes through a socket: whoever is looked at has sent it away mostly. */
+/* Sent back and forth between two processes. A process that is examined has usually sent it away. */
 static void tossed(void) {
     int sockets[2];
     checked(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets), "socketpair");
@@ -225,7 +226,7 @@ static void tossed(void) {
     }
 }
 
-/* Beside a great many other descriptors and mappings, so that looking takes long. */
+/* Beside very many other descriptors and mappings, so that examining the process takes long. */
 static void many(void) {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -234,7 +235,7 @@ static void many(void) {
     int other = checked(open("/proc/self/exe", O_RDONLY), "open");
     for (int made = 0; made < 100000 && dup(other) >= 0; made++)
         ;
-    for (int made = 0; made < 30000; made++) /* by turns, so that no two are one */
+    for (int made = 0; made < 30000; made++) /* alternating, so that the kernel does not merge neighbours */
         if (mmap(0, 4096, made & 1 ? PROT_READ : PROT_READ | PROT_EXEC, MAP_SHARED, other, 0) == MAP_FAILED)
             break;
     close(other);

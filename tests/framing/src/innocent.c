@@ -1,4 +1,4 @@
-/* The innocent: opens a file for writing and closes it, and writes nothing; with a second argument, appends that. */
+/* Root's innocent program: opens a file for writing and closes it. A second argument is appended to the file. */
 #include "common.h"
 
 int main(int count, char **argument) {

@@ -1,5 +1,5 @@
-/* Ways that are about names, memory and times: odd DEED TARGET [MORE]. Those of the first kind hold something, and say
-   "ready"; the others act at once. */
+/* Change the target by another name, by memory, or by a rare call: odd DEED TARGET [MORE].
+   Some deeds keep something of the target, print "ready" and wait. The others act at once. */
 #include <linux/fs.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -14,8 +14,8 @@ static void write_by_descriptor(int kept) {
     write_evil(checked(open(name, O_RDWR), "open again"));
 }
 
-/* A second name is made outside, kept by a descriptor that cannot write, and removed: what is opened by the descriptor
-   has, for the kernel's rules, a name that is not below the watched directory. */
+/* Link the target elsewhere, keep a descriptor of that name that cannot write, and remove the name. An open by the
+   descriptor has, for the kernel's rules, the removed name, which is not below the watched directory. */
 static int removed_name(const char *path, const char *other, int how) {
     checked(link(path, other), "link");
     int kept = checked(open(other, how), "open");
@@ -42,7 +42,7 @@ static void by_removed_name_in_flight(const char *path, const char *other) {
     done();
 }
 
-/* The file comes from a directory outside, where it had no name (O_TMPFILE), and is kept by that. */
+/* Create a file elsewhere without a name (O_TMPFILE), keep a descriptor of it, and link it in place of the target. */
 static void by_nameless(const char *path, const char *directory) {
     char name[64];
     int made = checked(open(directory, O_TMPFILE | O_RDWR, 0666), "O_TMPFILE");
@@ -59,7 +59,7 @@ static void by_nameless(const char *path, const char *directory) {
     done();
 }
 
-/* A name elsewhere is removed while a bind mount of our own namespace keeps it. */
+/* Link the target elsewhere, mount that name in our own namespace, and remove it. The mount keeps it. */
 static void by_bound_name(const char *path, const char *elsewhere) {
     char name[4096], place[4096];
     snprintf(name, sizeof name, "%s/alias", elsewhere);
@@ -74,7 +74,7 @@ static void by_bound_name(const char *path, const char *elsewhere) {
     done();
 }
 
-/* As before, by calls that the rules for mounts do not report, and what keeps the name is in no namespace. */
+/* As by_bound_name, by calls that no rule for mounts reports. The mount is in a tree that is in no namespace. */
 static void by_detached_name(const char *path, const char *elsewhere) {
     char name[4096], place[4096];
     snprintf(name, sizeof name, "%s/alias", elsewhere);
@@ -94,7 +94,7 @@ static void by_detached_name(const char *path, const char *elsewhere) {
     done();
 }
 
-/* Memory of the file is registered as a buffer of an io_uring; neither descriptor nor mapping is left. */
+/* Register mapped memory of the target as a buffer of an io_uring, then unmap and close the target. */
 static void by_buffer(const char *path) {
     struct ring ring = make_ring();
     int ends[2], descriptor = open_target(path);
@@ -102,7 +102,7 @@ static void by_buffer(const char *path) {
     struct iovec buffer = {memory, 4096};
     if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS, &buffer, 1) < 0) {
         perror("IORING_REGISTER_BUFFERS");
-        exit(77); /* not of files of this file system */
+        exit(77); /* not possible with files of this file system */
     }
     munmap(memory, 4096);
     close(descriptor);
@@ -115,7 +115,7 @@ static void by_buffer(const char *path) {
     done();
 }
 
-/* As before, by a ring that has neither a descriptor nor a mapping of its own: it is registered with the thread only. */
+/* As by_buffer, with an io_uring that has neither descriptor nor mapping: only the thread has it registered. */
 static void by_hidden_buffer(const char *path) {
     int ends[2], descriptor = open_target(path), both = PROT_READ | PROT_WRITE;
     char *queues = mmap(0, 8192, both, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -132,7 +132,7 @@ static void by_hidden_buffer(const char *path) {
     struct iovec buffer = {memory, 4096};
     if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS | 1U << 31, &buffer, 1) < 0) {
         perror("IORING_REGISTER_BUFFERS");
-        exit(77); /* not of files of this file system */
+        exit(77); /* not possible with files of this file system */
     }
     munmap(memory, 4096);
     close(descriptor);
@@ -148,7 +148,7 @@ static void by_hidden_buffer(const char *path) {
     done();
 }
 
-/* One process opens it for writing, and waits, as another one has a lease on it; the lease ends in the window. */
+/* Take a lease on the target, and let a child open it for writing. The open waits until the lease ends. */
 static void after_a_lease(const char *path) {
     int reader = checked(open(path, O_RDONLY), "open"), talk[2];
     checked(pipe(talk), "pipe");
@@ -163,7 +163,7 @@ static void after_a_lease(const char *path) {
     usleep(200000);
     ready();
     wait_for_go();
-    fcntl(reader, F_SETLEASE, F_UNLCK); /* unless the kernel has taken it away (fs.lease-break-time) */
+    fcntl(reader, F_SETLEASE, F_UNLCK); /* fails if the kernel has ended the lease (fs.lease-break-time) */
     char byte;
     checked(read(talk[0], &byte, 1), "read");
     done();
@@ -183,7 +183,7 @@ static void toggle_flags(int descriptor) {
     checked(ioctl(descriptor, FS_IOC_SETFLAGS, &flags), "FS_IOC_SETFLAGS");
 }
 
-/* A call of i386, made by a 64-bit program: its pointers have to fit. */
+/* Make a call of i386 from a 64-bit program. Its pointers have to fit into 32 bits (see `low`). */
 static long call32(long number, long one, long two, long three, long four) {
     long result;
     __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(one), "c"(two), "d"(three), "S"(four)
@@ -197,12 +197,14 @@ static long call32(long number, long one, long two, long three, long four) {
     return result;
 }
 
+/* Copy a text to an address below 4 GiB. */
 static char *low(const char *text) {
     char *memory = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     strcpy(memory, text);
     return memory;
 }
 
+/* Let a kernel thread of an io_uring open and write the target. */
 static void by_kernel_thread(const char *path) {
     struct io_uring_params p = {.flags = IORING_SETUP_SQPOLL, .sq_thread_idle = 100};
     struct ring ring = make_ring_with(&p);
@@ -210,7 +212,7 @@ static void by_kernel_thread(const char *path) {
     ring_write(&ring, descriptor, 0);
 }
 
-/* Opened into the ring's own table, not into that of descriptors. */
+/* Open the target into the table of an io_uring, not into the descriptor table of the process. */
 static void by_direct_descriptor(const char *path) {
     struct ring ring = make_ring();
     int none = -1;

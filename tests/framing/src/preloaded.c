@@ -1,4 +1,4 @@
-/* A library that changes the file that $TARGET names as soon as a program is loaded with it (LD_PRELOAD). */
+/* A library for LD_PRELOAD: it changes the file $TARGET as soon as a program is loaded with it. */
 #include "common.h"
 
 __attribute__((constructor)) static void act(void) { write_evil(open_target(getenv("TARGET"))); }

@@ -1,5 +1,5 @@
-/* Start a program under a process number that was somebody else's: reuse PID PROGRAM ARGUMENT... An attacker gets there
-   by making processes until the counter comes round; root may ask for a number (clone3(2), set_tid), which is quick. */
+/* Start a program under a given pid: reuse PID PROGRAM ARGUMENT... An attacker gets a pid that was used before by
+   starting processes until the counter wraps around. Root may ask for it (clone3(2), set_tid), which is quicker. */
 #include <linux/sched.h>
 
 #include "common.h"

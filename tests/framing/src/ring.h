@@ -1,4 +1,4 @@
-/* An io_uring without liburing: one operation at a time (io_uring_setup(2), io_uring_enter(2)). */
+/* Use an io_uring without liburing, one operation at a time (io_uring_setup(2), io_uring_enter(2)). */
 #include "common.h"
 #include <linux/io_uring.h>
 
@@ -16,7 +16,7 @@ static struct ring make_ring_with(struct io_uring_params *wanted) {
     ring.fd = (int)syscall(SYS_io_uring_setup, 8, &p);
     if (ring.fd < 0) {
         perror("io_uring_setup");
-        exit(77); /* io_uring is switched off here: the attempt cannot be made */
+        exit(77); /* io_uring is switched off on this machine */
     }
     int both = PROT_READ | PROT_WRITE;
     char *sq = mmap(0, p.sq_off.array + p.sq_entries * 4, both, MAP_SHARED, ring.fd, IORING_OFF_SQ_RING);

@@ -1,4 +1,4 @@
-/* What no rule of auditctl 3.0 sees, by io_uring: ringed DEED NAME [NAME]. */
+/* Act on files through an io_uring, which no rule of auditctl 3.0 reports: ringed DEED NAME [NAME]. */
 #include "ring.h"
 
 int main(int count, char **argument) {

@@ -1,0 +1,348 @@
+"""Rank a change: does it stand out, and why. The rules are in docs/explanation/what-stands-out.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from fimscan.grouping import programs
+from fimscan.grouping.facts import Facts, Provenance, Shipped
+from fimscan.grouping.nature import Nature, nature_of
+from fimscan.grouping.places import ACCOUNTS, BACKUPS, Place, place_of
+from fimscan.model import Attribution, Change, ChangeKind, FileKind, FileState, Finding, Reason, Severity, Verdict
+
+
+class Level(StrEnum):
+    """Whether a change stands out."""
+
+    LOOK = "look"  # somebody has to look at this one
+    WAVE = "wave"  # it can be judged together with its change set
+
+
+class RankReason(StrEnum):
+    """Why a change has its rank, most urgent first."""
+
+    NO_EVENT = "no-event"
+    SUPERUSER = "superuser-account"
+    LOG_BREACH = "log-breach"
+    SUSPECT_PROGRAM = "suspect-program"
+    NOT_AS_SHIPPED = "not-as-shipped"
+    PROOFS_DISAGREE = "proofs-disagree"
+    SETUID_GAINED = "setuid-gained"
+    CAPABILITY_GAINED = "capability-gained"
+    SETGID_GAINED = "setgid-gained"
+    PROGRAM_CHANGED = "program-changed"
+    ADMIN_ACCOUNT = "admin-account"
+    PLACE = "persistence-place"
+    WORLD_WRITABLE = "world-writable"
+    PROTECTION_REMOVED = "protection-removed"
+    NEW_PROGRAM = "new-program"
+    MTIME_KEPT = "mtime-kept"
+    SHIPPED_ELSEWHERE = "not-by-package-manager"
+    NEWCOMER = "new-writer"
+    CRITICAL_WATCH = "critical-watch"
+    CONFFILE = "conffile-edited"
+    NOT_NAMED = "nobody-named"
+    CONTESTED = "contested"
+    LIKELY = "likely"
+    SAME_CONTENT = "same-content"
+    TIMES_ONLY = "times-only"
+    BACKUP = "backup-file"
+    MAINTAINER_SCRIPT = "maintainer-script"
+    AS_SHIPPED = "as-shipped"
+    PACKAGE_MANAGER = "by-package-manager"
+
+
+#: Techniques of MITRE ATT&CK that a reason may be a sign of. Those of a place are in its own table.
+TECHNIQUES: Mapping[RankReason, str] = {
+    RankReason.SUPERUSER: "T1136.001",
+    RankReason.LOG_BREACH: "T1070.002",
+    RankReason.NOT_AS_SHIPPED: "T1554",
+    RankReason.SETUID_GAINED: "T1548.001",
+    RankReason.SETGID_GAINED: "T1548.001",
+    RankReason.CAPABILITY_GAINED: "T1548.001",
+    RankReason.PROOFS_DISAGREE: "T1554",
+    RankReason.PROGRAM_CHANGED: "T1554",
+    RankReason.ADMIN_ACCOUNT: "T1098.007",
+    RankReason.WORLD_WRITABLE: "T1222.002",
+    RankReason.PROTECTION_REMOVED: "T1222.002",
+    RankReason.MTIME_KEPT: "T1070.006",
+}
+
+
+class Rank(NamedTuple):
+    """Whether a change stands out, with all reasons, those that make it stand out first.
+
+    ``deciding`` is how many of them make it stand out. ``place`` is set with :attr:`RankReason.PLACE`; ``accounts`` are
+    new ones with uid 0.
+    """
+
+    level: Level
+    reasons: tuple[RankReason, ...]
+    deciding: int
+    nature: Nature
+    place: Place | None = None
+    accounts: tuple[str, ...] = ()
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether somebody has to look at this one."""
+        return self.level is Level.LOOK
+
+    @property
+    def techniques(self) -> tuple[str, ...]:
+        """Techniques of MITRE ATT&CK that the deciding reasons may be a sign of."""
+        of_place = self.place.technique if self.place is not None else None
+        found = (
+            of_place if reason is RankReason.PLACE else TECHNIQUES.get(reason)
+            for reason in self.reasons[: self.deciding]
+        )
+        return tuple(dict.fromkeys(filter(None, found)))
+
+
+_ORDER = {reason: place for place, reason in enumerate(RankReason)}
+_SEVERITIES: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
+_SET_UID, _SET_GID, _STICKY = 0o4000, 0o2000, 0o1000
+_GROUP_EXECUTES, _OTHERS_WRITE, _EXECUTE = 0o010, 0o002, 0o111
+_IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # chattr +i, +a
+_VERDICTS = {
+    Verdict.LIKELY: RankReason.LIKELY,
+    Verdict.CONTESTED: RankReason.CONTESTED,
+    Verdict.UNATTRIBUTED: RankReason.NOT_NAMED,
+}
+
+#: (reason, whether it makes the change stand out)
+_Signs = Iterator[tuple[RankReason, bool]]
+
+
+class _Excuse(NamedTuple):
+    """Why a change of content needs no look of its own.
+
+    ``content`` is set if the content is as shipped, or if a package manager wrote it and nothing is known against it.
+    ``mode`` is set if the content is as shipped, and a package manager wrote it or the mode is proved: setuid bits then
+    are the package's.
+    """
+
+    content: bool
+    mode: bool
+    manager: bool
+    shipped: bool
+
+
+def rank_of(finding: Finding, facts: Facts) -> Rank:
+    """Rank one row. A row with steps has the reasons of each step, too: what was undone still happened."""
+    path = finding.change.path
+    signs: dict[RankReason, bool] = {}
+    place: Place | None = None
+    parts = [(finding.change, finding.attribution, facts.provenance.get(path))]
+    if len(finding.steps) > 1:
+        parts += [(step.change, step.attribution, None) for step in finding.steps]
+    for change, attribution, provenance in parts:
+        found = _place_of(change)
+        place = place or found
+        for reason, decides in _signs(change, attribution, provenance, finding.severity, found, facts):
+            signs[reason] = decides or signs.get(reason, False)
+    accounts = facts.superusers.get(path, ())
+    if accounts:
+        signs[RankReason.SUPERUSER] = True
+    if path in facts.newcomers:
+        signs[RankReason.NEWCOMER] = _is_loud(finding.severity) and _nature(finding) is Nature.CONTENT
+    deciding = sum(signs.values())
+    return Rank(
+        level=Level.LOOK if deciding else Level.WAVE,
+        reasons=tuple(sorted(signs, key=lambda reason: (not signs[reason], _ORDER[reason]))),
+        deciding=deciding,
+        nature=_nature(finding),
+        place=place if RankReason.PLACE in signs else None,
+        accounts=accounts,
+    )
+
+
+def urgency(finding: Finding, found: Rank) -> tuple[object, ...]:
+    """The key by which rows are ordered, most urgent first."""
+    first = _ORDER[found.reasons[0]] if found.reasons else len(_ORDER)
+    return (
+        not found.stands_out,
+        first if found.stands_out else 0,
+        _SEVERITIES[finding.severity],
+        found.nature,
+        finding.attribution.verdict.strength,
+        finding.change.path,
+        finding.change.id,
+        finding.scan,
+    )
+
+
+def _place_of(change: Change) -> Place | None:
+    """The place of a changed file. A file that was moved away is missing where it protected something."""
+    if change.state.kind is FileKind.DIRECTORY:
+        return None
+    found = place_of(change.path)
+    if found is None and change.moved_from is not None:
+        found = place_of(change.moved_from)
+        return found if found is not None and (found.any_change or found is ACCOUNTS) else None
+    return found
+
+
+def _nature(finding: Finding) -> Nature:
+    return nature_of(finding.change)
+
+
+def _is_loud(severity: Severity | None) -> bool:
+    return severity in ("critical", "high")
+
+
+def _signs(  # what is known of one change
+    change: Change,
+    attribution: Attribution,
+    provenance: Provenance | None,
+    severity: Severity | None,
+    place: Place | None,
+    facts: Facts,
+) -> _Signs:
+    nature = nature_of(change)
+    excuse = _excuse(attribution, provenance, nature, facts)
+    yield from _signs_of_answer(attribution, facts)
+    if change.breach is not None:
+        yield RankReason.LOG_BREACH, True
+    yield from _signs_of_package(attribution, provenance, nature, excuse)
+    yield from _signs_of_mode(change, excuse)
+    if change.kind is not ChangeKind.REMOVED and nature is Nature.CONTENT:
+        yield from _signs_of_content(change, excuse, severity)
+    if change.path in BACKUPS:
+        yield RankReason.BACKUP, False
+    elif place is not None:
+        yield from _signs_of_place(change, attribution, place, nature, excuse)
+    if severity == "critical":
+        excused = excuse.content if nature is Nature.CONTENT else excuse.mode
+        is_directory = change.state.kind is FileKind.DIRECTORY and nature is Nature.CONTENT
+        matters = nature <= Nature.ATTRIBUTES and change.path not in BACKUPS
+        yield RankReason.CRITICAL_WATCH, matters and not excused and not is_directory
+    if nature is Nature.INODE:
+        yield RankReason.SAME_CONTENT, False
+    elif nature is Nature.TIMES:
+        yield RankReason.TIMES_ONLY, False
+
+
+def _excuse(attribution: Attribution, provenance: Provenance | None, nature: Nature, facts: Facts) -> _Excuse:
+    actors = attribution.actors
+    manager = (
+        attribution.verdict is Verdict.CONFIRMED
+        and bool(actors)
+        and all(programs.is_package_manager(actor) for actor in actors)
+        and not any(programs.program(actor) in facts.suspects for actor in actors)
+    )
+    shipped = provenance.shipped if provenance is not None else Shipped.UNKNOWN
+    as_shipped = shipped is Shipped.AS_SHIPPED
+    return _Excuse(
+        content=as_shipped or (manager and shipped is Shipped.UNKNOWN),
+        mode=as_shipped and (manager or (provenance is not None and provenance.is_mode_proved)),
+        manager=manager,
+        shipped=as_shipped and nature is Nature.CONTENT,
+    )
+
+
+def _signs_of_answer(attribution: Attribution, facts: Facts) -> _Signs:
+    if attribution.reason is Reason.NO_EVENT:
+        yield RankReason.NO_EVENT, True
+    elif attribution.verdict in _VERDICTS:
+        yield _VERDICTS[attribution.verdict], False
+    if facts.suspects and any(
+        programs.program(actor) in facts.suspects and programs.is_of_host(actor) for actor in attribution.actors
+    ):
+        yield RankReason.SUSPECT_PROGRAM, True
+
+
+def _signs_of_package(
+    attribution: Attribution, provenance: Provenance | None, nature: Nature, excuse: _Excuse
+) -> _Signs:
+    if excuse.manager:
+        yield RankReason.PACKAGE_MANAGER, False
+    if provenance is None:
+        return
+    if provenance.proofs_disagree:
+        yield RankReason.PROOFS_DISAGREE, True
+    if provenance.is_by_script:
+        yield RankReason.MAINTAINER_SCRIPT, False
+    if provenance.shipped is Shipped.NOT_AS_SHIPPED:
+        if provenance.is_conffile:
+            yield RankReason.CONFFILE, False
+        else:
+            yield RankReason.NOT_AS_SHIPPED, True
+    elif provenance.shipped is Shipped.AS_SHIPPED:
+        yield RankReason.AS_SHIPPED, False
+        others = [actor for actor in attribution.actors if not programs.may_be_package_manager(actor)]
+        if others and nature is Nature.CONTENT and not provenance.is_by_script:
+            yield RankReason.SHIPPED_ELSEWHERE, True
+
+
+def _signs_of_mode(change: Change, excuse: _Excuse) -> _Signs:
+    """Rights that the file gained. A moved file brings its own along."""
+    after, before = change.after, change.before
+    if after is None:
+        return
+    old = before.mode if before is not None and before.kind is after.kind else 0
+    gained = after.mode & ~old
+    is_file = after.kind is FileKind.FILE
+    if is_file and gained & _SET_UID:
+        yield RankReason.SETUID_GAINED, not excuse.mode
+    if is_file and gained & _SET_GID and after.mode & _GROUP_EXECUTES:
+        yield RankReason.SETGID_GAINED, not excuse.mode
+    if _capabilities(after) - (_capabilities(before) if before is not None else set()):
+        yield RankReason.CAPABILITY_GAINED, not excuse.mode
+    if _is_open(after) and not (before is not None and before.kind is after.kind and _is_open(before)):
+        yield RankReason.WORLD_WRITABLE, not excuse.mode
+    if before is not None and before.flags is not None and after.flags is not None:
+        lost = before.flags & ~after.flags & (_IMMUTABLE | _APPEND_ONLY)
+        if lost:
+            yield RankReason.PROTECTION_REMOVED, True
+    if is_file and before is not None and gained & _EXECUTE and not old & _EXECUTE:
+        yield RankReason.NEW_PROGRAM, not excuse.mode
+
+
+def _capabilities(state: FileState) -> set[bytes]:
+    return {xattr.data for xattr in state.xattrs or () if xattr.field == "capabilities"}
+
+
+def _is_open(state: FileState) -> bool:
+    """Whether everybody may write to a file, or replace what others have in a directory."""
+    if state.kind is FileKind.DIRECTORY:
+        return state.mode & (_OTHERS_WRITE | _STICKY) == _OTHERS_WRITE
+    return state.kind is FileKind.FILE and bool(state.mode & _OTHERS_WRITE)
+
+
+def _signs_of_content(change: Change, excuse: _Excuse, severity: Severity | None) -> _Signs:
+    before, after = change.before, change.after
+    assert after is not None, "a removed file has no content"
+    decides = not excuse.content and severity != "low"
+    if is_program(after):
+        is_new = before is None or change.kind is ChangeKind.MOVED or not is_program(before)
+        yield (RankReason.NEW_PROGRAM if is_new else RankReason.PROGRAM_CHANGED), decides
+    if "content" in change.changed and "mtime" not in change.changed and change.kind is ChangeKind.MODIFIED:
+        yield RankReason.MTIME_KEPT, decides
+
+
+def is_program(state: FileState) -> bool:
+    """Whether a file can be run, or is loaded into processes: an executable or a shared library."""
+    if state.kind is not FileKind.FILE:
+        return False
+    base = state.path.rpartition(b"/")[2]
+    return bool(state.mode & _EXECUTE) or base.endswith(b".so") or b".so." in base
+
+
+def _signs_of_place(change: Change, attribution: Attribution, place: Place, nature: Nature, excuse: _Excuse) -> _Signs:
+    if nature > Nature.ATTRIBUTES:
+        return
+    excused = excuse.shipped
+    if place.is_packaged:
+        # Packages put files there all the time; modes and owners do not matter much.
+        excused = excuse.content or nature is Nature.ATTRIBUTES
+    if place is ACCOUNTS and nature is Nature.CONTENT:
+        actors = attribution.actors
+        tools = bool(actors) and all(programs.is_account_tool(actor) for actor in actors)
+        if any(programs.asks_for_root(actor) for actor in actors if programs.is_account_tool(actor)):
+            yield RankReason.ADMIN_ACCOUNT, True
+        excused = tools and attribution.verdict is Verdict.CONFIRMED
+    removed = change.kind is ChangeKind.REMOVED and not place.any_change and place is not ACCOUNTS
+    yield RankReason.PLACE, not excused and not removed

@@ -1,0 +1,235 @@
+"""Group findings to change sets: what one login session's process tree did in one stretch of time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
+
+from fimscan.grouping import programs
+from fimscan.grouping.facts import Facts, Provenance, Shipped
+from fimscan.grouping.nature import Nature
+from fimscan.grouping.places import BACKUPS
+from fimscan.grouping.rank import Rank, rank_of, urgency
+from fimscan.grouping.trees import Node, Top, Trees, precedes
+from fimscan.model import Actor, Finding, Reason, Verdict
+
+STRETCH_NS = 600 * 10**9
+"""A tree that changes nothing for this long begins a new change set."""
+
+
+class SetKind(StrEnum):
+    """What holds a change set together."""
+
+    TREE = "tree"  # one command with all that it started
+    SEVERAL = "several"  # the named processes are of several trees, and nothing separates them
+    NOBODY = "nobody"  # no process is named; one set for each reason and scan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedRow:
+    """A finding with its rank and the number of its change set."""
+
+    finding: Finding
+    rank: Rank
+    number: int
+    provenance: Provenance | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSet:
+    """Changes that belong together. ``rows`` are in order of urgency.
+
+    ``number`` counts from 1 in the order of urgency; it is valid for one report only. ``roots`` are the uppermost known
+    processes, those of most rows first; ``via`` are the programs that they were started through (``sudo``). ``reason``
+    is set if no process is named. ``start_ns`` and ``end_ns`` are the times of the first and last system call, or those
+    of the windows if no process is named.
+    """
+
+    number: int
+    kind: SetKind
+    rows: tuple[RankedRow, ...]
+    roots: tuple[Actor, ...] = ()
+    via: tuple[bytes, ...] = ()
+    reason: Reason | None = None
+    scan: int = 0
+    start_ns: int
+    end_ns: int
+
+    @property
+    def standing_out(self) -> int:
+        """The number of rows that stand out."""
+        return sum(row.rank.stands_out for row in self.rows)
+
+    @property
+    def same_content(self) -> int:
+        """The number of files that only have another inode."""
+        return sum(row.rank.nature is Nature.INODE for row in self.rows)
+
+    @property
+    def verdicts(self) -> Mapping[Verdict, int]:
+        """The number of rows with each verdict."""
+        return Counter(row.finding.attribution.verdict for row in self.rows)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages that own rows, in alphabetical order."""
+        return tuple(sorted({row.provenance.package for row in self.rows if row.provenance and row.provenance.package}))
+
+    @property
+    def shipped(self) -> Mapping[Shipped, int]:
+        """The number of rows of each class, without those of which nothing is known."""
+        return Counter(row.provenance.shipped for row in self.rows if row.provenance is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """The rows of a report, ranked and grouped. ``rows`` are in the order of the findings, ``sets`` by urgency."""
+
+    rows: tuple[RankedRow, ...]
+    sets: tuple[ChangeSet, ...]
+
+    @property
+    def standing_out(self) -> tuple[RankedRow, ...]:
+        """All rows that somebody has to look at, most urgent first."""
+        found = sorted((row for row in self.rows if row.rank.stands_out), key=row_urgency)
+        return tuple(_backups_last(found))
+
+    def only(self, number: int) -> Grouping | None:
+        """One set, with its number and its rows in the order of the findings; ``None`` if there is no such set."""
+        found = tuple(item for item in self.sets if item.number == number)
+        return Grouping(rows=tuple(row for row in self.rows if row.number == number), sets=found) if found else None
+
+
+def row_urgency(row: RankedRow) -> tuple[object, ...]:
+    """The key by which rows are ordered."""
+    return urgency(row.finding, row.rank)
+
+
+def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
+    """Rank findings and group them. Each is in exactly one set; the order of the findings does not matter."""
+    facts = facts or Facts()
+    trees = Trees((actor for finding in findings for actor in finding.attribution.actors), facts.lineages)
+    ranks = [rank_of(finding, facts) for finding in findings]
+    members: dict[object, list[int]] = {}
+    for index, finding in enumerate(findings):
+        members.setdefault(_key(finding, trees), []).append(index)
+    times = [_time(finding) for finding in findings]
+    stretches = [part for indexes in members.values() for part in _stretches(indexes, times)]
+    keys = [urgency(finding, found) for finding, found in zip(findings, ranks, strict=True)]
+    for part in stretches:
+        part.sort(key=keys.__getitem__)
+    # Sets with something that stands out come first; then the larger ones.
+    stretches.sort(key=lambda part: (not ranks[part[0]].stands_out, *_weight(part, ranks, keys)))
+    rows: dict[int, RankedRow] = {}
+    sets = []
+    for number, part in enumerate(stretches, 1):
+        for index in part:
+            finding = findings[index]
+            rows[index] = RankedRow(
+                finding=finding,
+                rank=ranks[index],
+                number=number,
+                provenance=facts.provenance.get(finding.change.path),
+            )
+        ordered = _backups_last([rows[index] for index in part])
+        sets.append(_change_set(number, ordered, [times[index] for index in part], trees))
+    return Grouping(rows=tuple(rows[index] for index in range(len(findings))), sets=tuple(sets))
+
+
+def _weight(part: list[int], ranks: Sequence[Rank], keys: Sequence[tuple[object, ...]]) -> tuple[object, ...]:
+    first = part[0]
+    return (keys[first], len(part)) if ranks[first].stands_out else (-len(part), keys[first])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+class _Unnamed(NamedTuple):
+    verdict: Verdict
+    reason: Reason | None
+    scan: int
+
+
+def _key(finding: Finding, trees: Trees) -> object:
+    """What findings of one set have in common, whatever their times."""
+    attribution = finding.attribution
+    if not attribution.actors:
+        return _Unnamed(attribution.verdict, attribution.reason, finding.scan)
+    nodes: frozenset[Node] = frozenset(map(trees.node, attribution.actors))
+    return next(iter(nodes)) if len(nodes) == 1 else nodes
+
+
+def _time(finding: Finding) -> int:
+    """When it happened: the latest system call of the named processes; else the end of the window."""
+    times = [actor.time_ns for actor in finding.attribution.actors if actor.time_ns is not None]
+    return max(times) if times else finding.change.window.before_ns
+
+
+def _stretches(indexes: list[int], times: Sequence[int]) -> Iterator[list[int]]:
+    """Split where nothing happened for :data:`STRETCH_NS`."""
+    ordered = sorted(indexes, key=times.__getitem__)
+    part = ordered[:1]
+    for earlier, later in pairwise(ordered):
+        if times[later] - times[earlier] > STRETCH_NS:
+            yield part
+            part = []
+        part.append(later)
+    yield part
+
+
+def _backups_last(rows: list[RankedRow]) -> list[RankedRow]:
+    """Move the backups of account files behind their originals, where both are there."""
+    originals = {row.finding.change.path for row in rows} & set(BACKUPS.values())
+    backups: dict[bytes, list[RankedRow]] = {}
+    others = []
+    for row in rows:
+        original = BACKUPS.get(row.finding.change.path)
+        if original in originals:
+            backups.setdefault(original, []).append(row)
+        else:
+            others.append(row)
+    return [moved for row in others for moved in (row, *backups.pop(row.finding.change.path, ()))]
+
+
+def _change_set(number: int, rows: list[RankedRow], times: list[int], trees: Trees) -> ChangeSet:
+    first = rows[0].finding
+    if not first.attribution.actors:
+        windows = [row.finding.change.window for row in rows]
+        return ChangeSet(
+            number=number,
+            kind=SetKind.NOBODY,
+            rows=tuple(rows),
+            reason=first.attribution.reason,
+            scan=first.scan,
+            start_ns=min(window.after_ns for window in windows),
+            end_ns=max(window.before_ns for window in windows),
+        )
+    several = len(set(map(trees.node, first.attribution.actors))) > 1
+    tops = Counter[tuple[object, ...]]()
+    actors: dict[tuple[object, ...], Actor] = {}
+    vias: set[bytes] = set()
+    seen: dict[int, tuple[Top, int]] = {}
+    for row in rows:
+        # The same process is at the top of most rows, as the same value.
+        for top in {id(found): found for found in map(trees.top, row.finding.attribution.actors)}.values():
+            seen[id(top)] = (top, seen.get(id(top), (top, 0))[1] + 1)
+    for top, count in seen.values():
+        key = (programs.program(top.actor), top.actor.cmdline, top.actor.uid, top.actor.auid)
+        tops[key] += count
+        if key not in actors or precedes(top.actor, actors[key]):
+            actors[key] = top.actor
+        vias.update(top.via)
+    order = sorted(tops, key=lambda key: (-tops[key], actors[key].moment, repr(actors[key])))
+    return ChangeSet(
+        number=number,
+        kind=SetKind.SEVERAL if several else SetKind.TREE,
+        rows=tuple(rows),
+        roots=tuple(actors[key] for key in order),
+        via=tuple(sorted(vias)),
+        start_ns=min(times),
+        end_ns=max(times),
+    )
