@@ -17,7 +17,7 @@ from fimscan.grouping import ChangeSet, Grouping, Nature, RankedRow, SetKind
 from fimscan.model import Diff, Finding
 from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.change_sets import rank_words, same_content_text, set_tail, set_title, title_parts
-from fimscan.report.console import pack, wrap, write_lines
+from fimscan.report.console import pack, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.text import (
@@ -176,10 +176,11 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         yield Text(f"{plural(len(items), 'file')} could not be compared: {screen.command} --flat lists them.")
     if diff.opened_unmodified:
         yield Text(f"{plural(len(diff.opened_unmodified), 'file')} opened for writing, content unchanged.")
-    number = next((row.finding.change.id for row in grouping.standing_out), 0)
-    why = f"; {screen.program} explain {number}: why" if number else ""
-    lines = wrap(f"{screen.command} --set 1: open a set; --flat: every row{why}", screen.width, "", _INDENT)
-    yield from (Text(line, style="dim") for line in lines)
+    # Each command has a line of its own, however long, so that it can be copied.
+    yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
+    number = next((row.finding.change.id for row in grouping.standing_out), None)
+    if number is not None:
+        yield Text(f"{screen.program} explain {number}  # why", style="dim")
 
 
 def _outstanding_lines(row: RankedRow, screen: Screen) -> Iterator[Text]:

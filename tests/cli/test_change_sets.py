@@ -46,7 +46,7 @@ def test_many_changes_are_one_screen(upgraded: Cli) -> None:
     assert names(upgraded) == ["open"]
     assert "    world-writable, " in written
     assert re.search(r"^ 1     41  no process named \(coverage-gap\), found by scan 2, .*; 1 above$", written, re.M)
-    assert " diff --set 1: open a set; --flat: every row" in " ".join(written.split())
+    assert " diff --set 1 # open a set; --flat: every row" in " ".join(written.split())
     assert len(names(upgraded, "--flat")) == MANY + 1
 
 
@@ -91,7 +91,7 @@ def test_the_mail_of_cron_is_the_same_screen(cli: Cli) -> None:
     mail = cli.scan(1)
     assert len(mail.splitlines()) <= 24
     assert re.search(rf"^added .* {cli.watched}/open$", mail, re.MULTILINE)
-    assert " diff --from 1 --to 2 --set 1: open a set" in " ".join(mail.split())
+    assert " diff --from 1 --to 2 --set 1 # open a set" in " ".join(mail.split())
 
 
 def test_a_history_is_never_folded(upgraded: Cli) -> None:

@@ -233,12 +233,12 @@ def test_the_command_in_an_error_runs_as_printed(cli: Cli) -> None:
     subprocess.run(verify[1], shell=True, cwd="/", env=environment, check=True, capture_output=True)
 
 
-def test_the_command_that_shows_the_omitted_rows_runs_as_printed(cli: Cli) -> None:
-    """In the short report of a scan."""
+def test_the_command_that_opens_a_set_runs_as_printed(cli: Cli) -> None:
+    """In the report of a scan with more rows than a screen shows."""
     cli.scan()
     for number in range(20):
         (cli.watched / f"new{number}").touch()
-    command = re.search(r"^\.\.\. and \d+ more: (.*)$", cli.scan(1), re.MULTILINE)
+    command = re.search(r"^(.* diff .*--set 1  # .*)$", cli.scan(1), re.MULTILINE)
     assert command is not None
     environment = {**os.environ, "PYTHONPATH": str(CODE.parent)}
     done = subprocess.run(command[1], shell=True, cwd="/", env=environment, check=False, capture_output=True, text=True)

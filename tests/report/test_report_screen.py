@@ -55,7 +55,8 @@ modified    #3003  high      /etc/passwd
  2  2,000  apt-get upgrade, by admin (sudo), 02:21-02:22; 12 packages as shipped
  3      1  vim hosts, by alice as root, 04:36
 500 of these are files that were replaced by others with the same content.
-fimscan diff --set 1: open a set; --flat: every row; fimscan explain 3002: why
+fimscan diff --set 1  # open a set; --flat: every row
+fimscan explain 3002  # why
 """
 
 
