@@ -190,6 +190,11 @@ def test_command_lines_are_found_and_wrong_ones_are_refused() -> None:
             parse(wrong)
 
 
+@pytest.mark.parametrize("gap", model.GapReason)
+def test_the_page_for_unattributed_changes_says_what_to_do_about_each_gap(gap: model.GapReason) -> None:
+    assert f"`{gap}`" in (DOCS / "how-to" / "why-unattributed.md").read_text()
+
+
 ENTRIES = [*make_reference.commands()]
 CONFIGURATION = [*make_reference.keys()]
 OPTIONS = {
