@@ -5,6 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+_DIRECTORIES = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
+
+
+def _in_system(*names: bytes) -> frozenset[bytes]:
+    return frozenset(b"%b/%b" % (directory, name) for directory in _DIRECTORIES for name in names)
+
+
+PACKAGE_MANAGERS = _in_system(
+    *(b"dpkg", b"rpm", b"dnf5", b"microdnf", b"rpm-ostree", b"pacman", b"apk", b"zypper", b"transactional-update")
+) | {b"/usr/libexec/packagekitd", b"/usr/lib/packagekitd"}
+"""Programs that write the files of packages themselves. dpkg-deb and rpm2cpio do, too, but nobody installs by them."""
+
+SCRIPTED_PACKAGE_MANAGERS = _in_system(b"dnf", b"dnf-3", b"yum", b"tdnf")
+"""Package managers that are scripts: audit sees their interpreter, which anybody may run."""
+
 
 class PackageClass(StrEnum):
     """Whether a file is what its package shipped."""
