@@ -54,6 +54,7 @@ class PackageReason(StrEnum):
     PROOFS_DISAGREE = "proofs-disagree"  # two proofs of the same package have different digests
     CHANGED_SINCE = "changed-since"  # the digest was not recorded, and the file is another one now
     UNREADABLE = "unreadable"  # the digest was not recorded, and the file cannot be read
+    NOT_READ = "not-read"  # the digest was not recorded, and the file was not read, to save time
     PACKAGE_CHANGED_SINCE = "package-changed-since"  # the package was unpacked after the file was read
     UNTRUSTED_DATABASE = "untrusted-database"  # others than root can write to the list that names the file
     OTHER_MANAGER = "other-manager"  # below a directory of snap or flatpak, which are not asked
