@@ -109,14 +109,19 @@ def _answer(
     if not claims and (claim := records.claim(path)) is not None:
         claims = [claim]
     if activity is not None and question.window is not None:
-        claims = [replace(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
+        claims = [_dated(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
+    directory = parent(path)
     background = Background(
-        facts=tuple(fact for found in findings for fact in found.facts.get(path, ())),
-        directory_owners=tuple(name for found in findings for name in found.directories.get(parent(path), ())),
+        facts=tuple([fact for found in findings for fact in found.facts.get(path, ())]),
+        directory_owners=tuple([name for found in findings for name in found.directories.get(directory, ())]),
         reason=next((found.reason for found in findings if found.reason is not None), None),
         is_complete=all(found.is_complete and found.reason is None for found in findings),
     )
     return judge(question, claims, reader.digests(question.state, path, claims), background)
+
+
+def _dated(claim: Claim, *, active: bool | None) -> Claim:
+    return claim if active is None else replace(claim, active=active)
 
 
 def _claims(found: Findings, path: bytes) -> list[Claim]:

@@ -15,7 +15,7 @@ from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import minute_text, mode_octal, owner_text, show, time_text
-from fimscan.report.packages import package_words
+from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.words import (
     RANK_WORDS,
     by_rank,
@@ -104,7 +104,7 @@ def _row(finding: Finding) -> _Row:
         path=show(finding.change.path),
         severity=finding.severity or "",
         package=", ".join(package_words(finding.package)),
-        is_loud=finding.package is not None and bool(finding.package.loud),
+        is_loud=is_alarming(finding.package),
         answer=_answer(finding),
         steps=tuple(map(_answer, finding.steps)) if len(finding.steps) > 1 else (),
         details=_details(finding.change.before, finding.change.after),

@@ -72,6 +72,14 @@ def package_words(answer: PackageAnswer | None) -> tuple[str, ...]:
     return (answer.kind.value.replace("-", " "), *_parts(answer))
 
 
+def is_alarming(answer: PackageAnswer | None) -> bool:
+    """Whether it deserves attention. That a configuration file changes without an installation is ordinary."""
+    if answer is None:
+        return False
+    is_conffile = answer.owner is not None and answer.owner.conffile
+    return bool({*answer.loud} - ({PackageFact.NOT_BEING_INSTALLED} if is_conffile else set()))
+
+
 def summary_line(counts: Counter[PackageClass]) -> str:
     """How many files there are of each class."""
     words = ", ".join(f"{counts[kind]:,} {kind.value.replace('-', ' ')}" for kind in PackageClass if counts[kind])

@@ -20,6 +20,7 @@ from fimscan.report.change_sets import rank_words, same_content_text, set_tail, 
 from fimscan.report.console import pack, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
+from fimscan.report.packages import is_alarming
 from fimscan.report.text import (
     answer_lines,
     head_lines,
@@ -191,7 +192,8 @@ def _outstanding_lines(row: RankedRow, screen: Screen) -> Iterator[Text]:
     telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
     reasons = [*rank_words(rank)[: rank.deciding], *telling]
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
-    if finding.package is not None and (finding.package.loud or finding.package.kind is PackageClass.NOT_AS_SHIPPED):
+    answer = finding.package
+    if answer is not None and (is_alarming(answer) or answer.kind is PackageClass.NOT_AS_SHIPPED):
         yield from package_lines(finding, width)
     yield from _who(finding, screen)
 

@@ -33,7 +33,7 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
-from fimscan.report.packages import package_words
+from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
     RANK_WORDS,
@@ -182,10 +182,9 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
 
 def package_lines(finding: Finding, width: int) -> Iterator[Text]:
     """Whether the file is what its package shipped; nothing if that says nothing."""
-    answer = finding.package
-    if not (words := package_words(answer)):
+    if not (words := package_words(finding.package)):
         return
-    style = "bold red" if answer is not None and answer.loud else ""
+    style = "bold red" if is_alarming(finding.package) else ""
     for line in pack(words, width, f"{_INDENT}package: ", _INDENT * 2):
         yield Text(line, style=style)
 
