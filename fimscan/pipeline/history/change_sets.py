@@ -8,6 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from fimscan import attribution
+from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Grouping, group, process_key
 from fimscan.model import Actor, Diff, Lineage
 from fimscan.pipeline.audit.processes import Processes
@@ -21,6 +22,7 @@ _INIT = 1
 _MOMENT = attrgetter("moment")
 
 
+@gc_paused()
 def grouping_of(database: Database, diff: Diff, known: Facts | None = None) -> Grouping:
     """Rank and group the findings of a diff. ``known`` are facts beside those of the diff.
 

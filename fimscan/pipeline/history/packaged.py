@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Nature, Provenance, nature_of, process_key, programs
 from fimscan.model import (
     Actor,
@@ -62,6 +63,7 @@ def with_packages(database: Database, diff: Diff, sources: PackageSources) -> Pa
     return packaged_by(sources, diff, lineages_of(database, diff))
 
 
+@gc_paused()
 def packaged_by(sources: PackageSources, diff: Diff, lineages: Mapping[object, Lineage]) -> Packaged:
     """The same with the packages of ``sources``; files outside of its root are not asked for.
 
