@@ -17,6 +17,7 @@ from fimscan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from fimscan.config import Config
+    from fimscan.grouping import Facts
     from fimscan.model import Diff
     from fimscan.store.database import Database
 
@@ -65,6 +66,25 @@ class Settings:
             yield database
         finally:
             database.close()
+
+
+def packaged(
+    database: Database, diff: Diff, settings: Settings, *, disabled: bool = False
+) -> tuple[Diff, Facts | None]:
+    """The diff with its packages, and the facts for its grouping. Problems go to standard error."""
+    if disabled or not diff.findings:
+        return diff, None
+    from fimscan.pipeline.history.packaged import default_sources, with_packages
+
+    try:
+        found = with_packages(database, diff, default_sources(settings.url()))
+    except Exception as error:  # noqa: BLE001 -- the report comes, whatever there is in a database of packages
+        note(f"packages were not asked: {type(error).__name__}: {error}")
+        return diff, None
+    if found.problems:
+        more = f" (and {len(found.problems) - 1:,} more problems)" if len(found.problems) > 1 else ""
+        note(f"packages: {found.problems[0]}{more}")
+    return found.diff, found.facts
 
 
 def exit_code(diff: Diff) -> int:

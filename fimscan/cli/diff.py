@@ -17,6 +17,7 @@ from fimscan.cli.context import (
     exit_code,
     note,
     output_to,
+    packaged,
     screen_size,
     terminal_width,
     use_color,
@@ -63,6 +64,7 @@ _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; othe
 @click.option("--flat", is_flag=True, help="Text: list every row, however many. The other formats always do.")
 @click.option("--sets", "list_sets", is_flag=True, help="Text: list all change sets, one line each.")
 @click.option("--set", "number", type=int, metavar="N", help="Show only the changes of this change set, in full.")
+@click.option("--no-packages", is_flag=True, help="Do not compare the changed files with what their packages shipped.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True)
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json and exit.")
@@ -78,6 +80,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
     flat: bool,
     list_sets: bool,
     number: int | None,
+    no_packages: bool,
     form: str,
     out: str | None,
     schema: bool,
@@ -111,7 +114,9 @@ def diff(  # noqa: PLR0913  # one argument for each option
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
         if pattern is not None or verdict is not None:
             found = _filtered(found, pattern, verdict)
-        grouping = grouping_of(database, found) if view.needs_sets(found) else None
+        # The history of a path has states that no package of today can vouch for.
+        found, facts = packaged(database, found, settings, disabled=no_packages or history)
+        grouping = grouping_of(database, found, facts) if view.needs_sets(found) else None
     if number is not None and grouping is not None:
         found, grouping = _one_set(found, grouping, number)
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):

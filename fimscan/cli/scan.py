@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import click
 
-from fimscan.cli.context import Settings, exit_code, note, screen_size, terminal_width, use_color
+from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, terminal_width, use_color
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
-from fimscan.grouping import Grouping
+from fimscan.grouping import Facts, Grouping
 from fimscan.model import Diff
 from fimscan.pipeline import AuditSource, ScanResult, run_scan
 from fimscan.pipeline.history.change_sets import grouping_of
@@ -36,11 +36,20 @@ _ONE_SCREEN = 12
 )
 @click.option("--full", is_flag=True, help='Re-hash everything, skip nothing (with reread = "ctime").')
 @click.option("--trigger", type=click.Choice(["manual", "cron", "schedule"]), default="manual", show_default=True)
+@click.option("--no-packages", is_flag=True, help="Do not compare the changed files with what their packages shipped.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line even if nothing changed.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def scan(
-    settings: Settings, *, no_audit: bool, logs: tuple[str, ...], full: bool, trigger: str, verbose: bool, form: str
+def scan(  # noqa: PLR0913  # one argument for each option
+    settings: Settings,
+    *,
+    no_audit: bool,
+    logs: tuple[str, ...],
+    full: bool,
+    trigger: str,
+    no_packages: bool,
+    verbose: bool,
+    form: str,
 ) -> int:
     """Compare the monitored files with the last scan, and say which process changed them.
 
@@ -61,20 +70,22 @@ def scan(
         for problem in result.new_problems:
             note(problem)
         with report_once(database, result) as reported:
+            found, facts = packaged(database, reported.diff, settings, disabled=no_packages)
+            shown = replace(reported, diff=found)
             if form == "json":
-                write_json(reported.diff, sys.stdout, grouping_of(database, reported.diff))
+                write_json(found, sys.stdout, grouping_of(database, found, facts))
             else:
-                older = count_older(database, reported.diff, config)
-                grouping = grouping_if_many(database, reported)
-                print_result(reported, older, own_command(settings), grouping, verbose=verbose)
+                older = count_older(database, found, config)
+                grouping = grouping_if_many(database, shown, facts)
+                print_result(shown, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
     return 0 if reported.is_baseline else exit_code(reported.diff)
 
 
-def grouping_if_many(database: Database, result: ScanResult) -> Grouping | None:
+def grouping_if_many(database: Database, result: ScanResult, facts: Facts | None = None) -> Grouping | None:
     """The change sets of a scan's changes; ``None`` if there are so few changes that all of them are listed."""
     rows = len(result.diff.findings) + len(result.alarming)
-    return grouping_of(database, result.diff) if rows > _ONE_SCREEN else None
+    return grouping_of(database, result.diff, facts) if rows > _ONE_SCREEN else None
 
 
 def print_result(

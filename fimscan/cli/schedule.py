@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 
 import click
 
-from fimscan.cli.context import Settings, note
+from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.remedies import own_command
 from fimscan.cli.scan import audit_source, grouping_if_many, print_result
 from fimscan.pipeline import ScanResult
@@ -28,16 +29,18 @@ def schedule(settings: Settings, *, no_audit: bool) -> None:
     with settings.database(create=True) as database:
         source = audit_source(config, disabled=no_audit)
         runner = Scheduler(
-            database, config, source, report=partial(_report, database, own_command(settings)), complain=note
+            database, config, source, report=partial(_report, database, settings, own_command(settings)), complain=note
         )
         note(f"scans: {config.schedule.scan}; audit log: {config.schedule.audit}; stop with SIGTERM or Ctrl-C")
         runner.run()
     note("stopped")
 
 
-def _report(database: Database, command: str, result: ScanResult) -> None:
+def _report(database: Database, settings: Settings, command: str, result: ScanResult) -> None:
     for problem in result.new_problems:
         note(problem)
     with report_once(database, result) as reported:
-        print_result(reported, 0, command, grouping_if_many(database, reported), verbose=False)
+        found, facts = packaged(database, reported.diff, settings)
+        shown = replace(reported, diff=found)
+        print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
         sys.stdout.flush()

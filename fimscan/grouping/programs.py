@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fimscan.model import Actor, ExeOrigin
+from fimscan.model import PACKAGE_MANAGERS, SCRIPTED_PACKAGE_MANAGERS, Actor, ExeOrigin
 
 _DELETED = b" (deleted)"
 _SYSTEM = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
@@ -16,13 +16,6 @@ _SYSTEM = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
 def _in_system(*names: bytes) -> frozenset[bytes]:
     return frozenset(b"%b/%b" % (directory, name) for directory in _SYSTEM for name in names)
 
-
-#: Programs that write the files of packages themselves.
-PACKAGE_MANAGERS = _in_system(
-    *(b"dpkg", b"rpm", b"dnf5", b"microdnf", b"rpm-ostree", b"pacman", b"apk", b"zypper", b"transactional-update")
-) | {b"/usr/libexec/packagekitd", b"/usr/lib/packagekitd"}
-#: Package managers that are scripts: audit sees their interpreter, which anybody may run.
-_SCRIPTS = _in_system(b"dnf", b"dnf-3", b"yum", b"tdnf")
 
 ACCOUNT_TOOLS = _in_system(
     *(b"useradd", b"usermod", b"userdel", b"groupadd", b"groupmod", b"groupdel", b"groupmems", b"gpasswd", b"passwd"),
@@ -83,7 +76,7 @@ def may_be_package_manager(actor: Actor) -> bool:
     """Whether it is one, or calls itself one of those that are scripts."""
     if is_package_manager(actor):
         return True
-    return bool(actor.cmdline) and not _SCRIPTS.isdisjoint((actor.cmdline or ())[:2])
+    return bool(actor.cmdline) and not SCRIPTED_PACKAGE_MANAGERS.isdisjoint((actor.cmdline or ())[:2])
 
 
 def is_account_tool(actor: Actor) -> bool:

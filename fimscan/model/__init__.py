@@ -57,6 +57,8 @@ from fimscan.model.files import (
 )
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
 from fimscan.model.packages import (
+    PACKAGE_MANAGERS,
+    SCRIPTED_PACKAGE_MANAGERS,
     PackageAnswer,
     PackageClass,
     PackageFact,
@@ -89,6 +91,8 @@ __all__ = [
     "COMPLETE",
     "INCOMPLETE",
     "LIVE",
+    "PACKAGE_MANAGERS",
+    "SCRIPTED_PACKAGE_MANAGERS",
     "AcceptanceRecord",
     "Action",
     "Actor",

@@ -5,6 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+_DIRECTORIES = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
+
+
+def _in_system(*names: bytes) -> frozenset[bytes]:
+    return frozenset(b"%b/%b" % (directory, name) for directory in _DIRECTORIES for name in names)
+
+
+PACKAGE_MANAGERS = _in_system(
+    *(b"dpkg", b"rpm", b"dnf5", b"microdnf", b"rpm-ostree", b"pacman", b"apk", b"zypper", b"transactional-update")
+) | {b"/usr/libexec/packagekitd", b"/usr/lib/packagekitd"}
+"""Programs that write the files of packages themselves. dpkg-deb and rpm2cpio do, too, but nobody installs by them."""
+
+SCRIPTED_PACKAGE_MANAGERS = _in_system(b"dnf", b"dnf-3", b"yum", b"tdnf")
+"""Package managers that are scripts: audit sees their interpreter, which anybody may run."""
+
 
 class PackageClass(StrEnum):
     """Whether a file is what its package shipped."""
@@ -39,6 +54,7 @@ class PackageReason(StrEnum):
     PROOFS_DISAGREE = "proofs-disagree"  # two proofs of the same package have different digests
     CHANGED_SINCE = "changed-since"  # the digest was not recorded, and the file is another one now
     UNREADABLE = "unreadable"  # the digest was not recorded, and the file cannot be read
+    NOT_READ = "not-read"  # the digest was not recorded, and the file was not read, to save time
     PACKAGE_CHANGED_SINCE = "package-changed-since"  # the package was unpacked after the file was read
     UNTRUSTED_DATABASE = "untrusted-database"  # others than root can write to the list that names the file
     OTHER_MANAGER = "other-manager"  # below a directory of snap or flatpak, which are not asked

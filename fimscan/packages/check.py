@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fimscan.model import FileKind, PackageAnswer, PackageReason, PackageReport
+from fimscan.model import FileKind, FileState, PackageAnswer, PackageReason, PackageReport
 from fimscan.packages.activity import DpkgActivity
 from fimscan.packages.claims import Claim, Findings, PackageQuestion, Wanted
 from fimscan.packages.debs import Proofs
@@ -21,6 +21,9 @@ DEB_BUDGET = 64 * 1024 * 1024
 """How many bytes of .deb files are read at most by default: a few seconds."""
 
 
+_COST_OF_OPENING = 16 * 1024  # as long as reading so many bytes takes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageSources:
     """Where packages are looked up.
@@ -28,6 +31,9 @@ class PackageSources:
     ``root`` is the directory of the checked system: paths in questions and databases are relative to it.
     ``manifests``, the directory of 'fimscan packages record', and ``archives``, directories with .deb files, are not.
     With ``keep_manifests``, what was taken from a .deb is kept in ``manifests``, if that can be written.
+
+    ``deb_budget`` is how many bytes of .deb files are read at most; with ``reports_skipped``, it is a problem if there
+    are more. ``read_budget`` is how many bytes of checked files are read at most, those of the first questions first.
     """
 
     root: bytes = b"/"
@@ -35,6 +41,8 @@ class PackageSources:
     keep_manifests: bool = True
     archives: tuple[bytes, ...] = (b"/var/cache/apt/archives",)
     deb_budget: int = DEB_BUDGET
+    reports_skipped: bool = True
+    read_budget: int | None = None
 
 
 def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -> PackageReport:
@@ -49,10 +57,9 @@ def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -
     findings, names = _ask(_wanted(questions, real), directories, sources)
     records = PythonRecords(directories, paths)
     activity = DpkgActivity(directories) if any(question.window for question in questions) else None
-    answers = [
-        _answer(question, real[question.path], findings, records, activity, sources.root) for question in questions
-    ]
-    problems = [problem for found in findings for problem in found.problems] + records.problems
+    reader = _Reader(sources)
+    answers = [_answer(question, real[question.path], findings, records, activity, reader) for question in questions]
+    problems = [problem for found in findings for problem in found.problems] + records.problems + reader.problems
     return PackageReport(answers=tuple(answers), problems=tuple(dict.fromkeys(problems)), databases=tuple(names))
 
 
@@ -72,7 +79,13 @@ def _ask(wanted: Wanted, directories: Directories, sources: PackageSources) -> t
     found, names = [], []
     if has_dpkg(directories):
         store = None if sources.manifests is None else ManifestStore(sources.manifests)
-        proofs = Proofs(store, sources.archives, sources.deb_budget, keep=sources.keep_manifests)
+        proofs = Proofs(
+            store,
+            sources.archives,
+            sources.deb_budget,
+            keep=sources.keep_manifests,
+            reports_skipped=sources.reports_skipped,
+        )
         found.append(read_dpkg(wanted, directories, proofs))
         names.append("dpkg")
     database = rpm_database(directories)
@@ -90,20 +103,25 @@ def _answer(
     findings: Sequence[Findings],
     records: PythonRecords,
     activity: DpkgActivity | None,
-    root: bytes,
+    reader: _Reader,
 ) -> PackageAnswer:
     claims = [claim for found in findings for claim in _claims(found, path)]
     if not claims and (claim := records.claim(path)) is not None:
         claims = [claim]
     if activity is not None and question.window is not None:
-        claims = [replace(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
+        claims = [_dated(claim, active=activity.was_active(claim.owner, question.window)) for claim in claims]
+    directory = parent(path)
     background = Background(
-        facts=tuple(fact for found in findings for fact in found.facts.get(path, ())),
-        directory_owners=tuple(name for found in findings for name in found.directories.get(parent(path), ())),
+        facts=tuple([fact for found in findings for fact in found.facts.get(path, ())]),
+        directory_owners=tuple([name for found in findings for name in found.directories.get(directory, ())]),
         reason=next((found.reason for found in findings if found.reason is not None), None),
         is_complete=all(found.is_complete and found.reason is None for found in findings),
     )
-    return judge(question, claims, _digests(question, path, claims, root), background)
+    return judge(question, claims, reader.digests(question.state, path, claims), background)
+
+
+def _dated(claim: Claim, *, active: bool | None) -> Claim:
+    return claim if active is None else replace(claim, active=active)
 
 
 def _claims(found: Findings, path: bytes) -> list[Claim]:
@@ -112,17 +130,46 @@ def _claims(found: Findings, path: bytes) -> list[Claim]:
     return claims if found.reason is None else [replace(one, reason=found.reason, expected=()) for one in claims]
 
 
-def _digests(question: PackageQuestion, path: bytes, claims: Sequence[Claim], root: bytes) -> Digests:
-    needed = needed_algorithms(claims, question.state)
-    if question.state is None or not needed:
-        return {}
-    recorded = recorded_digests(question.state)
-    missing = sorted(needed - set(recorded))
-    if not missing:
-        return recorded
-    try:
-        return {**recorded, **digest_recorded(root, question.state, path, missing)}
-    except ChangedError:
-        return PackageReason.CHANGED_SINCE
-    except (OSError, ValueError):  # hashlib may lack an algorithm
-        return PackageReason.UNREADABLE
+class _Reader:
+    """Reads the digests that were not recorded, as long as its budget lasts."""
+
+    def __init__(self, sources: PackageSources) -> None:
+        self._root = sources.root
+        self._left = sources.read_budget
+        self._skipped = 0
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence on the files that were not read."""
+        if not self._skipped:
+            return []
+        count = "1 file was" if self._skipped == 1 else f"{self._skipped:,} files were"
+        return [f"{count} not compared with the package, to save time; 'fimscan packages check PATH' does it"]
+
+    def digests(self, state: FileState | None, path: bytes, claims: Sequence[Claim]) -> Digests:
+        """What deciding takes of the recorded digests and those of the file as it is."""
+        needed = needed_algorithms(claims, state)
+        if state is None or not needed:
+            return {}
+        recorded = recorded_digests(state)
+        missing = sorted(needed - set(recorded))
+        if not missing:
+            return recorded
+        if not self._takes(state.size):
+            return PackageReason.NOT_READ
+        try:
+            return {**recorded, **digest_recorded(self._root, state, path, missing)}
+        except ChangedError:
+            return PackageReason.CHANGED_SINCE
+        except (OSError, ValueError):  # hashlib may lack an algorithm
+            return PackageReason.UNREADABLE
+
+    def _takes(self, size: int) -> bool:
+        if self._left is None:
+            return True
+        cost = size + _COST_OF_OPENING
+        if cost > self._left:
+            self._skipped += 1
+            return False
+        self._left -= cost
+        return True

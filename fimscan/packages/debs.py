@@ -27,9 +27,16 @@ class Proofs:
     """
 
     def __init__(
-        self, store: ManifestStore | None = None, archives: Sequence[bytes] = (), budget: int = 0, *, keep: bool = True
+        self,
+        store: ManifestStore | None = None,
+        archives: Sequence[bytes] = (),
+        budget: int = 0,
+        *,
+        keep: bool = True,
+        reports_skipped: bool = True,
     ) -> None:
         self.problems: list[str] = []
+        self._reports_skipped = reports_skipped
         self._store = store
         self._archives = archives
         self._budget = budget
@@ -52,7 +59,7 @@ class Proofs:
                 continue
             left -= size
             self._take(path, key, paths)
-        if skipped:
+        if skipped and self._reports_skipped:
             count = "1 .deb file was" if skipped == 1 else f"{skipped:,} .deb files were"
             self.problems.append(f"{count} not read, to save time; MD5 is the proof for their packages")
 

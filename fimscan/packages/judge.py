@@ -30,6 +30,7 @@ _MAY_BE_MISSING = frozenset(
         PackageReason.DATABASE_DAMAGED,
     }
 )
+_FACTS = tuple(PackageFact)
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
@@ -76,24 +77,26 @@ def judge(
     With several owners, the one that shipped the file as it is decides; else one for which it is unknown.
     """
     if not claims:
-        return _with_facts(question, claims, background, _without_owner(question, background))
-    judged = sorted(
-        ((_judge_claim(question, claim, digests), claim) for claim in claims),
-        key=lambda pair: _ORDER.index(pair[0].kind),
-    )
+        answer = _without_owner(question, background)
+        facts, scripts = _facts(question, claims, background, _Judged(answer.kind))
+        return replace(answer, facts=facts, scripts=scripts) if facts or scripts else answer
+    judged = [(_judge_claim(question, claim, digests), claim) for claim in claims]
+    if len(judged) > 1:
+        judged.sort(key=lambda pair: _ORDER.index(pair[0].kind))
     best = judged[0][0]
-    owners = tuple(claim.owner for _, claim in judged[:_MOST_OWNERS])
-    answer = PackageAnswer(
+    facts, scripts = _facts(question, claims, background, best)
+    return PackageAnswer(
         path=question.path,
         kind=best.kind,
-        owners=owners,
+        owners=tuple([claim.owner for _, claim in judged[:_MOST_OWNERS]]),
         proof=best.proof.proof if best.proof else None,
         algorithm=best.proof.algorithm if best.proof else None,
         reason=best.reason,
         differs=best.differs,
-        attributes_proved=best.proof is not None and best.proof.mode is not None,
+        attributes_proved=best.attributes_proved,
+        facts=facts,
+        scripts=scripts,
     )
-    return _with_facts(question, claims, background, answer)
 
 
 class _Judged(NamedTuple):
@@ -101,6 +104,10 @@ class _Judged(NamedTuple):
     proof: Expected | None = None
     reason: PackageReason | None = None
     differs: tuple[str, ...] = ()
+
+    @property
+    def attributes_proved(self) -> bool:
+        return self.proof is not None and self.proof.mode is not None
 
 
 def _judge_claim(question: PackageQuestion, claim: Claim, digests: Digests) -> _Judged:
@@ -197,31 +204,31 @@ def _without_owner(question: PackageQuestion, background: Background) -> Package
     )
 
 
-def _with_facts(
-    question: PackageQuestion, claims: Sequence[Claim], background: Background, answer: PackageAnswer
-) -> PackageAnswer:
-    writers = [writer_of(lineage) for lineage in question.writers]
-    found = {*background.facts, *(fact for claim in claims for fact in claim.facts)}
+def _facts(
+    question: PackageQuestion, claims: Sequence[Claim], background: Background, judged: _Judged
+) -> tuple[tuple[PackageFact, ...], tuple[str, ...]]:
+    """The facts, and the maintainer scripts that wrote the file."""
+    writers = [*map(writer_of, question.writers)]
+    found = {*background.facts}
+    for claim in claims:
+        found.update(claim.facts)
     kinds = {writer.kind for writer in writers}
     if WriterKind.SCRIPT in kinds:
         found.add(PackageFact.MAINTAINER_SCRIPT)
-    if WriterKind.MANAGER in kinds and not _CONTENT.isdisjoint(answer.differs):
+    if WriterKind.MANAGER in kinds and not _CONTENT.isdisjoint(judged.differs):
         found.add(PackageFact.MANAGER_WROTE_OTHER)
-    if answer.kind is PackageClass.AS_SHIPPED:
+    if judged.kind is PackageClass.AS_SHIPPED:
         if kinds == {WriterKind.OTHER}:
             found.add(PackageFact.NOT_WRITTEN_BY_MANAGER)
-        if question.state is not None and _is_special(question.state, is_proved=answer.attributes_proved):
+        if question.state is not None and _is_special(question.state, is_proved=judged.attributes_proved):
             found.add(PackageFact.MODE_UNPROVED)
     activity = {claim.active for claim in claims}
     if True in activity:
         found.add(PackageFact.BEING_INSTALLED)
     elif activity == {False}:
         found.add(PackageFact.NOT_BEING_INSTALLED)
-    return replace(
-        answer,
-        facts=tuple(fact for fact in PackageFact if fact in found),
-        scripts=tuple(dict.fromkeys(writer.script for writer in writers if writer.script)),
-    )
+    facts = tuple(found) if len(found) < 2 else tuple(fact for fact in _FACTS if fact in found)
+    return facts, tuple(dict.fromkeys(writer.script for writer in writers if writer.script)) if writers else ()
 
 
 def _is_special(state: FileState, *, is_proved: bool) -> bool:

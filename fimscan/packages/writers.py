@@ -6,24 +6,9 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from fimscan.model import Actor, ExeOrigin, Lineage
+from fimscan.model import PACKAGE_MANAGERS, SCRIPTED_PACKAGE_MANAGERS, Actor, ExeOrigin, Lineage
 
-# They unpack files themselves. dpkg-deb and rpm2cpio do, too, but nobody installs by them.
-_MANAGERS = frozenset(
-    {
-        b"/usr/bin/dpkg",
-        b"/usr/bin/rpm",
-        b"/usr/bin/dnf5",
-        b"/usr/bin/microdnf",
-        b"/usr/bin/rpm-ostree",
-        b"/usr/bin/zypper",
-        b"/usr/bin/transactional-update",
-        b"/usr/libexec/packagekitd",
-        b"/usr/lib/packagekitd",
-    }
-)
 _PYTHON = re.compile(rb"/usr/(?:bin|libexec)/(?:platform-)?python3(?:\.\d+)?\Z")
-_PYTHON_MANAGERS = frozenset({b"/usr/bin/dnf", b"/usr/bin/dnf-3", b"/usr/bin/yum", b"/bin/dnf", b"/bin/yum"})
 # Programs that start sessions and services. What is above them, such as a script that restarted sshd, has no part in
 # what is done below.
 _BOUNDARY = re.compile(
@@ -86,9 +71,10 @@ def _is_manager(actor: Actor) -> bool:
     if exe is None or (actor.view is not None and actor.view.exe_origin is ExeOrigin.OTHER_ROOT):
         return False
     exe = exe.removesuffix(b" (deleted)")  # the manager may be replacing itself
-    if exe in _MANAGERS:
+    if exe in PACKAGE_MANAGERS:
         return True
-    return bool(_PYTHON.match(exe)) and actor.cmdline is not None and not _PYTHON_MANAGERS.isdisjoint(actor.cmdline[:3])
+    arguments = (actor.cmdline or ())[:3]
+    return bool(_PYTHON.match(exe)) and not SCRIPTED_PACKAGE_MANAGERS.isdisjoint(arguments)
 
 
 def _script_of(actor: Actor) -> str:

@@ -92,12 +92,17 @@ def _packages(item: ChangeSet) -> Iterator[str]:
         return
     counted = plural(len(packages), "package")
     differing = item.shipped.get(Shipped.NOT_AS_SHIPPED, 0)
-    if item.shipped.get(Shipped.AS_SHIPPED, 0) == len(item.rows):
-        yield f"{counted} as shipped"
-    elif differing:
+    if differing:
         yield f"{counted}, {differing:,} not as shipped"
-    else:
-        yield counted
+        return
+    # The list of installed packages, logs and directories are changed by every installation, and belong to none.
+    owned = sum(row.provenance is not None and row.provenance.package is not None for row in item.rows)
+    as_shipped = item.shipped.get(Shipped.AS_SHIPPED, 0)
+    if as_shipped < owned:
+        yield f"{counted}, {as_shipped:,} files as shipped"
+        return
+    others = len(item.rows) - as_shipped
+    yield f"{counted} as shipped" + (f" and {plural(others, 'other change')}" if others else "")
 
 
 def commands_text(item: ChangeSet) -> str:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from typing import TextIO
 
-from fimscan.model import Actor, Diff, FileState, Finding, Unreadable
+from fimscan.model import Actor, Diff, FileState, Finding, PackageAnswer, Unreadable
 from fimscan.report.attributes import NAMED, flags_text, named_text
 from fimscan.report.display import b64_or_none, cell_text, command_text, mode_octal, moment_text, show, time_text
 from fimscan.report.words import origin_text
@@ -25,6 +25,7 @@ COLUMNS = (
     *("window_after", "window_before", "verdict", "reason", "coverage_complete", "coverage_gaps", "notes"),
     *_ACTOR,
     *("severity", "category"),
+    *("package", "package_version", "package_class", "package_reason", "package_proof", "package_facts"),
 )
 
 _Cells = dict[str, str | int | None]
@@ -92,6 +93,19 @@ def _finding(finding: Finding) -> _Cells:
         "notes": "; ".join(map(show, attribution.notes)),
         "severity": finding.severity,
         "category": _text(finding.category),
+        **(_package(finding.package) if finding.package is not None else {}),
+    }
+
+
+def _package(answer: PackageAnswer) -> _Cells:
+    owner = answer.owner
+    return {
+        "package": _text(owner.name) if owner is not None else None,
+        "package_version": _text(owner.version) if owner is not None else None,
+        "package_class": answer.kind.value,
+        "package_reason": answer.reason,
+        "package_proof": answer.proof,
+        "package_facts": " ".join(answer.facts),
     }
 
 

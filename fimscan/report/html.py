@@ -15,6 +15,7 @@ from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import minute_text, mode_octal, owner_text, show, time_text
+from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.words import (
     RANK_WORDS,
     by_rank,
@@ -53,11 +54,14 @@ class _Answer:
 class _Row:
     """One changed path: its answer, the answers of its steps, and (name, before, after) of every recorded field.
 
-    ``severity`` is empty if no watch covers the path.
+    ``severity`` is empty if no watch covers the path. ``package`` says whether the file is what its package shipped;
+    it is empty if that is unknown; ``is_loud`` says that it deserves attention.
     """
 
     path: str
     severity: str
+    package: str
+    is_loud: bool
     answer: _Answer
     steps: tuple[_Answer, ...]
     details: tuple[tuple[str, str, str], ...]
@@ -99,6 +103,8 @@ def _row(finding: Finding) -> _Row:
     return _Row(
         path=show(finding.change.path),
         severity=finding.severity or "",
+        package=", ".join(package_words(finding.package)),
+        is_loud=is_alarming(finding.package),
         answer=_answer(finding),
         steps=tuple(map(_answer, finding.steps)) if len(finding.steps) > 1 else (),
         details=_details(finding.change.before, finding.change.after),

@@ -27,6 +27,7 @@ _REASONS = {
     PackageReason.PROOFS_DISAGREE: "two proofs disagree: one may have been tampered with",
     PackageReason.CHANGED_SINCE: "it changed while it was checked",
     PackageReason.UNREADABLE: "it cannot be read",
+    PackageReason.NOT_READ: "not compared, to save time",
     PackageReason.PACKAGE_CHANGED_SINCE: "the package was unpacked after the file was read",
     PackageReason.UNTRUSTED_DATABASE: "others than root can write to the package's list of files",
     PackageReason.OTHER_MANAGER: "snap and flatpak are not asked",
@@ -59,6 +60,24 @@ _WIDTH = max(len(kind.value) for kind in PackageClass)
 def package_line(answer: PackageAnswer) -> str:
     """One line on one file: class, path, and how that is known."""
     return f"{answer.kind.value:<{_WIDTH}}  {show(answer.path)}{_joined('  ', _parts(answer))}"
+
+
+def package_words(answer: PackageAnswer | None) -> tuple[str, ...]:
+    """What a report says of a changed file's package: nothing if nothing is known, or if no package is concerned."""
+    if answer is None or answer.reason in (PackageReason.NO_DATABASE, PackageReason.DIRECTORY):
+        return ()
+    is_quiet = answer.kind is PackageClass.UNOWNED and not answer.scripts and not answer.loud
+    if is_quiet and PackageFact.MAINTAINER_SCRIPT not in answer.facts:
+        return ()
+    return (answer.kind.value.replace("-", " "), *_parts(answer))
+
+
+def is_alarming(answer: PackageAnswer | None) -> bool:
+    """Whether it deserves attention. That a configuration file changes without an installation is ordinary."""
+    if answer is None:
+        return False
+    is_conffile = answer.owner is not None and answer.owner.conffile
+    return bool({*answer.loud} - ({PackageFact.NOT_BEING_INSTALLED} if is_conffile else set()))
 
 
 def summary_line(counts: Counter[PackageClass]) -> str:

@@ -14,16 +14,18 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from fimscan.grouping import ChangeSet, Grouping, Nature, RankedRow, SetKind
-from fimscan.model import Diff, Finding
+from fimscan.model import Diff, Finding, PackageClass
 from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.change_sets import rank_words, same_content_text, set_tail, set_title, title_parts
 from fimscan.report.console import pack, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
+from fimscan.report.packages import is_alarming
 from fimscan.report.text import (
     answer_lines,
     head_lines,
     heading_lines,
+    package_lines,
     reconfiguration_lines,
     report_lines,
     row_lines,
@@ -190,6 +192,9 @@ def _outstanding_lines(row: RankedRow, screen: Screen) -> Iterator[Text]:
     telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
     reasons = [*rank_words(rank)[: rank.deciding], *telling]
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
+    answer = finding.package
+    if answer is not None and (is_alarming(answer) or answer.kind is PackageClass.NOT_AS_SHIPPED):
+        yield from package_lines(finding, width)
     yield from _who(finding, screen)
 
 

@@ -33,6 +33,7 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
+from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
     RANK_WORDS,
@@ -117,6 +118,7 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
         yield row_title(finding)
         if finding.change.breach is not None:
             yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
+        yield from package_lines(finding, width)
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
@@ -171,10 +173,20 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
     yield row_title(finding)
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
+    yield from package_lines(finding, width)
     if len(finding.steps) > 1:
         yield from _steps(finding, width)
     else:
         yield from _who(finding.attribution, change, _INDENT, width)
+
+
+def package_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """Whether the file is what its package shipped; nothing if that says nothing."""
+    if not (words := package_words(finding.package)):
+        return
+    style = "bold red" if is_alarming(finding.package) else ""
+    for line in pack(words, width, f"{_INDENT}package: ", _INDENT * 2):
+        yield Text(line, style=style)
 
 
 def suspect_lines(finding: Finding, diff: Diff) -> Iterator[Text]:

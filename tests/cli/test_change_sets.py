@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 
 import pytest
@@ -124,3 +125,13 @@ def test_a_set_is_named_after_the_command_that_began_it(cli: Cli) -> None:
     assert item["programs"] == ["/usr/bin/apt-get"] and item["via"] == ["sudo"]
     assert re.fullmatch(r"apt-get upgrade, by .+ \(sudo, login not seen\), \d\d:\d\d(-\d\d:\d\d)?", item["title"])
     assert item["changes"] == MANY
+
+
+@pytest.mark.skipif(not os.path.exists("/var/lib/dpkg/status"), reason="there is no dpkg here")
+def test_every_row_has_its_package_unless_that_is_not_wanted(upgraded: Cli) -> None:
+    """No package has the files of this test; without the question, nothing is said."""
+    assert {row["package"]["class"] for row in upgraded.diff()["changes"]} == {"unowned"}
+    assert {row["package"] for row in upgraded.diff("--no-packages")["changes"]} == {None}
+    assert "package:" not in upgraded("diff", "--flat", code=1).stdout
+    written = upgraded("diff", "--format", "csv", code=1).stdout
+    assert {row["package_class"] for row in csv.DictReader(io.StringIO(written))} == {"unowned"}

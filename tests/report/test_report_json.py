@@ -388,6 +388,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                     "coverage": {"complete": False, "gaps": [lost]},
                     "notes": ["A note."],
                 },
+                "package": None,
                 "set": 1,
                 "rank": {
                     "level": "wave",

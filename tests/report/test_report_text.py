@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ from fimscan.model import (
     Gap,
     GapReason,
     Name,
+    PackageAnswer,
+    PackageClass,
+    PackageFact,
+    PackageOwner,
+    PackageProof,
     Reason,
     Role,
     UnmodifiedOpen,
@@ -31,6 +37,7 @@ from fimscan.model import (
     Xattr,
 )
 from fimscan.report.accesses import write_accesses_text
+from fimscan.report.packages import is_alarming
 from fimscan.report.text import write_scan_summary, write_text
 
 GOLDEN = """\
@@ -513,3 +520,25 @@ def test_accesses_are_one_line_each_with_the_name_last(make: Any) -> None:
         f"{front} FAILED rename      {who}: ?x\\x0a -> /etc/hosts",
         f"{front} chmod       {who}: ?",
     ]
+
+
+def test_a_row_says_what_its_package_shipped(make: Any) -> None:
+    """Owner, proof and facts; a configuration file that somebody edited is no alarm; unowned files have no line."""
+    owner = PackageOwner(manager="dpkg", name="net\x1bbase", version="6.4")
+    facts = (PackageFact.MANAGER_WROTE_OTHER,)
+    answer = PackageAnswer(
+        path=b"/etc/hosts",
+        kind=PackageClass.NOT_AS_SHIPPED,
+        owners=(owner,),
+        proof=PackageProof.MD5SUMS,
+        algorithm="md5",
+        differs=("content",),
+        facts=facts,
+    )
+    edited = replace(answer, owners=(replace(owner, conffile=True),), facts=(PackageFact.NOT_BEING_INSTALLED,))
+    assert [is_alarming(one) for one in (None, answer, edited)] == [False, True, False]
+    written = text(make.diff(make.finding(package=answer)))
+    assert "    package: not as shipped, net\\x1bbase 6.4, content differs, MD5 in dpkg's database,\n" in written
+    assert "written by the package manager, but not as shipped" in written
+    unowned = PackageAnswer(path=b"/etc/hosts", kind=PackageClass.UNOWNED)
+    assert "package" not in text(make.diff(make.finding(package=unowned)))

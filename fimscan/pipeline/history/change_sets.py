@@ -8,6 +8,7 @@ from dataclasses import replace
 from operator import attrgetter
 
 from fimscan import attribution
+from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Grouping, group, process_key
 from fimscan.model import Actor, Diff, Lineage
 from fimscan.pipeline.audit.processes import Processes
@@ -21,15 +22,25 @@ _INIT = 1
 _MOMENT = attrgetter("moment")
 
 
+@gc_paused()
 def grouping_of(database: Database, diff: Diff, known: Facts | None = None) -> Grouping:
-    """Rank and group the findings of a diff. ``known`` are facts beside those of the diff and of the database."""
+    """Rank and group the findings of a diff. ``known`` are facts beside those of the diff.
+
+    Lineages that are not among them are those of the database.
+    """
+    known = known or Facts()
+    lineages = known.lineages or lineages_of(database, diff)
+    return group(diff.findings, replace(known, suspects=Facts.of(diff).suspects, lineages=lineages))
+
+
+def lineages_of(database: Database, diff: Diff) -> Mapping[object, Lineage]:
+    """The ancestors of each process in a diff, by its key, as of its first call there."""
     with database.read() as session:
-        lineages = _lineages(session, (actor for row in diff.findings for actor in row.attribution.actors))
-    return group(diff.findings, replace(known or Facts(), suspects=Facts.of(diff).suspects, lineages=lineages))
+        return _lineages(session, (actor for row in diff.findings for actor in row.attribution.actors))
 
 
 def _lineages(session: Session, actors: Iterable[Actor]) -> Mapping[object, Lineage]:
-    """The ancestors of each process, as of its first call in the diff.
+    """The same of all these processes.
 
     Of very many processes, only the earliest are looked up. The others are grouped by their parent's number.
     """

@@ -21,6 +21,7 @@ from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import json_text, mode_octal, time_text
 from fimscan.report.documents.change_sets import rank_document, set_document
 from fimscan.report.documents.configuration import configuration_document
+from fimscan.report.documents.packages import package_document
 from fimscan.report.documents.parts import (
     actor_document,
     optional_text,
@@ -93,7 +94,13 @@ def row_document(finding: Finding) -> dict[str, Any]:
 
 
 def _ranked_document(row: RankedRow) -> dict[str, Any]:
-    return {**row_document(row.finding), "set": row.number, "rank": rank_document(row.rank)}
+    answer = row.finding.package
+    return {
+        **row_document(row.finding),
+        "package": None if answer is None else package_document(answer),
+        "set": row.number,
+        "rank": rank_document(row.rank),
+    }
 
 
 def opened_document(item: UnmodifiedOpen) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+"""Ask the package databases about the changed files of a diff."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from fimscan.gc_pause import gc_paused
+from fimscan.grouping import Facts, Nature, Provenance, nature_of, process_key, programs
+from fimscan.model import (
+    Actor,
+    Change,
+    Diff,
+    Finding,
+    Lineage,
+    PackageAnswer,
+    PackageClass,
+    PackageReason,
+    Role,
+    Verdict,
+)
+from fimscan.packages import PackageQuestion, PackageSources, check_paths
+from fimscan.paths import is_within
+from fimscan.pipeline.history.change_sets import lineages_of
+from fimscan.pipeline.packages import manifest_directory, provenance_of
+from fimscan.store.database import Database
+
+_DEB_BUDGET = 8 * 1024 * 1024  # read in less than a second
+_READ_BUDGET = 96 * 1024 * 1024  # some 2,000 files of usual size in half a second
+_DATABASES = (b"/var/lib/dpkg/", b"/var/lib/rpm/", b"/usr/lib/sysimage/rpm/")
+_WRITING = frozenset({Role.WRITER, Role.PLACER})
+_NAMED = frozenset({Verdict.CONFIRMED, Verdict.LIKELY})
+
+
+class Packaged(NamedTuple):
+    """A diff whose findings have their packages, the facts for its grouping, and what is wrong with the databases."""
+
+    diff: Diff
+    facts: Facts
+    problems: tuple[str, ...] = ()
+
+
+def default_sources(url: str | None) -> PackageSources:
+    """The packages of this system, with budgets that keep a report quick. ``url`` is that of the database."""
+    return PackageSources(
+        manifests=manifest_directory(url),
+        keep_manifests=False,
+        deb_budget=_DEB_BUDGET,
+        reports_skipped=False,
+        read_budget=_READ_BUDGET,
+    )
+
+
+def with_packages(database: Database, diff: Diff, sources: PackageSources) -> Packaged:
+    """Say of each changed file whether it is what its package shipped.
+
+    Nothing is asked without findings, and for another host than this one, whose packages are others.
+    """
+    if not diff.findings or diff.host != os.uname().nodename:
+        return Packaged(diff, Facts())
+    return packaged_by(sources, diff, lineages_of(database, diff))
+
+
+@gc_paused()
+def packaged_by(sources: PackageSources, diff: Diff, lineages: Mapping[object, Lineage]) -> Packaged:
+    """The same with the packages of ``sources``; files outside of its root are not asked for.
+
+    ``lineages`` are by process key.
+    """
+    asked = sorted((row for row in diff.findings if is_within(row.change.path, sources.root)), key=_order)
+    report = check_paths([_question(row, lineages, sources.root) for row in asked], sources)
+    if not report.databases:
+        return Packaged(diff, Facts(lineages=lineages), report.problems)
+    answers = {id(row): answer for row, answer in zip(asked, report.answers, strict=True)}
+    found = replace(diff, findings=tuple(replace(row, package=answers.get(id(row))) for row in diff.findings))
+    return Packaged(found, Facts(lineages=lineages, provenance=_provenance(found.findings)), report.problems)
+
+
+def _order(finding: Finding) -> tuple[bool, int]:
+    """The files that are read first: those that are no work of a package manager for certain, then the smallest."""
+    after = finding.change.after
+    return _is_ordinary(finding), 0 if after is None else after.size
+
+
+def _is_ordinary(finding: Finding) -> bool:
+    actors = finding.attribution.actors
+    return (
+        finding.attribution.verdict is Verdict.CONFIRMED
+        and bool(actors)
+        and all(programs.is_package_manager(actor) for actor in actors)
+    )
+
+
+def _question(finding: Finding, lineages: Mapping[object, Lineage], root: bytes) -> PackageQuestion:
+    change = finding.change
+    return PackageQuestion(
+        path=change.path.removeprefix(root.rstrip(b"/")),
+        state=change.after,
+        writers=tuple(_lineage(actor, lineages) for actor in _writers(finding)),
+        window=change.window,
+    )
+
+
+def _writers(finding: Finding) -> Iterable[Actor]:
+    """The processes that are known to have written the present content; of candidates, nothing can be said."""
+    last = next((step for step in reversed(finding.steps or (finding,)) if _is_written(step.change)), None)
+    if last is None or last.change.after is None or last.attribution.verdict not in _NAMED:
+        return ()
+    return (actor for actor in last.attribution.actors if actor.role in _WRITING)
+
+
+def _is_written(change: Change) -> bool:
+    nature = nature_of(change)
+    return nature is Nature.CONTENT or (nature is Nature.INODE and "inode" in change.changed)
+
+
+def _lineage(actor: Actor, lineages: Mapping[object, Lineage]) -> Lineage:
+    found = lineages.get(process_key(actor))
+    return Lineage(actor=actor, unknown=actor.ppid) if found is None else replace(found, actor=actor)
+
+
+def _provenance(findings: Iterable[Finding]) -> dict[bytes, Provenance]:
+    return {
+        row.change.path: provenance_of(row.package)
+        for row in findings
+        if row.package is not None and _tells(row.change, row.package)
+    }
+
+
+def _tells(change: Change, answer: PackageAnswer) -> bool:
+    """Whether an answer says anything of the change.
+
+    A directory has no content to be judged. A file that a package took along when it was removed belongs to none now,
+    and the package manager's own database never does.
+    """
+    if answer.reason in (PackageReason.DIRECTORY, PackageReason.NO_DATABASE):
+        return False
+    is_unowned = answer.kind is PackageClass.UNOWNED
+    return not (is_unowned and (change.after is None or change.path.startswith(_DATABASES)))
