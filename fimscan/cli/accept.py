@@ -74,7 +74,7 @@ def accept(  # noqa: PLR0913  # one argument for each option
     A selection by options or by a pattern needs --shown, with the name of the report that 'fimscan diff' or --dry-run
     printed. What was found since is not accepted, and numbers of change sets are those of that report.
 
-    Example: fimscan accept --set 2 --shown 7.3.52d1e0a4c96b8f17 --ticket CHG-17 --dry-run
+    Example: fimscan accept --set 2 --shown 7.3.52d1e0a4c96b8f17 --ticket CHG-17
     """
     selection = Selection(
         names=tuple(map(_name, names)),

@@ -10,6 +10,7 @@ from fimscan.errors import UsageError
 from fimscan.grouping.selection import Selected, Selection, names_of, select
 from fimscan.model import Approval
 from fimscan.pipeline.history.shown import Report, present_report, shown_report
+from fimscan.report.display import show
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
@@ -158,7 +159,7 @@ def _require_nothing_outstanding(report: Report) -> None:
     paths += [item.path for item in report.diff.unreadable if item.differs]
     if not paths:
         return
-    named = ", ".join(path.decode("utf-8", "backslashreplace") for path in paths[:_NAMED_PATHS])
+    named = ", ".join(map(show, paths[:_NAMED_PATHS]))
     more = f" and {len(paths) - _NAMED_PATHS:,} more" if len(paths) > _NAMED_PATHS else ""
     stand = "1 change stands out" if len(paths) == 1 else f"{len(paths):,} changes stand out"
     raise UsageError(

@@ -57,9 +57,9 @@ def shown_report(database: Database, config: Config | None, name: str) -> Report
     report = _report(database, config, (int(parts[1]), int(parts[2])))
     if parts[4] is not None:
         number = int(parts[4])
-        report = Report(
-            report.diff, report.grouping.only(number) or report.grouping, f"{report.name}.{number}", is_whole=False
-        )
+        one = report.grouping.only(number)
+        if one is not None:
+            report = Report(report.diff, one, f"{report.name}.{number}", is_whole=False)
     if report.name != name:
         raise UsageError(
             f"the report {name} would be another one now: answers were revised, or change sets are ordered differently;"
