@@ -206,8 +206,15 @@ def test_who_accepts_changes_of_their_own_is_warned(cli: Cli) -> None:
 # What holds for every selection from every report
 
 
+class History:
+    """A database, and its reports at different times. Not a dataclass: hypothesis prints arguments."""
+
+    def __init__(self, config: Config, watched: Path, reports: list[Report]) -> None:
+        self.config, self.watched, self.reports = config, watched, reports
+
+
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path, list[Report]]:
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     """Four scans with changes, moves and removals, and the report as of each, from the third on with acceptances."""
     root = tmp_path_factory.mktemp("accept")
     made = Cli(root=root, watched=root / "watched")
@@ -231,7 +238,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path, lis
         database = Database(config.database.url, host=os.uname().nodename)
         reports.append(present_report(database, config))
         database.close()
-    return config, made.watched, reports
+    return History(config, made.watched, reports)
 
 
 CHOICES = st.fixed_dictionaries(
@@ -268,12 +275,9 @@ def contents(plan: Plan) -> object:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.integers(0, 2), choice=CHOICES)
-def test_what_is_accepted_is_what_was_shown_and_printed(
-    history: tuple[Config, Path, list[Report]], which: int, choice: dict[str, Any]
-) -> None:
+def test_what_is_accepted_is_what_was_shown_and_printed(history: History, which: int, choice: dict[str, Any]) -> None:
     """Exactly the planned rows, none that the report did not have, and nothing later than its scan."""
-    config, watched, reports = history
-    report = reports[which]
+    config, watched, report = history.config, history.watched, history.reports[which]
     with tempfile.TemporaryDirectory() as scratch:
         copy = f"{scratch}/fim.db"
         shutil.copy(config.database.url.removeprefix("sqlite:///"), copy)
