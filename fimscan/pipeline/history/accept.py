@@ -9,7 +9,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.grouping.selection import Selected, Selection, names_of, select
 from fimscan.model import Approval
-from fimscan.pipeline.history.shown import Report, present_report, shown_report
+from fimscan.pipeline.history.shown import FactsOf, Report, no_facts, present_report, shown_report
 from fimscan.report.display import show
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
@@ -55,14 +55,19 @@ class Plan:
 
 
 def plan_everything(
-    database: Database, config: Config | None = None, shown: str | None = None, *, even_outstanding: bool = False
+    database: Database,
+    config: Config | None = None,
+    shown: str | None = None,
+    facts_of: FactsOf = no_facts,
+    *,
+    even_outstanding: bool = False,
 ) -> Plan:
     """Take everything as of the last scan, or as of that of the report ``shown``.
 
     Raises:
         UsageError: something stands out, and not ``even_outstanding``; or something later was accepted since.
     """
-    report = _report(database, config, shown)
+    report = _report(database, config, shown, facts_of)
     if not report.is_whole:
         raise UsageError("nothing was accepted: this report showed one change set, not all; use --set instead of --all")
     if not even_outstanding:
@@ -90,6 +95,7 @@ def plan_selected(
     selection: Selection,
     config: Config | None = None,
     shown: str | None = None,
+    facts_of: FactsOf = no_facts,
     *,
     dry_run: bool = False,
 ) -> Plan:
@@ -103,7 +109,7 @@ def plan_selected(
     """
     if selection.has_conditions and shown is None and not dry_run:
         raise _needs_shown()
-    report = _report(database, config, shown)
+    report = _report(database, config, shown, facts_of)
     chosen, by_pattern = select(report.grouping, selection)
     if by_pattern and shown is None and not dry_run:
         raise _needs_shown()
@@ -143,8 +149,10 @@ def accept(database: Database, plan: Plan, approval: Approval) -> None:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _report(database: Database, config: Config | None, shown: str | None) -> Report:
-    return present_report(database, config) if shown is None else shown_report(database, config, shown)
+def _report(database: Database, config: Config | None, shown: str | None, facts_of: FactsOf) -> Report:
+    if shown is None:
+        return present_report(database, config, facts_of)
+    return shown_report(database, config, shown, facts_of)
 
 
 def _needs_shown() -> UsageError:

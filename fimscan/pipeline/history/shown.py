@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.grouping import Grouping
+from fimscan.grouping import Facts, Grouping
 from fimscan.model import Attribution, Diff
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline
@@ -21,6 +22,14 @@ from fimscan.store.database import Database
 
 _DIGITS = 16
 _FORM = re.compile(rf"([0-9]{{1,18}})\.([0-9]{{1,18}})\.([0-9a-f]{{{_DIGITS}}})(?:\.([0-9]{{1,18}}))?", re.ASCII)
+
+
+#: What is known of the rows of a diff beside the database. It orders change sets, so it has to be what ``diff`` had.
+FactsOf = Callable[[Diff], Facts | None]
+
+
+def no_facts(_diff: Diff) -> None:
+    """Nothing is known beside the database."""
 
 
 class Report(NamedTuple):
@@ -40,12 +49,12 @@ def report_name(diff: Diff, grouping: Grouping, number: int | None = None) -> st
     return name if number is None else f"{name}.{number}"
 
 
-def present_report(database: Database, config: Config | None) -> Report:
+def present_report(database: Database, config: Config | None, facts_of: FactsOf = no_facts) -> Report:
     """The report that ``fimscan diff`` shows now."""
-    return _report(database, config, None)
+    return _report(database, config, None, facts_of)
 
 
-def shown_report(database: Database, config: Config | None, name: str) -> Report:
+def shown_report(database: Database, config: Config | None, name: str, facts_of: FactsOf = no_facts) -> Report:
     """The report of this name.
 
     Raises:
@@ -54,7 +63,7 @@ def shown_report(database: Database, config: Config | None, name: str) -> Report
     parts = _FORM.fullmatch(name)
     if parts is None:
         raise UsageError(f"--shown {name!r} names no report; take the one that 'fimscan diff' prints")
-    report = _report(database, config, (int(parts[1]), int(parts[2])))
+    report = _report(database, config, (int(parts[1]), int(parts[2])), facts_of)
     if parts[4] is not None:
         number = int(parts[4])
         one = report.grouping.only(number)
@@ -68,9 +77,9 @@ def shown_report(database: Database, config: Config | None, name: str) -> Report
     return report
 
 
-def _report(database: Database, config: Config | None, at: tuple[int, int] | None) -> Report:
+def _report(database: Database, config: Config | None, at: tuple[int, int] | None, facts_of: FactsOf) -> Report:
     diff = diff_from_baseline(database, config, at)
-    grouping = grouping_of(database, diff)
+    grouping = grouping_of(database, diff, facts_of(diff))
     name = report_name(diff, grouping)
     assert name is not None, "a diff from the baseline, without a filter"
     return Report(diff, grouping, name)
