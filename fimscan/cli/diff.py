@@ -30,6 +30,7 @@ from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
+from fimscan.pipeline.history.shown import report_name
 from fimscan.report.csv import write_csv
 from fimscan.report.display import show
 from fimscan.report.json import write_json, write_ndjson
@@ -116,7 +117,11 @@ def diff(  # noqa: PLR0913  # one argument for each option
             found = _filtered(found, pattern, verdict)
         # The history of a path has states that no package of today can vouch for.
         found, facts = packaged(database, found, settings, disabled=no_packages or history)
-        grouping = grouping_of(database, found, facts) if view.needs_sets(found) else None
+        grouping = grouping_of(database, found, facts) if view.names_report else None
+        if grouping is not None:
+            found = replace(found, shown=report_name(found, grouping, number))
+        if not view.needs_sets(found):
+            grouping = None
     if number is not None and grouping is not None:
         found, grouping = _one_set(found, grouping, number)
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
@@ -138,6 +143,11 @@ class _View:
     number: int | None
     filters: Mapping[str, str | int | None]
     program: str
+
+    @property
+    def names_report(self) -> bool:
+        """Whether the report says how to accept no more than it shows. It then needs the change sets."""
+        return self.number is not None or self.form in ("json", "ndjson") or (self.form == "text" and not self.flat)
 
     def needs_sets(self, found: Diff) -> bool:
         """Whether the changes have to be grouped."""

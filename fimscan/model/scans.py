@@ -186,7 +186,9 @@ class Diff:
     complete under another name. ``suspect_programs`` are programs of the actors that are monitored and differ from the
     baseline. ``reconfigurations`` are those between the two points, oldest first. ``unfiltered`` is the number of
     differences before a filter was applied; ``None`` without a filter. ``unchanged`` is set in the history of a path of
-    which no change is recorded.
+    which no change is recorded. ``accepted`` is the number of the last acceptance in the baseline; ``None`` if the diff
+    is not one from the baseline. ``shown`` names this report for ``fimscan accept --shown``, if it has
+    a name.
     """
 
     host: str
@@ -201,6 +203,8 @@ class Diff:
     reconfigurations: tuple[Reconfiguration, ...] = ()
     unfiltered: int | None = None
     unchanged: StoredPath | None = None
+    accepted: int | None = None
+    shown: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

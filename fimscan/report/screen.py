@@ -30,6 +30,7 @@ from fimscan.report.text import (
     report_lines,
     row_lines,
     row_title,
+    shown_lines,
     suspect_lines,
     unreadable_lines,
     verdict_line,
@@ -180,6 +181,7 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         yield Text(f"{plural(len(diff.opened_unmodified), 'file')} opened for writing, content unchanged.")
     # Each command has a line of its own, however long, so that it can be copied.
     yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
+    yield from shown_lines(diff)
     number = next((row.finding.change.id for row in grouping.standing_out), None)
     if number is not None:
         yield Text(f"{screen.program} explain {number}  # why", style="dim")
@@ -258,3 +260,6 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
     if replaced:
         yield from heading_lines(f"Replaced by files with the same content ({plural(len(replaced), 'row')})")
         yield from (row_title(row.finding) for row in replaced)
+    if diff.shown is not None:
+        yield Text()
+        yield from shown_lines(diff, item.number)

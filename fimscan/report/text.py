@@ -109,6 +109,16 @@ def report_lines(diff: Diff, width: int) -> Iterator[Text]:
         yield from heading_lines(unmodified_heading(diff))
         for opened in diff.opened_unmodified:
             yield from _opened(opened, width)
+    if diff.shown is not None and (diff.findings or any(item.differs for item in diff.unreadable)):
+        yield Text()
+        yield from shown_lines(diff)
+
+
+def shown_lines(diff: Diff, number: int | None = None) -> Iterator[Text]:
+    """How to accept no more than this report has; ``number`` is that of its only change set."""
+    if diff.shown is not None:
+        chosen = "..." if number is None else f"--set {number}"
+        yield Text(f"accept {chosen} --shown {diff.shown}  # no more than this report", style="dim")
 
 
 def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:

@@ -48,7 +48,7 @@ def _accept(session: Session, approval: Approval, items: list[dict[str, Any]]) -
     if not items:
         return
     table = schema.acceptance
-    last = session.scalar(select(func.max(table.c.id)).where(table.c.host_id == session.host_id)) or 0
+    last = last_number(session)
     session.execute(table.insert(), [{**common, **item} for item in items])
     made = row_digests.of_numbered(session, Subject.ACCEPTANCE, table.c.id > last)
     journal.record(session, journal.Cause.ACCEPT, made)
@@ -68,19 +68,36 @@ def latest_acceptances(session: Session, limit: int) -> list[AcceptanceRecord]:
     ]
 
 
-def baseline(session: Session) -> Baseline | None:
-    """The present baseline; ``None`` before the first finished scan."""
+def last_number(session: Session) -> int:
+    """The number of the last acceptance; 0 before the first."""
     table = schema.acceptance
+    return session.scalar(select(func.max(table.c.id)).where(table.c.host_id == session.host_id)) or 0
+
+
+def accepted_after(session: Session, number: int) -> tuple[int, Mapping[bytes, int]]:
+    """What was accepted after an acceptance: the latest scan accepted as a whole (or 0), and that of each path."""
+    table = schema.acceptance
+    query = select(table.c.path, table.c.scan_id).where(table.c.host_id == session.host_id, table.c.id > number)
+    whole, paths = 0, dict[bytes, int]()
+    for path, scan in session.execute(query):
+        if path is None:
+            whole = max(whole, scan)
+        else:
+            paths[path] = max(paths.get(path, 0), scan)
+    return whole, paths
+
+
+def baseline(session: Session, until: int | None = None) -> Baseline | None:
+    """The baseline as of an acceptance, or the present one; ``None`` before the first finished scan."""
+    table = schema.acceptance
+    known = (table.c.host_id == session.host_id) & (table.c.id <= (last_number(session) if until is None else until))
     whole = (
-        select(table.c.id, table.c.scan_id)
-        .where(table.c.host_id == session.host_id, table.c.path.is_(None))
-        .order_by(table.c.id.desc())
-        .limit(1)
+        select(table.c.id, table.c.scan_id).where(known, table.c.path.is_(None)).order_by(table.c.id.desc()).limit(1)
     )
     base = session.execute(whole).first()
     if base is None:
         return None
-    later = select(table).where(table.c.host_id == session.host_id, table.c.id > base.id).order_by(table.c.id)
+    later = select(table).where(known, table.c.id > base.id).order_by(table.c.id)
     rows = session.execute(later).all()
     versions = files.by_ids(session, (row.version_id for row in rows if row.version_id is not None))
     overrides = {

@@ -63,7 +63,7 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     found |= printed(cli, "packages", "check", "/usr/bin/env", str(cli.root / "none"), *json_form)
     found |= printed(cli, "import", "aide", str(cli.root / "aide"), *json_form)
     found |= printed(cli, "scan", "--no-audit", *json_form)
-    cli("accept", str(cli.watched / "a"), "--ticket", "T-1", code=0)
+    found |= printed(cli, "accept", str(cli.watched / "a"), "--ticket", "T-1", *json_form)
     (cli.watched / "b").write_text("changed")
     (cli.watched / "n\udcff").write_text("new")
     (cli.watched / "c").unlink()

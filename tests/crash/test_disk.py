@@ -72,7 +72,7 @@ def test_a_file_system_that_is_mounted_read_only(cli: Cli, disk: Path) -> None:
     cli.scan()
     (cli.watched / "a").write_text("changed")
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    for writing in (("scan", "--no-audit"), ("accept", "--all")):
+    for writing in (("scan", "--no-audit"), ("accept", "--all", "--even-outstanding")):
         assert "cannot" in said(cli(*writing, code=24)), writing
     for reading in (("status",), ("diff",), ("verify", "--db")):
         done = cli(*reading)

@@ -18,10 +18,11 @@ from fimscan.audit import observer
 from fimscan.config import parse_config
 from fimscan.evidence.archive import Staged, write_archive
 from fimscan.evidence.database import verify_database
+from fimscan.grouping.selection import ByPath, Selection
 from fimscan.model import Approval, AuditObservation, FileKind
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
-from fimscan.pipeline.history.accept import accept_everything, accept_named
+from fimscan.pipeline.history.accept import accept, plan_everything, plan_selected
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.state_row import pack
 from fimscan.store import scans as scan_store
@@ -137,13 +138,14 @@ def make_eventful(site: Site) -> None:
     with report_once(site.database, site.scan('exclude = ["d"]')):  # c is removed, d is dropped
         pass
     approval = Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
-    accept_named(site.database, [os.fsencode(site.watched / "b")], approval)
+    chosen = Selection(names=(ByPath(os.fsencode(site.watched / "b")),))
+    accept(site.database, plan_selected(site.database, chosen), approval)
     (site.watched / "e").write_text("new")
     site.scan()  # e is added, d is adopted again
     time.sleep(0.02)
     site.append(event(site.watched / "e", 4, pid=4343))
     assert site.look() is None  # e is as it was
-    accept_everything(site.database, approval)
+    accept(site.database, plan_everything(site.database, even_outstanding=True), approval)
 
 
 def problems(database: Database, **options: object) -> list[str]:

@@ -296,7 +296,7 @@ def test_a_mount_is_reported_as_a_mount(over: Callable[[Path, ExitStack], None],
         with ExitStack() as stack:
             over(fs, stack)
             assert_gap(one.rows(), "mount")
-            one.installation.run("accept", "--all", "--ticket", "T", "--reason", "R")
+            one.installation.run("accept", "--all", "--even-outstanding", "--ticket", "T", "--reason", "R")
         assert_gap(one.rows(), "mount")
 
 

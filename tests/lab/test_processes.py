@@ -289,7 +289,7 @@ def test_a_program_of_another_mount_namespace_is_not_shown_as_the_hosts(
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
-    host.run("accept", "--all")
+    host.run("accept", "--all", "--even-outstanding")
     other = host.root / "other-tool"
     shutil.copy("/bin/sh", other)
     script = f'mount --bind {other} {tool}; exec {tool} -c "{lasting(host, "file")}"'
@@ -345,7 +345,7 @@ def test_a_program_that_ended_uninspected_may_not_be_the_hosts(host: Installatio
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
-    host.run("accept", "--all")
+    host.run("accept", "--all", "--even-outstanding")
     subprocess.run([str(tool), "-c", f"echo more >> {host.watched}/file"], check=True)
     assert sole_actor(answers(host)["file"])["exe_origin"] == "unknown"
     (program,) = explained(host, "file")["programs"]
@@ -358,7 +358,7 @@ def test_code_loaded_into_a_program_is_reported(host: Installation, running: lis
     tool = host.watched / "tool"
     shutil.copy("/bin/sh", tool)
     host.run("scan", codes=(1,))
-    host.run("accept", "--all")
+    host.run("accept", "--all", "--even-outstanding")
     environment = {**os.environ, "LD_PRELOAD": f"{host.root}/evil.so"}
     running.append(
         subprocess.Popen([str(tool), "-c", lasting(host, "file")], env=environment, stderr=subprocess.DEVNULL)

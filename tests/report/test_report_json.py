@@ -344,6 +344,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
             "logs_grown": 0,
             "logs_rotated": 0,
         },
+        "shown": None,
         "sets": [
             {
                 "set": 1,

@@ -40,7 +40,7 @@ def test_scan_diff_and_accept(cli: Cli) -> None:
     cli.scan(0)
     cli("accept", str(cli.watched / "a"), code=0)
     assert len(cli.diff()["changes"]) == 4
-    cli("accept", "--all", code=0)
+    cli("accept", "--all", "--even-outstanding", code=0)
     cli("diff", code=0)
 
     log = cli.root / "audit.log"

@@ -25,18 +25,24 @@ from fimscan.store.database import Database
 from fimscan.store.session import Session
 
 
-def diff_from_baseline(database: Database, config: Config | None = None) -> Diff:
+def diff_from_baseline(database: Database, config: Config | None = None, at: tuple[int, int] | None = None) -> Diff:
     """Compare the last finished scan with the accepted baseline; severities come from ``config``.
 
+    ``at`` gives an earlier report again: (its scan, the last acceptance at that time).
+
     Raises:
-        UsageError: there is no finished scan yet.
+        UsageError: there is no finished scan yet, or none of ``at``.
     """
     with database.read() as session:
-        end = _last(session)
-        baseline = acceptance_store.baseline(session)
-        assert baseline is not None, "the first finished scan is the first baseline"
+        end = _last(session) if at is None else _finished(session, at[0])
+        accepted = acceptance_store.last_number(session) if at is None else at[1]
+        baseline = acceptance_store.baseline(session, accepted)
+        if baseline is None or baseline.scan > end.id:
+            # The first finished scan is the first baseline, so this is no present one.
+            raise UsageError(f"there was no baseline for scan {end.id} then; 'fimscan diff' shows what differs now")
         start = _finished(session, baseline.scan)
-        return _diff(session, database, (start, end), baseline.overrides, config)
+        found = _diff(session, database, (start, end), baseline.overrides, config)
+        return replace(found, accepted=accepted)
 
 
 def diff_of_scans(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:

@@ -40,6 +40,7 @@ def diff_document(diff: Diff, grouping: Grouping | None = None) -> dict[str, Any
         "host": json_text(diff.host),
         "from": _scan(diff.start),
         "to": _scan(diff.end),
+        "shown": diff.shown,
         "summary": summary(diff),
         "sets": [set_document(item, diff.end.started_ns) for item in grouping.sets],
         "changes": [_ranked_document(row) for row in grouping.rows],

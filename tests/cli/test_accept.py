@@ -1,0 +1,314 @@
+"""``fimscan accept`` by selection: no more than what a reviewer was shown, and exactly what --dry-run printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fimscan.cli.accept import _approver
+from fimscan.config import Config, load_config
+from fimscan.errors import UsageError
+from fimscan.grouping.selection import ByNumber, ByPath, Selection
+from fimscan.model import Approval, Verdict
+from fimscan.pipeline.history.accept import Plan, accept, plan_everything, plan_selected
+from fimscan.pipeline.history.shown import Report, present_report
+from fimscan.store import acceptance as acceptance_store
+from fimscan.store.database import Database
+from tests.conftest import Cli, rows
+from tests.pipeline.test_audit_reading import event
+
+
+def names(cli: Cli, *arguments: str) -> list[str]:
+    """The base names of the changes that wait."""
+    return sorted(name for _, name in rows(cli.diff(*arguments)))
+
+
+def taken(cli: Cli, *arguments: str) -> dict[str, Any]:
+    """What ``accept`` says in JSON."""
+    document: dict[str, Any] = json.loads(cli("accept", *arguments, "--format", "json", code=0).stdout)
+    return document
+
+
+@pytest.fixture
+def changed(cli: Cli) -> Cli:
+    """Two changes, of which one stands out."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    (cli.watched / "open").write_text("x")
+    (cli.watched / "open").chmod(0o666)
+    cli.scan(5)
+    return cli
+
+
+def test_a_scan_that_came_in_between_is_not_accepted_along(changed: Cli) -> None:
+    """Neither new paths nor a later state of a shown one; the text of diff names the same report as JSON."""
+    shown = changed.diff()["shown"]
+    assert f"accept ... --shown {shown} " in changed("diff", code=5).stdout
+    (changed.watched / "a").write_text("a burglar's")
+    (changed.watched / "new").write_text("x")
+    changed.scan(5)
+    changed("accept", "--set", "1", "--shown", shown, code=0)
+    document = changed.diff()
+    assert rows(document) == [("modified", "a"), ("added", "new")]
+    assert document["changes"][0]["before"]["size"] == len("other")
+
+
+@pytest.mark.parametrize("name", ["path", "pattern", "--all"])
+def test_every_way_to_accept_can_be_limited_to_a_report(changed: Cli, name: str) -> None:
+    """Paths, patterns and everything."""
+    shown = changed.diff()["shown"]
+    (changed.watched / "new").write_text("x")
+    changed.scan(1)
+    chosen = {"path": [str(changed.watched)], "pattern": [f"{changed.watched}/*"]}
+    changed("accept", *chosen.get(name, ["--all", "--even-outstanding"]), "--shown", shown, code=0)
+    assert names(changed) == ["new"]
+
+
+def test_sets_keep_their_numbers_within_a_report(changed: Cli) -> None:
+    """The second command of a script means the set that its author saw, although another one is number 1 by then."""
+    (changed.watched / "b").write_text("other")
+    changed.scan(4)
+    document = changed.diff()
+    sets = {os.path.basename(row["path"]): row["set"] for row in document["changes"]}
+    assert sets["a"] == sets["open"] == 1 and sets["b"] == 2
+    changed("accept", "--set", "1", "--shown", document["shown"], code=0)
+    assert changed.diff()["changes"][0]["set"] == 1
+    again = changed("accept", "--set", "1", "--shown", document["shown"], code=15).stderr
+    assert "accepted since" in again and names(changed) == ["b"]
+    changed("accept", "--set", "2", "--shown", document["shown"], code=0)
+    changed("diff", code=0)
+
+
+def test_a_selection_needs_the_report(changed: Cli) -> None:
+    """By options and patterns; --dry-run needs none, and names it."""
+    for chosen in (["--set", "1"], ["--exe", "*"], ["--verdict", "unattributed"], [f"{changed.watched}/o*"]):
+        failed = changed("accept", *chosen, code=15).stderr
+        assert "--shown" in failed and len(failed.splitlines()) == 1
+    assert names(changed) == ["a", "open"]
+    said = changed("accept", f"{changed.watched}/o*", "--dry-run", code=0).stdout
+    assert re.search(r"^    stands out: world-writable", said, re.MULTILINE)
+    assert "Would accept 1 change, 1 of them standing out: 1 path as of scan 2.\n" in said
+    assert f"replace --dry-run by --shown {changed.diff()['shown']}." in said
+    assert names(changed) == ["a", "open"]
+
+
+def test_a_filtered_report_has_no_name_and_an_opened_set_one_of_its_own(changed: Cli) -> None:
+    """With the name of one set, nothing else can be accepted."""
+    (changed.watched / "b").write_text("other")
+    changed.scan(4)
+    assert changed.diff("--path", "/nowhere")["shown"] is None
+    assert changed.diff("--from", "1", "--to", "2")["shown"] is None
+    shown = changed.diff("--set", "2")["shown"]
+    assert "not all" in changed("accept", "--all", "--even-outstanding", "--shown", shown, code=15).stderr
+    changed("accept", str(changed.watched / "a"), "--shown", shown, code=15)
+    changed("accept", "--verdict", "unattributed", "--shown", shown, code=0)
+    assert names(changed) == ["a", "open"]
+
+
+def test_a_name_of_no_report_is_refused(changed: Cli) -> None:
+    """Mistyped, or of a report that would be another one now."""
+    shown = changed.diff()["shown"]
+    scan, number, digest = shown.split(".")
+    for wrong in ("", "x", f"{scan}.{number}", f"{scan}.9.{digest}", f"1.{number}.{digest}", f"77.{number}.{digest}"):
+        changed("accept", "--set", "1", "--shown", wrong, code=15)
+    changed("accept", "--set", "1", "--shown", f"{shown}.2", code=15)
+    assert names(changed) == ["a", "open"]
+
+
+def test_an_older_report_does_not_take_a_newer_acceptance_back(changed: Cli) -> None:
+    """A path that was accepted since in a later state is left out, and reported."""
+    shown = changed.diff()["shown"]
+    (changed.watched / "a").write_text("later")
+    changed.scan(4)
+    changed("accept", str(changed.watched / "a"), code=0)
+    refused = changed("accept", "--all", "--even-outstanding", "--shown", shown, code=15).stderr
+    assert "take it back" in refused
+    document = taken(changed, "--set", "1", "--shown", shown)
+    assert document["left_out"] == 1 and [os.path.basename(row["path"]) for row in document["changes"]] == ["open"]
+    changed("diff", code=0)
+
+
+def test_all_refuses_while_something_stands_out(changed: Cli) -> None:
+    """It names it; without it, or when told to, everything is accepted."""
+    failed = changed("accept", "--all", code=15).stderr
+    assert f"1 change stands out ({changed.watched}/open)" in failed and "--even-outstanding" in failed
+    assert names(changed) == ["a", "open"]
+    changed("accept", str(changed.watched / "open"), code=0)
+    changed("accept", "--all", code=0)
+    changed("diff", code=0)
+    (changed.watched / "open2\x1b[31m").write_text("x")
+    (changed.watched / "open2\x1b[31m").chmod(0o666)
+    changed.scan(1)
+    assert "\x1b" not in changed("accept", "--all", code=15).stderr
+    changed("accept", "--all", "--even-outstanding", code=0)
+    changed("diff", code=0)
+
+
+def test_numbers_and_ranges(changed: Cli) -> None:
+    """'#1', and '#1-#2', which need no report: they name changes, each in its own state."""
+    (changed.watched / "a").write_text("later")
+    changed.scan(4)
+    document = taken(changed, "#1-#2")
+    assert [(row["id"], row["as_of"]) for row in document["changes"]] == [(1, 2), (2, 2)]
+    assert names(changed) == ["a"]
+    changed("accept", "#1-#9", code=15)
+    changed("accept", "#3", code=0)
+    changed("diff", code=0)
+
+
+def test_options_that_contradict_each_other(changed: Cli) -> None:
+    """Each is an error, and nothing is accepted."""
+    shown = ("--shown", changed.diff()["shown"])
+    for wrong in (
+        ("--all", "--set", "1"),
+        ("--all", "a"),
+        ("--even-outstanding", "--set", "1"),
+        ("--dry-run",),
+        ("--set", "9"),
+        ("--exe", "/usr/bin/none"),
+        ("a", "typo"),
+    ):
+        changed("accept", *wrong, *shown, code=15)
+    assert names(changed) == ["a", "open"]
+
+
+def test_who_accepts_changes_of_their_own_is_warned(cli: Cli) -> None:
+    """By the login user of the named process; --user and --exe take the same change."""
+    log = cli.root / "audit.log"
+    log.write_text("")
+    cli.write_config(extra=f'[audit]\nlogs = ["{log}"]\n')
+    cli("scan", code=0)
+    for number, (name, auid, user) in enumerate((("a", 1000, _approver()), ("b", 54321, "carol"))):
+        (cli.watched / name).write_text("changed")
+        records = event(cli.watched / name, 10 + number, pid=4242 + number).replace("auid=1000", f"auid={auid}")
+        with log.open("a") as file:
+            file.write(records.replace("\n", f'\x1dAUID="{user}"\n', 1))
+    cli("scan", code=4)
+    shown = cli.diff()["shown"]
+    done = cli("accept", "--user", "carol", "--exe", "/usr/bin/tool", "--shown", shown, "--dry-run", code=0)
+    assert done.stderr == "" and "Would accept 1 change: 1 path" in done.stdout
+    done = cli("accept", "--user", _approver(), "--session", "1", "--shown", shown, "--format", "json", code=0)
+    assert "1 change of 1 may be your own" in done.stderr and json.loads(done.stdout)["own"] == 1
+    assert names(cli) == ["b"]
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What holds for every selection from every report
+
+
+class History:
+    """A database, and its reports at different times. Not a dataclass: hypothesis prints arguments."""
+
+    def __init__(self, config: Config, watched: Path, reports: list[Report]) -> None:
+        self.config, self.watched, self.reports = config, watched, reports
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """Four scans with changes, moves and removals, and the report as of each, from the third on with acceptances."""
+    root = tmp_path_factory.mktemp("accept")
+    made = Cli(root=root, watched=root / "watched")
+    made.watched.mkdir()
+    for name in ("a", "b", "c", "d", "e"):
+        (made.watched / name).write_text(name)
+    made.write_config()
+    config = load_config(str(made.config))
+    made.scan()
+    reports = []
+    for number in range(3):
+        (made.watched / "a").write_text(f"{number}" * (number + 2))
+        (made.watched / f"new{number}").write_text("x")
+        (made.watched / f"new{number}").chmod(0o666 if number else 0o644)
+        (made.watched / "bcd"[number]).rename(made.watched / f"moved{number}")
+        if number == 1:
+            (made.watched / "e").unlink()
+        made("scan", "--no-audit")
+        if number == 2:
+            made("accept", str(made.watched / "new0"), code=0)
+        database = Database(config.database.url, host=os.uname().nodename)
+        reports.append(present_report(database, config))
+        database.close()
+    return History(config, made.watched, reports)
+
+
+CHOICES = st.fixed_dictionaries(
+    {},
+    optional={
+        "number": st.integers(1, 3),
+        "verdicts": st.just(frozenset({Verdict.UNATTRIBUTED})),
+        "names": st.lists(
+            st.one_of(
+                st.sampled_from(["a", "new0", "new1", "moved0", "moved2", "b", "e", ""]),
+                st.tuples(st.integers(1, 4), st.integers(4, 11)),
+                st.sampled_from(["*new*", "*", "*d1"]),
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+    },
+)
+
+
+def selection_of(choice: dict[str, Any], watched: Path) -> Selection:
+    def name(item: Any) -> ByPath | ByNumber:
+        if isinstance(item, tuple):
+            return ByNumber(*item)
+        path = os.fsencode(watched / item) if "*" not in item else os.fsencode(item)
+        return ByPath(path, (path,) if "*" in item else ())
+
+    return Selection(**choice | {"names": tuple(map(name, choice.get("names", [])))})
+
+
+def contents(plan: Plan) -> object:
+    return plan.changes, plan.states, plan.scan, plan.shown
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(which=st.integers(0, 2), choice=CHOICES)
+def test_what_is_accepted_is_what_was_shown_and_printed(history: History, which: int, choice: dict[str, Any]) -> None:
+    """Exactly the planned rows, none that the report did not have, and nothing later than its scan."""
+    config, watched, report = history.config, history.watched, history.reports[which]
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = f"{scratch}/fim.db"
+        shutil.copy(config.database.url.removeprefix("sqlite:///"), copy)
+        database = Database(f"sqlite:///{copy}", host=os.uname().nodename)
+        try:
+            with database.read() as session:
+                before = acceptance_store.last_number(session)
+            try:
+                if choice:
+                    chosen = selection_of(choice, watched)
+                    printed = plan_selected(database, chosen, config, report.name, dry_run=True)
+                    plan = plan_selected(database, chosen, config, report.name)
+                else:
+                    printed, plan = (
+                        plan_everything(database, config, report.name, even_outstanding=True) for _ in range(2)
+                    )
+            except UsageError:
+                return
+            accept(database, plan, Approval(accepted_ns=time.time_ns(), user="t"))
+            with database.read() as session:
+                count = acceptance_store.last_number(session) - before
+                made = acceptance_store.latest_acceptances(session, count)
+        finally:
+            database.close()
+    assert contents(plan) == contents(printed)
+    changes = [part.change for row in report.diff.findings for part in (row, *row.steps)]
+    shown = {path for change in changes for path in (change.path, change.moved_from)}
+    if plan.states is None:
+        assert [(item.path, item.scan) for item in made] == [(None, report.diff.end.id)]
+    else:
+        assert {item.path: item.scan for item in made} == {path: scan for path, (_, scan) in plan.states.items()}
+        assert len(made) == plan.paths
+    assert {item.path for item in made} - {None} <= shown
+    assert max(item.scan for item in made) <= report.diff.end.id
