@@ -48,6 +48,6 @@ class DpkgActivity:
 def to_seconds(stamp: bytes) -> int | None:
     """A local time of dpkg's log in seconds since the epoch; ``None`` if it is no time."""
     try:
-        return int(datetime.strptime(stamp.decode("ascii"), "%Y-%m-%d %H:%M:%S").timestamp())  # noqa: DTZ007 -- local
+        return int(datetime.fromisoformat(stamp.decode("ascii")).timestamp())  # without a zone: local time
     except (ValueError, OverflowError, OSError):
         return None

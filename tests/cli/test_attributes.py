@@ -66,7 +66,7 @@ def test_each_is_found_and_named(mutable: Cli, policy: str) -> None:
     mutable.scan(4)
     found = {row["path"]: row for row in mutable.diff()["changes"]}
     assert len(found) == len(DEEDS)
-    said = {form: mutable("diff", "--format", form, code=4).stdout for form in ("text", "html", "csv")}
+    said = {form: mutable("diff", "--flat", "--format", form, code=4).stdout for form in ("text", "html", "csv")}
     for command, (field, key, before, after) in DEEDS.items():
         row = found[str(files[command])]
         assert (row["kind"], row["changed"]) == ("attributes", [field, "ctime"])
