@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from fimscan.model import Actor, Diff, Lineage
-
-
-class Shipped(StrEnum):
-    """How the present content of a file compares with what its package shipped."""
-
-    AS_SHIPPED = "as-shipped"
-    NOT_AS_SHIPPED = "not-as-shipped"
-    UNOWNED = "unowned"  # no package owns the path
-    UNKNOWN = "unknown"
+from fimscan.model import Actor, Diff, Lineage, PackageClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +17,7 @@ class Provenance:
     proofs of one package differ: one may have been tampered with.
     """
 
-    shipped: Shipped
+    shipped: PackageClass
     package: str | None = None
     is_conffile: bool = False
     is_mode_proved: bool = False

@@ -7,10 +7,21 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from fimscan.grouping import programs
-from fimscan.grouping.facts import Facts, Provenance, Shipped
+from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature, nature_of
 from fimscan.grouping.places import ACCOUNTS, BACKUPS, Place, place_of
-from fimscan.model import Attribution, Change, ChangeKind, FileKind, FileState, Finding, Reason, Severity, Verdict
+from fimscan.model import (
+    Attribution,
+    Change,
+    ChangeKind,
+    FileKind,
+    FileState,
+    Finding,
+    PackageClass,
+    Reason,
+    Severity,
+    Verdict,
+)
 
 
 class Level(StrEnum):
@@ -233,10 +244,10 @@ def _excuse(attribution: Attribution, provenance: Provenance | None, nature: Nat
         and all(programs.is_package_manager(actor) for actor in actors)
         and not any(programs.program(actor) in facts.suspects for actor in actors)
     )
-    shipped = provenance.shipped if provenance is not None else Shipped.UNKNOWN
-    as_shipped = shipped is Shipped.AS_SHIPPED
+    shipped = provenance.shipped if provenance is not None else PackageClass.UNKNOWN
+    as_shipped = shipped is PackageClass.AS_SHIPPED
     return _Excuse(
-        content=as_shipped or (manager and shipped is Shipped.UNKNOWN),
+        content=as_shipped or (manager and shipped is PackageClass.UNKNOWN),
         mode=as_shipped and (manager or (provenance is not None and provenance.is_mode_proved)),
         manager=manager,
         shipped=as_shipped and nature is Nature.CONTENT,
@@ -265,12 +276,12 @@ def _signs_of_package(
         yield RankReason.PROOFS_DISAGREE, True
     if provenance.is_by_script:
         yield RankReason.MAINTAINER_SCRIPT, False
-    if provenance.shipped is Shipped.NOT_AS_SHIPPED:
+    if provenance.shipped is PackageClass.NOT_AS_SHIPPED:
         if provenance.is_conffile:
             yield RankReason.CONFFILE, False
         else:
             yield RankReason.NOT_AS_SHIPPED, True
-    elif provenance.shipped is Shipped.AS_SHIPPED:
+    elif provenance.shipped is PackageClass.AS_SHIPPED:
         yield RankReason.AS_SHIPPED, False
         others = [actor for actor in attribution.actors if not programs.may_be_package_manager(actor)]
         if others and nature is Nature.CONTENT and not provenance.is_by_script:

@@ -10,12 +10,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fimscan.grouping import programs
-from fimscan.grouping.facts import Facts, Provenance, Shipped
+from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature
 from fimscan.grouping.places import BACKUPS
 from fimscan.grouping.rank import Rank, rank_of, urgency
 from fimscan.grouping.trees import Node, Top, Trees, precedes
-from fimscan.model import Actor, Finding, Reason, Verdict
+from fimscan.model import Actor, Finding, PackageClass, Reason, Verdict
 
 STRETCH_NS = 600 * 10**9
 """A tree that changes nothing for this long begins a new change set."""
@@ -80,7 +80,7 @@ class ChangeSet:
         return tuple(sorted({row.provenance.package for row in self.rows if row.provenance and row.provenance.package}))
 
     @property
-    def shipped(self) -> Mapping[Shipped, int]:
+    def shipped(self) -> Mapping[PackageClass, int]:
         """The number of rows of each class, without those of which nothing is known."""
         return Counter(row.provenance.shipped for row in self.rows if row.provenance is not None)
 

@@ -46,6 +46,7 @@ from fimscan.model.audit import (
 from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, worst
 from fimscan.model.files import (
+    KIND_OF_TYPE,
     Digest,
     FileKind,
     FileState,
@@ -90,6 +91,7 @@ from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, Witn
 __all__ = [
     "COMPLETE",
     "INCOMPLETE",
+    "KIND_OF_TYPE",
     "LIVE",
     "PACKAGE_MANAGERS",
     "SCRIPTED_PACKAGE_MANAGERS",

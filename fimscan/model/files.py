@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +18,18 @@ class FileKind(StrEnum):
     SOCKET = "socket"
     CHAR_DEVICE = "char-device"
     BLOCK_DEVICE = "block-device"
+
+
+#: The type in a file's mode (``stat.S_IFMT``) -> its kind.
+KIND_OF_TYPE = {
+    stat.S_IFREG: FileKind.FILE,
+    stat.S_IFDIR: FileKind.DIRECTORY,
+    stat.S_IFLNK: FileKind.SYMLINK,
+    stat.S_IFIFO: FileKind.FIFO,
+    stat.S_IFSOCK: FileKind.SOCKET,
+    stat.S_IFCHR: FileKind.CHAR_DEVICE,
+    stat.S_IFBLK: FileKind.BLOCK_DEVICE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

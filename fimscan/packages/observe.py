@@ -8,19 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from fimscan.model import FileKind, FileState, PackageAnswer, PackageClass, PackageReason, Xattr
+from fimscan.model import KIND_OF_TYPE, FileState, PackageAnswer, PackageClass, PackageReason, Xattr
 from fimscan.packages.claims import PackageQuestion
 from fimscan.packages.files import Directories, below, open_parent
 
-_KINDS = {
-    stat.S_IFREG: FileKind.FILE,
-    stat.S_IFDIR: FileKind.DIRECTORY,
-    stat.S_IFLNK: FileKind.SYMLINK,
-    stat.S_IFIFO: FileKind.FIFO,
-    stat.S_IFSOCK: FileKind.SOCKET,
-    stat.S_IFCHR: FileKind.CHAR_DEVICE,
-    stat.S_IFBLK: FileKind.BLOCK_DEVICE,
-}
 _XATTRS = (b"security.capability", b"system.posix_acl_access")
 
 
@@ -84,7 +75,7 @@ class Observer:
                 return None
         return FileState(
             path=path,
-            kind=_KINDS[stat.S_IFMT(found.st_mode)],
+            kind=KIND_OF_TYPE[stat.S_IFMT(found.st_mode)],
             dev=found.st_dev,
             inode=found.st_ino,
             nlink=found.st_nlink,

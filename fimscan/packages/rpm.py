@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from threading import Timer
 from typing import NamedTuple
 
-from fimscan.model import FileKind, PackageOwner, PackageProof, PackageReason
+from fimscan.model import KIND_OF_TYPE, FileKind, PackageOwner, PackageProof, PackageReason
 from fimscan.packages.accounts import Accounts
 from fimscan.packages.claims import Claim, Expected, Findings, Wanted
 from fimscan.packages.files import Directories, below
@@ -39,15 +39,6 @@ _ALGORITHMS = {
 }
 _CONFIG, _MISSING_OK, _GHOST = 1, 8, 64  # RPMFILE_*
 _NORMAL = b"0"  # RPMFILE_STATE_NORMAL: in place; others are replaced, not installed, on a shared file system
-_KINDS = {
-    stat.S_IFREG: FileKind.FILE,
-    stat.S_IFDIR: FileKind.DIRECTORY,
-    stat.S_IFLNK: FileKind.SYMLINK,
-    stat.S_IFIFO: FileKind.FIFO,
-    stat.S_IFSOCK: FileKind.SOCKET,
-    stat.S_IFCHR: FileKind.CHAR_DEVICE,
-    stat.S_IFBLK: FileKind.BLOCK_DEVICE,
-}
 _NUMBER = re.compile(rb"[0-9]{1,18}\Z")
 _HEX = re.compile(rb"(?:[0-9a-f]{2})*\Z")
 _OCTAL = re.compile(rb"[0-7]{1,7}\Z")
@@ -140,7 +131,7 @@ def _file(line: bytes, size: int) -> RpmFile | None:
     if not (_HEX.match(digest) and _OCTAL.match(mode) and _NUMBER.match(flags) and path.startswith(b"/")):
         return None
     number = int(mode, 8) & 0o177777
-    kind = _KINDS.get(stat.S_IFMT(number))
+    kind = KIND_OF_TYPE.get(stat.S_IFMT(number))
     if kind is None or len(digest) not in (0, 2 * size):
         return None
     # Directories and links have a digest of zeros in some packages.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fimscan.grouping.facts import Provenance, Shipped
+from fimscan.grouping.facts import Provenance
 from fimscan.model import PackageAnswer, PackageFact
 
 _NAME = "packages"
@@ -23,7 +23,7 @@ def provenance_of(answer: PackageAnswer) -> Provenance:
     """What the ranking of changes has to know of an answer."""
     owner = answer.owner
     return Provenance(
-        shipped=Shipped(answer.kind.value),
+        shipped=answer.kind,
         package=owner.name if owner is not None else None,
         is_conffile=owner is not None and owner.conffile,
         is_mode_proved=answer.attributes_proved and PackageFact.MODE_UNPROVED not in answer.facts,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fimscan.grouping import ChangeSet, Rank, RankReason, SetKind, Shipped
-from fimscan.model import Actor, ExeOrigin, LoginSource, ProcessView, Verdict
+from fimscan.grouping import ChangeSet, Rank, RankReason, SetKind
+from fimscan.model import Actor, ExeOrigin, LoginSource, PackageClass, ProcessView, Verdict
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.words import plural
 
@@ -91,13 +91,13 @@ def _packages(item: ChangeSet) -> Iterator[str]:
     if not packages:
         return
     counted = plural(len(packages), "package")
-    differing = item.shipped.get(Shipped.NOT_AS_SHIPPED, 0)
+    differing = item.shipped.get(PackageClass.NOT_AS_SHIPPED, 0)
     if differing:
         yield f"{counted}, {differing:,} not as shipped"
         return
     # The list of installed packages, logs and directories are changed by every installation, and belong to none.
     owned = sum(row.provenance is not None and row.provenance.package is not None for row in item.rows)
-    as_shipped = item.shipped.get(Shipped.AS_SHIPPED, 0)
+    as_shipped = item.shipped.get(PackageClass.AS_SHIPPED, 0)
     if as_shipped < owned:
         yield f"{counted}, {as_shipped:,} files as shipped"
         return

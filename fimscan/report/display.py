@@ -12,21 +12,13 @@ import shlex
 import stat
 from datetime import UTC, datetime, timedelta
 
-from fimscan.model import Actor, FileKind
+from fimscan.model import KIND_OF_TYPE, Actor, FileKind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 _LAST_SECOND = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 
-_TYPE_BITS = {
-    FileKind.FILE: stat.S_IFREG,
-    FileKind.DIRECTORY: stat.S_IFDIR,
-    FileKind.SYMLINK: stat.S_IFLNK,
-    FileKind.FIFO: stat.S_IFIFO,
-    FileKind.SOCKET: stat.S_IFSOCK,
-    FileKind.CHAR_DEVICE: stat.S_IFCHR,
-    FileKind.BLOCK_DEVICE: stat.S_IFBLK,
-}
+_TYPE_BITS = {kind: file_type for file_type, kind in KIND_OF_TYPE.items()}
 
 # The kernel keeps this much of a command line in a PROCTITLE record (MAX_PROCTITLE_AUDIT_LEN in kernel/audit.h); the
 # last byte may be the NUL that ends an argument, which is not part of the arguments any more.

@@ -13,7 +13,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from fimscan.model import FileKind, Unreadable, UnreadableReason
+from fimscan.model import KIND_OF_TYPE, Unreadable, UnreadableReason
 from fimscan.scan.attributes import RawXattrs
 from fimscan.state_row import ALGORITHMS, FIELDS, Packed, state_digest
 from fimscan.xattrs import dump_raw_xattrs
@@ -30,15 +30,7 @@ STAT = ("taken", *_STATTED, "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
 ``lstat(2)``. Times are in two parts, as stored.
 """
 
-KINDS = {
-    stat.S_IFREG: FileKind.FILE.value,
-    stat.S_IFDIR: FileKind.DIRECTORY.value,
-    stat.S_IFLNK: FileKind.SYMLINK.value,
-    stat.S_IFIFO: FileKind.FIFO.value,
-    stat.S_IFSOCK: FileKind.SOCKET.value,
-    stat.S_IFCHR: FileKind.CHAR_DEVICE.value,
-    stat.S_IFBLK: FileKind.BLOCK_DEVICE.value,
-}
+KINDS = {file_type: kind.value for file_type, kind in KIND_OF_TYPE.items()}
 
 
 @cache

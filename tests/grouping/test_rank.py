@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fimscan.grouping import PLACES, Facts, Level, Nature, Provenance, Rank, RankReason, Shipped, place_of, rank_of
+from fimscan.grouping import PLACES, Facts, Level, Nature, Provenance, Rank, RankReason, place_of, rank_of
 from fimscan.grouping.rank import TECHNIQUES
 from fimscan.model import (
     Actor,
@@ -17,6 +17,7 @@ from fimscan.model import (
     ExeOrigin,
     FileKind,
     Finding,
+    PackageClass,
     ProcessView,
     Reason,
     Verdict,
@@ -52,7 +53,7 @@ def attributes(make: Make, *changed: str, path: bytes = PROGRAM, actor: Actor | 
     return make.finding(change, make.attribution(actors=(actor or make.actor(),)), severity="high")
 
 
-def shipped(path: bytes, how: Shipped, **other: Any) -> dict[str, Any]:
+def shipped(path: bytes, how: PackageClass, **other: Any) -> dict[str, Any]:
     return {"provenance": {path: Provenance(shipped=how, package="coreutils", **other)}}
 
 
@@ -148,7 +149,7 @@ def test_what_a_process_calls_itself_excuses_nothing(make: Make) -> None:
 def test_content_as_shipped_excuses_the_content(make: Make) -> None:
     """Whoever the candidates are; but who else than a package manager puts it there is worth a look."""
     python = make.actor(exe=b"/usr/bin/python3.9", cmdline=(b"/usr/bin/python3.9", b"/usr/bin/dnf", b"upgrade"))
-    as_shipped = shipped(PROGRAM, Shipped.AS_SHIPPED)
+    as_shipped = shipped(PROGRAM, PackageClass.AS_SHIPPED)
     assert not ranked(written(make, PROGRAM, python, mode=0o755, severity="critical"), **as_shipped).stands_out
     by_hand = ranked(written(make, PROGRAM, mode=0o755), **as_shipped)
     assert by_hand.reasons[: by_hand.deciding] == (RankReason.SHIPPED_ELSEWHERE,)
@@ -162,12 +163,12 @@ def test_setuid_is_excused_only_for_shipped_content_with_a_known_origin_of_the_m
     unknown = make.attribution(Verdict.UNATTRIBUTED)
     by_dpkg, by_vim = make.attribution(actors=(make.actor(**DPKG),)), make.attribution()
     for attribution, how, is_proved, stands_out in (
-        (by_dpkg, Shipped.AS_SHIPPED, False, False),
-        (by_dpkg, Shipped.UNKNOWN, False, True),
-        (by_dpkg, Shipped.UNKNOWN, True, True),
-        (unknown, Shipped.AS_SHIPPED, False, True),
-        (unknown, Shipped.AS_SHIPPED, True, False),
-        (by_vim, Shipped.AS_SHIPPED, True, True),
+        (by_dpkg, PackageClass.AS_SHIPPED, False, False),
+        (by_dpkg, PackageClass.UNKNOWN, False, True),
+        (by_dpkg, PackageClass.UNKNOWN, True, True),
+        (unknown, PackageClass.AS_SHIPPED, False, True),
+        (unknown, PackageClass.AS_SHIPPED, True, False),
+        (by_vim, PackageClass.AS_SHIPPED, True, True),
     ):
         finding = make.finding(change, attribution, severity="critical")
         assert ranked(finding, **shipped(PROGRAM, how, is_mode_proved=is_proved)).stands_out is stands_out
@@ -176,24 +177,24 @@ def test_setuid_is_excused_only_for_shipped_content_with_a_known_origin_of_the_m
 def test_a_maintainer_script_may_put_shipped_content_there(make: Make) -> None:
     """What else it writes is unproved, and not excused."""
     script = written(make, PROGRAM, make.actor(exe=b"/usr/bin/cp"), mode=0o755)
-    assert not ranked(script, **shipped(PROGRAM, Shipped.AS_SHIPPED, is_by_script=True)).stands_out
-    found = ranked(script, **shipped(PROGRAM, Shipped.UNKNOWN, is_by_script=True))
+    assert not ranked(script, **shipped(PROGRAM, PackageClass.AS_SHIPPED, is_by_script=True)).stands_out
+    found = ranked(script, **shipped(PROGRAM, PackageClass.UNKNOWN, is_by_script=True))
     assert found.stands_out and RankReason.MAINTAINER_SCRIPT in found.reasons
 
 
 def test_proofs_that_disagree_stand_out(make: Make) -> None:
     """Even if dpkg is proven to have written the file."""
     finding = written(make, PROGRAM, make.actor(**DPKG), mode=0o755)
-    found = ranked(finding, **shipped(PROGRAM, Shipped.UNKNOWN, proofs_disagree=True))
+    found = ranked(finding, **shipped(PROGRAM, PackageClass.UNKNOWN, proofs_disagree=True))
     assert found.reasons[: found.deciding] == (RankReason.PROOFS_DISAGREE,)
 
 
 def test_not_as_shipped_stands_out_unless_it_is_a_configuration_file(make: Make) -> None:
     """Even if dpkg is proven to have written it."""
     finding = written(make, b"/usr/share/x", make.actor(**DPKG))
-    found = ranked(finding, **shipped(b"/usr/share/x", Shipped.NOT_AS_SHIPPED))
+    found = ranked(finding, **shipped(b"/usr/share/x", PackageClass.NOT_AS_SHIPPED))
     assert found.reasons[: found.deciding] == (RankReason.NOT_AS_SHIPPED,)
-    conffile = ranked(finding, **shipped(b"/usr/share/x", Shipped.NOT_AS_SHIPPED, is_conffile=True))
+    conffile = ranked(finding, **shipped(b"/usr/share/x", PackageClass.NOT_AS_SHIPPED, is_conffile=True))
     assert not conffile.stands_out and RankReason.CONFFILE in conffile.reasons
 
 
@@ -287,7 +288,7 @@ def test_a_package_manager_is_excused_only_where_packages_put_files(make: Make) 
     manager = make.actor(**DPKG)
     assert not ranked(written(make, b"/usr/lib/systemd/system/x.service", manager)).stands_out
     assert ranked(written(make, b"/etc/sudoers.d/x", manager)).stands_out
-    sudoers = shipped(b"/etc/sudoers.d/x", Shipped.AS_SHIPPED)
+    sudoers = shipped(b"/etc/sudoers.d/x", PackageClass.AS_SHIPPED)
     assert not ranked(written(make, b"/etc/sudoers.d/x", manager), **sudoers).stands_out
 
 

@@ -19,11 +19,21 @@ from fimscan.grouping import (
     Nature,
     Provenance,
     SetKind,
-    Shipped,
     group,
     process_key,
 )
-from fimscan.model import Actor, ChangeKind, Finding, Lineage, LoginOrigin, LoginSource, Reason, Role, Verdict
+from fimscan.model import (
+    Actor,
+    ChangeKind,
+    Finding,
+    Lineage,
+    LoginOrigin,
+    LoginSource,
+    PackageClass,
+    Reason,
+    Role,
+    Verdict,
+)
 from tests.grouping.conftest import DPKG, apt_lineage, confirmed, facts, machine
 from tests.report.conftest import Make
 
@@ -250,13 +260,13 @@ def test_packages_are_counted(make: Make) -> None:
     """As far as the caller knows them."""
     names = (b"/a", b"/b", b"/c")
     provenance = {
-        b"/a": Provenance(shipped=Shipped.AS_SHIPPED, package="x"),
-        b"/b": Provenance(shipped=Shipped.NOT_AS_SHIPPED, package="y"),
+        b"/a": Provenance(shipped=PackageClass.AS_SHIPPED, package="x"),
+        b"/b": Provenance(shipped=PackageClass.NOT_AS_SHIPPED, package="y"),
     }
     dpkg = child(make, 10, 9, b"/usr/bin/dpkg")
     (item,) = group([by(make, name, dpkg) for name in names], Facts(provenance=provenance)).sets
     assert item.packages == ("x", "y")
-    assert (item.shipped[Shipped.AS_SHIPPED], item.shipped[Shipped.NOT_AS_SHIPPED]) == (1, 1)
+    assert (item.shipped[PackageClass.AS_SHIPPED], item.shipped[PackageClass.NOT_AS_SHIPPED]) == (1, 1)
 
 
 def test_one_set_keeps_its_number(make: Make) -> None:

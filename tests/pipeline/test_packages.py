@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fimscan.grouping.facts import Provenance, Shipped
+from fimscan.grouping.facts import Provenance
 from fimscan.model import PackageAnswer, PackageClass, PackageFact, PackageOwner
 from fimscan.pipeline.packages import manifest_directory, provenance_of
 
@@ -12,7 +12,7 @@ from fimscan.pipeline.packages import manifest_directory, provenance_of
 @pytest.mark.parametrize("kind", PackageClass)
 def test_the_ranking_gets_every_class(kind: PackageClass) -> None:
     """With the package, where there is one."""
-    assert provenance_of(PackageAnswer(path=b"/x", kind=kind)) == Provenance(shipped=Shipped(kind.value))
+    assert provenance_of(PackageAnswer(path=b"/x", kind=kind)) == Provenance(shipped=kind)
 
 
 def test_the_ranking_gets_the_facts() -> None:
@@ -20,7 +20,7 @@ def test_the_ranking_gets_the_facts() -> None:
     owner = PackageOwner(manager="dpkg", name="tool", conffile=True)
     answer = PackageAnswer(path=b"/x", kind=PackageClass.AS_SHIPPED, owners=(owner,), attributes_proved=True)
     assert provenance_of(answer) == Provenance(
-        shipped=Shipped.AS_SHIPPED, package="tool", is_conffile=True, is_mode_proved=True
+        shipped=PackageClass.AS_SHIPPED, package="tool", is_conffile=True, is_mode_proved=True
     )
     loud = (PackageFact.MODE_UNPROVED, PackageFact.PROOFS_DISAGREE, PackageFact.MAINTAINER_SCRIPT)
     found = provenance_of(PackageAnswer(path=b"/x", kind=PackageClass.UNKNOWN, attributes_proved=True, facts=loud))

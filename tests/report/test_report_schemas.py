@@ -11,7 +11,7 @@ import pytest
 
 from fimscan.config import Algorithm, Policy, Reread, Watch
 from fimscan.errors import UsageError
-from fimscan.grouping import Level, RankReason, SetKind, Shipped
+from fimscan.grouping import Level, RankReason, SetKind
 from fimscan.model import (
     Action,
     Check,
@@ -85,7 +85,7 @@ def test_the_schemas_have_every_enumeration_value() -> None:
     assert change_set["kind"]["enum"] == list(SetKind)
     assert change_set["reason"]["enum"] == [*Reason, None]
     assert list(change_set["verdicts"]["properties"]) == list(Verdict)
-    assert list(change_set["shipped"]["properties"]) == list(Shipped)
+    assert list(change_set["shipped"]["properties"]) == list(PackageClass)
     explanation = schema("explanation")["properties"]
     ruling = explanation["considered"]["items"]["properties"]
     assert ruling["why"]["enum"] == list(Why)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from fimscan.grouping import ChangeSet, Facts, Grouping, Provenance, Rank, RankReason, Shipped, group
+from fimscan.grouping import ChangeSet, Facts, Grouping, Provenance, Rank, RankReason, group
 from fimscan.model import (
     Change,
     ChangeKind,
@@ -20,6 +20,7 @@ from fimscan.model import (
     ExeOrigin,
     LoginOrigin,
     LoginSource,
+    PackageClass,
     ProcessView,
     Reason,
     UnmodifiedOpen,
@@ -80,7 +81,7 @@ def opened(diff: Diff, number: int, known: Facts | None = None) -> str:
 def with_packages(make: Make, diff: Diff) -> Facts:
     """dpkg's ancestors, and what twelve packages shipped."""
     provenance = {
-        finding.change.path: Provenance(shipped=Shipped.AS_SHIPPED, package=f"p{number % 12}")
+        finding.change.path: Provenance(shipped=PackageClass.AS_SHIPPED, package=f"p{number % 12}")
         for number, finding in enumerate(diff.findings)
         if finding.attribution.actors[0].exe == b"/usr/bin/dpkg"
     }
@@ -223,7 +224,7 @@ def test_names_cannot_drive_the_terminal(make: Make) -> None:
     diff = make.diff(*rows, host=evil)
     known = Facts(
         superusers={row.change.path: (evil,) for row in rows},
-        provenance={row.change.path: Provenance(shipped=Shipped.UNKNOWN, package=evil) for row in rows},
+        provenance={row.change.path: Provenance(shipped=PackageClass.UNKNOWN, package=evil) for row in rows},
     )
     for written in (screen_of(diff, known), screen_of(diff, known, width=400), opened(diff, 1, known)):
         assert written.replace("\n", "").isprintable()

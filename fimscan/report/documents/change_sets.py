@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fimscan.grouping import ChangeSet, Rank, Shipped
-from fimscan.model import Verdict
+from fimscan.grouping import ChangeSet, Rank
+from fimscan.model import PackageClass, Verdict
 from fimscan.report.change_sets import rank_words, set_title
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.parts import optional_text
@@ -32,7 +32,7 @@ def set_document(item: ChangeSet, day_ns: int) -> dict[str, Any]:
         "same_content": item.same_content,
         "verdicts": {verdict.value: verdicts.get(verdict, 0) for verdict in Verdict},
         "packages": [json_text(name) for name in item.packages],
-        "shipped": {shipped_as.value: shipped.get(shipped_as, 0) for shipped_as in Shipped},
+        "shipped": {shipped_as.value: shipped.get(shipped_as, 0) for shipped_as in PackageClass},
     }
 
 
