@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,25 @@ def test_a_call_that_ended_after_the_old_content_was_read_is_a_candidate(host: H
 def test_a_call_that_ended_before_the_old_content_was_read_is_none(host: Host) -> None:
     """The same record, in the log when the first scan read that."""
     host.append(event(host.target, 3, pid=5151, at=time.time() - 3600))
+    host.scan()
+    host.append(event(host.target, 2))
+    host.target.write_text("new")
+    (finding,) = host.scan().diff.findings
+    assert (finding.attribution.verdict, finding.attribution.actors[0].pid) == (Verdict.CONFIRMED, 4242)
+
+
+def test_a_scan_waits_for_the_records_of_calls_that_have_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's queue still has the record when the first scan begins. It is read before the first file is."""
+    ended = event(host.target, 3, pid=5151, at=time.time() - 3600)
+    observe, backlogs = audit.observe, iter([1])
+
+    def emptying(now_ns: int) -> AuditObservation:
+        backlog = next(backlogs, 0)
+        if not backlog and "pid=5151" not in host.log.read_text():
+            host.append(ended)
+        return replace(observe(now_ns), backlog=backlog)
+
+    monkeypatch.setattr(audit, "observe", emptying)
     host.scan()
     host.append(event(host.target, 2))
     host.target.write_text("new")
