@@ -216,6 +216,8 @@ def long_scan(cli: Cli) -> Iterator[subprocess.Popen[str]]:
     large = cli.watched / "large"
     with open(large, "wb") as file:
         file.truncate(LARGE)
+    # Tests that were started in the background ignore SIGINT, and so would the scan.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         cli.command("scan", "--no-audit"),
         stdout=subprocess.PIPE,
@@ -223,6 +225,7 @@ def long_scan(cli: Cli) -> Iterator[subprocess.Popen[str]]:
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 20
         while _running_scans(cli.database) == 0 and time.monotonic() < deadline:
