@@ -15,6 +15,8 @@ _SETUID_BITS = 0o6000
 _OF_CONTENT = frozenset({"kind", "content", "link_target", "inode", "dev"})
 _OF_XATTRS = frozenset({"acl", "capabilities", "selinux", "xattr"})
 _CLAIMED = frozenset({"mode", "uid", "gid"}) | _OF_XATTRS
+#: The calls that set an attribute of a file that was put into place.
+_SETTING = {"mode": Action.CHMOD, "uid": Action.CHOWN, "gid": Action.CHOWN} | dict.fromkeys(_OF_XATTRS, Action.SETXATTR)
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # ioctl_iflags(2)
 
 
@@ -53,9 +55,9 @@ def who_changed_placed(case: Case, placed: FileAccess) -> tuple[list[Actor], lis
     """
     after = case.change.after
     assert after is not None, "only an existing file was placed"
-    kinds = {"mode": Action.CHMOD, "uid": Action.CHOWN, "gid": Action.CHOWN}
-    kinds |= dict.fromkeys(_OF_XATTRS, Action.SETXATTR)
-    wanted = frozenset(kinds[name] for name in case.change.changed if name in kinds)
+    wanted = frozenset([_SETTING[name] for name in case.change.changed if name in _SETTING])
+    if not wanted:
+        return [], [], []
     done = [a for a in case.life_of(after.identity).accesses if a.action in wanted and case.is_inside(a)]
     earlier = named(earlier_changers(case, placed, wanted), Why.EARLIER_CHANGER)
     return one_each(as_actor(a, Role.CHANGER) for a in done), named(done, Why.SET), earlier

@@ -114,7 +114,8 @@ class Case:
     to a mapping. Elsewhere ``last_change_ns`` is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and
     network file systems have the times of another clock.
 
-    ``is_covered`` says that audit has no known gap in the window.
+    ``is_covered`` says that audit has no known gap in the window. ``is_same_file``: both observations found the path, or
+    the old and the new path, with the same inode number.
     """
 
     def __init__(
@@ -127,7 +128,8 @@ class Case:
         after_ns, before_ns = change.window.after_ns, change.window.before_ns
         in_order = after_ns <= before_ns
         self.window = change.window if in_order else Window(after_ns=before_ns, before_ns=after_ns)
-        after = change.after
+        before, after = change.before, change.after
+        self.is_same_file = before is not None and after is not None and before.identity == after.identity
         timed = after is not None and evidence.is_timed(after) and not clock_changed
         self.last_change_ns = last_touched(after) if after is not None and timed else None
         self.unchanged_after_ns = inf if self.last_change_ns is None else self.last_change_ns + SLACK_NS
@@ -149,10 +151,6 @@ class Case:
         """Whether an access came after the last change of the file, by its ctime."""
         return access.event.time_ns > self.unchanged_after_ns
 
-    def _directory_moves(self, path: bytes) -> Iterable[FileAccess]:
-        """The renames of directories above a path, if some calls may have ended later than they seem to."""
-        return self.index.directory_moves(path) if self.evidence.ended_by else ()
-
     def life_of(self, identity: Identity) -> Life:
         """Find the file that has an inode number at the end of the window, with the accesses to it."""
         life = self._lives.get(identity)
@@ -170,7 +168,8 @@ class Case:
             return None  # it came from outside: the placer answers for that
         if self.index.directories_went_outside(state.path, self.window):
             return self.window.after_ns
-        if any(self.may_act_inside(move) and self.index.is_outing(move) for move in self._directory_moves(state.path)):
+        moves = self.index.directory_moves(state.path) if self.evidence.ended_by else ()  # usually: no late calls
+        if moves and any(self.may_act_inside(move) and self.index.is_outing(move) for move in moves):
             return self.window.after_ns
         if not self.index.turns_of(identity):
             return None
@@ -178,9 +177,9 @@ class Case:
         # A process may keep a name that the file got and lost after all processes were inspected for open files.
         since_ns = min(self.window.after_ns, holders.as_of_ns if holders and holders.as_of_ns else inf) - SLACK_NS
         until_ns = self.window.before_ns + SLACK_NS
-        moves = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
-        moves = [a for a in moves if since_ns <= a.event.time_ns <= until_ns or self.may_act_inside(a)]
-        names = [(a.event.time_ns, n) for a in moves for n in (a.name, a.old) if n is not None]
+        named = [a for a in life.accesses if a.action in (Action.RENAME, Action.LINK) and a.identity == identity]
+        named = [a for a in named if since_ns <= a.event.time_ns <= until_ns or self.may_act_inside(a)]
+        names = [(a.event.time_ns, n) for a in named for n in (a.name, a.old) if n is not None]
         return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
 
 

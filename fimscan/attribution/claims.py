@@ -7,7 +7,6 @@ account.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import NamedTuple
 
 from fimscan.attribution.case import Ruled
@@ -65,15 +64,15 @@ def latest(accesses: Iterable[FileAccess]) -> FileAccess | None:
 
 def one_each(actors: Iterable[Actor]) -> list[Actor]:
     """Keep the latest call of each process, latest first."""
-    last: dict[object, tuple[tuple[EventId, int], Actor]] = {}
+    last: dict[object, Actor] = {}
     for actor in actors:
-        process, time = actor.process, when(actor)
+        process = actor.process
         known = last.get(process)
-        if known is None or time > known[0]:
-            last[process] = time, actor
+        if known is None or when(actor) > when(known):
+            last[process] = actor
     if len(last) < 2:  # the usual case
-        return [actor for _, actor in last.values()]
-    return [actor for _, actor in sorted(last.values(), key=itemgetter(0), reverse=True)]
+        return [*last.values()]
+    return sorted(last.values(), key=when, reverse=True)
 
 
 def when(actor: Actor) -> tuple[EventId, int]:

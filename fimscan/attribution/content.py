@@ -46,7 +46,7 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
     assert after is not None, "content is asked of a file that exists"
     claim = _present_writers(case, placed)
     if not had_other_files(case, placed):  # usual: the same file had the path all the time
-        return claim
+        return claim._replace(ruled=(*claim.ruled, *overruled)) if overruled else claim
     earlier = earlier_writers(case, placed)
     can_be_in_it = _can_be_taken_over(case, after)
     if can_be_in_it:
@@ -59,12 +59,12 @@ def who_wrote(case: Case, bind: Bind) -> Claim:
 
 def _present_writers(case: Case, placed: FileAccess | None) -> Claim:
     """Claim who wrote the present file and, if it was put there by name, who placed it."""
-    before, after = case.change.before, case.change.after
+    after = case.change.after
     assert after is not None, "content is asked of a file that exists"
     if placed is not None:
         return _writers_of_placed(case, after, placed)
     ruled: tuple[Ruled, ...] = ()
-    if before is not None and before.identity == after.identity:
+    if case.is_same_file:
         claim = writers_in_place(case, case.life_of(after.identity))
         if claim.actors:
             return claim
@@ -78,7 +78,7 @@ def _weakened_by_doubts(claim: Claim, case: Case) -> Claim:
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if claim.verdict is not Verdict.CONFIRMED or before is None or after is None or holders is None:
         return claim
-    if before.identity != after.identity:
+    if not case.is_same_file:
         doubts = holders.earlier_doubts
     elif case.life_of(after.identity).reborn:
         doubts = holders.doubts

@@ -115,7 +115,8 @@ class CoverageMap:
             return Coverage(complete=False, gaps=(*self.over(path, turned, need).gaps, gap))
         around = self._around(window)
         gaps = [*self._unread(window), *self._unobserved(window, around), *self._seen(around, path, need).gaps]
-        gaps += self._openings(window)
+        if self._unnamed:
+            gaps += self._openings(window)
         if (reason := self._unauditable(path)) is not None:
             gaps.append(make_gap(window.after_ns, window.before_ns, reason))
         clipped = clip_gaps(gaps, window) if gaps else ()

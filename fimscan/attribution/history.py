@@ -116,12 +116,18 @@ def _as_earlier(item: Ruled) -> Actor:
 
 
 def had_other_files(case: Case, placed: FileAccess | None) -> bool:
-    """Whether the path can have had another file in the window; for most changes it had not."""
-    before, after = case.change.before, case.change.after
+    """Whether the path can have had another file in the window; for most changes it had not.
+
+    A file that only moved with a directory above it is still the only one, although ``placed`` put it there.
+    """
+    after = case.change.after
     assert after is not None, "a removed file has no present content"
-    if placed is not None or before is None or before.identity != after.identity:
+    if not case.is_same_file:
         return True
     life = case.life_of(after.identity)
+    if placed is not None:
+        is_with_directory = placed.is_directory and not (case.index.binds(after.path) or case.index.unbinds(after.path))
+        return not is_with_directory or life.reborn
     return bool(life.earlier or life.doubtful)
 
 
@@ -292,7 +298,7 @@ def _earlier_holders(case: Case) -> Iterable[Actor]:
     before, after, holders = case.change.before, case.change.after, case.change.holders
     if before is None or after is None or holders is None:
         return ()
-    if before.identity != after.identity:
+    if not case.is_same_file:
         return holders.earlier
     return holders.actors if case.life_of(after.identity).reborn else ()
 

@@ -167,8 +167,10 @@ def has_unseen_times(change: Change) -> bool:
     clear it again, so that only the ctime differs. The owner may do both; a user with write permission may set the
     times to now.
     """
+    if change.kind is not ChangeKind.ATTRIBUTES:
+        return False
     changed = set(change.changed)
-    if change.kind is not ChangeKind.ATTRIBUTES or not ("mtime" in changed or changed == {"ctime"}):
+    if not ("mtime" in changed or changed == {"ctime"}):
         return False
     return any(_may_write(None, state) for state in change.sides)
 

@@ -179,6 +179,11 @@ class AccessIndex:
         """The accesses whose record has this path, whichever file they were to."""
         return self._by_path.get(path, [])
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether any access failed."""
+        return bool(self._failed)
+
     def failed(self, key: Identity | bytes) -> list[FileAccess]:
         """The accesses to a file or a path that failed."""
         return self._failed.get(key, [])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from fimscan.attribution.case import Case, Ruled
 from fimscan.attribution.claims import when
 from fimscan.attribution.coverage import SLACK_NS
 from fimscan.attribution.index import Identity
-from fimscan.model import Action, Actor, FileAccess, Reasoning, Ruling, Why
+from fimscan.model import Action, Actor, EventId, FileAccess, Reasoning, Ruling, Why
 
 _KEPT = 200  # rulings; the audit log has the rest
 _EVENTS_KEPT = 4
@@ -67,17 +67,18 @@ def _unjudged(case: Case, asked: Container[int]) -> Iterator[Ruled]:
             yield access, Why.NO_PART
         else:
             yield access, Why.NOT_MATCHED if access.event in case.evidence.doubtful else Why.OTHER_FILE
-    keys: list[Identity | bytes] = [*identities, *paths]
-    refused = {id(access): access for key in keys for access in case.index.failed(key)}
-    for access in refused.values():
-        if case.is_inside(access):
-            yield access, Why.FAILED
+    if case.index.has_failed:
+        keys: list[Identity | bytes] = [*identities, *paths]
+        refused = {id(access): access for key in keys for access in case.index.failed(key)}
+        for access in refused.values():
+            if case.is_inside(access):
+                yield access, Why.FAILED
 
 
 def _on_later_file(case: Case) -> Container[int]:
     """The ids of accesses to a later file that got the inode number of the old one."""
-    before, after = case.change.before, case.change.after
-    if before is None or (after is not None and after.identity == before.identity):
+    before = case.change.before
+    if before is None or case.is_same_file:
         return ()
     life = case.life_of(before.identity)
     return {id(access) for access in life.accesses} if life.birth is not None else ()
@@ -96,39 +97,47 @@ def _concerned(case: Case, identities: Iterable[Identity], paths: Iterable[bytes
     return chain.from_iterable(found)
 
 
-_CALLER = itemgetter(*map(Actor._fields.index, ("pid", "ppid", "auid", "session", "exe", "since_ns")))
+#: Fields of an actor: what distinguishes its process (as in ``Actor.process``), then its parent.
+_CALLER = itemgetter(*map(Actor._fields.index, ("pid", "auid", "session", "exe", "since_ns", "ppid")))
+_EVENT = attrgetter("event")
+_DELETED = b" (deleted)"
+_Caller = tuple[int, int | None, int | None, bytes | None, int | None, int | None]
 _Calls = list[Actor]
+_Groups = dict[tuple[Action | None, Why, _Caller], _Calls]
 
 
-def _by_judgement(judged: Iterable[Ruled]) -> dict[tuple[Action | None, Why, object], _Calls]:
-    groups: dict[tuple[Action | None, Why, object], _Calls] = {}
+def _by_judgement(judged: Iterable[Ruled]) -> _Groups:
+    groups: _Groups = {}
     for item, why in judged:
         action, actor = (item.action, item.actor) if isinstance(item, FileAccess) else (None, item)
         key = action, why, _CALLER(actor)
-        if key in groups:
-            groups[key].append(actor)
-        else:
+        calls = groups.get(key)
+        if calls is None:
             groups[key] = [actor]
+        else:
+            calls.append(actor)
     return groups
 
 
-def _by_process(
-    groups: Mapping[tuple[Action | None, Why, object], _Calls], named: Container[object]
-) -> dict[tuple[Action | None, Why, object, int | None], _Calls]:
+def _by_process(groups: _Groups, named: Container[object]) -> _Groups:
     """Group by process; change the judgements that would name a process which the answer does not name.
 
     Another side of the change, or stronger evidence, decided instead.
     """
-    final: dict[tuple[Action | None, Why, object, int | None], _Calls] = {}
-    for (action, why, _), calls in groups.items():
-        process, judgement = calls[0].process, why
-        if why.names and process not in named:
-            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
-        key = action, judgement, process, calls[0].ppid
-        if key in final:
-            final[key] += calls
-        else:
+    final: _Groups = {}
+    for key, calls in groups.items():
+        action, why, caller = key
+        exe = caller[3]
+        if exe is not None and exe.endswith(_DELETED):
+            caller = *caller[:3], exe.removesuffix(_DELETED), *caller[4:]
+            key = action, why, caller
+        if why.names and caller[:-1] not in named:
+            key = action, Why.EARLIER_PART if why.is_earlier else Why.NO_PART, caller
+        known = final.get(key)
+        if known is None:
             final[key] = calls
+        else:
+            known += calls
     return final
 
 
@@ -137,12 +146,19 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
     named: dict[object, list[Actor]] = {}
     for actor in actors:
         named.setdefault(actor.process, []).append(actor)
-    for (action, why, whose, _), calls in _by_process(_by_judgement(judged), named).items():
+    for (action, why, caller), calls in _by_process(_by_judgement(judged), named).items():
         if len(calls) > 1:
-            calls.sort(key=when)
-        first, last = calls[0], calls[-1]
-        latest = dict.fromkeys([call.event for call in calls[: -_EVENTS_KEPT - 1 : -1] if call.event is not None])
+            calls.sort(key=when if action is None else _EVENT)  # only a holder can lack an event
+            events = _latest_events(calls)
+        else:
+            events = () if calls[0].event is None else (calls[0].event,)
+        last = calls[-1]
         if why.names:
-            same = [other for other in named[whose] if other.event == last.event]
-            last = (same or named[whose])[0]
-        yield Ruling(last, action, why, len(calls), first.time_ns, tuple(latest))
+            answering = named[caller[:-1]]
+            last = next((a for a in answering if a.event == last.event), answering[0]) if answering[1:] else answering[0]
+        yield Ruling(last, action, why, len(calls), calls[0].time_ns, events)
+
+
+def _latest_events(calls: _Calls) -> tuple[EventId, ...]:
+    """The last events, newest first, each once: one call can have been judged under two names."""
+    return tuple(dict.fromkeys([call.event for call in calls[: -_EVENTS_KEPT - 1 : -1] if call.event is not None]))

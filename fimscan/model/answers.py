@@ -84,20 +84,11 @@ class Why(StrEnum):
     NO_PART = "no-part"  # its system calls cannot cause the difference
     WROTE_NOTHING = "wrote-nothing"  # fanotify reported its close and no write, and it could not map the file
 
-    @property
-    def names(self) -> bool:
-        """Whether it is a reason to name a process."""
-        return self in _NAMING
-
-    @property
-    def clears(self) -> bool:
-        """Whether it proves that a process had no part in the difference."""
-        return not self.names and self not in _NOTED
-
-    @property
-    def is_earlier(self) -> bool:
-        """Whether it concerns an earlier file of the path: a part in the present content is possible, but not known."""
-        return self in _EARLIER
+    # Set once, below: these are asked for every access that concerns a change.
+    names: bool  #: whether it is a reason to name a process
+    clears: bool  #: whether it proves that a process had no part in the difference
+    #: whether it concerns an earlier file of the path: a part in the present content is possible, but not known
+    is_earlier: bool
 
 
 _NOTED = frozenset(
@@ -125,6 +116,10 @@ _NAMING = _EARLIER | {
     Why.REMOVED_TOO,
     Why.UNFINISHED,
 }
+for _why in Why:
+    _why.names = _why in _NAMING
+    _why.clears = not _why.names and _why not in _NOTED
+    _why.is_earlier = _why in _EARLIER
 
 
 class Ruling(NamedTuple):
