@@ -114,8 +114,8 @@ class Case:
     to a mapping. Elsewhere ``last_change_ns`` is ``None``: tmpfs leaves the ctime at such a store (seen on 6.18), and
     network file systems have the times of another clock.
 
-    ``is_covered`` says that audit has no known gap in the window. ``is_same_file``: both observations found the path, or
-    the old and the new path, with the same inode number.
+    ``is_covered`` says that audit has no known gap in the window. ``is_same_file`` says that the old and the new
+    state have the same inode number.
     """
 
     def __init__(

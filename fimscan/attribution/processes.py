@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from fimscan.model import Actor
@@ -27,6 +28,10 @@ from fimscan.model import Actor
 _SLACK_NS = 50_000_000  # start times are in clock ticks, and the times of records come from a coarse clock
 _INIT = 1
 _BEGINS = frozenset({"execve", "execveat"})
+_SINGLE: tuple[None] = (None,)
+#: Two records that differ in none of these are of one process, unless it started another program.
+_LOOKS = itemgetter(*map(Actor._fields.index, ("ppid", "uid", "session", "auid")))
+_SYSCALL = attrgetter("syscall")
 
 
 class Alive(NamedTuple):
@@ -46,21 +51,19 @@ class Lives:
     """
 
     def __init__(self, sightings: Iterable[Actor], alive: Mapping[int, Iterable[Alive]] | None = None) -> None:
-        by_pid: dict[int, dict[int, Actor]] = {}
+        by_pid: dict[int, list[Actor]] = {}
         for actor in sightings:
-            by_moment = by_pid.get(actor.pid)
-            if by_moment is None:
-                by_moment = by_pid[actor.pid] = {}
-            by_moment.setdefault(actor.moment, actor)
-        self._lives = {
-            pid: _lives([found[moment] for moment in sorted(found)], _merged((alive or {}).get(pid, ())))
-            for pid, found in by_pid.items()
-        }
+            same = by_pid.get(actor.pid)
+            if same is None:
+                by_pid[actor.pid] = [actor]
+            else:
+                same.append(actor)
+        self._lives = {pid: _lives(found, _merged((alive or {}).get(pid, ()))) for pid, found in by_pid.items()}
 
     @property
     def is_plain(self) -> bool:
         """Whether each pid had a single process, and none has a known start: then :meth:`since` is always ``None``."""
-        return all(tokens == [None] for _, tokens in self._lives.values())
+        return all(tuple(tokens) == _SINGLE for _, tokens in self._lives.values())
 
     def since(self, pid: int, moment: int) -> int | None:
         """A token that identifies the process with this pid at that moment: its start, else its first record's moment.
@@ -86,13 +89,21 @@ def _merged(alive: Iterable[Alive]) -> list[Alive]:
 
 
 def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence[int], Sequence[int | None]]:
-    """Return (the moments at which the pid had become another process, the tokens of these processes)."""
+    """Return (the moments at which the pid had become another process, the tokens of these processes).
+
+    ``sightings`` are in any order. Of several at one moment, the first counts.
+    """
+    if not alive and len(set(map(_LOOKS, sightings))) == 1 and _BEGINS.isdisjoint(map(_SYSCALL, sightings)):
+        return (), _SINGLE  # the usual case: one process, of unknown start
+    by_moment: dict[int, Actor] = {}
+    for actor in sightings:
+        by_moment.setdefault(actor.moment, actor)
     moments: list[int] = []
     tokens: list[int | None] = []
     before: Actor | None = None
-    for now in sightings:
-        if before is not None and not alive and _is_alike(before, now):  # fast path, nearly always taken
-            before = now
+    for now in [by_moment[moment] for moment in sorted(by_moment)]:
+        if before is not None and not alive and now.syscall not in _BEGINS and _LOOKS(before) == _LOOKS(now):
+            before = now  # nearly always
             continue
         known = _alive_at(now.moment, alive)
         if before is None or not _is_one(before, now, alive):
@@ -104,12 +115,6 @@ def _lives(sightings: Sequence[Actor], alive: Sequence[Alive]) -> tuple[Sequence
     if len(tokens) > 1:
         tokens = [moment if token is None else token for moment, token in zip(moments, tokens, strict=True)]
     return moments, tokens
-
-
-def _is_alike(before: Actor, now: Actor) -> bool:
-    """Whether two records agree in everything that identifies a process."""
-    same = before.ppid == now.ppid and before.uid == now.uid and before.session == now.session
-    return same and before.auid == now.auid and now.syscall not in _BEGINS
 
 
 def _alive_at(moment: int, alive: Sequence[Alive]) -> Alive | None:

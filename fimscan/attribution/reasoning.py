@@ -125,17 +125,16 @@ def _by_process(groups: _Groups, named: Container[object]) -> _Groups:
     Another side of the change, or stronger evidence, decided instead.
     """
     final: _Groups = {}
-    for key, calls in groups.items():
-        action, why, caller = key
-        exe = caller[3]
+    for (action, why, caller), calls in groups.items():
+        exe, judgement, whose = caller[3], why, caller
         if exe is not None and exe.endswith(_DELETED):
-            caller = *caller[:3], exe.removesuffix(_DELETED), *caller[4:]
-            key = action, why, caller
-        if why.names and caller[:-1] not in named:
-            key = action, Why.EARLIER_PART if why.is_earlier else Why.NO_PART, caller
-        known = final.get(key)
+            whose = *caller[:3], exe.removesuffix(_DELETED), *caller[4:]
+        if why.names and whose[:-1] not in named:
+            judgement = Why.EARLIER_PART if why.is_earlier else Why.NO_PART
+        process = action, judgement, whose
+        known = final.get(process)
         if known is None:
-            final[key] = calls
+            final[process] = calls
         else:
             known += calls
     return final
@@ -155,7 +154,8 @@ def _grouped(judged: Iterable[Ruled], actors: Sequence[Actor]) -> Iterator[Rulin
         last = calls[-1]
         if why.names:
             answering = named[caller[:-1]]
-            last = next((a for a in answering if a.event == last.event), answering[0]) if answering[1:] else answering[0]
+            same = [a for a in answering if a.event == last.event] if len(answering) > 1 else answering
+            last = (same or answering)[0]
         yield Ruling(last, action, why, len(calls), calls[0].time_ns, events)
 
 

@@ -22,6 +22,7 @@ from fimscan.model import (
     LoginSource,
     NoticeKind,
     ProcessView,
+    Reasoning,
     Ruling,
     UnmodifiedOpen,
 )
@@ -109,8 +110,8 @@ class Processes:
                 actor = done.get(id(ruling.actor))
                 if actor is None:
                     actor = (self.completed if ruling.why.names else self._with_login)(ruling.actor)
-                rulings.append(Ruling(actor, *ruling[1:]))
-            reasoning = reasoning._replace(rulings=tuple(rulings))
+                rulings.append(tuple.__new__(Ruling, (actor, *ruling[1:])))  # half the time of Ruling(...)
+            reasoning = Reasoning(tuple(rulings), reasoning.omitted, reasoning.last_change_ns)
         return answer._replace(actors=actors, reasoning=reasoning)
 
     def completed_change(self, change: Change) -> Change:
@@ -147,13 +148,14 @@ class Processes:
             return None
         if actor.session is None:
             return _NO_LOGIN
-        if actor.session not in self._logins:
-            self._logins[actor.session] = fact_store.logins(self._session, (actor.session,))
-        if not self._logins[actor.session]:
+        known = self._logins.get(actor.session)
+        if known is None:
+            known = self._logins[actor.session] = fact_store.logins(self._session, (actor.session,))
+        if not known:
             return _NO_LOGIN
         moment = actor.moment or time.time_ns()  # a holder has no time: it ran a moment ago
         boot_ns = self.boot_ns(moment)
-        logins = [one for one in self._logins[actor.session] if boot_ns - _SLACK_NS <= one.event.moment <= moment]
+        logins = [one for one in known if boot_ns - _SLACK_NS <= one.event.moment <= moment]
         login = logins[-1] if logins else None
         if login is None or login.auid != actor.auid:
             return _NO_LOGIN
@@ -174,9 +176,9 @@ class Processes:
             in_time = look.start_ns - _SLACK_NS <= actor.time_ns <= look.time_ns
             if in_time and _bare(look.exe) == _bare(actor.exe):
                 return look.view
-        began = max(
-            (one for one in self._began.get(actor.pid, ()) if one.moment <= actor.moment), key=_MOMENT, default=None
-        )
+        if actor.pid not in self._began:
+            return None
+        began = max((one for one in self._began[actor.pid] if one.moment <= actor.moment), key=_MOMENT, default=None)
         if began is not None and began.process[:4] == actor.process[:4] and attribution.can_be_one(began, actor):
             return began.view
         return None
