@@ -74,7 +74,7 @@ class _Operation(NamedTuple):
             return Name(None, None, parent)
         if at_cwd is None:
             at_cwd = text[:1] != b"/" and self.at_cwd(self.call.dirfd)
-        return Name(text, resolve(text, cwd if at_cwd else None), parent)
+        return tuple.__new__(Name, (text, resolve(text, cwd if at_cwd else None), parent))
 
     def access(
         self,
@@ -144,6 +144,8 @@ def _operation(parsed: ParsedCall, user_name: UserName | None) -> _Operation | N
         items = _items(parsed.paths)
         if parsed.success and parsed.complete and items and not items[0].kind:
             items = with_kinds(items, call.action)
+    if len(items) == 1 and items[0].identity is not None:  # half of all events
+        return _Operation(parsed, call, flags, items, {items[0].kind: items}, who)
     kinds, devices = _by_kind(items)
     if devices > 1:  # rare
         items = own_items(items)

@@ -168,13 +168,13 @@ def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool 
         .order_by(*(column.desc() if backwards else column for column in order))
     )
     for row in chain.from_iterable(plain_rows(session, query, _MANY)):
-        time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
+        _, _, _, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
         r_dev, r_inode, block_id, position = rest
-        # All fields in order, through the tuple's constructor: that of Reference takes twice as long.
+        # All fields in order, through the tuple's constructor: those of the classes take twice as long.
         yield tuple.__new__(
             Reference,
             (
-                EventId(time_ns, serial, node),
+                tuple.__new__(EventId, row[:3]),
                 item,
                 action,
                 (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
