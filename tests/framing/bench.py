@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import shutil
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,12 +35,19 @@ _APART = 0.06
 
 
 def compiled(directory: Path) -> Path:
-    """Compile the programs of the attempts; return their directory."""
+    """Put the programs of the attempts below a directory; return where they are."""
+    programs = directory / "programs"
+    shutil.copytree(_compiled_once(), programs)
+    return programs
+
+
+@cache
+def _compiled_once() -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise Unavailable("there is no C compiler")
-    programs = directory / "programs"
-    programs.mkdir()
+    programs = Path(tempfile.mkdtemp(prefix="fimscan-programs-"))
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
     for source in sorted(SOURCES.glob("*.c")):
         shared = source.stem == "preloaded"
         output = programs / (f"{source.stem}.so" if shared else source.stem)
