@@ -155,7 +155,7 @@ class Case:
         """Find the file that has an inode number at the end of the window, with the accesses to it."""
         life = self._lives.get(identity)
         if life is None:
-            life = self._lives[identity] = _life_of(identity, self.window.before_ns, self.evidence)
+            life = self._lives[identity] = _life_of(identity, self.window, self.evidence)
         return life
 
     def outside_since(self, state: FileState) -> int | None:
@@ -183,7 +183,7 @@ class Case:
         return min((time_ns for time_ns, name in names if not self.index.known.is_inside(name)), default=None)
 
 
-def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
+def _life_of(identity: Identity, window: Window, evidence: Evidence) -> Life:
     """Replay creations, links and removals: the kernel reuses an inode number at once.
 
     Without a known link count the first removal is taken for the end of the file. That may lose a lead; to follow the
@@ -197,10 +197,10 @@ def _life_of(identity: Identity, until_ns: int, evidence: Evidence) -> Life:
     doubtful: list[FileAccess] = []
     reborn = False
     late: list[FileAccess] = []
-    opens = LateOpens()
+    opens = LateOpens(window, evidence)
     found = evidence.index.of_file(identity)
-    if found and found[-1].event.time_ns > until_ns + SLACK_NS:
-        found = found[: bisect_right(found, until_ns + SLACK_NS, key=time_of)]
+    if found and found[-1].event.time_ns > window.before_ns + SLACK_NS:
+        found = found[: bisect_right(found, window.before_ns + SLACK_NS, key=time_of)]
     if not evidence.index.turns_of(identity):
         return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
@@ -261,16 +261,25 @@ def _was_reused(identity: Identity, found: Iterable[FileAccess], since: Iterable
 class LateOpens:
     """The write-opens of an inode number so far, to find those that ended after a later creation.
 
-    Such an open may have opened the created file, by any name: a call can wait for as long as its caller wants.
+    Such an open may have opened the created file, by any name: a call can wait for as long as its caller wants. If its
+    serial is not that of its end (``FileAccess.serial_at_end``), only the reading of its record shows that it had
+    ended. A call that began before the window had ended by then, unless ``evidence.ended_by`` lists it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window, evidence: Evidence) -> None:
+        self._since_ns = window.after_ns - SLACK_NS
+        self._ended_by = evidence.ended_by
         self._latest_end_first: list[tuple[int, int, FileAccess]] = []
+        self._of_unknown_end: list[FileAccess] = []
 
     def add(self, access: FileAccess) -> None:
         """Add the next access, in the order of events."""
-        if access.action in WRITES:
+        if access.action not in WRITES:
+            return
+        if access.serial_at_end:
             heappush(self._latest_end_first, (-access.event.serial, id(access), access))
+        else:
+            self._of_unknown_end.append(access)
 
     def ended_after(self, birth: FileAccess) -> list[FileAccess]:
         """List the opens that ended after a creation. Usually there are none."""
@@ -279,7 +288,13 @@ class LateOpens:
             found.append(heappop(heap))
         for item in found:
             heappush(heap, item)
-        return [access for _, _, access in found]
+        return [access for _, _, access in found] + [
+            one for one in self._of_unknown_end if self._may_end_after(one, birth)
+        ]
+
+    def _may_end_after(self, access: FileAccess, birth: FileAccess) -> bool:
+        inside = access.event.time_ns >= self._since_ns
+        return inside or self._ended_by.get(access.event, 0) >= birth.event.time_ns
 
 
 def _ids(accesses: Iterable[FileAccess]) -> set[int]:

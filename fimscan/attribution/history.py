@@ -262,7 +262,7 @@ def _by_file(case: Case, identity: Identity) -> list[list[FileAccess]]:
     known = case.index.known
     files: list[list[FileAccess]] = [[]]
     names: int | None = None  # number of names of the current file; None if its creation was not seen
-    opens = LateOpens()
+    opens = LateOpens(case.window, case.evidence)
     for access in case.index.of_file(identity):
         current = files[-1]
         opens.add(access)
