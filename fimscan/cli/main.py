@@ -32,7 +32,7 @@ _COMMANDS = {
     "packages": ("packages:packages", "Say whether files are what their packages shipped."),
     "import": ("importing:import_group", "Import the baseline of another program."),
     "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
-    "export": ("evidence:export", "Write a signed evidence bundle."),
+    "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
     "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),
     "schema": ("schema:schema", "Print the JSON Schemas of --format json."),

@@ -40,6 +40,10 @@ class Digest:
     value: bytes
 
 
+#: The value of a digest that nobody knows, of a content that is known to be another one (see ``fimscan import``).
+UNKNOWN_DIGEST = b""
+
+
 #: Extended attributes with a name of their own in :attr:`Change.changed`.
 _XATTR_FIELDS = {
     b"system.posix_acl_access": "acl",
@@ -129,8 +133,13 @@ class FileState:
         return os.major(self.dev) != 0
 
     def digest(self, algorithm: str) -> bytes | None:
-        """The value of one digest; ``None`` if it was not taken."""
-        return next((d.value for d in self.digests if d.algorithm == algorithm), None)
+        """The value of one digest; ``None`` if it was not taken, or is not known."""
+        return next((d.value for d in self.known_digests if d.algorithm == algorithm), None)
+
+    @property
+    def known_digests(self) -> tuple[Digest, ...]:
+        """The digests, without those of which only is known that they are others."""
+        return tuple(digest for digest in self.digests if digest.value != UNKNOWN_DIGEST)
 
 
 class UnreadableReason(StrEnum):

@@ -148,7 +148,7 @@ def _recorded(state: FileState | None) -> dict[str, str]:
         "mtime": time_text(state.mtime_ns),
         "ctime": time_text(state.ctime_ns),
         "read": f"{time_text(state.read_start_ns)} to {time_text(state.read_end_ns)}",
-        **{digest.algorithm: digest.value.hex() for digest in state.digests},
+        **{digest.algorithm: digest.value.hex() for digest in state.known_digests},
         **xattr,
         **{field: text for field in NAMED if (text := named_text(state, field)) is not None},
         **(other_texts(state) or {}),

@@ -141,7 +141,7 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
     if state is None:
         return None
     digests: dict[str, str | None] = {"xxh3_128": None, "sha256": None}
-    digests |= {digest.algorithm: digest.value.hex() for digest in state.digests}
+    digests |= {digest.algorithm: digest.value.hex() for digest in state.known_digests}
     return {
         "kind": state.kind.value,
         "size": state.size,
