@@ -48,6 +48,7 @@ from fimscan.model.checks import Check, CheckSeverity, worst
 from fimscan.model.files import (
     KIND_OF_TYPE,
     UNKNOWN_DIGEST,
+    UNKNOWN_OWNER,
     Digest,
     FileKind,
     FileState,
@@ -97,6 +98,7 @@ __all__ = [
     "PACKAGE_MANAGERS",
     "SCRIPTED_PACKAGE_MANAGERS",
     "UNKNOWN_DIGEST",
+    "UNKNOWN_OWNER",
     "AcceptanceRecord",
     "Action",
     "Actor",

@@ -44,6 +44,10 @@ class Digest:
 UNKNOWN_DIGEST = b""
 
 
+#: The owner of a file whose owner nobody knows (see ``fimscan import``).
+UNKNOWN_OWNER = -1
+_ZERO_IF_UNKNOWN = ("size", "mode", "inode", "nlink", "mtime_ns", "ctime_ns")
+
 #: Extended attributes with a name of their own in :attr:`Change.changed`.
 _XATTR_FIELDS = {
     b"system.posix_acl_access": "acl",
@@ -126,6 +130,14 @@ class FileState:
     def identity(self) -> tuple[int, int]:
         """(device, inode): identifies the file under any name. The kernel reuses it once the file is gone."""
         return self.dev, self.inode
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """The attributes that nobody knows. An imported file that is gone may be known by its content only."""
+        if UNKNOWN_OWNER not in (self.uid, self.gid):
+            return frozenset()
+        owner = {name for name in ("uid", "gid") if getattr(self, name) == UNKNOWN_OWNER}
+        return frozenset(owner | {name for name in _ZERO_IF_UNKNOWN if not getattr(self, name)})
 
     @property
     def is_on_disk(self) -> bool:

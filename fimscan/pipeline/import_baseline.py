@@ -31,7 +31,7 @@ from fimscan.errors import UsageError
 from fimscan.importers.entries import Entry, Recorded
 from fimscan.importers.formats import FORMATS, read_baseline
 from fimscan.linux.filesystems import Devices
-from fimscan.model import UNKNOWN_DIGEST, Approval, Digest, FileKind, FileState, Scan
+from fimscan.model import UNKNOWN_DIGEST, UNKNOWN_OWNER, Approval, Digest, FileKind, FileState, Scan
 from fimscan.packages.files import ChangedError, digest_recorded
 from fimscan.paths import innermost, parent
 from fimscan.pipeline.record import scan_entry
@@ -50,7 +50,6 @@ from fimscan.store.database import Database
 TRIGGER = "import"
 _BATCH = 5000
 _NS = 10**9
-_UNKNOWN_OWNER = -1
 # The same in an entry and a state. A directory's size, links and times follow from its entries and are not compared.
 _PLAIN = ("mode", "uid", "gid", "inode")
 _OF_FILES = ("size", "nlink")
@@ -418,8 +417,8 @@ def _alone(entry: Entry, taken_ns: int) -> FileState:
         inode=entry.inode or 0,
         nlink=entry.nlink or 0,
         mode=entry.mode or 0,
-        uid=_UNKNOWN_OWNER if entry.uid is None else entry.uid,
-        gid=_UNKNOWN_OWNER if entry.gid is None else entry.gid,
+        uid=UNKNOWN_OWNER if entry.uid is None else entry.uid,
+        gid=UNKNOWN_OWNER if entry.gid is None else entry.gid,
         size=entry.size or 0,
         mtime_ns=(entry.mtime_s or 0) * _NS + (entry.mtime_nsec or 0),
         ctime_ns=(entry.ctime_s or 0) * _NS,

@@ -142,7 +142,7 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
         return None
     digests: dict[str, str | None] = {"xxh3_128": None, "sha256": None}
     digests |= {digest.algorithm: digest.value.hex() for digest in state.known_digests}
-    return {
+    document = {
         "kind": state.kind.value,
         "size": state.size,
         "mode": mode_octal(state.mode),
@@ -160,6 +160,7 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
         "flags": flags_text(state),
         **text_fields("link_target", state.link_target),
     }
+    return document | {name.removesuffix("_ns"): None for name in state.unknown}
 
 
 def _attribution(attribution: Attribution) -> dict[str, Any]:
