@@ -15,10 +15,9 @@ import stat
 from datetime import datetime
 from urllib.parse import unquote_to_bytes
 
-from fimscan.importers.entries import Entries, Entry, Recorded, Source, earliest, number
+from fimscan.importers.entries import DAY_NS, Entries, Entry, Recorded, Source, earliest, number
 from fimscan.model import KIND_OF_TYPE, Digest, FileKind
 
-_DAY_NS = 86400 * 10**9
 _GENERATED = re.compile(rb"# Time of generation was (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 # Bit numbers in attr.
 _BITS = {
@@ -90,7 +89,7 @@ def _taken(generated: str | None, written_ns: int) -> int:
     most a day.
     """
     if generated is None:
-        return written_ns - _DAY_NS
+        return written_ns - DAY_NS
     return min(written_ns, earliest(generated, "%Y-%m-%d %H:%M:%S"))
 
 

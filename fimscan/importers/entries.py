@@ -14,6 +14,8 @@ from fimscan.model import Digest, FileKind
 
 NS = 10**9
 LONGEST_LINE = 1 << 20
+DAY_NS = 86400 * NS
+"""How long before its record a file was read at most, where the record has only its own time."""
 _LONGEST_NAME = 255  # bytes of one component, on every file system of Linux
 _LENGTHS = {
     "md5": 16,

@@ -13,6 +13,7 @@ import re
 import stat
 
 from fimscan.importers.entries import (
+    DAY_NS,
     NS,
     Entries,
     Entry,
@@ -93,7 +94,7 @@ def _entry(match: re.Match[bytes]) -> Entry:
         mtime_s=_number(fields.get("mtime", b"")) or None,
         inode=_number(fields.get("inode", b"")) or None,
         digests=digests if kind is FileKind.FILE else (),
-        taken_ns=number(taken, largest=1 << 33) * NS if taken else None,
+        taken_ns=number(taken, largest=1 << 33) * NS - DAY_NS if taken else None,  # it is when the server heard of it
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fimscan.importers.entries import (
+    DAY_NS,
     NS,
     Entries,
     Entry,
@@ -131,7 +132,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         mtime_s=_number(row.get("mtime")) or None,
         inode=_number(row.get("inode")) or None,
         digests=digests if kind is FileKind.FILE else (),
-        taken_ns=taken * NS if taken else None,
+        taken_ns=taken * NS - DAY_NS if taken else None,
     )
 
 

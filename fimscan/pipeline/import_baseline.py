@@ -141,11 +141,12 @@ class _Import:
             if self._plan.scope.includes(path, is_directory=entry.kind is FileKind.DIRECTORY)
         }
         self._covered = _covered(self._entries, recorded)
-        # Without a time, a window begins so early that it is a gap in audit.
-        self._since_ns = recorded.taken_ns or 0
+        self._now_ns = time.time_ns()
+        # Without a time, a window begins so early that it is a gap in audit. No clock makes it begin in the future.
+        self._since_ns = max(min(recorded.taken_ns or 0, self._now_ns), 0)
         self._done = Imported(
             format=form,
-            taken_ns=recorded.taken_ns,
+            taken_ns=self._since_ns or None,
             outside=len(self._entries) - len(self._ours),
             skipped=recorded.skipped,
         )
@@ -155,7 +156,7 @@ class _Import:
     def run(self, on_progress: Callable[[Progress], None] | None) -> Imported:
         database, config = self._database, self._plan.config
         with database.begin() as session:
-            scan_id = scan_entry.begin(session, config, trigger=TRIGGER, started_ns=self._since_ns or time.time_ns())
+            scan_id = scan_entry.begin(session, config, trigger=TRIGGER, started_ns=self._since_ns or self._now_ns)
         with scan_entry.interrupted_on_error(database):
             survey = Survey(Devices(), self._plan.roots)
             readings = Readings(full=FullReading(), rechecks={})
@@ -193,7 +194,7 @@ class _Import:
             recorder.flush(session)
 
     def _since(self, entry: Entry) -> int:
-        return self._since_ns if entry.taken_ns is None else entry.taken_ns
+        return self._since_ns if entry.taken_ns is None else max(min(entry.taken_ns, self._now_ns), self._since_ns)
 
     def _states(self, pair: compare.Pair[FileState, FileState]) -> Iterator[FileState]:
         """Yield the state that is recorded of a path, if any, and count it."""

@@ -25,6 +25,7 @@ from fimscan.report.display import show
 
 DATA = Path(__file__).parents[1] / "data/imports"
 ROOT = b"/tmp/fimscan-import"
+DAY_S = 86400  # OSSEC and Wazuh have the time of the record, not that of the reading
 CONTENTS = {
     b"a": b"hello\n",
     b"with space": b"world",
@@ -139,7 +140,7 @@ def test_syscheck(tmp_path: Path) -> None:
     """Decimal modes; comments and removed files are skipped; 0 and xxx mean that it was not checked."""
     form, recorded = read_baseline(write(tmp_path, OSSEC))
     entries = recorded.entries
-    assert form == "ossec" and recorded.skipped == 1 and recorded.taken_ns == 1700000000 * 10**9
+    assert form == "ossec" and recorded.skipped == 1 and recorded.taken_ns == (1700000000 - DAY_S) * 10**9
     assert list(entries) == [b"/etc/a b", b"/etc/set", b"/etc/link", b"/etc/unsized"]
     first, second = entries[b"/etc/a b"], entries[b"/etc/set"]
     assert (first.mode, first.size, first.digests) == (
@@ -148,7 +149,7 @@ def test_syscheck(tmp_path: Path) -> None:
         (digest("md5", b"hello\n"), digest("sha1", b"hello\n")),
     )
     assert (second.mode, second.uid, second.gid, second.mtime_s, second.inode) == (0o4750, 1, 2, 1700000001, 77)
-    assert second.digests == (digest("sha1", b"deep"),) and second.taken_ns == 1700000009 * 10**9
+    assert second.digests == (digest("sha1", b"deep"),) and second.taken_ns == (1700000009 - DAY_S) * 10**9
     # What a link has in it is the digest of another file.
     assert (entries[b"/etc/link"].kind, entries[b"/etc/link"].digests) == (FileKind.SYMLINK, ())
     assert entries[b"/etc/unsized"].size is None
@@ -212,7 +213,7 @@ def wazuh(file: Path, version: str, paths: dict[bytes, bytes]) -> bytes:
 def test_databases_of_wazuh(tmp_path: Path, version: str) -> None:
     """Every schema since 3.13, and the manager's."""
     form, recorded = read_baseline(wazuh(tmp_path / "fim.db", version, {b"/etc/a": b"hello\n", b"/etc/b": b""}))
-    assert form == "wazuh" and recorded.taken_ns == 1700000000 * 10**9
+    assert form == "wazuh" and recorded.taken_ns == (1700000000 - DAY_S) * 10**9
     entry = recorded.entries[b"/etc/a"]
     assert (entry.mode, entry.uid, entry.size) == (0o644, 0, 6)
     assert set(entry.digests) == {digest(name, b"hello\n") for name in ("md5", "sha1", "sha256")}

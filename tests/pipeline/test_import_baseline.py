@@ -207,6 +207,16 @@ def test_a_log_that_grew_is_not_called_altered(cli: Cli) -> None:
     cli.scan(0)
 
 
+def test_a_window_never_begins_in_the_future(cli: Cli) -> None:
+    """Whatever the clock was of the host that made the list."""
+    sha256 = hashlib.sha256(b"another").hexdigest()
+    (cli.root / "log").write_text(f"2038-01-19 03:14:07,2147483647,INFO,{cli.watched}/a,{sha256}\n")
+    document = imported(cli, cli.root / "log")
+    assert document["taken"] < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
+    assert cli("scan", "--no-audit").returncode == 5
+    assert {row["window"]["after"] <= document["taken"] for row in cli.diff()["changes"]} == {True}
+
+
 def test_a_list_without_directories_says_nothing_of_links(cli: Cli) -> None:
     """A new link or directory cannot be told from an old one; they are counted as recorded now."""
     file = recorded(cli, "hashdeep")

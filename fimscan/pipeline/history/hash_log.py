@@ -51,8 +51,9 @@ def _of_scan(session: Session, scan: Scan) -> Iterator[HashedFile]:
     for version in file_store.as_of(session, scan.id):
         state = version.state
         if state.kind is FileKind.FILE:
-            # Its row has the time of the first reading; of later ones, a time shortly before is known.
-            known_ns = state.read_end_ns if version.first_scan == scan.id else clock.at(state.path)
+            # Its row has the time of the first reading; of later ones, a time shortly before is known. A log that says
+            # later than it was would hide a change that was made in between.
+            known_ns = state.read_start_ns if version.first_scan == scan.id else clock.at(state.path)
             read_ns = scan.started_ns if known_ns is None else known_ns
             yield HashedFile(path=state.path, read_ns=read_ns, sha256=state.digest("sha256"))
     for item in scan_result_store.unreadable_in(session, scan.id):
