@@ -34,7 +34,7 @@ INNER_FLOORS = {
         ("record",),
         ("audit",),
         ("scan",),
-        ("import_aide", "history", "live", "health"),
+        ("import_baseline", "history", "live", "health"),
         ("__init__",),
     ),
 }

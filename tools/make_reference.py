@@ -129,7 +129,7 @@ def cli_page() -> str:
         "",
         GENERATED,
         "",
-        "`--config`, `--db` and `--debug` come before the command: `fimscan --config FILE scan`.",
+        "`--config`, `--db`, `--no-pager` and `--debug` come before the command: `fimscan --config FILE scan`.",
         "The meaning of each exit code is in [exit codes](exit-codes.md).",
         "The same text is in the man page `fimscan(1)`.",
         "",
@@ -454,6 +454,10 @@ def man_of_commands() -> str:
     lines += _man_list([("/var/lib/fimscan/fimscan.db", "the database, unless [database] url names another")])
     lines += [".SH ENVIRONMENT", *_man_list([("FIMSCAN_CONFIG", "the configuration file")])]
     lines += _man_list([("NO_COLOR", "if set, no colour")])
+    pager = (
+        "the pager for reports on a terminal, before PAGER; empty or cat: none. Default: less, with LESS=FRX if unset"
+    )
+    lines += _man_list([("FIMSCAN_PAGER", pager)])
     lines += [".SH SEE ALSO", "fimscan.toml(5), auditd(8), auditctl(8), augenrules(8)"]
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ import click
 
 from fimscan import audit as reader
 from fimscan.cli.context import Settings, note, output_to, use_color
+from fimscan.cli.pager import paged
 from fimscan.errors import InputError, UsageError
 from fimscan.linux.users import user_name
 from fimscan.model import DamagedLine, FileAccess
@@ -88,13 +89,15 @@ def events(settings: Settings, *, logs: tuple[str, ...], form: str) -> int:
     """
     if logs:
         damaged: list[DamagedLine] = []
+        # Not paged: the exit code speaks of all lines, so reading must not end with the pager.
         _write(_of_logs(logs, damaged), form)
         return _report_damage(damaged)
     from fimscan.store import accesses as access_store
 
     with settings.database() as database, database.read() as session:
         everything = access_store.references(session, 0, _FOREVER)
-        _write(access_store.load(session, everything, user_name=user_name), form)
+        with paged(settings, form):
+            _write(access_store.load(session, everything, user_name=user_name), form)
     return 0
 
 
@@ -121,7 +124,7 @@ def status(settings: Settings, *, form: str) -> int:
     finally:
         if database is not None:
             database.close()
-    return print_checks(runnable(checks, settings), form)
+    return print_checks(runnable(checks, settings), form, settings)
 
 
 def _of_logs(logs: Iterable[str], damaged: list[DamagedLine]) -> Iterator[FileAccess]:

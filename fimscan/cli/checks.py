@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from fimscan.cli.context import use_color
+from fimscan.cli.context import Settings, use_color
+from fimscan.cli.pager import paged
 from fimscan.model import Check, CheckSeverity, worst
 from fimscan.report.console import write_lines
 from fimscan.report.documents.checks import checks_document
@@ -25,7 +26,7 @@ _MARKS = {
 _UNWRAPPED = 10**6
 
 
-def print_checks(checks: Sequence[Check], form: str) -> int:
+def print_checks(checks: Sequence[Check], form: str, settings: Settings) -> int:
     """Print checks as text for people or JSON for monitoring; return the exit code.
 
     On a terminal, details are wrapped. A remedy is one line: a command that is split at line ends cannot be pasted.
@@ -36,7 +37,8 @@ def print_checks(checks: Sequence[Check], form: str) -> int:
         return code
     width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else _UNWRAPPED
     margin = max(len(check.name) for check in checks) + 8
-    write_lines(_lines(checks, width, margin), sys.stdout, color=use_color(sys.stdout))
+    with paged(settings):
+        write_lines(_lines(checks, width, margin), sys.stdout, color=use_color(sys.stdout))
     return code
 
 

@@ -31,6 +31,7 @@ class Settings:
 
     config_path: str | None
     db_url: str | None
+    no_pager: bool = False
 
     def config(self) -> Config:
         """Load the configuration; ``--db`` replaces its database."""

@@ -22,6 +22,7 @@ from fimscan.cli.context import (
     terminal_width,
     use_color,
 )
+from fimscan.cli.pager import lines_of_pager, paged
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
@@ -110,6 +111,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
         number=number,
         filters=filters,
         program=own_command(settings),
+        margin=lines_of_pager(settings, form, out),
     )
     with settings.database() as database:
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
@@ -128,14 +130,17 @@ def diff(  # noqa: PLR0913  # one argument for each option
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
     if found.unchanged is not None and form not in _WITH_HEADLINE:
         note(unchanged_text(found.unchanged, found.host))
-    with output_to(out) as stream:
+    with paged(settings, form, out), output_to(out) as stream:
         _write(found, grouping, view, stream)
     return exit_code(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """How a diff is to be shown. ``filters`` are the options that choose what is in it."""
+    """How a diff is to be shown.
+
+    ``filters`` are the options that choose what is in it. ``margin`` is how many lines of the screen are left free.
+    """
 
     form: str
     flat: bool
@@ -143,6 +148,7 @@ class _View:
     number: int | None
     filters: Mapping[str, str | int | None]
     program: str
+    margin: int
 
     @property
     def names_report(self) -> bool:
@@ -164,7 +170,7 @@ class _View:
         width, height = screen_size()
         chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
         filters = "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
-        return Screen(width, height, self.program, filters)
+        return Screen(width, height - self.margin, self.program, filters)
 
 
 def _fits(found: Diff, screen: Screen) -> bool:

@@ -30,4 +30,4 @@ def doctor(settings: Settings, *, form: str) -> int:
     else:
         checks += all_checks(config, database)
         database.close()
-    return print_checks(runnable(checks, settings), form)
+    return print_checks(runnable(checks, settings), form, settings)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from fimscan.cli.context import Settings
+from fimscan.cli.hash_log import hash_log
 from fimscan.errors import UsageError, VerificationError
 from fimscan.evidence.bundle import build_bundle
 from fimscan.evidence.collect import collected
@@ -25,11 +26,14 @@ from fimscan.report.json import write_document
 
 @click.group()
 def export() -> None:
-    """Write evidence that an assessor can check without fimscan.
+    """Write evidence that an assessor can check without fimscan, or a log of file hashes.
 
     \b
     Example: fimscan export pci-dss --from 2026-01-01 --to 2026-03-31 --out q1.zip
     """  # noqa: D301  # click: do not wrap
+
+
+export.add_command(hash_log)
 
 
 @export.command("pci-dss")

@@ -7,6 +7,7 @@ import sys
 import click
 
 from fimscan.cli.context import Settings, absolute_path, terminal_width, use_color
+from fimscan.cli.pager import paged
 from fimscan.pipeline.history import explain_change
 from fimscan.report.documents.explanation import explanation_document
 from fimscan.report.explanation import write_explanation
@@ -31,4 +32,5 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
     if form == "json":
         write_document(explanation_document(explanation), sys.stdout)
     else:
-        write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())
+        with paged(settings):
+            write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())

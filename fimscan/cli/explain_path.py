@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import click
 
 from fimscan.cli.context import Settings, absolute_path, note
+from fimscan.cli.pager import paged
 from fimscan.errors import StoreError
 from fimscan.pipeline.history.explain_path import PathReport, explain_path
 from fimscan.report.display import show, time_text
@@ -41,8 +42,9 @@ def explain_path_command(settings: Settings, *, path: str, form: str) -> int:
         watch = None if found.watch is None else found.watch.model_dump(mode="json", exclude={"exclude"})
         write_document(path_document(found.path_status, watch, found.known), sys.stdout)
     else:
-        for line in _lines(found):
-            click.echo(line)
+        with paged(settings):
+            for line in _lines(found):
+                click.echo(line)
     return 0 if found.path_status.place is Place.MONITORED else 1
 
 

@@ -32,7 +32,7 @@ _COMMANDS = {
     "packages": ("packages:packages", "Say whether files are what their packages shipped."),
     "import": ("importing:import_group", "Import the baseline of another program."),
     "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
-    "export": ("evidence:export", "Write a signed evidence bundle."),
+    "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
     "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
     "status": ("status:status", "Show the last scans and what waits for acceptance."),
     "schema": ("schema:schema", "Print the JSON Schemas of --format json."),
@@ -95,10 +95,11 @@ def _exit_code_help() -> str:
 @click.option(
     "--db", "db_url", metavar="URL", help="Use this database instead of the configured one: sqlite:////path/to.db"
 )
+@click.option("--no-pager", is_flag=True, help="Do not show reports through $FIMSCAN_PAGER, $PAGER or less.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Print the traceback of an error.")
 @click.version_option(__version__, prog_name="fimscan")
 @click.pass_context
-def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None:
+def cli(ctx: click.Context, config_path: str | None, db_url: str | None, *, no_pager: bool) -> None:
     """Detect changed files and say which process changed them.
 
     Run 'fimscan init', then the commands that it prints: they load the audit rules and record the baseline. 'fimscan
@@ -106,7 +107,7 @@ def cli(ctx: click.Context, config_path: str | None, db_url: str | None) -> None
 
     Example: fimscan --config /etc/fimscan/fimscan.toml scan --verbose
     """
-    ctx.obj = Settings(config_path=config_path, db_url=db_url)
+    ctx.obj = Settings(config_path=config_path, db_url=db_url, no_pager=no_pager)
 
 
 def _on_stop(number: int, _frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,7 @@ from itertools import chain
 import click
 
 from fimscan.cli.context import Settings
+from fimscan.cli.pager import paged
 from fimscan.cli.remedies import complete_quoted
 from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
 from fimscan.pipeline.config_changes import pending, reconfigurations
@@ -46,7 +47,8 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     config = settings.config_if_any()
     with settings.database() as database:
         if vouched:
-            _list_vouched(database, form)
+            with paged(settings, form):
+                _list_vouched(database, form)
             return
         with database.read() as session:
             scans = [_as_it_is(scan, database) for scan in scan_store.all_scans(session)]
@@ -75,27 +77,28 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         )
         write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
-    for scan in scans[-last:]:
-        click.echo(_line(scan))
-    for item in accepted:
-        click.echo(_accepted(item))
-    for line in chain.from_iterable(map(configuration_lines, changed)):
-        click.echo(line)
-    if baseline is None:
-        click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
-        return
-    since = len(baseline.overrides)
-    own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
-    click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
-    later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {head}')", settings)
-    click.echo(f"Head: {head} {later}")
-    for extent in witnessed:
-        click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
-    finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
-    for problem in finished[-1].problems:
-        click.echo(f"At the last scan: {show(problem.encode())}")
-    for failed in unreadable:
-        click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
+    with paged(settings):
+        for scan in scans[-last:]:
+            click.echo(_line(scan))
+        for item in accepted:
+            click.echo(_accepted(item))
+        for line in chain.from_iterable(map(configuration_lines, changed)):
+            click.echo(line)
+        if baseline is None:
+            click.echo(complete_quoted("No scan has finished yet; 'fimscan scan' records the baseline.", settings))
+            return
+        since = len(baseline.overrides)
+        own = f", plus {since:,} {'path' if since == 1 else 'paths'} accepted since" if since else ""
+        click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
+        later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {head}')", settings)
+        click.echo(f"Head: {head} {later}")
+        for extent in witnessed:
+            click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
+        finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
+        for problem in finished[-1].problems:
+            click.echo(f"At the last scan: {show(problem.encode())}")
+        for failed in unreadable:
+            click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
 
 
 def _list_vouched(database: Database, form: str) -> None:

@@ -47,6 +47,8 @@ from fimscan.model.changes import Breach, Change, ChangeKind, Window
 from fimscan.model.checks import Check, CheckSeverity, worst
 from fimscan.model.files import (
     KIND_OF_TYPE,
+    UNKNOWN_DIGEST,
+    UNKNOWN_OWNER,
     Digest,
     FileKind,
     FileState,
@@ -95,6 +97,8 @@ __all__ = [
     "LIVE",
     "PACKAGE_MANAGERS",
     "SCRIPTED_PACKAGE_MANAGERS",
+    "UNKNOWN_DIGEST",
+    "UNKNOWN_OWNER",
     "AcceptanceRecord",
     "Action",
     "Actor",

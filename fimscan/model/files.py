@@ -40,6 +40,14 @@ class Digest:
     value: bytes
 
 
+#: The value of a digest that nobody knows, of a content that is known to be another one (see ``fimscan import``).
+UNKNOWN_DIGEST = b""
+
+
+#: The owner of a file whose owner nobody knows (see ``fimscan import``).
+UNKNOWN_OWNER = -1
+_ZERO_IF_UNKNOWN = ("size", "mode", "inode", "nlink", "mtime_ns", "ctime_ns")
+
 #: Extended attributes with a name of their own in :attr:`Change.changed`.
 _XATTR_FIELDS = {
     b"system.posix_acl_access": "acl",
@@ -124,13 +132,26 @@ class FileState:
         return self.dev, self.inode
 
     @property
+    def unknown(self) -> frozenset[str]:
+        """The attributes that nobody knows. An imported file that is gone may be known by its content only."""
+        if UNKNOWN_OWNER not in (self.uid, self.gid):
+            return frozenset()
+        owner = {name for name in ("uid", "gid") if getattr(self, name) == UNKNOWN_OWNER}
+        return frozenset(owner | {name for name in _ZERO_IF_UNKNOWN if not getattr(self, name)})
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether the file system has a block device; false for tmpfs, overlayfs, btrfs and network file systems."""
         return os.major(self.dev) != 0
 
     def digest(self, algorithm: str) -> bytes | None:
-        """The value of one digest; ``None`` if it was not taken."""
-        return next((d.value for d in self.digests if d.algorithm == algorithm), None)
+        """The value of one digest; ``None`` if it was not taken, or is not known."""
+        return next((d.value for d in self.known_digests if d.algorithm == algorithm), None)
+
+    @property
+    def known_digests(self) -> tuple[Digest, ...]:
+        """The digests, without those of which only is known that they are others."""
+        return tuple(digest for digest in self.digests if digest.value != UNKNOWN_DIGEST)
 
 
 class UnreadableReason(StrEnum):

@@ -66,7 +66,7 @@ def needed_algorithms(claims: Sequence[Claim], state: FileState | None) -> set[s
 
 def recorded_digests(state: FileState) -> dict[str, bytes]:
     """The digests that were recorded of a file and that packages use, too."""
-    return {one.algorithm: one.value for one in state.digests if one.algorithm in ("sha256", "sha512")}
+    return {one.algorithm: one.value for one in state.known_digests if one.algorithm in ("sha256", "sha512")}
 
 
 def judge(

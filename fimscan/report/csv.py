@@ -134,7 +134,8 @@ def _state(side: str, state: FileState | None) -> _Cells:
         *(named_text(state, field) for field in NAMED),
         flags_text(state),
     )
-    return {f"{side}_{name}": value for name, value in zip(_STATE, values, strict=True)}
+    unknown = {name.removesuffix("_ns") for name in state.unknown}
+    return {f"{side}_{name}": None if name in unknown else value for name, value in zip(_STATE, values, strict=True)}
 
 
 def _actor(actor: Actor) -> _Cells:

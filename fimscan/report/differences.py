@@ -67,9 +67,13 @@ def _described(state: FileState) -> tuple[str, ...]:
     target = f" to {show(state.link_target)}" if state.link_target is not None else ""
     return (
         f"{state.kind}{target}",
-        size_text(state.size),
-        f"mode {mode_octal(state.mode)} ({mode_text(state.mode, state.kind)})",
-        f"owner {owner_text(state.uid, state.gid)}",
+        *([size_text(state.size)] if "size" not in state.unknown else []),
+        *(
+            [f"mode {mode_octal(state.mode)} ({mode_text(state.mode, state.kind)})"]
+            if "mode" not in state.unknown
+            else []
+        ),
+        *([f"owner {owner_text(state.uid, state.gid)}"] if "uid" not in state.unknown else []),
         *(f"{name} {text}" for name in NAMED[:2] if (text := named_text(state, name)) is not None),
         *([f"flags {text}"] if (text := flags_text(state)) else []),
         *(f"{name} {_hex(state, name)}" for name in _taken(state)[:1]),

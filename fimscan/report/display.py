@@ -12,7 +12,7 @@ import shlex
 import stat
 from datetime import UTC, datetime, timedelta
 
-from fimscan.model import KIND_OF_TYPE, Actor, FileKind
+from fimscan.model import KIND_OF_TYPE, UNKNOWN_OWNER, Actor, FileKind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
@@ -139,8 +139,8 @@ def mode_text(mode: int, kind: FileKind) -> str:
 
 
 def owner_text(uid: int, gid: int) -> str:
-    """Owner and group as ``chown`` takes them: ``0:42``. Numbers, because names depend on the host."""
-    return f"{uid}:{gid}"
+    """Owner and group as ``chown`` takes them: ``0:42``. Names depend on the host. ``?`` is unknown."""
+    return ":".join("?" if number == UNKNOWN_OWNER else str(number) for number in (uid, gid))
 
 
 def command_text(actor: Actor) -> str | None:

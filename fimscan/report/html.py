@@ -132,12 +132,22 @@ def _details(before: FileState | None, after: FileState | None) -> tuple[tuple[s
     return tuple((name, old.get(name, ""), new.get(name, "")) for name in old | new)
 
 
+_HTML_NAMES = {
+    "uid": "owner",
+    "inode": "device, inode",
+    "nlink": "links",
+    "mtime_ns": "mtime",
+    "ctime_ns": "ctime",
+}
+
+
 def _recorded(state: FileState | None) -> dict[str, str]:
     if state is None:
         return {}
     xattr = {} if state.xattr_digest is None else {"xattr_sha256": state.xattr_digest.hex()}
     target = {} if state.link_target is None else {"link_target": show(state.link_target)}
-    return {
+    unknown = {_HTML_NAMES.get(name, name) for name in state.unknown}
+    found = {
         "path": show(state.path),
         "kind": state.kind,
         "size": str(state.size),
@@ -148,10 +158,11 @@ def _recorded(state: FileState | None) -> dict[str, str]:
         "mtime": time_text(state.mtime_ns),
         "ctime": time_text(state.ctime_ns),
         "read": f"{time_text(state.read_start_ns)} to {time_text(state.read_end_ns)}",
-        **{digest.algorithm: digest.value.hex() for digest in state.digests},
+        **{digest.algorithm: digest.value.hex() for digest in state.known_digests},
         **xattr,
         **{field: text for field in NAMED if (text := named_text(state, field)) is not None},
         **(other_texts(state) or {}),
         **({"flags": text} if (text := flags_text(state)) else {}),
         **target,
     }
+    return {name: text for name, text in found.items() if name not in unknown}

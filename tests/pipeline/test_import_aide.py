@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -15,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fimscan.errors import InputError
-from fimscan.importers.aide import AideDatabase, AideEntry, read_aide
+from fimscan.importers.entries import Entry, Recorded
+from fimscan.importers.formats import read_baseline
 from fimscan.model import Digest, FileKind
-from fimscan.pipeline.import_aide import combined
+from fimscan.pipeline.import_baseline import combined
 from tests.conftest import Cli, rows
 from tests.support import state
 
@@ -129,15 +131,23 @@ def test_a_database_that_has_a_baseline_is_left_alone(odd: Cli) -> None:
 
 
 @needs_aide
-def test_a_digest_that_no_scan_takes_is_refused(odd: Cli) -> None:
-    """It could never be compared; the message says what to do, and doing that helps."""
-    database = aide(odd, "p+sha512")
-    assert "add it to digests" in odd("import", "aide", str(database), code=15).stderr
-    odd.write_config(watch='digests = ["xxh3_128", "sha512"]')
-    (odd.watched / "a").write_text("CONTENT of a\n")
-    imported(odd, database)
+@pytest.mark.parametrize("algorithm", ["sha512", "md5", "sha1", "rmd160"])
+def test_a_digest_that_no_scan_takes_is_computed(odd: Cli, algorithm: str) -> None:
+    """It is compared with the file as it is, and a difference is reported although no digest is recorded of it."""
+    database = aide(odd, f"p+{algorithm}")
+    (odd.watched / "a").write_text("CONTENT of a\n")  # of the same size
+    document = imported(odd, database)
+    name = algorithm.replace("rmd160", "ripemd160")
+    assert document["digests"] == {name: 3 + len(ODD) + 1} and document["differing"] == 1
     odd.scan(4)
-    assert rows(odd.diff()) == [("modified", "a")]
+    found = odd.diff()
+    assert rows(found) == [("modified", "a")]
+    (change,) = found["changes"]
+    assert change["changed"] == ["content"] and change["before"]["sha256"] is None
+    assert change["before"].get("sha512") == (
+        hashlib.sha512(b"content of a\n").hexdigest() if algorithm == "sha512" else None
+    )
+    assert "FAIL" not in odd("verify", "--db", "--all", code=0).stdout
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -154,10 +164,16 @@ OLD = """@@begin_db
 """.replace("{digest}", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=")
 
 
-def parsed(tmp_path: Path, data: bytes) -> AideDatabase:
+def parsed(tmp_path: Path, data: bytes) -> Recorded:
     file = tmp_path / "db"
     file.write_bytes(data)
-    return read_aide(os.fsencode(file))
+    return read_baseline(os.fsencode(file), "aide")[1]
+
+
+def taken(tmp_path: Path, text: str) -> int:
+    taken_ns = parsed(tmp_path, text.encode()).taken_ns
+    assert taken_ns is not None
+    return taken_ns
 
 
 def test_an_older_form(tmp_path: Path) -> None:
@@ -176,13 +192,13 @@ def test_an_older_form(tmp_path: Path) -> None:
 def test_the_time_is_never_too_late(tmp_path: Path) -> None:
     """The header's time is local, in an unknown zone; without a header, the file's own time is used."""
     now = time.time_ns()
-    assert parsed(tmp_path, OLD.encode()).taken_ns <= 1614834367 * 10**9
+    assert taken(tmp_path, OLD) <= 1614834367 * 10**9
     without = OLD.replace("# Time of generation was 2021-03-04 05:06:07\n", "")
-    assert parsed(tmp_path, without.encode()).taken_ns < now - 23 * 3600 * 10**9
+    assert taken(tmp_path, without) < now - 23 * 3600 * 10**9
     later = OLD.replace("2021-03-04", "2999-03-04")
-    assert parsed(tmp_path, later.encode()).taken_ns <= time.time_ns()
+    assert taken(tmp_path, later) <= time.time_ns()
     nonsense = OLD.replace("2021-03-04", "2021-99-04")
-    assert parsed(tmp_path, nonsense.encode()).taken_ns < now
+    assert taken(tmp_path, nonsense) < now
 
 
 @pytest.mark.parametrize(
@@ -190,8 +206,9 @@ def test_the_time_is_never_too_late(tmp_path: Path) -> None:
     [
         (b"", "does not begin with @@begin_db"),
         (b"root:x:0:0::/root:/bin/sh\n", "line 1: the database does not begin"),
-        (b"\x00\xff\xfe" * 500, "does not begin"),
-        (OLD.encode()[:-10], "ends before @@end_db"),
+        (b"\x00\xff\xfe" * 500, "line 1: it has a NUL"),
+        (OLD.encode()[:-10], "line 7: the file ends in the middle of a line"),
+        (OLD.replace("@@end_db\n", "").encode(), "ends before @@end_db"),
         (OLD.encode()[:300], "line"),
         (OLD.replace("@@db_spec name", "@@db_spec mane").encode(), "no @@db_spec with the columns name and perm"),
         (OLD.replace(" 0 7 3 ", " 0 7 ").encode(), "line 6: 11 fields instead of 12"),
@@ -246,9 +263,9 @@ def test_nothing_breaks_the_reader(tmp_path: Path, noise: bytes, at: int, gone: 
 def test_a_content_of_another_size_is_another_content() -> None:
     """AIDE without digests still records the size."""
     now = state(b"/w/f", b"new content")
-    entry = AideEntry(path=b"/w/f", kind=FileKind.FILE, size=3)
+    entry = Entry(path=b"/w/f", kind=FileKind.FILE, size=3)
     before = combined(entry, now, 5)
     assert before.size == 3 and before.digests == () and before.read_start_ns == 5
-    assert combined(AideEntry(path=b"/w/f", kind=FileKind.FILE, size=now.size), now, 5) is now
-    unknown = AideEntry(path=b"/w/f", kind=FileKind.FILE, digests=(Digest(algorithm="sha512", value=b"1" * 64),))
+    assert combined(Entry(path=b"/w/f", kind=FileKind.FILE, size=now.size), now, 5) is now
+    unknown = Entry(path=b"/w/f", kind=FileKind.FILE, digests=(Digest(algorithm="sha512", value=b"1" * 64),))
     assert combined(unknown, now, 5) is now

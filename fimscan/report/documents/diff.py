@@ -141,8 +141,8 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
     if state is None:
         return None
     digests: dict[str, str | None] = {"xxh3_128": None, "sha256": None}
-    digests |= {digest.algorithm: digest.value.hex() for digest in state.digests}
-    return {
+    digests |= {digest.algorithm: digest.value.hex() for digest in state.known_digests}
+    document = {
         "kind": state.kind.value,
         "size": state.size,
         "mode": mode_octal(state.mode),
@@ -160,6 +160,7 @@ def _state(state: FileState | None) -> dict[str, Any] | None:
         "flags": flags_text(state),
         **text_fields("link_target", state.link_target),
     }
+    return document | {name.removesuffix("_ns"): None for name in state.unknown}
 
 
 def _attribution(attribution: Attribution) -> dict[str, Any]:
