@@ -19,6 +19,7 @@ from fimscan.model import (
     Finding,
     PackageClass,
     Reason,
+    Role,
     Severity,
     Verdict,
 )
@@ -116,6 +117,7 @@ _ORDER = {reason: place for place, reason in enumerate(RankReason)}
 _SEVERITIES: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
 _SET_UID, _SET_GID, _STICKY = 0o4000, 0o2000, 0o1000
 _GROUP_EXECUTES, _OTHERS_WRITE, _EXECUTE = 0o010, 0o002, 0o111
+_WRITING = frozenset({Role.WRITER, Role.PLACER})  # who changed a mode did not put the content there
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # chattr +i, +a
 _VERDICTS = {
     Verdict.LIKELY: RankReason.LIKELY,
@@ -283,7 +285,8 @@ def _signs_of_package(
             yield RankReason.NOT_AS_SHIPPED, True
     elif provenance.shipped is PackageClass.AS_SHIPPED:
         yield RankReason.AS_SHIPPED, False
-        others = [actor for actor in attribution.actors if not programs.may_be_package_manager(actor)]
+        writers = [actor for actor in attribution.actors if actor.role in _WRITING]
+        others = [actor for actor in writers if not programs.may_be_package_manager(actor)]
         if others and nature is Nature.CONTENT and not provenance.is_by_script:
             yield RankReason.SHIPPED_ELSEWHERE, True
 

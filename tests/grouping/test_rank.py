@@ -20,6 +20,7 @@ from fimscan.model import (
     PackageClass,
     ProcessView,
     Reason,
+    Role,
     Verdict,
     Xattr,
 )
@@ -155,6 +156,9 @@ def test_content_as_shipped_excuses_the_content(make: Make) -> None:
     assert by_hand.reasons[: by_hand.deciding] == (RankReason.SHIPPED_ELSEWHERE,)
     unknown = make.finding(written(make, PROGRAM, mode=0o755).change, make.attribution(Verdict.UNATTRIBUTED))
     assert not ranked(unknown, **as_shipped).stands_out
+    chmod = make.actor(role=Role.CHANGER, exe=b"/usr/bin/chmod", syscall="fchmodat", pid=5002)
+    both = make.finding(unknown.change, make.attribution(actors=(make.actor(**DPKG), chmod)))
+    assert RankReason.SHIPPED_ELSEWHERE not in ranked(both, **as_shipped).reasons, "chmod put no content there"
 
 
 def test_setuid_is_excused_only_for_shipped_content_with_a_known_origin_of_the_mode(make: Make) -> None:
