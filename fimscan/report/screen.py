@@ -33,6 +33,7 @@ from fimscan.report.text import (
     answer_lines,
     head_lines,
     heading_lines,
+    in_effect_lines,
     reconfiguration_lines,
     report_lines,
     row_lines,
@@ -233,6 +234,7 @@ def _outstanding_lines(row: RankedRow, screen: Screen, day_ns: int) -> Iterator[
         reasons.append(f"changed {len(finding.steps)} times")
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
     yield from _who(finding, screen, day_ns)
+    yield from in_effect_lines(finding, width)
 
 
 def _who(finding: Finding, screen: Screen, day_ns: int) -> Iterator[Text]:

@@ -33,6 +33,7 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
+from fimscan.report.in_effect import in_effect_words
 from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
@@ -129,6 +130,7 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
         if finding.change.breach is not None:
             yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
         yield from package_lines(finding, width)
+        yield from in_effect_lines(finding, width)
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
@@ -184,6 +186,7 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
     yield from package_lines(finding, width)
+    yield from in_effect_lines(finding, width)
     if len(finding.steps) > 1:
         yield from _steps(finding, width)
     else:
@@ -197,6 +200,13 @@ def package_lines(finding: Finding, width: int) -> Iterator[Text]:
     style = "bold red" if is_alarming(finding.package) else ""
     for line in pack(words, width, f"{_INDENT}package: ", _INDENT * 2):
         yield Text(line, style=style)
+
+
+def in_effect_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """Which processes run the old or the new content; nothing if none does."""
+    for words in in_effect_words(finding.in_effect):
+        style = "bold" if finding.in_effect is not None and finding.in_effect.old else ""
+        yield from (Text(line, style=style) for line in wrap(words, width, _INDENT, _INDENT * 2))
 
 
 def suspect_lines(finding: Finding, diff: Diff) -> Iterator[Text]:
