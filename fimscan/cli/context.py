@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -18,7 +18,7 @@ from fimscan.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from fimscan.config import Config
     from fimscan.grouping import Facts
-    from fimscan.model import Diff
+    from fimscan.model import Diff, Finding
     from fimscan.store.database import Database
 
 _ADDED, _REMOVED, _CHANGED = 1, 2, 4
@@ -68,6 +68,25 @@ class Settings:
             database.close()
 
 
+def packaged_finding(database: Database, finding: Finding, settings: Settings) -> Finding:
+    """One change with its package. Problems go to standard error."""
+    from fimscan.pipeline.history.packaged import default_sources, with_package
+
+    try:
+        found, problems = with_package(database, finding, default_sources(settings.url()))
+    except Exception as error:  # noqa: BLE001 -- the explanation comes, whatever there is in a database of packages
+        note(f"packages were not asked: {type(error).__name__}: {error}")
+        return finding
+    _note_problems(problems)
+    return found
+
+
+def _note_problems(problems: Sequence[str]) -> None:
+    if problems:
+        more = f" (and {len(problems) - 1:,} more problems)" if len(problems) > 1 else ""
+        note(f"packages: {problems[0]}{more}")
+
+
 def packaged(
     database: Database, diff: Diff, settings: Settings, *, disabled: bool = False
 ) -> tuple[Diff, Facts | None]:
@@ -81,9 +100,7 @@ def packaged(
     except Exception as error:  # noqa: BLE001 -- the report comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return diff, None
-    if found.problems:
-        more = f" (and {len(found.problems) - 1:,} more problems)" if len(found.problems) > 1 else ""
-        note(f"packages: {found.problems[0]}{more}")
+    _note_problems(found.problems)
     return found.diff, found.facts
 
 

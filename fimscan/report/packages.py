@@ -72,6 +72,14 @@ def package_words(answer: PackageAnswer | None) -> tuple[str, ...]:
     return (answer.kind.value.replace("-", " "), *_parts(answer))
 
 
+def package_sentences(answer: PackageAnswer | None) -> Iterator[str]:
+    """What :func:`package_words` leaves out: that no package owns a file, or why nothing can be said of it."""
+    if answer is None or package_words(answer):
+        return
+    what = "no installed package owns it" if answer.kind is PackageClass.UNOWNED else answer.kind.value
+    yield "; ".join((what, *(part for part in _parts(answer) if part)))
+
+
 def differing_words(answer: PackageAnswer) -> str:
     """``not as coreutils 9.1-1 shipped it (MD5: content)``: which package, by which proof, and what differs."""
     proof = f"{_algorithm(answer.algorithm)}: " if answer.algorithm is not None else ""

@@ -224,6 +224,12 @@ def dump_attribution(attribution: Attribution) -> str:
     )
 
 
+def programs_in(text: str) -> frozenset[bytes]:
+    """The programs of the processes that an attribution names, without the mark of removed ones."""
+    actors = json.loads(text).get("actors", ())
+    return frozenset((_bytes(one["exe"]) or b"").removesuffix(b" (deleted)") for one in actors if one.get("exe"))
+
+
 def _gap(gap: Gap) -> list[object]:
     row: list[object] = [gap.start_ns, gap.end_ns, gap.reason, gap.lost]
     return row if gap.actor is None else [*row, _actor(gap.actor)]

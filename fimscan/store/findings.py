@@ -100,6 +100,20 @@ def history_of(session: Session, path: bytes) -> list[Finding]:
     return _findings(session, session.execute(query.order_by(table.c.id)).all())
 
 
+def programs_before(session: Session, directory: bytes, scan_id: int, most: int) -> list[tuple[int, frozenset[bytes]]]:
+    """(scan, named programs) of changes in a directory and below it before a scan, of the latest ``most`` ones.
+
+    Those below it are left out of the answer, and so are changes for which no process is named.
+    """
+    table = schema.change
+    prefix = directory.rstrip(b"/") + b"/"
+    mine = _finished_changes(session).with_only_columns(table.c.scan_id, table.c.path, table.c.attribution)
+    query = mine.where(table.c.path >= prefix, table.c.path < prefix[:-1] + b"0", table.c.scan_id < scan_id)
+    rows = session.execute(query.order_by(table.c.id.desc()).limit(most), execution_options=STREAMED)
+    found = [(scan, codec.programs_in(text)) for scan, path, text in rows if b"/" not in path[len(prefix) :]]
+    return [(scan, programs) for scan, programs in found if programs]
+
+
 def one_finding(session: Session, change_id: int) -> Finding | None:
     """The finding of a change, by its number."""
     query = _finished_changes(session).where(schema.change.c.id == change_id)

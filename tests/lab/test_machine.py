@@ -132,9 +132,20 @@ def test_each_file_of_an_upgrade_has_its_proof(host: Machine) -> None:
     assert re.search(r"^ 1 +117  dpkg -i .*; 12 packages as shipped \+1$", screen, re.MULTILINE)
 
     victim = "/usr/share/doc/tool09/part5"
+    host.shell("echo x > /etc/fimscan-lab-other")
+    host.shell("sleep 3")  # dpkg's log has whole seconds
+    host.fimscan("scan")
     host.shell(f"printf X | dd of={victim} bs=1 count=1 conv=notrunc 2>/dev/null")
     host.fimscan("scan")
     screen = host.fimscan("diff")
     assert outstanding(screen) == [victim]
     assert "not as tool09 2.0 shipped it (MD5: content)" in about(screen, victim)
+    assert "its package was not being installed" in about(screen, victim)
     assert "dd (pid " in about(screen, victim)
+
+    explained = json.loads(host.fimscan("explain", victim, "--format", "json", codes=(0,)))["change"]["package"]
+    assert (explained["name"], explained["class"], explained["differs"]) == ("tool09", "not-as-shipped", ["content"])
+    text = " ".join(host.fimscan("explain", victim, codes=(0,)).split())
+    assert "package: not as shipped, tool09 2.0, content differs, MD5 in dpkg's database" in text
+    assert "tool01.postinst" in host.fimscan("explain", GENERATED, codes=(0,))
+    assert "no installed package owns it" in host.fimscan("explain", "/etc/fimscan-lab-other", codes=(0,))
