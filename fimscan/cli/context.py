@@ -88,15 +88,18 @@ def _note_problems(problems: Sequence[str]) -> None:
 
 
 def packaged(
-    database: Database, diff: Diff, settings: Settings, *, disabled: bool = False
+    database: Database, diff: Diff, settings: Settings, *, disabled: bool = False, after_scan: bool = False
 ) -> tuple[Diff, Facts | None]:
-    """The diff with its packages, and the facts for its grouping. Problems go to standard error."""
+    """The diff with its packages, and the facts for its grouping. Problems go to standard error.
+
+    ``after_scan``: a scan has just found these changes, so their files may be read, and their digests kept.
+    """
     if disabled or not diff.findings:
         return diff, None
     from fimscan.pipeline.history.packaged import default_sources, with_packages
 
     try:
-        found = with_packages(database, diff, default_sources(settings.url()))
+        found = with_packages(database, diff, default_sources(settings.url(), after_scan=after_scan))
     except Exception as error:  # noqa: BLE001 -- the report comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return diff, None

@@ -30,6 +30,7 @@ from fimscan.store.database import Database
 
 _DEB_BUDGET = 8 * 1024 * 1024  # read in less than a second
 _READ_BUDGET = 96 * 1024 * 1024  # some 2,000 files of usual size in half a second
+_SCAN_BUDGET = 4 * 1024**3  # what a scan has just read, and some 10 seconds at most; a report finds the digests then
 _DATABASES = (b"/var/lib/dpkg/", b"/var/lib/rpm/", b"/usr/lib/sysimage/rpm/")
 _WRITING = frozenset({Role.WRITER, Role.PLACER})
 _NAMED = frozenset({Verdict.CONFIRMED, Verdict.LIKELY})
@@ -43,14 +44,19 @@ class Packaged(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def default_sources(url: str | None) -> PackageSources:
-    """The packages of this system, with budgets that keep a report quick. ``url`` is that of the database."""
+def default_sources(url: str | None, *, after_scan: bool = False) -> PackageSources:
+    """The packages of this system, with budgets that keep a report quick. ``url`` is that of the database.
+
+    ``after_scan``: the files have just been read by a scan, and the directory of the database may be written. Then
+    their MD5 is taken and kept, and the reports of these changes read none of the files again.
+    """
     return PackageSources(
         manifests=manifest_directory(url),
         keep_manifests=False,
         deb_budget=_DEB_BUDGET,
         reports_skipped=False,
-        read_budget=_READ_BUDGET,
+        read_budget=_SCAN_BUDGET if after_scan else _READ_BUDGET,
+        keep_digests=after_scan,
     )
 
 
