@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fimscan.grouping import ChangeSet, Rank, RankReason, SetKind
+from fimscan.grouping import ChangeSet, Grouping, Rank, RankReason, SetKind
 from fimscan.model import Actor, ExeOrigin, LoginSource, PackageAnswer, PackageClass, ProcessView, Verdict
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.packages import differing_words
@@ -63,6 +63,28 @@ def _reason_words(rank: Rank, reason: RankReason, package: PackageAnswer | None)
     if reason is RankReason.SUPERUSER and rank.accounts:
         return f"{words}: {' '.join(map(show, rank.accounts))}"
     return words
+
+
+def accept_command(program: str, shown: str | None, grouping: Grouping, number: int | None = None) -> str:
+    """The command that accepts no more than a report has; it runs as printed. Empty if the report has no name.
+
+    ``number`` is that of the only change set in the report. Of a whole report without one, it is everything. Where
+    something stands out, the command only prints what would be accepted.
+    """
+    if shown is None:
+        return ""
+    chosen = f"--set {number}" if number is not None else "--all"
+    if number is None and grouping.standing_out:
+        return f"{program} accept --all --even-outstanding --shown {shown} --dry-run  # everything"
+    return f"{program} accept {chosen} --shown {shown}  # no more than this report"
+
+
+def accept_one_set(program: str, shown: str | None, grouping: Grouping) -> str:
+    """The same for the largest change set in which nothing stands out."""
+    ordinary = [item for item in grouping.sets if not item.standing_out]
+    if not ordinary:
+        return accept_command(program, shown, grouping)
+    return accept_command(program, shown, grouping, max(ordinary, key=lambda item: len(item.rows)).number)
 
 
 def set_title(item: ChangeSet, day_ns: int) -> str:

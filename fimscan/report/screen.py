@@ -17,6 +17,8 @@ from fimscan.grouping import ChangeSet, Grouping, Nature, RankedRow, SetKind
 from fimscan.model import Diff, Finding, Reason, Verdict
 from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.change_sets import (
+    accept_command,
+    accept_one_set,
     process_in_short,
     rank_words,
     same_content_text,
@@ -38,7 +40,6 @@ from fimscan.report.text import (
     report_lines,
     row_lines,
     row_title,
-    shown_lines,
     suspect_lines,
     unreadable_lines,
     verdict_line,
@@ -218,7 +219,8 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         yield Text(f"{plural(len(diff.opened_unmodified), 'file')} opened for writing, content unchanged.")
     # Each command has a line of its own, however long, so that it can be copied.
     yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
-    yield from shown_lines(diff)
+    if accept := accept_one_set(screen.program, diff.shown, grouping):
+        yield Text(accept, style="dim")
     number = next((row.finding.change.id for row in grouping.standing_out), None)
     if number is not None:
         yield Text(f"{screen.program} explain {number}  # why", style="dim")
@@ -306,4 +308,6 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
         yield from (row_title(row.finding) for row in replaced)
     if diff.shown is not None:
         yield Text()
-        yield from shown_lines(diff, item.number)
+        yield Text(
+            accept_command(screen.program, diff.shown, Grouping(rows=(), sets=(item,)), item.number), style="dim"
+        )

@@ -74,12 +74,13 @@ _NUMBER_WIDTH = len("#9999")  # with larger numbers, paths begin further right
 _SEVERITY_WIDTH = len("critical")
 
 
-def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
+def write_text(diff: Diff, out: TextIO, *, color: bool, width: int, accept: str = "") -> None:
     """The whole diff; nothing is cut. One line when nothing differs.
 
     ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
+    ``accept`` is the command that accepts what this report has (:func:`fimscan.report.change_sets.accept_command`).
     """
-    write_lines(report_lines(diff, width), out, color=color)
+    write_lines(report_lines(diff, width, accept), out, color=color)
 
 
 def write_scan_summary(
@@ -92,7 +93,7 @@ def write_scan_summary(
     write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
-def report_lines(diff: Diff, width: int) -> Iterator[Text]:
+def report_lines(diff: Diff, width: int, accept: str = "") -> Iterator[Text]:
     """The whole diff, line by line."""
     yield from head_lines(diff, width)
     yield from reconfiguration_lines(diff)
@@ -112,14 +113,7 @@ def report_lines(diff: Diff, width: int) -> Iterator[Text]:
             yield from _opened(opened, width)
     if diff.shown is not None and (diff.findings or any(item.differs for item in diff.unreadable)):
         yield Text()
-        yield from shown_lines(diff)
-
-
-def shown_lines(diff: Diff, number: int | None = None) -> Iterator[Text]:
-    """How to accept no more than this report has; ``number`` is that of its only change set."""
-    if diff.shown is not None:
-        chosen = "..." if number is None else f"--set {number}"
-        yield Text(f"accept {chosen} --shown {diff.shown}  # no more than this report", style="dim")
+        yield Text(accept, style="dim")
 
 
 def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:

@@ -74,6 +74,7 @@ def _context(diff: Diff, time_ns: int) -> dict[str, Any]:
         "host": json_text(diff.host),
         "from_scan": diff.start.id,
         "to_scan": diff.end.id,
+        "shown": diff.shown,
         "time": time_text(time_ns),
     }
 
