@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -147,9 +148,19 @@ def screen_size() -> tuple[int, int]:
 
 @contextmanager
 def output_to(path: str | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that is written completely or not at all."""
+    """Open standard output, or a file that is written completely or not at all.
+
+    A device or FIFO is written to: replacing it would, as root, turn /dev/null into a file.
+    """
     if path is None or path == "-":
         yield sys.stdout
+        return
+    if _is_special(path):
+        try:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+                yield file
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
         return
     temporary = f"{path}.{os.getpid()}.new"
     try:
@@ -161,6 +172,15 @@ def output_to(path: str | None) -> Iterator[TextIO]:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _is_special(path: str) -> bool:
+    """Whether there is something that is neither a regular file nor a directory."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def note(line: str) -> None:

@@ -19,12 +19,16 @@ from fimscan.model import (
     ChangeKind,
     Diff,
     ExeOrigin,
+    InEffect,
     LoginOrigin,
     LoginSource,
     PackageClass,
     ProcessView,
     Reason,
     Role,
+    Runner,
+    RunsAs,
+    RunsVersion,
     UnmodifiedOpen,
     Unreadable,
     UnreadableReason,
@@ -213,6 +217,15 @@ def test_of_several_acts_the_first_is_named_where_there_is_no_room(make: Make) -
     assert "    confirmed: vim (pid 4242) wrote it, alice as root, 04:35:13\n" in written
     written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make), width=120)
     assert "    confirmed: vim (pid 4242) wrote it and renamed it into place, alice as root, 04:35:13\n" in written
+
+
+def test_who_runs_a_changed_program_is_beside_it(make: Make) -> None:
+    """A name in it cannot drive the terminal."""
+    run = Runner(812, make.now, RunsVersion.OLD, RunsAs.PROGRAM, exe=b"/usr/sbin/n\x1b[2Jginx (deleted)")
+    found = InEffect(as_of_ns=make.now, old=1, runners=(run,))
+    rows = [replace(row, in_effect=found) if row.change.id == 3001 else row for row in machine(make, 30).findings]
+    written = screen_of(make.diff(*rows))
+    assert "eve as root, 04:35:14\n    n\\x1b[2Jginx (pid 812) still runs the old one: restart it\n" in written
 
 
 @pytest.mark.parametrize(
