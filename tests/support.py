@@ -137,6 +137,7 @@ def observation(at: float, **values: Any) -> AuditObservation:
 
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     """Undo the schema revisions from 0006 on."""
+    connection.execute("DROP TABLE in_effect")
     connection.execute("DROP INDEX ix_audit_block_stored")
     connection.execute("ALTER TABLE audit_block DROP COLUMN first_ns")
     connection.execute("ALTER TABLE audit_block DROP COLUMN stored_ns")

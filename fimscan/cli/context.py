@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -18,7 +19,7 @@ from fimscan.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from fimscan.config import Config
     from fimscan.grouping import Facts
-    from fimscan.model import Diff
+    from fimscan.model import Diff, Finding
     from fimscan.store.database import Database
 
 _ADDED, _REMOVED, _CHANGED = 1, 2, 4
@@ -69,22 +70,42 @@ class Settings:
             database.close()
 
 
+def packaged_finding(database: Database, finding: Finding, settings: Settings) -> Finding:
+    """One change with its package. Problems go to standard error."""
+    from fimscan.pipeline.history.packaged import default_sources, with_package
+
+    try:
+        found, problems = with_package(database, finding, default_sources(settings.url()))
+    except Exception as error:  # noqa: BLE001 -- the explanation comes, whatever there is in a database of packages
+        note(f"packages were not asked: {type(error).__name__}: {error}")
+        return finding
+    _note_problems(problems)
+    return found
+
+
+def _note_problems(problems: Sequence[str]) -> None:
+    if problems:
+        more = f" (and {len(problems) - 1:,} more problems)" if len(problems) > 1 else ""
+        note(f"packages: {problems[0]}{more}")
+
+
 def packaged(
-    database: Database, diff: Diff, settings: Settings, *, disabled: bool = False
+    database: Database, diff: Diff, settings: Settings, *, disabled: bool = False, after_scan: bool = False
 ) -> tuple[Diff, Facts | None]:
-    """The diff with its packages, and the facts for its grouping. Problems go to standard error."""
+    """The diff with its packages, and the facts for its grouping. Problems go to standard error.
+
+    ``after_scan``: a scan has just found these changes, so their files may be read, and their digests kept.
+    """
     if disabled or not diff.findings:
         return diff, None
     from fimscan.pipeline.history.packaged import default_sources, with_packages
 
     try:
-        found = with_packages(database, diff, default_sources(settings.url()))
+        found = with_packages(database, diff, default_sources(settings.url(), after_scan=after_scan))
     except Exception as error:  # noqa: BLE001 -- the report comes, whatever there is in a database of packages
         note(f"packages were not asked: {type(error).__name__}: {error}")
         return diff, None
-    if found.problems:
-        more = f" (and {len(found.problems) - 1:,} more problems)" if len(found.problems) > 1 else ""
-        note(f"packages: {found.problems[0]}{more}")
+    _note_problems(found.problems)
     return found.diff, found.facts
 
 
@@ -128,9 +149,19 @@ def screen_size() -> tuple[int, int]:
 
 @contextmanager
 def output_to(path: str | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that is written completely or not at all."""
+    """Open standard output, or a file that is written completely or not at all.
+
+    A device or FIFO is written to: replacing it would, as root, turn /dev/null into a file.
+    """
     if path is None or path == "-":
         yield sys.stdout
+        return
+    if _is_special(path):
+        try:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+                yield file
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
         return
     temporary = f"{path}.{os.getpid()}.new"
     try:
@@ -142,6 +173,15 @@ def output_to(path: str | None) -> Iterator[TextIO]:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _is_special(path: str) -> bool:
+    """Whether there is something that is neither a regular file nor a directory."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def note(line: str) -> None:

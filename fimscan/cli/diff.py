@@ -32,6 +32,7 @@ from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.pipeline.history.shown import report_name
+from fimscan.report.change_sets import accept_command
 from fimscan.report.csv import write_csv
 from fimscan.report.display import show
 from fimscan.report.json import write_json, write_ndjson
@@ -119,9 +120,11 @@ def diff(  # noqa: PLR0913  # one argument for each option
             found = _filtered(found, pattern, verdict)
         # The history of a path has states that no package of today can vouch for.
         found, facts = packaged(database, found, settings, disabled=no_packages or history)
-        grouping = grouping_of(database, found, facts) if view.names_report else None
+        grouping = grouping_of(database, found, facts) if view.groups(found) else None
+        accept = ""
         if grouping is not None:
             found = replace(found, shown=report_name(found, grouping, number))
+            accept = accept_command(view.program, found.shown, grouping)
         if not view.needs_sets(found):
             grouping = None
     if number is not None and grouping is not None:
@@ -131,7 +134,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
     if found.unchanged is not None and form not in _WITH_HEADLINE:
         note(unchanged_text(found.unchanged, found.host))
     with paged(settings, form, out), output_to(out) as stream:
-        _write(found, grouping, view, stream)
+        _write(found, grouping, view, stream, accept)
     return exit_code(found)
 
 
@@ -150,10 +153,9 @@ class _View:
     program: str
     margin: int
 
-    @property
-    def names_report(self) -> bool:
+    def names_report(self, found: Diff) -> bool:
         """Whether the report says how to accept no more than it shows. It then needs the change sets."""
-        return self.number is not None or self.form in ("json", "ndjson") or (self.form == "text" and not self.flat)
+        return self.form != "html" and found.accepted is not None and found.unfiltered is None
 
     def needs_sets(self, found: Diff) -> bool:
         """Whether the changes have to be grouped."""
@@ -162,6 +164,10 @@ class _View:
         if self.form != "text":
             return False
         return self.list_sets or not (self.flat or _fits(found, self.screen()))
+
+    def groups(self, found: Diff) -> bool:
+        """Whether the changes have to be grouped, to show the sets or to name the report."""
+        return self.names_report(found) or self.needs_sets(found)
 
     def screen(self) -> Screen:
         """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
@@ -232,7 +238,7 @@ def _matches(path: bytes, pattern: str | None) -> bool:
     return is_within(path, plain) or any(fnmatch.fnmatchcase(path, glob) for glob in (os.fsencode(pattern), plain))
 
 
-def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO) -> None:
+def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO, accept: str) -> None:
     match view.form:
         case "json":
             write_json(found, stream, grouping)
@@ -247,7 +253,7 @@ def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO) 
         case _ if grouping is None:
             from fimscan.report.text import write_text
 
-            write_text(found, stream, color=use_color(stream), width=terminal_width())
+            write_text(found, stream, color=use_color(stream), width=terminal_width(), accept=accept)
         case _:
             _write_sets(found, grouping, view, stream)
 

@@ -22,6 +22,7 @@ from fimscan.packages import (
     PackageSources,
     check_paths,
     parse_hook,
+    prune_manifests,
     record_debs,
 )
 from fimscan.pipeline.packages import manifest_directory
@@ -128,9 +129,10 @@ def _checked(
 def record(settings: Settings, *, debs: tuple[str, ...], strict: bool, hook: bool, out: str | None) -> None:
     """Record SHA-256 of the files in each DEB, for 'packages check' and 'diff'.
 
-    Without DEB, the names come from standard input, as apt's DPkg::Pre-Install-Pkgs gives them (protocol version 1, 2
-    or 3). What is recorded is in the directory packages beside the database, in one file for each package, version and
-    architecture. Trouble of fimscan's own is reported, and the exit code stays 0: apt must not stop for it.
+    Without DEB, the names come from standard input, as apt's DPkg::Pre-Install-Pkgs gives them (protocol version 1,
+    2 or 3). What is recorded is in the directory packages beside the database, in one file for each package,
+    version and architecture. Those of packages that have not been installed for a month are removed. Trouble of
+    fimscan's own is reported, and the exit code stays 0: apt must not stop for it.
 
     Example: fimscan packages record --hook --out /etc/apt/apt.conf.d/50fimscan
     """
@@ -159,7 +161,9 @@ def _record(settings: Settings, debs: tuple[str, ...]) -> tuple[str, ...]:
     if not paths:
         return ()
     directory, problems = _directory(settings)
-    done = record_debs(paths, ManifestStore(directory), time.time_ns())
+    store = ManifestStore(directory)
+    done = record_debs(paths, store, time.time_ns())
+    prune_manifests(store, time.time_ns())
     if debs:
         click.echo(f"Recorded {done.new:,} of {len(paths):,}; {done.known:,} had been recorded before.")
     return (*problems, *done.problems)

@@ -70,7 +70,7 @@ def scan(  # noqa: PLR0913  # one argument for each option
         for problem in result.new_problems:
             note(problem)
         with report_once(database, result) as reported:
-            found, facts = packaged(database, reported.diff, settings, disabled=no_packages)
+            found, facts = packaged(database, reported.diff, settings, disabled=no_packages, after_scan=True)
             shown = replace(reported, diff=found)
             if form == "json":
                 write_json(found, sys.stdout, grouping_of(database, found, facts))

@@ -40,7 +40,7 @@ def _report(database: Database, settings: Settings, command: str, result: ScanRe
     for problem in result.new_problems:
         note(problem)
     with report_once(database, result) as reported:
-        found, facts = packaged(database, reported.diff, settings)
+        found, facts = packaged(database, reported.diff, settings, after_scan=True)
         shown = replace(reported, diff=found)
         print_result(shown, 0, command, grouping_if_many(database, shown, facts), verbose=False)
         sys.stdout.flush()

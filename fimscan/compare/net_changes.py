@@ -55,6 +55,7 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
             change=replace(change, id=last.change.id, window=last.change.window, breach=last.change.breach),
             attribution=last.attribution,
             scan=last.scan,
+            in_effect=last.in_effect,
         )
     window = Window(after_ns=steps[0].change.window.after_ns, before_ns=last.change.window.before_ns)
     return Finding(
@@ -62,6 +63,7 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
         attribution=_combined(steps),
         scan=last.scan,
         steps=tuple(steps),
+        in_effect=last.in_effect,
     )
 
 

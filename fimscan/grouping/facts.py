@@ -14,7 +14,9 @@ class Provenance:
 
     ``is_conffile`` is set if administrators are expected to edit the file, ``is_mode_proved`` if the proof covers mode
     and owner, ``is_by_script`` if a maintainer script of a package made the change. ``proofs_disagree`` means that two
-    proofs of one package differ: one may have been tampered with.
+    proofs of one package differ: one may have been tampered with. ``manager_wrote_other`` is set if the package manager
+    is known to have written content that is not the package's. ``not_being_installed`` is set if none of the owners was
+    being installed, configured or removed when the change happened; it is not set if that is unknown.
     """
 
     shipped: PackageClass
@@ -23,6 +25,8 @@ class Provenance:
     is_mode_proved: bool = False
     is_by_script: bool = False
     proofs_disagree: bool = False
+    manager_wrote_other: bool = False
+    not_being_installed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,8 @@ class Facts:
 
     ``lineages`` has the ancestors of processes, by :func:`process_key`. ``superusers`` are the accounts with uid 0 that
     a change of the account database added. ``newcomers`` are the paths that were changed by a program which never
-    changed anything there before. ``suspects`` are programs whose own file differs from the accepted one.
+    changed anything in their directory before, although others did. ``suspects`` are programs whose own file differs
+    from the accepted one.
     """
 
     lineages: Mapping[object, Lineage] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from fimscan.model import (
     Finding,
     PackageClass,
     Reason,
+    Role,
     Severity,
     Verdict,
 )
@@ -40,6 +41,7 @@ class RankReason(StrEnum):
     SUSPECT_PROGRAM = "suspect-program"
     NOT_AS_SHIPPED = "not-as-shipped"
     PROOFS_DISAGREE = "proofs-disagree"
+    MANAGER_WROTE_OTHER = "manager-wrote-other"
     SETUID_GAINED = "setuid-gained"
     CAPABILITY_GAINED = "capability-gained"
     SETGID_GAINED = "setgid-gained"
@@ -51,6 +53,7 @@ class RankReason(StrEnum):
     NEW_PROGRAM = "new-program"
     MTIME_KEPT = "mtime-kept"
     SHIPPED_ELSEWHERE = "not-by-package-manager"
+    NOT_BEING_INSTALLED = "not-being-installed"
     NEWCOMER = "new-writer"
     CRITICAL_WATCH = "critical-watch"
     CONFFILE = "conffile-edited"
@@ -74,6 +77,7 @@ TECHNIQUES: Mapping[RankReason, str] = {
     RankReason.SETGID_GAINED: "T1548.001",
     RankReason.CAPABILITY_GAINED: "T1548.001",
     RankReason.PROOFS_DISAGREE: "T1554",
+    RankReason.MANAGER_WROTE_OTHER: "T1554",
     RankReason.PROGRAM_CHANGED: "T1554",
     RankReason.ADMIN_ACCOUNT: "T1098.007",
     RankReason.WORLD_WRITABLE: "T1222.002",
@@ -116,6 +120,7 @@ _ORDER = {reason: place for place, reason in enumerate(RankReason)}
 _SEVERITIES: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
 _SET_UID, _SET_GID, _STICKY = 0o4000, 0o2000, 0o1000
 _GROUP_EXECUTES, _OTHERS_WRITE, _EXECUTE = 0o010, 0o002, 0o111
+_WRITING = frozenset({Role.WRITER, Role.PLACER})  # who changed a mode did not put the content there
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # chattr +i, +a
 _VERDICTS = {
     Verdict.LIKELY: RankReason.LIKELY,
@@ -157,8 +162,6 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
     accounts = facts.superusers.get(path, ())
     if accounts:
         signs[RankReason.SUPERUSER] = True
-    if path in facts.newcomers:
-        signs[RankReason.NEWCOMER] = _is_loud(finding.severity) and _nature(finding) is Nature.CONTENT
     deciding = sum(signs.values())
     return Rank(
         level=Level.LOOK if deciding else Level.WAVE,
@@ -217,10 +220,12 @@ def _signs(  # what is known of one change
     yield from _signs_of_answer(attribution, facts)
     if change.breach is not None:
         yield RankReason.LOG_BREACH, True
-    yield from _signs_of_package(attribution, provenance, nature, excuse)
+    yield from _signs_of_package(attribution, provenance, nature, excuse, severity)
     yield from _signs_of_mode(change, excuse)
     if change.kind is not ChangeKind.REMOVED and nature is Nature.CONTENT:
         yield from _signs_of_content(change, excuse, severity)
+    if change.path in facts.newcomers and nature is Nature.CONTENT:
+        yield RankReason.NEWCOMER, _is_loud(severity) and not excuse.content
     if change.path in BACKUPS:
         yield RankReason.BACKUP, False
     elif place is not None:
@@ -266,7 +271,11 @@ def _signs_of_answer(attribution: Attribution, facts: Facts) -> _Signs:
 
 
 def _signs_of_package(
-    attribution: Attribution, provenance: Provenance | None, nature: Nature, excuse: _Excuse
+    attribution: Attribution,
+    provenance: Provenance | None,
+    nature: Nature,
+    excuse: _Excuse,
+    severity: Severity | None,
 ) -> _Signs:
     if excuse.manager:
         yield RankReason.PACKAGE_MANAGER, False
@@ -274,8 +283,14 @@ def _signs_of_package(
         return
     if provenance.proofs_disagree:
         yield RankReason.PROOFS_DISAGREE, True
+    if provenance.manager_wrote_other:
+        yield RankReason.MANAGER_WROTE_OTHER, True
     if provenance.is_by_script:
         yield RankReason.MAINTAINER_SCRIPT, False
+    if provenance.not_being_installed and nature is Nature.CONTENT:
+        # Configuration is edited, and scripts repair files. A package manager need not write this log (--log).
+        is_ordinary = provenance.is_conffile or provenance.is_by_script or (excuse.manager and excuse.content)
+        yield RankReason.NOT_BEING_INSTALLED, not is_ordinary and severity != "low"
     if provenance.shipped is PackageClass.NOT_AS_SHIPPED:
         if provenance.is_conffile:
             yield RankReason.CONFFILE, False
@@ -283,7 +298,8 @@ def _signs_of_package(
             yield RankReason.NOT_AS_SHIPPED, True
     elif provenance.shipped is PackageClass.AS_SHIPPED:
         yield RankReason.AS_SHIPPED, False
-        others = [actor for actor in attribution.actors if not programs.may_be_package_manager(actor)]
+        writers = [actor for actor in attribution.actors if actor.role in _WRITING]
+        others = [actor for actor in writers if not programs.may_be_package_manager(actor)]
         if others and nature is Nature.CONTENT and not provenance.is_by_script:
             yield RankReason.SHIPPED_ELSEWHERE, True
 

@@ -6,7 +6,8 @@ r"""The vocabulary: the frozen values that flow between the stages.
                                                    \-> Gap ---------+
 
 Modules in reading order: files, changes, audit (records, accesses, processes), holders and witness (who else could
-write, who did), answers, scans, acceptance, checks, packages. Conventions that hold everywhere:
+write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages. Conventions that hold
+everywhere:
 
 * Everything that the kernel treats as bytes is ``bytes``: paths, names, command lines. Linux names need not be UTF-8.
 * Times are integers: nanoseconds since the Unix epoch. Their names end in ``_ns``.
@@ -59,6 +60,7 @@ from fimscan.model.files import (
     device_text,
 )
 from fimscan.model.holders import Doubt, Holder, Holders, Rights, Unseen
+from fimscan.model.in_effect import InEffect, Runner, RunsAs, RunsVersion
 from fimscan.model.packages import (
     PACKAGE_MANAGERS,
     SCRIPTED_PACKAGE_MANAGERS,
@@ -132,6 +134,7 @@ __all__ = [
     "GapReason",
     "Holder",
     "Holders",
+    "InEffect",
     "Lineage",
     "Login",
     "LoginOrigin",
@@ -154,6 +157,9 @@ __all__ = [
     "Rights",
     "Role",
     "Ruling",
+    "Runner",
+    "RunsAs",
+    "RunsVersion",
     "Scan",
     "ScanStatus",
     "SettingChange",

@@ -12,6 +12,7 @@ from fimscan.model.answers import Attribution
 from fimscan.model.audit import Actor, AuditRule, ProcessView
 from fimscan.model.changes import Change
 from fimscan.model.files import FileState, Unreadable
+from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
 from fimscan.model.witness import WitnessExtent
 
@@ -78,7 +79,8 @@ class Finding:
     If the report covers several scans and the file changed more than once, ``steps`` are the single changes in order.
     ``severity`` and ``category`` come from the innermost watch that covers the path in the current configuration;
     ``None`` if none does. ``package`` says whether the file is what its package shipped; ``None`` if packages were not
-    asked. The database stores none of the three; they are set when findings are loaded for a report.
+    asked. The database stores none of the three; they are set when findings are loaded for a report. ``in_effect`` are
+    the processes that ran a changed program, library or unit when the scan found it; ``None`` for other files.
     """
 
     change: Change
@@ -88,6 +90,7 @@ class Finding:
     severity: Severity | None = None
     category: str | None = None
     package: PackageAnswer | None = None
+    in_effect: InEffect | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

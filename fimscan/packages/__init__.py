@@ -14,6 +14,7 @@ from fimscan.packages.claims import PackageQuestion
 from fimscan.packages.hook import parse_hook
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.observe import Observer
+from fimscan.packages.prune import prune_manifests
 from fimscan.packages.record import Recorded, record_debs
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "Recorded",
     "check_paths",
     "parse_hook",
+    "prune_manifests",
     "record_debs",
 ]

@@ -12,6 +12,7 @@ from fimscan.packages.debs import Proofs
 from fimscan.packages.dpkg import has_dpkg, read_dpkg
 from fimscan.packages.files import ChangedError, Directories, digest_recorded
 from fimscan.packages.judge import Background, Digests, judge, needed_algorithms, recorded_digests
+from fimscan.packages.known_md5 import KnownMd5
 from fimscan.packages.manifests import ManifestStore
 from fimscan.packages.python_record import PythonRecords
 from fimscan.packages.rpm import read_rpm, rpm_database
@@ -34,6 +35,7 @@ class PackageSources:
 
     ``deb_budget`` is how many bytes of .deb files are read at most; with ``reports_skipped``, it is a problem if there
     are more. ``read_budget`` is how many bytes of checked files are read at most, those of the first questions first.
+    With ``keep_digests``, the MD5 of what was read is kept in ``manifests``, so that it need not be read again.
     """
 
     root: bytes = b"/"
@@ -43,6 +45,7 @@ class PackageSources:
     deb_budget: int = DEB_BUDGET
     reports_skipped: bool = True
     read_budget: int | None = None
+    keep_digests: bool = False
 
 
 def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -> PackageReport:
@@ -59,6 +62,8 @@ def check_paths(questions: Sequence[PackageQuestion], sources: PackageSources) -
     activity = DpkgActivity(directories) if any(question.window for question in questions) else None
     reader = _Reader(sources)
     answers = [_answer(question, real[question.path], findings, records, activity, reader) for question in questions]
+    if sources.keep_digests:
+        reader.known.save()
     problems = [problem for found in findings for problem in found.problems] + records.problems + reader.problems
     return PackageReport(answers=tuple(answers), problems=tuple(dict.fromkeys(problems)), databases=tuple(names))
 
@@ -137,6 +142,7 @@ class _Reader:
         self._root = sources.root
         self._left = sources.read_budget
         self._skipped = 0
+        self.known = KnownMd5(sources.manifests)
 
     @property
     def problems(self) -> list[str]:
@@ -152,17 +158,29 @@ class _Reader:
         if state is None or not needed:
             return {}
         recorded = recorded_digests(state)
+        sha256 = recorded.get("sha256")
+        if "md5" in needed and sha256 is not None and (md5 := self.known.of(sha256)) is not None:
+            recorded["md5"] = md5
         missing = sorted(needed - set(recorded))
         if not missing:
             return recorded
         if not self._takes(state.size):
             return PackageReason.NOT_READ
         try:
-            return {**recorded, **digest_recorded(self._root, state, path, missing)}
+            return {**recorded, **self._read(state, path, missing, sha256)}
         except ChangedError:
             return PackageReason.CHANGED_SINCE
         except (OSError, ValueError):  # hashlib may lack an algorithm
             return PackageReason.UNREADABLE
+
+    def _read(self, state: FileState, path: bytes, missing: Sequence[str], sha256: bytes | None) -> Mapping[str, bytes]:
+        if sha256 is None or "md5" not in missing:
+            return digest_recorded(self._root, state, path, missing)
+        found = digest_recorded(self._root, state, path, [*missing, "sha256"])
+        if found["sha256"] != sha256:
+            raise ChangedError
+        self.known.learn(sha256, found["md5"])
+        return found
 
     def _takes(self, size: int) -> bool:
         if self._left is None:

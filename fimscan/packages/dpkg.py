@@ -93,6 +93,18 @@ def has_dpkg(directories: Directories) -> bool:
     return os.path.lexists(below(directories.root, directories.canonical(_ADMIN + b"/status")))
 
 
+def installed_packages(directories: Directories) -> frozenset[tuple[str, str, str]] | None:
+    """(name, version, architecture) of all packages that have files; ``None`` if the list cannot be read whole."""
+    admin = below(directories.root, directories.canonical(_ADMIN + b"/status").rpartition(b"/")[0])
+    database = _Database(admin=admin, directories=directories)
+    found = _packages(database)
+    if not database.is_complete:
+        return None
+    return frozenset(
+        (one.name.decode("ascii"), one.version.decode("ascii"), one.architecture.decode("ascii")) for one in found
+    )
+
+
 def read_dpkg(wanted: Wanted, directories: Directories, proofs: Proofs) -> Findings:
     """Look up canonical paths in dpkg's database."""
     admin = below(directories.root, directories.canonical(_ADMIN + b"/status").rpartition(b"/")[0])

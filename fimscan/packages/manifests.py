@@ -34,7 +34,7 @@ class ManifestStore:
             UnsafeError: as above.
         """
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        _check_private(os.lstat(self.directory), "its directory")
+        check_private(os.lstat(self.directory), "its directory")
         final = os.path.join(self.directory, os.fsencode(_file_name(manifest)))
         if os.path.lexists(final):
             return False
@@ -63,7 +63,7 @@ class ManifestStore:
                     continue
                 path = os.path.join(self.directory, os.fsencode(name))
                 try:
-                    _check_private(os.lstat(path), "it")
+                    check_private(os.lstat(path), "it")
                     manifest = parse_manifest(read_regular(path), wanted)
                     if (manifest.key, manifest.proof) == (key, proof):
                         yield manifest
@@ -72,13 +72,30 @@ class ManifestStore:
                 except (OSError, UnsafeError, ManifestError) as error:
                     problems.append(f"the manifest {os.fsdecode(path)} was not used: {_text(error)}")
 
+    def prune(self, installed: Collection[tuple[str, str, str]], before_ns: int) -> int:
+        """Remove the manifests of packages that are not installed, if they were stored before a time; how many.
+
+        A manifest that was recorded just now belongs to a package that is about to be installed. The manifest of one
+        that is installed again is recorded again.
+        """
+        count = 0
+        for key, names in self._listed([]).items():
+            for name in names if key not in installed else ():
+                path = os.path.join(self.directory, os.fsencode(name))
+                with suppress(OSError):
+                    if os.lstat(path).st_mtime_ns < before_ns:
+                        os.unlink(path)
+                        count += 1
+        self._names = None
+        return count
+
     def _listed(self, problems: list[str]) -> dict[tuple[str, str, str], list[str]]:
         if self._names is not None:
             return self._names
         self._names = {}
         try:
             names = sorted(os.listdir(self.directory))
-            _check_private(os.lstat(self.directory), "it")
+            check_private(os.lstat(self.directory), "it")
         except FileNotFoundError:
             return self._names
         except (OSError, UnsafeError) as error:
@@ -98,8 +115,12 @@ def _file_name(manifest: Manifest) -> str:
     return "_".join(parts) + _SUFFIX
 
 
-def _check_private(found: os.stat_result, what: str) -> None:
-    """Only root, or who runs this, may be able to write to it."""
+def check_private(found: os.stat_result, what: str) -> None:
+    """Only root, or who runs this, may be able to write to it.
+
+    Raises:
+        UnsafeError: others can.
+    """
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022 or stat.S_ISLNK(found.st_mode):
         raise UnsafeError(f"{what} must belong to root, and be writable by root only")
 

@@ -29,4 +29,6 @@ def provenance_of(answer: PackageAnswer) -> Provenance:
         is_mode_proved=answer.attributes_proved and PackageFact.MODE_UNPROVED not in answer.facts,
         is_by_script=PackageFact.MAINTAINER_SCRIPT in answer.facts,
         proofs_disagree=PackageFact.PROOFS_DISAGREE in answer.facts,
+        manager_wrote_other=PackageFact.MANAGER_WROTE_OTHER in answer.facts,
+        not_being_installed=PackageFact.NOT_BEING_INSTALLED in answer.facts,
     )

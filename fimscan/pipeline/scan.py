@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from fimscan import compare
 from fimscan.config import Config
 from fimscan.linux.filesystems import Devices
-from fimscan.model import Approval, Diff, Finding, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
+from fimscan.model import Approval, Diff, Finding, InEffect, Scan, UnmodifiedOpen, Unreadable, UnreadableReason, Unseen
 from fimscan.pipeline.audit.attribution import Attributor
 from fimscan.pipeline.audit.reading import AuditReader, AuditSource
 from fimscan.pipeline.config_changes import reconfigurations
@@ -20,6 +20,7 @@ from fimscan.pipeline.record.blocks import record_blocks
 from fimscan.pipeline.record.ctime_trust import Vouch, make_voucher, moved_extents
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.holders import Identity, record_holders, record_writers
+from fimscan.pipeline.record.in_effect import look_in_effect, with_in_effect
 from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.roots import require_roots, scope_of, symlinked_roots, unscanned_mounts
@@ -82,7 +83,9 @@ def run_scan(
             problems += unscanned_mounts(plan, run.survey.result())
             _add_history_of_unreadable(run)
             judgements = _judge_logs(run)
-            return _finish(run, judgements, problems, source.paths if source else ())
+            # Before the transaction: no other scan has to wait for it.
+            running = look_in_effect(run.recorder.changes, run.survey)
+            return _finish(run, judgements, problems, source.paths if source else (), running)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +178,11 @@ def _judge_logs(run: _Run) -> list[compare.Judgement]:
 
 
 def _finish(
-    run: _Run, judgements: Sequence[compare.Judgement], problems: Sequence[str], logs: Sequence[bytes]
+    run: _Run,
+    judgements: Sequence[compare.Judgement],
+    problems: Sequence[str],
+    logs: Sequence[bytes],
+    running: Mapping[bytes, InEffect],
 ) -> ScanResult:
     """Attribute the changes, seal the scan and publish it, in one transaction."""
     database, recorder, scan_id, previous = run.database, run.recorder, run.scan_id, run.previous
@@ -190,6 +197,7 @@ def _finish(
             recorder.settle(session, judgements)
             unreadable_before = scan_result_store.unreadable_in(session, full.id)
             findings, opened = _attribute(session, run, previous, full, logs)
+            findings = with_in_effect(findings, running)
         scan_result_store.keep_known_holders(session, scan_id)
         scan_result_store.add_unreadable(session, scan_id, recorder.unreadable)
         scan_result_store.forget_rechecks(session, run.started_ns)

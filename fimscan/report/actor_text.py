@@ -19,11 +19,15 @@ _CREATING_FLAGS = frozenset({"O_CREAT", "O_TMPFILE"})
 class ActorText:
     """What one process did, as text that is safe to display; ``None`` where unknown.
 
-    ``events`` are times and audit events in order; ``place`` is the terminal and login session.
+    ``actor`` is the process at its first call, ``last_ns`` the time of its last one. ``events`` are times and audit
+    events in order; ``place`` is the terminal and login session.
     """
 
+    actor: Actor
     process: str
     acts: str
+    first_act: str
+    last_ns: int | None
     user: str
     place: str | None
     events: tuple[str, ...]
@@ -74,9 +78,13 @@ def _actor_text(group: list[Actor], context: _Context) -> ActorText:
     first = ordered[0]
     tty = f"on {show(first.tty)}" if first.tty else ""
     session = f"session {first.session}" if first.session is not None else ""
+    acts = list(dict.fromkeys(_act(actor, context) for actor in ordered))
     return ActorText(
+        actor=first,
         process=process_text(first),
-        acts=_joined(list(dict.fromkeys(_act(actor, context) for actor in ordered))),
+        acts=_joined(acts),
+        first_act=acts[0],
+        last_ns=ordered[-1].time_ns,
         user=user_text(first),
         place=", ".join(filter(None, (tty, session))) or None,
         events=tuple(dict.fromkeys(filter(None, map(_event, ordered)))),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fimscan.grouping import ChangeSet, Rank, RankReason, SetKind
-from fimscan.model import Actor, ExeOrigin, LoginSource, PackageClass, ProcessView, Verdict
+from fimscan.grouping import ChangeSet, Grouping, Rank, RankReason, SetKind
+from fimscan.model import Actor, ExeOrigin, LoginSource, PackageAnswer, PackageClass, ProcessView, Verdict
 from fimscan.report.display import command_text, show, time_text
+from fimscan.report.packages import differing_words
 from fimscan.report.words import plural
 
 REASON_WORDS = {
@@ -16,6 +17,7 @@ REASON_WORDS = {
     RankReason.SUSPECT_PROGRAM: "written by a suspect program",
     RankReason.NOT_AS_SHIPPED: "not as its package shipped it",
     RankReason.PROOFS_DISAGREE: "proofs of its package disagree",
+    RankReason.MANAGER_WROTE_OTHER: "written by the package manager nevertheless",
     RankReason.SETUID_GAINED: "setuid gained",
     RankReason.CAPABILITY_GAINED: "capability gained",
     RankReason.SETGID_GAINED: "setgid gained",
@@ -26,6 +28,7 @@ REASON_WORDS = {
     RankReason.NEW_PROGRAM: "new program",
     RankReason.MTIME_KEPT: "mtime kept although the content changed",
     RankReason.SHIPPED_ELSEWHERE: "as shipped, but not written by a package manager",
+    RankReason.NOT_BEING_INSTALLED: "its package was not being installed",
     RankReason.NEWCOMER: "by a program that changed nothing here before",
     RankReason.CRITICAL_WATCH: "critical watch",
     RankReason.CONFFILE: "configuration file of a package",
@@ -43,18 +46,45 @@ _SYSTEM_DIRECTORIES = (b"/usr/bin", b"/usr/sbin", b"/bin", b"/sbin")
 _NAMED_PROGRAMS = 3
 
 
-def rank_words(rank: Rank) -> tuple[str, ...]:
-    """One short text for each reason of a rank, those that make the change stand out first."""
-    return tuple(_reason_words(rank, reason) for reason in rank.reasons)
+def rank_words(rank: Rank, package: PackageAnswer | None = None) -> tuple[str, ...]:
+    """One short text for each reason of a rank, those that make the change stand out first.
+
+    With ``package``, a file that differs from it is said to be not as that version shipped it, by which proof.
+    """
+    return tuple(_reason_words(rank, reason, package) for reason in rank.reasons)
 
 
-def _reason_words(rank: Rank, reason: RankReason) -> str:
+def _reason_words(rank: Rank, reason: RankReason, package: PackageAnswer | None) -> str:
+    if reason is RankReason.NOT_AS_SHIPPED and package is not None and package.owner is not None:
+        return differing_words(package)
     if reason is RankReason.PLACE:
         return rank.place.name if rank.place is not None else "persistence place"
     words = REASON_WORDS[reason]
     if reason is RankReason.SUPERUSER and rank.accounts:
         return f"{words}: {' '.join(map(show, rank.accounts))}"
     return words
+
+
+def accept_command(program: str, shown: str | None, grouping: Grouping, number: int | None = None) -> str:
+    """The command that accepts no more than a report has; it runs as printed. Empty if the report has no name.
+
+    ``number`` is that of the only change set in the report. Of a whole report without one, it is everything. Where
+    something stands out, the command only prints what would be accepted.
+    """
+    if shown is None:
+        return ""
+    chosen = f"--set {number}" if number is not None else "--all"
+    if number is None and grouping.standing_out:
+        return f"{program} accept --all --even-outstanding --shown {shown} --dry-run  # everything"
+    return f"{program} accept {chosen} --shown {shown}  # no more than this report"
+
+
+def accept_one_set(program: str, shown: str | None, grouping: Grouping) -> str:
+    """The same for the largest change set in which nothing stands out."""
+    ordinary = [item for item in grouping.sets if not item.standing_out]
+    if not ordinary:
+        return accept_command(program, shown, grouping)
+    return accept_command(program, shown, grouping, max(ordinary, key=lambda item: len(item.rows)).number)
 
 
 def set_title(item: ChangeSet, day_ns: int) -> str:
@@ -75,25 +105,25 @@ def title_parts(item: ChangeSet, day_ns: int) -> tuple[str, str]:
     return several + commands_text(item), f", {who_text(item)}, {when}"
 
 
-def set_tail(item: ChangeSet) -> Iterator[str]:
-    """What else a line about a set says, most important first."""
+def set_tail(item: ChangeSet, *, short: bool = False) -> Iterator[str]:
+    """What else a line about a set says, most important first; ``short`` where there is little room."""
     if item.standing_out:
         yield f"{item.standing_out:,} above"
     if item.kind is not SetKind.NOBODY:
         for verdict, count in sorted(item.verdicts.items(), key=lambda entry: entry[0].strength):
             if verdict is not Verdict.CONFIRMED:
                 yield f"{count:,} {verdict}"
-    yield from _packages(item)
+    yield from _packages(item, short=short)
 
 
-def _packages(item: ChangeSet) -> Iterator[str]:
+def _packages(item: ChangeSet, *, short: bool) -> Iterator[str]:
     packages = item.packages
     if not packages:
         return
     counted = plural(len(packages), "package")
     differing = item.shipped.get(PackageClass.NOT_AS_SHIPPED, 0)
     if differing:
-        yield f"{counted}, {differing:,} not as shipped"
+        yield f"{differing:,} not as shipped" if short else f"{counted}, {differing:,} not as shipped"
         return
     # The list of installed packages, logs and directories are changed by every installation, and belong to none.
     owned = sum(row.provenance is not None and row.provenance.package is not None for row in item.rows)
@@ -102,7 +132,8 @@ def _packages(item: ChangeSet) -> Iterator[str]:
         yield f"{counted}, {as_shipped:,} files as shipped"
         return
     others = len(item.rows) - as_shipped
-    yield f"{counted} as shipped" + (f" and {plural(others, 'other change')}" if others else "")
+    more = f" +{others:,}" if short else f" and {plural(others, 'other change')}"
+    yield f"{counted} as shipped" + (more if others else "")
 
 
 def commands_text(item: ChangeSet) -> str:
@@ -161,6 +192,27 @@ def who_text(item: ChangeSet) -> str:
     return f"by {login}" + (f" ({', '.join(marks)})" if marks else "")
 
 
+def process_in_short(actor: Actor) -> str:
+    """``chmod (pid 5002)``; a program that is none of the system with its whole path."""
+    return program_name(actor) + (f" (pid {actor.pid})" if actor.pid else "")
+
+
+def user_in_short(actor: Actor) -> str:
+    """``eve as root``, ``root (no login)``: the login user, if that is proven, and whose rights the process had."""
+    name = _name(actor.user, actor.uid)
+    if actor.euid is not None and actor.euid != actor.uid:
+        name += f" (euid {actor.euid})"
+    if actor.auid is None:
+        return f"{name} (no login)"
+    source = None if actor.login is None else actor.login.source
+    if source is LoginSource.USER:
+        return f"{name} (login uid {actor.auid} is not proven)"
+    login = _name(actor.login_user, actor.auid)
+    if actor.uid != actor.auid or actor.euid not in (None, actor.uid):
+        login += f" as {name}"
+    return login + (" (login not seen)" if source is LoginSource.UNSEEN else "")
+
+
 def _name(name: str | None, uid: int | None) -> str:
     if name is not None:
         return show(name)
@@ -174,6 +226,11 @@ def span_text(start_ns: int, end_ns: int, day_ns: int) -> str:
         return start
     same_day = time_text(start_ns)[:10] == time_text(end_ns)[:10]
     return f"{start}-{time_text(end_ns)[11:16]}" if same_day else f"{start} to {end}"
+
+
+def second_text(ns: int, day_ns: int) -> str:
+    """``02:14:09``; with the date if it is not the day of ``day_ns``. UTC."""
+    return _minute(ns, day_ns) + time_text(ns)[16:19]
 
 
 def _minute(ns: int, day_ns: int) -> str:

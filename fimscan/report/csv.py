@@ -26,6 +26,7 @@ COLUMNS = (
     *_ACTOR,
     *("severity", "category"),
     *("package", "package_version", "package_class", "package_reason", "package_proof", "package_facts"),
+    "shown",
 )
 
 _Cells = dict[str, str | int | None]
@@ -48,7 +49,12 @@ def _cell(value: str | int | None) -> str:
 
 
 def _rows(diff: Diff) -> Iterator[_Cells]:
-    context: _Cells = {"host": show(diff.host), "from_scan": diff.start.id, "to_scan": diff.end.id}
+    context: _Cells = {
+        "host": show(diff.host),
+        "from_scan": diff.start.id,
+        "to_scan": diff.end.id,
+        "shown": diff.shown,
+    }
     for finding in diff.findings:
         row = context | _finding(finding)
         if not finding.attribution.actors:

@@ -10,6 +10,8 @@ from rich.text import Text
 from fimscan.model import Actor, Explanation, Ruling, Why
 from fimscan.report.console import wrap, write_lines
 from fimscan.report.display import moment_text, show
+from fimscan.report.in_effect import in_effect_sentences
+from fimscan.report.packages import package_sentences
 from fimscan.report.reasons import (
     OPENS_ONLY,
     considered_heading,
@@ -42,6 +44,8 @@ def _text(explanation: Explanation, width: int) -> Iterator[Text]:
     yield from _section("Processes that had it open for writing when the window began", _holders(explanation), width)
     yield from _considered(explanation, width)
     yield from _section("Process ancestry", map(lineage_text, explanation.lineages), width)
+    yield from _section("Package", package_sentences(finding.package), width)
+    yield from _section("In effect", in_effect_sentences(finding.in_effect), width)
     yield from _section("Programs", map(program_text, explanation.programs), width)
     yield from _records(explanation.records, attribution.actors)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from fimscan.model import PackageAnswer, PackageClass, PackageFact, PackageProof, PackageReason
+from fimscan.model import PackageAnswer, PackageClass, PackageFact, PackageOwner, PackageProof, PackageReason
 from fimscan.report.display import show
 
 _PROOFS = {
@@ -72,6 +72,21 @@ def package_words(answer: PackageAnswer | None) -> tuple[str, ...]:
     return (answer.kind.value.replace("-", " "), *_parts(answer))
 
 
+def package_sentences(answer: PackageAnswer | None) -> Iterator[str]:
+    """What :func:`package_words` leaves out: that no package owns a file, or why nothing can be said of it."""
+    if answer is None or package_words(answer):
+        return
+    what = "no installed package owns it" if answer.kind is PackageClass.UNOWNED else answer.kind.value
+    yield "; ".join((what, *(part for part in _parts(answer) if part)))
+
+
+def differing_words(answer: PackageAnswer) -> str:
+    """``not as coreutils 9.1-1 shipped it (MD5: content)``: which package, by which proof, and what differs."""
+    proof = f"{_algorithm(answer.algorithm)}: " if answer.algorithm is not None else ""
+    differs = ", ".join(_DIFFERS[name].removesuffix(" differs") for name in answer.differs)
+    return f"not as {_owner_text(answer.owner)} shipped it" + (f" ({proof}{differs})" if differs else "")
+
+
 def is_alarming(answer: PackageAnswer | None) -> bool:
     """Whether it deserves attention. That a configuration file changes without an installation is ordinary."""
     if answer is None:
@@ -90,8 +105,7 @@ def summary_line(counts: Counter[PackageClass]) -> str:
 def _parts(answer: PackageAnswer) -> Iterator[str]:
     owner = answer.owner
     if owner is not None:
-        version = f" {show(owner.version)}" if owner.version else ""
-        yield f"{show(owner.name or owner.manager)}{version}{' (conffile)' if owner.conffile else ''}"
+        yield f"{_owner_text(owner)}{' (conffile)' if owner.conffile else ''}"
     # Directories like /usr/bin have so many owners that their names say nothing.
     if 0 < len(answer.directory_owners) <= _MOST_NAMES:
         yield f"its directory belongs to {', '.join(map(show, answer.directory_owners))}"
@@ -99,11 +113,20 @@ def _parts(answer: PackageAnswer) -> Iterator[str]:
         yield _REASONS[answer.reason]
     yield from map(_DIFFERS.__getitem__, answer.differs)
     if answer.proof is not None and answer.algorithm is not None:
-        name = answer.algorithm.upper().replace("SHA", "SHA-")
-        yield f"{name} {_PROOFS[answer.proof]}"
+        yield f"{_algorithm(answer.algorithm)} {_PROOFS[answer.proof]}"
     for fact in answer.facts:
         scripts = f" ({', '.join(map(show, answer.scripts))})" if fact is PackageFact.MAINTAINER_SCRIPT else ""
         yield _FACTS[fact] + scripts.replace(" ()", "")
+
+
+def _owner_text(owner: PackageOwner | None) -> str:
+    if owner is None:
+        return "its package"
+    return show(owner.name or owner.manager) + (f" {show(owner.version)}" if owner.version else "")
+
+
+def _algorithm(name: str) -> str:
+    return name.upper().replace("SHA", "SHA-")
 
 
 def _joined(before: str, parts: Iterable[str]) -> str:

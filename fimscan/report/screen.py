@@ -5,32 +5,41 @@ A report that :func:`fits` the screen is shown in full instead (:func:`fimscan.r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple, TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from fimscan.grouping import ChangeSet, Grouping, Nature, RankedRow, SetKind
-from fimscan.model import Diff, Finding, PackageClass
+from fimscan.model import Diff, Finding, Reason, Verdict
 from fimscan.report.actor_text import ActorText, actor_texts
-from fimscan.report.change_sets import rank_words, same_content_text, set_tail, set_title, title_parts
+from fimscan.report.change_sets import (
+    accept_command,
+    accept_one_set,
+    process_in_short,
+    rank_words,
+    same_content_text,
+    second_text,
+    set_tail,
+    set_title,
+    title_parts,
+    user_in_short,
+)
 from fimscan.report.console import pack, write_lines
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
-from fimscan.report.packages import is_alarming
 from fimscan.report.text import (
     answer_lines,
     head_lines,
     heading_lines,
-    package_lines,
+    in_effect_lines,
     reconfiguration_lines,
     report_lines,
     row_lines,
     row_title,
-    shown_lines,
     suspect_lines,
     unreadable_lines,
     verdict_line,
@@ -48,7 +57,7 @@ from fimscan.report.words import (
 _INDENT = "    "
 _FEW = 5  # so many rows are shown in full, even if they do not fit on the screen
 _CANDIDATES = 3
-_LEAST_SETS = 5
+_LEAST_SETS = 2
 _SHORTEST_COMMAND = 12
 # The differences that a reason does not say: those of content are a digest.
 _TELLING = ("mode ", "owner ", "acl ", "capabilities ", "flags ", "mtime set back", "target ", "from ", "symlink to ")
@@ -83,7 +92,8 @@ def write_screen(diff: Diff, grouping: Grouping, out: TextIO, *, color: bool, sc
 
 def write_sets(diff: Diff, grouping: Grouping, out: TextIO, *, color: bool, screen: Screen) -> None:
     """Write all change sets, one line each."""
-    lines = [*head_lines(diff, screen.width), *_set_lines(diff, grouping.sets, screen.width)]
+    lines = [*head_lines(diff, screen.width), Text(), Text(_sets_heading(grouping.sets), style="bold")]
+    lines += _set_lines(grouping.sets, diff, screen.width)
     write_lines([*lines, *_footer(diff, grouping, screen)], out, color=color)
 
 
@@ -105,16 +115,45 @@ def fits(diff: Diff, screen: Screen) -> bool:
 def _report(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
     above = [*_above(diff, grouping, screen)]
     footer = [*_footer(diff, grouping, screen)]
+    # All changes of a set may have been listed already, because they stand out.
+    everything = screen.limit is None or len(grouping.standing_out) <= screen.limit
+    seen = {item.number for item in grouping.sets if everything and item.standing_out == len(item.rows)}
+    listed = [item for item in grouping.sets if item.number not in seen]
+    folded = _folded([item for item in grouping.sets if item.number in seen])
+    # The heading; the line that counts the rest replaces a set.
+    used = len(above) + len(footer) + len(folded) + 1
+    if used + 1 + min(len(listed), _LEAST_SETS) > screen.height:
+        above = [line for line in above if line.plain]
+        room = max(_LEAST_SETS, screen.height - len(above) - len(footer) - len(folded) - 1)
+    else:
+        above.append(Text())
+        room = screen.height - used - 1
     yield from above
-    # Two lines for the heading; the line that counts the rest replaces a set.
-    room = max(_LEAST_SETS, screen.height - len(above) - len(footer) - 2)
-    sets = grouping.sets
-    yield from _set_lines(diff, sets if len(sets) <= room else sets[: room - 1], screen.width, of=sets)
-    if len(sets) > room:
-        left = sets[room - 1 :]
+    yield Text(_sets_heading(grouping.sets), style="bold")
+    yield from folded
+    yield from _set_lines(listed if len(listed) <= room else listed[: room - 1], diff, screen.width)
+    if len(listed) > room:
+        left = listed[room - 1 :]
         changes = sum(len(item.rows) for item in left)
         yield Text(f"... and {plural(len(left), 'more set')} with {changes:,} changes: {screen.command} --sets")
     yield from footer
+
+
+def _folded(sets: Sequence[ChangeSet]) -> list[Text]:
+    """One line for the sets of which nothing is left to be said."""
+    if not sets:
+        return []
+    numbers = [item.number for item in sets]
+    spans = [f"{numbers[0]}"]
+    start = numbers[0]
+    for earlier, number in pairwise(numbers):
+        if number == earlier + 1:
+            spans[-1] = f"{start}-{number}"
+        else:
+            start = number
+            spans.append(f"{number}")
+    count = sum(len(item.rows) for item in sets)
+    return [Text(f"{','.join(spans[:_FEW]):>2} {count:>6,}  listed above")]
 
 
 def _above(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
@@ -129,7 +168,7 @@ def _above(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         return
     yield from heading_lines(f"Look at these ({len(standing_out) + len(altered):,} of {_all(diff):,})")
     for row in standing_out[: screen.limit]:
-        yield from _outstanding_lines(row, screen)
+        yield from _outstanding_lines(row, screen, diff.end.started_ns)
         yield from suspect_lines(row.finding, diff)
     if screen.limit is not None and len(standing_out) > screen.limit:
         yield Text(f"... and {len(standing_out) - screen.limit:,} more to look at: {screen.command}", style="bold red")
@@ -141,10 +180,12 @@ def _all(diff: Diff) -> int:
     return len(diff.findings) + sum(bool(item.differs) for item in diff.unreadable)
 
 
-def _set_lines(diff: Diff, sets: tuple[ChangeSet, ...], width: int, of: tuple[ChangeSet, ...] = ()) -> Iterator[Text]:
-    every = of or sets
-    changes = sum(len(item.rows) for item in every)
-    yield from heading_lines(f"{plural(len(every), 'change set')}, {changes:,} changes")
+def _sets_heading(sets: tuple[ChangeSet, ...]) -> str:
+    changes = sum(len(item.rows) for item in sets)
+    return f"== {plural(len(sets), 'change set')}, {changes:,} changes"
+
+
+def _set_lines(sets: Iterable[ChangeSet], diff: Diff, width: int) -> Iterator[Text]:
     for item in sets:
         yield Text(_set_line(item, diff.end.started_ns, width))
 
@@ -153,14 +194,11 @@ def _set_line(item: ChangeSet, day_ns: int, width: int) -> str:
     """Number, count, title, and of the rest what fits. A long command is shortened: the opened set has it in full."""
     front = f"{item.number:>2} {len(item.rows):>6,}  "
     command, rest = title_parts(item, day_ns)
-    tail = [*set_tail(item)]
-    while tail:
-        ending = f"{rest}; {', '.join(tail)}"
-        if len(front) + min(cell_len(command), _SHORTEST_COMMAND) + cell_len(ending) <= width:
-            break
-        tail.pop()
-    else:
-        ending = rest
+    short = [*set_tail(item, short=True)]
+    tails = ([*set_tail(item)], *(short[:count] for count in range(len(short), 0, -1)))
+    room = width - len(front) - min(cell_len(command), _SHORTEST_COMMAND)
+    endings = (f"{rest}; {', '.join(tail)}" for tail in tails if tail)
+    ending = next((text for text in endings if cell_len(text) <= room), rest)
     shown = _shortened(command, max(_SHORTEST_COMMAND, width - len(front) - cell_len(ending)))
     return _shortened(front + shown + ending, width)
 
@@ -181,50 +219,58 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         yield Text(f"{plural(len(diff.opened_unmodified), 'file')} opened for writing, content unchanged.")
     # Each command has a line of its own, however long, so that it can be copied.
     yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
-    yield from shown_lines(diff)
+    if accept := accept_one_set(screen.program, diff.shown, grouping):
+        yield Text(accept, style="dim")
     number = next((row.finding.change.id for row in grouping.standing_out), None)
     if number is not None:
         yield Text(f"{screen.program} explain {number}  # why", style="dim")
 
 
-def _outstanding_lines(row: RankedRow, screen: Screen) -> Iterator[Text]:
+def _outstanding_lines(row: RankedRow, screen: Screen, day_ns: int) -> Iterator[Text]:
     """A change that stands out: its title, why it stands out, and who made it."""
     finding, rank, width = row.finding, row.rank, screen.width
     yield row_title(finding)
-    telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
-    reasons = [*rank_words(rank)[: rank.deciding], *telling]
+    reasons = [*rank_words(rank, finding.package)[: rank.deciding]]
+    reasons += [text for text in differences(finding.change) if text.startswith(_TELLING)]
+    if len(finding.steps) > 1:
+        reasons.append(f"changed {len(finding.steps)} times")
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
-    answer = finding.package
-    if answer is not None and (is_alarming(answer) or answer.kind is PackageClass.NOT_AS_SHIPPED):
-        yield from package_lines(finding, width)
-    yield from _who(finding, screen)
+    yield from _who(finding, screen, day_ns)
+    yield from in_effect_lines(finding, width)
 
 
-def _who(finding: Finding, screen: Screen) -> Iterator[Text]:
+def _who(finding: Finding, screen: Screen, day_ns: int) -> Iterator[Text]:
+    """The verdict and one line for each process, if it fits there."""
     attribution, width = finding.attribution, screen.width
-    several = len(finding.steps) > 1
-    done = actor_texts(attribution.actors, attribution.verdict, None if several else finding.change)
-    opening = introduction(attribution, len(done))
-    if several:
-        yield Text(f"{_INDENT}changed {len(finding.steps)} times")
-    if opening is None:
-        prefix = f"{_INDENT}{verdict_code(attribution)}: "
-        first, *rest = pack(_facts(done[0]), width, prefix, _INDENT * 2)
-        yield verdict_line(attribution, _INDENT, first.removeprefix(prefix))
-        yield from map(Text, rest)
+    done = actor_texts(attribution.actors, attribution.verdict, None if len(finding.steps) > 1 else finding.change)
+    if not done or attribution.verdict is Verdict.UNATTRIBUTED:
+        yield from answer_lines(attribution, introduction(attribution, len(done)) or "", _INDENT, width)
+        for actor in done[:_CANDIDATES]:
+            yield from map(Text, _actor_lines(actor, f"{_INDENT}  - ", day_ns, width))
         return
-    yield from answer_lines(attribution, opening, _INDENT, width)
-    for actor in done[:_CANDIDATES]:
-        yield from map(Text, pack(_facts(actor), width, f"{_INDENT}  - ", _INDENT * 2))
+    is_one_of = attribution.verdict is Verdict.CONTESTED and attribution.reason is not Reason.SEVERAL_WRITERS
+    joint = f"{_INDENT * 2}{'or' if is_one_of else 'and'} "
+    prefix = f"{_INDENT}{verdict_code(attribution)}: "
+    for number, actor in enumerate(done[:_CANDIDATES]):
+        first, *rest = _actor_lines(actor, joint if number else prefix, day_ns, width)
+        yield Text(first) if number else verdict_line(attribution, _INDENT, first.removeprefix(prefix))
+        yield from map(Text, rest)
+    if is_one_of and len(done) == 1:
+        yield Text(f"{joint}one that is not listed")
     if len(done) > _CANDIDATES:
-        number = number_text(finding.change).removeprefix("#") or "PATH"
-        yield Text(f"{_INDENT}  - and {len(done) - _CANDIDATES} more: {screen.program} explain {number}")
+        number_or_path = number_text(finding.change).removeprefix("#") or "PATH"
+        yield Text(f"{joint}{len(done) - _CANDIDATES} more: {screen.program} explain {number_or_path}")
 
 
-def _facts(actor: ActorText) -> tuple[str, ...]:
-    """Process and act, user, and the time of its last call."""
-    times = [event.partition(" ")[0] for event in actor.events]
-    return (actor.sentence, actor.user, *times[-1:])
+def _actor_lines(actor: ActorText, prefix: str, day_ns: int, width: int) -> Iterator[str]:
+    """Process and act, user, and the time of its last call. Of several acts, the first one if there is no room."""
+    when = () if actor.last_ns is None else (second_text(actor.last_ns, day_ns),)
+    process, user = process_in_short(actor.actor), user_in_short(actor.actor)
+    whole, *more = pack((f"{process} {actor.acts}", user, *when), width, prefix, _INDENT * 3)
+    if not more:
+        yield whole
+        return
+    yield from pack((f"{process} {actor.first_act}", user, *when), width, prefix, _INDENT * 3)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -262,4 +308,6 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
         yield from (row_title(row.finding) for row in replaced)
     if diff.shown is not None:
         yield Text()
-        yield from shown_lines(diff, item.number)
+        yield Text(
+            accept_command(screen.program, diff.shown, Grouping(rows=(), sets=(item,)), item.number), style="dim"
+        )

@@ -33,6 +33,7 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
+from fimscan.report.in_effect import in_effect_words
 from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
@@ -73,12 +74,13 @@ _NUMBER_WIDTH = len("#9999")  # with larger numbers, paths begin further right
 _SEVERITY_WIDTH = len("critical")
 
 
-def write_text(diff: Diff, out: TextIO, *, color: bool, width: int) -> None:
+def write_text(diff: Diff, out: TextIO, *, color: bool, width: int, accept: str = "") -> None:
     """The whole diff; nothing is cut. One line when nothing differs.
 
     ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
+    ``accept`` is the command that accepts what this report has (:func:`fimscan.report.change_sets.accept_command`).
     """
-    write_lines(report_lines(diff, width), out, color=color)
+    write_lines(report_lines(diff, width, accept), out, color=color)
 
 
 def write_scan_summary(
@@ -91,7 +93,7 @@ def write_scan_summary(
     write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
-def report_lines(diff: Diff, width: int) -> Iterator[Text]:
+def report_lines(diff: Diff, width: int, accept: str = "") -> Iterator[Text]:
     """The whole diff, line by line."""
     yield from head_lines(diff, width)
     yield from reconfiguration_lines(diff)
@@ -111,14 +113,7 @@ def report_lines(diff: Diff, width: int) -> Iterator[Text]:
             yield from _opened(opened, width)
     if diff.shown is not None and (diff.findings or any(item.differs for item in diff.unreadable)):
         yield Text()
-        yield from shown_lines(diff)
-
-
-def shown_lines(diff: Diff, number: int | None = None) -> Iterator[Text]:
-    """How to accept no more than this report has; ``number`` is that of its only change set."""
-    if diff.shown is not None:
-        chosen = "..." if number is None else f"--set {number}"
-        yield Text(f"accept {chosen} --shown {diff.shown}  # no more than this report", style="dim")
+        yield Text(accept, style="dim")
 
 
 def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:
@@ -129,6 +124,7 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
         if finding.change.breach is not None:
             yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
         yield from package_lines(finding, width)
+        yield from in_effect_lines(finding, width)
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
@@ -184,6 +180,7 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
     yield from package_lines(finding, width)
+    yield from in_effect_lines(finding, width)
     if len(finding.steps) > 1:
         yield from _steps(finding, width)
     else:
@@ -197,6 +194,13 @@ def package_lines(finding: Finding, width: int) -> Iterator[Text]:
     style = "bold red" if is_alarming(finding.package) else ""
     for line in pack(words, width, f"{_INDENT}package: ", _INDENT * 2):
         yield Text(line, style=style)
+
+
+def in_effect_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """Which processes run the old or the new content; nothing if none does."""
+    for words in in_effect_words(finding.in_effect):
+        style = "bold" if finding.in_effect is not None and finding.in_effect.old else ""
+        yield from (Text(line, style=style) for line in wrap(words, width, _INDENT, _INDENT * 2))
 
 
 def suspect_lines(finding: Finding, diff: Diff) -> Iterator[Text]:

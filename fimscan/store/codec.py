@@ -24,6 +24,7 @@ from fimscan.model import (
     Gap,
     GapReason,
     Holders,
+    InEffect,
     Login,
     LoginOrigin,
     LoginSource,
@@ -33,6 +34,9 @@ from fimscan.model import (
     Rights,
     Role,
     Ruling,
+    Runner,
+    RunsAs,
+    RunsVersion,
     Unseen,
     Verdict,
     Why,
@@ -173,6 +177,38 @@ def load_actors(text: str) -> tuple[Actor, ...]:
     return tuple(_load_actor(item) for item in json.loads(text))
 
 
+def dump_in_effect(found: InEffect) -> str:
+    """The processes that run a changed file -> JSON text."""
+    counts = [found.as_of_ns, found.old, found.new, found.unclear, found.unseen]
+    return _dump([counts, *map(_runner, found.runners)])
+
+
+def load_in_effect(text: str | None) -> InEffect | None:
+    """The inverse of :func:`dump_in_effect`; ``None`` stays ``None``."""
+    if text is None:
+        return None
+    (as_of_ns, old, new, unclear, unseen), *runners = json.loads(text)
+    return InEffect(
+        as_of_ns=as_of_ns,
+        old=old,
+        new=new,
+        unclear=unclear,
+        unseen=unseen,
+        runners=tuple(_load_runner(*row) for row in runners),
+    )
+
+
+def _runner(one: Runner) -> list[object]:
+    return [*one[:2], one.version, one.how, _text(one.exe), one.uid, one.container, _text(one.unit)]
+
+
+def _load_runner(  # the columns of one process
+    pid: int, start_ns: int, version: str, how: str, exe: str | None, *rest: Any
+) -> Runner:
+    uid, container, unit = rest
+    return Runner(pid, start_ns, RunsVersion(version), RunsAs(how), _bytes(exe), uid, container, _bytes(unit))
+
+
 def dump_attribution(attribution: Attribution) -> str:
     """An attribution -> JSON text."""
     return _dump(
@@ -186,6 +222,12 @@ def dump_attribution(attribution: Attribution) -> str:
             reasoning=_reasoning(attribution),
         )
     )
+
+
+def programs_in(text: str) -> frozenset[bytes]:
+    """The programs of the processes that an attribution names, without the mark of removed ones."""
+    actors = json.loads(text).get("actors", ())
+    return frozenset((_bytes(one["exe"]) or b"").removesuffix(b" (deleted)") for one in actors if one.get("exe"))
 
 
 def _gap(gap: Gap) -> list[object]:

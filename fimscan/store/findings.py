@@ -15,7 +15,7 @@ from fimscan.store.session import Session
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
-    """Store the changes of a scan with their answers. Both sides must be stored versions."""
+    """Store the changes of a scan with their answers, and who ran them. Both sides must be stored versions."""
     if not findings:
         return
     ids = _version_ids(session, scan_id, {state.path for f in findings for state in f.change.sides})
@@ -40,6 +40,13 @@ def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> 
         for change in (finding.change,)
     ]
     session.execute(schema.change.insert(), rows)
+    running = [
+        {"scan_id": scan_id, "path": finding.change.path, "detail": codec.dump_in_effect(finding.in_effect)}
+        for finding in findings
+        if finding.in_effect is not None
+    ]
+    if running:
+        session.execute(schema.in_effect.insert(), running)
 
 
 def _version_ids(session: Session, scan_id: int, wanted: Collection[bytes]) -> dict[tuple[bytes, bool], int]:
@@ -93,6 +100,20 @@ def history_of(session: Session, path: bytes) -> list[Finding]:
     return _findings(session, session.execute(query.order_by(table.c.id)).all())
 
 
+def programs_before(session: Session, directory: bytes, scan_id: int, most: int) -> list[tuple[int, frozenset[bytes]]]:
+    """(scan, named programs) of changes in a directory and below it before a scan, of the latest ``most`` ones.
+
+    Those below it are left out of the answer, and so are changes for which no process is named.
+    """
+    table = schema.change
+    prefix = directory.rstrip(b"/") + b"/"
+    mine = _finished_changes(session).with_only_columns(table.c.scan_id, table.c.path, table.c.attribution)
+    query = mine.where(table.c.path >= prefix, table.c.path < prefix[:-1] + b"0", table.c.scan_id < scan_id)
+    rows = session.execute(query.order_by(table.c.id.desc()).limit(most), execution_options=STREAMED)
+    found = [(scan, codec.programs_in(text)) for scan, path, text in rows if b"/" not in path[len(prefix) :]]
+    return [(scan, programs) for scan, programs in found if programs]
+
+
 def one_finding(session: Session, change_id: int) -> Finding | None:
     """The finding of a change, by its number."""
     query = _finished_changes(session).where(schema.change.c.id == change_id)
@@ -100,9 +121,12 @@ def one_finding(session: Session, change_id: int) -> Finding | None:
 
 
 def _finished_changes(session: Session) -> Any:
+    running = schema.in_effect
+    same = (running.c.scan_id == schema.change.c.scan_id) & (running.c.path == schema.change.c.path)
     return (
-        select(schema.change)
+        select(schema.change, running.c.detail.label("in_effect"))
         .join(schema.scan, schema.change.c.scan_id == schema.scan.c.id)
+        .join(running, same, isouter=True)
         .where(schema.change.c.host_id == session.host_id, schema.scan.c.status == ScanStatus.FINISHED.value)
     )
 
@@ -124,4 +148,9 @@ def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
         holders=codec.load_holders(row.holders),
         breach=Breach(row.breach) if row.breach is not None else None,
     )
-    return Finding(change=change, attribution=codec.load_attribution(row.attribution), scan=row.scan_id)
+    return Finding(
+        change=change,
+        attribution=codec.load_attribution(row.attribution),
+        scan=row.scan_id,
+        in_effect=codec.load_in_effect(row.in_effect),
+    )

@@ -115,6 +115,13 @@ class Subject(IntEnum):
         "scan_id",
         ("path", "actors"),
     )
+    IN_EFFECT = WithScan(
+        25,
+        "the list of processes that ran changed programs at scan {}",
+        schema.in_effect,
+        "scan_id",
+        ("path", "detail"),
+    )
     CHANGE = Numbered(
         7,
         "change {}",

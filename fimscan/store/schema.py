@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0015"
 
 metadata = MetaData(
     naming_convention={
@@ -330,6 +330,15 @@ unmodified_open = Table(
     Column("scan_id", ForeignKey("scan.id"), primary_key=True),
     Column("path", LargeBinary, primary_key=True),
     Column("actors", Text, nullable=False),
+)
+
+# The processes that ran a changed program, library or unit when a scan found the change (InEffect as JSON).
+in_effect = Table(
+    "in_effect",
+    metadata,
+    Column("scan_id", ForeignKey("scan.id"), primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("detail", Text, nullable=False),
 )
 
 # Acceptances: everything as of a scan (path null), or one path's state as of a scan. The latest one counts.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -53,7 +56,7 @@ def changed(cli: Cli) -> Cli:
 def test_a_scan_that_came_in_between_is_not_accepted_along(changed: Cli) -> None:
     """Neither new paths nor a later state of a shown one; the text of diff names the same report as JSON."""
     shown = changed.diff()["shown"]
-    assert f"accept ... --shown {shown} " in changed("diff", code=5).stdout
+    assert f" accept --all --even-outstanding --shown {shown} --dry-run " in changed("diff", code=5).stdout
     (changed.watched / "a").write_text("a burglar's")
     (changed.watched / "new").write_text("x")
     changed.scan(5)
@@ -61,6 +64,62 @@ def test_a_scan_that_came_in_between_is_not_accepted_along(changed: Cli) -> None
     document = changed.diff()
     assert rows(document) == [("modified", "a"), ("added", "new")]
     assert document["changes"][0]["before"]["size"] == len("other")
+
+
+def printed_command(written: str) -> str:
+    (line,) = [line for line in written.splitlines() if " accept --" in line]
+    return line
+
+
+def run_as_printed(cli: Cli, line: str) -> str:
+    done = subprocess.run(["sh", "-c", line], cwd="/", capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, (line, done.stderr)
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--flat",), ("--set", "1")])
+def test_the_command_of_a_report_runs_as_printed(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """From any directory, with the configuration of the run. Something that stands out is only shown."""
+    cli.scan()
+    (cli.watched / "a").write_text("other")
+    cli.scan(4)
+    run_as_printed(cli, printed_command(cli("diff", *arguments, code=4).stdout))
+    assert names(cli) == []
+    (cli.watched / "open").write_text("x")
+    (cli.watched / "open").chmod(0o666)
+    cli.scan(1)
+    if arguments != ("--set", "1"):
+        written = run_as_printed(cli, printed_command(cli("diff", *arguments, code=1).stdout))
+        assert "Would accept 1 change, 1 of them standing out" in written
+        assert names(cli) == ["open"]
+
+
+def test_the_screen_offers_a_set_in_which_nothing_stands_out(cli: Cli) -> None:
+    """It is the largest one."""
+    cli.scan()
+    for number in range(30):
+        (cli.watched / f"new{number}").write_text("x")
+    cli.scan(1)
+    (cli.watched / "open").write_text("x")
+    (cli.watched / "open").chmod(0o666)
+    cli.scan(1)
+    command = printed_command(cli("diff", code=1).stdout)
+    assert " accept --set 2 --shown " in command
+    run_as_printed(cli, command)
+    assert names(cli) == ["open"]
+
+
+def test_lines_and_cells_have_the_name_of_the_report(changed: Cli) -> None:
+    """A script accepts what it has read; a filtered report has no name."""
+    shown = changed.diff()["shown"]
+    lines = [json.loads(line) for line in changed("diff", "--format", "ndjson", code=5).stdout.splitlines()]
+    assert {line["shown"] for line in lines} == {shown}
+    table = csv.DictReader(io.StringIO(changed("diff", "--format", "csv", code=5).stdout))
+    assert {row["shown"] for row in table} == {shown}
+    part = changed("diff", "--format", "csv", "--path", "*open", code=1).stdout
+    assert {row["shown"] for row in csv.DictReader(io.StringIO(part))} == {""}
+    one = changed("diff", "--format", "ndjson", "--set", "1", code=5).stdout.splitlines()
+    assert json.loads(one[0])["shown"] == f"{shown}.1"
 
 
 @pytest.mark.parametrize("name", ["path", "pattern", "--all"])

@@ -15,6 +15,15 @@ import pytest
 from tests.conftest import Cli, rows
 
 
+def test_a_device_is_written_to_and_not_replaced(cli: Cli) -> None:
+    """Replacing it would, as root, turn /dev/null into a file."""
+    cli.scan()
+    link = cli.root / "null"
+    link.symlink_to("/dev/null")
+    cli("diff", "--format", "json", "--out", str(link), code=0)
+    assert link.is_symlink()
+
+
 def test_the_first_scan_is_the_baseline_and_exits_0(cli: Cli) -> None:
     """Nothing can have changed yet."""
     assert "Baseline recorded: scan 1, 4 files" in cli.scan()

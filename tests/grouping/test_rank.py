@@ -20,6 +20,7 @@ from fimscan.model import (
     PackageClass,
     ProcessView,
     Reason,
+    Role,
     Verdict,
     Xattr,
 )
@@ -155,6 +156,9 @@ def test_content_as_shipped_excuses_the_content(make: Make) -> None:
     assert by_hand.reasons[: by_hand.deciding] == (RankReason.SHIPPED_ELSEWHERE,)
     unknown = make.finding(written(make, PROGRAM, mode=0o755).change, make.attribution(Verdict.UNATTRIBUTED))
     assert not ranked(unknown, **as_shipped).stands_out
+    chmod = make.actor(role=Role.CHANGER, exe=b"/usr/bin/chmod", syscall="fchmodat", pid=5002)
+    both = make.finding(unknown.change, make.attribution(actors=(make.actor(**DPKG), chmod)))
+    assert RankReason.SHIPPED_ELSEWHERE not in ranked(both, **as_shipped).reasons, "chmod put no content there"
 
 
 def test_setuid_is_excused_only_for_shipped_content_with_a_known_origin_of_the_mode(make: Make) -> None:
@@ -400,3 +404,41 @@ def test_content_that_was_not_read_counts_as_changed_if_it_can_be(make: Make) ->
     assert ranked(make.finding(change("inode", "mtime"))).nature is Nature.CONTENT
     assert ranked(make.finding(change("ctime"))).nature is Nature.TIMES
     assert ranked(make.finding(change("inode", kind=FileKind.DIRECTORY))).nature is Nature.INODE
+
+
+def test_a_program_is_new_where_it_is_not_ordinary(make: Make) -> None:
+    """What is as shipped excuses a new writer, too."""
+    new = frozenset({PROGRAM})
+    found = ranked(written(make, PROGRAM, severity="high"), newcomers=new)
+    assert RankReason.NEWCOMER in found.reasons[: found.deciding]
+    excused = ranked(
+        written(make, PROGRAM, severity="high"), newcomers=new, **shipped(PROGRAM, PackageClass.AS_SHIPPED)
+    )
+    assert RankReason.NEWCOMER not in excused.reasons[: excused.deciding]
+
+
+def test_what_the_package_manager_wrote_and_was_not_shipped_stands_out(make: Make) -> None:
+    """Also if it is a configuration file: dpkg writes what was shipped, or leaves the file alone."""
+    for is_conffile in (False, True):
+        known = shipped(b"/etc/x.conf", PackageClass.NOT_AS_SHIPPED, is_conffile=is_conffile, manager_wrote_other=True)
+        found = ranked(written(make, b"/etc/x.conf", make.actor(**DPKG)), **known)
+        assert RankReason.MANAGER_WROTE_OTHER in found.reasons[: found.deciding]
+
+
+def test_a_file_whose_package_was_not_being_installed_stands_out(make: Make) -> None:
+    """Unless it is a configuration file, by a maintainer script, by the package manager as shipped, or only touched."""
+    path = b"/srv/data"
+    quiet = {"not_being_installed": True}
+
+    def decides(finding: Finding, how: PackageClass, **more: bool) -> bool:
+        found = ranked(finding, **shipped(path, how, **quiet, **more))
+        return RankReason.NOT_BEING_INSTALLED in found.reasons[: found.deciding]
+
+    by_hand, by_dpkg = written(make, path), written(make, path, make.actor(**DPKG))
+    assert decides(by_hand, PackageClass.AS_SHIPPED) and decides(by_hand, PackageClass.UNKNOWN)
+    assert not decides(by_hand, PackageClass.NOT_AS_SHIPPED, is_conffile=True)
+    assert not decides(by_hand, PackageClass.UNKNOWN, is_by_script=True)
+    assert not decides(by_dpkg, PackageClass.AS_SHIPPED)
+    assert not decides(written(make, path, severity="low"), PackageClass.AS_SHIPPED)
+    touched = make.finding(make.change(ChangeKind.ATTRIBUTES, path, changed=("mtime",)))
+    assert not decides(touched, PackageClass.AS_SHIPPED)

@@ -54,6 +54,7 @@ class Debian:
         control: str = "",
         architecture: str = "all",
         compression: str = "gzip",
+        modes: Mapping[str, int] | None = None,
         **scripts: str,
     ) -> Path:
         """Build a .deb. Files below ``/etc`` are conffiles; ``-> X`` is a symbolic link, ``=> X`` a hard one."""
@@ -73,6 +74,8 @@ class Debian:
                 target.hardlink_to(tree / content[3:].lstrip("/"))
             else:
                 target.write_text(content)
+        for path, mode in (modes or {}).items():
+            (tree / path.lstrip("/")).chmod(mode)
         conffiles = "".join(f"{path}\n" for path in files or {} if path.startswith("/etc/"))
         if conffiles:
             (tree / "DEBIAN/conffiles").write_text(conffiles)

@@ -52,8 +52,8 @@ class Machine:
     def install(self, version: str) -> None:
         for number in range(PACKAGES):
             name = f"p{number:02}"
-            files = {f"/usr/bin/{name}": f"program {version}\n", f"/usr/share/{name}/data": f"data {version}\n"}
-            scripts = {"postinst": SCRIPT.replace("made >", f"{version} >")} if number == 0 else {}
+            files = {f"/usr/bin/{name}": f"{name} {version}\n", f"/usr/share/{name}/data": f"data {name} {version}\n"}
+            scripts: dict[str, Any] = {"postinst": SCRIPT.replace("made >", f"{version} >")} if number == 0 else {}
             self.system.install(self.system.build(name, version, files, **scripts))
 
     def path(self, path: str) -> bytes:

@@ -25,6 +25,10 @@ def test_the_ranking_gets_the_facts() -> None:
     loud = (PackageFact.MODE_UNPROVED, PackageFact.PROOFS_DISAGREE, PackageFact.MAINTAINER_SCRIPT)
     found = provenance_of(PackageAnswer(path=b"/x", kind=PackageClass.UNKNOWN, attributes_proved=True, facts=loud))
     assert (found.is_mode_proved, found.proofs_disagree, found.is_by_script) == (False, True, True)
+    assert not (found.manager_wrote_other or found.not_being_installed)
+    others = (PackageFact.MANAGER_WROTE_OTHER, PackageFact.NOT_BEING_INSTALLED)
+    found = provenance_of(PackageAnswer(path=b"/x", kind=PackageClass.NOT_AS_SHIPPED, facts=others))
+    assert found.manager_wrote_other and found.not_being_installed
 
 
 @pytest.mark.parametrize(

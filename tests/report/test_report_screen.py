@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,22 @@ from fimscan.model import (
     ChangeKind,
     Diff,
     ExeOrigin,
+    InEffect,
     LoginOrigin,
     LoginSource,
     PackageClass,
     ProcessView,
     Reason,
+    Role,
+    Runner,
+    RunsAs,
+    RunsVersion,
     UnmodifiedOpen,
     Unreadable,
     UnreadableReason,
     Verdict,
 )
-from fimscan.report.change_sets import REASON_WORDS, rank_words, set_title, span_text
+from fimscan.report.change_sets import REASON_WORDS, rank_words, set_title, span_text, user_in_short
 from fimscan.report.screen import Screen, fits, write_screen, write_set, write_sets
 from tests.grouping.conftest import confirmed, facts, intrusion, machine, package_file
 from tests.report.conftest import Make
@@ -40,16 +46,13 @@ as of scan 2 (2026-11-23 04:36 UTC): 2005 confirmed
 == Look at these (3 of 2,005)
 attributes  #3002  high      /usr/bin/find
     setuid gained, mode 0755 -> 4755 (-rwxr-xr-x -> -rwsr-xr-x)
-    confirmed: /usr/bin/chmod (pid 5002, ppid 5000) changed its mode,
-        as root, logged in as eve, 2026-11-23T04:35:15.818Z
+    confirmed: chmod (pid 5002) changed its mode, eve as root, 04:35:15
 modified    #3001  high      /usr/bin/who
     program changed
-    confirmed: /usr/bin/cp (pid 5001, ppid 5000) wrote it,
-        as root, logged in as eve, 2026-11-23T04:35:14.818Z
+    confirmed: cp (pid 5001) wrote it, eve as root, 04:35:14
 modified    #3003  high      /etc/passwd
     an account with root's rights was asked for
-    confirmed: /usr/sbin/useradd (pid 5003, ppid 5000) wrote it,
-        as root, logged in as eve, 2026-11-23T04:35:16.818Z
+    confirmed: useradd (pid 5003) wrote it, eve as root, 04:35:16
 
 == 3 change sets, 2,005 changes
  1      4  useradd, cp, chmod, by eve as root, 04:35; 3 above
@@ -145,7 +148,7 @@ def test_what_stands_out_is_never_only_in_a_set(kinds: list[int], height: int) -
     for row in grouping.rows:
         if row.rank.stands_out:
             assert re.search(rf"^\w+ +#{row.finding.change.id} .*{row.finding.change.path.decode()}$", written, re.M)
-    shown = sum(int(count) for count in re.findall(r"^ *\d+ +(\d+)  ", written, re.MULTILINE))
+    shown = sum(int(count) for count in re.findall(r"^ *[\d,-]+ +(\d+)  ", written, re.MULTILINE))
     more = re.search(r"more sets? with (\d+) changes", written)
     assert shown + (int(more[1]) if more else 0) == len(kinds), "each change is counted in one line"
 
@@ -194,8 +197,51 @@ def test_all_candidates_are_named_or_counted(make: Make) -> None:
     contested = make.attribution(Verdict.CONTESTED, actors=actors)
     row = make.finding(make.change(path=b"/etc/sudoers"), contested)
     written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make))
-    assert "    contested: one of these processes\n      - /usr/bin/p10 (pid 10, ppid 4200) opened" in written
-    assert "      - and 3 more: fimscan explain 17\n" in written
+    who = "opened it for writing, alice as root, 04:35:13\n"
+    assert f"    contested: p10 (pid 10) {who}        or p11 (pid 11) {who}        or p12 (pid 12) {who}" in written
+    assert "        or 3 more: fimscan explain 17\n" in written
+    alone = make.finding(make.change(path=b"/etc/sudoers"), make.attribution(Verdict.CONTESTED, actors=actors[:1]))
+    written = screen_of(make.diff(alone, *machine(make, 30).findings), facts(make))
+    assert f"    contested: p10 (pid 10) {who}        or one that is not listed\n" in written
+
+
+def test_of_several_acts_the_first_is_named_where_there_is_no_room(make: Make) -> None:
+    """Who it was has one line for each process, as long as it fits."""
+    acts = [
+        make.actor(role=role, syscall=call, pid=4242)
+        for role, call in ((Role.WRITER, "openat"), (Role.PLACER, "rename"))
+    ]
+    row = confirmed(make, make.change(path=b"/etc/sudoers"), acts[0])
+    row = replace(row, attribution=row.attribution._replace(actors=tuple(acts)))
+    written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make))
+    assert "    confirmed: vim (pid 4242) wrote it, alice as root, 04:35:13\n" in written
+    written = screen_of(make.diff(row, *machine(make, 30).findings), facts(make), width=120)
+    assert "    confirmed: vim (pid 4242) wrote it and renamed it into place, alice as root, 04:35:13\n" in written
+
+
+def test_who_runs_a_changed_program_is_beside_it(make: Make) -> None:
+    """A name in it cannot drive the terminal."""
+    run = Runner(812, make.now, RunsVersion.OLD, RunsAs.PROGRAM, exe=b"/usr/sbin/n\x1b[2Jginx (deleted)")
+    found = InEffect(as_of_ns=make.now, old=1, runners=(run,))
+    rows = [replace(row, in_effect=found) if row.change.id == 3001 else row for row in machine(make, 30).findings]
+    written = screen_of(make.diff(*rows))
+    assert "eve as root, 04:35:14\n    n\\x1b[2Jginx (pid 812) still runs the old one: restart it\n" in written
+
+
+@pytest.mark.parametrize(
+    ("actor", "expected"),
+    [
+        ({}, "alice as root"),
+        ({"uid": 1000, "user": "alice", "euid": 1000}, "alice"),
+        ({"uid": 1000, "user": "alice", "euid": 0}, "alice as alice (euid 0)"),
+        ({"auid": None}, "root (no login)"),
+        ({"login": LoginOrigin(LoginSource.USER)}, "root (login uid 1000 is not proven)"),
+        ({"login": LoginOrigin(LoginSource.UNSEEN)}, "alice as root (login not seen)"),
+    ],
+)
+def test_a_user_in_short_is_never_more_certain_than_in_full(make: Make, actor: dict[str, Any], expected: str) -> None:
+    """A login that a user's process claimed itself gives no name."""
+    assert user_in_short(make.actor(**actor)) == expected
 
 
 def test_an_opened_set_lists_each_of_its_rows(make: Make) -> None:

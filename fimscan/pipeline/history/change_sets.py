@@ -10,8 +10,9 @@ from operator import attrgetter
 from fimscan import attribution
 from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Grouping, group, process_key
-from fimscan.model import Actor, Diff, Lineage
+from fimscan.model import Actor, Diff, Finding, Lineage
 from fimscan.pipeline.audit.processes import Processes
+from fimscan.pipeline.history.newcomers import newcomers
 from fimscan.store import processes as process_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
@@ -29,14 +30,17 @@ def grouping_of(database: Database, diff: Diff, known: Facts | None = None) -> G
     Lineages that are not among them are those of the database.
     """
     known = known or Facts()
-    lineages = known.lineages or lineages_of(database, diff)
-    return group(diff.findings, replace(known, suspects=Facts.of(diff).suspects, lineages=lineages))
-
-
-def lineages_of(database: Database, diff: Diff) -> Mapping[object, Lineage]:
-    """The ancestors of each process in a diff, by its key, as of its first call there."""
+    lineages = known.lineages or lineages_of(database, diff.findings)
     with database.read() as session:
-        return _lineages(session, (actor for row in diff.findings for actor in row.attribution.actors))
+        new = newcomers(session, diff.findings)
+    facts = replace(known, suspects=Facts.of(diff).suspects, lineages=lineages, newcomers=new)
+    return group(diff.findings, facts)
+
+
+def lineages_of(database: Database, findings: Iterable[Finding]) -> Mapping[object, Lineage]:
+    """The ancestors of each process in findings, by its key, as of its first call there."""
+    with database.read() as session:
+        return _lineages(session, (actor for row in findings for actor in row.attribution.actors))
 
 
 def _lineages(session: Session, actors: Iterable[Actor]) -> Mapping[object, Lineage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from fimscan.model import (
     PackageAnswer,
     PackageClass,
     PackageReason,
+    PackageReport,
     Role,
     Verdict,
 )
@@ -29,6 +30,7 @@ from fimscan.store.database import Database
 
 _DEB_BUDGET = 8 * 1024 * 1024  # read in less than a second
 _READ_BUDGET = 96 * 1024 * 1024  # some 2,000 files of usual size in half a second
+_SCAN_BUDGET = 4 * 1024**3  # what a scan has just read, and some 10 seconds at most; a report finds the digests then
 _DATABASES = (b"/var/lib/dpkg/", b"/var/lib/rpm/", b"/usr/lib/sysimage/rpm/")
 _WRITING = frozenset({Role.WRITER, Role.PLACER})
 _NAMED = frozenset({Verdict.CONFIRMED, Verdict.LIKELY})
@@ -42,14 +44,19 @@ class Packaged(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def default_sources(url: str | None) -> PackageSources:
-    """The packages of this system, with budgets that keep a report quick. ``url`` is that of the database."""
+def default_sources(url: str | None, *, after_scan: bool = False) -> PackageSources:
+    """The packages of this system, with budgets that keep a report quick. ``url`` is that of the database.
+
+    ``after_scan``: the files have just been read by a scan, and the directory of the database may be written. Then
+    their MD5 is taken and kept, and the reports of these changes read none of the files again.
+    """
     return PackageSources(
         manifests=manifest_directory(url),
         keep_manifests=False,
         deb_budget=_DEB_BUDGET,
         reports_skipped=False,
-        read_budget=_READ_BUDGET,
+        read_budget=_SCAN_BUDGET if after_scan else _READ_BUDGET,
+        keep_digests=after_scan,
     )
 
 
@@ -60,7 +67,18 @@ def with_packages(database: Database, diff: Diff, sources: PackageSources) -> Pa
     """
     if not diff.findings or diff.host != os.uname().nodename:
         return Packaged(diff, Facts())
-    return packaged_by(sources, diff, lineages_of(database, diff))
+    return packaged_by(sources, diff, lineages_of(database, diff.findings))
+
+
+def with_package(database: Database, finding: Finding, sources: PackageSources) -> tuple[Finding, tuple[str, ...]]:
+    """One change with its package, and what is wrong with the databases.
+
+    The state that the change led to is compared with what is installed now, whatever the file is now.
+    """
+    if database.host != os.uname().nodename:
+        return finding, ()
+    answered, report = _answered((finding,), sources, lineages_of(database, (finding,)))
+    return answered[0], report.problems
 
 
 @gc_paused()
@@ -69,13 +87,23 @@ def packaged_by(sources: PackageSources, diff: Diff, lineages: Mapping[object, L
 
     ``lineages`` are by process key.
     """
-    asked = sorted((row for row in diff.findings if is_within(row.change.path, sources.root)), key=_order)
-    report = check_paths([_question(row, lineages, sources.root) for row in asked], sources)
+    findings, report = _answered(diff.findings, sources, lineages)
     if not report.databases:
         return Packaged(diff, Facts(lineages=lineages), report.problems)
+    facts = Facts(lineages=lineages, provenance=_provenance(findings))
+    return Packaged(replace(diff, findings=findings), facts, report.problems)
+
+
+def _answered(
+    findings: Sequence[Finding], sources: PackageSources, lineages: Mapping[object, Lineage]
+) -> tuple[tuple[Finding, ...], PackageReport]:
+    """The findings with the answers; as they are if there is no database of packages."""
+    asked = sorted((row for row in findings if is_within(row.change.path, sources.root)), key=_order)
+    report = check_paths([_question(row, lineages, sources.root) for row in asked], sources)
+    if not report.databases:
+        return tuple(findings), report
     answers = {id(row): answer for row, answer in zip(asked, report.answers, strict=True)}
-    found = replace(diff, findings=tuple(replace(row, package=answers.get(id(row))) for row in diff.findings))
-    return Packaged(found, Facts(lineages=lineages, provenance=_provenance(found.findings)), report.problems)
+    return tuple([replace(row, package=answers.get(id(row))) for row in findings]), report
 
 
 def _order(finding: Finding) -> tuple[bool, int]:
@@ -94,18 +122,23 @@ def _is_ordinary(finding: Finding) -> bool:
 
 
 def _question(finding: Finding, lineages: Mapping[object, Lineage], root: bytes) -> PackageQuestion:
-    change = finding.change
+    change, last = finding.change, _last_written(finding)
     return PackageQuestion(
         path=change.path.removeprefix(root.rstrip(b"/")),
         state=change.after,
-        writers=tuple(_lineage(actor, lineages) for actor in _writers(finding)),
-        window=change.window,
+        writers=tuple(_lineage(actor, lineages) for actor in _writers(last)),
+        # An installation in an earlier step has no part in what was written since.
+        window=change.window if last is None else last.change.window,
     )
 
 
-def _writers(finding: Finding) -> Iterable[Actor]:
+def _last_written(finding: Finding) -> Finding | None:
+    """The step in which the present content was written; ``None`` if only attributes changed."""
+    return next((step for step in reversed(finding.steps or (finding,)) if _is_written(step.change)), None)
+
+
+def _writers(last: Finding | None) -> Iterable[Actor]:
     """The processes that are known to have written the present content; of candidates, nothing can be said."""
-    last = next((step for step in reversed(finding.steps or (finding,)) if _is_written(step.change)), None)
     if last is None or last.change.after is None or last.attribution.verdict not in _NAMED:
         return ()
     return (actor for actor in last.attribution.actors if actor.role in _WRITING)

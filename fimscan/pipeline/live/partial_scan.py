@@ -9,6 +9,7 @@ from fimscan.model import LIVE, Change, Diff, FileKind, Finding, Scan, Unmodifie
 from fimscan.pipeline.audit.attribution import Attributor, directories_of
 from fimscan.pipeline.live.path_check import CheckedPath, CheckResult
 from fimscan.pipeline.record import scan_entry
+from fimscan.pipeline.record.in_effect import look_in_effect, with_in_effect
 from fimscan.pipeline.record.last_read import FullReading, Readings, identities_read_before
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.rotation import LogJudge
@@ -59,6 +60,7 @@ class PartialScans:
             judge = LogJudge(session, full.scan.id, path_scanner, plan.generations_to_keep)
             recorder.settle(session, judge.judge(recorder.disruptions))
             findings, opened = self._attribute(session, recorder, readings, previous, seen)
+            findings = with_in_effect(findings, look_in_effect(recorder.changes, checked.survey))
             digest = StateDigest()
             for some in files.state_digests(session):
                 digest.add(some)

@@ -13,12 +13,13 @@ from fimscan.model import (
     FileState,
     Finding,
     Gap,
+    InEffect,
     Scan,
     UnmodifiedOpen,
     device_text,
 )
 from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
-from fimscan.report.display import json_text, mode_octal, time_text
+from fimscan.report.display import json_text, mode_octal, moment_text, time_text
 from fimscan.report.documents.change_sets import rank_document, set_document
 from fimscan.report.documents.configuration import configuration_document
 from fimscan.report.documents.packages import package_document
@@ -73,6 +74,7 @@ def _context(diff: Diff, time_ns: int) -> dict[str, Any]:
         "host": json_text(diff.host),
         "from_scan": diff.start.id,
         "to_scan": diff.end.id,
+        "shown": diff.shown,
         "time": time_text(time_ns),
     }
 
@@ -88,6 +90,7 @@ def row_document(finding: Finding) -> dict[str, Any]:
         "category": optional_text(finding.category),
         **_change(change),
         "attribution": _attribution(finding.attribution),
+        "in_effect": None if finding.in_effect is None else _in_effect(finding.in_effect),
     }
     if len(finding.steps) > 1:
         document["steps"] = [_step(step) for step in finding.steps]
@@ -171,6 +174,29 @@ def _attribution(attribution: Attribution) -> dict[str, Any]:
         "actors": [actor_document(actor) for actor in attribution.actors],
         "coverage": {"complete": coverage.complete, "gaps": [_gap(gap) for gap in coverage.gaps]},
         "notes": [json_text(note) for note in attribution.notes],
+    }
+
+
+def _in_effect(found: InEffect) -> dict[str, Any]:
+    return {
+        "as_of": moment_text(found.as_of_ns),
+        "old": found.old,
+        "new": found.new,
+        "unclear": found.unclear,
+        "unseen": found.unseen,
+        "processes": [
+            {
+                "pid": run.pid,
+                "started": moment_text(run.start_ns),
+                "version": run.version.value,
+                "how": run.how.value,
+                **text_fields("exe", run.exe),
+                "uid": run.uid,
+                "container": optional_text(run.container),
+                "unit": optional_text(run.unit),
+            }
+            for run in found.runners
+        ],
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fimscan.model import Doubt, Explanation, Lineage, Ruling, Verdict
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.diff import row_document
+from fimscan.report.documents.packages import package_document
 from fimscan.report.documents.parts import actor_document, optional_time
 from fimscan.report.reasons import OPENS_ONLY, program_text, why_text
 
@@ -20,7 +21,10 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
     return {
         "schema": "fimscan.explanation/1",
         "host": json_text(explanation.host),
-        "change": row_document(finding),
+        "change": {
+            **row_document(finding),
+            "package": None if finding.package is None else package_document(finding.package),
+        },
         "window": {"after_scan": explanation.after_scan, "before_scan": explanation.before_scan},
         "last_change": optional_time(last),
         "considered": considered,
