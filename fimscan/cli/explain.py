@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 
-from fimscan.cli.context import Settings, absolute_path, terminal_width, use_color
+from fimscan.cli.context import Settings, absolute_path, note, terminal_width, use_color
+from fimscan.cli.remedies import own_command
 from fimscan.pipeline.history import explain_change
+from fimscan.pipeline.texts import text_problem, with_texts
 from fimscan.report.documents.explanation import explanation_document
 from fimscan.report.explanation import write_explanation
 from fimscan.report.json import write_document
+from fimscan.report.texts import MOST_LINES, TextView
 
 
 @click.command()
 @click.argument("change", metavar="CHANGE|PATH")
+@click.option(
+    "--text", "whole_text", is_flag=True, help="Also show what changed in the text, whole (if keep_content is set)."
+)
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def explain(settings: Settings, *, change: str, form: str) -> None:
+def explain(settings: Settings, *, change: str, whole_text: bool, form: str) -> None:
     """Explain the verdict of a change: the processes considered, what cleared them, and the audit records.
 
     CHANGE is the number of a change, as 'fimscan diff' shows it. PATH means the latest change of that path (write
@@ -27,8 +34,17 @@ def explain(settings: Settings, *, change: str, form: str) -> None:
     """
     wanted = int(change) if change.isascii() and change.isdigit() else absolute_path(change)
     with settings.database() as database:
-        explanation = explain_change.explain(database, wanted, settings.config_if_any())
+        config = settings.config_if_any()
+        if (problem := text_problem(database, config)) is not None:
+            note(problem)
+        explanation = explain_change.explain(database, wanted, config)
+        if form == "text" or whole_text:
+            (finding,) = with_texts(database, config, [explanation.finding])
+            explanation = replace(explanation, finding=finding)
     if form == "json":
-        write_document(explanation_document(explanation), sys.stdout)
-    else:
-        write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width())
+        write_document(explanation_document(explanation, texts=whole_text), sys.stdout)
+        return
+    most = MOST_LINES if sys.stdout.isatty() else 0
+    named = str(explanation.finding.change.id)
+    view = TextView(None if whole_text else most, f"{own_command(settings)} explain {named} --text")
+    write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width(), view=view)
