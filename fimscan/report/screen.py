@@ -35,7 +35,7 @@ from fimscan.report.text import (
     unreadable_lines,
     verdict_line,
 )
-from fimscan.report.texts import TextView, changed_lines, diff_line, fact_lines, fact_words
+from fimscan.report.texts import NO_TEXT, TextView, changed_lines, diff_line, fact_lines, fact_words
 from fimscan.report.words import (
     introduction,
     number_text,
@@ -51,7 +51,7 @@ _FEW = 5  # so many rows are shown in full, even if they do not fit on the scree
 _CANDIDATES = 3
 _FACTS = 2  # of a text, on the first screen
 _LINES = 3  # of a text without facts
-_EXCERPTS = (10, 5, 3, 0)  # lines of each text that are tried, so that a full report stays on the screen
+_EXCERPTS = (10, 5, 3)  # lines of each text that are tried, so that a full report stays on the screen
 _LEAST_SETS = 5
 _SHORTEST_COMMAND = 12
 # The differences that a reason does not say: those of content are a digest.
@@ -105,11 +105,16 @@ def fits(diff: Diff, screen: Screen) -> bool:
 
 
 def fitting(diff: Diff, screen: Screen) -> TextView:
-    """How much of each text is shown in a full report, so that it stays on the screen; a single row is not cut."""
+    """How much of each text is shown in a full report, so that it stays on the screen.
+
+    A single row is not cut. A few rows, which are shown in full in any case, have at least a few lines.
+    """
     view = screen.view
     if view.most is None or len(diff.findings) == 1:
         return view
     sizes = [size for size in _EXCERPTS if size < view.most]
+    if len(diff.findings) > _FEW:
+        sizes += [size for size in (0, NO_TEXT) if size < view.most]
     choices = [view, *(view._replace(most=size) for size in sizes)]
     return next((choice for choice in choices if _is_within(diff, screen, choice)), choices[-1])
 

@@ -16,6 +16,8 @@ from fimscan.report.console import pack
 from fimscan.report.display import minute_text, show, size_text
 
 MOST_LINES = 20
+NO_TEXT = -1  # not even how many lines there are
+_ONLY_CHANGED = 5  # so few lines have no room for the lines around them
 _INDENT = "    "
 _MOST_SUBJECT = 120
 _TAB = 8
@@ -33,7 +35,7 @@ NOT_KEPT_WORDS = {
 
 
 class TextView(NamedTuple):
-    """How many lines of a unified diff are shown; ``None`` for all, 0 for their number only.
+    """How many lines of a unified diff are shown; ``None`` for all, 0 for their number only, :data:`NO_TEXT`.
 
     ``command`` shows the rest; ``{path}`` in it is replaced by the path.
     """
@@ -120,15 +122,19 @@ def text_lines(finding: Finding, width: int, view: TextView) -> Iterator[Text]:
     if text is None:
         return
     yield from fact_lines(finding, max(width, _MOST_SUBJECT * 3))
+    if view.most == NO_TEXT:
+        return
     yield from _missing_lines(text, width)
     if not text.lines:
         return
-    shown = text.lines if view.most is None else text.lines[: view.most]
+    is_short = view.most is not None and 0 < view.most <= _ONLY_CHANGED
+    lines = changed_lines(text) if is_short else text.lines
+    shown = lines if view.most is None else lines[: view.most]
     if text.is_cut and shown:
         yield Text(f"{_INDENT}the texts differ too much for a short comparison: this one is longer than necessary")
     for line in shown:
         yield diff_line(line, None if view.most is None else width)
-    left = len(text.lines) - len(shown)
+    left = len(lines) - len(shown)
     if not left:
         return
     path = shlex.quote(finding.change.path.decode("utf-8", "surrogateescape"))
@@ -166,9 +172,9 @@ def content_text(usage: ContentUsage, path: str, quota: int | None = None) -> st
     return f"{kept}, in {show(os.fsencode(path))}{dropped}"
 
 
-def changed_lines(text: TextChange) -> list[bytes]:
+def changed_lines(text: TextChange) -> tuple[bytes, ...]:
     """The lines that came or went, without their surroundings."""
-    return [line for line in text.lines or () if line.startswith((b"+", b"-"))]
+    return tuple(line for line in text.lines or () if line.startswith((b"+", b"-")))
 
 
 def diff_line(line: bytes, width: int | None) -> Text:

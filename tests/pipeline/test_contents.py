@@ -166,7 +166,7 @@ def test_a_terminal_has_twenty_lines_of_a_text(changed: Cli) -> None:
         assert more.strip().startswith("... 101 more lines: ") and more.endswith("--text")
     command = more.partition("lines: ")[2].replace("fimscan ", "", 1).split()
     assert changed(*command[command.index("explain") :]).stdout.count("\n      -setting") == 60
-    assert on_terminal(changed, "diff", lines=60).count("\n      -setting") in (9, 4, 2)
+    assert on_terminal(changed, "diff", lines=60).count("\n      -setting") in (9, 5, 3)
 
 
 def test_the_first_screen_keeps_its_size(cli: Cli, etc: Path) -> None:
@@ -357,3 +357,21 @@ def test_what_cannot_keep_content_is_an_error(cli: Cli, settings: str) -> None:
     """Logs, and watches without SHA-256."""
     cli.write_config(watch=f"{KEEP}\n{settings}")
     assert "keep_content" in cli("scan", "--no-audit", code=17).stderr
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_more_rows_have_shorter_texts(cli: Cli, count: int) -> None:
+    """A few rows have the changed lines alone; with more, what would have fitted still fits."""
+    cli.write_config(watch=KEEP)
+    names = [f"n{number}" for number in range(count)]
+    for name in names:
+        (cli.watched / name).write_text("".join(f"{line}\n" for line in range(9)))
+    cli.scan()
+    for name in names:
+        (cli.watched / name).write_text("".join(f"{line}\n" for line in range(9)).replace("5", "five"))
+    cli.scan(4)
+    shown = on_terminal(cli, "diff", "--no-packages", lines=24 if count == 2 else 55)
+    if count == 2:
+        assert shown.count("\n      -5\n      +five\n") == count
+    else:
+        assert len(shown.splitlines()) <= 55

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable
 from typing import Self
 
@@ -18,7 +17,7 @@ from fimscan.store.contents import ContentFile, contents_file
 from fimscan.store.database import Database
 from fimscan.store.session import Session
 
-_COMMIT_SECONDS = 1.0
+_MOST_WAITING = 4 * 1024 * 1024  # bytes, compressed
 
 
 class ContentRecorder:
@@ -35,7 +34,8 @@ class ContentRecorder:
     def __init__(self, database: Database, config: Config, *, is_look: bool = False) -> None:
         self._database = database
         self._quota = config.contents.quota_bytes
-        self._committed = time.monotonic()
+        self._waiting: list[Kept] = []
+        self._waiting_bytes = 0
         self._file: ContentFile | None = None
         self.problems: list[str] = []
         self.keeping: Keeping | None = None
@@ -61,7 +61,8 @@ class ContentRecorder:
         self._abandon()
 
     def finish(self) -> list[str]:
-        """Drop what is too much, commit, and return what went wrong."""
+        """Write the rest, drop what is too much, and return what went wrong."""
+        self._write()
         if self._file is not None:
             try:
                 _, lost = self._file.keep_within(self._quota, self._needed)
@@ -77,13 +78,19 @@ class ContentRecorder:
         return self.problems
 
     def _add(self, contents: list[Kept]) -> None:
-        if self._file is None:
+        self._waiting += contents
+        self._waiting_bytes += sum(len(data) for *_, data in contents)
+        if self._waiting_bytes > _MOST_WAITING:
+            self._write()
+
+    def _write(self) -> None:
+        """Write what waits, in a short transaction: reports read the file meanwhile."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if self._file is None or not waiting:
             return
         try:
-            self._file.add(contents)
-            if time.monotonic() - self._committed > _COMMIT_SECONDS:
-                self._file.commit()
-                self._committed = time.monotonic()
+            self._file.add(waiting)
+            self._file.commit()
         except StoreError as error:
             self._fail(error)
 
