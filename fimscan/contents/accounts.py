@@ -14,6 +14,8 @@ ADMIN_GROUPS = frozenset(
 _ROOT = b"root"
 _NAME, _PASSWORD, _NUMBER, _GID, _HOME, _SHELL = 0, 1, 2, 3, 5, 6
 _MEMBERS = 3
+_MOST_DIGITS = 20
+_NIS = (b"+", b"-")
 
 _Key = tuple[bytes, int]
 
@@ -32,14 +34,16 @@ def _entries(text: bytes, fields: int) -> dict[_Key, list[bytes]]:
 
 
 def _is_zero(number: bytes) -> bool:
-    """As atoi(3) in old libraries has it: what is no number is 0."""
-    digits = number.strip()
-    return not digits.strip(b"+-0") if digits else True
+    """Whether any library takes it for 0: atoi(3) does that to what is no number, and 32 bits to 2**32."""
+    digits = number.strip().lstrip(b"+-")
+    if not digits.isdigit():
+        return not digits[:1].isdigit() or not digits.lstrip(b"0")[:1].isdigit()
+    return len(digits) > _MOST_DIGITS or int(digits) % 2**32 == 0
 
 
 def account_facts(_path: bytes, before: bytes, after: bytes) -> Iterator[TextFact]:
     """Accounts that were added, removed or changed. A whole new file is not alarming because of root itself."""
-    old, new = _entries(before, _SHELL), _entries(after, _SHELL)
+    old, new = _entries(before, _GID), _entries(after, _GID)
     for key in sorted(new.keys() - old.keys()):
         yield from _added(new[key], is_ordinary=not old and key == (_ROOT, 0))
     for name, _ in sorted(old.keys() - new.keys()):
@@ -49,10 +53,11 @@ def account_facts(_path: bytes, before: bytes, after: bytes) -> Iterator[TextFac
 
 
 def _added(entry: list[bytes], *, is_ordinary: bool) -> Iterator[TextFact]:
-    sign = TextSign.SUPERUSER if _is_zero(entry[_NUMBER]) and not is_ordinary else None
     name = entry[_NAME]
+    is_alarming = _is_zero(entry[_NUMBER]) and not is_ordinary and not name.startswith(_NIS)
+    sign = TextSign.SUPERUSER if is_alarming else None
     yield TextFact(kind=TextFactKind.ACCOUNT_ADDED, subject=name, attribute=b"uid", after=entry[_NUMBER], sign=sign)
-    if not entry[_PASSWORD]:
+    if not entry[_PASSWORD] and not name.startswith(_NIS):
         yield TextFact(kind=TextFactKind.NO_PASSWORD, subject=name, sign=TextSign.NO_PASSWORD)
 
 

@@ -52,9 +52,11 @@ def secret_name(path: bytes) -> bool:
     """Whether the path is that of a file with secrets."""
     lowered = path.lower()
     directory, _, base = lowered.rpartition(b"/")
-    if _NAME.fullmatch(base) or _SUFFIX.fullmatch(base) or any(part in base for part in _PART_OF_NAME):
-        return True
     parts = directory.split(b"/")
+    if _NAME.fullmatch(base) and parts[-1] != b"pam.d":  # password-auth is no password
+        return True
+    if _SUFFIX.fullmatch(base) or any(part in base for part in _PART_OF_NAME):
+        return True
     if not _DIRECTORIES.isdisjoint(parts):
         return True
     if parts[-1] == b".ssh" and not _PUBLIC_SSH.fullmatch(base):

@@ -28,7 +28,7 @@ SECRET_PATHS = [
 ]
 ORDINARY_PATHS = [
     *("/etc/passwd", "/etc/passwd-", "/etc/group", "/etc/sudoers", "/etc/sudoers.d/admins", "/etc/ssh/sshd_config"),
-    *("/root/.ssh/authorized_keys", "/home/a/.ssh/config", "/etc/pam.d/common-password", "/etc/login.defs"),
+    *("/root/.ssh/authorized_keys", "/home/a/.ssh/config", "/etc/pam.d/common-password", "/etc/pam.d/password-auth"),
     *("/etc/crontab", "/etc/cron.d/backup", "/etc/hosts", "/etc/environment", "/etc/nsswitch.conf", "/etc/keyboard"),
     *("/etc/systemd/system/x.service", "/etc/ld.so.preload", "/usr/bin/env-update", "/etc/monkey.conf"),
 ]
