@@ -20,6 +20,8 @@ from fimscan.model import (
     PackageClass,
     Reason,
     Severity,
+    TextFact,
+    TextFactKind,
     TextSign,
     Verdict,
 )
@@ -216,10 +218,14 @@ def _place_of(change: Change) -> Place | None:
     return found
 
 
+def _is_new_superuser(fact: TextFact) -> bool:
+    return fact.sign is TextSign.SUPERUSER and fact.kind is TextFactKind.ACCOUNT_ADDED
+
+
 def _superusers(finding: Finding) -> tuple[str, ...]:
-    """The accounts that got uid 0, where the text is known."""
+    """The new accounts with uid 0, where the text is known."""
     facts = () if finding.text is None else finding.text.facts
-    return tuple(fact.subject.decode("utf-8", "surrogateescape") for fact in facts if fact.sign is TextSign.SUPERUSER)
+    return tuple(fact.subject.decode("utf-8", "surrogateescape") for fact in facts if _is_new_superuser(fact))
 
 
 def _nature(finding: Finding) -> Nature:

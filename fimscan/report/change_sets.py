@@ -56,8 +56,8 @@ def _reason_words(rank: Rank, reason: RankReason) -> str:
     if reason is RankReason.PLACE:
         return rank.place.name if rank.place is not None else "persistence place"
     words = REASON_WORDS[reason]
-    if reason is RankReason.SUPERUSER and rank.accounts:
-        return f"{words}: {' '.join(map(show, rank.accounts))}"
+    if reason is RankReason.SUPERUSER:
+        return f"{words}: {' '.join(map(show, rank.accounts))}" if rank.accounts else "an account got uid 0"
     return words
 
 
