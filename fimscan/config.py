@@ -118,6 +118,12 @@ def _check_absolute(text: str) -> str:
     return os.path.normpath(text).replace("//", "/")
 
 
+def _check_single_path(text: str) -> str:
+    if any(character in text for character in "*?["):
+        raise ValueError("must be the path of one file, not a pattern: each secret is named by itself")
+    return _check_absolute(text)
+
+
 def _check_key(text: str) -> str:
     if not re.fullmatch(r"[\w.:-]{1,31}", text):
         raise ValueError("1 to 31 letters, digits, '_', '-', '.' or ':' (the key of an audit rule)")
@@ -192,6 +198,8 @@ class Watch(_Section):
     category: str = "configuration"
     rationale: str = ""
     keep: int = Field(default=0, ge=0)
+    keep_content: bool = False
+    keep_content_of_secrets: tuple[Annotated[str, AfterValidator(_check_single_path)], ...] = ()
 
     @field_validator("exclude")
     @classmethod
@@ -210,6 +218,20 @@ class Watch(_Section):
     def _keep_is_of_logs(self) -> Watch:
         if self.keep and self.policy != "append-only":
             raise ValueError('keep: only with policy = "append-only"')
+        return self
+
+    @model_validator(mode="after")
+    def _content_can_be_kept(self) -> Watch:
+        if self.keep_content:
+            if self.policy != "full":
+                raise ValueError('keep_content: only with policy = "full"')
+            if "sha256" not in self.digests:
+                raise ValueError('keep_content: content is kept by its SHA-256; add "sha256" to digests')
+        elif self.keep_content_of_secrets:
+            raise ValueError("keep_content_of_secrets: only with keep_content = true")
+        for path in self.keep_content_of_secrets:
+            if path != self.path and not path.startswith(self.path.rstrip("/") + "/"):
+                raise ValueError(f"keep_content_of_secrets: {path} is not below {self.path}")
         return self
 
     @model_validator(mode="after")
@@ -259,6 +281,24 @@ class WitnessSettings(_Section):
     fanotify: bool = True
 
 
+class ContentSettings(_Section):
+    """Where the content of files is kept (``keep_content``), and how much of it. ``""`` is beside the database."""
+
+    file: AbsolutePath | Literal[""] = ""
+    max_file_size: Size = "256k"
+    quota: Size = "64M"
+
+    @property
+    def max_file_bytes(self) -> int:
+        """``max_file_size`` in bytes."""
+        return _bytes(self.max_file_size)
+
+    @property
+    def quota_bytes(self) -> int:
+        """``quota`` in bytes."""
+        return _bytes(self.quota)
+
+
 class Evidence(_Section):
     """The key that signs bundles; it is created at the first use."""
 
@@ -276,6 +316,7 @@ class Config(_Section):
     schedule: ScheduleSettings = ScheduleSettings()
     live: LiveSettings = LiveSettings()
     witness: WitnessSettings = WitnessSettings()
+    contents: ContentSettings = ContentSettings()
     evidence: Evidence = Evidence()
 
     @model_validator(mode="after")

@@ -347,6 +347,8 @@ def test_exit_codes_in_prose_exist(page: Path) -> None:
         ("Package proofs", model.PackageProof),
         ("Package reasons", model.PackageReason),
         ("Package facts", model.PackageFact),
+        ("Text facts", model.TextFactKind),
+        ("Contents not shown", model.NotKept),
     ],
 )
 def test_words_of_answers_are_explained(heading: str, expected: Iterable[str]) -> None:

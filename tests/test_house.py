@@ -14,7 +14,7 @@ PACKAGE = Path(fimscan.__file__).parent
 # A room may import rooms of lower floors, and itself; never a neighbour on its own floor.
 FLOORS = (
     ("model", "errors", "shipped", "__init__"),
-    ("paths", "passwords", "excludes", "decompression", "xattrs", "gc_pause"),
+    ("paths", "passwords", "excludes", "decompression", "xattrs", "gc_pause", "contents"),
     ("state_row", "linux", "config"),
     ("scan", "audit", "compare", "packages"),
     ("attribution", "importers", "grouping"),
@@ -30,7 +30,7 @@ FLOORS = (
 # may name any of them.
 INNER_FLOORS = {
     "pipeline": (
-        ("settings", "result", "config_changes", "importance", "packages"),
+        ("settings", "result", "config_changes", "importance", "packages", "texts"),
         ("record",),
         ("audit",),
         ("scan",),
@@ -116,7 +116,7 @@ PURE_PACKAGES = ("claims", "dpkg_files", "dpkg_status", "hook", "judge", "manife
 
 
 @pytest.mark.parametrize(
-    "room", ["compare", "attribution", "grouping", *(f"packages/{name}" for name in PURE_PACKAGES)]
+    "room", ["compare", "attribution", "grouping", "contents", *(f"packages/{name}" for name in PURE_PACKAGES)]
 )
 def test_the_join_is_pure(room: str) -> None:
     """It reads no clock, file, process or network: an answer can be replayed from its inputs."""

@@ -267,6 +267,7 @@ _SECTION_TEXT = {
     "[schedule]": "When `fimscan schedule` runs what. A scan from cron does not use this section.",
     "[live]": "How `fimscan schedule` looks at single files between scans.",
     "[witness]": "Whether `fimscan schedule` also asks fanotify.",
+    "[contents]": "Where the content of files is kept (`keep_content`), and how much of it.",
     "[evidence]": "The signing key, and your organization's name in evidence.",
     "[[watch]]": "One section for each directory or file. Where they nest, the innermost one decides. "
     "At least one is required.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
@@ -32,6 +33,7 @@ from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.pipeline.history.shown import report_name
+from fimscan.pipeline.texts import text_problem, with_texts
 from fimscan.report.change_sets import accept_command
 from fimscan.report.csv import write_csv
 from fimscan.report.display import show
@@ -43,6 +45,8 @@ from fimscan.store.database import Database
 if TYPE_CHECKING:
     from fimscan.report.screen import Screen
 
+_WITH_TEXT = ("text", "json", "ndjson")
+_MOST_TEXTS = 200  # rows; the rest says how to ask for it
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
 _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
 
@@ -67,6 +71,9 @@ _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; othe
 @click.option("--flat", is_flag=True, help="Text: list every row, however many. The other formats always do.")
 @click.option("--sets", "list_sets", is_flag=True, help="Text: list all change sets, one line each.")
 @click.option("--set", "number", type=int, metavar="N", help="Show only the changes of this change set, in full.")
+@click.option(
+    "--text", "whole_text", is_flag=True, help="Also show what changed in texts, whole (of watches with keep_content)."
+)
 @click.option("--no-packages", is_flag=True, help="Do not compare the changed files with what their packages shipped.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True)
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
@@ -83,6 +90,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
     flat: bool,
     list_sets: bool,
     number: int | None,
+    whole_text: bool,
     no_packages: bool,
     form: str,
     out: str | None,
@@ -94,6 +102,9 @@ def diff(  # noqa: PLR0913  # one argument for each option
     what one command did with all that it started. The numbers of sets belong to this report: a later scan, or another
     filter, gives others.
 
+    Of files whose content is kept, the text on a terminal also shows what changed in them, at most 20 lines each. All
+    other output has the content of files only with --text, which lists every row.
+
     Exits with 0 if nothing differs, else with the sum of 1 (something was added), 2 (removed) and 4 (changed).
 
     Example: fimscan diff --path '/etc/*.conf' --format json --out diff.json
@@ -103,11 +114,15 @@ def diff(  # noqa: PLR0913  # one argument for each option
         return 0
     if pattern is not None:
         absolute_path(pattern)  # an empty one is an error, whatever there is to compare
+    if whole_text and form not in _WITH_TEXT:
+        raise UsageError(f"--text needs --format {', '.join(_WITH_TEXT[:-1])} or {_WITH_TEXT[-1]}")
     config = settings.config_if_any()
     filters = {"--from": start, "--to": end, "--path": pattern, "--verdict": verdict}
     view = _View(
         form=form,
-        flat=flat or history,
+        flat=flat or history or whole_text,
+        is_opened=flat or history or whole_text,
+        lines=_lines_shown(form, out, whole=whole_text),
         list_sets=list_sets,
         number=number,
         filters=filters,
@@ -115,6 +130,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
         margin=lines_of_pager(settings, form, out),
     )
     with settings.database() as database:
+        if (problem := text_problem(database, config)) is not None:
+            note(problem)
         found = _history(database, pattern, config) if history else _difference(database, (start, end), config)
         if pattern is not None or verdict is not None:
             found = _filtered(found, pattern, verdict)
@@ -127,8 +144,10 @@ def diff(  # noqa: PLR0913  # one argument for each option
             accept = accept_command(view.program, found.shown, grouping)
         if not view.needs_sets(found):
             grouping = None
-    if number is not None and grouping is not None:
-        found, grouping = _one_set(found, grouping, number)
+        if number is not None and grouping is not None:
+            found, grouping = _one_set(found, grouping, number)
+        if form == "text" or whole_text:
+            found, grouping = _with_texts(database, config, found, grouping, view)
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
     if found.unchanged is not None and form not in _WITH_HEADLINE:
@@ -143,6 +162,8 @@ class _View:
     """How a diff is to be shown.
 
     ``filters`` are the options that choose what is in it. ``margin`` is how many lines of the screen are left free.
+    ``is_opened`` says that rows were asked for, not a screen. ``lines`` is how many lines of each text are shown;
+    ``None`` for all.
     """
 
     form: str
@@ -152,6 +173,8 @@ class _View:
     filters: Mapping[str, str | int | None]
     program: str
     margin: int
+    is_opened: bool
+    lines: int | None
 
     def names_report(self, found: Diff) -> bool:
         """Whether the report says how to accept no more than it shows. It then needs the change sets."""
@@ -172,11 +195,14 @@ class _View:
     def screen(self) -> Screen:
         """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
         from fimscan.report.screen import Screen
+        from fimscan.report.texts import TextView
 
         width, height = screen_size()
         chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
         filters = "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
-        return Screen(width, height - self.margin, self.program, filters)
+        span = "".join(f" {name} {value}" for name, value in chosen if name in ("--from", "--to"))
+        command = f"{self.program} diff{span} --path {{path}} --text"
+        return Screen(width, height - self.margin, self.program, filters, view=TextView(self.lines, command))
 
 
 def _fits(found: Diff, screen: Screen) -> bool:
@@ -192,6 +218,33 @@ def _one_set(found: Diff, grouping: Grouping, number: int) -> tuple[Diff, Groupi
         raise UsageError(f"there is no change set {number} in this report; 'fimscan diff --sets' lists them")
     rows = tuple(row.finding for row in one.rows)
     return replace(found, findings=rows, unreadable=(), opened_unmodified=(), reconfigurations=()), one
+
+
+def _lines_shown(form: str, out: str | None, *, whole: bool) -> int | None:
+    """How many lines of each text: all, if asked for; some on a terminal. Mails and files get none unasked."""
+    from fimscan.report.texts import MOST_LINES
+
+    if whole:
+        return None
+    return MOST_LINES if form == "text" and out is None and sys.stdout.isatty() else 0
+
+
+def _with_texts(
+    database: Database, config: Config | None, found: Diff, grouping: Grouping | None, view: _View
+) -> tuple[Diff, Grouping | None]:
+    """Add what changed in texts to the rows that are shown."""
+    most = None if view.lines is None else _MOST_TEXTS
+    rows = found.findings
+    if grouping is not None and view.form == "text" and view.number is None:
+        rows = tuple(row.finding for row in grouping.standing_out)
+    told = with_texts(database, config, rows, most)
+    new = {id(row): other for row, other in zip(rows, told, strict=True)}
+
+    def with_text(row: Finding) -> Finding:
+        return new.get(id(row), row)
+
+    found = replace(found, findings=tuple(map(with_text, found.findings)))
+    return found, None if grouping is None else grouping.with_findings(with_text)
 
 
 def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
@@ -241,9 +294,9 @@ def _matches(path: bytes, pattern: str | None) -> bool:
 def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO, accept: str) -> None:
     match view.form:
         case "json":
-            write_json(found, stream, grouping)
+            write_json(found, stream, grouping, texts=view.lines is None)
         case "ndjson":
-            write_ndjson(found, stream, grouping)
+            write_ndjson(found, stream, grouping, texts=view.lines is None)
         case "csv":
             write_csv(found, stream)
         case "html":
@@ -251,9 +304,12 @@ def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO, 
 
             write_html(found, stream)
         case _ if grouping is None:
+            from fimscan.report.screen import fitting
             from fimscan.report.text import write_text
 
-            write_text(found, stream, color=use_color(stream), width=terminal_width(), accept=accept)
+            screen = view.screen()
+            shown = screen.view if view.is_opened else fitting(found, screen)
+            write_text(found, stream, color=use_color(stream), width=terminal_width(), accept=accept, view=shown)
         case _:
             _write_sets(found, grouping, view, stream)
 

@@ -11,6 +11,7 @@ import click
 
 from fimscan.cli.context import Settings, absolute_path, note
 from fimscan.cli.pager import paged
+from fimscan.contents.secrets import secret_name
 from fimscan.errors import StoreError
 from fimscan.pipeline.history.explain_path import PathReport, explain_path
 from fimscan.report.display import show, time_text
@@ -57,6 +58,14 @@ def _lines(found: PathReport) -> Iterator[str]:
         by_policy = "no content" if watch.policy == "attributes" else ", ".join(watch.digests)
         yield f"  [[watch]] {show(os.fsencode(watch.path))}: policy {watch.policy}, digests: {by_policy}"
         yield f"  severity {watch.severity}, category {show(watch.category.encode())}"
+    if watch is not None and watch.keep_content:
+        is_secret = secret_name(path_status.path) and path_status.path not in map(
+            os.fsencode, watch.keep_content_of_secrets
+        )
+        kept = (
+            "not kept: its name is that of a file with secrets" if is_secret else "kept, if it is text without secrets"
+        )
+        yield f"  content: {kept}"
     if path_status.exists is False:
         yield "  it does not exist now"
     elif path_status.is_link:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -12,15 +13,19 @@ import click
 from fimscan.cli.context import Settings
 from fimscan.cli.pager import paged
 from fimscan.cli.remedies import complete_quoted
-from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
+from fimscan.config import Config
+from fimscan.errors import StoreError
+from fimscan.model import AcceptanceRecord, ContentUsage, Scan, ScanStatus, Status
 from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
+from fimscan.pipeline.record.contents import keeps_content
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
+from fimscan.report.texts import content_text
 from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store
@@ -28,6 +33,7 @@ from fimscan.store import journal
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
+from fimscan.store.contents import contents_file, permission_problem, usage_of
 from fimscan.store.database import Database
 
 
@@ -63,6 +69,8 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             if config is not None and (to_come := pending(session, config)) is not None:
                 changed.append(to_come)
         waiting = len(diff_from_baseline(database, config).findings) if baseline else 0
+        path = contents_file(database.file, config.contents.file if config is not None else "")
+    contents, problem = _contents(path, config)
     if form == "json":
         shown = Status(
             host=database.host,
@@ -74,9 +82,12 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             accepted=tuple(accepted),
             reconfigurations=tuple(changed),
             unreadable=tuple(unreadable),
+            contents=contents,
         )
         write_document(status_document(shown, now_ns=time.time_ns(), fresh_ns=WITNESS_FRESH_NS), sys.stdout)
         return
+    quota = config.contents.quota_bytes if config is not None else None
+    said = content_text(contents, path, quota) if contents is not None else problem
     with paged(settings):
         for scan in scans[-last:]:
             click.echo(_line(scan))
@@ -92,6 +103,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         click.echo(f"Accepted baseline: scan {baseline.scan}{own}. Changes to accept: {waiting:,}.")
         later = complete_quoted(f"(store this off-host; later run 'fimscan verify --db --head {head}')", settings)
         click.echo(f"Head: {head} {later}")
+        click.echo(f"Contents: {said}\n" if said else "", nl=False)
         for extent in witnessed:
             click.echo(f"fanotify on {extent_text(extent, time.time_ns(), WITNESS_FRESH_NS)}")
         finished = [scan for scan in scans if scan.status is ScanStatus.FINISHED and not scan.is_partial]
@@ -99,6 +111,19 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
             click.echo(f"At the last scan: {show(problem.encode())}")
         for failed in unreadable:
             click.echo(f"At the last scan: {unreadable_text(failed)}: {show(failed.path)}")
+
+
+def _contents(path: str, config: Config | None) -> tuple[ContentUsage | None, str | None]:
+    """How much content is kept, and what is wrong with the file of it."""
+    if not os.path.lexists(path):
+        is_expected = config is not None and keeps_content(config)
+        return None, f"keep_content is set, and there is no {path}" if is_expected else None
+    if (problem := permission_problem(path)) is not None:
+        return None, problem
+    try:
+        return usage_of(path), None
+    except StoreError as error:
+        return None, str(error)
 
 
 def _list_vouched(database: Database, form: str) -> None:

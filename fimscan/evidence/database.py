@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from fimscan.errors import UsageError
+from fimscan.errors import StoreError, UsageError
 from fimscan.evidence.verify import VerifyReport
 from fimscan.model import Check, Scan
 from fimscan.store import integrity, journal
 from fimscan.store import scans as scan_store
+from fimscan.store.contents import ContentFile, contents_file, permission_problem
 from fimscan.store.database import Database
 from fimscan.store.replay import Replay
 from fimscan.store.session import Session
@@ -47,6 +50,7 @@ def verify_database(
             *_chain(both, problems, _head(session)),
             *([_known_head(both, head)] if head is not None else []),
             *_rows(session, both, chosen),
+            *_contents(session, both.scans[-1], database.file),
         ]
     return VerifyReport(checks=tuple(checks), fingerprint="")
 
@@ -91,6 +95,33 @@ def _rows(session: Session, both: Replay, chosen: Sequence[Scan]) -> Iterable[Ch
     known = integrity.single_rows(session, both.rows)
     kinds = "audit observations and notices, reading positions, processes and live looks"
     yield _guarded("knowledge", known, f"{len(both.rows):,} digests of {kinds} match")
+
+
+def _contents(session: Session, last: Scan, database: str | None) -> Iterable[Check]:
+    """Check what is kept of files, where the configuration of the last scan has it."""
+    text = scan_store.configuration_text(session, last.config_digest)
+    settings = json.loads(text) if text is not None else {}
+    path = contents_file(database, settings.get("contents", {}).get("file", ""))
+    if not os.path.lexists(path):
+        if any(watch.get("keep_content") for watch in settings.get("watch", ())):
+            missing = f"{path} is missing, although the last scan kept content; 'fimscan scan --full' begins a new one"
+            yield Check.of("contents", ok=False, detail=missing)
+        return
+    if (problem := permission_problem(path)) is not None:
+        yield Check.of("contents", ok=False, detail=problem)
+        return
+    try:
+        contents = ContentFile(path, writing=False)
+    except StoreError as error:
+        yield Check.of("contents", ok=False, detail=str(error))
+        return
+    try:
+        usage = contents.usage()
+        yield _guarded("contents", contents.damaged(), f"{usage.contents:,} kept contents match their digests")
+    except StoreError as error:
+        yield Check.of("contents", ok=False, detail=str(error))
+    finally:
+        contents.abandon()
 
 
 def _guarded(name: str, problems: Iterable[str], detail: str) -> Check:

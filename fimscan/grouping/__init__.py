@@ -7,11 +7,12 @@ or it can be judged together with its set.
 from fimscan.grouping.facts import Facts, Provenance, process_key
 from fimscan.grouping.nature import Nature, nature_of
 from fimscan.grouping.places import PLACES, Place, place_of
-from fimscan.grouping.rank import Level, Rank, RankReason, rank_of
+from fimscan.grouping.rank import REASON_OF_SIGN, Level, Rank, RankReason, rank_of
 from fimscan.grouping.sets import STRETCH_NS, ChangeSet, Grouping, RankedRow, SetKind, group, row_urgency
 
 __all__ = [
     "PLACES",
+    "REASON_OF_SIGN",
     "STRETCH_NS",
     "ChangeSet",
     "Facts",

@@ -21,6 +21,9 @@ from fimscan.model import (
     Reason,
     Role,
     Severity,
+    TextFact,
+    TextFactKind,
+    TextSign,
     Verdict,
 )
 
@@ -37,6 +40,7 @@ class RankReason(StrEnum):
 
     NO_EVENT = "no-event"
     SUPERUSER = "superuser-account"
+    NO_PASSWORD = "account-without-password"  # noqa: S105 - no password
     LOG_BREACH = "log-breach"
     SUSPECT_PROGRAM = "suspect-program"
     NOT_AS_SHIPPED = "not-as-shipped"
@@ -47,6 +51,9 @@ class RankReason(StrEnum):
     SETGID_GAINED = "setgid-gained"
     PROGRAM_CHANGED = "program-changed"
     ADMIN_ACCOUNT = "admin-account"
+    ADMIN_GROUP = "admin-group-member"
+    SUDO_WITHOUT_PASSWORD = "sudo-without-password"  # noqa: S105 - no password
+    ROOT_LOGIN = "root-login"
     PLACE = "persistence-place"
     WORLD_WRITABLE = "world-writable"
     PROTECTION_REMOVED = "protection-removed"
@@ -71,6 +78,10 @@ class RankReason(StrEnum):
 #: Techniques of MITRE ATT&CK that a reason may be a sign of. Those of a place are in its own table.
 TECHNIQUES: Mapping[RankReason, str] = {
     RankReason.SUPERUSER: "T1136.001",
+    RankReason.NO_PASSWORD: "T1098",
+    RankReason.ADMIN_GROUP: "T1098.007",
+    RankReason.SUDO_WITHOUT_PASSWORD: "T1548.003",
+    RankReason.ROOT_LOGIN: "T1021.004",
     RankReason.LOG_BREACH: "T1070.002",
     RankReason.NOT_AS_SHIPPED: "T1554",
     RankReason.SETUID_GAINED: "T1548.001",
@@ -122,6 +133,14 @@ _SET_UID, _SET_GID, _STICKY = 0o4000, 0o2000, 0o1000
 _GROUP_EXECUTES, _OTHERS_WRITE, _EXECUTE = 0o010, 0o002, 0o111
 _WRITING = frozenset({Role.WRITER, Role.PLACER})  # who changed a mode did not put the content there
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20  # chattr +i, +a
+#: Reasons that a fact about a text gives.
+REASON_OF_SIGN = {
+    TextSign.SUPERUSER: RankReason.SUPERUSER,
+    TextSign.NO_PASSWORD: RankReason.NO_PASSWORD,
+    TextSign.ADMIN_GROUP: RankReason.ADMIN_GROUP,
+    TextSign.SUDO_WITHOUT_PASSWORD: RankReason.SUDO_WITHOUT_PASSWORD,
+    TextSign.ROOT_LOGIN: RankReason.ROOT_LOGIN,
+}
 _VERDICTS = {
     Verdict.LIKELY: RankReason.LIKELY,
     Verdict.CONTESTED: RankReason.CONTESTED,
@@ -159,7 +178,10 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
         place = place or found
         for reason, decides in _signs(change, attribution, provenance, finding.severity, found, facts):
             signs[reason] = decides or signs.get(reason, False)
-    accounts = facts.superusers.get(path, ())
+    for fact in () if finding.text is None else finding.text.facts:
+        if fact.sign is not None:
+            signs[REASON_OF_SIGN[fact.sign]] = True
+    accounts = tuple(dict.fromkeys((*facts.superusers.get(path, ()), *_superusers(finding))))
     if accounts:
         signs[RankReason.SUPERUSER] = True
     deciding = sum(signs.values())
@@ -197,6 +219,16 @@ def _place_of(change: Change) -> Place | None:
         found = place_of(change.moved_from)
         return found if found is not None and (found.any_change or found is ACCOUNTS) else None
     return found
+
+
+def _is_new_superuser(fact: TextFact) -> bool:
+    return fact.sign is TextSign.SUPERUSER and fact.kind is TextFactKind.ACCOUNT_ADDED
+
+
+def _superusers(finding: Finding) -> tuple[str, ...]:
+    """The new accounts with uid 0, where the text is known."""
+    facts = () if finding.text is None else finding.text.facts
+    return tuple(fact.subject.decode("utf-8", "surrogateescape") for fact in facts if _is_new_superuser(fact))
 
 
 def _nature(finding: Finding) -> Nature:

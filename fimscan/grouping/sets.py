@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
@@ -97,6 +97,12 @@ class Grouping:
         """All rows that somebody has to look at, most urgent first."""
         found = sorted((row for row in self.rows if row.rank.stands_out), key=row_urgency)
         return tuple(_backups_last(found))
+
+    def with_findings(self, other: Callable[[Finding], Finding]) -> Grouping:
+        """The same with other values of the findings, which say more of the same changes. Ranks stay as they are."""
+        rows = {id(row): replace(row, finding=other(row.finding)) for row in self.rows}
+        sets = (replace(item, rows=tuple(rows[id(row)] for row in item.rows)) for item in self.sets)
+        return Grouping(rows=tuple(rows.values()), sets=tuple(sets))
 
     def only(self, number: int) -> Grouping | None:
         """One set, with its number and its rows in the order of the findings; ``None`` if there is no such set."""

@@ -6,7 +6,7 @@ r"""The vocabulary: the frozen values that flow between the stages.
                                                    \-> Gap ---------+
 
 Modules in reading order: files, changes, audit (records, accesses, processes), holders and witness (who else could
-write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages. Conventions that hold
+write, who did), answers, in_effect (who runs it), scans, acceptance, checks, packages, texts. Conventions that hold
 everywhere:
 
 * Everything that the kernel treats as bytes is ``bytes``: paths, names, command lines. Linux names need not be UTF-8.
@@ -90,6 +90,7 @@ from fimscan.model.scans import (
     StoredPath,
     UnmodifiedOpen,
 )
+from fimscan.model.texts import ContentUsage, NotKept, TextChange, TextFact, TextFactKind, TextSign
 from fimscan.model.witness import WitnessData, WitnessEvent, WitnessExtent, WitnessHole, WitnessMask
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "ChangeKind",
     "Check",
     "CheckSeverity",
+    "ContentUsage",
     "Coverage",
     "Crash",
     "DamagedLine",
@@ -140,6 +142,7 @@ __all__ = [
     "LoginOrigin",
     "LoginSource",
     "Name",
+    "NotKept",
     "NoticeKind",
     "PackageAnswer",
     "PackageClass",
@@ -167,6 +170,10 @@ __all__ = [
     "Standing",
     "Status",
     "StoredPath",
+    "TextChange",
+    "TextFact",
+    "TextFactKind",
+    "TextSign",
     "UnmodifiedOpen",
     "Unreadable",
     "UnreadableReason",

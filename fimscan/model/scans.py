@@ -14,6 +14,7 @@ from fimscan.model.changes import Change
 from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
+from fimscan.model.texts import ContentUsage, TextChange
 from fimscan.model.witness import WitnessExtent
 
 
@@ -79,8 +80,9 @@ class Finding:
     If the report covers several scans and the file changed more than once, ``steps`` are the single changes in order.
     ``severity`` and ``category`` come from the innermost watch that covers the path in the current configuration;
     ``None`` if none does. ``package`` says whether the file is what its package shipped; ``None`` if packages were not
-    asked. The database stores none of the three; they are set when findings are loaded for a report. ``in_effect`` are
-    the processes that ran a changed program, library or unit when the scan found it; ``None`` for other files.
+    asked. ``text`` says what changed in its text; ``None`` if its content is not kept. The database stores none of the
+    four; they are set when findings are loaded for a report. ``in_effect`` are the processes that ran a changed
+    program, library or unit when the scan found it; ``None`` for other files.
     """
 
     change: Change
@@ -91,6 +93,7 @@ class Finding:
     category: str | None = None
     package: PackageAnswer | None = None
     in_effect: InEffect | None = None
+    text: TextChange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +251,7 @@ class Status:
 
     ``baseline`` is the last scan that was accepted as a whole. ``waiting`` counts the differences that are not
     accepted. ``head`` is the last digest of ledger and journal. ``unreadable`` is what the last complete scan could not
-    read.
+    read. ``contents`` is how much content is kept; ``None`` if none is.
     """
 
     host: str
@@ -260,3 +263,4 @@ class Status:
     accepted: tuple[AcceptanceRecord, ...] = ()
     reconfigurations: tuple[Reconfiguration, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    contents: ContentUsage | None = None

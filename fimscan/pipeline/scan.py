@@ -17,6 +17,7 @@ from fimscan.pipeline.config_changes import reconfigurations
 from fimscan.pipeline.record import scan_entry, unread
 from fimscan.pipeline.record.absent import split_absent
 from fimscan.pipeline.record.blocks import record_blocks
+from fimscan.pipeline.record.contents import ContentRecorder, placement_problems
 from fimscan.pipeline.record.ctime_trust import Vouch, make_voucher, moved_extents
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.holders import Identity, record_holders, record_writers
@@ -27,6 +28,7 @@ from fimscan.pipeline.record.roots import require_roots, scope_of, symlinked_roo
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.settings import ScanPlan
+from fimscan.pipeline.texts import with_facts
 from fimscan.scan.scanner import Progress
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import audit as audit_store
@@ -74,12 +76,13 @@ def run_scan(
         # whose record is read here has ended.
         # Without settling, calls of the last moment would seem to end after this scan.
         problems = [*symlinked_roots(plan), *reader.read_new(settle=True)]
-        with scan_entry.interrupted_on_error(database):
+        with scan_entry.interrupted_on_error(database), ContentRecorder(database, config) as contents:
             run = _begin(database, plan, previous, trigger)
             vouched, distrust = _vouched(run) if not full else (None, [])
-            record_blocks(run.recorder, database, plan, on_progress, vouched, run.survey.numbers)
+            record_blocks(run.recorder, database, plan, on_progress, vouched, run.survey.numbers, contents.keeping)
             record_writers(database, run.scan_id, run.recorder.writable, run.held, run.survey)
             problems = list(dict.fromkeys([*problems, *distrust, *reader.read_new(settle=True)]))
+            problems += [*contents.finish(), *placement_problems(database, config)]
             problems += unscanned_mounts(plan, run.survey.result())
             _add_history_of_unreadable(run)
             judgements = _judge_logs(run)
@@ -209,7 +212,9 @@ def _finish(
             host=database.host,
             start=previous or sealed,
             end=sealed,
-            findings=scan_entry.sealed_findings(session, scan_id, run.plan.config),
+            findings=with_facts(
+                database, run.plan.config, scan_entry.sealed_findings(session, scan_id, run.plan.config)
+            ),
             unreadable=tuple(recorder.unreadable),
             opened_unmodified=opened,
             logs_grown=sealed.counts.get("logs_grown", 0),

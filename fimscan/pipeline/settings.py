@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 from fimscan.config import Config, ScanSettings, Watch
 from fimscan.linux.filesystems import Numbers
+from fimscan.scan.keeping import KeepRule
 from fimscan.scan.limits import Limits
 from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.scope import Scope
 from fimscan.scan.watch import WatchSpec
+from fimscan.store.contents import files_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +39,15 @@ class ScanPlan:
     @classmethod
     def of(cls, config: Config, *, skip: Collection[bytes] = ()) -> ScanPlan:
         """Build the plan of a configuration."""
-        watches = tuple(map(_watch_spec, config.watch))
+        watches = tuple(_watch_spec(watch, config) for watch in config.watch)
+        contents = files_of(config.contents.file) if config.contents.file else ()
         return cls(
             config=config,
             watches=watches,
             scope=Scope(watches),
             limits=limits_of(config.scan),
             keep={spec.path: watch.keep for spec, watch in zip(watches, config.watch, strict=True)},
-            skip=skip,
+            skip=(*skip, *contents),
         )
 
     @property
@@ -85,11 +88,19 @@ def limits_of(settings: ScanSettings) -> Limits:
     )
 
 
-def _watch_spec(watch: Watch) -> WatchSpec:
+def _watch_spec(watch: Watch, config: Config) -> WatchSpec:
+    keep = None
+    if watch.keep_content:
+        keep = KeepRule(
+            most_bytes=config.contents.max_file_bytes,
+            despite=frozenset(map(os.fsencode, watch.keep_content_of_secrets)),
+            never=frozenset((os.fsencode(config.evidence.key),)),
+        )
     return WatchSpec(
         path=os.fsencode(watch.path),
         exclude=watch.exclude,
         algorithms=() if watch.policy == "attributes" else watch.digests,
         append_only=watch.policy == "append-only",
         vouched=watch.reread == "ctime",
+        keep=keep,
     )

@@ -13,6 +13,10 @@ from fimscan.report.words import plural
 REASON_WORDS = {
     RankReason.NO_EVENT: "no event although audit covered it",
     RankReason.SUPERUSER: "new account with uid 0",
+    RankReason.NO_PASSWORD: "an account without a password",
+    RankReason.ADMIN_GROUP: "new member of an administrators' group",
+    RankReason.SUDO_WITHOUT_PASSWORD: "sudo without a password",
+    RankReason.ROOT_LOGIN: "login allowed to root, or without a password",
     RankReason.LOG_BREACH: "logged content altered",
     RankReason.SUSPECT_PROGRAM: "written by a suspect program",
     RankReason.NOT_AS_SHIPPED: "not as its package shipped it",
@@ -60,8 +64,8 @@ def _reason_words(rank: Rank, reason: RankReason, package: PackageAnswer | None)
     if reason is RankReason.PLACE:
         return rank.place.name if rank.place is not None else "persistence place"
     words = REASON_WORDS[reason]
-    if reason is RankReason.SUPERUSER and rank.accounts:
-        return f"{words}: {' '.join(map(show, rank.accounts))}"
+    if reason is RankReason.SUPERUSER:
+        return f"{words}: {' '.join(map(show, rank.accounts))}" if rank.accounts else "an account got uid 0"
     return words
 
 

@@ -23,20 +23,23 @@ from fimscan.report.reasons import (
     window_texts,
 )
 from fimscan.report.text import row_lines
+from fimscan.report.texts import TextView
 from fimscan.report.words import doubt_text, gap_text, plural, process_text
 
 _INDENT = "    "
 
 
-def write_explanation(explanation: Explanation, out: TextIO, *, color: bool, width: int) -> None:
-    """Write the explanation as text, wrapped at ``width`` where possible."""
-    write_lines(_text(explanation, width), out, color=color)
+def write_explanation(
+    explanation: Explanation, out: TextIO, *, color: bool, width: int, view: TextView | None = None
+) -> None:
+    """Write the explanation as text, wrapped at ``width`` where possible. ``view`` is how much of a text is shown."""
+    write_lines(_text(explanation, width, view or TextView()), out, color=color)
 
 
-def _text(explanation: Explanation, width: int) -> Iterator[Text]:
+def _text(explanation: Explanation, width: int, view: TextView) -> Iterator[Text]:
     finding = explanation.finding
     attribution, change = finding.attribution, finding.change
-    yield from row_lines(finding, width)
+    yield from row_lines(finding, width, view)
     since, until = window_texts(explanation)
     yield from _section("When it happened", (f"after {since}", f"before {until}"), width)
     yield from _section("File times", time_texts(change, attribution.reasoning), width)

@@ -22,14 +22,17 @@ def write_document(document: Mapping[str, Any], out: TextIO) -> None:
     out.write("\n")
 
 
-def write_json(diff: Diff, out: TextIO, grouping: Grouping | None = None) -> None:
-    """Write a diff as one ``fimscan.diff/1`` document. ``grouping`` is that of its findings."""
-    write_document(diff_document(diff, grouping), out)
+def write_json(diff: Diff, out: TextIO, grouping: Grouping | None = None, *, texts: bool = False) -> None:
+    """Write a diff as one ``fimscan.diff/1`` document. ``grouping`` is that of its findings.
+
+    With ``texts``, rows have what changed in their text.
+    """
+    write_document(diff_document(diff, grouping, texts=texts), out)
 
 
-def write_ndjson(diff: Diff, out: TextIO, grouping: Grouping | None = None) -> None:
+def write_ndjson(diff: Diff, out: TextIO, grouping: Grouping | None = None, *, texts: bool = False) -> None:
     """Write one ``fimscan.change/1`` object per line. Each stands alone, so a log shipper can send single lines."""
-    _write_lines(change_lines(diff, grouping), out)
+    _write_lines(change_lines(diff, grouping, texts=texts), out)
 
 
 def write_accesses_ndjson(accesses: Iterable[FileAccess], out: TextIO) -> None:

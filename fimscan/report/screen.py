@@ -13,8 +13,8 @@ from typing import NamedTuple, TextIO
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from fimscan.grouping import ChangeSet, Grouping, Nature, RankedRow, SetKind
-from fimscan.model import Diff, Finding, Reason, Verdict
+from fimscan.grouping import REASON_OF_SIGN, ChangeSet, Grouping, Nature, RankedRow, RankReason, SetKind
+from fimscan.model import Diff, Finding, Reason, TextFact, TextFactKind, Verdict
 from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.change_sets import (
     accept_command,
@@ -44,6 +44,7 @@ from fimscan.report.text import (
     unreadable_lines,
     verdict_line,
 )
+from fimscan.report.texts import NO_TEXT, TextView, changed_lines, diff_line, fact_lines, fact_words
 from fimscan.report.words import (
     introduction,
     number_text,
@@ -57,7 +58,11 @@ from fimscan.report.words import (
 _INDENT = "    "
 _FEW = 5  # so many rows are shown in full, even if they do not fit on the screen
 _CANDIDATES = 3
+_FACTS = 2  # of a text, on the first screen
+_LINES = 3  # of a text without facts
+_EXCERPTS = (10, 5, 3)  # lines of each text that are tried, so that a full report stays on the screen
 _LEAST_SETS = 2
+_SETS_BESIDE_TEXTS = 5  # excerpts of texts leave room for so many sets
 _SHORTEST_COMMAND = 12
 # The differences that a reason does not say: those of content are a digest.
 _TELLING = ("mode ", "owner ", "acl ", "capabilities ", "flags ", "mtime set back", "target ", "from ", "symlink to ")
@@ -67,7 +72,7 @@ class Screen(NamedTuple):
     """The size of a screen, how fimscan is called, and the options of ``diff`` that give the same rows.
 
     ``filters`` begins with a space: `` --from 1``. ``limit`` is the largest number of changes that are listed because
-    they stand out; ``None`` for all.
+    they stand out; ``None`` for all. ``view`` is how much of texts is shown.
     """
 
     width: int = 80
@@ -75,6 +80,7 @@ class Screen(NamedTuple):
     program: str = "fimscan"
     filters: str = ""
     limit: int | None = None
+    view: TextView = TextView()
 
     @property
     def command(self) -> str:
@@ -106,15 +112,34 @@ def fits(diff: Diff, screen: Screen) -> bool:
     """Whether a diff is short enough to be shown in full."""
     if len(diff.findings) <= _FEW:
         return True
-    return len(list(islice(report_lines(diff, screen.width), screen.height + 1))) <= screen.height
+    return _is_within(diff, screen, screen.view)
+
+
+def fitting(diff: Diff, screen: Screen) -> TextView:
+    """How much of each text is shown in a full report, so that it stays on the screen.
+
+    A single row is not cut. A few rows, which are shown in full in any case, have at least a few lines.
+    """
+    view = screen.view
+    if view.most is None or len(diff.findings) == 1:
+        return view
+    sizes = [size for size in _EXCERPTS if size < view.most]
+    if len(diff.findings) > _FEW:
+        sizes += [size for size in (0, NO_TEXT) if size < view.most]
+    choices = [view, *(view._replace(most=size) for size in sizes)]
+    return next((choice for choice in choices if _is_within(diff, screen, choice)), choices[-1])
+
+
+def _is_within(diff: Diff, screen: Screen, view: TextView) -> bool:
+    return len(list(islice(report_lines(diff, screen.width, view=view), screen.height + 1))) <= screen.height
 
 
 # --------------------------------------------------------------------------------------------------------------------
 
 
 def _report(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
-    above = [*_above(diff, grouping, screen)]
     footer = [*_footer(diff, grouping, screen)]
+    above = [*_above(diff, grouping, screen, screen.height - len(footer) - 2)]
     # All changes of a set may have been listed already, because they stand out.
     everything = screen.limit is None or len(grouping.standing_out) <= screen.limit
     seen = {item.number for item in grouping.sets if everything and item.standing_out == len(item.rows)}
@@ -156,10 +181,11 @@ def _folded(sets: Sequence[ChangeSet]) -> list[Text]:
     return [Text(f"{','.join(spans[:_FEW]):>2} {count:>6,}  listed above")]
 
 
-def _above(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
+def _above(diff: Diff, grouping: Grouping, screen: Screen, height: int) -> Iterator[Text]:
+    """What stands out; with texts as far as there is room in ``height`` lines, beside the sets."""
     width = screen.width
-    yield from head_lines(diff, width)
-    yield from reconfiguration_lines(diff)
+    head = [*head_lines(diff, width), *reconfiguration_lines(diff)]
+    yield from head
     standing_out = grouping.standing_out
     altered = [item for item in diff.unreadable if item.differs]
     if not standing_out and not altered:
@@ -167,9 +193,16 @@ def _above(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
         yield Text(f"None of the {len(grouping.rows):,} changes stands out by itself.", style="bold")
         return
     yield from heading_lines(f"Look at these ({len(standing_out) + len(altered):,} of {_all(diff):,})")
-    for row in standing_out[: screen.limit]:
-        yield from _outstanding_lines(row, screen, diff.end.started_ns)
-        yield from suspect_lines(row.finding, diff)
+    listed = [
+        (row, [*_outstanding_lines(row, screen, diff.end.started_ns)], [*suspect_lines(row.finding, diff)])
+        for row in standing_out[: screen.limit]
+    ]
+    used = len(head) + 2 + sum(len(lines) + len(warnings) for _, lines, warnings in listed) + len(altered) * 2
+    room = height - used - min(len(grouping.sets), _SETS_BESIDE_TEXTS)
+    for row, lines, warnings in listed:
+        told = _telling_lines(row, screen)[: max(room, 0)]
+        room -= len(told)
+        yield from (*lines, *told, *warnings)
     if screen.limit is not None and len(standing_out) > screen.limit:
         yield Text(f"... and {len(standing_out) - screen.limit:,} more to look at: {screen.command}", style="bold red")
     for item in altered:
@@ -228,15 +261,46 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
 
 def _outstanding_lines(row: RankedRow, screen: Screen, day_ns: int) -> Iterator[Text]:
     """A change that stands out: its title, why it stands out, and who made it."""
-    finding, rank, width = row.finding, row.rank, screen.width
+    finding, width = row.finding, screen.width
     yield row_title(finding)
-    reasons = [*rank_words(rank, finding.package)[: rank.deciding]]
-    reasons += [text for text in differences(finding.change) if text.startswith(_TELLING)]
+    telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
+    reasons = [*_reasons(row), *telling]
     if len(finding.steps) > 1:
         reasons.append(f"changed {len(finding.steps)} times")
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
     yield from _who(finding, screen, day_ns)
     yield from in_effect_lines(finding, width)
+
+
+def _reasons(row: RankedRow) -> list[str]:
+    """The deciding reasons of a rank; where a text gave one, what it says."""
+    text = row.finding.text
+    facts: dict[RankReason, list[TextFact]] = {}
+    for fact in () if text is None else text.facts:
+        if fact.sign is not None:
+            facts.setdefault(REASON_OF_SIGN[fact.sign], []).append(fact)
+    found: list[str] = []
+    for reason, words in list(zip(row.rank.reasons, rank_words(row.rank, row.finding.package), strict=True))[
+        : row.rank.deciding
+    ]:
+        told = facts.get(reason, [])
+        is_said = all(fact.kind is TextFactKind.ACCOUNT_ADDED for fact in told)  # the words have the names
+        found += [words] if is_said else [fact_words(fact) for fact in told]
+    return found
+
+
+def _telling_lines(row: RankedRow, screen: Screen) -> list[Text]:
+    """The first facts of a text; without any, the first lines that changed, where lines are shown at all."""
+    finding = row.finding
+    if finding.text is None:
+        return []
+    others = tuple(fact for fact in finding.text.facts if fact.sign is None)  # the reasons have the alarming ones
+    if others:
+        return fact_lines(replace(finding, text=replace(finding.text, facts=others)), screen.width)[:_FACTS]
+    if finding.text.facts:
+        return []
+    most = _LINES if screen.view.most is None else min(_LINES, screen.view.most)
+    return [diff_line(line, screen.width) for line in changed_lines(finding.text)[:most]]
 
 
 def _who(finding: Finding, screen: Screen, day_ns: int) -> Iterator[Text]:
@@ -297,7 +361,7 @@ def _opened_set(diff: Diff, item: ChangeSet, screen: Screen) -> Iterator[Text]:
         if rows:
             yield from heading_lines(f"{heading} ({plural(len(rows), 'row')})")
         for row in rows:
-            first, *rest = row_lines(row.finding, width)
+            first, *rest = row_lines(row.finding, width, screen.view)
             yield first
             if row.rank.reasons:
                 yield from map(Text, pack(rank_words(row.rank), width, f"{_INDENT}rank: ", _INDENT * 2))

@@ -36,6 +36,7 @@ from fimscan.report.display import minute_text, show
 from fimscan.report.in_effect import in_effect_words
 from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.reasons import program_text
+from fimscan.report.texts import TextView, fact_lines, text_lines
 from fimscan.report.words import (
     RANK_WORDS,
     by_rank,
@@ -69,18 +70,23 @@ _VERDICT_STYLE = {
 }
 _SEVERITY_STYLE: Mapping[Severity, str] = {"critical": "bold red", "high": "", "medium": "dim", "low": "dim"}
 _INDENT = "    "
+_NO_LINES = TextView()
+_FACTS = 2  # of a row in a summary
 _KIND_WIDTH = len("attributes")
 _NUMBER_WIDTH = len("#9999")  # with larger numbers, paths begin further right
 _SEVERITY_WIDTH = len("critical")
 
 
-def write_text(diff: Diff, out: TextIO, *, color: bool, width: int, accept: str = "") -> None:
+def write_text(
+    diff: Diff, out: TextIO, *, color: bool, width: int, accept: str = "", view: TextView = _NO_LINES
+) -> None:
     """The whole diff; nothing is cut. One line when nothing differs.
 
     ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
     ``accept`` is the command that accepts what this report has (:func:`fimscan.report.change_sets.accept_command`).
+    ``view`` is how much of texts is shown.
     """
-    write_lines(report_lines(diff, width, accept), out, color=color)
+    write_lines(report_lines(diff, width, accept, view), out, color=color)
 
 
 def write_scan_summary(
@@ -93,7 +99,7 @@ def write_scan_summary(
     write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
-def report_lines(diff: Diff, width: int, accept: str = "") -> Iterator[Text]:
+def report_lines(diff: Diff, width: int, accept: str = "", view: TextView = _NO_LINES) -> Iterator[Text]:
     """The whole diff, line by line."""
     yield from head_lines(diff, width)
     yield from reconfiguration_lines(diff)
@@ -101,7 +107,7 @@ def report_lines(diff: Diff, width: int, accept: str = "") -> Iterator[Text]:
         rows = list(findings)
         yield from heading_lines(f"{RANK_WORDS[place]} ({plural(len(rows), 'row')})")
         for finding in rows:
-            yield from row_lines(finding, width)
+            yield from row_lines(finding, width, view)
             yield from suspect_lines(finding, diff)
     for heading, items in unreadable_groups(diff):
         yield from heading_lines(heading)
@@ -125,6 +131,7 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
             yield from map(Text, pack([breach_text(finding.change)], width, _INDENT, _INDENT * 2))
         yield from package_lines(finding, width)
         yield from in_effect_lines(finding, width)
+        yield from fact_lines(finding, width)[:_FACTS]
         yield from _who_in_short(finding, width)
     unreadable = diff.unreadable[: limit - len(shown)]
     for item in unreadable:
@@ -173,7 +180,7 @@ def row_title(finding: Finding) -> Text:
     return _title(change.kind, _KIND_STYLE[change.kind], change.path, number_text(change), finding.severity)
 
 
-def row_lines(finding: Finding, width: int) -> Iterator[Text]:
+def row_lines(finding: Finding, width: int, view: TextView = _NO_LINES) -> Iterator[Text]:
     """The lines of one row."""
     change = finding.change
     yield row_title(finding)
@@ -181,6 +188,7 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
         yield Text(line)
     yield from package_lines(finding, width)
     yield from in_effect_lines(finding, width)
+    yield from text_lines(finding, width, view)
     if len(finding.steps) > 1:
         yield from _steps(finding, width)
     else:

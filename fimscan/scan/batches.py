@@ -102,7 +102,7 @@ class WalkBatch(WorkBatch):
         # The walk closes its descriptor when it goes on; the duplicate belongs to the batch.
         fd = os.dup(directory.fd)
         known: list[Sequence[Any] | None] | None = [] if directory.vouched else None
-        self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, known))
+        self.tasks.append(Task(fd, directory.prefix, directory.algorithms, [], lengths, known, directory.keep))
         self.devices.append(directory.identity[0])
         self.may_hang |= directory.may_hang
         self._request_bytes += len(directory.prefix)

@@ -44,6 +44,7 @@ class Directory:
         "entered",
         "fd",
         "identity",
+        "keep",
         "loss",
         "may_hang",
         "name",
@@ -63,6 +64,7 @@ class Directory:
         self.algorithms = watch.algorithms
         self.append_only = watch.append_only
         self.vouched = watch.vouched
+        self.keep = watch.keep
         self.steps: Iterator[bytes | list[bytes]] = iter(())
         # Subdirectories that were emitted and not yet descended into: those between "a" and "a/". Such names are
         # prefixes of each other ("a", "a-", "a--"), so there is rarely more than one.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any, TypeAlias
 
@@ -33,17 +33,18 @@ _Read: TypeAlias = tuple[
 _VOUCHED = ()
 
 
-def read_ordinary(
+def read_ordinary(  # one call for a whole directory
     reader: Reader,
     first: int,
     directory: int,
     names: Sequence[bytes],
     algorithms: tuple[str, ...],
     known: Sequence[_Known] | None,
+    after_each: Callable[[], None] | None = None,
 ) -> list[Raw | None]:
     """Read the ordinary files: the state, empty where the file is still as ``known``, ``None`` where not ordinary.
 
-    ``first`` is the number of the first file in its request.
+    ``first`` is the number of the first file in its request. ``after_each`` is called after each file.
     """
     taken = taken_of(algorithms)
     found: list[_Read | tuple[()] | None] = []
@@ -53,6 +54,8 @@ def read_ordinary(
             found.append(_read(reader, directory, name, algorithms, (taken, one)))
         except (OSError, Changed):
             found.append(None)
+        if after_each is not None:
+            after_each()
     return [_raw_of(*read) if read else read for read in found]
 
 

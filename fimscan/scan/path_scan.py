@@ -14,6 +14,7 @@ from fimscan.paths import innermost, is_below
 from fimscan.scan.batches import Feed, Verified
 from fimscan.scan.dir_stack import Descriptors
 from fimscan.scan.hang_guard import HangGuard
+from fimscan.scan.keeping import Keeping
 from fimscan.scan.limits import Limits
 from fimscan.scan.pool import Hangs
 from fimscan.scan.prefix_digests import Prefixes, read_prefixes, with_names
@@ -28,7 +29,7 @@ from fimscan.state_row import unpack
 class PathScanner:
     """Scans one path after the other, within what the watches cover.
 
-    ``numbers`` maps ``stat(2)``'s device numbers to the recorded ones, which states have.
+    ``numbers`` maps ``stat(2)``'s device numbers to the recorded ones, which states have. ``keeping`` takes contents.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class PathScanner:
         self._watches = {watch.path: watch for watch in watches}
         self._cross_mounts = cross_mounts
         self._limits = limits or Limits()
+        self.keeping: Keeping | None = None
 
     def look(
         self,
@@ -61,7 +63,7 @@ class PathScanner:
         """
         hidden = hidden_names(skip)
         with descriptor_budget(1) as limit, ExitStack() as stack:
-            executor = stack.enter_context(closing(ScanExecutor(1, self._limits)))
+            executor = stack.enter_context(closing(ScanExecutor(1, self._limits, self.keeping)))
             walk = partial(self._walk, hidden=hidden, descriptors=limit, hang_guard=executor.hang_guard)
             streams: list[Generator[Found]] = [walk(self._owner(path)).found_at(path, below=below)]
             if below:

@@ -10,10 +10,11 @@ from itertools import accumulate
 
 from fimscan.model import UnreadableReason
 from fimscan.scan.block import Answer
+from fimscan.scan.keeping import Keeping, known_to_file
 from fimscan.scan.limits import Limits
 from fimscan.scan.process import WorkerProcess
 from fimscan.scan.state import Raw
-from fimscan.scan.worker import Task, request_of
+from fimscan.scan.worker import KEPT, Task, request_of
 
 # Enough that a worker never waits for the parent; few enough to fit into the socket, so that sending never blocks.
 QUEUE_LENGTH = 4
@@ -58,9 +59,10 @@ class WorkBatch:
 
 
 class _Worker:
-    def __init__(self, limits: Limits) -> None:
-        self.process = WorkerProcess(limits)
+    def __init__(self, limits: Limits, keeping: Keeping | None, known_fd: int | None) -> None:
+        self.process = WorkerProcess(limits, known_fd)
         self.queue: deque[WorkBatch] = deque()
+        self._keeping = keeping
 
     def send(self, batch: WorkBatch) -> None:
         if not self.queue:
@@ -70,6 +72,10 @@ class _Worker:
 
     def receive(self) -> None:
         for answer in self.process.receive():
+            if answer[0] == KEPT:
+                assert self._keeping is not None, "only asked workers send contents"
+                self._keeping.sink(answer[1])
+                continue
             batch = self.queue.popleft()
             batch.answer = answer
             batch.release()
@@ -78,7 +84,9 @@ class _Worker:
 class Pool:
     """A set of worker processes. Always ``close`` it."""
 
-    def __init__(self, workers: int, limits: Limits, hangs: Hangs) -> None:
+    def __init__(self, workers: int, limits: Limits, hangs: Hangs, keeping: Keeping | None = None) -> None:
+        self._keeping = keeping
+        self._known_fd = None if keeping is None else known_to_file(keeping.known)
         self._limits = replace(
             limits,
             max_bytes_per_s=limits.max_bytes_per_s / workers,
@@ -95,7 +103,7 @@ class Pool:
             raise
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._limits)
+        worker = _Worker(self._limits, self._keeping, self._known_fd)
         self._workers[worker.process.answers_fd] = worker
         self._poll.register(worker.process.answers_fd, select.POLLIN)
         return worker
@@ -164,6 +172,9 @@ class Pool:
             for batch in worker.queue:
                 batch.release()
         self._workers.clear()
+        if self._known_fd is not None:
+            os.close(self._known_fd)
+            self._known_fd = None
 
 
 def no_answer(limits: Limits) -> Raw:

@@ -27,7 +27,7 @@ from fimscan.scan.throttle import HEARTBEAT_BYTES, Heartbeat
 from fimscan.scan.worker import LENGTH_BYTES
 
 # -I and -S: no code from the current directory or the environment runs as root. Our own module path is passed instead.
-_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from fimscan.scan.worker import main; main(*sys.argv[1:4])"
+_BOOT = "import sys; sys.path[:] = sys.argv[5:]; from fimscan.scan.worker import main; main(*sys.argv[1:5])"
 
 PIPE_BYTES = 1024 * 1024
 _END_SECONDS = 0.5
@@ -36,9 +36,12 @@ _stuck: list[subprocess.Popen[bytes]] = []
 
 
 class WorkerProcess:
-    """One worker process. Always ``stop`` it."""
+    """One worker process. Always ``stop`` it.
 
-    def __init__(self, limits: Limits) -> None:
+    ``known_fd`` is a file with the known contents (:mod:`fimscan.scan.keeping`), if contents are kept.
+    """
+
+    def __init__(self, limits: Limits, known_fd: int | None = None) -> None:
         self._stall_timeout_s = limits.stall_timeout_s
         self._received = bytearray()
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -48,14 +51,16 @@ class WorkerProcess:
         try:
             os.ftruncate(memory, HEARTBEAT_BYTES)
             self.heartbeat = Heartbeat(memory)
-            command = [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), str(memory), limits.to_json()]
+            passed = [theirs.fileno(), memory, *([] if known_fd is None else [known_fd])]
+            known = "" if known_fd is None else str(known_fd)
+            command = [sys.executable, "-I", "-S", "-c", _BOOT, *map(str, passed[:2]), limits.to_json(), known]
             with _signals_blocked():
                 self._process = subprocess.Popen(
                     [*command, *_module_path()],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self._errors,
-                    pass_fds=[theirs.fileno(), memory],
+                    pass_fds=passed,
                 )
         except OSError as error:
             self.channel.close()

@@ -13,10 +13,11 @@ from fimscan.linux.mounts import own_mounts
 from fimscan.model import UnreadableReason
 from fimscan.scan.attributes import Changed, read_flags, read_xattrs
 from fimscan.scan.digest import Digester
+from fimscan.scan.keeping import Keeper, Keeping
 from fimscan.scan.leases import Leases
 from fimscan.scan.limits import Limits
 from fimscan.scan.page_cache import drop_except, pages_cached
-from fimscan.scan.state import KINDS, Raw, refusal, to_raw
+from fimscan.scan.state import DIGESTS, KINDS, Raw, refusal, to_raw
 from fimscan.scan.throttle import Throttle, TimedOutError
 from fimscan.scan.writers import WriterCheck, release_lease
 
@@ -39,7 +40,7 @@ FRESH_NS = 60 * _SECOND
 OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 # No permission, or a lease. Attributes are still recorded then, only the flags are missing.
 _CANNOT_OPEN = (errno.EACCES, errno.EPERM, errno.EAGAIN)
-_DIGESTS, _READ_START = 9, 13  # positions in a Raw
+_READ_START = 13  # position in a Raw
 _REGULAR, _DIRECTORY = KINDS[stat.S_IFREG], KINDS[stat.S_IFDIR]
 
 
@@ -61,9 +62,12 @@ class Touched(Changed):
 class Reader:
     """Reads files by their name in an open directory. Each thread needs its own, because it owns a buffer."""
 
-    def __init__(self, throttle: Throttle | None = None, *, drop_cache: bool = False) -> None:
+    def __init__(
+        self, throttle: Throttle | None = None, *, drop_cache: bool = False, keeping: Keeping | None = None
+    ) -> None:
         self.throttle = throttle or Throttle(Limits())
         self.digester = Digester(self.throttle.count_bytes)
+        self.keeper = None if keeping is None else Keeper(self.throttle.count_bytes, keeping)
         self._leases = Leases(self.throttle)
         self.drop_cache = drop_cache
         self.writers = WriterCheck()
@@ -289,7 +293,7 @@ def _require_unchanged(before: os.stat_result, after: os.stat_result, raw: Raw) 
 
 def _content_of(raw: Raw) -> tuple[object, ...]:
     """Identity and content: inode and device, digests, link target."""
-    return (*raw[1:3], raw[_DIGESTS], raw[_DIGESTS + 1])
+    return (*raw[1:3], raw[DIGESTS], raw[DIGESTS + 1])
 
 
 def open_noatime(name: bytes, flags: int, directory: int | None) -> int:

@@ -17,6 +17,7 @@ from fimscan.scan.batches import Feed, Verified, WalkBatch
 from fimscan.scan.block import Block, Voucher, answer_of
 from fimscan.scan.dir_stack import Descriptors
 from fimscan.scan.hang_guard import HangGuard
+from fimscan.scan.keeping import Keeping
 from fimscan.scan.limits import Limits
 from fimscan.scan.pool import QUEUE_LENGTH, Hangs, Pool
 from fimscan.scan.reader import Reader
@@ -57,12 +58,14 @@ class PriorStates:
     ``verified`` returns how many bytes of a log (a file in an ``append_only`` watch) were verified before, ``None``
     for a new log. The state then has the digests of that prefix as ``prefix``. ``vouchers`` come in chunks: files that
     are not read again while their ctime is unchanged, where their watch allows it. ``numbers`` are the device numbers
-    to record; vouchers have those of ``stat(2)``.
+    to record; vouchers have those of ``stat(2)``. ``keeping`` says which contents are known, and takes the others;
+    ``None`` keeps none.
     """
 
     verified: Verified = nothing_verified
     vouchers: Iterable[Sequence[Voucher]] = ()
     numbers: Numbers = field(default_factory=Numbers)
+    keeping: Keeping | None = None
 
 
 def scan(
@@ -136,7 +139,8 @@ def scan_blocks(
         raise ConfigError(f"watch {os.fsdecode(min(twice))!r} is listed twice")
     count = workers or len(os.sched_getaffinity(0))
     settings = _Settings(skip=skip, cross_mounts=cross_mounts, known=known or PriorStates())
-    return _scan(watches, ScanExecutor(count, limits or Limits()), settings, _Meter(on_progress))
+    executor = ScanExecutor(count, limits or Limits(), settings.known.keeping)
+    return _scan(watches, executor, settings, _Meter(on_progress))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,19 +225,20 @@ def _merge_walks(walks: Sequence[Walk]) -> Generator[Found]:
 class ScanExecutor:
     """Reads files in this process, and in workers that are started when first needed. Always ``close`` it."""
 
-    def __init__(self, workers: int, limits: Limits) -> None:
+    def __init__(self, workers: int, limits: Limits, keeping: Keeping | None = None) -> None:
         self.workers = workers
         self.limits = limits
+        self._keeping = keeping
         self._hangs = Hangs()
         self._pool: Pool | None = None
-        self.reader = Reader(Throttle(limits), drop_cache=limits.drop_cache)
+        self.reader = Reader(Throttle(limits), drop_cache=limits.drop_cache, keeping=keeping)
         self.hang_guard = HangGuard(limits, self._hangs)
 
     @property
     def pool(self) -> Pool:
         """The worker processes; started at the first use."""
         if self._pool is None:
-            self._pool = Pool(self.workers, self.limits, self._hangs)
+            self._pool = Pool(self.workers, self.limits, self._hangs, self._keeping)
         return self._pool
 
     def close(self) -> None:

@@ -24,6 +24,9 @@ mtime_ns, ctime_ns, digest values, link_target, xattrs, flags, read_start_ns, re
 (size, digest values) or ``None``.
 """
 
+DIGESTS = 9
+"""The position of the digest values in a :data:`Raw`."""
+
 _STATTED = FIELDS[FIELDS.index("kind") : FIELDS.index("size") + 1]
 STAT = ("taken", *_STATTED, "mtime_s", "mtime_nsec", "ctime_s", "ctime_nsec")
 """The fields that are compared to vouch for a file: which digests were taken (see :func:`taken_of`), and the fields of

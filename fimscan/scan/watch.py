@@ -10,6 +10,7 @@ from pathspec import GitIgnoreSpec
 
 from fimscan.errors import ConfigError
 from fimscan.scan.digest import ALGORITHMS
+from fimscan.scan.keeping import KeepRule
 
 IsExcluded = Callable[[bytes], bool]
 
@@ -21,7 +22,8 @@ class WatchSpec:
     ``path`` is absolute and normalised. ``exclude`` holds gitignore patterns relative to it. An excluded directory is
     not entered, so nothing below it can be re-included; the root itself cannot be excluded. ``algorithms`` are the
     digests; if empty, no content is read. ``append_only`` means that its files are logs, which may grow during the
-    reading. ``vouched`` means that a known file is not read again while its ctime stays the same.
+    reading. ``vouched`` means that a known file is not read again while its ctime stays the same. ``keep`` says of
+    which files the content is kept; ``None`` for none.
 
     Raises:
         ConfigError: path, excludes or algorithms are invalid.
@@ -32,6 +34,7 @@ class WatchSpec:
     algorithms: tuple[str, ...] = ("xxh3_128", "sha256")
     append_only: bool = False
     vouched: bool = False
+    keep: KeepRule | None = None
 
     def __post_init__(self) -> None:
         shown = os.fsdecode(self.path)

@@ -1,4 +1,4 @@
-"""A child process that reads files for a scan: ``main(socket descriptor, heartbeat descriptor, limits)``.
+"""A child process that reads files for a scan: ``main(channel, heartbeat, limits, known contents)``.
 
 Requests are packets on a Unix socket. Each comes with the descriptors of its directories, so a worker never resolves a
 path, and nothing between the root and the file can be swapped. Answers go to standard output, each after its length.
@@ -24,16 +24,20 @@ from fimscan.scan.attributes import Changed
 from fimscan.scan.block import Answer, answer_of
 from fimscan.scan.dirfd import Entries, lstat, open_below, open_path, step, visit
 from fimscan.scan.fast_path import read_ordinary
+from fimscan.scan.keeping import Keeper, Keeping, KeepRule, Kept, known_from_file
 from fimscan.scan.limits import Limits
 from fimscan.scan.prefix_digests import read_prefixes
 from fimscan.scan.reader import Reader
-from fimscan.scan.state import Raw, taken_of, to_packed
+from fimscan.scan.state import DIGESTS, Raw, taken_of, to_packed
 from fimscan.scan.throttle import Heartbeat, Throttle
 
 MAX_REQUEST_BYTES = 128 * 1024
 MAX_REQUEST_DIRECTORIES = 32  # the kernel passes at most 253 descriptors in one packet (SCM_MAX_FD, unix(7))
 LENGTH_BYTES = 4
+KEPT = "kept"
+"""What a message with contents begins with, instead of an answer."""
 _BEAT_ENTRIES = 1000
+_KEPT_AT_ONCE = 16  # files
 _WITHOUT_REFERENCES = 2  # version of marshal's format; later versions look up each object among those already written
 
 
@@ -46,6 +50,7 @@ class Task(NamedTuple):
         names: in increasing order.
         lengths: for logs, how many bytes of each were verified before.
         known: the :data:`fimscan.scan.state.STAT` that each file must still have to be skipped; ``None`` to read it.
+        keep: of which files the content is kept.
     """
 
     fd: int
@@ -54,6 +59,7 @@ class Task(NamedTuple):
     names: list[bytes]
     lengths: list[int] | None
     known: list[Sequence[Any] | None] | None
+    keep: KeepRule | None = None
 
 
 def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
@@ -62,7 +68,10 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
     done: list[tuple[Task, list[Raw]]] = []
     number = 0
     for task in tasks:
-        done.append((task, _read_task(reader, number, task)))
+        if task.keep is None or reader.keeper is None:
+            done.append((task, _read_task(reader, number, task)))
+        else:
+            done.append((task, _read_and_keep(reader, reader.keeper, number, task)))
         number += len(task.names)
     # After all reading, for speed: see fimscan.scan.fast_path.
     results = [
@@ -75,17 +84,59 @@ def read_tasks(reader: Reader, tasks: Iterable[Task]) -> Answer:
 
 def _read_task(reader: Reader, first: int, task: Task) -> list[Raw]:
     """``first`` is the number of the task's first name in the request."""
-    fd, _, algorithms, names, lengths, known = task
+    fd, _, algorithms, names, lengths, known, _ = task
     raws: list[Raw | None] = [None] * len(names)
     if reader.is_unlimited and algorithms and lengths is None:
         raws = read_ordinary(reader, first, fd, names, algorithms, known)
     return [_read_one(reader, first + at, task, at) if raw is None else raw for at, raw in enumerate(raws)]
 
 
+def _read_and_keep(reader: Reader, keeper: Keeper, first: int, task: Task) -> list[Raw]:
+    """As :func:`_read_task`, and keep contents. Few files at a time: their contents are in memory until then."""
+    plain, reader.digester = reader.digester, keeper.digester
+    try:
+        raws: list[Raw] = []
+        for begin in range(0, len(task.names), _KEPT_AT_ONCE):
+            raws += _read_few_and_keep(reader, keeper, first, task, slice(begin, begin + _KEPT_AT_ONCE))
+    finally:
+        reader.digester = plain
+    keeper.flush()
+    return raws
+
+
+def _read_few_and_keep(reader: Reader, keeper: Keeper, first: int, task: Task, part: slice) -> list[Raw]:
+    rule, algorithms, names, known = task.keep, task.algorithms, task.names[part], task.known
+    assert rule is not None, "there is something to keep"
+    paths = [task.prefix + name for name in names]
+    keeper.begin(paths, rule)
+    contents: list[bytes | None] = []
+    found: list[Raw | None] = [None] * len(names)
+    if reader.is_unlimited:
+        found = read_ordinary(
+            reader,
+            first + part.start,
+            task.fd,
+            names,
+            algorithms,
+            known[part] if known else None,
+            lambda: contents.append(keeper.digester.take()),
+        )
+    raws = []
+    for at, (path, raw) in enumerate(zip(paths, found, strict=True)):
+        content = contents[at] if contents else None
+        if raw is None:
+            raw = _read_one(reader, first + part.start + at, task, part.start + at)  # noqa: PLW2901
+            content = keeper.digester.take()
+        raws.append(raw)
+        if len(raw) > 2 and raw[DIGESTS]:
+            keeper.offer(path, rule, content, raw[DIGESTS][algorithms.index("sha256")])
+    return raws
+
+
 def _read_one(reader: Reader, number: int, task: Task, at: int) -> Raw:
     if (refused := reader.begin(number)) is not None:
         return refused
-    fd, _, algorithms, names, lengths, known = task
+    fd, _, algorithms, names, lengths, known, _ = task
     if known and (stat := known[at]) is not None:
         found = reader.lstat(fd, names[at])
         if found is not None and reader.is_still(found, taken_of(algorithms), stat):
@@ -95,10 +146,16 @@ def _read_one(reader: Reader, number: int, task: Task, at: int) -> Raw:
 
 def request_of(tasks: list[Task], refused: Mapping[int, Raw]) -> bytes:
     """Encode a request. Descriptors are sent beside it; ``refused`` are answers known already."""
-    return marshal.dumps(("read", dict(refused), [task[1:] for task in tasks]), _WITHOUT_REFERENCES)
+    plain = [(*task[1:-1], None if task.keep is None else tuple(task.keep)) for task in tasks]
+    return marshal.dumps(("read", dict(refused), plain), _WITHOUT_REFERENCES)
 
 
-def main(channel_fd: str, heartbeat_fd: str, limits: str) -> None:
+def _task_of(fd: int, values: Sequence[Any]) -> Task:
+    task = Task(fd, *values)
+    return task if task.keep is None else task._replace(keep=KeepRule(*task.keep))
+
+
+def main(channel_fd: str, heartbeat_fd: str, limits: str, known_fd: str) -> None:
     """Serve requests until the parent closes the socket or dies."""
     _exit_when_the_parent_dies()
     gc.disable()  # there are no cycles among a million tuples
@@ -106,7 +163,8 @@ def main(channel_fd: str, heartbeat_fd: str, limits: str) -> None:
     settings = Limits.from_json(limits)
     settings.lower_priorities()
     throttle = Throttle(settings, heartbeat)
-    reader = Reader(throttle, drop_cache=settings.drop_cache)
+    keeping = Keeping(known_from_file(int(known_fd)), _send_kept) if known_fd else None
+    reader = Reader(throttle, drop_cache=settings.drop_cache, keeping=keeping)
     heartbeat.beat()
     with socket.socket(fileno=int(channel_fd)) as channel:
         while True:
@@ -116,13 +174,22 @@ def main(channel_fd: str, heartbeat_fd: str, limits: str) -> None:
             match marshal.loads(message):  # noqa: S302 - written by our own parent, a moment ago
                 case ("read", refused, tasks):
                     throttle.begin_request(refused)
-                    answer: Any = read_tasks(reader, [Task(fd, *task) for fd, task in zip(fds, tasks, strict=True)])
+                    answer: Any = read_tasks(reader, list(map(_task_of, fds, tasks)))
                 case question:
                     answer = _answer_question(channel, question, fds, heartbeat)
             for fd in fds:
                 os.close(fd)
-            data = marshal.dumps(answer)
-            _write(len(data).to_bytes(LENGTH_BYTES, "little") + data)
+            _send(answer)
+
+
+def _send_kept(contents: list[Kept]) -> None:
+    """Contents go before the answer, in pieces, so that neither side has to hold all of them."""
+    _send((KEPT, contents))
+
+
+def _send(message: Any) -> None:
+    data = marshal.dumps(message)
+    _write(len(data).to_bytes(LENGTH_BYTES, "little") + data)
 
 
 def _answer_question(

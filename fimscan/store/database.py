@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from fimscan.errors import LockedError, StoreError
 from fimscan.passwords import without_password
 from fimscan.store import journal, schema
+from fimscan.store.contents import contents_file, files_of
 from fimscan.store.read_only import ReadOnlyFile, is_writable
 from fimscan.store.session import Session
 
@@ -86,7 +87,8 @@ class Database:
         if self.file is None:
             return ()
         path = os.path.realpath(self.file)
-        return tuple(os.fsencode(path + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
+        own = (os.fsencode(path + suffix) for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
+        return (*own, *files_of(contents_file(self.file)))
 
     @contextmanager
     def begin(self, *, draft: bool = False) -> Iterator[Session]:

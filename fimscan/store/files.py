@@ -222,6 +222,16 @@ def at_paths(session: Session, paths: Iterable[bytes], scan_id: int) -> dict[byt
     return found
 
 
+def sha256_in_use(session: Session, scan_id: int | None) -> Iterator[bytes]:
+    """Yield the SHA-256 of the open versions, and of those that were valid at a scan; some more than once."""
+    wanted: ColumnElement[bool] = table.c.end_scan.is_(None)
+    if scan_id is not None:
+        wanted = or_(wanted, and_(table.c.first_scan <= scan_id, table.c.end_scan > scan_id))
+    query = select(table.c.sha256).where(table.c.host_id == session.host_id, table.c.sha256.is_not(None), wanted)
+    for rows in plain_rows(session, query, _MANY):
+        yield from (digest for (digest,) in rows)
+
+
 def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id: int) -> list[Version]:
     """Every path that these files (device, inode) had as of a scan."""
     wanted = set(identities)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,9 +22,14 @@ from fimscan.model import (
     ProcessView,
     Reason,
     Role,
+    TextChange,
+    TextFact,
+    TextFactKind,
+    TextSign,
     Verdict,
     Xattr,
 )
+from fimscan.report.change_sets import rank_words
 from tests.report.conftest import Make
 
 DPKG: dict[str, Any] = {"exe": b"/usr/bin/dpkg", "cmdline": (b"dpkg", b"-i")}
@@ -442,3 +448,27 @@ def test_a_file_whose_package_was_not_being_installed_stands_out(make: Make) -> 
     assert not decides(written(make, path, severity="low"), PackageClass.AS_SHIPPED)
     touched = make.finding(make.change(ChangeKind.ATTRIBUTES, path, changed=("mtime",)))
     assert not decides(touched, PackageClass.AS_SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [
+        (
+            TextFact(kind=TextFactKind.ACCOUNT_ADDED, subject=b"eve", after=b"0", sign=TextSign.SUPERUSER),
+            "new account with uid 0: eve",
+        ),
+        (
+            TextFact(kind=TextFactKind.ACCOUNT_CHANGED, subject=b"bob", after=b"0", sign=TextSign.SUPERUSER),
+            "an account got uid 0",
+        ),
+        (TextFact(kind=TextFactKind.SUDO_ADDED, subject=b"x", sign=TextSign.SUDO_WITHOUT_PASSWORD), "sudo without"),
+        (TextFact(kind=TextFactKind.SETTING_CHANGED, subject=b"x", sign=TextSign.ROOT_LOGIN), "login allowed"),
+    ],
+)
+def test_alarming_facts_of_a_text_stand_out(make: Make, fact: TextFact, words: str) -> None:
+    """Even as the work of a package manager, in an ordinary place; other facts do not."""
+    plain = written(make, b"/srv/x", make.actor(**DPKG))
+    assert not ranked(plain).stands_out
+    rank = ranked(replace(plain, text=TextChange(facts=(fact,))))
+    assert rank.stands_out and rank_words(rank)[0].startswith(words)
+    assert not ranked(replace(plain, text=TextChange(facts=(replace(fact, sign=None),)))).stands_out

@@ -20,6 +20,7 @@ from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.path_scan import PathScanner
 from fimscan.scan.watch import WatchSpec
 from fimscan.store import scans as scan_store
+from fimscan.store.contents import contents_file, load_from
 from fimscan.store.database import Database
 
 
@@ -152,3 +153,15 @@ def test_the_queue_applies_decisions() -> None:
     assert [request.path for request in queue.due()] == [b"/d"]
     now += 2
     assert [(request.path, request.below) for request in queue.due()] == [(b"/b", False), (b"/c", True), (b"/d", False)]
+
+
+def test_a_look_keeps_the_content_that_it_read(site: Site) -> None:
+    """A state between two scans has its text, too."""
+    site.config = parse_config(f'[[watch]]\npath = "{site.watched}"\nkeep_content = true\n')
+    site.target.write_text("between two scans\n")
+    checked = site.check(site.request())
+    (seen,) = checked.seen
+    assert seen.pair.after is not None
+    digest = seen.pair.after.digest("sha256")
+    assert digest is not None
+    assert load_from(contents_file(site.database.file), [digest]) == {digest: b"between two scans\n"}

@@ -12,6 +12,7 @@ from fimscan.config import parse_config
 from fimscan.pipeline import run_scan
 from fimscan.pipeline.record import blocks
 from fimscan.scan import scanner
+from fimscan.scan.keeping import Keeping
 from fimscan.scan.limits import Limits
 from fimscan.store.database import Database
 
@@ -61,9 +62,9 @@ def test_as_many_workers_as_configured(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "w" / "f").touch()
     executor, wanted = scanner.ScanExecutor, []
 
-    def count(workers: int, limits: Limits) -> scanner.ScanExecutor:
+    def count(workers: int, limits: Limits, *others: Keeping | None) -> scanner.ScanExecutor:
         wanted.append(workers)
-        return executor(workers, limits)
+        return executor(workers, limits, *others)
 
     monkeypatch.setattr(scanner, "ScanExecutor", count)
     database = Database(f"sqlite:///{tmp_path}/x.db", host="h")

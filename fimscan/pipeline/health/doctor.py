@@ -7,19 +7,22 @@ import time
 from collections.abc import Iterator
 
 from fimscan.config import Config
-from fimscan.errors import FimscanError
+from fimscan.errors import FimscanError, StoreError
 from fimscan.model import Check, ScanStatus, UnreadableReason
 from fimscan.pipeline.audit.rules import rules_for
 from fimscan.pipeline.health import coverage
 from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.remedies import commented
 from fimscan.pipeline.record.absent import accepted_absent
+from fimscan.pipeline.record.contents import keeps_content, placement_problems
+from fimscan.report.texts import content_text
 from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity
 from fimscan.store import scan_results as scan_result_store
 from fimscan.store import scans as scan_store
 from fimscan.store import witness as witness_store
+from fimscan.store.contents import contents_file, permission_problem, usage_of
 from fimscan.store.database import Database
 
 #: A running fanotify reader stores at least this often up to which time it has read everything.
@@ -43,6 +46,7 @@ def all_checks(config: Config, database: Database) -> list[Check]:
     return [
         *_watch_checks(config, database),
         *_store_checks(database),
+        *_content_checks(config, database),
         *audit_checks(config, database),
         *_witness_checks(config, database),
     ]
@@ -133,6 +137,29 @@ def _store_checks(database: Database) -> Iterator[Check]:
     else:
         yield ok("ledger", "both hash chains are intact; 'fimscan verify --db' checks every row")
     yield ok("audit lines", f"lines that could not be parsed: {damaged:,} (kept in the table damaged_line)")
+
+
+def _content_checks(config: Config, database: Database) -> Iterator[Check]:
+    """Check the file with kept contents, if any content is to be kept, or was."""
+    path = contents_file(database.file, config.contents.file)
+    if not os.path.lexists(path):
+        if keeps_content(config):
+            detail = f"keep_content is set, and there is no {path}"
+            yield warning("contents", detail, commented("fimscan scan --full", "it keeps what it reads"))
+        return
+    if (problem := permission_problem(path)) is not None:
+        what, _, remedy = problem.partition("; ")
+        yield critical("contents", f"kept contents: {what}", remedy)
+        return
+    try:
+        usage = usage_of(path)
+    except StoreError as error:
+        yield warning("contents", str(error), f"remove {path}; the next scan begins a new one")
+        return
+    yield ok("contents", content_text(usage, path, config.contents.quota_bytes))
+    for problem in placement_problems(database, config):
+        what, _, remedy = problem.rpartition("; ")
+        yield warning("contents", what, remedy)
 
 
 def database_check(url: str, host: str) -> tuple[Check, Database | None]:

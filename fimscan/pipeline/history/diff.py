@@ -16,6 +16,7 @@ from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.history.stored_path import load_path
 from fimscan.pipeline.importance import Importance
 from fimscan.pipeline.record.last_read import is_at_or_below
+from fimscan.pipeline.texts import with_facts
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
@@ -76,7 +77,7 @@ def history_of(database: Database, path: bytes, config: Config | None = None) ->
     whole = diff_of_scans(database, None, None)
     with database.read() as session:
         importance = Importance.current(config, session, _last(session))
-        found = importance.on_all(finding_store.history_of(session, path))
+        found = with_facts(database, config, importance.on_all(finding_store.history_of(session, path)))
         unchanged = None if found else load_path(session, path)
     return replace(whole, findings=found, unchanged=unchanged)
 
@@ -116,6 +117,7 @@ def _diff(
     ]
     importance = Importance.current(config, session, end)
     findings = importance.on_all(compare.rows_with_steps(compare.with_moves(changes), steps))
+    findings = with_facts(database, config, findings)
     actors = [actor for row in findings for actor in row.attribution.actors]
     complete = scan_store.last_full(session, until=end.id)
     unreadable = scan_result_store.unreadable_in(session, complete.id) if complete is not None else ()

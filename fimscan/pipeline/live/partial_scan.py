@@ -15,6 +15,7 @@ from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.record.rotation import LogJudge
 from fimscan.pipeline.result import ScanResult
 from fimscan.pipeline.settings import ScanPlan
+from fimscan.pipeline.texts import with_facts
 from fimscan.state_row import pack
 from fimscan.store import devices as device_store
 from fimscan.store import files
@@ -70,7 +71,7 @@ class PartialScans:
                 host=database.host,
                 start=previous,
                 end=sealed,
-                findings=scan_entry.sealed_findings(session, scan_id, plan.config),
+                findings=with_facts(database, plan.config, scan_entry.sealed_findings(session, scan_id, plan.config)),
                 opened_unmodified=opened,
                 logs_grown=sealed.counts.get("logs_grown", 0),
                 logs_rotated=sealed.counts.get("logs_rotated", 0),

@@ -18,6 +18,7 @@ from fimscan.linux.users import user_name
 from fimscan.model import Actor, Doubt, FileKind, FileState, Holders, Unreadable, UnreadableReason
 from fimscan.paths import as_prefix
 from fimscan.pipeline.live.queue import Decision, LookRequest, Next
+from fimscan.pipeline.record.contents import ContentRecorder
 from fimscan.pipeline.record.devices import Survey
 from fimscan.pipeline.record.holders import Identity
 from fimscan.pipeline.record.last_read import doubts_of
@@ -195,7 +196,14 @@ class PathCheck:
         self._survey: Survey | None = None
 
     def check(self, due: Sequence[LookRequest]) -> CheckResult:
-        """Look at what is due, as far as there is time."""
+        """Look at what is due, as far as there is time. Contents are kept as by a scan."""
+        with ContentRecorder(self._database, self._plan.config, is_look=True) as contents:
+            self._path_scanner.keeping = contents.keeping
+            found = self._check(due)
+            contents.finish()
+        return found
+
+    def _check(self, due: Sequence[LookRequest]) -> CheckResult:
         survey = self._surveyed()
         writers = self._ask_holders(due, survey)
         begun = self._clock()

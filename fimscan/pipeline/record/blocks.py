@@ -16,6 +16,7 @@ from fimscan.pipeline.record.read_ahead import ReadAhead
 from fimscan.pipeline.record.recorder import Recorder
 from fimscan.pipeline.settings import ScanPlan
 from fimscan.scan.block import Voucher
+from fimscan.scan.keeping import Keeping
 from fimscan.scan.scanner import PriorStates, Progress, scan_blocks
 from fimscan.scan.watch import WatchSpec
 from fimscan.state_row import Packed
@@ -30,13 +31,14 @@ _TRANSACTION_SECONDS = 1.0
 
 
 @gc_paused()
-def record_blocks(
+def record_blocks(  # what a scan needs
     recorder: Recorder,
     database: Database,
     plan: ScanPlan,
     on_progress: Callable[[Progress], None] | None,
     vouched: Vouch | None,
     numbers: Numbers,
+    keeping: Keeping | None = None,
 ) -> None:
     """Walk, hash, compare and store, a block at a time.
 
@@ -47,6 +49,7 @@ def record_blocks(
         on_progress: called about ten times a second.
         vouched: picks the files that are not read while their ctime stays the same; ``None`` reads every byte.
         numbers: the device numbers by which file systems are recorded.
+        keeping: takes the contents of files, where they are kept.
     """
     with database.read() as reading, database.read() as beside, ExitStack() as stack:
         known: Iterator[Sequence[files.KnownRow]] = iter(())
@@ -65,7 +68,7 @@ def record_blocks(
             workers=plan.workers,
             cross_mounts=plan.cross_mounts,
             skip=plan.skip,
-            known=PriorStates(verified=verified, vouchers=vouchers, numbers=numbers),
+            known=PriorStates(verified=verified, vouchers=vouchers, numbers=numbers, keeping=keeping),
             limits=plan.limits,
             on_progress=on_progress,
         )

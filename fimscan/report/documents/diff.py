@@ -30,11 +30,15 @@ from fimscan.report.documents.parts import (
     text_fields,
     unreadable_document,
 )
+from fimscan.report.documents.texts import text_document
 from fimscan.report.summary import summary
 
 
-def diff_document(diff: Diff, grouping: Grouping | None = None) -> dict[str, Any]:
-    """The ``fimscan.diff/1`` document of a diff. ``grouping`` is that of its findings; by default it is made here."""
+def diff_document(diff: Diff, grouping: Grouping | None = None, *, texts: bool = False) -> dict[str, Any]:
+    """The ``fimscan.diff/1`` document of a diff. ``grouping`` is that of its findings; by default it is made here.
+
+    With ``texts``, rows have what changed in their text, which may be confidential.
+    """
     grouping = grouping or group(diff.findings, Facts.of(diff))
     return {
         "schema": "fimscan.diff/1",
@@ -44,14 +48,14 @@ def diff_document(diff: Diff, grouping: Grouping | None = None) -> dict[str, Any
         "shown": diff.shown,
         "summary": summary(diff),
         "sets": [set_document(item, diff.end.started_ns) for item in grouping.sets],
-        "changes": [_ranked_document(row) for row in grouping.rows],
+        "changes": [_ranked_document(row, texts=texts) for row in grouping.rows],
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
         "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
     }
 
 
-def change_lines(diff: Diff, grouping: Grouping | None = None) -> Iterator[dict[str, Any]]:
+def change_lines(diff: Diff, grouping: Grouping | None = None, *, texts: bool = False) -> Iterator[dict[str, Any]]:
     """The lines of NDJSON, each a ``fimscan.change/1`` document.
 
     A line is a row of ``changes`` with ``schema``, ``host``, ``from_scan``, ``to_scan`` and ``time`` (when fimscan saw
@@ -61,7 +65,7 @@ def change_lines(diff: Diff, grouping: Grouping | None = None) -> Iterator[dict[
     end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
     grouping = grouping or group(diff.findings, Facts.of(diff))
     for row in grouping.rows:
-        yield {**_context(diff, row.finding.change.window.before_ns), **_ranked_document(row)}
+        yield {**_context(diff, row.finding.change.window.before_ns), **_ranked_document(row, texts=texts)}
     for unreadable in diff.unreadable:
         yield {**_context(diff, end), "kind": "unreadable", **unreadable_document(unreadable)}
     for opened in diff.opened_unmodified:
@@ -79,8 +83,8 @@ def _context(diff: Diff, time_ns: int) -> dict[str, Any]:
     }
 
 
-def row_document(finding: Finding) -> dict[str, Any]:
-    """One changed path: an entry of ``changes``."""
+def row_document(finding: Finding, *, texts: bool = False) -> dict[str, Any]:
+    """One changed path: an entry of ``changes``; ``texts`` as in :func:`diff_document`."""
     change = finding.change
     document = {
         "id": change.id,
@@ -94,13 +98,15 @@ def row_document(finding: Finding) -> dict[str, Any]:
     }
     if len(finding.steps) > 1:
         document["steps"] = [_step(step) for step in finding.steps]
+    if texts and finding.text is not None:
+        document["text"] = text_document(finding.text)
     return document
 
 
-def _ranked_document(row: RankedRow) -> dict[str, Any]:
+def _ranked_document(row: RankedRow, *, texts: bool) -> dict[str, Any]:
     answer = row.finding.package
     return {
-        **row_document(row.finding),
+        **row_document(row.finding, texts=texts),
         "package": None if answer is None else package_document(answer),
         "set": row.number,
         "rank": rank_document(row.rank),

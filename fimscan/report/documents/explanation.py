@@ -12,8 +12,11 @@ from fimscan.report.documents.parts import actor_document, optional_time
 from fimscan.report.reasons import OPENS_ONLY, program_text, why_text
 
 
-def explanation_document(explanation: Explanation) -> dict[str, Any]:
-    """The ``fimscan.explanation/1`` document: the row of ``fimscan diff``, and the evidence for its verdict."""
+def explanation_document(explanation: Explanation, *, texts: bool = False) -> dict[str, Any]:
+    """The ``fimscan.explanation/1`` document: the row of ``fimscan diff``, and the evidence for its verdict.
+
+    With ``texts``, the row has what changed in its text.
+    """
     finding = explanation.finding
     reasoning = finding.attribution.reasoning
     last = None if reasoning is None else reasoning.last_change_ns
@@ -22,7 +25,7 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
         "schema": "fimscan.explanation/1",
         "host": json_text(explanation.host),
         "change": {
-            **row_document(finding),
+            **row_document(finding, texts=texts),
             "package": None if finding.package is None else package_document(finding.package),
         },
         "window": {"after_scan": explanation.after_scan, "before_scan": explanation.before_scan},

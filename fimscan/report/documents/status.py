@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fimscan.model import AcceptanceRecord, Scan, Status, WitnessExtent, device_text
+from fimscan.model import AcceptanceRecord, ContentUsage, Scan, Status, WitnessExtent, device_text
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.configuration import reconfiguration_document
 from fimscan.report.documents.parts import optional_time, text_fields, unreadable_document
@@ -27,6 +27,7 @@ def status_document(status: Status, *, now_ns: int, fresh_ns: int) -> dict[str, 
         "accepted": [_acceptance(record) for record in status.accepted],
         "configuration": [reconfiguration_document(item) for item in status.reconfigurations],
         "unreadable": [unreadable_document(item) for item in status.unreadable],
+        "contents": None if status.contents is None else _contents(status.contents),
     }
 
 
@@ -36,6 +37,15 @@ def vouched_document(host: str, files: Iterable[tuple[bytes, int]]) -> dict[str,
         "schema": "fimscan.vouched/1",
         "host": json_text(host),
         "files": [{**text_fields("path", path), "last_read": time_text(read_ns)} for path, read_ns in files],
+    }
+
+
+def _contents(usage: ContentUsage) -> dict[str, Any]:
+    return {
+        "kept": usage.contents,
+        "bytes": usage.packed,
+        "dropped": usage.dropped,
+        "last_dropped": time_text(usage.dropped_ns) if usage.dropped_ns else None,
     }
 
 
