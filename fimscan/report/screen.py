@@ -280,9 +280,8 @@ def _reasons(row: RankedRow) -> list[str]:
         if fact.sign is not None:
             facts.setdefault(REASON_OF_SIGN[fact.sign], []).append(fact)
     found: list[str] = []
-    for reason, words in list(zip(row.rank.reasons, rank_words(row.rank, row.finding.package), strict=True))[
-        : row.rank.deciding
-    ]:
+    words_of = zip(row.rank.reasons, rank_words(row.rank, row.finding.package), strict=True)
+    for reason, words in islice(words_of, row.rank.deciding):
         told = facts.get(reason, [])
         is_said = all(fact.kind is TextFactKind.ACCOUNT_ADDED for fact in told)  # the words have the names
         found += [words] if is_said else [fact_words(fact) for fact in told]
