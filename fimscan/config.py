@@ -259,6 +259,12 @@ class WitnessSettings(_Section):
     fanotify: bool = True
 
 
+class Review(_Section):
+    """Whether a reviewer may decide about changes of their own."""
+
+    own_changes: Literal["warn", "refuse", "allow"] = "warn"
+
+
 class Evidence(_Section):
     """The key that signs bundles; it is created at the first use."""
 
@@ -276,6 +282,7 @@ class Config(_Section):
     schedule: ScheduleSettings = ScheduleSettings()
     live: LiveSettings = LiveSettings()
     witness: WitnessSettings = WitnessSettings()
+    review: Review = Review()
     evidence: Evidence = Evidence()
 
     @model_validator(mode="after")

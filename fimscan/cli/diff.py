@@ -22,6 +22,7 @@ from fimscan.cli.context import (
     terminal_width,
     use_color,
 )
+from fimscan.cli.last_shown import remember
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
@@ -130,6 +131,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
         note(unchanged_text(found.unchanged, found.host))
     with output_to(out) as stream:
         _write(found, grouping, view, stream)
+    if number is None and not history:
+        remember(settings.url(), found)
     return exit_code(found)
 
 

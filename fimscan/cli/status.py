@@ -11,13 +11,14 @@ import click
 
 from fimscan.cli.context import Settings
 from fimscan.cli.remedies import complete_quoted
-from fimscan.model import AcceptanceRecord, Scan, ScanStatus, Status
+from fimscan.model import Scan, ScanStatus, Status
 from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text
+from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
 from fimscan.report.witness import extent_text
@@ -78,7 +79,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
     for scan in scans[-last:]:
         click.echo(_line(scan))
     for item in accepted:
-        click.echo(_accepted(item))
+        click.echo(record_text(item))
     for line in chain.from_iterable(map(configuration_lines, changed)):
         click.echo(line)
     if baseline is None:
@@ -115,15 +116,6 @@ def _as_it_is(scan: Scan, database: Database) -> Scan:
     if scan.status is ScanStatus.RUNNING and not database.is_scanning():
         return replace(scan, status=ScanStatus.INTERRUPTED)
     return scan
-
-
-def _accepted(item: AcceptanceRecord) -> str:
-    what = "everything" if item.path is None else show(item.path)
-    why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
-    when = minute_text(item.approval.accepted_ns)
-    return f"accepted {when}  {what} as of scan {item.scan}, by {show(item.approval.user)}" + (
-        f" ({show(why)})" if why else ""
-    )
 
 
 def _line(scan: Scan) -> str:

@@ -14,6 +14,7 @@ from fimscan.model import (
     Attribution,
     Change,
     ChangeKind,
+    DispositionStatus,
     FileKind,
     FileState,
     Finding,
@@ -36,6 +37,7 @@ class RankReason(StrEnum):
 
     NO_EVENT = "no-event"
     SUPERUSER = "superuser-account"
+    VIOLATION = "violation"
     LOG_BREACH = "log-breach"
     SUSPECT_PROGRAM = "suspect-program"
     NOT_AS_SHIPPED = "not-as-shipped"
@@ -154,6 +156,9 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
         place = place or found
         for reason, decides in _signs(change, attribution, provenance, finding.severity, found, facts):
             signs[reason] = decides or signs.get(reason, False)
+    decided = finding.disposition
+    if decided is not None and decided.status is DispositionStatus.VIOLATION:
+        signs[RankReason.VIOLATION] = True
     accounts = facts.superusers.get(path, ())
     if accounts:
         signs[RankReason.SUPERUSER] = True

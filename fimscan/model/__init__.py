@@ -16,7 +16,14 @@ write, who did), answers, scans, acceptance, checks, packages. Conventions that 
 * This room imports no other module of fimscan.
 """
 
-from fimscan.model.acceptance import AcceptanceRecord, Approval
+from fimscan.model.acceptance import (
+    AcceptanceRecord,
+    Approval,
+    Disposition,
+    DispositionCategory,
+    DispositionStatus,
+    Reviewer,
+)
 from fimscan.model.answers import Attribution, Coverage, Reason, Reasoning, Ruling, Verdict, Why
 from fimscan.model.audit import (
     COMPLETE,
@@ -115,6 +122,9 @@ __all__ = [
     "DamagedLine",
     "Diff",
     "Digest",
+    "Disposition",
+    "DispositionCategory",
+    "DispositionStatus",
     "Doubt",
     "Effect",
     "EventId",
@@ -147,6 +157,7 @@ __all__ = [
     "Reason",
     "Reasoning",
     "Reconfiguration",
+    "Reviewer",
     "Rights",
     "Role",
     "Ruling",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from fimscan.model.acceptance import AcceptanceRecord
+from fimscan.model.acceptance import AcceptanceRecord, Disposition
 from fimscan.model.answers import Attribution
 from fimscan.model.audit import Actor, AuditRule, ProcessView
 from fimscan.model.changes import Change
@@ -78,7 +78,8 @@ class Finding:
     If the report covers several scans and the file changed more than once, ``steps`` are the single changes in order.
     ``severity`` and ``category`` come from the innermost watch that covers the path in the current configuration;
     ``None`` if none does. ``package`` says whether the file is what its package shipped; ``None`` if packages were not
-    asked. The database stores none of the three; they are set when findings are loaded for a report.
+    asked. ``disposition`` is what was decided about it, if that is known and in effect. The database stores none of
+    these with a finding; they are set when findings are loaded for a report.
     """
 
     change: Change
@@ -88,6 +89,7 @@ class Finding:
     severity: Severity | None = None
     category: str | None = None
     package: PackageAnswer | None = None
+    disposition: Disposition | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,8 @@ class Explanation:
 
     ``after_scan`` and ``before_scan`` are the scans whose readings bound the window; ``None`` if the file was read in a
     live look. ``protected`` counts the processes that not even root may inspect. ``records`` are the lines of the audit
-    log about the named processes.
+    log about the named processes. ``dispositions`` are all decisions about the change, oldest first, also those that
+    were taken back.
     """
 
     host: str
@@ -237,6 +240,7 @@ class Explanation:
     lineages: tuple[Lineage, ...] = ()
     programs: tuple[Program, ...] = ()
     records: tuple[bytes, ...] = ()
+    dispositions: tuple[Disposition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

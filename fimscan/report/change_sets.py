@@ -12,6 +12,7 @@ from fimscan.report.words import plural
 REASON_WORDS = {
     RankReason.NO_EVENT: "no event although audit covered it",
     RankReason.SUPERUSER: "new account with uid 0",
+    RankReason.VIOLATION: "marked as a violation",
     RankReason.LOG_BREACH: "logged content altered",
     RankReason.SUSPECT_PROGRAM: "written by a suspect program",
     RankReason.NOT_AS_SHIPPED: "not as its package shipped it",

@@ -10,6 +10,7 @@ from rich.text import Text
 from fimscan.model import Actor, Explanation, Ruling, Why
 from fimscan.report.console import wrap, write_lines
 from fimscan.report.display import moment_text, show
+from fimscan.report.dispositions import disposition_facts
 from fimscan.report.reasons import (
     OPENS_ONLY,
     considered_heading,
@@ -35,6 +36,8 @@ def _text(explanation: Explanation, width: int) -> Iterator[Text]:
     finding = explanation.finding
     attribution, change = finding.attribution, finding.change
     yield from row_lines(finding, width)
+    decisions = (", ".join(disposition_facts(item)) for item in explanation.dispositions)
+    yield from _section("Decisions", decisions, width)
     since, until = window_texts(explanation)
     yield from _section("When it happened", (f"after {since}", f"before {until}"), width)
     yield from _section("File times", time_texts(change, attribution.reasoning), width)

@@ -23,6 +23,7 @@ from fimscan.report.display import command_text, show, time_text
 from fimscan.report.packages import is_alarming
 from fimscan.report.text import (
     answer_lines,
+    disposition_lines,
     head_lines,
     heading_lines,
     package_lines,
@@ -194,6 +195,7 @@ def _outstanding_lines(row: RankedRow, screen: Screen) -> Iterator[Text]:
     telling = [text for text in differences(finding.change) if text.startswith(_TELLING)]
     reasons = [*rank_words(rank)[: rank.deciding], *telling]
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
+    yield from disposition_lines(finding, width)
     answer = finding.package
     if answer is not None and (is_alarming(answer) or answer.kind is PackageClass.NOT_AS_SHIPPED):
         yield from package_lines(finding, width)

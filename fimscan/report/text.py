@@ -21,6 +21,7 @@ from fimscan.model import (
     Change,
     ChangeKind,
     Diff,
+    DispositionStatus,
     ExeOrigin,
     Finding,
     Severity,
@@ -33,6 +34,7 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
+from fimscan.report.dispositions import disposition_facts
 from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
@@ -184,6 +186,7 @@ def row_lines(finding: Finding, width: int) -> Iterator[Text]:
     for line in pack(differences(change), width, _INDENT, _INDENT * 2):
         yield Text(line)
     yield from package_lines(finding, width)
+    yield from disposition_lines(finding, width)
     if len(finding.steps) > 1:
         yield from _steps(finding, width)
     else:
@@ -196,6 +199,16 @@ def package_lines(finding: Finding, width: int) -> Iterator[Text]:
         return
     style = "bold red" if is_alarming(finding.package) else ""
     for line in pack(words, width, f"{_INDENT}package: ", _INDENT * 2):
+        yield Text(line, style=style)
+
+
+def disposition_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """What was decided about a change, if anything was."""
+    decided = finding.disposition
+    if decided is None:
+        return
+    style = "bold red" if decided.status is DispositionStatus.VIOLATION else ""
+    for line in pack(disposition_facts(decided), width, _INDENT, _INDENT * 2):
         yield Text(line, style=style)
 
 

@@ -43,9 +43,14 @@ class WithScan(Rows):
 
 @dataclass(frozen=True)
 class Numbered(Rows):
-    """Rows with one digest each; the newest digest of a row counts."""
+    """Rows with one digest each; the newest digest of a row counts.
+
+    ``later`` are columns that were added later. They are digested unless all of them are null, so the digests of
+    old rows stay the same.
+    """
 
     columns: tuple[str, ...]
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ class Subject(IntEnum):
         schema.acceptance,
         "id",
         ("id", "path", "scan_id", "version_id", "accepted_ns", "user", "ticket", "reason"),
+        later=("act", "status", "category", "own", "undoes", "plan_id"),
     )
     AUDIT_BLOCK = AuditBlocks(9, "audit record block {} (or an access in it)", schema.audit_block, "id")
     NOTICE = Noted(

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0013"
 
 metadata = MetaData(
     naming_convention={
@@ -332,7 +332,8 @@ unmodified_open = Table(
     Column("actors", Text, nullable=False),
 )
 
-# Acceptances: everything as of a scan (path null), or one path's state as of a scan. The latest one counts.
+# Dispositions, which are only ever added: about everything as of a scan (path null), or about one path's state as of a
+# scan. The latest one of a path counts. An approved one (also: status null) is an acceptance.
 acceptance = Table(
     "acceptance",
     metadata,
@@ -345,6 +346,16 @@ acceptance = Table(
     Column("user", Text, nullable=False),
     Column("ticket", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    # All that was decided at once has one number. These columns are null in rows of earlier versions.
+    Column("act", BigInteger),
+    Column("status", String(16)),
+    Column("category", String(16)),
+    # Whether the reviewer was among the users of the named processes.
+    Column("own", Boolean),
+    # The act that this row takes back; its status is then pending.
+    Column("undoes", BigInteger),
+    # The plan by which it was approved.
+    Column("plan_id", BigInteger),
     sqlite_autoincrement=True,
 )
 

@@ -389,6 +389,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                     "coverage": {"complete": False, "gaps": [lost]},
                     "notes": ["A note."],
                 },
+                "disposition": None,
                 "package": None,
                 "set": 1,
                 "rank": {

@@ -21,6 +21,7 @@ from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import json_text, mode_octal, time_text
 from fimscan.report.documents.change_sets import rank_document, set_document
 from fimscan.report.documents.configuration import configuration_document
+from fimscan.report.documents.dispositions import disposition_document
 from fimscan.report.documents.packages import package_document
 from fimscan.report.documents.parts import (
     actor_document,
@@ -88,6 +89,7 @@ def row_document(finding: Finding) -> dict[str, Any]:
         "category": optional_text(finding.category),
         **_change(change),
         "attribution": _attribution(finding.attribution),
+        "disposition": disposition_document(finding.disposition),
     }
     if len(finding.steps) > 1:
         document["steps"] = [_step(step) for step in finding.steps]
