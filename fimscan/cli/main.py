@@ -28,6 +28,7 @@ _COMMANDS = {
     "explain": ("explain:explain", "Explain the verdict of a change."),
     "explain-path": ("explain_path:explain_path_command", "Say whether a path is monitored, and why."),
     "accept": ("accept:accept", "Accept changes into the baseline."),
+    "review": ("review:review", "Decide about all changes, set by set, on a terminal."),
     "reject": ("accept:reject", "Mark changes as violations."),
     "undo": ("accept:undo", "Take a decision back."),
     "audit": ("audit:audit", "Print audit rules, recorded accesses, and the state of audit."),

@@ -29,10 +29,11 @@ _INDENT = "    "
 
 def write_explanation(explanation: Explanation, out: TextIO, *, color: bool, width: int) -> None:
     """Write the explanation as text, wrapped at ``width`` where possible."""
-    write_lines(_text(explanation, width), out, color=color)
+    write_lines(explanation_lines(explanation, width), out, color=color)
 
 
-def _text(explanation: Explanation, width: int) -> Iterator[Text]:
+def explanation_lines(explanation: Explanation, width: int) -> Iterator[Text]:
+    """The explanation, line by line."""
     finding = explanation.finding
     attribution, change = finding.attribution, finding.change
     yield from row_lines(finding, width)
