@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ from fimscan.cli.selecting import about_the_decision, selecting, selection_of
 from fimscan.errors import UsageError
 from fimscan.grouping import Facts
 from fimscan.grouping.selection import Selection
-from fimscan.model import Approval, Diff, DispositionStatus, Reviewer
+from fimscan.model import Approval, Diff, DispositionCategory, DispositionStatus, Reviewer
 from fimscan.pipeline.history.accept import Limits, Plan, plan_everything, plan_selected
 from fimscan.pipeline.history.accept import accept as accept_planned
 from fimscan.pipeline.history.accept import undo as undo_act
@@ -32,6 +33,7 @@ _DONE = {DispositionStatus.APPROVED: "Accepted", DispositionStatus.VIOLATION: "M
 @click.argument("names", metavar="[PATH|CHANGE]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Accept the state of the last scan, or of --shown, as a whole.")
 @click.option("--even-outstanding", is_flag=True, help="With --all: also if something of it stands out.")
+@click.option("--plan", type=int, metavar="N", help="Only changes that are as planned by this plan.")
 @selecting
 @about_the_decision
 @click.pass_obj
@@ -124,7 +126,14 @@ class _Decision:
             else:
                 plan = plan_selected(database, selection, config, limits, self._asked(database), status=self._status)
             own = plan.own_of(self._reviewer)
-            check_own(len(own), len(plan.changes), self._reviewer, own_changes_rule(config))
+            opener = None if plan.by_plan is None else plan.by_plan.opened_by
+            check_own(len(own), len(plan.changes), self._reviewer, own_changes_rule(config), opener)
+            if plan.by_plan is not None:
+                approval = replace(
+                    approval,
+                    ticket=approval.ticket or plan.by_plan.ticket,
+                    category=approval.category or DispositionCategory.CHANGE_CONTROL,
+                )
             if not options["dry_run"]:
                 act = accept_planned(database, plan, approval, status=self._status, own=own)
         self._print(plan, approval, len(own), act)

@@ -23,6 +23,7 @@ from fimscan.cli.context import (
     use_color,
 )
 from fimscan.cli.last_shown import remember
+from fimscan.cli.plan import progress_of
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
@@ -121,6 +122,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
         grouping = grouping_of(database, found, facts) if view.names_report else None
         if grouping is not None:
             found = replace(found, shown=report_name(found, grouping, number))
+            if found.accepted is not None and found.unfiltered is None:
+                found = replace(found, plans=progress_of(database, found, grouping, settings))
         if not view.needs_sets(found):
             grouping = None
     if number is not None and grouping is not None:

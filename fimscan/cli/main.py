@@ -31,6 +31,7 @@ _COMMANDS = {
     "review": ("review:review", "Decide about all changes, set by set, on a terminal."),
     "reject": ("accept:reject", "Mark changes as violations."),
     "undo": ("accept:undo", "Take a decision back."),
+    "plan": ("plan:plan", "Say which changes are expected, and see what came of it."),
     "audit": ("audit:audit", "Print audit rules, recorded accesses, and the state of audit."),
     "packages": ("packages:packages", "Say whether files are what their packages shipped."),
     "import": ("importing:import_group", "Import the baseline of another program."),

@@ -6,12 +6,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import click
 
 from fimscan.cli.context import Settings, note, packaged
 from fimscan.cli.last_shown import remember
+from fimscan.cli.plan import progress_of
 from fimscan.cli.remedies import own_command
 from fimscan.cli.reviewer import approval_now, current_reviewer, own_changes_rule
 from fimscan.cli.reviewing import Reviewing
@@ -52,6 +54,8 @@ def review(settings: Settings, *, ticket: str) -> int:
             return packaged(database, diff, settings)
 
         report = present_report(database, config, asked)
+        plans = progress_of(database, report.diff, report.grouping, settings)
+        report = report._replace(diff=replace(report.diff, plans=plans))
         if not report.grouping.rows:
             unread = sum(bool(item.differs) for item in report.diff.unreadable)
             more = f" {plural(unread, 'changed file')} could not be read." if unread else ""

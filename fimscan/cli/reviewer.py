@@ -57,18 +57,17 @@ def own_changes_rule(config: Config | None) -> str:
     return "warn" if config is None else config.review.own_changes
 
 
-def check_own(own: int, of: int, reviewer: Reviewer, rule: str) -> None:
-    """Warn of changes that the reviewer may have made, or refuse them.
+def check_own(own: int, of: int, reviewer: Reviewer, rule: str, opener: Reviewer | None = None) -> None:
+    """Warn of changes that the reviewer, or the ``opener`` of their plan, may have made; or refuse them.
 
     Raises:
         UsageError: the rule is ``refuse``, and there are any.
     """
     if not own or rule == "allow":
         return
-    what = (
-        f"{plural(own, 'change')} of {of:,} may be your own: {show(reviewer.name)} is the user of a process that is"
-        " named for it"
-    )
+    whose = "your own" if opener in (None, reviewer) else "your own, or of who opened the plan"
+    people = " or ".join(dict.fromkeys(show(person.name) for person in (reviewer, opener) if person is not None))
+    what = f"{plural(own, 'change')} of {of:,} may be {whose}: {people} is the user of a process that is named for it"
     if rule == "refuse":
         raise UsageError(
             f'nothing was stored: {what}, and [review] own_changes is "refuse". Another person has to decide'

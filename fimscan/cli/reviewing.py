@@ -13,7 +13,7 @@ from rich.text import Text
 from fimscan.errors import StoreError, UsageError
 from fimscan.grouping import RankedRow
 from fimscan.grouping.review_items import ReviewItem, review_items
-from fimscan.model import Approval, DispositionCategory, DispositionStatus, Explanation
+from fimscan.model import Approval, ChangePlan, DispositionCategory, DispositionStatus, Explanation
 from fimscan.pipeline.history.review import Outcome
 from fimscan.pipeline.history.shown import Report
 from fimscan.report.display import show
@@ -41,7 +41,9 @@ class DeskLike(Protocol):
 
     report: Report
 
-    def decide(self, rows: list[RankedRow], status: DispositionStatus, approval: Approval) -> Outcome:
+    def decide(
+        self, rows: list[RankedRow], status: DispositionStatus, approval: Approval, plan: ChangePlan | None = None
+    ) -> Outcome:
         """Store a decision."""
         ...
 
@@ -91,7 +93,7 @@ class Reviewing:
         held: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._desk, self._approve, self._warns, self._held = desk, approve, warns, held
-        self._all = review_items(desk.report.grouping)
+        self._all = review_items(desk.report.grouping, desk.report.diff.plans)
         self._items: list[ReviewItem] = list(self._all)
         self._place = 0
         self._decided: list[_Decided] = []
@@ -211,10 +213,13 @@ class Reviewing:
         if not open_rows:
             self._message = "decided already; u takes the last decision back"
             return
-        chosen = category or self._category
-        approval = self._approve(self._ticket, self._reason, chosen and chosen.value)
+        progress = self._item.plan if self._item is not None and self._chosen is None else None
+        plan = progress.plan if progress is not None and status is DispositionStatus.APPROVED else None
+        chosen = category or self._category or (None if plan is None else DispositionCategory.CHANGE_CONTROL)
+        ticket = self._ticket or ("" if plan is None else plan.ticket)
+        approval = self._approve(ticket, self._reason, chosen and chosen.value)
         with self._held():
-            outcome = self._desk.decide(open_rows, status, approval)
+            outcome = self._desk.decide(open_rows, status, approval, plan)
             if outcome.act is not None:
                 self._decided.append(_Decided(outcome.act, status, outcome.rows, self._place))
                 self._marks |= dict.fromkeys((row.finding.change.path for row in outcome.rows), status)
@@ -394,7 +399,7 @@ class Reviewing:
         parts = [f"{min(self._place + 1, len(self._items)):,}/{len(self._items):,}"]
         item = self._item
         if item is not None:
-            parts.append("change set" if item.of is not None else "look at this")
+            parts.append("change set" if item.of else "as planned" if item.plan else "look at this")
         if self._decided:
             parts.append(f"{len(self._marks):,} decided")
         parts += [

@@ -80,6 +80,7 @@ def selection_of(names: tuple[str, ...], chosen: dict[str, Any]) -> Selection:
         session=chosen["session"],
         verdicts=frozenset(map(Verdict, chosen["verdicts"])),
         as_shipped=chosen["as_shipped"],
+        plan=chosen.get("plan"),
     )
 
 

@@ -33,6 +33,7 @@ class Selection:
 
     ``exe`` is a pattern of a program's path; ``user`` is a login user, or the user of a process without a login.
     ``as_shipped`` takes only files that are as their package shipped them, without a fact that deserves attention.
+    ``plan`` is the number of a plan; the plans themselves are not known here.
     """
 
     names: tuple[ByPath | ByNumber, ...] = ()
@@ -42,6 +43,7 @@ class Selection:
     session: int | None = None
     verdicts: frozenset[Verdict] = frozenset()
     as_shipped: bool = False
+    plan: int | None = None
 
     @property
     def has_conditions(self) -> bool:
@@ -49,7 +51,7 @@ class Selection:
         return (
             bool(self.verdicts)
             or self.as_shipped
-            or any(value is not None for value in (self.number, self.exe, self.user, self.session))
+            or any(value is not None for value in (self.number, self.exe, self.user, self.session, self.plan))
         )
 
 
@@ -163,8 +165,8 @@ def _holds(item: Selected, selection: Selection) -> bool:
     tests = [
         test
         for value, test in (
-            (selection.exe, _ran(selection.exe)),
-            (selection.user, _was(selection.user)),
+            (selection.exe, ran(selection.exe)),
+            (selection.user, was(selection.user)),
             (selection.session, lambda actor: actor.session == selection.session),
         )
         if value is not None
@@ -185,7 +187,9 @@ def _every_process(finding: Finding, holds: Callable[[Actor], bool]) -> bool:
     return all(parts) and all(holds(actor) for actors in parts for actor in actors)
 
 
-def _ran(exe: bytes | None) -> Callable[[Actor], bool]:
+def ran(exe: bytes | None) -> Callable[[Actor], bool]:
+    """Whether a process ran this program, or one that matches the pattern."""
+
     def holds(actor: Actor) -> bool:
         """Not by a program of that name in a container or another root."""
         if exe is None or actor.exe is None:
@@ -198,7 +202,9 @@ def _ran(exe: bytes | None) -> Callable[[Actor], bool]:
     return holds
 
 
-def _was(user: str | None) -> Callable[[Actor], bool]:
+def was(user: str | None) -> Callable[[Actor], bool]:
+    """Whether this is the login user of a process or, without a login, the user that it ran as."""
+
     def holds(actor: Actor) -> bool:
         """Not by a login uid that the process gave itself."""
         if actor.login is not None and actor.login.source is LoginSource.USER:

@@ -75,6 +75,7 @@ from fimscan.model.packages import (
     PackageReason,
     PackageReport,
 )
+from fimscan.model.plans import ChangePlan, PlanProgress, PlanState
 from fimscan.model.scans import (
     LIVE,
     Diff,
@@ -115,6 +116,7 @@ __all__ = [
     "Breach",
     "Change",
     "ChangeKind",
+    "ChangePlan",
     "Check",
     "CheckSeverity",
     "Coverage",
@@ -151,6 +153,8 @@ __all__ = [
     "PackageProof",
     "PackageReason",
     "PackageReport",
+    "PlanProgress",
+    "PlanState",
     "Prefix",
     "ProcessView",
     "Program",

@@ -13,6 +13,7 @@ from fimscan.model.audit import Actor, AuditRule, ProcessView
 from fimscan.model.changes import Change
 from fimscan.model.files import FileState, Unreadable
 from fimscan.model.packages import PackageAnswer
+from fimscan.model.plans import PlanProgress
 from fimscan.model.witness import WitnessExtent
 
 
@@ -190,7 +191,7 @@ class Diff:
     differences before a filter was applied; ``None`` without a filter. ``unchanged`` is set in the history of a path of
     which no change is recorded. ``accepted`` is the number of the last acceptance in the baseline; ``None`` if the diff
     is not one from the baseline. ``shown`` names this report for ``fimscan accept --shown``, if it has
-    a name.
+    a name. ``plans`` says what came of plans.
     """
 
     host: str
@@ -207,6 +208,7 @@ class Diff:
     unchanged: StoredPath | None = None
     accepted: int | None = None
     shown: str | None = None
+    plans: tuple[PlanProgress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from fimscan.model import Diff, DispositionStatus
 from fimscan.report.change_sets import rank_words, set_tail, set_title
 from fimscan.report.console import pack, wrap
 from fimscan.report.display import command_text, show, time_text
+from fimscan.report.plans import expected_text, progress_text
 from fimscan.report.text import row_lines, row_title, suspect_lines
 from fimscan.report.words import number_text, plural, process_text, user_text, verdict_code
 
@@ -56,7 +57,14 @@ Marks = Mapping[bytes, DispositionStatus]
 
 
 def item_lines(item: ReviewItem, diff: Diff, marks: Marks, width: int) -> Iterator[Text]:
-    """A change that stands out, in full; or a change set with one line for each of its other changes."""
+    """A change that stands out, in full; or one line for each change of a plan, or of the others of a change set."""
+    if item.plan is not None:
+        yield Text(progress_text(item.plan), style="bold")
+        opened = f"plan {item.plan.plan.id}, opened by {show(item.plan.plan.opened_by.name)}"
+        yield from map(Text, pack((opened, expected_text(item.plan.plan)), width, _INDENT, _INDENT))
+        yield Text()
+        yield from (_marked(row_title(row.finding), row, marks) for row in item.rows)
+        return
     if item.of is None:
         (row,) = item.rows
         first, *details = row_lines(row.finding, width)

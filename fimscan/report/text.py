@@ -36,6 +36,7 @@ from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
 from fimscan.report.dispositions import disposition_facts
 from fimscan.report.packages import is_alarming, package_words
+from fimscan.report.plans import progress_text
 from fimscan.report.reasons import program_text
 from fimscan.report.words import (
     RANK_WORDS,
@@ -151,6 +152,8 @@ def head_lines(diff: Diff, width: int) -> Iterator[Text]:
         yield Text(f"of its files, {vouched}")
     for line in log_lines(diff):
         yield Text(line)
+    for plan in diff.plans:
+        yield Text(progress_text(plan), style="bold" if plan.extra or plan.missing else "")
 
 
 def reconfiguration_lines(diff: Diff) -> Iterator[Text]:

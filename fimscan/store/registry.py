@@ -138,6 +138,13 @@ class Subject(IntEnum):
         ("id", "path", "scan_id", "version_id", "accepted_ns", "user", "ticket", "reason"),
         later=("act", "status", "category", "own", "undoes", "plan_id"),
     )
+    PLAN = Numbered(
+        23,
+        "plan {}",
+        schema.plan,
+        "id",
+        ("id", "opened_ns", "until_ns", "user", "uid", "ticket", "reason", "expected", "closed_ns", "closed_by"),
+    )
     AUDIT_BLOCK = AuditBlocks(9, "audit record block {} (or an access in it)", schema.audit_block, "id")
     NOTICE = Noted(
         10,

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 
 metadata = MetaData(
     naming_convention={
@@ -356,6 +356,25 @@ acceptance = Table(
     Column("undoes", BigInteger),
     # The plan by which it was approved.
     Column("plan_id", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+# Changes that are expected (store.plans): ``expected`` is JSON with paths, packages, user and exe. ``user`` and ``uid``
+# are who opened it.
+plan = Table(
+    "plan",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("uid", BigInteger),
+    Column("ticket", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("closed_ns", BigInteger),
+    Column("closed_by", Text),
     sqlite_autoincrement=True,
 )
 

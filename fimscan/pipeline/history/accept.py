@@ -9,7 +9,8 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.grouping.own import is_own
 from fimscan.grouping.selection import ByNumber, Selected, Selection, is_named, names_of, select
-from fimscan.model import Approval, DispositionStatus, Reviewer
+from fimscan.model import Approval, ChangePlan, DispositionStatus, Reviewer
+from fimscan.pipeline.history.plans import planned_of
 from fimscan.pipeline.history.shown import (
     FactsOf,
     Report,
@@ -23,6 +24,7 @@ from fimscan.report.display import show
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import files
 from fimscan.store import findings as finding_store
+from fimscan.store import plans as plan_store
 from fimscan.store import scans as scan_store
 from fimscan.store.database import Database
 from fimscan.store.session import Session
@@ -66,6 +68,7 @@ class Plan:
     later: int = 0
     withheld: int = 0
     latest: int
+    by_plan: ChangePlan | None = None
 
     @property
     def paths(self) -> int:
@@ -78,8 +81,9 @@ class Plan:
         return sum(item.row.rank.stands_out for item in self.changes)
 
     def own_of(self, reviewer: Reviewer) -> tuple[Selected, ...]:
-        """The changes that a reviewer may have made."""
-        return tuple(item for item in self.changes if is_own(item.row.finding, reviewer))
+        """The changes that a reviewer, or who opened the plan, may have made."""
+        people = (reviewer,) if self.by_plan is None else (reviewer, self.by_plan.opened_by)
+        return tuple(item for item in self.changes if any(is_own(item.row.finding, person) for person in people))
 
 
 def plan_everything(
@@ -155,6 +159,12 @@ def plan_selected(
         raise UsageError(f"{error}{_later_text(later, report)}") from None
     if by_pattern and is_unlimited:
         raise _needs_shown()
+    by_plan = None
+    if selection.plan is not None:
+        with database.read() as session:
+            by_plan, plans = plan_store.one(session, selection.plan), plan_store.every(session)
+        paths = planned_of(report.diff.findings, by_plan, plans)
+        chosen = [item for item in chosen if item.number is None and item.row.finding.change.path in paths]
     if not chosen:
         raise UsageError(
             "nothing to accept: no change matches all options (see 'fimscan diff' for what differs)"
@@ -178,6 +188,7 @@ def plan_selected(
         later=later,
         withheld=len(chosen) - len(taken),
         latest=latest,
+        by_plan=by_plan,
     )
 
 
@@ -202,7 +213,8 @@ def accept(
         if plan.states is None:
             return acceptance_store.accept_scan(session, plan.scan, approval, is_own=bool(own))
         paths = frozenset(path for item in own for path in names_of(item.finding))
-        return acceptance_store.accept_paths(session, plan.states, approval, status=status, own=paths)
+        number = None if plan.by_plan is None else plan.by_plan.id
+        return acceptance_store.accept_paths(session, plan.states, approval, status=status, own=paths, plan=number)
 
 
 def undo(database: Database, act: int, approval: Approval) -> int:

@@ -9,7 +9,7 @@ from fimscan.config import Config
 from fimscan.grouping import RankedRow
 from fimscan.grouping.own import is_own
 from fimscan.grouping.selection import Selected, names_of
-from fimscan.model import Approval, DispositionStatus, Explanation, Reviewer
+from fimscan.model import Approval, ChangePlan, DispositionStatus, Explanation, Reviewer
 from fimscan.pipeline.history.accept import decided_states, undo
 from fimscan.pipeline.history.explain_change import explain
 from fimscan.pipeline.history.shown import Report
@@ -42,9 +42,16 @@ class Desk:
         self._database, self._config, self._reviewer = database, config, reviewer
         self._refuses = config is not None and config.review.own_changes == "refuse"
 
-    def decide(self, rows: Sequence[RankedRow], status: DispositionStatus, approval: Approval) -> Outcome:
-        """Store a decision about rows, as of the scan of the report."""
-        own = [row for row in rows if is_own(row.finding, self._reviewer)]
+    def decide(
+        self,
+        rows: Sequence[RankedRow],
+        status: DispositionStatus,
+        approval: Approval,
+        plan: ChangePlan | None = None,
+    ) -> Outcome:
+        """Store a decision about rows, as of the scan of the report; ``plan`` is the one by which they are approved."""
+        people = (self._reviewer,) if plan is None else (self._reviewer, plan.opened_by)
+        own = [row for row in rows if any(is_own(row.finding, person) for person in people)]
         refused = {id(row) for row in own} if self._refuses else set()
         chosen = [Selected(row, row.finding) for row in rows if id(row) not in refused]
         with self._database.begin() as session:
@@ -52,7 +59,8 @@ class Desk:
             act = None
             if states:
                 paths = frozenset(path for row in own for path in names_of(row.finding))
-                act = acceptance_store.accept_paths(session, states, approval, status=status, own=paths)
+                number = None if plan is None else plan.id
+                act = acceptance_store.accept_paths(session, states, approval, status=status, own=paths, plan=number)
         return Outcome(
             act=act,
             rows=tuple(item.row for item in taken),

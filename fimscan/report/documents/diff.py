@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fimscan.grouping import Facts, Grouping, RankedRow, group
@@ -30,12 +30,14 @@ from fimscan.report.documents.parts import (
     text_fields,
     unreadable_document,
 )
+from fimscan.report.documents.plans import plan_document
 from fimscan.report.summary import summary
 
 
 def diff_document(diff: Diff, grouping: Grouping | None = None) -> dict[str, Any]:
     """The ``fimscan.diff/1`` document of a diff. ``grouping`` is that of its findings; by default it is made here."""
     grouping = grouping or group(diff.findings, Facts.of(diff))
+    planned = _plan_numbers(diff)
     return {
         "schema": "fimscan.diff/1",
         "host": json_text(diff.host),
@@ -44,7 +46,8 @@ def diff_document(diff: Diff, grouping: Grouping | None = None) -> dict[str, Any
         "shown": diff.shown,
         "summary": summary(diff),
         "sets": [set_document(item, diff.end.started_ns) for item in grouping.sets],
-        "changes": [_ranked_document(row) for row in grouping.rows],
+        "plans": [plan_document(item) for item in diff.plans],
+        "changes": [_ranked_document(row, planned) for row in grouping.rows],
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
         "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
@@ -60,8 +63,9 @@ def change_lines(diff: Diff, grouping: Grouping | None = None) -> Iterator[dict[
     """
     end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
     grouping = grouping or group(diff.findings, Facts.of(diff))
+    planned = _plan_numbers(diff)
     for row in grouping.rows:
-        yield {**_context(diff, row.finding.change.window.before_ns), **_ranked_document(row)}
+        yield {**_context(diff, row.finding.change.window.before_ns), **_ranked_document(row, planned)}
     for unreadable in diff.unreadable:
         yield {**_context(diff, end), "kind": "unreadable", **unreadable_document(unreadable)}
     for opened in diff.opened_unmodified:
@@ -96,11 +100,16 @@ def row_document(finding: Finding) -> dict[str, Any]:
     return document
 
 
-def _ranked_document(row: RankedRow) -> dict[str, Any]:
+def _plan_numbers(diff: Diff) -> dict[bytes, int]:
+    return {path: item.plan.id for item in diff.plans for path in item.planned}
+
+
+def _ranked_document(row: RankedRow, planned: Mapping[bytes, int]) -> dict[str, Any]:
     answer = row.finding.package
     return {
         **row_document(row.finding),
         "package": None if answer is None else package_document(answer),
+        "plan": planned.get(row.finding.change.path),
         "set": row.number,
         "rank": rank_document(row.rank),
     }
