@@ -20,6 +20,7 @@ from fimscan.report.words import number_text, plural, process_text, user_text, v
 
 _INDENT = "    "
 _ROOTS = 3
+_WITH_KIND, _WITH_VERDICT = 36, 60  # columns of a screen, from which a line also has these
 
 KEYS = (
     ("a", "accept"),
@@ -96,8 +97,9 @@ def list_line(row: RankedRow, marks: Marks, width: int, *, is_chosen: bool) -> T
     mark = {DispositionStatus.APPROVED: "A", DispositionStatus.VIOLATION: "V"}.get(
         marks.get(change.path, DispositionStatus.PENDING), "!" if row.rank.stands_out else " "
     )
-    head = f"{'>' if is_chosen else ' '}{mark} {change.kind:<10} {number_text(change):<6} "
-    verdict = f"  {verdict_code(row.finding.attribution)}" if width >= 60 else ""
+    kind = f"{change.kind:<10} " if width >= _WITH_KIND else ""
+    head = f"{'>' if is_chosen else ' '}{mark} {kind}{number_text(change):<6} "
+    verdict = f"  {verdict_code(row.finding.attribution)}" if width >= _WITH_VERDICT else ""
     room = max(8, width - cell_len(head) - cell_len(verdict))
     path = show(change.path)
     if cell_len(path) > room:
