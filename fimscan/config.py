@@ -299,6 +299,12 @@ class ContentSettings(_Section):
         return _bytes(self.quota)
 
 
+class Review(_Section):
+    """Whether a reviewer may decide about changes of their own."""
+
+    own_changes: Literal["warn", "refuse", "allow"] = "warn"
+
+
 class Evidence(_Section):
     """The key that signs bundles; it is created at the first use."""
 
@@ -317,6 +323,7 @@ class Config(_Section):
     live: LiveSettings = LiveSettings()
     witness: WitnessSettings = WitnessSettings()
     contents: ContentSettings = ContentSettings()
+    review: Review = Review()
     evidence: Evidence = Evidence()
 
     @model_validator(mode="after")

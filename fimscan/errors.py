@@ -76,6 +76,16 @@ class InterruptedScanError(FimscanError):
         self.exit_code = 128 + signal_number
 
 
+class InterruptedReviewError(FimscanError):
+    """A signal or a lost terminal ended a review. What was decided is stored. The exit code is the shell's."""
+
+    exit_code = 129  # as for a hangup
+
+    def __init__(self, error: InterruptedScanError, said: str) -> None:
+        super().__init__(f"interrupted; what was decided is stored: {said}")
+        self.exit_code = error.exit_code
+
+
 class PipeClosedError(FimscanError):
     """The reader of standard output stopped reading. The exit code is the shell's for SIGPIPE: 128 + 13."""
 

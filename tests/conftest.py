@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,10 @@ settings.load_profile("fimscan")
 
 # Without bytecode files, every subprocess would compile fimscan again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# What a user was shown last is remembered in files; no test depends on those of the user, or of an earlier run.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="fimscan-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 USE_AUDIT = ("tests/lab/", "tests/framing/", "tests/audit/test_rules.py", "tests/cli/test_audit_status.py")
 

@@ -138,6 +138,9 @@ def observation(at: float, **values: Any) -> AuditObservation:
 def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     """Undo the schema revisions from 0006 on."""
     connection.execute("DROP TABLE in_effect")
+    connection.execute("DROP TABLE plan")
+    for name in ("act", "status", "category", "own", "undoes", "plan_id"):
+        connection.execute(f"ALTER TABLE acceptance DROP COLUMN {name}")
     connection.execute("DROP INDEX ix_audit_block_stored")
     connection.execute("ALTER TABLE audit_block DROP COLUMN first_ns")
     connection.execute("ALTER TABLE audit_block DROP COLUMN stored_ns")

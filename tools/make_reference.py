@@ -266,6 +266,7 @@ _SECTION_TEXT = {
     "[scan]": "Limits on how fast a scan reads, and its priority.",
     "[schedule]": "When `fimscan schedule` runs what. A scan from cron does not use this section.",
     "[live]": "How `fimscan schedule` looks at single files between scans.",
+    "[review]": "Whether a reviewer may decide about changes of their own.",
     "[witness]": "Whether `fimscan schedule` also asks fanotify.",
     "[contents]": "Where the content of files is kept (`keep_content`), and how much of it.",
     "[evidence]": "The signing key, and your organization's name in evidence.",

@@ -23,11 +23,13 @@ from fimscan.cli.context import (
     terminal_width,
     use_color,
 )
+from fimscan.cli.last_shown import remember
 from fimscan.cli.pager import lines_of_pager, paged
+from fimscan.cli.plan import progress_of
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
-from fimscan.grouping import Grouping
+from fimscan.grouping import Facts, Grouping
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import grouping_of
@@ -137,15 +139,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
             found = _filtered(found, pattern, verdict)
         # The history of a path has states that no package of today can vouch for.
         found, facts = packaged(database, found, settings, disabled=no_packages or history)
-        grouping = grouping_of(database, found, facts) if view.groups(found) else None
-        accept = ""
-        if grouping is not None:
-            found = replace(found, shown=report_name(found, grouping, number))
-            accept = accept_command(view.program, found.shown, grouping)
-        if not view.needs_sets(found):
-            grouping = None
-        if number is not None and grouping is not None:
-            found, grouping = _one_set(found, grouping, number)
+        found, grouping, accept = _grouped(database, found, facts, view, settings)
         if form == "text" or whole_text:
             found, grouping = _with_texts(database, config, found, grouping, view)
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
@@ -154,6 +148,8 @@ def diff(  # noqa: PLR0913  # one argument for each option
         note(unchanged_text(found.unchanged, found.host))
     with paged(settings, form, out), output_to(out) as stream:
         _write(found, grouping, view, stream, accept)
+    if number is None and not history:
+        remember(settings.url(), found)
     return exit_code(found)
 
 
@@ -227,6 +223,24 @@ def _lines_shown(form: str, out: str | None, *, whole: bool) -> int | None:
     if whole:
         return None
     return MOST_LINES if form == "text" and out is None and sys.stdout.isatty() else 0
+
+
+def _grouped(
+    database: Database, found: Diff, facts: Facts | None, view: _View, settings: Settings
+) -> tuple[Diff, Grouping | None, str]:
+    """Return (the diff with its name and plans, its change sets if they are to be shown, the command that accepts)."""
+    grouping = grouping_of(database, found, facts) if view.groups(found) else None
+    accept = ""
+    if grouping is not None:
+        found = replace(found, shown=report_name(found, grouping, view.number))
+        accept = accept_command(view.program, found.shown, grouping)
+        if found.accepted is not None and found.unfiltered is None:
+            found = replace(found, plans=progress_of(database, found, grouping, settings))
+    if grouping is None or not view.needs_sets(found):
+        return found, None, accept
+    if view.number is None:
+        return found, grouping, accept
+    return *_one_set(found, grouping, view.number), accept
 
 
 def _with_texts(

@@ -11,6 +11,7 @@ from dataclasses import replace
 import click
 
 from fimscan.cli.context import Settings, exit_code, note, packaged, screen_size, terminal_width, use_color
+from fimscan.cli.last_shown import remember_scan
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.grouping import Facts, Grouping
@@ -79,6 +80,8 @@ def scan(  # noqa: PLR0913  # one argument for each option
                 grouping = grouping_if_many(database, shown, facts)
                 print_result(shown, older, own_command(settings), grouping, verbose=verbose)
             sys.stdout.flush()
+        if form == "json" or len(found.findings) + len(found.unreadable) <= _ONE_SCREEN:
+            remember_scan(settings.url(), found)
     return 0 if reported.is_baseline else exit_code(reported.diff)
 
 

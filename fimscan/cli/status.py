@@ -15,7 +15,7 @@ from fimscan.cli.pager import paged
 from fimscan.cli.remedies import complete_quoted
 from fimscan.config import Config
 from fimscan.errors import StoreError
-from fimscan.model import AcceptanceRecord, ContentUsage, Scan, ScanStatus, Status
+from fimscan.model import ContentUsage, Scan, ScanStatus, Status
 from fimscan.pipeline.config_changes import pending, reconfigurations
 from fimscan.pipeline.health.doctor import WITNESS_FRESH_NS
 from fimscan.pipeline.history.diff import diff_from_baseline
@@ -23,6 +23,7 @@ from fimscan.pipeline.record.contents import keeps_content
 from fimscan.pipeline.record.ctime_trust import vouched_files
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show, time_text
+from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
 from fimscan.report.texts import content_text
@@ -92,7 +93,7 @@ def status(settings: Settings, *, last: int, form: str, vouched: bool) -> None:
         for scan in scans[-last:]:
             click.echo(_line(scan))
         for item in accepted:
-            click.echo(_accepted(item))
+            click.echo(record_text(item))
         for line in chain.from_iterable(map(configuration_lines, changed)):
             click.echo(line)
         if baseline is None:
@@ -143,15 +144,6 @@ def _as_it_is(scan: Scan, database: Database) -> Scan:
     if scan.status is ScanStatus.RUNNING and not database.is_scanning():
         return replace(scan, status=ScanStatus.INTERRUPTED)
     return scan
-
-
-def _accepted(item: AcceptanceRecord) -> str:
-    what = "everything" if item.path is None else show(item.path)
-    why = ", ".join(filter(None, (item.approval.ticket, item.approval.reason)))
-    when = minute_text(item.approval.accepted_ns)
-    return f"accepted {when}  {what} as of scan {item.scan}, by {show(item.approval.user)}" + (
-        f" ({show(why)})" if why else ""
-    )
 
 
 def _line(scan: Scan) -> str:

@@ -14,6 +14,7 @@ from fimscan.model import (
     Attribution,
     Change,
     ChangeKind,
+    DispositionStatus,
     FileKind,
     FileState,
     Finding,
@@ -41,6 +42,7 @@ class RankReason(StrEnum):
     NO_EVENT = "no-event"
     SUPERUSER = "superuser-account"
     NO_PASSWORD = "account-without-password"  # noqa: S105 - no password
+    VIOLATION = "violation"
     LOG_BREACH = "log-breach"
     SUSPECT_PROGRAM = "suspect-program"
     NOT_AS_SHIPPED = "not-as-shipped"
@@ -181,6 +183,9 @@ def rank_of(finding: Finding, facts: Facts) -> Rank:
     for fact in () if finding.text is None else finding.text.facts:
         if fact.sign is not None:
             signs[REASON_OF_SIGN[fact.sign]] = True
+    decided = finding.disposition
+    if decided is not None and decided.status is DispositionStatus.VIOLATION:
+        signs[RankReason.VIOLATION] = True
     accounts = tuple(dict.fromkeys((*facts.superusers.get(path, ()), *_superusers(finding))))
     if accounts:
         signs[RankReason.SUPERUSER] = True

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fimscan.errors import UsageError
 from fimscan.grouping.sets import Grouping, RankedRow
-from fimscan.model import Actor, ExeOrigin, Finding, LoginSource, Verdict
+from fimscan.model import Actor, ExeOrigin, Finding, LoginSource, PackageClass, Verdict
 from fimscan.paths import is_within
 
 
@@ -32,6 +32,8 @@ class Selection:
     """Which changes to take: those of any name, if there are names, for which all the rest holds.
 
     ``exe`` is a pattern of a program's path; ``user`` is a login user, or the user of a process without a login.
+    ``as_shipped`` takes only files that are as their package shipped them, without a fact that deserves attention.
+    ``plan`` is the number of a plan; the plans themselves are not known here.
     """
 
     names: tuple[ByPath | ByNumber, ...] = ()
@@ -40,12 +42,16 @@ class Selection:
     user: str | None = None
     session: int | None = None
     verdicts: frozenset[Verdict] = frozenset()
+    as_shipped: bool = False
+    plan: int | None = None
 
     @property
     def has_conditions(self) -> bool:
         """Whether there is anything but names."""
-        return bool(self.verdicts) or any(
-            value is not None for value in (self.number, self.exe, self.user, self.session)
+        return (
+            bool(self.verdicts)
+            or self.as_shipped
+            or any(value is not None for value in (self.number, self.exe, self.user, self.session, self.plan))
         )
 
 
@@ -119,6 +125,19 @@ def _where(grouping: Grouping, holds: Callable[[bytes], bool]) -> list[Selected]
     return [Selected(row, row.finding) for row in grouping.rows if any(map(holds, names_of(row.finding)))]
 
 
+def is_named(finding: Finding, selection: Selection) -> bool:
+    """Whether a path or a pattern names a change; without names, every change is."""
+    if not selection.names:
+        return True
+    paths = names_of(finding)
+    return any(
+        is_within(path, name.path) or any(fnmatch.fnmatchcase(path, glob) for glob in name.globs)
+        for name in selection.names
+        if isinstance(name, ByPath)
+        for path in paths
+    )
+
+
 def names_of(finding: Finding) -> tuple[bytes, ...]:
     """The path of a change and, of a moved file, its earlier one."""
     change = finding.change
@@ -141,16 +160,25 @@ def _holds(item: Selected, selection: Selection) -> bool:
         return False
     if selection.verdicts and item.finding.attribution.verdict not in selection.verdicts:
         return False
+    if selection.as_shipped and not _is_as_shipped(item):
+        return False
     tests = [
         test
         for value, test in (
-            (selection.exe, _ran(selection.exe)),
-            (selection.user, _was(selection.user)),
+            (selection.exe, ran(selection.exe)),
+            (selection.user, was(selection.user)),
             (selection.session, lambda actor: actor.session == selection.session),
         )
         if value is not None
     ]
     return not tests or _every_process(item.finding, lambda actor: all(test(actor) for test in tests))
+
+
+def _is_as_shipped(item: Selected) -> bool:
+    """An earlier state of a file is not the one that was compared with its package."""
+    answer = item.row.finding.package
+    is_last = item.number is None or item.finding is _steps(item.row.finding)[-1]
+    return is_last and answer is not None and answer.kind is PackageClass.AS_SHIPPED and not answer.loud
 
 
 def _every_process(finding: Finding, holds: Callable[[Actor], bool]) -> bool:
@@ -159,7 +187,9 @@ def _every_process(finding: Finding, holds: Callable[[Actor], bool]) -> bool:
     return all(parts) and all(holds(actor) for actors in parts for actor in actors)
 
 
-def _ran(exe: bytes | None) -> Callable[[Actor], bool]:
+def ran(exe: bytes | None) -> Callable[[Actor], bool]:
+    """Whether a process ran this program, or one that matches the pattern."""
+
     def holds(actor: Actor) -> bool:
         """Not by a program of that name in a container or another root."""
         if exe is None or actor.exe is None:
@@ -172,7 +202,9 @@ def _ran(exe: bytes | None) -> Callable[[Actor], bool]:
     return holds
 
 
-def _was(user: str | None) -> Callable[[Actor], bool]:
+def was(user: str | None) -> Callable[[Actor], bool]:
+    """Whether this is the login user of a process or, without a login, the user that it ran as."""
+
     def holds(actor: Actor) -> bool:
         """Not by a login uid that the process gave itself."""
         if actor.login is not None and actor.login.source is LoginSource.USER:

@@ -17,7 +17,14 @@ everywhere:
 * This room imports no other module of fimscan.
 """
 
-from fimscan.model.acceptance import AcceptanceRecord, Approval
+from fimscan.model.acceptance import (
+    AcceptanceRecord,
+    Approval,
+    Disposition,
+    DispositionCategory,
+    DispositionStatus,
+    Reviewer,
+)
 from fimscan.model.answers import Attribution, Coverage, Reason, Reasoning, Ruling, Verdict, Why
 from fimscan.model.audit import (
     COMPLETE,
@@ -72,6 +79,7 @@ from fimscan.model.packages import (
     PackageReason,
     PackageReport,
 )
+from fimscan.model.plans import ChangePlan, PlanProgress, PlanState
 from fimscan.model.scans import (
     LIVE,
     Diff,
@@ -115,6 +123,7 @@ __all__ = [
     "Breach",
     "Change",
     "ChangeKind",
+    "ChangePlan",
     "Check",
     "CheckSeverity",
     "ContentUsage",
@@ -123,6 +132,9 @@ __all__ = [
     "DamagedLine",
     "Diff",
     "Digest",
+    "Disposition",
+    "DispositionCategory",
+    "DispositionStatus",
     "Doubt",
     "Effect",
     "EventId",
@@ -151,12 +163,15 @@ __all__ = [
     "PackageProof",
     "PackageReason",
     "PackageReport",
+    "PlanProgress",
+    "PlanState",
     "Prefix",
     "ProcessView",
     "Program",
     "Reason",
     "Reasoning",
     "Reconfiguration",
+    "Reviewer",
     "Rights",
     "Role",
     "Ruling",

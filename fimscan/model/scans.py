@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from fimscan.model.acceptance import AcceptanceRecord
+from fimscan.model.acceptance import AcceptanceRecord, Disposition
 from fimscan.model.answers import Attribution
 from fimscan.model.audit import Actor, AuditRule, ProcessView
 from fimscan.model.changes import Change
 from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
+from fimscan.model.plans import PlanProgress
 from fimscan.model.texts import ContentUsage, TextChange
 from fimscan.model.witness import WitnessExtent
 
@@ -80,9 +81,10 @@ class Finding:
     If the report covers several scans and the file changed more than once, ``steps`` are the single changes in order.
     ``severity`` and ``category`` come from the innermost watch that covers the path in the current configuration;
     ``None`` if none does. ``package`` says whether the file is what its package shipped; ``None`` if packages were not
-    asked. ``text`` says what changed in its text; ``None`` if its content is not kept. The database stores none of the
-    four; they are set when findings are loaded for a report. ``in_effect`` are the processes that ran a changed
-    program, library or unit when the scan found it; ``None`` for other files.
+    asked. ``text`` says what changed in its text; ``None`` if its content is not kept. ``disposition`` is what was
+    decided about it, if that is known and in effect. The database stores none of these with a finding; they are set
+    when findings are loaded for a report. ``in_effect`` are the processes that ran a changed program, library or unit
+    when the scan found it; ``None`` for other files.
     """
 
     change: Change
@@ -94,6 +96,7 @@ class Finding:
     package: PackageAnswer | None = None
     in_effect: InEffect | None = None
     text: TextChange | None = None
+    disposition: Disposition | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +197,7 @@ class Diff:
     differences before a filter was applied; ``None`` without a filter. ``unchanged`` is set in the history of a path of
     which no change is recorded. ``accepted`` is the number of the last acceptance in the baseline; ``None`` if the diff
     is not one from the baseline. ``shown`` names this report for ``fimscan accept --shown``, if it has
-    a name.
+    a name. ``plans`` says what came of plans.
     """
 
     host: str
@@ -211,6 +214,7 @@ class Diff:
     unchanged: StoredPath | None = None
     accepted: int | None = None
     shown: str | None = None
+    plans: tuple[PlanProgress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +235,8 @@ class Explanation:
 
     ``after_scan`` and ``before_scan`` are the scans whose readings bound the window; ``None`` if the file was read in a
     live look. ``protected`` counts the processes that not even root may inspect. ``records`` are the lines of the audit
-    log about the named processes.
+    log about the named processes. ``dispositions`` are all decisions about the change, oldest first, also those that
+    were taken back.
     """
 
     host: str
@@ -243,6 +248,7 @@ class Explanation:
     lineages: tuple[Lineage, ...] = ()
     programs: tuple[Program, ...] = ()
     records: tuple[bytes, ...] = ()
+    dispositions: tuple[Disposition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from fimscan.store.session import Session
 _POLICIES = ("attributes", "append-only", "full")  # weakest first
 # Switches: turning one off weakens monitoring.
 _SWITCHES = ("audit.enabled", "scan.cross_mounts", "live.enabled", "witness.fanotify")
+_OWN_CHANGES = ("allow", "warn", "refuse")  # weakest first
 _INTERVALS = ("schedule.scan", "schedule.full", "schedule.audit")
 # Timeouts after which a file counts as unreadable: a shorter one weakens monitoring.
 _TIMEOUTS = ("scan.file_timeout", "scan.stall_timeout")
@@ -102,6 +103,9 @@ def _effect(key: str, old: Any, new: Any) -> Effect:
         return Effect.WEAKER if str(new).strip().lower() in ("", "off", "never") else Effect.OTHER
     if key in _TIMEOUTS:
         return Effect.WEAKER if (interval_seconds(new) or 0) < (interval_seconds(old) or 0) else Effect.STRONGER
+    if key == "review.own_changes":
+        is_weaker = _OWN_CHANGES.index(str(new)) < _OWN_CHANGES.index(str(old))
+        return Effect.WEAKER if is_weaker else Effect.STRONGER
     if key == "audit.logs":
         return Effect.WEAKER if set(old or ()) - set(new or ()) else Effect.STRONGER
     return Effect.OTHER

@@ -17,6 +17,7 @@ REASON_WORDS = {
     RankReason.ADMIN_GROUP: "new member of an administrators' group",
     RankReason.SUDO_WITHOUT_PASSWORD: "sudo without a password",
     RankReason.ROOT_LOGIN: "login allowed to root, or without a password",
+    RankReason.VIOLATION: "marked as a violation",
     RankReason.LOG_BREACH: "logged content altered",
     RankReason.SUSPECT_PROGRAM: "written by a suspect program",
     RankReason.NOT_AS_SHIPPED: "not as its package shipped it",

@@ -10,6 +10,7 @@ from rich.text import Text
 from fimscan.model import Actor, Explanation, Ruling, Why
 from fimscan.report.console import wrap, write_lines
 from fimscan.report.display import moment_text, show
+from fimscan.report.dispositions import disposition_facts
 from fimscan.report.in_effect import in_effect_sentences
 from fimscan.report.packages import package_sentences
 from fimscan.report.reasons import (
@@ -27,19 +28,23 @@ from fimscan.report.texts import TextView
 from fimscan.report.words import doubt_text, gap_text, plural, process_text
 
 _INDENT = "    "
+_NO_LINES = TextView()
 
 
 def write_explanation(
-    explanation: Explanation, out: TextIO, *, color: bool, width: int, view: TextView | None = None
+    explanation: Explanation, out: TextIO, *, color: bool, width: int, view: TextView = _NO_LINES
 ) -> None:
     """Write the explanation as text, wrapped at ``width`` where possible. ``view`` is how much of a text is shown."""
-    write_lines(_text(explanation, width, view or TextView()), out, color=color)
+    write_lines(explanation_lines(explanation, width, view), out, color=color)
 
 
-def _text(explanation: Explanation, width: int, view: TextView) -> Iterator[Text]:
+def explanation_lines(explanation: Explanation, width: int, view: TextView = _NO_LINES) -> Iterator[Text]:
+    """The explanation, line by line."""
     finding = explanation.finding
     attribution, change = finding.attribution, finding.change
     yield from row_lines(finding, width, view)
+    decisions = (", ".join(disposition_facts(item)) for item in explanation.dispositions)
+    yield from _section("Decisions", decisions, width)
     since, until = window_texts(explanation)
     yield from _section("When it happened", (f"after {since}", f"before {until}"), width)
     yield from _section("File times", time_texts(change, attribution.reasoning), width)

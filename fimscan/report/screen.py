@@ -33,6 +33,7 @@ from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.text import (
     answer_lines,
+    disposition_lines,
     head_lines,
     heading_lines,
     in_effect_lines,
@@ -268,6 +269,7 @@ def _outstanding_lines(row: RankedRow, screen: Screen, day_ns: int) -> Iterator[
     if len(finding.steps) > 1:
         reasons.append(f"changed {len(finding.steps)} times")
     yield from map(Text, pack(reasons, width, _INDENT, _INDENT * 2))
+    yield from disposition_lines(finding, width)
     yield from _who(finding, screen, day_ns)
     yield from in_effect_lines(finding, width)
 

@@ -21,6 +21,7 @@ from fimscan.model import (
     Change,
     ChangeKind,
     Diff,
+    DispositionStatus,
     ExeOrigin,
     Finding,
     Severity,
@@ -33,8 +34,10 @@ from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
 from fimscan.report.display import minute_text, show
+from fimscan.report.dispositions import disposition_facts
 from fimscan.report.in_effect import in_effect_words
 from fimscan.report.packages import is_alarming, package_words
+from fimscan.report.plans import progress_text
 from fimscan.report.reasons import program_text
 from fimscan.report.texts import TextView, fact_lines, text_lines
 from fimscan.report.words import (
@@ -152,6 +155,8 @@ def head_lines(diff: Diff, width: int) -> Iterator[Text]:
         yield Text(f"of its files, {vouched}")
     for line in log_lines(diff):
         yield Text(line)
+    for plan in diff.plans:
+        yield Text(progress_text(plan), style="bold" if plan.extra or plan.missing else "")
 
 
 def reconfiguration_lines(diff: Diff) -> Iterator[Text]:
@@ -189,6 +194,7 @@ def row_lines(finding: Finding, width: int, view: TextView = _NO_LINES) -> Itera
     yield from package_lines(finding, width)
     yield from in_effect_lines(finding, width)
     yield from text_lines(finding, width, view)
+    yield from disposition_lines(finding, width)
     if len(finding.steps) > 1:
         yield from _steps(finding, width)
     else:
@@ -209,6 +215,16 @@ def in_effect_lines(finding: Finding, width: int) -> Iterator[Text]:
     for words in in_effect_words(finding.in_effect):
         style = "bold" if finding.in_effect is not None and finding.in_effect.old else ""
         yield from (Text(line, style=style) for line in wrap(words, width, _INDENT, _INDENT * 2))
+
+
+def disposition_lines(finding: Finding, width: int) -> Iterator[Text]:
+    """What was decided about a change, if anything was."""
+    decided = finding.disposition
+    if decided is None:
+        return
+    style = "bold red" if decided.status is DispositionStatus.VIOLATION else ""
+    for line in pack(disposition_facts(decided), width, _INDENT, _INDENT * 2):
+        yield Text(line, style=style)
 
 
 def suspect_lines(finding: Finding, diff: Diff) -> Iterator[Text]:

@@ -1,17 +1,24 @@
-"""Acceptances, and the baseline that they make."""
+"""Dispositions, and the baseline that the approved ones make. Rows are only ever added.
+
+What is decided at once is an *act*, with a number. A later row may take an act back (``undoes``). Such a row counts
+from its own number on: the baseline *until* an earlier row is what it was then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Row, func, or_, select
 
-from fimscan.model import AcceptanceRecord, Approval
+from fimscan.errors import UsageError
+from fimscan.model import AcceptanceRecord, Approval, DispositionCategory, DispositionStatus
 from fimscan.store import files, journal, row_digests, schema
 from fimscan.store.registry import Subject
 from fimscan.store.session import Session
+
+_table = schema.acceptance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,58 +33,142 @@ class Baseline:
     overrides: Mapping[bytes, tuple[files.Version | None, int]]
 
 
-def accept_scan(session: Session, scan_id: int, approval: Approval) -> None:
-    """Accept everything as it was at a scan."""
-    _accept(session, approval, [{"path": None, "scan_id": scan_id, "version_id": None}])
+# --------------------------------------------------------------------------------------------------------------------
+# Writing
 
 
-def accept_paths(session: Session, states: Mapping[bytes, tuple[int | None, int]], approval: Approval) -> None:
-    """Accept single paths; ``states`` maps a path to (row number of the version, ``None`` if absent; its scan)."""
-    items = [{"path": path, "version_id": version, "scan_id": scan} for path, (version, scan) in states.items()]
-    _accept(session, approval, items)
+def accept_scan(
+    session: Session, scan_id: int, approval: Approval, *, is_own: bool = False, plan: int | None = None
+) -> int:
+    """Accept everything as it was at a scan; return the number of the act."""
+    item = {"path": None, "scan_id": scan_id, "version_id": None, "own": is_own}
+    return _add(session, approval, DispositionStatus.APPROVED, [item], plan)
 
 
-def _accept(session: Session, approval: Approval, items: list[dict[str, Any]]) -> None:
+def accept_paths(
+    session: Session,
+    states: Mapping[bytes, tuple[int | None, int]],
+    approval: Approval,
+    *,
+    status: DispositionStatus = DispositionStatus.APPROVED,
+    own: Set[bytes] = frozenset(),
+    plan: int | None = None,
+) -> int:
+    """Accept single paths, or mark them as violations; return the number of the act.
+
+    Args:
+        session: the transaction.
+        states: path -> (row number of the version, ``None`` if absent; its scan).
+        approval: who decided, and why.
+        status: what was decided.
+        own: the paths of changes that the reviewer may have made.
+        plan: the plan by which they are approved.
+    """
+    items = [
+        {"path": path, "version_id": version, "scan_id": scan, "own": path in own}
+        for path, (version, scan) in states.items()
+    ]
+    return _add(session, approval, status, items, plan)
+
+
+def undo(session: Session, act: int, approval: Approval) -> int:
+    """Take an act back; return the number of the act that does.
+
+    Raises:
+        UsageError: there is no such act, it is taken back already, it takes one back itself, or without it there would
+            be no baseline.
+    """
+    rows = session.execute(select(_table).where(_mine(session), _table.c.act == act)).all()
+    if not rows:
+        raise UsageError(f"there is no decision {act}; 'fimscan status' lists the last ones")
+    if rows[0].undoes is not None:
+        raise UsageError(
+            f"decision {act} takes decision {rows[0].undoes} back itself; accept these changes again instead"
+        )
+    if act in _undone(session, last_number(session)):
+        raise UsageError(f"decision {act} was taken back already")
+    item = {"path": None, "version_id": None, "scan_id": rows[0].scan_id, "own": False, "undoes": act}
+    made = _add(session, approval, DispositionStatus.PENDING, [item], None)
+    if baseline(session) is None:
+        raise UsageError(f"decision {act} is the first baseline, which cannot be taken back")
+    return made
+
+
+def _add(
+    session: Session, approval: Approval, status: DispositionStatus, items: list[dict[str, Any]], plan: int | None
+) -> int:
+    assert items, "a decision is about something"
+    journal.lock(session)
+    act = (session.scalar(select(func.max(_table.c.act)).where(_mine(session))) or 0) + 1
     common = {
         "host_id": session.host_id,
         "accepted_ns": approval.accepted_ns,
         "user": approval.user,
         "ticket": approval.ticket,
         "reason": approval.reason,
+        "act": act,
+        "status": status.value,
+        "category": None if approval.category is None else approval.category.value,
+        "undoes": None,
+        "plan_id": plan,
     }
-    if not items:
-        return
-    table = schema.acceptance
     last = last_number(session)
-    session.execute(table.insert(), [{**common, **item} for item in items])
-    made = row_digests.of_numbered(session, Subject.ACCEPTANCE, table.c.id > last)
+    session.execute(_table.insert(), [{**common, **item} for item in items])
+    made = row_digests.of_numbered(session, Subject.ACCEPTANCE, _table.c.id > last)
     journal.record(session, journal.Cause.ACCEPT, made)
+    return act
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Reading
 
 
 def latest_acceptances(session: Session, limit: int) -> list[AcceptanceRecord]:
-    """The last acceptances, oldest first."""
-    table = schema.acceptance
-    query = select(table).where(table.c.host_id == session.host_id).order_by(table.c.id.desc()).limit(limit)
-    return [
-        AcceptanceRecord(
-            path=row.path,
-            scan=row.scan_id,
-            approval=Approval(accepted_ns=row.accepted_ns, user=row.user, ticket=row.ticket, reason=row.reason),
-        )
-        for row in reversed(session.execute(query).all())
-    ]
+    """The last events, oldest first."""
+    rows = session.execute(select(_table).where(_mine(session)).order_by(_table.c.id.desc()).limit(limit)).all()
+    return _records(session, reversed(rows))
+
+
+def records_of(session: Session, paths: Iterable[bytes]) -> list[AcceptanceRecord]:
+    """All events about any of these paths, or about everything, oldest first; without those that take others back."""
+    wanted = or_(_table.c.path.is_(None), _table.c.path.in_(list(paths)))
+    query = select(_table).where(_mine(session), wanted, _table.c.undoes.is_(None)).order_by(_table.c.id)
+    return _records(session, session.execute(query).all())
+
+
+def records_of_act(session: Session, act: int) -> list[AcceptanceRecord]:
+    """The events of one act, in order."""
+    query = select(_table).where(_mine(session), _table.c.act == act).order_by(_table.c.id)
+    return _records(session, session.execute(query).all())
+
+
+def records_of_plan(session: Session, plan: int) -> list[AcceptanceRecord]:
+    """The events that approved something by a plan and are in effect, oldest first."""
+    query = select(_table).where(_mine(session), _table.c.plan_id == plan).order_by(_table.c.id)
+    return [record for record in _records(session, session.execute(query).all()) if not record.is_undone]
+
+
+def violations(session: Session, until: int | None = None) -> dict[bytes, AcceptanceRecord]:
+    """The paths that are marked as violations, as of an event: the latest event of each is such a mark."""
+    number = last_number(session) if until is None else until
+    base = _base(session, number)
+    query = select(_table).where(
+        _in_effect(session, number), _table.c.undoes.is_(None), _table.c.path.is_not(None), _table.c.id > (base or 0)
+    )
+    latest = {row.path: row for row in session.execute(query.order_by(_table.c.id))}
+    marked = [row for row in latest.values() if row.status == DispositionStatus.VIOLATION.value]
+    return {record.path: record for record in _records(session, marked) if record.path is not None}
 
 
 def last_number(session: Session) -> int:
-    """The number of the last acceptance; 0 before the first."""
-    table = schema.acceptance
-    return session.scalar(select(func.max(table.c.id)).where(table.c.host_id == session.host_id)) or 0
+    """The number of the last event; 0 before the first."""
+    return session.scalar(select(func.max(_table.c.id)).where(_mine(session))) or 0
 
 
 def accepted_after(session: Session, number: int) -> tuple[int, Mapping[bytes, int]]:
-    """What was accepted after an acceptance: the latest scan accepted as a whole (or 0), and that of each path."""
-    table = schema.acceptance
-    query = select(table.c.path, table.c.scan_id).where(table.c.host_id == session.host_id, table.c.id > number)
+    """What was accepted after an event: the latest scan accepted as a whole (or 0), and that of each path."""
+    query = select(_table.c.path, _table.c.scan_id)
+    query = query.where(_approved(session, last_number(session)), _table.c.id > number)
     whole, paths = 0, dict[bytes, int]()
     for path, scan in session.execute(query):
         if path is None:
@@ -87,20 +178,85 @@ def accepted_after(session: Session, number: int) -> tuple[int, Mapping[bytes, i
     return whole, paths
 
 
-def baseline(session: Session, until: int | None = None) -> Baseline | None:
-    """The baseline as of an acceptance, or the present one; ``None`` before the first finished scan."""
-    table = schema.acceptance
-    known = (table.c.host_id == session.host_id) & (table.c.id <= (last_number(session) if until is None else until))
-    whole = (
-        select(table.c.id, table.c.scan_id).where(known, table.c.path.is_(None)).order_by(table.c.id.desc()).limit(1)
+def is_reviewed_after(session: Session, number: int) -> bool:
+    """Whether anything was marked as a violation or taken back after an event."""
+    approved = or_(_table.c.status.is_(None), _table.c.status == DispositionStatus.APPROVED.value)
+    return (
+        session.scalar(select(_table.c.id).where(_mine(session), _table.c.id > number, ~approved).limit(1)) is not None
     )
-    base = session.execute(whole).first()
+
+
+def baseline(session: Session, until: int | None = None) -> Baseline | None:
+    """The baseline as of an event, or the present one; ``None`` before the first finished scan."""
+    number = last_number(session) if until is None else until
+    base = _base(session, number)
     if base is None:
         return None
-    later = select(table).where(known, table.c.id > base.id).order_by(table.c.id)
-    rows = session.execute(later).all()
+    scan = session.scalar(select(_table.c.scan_id).where(_table.c.id == base))
+    assert scan is not None, "it was found just now"
+    rows = session.execute(
+        select(_table).where(_approved(session, number), _table.c.id > base).order_by(_table.c.id)
+    ).all()
     versions = files.by_ids(session, (row.version_id for row in rows if row.version_id is not None))
     overrides = {
         row.path: (versions[row.version_id] if row.version_id is not None else None, row.scan_id) for row in rows
     }
-    return Baseline(scan=base.scan_id, overrides=overrides)
+    return Baseline(scan=scan, overrides=overrides)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _mine(session: Session) -> ColumnElement[bool]:
+    return _table.c.host_id == session.host_id
+
+
+def _undone(session: Session, until: int) -> set[int]:
+    query = select(_table.c.undoes).where(_mine(session), _table.c.id <= until, _table.c.undoes.is_not(None))
+    return set(session.scalars(query))
+
+
+def _in_effect(session: Session, until: int) -> ColumnElement[bool]:
+    """The events up to a number that no event up to that number takes back."""
+    later = schema.acceptance.alias()
+    taken_back = select(later.c.undoes).where(
+        later.c.host_id == session.host_id, later.c.id <= until, later.c.undoes.is_not(None)
+    )
+    stands = or_(_table.c.act.is_(None), _table.c.act.not_in(taken_back))
+    return _mine(session) & (_table.c.id <= until) & stands
+
+
+def _approved(session: Session, until: int) -> ColumnElement[bool]:
+    approved = or_(_table.c.status.is_(None), _table.c.status == DispositionStatus.APPROVED.value)
+    return _in_effect(session, until) & approved
+
+
+def _base(session: Session, until: int) -> int | None:
+    """The event that last accepted everything."""
+    query = select(func.max(_table.c.id)).where(_approved(session, until), _table.c.path.is_(None))
+    found: int | None = session.scalar(query)
+    return found
+
+
+def _records(session: Session, rows: Iterable[Row[Any]]) -> list[AcceptanceRecord]:
+    undone = _undone(session, last_number(session))
+    return [
+        AcceptanceRecord(
+            path=row.path,
+            scan=row.scan_id,
+            approval=Approval(
+                accepted_ns=row.accepted_ns,
+                user=row.user,
+                ticket=row.ticket,
+                reason=row.reason,
+                category=None if row.category is None else DispositionCategory(row.category),
+            ),
+            act=row.act,
+            status=DispositionStatus.APPROVED if row.status is None else DispositionStatus(row.status),
+            is_own=bool(row.own),
+            undoes=row.undoes,
+            plan=row.plan_id,
+            is_undone=row.act in undone,
+        )
+        for row in rows
+    ]

@@ -51,6 +51,7 @@ class Cause(StrEnum):
     SCAN = "scan"
     LATE_RECORDS = "late-records"
     ACCEPT = "accept"
+    PLAN = "plan"
     AUDIT = "audit"
     OPEN = "open"  # not closed yet
     UPGRADE = "upgrade"  # the rows that were older than the journal, as they were at the upgrade

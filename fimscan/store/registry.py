@@ -43,9 +43,14 @@ class WithScan(Rows):
 
 @dataclass(frozen=True)
 class Numbered(Rows):
-    """Rows with one digest each; the newest digest of a row counts."""
+    """Rows with one digest each; the newest digest of a row counts.
+
+    ``later`` are columns that were added later. They are digested unless all of them are null, so the digests of
+    old rows stay the same.
+    """
 
     columns: tuple[str, ...]
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,14 @@ class Subject(IntEnum):
         schema.acceptance,
         "id",
         ("id", "path", "scan_id", "version_id", "accepted_ns", "user", "ticket", "reason"),
+        later=("act", "status", "category", "own", "undoes", "plan_id"),
+    )
+    PLAN = Numbered(
+        23,
+        "plan {}",
+        schema.plan,
+        "id",
+        ("id", "opened_ns", "until_ns", "user", "uid", "ticket", "reason", "expected", "closed_ns", "closed_by"),
     )
     AUDIT_BLOCK = AuditBlocks(9, "audit record block {} (or an access in it)", schema.audit_block, "id")
     NOTICE = Noted(

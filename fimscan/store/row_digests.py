@@ -156,9 +156,12 @@ def of_numbered(session: Session, subject: Subject, *which: ColumnElement[bool])
     rows = subject.rows
     assert isinstance(rows, Numbered)
     columns = rows.table.c
-    query = select(*(columns[name] for name in rows.columns)).where(columns.host_id == session.host_id, *which)
+    names = (*rows.columns, *rows.later)
+    query = select(*(columns[name] for name in names)).where(columns.host_id == session.host_id, *which)
+    many = len(rows.columns)
     for row in session.execute(query.order_by(columns.id), execution_options=STREAMED):
-        yield Item(subject, row.id, digest_of(row))
+        is_old = all(value is None for value in row[many:])
+        yield Item(subject, row.id, digest_of(row[:many] if is_old else row))
 
 
 def of_row(subject: Subject, row: Mapping[str, Any]) -> Item:

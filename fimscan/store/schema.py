@@ -341,7 +341,8 @@ in_effect = Table(
     Column("detail", Text, nullable=False),
 )
 
-# Acceptances: everything as of a scan (path null), or one path's state as of a scan. The latest one counts.
+# Dispositions, which are only ever added: about everything as of a scan (path null), or about one path's state as of a
+# scan. The latest one of a path counts. An approved one (also: status null) is an acceptance.
 acceptance = Table(
     "acceptance",
     metadata,
@@ -354,6 +355,35 @@ acceptance = Table(
     Column("user", Text, nullable=False),
     Column("ticket", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    # All that was decided at once has one number. These columns are null in rows of earlier versions.
+    Column("act", BigInteger),
+    Column("status", String(16)),
+    Column("category", String(16)),
+    # Whether the reviewer was among the users of the named processes.
+    Column("own", Boolean),
+    # The act that this row takes back; its status is then pending.
+    Column("undoes", BigInteger),
+    # The plan by which it was approved.
+    Column("plan_id", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+# Changes that are expected (store.plans): ``expected`` is JSON with paths, packages, user and exe. ``user`` and ``uid``
+# are who opened it.
+plan = Table(
+    "plan",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("host_id", ForeignKey("host.id"), nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("until_ns", BigInteger, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("uid", BigInteger),
+    Column("ticket", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("closed_ns", BigInteger),
+    Column("closed_by", Text),
     sqlite_autoincrement=True,
 )
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fimscan.cli.accept import _approver
+from fimscan.cli.reviewer import current_reviewer
 from fimscan.config import Config, load_config
 from fimscan.errors import UsageError
 from fimscan.grouping.selection import ByNumber, ByPath, Selection
-from fimscan.model import Approval, Verdict
-from fimscan.pipeline.history.accept import Plan, accept, plan_everything, plan_selected
+from fimscan.model import Approval, Diff, PackageAnswer, PackageClass, PackageFact, Verdict
+from fimscan.pipeline.history.accept import Limits, Plan, accept, plan_everything, plan_selected
 from fimscan.pipeline.history.shown import Report, present_report
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store.database import Database
@@ -247,7 +248,7 @@ def test_who_accepts_changes_of_their_own_is_warned(cli: Cli) -> None:
     log.write_text("")
     cli.write_config(extra=f'[audit]\nlogs = ["{log}"]\n')
     cli("scan", code=0)
-    for number, (name, auid, user) in enumerate((("a", 1000, _approver()), ("b", 54321, "carol"))):
+    for number, (name, auid, user) in enumerate((("a", 1000, current_reviewer().name), ("b", 54321, "carol"))):
         (cli.watched / name).write_text("changed")
         records = event(cli.watched / name, 10 + number, pid=4242 + number).replace("auid=1000", f"auid={auid}")
         with log.open("a") as file:
@@ -256,7 +257,9 @@ def test_who_accepts_changes_of_their_own_is_warned(cli: Cli) -> None:
     shown = cli.diff()["shown"]
     done = cli("accept", "--user", "carol", "--exe", "/usr/bin/tool", "--shown", shown, "--dry-run", code=0)
     assert done.stderr == "" and "Would accept 1 change: 1 path" in done.stdout
-    done = cli("accept", "--user", _approver(), "--session", "1", "--shown", shown, "--format", "json", code=0)
+    done = cli(
+        "accept", "--user", current_reviewer().name, "--session", "1", "--shown", shown, "--format", "json", code=0
+    )
     assert "1 change of 1 may be your own" in done.stderr and json.loads(done.stdout)["own"] == 1
     assert names(cli) == ["b"]
 
@@ -347,11 +350,12 @@ def test_what_is_accepted_is_what_was_shown_and_printed(history: History, which:
             try:
                 if choice:
                     chosen = selection_of(choice, watched)
-                    printed = plan_selected(database, chosen, config, report.name, dry_run=True)
-                    plan = plan_selected(database, chosen, config, report.name)
+                    printed = plan_selected(database, chosen, config, Limits(shown=report.name, is_dry_run=True))
+                    plan = plan_selected(database, chosen, config, Limits(shown=report.name))
                 else:
                     printed, plan = (
-                        plan_everything(database, config, report.name, even_outstanding=True) for _ in range(2)
+                        plan_everything(database, config, Limits(shown=report.name), even_outstanding=True)
+                        for _ in range(2)
                     )
             except UsageError:
                 return
@@ -371,3 +375,91 @@ def test_what_is_accepted_is_what_was_shown_and_printed(history: History, which:
         assert len(made) == plan.paths
     assert {item.path for item in made} - {None} <= shown
     assert max(item.scan for item in made) <= report.diff.end.id
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Without --shown: the last report that was seen in this session
+
+
+def elsewhere(cli: Cli) -> dict[str, str]:
+    """The environment of somebody who was shown other reports than this user: cron, or another login."""
+    return {**os.environ, "XDG_STATE_HOME": str(cli.root / "elsewhere")}
+
+
+def test_the_last_report_in_a_session_is_the_limit(changed: Cli) -> None:
+    """A path that changed after it is left out, and reported; numbers of sets are those of that report."""
+    changed("diff", code=5)
+    (changed.watched / "a").write_text("a burglar's")
+    (changed.watched / "new").write_text("x")
+    # By cron, whose output goes elsewhere: what it found was not shown.
+    changed("scan", "--no-audit", code=5, env=elsewhere(changed))
+    failed = changed("accept", str(changed.watched / "new"), code=15).stderr
+    assert "1 path changed after scan 2, of which you saw the report last" in failed
+    done = changed("accept", str(changed.watched), code=0)
+    assert "2 changes left out: found after scan 2" in done.stderr and "as of scan 2" in done.stdout
+    assert names(changed) == ["a", "new"]
+    document = changed.diff()
+    assert document["changes"][0]["before"]["size"] == len("other")
+    changed("accept", "--all", code=0)
+    changed("diff", code=0)
+
+
+def test_sets_are_those_of_the_report_that_was_seen(changed: Cli) -> None:
+    """Without --shown, the number means the set of that report; a scan that was seen as a whole moves the limit."""
+    changed("diff", code=5)
+    (changed.watched / "b").write_text("x")
+    changed("scan", "--no-audit", code=4, env=elsewhere(changed))
+    changed("accept", "--set", "1", code=0)
+    assert names(changed) == ["b"]
+    (changed.watched / "c").write_text("x")
+    changed.scan(4)  # its output says all that is new since the report above
+    changed("accept", str(changed.watched / "c"), code=0)
+    assert "--shown" in changed("accept", "--set", "1", code=15).stderr
+    assert names(changed) == ["b"]
+
+
+def test_another_session_has_seen_nothing(changed: Cli) -> None:
+    """There, a path is taken as of the last scan, and a set needs the name of a report."""
+    changed("diff", code=5)
+    (changed.watched / "b").write_text("x")
+    changed("scan", "--no-audit", code=4, env=elsewhere(changed))
+    assert "--shown" in changed("accept", "--set", "1", code=15, env=elsewhere(changed)).stderr
+    said = changed("accept", str(changed.watched / "b"), code=0, env=elsewhere(changed)).stdout
+    assert "Accepted 1 path as of scan 3" in said
+
+
+def test_the_number_of_a_change_means_its_own_state(changed: Cli) -> None:
+    """Whatever was shown: nothing else can be taken by it."""
+    changed("diff", code=5)
+    (changed.watched / "b").write_text("x")
+    changed("scan", "--no-audit", code=4, env=elsewhere(changed))
+    changed("accept", "3", code=0)
+    assert names(changed) == ["a", "open"]
+
+
+def test_exactly_what_packages_shipped_is_taken(changed: Cli) -> None:
+    """By the answer about its package; a fact that deserves attention keeps a file out."""
+    (changed.watched / "b").write_text("shipped, but by whom?")
+    (changed.watched / "c").write_text("shipped")
+    changed("scan", "--no-audit", code=4)
+    classes = {
+        "a": (PackageClass.NOT_AS_SHIPPED, ()),
+        "b": (PackageClass.AS_SHIPPED, (PackageFact.NOT_WRITTEN_BY_MANAGER,)),
+        "c": (PackageClass.AS_SHIPPED, (PackageFact.BEING_INSTALLED,)),
+        "open": (PackageClass.UNOWNED, ()),
+    }
+
+    def asked(diff: Diff) -> tuple[Diff, None]:
+        found = []
+        for finding in diff.findings:
+            kind, facts = classes[os.path.basename(finding.change.path).decode()]
+            found.append(replace(finding, package=PackageAnswer(path=finding.change.path, kind=kind, facts=facts)))
+        return replace(diff, findings=tuple(found)), None
+
+    config = load_config(str(changed.config))
+    database = Database(config.database.url, host=os.uname().nodename)
+    plan = plan_selected(database, Selection(as_shipped=True), config, Limits(is_dry_run=True), asked)
+    accept(database, plan, Approval(accepted_ns=time.time_ns(), user="t"))
+    database.close()
+    assert names(changed) == ["a", "b", "open"]
+    assert "no change matches" in changed("accept", "--package-as-shipped", "--dry-run", code=15).stderr

@@ -70,7 +70,13 @@ def test_every_document_validates_against_its_schema(cli: Cli, reread: str) -> N
     cli.write_config('[live]\nmax_size = "1M"', watch=f'reread = "{reread}"\nexclude = ["*.swp"]')
     found |= printed(cli, "scan", "--no-audit", *json_form)
     found |= printed(cli, "diff", *json_form) | printed(cli, "diff", *lines)
+    found |= printed(cli, "reject", str(cli.watched / "b"), "--category", "malware", *json_form)
+    found |= printed(cli, "diff", *json_form) | printed(cli, "diff", *lines)
     found |= printed(cli, "explain", str(cli.watched / "b"), *json_form)
+    found |= printed(cli, "undo", "3", *json_form)
+    planned = ("--paths", str(cli.watched), "--package", "p", "--user", "u", "--exe", "/x")
+    found |= printed(cli, "plan", "open", "--ticket", "T", "--until", "1h", *planned, *json_form)
+    found |= printed(cli, "plan", "list", *json_form) | printed(cli, "plan", "close", "1", *json_form)
     for path in (cli.watched / "a", cli.watched / "n\udcff", cli.watched / "x.swp", cli.root):
         found |= printed(cli, "explain-path", str(path), *json_form)
     found |= printed(cli, "status", *json_form) | printed(cli, "status", "--vouched", *json_form)

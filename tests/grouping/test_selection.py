@@ -18,6 +18,8 @@ from fimscan.model import (
     Finding,
     LoginOrigin,
     LoginSource,
+    PackageAnswer,
+    PackageClass,
     ProcessView,
     Verdict,
 )
@@ -150,3 +152,13 @@ def test_all_options_must_hold(actors: list[list[Actor]], selection: dict[str, A
     for number in {item.number for item in grouping.sets}:
         of_set, _ = select(grouping, Selection(**selection, number=number))
         assert of_set == [item for item in found if item.row.number == number]
+
+
+def test_an_earlier_state_is_not_what_was_compared_with_the_package() -> None:
+    """A trojan that was replaced by the package's file again: its own change is not as shipped."""
+    answer = PackageAnswer(path=b"/etc/2", kind=PackageClass.AS_SHIPPED)
+    whole = row(2, MAKE.actor(), steps=(row(1, MAKE.actor()), row(2, MAKE.actor())), package=answer)
+    assert taken(whole, as_shipped=True) == [2]
+    assert taken(whole, names=(ByNumber(1, 1),), as_shipped=True) == []
+    assert taken(whole, names=(ByNumber(2, 2),), as_shipped=True) == [2]
+    assert taken(row(3, MAKE.actor()), as_shipped=True) == []

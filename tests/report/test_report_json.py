@@ -366,6 +366,7 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                 "shipped": {"as-shipped": 0, "not-as-shipped": 0, "unowned": 0, "unknown": 0},
             }
         ],
+        "plans": [],
         "changes": [
             {
                 "id": 17,
@@ -390,7 +391,9 @@ def test_a_document_is_the_contract_to_the_letter(make: Any) -> None:
                     "notes": ["A note."],
                 },
                 "in_effect": None,
+                "disposition": None,
                 "package": None,
+                "plan": None,
                 "set": 1,
                 "rank": {
                     "level": "wave",

@@ -11,6 +11,7 @@ from fimscan.config import Config
 from fimscan.errors import UsageError
 from fimscan.model import Diff, Scan, ScanStatus, UnreadableReason, Window
 from fimscan.pipeline.config_changes import reconfigurations
+from fimscan.pipeline.history.dispositions import with_decisions, with_violations
 from fimscan.pipeline.history.explain_change import suspects
 from fimscan.pipeline.history.path_history import PathHistory
 from fimscan.pipeline.history.stored_path import load_path
@@ -43,7 +44,8 @@ def diff_from_baseline(database: Database, config: Config | None = None, at: tup
             raise UsageError(f"there was no baseline for scan {end.id} then; 'fimscan diff' shows what differs now")
         start = _finished(session, baseline.scan)
         found = _diff(session, database, (start, end), baseline.overrides, config)
-        return replace(found, accepted=accepted)
+        findings = with_violations(session, found.findings, accepted)
+        return replace(found, accepted=accepted, findings=findings)
 
 
 def diff_of_scans(database: Database, start: int | None, end: int | None, config: Config | None = None) -> Diff:
@@ -77,7 +79,8 @@ def history_of(database: Database, path: bytes, config: Config | None = None) ->
     whole = diff_of_scans(database, None, None)
     with database.read() as session:
         importance = Importance.current(config, session, _last(session))
-        found = with_facts(database, config, importance.on_all(finding_store.history_of(session, path)))
+        history = with_decisions(session, finding_store.history_of(session, path), path)
+        found = with_facts(database, config, importance.on_all(history))
         unchanged = None if found else load_path(session, path)
     return replace(whole, findings=found, unchanged=unchanged)
 

@@ -26,6 +26,7 @@ from fimscan.model import (
     Standing,
 )
 from fimscan.pipeline.audit.processes import Processes
+from fimscan.pipeline.history.dispositions import decisions_about
 from fimscan.pipeline.importance import Importance
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import accesses as access_store
@@ -74,9 +75,11 @@ def _explained(session: Session, database: Database, finding: Finding) -> Explan
     window = change.window
     scans = [s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED]
     earlier = [scan for scan in scans if scan.id < finding.scan]
+    decisions = decisions_about(session, finding)
+    in_effect = next((item for item in reversed(decisions) if not item.record.is_undone), None)
     return Explanation(
         host=database.host,
-        finding=finding,
+        finding=replace(finding, disposition=in_effect),
         after_scan=_reading(earlier, window.after_ns),
         before_scan=_reading([scan for scan in scans if scan.id == finding.scan], window.before_ns),
         protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
@@ -84,6 +87,7 @@ def _explained(session: Session, database: Database, finding: Finding) -> Explan
         lineages=_lineages(session, attribution.actors),
         programs=programs_of(session, attribution.actors, finding.scan),
         records=_records(session, finding),
+        dispositions=decisions,
     )
 
 

@@ -18,18 +18,29 @@ from fimscan.grouping import Facts, Grouping
 from fimscan.model import Attribution, Diff
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline
+from fimscan.store import acceptance as acceptance_store
 from fimscan.store.database import Database
 
 _DIGITS = 16
 _FORM = re.compile(rf"([0-9]{{1,18}})\.([0-9]{{1,18}})\.([0-9a-f]{{{_DIGITS}}})(?:\.([0-9]{{1,18}}))?", re.ASCII)
 
 
-#: What is known of the rows of a diff beside the database. It orders change sets, so it has to be what ``diff`` had.
-FactsOf = Callable[[Diff], Facts | None]
+#: Adds to a diff what is known of its rows beside the database (packages), and returns the facts of it. These order
+#: change sets, so they have to be what ``diff`` had.
+FactsOf = Callable[[Diff], tuple[Diff, Facts | None]]
 
 
-def no_facts(_diff: Diff) -> None:
+def no_facts(diff: Diff) -> tuple[Diff, Facts | None]:
     """Nothing is known beside the database."""
+    return diff, None
+
+
+class Seen(NamedTuple):
+    """The report that a reviewer saw last: its scan, the last acceptance then, and its name, if it has one."""
+
+    scan: int
+    accepted: int
+    name: str | None
 
 
 class Report(NamedTuple):
@@ -52,6 +63,13 @@ def report_name(diff: Diff, grouping: Grouping, number: int | None = None) -> st
 def present_report(database: Database, config: Config | None, facts_of: FactsOf = no_facts) -> Report:
     """The report that ``fimscan diff`` shows now."""
     return _report(database, config, None, facts_of)
+
+
+def report_as_of(database: Database, config: Config | None, scan: int, facts_of: FactsOf = no_facts) -> Report:
+    """What differs from the present baseline as of a scan."""
+    with database.read() as session:
+        last = acceptance_store.last_number(session)
+    return _report(database, config, (scan, last), facts_of)
 
 
 def shown_report(database: Database, config: Config | None, name: str, facts_of: FactsOf = no_facts) -> Report:
@@ -81,8 +99,8 @@ def _one_set(report: Report, number: int | None) -> Report:
 
 
 def _report(database: Database, config: Config | None, at: tuple[int, int] | None, facts_of: FactsOf) -> Report:
-    diff = diff_from_baseline(database, config, at)
-    grouping = grouping_of(database, diff, facts_of(diff))
+    diff, facts = facts_of(diff_from_baseline(database, config, at))
+    grouping = grouping_of(database, diff, facts)
     name = report_name(diff, grouping)
     assert name is not None, "a diff from the baseline, without a filter"
     return Report(diff, grouping, name)

@@ -1,4 +1,4 @@
-"""The document of ``fimscan accept``."""
+"""The documents of ``fimscan accept``, ``reject`` and ``undo``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fimscan.grouping.selection import Selected
-from fimscan.model import Approval
-from fimscan.report.display import json_text
+from fimscan.model import Approval, DispositionStatus
+from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.parts import text_fields
 
 
@@ -18,18 +18,22 @@ def acceptance_document(
     counts: Mapping[str, int],
     approval: Approval,
     *,
-    dry_run: bool,
+    decision: tuple[DispositionStatus, int | None],
     everything: bool,
 ) -> dict[str, Any]:
     """The ``fimscan.acceptance/1`` document.
 
-    ``report`` is the scan and the name of the report, ``counts`` has ``paths``, ``left_out``, ``look`` and ``own``.
+    ``report`` is the scan and the name of the report. ``counts`` has ``paths``, ``left_out``, ``later``, ``withheld``,
+    ``look`` and ``own``. ``decision`` is its status and its number; no number if nothing was stored.
     """
+    status, act = decision
     scan, shown = report
     return {
         "schema": "fimscan.acceptance/1",
         "host": json_text(host),
-        "dry_run": dry_run,
+        "dry_run": act is None,
+        "status": status.value,
+        "decision": act,
         "scan": scan,
         "shown": shown,
         "everything": everything,
@@ -37,7 +41,22 @@ def acceptance_document(
         "user": json_text(approval.user),
         "ticket": json_text(approval.ticket),
         "reason": json_text(approval.reason),
+        "category": None if approval.category is None else approval.category.value,
         "changes": [_change(item, scan) for item in changes],
+    }
+
+
+def undo_document(host: str, act: int, undone: int, approval: Approval) -> dict[str, Any]:
+    """The ``fimscan.undo/1`` document."""
+    return {
+        "schema": "fimscan.undo/1",
+        "host": json_text(host),
+        "decision": act,
+        "undoes": undone,
+        "time": time_text(approval.accepted_ns),
+        "user": json_text(approval.user),
+        "ticket": json_text(approval.ticket),
+        "reason": json_text(approval.reason),
     }
 
 

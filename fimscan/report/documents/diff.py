@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fimscan.grouping import Facts, Grouping, RankedRow, group
@@ -22,6 +22,7 @@ from fimscan.report.attributes import NAMED, flags_text, named_text, other_texts
 from fimscan.report.display import json_text, mode_octal, moment_text, time_text
 from fimscan.report.documents.change_sets import rank_document, set_document
 from fimscan.report.documents.configuration import configuration_document
+from fimscan.report.documents.dispositions import disposition_document
 from fimscan.report.documents.packages import package_document
 from fimscan.report.documents.parts import (
     actor_document,
@@ -30,6 +31,7 @@ from fimscan.report.documents.parts import (
     text_fields,
     unreadable_document,
 )
+from fimscan.report.documents.plans import plan_document
 from fimscan.report.documents.texts import text_document
 from fimscan.report.summary import summary
 
@@ -40,6 +42,7 @@ def diff_document(diff: Diff, grouping: Grouping | None = None, *, texts: bool =
     With ``texts``, rows have what changed in their text, which may be confidential.
     """
     grouping = grouping or group(diff.findings, Facts.of(diff))
+    planned = _plan_numbers(diff)
     return {
         "schema": "fimscan.diff/1",
         "host": json_text(diff.host),
@@ -48,7 +51,8 @@ def diff_document(diff: Diff, grouping: Grouping | None = None, *, texts: bool =
         "shown": diff.shown,
         "summary": summary(diff),
         "sets": [set_document(item, diff.end.started_ns) for item in grouping.sets],
-        "changes": [_ranked_document(row, texts=texts) for row in grouping.rows],
+        "plans": [plan_document(item) for item in diff.plans],
+        "changes": [_ranked_document(row, planned, texts=texts) for row in grouping.rows],
         "unreadable": [unreadable_document(item) for item in diff.unreadable],
         "opened_unmodified": [opened_document(item) for item in diff.opened_unmodified],
         "configuration": configuration_document(diff.start, diff.end, diff.reconfigurations),
@@ -64,8 +68,12 @@ def change_lines(diff: Diff, grouping: Grouping | None = None, *, texts: bool = 
     """
     end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
     grouping = grouping or group(diff.findings, Facts.of(diff))
+    planned = _plan_numbers(diff)
     for row in grouping.rows:
-        yield {**_context(diff, row.finding.change.window.before_ns), **_ranked_document(row, texts=texts)}
+        yield {
+            **_context(diff, row.finding.change.window.before_ns),
+            **_ranked_document(row, planned, texts=texts),
+        }
     for unreadable in diff.unreadable:
         yield {**_context(diff, end), "kind": "unreadable", **unreadable_document(unreadable)}
     for opened in diff.opened_unmodified:
@@ -95,6 +103,7 @@ def row_document(finding: Finding, *, texts: bool = False) -> dict[str, Any]:
         **_change(change),
         "attribution": _attribution(finding.attribution),
         "in_effect": None if finding.in_effect is None else _in_effect(finding.in_effect),
+        "disposition": disposition_document(finding.disposition),
     }
     if len(finding.steps) > 1:
         document["steps"] = [_step(step) for step in finding.steps]
@@ -103,11 +112,16 @@ def row_document(finding: Finding, *, texts: bool = False) -> dict[str, Any]:
     return document
 
 
-def _ranked_document(row: RankedRow, *, texts: bool) -> dict[str, Any]:
+def _plan_numbers(diff: Diff) -> dict[bytes, int]:
+    return {path: item.plan.id for item in diff.plans for path in item.planned}
+
+
+def _ranked_document(row: RankedRow, planned: Mapping[bytes, int], *, texts: bool) -> dict[str, Any]:
     answer = row.finding.package
     return {
         **row_document(row.finding, texts=texts),
         "package": None if answer is None else package_document(answer),
+        "plan": planned.get(row.finding.change.path),
         "set": row.number,
         "rank": rank_document(row.rank),
     }

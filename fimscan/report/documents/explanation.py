@@ -7,6 +7,7 @@ from typing import Any
 from fimscan.model import Doubt, Explanation, Lineage, Ruling, Verdict
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.diff import row_document
+from fimscan.report.documents.dispositions import disposition_document
 from fimscan.report.documents.packages import package_document
 from fimscan.report.documents.parts import actor_document, optional_time
 from fimscan.report.reasons import OPENS_ONLY, program_text, why_text
@@ -44,6 +45,7 @@ def explanation_document(explanation: Explanation, *, texts: bool = False) -> di
             }
             for item in explanation.programs
         ],
+        "dispositions": [disposition_document(item) for item in explanation.dispositions],
         "records": [json_text(line) for line in explanation.records],
         "notes": [] if finding.attribution.verdict is Verdict.UNATTRIBUTED else [OPENS_ONLY],
     }

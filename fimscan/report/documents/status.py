@@ -8,6 +8,7 @@ from typing import Any
 from fimscan.model import AcceptanceRecord, ContentUsage, Scan, Status, WitnessExtent, device_text
 from fimscan.report.display import json_text, time_text
 from fimscan.report.documents.configuration import reconfiguration_document
+from fimscan.report.documents.dispositions import decision_fields
 from fimscan.report.documents.parts import optional_time, text_fields, unreadable_document
 
 
@@ -68,6 +69,9 @@ def _acceptance(record: AcceptanceRecord) -> dict[str, Any]:
     return {
         **text_fields("path", record.path),
         "scan": record.scan,
+        "status": record.status.value,
+        **decision_fields(record),
+        "undoes": record.undoes,
         "time": time_text(approval.accepted_ns),
         "user": json_text(approval.user),
         "ticket": json_text(approval.ticket) or None,

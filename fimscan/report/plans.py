@@ -1,0 +1,47 @@
+"""Sentences about plans: ``ansible, CHG-17: 37 as planned, 1 extra, 2 that never happened``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fimscan.model import ChangePlan, PlanProgress, PlanState
+from fimscan.report.display import minute_text, show
+from fimscan.report.words import plural
+
+_NAMED = 3
+
+
+def progress_text(item: PlanProgress) -> str:
+    """What came of a plan, in one line."""
+    who = item.deed or show(item.plan.user or item.plan.exe or "")
+    counts = [f"{len(item.planned) + item.accepted:,} as planned"]
+    if item.extra:
+        counts.append(f"{len(item.extra):,} extra")
+    if item.missing:
+        counts.append(f"{len(item.missing):,} {'not yet' if item.state is PlanState.OPEN else 'that never happened'}")
+    return f"{who}, {show(item.plan.ticket)}: {', '.join(counts)}"
+
+
+def plan_lines(item: PlanProgress) -> Iterator[str]:
+    """A plan in a list: its number, time, what it expects, and what came of it."""
+    plan = item.plan
+    ended = f", closed by {show(plan.closed_by or '')} {minute_text(plan.closed_ns)}" if plan.closed_ns else ""
+    yield (
+        f"plan {plan.id}  {item.state}  {show(plan.ticket)}  {minute_text(plan.opened_ns)} to"
+        f" {minute_text(plan.until_ns)}, opened by {show(plan.opened_by.name)}{ended}"
+    )
+    yield f"    expects {expected_text(plan)}"
+    if plan.reason:
+        yield f"    {show(plan.reason)}"
+    yield f"    {progress_text(item)}" + (f" ({plural(item.accepted, 'path')} accepted)" if item.accepted else "")
+    for heading, names in (("extra", item.extra), ("missing", item.missing)):
+        yield from (f"    {heading}: {show(name)}" for name in names[:_NAMED])
+        if len(names) > _NAMED:
+            yield f"    {heading}: and {len(names) - _NAMED:,} more"
+
+
+def expected_text(plan: ChangePlan) -> str:
+    """``/etc/nginx, package nginx; by admin with /usr/bin/ansible``."""
+    what = [show(path) for path in plan.paths] + [f"package {show(name)}" for name in plan.packages]
+    by = f"; by {show(plan.user)}" if plan.user is not None else ""
+    return ", ".join(what) + by + (f" with {show(plan.exe)}" if plan.exe is not None else "")
