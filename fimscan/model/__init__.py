@@ -70,6 +70,7 @@ from fimscan.model.packages import (
 )
 from fimscan.model.scans import (
     LIVE,
+    Continuity,
     Diff,
     Effect,
     Explanation,
@@ -110,6 +111,7 @@ __all__ = [
     "ChangeKind",
     "Check",
     "CheckSeverity",
+    "Continuity",
     "Coverage",
     "Crash",
     "DamagedLine",
