@@ -25,6 +25,7 @@ from fimscan.cli.context import (
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
+from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Grouping
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
@@ -39,6 +40,7 @@ from fimscan.report.words import unchanged_text
 from fimscan.store.database import Database
 
 if TYPE_CHECKING:
+    from fimscan.report.html import PageContext
     from fimscan.report.screen import Screen
 
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
@@ -70,6 +72,7 @@ _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; othe
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json and exit.")
 @click.pass_obj
+@gc_paused()
 def diff(  # noqa: PLR0913  # one argument for each option
     settings: Settings,
     *,
@@ -122,14 +125,20 @@ def diff(  # noqa: PLR0913  # one argument for each option
             found = replace(found, shown=report_name(found, grouping, number))
         if not view.needs_sets(found):
             grouping = None
-    if number is not None and grouping is not None:
-        found, grouping = _one_set(found, grouping, number)
+        if number is not None and grouping is not None:
+            found, grouping = _one_set(found, grouping, number)
+        page = _page_context(database, found, grouping, view, config) if form == "html" else None
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
     if found.unchanged is not None and form not in _WITH_HEADLINE:
         note(unchanged_text(found.unchanged, found.host))
     with output_to(out) as stream:
-        _write(found, grouping, view, stream)
+        if page is not None:
+            from fimscan.report.html import write_html
+
+            write_html(found, stream, grouping, page)
+        else:
+            _write(found, grouping, view, stream)
     return exit_code(found)
 
 
@@ -147,24 +156,29 @@ class _View:
     @property
     def names_report(self) -> bool:
         """Whether the report says how to accept no more than it shows. It then needs the change sets."""
-        return self.number is not None or self.form in ("json", "ndjson") or (self.form == "text" and not self.flat)
+        in_sets = ("json", "ndjson", "html")
+        return self.number is not None or self.form in in_sets or (self.form == "text" and not self.flat)
 
     def needs_sets(self, found: Diff) -> bool:
         """Whether the changes have to be grouped."""
-        if self.number is not None or self.form in ("json", "ndjson"):
+        if self.number is not None or self.form in ("json", "ndjson", "html"):
             return True
         if self.form != "text":
             return False
         return self.list_sets or not (self.flat or _fits(found, self.screen()))
+
+    @property
+    def options(self) -> str:
+        """The options that choose what is in the diff, as they are typed, with a space in front."""
+        chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
+        return "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
 
     def screen(self) -> Screen:
         """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
         from fimscan.report.screen import Screen
 
         width, height = screen_size()
-        chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
-        filters = "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
-        return Screen(width, height, self.program, filters)
+        return Screen(width, height, self.program, self.options)
 
 
 def _fits(found: Diff, screen: Screen) -> bool:
@@ -180,6 +194,23 @@ def _one_set(found: Diff, grouping: Grouping, number: int) -> tuple[Diff, Groupi
         raise UsageError(f"there is no change set {number} in this report; 'fimscan diff --sets' lists them")
     rows = tuple(row.finding for row in one.rows)
     return replace(found, findings=rows, unreadable=(), opened_unmodified=(), reconfigurations=()), one
+
+
+def _page_context(
+    database: Database, found: Diff, grouping: Grouping | None, view: _View, config: Config | None
+) -> PageContext:
+    """What the page has beside the diff: scans and gaps, and the evidence of the most urgent changes."""
+    from fimscan.pipeline.history.continuity import continuity_of
+    from fimscan.pipeline.history.explain_change import explain_all
+    from fimscan.report.html import PageContext, explained_findings
+
+    urgent = () if grouping is None else explained_findings(grouping)
+    return PageContext(
+        continuity=continuity_of(database, found, config),
+        explanations=explain_all(database, urgent),
+        program=view.program,
+        filters=view.options,
+    )
 
 
 def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
@@ -234,10 +265,6 @@ def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO) 
             write_ndjson(found, stream, grouping)
         case "csv":
             write_csv(found, stream)
-        case "html":
-            from fimscan.report.html import write_html
-
-            write_html(found, stream)
         case _ if grouping is None:
             from fimscan.report.text import write_text
 
