@@ -55,6 +55,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
 	$(BIN)/python benchmarks/join.py
+	$(BIN)/python -m benchmarks.page
 
 docs: $(VENV)/.developer
 	$(BIN)/python -m tools.make_reference
