@@ -184,7 +184,7 @@ def test_only_rows_in_sight_are_drawn_and_all_can_be_reached(make: Make, show: O
     assert len(opened.texts("#change-list .item")) < 80
     # Scrolled away, the list can still be reached by Tab.
     opened.page.evaluate("scrollTo(0, 0)")
-    opened.page.wait_for_function("document.querySelector('#change-list [aria-posinset=\"1\"]') !== null")
+    opened.page.wait_for_selector("#change-list [aria-posinset='1']")
     assert opened.page.locator("#change-list .head[tabindex='0']").count() == 1
     assert opened.problems == []
 
@@ -201,9 +201,7 @@ def test_what_comes_into_sight_when_a_row_closes_is_drawn(make: Make, show: Open
     page.wait_for_selector("#look-list pre")
     assert page.locator("#change-list .item").count() == 1  # the tab stop
     page.locator("#look-list .head").first.click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('#change-list .item')].some(i => i.getBoundingClientRect().bottom > innerHeight)"
-    )
+    page.wait_for_selector("#change-list [aria-posinset='12']")  # 12 rows are higher than what was in sight
 
 
 def test_filters_and_search_count_what_they_show(make: Make, show: Opener) -> None:

@@ -219,6 +219,7 @@ class Heights {
 }
 
 const BEYOND = 400; // pixels above and below the window that are drawn, too
+const FEW = 200; // so many items are all drawn: the browser's own search finds them
 
 /**
  * A list of items, each a key (a string). `draw(key)` makes the element of an item, whose first child is its button.
@@ -278,7 +279,8 @@ class List {
     const from = Math.max(0, -top - BEYOND);
     const to = Math.min(total, innerHeight - top + BEYOND);
     const wanted = new Set();
-    if (this.items.length && to > from) {
+    if (this.items.length <= FEW) this.items.forEach((_, i) => wanted.add(i));
+    else if (to > from) {
       for (let i = this.heights.at(from); i < this.items.length && this.heights.before(i) < to; i++) wanted.add(i);
     }
     // The tab stop stays in the page, or the list could not be reached by Tab any more.
