@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import sqlite3
 from typing import Any
 
@@ -153,3 +155,18 @@ def take_back_the_newest_schemas(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE witness_extent")
     connection.execute("CREATE INDEX ix_file_version_first_scan ON file_version (first_scan)")
     connection.execute("CREATE INDEX ix_file_version_end_scan ON file_version (end_scan)")
+
+
+def page_data(source: str) -> dict[str, Any]:
+    """The data of an HTML page (fimscan/report/page/rows.py)."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', source, re.DOTALL)
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def page_paths(source: str) -> list[str]:
+    """The paths of the rows of an HTML page, in order."""
+    data = page_data(source)
+    directories = data["directories"]
+    columns = zip(data["rows"]["directory"], data["rows"]["name"], strict=True)
+    return [directories[directory] + name for directory, name in columns]

@@ -29,6 +29,7 @@ from fimscan.cli.plan import progress_of
 from fimscan.cli.remedies import own_command
 from fimscan.config import Config
 from fimscan.errors import UsageError
+from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Grouping
 from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
@@ -45,9 +46,10 @@ from fimscan.report.words import unchanged_text
 from fimscan.store.database import Database
 
 if TYPE_CHECKING:
+    from fimscan.report.html import PageContext
     from fimscan.report.screen import Screen
 
-_WITH_TEXT = ("text", "json", "ndjson")
+_WITH_TEXT = ("text", "json", "ndjson", "html")
 _MOST_TEXTS = 200  # rows; the rest says how to ask for it
 _FORMATS = ("text", "json", "ndjson", "csv", "html")
 _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; other formats have a line on standard error
@@ -81,6 +83,7 @@ _WITH_HEADLINE = ("text", "html")  # it says that a filter matched nothing; othe
 @click.option("--out", metavar="FILE", help="Write to FILE instead of standard output.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of --format json and exit.")
 @click.pass_obj
+@gc_paused()
 def diff(  # noqa: PLR0913  # one argument for each option
     settings: Settings,
     *,
@@ -140,14 +143,15 @@ def diff(  # noqa: PLR0913  # one argument for each option
         # The history of a path has states that no package of today can vouch for.
         found, facts = packaged(database, found, settings, disabled=no_packages or history)
         found, grouping, accept = _grouped(database, found, facts, view, settings)
-        if form == "text" or whole_text:
+        if form in ("text", "html") or whole_text:
             found, grouping = _with_texts(database, config, found, grouping, view)
+        page = _page_context(database, found, grouping, view, config) if form == "html" else None
     if found.unfiltered and not (_differences(found) or form in _WITH_HEADLINE):
         note(f"0 of {found.unfiltered:,} match --path and --verdict")
     if found.unchanged is not None and form not in _WITH_HEADLINE:
         note(unchanged_text(found.unchanged, found.host))
     with paged(settings, form, out), output_to(out) as stream:
-        _write(found, grouping, view, stream, accept)
+        _write(found, grouping, view, stream, accept, page)
     if number is None and not history:
         remember(settings.url(), found)
     return exit_code(found)
@@ -174,11 +178,11 @@ class _View:
 
     def names_report(self, found: Diff) -> bool:
         """Whether the report says how to accept no more than it shows. It then needs the change sets."""
-        return self.form != "html" and found.accepted is not None and found.unfiltered is None
+        return found.accepted is not None and found.unfiltered is None
 
     def needs_sets(self, found: Diff) -> bool:
         """Whether the changes have to be grouped."""
-        if self.number is not None or self.form in ("json", "ndjson"):
+        if self.number is not None or self.form in ("json", "ndjson", "html"):
             return True
         if self.form != "text":
             return False
@@ -188,17 +192,21 @@ class _View:
         """Whether the changes have to be grouped, to show the sets or to name the report."""
         return self.names_report(found) or self.needs_sets(found)
 
+    @property
+    def options(self) -> str:
+        """The options that choose what is in the diff, as they are typed, with a space in front."""
+        chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
+        return "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
+
     def screen(self) -> Screen:
         """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
         from fimscan.report.screen import Screen
         from fimscan.report.texts import TextView
 
         width, height = screen_size()
-        chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
-        filters = "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
-        span = "".join(f" {name} {value}" for name, value in chosen if name in ("--from", "--to"))
+        span = "".join(f" {name} {value}" for name in ("--from", "--to") if (value := self.filters[name]) is not None)
         command = f"{self.program} diff{span} --path {{path}} --text"
-        return Screen(width, height - self.margin, self.program, filters, view=TextView(self.lines, command))
+        return Screen(width, height - self.margin, self.program, self.options, view=TextView(self.lines, command))
 
 
 def _fits(found: Diff, screen: Screen) -> bool:
@@ -261,6 +269,25 @@ def _with_texts(
     return found, None if grouping is None else grouping.with_findings(with_text)
 
 
+def _page_context(
+    database: Database, found: Diff, grouping: Grouping | None, view: _View, config: Config | None
+) -> PageContext:
+    """What the page has beside the diff: scans and gaps, and the evidence of the most urgent changes."""
+    from fimscan.pipeline.history.continuity import continuity_of
+    from fimscan.pipeline.history.explain_change import explain_all
+    from fimscan.report.html import PageContext, explained_findings
+    from fimscan.report.texts import plain_lines
+
+    urgent = () if grouping is None else explained_findings(grouping)
+    return PageContext(
+        continuity=continuity_of(database, found, config),
+        explanations=explain_all(database, urgent),
+        program=view.program,
+        filters=view.options,
+        texts={row.change.id: plain_lines(row.text, whole=view.lines is None) for row in found.findings if row.text},
+    )
+
+
 def _difference(database: Database, span: tuple[int | None, int | None], config: Config | None) -> Diff:
     if span == (None, None):
         return diff_from_baseline(database, config)
@@ -305,18 +332,20 @@ def _matches(path: bytes, pattern: str | None) -> bool:
     return is_within(path, plain) or any(fnmatch.fnmatchcase(path, glob) for glob in (os.fsencode(pattern), plain))
 
 
-def _write(found: Diff, grouping: Grouping | None, view: _View, stream: TextIO, accept: str) -> None:
+def _write(  # all that is written
+    found: Diff, grouping: Grouping | None, view: _View, stream: TextIO, accept: str, page: PageContext | None
+) -> None:
     match view.form:
+        case "html":
+            from fimscan.report.html import write_html
+
+            write_html(found, stream, grouping, page)
         case "json":
             write_json(found, stream, grouping, texts=view.lines is None)
         case "ndjson":
             write_ndjson(found, stream, grouping, texts=view.lines is None)
         case "csv":
             write_csv(found, stream)
-        case "html":
-            from fimscan.report.html import write_html
-
-            write_html(found, stream)
         case _ if grouping is None:
             from fimscan.report.screen import fitting
             from fimscan.report.text import write_text

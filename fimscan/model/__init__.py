@@ -82,6 +82,7 @@ from fimscan.model.packages import (
 from fimscan.model.plans import ChangePlan, PlanProgress, PlanState
 from fimscan.model.scans import (
     LIVE,
+    Continuity,
     Diff,
     Effect,
     Explanation,
@@ -127,6 +128,7 @@ __all__ = [
     "Check",
     "CheckSeverity",
     "ContentUsage",
+    "Continuity",
     "Coverage",
     "Crash",
     "DamagedLine",

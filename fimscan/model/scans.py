@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from fimscan.model.acceptance import AcceptanceRecord, Disposition
 from fimscan.model.answers import Attribution
-from fimscan.model.audit import Actor, AuditRule, ProcessView
+from fimscan.model.audit import Actor, AuditRule, Gap, ProcessView
 from fimscan.model.changes import Change
 from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
@@ -215,6 +215,17 @@ class Diff:
     accepted: int | None = None
     shown: str | None = None
     plans: tuple[PlanProgress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuity:
+    """What was looked at over a time: the scans, also interrupted ones, and the gaps of audit at the watched paths.
+
+    ``gaps`` is ``None`` if the watched paths are not known.
+    """
+
+    scans: tuple[Scan, ...] = ()
+    gaps: tuple[Gap, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

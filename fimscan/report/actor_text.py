@@ -49,13 +49,24 @@ def actor_texts(actors: Iterable[Actor], verdict: Verdict, change: Change | None
     System calls are merged only if pid, command line and user agree: two programs may have the same pid one after the
     other. ``comm`` and ``cwd`` are not compared: threads have names of their own, and a process can change directory.
     """
-    groups: dict[tuple[object, ...], list[Actor]] = {}
     actors = tuple(actors)
     context = _Context(verdict, change, last=_is_last_writer_known(actors, verdict, change))
+    return tuple(_actor_text(calls, context) for calls in calls_by_process(actors))
+
+
+def calls_by_process(actors: Iterable[Actor]) -> list[list[Actor]]:
+    """The system calls of each process in order of time; the processes in the order of the actors."""
+    groups: dict[tuple[object, ...], list[Actor]] = {}
     for actor in actors:
         key = (actor.process, actor.ppid, actor.cmdline, actor.uid, actor.euid)
         groups.setdefault(key, []).append(actor)
-    return tuple(_actor_text(group, context) for group in groups.values())
+    for calls in groups.values():
+        calls.sort(key=_time)
+    return list(groups.values())
+
+
+def _time(actor: Actor) -> int:
+    return -1 if actor.time_ns is None else actor.time_ns
 
 
 class _Context(NamedTuple):
@@ -73,21 +84,20 @@ def _is_last_writer_known(actors: Iterable[Actor], verdict: Verdict, change: Cha
     return bool(earlier) and len(present) == 1 and verdict is Verdict.CONTESTED and change is not None
 
 
-def _actor_text(group: list[Actor], context: _Context) -> ActorText:
-    ordered = sorted(group, key=lambda actor: -1 if actor.time_ns is None else actor.time_ns)
-    first = ordered[0]
+def _actor_text(calls: list[Actor], context: _Context) -> ActorText:
+    first = calls[0]
     tty = f"on {show(first.tty)}" if first.tty else ""
     session = f"session {first.session}" if first.session is not None else ""
-    acts = list(dict.fromkeys(_act(actor, context) for actor in ordered))
+    acts = list(dict.fromkeys(_act(actor, context) for actor in calls))
     return ActorText(
         actor=first,
         process=process_text(first),
         acts=_joined(acts),
         first_act=acts[0],
-        last_ns=ordered[-1].time_ns,
+        last_ns=calls[-1].time_ns,
         user=user_text(first),
         place=", ".join(filter(None, (tty, session))) or None,
-        events=tuple(dict.fromkeys(filter(None, map(_event, ordered)))),
+        events=tuple(dict.fromkeys(filter(None, map(event_text, calls)))),
         command=command_text(first),
         cwd=None if first.cwd is None else show(first.cwd),
     )
@@ -97,7 +107,8 @@ def _joined(acts: list[str]) -> str:
     return f"{', '.join(acts[:-1])} and {acts[-1]}" if len(acts) > 1 else acts[0]
 
 
-def _event(actor: Actor) -> str | None:
+def event_text(actor: Actor) -> str | None:
+    """The time and event of a system call; ``None`` if it has neither."""
     if actor.event is None:
         return None if actor.time_ns is None else time_text(actor.time_ns)
     return f"{time_text(actor.event.time_ns)} event {show(str(actor.event))}"

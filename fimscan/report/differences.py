@@ -80,8 +80,8 @@ def _described(state: FileState) -> tuple[str, ...]:
     )
 
 
-def _taken(*states: FileState) -> list[str]:
-    return [name for name in _ALGORITHMS if all(state.digest(name) is not None for state in states)]
+def _taken(state: FileState) -> list[str]:
+    return [name for name in _ALGORITHMS if state.digest(name) is not None]
 
 
 def _hex(state: FileState, algorithm: str) -> str:
@@ -89,9 +89,10 @@ def _hex(state: FileState, algorithm: str) -> str:
 
 
 def _content(before: FileState, after: FileState) -> str:
-    for name in _taken(before, after):
-        if before.digest(name) != after.digest(name):
-            return f"{name} {_hex(before, name)} -> {_hex(after, name)}"
+    for name in _ALGORITHMS:
+        old, new = before.digest(name), after.digest(name)
+        if old is not None and new is not None and old != new:
+            return f"{name} {old.hex()[:_SHORT]} -> {new.hex()[:_SHORT]}"
     return "content"
 
 

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from rich.text import Text
 
-from fimscan.model import Actor, Explanation, Ruling, Why
+from fimscan.model import Actor, Explanation, Reasoning, Ruling, Why
 from fimscan.report.console import wrap, write_lines
 from fimscan.report.display import moment_text, show
 from fimscan.report.dispositions import disposition_facts
@@ -29,6 +29,7 @@ from fimscan.report.words import doubt_text, gap_text, plural, process_text
 
 _INDENT = "    "
 _NO_LINES = TextView()
+_MARK_STYLE = {"NAMED": "bold red", "noted": "yellow", "also": "dim", "cleared": "dim"}
 
 
 def write_explanation(
@@ -41,21 +42,50 @@ def write_explanation(
 def explanation_lines(explanation: Explanation, width: int, view: TextView = _NO_LINES) -> Iterator[Text]:
     """The explanation, line by line."""
     finding = explanation.finding
-    attribution, change = finding.attribution, finding.change
     yield from row_lines(finding, width, view)
-    decisions = (", ".join(disposition_facts(item)) for item in explanation.dispositions)
-    yield from _section("Decisions", decisions, width)
-    since, until = window_texts(explanation)
-    yield from _section("When it happened", (f"after {since}", f"before {until}"), width)
-    yield from _section("File times", time_texts(change, attribution.reasoning), width)
-    yield from _section("Audit coverage", _coverage(explanation), width)
-    yield from _section("Processes that had it open for writing when the window began", _holders(explanation), width)
+    for title, sentences in sections_before(explanation):
+        yield from _section(title, sentences, width)
     yield from _considered(explanation, width)
-    yield from _section("Process ancestry", map(lineage_text, explanation.lineages), width)
-    yield from _section("Package", package_sentences(finding.package), width)
-    yield from _section("In effect", in_effect_sentences(finding.in_effect), width)
-    yield from _section("Programs", map(program_text, explanation.programs), width)
-    yield from _records(explanation.records, attribution.actors)
+    for title, sentences in sections_after(explanation):
+        yield from _section(title, sentences, width)
+    yield from _records(explanation, finding.attribution.actors)
+
+
+def sections_before(explanation: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Titles and sentences of what is known of the change, before the processes that were considered."""
+    finding = explanation.finding
+    since, until = window_texts(explanation)
+    yield "Decisions", tuple(", ".join(disposition_facts(item)) for item in explanation.dispositions)
+    yield "When it happened", (f"after {since}", f"before {until}")
+    yield "File times", time_texts(finding.change, finding.attribution.reasoning)
+    yield "Audit coverage", tuple(_coverage(explanation))
+    yield "Processes that had it open for writing when the window began", tuple(_holders(explanation))
+
+
+def sections_after(explanation: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Titles and sentences of what is known of the named processes."""
+    yield "Process ancestry", tuple(map(lineage_text, explanation.lineages))
+    yield "Package", tuple(package_sentences(explanation.finding.package))
+    yield "In effect", tuple(in_effect_sentences(explanation.finding.in_effect))
+    yield "Programs", tuple(map(program_text, explanation.programs))
+
+
+def considered_texts(reasoning: Reasoning) -> Iterator[tuple[str, str, str]]:
+    """(``NAMED``, ``cleared``, ``also`` or ``noted``; what a process did; why it has this mark) of each ruling."""
+    named = {ruling.actor.process for ruling in reasoning.rulings if ruling.why.names}
+    for ruling in reasoning.rulings:
+        yield _mark(ruling, named=ruling.actor.process in named), ruling_text(ruling), why_text(ruling)
+
+
+def shows_opens_only(reasoning: Reasoning) -> bool:
+    """Whether a process is named because it could write: then :data:`fimscan.report.reasons.OPENS_ONLY` applies."""
+    return any(ruling.why is Why.WRITE_ACCESS for ruling in reasoning.rulings)
+
+
+def record_lines(explanation: Explanation) -> list[str]:
+    """The audit records of the named processes. Safe to display."""
+    # auditd puts the byte 0x1d in front of its translations (log_format = ENRICHED).
+    return [show(line.replace(b"\x1d", b" ")) for line in explanation.records]
 
 
 def _section(title: str, sentences: Iterable[str], width: int) -> Iterator[Text]:
@@ -114,27 +144,24 @@ def _considered(explanation: Explanation, width: int) -> Iterator[Text]:
     yield Text(considered_heading(reasoning), style="bold")
     if not reasoning.rulings:
         yield Text(f"{_INDENT}no recorded access concerns this file or its name")
-    named = {ruling.actor.process for ruling in reasoning.rulings if ruling.why.names}
-    for ruling in reasoning.rulings:
-        mark, style = _mark(ruling, named=ruling.actor.process in named)
-        yield Text.assemble(_INDENT, (mark, style), f"  {ruling_text(ruling)}")
-        yield from map(Text, wrap(why_text(ruling), width, f"{_INDENT * 4}", f"{_INDENT * 4}"))
-    if any(ruling.why is Why.WRITE_ACCESS for ruling in reasoning.rulings):
+    for mark, text, why in considered_texts(reasoning):
+        yield Text.assemble(_INDENT, (f"{mark:<7}", _MARK_STYLE[mark]), f"  {text}")
+        yield from map(Text, wrap(why, width, f"{_INDENT * 4}", f"{_INDENT * 4}"))
+    if shows_opens_only(reasoning):
         yield from map(Text, wrap(OPENS_ONLY, width, _INDENT, _INDENT))
 
 
-def _mark(ruling: Ruling, *, named: bool) -> tuple[str, str]:
+def _mark(ruling: Ruling, *, named: bool) -> str:
     """The mark of a ruling. Further acts of a process that is named are marked "also", not "cleared"."""
     if ruling.why.names:
-        return "NAMED  ", "bold red"
+        return "NAMED"
     if not ruling.why.clears and not named:
-        return "noted  ", "yellow"
-    return ("also   " if named else "cleared"), "dim"
+        return "noted"
+    return "also" if named else "cleared"
 
 
-def _records(records: Iterable[bytes], actors: Iterable[Actor]) -> Iterator[Text]:
-    # auditd puts the byte 0x1d in front of its translations (log_format = ENRICHED).
-    lines = [show(line.replace(b"\x1d", b" ")) for line in records]
+def _records(explanation: Explanation, actors: Iterable[Actor]) -> Iterator[Text]:
+    lines = record_lines(explanation)
     if lines:
         yield Text()
         yield Text("Audit records of the named processes", style="bold")

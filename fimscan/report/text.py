@@ -229,10 +229,16 @@ def disposition_lines(finding: Finding, width: int) -> Iterator[Text]:
 
 def suspect_lines(finding: Finding, diff: Diff) -> Iterator[Text]:
     """A warning for each named program whose own content differs from the accepted one."""
+    for text in suspect_texts(finding, diff):
+        yield Text(f"{_INDENT}{text}", style="bold red")
+
+
+def suspect_texts(finding: Finding, diff: Diff) -> list[str]:
+    """The same as plain text."""
     exes = {(actor.exe or b"").removesuffix(b" (deleted)") for actor in finding.attribution.actors if _is_here(actor)}
-    for program in diff.suspect_programs:
-        if program.path in exes:
-            yield Text(f"{_INDENT}the program is suspect: {program_text(program)}", style="bold red")
+    return [
+        f"the program is suspect: {program_text(program)}" for program in diff.suspect_programs if program.path in exes
+    ]
 
 
 def _is_here(actor: Actor) -> bool:

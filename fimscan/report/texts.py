@@ -145,6 +145,17 @@ def text_lines(finding: Finding, width: int, view: TextView) -> Iterator[Text]:
         yield Text(f"{_INDENT}text: {counts_words(text)}: {command}", style="dim")
 
 
+def plain_lines(text: TextChange, *, whole: bool) -> list[str]:
+    """What changed in a text, for a page: facts, then the lines of the diff, or how many there are if not ``whole``."""
+    lines = [*facts_words(text)]
+    lines += [line.plain.strip() for line in _missing_lines(text, _MOST_SUBJECT)]
+    if text.lines and whole:
+        lines += [diff_line(line, None).plain.removeprefix(f"{_INDENT}  ") for line in text.lines]
+    elif text.lines:
+        lines.append(counts_words(text))
+    return lines
+
+
 def _missing_lines(text: TextChange, width: int) -> Iterator[Text]:
     """Why there is no diff. Of programs and other binary files, that goes without saying."""
     is_same = text.before is text.after

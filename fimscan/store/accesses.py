@@ -220,14 +220,26 @@ def load(session: Session, wanted: Iterable[Reference], *, user_name: UserName |
 
 def records(session: Session, event: EventId) -> tuple[AuditRecord, ...]:
     """The records of a stored event; empty if it is not stored."""
-    query = select(table.c.block_id, table.c.position).where(
-        table.c.host_id == session.host_id,
-        table.c.time_ns == event.time_ns,
-        table.c.serial == event.serial,
-        table.c.node == event.node,
-    )
-    row = session.execute(query.limit(1)).first()
-    return () if row is None else AuditEvent(event, _Blocks(session).text(row.block_id, row.position)).records
+    return RecordReader(session).records(event)
+
+
+class RecordReader:
+    """Reads the records of events, with a cache of blocks. Use it within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._blocks = _Blocks(session)
+
+    def records(self, event: EventId) -> tuple[AuditRecord, ...]:
+        """The records of a stored event; empty if it is not stored."""
+        query = select(table.c.block_id, table.c.position).where(
+            table.c.host_id == self._session.host_id,
+            table.c.time_ns == event.time_ns,
+            table.c.serial == event.serial,
+            table.c.node == event.node,
+        )
+        row = self._session.execute(query.limit(1)).first()
+        return () if row is None else AuditEvent(event, self._blocks.text(row.block_id, row.position)).records
 
 
 class _Blocks:

@@ -80,11 +80,16 @@ def set_attributions(session: Session, answers: Mapping[int, Attribution]) -> No
     journal.record(session, journal.Cause.LATE_RECORDS, made)
 
 
-def findings_between(session: Session, start: int, end: int) -> list[Finding]:
-    """The findings of scans ``start`` < s <= ``end``, oldest first."""
+def findings_between(
+    session: Session, start: int, end: int, known: Mapping[int, files.Version] | None = None
+) -> list[Finding]:
+    """The findings of scans ``start`` < s <= ``end``, oldest first.
+
+    ``known`` are versions by their row numbers that the caller has loaded already.
+    """
     table = schema.change
     query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
-    return _findings(session, session.execute(query.order_by(table.c.id)).all())
+    return _findings(session, session.execute(query.order_by(table.c.id)).all(), known)
 
 
 def findings_since(session: Session, time_ns: int) -> list[Finding]:
@@ -131,9 +136,13 @@ def _finished_changes(session: Session) -> Any:
     )
 
 
-def _findings(session: Session, rows: Sequence[Row[Any]]) -> list[Finding]:
-    ids = [number for row in rows for number in (row.before_version, row.after_version) if number is not None]
-    versions = files.by_ids(session, ids)
+def _findings(
+    session: Session, rows: Sequence[Row[Any]], known: Mapping[int, files.Version] | None = None
+) -> list[Finding]:
+    known = known or {}
+    ids = {number for row in rows for number in (row.before_version, row.after_version)}
+    others = files.by_ids(session, [number for number in ids if number is not None and number not in known])
+    versions = {**known, **others}
     return [_finding(row, versions) for row in rows]
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.cli.test_explain import execve
 from tests.conftest import Cli
 from tests.pipeline.test_audit_reading import event
+from tests.support import page_paths
 
 MANY = 40
 
@@ -84,7 +85,8 @@ def test_the_other_formats_list_every_row(upgraded: Cli) -> None:
     (loud,) = [line for line in map(json.loads, lines) if line["rank"]["level"] == "look"]
     assert loud["rank"]["reasons"][0] == "world-writable" and loud["rank"]["techniques"] == ["T1222.002"]
     assert len(lines) == MANY + 1
-    assert upgraded("diff", "--format", "html", code=1).stdout.count("/new") >= MANY
+    paths = page_paths(upgraded("diff", "--format", "html", code=1).stdout)
+    assert paths[0] == f"{upgraded.watched}/open" and len(paths) == MANY + 1
 
 
 def test_the_mail_of_cron_is_the_same_screen(cli: Cli) -> None:

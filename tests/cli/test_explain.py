@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from fimscan.pipeline.history.explain_change import explain, explain_all
 from fimscan.store.database import Database
 from tests.conftest import Cli
 from tests.pipeline.test_audit_reading import event
+from tests.support import page_data
 
 
 def execve(serial: int, pid: int, ppid: int, exe: str, *words: str) -> str:
@@ -129,3 +132,36 @@ def test_a_changed_program_is_reported_as_suspect(cli: Cli) -> None:
         f"the program is suspect: {tool}: its own content is not what was accepted (change #{number})"
         in cli("diff", "--flat").stdout
     )
+
+
+def test_many_changes_explained_at_once_are_explained_as_each_alone(changed: Cli) -> None:
+    """What they share is read once; no answer, ancestor, program, rule or record is another one for that."""
+    log = changed.root / "audit.log"
+    records = log.read_text()
+    for number, name in enumerate(("b", "c", "a"), 20):
+        target = changed.watched / name
+        # The same parent is another program each time.
+        records += execve(number, 1, 400, f"/usr/bin/shell{number}", "shell") + event(target, 100 + number, pid=number)
+        log.write_text(records)
+        target.write_text(f"changed {number}")
+        changed("scan")
+    database = Database(f"sqlite:///{changed.database}", host=os.uname().nodename)
+    try:
+        alone = {number: explain(database, number) for number in range(1, 5)}
+        assert explain_all(database, [item.finding for item in alone.values()]) == alone
+        parents = [lineage.ancestors[0].exe for item in alone.values() for lineage in item.lineages]
+        assert parents == [b"/usr/bin/bash", b"/usr/bin/shell20", b"/usr/bin/shell21", b"/usr/bin/shell22"]
+        assert all(item.records and item.rules == () for item in alone.values())
+    finally:
+        database.close()
+
+
+def test_the_page_has_the_gaps_of_audit_of_its_time(changed: Cli) -> None:
+    """Nobody was asked whether audit was watching: that is a gap, and not "none". Without paths, nothing is known."""
+    data = page_data(changed("diff", "--format", "html", code=4).stdout)
+    assert [scan[0] for scan in data["continuity"]["scans"]] == [1, 2]
+    assert data["continuity"]["gaps"] != []
+    changed.config.write_text("not a configuration")
+    database = f"sqlite:///{changed.database}"
+    shown = changed("--db", database, "diff", "--from", "2", "--format", "html").stdout
+    assert page_data(shown)["continuity"]["gaps"] is None

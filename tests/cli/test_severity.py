@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.conftest import Cli
+from tests.support import page_data, page_paths
 
 
 @pytest.fixture
@@ -63,7 +64,11 @@ def test_a_reader_sees_the_severity_before_the_path(changed: Cli) -> None:
     for text in (scanned, changed("diff", "--flat").stdout, changed("explain", f"{changed.watched}/keys/k").stdout):
         assert re.search(rf"^modified    #\d+ +critical  {changed.watched}/keys/k$", text, re.MULTILINE), text
     assert re.search(rf" low       {changed.watched}/a$", changed("diff", "--flat").stdout, re.MULTILINE)
-    assert '<span class="severity critical">critical</span>' in changed("diff", "--format", "html").stdout
+    source = changed("diff", "--format", "html").stdout
+    data = page_data(source)
+    shown = dict(zip(page_paths(source), data["rows"]["severity"], strict=True))
+    assert data["severities"][shown[f"{changed.watched}/keys/k"]] == "critical"
+    assert data["severities"][shown[f"{changed.watched}/a"]] == "low"
 
 
 def test_the_current_configuration_holds_for_earlier_changes(changed: Cli) -> None:

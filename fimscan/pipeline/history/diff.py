@@ -96,7 +96,8 @@ def _diff(
     config: Config | None,
 ) -> Diff:
     start, end = span
-    touched = _by_path(files.versions_between(session, start.id, end.id))
+    loaded = files.versions_between(session, start.id, end.id)
+    touched = _by_path(loaded)
     changes = []
     logs = Counter[bool]()  # how many logs were only appended to (True), and how many were rotated (False)
     for path in sorted({*touched, *overrides}):
@@ -115,7 +116,7 @@ def _diff(
             changes.append(change)
     steps = [
         step
-        for step in finding_store.findings_between(session, start.id, end.id)
+        for step in finding_store.findings_between(session, start.id, end.id, {item.id: item for item in loaded})
         if step.scan > overrides.get(step.change.path, (None, 0))[1]
     ]
     importance = Importance.current(config, session, end)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from operator import attrgetter
 
 from fimscan import attribution, audit, compare
 from fimscan.config import Config
 from fimscan.errors import UsageError
+from fimscan.gc_pause import gc_paused
 from fimscan.model import (
     Actor,
-    AuditRule,
+    AuditRecord,
     EventId,
     ExeOrigin,
     Explanation,
@@ -70,25 +70,120 @@ def _finding(session: Session, wanted: bytes | int) -> Finding:
     return history[-1]
 
 
+@gc_paused()
+def explain_all(database: Database, findings: Iterable[Finding]) -> dict[int, Explanation]:
+    """Explain stored changes of a report, by their numbers. What many of them share is read once."""
+    findings = [finding for finding in findings if finding.change.id]
+    with database.read() as session:
+        explainer = _Explainer(session, database.host, findings)
+        return {finding.change.id: explainer.explained(finding) for finding in findings}
+
+
 def _explained(session: Session, database: Database, finding: Finding) -> Explanation:
-    attribution, change = finding.attribution, finding.change
-    window = change.window
-    scans = [s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED]
-    earlier = [scan for scan in scans if scan.id < finding.scan]
-    decisions = decisions_about(session, finding)
-    in_effect = next((item for item in reversed(decisions) if not item.record.is_undone), None)
-    return Explanation(
-        host=database.host,
-        finding=replace(finding, disposition=in_effect),
-        after_scan=_reading(earlier, window.after_ns),
-        before_scan=_reading([scan for scan in scans if scan.id == finding.scan], window.before_ns),
-        protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
-        rules=_rules(session, finding),
-        lineages=_lineages(session, attribution.actors),
-        programs=programs_of(session, attribution.actors, finding.scan),
-        records=_records(session, finding),
-        dispositions=decisions,
-    )
+    return _Explainer(session, database.host, [finding]).explained(finding)
+
+
+class _Explainer:
+    """Explains changes within one transaction, and keeps what it has read for the next one.
+
+    Only facts are kept, by what they depend on: no conclusion about one process is used for another.
+    """
+
+    def __init__(self, session: Session, host: str, findings: Sequence[Finding]) -> None:
+        self._session = session
+        self._host = host
+        self._scans = [s for s in scan_store.all_scans(session) if s.status is ScanStatus.FINISHED]
+        windows = [finding.change.window for finding in findings]
+        span = (min((w.after_ns for w in windows), default=0), max((w.before_ns for w in windows), default=0))
+        self._coverage = attribution.CoverageMap(audit_store.observations(session, *span))
+        self._processes = Processes(session)
+        self._prepared: set[int] = set()
+        moments = [actor.moment for finding in findings for actor in finding.attribution.actors]
+        self._until = max(moments, default=0)
+        self._of_pid: dict[int, list[Actor]] = {}
+        self._programs: dict[tuple[bytes, int], tuple[Program, files.Version | None]] = {}
+        self._events = access_store.RecordReader(session)
+        self._logins: dict[object, list[AuditRecord]] = {}
+
+    def explained(self, finding: Finding) -> Explanation:
+        """The explanation of one of the findings."""
+        actors, change = finding.attribution.actors, finding.change
+        window = change.window
+        earlier = [scan for scan in self._scans if scan.id < finding.scan]
+        decisions = decisions_about(self._session, finding)
+        in_effect = next((item for item in reversed(decisions) if not item.record.is_undone), None)
+        return Explanation(
+            host=self._host,
+            finding=replace(finding, disposition=in_effect),
+            after_scan=_reading(earlier, window.after_ns),
+            before_scan=_reading([scan for scan in self._scans if scan.id == finding.scan], window.before_ns),
+            protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
+            rules=self._coverage.rules(change.path, window),
+            lineages=self._lineages(actors),
+            programs=self._programs_of(actors, finding.scan),
+            records=self._records(finding),
+            dispositions=decisions,
+        )
+
+    def _lineages(self, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
+        """Return a lineage for each process, as of its first call: when a parent ends, the ppid changes."""
+        first: dict[object, Actor] = {}
+        for actor in sorted(actors, key=lambda a: a.moment):
+            first.setdefault((actor.process, actor.ppid), actor)
+        processes = self._processes
+        found = [
+            attribution.lineage(actor, self._known, boot_ns=processes.boot_ns(actor.time_ns or 0))
+            for actor in first.values()
+        ]
+        parents = {parent.pid for lineage in found for parent in lineage.ancestors}
+        if parents - self._prepared:
+            processes.prepare(parents - self._prepared, (0, time.time_ns()))
+            self._prepared |= parents
+        return tuple(
+            replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found
+        )
+
+    def _known(self, pid: int, moment: int) -> list[Actor]:
+        """Return the records of a pid up to and including a moment, latest first."""
+        if pid not in self._of_pid:
+            found = process_store.actors_between(self._session, [pid], (0, self._until))
+            self._of_pid[pid] = sorted(found, key=attrgetter("moment"), reverse=True)
+        return [record for record in self._of_pid[pid] if record.moment <= moment]
+
+    def _programs_of(self, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
+        ran = _programs_run(actors)
+        new = {exe for exe, *_ in ran if (exe, scan_id) not in self._programs}
+        if new:
+            versions = files.at_paths(self._session, sorted(new), scan_id)
+            for item in programs(self._session, new, scan_id):
+                self._programs[item.path, scan_id] = item, versions.get(item.path)
+        return _as_they_ran(ran, {exe: self._programs[exe, scan_id] for exe, *_ in ran})
+
+    def _records(self, finding: Finding) -> tuple[bytes, ...]:
+        """Return the audit records of the named processes: their events, logins and crashes."""
+        reasoning = finding.attribution.reasoning
+        events: dict[EventId, None] = {}
+        for actor in finding.attribution.actors:
+            if actor.event is not None:
+                events[actor.event] = None
+        for ruling in reasoning.rulings if reasoning else ():
+            if ruling.why.names:
+                events.update(dict.fromkeys(ruling.events))
+        shown = sorted(events, reverse=True)[:_EVENTS_SHOWN]
+        records = [record for event in sorted(shown) for record in self._events.records(event)]
+        for actor in finding.attribution.actors:
+            records += self._facts(actor)
+        return tuple(dict.fromkeys(map(audit.line_of, records)))
+
+    def _facts(self, actor: Actor) -> list[AuditRecord]:
+        if actor.syscall is None:  # maybe a crash, which has a record of its own
+            return fact_store.records(self._session, actor)
+        if actor.login is None or actor.login.event is None:
+            return []
+        key = (actor.login.event, actor.session)
+        if key not in self._logins:
+            self._logins[key] = fact_store.records(self._session, actor)
+        return self._logins[key]
 
 
 def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:
@@ -97,53 +192,26 @@ def _reading(scans: Iterable[Scan], time_ns: int) -> int | None:
     return next(at_it, None)
 
 
-def _rules(session: Session, finding: Finding) -> tuple[AuditRule, ...]:
-    window = finding.change.window
-    seen = audit_store.observations(session, window.after_ns, window.before_ns)
-    return attribution.CoverageMap(seen).rules(finding.change.path, window)
+_Run = tuple[bytes, ExeOrigin, ProcessView | None]
 
 
-def _lineages(session: Session, actors: Iterable[Actor]) -> tuple[Lineage, ...]:
-    """Return a lineage for each process, as of its first call: when a parent ends, the ppid changes."""
-    first: dict[object, Actor] = {}
-    for actor in sorted(actors, key=lambda a: a.moment):
-        first.setdefault((actor.process, actor.ppid), actor)
-    processes = Processes(session)
-    known = partial(process_store.actors_of_pid, session)
-    found = [attribution.lineage(a, known, boot_ns=processes.boot_ns(a.time_ns or 0)) for a in first.values()]
-    processes.prepare({parent.pid for lineage in found for parent in lineage.ancestors}, (0, time.time_ns()))
-    return tuple(replace(lineage, ancestors=tuple(map(processes.completed, lineage.ancestors))) for lineage in found)
-
-
-def _records(session: Session, finding: Finding) -> tuple[bytes, ...]:
-    """Return the audit records of the named processes: their events, logins and crashes."""
-    reasoning = finding.attribution.reasoning
-    events: dict[EventId, None] = {}
-    for actor in finding.attribution.actors:
-        if actor.event is not None:
-            events[actor.event] = None
-    for ruling in reasoning.rulings if reasoning else ():
-        if ruling.why.names:
-            events.update(dict.fromkeys(ruling.events))
-    shown = sorted(events, reverse=True)[:_EVENTS_SHOWN]
-    records = [record for event in sorted(shown) for record in access_store.records(session, event)]
-    for actor in finding.attribution.actors:
-        records += fact_store.records(session, actor)
-    return tuple(dict.fromkeys(map(audit.line_of, records)))
-
-
-def programs_of(session: Session, actors: Iterable[Actor], scan_id: int) -> tuple[Program, ...]:
-    """Return what is known of the programs that processes ran; one entry for each program and each view of it."""
-    ran: dict[tuple[bytes, ExeOrigin, ProcessView | None], Actor] = {}
+def _programs_run(actors: Iterable[Actor]) -> dict[_Run, Actor]:
+    """One process for each program and each view of it."""
+    ran: dict[_Run, Actor] = {}
     for actor in actors:
         if actor.exe is not None:
             view = actor.view
             seen = None if view is None else view._replace(seen_ns=0)
             origin = ExeOrigin.UNKNOWN if view is None else view.exe_origin
             ran.setdefault((actor.exe.removesuffix(_DELETED), origin, seen), actor)
-    known = {item.path: item for item in programs(session, [exe for exe, *_ in ran], scan_id)}
-    versions = files.at_paths(session, sorted(known), scan_id)
-    return tuple(sorted((_as_run(known[exe], versions.get(exe), actor) for (exe, *_), actor in ran.items()), key=_PATH))
+    return ran
+
+
+def _as_they_ran(
+    ran: Mapping[_Run, Actor], known: Mapping[bytes, tuple[Program, files.Version | None]]
+) -> tuple[Program, ...]:
+    """Return what is known of the programs that processes ran; one entry for each program and each view of it."""
+    return tuple(sorted((_as_run(*known[exe], actor) for (exe, *_), actor in ran.items()), key=_PATH))
 
 
 _PATH = attrgetter("path")
