@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, select, update
@@ -103,6 +103,19 @@ def history_of(session: Session, path: bytes) -> list[Finding]:
     table = schema.change
     query = _finished_changes(session).where((table.c.path == path) | (table.c.moved_from == path))
     return _findings(session, session.execute(query.order_by(table.c.id)).all())
+
+
+def scans_of(session: Session, paths: Iterable[bytes]) -> dict[bytes, list[int]]:
+    """The scans that found changes of each path, including moves away from it, oldest first."""
+    table = schema.change
+    found: dict[bytes, list[int]] = {}
+    for some in files.chunks(sorted(paths)):
+        concerned = table.c.path.in_(some) | table.c.moved_from.in_(some)
+        query = _finished_changes(session).with_only_columns(table.c.path, table.c.moved_from, table.c.scan_id)
+        for path, moved_from, scan in session.execute(query.where(concerned).order_by(table.c.id)):
+            for name in {path, moved_from} - {None}:
+                found.setdefault(name, []).append(scan)
+    return found
 
 
 def programs_before(session: Session, directory: bytes, scan_id: int, most: int) -> list[tuple[int, frozenset[bytes]]]:

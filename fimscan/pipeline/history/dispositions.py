@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from heapq import merge
+from operator import itemgetter
 
 from fimscan.model import AcceptanceRecord, Disposition, Finding
 from fimscan.store import acceptance as acceptance_store
@@ -27,24 +29,35 @@ def _marked(row: Finding, record: AcceptanceRecord | None) -> Finding:
 
 def with_decisions(session: Session, history: Sequence[Finding], path: bytes) -> tuple[Finding, ...]:
     """Add to all changes of a path, oldest first, the last decision about each that is in effect."""
-    found = [_decisions(session, history, row, path) for row in history]
-    return tuple(
-        replace(row, disposition=next((item for item in reversed(decided) if not item.record.is_undone), None))
-        for row, decided in zip(history, found, strict=True)
-    )
+    decisions = Decisions(session, [path])
+    return tuple(replace(row, disposition=in_effect(decisions.about(row, path))) for row in history)
 
 
-def decisions_about(session: Session, finding: Finding) -> tuple[Disposition, ...]:
-    """All decisions about one change, oldest first, also those that were taken back."""
-    path = finding.change.path
-    return _decisions(session, finding_store.history_of(session, path), finding, path)
+def in_effect(decided: Sequence[Disposition]) -> Disposition | None:
+    """The last of some decisions, oldest first, that was not taken back."""
+    return next((item for item in reversed(decided) if not item.record.is_undone), None)
 
 
-def _decisions(session: Session, history: Sequence[Finding], finding: Finding, path: bytes) -> tuple[Disposition, ...]:
-    """A decision as of a scan is about the last change of the path up to that scan."""
-    scans = [row.scan for row in history]
-    return tuple(
-        Disposition(record=record, is_current=finding.scan == scans[-1])
-        for record in acceptance_store.records_of(session, [path])
-        if (place := bisect_left(scans, record.scan + 1)) and scans[place - 1] == finding.scan
-    )
+class Decisions:
+    """All decisions about the changes of some paths, also those that were taken back; read at once."""
+
+    def __init__(self, session: Session, paths: Iterable[bytes]) -> None:
+        paths = set(paths)
+        self._about: dict[bytes | None, list[tuple[int, AcceptanceRecord]]] = {}
+        for place, record in enumerate(acceptance_store.records_of(session, paths)):
+            self._about.setdefault(record.path, []).append((place, record))
+        self._scans = finding_store.scans_of(session, paths) if self._about else {}
+
+    def about(self, finding: Finding, path: bytes | None = None) -> tuple[Disposition, ...]:
+        """The decisions about one change, oldest first; ``path`` is that of the change, or the one it moved from.
+
+        A decision as of a scan is about the last change of the path up to that scan.
+        """
+        path = finding.change.path if path is None else path
+        scans = self._scans.get(path, [])
+        records = merge(self._about.get(None, ()), self._about.get(path, ()), key=itemgetter(0))
+        return tuple(
+            Disposition(record=record, is_current=finding.scan == scans[-1])
+            for _, record in records
+            if (place := bisect_left(scans, record.scan + 1)) and scans[place - 1] == finding.scan
+        )

@@ -26,7 +26,7 @@ from fimscan.model import (
     Standing,
 )
 from fimscan.pipeline.audit.processes import Processes
-from fimscan.pipeline.history.dispositions import decisions_about
+from fimscan.pipeline.history.dispositions import Decisions, in_effect
 from fimscan.pipeline.importance import Importance
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store import accesses as access_store
@@ -102,6 +102,7 @@ class _Explainer:
         self._until = max(moments, default=0)
         self._of_pid: dict[int, list[Actor]] = {}
         self._programs: dict[tuple[bytes, int], tuple[Program, files.Version | None]] = {}
+        self._decisions = Decisions(session, {finding.change.path for finding in findings})
         self._events = access_store.RecordReader(session)
         self._logins: dict[object, list[AuditRecord]] = {}
 
@@ -110,11 +111,10 @@ class _Explainer:
         actors, change = finding.attribution.actors, finding.change
         window = change.window
         earlier = [scan for scan in self._scans if scan.id < finding.scan]
-        decisions = decisions_about(self._session, finding)
-        in_effect = next((item for item in reversed(decisions) if not item.record.is_undone), None)
+        decisions = self._decisions.about(finding)
         return Explanation(
             host=self._host,
-            finding=replace(finding, disposition=in_effect),
+            finding=replace(finding, disposition=in_effect(decisions)),
             after_scan=_reading(earlier, window.after_ns),
             before_scan=_reading([scan for scan in self._scans if scan.id == finding.scan], window.before_ns),
             protected=earlier[-1].counts.get("protected_processes", 0) if earlier else 0,
