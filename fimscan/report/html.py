@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from fimscan.grouping import Facts, Grouping, group
 from fimscan.model import Continuity, Diff, Explanation, Finding
+from fimscan.report.change_sets import accept_one_set
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show
 from fimscan.report.page.evidence import CHUNK, Texts, evidence_chunks
@@ -61,6 +62,7 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     data["explained"], data["chunk"] = len(explained), CHUNK
     program = show(context.program)
     data["program"], data["filters"], data["shown"] = program, context.filters, diff.shown
+    data["accept"] = accept_one_set(program, diff.shown, grouping)
     style, script = _source("page.css"), _source("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_source("page.html.j2")).stream(

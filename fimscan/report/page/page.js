@@ -853,7 +853,7 @@ function showOthers() {
   $("help").append(
     el("p", null, "Keys: ", key("/"), " search, ", key("↑ ↓"), " move, ", key("→ ←"), " or ", key("Enter"), " open and close, ", key("Esc"), " close or clear."),
     first ? el("p", null, "Why: ", code(command(`explain ${first}`)), ". All recorded fields of every change: ", code(command(`diff${data.filters} --format json`)), ".") : "",
-    data.shown ? el("p", null, "Accept no more than this report: ", code(command(`accept ... --shown ${data.shown}`))) : "",
+    data.accept ? el("p", null, "Accept no more than is shown: ", code(data.accept)) : "",
     count > data.explained ? el("p", { class: "note" }, `To keep this page small, recorded states, reasoning and audit records are here for the ${number(data.explained)} most urgent of ${plural(count, "change")}. Paths, differences, processes, packages and verdicts are here for all.`) : "",
     el("p", { class: "note" }, "Printing gives what stands out and the change sets. All times are UTC."));
 }
