@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import forked
 from tests.schemas import validate_output
 
 # No deadline: the duration of an example depends more on the load of the machine than on the code.
@@ -28,6 +29,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What a user was shown last is remembered in files; no test depends on those of the user, or of an earlier run.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="fimscan-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+_SECONDS = 60
 
 USE_AUDIT = ("tests/lab/", "tests/framing/", "tests/audit/test_rules.py", "tests/cli/test_audit_status.py")
 
@@ -76,15 +79,18 @@ class Cli:
         return [sys.executable, "-m", "fimscan", "--config", str(self.config), *arguments]
 
     def __call__(self, *arguments: str, code: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments),
-            capture_output=True,
-            check=False,
-            timeout=60,
-            encoding="utf-8",
-            cwd=self.root,
-            **options,
-        )
+        if not options and forked.can_run():
+            done = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS)
+        else:
+            done = subprocess.run(
+                self.command(*arguments),
+                capture_output=True,
+                check=False,
+                timeout=_SECONDS,
+                encoding="utf-8",
+                cwd=self.root,
+                **options,
+            )
         assert "Traceback" not in done.stderr, done.stderr
         if code is not None:
             assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)

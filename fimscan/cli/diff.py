@@ -226,11 +226,13 @@ def _one_set(found: Diff, grouping: Grouping, number: int) -> tuple[Diff, Groupi
 
 def _lines_shown(form: str, out: str | None, *, whole: bool) -> int | None:
     """How many lines of each text: all, if asked for; some on a terminal. Mails and files get none unasked."""
-    from fimscan.report.texts import MOST_LINES
-
     if whole:
         return None
-    return MOST_LINES if form == "text" and out is None and sys.stdout.isatty() else 0
+    if form != "text" or out is not None or not sys.stdout.isatty():
+        return 0
+    from fimscan.report.texts import MOST_LINES
+
+    return MOST_LINES
 
 
 def _grouped(

@@ -26,7 +26,7 @@ from fimscan.report.display import minute_text, show, time_text
 from fimscan.report.dispositions import record_text
 from fimscan.report.documents.status import status_document, vouched_document
 from fimscan.report.json import write_document
-from fimscan.report.texts import content_text
+from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.report.words import unreadable_text, vouched_text
 from fimscan.store import acceptance as acceptance_store

@@ -45,7 +45,8 @@ from fimscan.report.text import (
     unreadable_lines,
     verdict_line,
 )
-from fimscan.report.texts import NO_TEXT, TextView, changed_lines, diff_line, fact_lines, fact_words
+from fimscan.report.text_words import fact_words
+from fimscan.report.texts import NO_TEXT, TextView, changed_lines, diff_line, fact_lines
 from fimscan.report.words import (
     introduction,
     number_text,

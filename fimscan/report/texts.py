@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,9 +10,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from fimscan.contents.unified import NO_NEWLINE
-from fimscan.model import ContentUsage, Finding, NotKept, TextChange, TextFact, TextFactKind
+from fimscan.model import Finding, NotKept, TextChange
 from fimscan.report.console import pack
-from fimscan.report.display import minute_text, show, size_text
+from fimscan.report.display import show
+from fimscan.report.text_words import facts_words
 
 MOST_LINES = 20
 NO_TEXT = -1  # not even how many lines there are
@@ -42,68 +42,6 @@ class TextView(NamedTuple):
 
     most: int | None = 0
     command: str = "fimscan diff --path {path} --text"
-
-
-_WORDS = {
-    TextFactKind.ACCOUNT_ADDED: "user {subject} added, {of} {after}",
-    TextFactKind.ACCOUNT_REMOVED: "user {subject} removed",
-    TextFactKind.ACCOUNT_CHANGED: "user {subject}: {of} {values}",
-    TextFactKind.NO_PASSWORD: "user {subject} needs no password",
-    TextFactKind.GROUP_ADDED: "group {subject} added, {of} {after}",
-    TextFactKind.GROUP_REMOVED: "group {subject} removed",
-    TextFactKind.GROUP_CHANGED: "group {subject}: {of} {values}",
-    TextFactKind.MEMBER_ADDED: "{subject} added to group {after}",
-    TextFactKind.MEMBER_REMOVED: "{subject} removed from group {before}",
-    TextFactKind.SUDO_ADDED: "sudo rule added: {subject}",
-    TextFactKind.SUDO_REMOVED: "sudo rule removed: {subject}",
-    TextFactKind.KEY_ADDED: "key {subject} added for {after}{having}",
-    TextFactKind.KEY_REMOVED: "key {subject} removed for {after}",
-    TextFactKind.KEY_CHANGED: "key {subject} of {after} has other options{having}",
-    TextFactKind.JOB_ADDED: "job added: {of} as {after}: {subject}",
-    TextFactKind.JOB_REMOVED: "job removed: {of} as {after}: {subject}",
-    TextFactKind.VARIABLE_CHANGED: "variable {subject} of jobs changed",
-    TextFactKind.SETTING_CHANGED: "{subject} {values}{section}",
-}
-
-
-def fact_words(fact: TextFact) -> str:
-    """One fact, safe to display: ``user eve added, uid 0``."""
-    of = _short(fact.attribute)
-    return _WORDS[fact.kind].format(
-        subject=_short(fact.subject),
-        of=of,
-        before=_short(fact.before or b""),
-        after=_short(fact.after or b""),
-        values=_values(fact),
-        having=f", options: {of}" if of else "",
-        section=f" (Match {of})" if of else "",
-    )
-
-
-def _values(fact: TextFact) -> str:
-    """Old and new value; nothing but the fact where they are not told."""
-    match fact.before, fact.after:
-        case None, None:
-            return "changed"
-        case None, after:
-            return f"set to {_short(after or b'')}"
-        case before, None:
-            return f"{_short(before or b'')} removed"
-        case before, after:
-            return f"{_short(before or b'')} -> {_short(after or b'')}"
-    raise AssertionError("every case is listed")
-
-
-def _short(value: bytes) -> str:
-    """A value that is shown whole unless it is very long."""
-    shown = show(value)
-    return shown if len(shown) <= _MOST_SUBJECT else f"{shown[: _MOST_SUBJECT - 3]}..."
-
-
-def facts_words(text: TextChange) -> tuple[str, ...]:
-    """All facts, and how many more there are."""
-    more = (f"and {text.omitted} more",) if text.omitted else ()
-    return (*map(fact_words, text.facts), *more)
 
 
 def fact_lines(finding: Finding, width: int) -> list[Text]:
@@ -171,16 +109,6 @@ def counts_words(text: TextChange) -> str:
     added, removed = (sum(line.startswith(mark) for line in lines) for mark in (b"+", b"-"))
     parts = [f"{count:,} {word}" for count, word in ((added, "added"), (removed, "removed")) if count]
     return f"{' and '.join(parts)} line{'s' if added + removed != 1 else ''}"
-
-
-def content_text(usage: ContentUsage, path: str, quota: int | None = None) -> str:
-    """How much content is kept, and where: ``41 contents kept, 96.5 KiB of 61.0 MiB, in /var/lib/...``."""
-    of = "" if quota is None else f" of {size_text(quota)}"
-    kept = f"{usage.contents:,} content{'' if usage.contents == 1 else 's'} kept, {size_text(usage.packed)}{of}"
-    dropped = ""
-    if usage.dropped:
-        dropped = f"; {usage.dropped:,} dropped for the quota, last {minute_text(usage.dropped_ns)}"
-    return f"{kept}, in {show(os.fsencode(path))}{dropped}"
 
 
 def changed_lines(text: TextChange) -> tuple[bytes, ...]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fimscan.contents.facts import facts_of, reader_of
 from fimscan.model import TextSign
-from fimscan.report.texts import fact_words
+from fimscan.report.text_words import fact_words
 
 
 def words(path: str, before: str, after: str) -> list[str]:

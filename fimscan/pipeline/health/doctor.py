@@ -15,7 +15,7 @@ from fimscan.pipeline.health.checks import critical, note, ok, warning
 from fimscan.pipeline.health.remedies import commented
 from fimscan.pipeline.record.absent import accepted_absent
 from fimscan.pipeline.record.contents import keeps_content, placement_problems
-from fimscan.report.texts import content_text
+from fimscan.report.text_words import content_text
 from fimscan.report.witness import extent_text
 from fimscan.store import audit as audit_store
 from fimscan.store import integrity

@@ -7,7 +7,7 @@ from typing import Any
 from fimscan.model import TextChange, TextFact
 from fimscan.report.display import json_text
 from fimscan.report.documents.parts import optional_text
-from fimscan.report.texts import fact_words
+from fimscan.report.text_words import fact_words
 
 
 def text_document(text: TextChange) -> dict[str, Any]:
