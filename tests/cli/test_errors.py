@@ -377,7 +377,7 @@ def test_a_closed_pipe_ends_every_command_quietly(much: Cli, arguments: list[str
 
 
 @pytest.mark.parametrize(
-    "arguments", ["diff", "audit events", "audit events --format ndjson", "audit events audit.log"]
+    "arguments", ["diff --flat", "audit events", "audit events --format ndjson", "audit events audit.log"]
 )
 def test_head_reads_the_first_line_and_no_error_follows(much: Cli, arguments: str) -> None:
     """The pipe closes in the middle of the output."""

@@ -125,7 +125,7 @@ def test_a_short_report_is_printed_through(few: Cli) -> None:
 
 
 @needs_less
-@pytest.mark.parametrize("count", [2, 9, MANY])
+@pytest.mark.parametrize("count", [1, 9, MANY])
 def test_the_first_screen_is_printed_through(many: Cli, count: int) -> None:
     """A report that fills the screen leaves room for the prompt, so no key is needed and it stays visible."""
     for number in range(count, MANY):
