@@ -150,10 +150,10 @@ def _earlier_files(case: Case, placed: FileAccess | None) -> list[_EarlierFile]:
         for access in (*case.index.binds(path), *case.index.unbinds(path)):
             if not start_ns - SLACK_NS <= access.event.time_ns <= until_ns:
                 continue
-            here = access.action in MOVES and path in case.index.known.places(access.name)
+            here = access.action in MOVES and path in case.index.places(access, access.name)
             found += _shown_by(access, start_ns, until_ns, brought=here and id(access) not in own)
             if here and access.old is not None:
-                origins = case.index.known.places(access.old) - seen
+                origins = case.index.places(access, access.old) - seen
                 seen |= origins
                 paths += [(origin, since_ns, access.event.time_ns) for origin in sorted(origins)]
     return found

@@ -118,8 +118,17 @@ class AccessIndex:
         self._left: _Moves = defaultdict(lambda: defaultdict(list))
         self._came: _Moves = defaultdict(lambda: defaultdict(list))
         self._outings: dict[bytes, list[int]] = defaultdict(list)
-        for access in sorted(accesses, key=in_order):
+        ordered = sorted(accesses, key=in_order)
+        self._former = _former_places(ordered, known)
+        for access in ordered:
             self._add(access)
+
+    def places(self, access: FileAccess, name: Name) -> frozenset[bytes]:
+        """The paths that a name in an access may mean; ``name`` is one of its names.
+
+        These are not the paths of a directory that was removed before, and whose inode number another one has now.
+        """
+        return _places(access, name, self.known, self._former)
 
     def _add(self, access: FileAccess) -> None:
         identity, path = access.identity, access.name.path
@@ -142,7 +151,7 @@ class AccessIndex:
         if access.replaced is not None:
             self._by_identity[access.replaced].append(access)
         if access.action in BINDS:
-            for place in self.known.places(access.name) or self._directories_named(access, access.name):
+            for place in self.places(access, access.name) or self._directories_named(access, access.name):
                 self._binds[place].append(access)
                 if access.action is Action.RENAME and access.is_directory:
                     self._came[place][identity].append(access)
@@ -153,7 +162,7 @@ class AccessIndex:
         name = access.old if access.action is Action.RENAME else access.name
         if name is None:
             return
-        for place in self.known.places(name) or self._directories_named(access, name):
+        for place in self.places(access, name) or self._directories_named(access, name):
             self._unbinds[place].append(access)
             if access.action is Action.RENAME and access.is_directory:
                 self._left[place][access.identity].append(access)
@@ -248,6 +257,65 @@ class AccessIndex:
                 if first < len(times) and times[first] <= window.before_ns + SLACK_NS:
                     return True
         return False
+
+
+#: By the number of a removed directory: (the creation of the directory that got the number, the path that was removed).
+_Former = dict[Identity, list[tuple[FileAccess, bytes]]]
+
+
+def _places(access: FileAccess, name: Name, known: KnownDirectories, former: _Former) -> frozenset[bytes]:
+    found = known.places(name)
+    if name.parent is None or name.parent not in former or name.base is None:
+        return found
+    gone = {_join(path, name.base) for made, path in former[name.parent] if _began_after(access, made)}
+    return found - gone
+
+
+def _began_after(access: FileAccess, made: FileAccess) -> bool:
+    """Whether a call came after a creation by its time and by its serial, which shows when it ended."""
+    return in_order(access) > in_order(made) and access.event.serial > made.event.serial
+
+
+def _former_places(accesses: Iterable[FileAccess], known: KnownDirectories) -> _Former:
+    """Find the directories whose number was given to a new directory elsewhere after they were removed.
+
+    The scans know such a number under both paths. A path counts as left only if no record shows that a directory came
+    back to it, or to a path above it.
+    """
+    of_directories = [
+        access
+        for access in accesses
+        if access.action in _OF_DIRECTORIES and access.success and access.identity is not None
+        if access.action is not Action.RENAME or access.is_directory
+    ]
+    if not {Action.RMDIR, Action.MKDIR} <= {access.action for access in of_directories}:  # the usual case
+        return {}
+    came_back: set[bytes] = set()
+    while True:
+        former: _Former = {}
+        left: dict[bytes, set[bytes]] = defaultdict(set)  # the paths that were left, by themselves and those above
+        removed: dict[Identity, set[bytes]] = defaultdict(set)
+        again: set[bytes] = set()
+        for access in of_directories:
+            assert access.identity is not None, "those without were left out"
+            if access.action is Action.RMDIR:
+                places = _places(access, access.name, known, former) & known.paths.get(access.identity, frozenset())
+                removed[access.identity] |= places - came_back
+                continue
+            bound = _places(access, access.name, known, former) or frozenset(filter(None, (access.name.path,)))
+            again.update(*(left[place] for place in bound if place in left))
+            if access.action is Action.MKDIR:
+                gone = removed.pop(access.identity, set()) - bound
+                former.setdefault(access.identity, []).extend((access, path) for path in sorted(gone))
+                for path in gone:
+                    for place in (path, *ancestors(path)):
+                        left[place].add(path)
+        if not again - came_back:
+            return {identity: pairs for identity, pairs in former.items() if pairs}
+        came_back |= again
+
+
+_OF_DIRECTORIES = frozenset({Action.MKDIR, Action.RMDIR, Action.RENAME})
 
 
 def _last_moves(moves: _Moves, path: bytes, window: Window) -> list[FileAccess]:
