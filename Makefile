@@ -15,8 +15,8 @@ BIN := $(VENV)/bin
 WATCH ?= /etc
 CONFIG ?= fimscan.toml
 DATABASE := sqlite:///$(abspath var/$(basename $(notdir $(CONFIG))).db)
-# One process per core; tests/conftest.py says which tests must run in the same process.
-PARALLEL := -n auto
+# Two processes per core, because many tests wait; tests/conftest.py says which must run in the same process.
+PARALLEL := -n $(shell expr 2 \* $$(nproc))
 
 # Where 'make install' installs. Below DESTDIR, if it is set.
 PREFIX ?= /opt/fimscan

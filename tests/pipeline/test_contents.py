@@ -67,7 +67,7 @@ def on_terminal(cli: Cli, *arguments: str, lines: int = 24) -> str:
     """What a command prints on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        cli.command(*arguments),
+        cli.command("--no-pager", *arguments),
         stdout=theirs,
         stderr=subprocess.DEVNULL,
         cwd=cli.root,

@@ -483,6 +483,7 @@ def test_continuity_shows_scans_and_gaps_and_never_an_all_clear_that_nobody_know
     opened = show(diff, context=explained(make, diff))
     assert "1 audit gap" in opened.texts("#time summary")[0]
     opened.page.locator("#time summary").first.click()
+    opened.page.locator("#time details li").first.wait_for()
     assert any("the audit daemon was not running" in text for text in opened.texts("#time details li"))
     unknown = show(diff)
     assert "not known" in unknown.page.inner_text("#time")
