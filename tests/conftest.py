@@ -80,7 +80,8 @@ class Cli:
 
     def __call__(self, *arguments: str, code: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
         if not options and forked.can_run():
-            done = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS)
+            raw = forked.run(["--config", str(self.config), *arguments], self.root, _SECONDS)
+            done = subprocess.CompletedProcess(raw.args, raw.returncode, _text(raw.stdout), _text(raw.stderr))
         else:
             done = subprocess.run(
                 self.command(*arguments),
@@ -110,6 +111,11 @@ class Cli:
             f'[database]\nurl = "sqlite:///{self.database}"\n[evidence]\nkey = "{self.root}/key.pem"\n{extra}\n'
             f'[[watch]]\npath = "{self.watched}"\n{watch}\n'
         )
+
+
+def _text(data: bytes) -> str:
+    """With the line ends that ``subprocess`` makes of them in text mode."""
+    return data.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
 _INITIAL = _at_start(os.environ)
 
 
-def run(arguments: Sequence[str], directory: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+def run(arguments: Sequence[str], directory: Path, seconds: float) -> subprocess.CompletedProcess[bytes]:
     """Run a command and capture its output, as ``subprocess.run`` does.
 
     Raises:
@@ -55,7 +55,7 @@ def run(arguments: Sequence[str], directory: Path, seconds: float) -> subprocess
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
                 raise subprocess.TimeoutExpired([*arguments], seconds) from None
-        return subprocess.CompletedProcess([*arguments], code, _text(out), _text(err))
+        return subprocess.CompletedProcess([*arguments], code, _whole(out), _whole(err))
 
 
 def can_run() -> bool:
@@ -63,9 +63,9 @@ def can_run() -> bool:
     return _at_start(os.environ) == _INITIAL
 
 
-def _text(file: IO[bytes]) -> str:
+def _whole(file: IO[bytes]) -> bytes:
     file.seek(0)
-    return file.read().decode().replace("\r\n", "\n").replace("\r", "\n")  # as subprocess does
+    return file.read()
 
 
 @cache
