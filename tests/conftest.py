@@ -45,6 +45,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist ships no types
         def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/store/test_postgresql.py"):
+                return "postgresql"  # there is one database
             return "audit" if nodeid.startswith(USE_AUDIT) else nodeid
 
     return Scheduling(config, log)

@@ -98,9 +98,17 @@ def _ended(state: Reviewing) -> str:
 @contextmanager
 def _held() -> Iterator[None]:
     """Let a decision be stored and shown as stored before a signal ends the review."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    came: list[int] = []
+    kept = (None, signal.SIG_IGN)
+    handlers = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) not in kept}
+    # Not blocked: in a process with several threads, another one would take the signal.
+    for number in handlers:
+        signal.signal(number, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         sys.stdout.flush()
+    if came:
+        signal.raise_signal(came[0])
