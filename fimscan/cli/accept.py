@@ -16,7 +16,7 @@ from fimscan.errors import UsageError
 from fimscan.grouping import Facts
 from fimscan.grouping.selection import Selection
 from fimscan.model import Approval, Diff, DispositionCategory, DispositionStatus, Reviewer
-from fimscan.pipeline.history.accept import Limits, Plan, plan_everything, plan_selected
+from fimscan.pipeline.history.accept import Limits, Proposal, propose_everything, propose_selected
 from fimscan.pipeline.history.accept import accept as accept_planned
 from fimscan.pipeline.history.accept import undo as undo_act
 from fimscan.report.acceptance import write_planned
@@ -120,11 +120,11 @@ class _Decision:
         with self._settings.database(writing=not options["dry_run"]) as database:
             limits = self._limits(database)
             if selection is None:
-                plan = plan_everything(
+                plan = propose_everything(
                     database, config, limits, self._asked(database), even_outstanding=even_outstanding
                 )
             else:
-                plan = plan_selected(database, selection, config, limits, self._asked(database), status=self._status)
+                plan = propose_selected(database, selection, config, limits, self._asked(database), status=self._status)
             own = plan.own_of(self._reviewer)
             opener = None if plan.by_plan is None else plan.by_plan.opened_by
             check_own(len(own), len(plan.changes), self._reviewer, own_changes_rule(config), opener)
@@ -153,7 +153,7 @@ class _Decision:
 
         return ask
 
-    def _print(self, plan: Plan, approval: Approval, own: int, act: int | None) -> None:
+    def _print(self, plan: Proposal, approval: Approval, own: int, act: int | None) -> None:
         if self._options["form"] == "json":
             counts = {
                 "paths": plan.paths,
@@ -186,7 +186,7 @@ class _Decision:
         click.echo(f"Would {verb} {plural(len(plan.changes), 'change')}{outstanding}: {paths} as of scan {plan.scan}.")
 
 
-def left_out_lines(plan: Plan) -> list[str]:
+def left_out_lines(plan: Proposal) -> list[str]:
     """What of the selection was not taken, and why."""
     lines = []
     if plan.left_out:

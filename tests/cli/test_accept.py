@@ -24,7 +24,7 @@ from fimscan.config import Config, load_config
 from fimscan.errors import UsageError
 from fimscan.grouping.selection import ByNumber, ByPath, Selection
 from fimscan.model import Approval, Diff, PackageAnswer, PackageClass, PackageFact, Verdict
-from fimscan.pipeline.history.accept import Limits, Plan, accept, plan_everything, plan_selected
+from fimscan.pipeline.history.accept import Limits, Proposal, accept, propose_everything, propose_selected
 from fimscan.pipeline.history.shown import Report, present_report
 from fimscan.store import acceptance as acceptance_store
 from fimscan.store.database import Database
@@ -331,7 +331,7 @@ def selection_of(choice: dict[str, Any], watched: Path) -> Selection:
     return Selection(**choice | {"names": tuple(map(name, choice.get("names", [])))})
 
 
-def contents(plan: Plan) -> object:
+def contents(plan: Proposal) -> object:
     return plan.changes, plan.states, plan.scan, plan.shown
 
 
@@ -350,11 +350,11 @@ def test_what_is_accepted_is_what_was_shown_and_printed(history: History, which:
             try:
                 if choice:
                     chosen = selection_of(choice, watched)
-                    printed = plan_selected(database, chosen, config, Limits(shown=report.name, is_dry_run=True))
-                    plan = plan_selected(database, chosen, config, Limits(shown=report.name))
+                    printed = propose_selected(database, chosen, config, Limits(shown=report.name, is_dry_run=True))
+                    plan = propose_selected(database, chosen, config, Limits(shown=report.name))
                 else:
                     printed, plan = (
-                        plan_everything(database, config, Limits(shown=report.name), even_outstanding=True)
+                        propose_everything(database, config, Limits(shown=report.name), even_outstanding=True)
                         for _ in range(2)
                     )
             except UsageError:
@@ -458,7 +458,7 @@ def test_exactly_what_packages_shipped_is_taken(changed: Cli) -> None:
 
     config = load_config(str(changed.config))
     database = Database(config.database.url, host=os.uname().nodename)
-    plan = plan_selected(database, Selection(as_shipped=True), config, Limits(is_dry_run=True), asked)
+    plan = propose_selected(database, Selection(as_shipped=True), config, Limits(is_dry_run=True), asked)
     accept(database, plan, Approval(accepted_ns=time.time_ns(), user="t"))
     database.close()
     assert names(changed) == ["a", "b", "open"]

@@ -22,7 +22,7 @@ from fimscan.grouping.selection import ByPath, Selection
 from fimscan.model import Approval, AuditObservation, FileKind
 from fimscan.pipeline import AuditSource, Live, ScanResult, run_scan
 from fimscan.pipeline.audit import reading
-from fimscan.pipeline.history.accept import accept, plan_everything, plan_selected
+from fimscan.pipeline.history.accept import accept, propose_everything, propose_selected
 from fimscan.pipeline.history.reporting import report_once
 from fimscan.state_row import pack
 from fimscan.store import scans as scan_store
@@ -139,13 +139,13 @@ def make_eventful(site: Site) -> None:
         pass
     approval = Approval(accepted_ns=time.time_ns(), user="u", ticket="T", reason="because")
     chosen = Selection(names=(ByPath(os.fsencode(site.watched / "b")),))
-    accept(site.database, plan_selected(site.database, chosen), approval)
+    accept(site.database, propose_selected(site.database, chosen), approval)
     (site.watched / "e").write_text("new")
     site.scan()  # e is added, d is adopted again
     time.sleep(0.02)
     site.append(event(site.watched / "e", 4, pid=4343))
     assert site.look() is None  # e is as it was
-    accept(site.database, plan_everything(site.database, even_outstanding=True), approval)
+    accept(site.database, propose_everything(site.database, even_outstanding=True), approval)
 
 
 def problems(database: Database, **options: object) -> list[str]:

@@ -20,7 +20,7 @@ from fimscan.errors import ConfigError
 from fimscan.evidence.database import verify_database
 from fimscan.model import Approval, Breach, Change, ChangeKind, Diff, FileState
 from fimscan.pipeline import run_scan
-from fimscan.pipeline.history.accept import accept, plan_everything
+from fimscan.pipeline.history.accept import accept, propose_everything
 from fimscan.pipeline.history.diff import diff_from_baseline
 from fimscan.report.differences import breach_text
 from fimscan.scan.scanner import scan
@@ -81,7 +81,7 @@ class Logs:
         return diff_from_baseline(self.database)
 
     def accept(self) -> None:
-        plan = plan_everything(self.database, even_outstanding=True)
+        plan = propose_everything(self.database, even_outstanding=True)
         accept(self.database, plan, Approval(accepted_ns=time.time_ns(), user="t"))
 
 

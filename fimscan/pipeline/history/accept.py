@@ -51,7 +51,7 @@ _NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Proposal:
     """What would be accepted.
 
     ``states`` is ``None`` if it is everything as of ``scan``. ``left_out`` counts paths that were accepted since the
@@ -86,14 +86,14 @@ class Plan:
         return tuple(item for item in self.changes if any(is_own(item.row.finding, person) for person in people))
 
 
-def plan_everything(
+def propose_everything(
     database: Database,
     config: Config | None = None,
     limits: Limits = _NO_LIMITS,
     facts_of: FactsOf = no_facts,
     *,
     even_outstanding: bool = False,
-) -> Plan:
+) -> Proposal:
     """Take everything as of the last scan, or as of that of the report that was shown.
 
     Raises:
@@ -119,7 +119,7 @@ def plan_everything(
             f"a state later than scan {report.diff.end.id} was accepted since this report, and --all would take it"
             " back; look at 'fimscan diff' again"
         )
-    return Plan(
+    return Proposal(
         changes=tuple(Selected(row, row.finding) for row in report.grouping.rows),
         scan=report.diff.end.id,
         shown=report.name,
@@ -130,7 +130,7 @@ def plan_everything(
     )
 
 
-def plan_selected(
+def propose_selected(
     database: Database,
     selection: Selection,
     config: Config | None = None,
@@ -138,7 +138,7 @@ def plan_selected(
     facts_of: FactsOf = no_facts,
     *,
     status: DispositionStatus = DispositionStatus.APPROVED,
-) -> Plan:
+) -> Proposal:
     """Take paths as they were at the last scan or that of the report that was shown, or changes as they left them.
 
     Accepting the new name of a moved file also accepts that its old name is gone.
@@ -178,7 +178,7 @@ def plan_selected(
         changes, states, left_out = decided_states(session, report, taken)
     if not states:
         raise UsageError("nothing to accept: all of it was accepted since this report; look at 'fimscan diff' again")
-    return Plan(
+    return Proposal(
         changes=changes,
         scan=report.diff.end.id,
         shown=report.name,
@@ -194,7 +194,7 @@ def plan_selected(
 
 def accept(
     database: Database,
-    plan: Plan,
+    plan: Proposal,
     approval: Approval,
     *,
     status: DispositionStatus = DispositionStatus.APPROVED,
