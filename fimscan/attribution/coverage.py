@@ -32,7 +32,15 @@ from fimscan.model import (
 __all__ = ["BEYOND_RULES", "SLACK_NS", "CoverageMap", "Extent", "Need", "covers", "in_scope"]
 
 #: Gaps of writes and mounts that no rule for files can see, however complete the rules are.
-BEYOND_RULES = frozenset({GapReason.MOUNT, GapReason.LOOP_IMAGE, GapReason.OVERLAY_LAYER, GapReason.SERVED_ELSEWHERE})
+BEYOND_RULES = frozenset(
+    {
+        GapReason.MOUNT,
+        GapReason.SUBVOLUME,
+        GapReason.LOOP_IMAGE,
+        GapReason.OVERLAY_LAYER,
+        GapReason.SERVED_ELSEWHERE,
+    }
+)
 
 
 class Need(NamedTuple):

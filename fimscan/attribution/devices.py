@@ -421,8 +421,11 @@ def unauditable_paths(looks: Sequence[Devices]) -> Callable[[bytes], GapReason |
 
     def reason(path: bytes) -> GapReason | None:
         roots = [root for look in looks if (root := look.root_of(path)) is not None]
-        if len(roots) == 2 and _is_mounted_over(looks[0], looks[1], roots[0], roots[1]):
-            return GapReason.MOUNT
+        if len(roots) == 2:
+            if _is_other_subvolume(roots[0], roots[1]):
+                return GapReason.SUBVOLUME
+            if _is_mounted_over(looks[0], looks[1], roots[0], roots[1]):
+                return GapReason.MOUNT
         if path in images:
             return GapReason.LOOP_IMAGE
         if any(is_within(path, layer) for layer in layers):
@@ -432,6 +435,15 @@ def unauditable_paths(looks: Sequence[Devices]) -> Callable[[bytes], GapReason |
         return None
 
     return reason
+
+
+def _is_other_subvolume(old: Root, new: Root) -> bool:
+    """Whether the place is in another subvolume of the mounted file system than before.
+
+    Subvolumes and snapshots come and go, with all files in them, by calls of ioctl(2) that name no path.
+    """
+    is_same_mount = (old.point, old.part) == (new.point, new.part) and not old.path == new.path == new.point
+    return is_same_mount and old.kind in SUBVOLUMES and old.is_known_to_be_off(new)
 
 
 def _is_mounted_over(before: Devices, after: Devices, old: Root, new: Root) -> bool:

@@ -330,6 +330,7 @@ class GapReason(StrEnum):
     OVERLAY = "overlay"  # a user mounted a file system that can have this directory as its upper layer
     EXTENT_MOVE = "extent-move"  # a user moved blocks between files: content changes, all times stay
     MOUNT = "mount"  # something was mounted over it or unmounted: the path shows another file
+    SUBVOLUME = "subvolume"  # a btrfs subvolume or snapshot was made, deleted or replaced here, with all its files
     LOOP_IMAGE = "loop-image"  # it backs a loop device: the kernel itself writes to it
     OVERLAY_LAYER = "overlay-layer"  # it is in a layer of a mounted overlay: changes there change it
     SERVED_ELSEWHERE = "served-elsewhere"  # another machine or process serves the file system (NFS, FUSE)

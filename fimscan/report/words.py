@@ -51,6 +51,7 @@ GAP_WORDS = {
     GapReason.UNSEEN_CALL: "chattr sets flags with ioctl, which no audit rule for files reports",
     GapReason.TIMES_CALL: "users can set its times through a descriptor (futimens), which no rule for files reports",
     GapReason.MOUNT: "a file system was mounted over this path or unmounted, so a different file is visible there",
+    GapReason.SUBVOLUME: "a subvolume or snapshot was made, deleted or replaced here, with all its files, by ioctl",
     GapReason.LOOP_IMAGE: "the file is the image of a loop device: the kernel writes to it for the device",
     GapReason.OVERLAY_LAYER: "the file is in a layer of a mounted overlay: the kernel changes it for the overlay",
     GapReason.SERVED_ELSEWHERE: "another machine or process serves this file system and can change files itself",
@@ -60,6 +61,7 @@ GAP_WORDS = {
 #: Why no process can be named although rules cover the path.
 _OUT_OF_SIGHT_WORDS = {
     GapReason.MOUNT: "a mount changed which file is visible here, and audit rules for files do not report mounts",
+    GapReason.SUBVOLUME: "a subvolume or snapshot was made, deleted or replaced here, and no rule reports that call",
     GapReason.LOOP_IMAGE: "a loop device is or was set up on this file: the kernel writes to it, unrecorded",
     GapReason.OVERLAY_LAYER: "an overlay is or was mounted on top: the kernel changes files here for it, unrecorded",
     GapReason.SERVED_ELSEWHERE: "the machine or process that serves this file system can change files unrecorded",

@@ -229,10 +229,31 @@ PLAIN = root("/w", 1, 1, "ext4", point=b"/")
             Devices(roots=(root("/w", 1, 3, "ext4", point=b"/w", raw=3),)),
             None,
         ),
-        # A subvolume that was created in between is no mount.
+        # A subvolume that was created, deleted or replaced in between is no mount.
         (
             Devices(roots=(root("/w", TOP, point=b"/w"),)),
             Devices(roots=(root("/w", TOP, point=b"/w"), root("/w/f", HOME, point=b"/w"))),
+            GapReason.SUBVOLUME,
+        ),
+        (
+            Devices(roots=(root("/w", TOP, point=b"/w"), root("/w/f", HOME, point=b"/w"))),
+            Devices(roots=(root("/w", TOP, point=b"/w"),)),
+            GapReason.SUBVOLUME,
+        ),
+        (
+            Devices(roots=(root("/w", TOP, point=b"/w"), root("/w/f", HOME, point=b"/w"))),
+            Devices(roots=(root("/w", TOP, point=b"/w"), root("/w/f", SNAP, point=b"/w"))),
+            GapReason.SUBVOLUME,
+        ),
+        (
+            Devices(roots=(root("/w", TOP, point=b"/"),)),
+            Devices(roots=(root("/w", SNAP, point=b"/"),)),
+            GapReason.SUBVOLUME,
+        ),
+        # A watch was added below another one.
+        (
+            Devices(roots=(root("/w", TOP, point=b"/"),)),
+            Devices(roots=(root("/w", TOP, point=b"/"), root("/w/f", TOP, point=b"/"))),
             None,
         ),
         (Devices(roots=(PLAIN,), images=(b"/w/f",)), Devices(roots=(PLAIN,)), GapReason.LOOP_IMAGE),

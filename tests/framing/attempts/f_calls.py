@@ -189,6 +189,57 @@ def snapshot_in_its_place(bench: Bench) -> Steps:
 
 
 @attempt
+def snapshot_at_a_new_place(bench: Bench) -> Steps:
+    """The user changes the file in a subvolume outside, and makes a snapshot of it in the watched directory.
+
+    The ioctl(2) that makes a snapshot needs no privilege. Root's program opens the new file. (On btrfs only.)
+    """
+    target = bench.here / "copy" / "target"
+    bench.judged.append(target)
+    bench.shell(f"umask 0; btrfs -q subvolume create {bench.elsewhere}/source || exit 77")
+    bench.shell(f"umask 0; echo one > {bench.elsewhere}/source/target")
+    yield
+    bench.shell(f"echo EVIL >> {bench.elsewhere}/source/target")
+    bench.shell(f"btrfs -q subvolume snapshot {bench.elsewhere}/source {target.parent}")
+    bench.innocent(target)
+    bench.shell(f"chmod 600 {target}; chmod 666 {target}")
+
+
+@attempt
+def snapshot_where_a_directory_was(bench: Bench) -> Steps:
+    """The user moves a directory away, and makes a snapshot of a subvolume outside in its place.
+
+    A removal and a creation are on record, both of other files. Root's program opens the new file. (On btrfs only.)
+    """
+    bench.shell(f"umask 0; btrfs -q subvolume create {bench.elsewhere}/source || exit 77")
+    bench.shell(f"umask 0; mkdir {bench.here}/sub")
+    target = bench.target("sub/target", own=True)
+    yield
+    bench.shell(f"umask 0; echo EVIL > {bench.elsewhere}/source/target")
+    bench.shell(f"mv {target.parent} {bench.elsewhere}/old")
+    bench.shell(f"btrfs -q subvolume snapshot {bench.elsewhere}/source {target.parent}")
+    bench.innocent(target)
+    bench.shell(f"chmod 600 {target}; chmod 666 {target}")
+
+
+@attempt
+def snapshot_with_the_number_of_a_file_that_root_made(bench: Bench) -> Steps:
+    """Root creates a file in the user's new subvolume. The user puts another subvolume with such a file in its place.
+
+    Both files have the same path, and the first inode number of a subvolume. (On btrfs only.)
+    """
+    target = bench.here / "sub" / "target"
+    bench.judged.append(target)
+    bench.shell(f"umask 0; btrfs -q subvolume create {bench.elsewhere}/source || exit 77")
+    bench.shell(f"umask 0; echo EVIL > {bench.elsewhere}/source/target")
+    yield
+    bench.shell(f"umask 0; btrfs -q subvolume create {target.parent}")
+    bench.root("cp", "/etc/hostname", str(target))
+    bench.shell(f"mv {target.parent} {bench.elsewhere}/old")
+    bench.shell(f"btrfs -q subvolume snapshot {bench.elsewhere}/source {target.parent}")
+
+
+@attempt
 def program_with_a_path_of_four_thousand_bytes(bench: Bench) -> Steps:
     """The path of the user's program has 4,000 bytes, which the log writes in hexadecimal.
 
