@@ -29,6 +29,8 @@ _ROTATE_AT = 300_000
 _PATIENCE = 600.0
 # File times may have whole seconds, and one second may be missing: events must be further apart than that.
 _APART_COARSE = 3.1
+# After this wait, times of whole seconds differ from earlier ones.
+_NEXT_SECOND = 1.1
 # Larger than a noisy run needs, so that only the scenario about lost events loses any.
 _LOGS = 999
 
@@ -151,7 +153,7 @@ def play_together(
             )
             stack.enter_context(_rotation(ground.daemon, result))
         began = time.monotonic()
-        document = _between_scans(installation, plays)
+        document = _between_scans(installation, plays, ground)
         if noisy:
             result.noise_calls = sum(source.stop() for source in loud)
             result.noise_seconds = time.monotonic() - began
@@ -176,7 +178,7 @@ def play_alone(scenario: Scenario, ground: Ground, *, noisy: bool = False) -> Ju
             stack.enter_context(noise([play.lab.here], processes=1))
         if play.ended is not None:
             return play.ended
-        document = _between_scans(installation, [play])
+        document = _between_scans(installation, [play], ground)
         return play.judged(Answers(document, stack.enter_context(installation.explanations())))
 
 
@@ -230,8 +232,12 @@ def _play(scenario: Scenario, installation: Installation, ground: Ground, rules:
     return _Play(scenario, lab, scenario.act(lab))
 
 
-def _between_scans(installation: Installation, plays: Sequence[_Play]) -> dict[str, Any]:
+def _between_scans(installation: Installation, plays: Sequence[_Play], ground: Ground) -> dict[str, Any]:
     installation.run("scan", timeout=_PATIENCE)
+    if ground.volume is not None and ground.volume.coarse:
+        # Otherwise, preparation and change may fall into one second. Then a file that has the same content again has
+        # the same times, too, and nothing shows that it was written.
+        time.sleep(_NEXT_SECOND)
     for play in plays:
         play.step()
     installation.run("scan", codes=_SOME_CHANGE, timeout=_PATIENCE)
