@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from fimscan.fast_values import maker
 from fimscan.model import Digest, FileKind, FileState, Prefix
 from fimscan.xattrs import dump_xattrs, load_xattrs
 
@@ -59,6 +60,8 @@ _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
+_make_state, _make_digest = maker(FileState), maker(Digest)
+_KINDS = {kind.value: kind for kind in FileKind}
 _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
 
@@ -111,13 +114,29 @@ def pack(state: FileState) -> Packed:
 
 def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
-    values: dict[str, Any] = dict(zip(FIELDS, packed, strict=False))
-    values["kind"] = FileKind(values["kind"])
-    values["digests"] = _digests(list(map(values.pop, ALGORITHMS)))
-    values["xattrs"] = None if values["xattrs"] is None else load_xattrs(values["xattrs"])
-    prefix = values["prefix"]
-    values["prefix"] = None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1]))
-    return FileState(**values)
+    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *digests = packed[: _STRINGS.start]
+    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_STRINGS.start : len(FIELDS)]
+    return _make_state(
+        path=path,
+        kind=_KINDS[kind],
+        dev=dev,
+        inode=inode,
+        nlink=nlink,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        size=size,
+        mtime_ns=mtime_ns,
+        ctime_ns=ctime_ns,
+        digests=_digests(digests),
+        link_target=link_target,
+        xattr_digest=xattr_digest,
+        xattrs=load_xattrs(xattrs) if xattrs else None if xattrs is None else (),
+        flags=flags,
+        prefix=None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1])),
+        read_start_ns=read_start_ns,
+        read_end_ns=read_end_ns,
+    )
 
 
 def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
@@ -127,4 +146,4 @@ def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
 
 def _digests(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
     taken = zip(ALGORITHMS, slots, strict=True)
-    return tuple(Digest(algorithm=name, value=value) for name, value in taken if value is not None)
+    return tuple([_make_digest(algorithm=name, value=value) for name, value in taken if value is not None])

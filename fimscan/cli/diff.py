@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import operator
 import os
 import shlex
 import sys
@@ -262,6 +263,8 @@ def _with_texts(
     if grouping is not None and view.form == "text" and view.number is None:
         rows = tuple(row.finding for row in grouping.standing_out)
     told = with_texts(database, config, rows, most)
+    if all(map(operator.is_, rows, told)):
+        return found, grouping
     new = {id(row): other for row, other in zip(rows, told, strict=True)}
 
     def with_text(row: Finding) -> Finding:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
+from fimscan.fast_values import maker, replacer
 from fimscan.model import Attribution, Breach, Change, Coverage, Finding, Reason, Verdict, Window
 
+_make_finding, _altered = maker(Finding), replacer(Change)
 _UNKNOWN = Attribution(
     verdict=Verdict.UNATTRIBUTED,
     reason=Reason.COVERAGE_GAP,
@@ -31,10 +32,12 @@ def rows_with_steps(net: Iterable[Change], steps: Iterable[Finding]) -> list[Fin
     return sorted(found, key=lambda row: row.change.path)
 
 
-def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> list[Finding]:
+def _steps_of(change: Change, by_path: dict[bytes, list[Finding]]) -> Sequence[Finding]:
     """Collect the steps of one path, following renames back."""
     found: dict[int, Finding] = {}
     path, until = change.path, None
+    if (own := by_path.get(path)) is not None and len(own) == 1 and own[0].change.moved_from is None:
+        return own
     while True:
         earlier = [s for s in by_path.get(path, ()) if until is None or s.change.id < until]
         came_from = next((s for s in reversed(earlier) if s.change.path == path and s.change.moved_from), None)
@@ -51,15 +54,15 @@ def _row(change: Change, steps: Sequence[Finding]) -> Finding:
         return Finding(change=change, attribution=_UNKNOWN)
     last = steps[-1]
     if len(steps) == 1:
-        return Finding(
-            change=replace(change, id=last.change.id, window=last.change.window, breach=last.change.breach),
+        return _make_finding(
+            change=_altered(change, id=last.change.id, window=last.change.window, breach=last.change.breach),
             attribution=last.attribution,
             scan=last.scan,
             in_effect=last.in_effect,
         )
     window = Window(after_ns=steps[0].change.window.after_ns, before_ns=last.change.window.before_ns)
-    return Finding(
-        change=replace(change, id=last.change.id, window=window, breach=_last_breach(steps)),
+    return _make_finding(
+        change=_altered(change, id=last.change.id, window=window, breach=_last_breach(steps)),
         attribution=_combined(steps),
         scan=last.scan,
         steps=tuple(steps),

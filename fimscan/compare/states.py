@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from operator import attrgetter
 
+from fimscan.fast_values import maker
 from fimscan.model import Change, ChangeKind, FileKind, FileState, Window
 
 #: The names that :attr:`Change.changed` may hold, in the order in which they are listed.
@@ -46,6 +48,8 @@ _PLAIN = (
     ("mtime", "mtime_ns"),
     ("ctime", "ctime_ns"),
 )
+_make_change = maker(Change)
+_NAMES, _VALUES = [name for name, _ in _PLAIN], attrgetter(*(attribute for _, attribute in _PLAIN))
 
 
 def same_content(before: FileState, after: FileState) -> bool:
@@ -62,7 +66,8 @@ def differences(before: FileState, after: FileState) -> tuple[str, ...]:
 
     Flags differ only if both states have them recorded.
     """
-    found = {name for name, attribute in _PLAIN if getattr(before, attribute) != getattr(after, attribute)}
+    values = zip(_NAMES, _VALUES(before), _VALUES(after), strict=True)
+    found = {name for name, old, new in values if old != new}
     if "xattr" in found:
         found = found - {"xattr"} | _named_xattrs(before, after)
     if "flags" in found and (before.flags is None or after.flags is None):
@@ -71,7 +76,7 @@ def differences(before: FileState, after: FileState) -> tuple[str, ...]:
         found &= _OF_DIRECTORIES | _OF_XATTRS
     elif before.kind is after.kind is FileKind.FILE and not same_content(before, after):
         found.add("content")
-    return tuple(name for name in FIELDS if name in found)
+    return tuple([name for name in FIELDS if name in found])
 
 
 def _named_xattrs(before: FileState, after: FileState) -> set[str]:
@@ -103,8 +108,10 @@ def change_of(
             return None
         kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
         return Change(kind=kind, before=before, after=after, window=window)
-    changed = tuple(name for name in differences(before, after) if name not in expected)
+    changed = differences(before, after)
+    if expected:
+        changed = tuple([name for name in changed if name not in expected])
     if not changed:
         return None
     kind = ChangeKind.MODIFIED if _OF_CONTENT & set(changed) else ChangeKind.ATTRIBUTES
-    return Change(kind=kind, before=before, after=after, changed=changed, window=window)
+    return _make_change(kind=kind, before=before, after=after, changed=changed, window=window)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 from fimscan.model import Change, ChangeKind, FileKind, FileState
 
@@ -27,12 +28,20 @@ def nature_of(change: Change) -> Nature:
     before, after = change.before, change.after
     if before is None or after is None or change.kind is ChangeKind.MOVED or change.breach is not None:
         return Nature.CONTENT
-    changed = set(change.changed)
-    if changed & _CONTENT or (changed & _REWRITTEN and _is_content_unknown(before, after)):
-        return Nature.CONTENT
-    if changed & _ATTRIBUTES:
-        return Nature.ATTRIBUTES
-    return Nature.INODE if changed & _INODE else Nature.TIMES
+    nature, can_be_rewritten = _of_fields(change.changed)
+    return Nature.CONTENT if can_be_rewritten and _is_content_unknown(before, after) else nature
+
+
+@lru_cache(maxsize=1024)
+def _of_fields(changed: tuple[str, ...]) -> tuple[Nature, bool]:
+    """(the nature of a change of these fields, whether a file whose content was not read may have been rewritten)."""
+    names = frozenset(changed)
+    can_be_rewritten = bool(names & _REWRITTEN)
+    if names & _CONTENT:
+        return Nature.CONTENT, False
+    if names & _ATTRIBUTES:
+        return Nature.ATTRIBUTES, can_be_rewritten
+    return (Nature.INODE if names & _INODE else Nature.TIMES), can_be_rewritten
 
 
 def _is_content_unknown(before: FileState, after: FileState) -> bool:

@@ -284,7 +284,7 @@ def _excuse(attribution: Attribution, provenance: Provenance | None, nature: Nat
         attribution.verdict is Verdict.CONFIRMED
         and bool(actors)
         and all(programs.is_package_manager(actor) for actor in actors)
-        and not any(programs.program(actor) in facts.suspects for actor in actors)
+        and not (facts.suspects and any(programs.program(actor) in facts.suspects for actor in actors))
     )
     shipped = provenance.shipped if provenance is not None else PackageClass.UNKNOWN
     as_shipped = shipped is PackageClass.AS_SHIPPED

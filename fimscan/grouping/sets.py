@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
+from fimscan.fast_values import maker, replacer
 from fimscan.grouping import programs
 from fimscan.grouping.facts import Facts, Provenance
 from fimscan.grouping.nature import Nature
@@ -100,7 +101,7 @@ class Grouping:
 
     def with_findings(self, other: Callable[[Finding], Finding]) -> Grouping:
         """The same with other values of the findings, which say more of the same changes. Ranks stay as they are."""
-        rows = {id(row): replace(row, finding=other(row.finding)) for row in self.rows}
+        rows = {id(row): _other_row(row, finding=other(row.finding)) for row in self.rows}
         sets = (replace(item, rows=tuple(rows[id(row)] for row in item.rows)) for item in self.sets)
         return Grouping(rows=tuple(rows.values()), sets=tuple(sets))
 
@@ -108,6 +109,9 @@ class Grouping:
         """One set, with its number and its rows in the order of the findings; ``None`` if there is no such set."""
         found = tuple(item for item in self.sets if item.number == number)
         return Grouping(rows=tuple(row for row in self.rows if row.number == number), sets=found) if found else None
+
+
+_make_row, _other_row = maker(RankedRow), replacer(RankedRow)
 
 
 def row_urgency(row: RankedRow) -> tuple[object, ...]:
@@ -135,7 +139,7 @@ def group(findings: Sequence[Finding], facts: Facts | None = None) -> Grouping:
     for number, part in enumerate(stretches, 1):
         for index in part:
             finding = findings[index]
-            rows[index] = RankedRow(
+            rows[index] = _make_row(
                 finding=finding,
                 rank=ranks[index],
                 number=number,

@@ -37,6 +37,7 @@ class Trees:
         self._processes: dict[Node, Actor] = {}
         self._above: dict[Node, Node] = {}
         self._tops: dict[object, Top] = {}
+        self._trees: dict[Node, Node] = {}
         distinct: dict[object, Actor] = {}
         for actor in actors:
             key = _key(actor)
@@ -52,7 +53,11 @@ class Trees:
 
     def node(self, actor: Actor) -> Node:
         """What stands for the tree of a process: equal for all processes of one tree."""
-        return self._find(_node(actor))
+        node = _node(actor)
+        found = self._trees.get(node)
+        if found is None:
+            found = self._trees[node] = self._find(node)
+        return found
 
     def top(self, actor: Actor) -> Top:
         """The uppermost known process of a tree that did not only start another program."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
+from fimscan.fast_values import maker, replacer
 from fimscan.model import (
     FileKind,
     FileState,
@@ -33,6 +33,7 @@ _MAY_BE_MISSING = frozenset(
 _FACTS = tuple(PackageFact)
 _CONTENT = frozenset({"kind", "content", "link_target"})
 _MOST_OWNERS = 8
+_make_answer, _altered = maker(PackageAnswer), replacer(PackageAnswer)
 _ORDER = (PackageClass.AS_SHIPPED, PackageClass.UNKNOWN, PackageClass.NOT_AS_SHIPPED)
 _OTHER_MANAGERS = {b"/snap/": "snap", b"/var/lib/snapd/snap/": "snap", b"/var/lib/flatpak/": "flatpak"}
 
@@ -79,13 +80,13 @@ def judge(
     if not claims:
         answer = _without_owner(question, background)
         facts, scripts = _facts(question, claims, background, _Judged(answer.kind))
-        return replace(answer, facts=facts, scripts=scripts) if facts or scripts else answer
+        return _altered(answer, facts=facts, scripts=scripts) if facts or scripts else answer
     judged = [(_judge_claim(question, claim, digests), claim) for claim in claims]
     if len(judged) > 1:
         judged.sort(key=lambda pair: _ORDER.index(pair[0].kind))
     best = judged[0][0]
     facts, scripts = _facts(question, claims, background, best)
-    return PackageAnswer(
+    return _make_answer(
         path=question.path,
         kind=best.kind,
         owners=tuple([claim.owner for _, claim in judged[:_MOST_OWNERS]]),
@@ -196,7 +197,7 @@ def _without_owner(question: PackageQuestion, background: Background) -> Package
     if not background.is_complete:
         reason = background.reason or PackageReason.DATABASE_DAMAGED
         return PackageAnswer(path=question.path, kind=PackageClass.UNKNOWN, reason=reason)
-    return PackageAnswer(
+    return _make_answer(
         path=question.path,
         kind=PackageClass.UNOWNED,
         differs=() if question.state is not None else ("missing",),

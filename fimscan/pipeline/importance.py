@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 
 from fimscan.config import Config, Watch
+from fimscan.fast_values import replacer
 from fimscan.model import Finding, Scan
-from fimscan.paths import innermost
+from fimscan.paths import innermost, parent
 from fimscan.store import scans as scan_store
 from fimscan.store.session import Session
+
+_altered = replacer(Finding)
 
 
 class Importance:
@@ -22,6 +24,7 @@ class Importance:
 
     def __init__(self, watches: Iterable[Watch]) -> None:
         self._by_path = {os.fsencode(watch.path): watch for watch in watches}
+        self._of_directory: dict[bytes, Watch | None] = {}
 
     @classmethod
     def current(cls, config: Config | None, session: Session, scan: Scan) -> Importance:
@@ -36,12 +39,19 @@ class Importance:
 
     def on(self, finding: Finding) -> Finding:
         """The finding and its steps with severity and category; as it is where no watch covers its path."""
-        root = innermost(finding.change.path, self._by_path)
-        if root is None:
+        path = finding.change.path
+        watch = self._by_path.get(path) or self._above(parent(path))
+        if watch is None:
             return finding
-        watch = self._by_path[root]
-        steps = tuple(map(self.on, finding.steps))
-        return replace(finding, severity=watch.severity, category=watch.category, steps=steps)
+        steps = tuple(map(self.on, finding.steps)) if finding.steps else ()
+        return _altered(finding, severity=watch.severity, category=watch.category, steps=steps)
+
+    def _above(self, directory: bytes) -> Watch | None:
+        """The watch of a directory. Most files share theirs with others."""
+        if directory not in self._of_directory:
+            root = innermost(directory, self._by_path)
+            self._of_directory[directory] = None if root is None else self._by_path[root]
+        return self._of_directory[directory]
 
     def on_all(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """All findings, each as :meth:`on`."""

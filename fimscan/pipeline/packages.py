@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
+from fimscan.fast_values import maker
 from fimscan.grouping.facts import Provenance
 from fimscan.model import PackageAnswer, PackageFact
 
 _NAME = "packages"
 _DEFAULT = "/var/lib/fimscan"
 _SQLITE = "sqlite:///"
+_make_provenance = maker(Provenance)
 
 
 def manifest_directory(url: str | None) -> bytes:
@@ -22,7 +24,7 @@ def manifest_directory(url: str | None) -> bytes:
 def provenance_of(answer: PackageAnswer) -> Provenance:
     """What the ranking of changes has to know of an answer."""
     owner = answer.owner
-    return Provenance(
+    return _make_provenance(
         shipped=answer.kind,
         package=owner.name if owner is not None else None,
         is_conffile=owner is not None and owner.conffile,

@@ -14,11 +14,12 @@ from fimscan.grouping import Grouping
 from fimscan.model import Diff, FileAccess
 from fimscan.report.documents.accesses import access_line
 from fimscan.report.documents.diff import change_lines, diff_document
+from fimscan.report.indented_json import indented_pieces
 
 
 def write_document(document: Mapping[str, Any], out: TextIO) -> None:
     """Write one document, indented."""
-    json.dump(document, out, indent=2)
+    out.writelines(indented_pieces(document))
     out.write("\n")
 
 

@@ -7,8 +7,10 @@ Absent and default values are left out, so rows stay small and old rows stay rea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from fimscan.model import (
     Action,
@@ -304,6 +306,95 @@ def load_attribution(text: str) -> Attribution:
     )
 
 
+#: What differs between the system calls of one process: the time and the event.
+_MOMENT = re.compile(r'"time_ns":(\d+),"event":\[(\d+),(\d+),')
+_REASONING = ',"reasoning":['
+_MOST_SHAPES = 5000
+_TIME, _AFTER_EVENT = Actor._fields.index("time_ns"), Actor._fields.index("event") + 1
+
+
+class _Call(NamedTuple):
+    """An actor without its time and event: the fields before and after these two, and the node of the event."""
+
+    head: tuple[Any, ...]
+    node: str
+    tail: tuple[Any, ...]
+
+
+class _Shape(NamedTuple):
+    """An attribution without its numbers. A ruling has the position of its call; the named actors come first."""
+
+    answer: Attribution
+    calls: tuple[_Call, ...]
+    named: int
+    rulings: tuple[tuple[int, Action | None, Why], ...]
+    omitted: int
+
+
+class AttributionReader:
+    """Loads many attributions, of which most differ only in times and events: the rest is parsed once, and shared.
+
+    The text without these numbers is the key. Quotation marks in JSON strings are escaped, so no name has a part that
+    looks like ``"time_ns":``.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: dict[object, _Shape | None] = {}
+
+    def load(self, text: str) -> Attribution:
+        """The inverse of :func:`dump_attribution`."""
+        head, _, reasoning = text.partition(_REASONING)
+        last_change, _, rulings = reasoning.partition(",")
+        front, back = _MOMENT.split(head), _MOMENT.split(rulings)
+        key = (*front[::4], last_change == "null", *back[::4])
+        moments = front + back[1:]
+        shape = self._shapes.get(key)
+        if shape is not None:
+            return _filled(shape, moments, None if last_change == "null" else int(last_change or 0))
+        found = load_attribution(text)
+        if key not in self._shapes and len(self._shapes) < _MOST_SHAPES:
+            shape = _shape(found)
+            fits = shape is not None and len(shape.calls) == len(moments) // 4
+            self._shapes[key] = shape if fits else None
+        return found
+
+
+def _shape(answer: Attribution) -> _Shape | None:
+    """What an attribution has in common with others; ``None`` if it has numbers of other kinds."""
+    reasoning = answer.reasoning or Reasoning()
+    actors = list(answer.actors)
+    rulings = []
+    for actor, action, why, *rest in reasoning.rulings:
+        if tuple(rest) != (1, actor.time_ns, (actor.event,)):
+            return None
+        place = next((place for place, named in enumerate(answer.actors) if named is actor), len(actors))
+        if place == len(actors):
+            actors.append(actor)
+        rulings.append((place, action, why))
+    if any(actor.event is None for actor in actors) or any(gap.actor is not None for gap in answer.coverage.gaps):
+        return None
+    calls = [_Call(actor[:_TIME], event.node, actor[_AFTER_EVENT:]) for actor in actors if (event := actor.event)]
+    return _Shape(answer, tuple(calls), len(answer.actors), tuple(rulings), reasoning.omitted)
+
+
+def _filled(shape: _Shape, moments: Sequence[str], last_change_ns: int | None) -> Attribution:
+    calls = [
+        Actor._make((*head, int(time_ns), EventId(int(event_ns), int(serial), node), *tail))
+        for (head, node, tail), time_ns, event_ns, serial in zip(
+            shape.calls, moments[1::4], moments[2::4], moments[3::4], strict=True
+        )
+    ]
+    verdict, reason, _, coverage, notes, reasoning = shape.answer
+    if reasoning is not None:
+        rulings = [
+            Ruling(actor, action, why, 1, actor.time_ns, (actor.event,) if actor.event is not None else ())
+            for place, action, why in shape.rulings
+            for actor in (calls[place],)
+        ]
+        reasoning = Reasoning(tuple(rulings), shape.omitted, last_change_ns)
+    return Attribution(verdict, reason, tuple(calls[: shape.named]), coverage, notes, reasoning)
+
+
 def dump_holders(holders: Holders | None) -> str | None:
     """Holders -> JSON text; ``None`` stays ``None``."""
     if holders is None:
@@ -324,6 +415,7 @@ def _doubts(doubts: Iterable[Doubt]) -> list[object]:
     return [[doubt.why.value, doubt.actor and _actor(doubt.actor)] for doubt in doubts]
 
 
+@lru_cache(maxsize=256)  # most files of a scan have the same: none
 def load_holders(text: str | None) -> Holders | None:
     """The inverse of :func:`dump_holders`."""
     if text is None:

@@ -8,9 +8,9 @@ from itertools import permutations
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-import sqlalchemy
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
 
+from fimscan.fast_values import maker
 from fimscan.model import FileKind, FileState
 from fimscan.paths import as_prefix
 from fimscan.state_row import ALGORITHMS, FIELDS, unpack
@@ -25,12 +25,14 @@ _MANY = 2000
 _A_TICK = 256  # about as many paths as one tick of fimscan.attribution.clock.ReadClock
 _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
-# The position of the times in a row after its path: as two columns each, instead of one of FIELDS.
-_TIMES = slice(FIELDS.index("mtime_ns") - 1, FIELDS.index("mtime_ns") + 3)
-# The positions of others after the times were made one value each.
-_XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - 1, FIELDS.index("xattrs") - 1
+# Positions in the part of a row that begins after the inode: the times as two columns each, instead of one of FIELDS.
+_FIRST = FIELDS.index("inode") + 1
+_TIMES = slice(FIELDS.index("mtime_ns") - _FIRST, FIELDS.index("mtime_ns") - _FIRST + 4)
+# The positions of others there after the times were made one value each.
+_XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - _FIRST, FIELDS.index("xattrs") - _FIRST
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
+_PATH_AND_SCAN = itemgetter(2, 3)  # columns of the table
 
 KnownRow: TypeAlias = Sequence[Any]
 """(path, state digest, row number ...) of an open version."""
@@ -51,25 +53,27 @@ class Version:
     retired: bool
 
 
-def version_of(row: sqlalchemy.Row[Any]) -> Version:
-    """Convert a whole row of the table."""
-    columns: Sequence[Any] = row
-    number, _, path, first, end, adopted, dropped, followed, retired, *state, digest = columns
+_make_version = maker(Version)
+
+
+def version_of(row: Sequence[Any]) -> Version:
+    """Convert a whole row of the table, whose columns may be :func:`~fimscan.store.queries.plain`."""
+    number, _, path, first, end, adopted, dropped, followed, retired, kind, dev, inode, *state, digest = row
     mtime_s, mtime_nsec, ctime_s, ctime_nsec = state[_TIMES]
     state[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
     # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
     if state[_XATTRS] is None and state[_XATTR_DIGEST] is None:
         state[_XATTRS] = b""
-    return Version(
+    return _make_version(
         id=number,
-        state=unpack((path, *state, None)),
+        state=unpack((path, kind, unsigned(dev), unsigned(inode), *state, None)),
         digest=digest,
         first_scan=first,
         end_scan=end,
-        adopted=adopted,
-        dropped=dropped,
-        followed=followed,
-        retired=retired,
+        adopted=bool(adopted),
+        dropped=bool(dropped),
+        followed=bool(followed),
+        retired=bool(retired),
     )
 
 
@@ -194,10 +198,10 @@ def versions_between(session: Session, start: int, end: int) -> list[Version]:
         return and_(column > start, column <= end)
 
     mine = table.c.host_id == session.host_id
-    began = _versions(session, select(table).where(mine, within(table.c.first_scan)))
-    ended = _versions(session, select(table).where(mine, within(table.c.end_scan)))
-    unique = {version.id: version for version in (*began, *ended)}
-    return sorted(unique.values(), key=lambda version: (version.state.path, version.first_scan))
+    every = select(*map(plain, table.c)).where(mine)
+    queries = (every.where(within(table.c.first_scan)), every.where(within(table.c.end_scan)))
+    unique = {row[0]: row for query in queries for rows in plain_rows(session, query, _MANY) for row in rows}
+    return [version_of(row) for row in sorted(unique.values(), key=_PATH_AND_SCAN)]
 
 
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Version]:

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import select, update
 
-from fimscan.model import Attribution, Breach, Change, ChangeKind, Finding, ScanStatus, Window
+from fimscan.fast_values import maker
+from fimscan.model import Attribution, Breach, Change, ChangeKind, FileState, Finding, ScanStatus, Window
 from fimscan.store import codec, files, journal, row_digests, schema
-from fimscan.store.queries import STREAMED
+from fimscan.store.queries import STREAMED, plain_rows
 from fimscan.store.registry import Subject
 from fimscan.store.session import Session
+
+_MANY = 2000
+#: The columns of a finding, before that of :data:`fimscan.store.schema.in_effect`.
+_COLUMNS = tuple(
+    schema.change.c[name]
+    for name in (
+        *("id", "scan_id", "kind", "before_version", "after_version", "changed", "after_ns", "before_ns"),
+        *("holders", "breach", "attribution"),
+    )
+)
+_VERSIONS = slice(3, 5)
+_KINDS = {kind.value: kind for kind in ChangeKind}
+_make_finding, _make_change, _make_window = maker(Finding), maker(Change), maker(Window)
 
 
 def add_changes(session: Session, scan_id: int, findings: Sequence[Finding]) -> None:
@@ -89,20 +103,20 @@ def findings_between(
     """
     table = schema.change
     query = _finished_changes(session).where(table.c.scan_id > start, table.c.scan_id <= end)
-    return _findings(session, session.execute(query.order_by(table.c.id)).all(), known)
+    return _findings(session, query.order_by(table.c.id), known)
 
 
 def findings_since(session: Session, time_ns: int) -> list[Finding]:
     """The findings whose window ends at or after a time: those that a late audit record of that time may concern."""
     query = _finished_changes(session).where(schema.change.c.before_ns >= time_ns)
-    return _findings(session, session.execute(query.order_by(schema.change.c.id)).all())
+    return _findings(session, query.order_by(schema.change.c.id))
 
 
 def history_of(session: Session, path: bytes) -> list[Finding]:
     """All findings of a path, including moves away from it."""
     table = schema.change
     query = _finished_changes(session).where((table.c.path == path) | (table.c.moved_from == path))
-    return _findings(session, session.execute(query.order_by(table.c.id)).all())
+    return _findings(session, query.order_by(table.c.id))
 
 
 def scans_of(session: Session, paths: Iterable[bytes]) -> dict[bytes, list[int]]:
@@ -135,44 +149,45 @@ def programs_before(session: Session, directory: bytes, scan_id: int, most: int)
 def one_finding(session: Session, change_id: int) -> Finding | None:
     """The finding of a change, by its number."""
     query = _finished_changes(session).where(schema.change.c.id == change_id)
-    return next(iter(_findings(session, session.execute(query).all())), None)
+    return next(iter(_findings(session, query)), None)
 
 
 def _finished_changes(session: Session) -> Any:
     running = schema.in_effect
     same = (running.c.scan_id == schema.change.c.scan_id) & (running.c.path == schema.change.c.path)
     return (
-        select(schema.change, running.c.detail.label("in_effect"))
+        select(*_COLUMNS, running.c.detail)
         .join(schema.scan, schema.change.c.scan_id == schema.scan.c.id)
         .join(running, same, isouter=True)
         .where(schema.change.c.host_id == session.host_id, schema.scan.c.status == ScanStatus.FINISHED.value)
     )
 
 
-def _findings(
-    session: Session, rows: Sequence[Row[Any]], known: Mapping[int, files.Version] | None = None
-) -> list[Finding]:
+def _findings(session: Session, query: Any, known: Mapping[int, files.Version] | None = None) -> list[Finding]:
+    rows = [row for some in plain_rows(session, query, _MANY) for row in some]
     known = known or {}
-    ids = {number for row in rows for number in (row.before_version, row.after_version)}
+    ids = {number for row in rows for number in row[_VERSIONS]}
     others = files.by_ids(session, [number for number in ids if number is not None and number not in known])
-    versions = {**known, **others}
-    return [_finding(row, versions) for row in rows]
+    states = {number: version.state for number, version in (*known.items(), *others.items())}
+    answers = codec.AttributionReader()
+    return [_finding(row, states, answers) for row in rows]
 
 
-def _finding(row: Row[Any], versions: Mapping[int, files.Version]) -> Finding:
-    change = Change(
-        id=row.id,
-        kind=ChangeKind(row.kind),
-        before=versions[row.before_version].state if row.before_version is not None else None,
-        after=versions[row.after_version].state if row.after_version is not None else None,
-        changed=tuple(row.changed.split(",")) if row.changed else (),
-        window=Window(after_ns=row.after_ns, before_ns=row.before_ns),
-        holders=codec.load_holders(row.holders),
-        breach=Breach(row.breach) if row.breach is not None else None,
+def _finding(row: Sequence[Any], states: Mapping[int, FileState], answers: codec.AttributionReader) -> Finding:
+    number, scan, kind, before, after, changed, after_ns, before_ns, holders, breach, attribution, in_effect = row
+    change = _make_change(
+        id=number,
+        kind=_KINDS[kind],
+        before=None if before is None else states[before],
+        after=None if after is None else states[after],
+        changed=tuple(changed.split(",")) if changed else (),
+        window=_make_window(after_ns=after_ns, before_ns=before_ns),
+        holders=codec.load_holders(holders),
+        breach=None if breach is None else Breach(breach),
     )
-    return Finding(
+    return _make_finding(
         change=change,
-        attribution=codec.load_attribution(row.attribution),
-        scan=row.scan_id,
-        in_effect=codec.load_in_effect(row.in_effect),
+        attribution=answers.load(attribution),
+        scan=scan,
+        in_effect=codec.load_in_effect(in_effect),
     )

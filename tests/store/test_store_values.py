@@ -113,26 +113,82 @@ rulings = st.builds(
 )
 
 
-@given(
-    st.builds(
-        Attribution,
-        verdict=st.sampled_from(Verdict),
-        reason=st.none() | st.sampled_from(Reason),
-        actors=st.lists(actors, max_size=2).map(tuple),
-        coverage=st.builds(Coverage, complete=st.booleans(), gaps=st.lists(gaps, max_size=2).map(tuple)),
-        notes=st.lists(st.text(max_size=9), max_size=2).map(tuple),
-        reasoning=st.none()
-        | st.builds(
-            Reasoning,
-            rulings=st.lists(rulings, max_size=2).map(tuple),
-            omitted=st.integers(0, 9),
-            last_change_ns=numbers,
-        ),
-    )
+attributions = st.builds(
+    Attribution,
+    verdict=st.sampled_from(Verdict),
+    reason=st.none() | st.sampled_from(Reason),
+    actors=st.lists(actors, max_size=2).map(tuple),
+    coverage=st.builds(Coverage, complete=st.booleans(), gaps=st.lists(gaps, max_size=2).map(tuple)),
+    notes=st.lists(st.text(max_size=9), max_size=2).map(tuple),
+    reasoning=st.none()
+    | st.builds(
+        Reasoning,
+        rulings=st.lists(rulings, max_size=2).map(tuple),
+        omitted=st.integers(0, 9),
+        last_change_ns=numbers,
+    ),
 )
+
+
+@given(attributions)
 def test_attributions_survive(attribution: Attribution) -> None:
     """The stored answer is the one that is shown later."""
     assert codec.load_attribution(codec.dump_attribution(attribution)) == attribution
+
+
+_CALL = Actor(pid=7, exe=b"/usr/bin/dpkg", time_ns=1, event=EventId(1, 2, "web1"))
+_FINAL = Actor(pid=7, exe=b"/usr/bin/dpkg", time_ns=3, event=EventId(3, 4, "web1"), role=Role.PLACER)
+_OTHER = Actor(pid=8, comm=b'"time_ns":5,"event":[5,6,', time_ns=7, event=EventId(7, 8, ""))
+
+
+def _answer(shift: int, *, omitted: int = 0, last_change_ns: int | None = 9, calls: int = 1) -> Attribution:
+    """One of many answers that differ in their times and events only, ``shift`` apart."""
+    first, final, other = (
+        one._replace(
+            time_ns=one.time_ns + shift, event=EventId(one.event[0] + shift, one.event[1] + shift, one.event[2])
+        )
+        for one in (_CALL, _FINAL, _OTHER)
+        if one.time_ns is not None and one.event is not None
+    )
+    considered = (
+        _ruling(final, Action.RENAME, Why.PLACED),
+        _ruling(first, Action.CREATE, Why.WRITE_ACCESS),
+        _ruling(other, Action.CHMOD, Why.NO_PART, calls),
+    )
+    reasoning = Reasoning(considered, omitted, None if last_change_ns is None else last_change_ns + shift)
+    return Attribution(Verdict.CONFIRMED, None, (first, final), Coverage(complete=True), (), reasoning)
+
+
+def _ruling(actor: Actor, action: Action, why: Why, calls: int = 1) -> Ruling:
+    assert actor.event is not None
+    return Ruling(actor, action, why, calls, actor.time_ns, (actor.event,))
+
+
+@settings(max_examples=20)
+@given(st.lists(attributions, max_size=3))
+def test_many_attributions_are_loaded_as_each_by_itself(others: list[Attribution]) -> None:
+    """What is shared between answers is never a time, an event, or anything else that differs."""
+    lone = Attribution(Verdict.UNATTRIBUTED, Reason.NO_EVENT)
+    answers = [
+        *(_answer(shift) for shift in (0, 100, 200)),
+        *(_answer(shift, last_change_ns=None) for shift in (0, 100)),
+        *(_answer(shift, omitted=shift) for shift in (1, 2, 1)),
+        *(_answer(shift, calls=2) for shift in (0, 100)),
+        *(_answer(shift)._replace(reasoning=None) for shift in (0, 100)),
+        *(_answer(shift)._replace(coverage=Coverage(False, (_gap(shift),))) for shift in (0, 100)),
+        *(_answer(0)._replace(notes=(text,)) for text in ("one", 'and ,"reasoning":[1,')),
+        lone,
+        lone,
+        *others,
+    ]
+    reader = codec.AttributionReader()
+    texts = [codec.dump_attribution(answer) for answer in answers]
+    assert [reader.load(text) for text in (*texts, *texts)] == [*answers, *answers]
+
+
+def _gap(shift: int) -> Gap:
+    actor = _CALL._replace(time_ns=shift, event=EventId(shift, 1, ""))
+    return Gap(start_ns=1, end_ns=2, reason=GapReason.RULE_REMOVED, actor=actor)
 
 
 doubts = st.builds(Doubt, why=st.sampled_from(Unseen), actor=st.none() | actors, rights=st.none())

@@ -150,8 +150,10 @@ def _by_path(versions: Iterable[files.Version]) -> dict[bytes, list[files.Versio
 
 
 def _at(versions: Iterable[files.Version], scan_id: int) -> files.Version | None:
-    valid = (v for v in versions if v.first_scan <= scan_id and (v.end_scan is None or v.end_scan > scan_id))
-    return next(valid, None)
+    for version in versions:
+        if version.first_scan <= scan_id and (version.end_scan is None or version.end_scan > scan_id):
+            return version
+    return None
 
 
 def _adopted(versions: Sequence[files.Version]) -> files.Version | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from fimscan.fast_values import maker, replacer
 from fimscan.gc_pause import gc_paused
 from fimscan.grouping import Facts, Nature, Provenance, nature_of, process_key, programs
 from fimscan.model import (
@@ -34,6 +35,7 @@ _SCAN_BUDGET = 4 * 1024**3  # what a scan has just read, and some 10 seconds at 
 _DATABASES = (b"/var/lib/dpkg/", b"/var/lib/rpm/", b"/usr/lib/sysimage/rpm/")
 _WRITING = frozenset({Role.WRITER, Role.PLACER})
 _NAMED = frozenset({Verdict.CONFIRMED, Verdict.LIKELY})
+_with_package, _of_call, _make_question = replacer(Finding), replacer(Lineage), maker(PackageQuestion)
 
 
 class Packaged(NamedTuple):
@@ -103,7 +105,7 @@ def _answered(
     if not report.databases:
         return tuple(findings), report
     answers = {id(row): answer for row, answer in zip(asked, report.answers, strict=True)}
-    return tuple([replace(row, package=answers.get(id(row))) for row in findings]), report
+    return tuple([_with_package(row, package=answers.get(id(row))) for row in findings]), report
 
 
 def _order(finding: Finding) -> tuple[bool, int]:
@@ -123,7 +125,7 @@ def _is_ordinary(finding: Finding) -> bool:
 
 def _question(finding: Finding, lineages: Mapping[object, Lineage], root: bytes) -> PackageQuestion:
     change, last = finding.change, _last_written(finding)
-    return PackageQuestion(
+    return _make_question(
         path=change.path.removeprefix(root.rstrip(b"/")),
         state=change.after,
         writers=tuple(_lineage(actor, lineages) for actor in _writers(last)),
@@ -151,7 +153,7 @@ def _is_written(change: Change) -> bool:
 
 def _lineage(actor: Actor, lineages: Mapping[object, Lineage]) -> Lineage:
     found = lineages.get(process_key(actor))
-    return Lineage(actor=actor, unknown=actor.ppid) if found is None else replace(found, actor=actor)
+    return Lineage(actor=actor, unknown=actor.ppid) if found is None else _of_call(found, actor=actor)
 
 
 def _provenance(findings: Iterable[Finding]) -> dict[bytes, Provenance]:

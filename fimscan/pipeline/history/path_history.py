@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fimscan import compare
-from fimscan.model import Change, Window
+from fimscan.model import Change, FileKind, Window
 from fimscan.store.files import Version
 
 
@@ -76,5 +76,8 @@ class PathHistory:
 def _is_nothing_new(accepted: Version | None, version: Version) -> bool:
     if accepted is None:
         return version.followed
+    old, new = accepted.state, version.state
+    if not version.followed and old.ctime_ns != new.ctime_ns and new.kind is not FileKind.DIRECTORY:
+        return False  # the usual case: what else differs decides nothing
     allowed = compare.ROTATION if version.followed else frozenset()
-    return allowed.issuperset(compare.differences(accepted.state, version.state))
+    return allowed.issuperset(compare.differences(old, new))
