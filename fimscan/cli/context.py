@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+import click
+
 from fimscan.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -185,6 +187,14 @@ def _is_special(path: str) -> bool:
 
 
 def note(line: str) -> None:
-    """Print a message to standard error. If nothing reads that any more, the command goes on."""
+    """Print a message to standard error. If nothing reads that any more, the command goes on.
+
+    The commands that it quotes get the options of this run.
+    """
+    from fimscan.cli.remedies import complete_quoted
+
+    context = click.get_current_context(silent=True)
+    if context is not None and isinstance(context.obj, Settings):
+        line = complete_quoted(line, context.obj)
     with suppress(OSError):
         print(f"fimscan: {line}", file=sys.stderr)  # noqa: T201

@@ -38,7 +38,7 @@ from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
 from fimscan.pipeline.history.shown import report_name
 from fimscan.pipeline.texts import text_problem, with_texts
-from fimscan.report.change_sets import accept_command
+from fimscan.report.change_sets import next_commands
 from fimscan.report.csv import write_csv
 from fimscan.report.display import show
 from fimscan.report.json import write_json, write_ndjson
@@ -143,7 +143,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
             found = _filtered(found, pattern, verdict)
         # The history of a path has states that no package of today can vouch for.
         found, facts = packaged(database, found, settings, disabled=no_packages or history)
-        found, grouping, accept = _grouped(database, found, facts, view, settings)
+        found, grouping, commands = _grouped(database, found, facts, view, settings)
         if form in ("text", "html") or whole_text:
             found, grouping = _with_texts(database, config, found, grouping, view)
         page = _page_context(database, found, grouping, view, config) if form == "html" else None
@@ -152,7 +152,7 @@ def diff(  # noqa: PLR0913  # one argument for each option
     if found.unchanged is not None and form not in _WITH_HEADLINE:
         note(unchanged_text(found.unchanged, found.host))
     with paged(settings, form, out), output_to(out) as stream:
-        _write(found, grouping, view, stream, accept, page)
+        _write(found, grouping, view, stream, commands, page)
     if number is None and not history:
         remember(settings.url(), found)
     return exit_code(found)
@@ -187,7 +187,7 @@ class _View:
             return True
         if self.form != "text":
             return False
-        return self.list_sets or not (self.flat or _fits(found, self.screen()))
+        return self.list_sets or not (self.flat or _fits(found, self.screen(found)))
 
     def groups(self, found: Diff) -> bool:
         """Whether the changes have to be grouped, to show the sets or to name the report."""
@@ -199,7 +199,7 @@ class _View:
         chosen = [(name, str(value)) for name, value in self.filters.items() if value is not None]
         return "".join(f" {name} {show(shlex.quote(value))}" for name, value in chosen)
 
-    def screen(self) -> Screen:
+    def screen(self, found: Diff) -> Screen:
         """The size of the screen, and the command that gives the same sets, for the lines that say how to go on."""
         from fimscan.report.screen import Screen
         from fimscan.report.texts import TextView
@@ -207,7 +207,14 @@ class _View:
         width, height = screen_size()
         span = "".join(f" {name} {value}" for name in ("--from", "--to") if (value := self.filters[name]) is not None)
         command = f"{self.program} diff{span} --path {{path}} --text"
-        return Screen(width, height - self.margin, self.program, self.options, view=TextView(self.lines, command))
+        return Screen(
+            width,
+            height - self.margin,
+            self.program,
+            self.options,
+            view=TextView(self.lines, command),
+            is_reviewed=self.names_report(found),
+        )
 
 
 def _fits(found: Diff, screen: Screen) -> bool:
@@ -238,20 +245,20 @@ def _lines_shown(form: str, out: str | None, *, whole: bool) -> int | None:
 
 def _grouped(
     database: Database, found: Diff, facts: Facts | None, view: _View, settings: Settings
-) -> tuple[Diff, Grouping | None, str]:
-    """Return (the diff with its name and plans, its change sets if they are to be shown, the command that accepts)."""
+) -> tuple[Diff, Grouping | None, tuple[str, ...]]:
+    """Return (the diff with its name and plans, its change sets if they are to be shown, the commands to go on)."""
     grouping = grouping_of(database, found, facts) if view.groups(found) else None
-    accept = ""
+    commands: tuple[str, ...] = ()
     if grouping is not None:
         found = replace(found, shown=report_name(found, grouping, view.number))
-        accept = accept_command(view.program, found.shown, grouping)
+        commands = next_commands(view.program, found, grouping, is_reviewed=view.names_report(found))
         if found.accepted is not None and found.unfiltered is None:
             found = replace(found, plans=progress_of(database, found, grouping, settings))
     if grouping is None or not view.needs_sets(found):
-        return found, None, accept
+        return found, None, commands
     if view.number is None:
-        return found, grouping, accept
-    return *_one_set(found, grouping, view.number), accept
+        return found, grouping, commands
+    return *_one_set(found, grouping, view.number), commands
 
 
 def _with_texts(
@@ -338,7 +345,12 @@ def _matches(path: bytes, pattern: str | None) -> bool:
 
 
 def _write(  # all that is written
-    found: Diff, grouping: Grouping | None, view: _View, stream: TextIO, accept: str, page: PageContext | None
+    found: Diff,
+    grouping: Grouping | None,
+    view: _View,
+    stream: TextIO,
+    commands: tuple[str, ...],
+    page: PageContext | None,
 ) -> None:
     match view.form:
         case "html":
@@ -355,9 +367,9 @@ def _write(  # all that is written
             from fimscan.report.screen import fitting
             from fimscan.report.text import write_text
 
-            screen = view.screen()
+            screen = view.screen(found)
             shown = screen.view if view.is_opened else fitting(found, screen)
-            write_text(found, stream, color=use_color(stream), width=terminal_width(), accept=accept, view=shown)
+            write_text(found, stream, color=use_color(stream), width=terminal_width(), commands=commands, view=shown)
         case _:
             _write_sets(found, grouping, view, stream)
 
@@ -367,8 +379,8 @@ def _write_sets(found: Diff, grouping: Grouping, view: _View, stream: TextIO) ->
 
     if view.number is not None:
         (one,) = grouping.sets
-        screen.write_set(found, one, stream, color=use_color(stream), screen=view.screen())
+        screen.write_set(found, one, stream, color=use_color(stream), screen=view.screen(found))
     elif view.list_sets:
-        screen.write_sets(found, grouping, stream, color=use_color(stream), screen=view.screen())
+        screen.write_sets(found, grouping, stream, color=use_color(stream), screen=view.screen(found))
     else:
-        screen.write_screen(found, grouping, stream, color=use_color(stream), screen=view.screen())
+        screen.write_screen(found, grouping, stream, color=use_color(stream), screen=view.screen(found))

@@ -12,6 +12,7 @@ from fimscan.cli.pager import paged
 from fimscan.cli.remedies import own_command
 from fimscan.pipeline.history import explain_change
 from fimscan.pipeline.texts import text_problem, with_texts
+from fimscan.report.change_sets import coverage_command
 from fimscan.report.documents.explanation import explanation_document
 from fimscan.report.explanation import write_explanation
 from fimscan.report.json import write_document
@@ -54,5 +55,8 @@ def explain(settings: Settings, *, change: str, whole_text: bool, no_packages: b
     most = MOST_LINES if sys.stdout.isatty() else 0
     named = str(explanation.finding.change.id)
     view = TextView(None if whole_text else most, f"{own_command(settings)} explain {named} --text")
+    rules = coverage_command(own_command(settings), [explanation.finding])
     with paged(settings):
-        write_explanation(explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width(), view=view)
+        write_explanation(
+            explanation, sys.stdout, color=use_color(sys.stdout), width=terminal_width(), view=view, commands=(rules,)
+        )

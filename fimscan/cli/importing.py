@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fimscan.cli.context import Settings, absolute_path
+from fimscan.cli.remedies import own_command
 from fimscan.importers.formats import FORMATS
 from fimscan.pipeline.import_baseline import Imported, import_baseline
 from fimscan.report.documents.imported import import_document
@@ -67,7 +68,8 @@ def _import(settings: Settings, form: str, *, file: str, root: str | None, name:
     if form == "json":
         write_document(_document(done), sys.stdout)
         return
-    for line in import_lines(_document(done), FORMATS[done.format].what, FORMATS[done.format].program):
+    found = FORMATS[done.format]
+    for line in import_lines(_document(done), found.what, found.program, own_command(settings)):
         click.echo(line)
 
 

@@ -17,31 +17,10 @@ from typing import NoReturn
 import click
 
 from fimscan import __version__, errors
+from fimscan.cli.commands import COMMANDS
 from fimscan.cli.context import Settings
 from fimscan.gc_pause import gc_paused
 
-# command -> (module:function, its line in 'fimscan --help')
-_COMMANDS = {
-    "init": ("init:init", "Write a configuration and create the database."),
-    "scan": ("scan:scan", "Compare with the last scan; say what changed and who did it."),
-    "diff": ("diff:diff", "Show what differs from the baseline, and who changed it."),
-    "explain": ("explain:explain", "Explain the verdict of a change."),
-    "explain-path": ("explain_path:explain_path_command", "Say whether a path is monitored, and why."),
-    "accept": ("accept:accept", "Accept changes into the baseline."),
-    "review": ("review:review", "Decide about all changes, set by set, on a terminal."),
-    "reject": ("accept:reject", "Mark changes as violations."),
-    "undo": ("accept:undo", "Take a decision back."),
-    "plan": ("plan:plan", "Say which changes are expected, and see what came of it."),
-    "audit": ("audit:audit", "Print audit rules, recorded accesses, and the state of audit."),
-    "packages": ("packages:packages", "Say whether files are what their packages shipped."),
-    "import": ("importing:import_group", "Import the baseline of another program."),
-    "schedule": ("schedule:schedule", "Run scans and read the audit log until stopped."),
-    "export": ("evidence:export", "Write a signed evidence bundle, or a log of file hashes."),
-    "verify": ("evidence:verify", "Check an evidence bundle, or the database."),
-    "status": ("status:status", "Show the last scans and what waits for acceptance."),
-    "schema": ("schema:schema", "Print the JSON Schemas of --format json."),
-    "doctor": ("doctor:doctor", "Find problems, and say how to fix them."),
-}
 _INTERNAL_ERROR = 16
 # A group without a command. click 8.1 does not have it: it prints the help and exits with 0.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -51,19 +30,19 @@ class _LazyGroup(click.Group):
     """A group that imports a command only when it runs, so that 'fimscan --help' imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command = vars(_imported(f"fimscan.cli.{module}"))[name]
-        assert isinstance(command, click.Command), "_COMMANDS names click commands"
+        assert isinstance(command, click.Command), "COMMANDS names click commands"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
 def _imported(module: str) -> ModuleType:

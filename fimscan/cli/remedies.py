@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
+from fimscan.cli.commands import COMMANDS
 from fimscan.cli.context import Settings
 from fimscan.model import Check
 from fimscan.passwords import without_password
@@ -26,9 +27,7 @@ _OF_AUDITD = re.compile(r"\b(auditctl|augenrules|aureport|auditd$)")
 _ROOT_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 # A command: not a part of a path, and followed by arguments (or by the end of a clause).
 _COMMAND = re.compile(rf"(?<![\w/.-])({'|'.join(_PROGRAMS)})(?=[ ,;]|$)")
-_OURS = re.compile(
-    r"(?<![\w/.\[-])fimscan (?=(?:audit|diff|explain|export|init|packages|scan|schedule|status|verify)\b)"
-)
+_OURS = re.compile(rf"(?<![\w/.\[-])fimscan (?=(?:{'|'.join(COMMANDS)})(?![\w-]))")
 _QUOTED = re.compile(rf"(?<!\w)'{_OURS.pattern}")
 _BY_SHELL = re.compile(r"&&|>>|\$\(")
 

@@ -63,7 +63,7 @@ def review(settings: Settings, *, ticket: str) -> int:
             return 0
         desk = Desk(database, config, report, reviewer)
         warns = own_changes_rule(config) == "warn"
-        state = Reviewing(desk, partial(approval_now, reviewer), warns=warns, held=_held)
+        state = Reviewing(desk, partial(approval_now, reviewer), warns=warns, held=_held, program=own_command(settings))
         if ticket:
             for key in ("t", *ticket, "enter"):
                 state.press(key)

@@ -91,7 +91,9 @@ class Reviewing:
         *,
         warns: bool,
         held: Callable[[], AbstractContextManager[None]],
+        program: str = "fimscan",
     ) -> None:
+        self._program = program
         self._desk, self._approve, self._warns, self._held = desk, approve, warns, held
         self._all = review_items(desk.report.grouping, desk.report.diff.plans)
         self._items: list[ReviewItem] = list(self._all)
@@ -244,7 +246,7 @@ class Reviewing:
 
     def _undo(self) -> None:
         if not self._decided:
-            self._message = "nothing was decided in this review; 'fimscan undo' takes earlier decisions back"
+            self._message = f"nothing was decided in this review; '{self._program} undo' takes earlier decisions back"
             return
         last = self._decided[-1]
         with self._held():
@@ -417,7 +419,7 @@ class Reviewing:
         diff = self._desk.report.diff
         item = self._item
         if item is None:
-            return folded(summary_lines(self._all, diff, self._marks, width), width)
+            return folded(summary_lines(self._all, diff, self._marks, width, self._program), width)
         return folded(item_lines(item, diff, self._marks, width), width)
 
     def _list(self, width: int) -> list[Text]:

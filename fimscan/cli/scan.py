@@ -140,7 +140,7 @@ def _print_changes(diff: Diff, command: str, grouping: Grouping | None) -> None:
         write_scan_summary(diff, sys.stdout, limit=_ONE_SCREEN, color=color, width=width, command=command)
         return
     span = f" --from {diff.start.id} --to {diff.end.id}"
-    screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN)
+    screen = Screen(*screen_size(), program=command, filters=span, limit=_ONE_SCREEN, is_reviewed=True)
     write_screen(diff, grouping, sys.stdout, color=color, screen=screen)
 
 

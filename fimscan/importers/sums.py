@@ -79,7 +79,8 @@ def _entry(line: bytes, root: bytes | None) -> Entry:
         digest = _tagged(label, digits)
     elif _DEBSUMS.fullmatch(line):
         raise ValueError(
-            "the output of debsums has no digests; import dpkg's lists: cat /var/lib/dpkg/info/*.md5sums > all.md5sums"
+            "the output of debsums has no digests. Import dpkg's own lists:"
+            " 'cat /var/lib/dpkg/info/*.md5sums > all.md5sums', then 'fimscan import dpkg all.md5sums'"
         )
     else:
         raise ValueError(f"{shown(line)} is not 'DIGEST  NAME'")

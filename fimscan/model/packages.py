@@ -49,6 +49,7 @@ class PackageReason(StrEnum):
     DATABASE_CHANGING = "database-changing"  # the package manager was at work during all attempts to read
     NOT_INSTALLED = "not-installed"  # the owner is half installed, or removed and its configuration is left
     NO_DIGEST = "no-digest"  # the owner's database has nothing to compare this file with
+    NO_LINK_TARGET = "no-link-target"  # a symbolic link; the owner's database does not say where it leads
     DIRECTORY = "directory"  # a directory has no content of its own
     OBSOLETE_CONFFILE = "obsolete-conffile"  # the installed version does not ship this configuration file any more
     PROOFS_DISAGREE = "proofs-disagree"  # two proofs of the same package have different digests

@@ -117,7 +117,7 @@ def _judge_claim(question: PackageQuestion, claim: Claim, digests: Digests) -> _
         return _judge_missing(question, claim)
     is_directory = state.kind is FileKind.DIRECTORY
     if claim.reason is not None and not (is_directory and claim.reason is PackageReason.NO_DIGEST):
-        return _Judged(PackageClass.UNKNOWN, reason=claim.reason)
+        return _Judged(PackageClass.UNKNOWN, reason=_reason_of(claim, state))
     if not claim.expected:
         return _Judged(
             PackageClass.UNKNOWN, reason=PackageReason.DIRECTORY if is_directory else PackageReason.NO_DIGEST
@@ -135,6 +135,12 @@ def _judge_claim(question: PackageQuestion, claim: Claim, digests: Digests) -> _
     if isinstance(content, _Undecided):
         return _Judged(PackageClass.UNKNOWN, reason=content.reason)
     return _Judged(PackageClass.AS_SHIPPED, proof)
+
+
+def _reason_of(claim: Claim, state: FileState) -> PackageReason | None:
+    """Why a claim decides nothing. Of the databases, only rpm's has the targets of symbolic links."""
+    is_link = state.kind is FileKind.SYMLINK and claim.owner.manager != "rpm"
+    return PackageReason.NO_LINK_TARGET if is_link and claim.reason is PackageReason.NO_DIGEST else claim.reason
 
 
 def _judge_missing(question: PackageQuestion, claim: Claim) -> _Judged:

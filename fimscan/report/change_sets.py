@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from fimscan.grouping import ChangeSet, Grouping, Rank, RankReason, SetKind
-from fimscan.model import Actor, ExeOrigin, LoginSource, PackageAnswer, PackageClass, ProcessView, Verdict
+from fimscan.model import (
+    Actor,
+    Diff,
+    ExeOrigin,
+    Finding,
+    LoginSource,
+    PackageAnswer,
+    PackageClass,
+    ProcessView,
+    Reason,
+    Verdict,
+)
 from fimscan.report.display import command_text, show, time_text
 from fimscan.report.packages import differing_words
 from fimscan.report.words import plural
@@ -90,6 +101,29 @@ def accept_one_set(program: str, shown: str | None, grouping: Grouping) -> str:
     if not ordinary:
         return accept_command(program, shown, grouping)
     return accept_command(program, shown, grouping, max(ordinary, key=lambda item: len(item.rows)).number)
+
+
+def review_command(program: str) -> str:
+    """The command to decide about all changes that wait."""
+    return f"{program} review  # decide, set by set"
+
+
+def next_commands(program: str, diff: Diff, grouping: Grouping, *, is_reviewed: bool) -> tuple[str, ...]:
+    """The commands below a report that lists every row; ``is_reviewed`` if ``fimscan review`` has the same ones."""
+    found = (
+        review_command(program) if is_reviewed and len(grouping.rows) > 1 else "",
+        accept_command(program, diff.shown, grouping),
+        coverage_command(program, diff.findings),
+    )
+    return tuple(filter(None, found))
+
+
+def coverage_command(program: str, findings: Iterable[Finding]) -> str:
+    """The command that says how to load audit rules, if a verdict lacks them; else empty."""
+    parts = (part for finding in findings for part in (finding, *finding.steps))
+    if all(part.attribution.reason is not Reason.NOT_COVERED for part in parts):
+        return ""
+    return f"{program} audit status  # how to load the audit rules that are missing"
 
 
 def set_title(item: ChangeSet, day_ns: int) -> str:

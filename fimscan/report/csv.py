@@ -6,9 +6,11 @@ import csv
 from collections.abc import Iterator
 from typing import TextIO
 
-from fimscan.model import Actor, Diff, FileState, Finding, PackageAnswer, Unreadable
+from fimscan.model import Actor, Diff, Disposition, FileState, Finding, PackageAnswer, Unreadable
 from fimscan.report.attributes import NAMED, flags_text, named_text
 from fimscan.report.display import b64_or_none, cell_text, command_text, mode_octal, moment_text, show, time_text
+from fimscan.report.in_effect import in_effect_words
+from fimscan.report.plans import plans_by_path
 from fimscan.report.words import origin_text
 
 _STATE = ("kind", "size", "mode", "uid", "gid", "mtime", "sha256", "xxh3_128", "link_target", *NAMED, "flags")
@@ -27,6 +29,10 @@ COLUMNS = (
     *("severity", "category"),
     *("package", "package_version", "package_class", "package_reason", "package_proof", "package_facts"),
     "shown",
+    *("disposition", "disposition_category", "disposition_ticket", "disposition_reason", "reviewer"),
+    *("disposition_time", "decision", "disposition_current", "disposition_own"),
+    *("plan", "plan_ticket"),
+    "in_effect",
 )
 
 _Cells = dict[str, str | int | None]
@@ -55,8 +61,13 @@ def _rows(diff: Diff) -> Iterator[_Cells]:
         "to_scan": diff.end.id,
         "shown": diff.shown,
     }
+    plans = plans_by_path(diff)
     for finding in diff.findings:
         row = context | _finding(finding)
+        if finding.disposition is not None:
+            row |= _disposition(finding.disposition)
+        if (plan := plans.get(finding.change.path)) is not None:
+            row |= {"plan": plan.id, "plan_ticket": show(plan.ticket)}
         if not finding.attribution.actors:
             yield row
         for actor in finding.attribution.actors:
@@ -99,6 +110,7 @@ def _finding(finding: Finding) -> _Cells:
         "notes": "; ".join(map(show, attribution.notes)),
         "severity": finding.severity,
         "category": _text(finding.category),
+        "in_effect": "; ".join(in_effect_words(finding.in_effect)),
         **(_package(finding.package) if finding.package is not None else {}),
     }
 
@@ -112,6 +124,21 @@ def _package(answer: PackageAnswer) -> _Cells:
         "package_reason": answer.reason,
         "package_proof": answer.proof,
         "package_facts": " ".join(answer.facts),
+    }
+
+
+def _disposition(item: Disposition) -> _Cells:
+    record, approval = item.record, item.record.approval
+    return {
+        "disposition": item.status.value,
+        "disposition_category": None if approval.category is None else approval.category.value,
+        "disposition_ticket": show(approval.ticket),
+        "disposition_reason": show(approval.reason),
+        "reviewer": show(approval.user),
+        "disposition_time": time_text(approval.accepted_ns),
+        "decision": record.act,
+        "disposition_current": "true" if item.is_current else "false",
+        "disposition_own": "true" if record.is_own else "false",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TextIO
 
 from rich.text import Text
@@ -33,10 +34,20 @@ _MARK_STYLE = {"NAMED": "bold red", "noted": "yellow", "also": "dim", "cleared":
 
 
 def write_explanation(
-    explanation: Explanation, out: TextIO, *, color: bool, width: int, view: TextView = _NO_LINES
+    explanation: Explanation,
+    out: TextIO,
+    *,
+    color: bool,
+    width: int,
+    view: TextView = _NO_LINES,
+    commands: Iterable[str] = (),
 ) -> None:
-    """Write the explanation as text, wrapped at ``width`` where possible. ``view`` is how much of a text is shown."""
-    write_lines(explanation_lines(explanation, width, view), out, color=color)
+    """Write the explanation as text, wrapped at ``width`` where possible. ``view`` is how much of a text is shown.
+
+    ``commands`` are those that go on from here, at the end.
+    """
+    ending = [Text(), *map(Text, lines)] if (lines := [*filter(None, commands)]) else []
+    write_lines(chain(explanation_lines(explanation, width, view), ending), out, color=color)
 
 
 def explanation_lines(explanation: Explanation, width: int, view: TextView = _NO_LINES) -> Iterator[Text]:

@@ -18,11 +18,12 @@ from jinja2 import Environment, StrictUndefined
 
 from fimscan.grouping import Facts, Grouping, group
 from fimscan.model import Continuity, Diff, Explanation, Finding
-from fimscan.report.change_sets import accept_one_set
+from fimscan.report.change_sets import accept_one_set, coverage_command
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.display import minute_text, show
 from fimscan.report.page.evidence import CHUNK, Texts, evidence_chunks
 from fimscan.report.page.rows import continuity_document, ordered_rows, rows_document
+from fimscan.report.plans import progress_text
 from fimscan.report.words import headline, log_lines, verdict_counts, vouched_text
 
 EXPLAINED = 1000
@@ -63,6 +64,7 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
     program = show(context.program)
     data["program"], data["filters"], data["shown"] = program, context.filters, diff.shown
     data["accept"] = accept_one_set(program, diff.shown, grouping)
+    data["rules"] = coverage_command(program, diff.findings)
     style, script = _source("page.css"), _source("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_source("page.html.j2")).stream(
@@ -71,7 +73,7 @@ def write_html(diff: Diff, out: TextIO, grouping: Grouping | None = None, contex
         seen=f"as of scan {diff.end.id} ({minute_text(diff.end.started_ns)})",
         vouched=vouched_text(diff.end),
         counts=verdict_counts(diff),
-        logs=log_lines(diff),
+        logs=[*log_lines(diff), *map(progress_text, diff.plans)],
         configuration=[(item.is_weaker, list(configuration_lines(item))) for item in diff.reconfigurations],
         program=program,
         filters=context.filters,

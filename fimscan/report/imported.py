@@ -11,8 +11,8 @@ _ATTRIBUTES = ("size", "mode", "uid", "gid", "link_target", "inode", "nlink", "m
 _WORDS = {"link_target": "link target", "nlink": "links"}
 
 
-def import_lines(document: Mapping[str, Any], what: str, program: str) -> Iterator[str]:
-    """Yield the lines; ``what`` is the format's name, ``program`` who recorded it."""
+def import_lines(document: Mapping[str, Any], what: str, program: str, command: str = "fimscan") -> Iterator[str]:
+    """Yield the lines; ``what`` is the format's name, ``program`` who recorded it, ``command`` how to call fimscan."""
     counts = document
     known = counts["same"] + counts["differing"] + counts["gone"]
     when = f"at {counts['taken']}" if counts["taken"] is not None else "at an unknown time"
@@ -20,7 +20,7 @@ def import_lines(document: Mapping[str, Any], what: str, program: str) -> Iterat
     yield f"Baseline: scan {counts['scan']}, {known:,} files as recorded by {program} {when}."
     yield (
         f"Since then: changed {counts['differing']:,}, removed {counts['gone']:,}, added {counts['new']:,}. "
-        "'fimscan scan' reports them."
+        f"'{command} scan' reports them."
     )
     yield from _compared(counts["digests"], counts["attributes"], known)
     lines = (

@@ -22,6 +22,9 @@ _REASONS = {
     PackageReason.DATABASE_CHANGING: "the package manager is at work; try again",
     PackageReason.NOT_INSTALLED: "the package is half installed, or removed",
     PackageReason.NO_DIGEST: "the package's database has nothing to compare it with",
+    PackageReason.NO_LINK_TARGET: (
+        "the package's database does not say where a symbolic link leads; a manifest or the .deb of this version would"
+    ),
     PackageReason.DIRECTORY: "a directory has no content",
     PackageReason.OBSOLETE_CONFFILE: "the installed version does not ship this conffile any more",
     PackageReason.PROOFS_DISAGREE: "two proofs disagree: one may have been tampered with",

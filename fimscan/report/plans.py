@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fimscan.model import ChangePlan, PlanProgress, PlanState
+from fimscan.model import ChangePlan, Diff, PlanProgress, PlanState
 from fimscan.report.display import minute_text, show
 from fimscan.report.words import plural
 
 _NAMED = 3
+
+
+def plans_by_path(diff: Diff) -> dict[bytes, ChangePlan]:
+    """The plan of each path that is as planned."""
+    return {path: item.plan for item in diff.plans for path in item.planned}
+
+
+def planned_text(plan: ChangePlan) -> str:
+    """``as planned: CHG-17``."""
+    return f"as planned: {show(plan.ticket)}"
 
 
 def progress_text(item: PlanProgress) -> str:

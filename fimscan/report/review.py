@@ -107,7 +107,9 @@ def list_line(row: RankedRow, marks: Marks, width: int, *, is_chosen: bool) -> T
     return Text(head + path + verdict, style="reverse" if is_chosen else "")
 
 
-def summary_lines(items: Iterable[ReviewItem], diff: Diff, marks: Marks, width: int) -> Iterator[Text]:
+def summary_lines(
+    items: Iterable[ReviewItem], diff: Diff, marks: Marks, width: int, program: str = "fimscan"
+) -> Iterator[Text]:
     """What is shown behind the last item."""
     rows = [row for item in items for row in item.rows]
     counted = [
@@ -122,7 +124,7 @@ def summary_lines(items: Iterable[ReviewItem], diff: Diff, marks: Marks, width: 
     yield from map(Text, pack([f"{count:,} {word}" for count, word in counted if count], width, "", _INDENT))
     unread = sum(bool(item.differs) for item in diff.unreadable)
     if unread:
-        yield Text(f"{plural(unread, 'changed file')} could not be read: 'fimscan diff' lists them.")
+        yield Text(f"{plural(unread, 'changed file')} could not be read: '{program} diff' lists them.")
     yield Text("p goes back, u takes the last decision back, q ends the review.")
 
 

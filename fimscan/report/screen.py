@@ -19,8 +19,10 @@ from fimscan.report.actor_text import ActorText, actor_texts
 from fimscan.report.change_sets import (
     accept_command,
     accept_one_set,
+    coverage_command,
     process_in_short,
     rank_words,
+    review_command,
     same_content_text,
     second_text,
     set_tail,
@@ -66,6 +68,7 @@ _EXCERPTS = (10, 5, 3)  # lines of each text that are tried, so that a full repo
 _LEAST_SETS = 2
 _SETS_BESIDE_TEXTS = 5  # excerpts of texts leave room for so many sets
 _SHORTEST_COMMAND = 12
+_COMMANDS = ("review", "accept")  # the lines below a full report
 # The differences that a reason does not say: those of content are a digest.
 _TELLING = ("mode ", "owner ", "acl ", "capabilities ", "flags ", "mtime set back", "target ", "from ", "symlink to ")
 
@@ -74,7 +77,8 @@ class Screen(NamedTuple):
     """The size of a screen, how fimscan is called, and the options of ``diff`` that give the same rows.
 
     ``filters`` begins with a space: `` --from 1``. ``limit`` is the largest number of changes that are listed because
-    they stand out; ``None`` for all. ``view`` is how much of texts is shown.
+    they stand out; ``None`` for all. ``view`` is how much of texts is shown. ``is_reviewed`` says that ``fimscan
+    review`` has these changes.
     """
 
     width: int = 80
@@ -83,6 +87,7 @@ class Screen(NamedTuple):
     filters: str = ""
     limit: int | None = None
     view: TextView = TextView()
+    is_reviewed: bool = False
 
     @property
     def command(self) -> str:
@@ -133,7 +138,9 @@ def fitting(diff: Diff, screen: Screen) -> TextView:
 
 
 def _is_within(diff: Diff, screen: Screen, view: TextView) -> bool:
-    return len(list(islice(report_lines(diff, screen.width, view=view), screen.height + 1))) <= screen.height
+    commands = _COMMANDS if screen.is_reviewed else ()
+    lines = report_lines(diff, screen.width, commands, view)
+    return len(list(islice(lines, screen.height + 1))) <= screen.height
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -151,6 +158,8 @@ def _report(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
     used = len(above) + len(footer) + len(folded) + 1
     if used + 1 + min(len(listed), _LEAST_SETS) > screen.height:
         above = [line for line in above if line.plain]
+        if len(above) + len(footer) + len(folded) + 1 + min(len(listed), _LEAST_SETS) > screen.height:
+            footer = [*_footer(diff, grouping, screen, is_short=True)]
         room = max(_LEAST_SETS, screen.height - len(above) - len(footer) - len(folded) - 1)
     else:
         above.append(Text())
@@ -245,7 +254,8 @@ def _shortened(text: str, width: int) -> str:
     return f"{set_cell_size(text, width - 3).rstrip()}..."
 
 
-def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
+def _footer(diff: Diff, grouping: Grouping, screen: Screen, *, is_short: bool = False) -> Iterator[Text]:
+    """What is beside the sets, and how to go on. A short one leaves out what ``fimscan review`` has as a key."""
     if (same := same_content_text(grouping.sets)) is not None:
         yield Text(same)
     for _, items in unreadable_groups(replace(diff, unreadable=tuple(i for i in diff.unreadable if not i.differs))):
@@ -253,12 +263,16 @@ def _footer(diff: Diff, grouping: Grouping, screen: Screen) -> Iterator[Text]:
     if diff.opened_unmodified:
         yield Text(f"{plural(len(diff.opened_unmodified), 'file')} opened for writing, content unchanged.")
     # Each command has a line of its own, however long, so that it can be copied.
+    if screen.is_reviewed and grouping.rows:
+        yield Text(review_command(screen.program), style="dim")
     yield Text(f"{screen.command} --set 1  # open a set; --flat: every row", style="dim")
     if accept := accept_one_set(screen.program, diff.shown, grouping):
         yield Text(accept, style="dim")
     number = next((row.finding.change.id for row in grouping.standing_out), None)
-    if number is not None:
+    if number is not None and not (is_short and screen.is_reviewed):
         yield Text(f"{screen.program} explain {number}  # why", style="dim")
+    if rules := coverage_command(screen.program, (row.finding for row in grouping.rows)):
+        yield Text(rules, style="dim")
 
 
 def _outstanding_lines(row: RankedRow, screen: Screen, day_ns: int) -> Iterator[Text]:

@@ -9,7 +9,7 @@ come first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TextIO
 
@@ -30,6 +30,7 @@ from fimscan.model import (
     Verdict,
 )
 from fimscan.report.actor_text import ActorText, actor_texts
+from fimscan.report.change_sets import coverage_command
 from fimscan.report.configuration import configuration_lines
 from fimscan.report.console import pack, wrap, write_lines
 from fimscan.report.differences import breach_text, differences
@@ -81,15 +82,21 @@ _SEVERITY_WIDTH = len("critical")
 
 
 def write_text(
-    diff: Diff, out: TextIO, *, color: bool, width: int, accept: str = "", view: TextView = _NO_LINES
+    diff: Diff,
+    out: TextIO,
+    *,
+    color: bool,
+    width: int,
+    commands: Iterable[str] = (),
+    view: TextView = _NO_LINES,
 ) -> None:
     """The whole diff; nothing is cut. One line when nothing differs.
 
     ``width`` is where lines are broken when they can be (in cells); a path, digest or command is never broken.
-    ``accept`` is the command that accepts what this report has (:func:`fimscan.report.change_sets.accept_command`).
+    ``commands`` are those that go on from here (:func:`fimscan.report.change_sets.accept_command`), at the end.
     ``view`` is how much of texts is shown.
     """
-    write_lines(report_lines(diff, width, accept, view), out, color=color)
+    write_lines(report_lines(diff, width, commands, view), out, color=color)
 
 
 def write_scan_summary(
@@ -102,7 +109,7 @@ def write_scan_summary(
     write_lines(_summary(diff, limit, width, command), out, color=color)
 
 
-def report_lines(diff: Diff, width: int, accept: str = "", view: TextView = _NO_LINES) -> Iterator[Text]:
+def report_lines(diff: Diff, width: int, commands: Iterable[str] = (), view: TextView = _NO_LINES) -> Iterator[Text]:
     """The whole diff, line by line."""
     yield from head_lines(diff, width)
     yield from reconfiguration_lines(diff)
@@ -120,9 +127,9 @@ def report_lines(diff: Diff, width: int, accept: str = "", view: TextView = _NO_
         yield from heading_lines(unmodified_heading(diff))
         for opened in diff.opened_unmodified:
             yield from _opened(opened, width)
-    if diff.shown is not None and (diff.findings or any(item.differs for item in diff.unreadable)):
+    if (diff.findings or any(item.differs for item in diff.unreadable)) and (lines := [*filter(None, commands)]):
         yield Text()
-        yield Text(accept, style="dim")
+        yield from (Text(line, style="dim") for line in lines)
 
 
 def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]:
@@ -142,6 +149,8 @@ def _summary(diff: Diff, limit: int, width: int, command: str) -> Iterator[Text]
     left = len(diff.findings) + len(diff.unreadable) - len(shown) - len(unreadable)
     if left:
         yield Text(f"... and {left} more: {command} diff --from {diff.start.id} --to {diff.end.id}")
+    if rules := coverage_command(command, diff.findings):
+        yield Text(rules, style="dim")
 
 
 def head_lines(diff: Diff, width: int) -> Iterator[Text]:

@@ -68,7 +68,7 @@ _OUT_OF_SIGHT_WORDS = {
 }
 
 _UNATTRIBUTED_WORDS: dict[Reason | None, str] = {
-    Reason.NOT_COVERED: "no audit rule covers this path; 'fimscan audit status' prints the command that loads one",
+    Reason.NOT_COVERED: "no audit rule covers this path",
     Reason.COVERAGE_GAP: "audit did not cover the path the whole time, and recorded no event while it did",
     Reason.NO_EVENT: "audit covered the path the whole time but recorded no event: investigate",
 }
@@ -80,8 +80,7 @@ _DOUBT_WORDS = {
     Reason.PATH_ONLY: "not certain: matched by path only, because the inode is unknown",
     Reason.SEVERAL_WRITERS: "the last writer may have kept content of the earlier ones",
     Reason.CORE_DUMP: "not certain: the kernel wrote a core dump of a crashed process, and no record names the file",
-    Reason.NOT_COVERED: "not certain: no audit rule covers this path;"
-    " 'fimscan audit status' prints the command that loads one",
+    Reason.NOT_COVERED: "not certain: no audit rule covers this path",
     Reason.NO_EVENT: "not certain: audit covered the path the whole time but recorded no event for this change",
     Reason.WITNESS_ONLY: "not certain: fanotify saw the process write, but audit recorded no open by it",
 }

@@ -50,6 +50,7 @@ def test_many_changes_are_one_screen(upgraded: Cli) -> None:
     # The reason is shortened if the window crosses a minute.
     assert re.search(r"^ 1     41  no process named \(coverage-.*, found by scan 2, .*; 1 above$", written, re.M)
     assert " diff --set 1 # open a set; --flat: every row" in " ".join(written.split())
+    assert f"--config {upgraded.config} review  # decide, set by set" in written
     assert len(names(upgraded, "--flat")) == MANY + 1
 
 
@@ -71,6 +72,7 @@ def test_filters_are_repeated_in_the_line_that_says_how_to_go_on(upgraded: Cli) 
     """With them, the numbers of the sets are others."""
     written = upgraded("diff", "--path", f"{upgraded.watched}/new*", code=1).stdout
     assert f" diff --path '{upgraded.watched}/new*' --set 1" in " ".join(written.split())
+    assert " review" not in written, "a review has all changes"
     assert "None of the 40 changes stands out by itself.\n" in written
 
 
@@ -97,6 +99,7 @@ def test_the_mail_of_cron_is_the_same_screen(cli: Cli) -> None:
     assert len(mail.splitlines()) <= 24
     assert re.search(rf"^added .* {cli.watched}/open$", mail, re.MULTILINE)
     assert " diff --from 1 --to 2 --set 1 # open a set" in " ".join(mail.split())
+    assert f"--config {cli.config} review  # decide, set by set" in mail
 
 
 def test_a_history_is_never_folded(upgraded: Cli) -> None:

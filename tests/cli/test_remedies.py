@@ -16,6 +16,7 @@ import pytest
 
 import fimscan
 from fimscan.cli import remedies
+from fimscan.cli.commands import COMMANDS
 from fimscan.cli.context import Settings
 from fimscan.model import Check, CheckSeverity
 from fimscan.pipeline.health.coverage import judge
@@ -118,6 +119,35 @@ def test_fimscan_is_named_as_the_shell_finds_it(programs: Path, monkeypatch: pyt
     assert completed("fimscan scan") == f"{elsewhere} scan"
     monkeypatch.setattr(sys, "argv", [str(CODE / "__main__.py")])
     assert completed("fimscan scan") == f"{sys.executable} -m fimscan scan"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_a_message_quotes_gets_the_options_of_the_run(programs: Path, name: str) -> None:
+    """Whatever the command is; words that only begin so are left alone."""
+    mine = Settings(config_path="/c.toml", db_url=None)
+    assert remedies.complete_quoted(f"x; 'fimscan {name}' helps", mine) == f"x; 'fimscan --config /c.toml {name}' helps"
+    assert remedies.complete_quoted(f"x; 'fimscan {name}-er'", mine) == f"x; 'fimscan {name}-er'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quoted"),
+    [
+        (("accept", "/no/such/path"), "diff"),
+        (("undo", "77"), "status"),
+        (("plan", "close", "77"), "plan list"),
+        (("review",), "accept"),
+        (("schema", "nothing"), "schema"),
+        (("import", "DEBSUMS"), "import dpkg all.md5sums"),
+    ],
+)
+def test_messages_name_commands_that_run_here(cli: Cli, arguments: tuple[str, ...], quoted: str) -> None:
+    """With the configuration that the failed command was given."""
+    (cli.root / "debsums").write_text("/bin/cat                                   OK\n")
+    if arguments[0] != "import":
+        cli.scan()
+    failed = cli(*(str(cli.root / "debsums") if word == "DEBSUMS" else word for word in arguments))
+    assert failed.returncode >= 14
+    assert f"fimscan --config {cli.config} {quoted}" in failed.stderr
 
 
 @pytest.mark.parametrize(

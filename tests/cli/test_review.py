@@ -202,7 +202,11 @@ def test_what_a_scan_finds_meanwhile_is_not_taken_along(changed: Cli) -> None:
 def test_without_a_terminal_or_without_changes(changed: Cli) -> None:
     """One clear line."""
     failed = changed("review", code=15)
-    assert failed.stdout == "" and len(failed.stderr.splitlines()) == 1 and "fimscan accept" in failed.stderr
+    assert (
+        failed.stdout == ""
+        and len(failed.stderr.splitlines()) == 1
+        and f"--config {changed.config} accept" in failed.stderr
+    )
     changed("accept", "--all", "--even-outstanding", code=0)
     with Running(changed.command("review")) as running:
         assert "Nothing waits for a review, as of scan 2." in running.end()

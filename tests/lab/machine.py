@@ -24,6 +24,12 @@ from tests.packages.debian import ADMIN, Debian
 ADMIN_UID = 5  # a user of every Debian system: games
 SCREEN = {"COLUMNS": "80", "LINES": "24"}
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {
+    **SCREEN,
+    "PATH": f"{Path(sys.executable).parent}:{_PATH}",
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 _OVER = ("/etc", "/usr/games", "/usr/share/doc", "/var/lib/dpkg", "/var/log")
 _ENTER = 'for place in "$@"; do mount --bind "$0$place" "$place" || exit 1; done; echo ready; exec sleep infinity'
 _ANY = tuple(range(8))
@@ -45,19 +51,12 @@ class Machine:
         words = list(command)
         if uid is not None:
             words = ["sh", "-c", f"echo {uid} > /proc/self/loginuid && exec {shlex.join(command)}"]
-        environment = {
-            **os.environ,
-            **SCREEN,
-            "PATH": f"{Path(sys.executable).parent}:{_PATH}",
-            "LC_ALL": "C.UTF-8",
-            "DEBIAN_FRONTEND": "noninteractive",
-        }
         done = subprocess.run(
             self.entered(*words),
             capture_output=True,
             check=False,
             timeout=150,
-            env=environment,
+            env={**os.environ, **ENVIRONMENT},
             encoding="utf-8",
         )
         assert done.returncode in codes, (command, done.returncode, done.stdout, done.stderr)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.screen import Running
 from tests.lab.conftest import unavailable
 from tests.lab.ground import Unavailable
-from tests.lab.machine import Machine, machine
+from tests.lab.machine import ENVIRONMENT, Machine, machine
 
 pytestmark = [pytest.mark.audit, pytest.mark.root]
 PACKAGES = 12
@@ -104,6 +107,51 @@ def test_the_first_screen_shows_what_to_look_at(host: Machine) -> None:
             assert "games as root, " in line, "who is the login user"
         deed = r"^ *\d+ +11\d  dpkg -i .*, by games as root, .*; 12 packages as shipped \+1$"
         assert re.search(deed, screen, re.MULTILINE), f"{name}:\n{screen}"
+        assert "fimscan review  # decide, set by set" in screen.splitlines()
+
+    before = rows(host)
+    keys, seconds = review(host)
+    print(f"review: {len(before)} changes, {keys} keys, {seconds:.1f} s of computer time between them")
+    assert seconds < 60
+    left = {path: row["disposition"] for path, row in rows(host).items()}
+    assert sorted(left) == ["/etc/passwd", "/usr/games/find", "/usr/games/who"], "all others are accepted"
+    assert {(item["status"], item["category"], item["ticket"]) for item in left.values()} == {
+        ("violation", "malware", "INC-9")
+    }
+    accepted = json.loads(host.fimscan("status", "--last", "999", "--format", "json", codes=(0,)))["accepted"]
+    decided = {item["path"]: item for item in accepted if item["path"] is not None}
+    assert before.keys() <= decided.keys(), "every change is decided"
+    assert {item["ticket"] for path, item in decided.items() if path not in left} == {"CHG-17"}
+
+
+def review(host: Machine) -> tuple[int, float]:
+    """Decide about everything on a terminal: what stands out is a violation, the rest of each set is accepted.
+
+    Return the number of keys and the seconds that a reviewer who types at once would need.
+    """
+    typed = 0
+    begun = time.monotonic()
+    with Running(host.entered("fimscan", "review"), 80, 24, **ENVIRONMENT) as running:
+        running.wait("look at this")
+
+        def press(keys: str, until: str | Callable[[list[str]], bool]) -> list[str]:
+            nonlocal typed
+            typed += len(keys)
+            return running.press(keys, until)
+
+        press("tINC-9\r", "ticket INC-9")
+        while "look at this" in running.lines[0]:
+            press("v", "m=malware")
+            press("m", "marked as a violation (decision")
+        press("tCHG-17\r", "ticket CHG-17")
+        while "The end of the report." not in running.lines:
+            place = running.lines[0]
+            press("a", lambda lines: lines[0] != place and "accepted (decision" in lines[-2])  # noqa: B023
+        assert "still open" not in " ".join(running.lines)
+        os.write(running.terminal, b"q")
+        running.end()
+    assert running.code == 0
+    return typed + 1, time.monotonic() - begun
 
 
 def test_each_file_of_an_upgrade_has_its_proof(host: Machine) -> None:
@@ -142,6 +190,13 @@ def test_each_file_of_an_upgrade_has_its_proof(host: Machine) -> None:
     assert "not as tool09 2.0 shipped it (MD5: content)" in about(screen, victim)
     assert "its package was not being installed" in about(screen, victim)
     assert "dd (pid " in about(screen, victim)
+
+    kept = {victim, GENERATED, "/etc/fimscan-lab-other"}
+    assert kept < rows(host).keys()
+    host.fimscan("diff", codes=(5,))
+    shown = json.loads(host.fimscan("diff", "--format", "json"))["shown"]
+    host.fimscan("accept", "--package-as-shipped", "--shown", shown, "--ticket", "CHG-1", codes=(0,))
+    assert rows(host).keys() == kept, "exactly what was not shipped is left"
 
     explained = json.loads(host.fimscan("explain", victim, "--format", "json", codes=(0,)))["change"]["package"]
     assert (explained["name"], explained["class"], explained["differs"]) == ("tool09", "not-as-shipped", ["content"])

@@ -13,6 +13,7 @@ import pytest
 
 from fimscan.model import Digest, FileKind, PackageClass, PackageFact, PackageReason, Window
 from fimscan.packages import PackageQuestion
+from fimscan.report.packages import package_line
 from tests.packages.debian import Debian, run, told
 
 pytestmark = [
@@ -50,7 +51,8 @@ def test_what_dpkg_unpacked_is_as_shipped_by_md5(system: Debian) -> None:
     assert program.owner is not None and not program.attributes_proved
     assert (program.owner.name, program.owner.version, program.owner.architecture) == ("tool", "1:1.0-1", "all")
     assert told(conf) == "as-shipped conffile-md5" and conf.owner is not None and conf.owner.conffile
-    assert told(link) == "unknown no-digest" and link.owner is not None
+    assert told(link) == "unknown no-link-target" and link.owner is not None
+    assert "does not say where a symbolic link leads" in package_line(link)
     assert told(same) == "as-shipped md5sums"
     assert told(directory) == "unknown directory"
     assert told(other) == "unowned missing"

@@ -8,19 +8,32 @@ from typing import Any
 import pytest
 
 from fimscan.model import (
+    AcceptanceRecord,
     Actor,
+    Approval,
     Attribution,
     Change,
     ChangeKind,
+    ChangePlan,
     Coverage,
     Diff,
     Digest,
+    Disposition,
+    DispositionCategory,
+    DispositionStatus,
     EventId,
     FileKind,
     FileState,
     Finding,
+    InEffect,
+    PlanProgress,
+    PlanState,
     Reason,
+    Reviewer,
     Role,
+    Runner,
+    RunsAs,
+    RunsVersion,
     Scan,
     ScanStatus,
     Verdict,
@@ -108,6 +121,32 @@ class Make:
         return Finding(
             change=change or self.change(), attribution=attribution or self.attribution(), **{"scan": 2} | other
         )
+
+    def disposition(
+        self, status: DispositionStatus = DispositionStatus.VIOLATION, ticket: str = "INC-9", **other: Any
+    ) -> Disposition:
+        approval = Approval(
+            accepted_ns=NOW, user="ada", ticket=ticket, reason="not ours", category=DispositionCategory.MALWARE
+        )
+        return Disposition(
+            record=AcceptanceRecord(path=b"/etc/hosts", scan=2, approval=approval, act=3, status=status, **other)
+        )
+
+    def progress(self, *planned: bytes, ticket: str = "CHG-17", **other: Any) -> PlanProgress:
+        plan = ChangePlan(
+            id=4,
+            opened_ns=NOW - 3600 * SECOND,
+            until_ns=NOW + 3600 * SECOND,
+            opened_by=Reviewer("ada", 1001),
+            ticket=ticket,
+            user="alice",
+        )
+        return PlanProgress(plan=plan, state=PlanState.OPEN, planned=frozenset(planned), **other)
+
+    def in_effect(self) -> InEffect:
+        """One process has the old content."""
+        runner = Runner(812, NOW - 7200 * SECOND, RunsVersion.OLD, RunsAs.PROGRAM, b"/usr/sbin/nginx")
+        return InEffect(as_of_ns=NOW, old=1, runners=(runner,))
 
     def scan(self, number: int, started_ns: int) -> Scan:
         return Scan(

@@ -142,7 +142,10 @@ def everything(make: Make) -> Diff:
             *whole.findings,
             make.finding(make.change(path=b"/etc/fstab", id=5), weak, severity="low"),
             make.finding(make.change(path=b"/etc/issue", id=8), steps=steps),
+            make.finding(make.change(path=b"/etc/motd", id=9), disposition=make.disposition()),
+            make.finding(make.change(path=b"/usr/sbin/nginx", id=10), in_effect=make.in_effect()),
         ),
+        plans=(make.progress(b"/usr/sbin/nginx", b"/etc/issue", missing=(b"/etc/nginx.conf",), deed="ansible"),),
         unreadable=(
             Unreadable(path=b"/srv/x", reason=UnreadableReason.PERMISSION, detail="", differs=("size",)),
             Unreadable(path=b"/srv/y", reason=UnreadableReason.PERMISSION, detail=""),
@@ -208,7 +211,7 @@ def test_filters_and_search_count_what_they_show(make: Make, show: Opener) -> No
     """By verdict, severity, kind, words in paths, processes and reasons, and by number; all of them at once."""
     opened = show(everything(make))
     page = opened.page
-    total = SEVERAL + 7
+    total = SEVERAL + 9
     assert opened.texts("#changes-title")[0].endswith(f", {total} changes")
     page.click("#filters >> text=contested")
     assert opened.texts("#status") == [f"1 of {total} changes match"]
@@ -262,6 +265,33 @@ def test_a_row_opens_to_all_that_is_known(make: Make, show: Opener) -> None:
     (shown,) = opened.texts("#change-list .detail")
     for words in ("changed 2 times", "scan 7: modified #7", "scan 8: modified #8", "Reasoning: change #7, scan 7"):
         assert words in shown, words
+    assert opened.problems == []
+
+
+def test_a_row_says_what_was_decided_planned_and_is_not_yet_in_effect(make: Make, show: Opener) -> None:
+    """A violation with its ticket and reviewer in the first list; plan and restart where a row opens; all are found."""
+    opened = show(everything(make))
+    page = opened.page
+    (marked,) = [look for look in opened.texts("#look-list .item") if "/etc/motd" in look]
+    assert "violation, INC-9, malware, not ours, by ada, 2026-11-23 04:35 UTC, decision 3" in marked
+    assert "ansible, CHG-17: 2 as planned, 1 not yet" in opened.texts("header p.seen")
+    page.fill("#search", '"as planned: chg-17"')
+    page.click("#views >> text=Rows")
+    assert sorted(re.findall(r"/\S+", " ".join(opened.texts("#change-list .item .path")))) == [
+        "/etc/issue",
+        "/usr/sbin/nginx",
+    ]
+    page.fill("#search", "restart nginx")
+    assert opened.texts("#change-list .item .path") == ["/usr/sbin/nginx"]
+    page.locator("#change-list .head").click()
+    (detail,) = opened.texts("#change-list .detail")
+    assert "as planned: CHG-17" in detail
+    assert "nginx (pid 812) still runs the old one: restart it" in detail
+    page.fill("#search", "inc-9")
+    assert opened.texts("#change-list .item .path") == ["/etc/motd"]
+    page.emulate_media(media="print")
+    page.wait_for_selector("#print article")
+    assert "violation, INC-9" in page.inner_text("#print")
     assert opened.problems == []
 
 

@@ -61,6 +61,43 @@ def test_a_row_has_what_pci_dss_asks_for(make: Any) -> None:
     assert {column: row[column] for column in wanted} == wanted
 
 
+def test_a_decision_a_plan_and_what_is_in_effect_have_columns(make: Any) -> None:
+    """Who decided what, when and why; which plan a row is of; who still runs the old content."""
+    change = make.change(path=b"/b")
+    diff = make.diff(
+        make.finding(disposition=make.disposition(is_own=True), in_effect=make.in_effect()),
+        make.finding(change),
+        plans=(make.progress(b"/b"),),
+    )
+    decided, planned = rows(diff)
+    wanted = {
+        "disposition": "violation",
+        "disposition_category": "malware",
+        "disposition_ticket": "INC-9",
+        "disposition_reason": "not ours",
+        "reviewer": "ada",
+        "disposition_time": "2026-11-23T04:35:13.818Z",
+        "decision": "3",
+        "disposition_current": "true",
+        "disposition_own": "true",
+        "plan": "",
+        "in_effect": "nginx (pid 812) still runs the old one: restart it",
+    }
+    assert {column: decided[column] for column in wanted} == wanted
+    assert (planned["disposition"], planned["plan"], planned["plan_ticket"]) == ("", "4", "CHG-17")
+    undone = rows(make.diff(make.finding(disposition=make.disposition(is_undone=True))))
+    assert undone[0]["disposition"] == "pending"
+
+
+def test_no_ticket_is_a_formula(make: Any) -> None:
+    """Tickets are typed by people, and a plan's by others than the reader."""
+    diff = make.diff(
+        make.finding(disposition=make.disposition(ticket="=1+1")), plans=(make.progress(b"/etc/hosts", ticket="@x"),)
+    )
+    (row,) = rows(diff)
+    assert (row["disposition_ticket"], row["plan_ticket"]) == ("'=1+1", "'@x")
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_no_cell_is_a_formula(make: Any, start: str) -> None:
     """A spreadsheet does not run a file name as a formula."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fimscan.grouping import group
 from fimscan.model import (
     Action,
     Attribution,
@@ -37,6 +38,7 @@ from fimscan.model import (
     Xattr,
 )
 from fimscan.report.accesses import write_accesses_text
+from fimscan.report.change_sets import next_commands
 from fimscan.report.packages import is_alarming
 from fimscan.report.text import write_scan_summary, write_text
 
@@ -88,9 +90,9 @@ CAPABILITY = Xattr(name=b"security.capability", size=20, data=struct.pack("<5I",
 LABEL = Xattr(name=b"security.selinux", size=13, data=b"u:r:etc_t:s0\0")
 
 
-def text(diff: Diff, width: int = 120, *, color: bool = False) -> str:
+def text(diff: Diff, width: int = 120, *, color: bool = False, commands: tuple[str, ...] = ()) -> str:
     out = io.StringIO()
-    write_text(diff, out, color=color, width=width)
+    write_text(diff, out, color=color, width=width, commands=commands)
     return out.getvalue()
 
 
@@ -283,7 +285,7 @@ def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: R
         (Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NO_EVENT), "recorded no event: investigate"),
         (
             Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.NOT_COVERED),
-            "'fimscan audit status' prints the command that loads one",
+            "\nx audit status  # how to load the audit rules that are missing",
         ),
         (
             Attribution(verdict=Verdict.UNATTRIBUTED, reason=Reason.COVERAGE_GAP),
@@ -293,7 +295,9 @@ def test_every_verdict_and_reason_is_said(make: Any, verdict: Verdict, reason: R
 )
 def test_the_reason_says_what_to_do(make: Any, attribution: Attribution, words: str) -> None:
     """The sentence for each reason says what is missing or what to do."""
-    assert words in text(make.diff(make.finding(attribution=attribution)))
+    diff = make.diff(make.finding(attribution=attribution))
+    commands = next_commands("x", diff, group(diff.findings), is_reviewed=False)
+    assert words in text(diff, commands=commands)
 
 
 @pytest.mark.parametrize("reason", GapReason)

@@ -9,6 +9,7 @@ from fimscan.grouping import Facts, Grouping, RankedRow, group
 from fimscan.model import (
     Attribution,
     Change,
+    ChangePlan,
     Diff,
     FileState,
     Finding,
@@ -33,6 +34,7 @@ from fimscan.report.documents.parts import (
 )
 from fimscan.report.documents.plans import plan_document
 from fimscan.report.documents.texts import text_document
+from fimscan.report.plans import plans_by_path
 from fimscan.report.summary import summary
 
 
@@ -42,7 +44,7 @@ def diff_document(diff: Diff, grouping: Grouping | None = None, *, texts: bool =
     With ``texts``, rows have what changed in their text, which may be confidential.
     """
     grouping = grouping or group(diff.findings, Facts.of(diff))
-    planned = _plan_numbers(diff)
+    planned = plans_by_path(diff)
     return {
         "schema": "fimscan.diff/1",
         "host": json_text(diff.host),
@@ -68,7 +70,7 @@ def change_lines(diff: Diff, grouping: Grouping | None = None, *, texts: bool = 
     """
     end = diff.end.started_ns if diff.end.finished_ns is None else diff.end.finished_ns
     grouping = grouping or group(diff.findings, Facts.of(diff))
-    planned = _plan_numbers(diff)
+    planned = plans_by_path(diff)
     for row in grouping.rows:
         yield {
             **_context(diff, row.finding.change.window.before_ns),
@@ -112,16 +114,13 @@ def row_document(finding: Finding, *, texts: bool = False) -> dict[str, Any]:
     return document
 
 
-def _plan_numbers(diff: Diff) -> dict[bytes, int]:
-    return {path: item.plan.id for item in diff.plans for path in item.planned}
-
-
-def _ranked_document(row: RankedRow, planned: Mapping[bytes, int], *, texts: bool) -> dict[str, Any]:
+def _ranked_document(row: RankedRow, planned: Mapping[bytes, ChangePlan], *, texts: bool) -> dict[str, Any]:
     answer = row.finding.package
+    plan = planned.get(row.finding.change.path)
     return {
         **row_document(row.finding, texts=texts),
         "package": None if answer is None else package_document(answer),
-        "plan": planned.get(row.finding.change.path),
+        "plan": None if plan is None else plan.id,
         "set": row.number,
         "rank": rank_document(row.rank),
     }

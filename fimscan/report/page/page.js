@@ -82,7 +82,19 @@ function answerNodes(answer, events, brief) {
 
 const rankOf = (i) => (rows.rank[i] < 0 ? [[], 0, []] : data.ranks[rows.rank[i]]);
 const packageOf = (i) => data.packages[rows.package[i]];
+const decisionOf = (i) => data.decisions[rows.decision[i]];
 const answerOf = (i) => data.answers[rows.answer[i]];
+
+/** What was decided about a row, or expected of it, and who still runs the old content. */
+function standingNodes(i) {
+  const [facts, planned, isViolation] = decisionOf(i);
+  const [running, isOld] = data.running[i] ?? [[], false];
+  return [
+    facts.length ? el("div", isViolation ? { class: "loud" } : null, facts.join(", ")) : null,
+    planned ? el("div", null, planned) : null,
+    ...running.map((words) => el("div", isOld ? { class: "restart" } : null, words)),
+  ];
+}
 
 /** The program of the first process, to be seen without opening a row. */
 function programOf(i) {
@@ -99,6 +111,7 @@ function briefNodes(i) {
     el("div", null, el("span", { class: "reasons" }, words.slice(0, deciding).join(", ")), el("span", { class: "mono" }, rows.differences[i] ? ` · ${rows.differences[i].split("\n").join(", ")}` : "")),
     loud ? el("div", { class: "loud" }, `package: ${text}`) : null,
     ...(data.warnings[i] ?? []).map((warning) => el("div", { class: "loud" }, warning)),
+    ...standingNodes(i),
     ...(data.steps[i] ? [el("div", null, `changed ${data.steps[i].length} times`)] : []),
     ...answerNodes(answer, rows.events[i], true),
   ];
@@ -135,6 +148,8 @@ function detailNodes(i) {
   nodes.push(...section("Differences", el("ul", { class: "mono" }, differences.map((one) => el("li", null, one)))));
   nodes.push(el("div", { class: "text-place" }));
   if (text) nodes.push(...section("Package", el("div", loud ? { class: "loud" } : null, text)));
+  const standing = standingNodes(i).filter(Boolean);
+  if (standing.length) nodes.push(...section("Decision, plan and effect", ...standing));
   nodes.push(el("h3", null, "Who"));
   nodes.push(...(data.warnings[i] ?? []).map((warning) => el("div", { class: "loud" }, warning)));
   if (data.steps[i]) {
@@ -523,10 +538,11 @@ function found(words) {
     const answers = data.answers.map(([, code, introduction, those]) => code.includes(word) || (introduction ?? "").toLowerCase().includes(word) || those.some((place) => processes[place]));
     const ranks = having(data.ranks, written(word));
     const packages = having(data.packages.map(([text]) => text), written(word));
+    const decisions = having(data.decisions.map(([facts, planned]) => [...facts, planned]), written(word));
     for (let i = 0; i < count; i++) {
       if (!matches[i]) continue;
       const rank = rows.rank[i];
-      matches[i] = lowered[i].includes(word) || answers[rows.answer[i]] || packages[rows.package[i]] || (rank >= 0 && ranks[rank]) || rows.differences[i].toLowerCase().includes(word);
+      matches[i] = lowered[i].includes(word) || answers[rows.answer[i]] || packages[rows.package[i]] || (rank >= 0 && ranks[rank]) || decisions[rows.decision[i]] || rows.differences[i].toLowerCase().includes(word) || (i in data.running && data.running[i][0].join("\n").toLowerCase().includes(word));
     }
   }
   return matches;
@@ -644,7 +660,7 @@ function showChips() {
 }
 
 function makeFilters() {
-  const search = el("input", { id: "search", type: "search", autocomplete: "off", spellcheck: "false", "aria-label": "Search path, program, user, package, reason, difference or #number", placeholder: narrow.matches ? "Search" : "Search path, program, user, package, reason, difference, #number   ( / )" });
+  const search = el("input", { id: "search", type: "search", autocomplete: "off", spellcheck: "false", "aria-label": "Search path, program, user, package, reason, difference, decision, ticket or #number", placeholder: narrow.matches ? "Search" : "Search path, program, user, package, reason, difference, #number   ( / )" });
   search.addEventListener("input", () => {
     // Words, and "phrases in quotes"; a row has to have all of them.
     filter.words = Array.from(search.value.toLowerCase().matchAll(/"([^"]+)"|[^\s"]+/g), (found) => found[1] ?? found[0]);
@@ -853,7 +869,8 @@ function showOthers() {
   $("help").append(
     el("p", null, "Keys: ", key("/"), " search, ", key("↑ ↓"), " move, ", key("→ ←"), " or ", key("Enter"), " open and close, ", key("Esc"), " close or clear."),
     first ? el("p", null, "Why: ", code(command(`explain ${first}`)), ". All recorded fields of every change: ", code(command(`diff${data.filters} --format json`)), ".") : "",
-    data.accept ? el("p", null, "Accept no more than is shown: ", code(data.accept)) : "",
+    data.accept ? el("p", null, "Decide, set by set: ", code(command("review")), ". Accept no more than is shown: ", code(data.accept)) : "",
+    data.rules ? el("p", null, "Some verdicts lack audit rules: ", code(data.rules)) : "",
     count > data.explained ? el("p", { class: "note" }, `To keep this page small, recorded states, reasoning and audit records are here for the ${number(data.explained)} most urgent of ${plural(count, "change")}. Paths, differences, processes, packages and verdicts are here for all.`) : "",
     el("p", { class: "note" }, "Printing gives what stands out and the change sets. All times are UTC."));
 }

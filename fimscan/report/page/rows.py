@@ -9,13 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 from fimscan.grouping import ChangeSet, Grouping, RankedRow
-from fimscan.model import Actor, ChangeKind, Continuity, Diff, Finding, Gap, Scan, ScanStatus, Verdict
+from fimscan.model import (
+    Actor,
+    ChangeKind,
+    ChangePlan,
+    Continuity,
+    Diff,
+    DispositionStatus,
+    Finding,
+    Gap,
+    Scan,
+    ScanStatus,
+    Verdict,
+)
 from fimscan.report.actor_text import actor_texts
 from fimscan.report.change_sets import rank_words, same_content_text, set_tail, set_title
 from fimscan.report.differences import differences
 from fimscan.report.display import command_text, show
+from fimscan.report.dispositions import disposition_facts
+from fimscan.report.in_effect import in_effect_words
 from fimscan.report.packages import is_alarming, package_words
 from fimscan.report.page.tables import Answers, Table
+from fimscan.report.plans import planned_text, plans_by_path
 from fimscan.report.text import suspect_texts
 from fimscan.report.words import (
     GAP_WORDS,
@@ -29,6 +44,7 @@ from fimscan.report.words import (
 )
 
 _MILLISECOND = 10**6
+_NOT_DECIDED = ((), "", False)
 _ROOTS_SHOWN = 3
 _SEVERITIES = ("critical", "high", "medium", "low", "")
 
@@ -44,9 +60,12 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
     base_ms = min([diff.start.started_ns, *(row.finding.change.window.after_ns for row in rows)]) // _MILLISECOND
     answers, directories, ranks, packages = Answers(base_ms), Table(), Table(), Table()
     packages.place(("", False))
+    decisions, plans = Table(), plans_by_path(diff)
+    decisions.place(_NOT_DECIDED)
     columns: list[tuple[Any, ...]] = []
     steps: dict[int, list[Any]] = {}
     warnings: dict[int, list[str]] = {}
+    running: dict[int, list[Any]] = {}
     kinds = {kind: place for place, kind in enumerate(ChangeKind)}
     for index, row in enumerate(rows):
         finding, rank = row.finding, row.rank
@@ -69,15 +88,18 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
                 else 0,
                 "\n".join(differences(change)),
                 events,
+                decisions.place(_decided(finding, plans.get(change.path))),
             )
         )
+        if words := list(in_effect_words(finding.in_effect)):
+            running[index] = [words, finding.in_effect is not None and bool(finding.in_effect.old)]
         if len(finding.steps) > 1:
             steps[index] = [_step(step, answers, kinds) for step in finding.steps]
         if diff.suspect_programs and (texts := suspect_texts(finding, diff)):
             warnings[index] = texts
     names = (
         *("directory", "name", "kind", "severity", "answer", "rank", "set", "number", "time", "package"),
-        *("differences", "events"),
+        *("differences", "events", "decision"),
     )
     return {
         "base": base_ms,
@@ -88,12 +110,14 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
         "directories": [f"{show(directory)}/" for directory in directories.values],  # type: ignore[arg-type]  # bytes
         "ranks": ranks.values,
         "packages": packages.values,
+        "decisions": decisions.values,
         "processes": answers.processes.values,
         "answers": answers.answers.values,
         "standing_out": len(grouping.standing_out),
         "rows": dict(zip(names, zip(*columns, strict=True), strict=True)) if columns else dict.fromkeys(names, ()),
         "steps": steps,
         "warnings": warnings,
+        "running": running,
         "sets": [_set(item, diff, base_ms) for item in grouping.sets],
         "same_content": same_content_text(grouping.sets),
         "unreadable": [
@@ -137,6 +161,18 @@ def _time_ns(finding: Finding) -> int:
     """When it happened: the latest system call of the named processes; else the end of the window."""
     times = [actor.time_ns for actor in finding.attribution.actors if actor.time_ns is not None]
     return max(times) if times else finding.change.window.before_ns
+
+
+def _decided(finding: Finding, plan: ChangePlan | None) -> tuple[tuple[str, ...], str, bool]:
+    """(what was decided, as which plan it is, whether it is a violation)."""
+    item = finding.disposition
+    if item is None and plan is None:
+        return _NOT_DECIDED
+    return (
+        () if item is None else disposition_facts(item),
+        "" if plan is None else planned_text(plan),
+        item is not None and item.status is DispositionStatus.VIOLATION,
+    )
 
 
 def _step(step: Finding, answers: Answers, kinds: dict[ChangeKind, int]) -> list[Any]:
