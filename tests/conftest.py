@@ -142,12 +142,7 @@ def _text(data: bytes) -> str:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """A fresh installation with three files to watch."""
-    return fresh_cli(tmp_path)
-
-
-def fresh_cli(root: Path) -> Cli:
-    """Make the installation of :func:`cli` in a directory."""
-    made = Cli(root=root, watched=root / "watched")
+    made = Cli(root=tmp_path, watched=tmp_path / "watched")
     made.watched.mkdir()
     for name in ("a", "b", "c"):
         (made.watched / name).write_text(f"content of {name}\n")

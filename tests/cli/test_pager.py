@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli, fresh_cli
+from tests.conftest import Cli
 
 needs_less = pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")
 ROWS, COLUMNS = 24, 80
@@ -96,24 +96,18 @@ def on_terminal(cli: Cli, *arguments: str, **environment: str) -> Terminal:
     return Terminal(cli.command(*arguments), environment)
 
 
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """One change: its report fits on the screen. Tests do not alter it."""
-    cli = fresh_cli(tmp_path_factory.mktemp("few"))
+@pytest.fixture
+def few(cli: Cli) -> Cli:
+    """One change: its report fits on the screen."""
     cli.scan()
     (cli.watched / "a").write_text("changed")
     cli.scan(4)
     return cli
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """More changes than lines. Tests do not alter them."""
-    return with_new_files(fresh_cli(tmp_path_factory.mktemp("many")))
-
-
-def with_new_files(cli: Cli) -> Cli:
-    """Record a baseline, and then more new files than a screen has lines."""
+@pytest.fixture
+def many(cli: Cli) -> Cli:
+    """More changes than lines."""
     cli.scan()
     for number in range(MANY):
         (cli.watched / f"new{number:03}").write_text("new")
@@ -132,13 +126,12 @@ def test_a_short_report_is_printed_through(few: Cli) -> None:
 
 @needs_less
 @pytest.mark.parametrize("count", [1, 9, MANY])
-def test_the_first_screen_is_printed_through(cli: Cli, count: int) -> None:
+def test_the_first_screen_is_printed_through(many: Cli, count: int) -> None:
     """A report that fills the screen leaves room for the prompt, so no key is needed and it stays visible."""
-    with_new_files(cli)
     for number in range(count, MANY):
-        (cli.watched / f"new{number:03}").unlink()
-    cli("scan", "--no-audit")
-    shown = on_terminal(cli, "diff")
+        (many.watched / f"new{number:03}").unlink()
+    many("scan", "--no-audit")
+    shown = on_terminal(many, "diff")
     assert shown.finish(10) == 1
     assert f"{count} added" in shown.text and "(END)" not in shown.text
 
@@ -187,9 +180,9 @@ def recording(root: Path) -> tuple[str, Path]:
 
 
 @needs_own_login
-def test_the_most_specific_setting_counts(few: Cli, tmp_path: Path) -> None:
+def test_the_most_specific_setting_counts(few: Cli) -> None:
     """FIMSCAN_PAGER before PAGER, as a shell command; the text is as on the terminal, colours included."""
-    pager, file = recording(tmp_path)
+    pager, file = recording(few.root)
     shown = on_terminal(few, "diff", FIMSCAN_PAGER=pager, PAGER="false")
     assert shown.finish() == 4
     assert "watched/a" in file.read_text() and "\x1b[" in file.read_text()
@@ -197,9 +190,9 @@ def test_the_most_specific_setting_counts(few: Cli, tmp_path: Path) -> None:
 
 
 @needs_own_login
-def test_less_gets_its_options_unless_the_user_has_some(few: Cli, tmp_path: Path) -> None:
+def test_less_gets_its_options_unless_the_user_has_some(few: Cli) -> None:
     """As git does it."""
-    file = tmp_path / "options"
+    file = few.root / "options"
     pager = f"sh -c 'echo $LESS > {file}; cat'"
     assert on_terminal(few, "diff", PAGER=pager).finish() == 4
     assert file.read_text() == "FRX\n"
@@ -208,17 +201,17 @@ def test_less_gets_its_options_unless_the_user_has_some(few: Cli, tmp_path: Path
 
 
 @needs_less
-def test_under_sudo_no_shell_can_be_had(many: Cli, tmp_path: Path) -> None:
+def test_under_sudo_no_shell_can_be_had(many: Cli) -> None:
     """Who may run only fimscan as root does not get root's shell from it: less is secure, and no other pager runs."""
-    pager, file = recording(tmp_path)
+    pager, file = recording(many.root)
     shown = on_terminal(many, "diff", "--flat", SUDO_UID="12345", PAGER=pager, LESS="FRX")
     shown.read_until("new001")
-    shown.send(b"!touch " + os.fsencode(tmp_path / "escaped") + b"\n")
+    shown.send(b"!touch " + os.fsencode(many.root / "escaped") + b"\n")
     shown.quiet()
     shown.send(b"q")
     shown.send(b"q")
     assert shown.finish() == 1
-    assert not file.exists() and not (tmp_path / "escaped").exists()
+    assert not file.exists() and not (many.root / "escaped").exists()
 
 
 @pytest.mark.parametrize(
@@ -240,9 +233,9 @@ def test_without_a_pager_the_report_is_printed(few: Cli, environment: dict[str, 
     assert "watched/a" in shown.text and "not found" not in shown.text
 
 
-def test_no_pager_is_an_option(few: Cli, tmp_path: Path) -> None:
+def test_no_pager_is_an_option(few: Cli) -> None:
     """It comes before the command."""
-    pager, file = recording(tmp_path)
+    pager, file = recording(few.root)
     shown = on_terminal(few, "--no-pager", "diff", PAGER=pager)
     assert shown.finish() == 4
     assert "watched/a" in shown.text and not file.exists()
@@ -260,23 +253,23 @@ def test_a_pager_that_quits_early_is_no_error(many: Cli, pager: str) -> None:
 @pytest.mark.parametrize(
     "arguments", [("diff", "--format", "json"), ("diff", "--format", "csv"), ("diff", "--out", "/dev/null"), ("scan",)]
 )
-def test_only_texts_of_reports_are_paged(few: Cli, arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_only_texts_of_reports_are_paged(few: Cli, arguments: tuple[str, ...]) -> None:
     """Documents for programs, files, and what a scan says are not."""
-    pager, file = recording(tmp_path)
+    pager, file = recording(few.root)
     on_terminal(few, *arguments, *(("--no-audit",) if "scan" in arguments else ()), PAGER=pager).finish()
     assert not file.exists()
 
 
-def test_without_a_terminal_nothing_is_paged(few: Cli, tmp_path: Path) -> None:
+def test_without_a_terminal_nothing_is_paged(few: Cli) -> None:
     """A pipe gets plain text."""
-    pager, file = recording(tmp_path)
+    pager, file = recording(few.root)
     done = few("diff", code=4, env={**os.environ, "PAGER": pager, "FIMSCAN_PAGER": pager, "TERM": "xterm"})
     assert "watched/a" in done.stdout and "\x1b" not in done.stdout and not file.exists()
 
 
-def test_an_error_comes_without_the_pager(cli: Cli, tmp_path: Path) -> None:
+def test_an_error_comes_without_the_pager(cli: Cli) -> None:
     """A report that cannot be made starts no pager, and its exit code stays."""
-    pager, file = recording(tmp_path)
+    pager, file = recording(cli.root)
     shown = on_terminal(cli, "diff", PAGER=pager)
     assert shown.finish() == 24
     assert "fimscan:" in shown.text and not file.exists()
