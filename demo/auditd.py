@@ -7,10 +7,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from fimscan.audit import Completion
 
@@ -209,20 +210,30 @@ def _becomes(condition: Callable[[], bool]) -> bool:
 def load_rules(text: str) -> list[str]:
     """Load the rules in the output of 'fimscan audit rules'; return them, to be removed later."""
     rules = [line for line in text.splitlines() if line.startswith("-a ")]
-    for rule in rules:
-        done = auditctl(*rule.split())
-        # A rule for the whole host may already be loaded for another installation.
-        if done.returncode != 0 and "Rule exists" not in done.stderr:
-            raise RuntimeError(f"{rule}: {done.stderr.strip()}")
+    # A rule for the whole host may already be loaded for another installation.
+    expected = ("Rule exists", "There was an error in line ")
+    problems = [line for line in _all_at_once(rules) if not any(words in line for words in expected)]
+    if problems:
+        raise RuntimeError("; ".join(problems))
     return rules
 
 
 def remove_rules(rules: list[str]) -> None:
     """Remove exactly these rules, and the io_uring rules that fimscan added to them."""
-    for rule in rules:
-        auditctl(*("-d" if word == "-a" else word for word in rule.split()))
+    _all_at_once(rule.replace("-a ", "-d ", 1) for rule in rules)
     for key in {word.removeprefix("key=") for rule in rules for word in rule.split() if word.startswith("key=")}:
         Completion(key).complete()
+
+
+def _all_at_once(rules: Iterable[str]) -> list[str]:
+    """Apply all of these lines, also if the kernel refuses some; return what auditctl reported.
+
+    A single process does it: an installation has ten rules or more, and the tests load them hundreds of times.
+    """
+    with NamedTemporaryFile("w", prefix="fimscan-", suffix=".rules") as file:
+        file.write("\n".join(("-c", *rules, "")))
+        file.flush()
+        return auditctl("-R", file.name).stderr.splitlines()
 
 
 @contextmanager

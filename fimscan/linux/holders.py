@@ -19,7 +19,7 @@ _PASSES_SECONDS = 0.5
 _USER_SECONDS = 1.0  # for all processes of a user: an unprivileged user must not be able to slow down a scan
 _USERS_SECONDS = 3.0  # for all users together: one user can have many ids (subuid(5))
 _ROOT_SECONDS = 20.0
-_UNNOTICED_SECONDS = 0.001
+_UNNOTICED_SECONDS = 0.01  # before it, root's processes are not asked again whether they became a user's
 _CHAINED = 20
 _UNKNOWN: tuple[Actor | None, ...] = (None,)
 _NAMED = 3  # number of processes that are named for one doubt
@@ -126,9 +126,9 @@ class _Examination:
 
     def _examine(self, pid: int, owner: int | None) -> None:
         process = f"/proc/{pid}"
-        budget = _Budget(process, owner, self._spent)
-        is_users = bool(owner or _user_of(process))
-        seen = OpenFilesOf(pid, self._mounts, budget.check, is_users=is_users)
+        user = owner or _user_of(process)
+        budget = _Budget(process, user, self._spent)
+        seen = OpenFilesOf(pid, self._mounts, budget.check, is_users=bool(user))
         try:
             seen.examine()
             self._examine_namespace(pid, process)
@@ -202,9 +202,9 @@ class _Examination:
 class _Budget:
     """The processor time for all processes of one user together."""
 
-    def __init__(self, process: str, owner: int | None, spent: dict[int, float]) -> None:
+    def __init__(self, process: str, user: int, spent: dict[int, float]) -> None:
         self._process = process
-        self._user = owner or 0
+        self._user = user
         self._spent = spent
         self._begun = time.thread_time()
 

@@ -33,6 +33,7 @@ _WRITES = 0o200  # permission bit of the link: the file was opened for writing
 _ROUNDS = 20  # passes to find threads that were started meanwhile
 _RING_ATTEMPTS = 5
 _EVERY = 32  # entries between two checks of the time
+_AT_ONCE = 8192  # bytes; by default, Python reads a file of /proc 1,024 bytes at a time
 _PRESENT = (FileNotFoundError, ProcessLookupError)
 
 
@@ -264,12 +265,14 @@ class OpenFilesOf:
     def _shared(self, alive: str) -> Iterator[tuple[str, bool, bytes, int]]:
         """Shared mappings: (name in map_files, writable now, device, inode). Files in ``_mapped`` are skipped."""
         self._mapped: set[tuple[bytes, int]] = set()
-        with open(f"{alive}/maps", "rb") as maps:
+        with open(f"{alive}/maps", "rb", buffering=_AT_ONCE) as maps:
             for number, line in enumerate(maps):
                 if number % _EVERY == 0:
                     self._check()
+                if line.split(b" ", 2)[1][3:] != b"s":  # nearly all are private
+                    continue
                 addresses, permissions, _, device, inode, *name = line.split(None, 5)
-                if permissions[3:] != b"s" or inode == b"0":
+                if inode == b"0":
                     continue
                 if name and name[0].rstrip() == _RING:
                     # A mapped ring without a descriptor: its registered files are listed nowhere.

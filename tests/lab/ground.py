@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -76,6 +77,17 @@ def load_rules(installation: Installation) -> list[str]:
     return auditd.load_rules(installation.run("audit", "rules").stdout.decode())
 
 
+def dismantle(rules: list[str], *directories: Path) -> None:
+    """Remove directories and their rules.
+
+    In this order: the kernel drops the rules of a directory that is gone. Before it deletes a rule, it waits for all
+    processors (RCU), some 15 ms.
+    """
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+    auditd.remove_rules(rules)
+
+
 def forget_log(daemon: Daemon) -> None:
     """Make the lab's daemon begin a new log, and remove the old logs, as a rotation does."""
     before = _inode(daemon.log)
@@ -115,4 +127,4 @@ def installed(log: str, more: str = "", place: Path | None = None) -> Iterator[t
         try:
             yield made, rules
         finally:
-            auditd.remove_rules(rules)
+            dismantle(rules, watched, elsewhere)

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from demo.auditd import remove_rules
-from tests.lab.ground import Installation, load_rules, write_config
+from tests.lab.ground import Installation, dismantle, load_rules, write_config
 
 pytestmark = pytest.mark.audit
 
@@ -83,8 +82,7 @@ def host(audit_log: str) -> Iterator[Installation]:
     rules = load_rules(made)
     made.run("scan")
     yield made
-    remove_rules(rules)
-    shutil.rmtree(root)
+    dismantle(rules, root)
 
 
 @contextmanager

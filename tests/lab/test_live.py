@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,11 +18,10 @@ from typing import Any
 
 import pytest
 
-from demo.auditd import remove_rules
 from fimscan.store.database import Database
 from fimscan.store.files import state_digests
 from fimscan.store.ledger import StateDigest
-from tests.lab.ground import Installation, load_rules, write_config
+from tests.lab.ground import Installation, dismantle, load_rules, write_config
 from tests.lab.runner import Ground
 
 pytestmark = pytest.mark.audit
@@ -54,10 +52,9 @@ def host(audit_log: str, host_kind: str | None) -> Iterator[Installation]:
         file.write('[schedule]\nscan = "1h"\n')
     rules = load_rules(made)
     yield made
-    remove_rules(rules)
     if host_kind is not None:
         subprocess.run(["umount", "-l", str(watched)], check=True)
-    shutil.rmtree(root)
+    dismantle(rules, root)
 
 
 class Service:

@@ -21,7 +21,7 @@ import pytest
 
 from demo.auditd import load_rules as load
 from demo.auditd import remove_rules
-from tests.lab.ground import Installation, load_rules, write_config
+from tests.lab.ground import Installation, dismantle, load_rules, write_config
 
 pytestmark = pytest.mark.audit
 NOBODY = ["setpriv", "--reuid", "1003", "--regid", "1003", "--clear-groups", "--inh-caps=-all"]
@@ -44,8 +44,7 @@ def host(audit_log: str) -> Iterator[Installation]:
     rules = load_rules(made)
     made.run("scan")
     yield made
-    remove_rules(rules)
-    shutil.rmtree(root)
+    dismantle(rules, root)
 
 
 def answers(host: Installation) -> dict[str, dict[str, Any]]:

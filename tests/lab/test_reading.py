@@ -17,7 +17,7 @@ import pytest
 
 from demo import auditd
 from demo.auditd import remove_rules
-from tests.lab.ground import Installation, load_rules, write_config
+from tests.lab.ground import Installation, dismantle, load_rules, write_config
 
 pytestmark = pytest.mark.audit
 
@@ -32,8 +32,7 @@ def fresh(audit_log: str) -> Iterator[Installation]:
     made = Installation(root=root, watched=watched, elsewhere=root, config=write_config(root, [watched], audit_log))
     rules = load_rules(made)
     yield made
-    remove_rules(rules)
-    shutil.rmtree(root)
+    dismantle(rules, root)
 
 
 def write(installation: Installation, name: str = "file") -> int:
