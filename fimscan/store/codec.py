@@ -353,7 +353,7 @@ class AttributionReader:
         head, _, notes = head.partition(_NOTES)
         head, _, gaps = head.partition(_GAPS)
         front, back = _MOMENT.split(head), _MOMENT.split(rulings)
-        key = (*front[::4], notes, last_change == "null", *back[::4])
+        key = tuple(front[::4]), notes, tuple(back[::4])
         moments = front + back[1:]
         shape = self._shapes.get(key)
         if shape is not None:
