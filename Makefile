@@ -56,6 +56,7 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/audit_vs_ausearch.py $(LOG)
 	$(BIN)/python benchmarks/join.py
 	$(BIN)/python benchmarks/many_changes.py
+	$(BIN)/python -m benchmarks.owned
 	$(BIN)/python -m benchmarks.page
 
 docs: $(VENV)/.developer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from fimscan.grouping import programs
@@ -129,6 +130,7 @@ class Rank(NamedTuple):
         return tuple(dict.fromkeys(filter(None, found)))
 
 
+_RIGHTS = attrgetter("mode", "kind", "xattrs", "flags")
 _ORDER = {reason: place for place, reason in enumerate(RankReason)}
 _SEVERITIES: Mapping[Severity | None, int] = {"critical": 0, "high": 1, "medium": 2, "low": 3, None: 4}
 _SET_UID, _SET_GID, _STICKY = 0o4000, 0o2000, 0o1000
@@ -345,6 +347,8 @@ def _signs_of_mode(change: Change, excuse: _Excuse) -> _Signs:
     """Rights that the file gained. A moved file brings its own along."""
     after, before = change.after, change.before
     if after is None:
+        return
+    if before is not None and _RIGHTS(before) == _RIGHTS(after):
         return
     old = before.mode if before is not None and before.kind is after.kind else 0
     gained = after.mode & ~old

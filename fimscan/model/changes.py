@@ -72,7 +72,9 @@ class Change:
     @property
     def path(self) -> bytes:
         """The current path of the file; for a removed file, the last one."""
-        return self.state.path
+        state = self.after if self.after is not None else self.before
+        assert state is not None, "a change has at least one side"
+        return state.path
 
     @property
     def moved_from(self) -> bytes | None:

@@ -146,7 +146,10 @@ class FileState:
 
     def digest(self, algorithm: str) -> bytes | None:
         """The value of one digest; ``None`` if it was not taken, or is not known."""
-        return next((d.value for d in self.known_digests if d.algorithm == algorithm), None)
+        for digest in self.digests:
+            if digest.algorithm == algorithm:
+                return None if digest.value == UNKNOWN_DIGEST else digest.value
+        return None
 
     @property
     def known_digests(self) -> tuple[Digest, ...]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from fimscan.fast_values import maker
 from fimscan.model import FileKind, PackageFact, PackageOwner, PackageProof, PackageReason
 from fimscan.packages.accounts import Accounts
 from fimscan.packages.claims import Claim, Expected
@@ -23,6 +25,8 @@ class Place(NamedTuple):
     real: bytes
 
 
+_Proved = tuple[PackageProof, Member]
+_make_claim = maker(Claim)
 Owned = tuple[DpkgPackage, bytes, tuple[Place, ...]]
 """(package, name of its files in ``info``, its places)"""
 
@@ -51,11 +55,11 @@ class ClaimReader:
 
     def _of_package(self, package: DpkgPackage, name: bytes, places: Sequence[Place]) -> Iterator[tuple[bytes, Claim]]:
         paths = {place.listed for place in places}
-        manifests: list[Manifest] = []
+        members: dict[bytes, list[_Proved]] = {}
         sums: Mapping[bytes, bytes] = {}
         damaged = False
         if package.is_unpacked:
-            manifests = self._proofs.manifests(_key(package))
+            members = _members(self._proofs.manifests(_key(package)), paths)
             try:
                 sums = parse_md5sums(read_regular(self._admin + b"/info/" + name + b".md5sums"), paths)
             except FileNotFoundError:
@@ -63,36 +67,40 @@ class ClaimReader:
             except (OSError, DamagedError):
                 damaged = True
         unpacked_ns = self._unpacked_ns(name)
+        of_ordinary = PackageOwner(
+            manager="dpkg",
+            name=package.name.decode("ascii"),
+            version=package.version.decode("ascii"),
+            architecture=package.architecture.decode("ascii"),
+            unpacked_ns=unpacked_ns,
+        )
         for place in places:
-            owner = PackageOwner(
-                manager="dpkg",
-                name=package.name.decode("ascii"),
-                version=package.version.decode("ascii"),
-                architecture=package.architecture.decode("ascii"),
-                conffile=place.listed in package.conffiles,
-                unpacked_ns=unpacked_ns,
-                listed_as=None if place.listed == place.real else place.listed,
-            )
+            owner = of_ordinary
+            if place.listed in package.conffiles or place.listed != place.real:
+                listed_as = None if place.listed == place.real else place.listed
+                owner = replace(owner, conffile=place.listed in package.conffiles, listed_as=listed_as)
             if not package.is_unpacked:
                 yield place.real, Claim(owner=owner, reason=PackageReason.NOT_INSTALLED)
             else:
-                yield place.real, self._claim(package, place.listed, owner, (manifests, sums, damaged))
+                yield (
+                    place.real,
+                    self._claim(package, place.listed, owner, (members.get(place.listed, []), sums, damaged)),
+                )
 
     def _claim(
         self,
         package: DpkgPackage,
         listed: bytes,
         owner: PackageOwner,
-        known: tuple[list[Manifest], Mapping[bytes, bytes], bool],
+        known: tuple[list[_Proved], Mapping[bytes, bytes], bool],
     ) -> Claim:
-        manifests, sums, damaged = known
+        members, sums, damaged = known
         conffile = package.conffiles.get(listed)
         if conffile is not None and conffile.obsolete:
             return Claim(owner=owner, reason=PackageReason.OBSOLETE_CONFFILE)
         weaker = _by_md5(PackageProof.MD5SUMS, sums.get(listed))
         if conffile is not None:
             weaker = _by_md5(PackageProof.CONFFILE, conffile.md5)
-        members = [(manifest.proof, m) for manifest in manifests for m in manifest.members if m.path == listed]
         # A rebuilt .deb can have the same name and version. dpkg's MD5 says which one was unpacked.
         fitting = [(proof, m) for proof, m in members if not weaker or m.md5 in (None, weaker[0].digest)]
         if members and not fitting:
@@ -100,7 +108,7 @@ class ClaimReader:
         stronger = tuple(self._expected(proof, member, self._overrides.get(listed)) for proof, member in fitting)
         if not stronger and not weaker:
             return Claim(owner=owner, reason=PackageReason.DATABASE_DAMAGED if damaged else PackageReason.NO_DIGEST)
-        return Claim(owner=owner, expected=stronger + weaker)
+        return _make_claim(owner=owner, expected=stronger + weaker)
 
     def _expected(self, proof: PackageProof, member: Member, override: Override | None) -> Expected:
         uid, gid = self._accounts.uid(member.user), self._accounts.gid(member.group)
@@ -124,6 +132,16 @@ class ClaimReader:
             return os.stat(self._admin + b"/info/" + name + b".list").st_mtime_ns
         except OSError:
             return None
+
+
+def _members(manifests: Iterable[Manifest], paths: Collection[bytes]) -> dict[bytes, list[_Proved]]:
+    """What manifests say of some paths, those of the first manifest first."""
+    found: dict[bytes, list[_Proved]] = {}
+    for manifest in manifests:
+        for member in manifest.members:
+            if member.path in paths:
+                found.setdefault(member.path, []).append((manifest.proof, member))
+    return found
 
 
 def _by_md5(proof: PackageProof, digest: bytes | None) -> tuple[Expected, ...]:

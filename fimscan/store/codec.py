@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from fimscan.fast_values import maker
 from fimscan.model import (
     Action,
     Actor,
@@ -238,10 +239,10 @@ def _gap(gap: Gap) -> list[object]:
 
 
 def _load_gap(start_ns: int, end_ns: int, reason: str, lost: int | None, *actor: dict[str, Any]) -> Gap:
-    return Gap(
+    return _make_gap(
         start_ns=start_ns,
         end_ns=end_ns,
-        reason=GapReason(reason),
+        reason=_GAP_REASONS[reason],
         lost=lost,
         actor=_load_actor(actor[0]) if actor else None,
     )
@@ -308,8 +309,11 @@ def load_attribution(text: str) -> Attribution:
 
 #: What differs between the system calls of one process: the time and the event.
 _MOMENT = re.compile(r'"time_ns":(\d+),"event":\[(\d+),(\d+),')
-_REASONING = ',"reasoning":['
+# The parts of an attribution, in this order after its actors; any may be missing.
+_GAPS, _NOTES, _REASONING = ',"gaps":', ',"notes":', ',"reasoning":['
 _MOST_SHAPES = 5000
+_make_gap = maker(Gap)
+_GAP_REASONS = {reason.value: reason for reason in GapReason}
 _TIME, _AFTER_EVENT = Actor._fields.index("time_ns"), Actor._fields.index("event") + 1
 
 
@@ -340,22 +344,37 @@ class AttributionReader:
 
     def __init__(self) -> None:
         self._shapes: dict[object, _Shape | None] = {}
+        self._gaps: dict[str, tuple[Gap, ...]] = {}
 
     def load(self, text: str) -> Attribution:
         """The inverse of :func:`dump_attribution`."""
         head, _, reasoning = text.partition(_REASONING)
         last_change, _, rulings = reasoning.partition(",")
+        head, _, notes = head.partition(_NOTES)
+        head, _, gaps = head.partition(_GAPS)
         front, back = _MOMENT.split(head), _MOMENT.split(rulings)
-        key = (*front[::4], last_change == "null", *back[::4])
+        key = tuple(front[::4]), notes, tuple(back[::4])
         moments = front + back[1:]
         shape = self._shapes.get(key)
         if shape is not None:
-            return _filled(shape, moments, None if last_change == "null" else int(last_change or 0))
+            answer = _filled(shape, moments, None if last_change == "null" else int(last_change or 0))
+            coverage = Coverage(answer.coverage.complete, self._gaps_of(gaps) if gaps else ())
+            return answer._replace(coverage=coverage)
         found = load_attribution(text)
         if key not in self._shapes and len(self._shapes) < _MOST_SHAPES:
             shape = _shape(found)
             fits = shape is not None and len(shape.calls) == len(moments) // 4
             self._shapes[key] = shape if fits else None
+        return found
+
+    def _gaps_of(self, text: str) -> tuple[Gap, ...]:
+        """The gaps of an answer. Each change has its own: they are cut to its window."""
+        found = self._gaps.get(text)
+        if found is None:
+            # Where the gaps are the last part, the bracket of the whole text is behind them.
+            found = tuple([_load_gap(*values) for values in json.loads(text.removesuffix("}"))])
+            if len(self._gaps) < _MOST_SHAPES:
+                self._gaps[text] = found
         return found
 
 
@@ -371,7 +390,7 @@ def _shape(answer: Attribution) -> _Shape | None:
         if place == len(actors):
             actors.append(actor)
         rulings.append((place, action, why))
-    if any(actor.event is None for actor in actors) or any(gap.actor is not None for gap in answer.coverage.gaps):
+    if any(actor.event is None for actor in actors):
         return None
     calls = [_Call(actor[:_TIME], event.node, actor[_AFTER_EVENT:]) for actor in actors if (event := actor.event)]
     return _Shape(answer, tuple(calls), len(answer.actors), tuple(rulings), reasoning.omitted)

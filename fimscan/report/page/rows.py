@@ -6,9 +6,11 @@ display (:func:`fimscan.report.display.show`), so the script shows them as they 
 
 from __future__ import annotations
 
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
-from fimscan.grouping import ChangeSet, Grouping, RankedRow
+from fimscan.grouping import ChangeSet, Grouping, Rank, RankedRow
 from fimscan.model import (
     Actor,
     ChangeKind,
@@ -18,6 +20,7 @@ from fimscan.model import (
     DispositionStatus,
     Finding,
     Gap,
+    PackageAnswer,
     Scan,
     ScanStatus,
     Verdict,
@@ -29,7 +32,7 @@ from fimscan.report.display import command_text, show
 from fimscan.report.dispositions import disposition_facts
 from fimscan.report.in_effect import in_effect_words
 from fimscan.report.packages import is_alarming, package_words
-from fimscan.report.page.tables import Answers, Table
+from fimscan.report.page.tables import Answers, Table, Texts
 from fimscan.report.plans import planned_text, plans_by_path
 from fimscan.report.text import suspect_texts
 from fimscan.report.words import (
@@ -46,6 +49,7 @@ from fimscan.report.words import (
 _MILLISECOND = 10**6
 _NOT_DECIDED = ((), "", False)
 _ROOTS_SHOWN = 3
+_WITHOUT_PATH = attrgetter(*(field.name for field in fields(PackageAnswer) if field.name != "path"))
 _SEVERITIES = ("critical", "high", "medium", "low", "")
 
 
@@ -58,7 +62,7 @@ def ordered_rows(grouping: Grouping) -> list[RankedRow]:
 def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict[str, Any]:
     """The data of the page. ``rows`` are those of the grouping in order."""
     base_ms = min([diff.start.started_ns, *(row.finding.change.window.after_ns for row in rows)]) // _MILLISECOND
-    answers, directories, ranks, packages = Answers(base_ms), Table(), Table(), Table()
+    answers, directories, ranks, packages = Answers(base_ms), Table(), Texts(), Texts()
     packages.place(("", False))
     decisions, plans = Table(), plans_by_path(diff)
     decisions.place(_NOT_DECIDED)
@@ -79,13 +83,11 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
                 kinds[change.kind],
                 _SEVERITIES.index(finding.severity or ""),
                 answer,
-                ranks.place((rank_words(rank), rank.deciding, rank.techniques)) if rank.reasons else -1,
+                _rank(ranks, rank) if rank.reasons else -1,
                 row.number,
                 change.id,
                 _time_ns(finding) // _MILLISECOND - base_ms,
-                packages.place((", ".join(package_words(finding.package)), is_alarming(finding.package)))
-                if finding.package is not None
-                else 0,
+                _package(packages, finding.package) if finding.package is not None else 0,
                 "\n".join(differences(change)),
                 events,
                 decisions.place(_decided(finding, plans.get(change.path))),
@@ -126,6 +128,18 @@ def rows_document(diff: Diff, grouping: Grouping, rows: list[RankedRow]) -> dict
         ],
         "opened": [unmodified_heading(diff), [_opened(item.path, item.actors) for item in diff.opened_unmodified]],
     }
+
+
+def _rank(ranks: Texts, rank: Rank) -> int:
+    key = (rank.reasons, rank.deciding, rank.accounts, None if rank.place is None else rank.place.name)
+    return ranks.place_by(key, lambda: (rank_words(rank), rank.deciding, rank.techniques))
+
+
+def _package(packages: Texts, answer: PackageAnswer) -> int:
+    def made() -> tuple[str, bool]:
+        return ", ".join(package_words(answer)), is_alarming(answer)
+
+    return packages.place_by(_WITHOUT_PATH(answer), made)
 
 
 def continuity_document(diff: Diff, continuity: Continuity, base_ms: int) -> dict[str, Any]:

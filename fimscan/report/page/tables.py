@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from fimscan.model import Actor, Attribution, Change, Verdict
@@ -30,6 +30,21 @@ class Table:
     def values(self) -> list[Hashable]:
         """All values by their numbers."""
         return list(self._places)
+
+
+class Texts(Table):
+    """The same for texts that take longer to make than what they depend on takes to compare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_key: dict[Hashable, int] = {}
+
+    def place_by(self, key: Hashable, make: Callable[[], Hashable]) -> int:
+        """The number of the text of a key; ``make`` makes it if the key is new."""
+        found = self._by_key.get(key)
+        if found is None:
+            found = self._by_key[key] = self.place(make())
+        return found
 
 
 class Answers:
