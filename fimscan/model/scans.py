@@ -197,7 +197,8 @@ class Diff:
     differences before a filter was applied; ``None`` without a filter. ``unchanged`` is set in the history of a path of
     which no change is recorded. ``accepted`` is the number of the last acceptance in the baseline; ``None`` if the diff
     is not one from the baseline. ``shown`` names this report for ``fimscan accept --shown``, if it has
-    a name. ``plans`` says what came of plans; of a diff that is not all that waits, ``planned`` has the plan of each path.
+    a name. ``plans`` says what came of plans. Of a diff that is not all that waits,
+    ``planned`` has the plan of each path.
     """
 
     host: str
