@@ -36,6 +36,7 @@ from fimscan.model import Change, Diff, Finding, Verdict
 from fimscan.paths import is_within
 from fimscan.pipeline.history.change_sets import grouping_of
 from fimscan.pipeline.history.diff import diff_from_baseline, diff_of_scans, history_of
+from fimscan.pipeline.history.plans import plans_of
 from fimscan.pipeline.history.shown import report_name
 from fimscan.pipeline.texts import text_problem, with_texts
 from fimscan.report.change_sets import next_commands
@@ -252,8 +253,11 @@ def _grouped(
     if grouping is not None:
         found = replace(found, shown=report_name(found, grouping, view.number))
         commands = next_commands(view.program, found, grouping, is_reviewed=view.names_report(found))
-        if found.accepted is not None and found.unfiltered is None:
+        if view.names_report(found):
             found = replace(found, plans=progress_of(database, found, grouping, settings))
+    if not view.names_report(found):
+        # What came of a plan is only known of everything that waits.
+        found = replace(found, planned=plans_of(database, found.findings))
     if grouping is None or not view.needs_sets(found):
         return found, None, commands
     if view.number is None:

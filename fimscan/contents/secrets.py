@@ -8,10 +8,11 @@ file is not kept. docs/how-to/see-what-changed.md lists the rules.
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 from fimscan.model.texts import NotKept
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Increase it with every change of the rules: what is kept is then judged again."""
 
 # After the name: its end, or what does not continue the word.
@@ -23,21 +24,44 @@ _NAMES = (
     *(b"wpa_supplicant.*", b"chap-secrets", b"pap-secrets", b"ipsec\\.secrets", b"kubeconfig", b"vault-token"),
     *(b"krb5\\.keytab", b"crypttab\\.key", b"random[-_]seed", b"identity", b"id_.*", b"ssh_host_.*", b"evidence-key"),
     *(b"fimscan\\.db", b"secring", b"authinfo", b"pgp", b"tokens?", b"password", b"passphrase", b"dh_key"),
+    # what was typed: commands with passwords
+    *(b"[a-z0-9]*_history", b"history", b"lesshst", b"viminfo"),
+    *(b"fetchmailrc", b"msmtprc", b"muttrc", b"smbcred.*", b"vncpasswd", b"erlang\\.cookie", b"authkeys?", b"keyfile"),
+    *(b"crypto_keyfile.*", b"vault[-_]?pass.*", b"userlist\\.txt", b"users\\.acl", b"passwd\\.(?:client|md5)"),
+    *(b"auth\\.txt", b"login\\.txt", b"wp-config\\.php"),
+    *(b"monitrc", b"upsd\\.users", b"tomcat-users\\.xml", b"rclone\\.conf", b"hostapd\\.wpa_psk", b"terraformrc"),
 )
 _NAME = re.compile(rb"[.#_,]*(?:" + b"|".join(_NAMES) + b")" + _END, re.DOTALL)
 _SUFFIXES = (
     *(b"key", b"pem", b"p12", b"p8", b"pfx", b"jks", b"jceks", b"keystore", b"truststore", b"kdbx?", b"keytab", b"ppk"),
     *(b"gpg", b"pgp", b"kbx", b"agekey", b"psk", b"nmconnection", b"ovpn", b"secret", b"secrets", b"token", b"pass"),
     *(b"kwallet", b"keyring", b"cred", b"creds", b"privkey", b"der", b"contents", b"env"),
+    *(
+        b"priv",
+        b"private",
+        b"pw",
+        b"scrt",
+        b"wpa_psk",
+        b"passwd",
+        b"shadow",
+        b"cookie",
+        b"tfstate",
+        b"keyfile",
+        b"password",
+    ),
 )
 _SUFFIX = re.compile(rb".*\.(?:" + b"|".join(_SUFFIXES) + b")" + _END, re.DOTALL)
-_PART_OF_NAME = (b"credential", b"secret", b"privkey", b"private_key", b"private-key")
+_PART_OF_NAME = (
+    *(b"credential", b"secret", b"privkey", b"private_key", b"private-key", b"passphrase", b"-shadow", b"_shadow"),
+    *(b"deploy_key", b"deploy-key", b"deploykey", b"serverkey", b"server_key", b"tls_key", b"ssl_key"),
+)
 _DIRECTORIES = frozenset(
     (
         *(b"private", b".gnupg", b"private-keys-v1.d", b".aws", b".azure", b".kube", b".docker", b".password-store"),
         *(b"gcloud", b"system-connections", b"wireguard", b"wpa_supplicant", b"iwd", b"credstore", b"keyrings-private"),
         *(b"credstore.encrypted", b"cryptsetup-keys.d", b"krb5kdc", b"secrets", b"secret", b"vault", b".netrc.d"),
         *(b"private_keys", b"private-keys", b"ssl-private", b"tls-private", b"accounts-v02", b"luks", b"ppp-secrets"),
+        *(b".vnc", b"keys", b".erlang"),
     )
 )
 _SUBDIRECTORIES = (
@@ -73,7 +97,7 @@ _TOKENS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes]], ...] = (
     ((b"putty-user-key-file-", b"age-secret-key-1"), re.compile(rb"PuTTY-User-Key-File-|AGE-SECRET-KEY-1")),
     (
         (b"privatekey", b"presharedkey"),
-        re.compile(rb"^[ \t]{0,20}(?:PrivateKey|PresharedKey)[ \t]{0,20}=", re.MULTILINE | re.IGNORECASE),
+        re.compile(rb"^[ \t]{0,20}(?:PrivateKey|PresharedKey)[ \t]{0,20}[:=]", re.MULTILINE | re.IGNORECASE),
     ),
     # the same in base64, as Kubernetes has them: anything that begins like PEM and is no certificate
     ((b"ls0tls1crudjti",), re.compile(rb"LS0tLS1CRUdJTi(?!BDRVJU|BQVUJM)")),
@@ -81,10 +105,36 @@ _TOKENS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes]], ...] = (
         (b'"d"', b'"private_key"', b'"privatekey"'),
         re.compile(rb'"(?:d|private_key|privateKey)"[ \t]{0,20}:[ \t]{0,20}"'),
     ),
+    # secret keys of minisign and signify, of JSON (JWK) and Ceph; what Ansible encrypted by a password
+    ((b" secret key",), re.compile(rb"(?:minisign|signify)[a-z ]{0,20} secret key")),
+    ((b'"kty"',), re.compile(rb'"k"[ \t]{0,20}:[ \t]{0,20}"')),
+    (
+        (b"key",),
+        re.compile(rb"^[ \t]{0,20}key[ \t]{0,20}=[ \t]{0,20}[A-Za-z0-9+/]{30,60}={1,2}[ \t]{0,20}\r?$", re.MULTILINE),
+    ),
+    ((b"$ansible_vault;",), re.compile(rb"\$ANSIBLE_VAULT;")),
+    # password hashes of PostgreSQL, GRUB, Redis, HTTP digests, SNMP
+    (
+        (b'"md5', b"scram-sha-", b"pbkdf2.sha"),
+        re.compile(rb'"md5[0-9a-f]{32}"|SCRAM-SHA-(?:1|256)\$[0-9]{1,9}:|pbkdf2\.sha[0-9]{1,3}\.[0-9]{1,9}\.'),
+    ),
+    (
+        (b"user ",),
+        re.compile(rb"^[ \t]{0,20}user[ \t]{1,9}[^ \t\n]{1,64}[ \t][^\n#>]{0,200}(?:#[0-9a-f]{64}|>\S)", re.MULTILINE),
+    ),
+    ((b":",), re.compile(rb"^[^:\s]{1,64}:[^:\n]{1,64}:[0-9a-f]{32}\r?$", re.MULTILINE)),
+    (
+        (b"createuser", b"rwcommunity", b"rocommunity"),
+        re.compile(rb"^[ \t]{0,20}(?:createUser|r[wo]community6?)[ \t]{1,20}\S", re.MULTILINE | re.IGNORECASE),
+    ),
     # password hashes of LDAP; those of crypt(3) are below
     (
-        (b"{ssha", b"{sha", b"{smd5}", b"{md5}", b"{crypt}"),
-        re.compile(rb"\{(?:SSHA|SHA|SMD5|MD5|CRYPT)[0-9]{0,3}\}[A-Za-z0-9+/=$.]{8}"),
+        (b"{ssha", b"{sha", b"{smd5}", b"{md5}", b"{crypt}", b"{plain}", b"{cleartext}", b"userpassword::"),
+        re.compile(
+            rb"\{(?:SSHA|SHA|SMD5|MD5|CRYPT)[0-9]{0,3}\}[A-Za-z0-9+/=$.]{8}|\{(?:PLAIN|CLEARTEXT)\}\S"
+            rb"|userPassword::[ \t]{0,9}\S",
+            re.IGNORECASE,
+        ),
     ),
     # tokens that say what they are
     (
@@ -120,6 +170,24 @@ _TOKENS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes]], ...] = (
             re.IGNORECASE,
         ),
     ),
+    # a password as an argument of a command, in SQL, or in PHP; shells have such lines in their history
+    (
+        (b"mysql", b"mariadb", b"sshpass", b"curl", b"wget", b"--pass"),
+        re.compile(
+            rb"(?:mysql|mariadb)[a-z_-]{0,20}[ \t][^\n]{0,200}?[ \t]-p[^\s$'\"-][^\s]{2}"
+            rb"|sshpass[ \t]{1,9}-p[ \t]{0,9}[^\s$]"
+            rb"|(?:curl|wget)[ \t][^\n]{0,200}?[ \t](?:-u|--user)[ =]?[^\s:$]{1,64}:[^\s$]{3}"
+            rb"|--pass(?:word|phrase|wd)?[ =][\"']?[^\s\"'$=<\[{(-][^\s]{3}"
+        ),
+    ),
+    ((b"identified by",), re.compile(rb"IDENTIFIED[ \t]{1,9}BY[ \t]{1,9}['\"]", re.IGNORECASE)),
+    (
+        (b"define",),
+        re.compile(
+            rb"define[ \t]{0,9}\([ \t]{0,9}['\"][A-Z0-9_]{0,40}(?:PASSWORD|PASS|KEY|SALT|SECRET|TOKEN)['\"][ \t]{0,9},"
+            rb"[ \t]{0,9}['\"][^'\"\n]{4}"
+        ),
+    ),
     # a URL with a password
     ((b"://",), re.compile(rb"://[^/\s:@\"']{0,100}:[^/\s:@\"']{1,200}@")),
 )
@@ -129,6 +197,10 @@ _HASH = re.compile(
 _LONG_HASH = 24
 _BEFORE_HASH = (b":", b'"', b"'", b"=")
 _OLD_HASH = re.compile(rb":!{0,2}[./A-Za-z0-9]{13}:[0-9]{0,10}:")  # DES, in the second field of a line
+# The same in a file of names and passwords only: small and capital letters, and digits, points or slashes.
+_PAIR = re.compile(
+    rb"^[\w.@-]{1,64}:(?=[./A-Za-z0-9]{0,12}[A-Z])(?=[./A-Za-z0-9]{0,12}[a-z])[./A-Za-z0-9]{13}\r?$", re.MULTILINE
+)
 _MOST_NAME = 64
 
 # A word for a secret, and a value behind it, in small letters. Only on lines that are no comments: examples are in
@@ -136,16 +208,39 @@ _MOST_NAME = 64
 _WORDS = (
     *(b"password", b"passphrase", b"passcode", b"passwd", b"pwd", b"psk", b"secret", b"apikey", b"api_key", b"api-key"),
     *(b"authtok", b"auth_tok", b"auth-tok", b"accesskey", b"access_key", b"access-key", b"_token", b"-token", b"token"),
-    *(b"bindpw", b"rootpw", b"encryptionkey", b"encryption_key", b"encryption-key", b"requirepass", b"masterauth"),
+    *(
+        b"pass",
+        b"bindpw",
+        b"rootpw",
+        b"encryptionkey",
+        b"encryption_key",
+        b"encryption-key",
+        b"requirepass",
+        b"masterauth",
+    ),
 )
 _ASSIGNED = re.compile(
     rb"(?:pass(?:word|phrase|code)|(?<![a-z])passwd(?=[^:\n]{0,40}=)|(?<![a-z])(?:pwd|psk)|secret|api[-_]?key"
     rb"|auth[-_]?tok(?:en)?|access[-_]?key|(?:access|bearer|private)[-_]?token|bindpw|rootpw|encryption[-_]?key)"
-    rb"[\w.-]{0,40}[\"']?[ \t]{0,20}[:=>][ \t]{0,20}[\"']?"
+    rb"[\w.-]{0,40}[\"']?[ \t]{0,20}(?:=>|[:=>])[ \t]{0,20}[\"']?"
     rb"(?!(?:yes|no|true|false|none|null|ask|prompt|optional|required|disabled|enabled|default)\b)"
-    rb"[^\s\"'<>/$%{(\[*#;,][^\s\"'<]{3,200}[\"']?[ \t]{0,20}(?:$|[,;<}\r#])",
+    rb"[^\s\"'<>/$%{(\[*#;,][^\s\"'<]{2,200}[\"']?[ \t]{0,20}(?:$|[,;<}\r#])",
     re.MULTILINE,
 )
+# Shorter names, which need more to be sure: DB_PASS=, "pass = ", mount options, attributes of XML, tokens.
+_SHORT = re.compile(
+    rb"(?<![a-z])(?:[a-z0-9]{1,20}[-_.])?(?:auth|db|user|my|root|smtp|ldap|admin)?pass"
+    rb"[\"']?[ \t]{0,20}(?:=>|=|:(?=[ \t\"']))[ \t]{0,20}[\"']?"
+    rb"(?!(?:yes|no|true|false|none|null|ask|prompt|optional|required)\b)[^\s\"'<>/$%{(\[*#;,=][^\s\"',;<]{2}"
+    rb"|[ ,]pass(?:word|wd)?=[^\s\"',$/%{(\[<][^\s,]{2}"
+    rb"|pass(?:word|wd|phrase)?=\"[^\"\n$%{<]{3,200}\""
+    rb"|(?<![a-z])(?:[a-z0-9]{1,20}[-_.]){0,3}token[\"']?[ \t]{0,20}(?:=>|[:=])[ \t]{0,20}[\"']?"
+    rb"[a-z0-9._~+-][a-z0-9._~+/=-]{11}"
+    rb"|secret[ \t]{1,20}\"[^\"\n]{4,200}\"",
+    re.MULTILINE,
+)
+# A path is no secret; base64 may begin like one.
+_BASE64 = re.compile(rb"(?:pass(?:word|phrase)?|secret|key)[\"']?[ \t]{0,20}[:=][ \t]{0,20}[\"']?/[a-z0-9/]{0,100}[+=]")
 # Without "=": chap-secrets, .netrc, ppp, ldap.conf, redis.
 _SPOKEN = re.compile(
     rb"^[ \t]{0,40}(?:bindpw|rootpw|requirepass|masterauth|password|passphrase|secret"
@@ -154,7 +249,7 @@ _SPOKEN = re.compile(
     re.MULTILINE,
 )
 _PAM = re.compile(rb"[ \t]*password[ \t]+(?:required|requisite|sufficient|optional|include|substack|\[)")
-_COMMENTS = (b"#", b";", b"//", b"--")
+_COMMENTS = (b"#", b";", b"// ", b"--")  # "//server/share" is a line of fstab
 
 
 def secret_content(content: bytes) -> bool:
@@ -166,9 +261,12 @@ def secret_content(content: bytes) -> bool:
         return True
     if any(_is_second_field(content, found.start()) for found in _OLD_HASH.finditer(content)):
         return True
+    if _PAIR.search(content):
+        return True
     if not any(word in small for word in _WORDS):
         return False
-    return any(not _is_comment(small, found) for found in _ASSIGNED.finditer(small)) or any(
+    assigned = chain(_ASSIGNED.finditer(small), _SHORT.finditer(small), _BASE64.finditer(small))
+    return any(not _is_comment(small, found) for found in assigned) or any(
         not _PAM.match(found[0]) for found in _SPOKEN.finditer(small)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from operator import attrgetter
@@ -28,6 +29,7 @@ from fimscan.model import (
     TextSign,
     Verdict,
 )
+from fimscan.paths import parent
 
 
 class Level(StrEnum):
@@ -150,6 +152,15 @@ _VERDICTS = {
     Verdict.CONTESTED: RankReason.CONTESTED,
     Verdict.UNATTRIBUTED: RankReason.NOT_NAMED,
 }
+
+# Directories of commands, and where their links lead as a rule.
+_COMMANDS = frozenset(
+    (
+        *(b"/bin", b"/sbin", b"/usr/bin", b"/usr/sbin", b"/usr/games", b"/usr/local/bin", b"/usr/local/sbin"),
+        b"/etc/alternatives",
+    )
+)
+_SYSTEM = (b"/usr/", b"/bin/", b"/sbin/", b"/lib", b"/etc/", b"/opt/", b"/snap/", b"/nix/", b"/gnu/")
 
 #: (reason, whether it makes the change stand out)
 _Signs = Iterator[tuple[RankReason, bool]]
@@ -384,8 +395,10 @@ def _signs_of_content(change: Change, excuse: _Excuse, severity: Severity | None
     before, after = change.before, change.after
     assert after is not None, "a removed file has no content"
     decides = not excuse.content and severity != "low"
-    if is_program(after):
-        is_new = before is None or change.kind is ChangeKind.MOVED or not is_program(before)
+    if is_program(after) or _stands_for_program(before, after):
+        is_new = (
+            before is None or change.kind is ChangeKind.MOVED or not (is_program(before) or _is_command_link(before))
+        )
         yield (RankReason.NEW_PROGRAM if is_new else RankReason.PROGRAM_CHANGED), decides
     if "content" in change.changed and "mtime" not in change.changed and change.kind is ChangeKind.MODIFIED:
         yield RankReason.MTIME_KEPT, decides
@@ -397,6 +410,23 @@ def is_program(state: FileState) -> bool:
         return False
     base = state.path.rpartition(b"/")[2]
     return bool(state.mode & _EXECUTE) or base.endswith(b".so") or b".so." in base
+
+
+def _stands_for_program(before: FileState | None, after: FileState) -> bool:
+    """Whether a symbolic link replaced a program, or makes a command of a file that is outside the system."""
+    if after.kind is not FileKind.SYMLINK:
+        return False
+    if before is not None and is_program(before):
+        return True
+    if not _is_command_link(after):
+        return False
+    # Not realpath: what is on the disk now does not matter.
+    target = posixpath.normpath(posixpath.join(parent(after.path), after.link_target or b"."))
+    return not target.startswith(_SYSTEM)
+
+
+def _is_command_link(state: FileState) -> bool:
+    return state.kind is FileKind.SYMLINK and parent(state.path) in _COMMANDS
 
 
 def _signs_of_place(change: Change, attribution: Attribution, place: Place, nature: Nature, excuse: _Excuse) -> _Signs:

@@ -14,7 +14,7 @@ from fimscan.model.changes import Change
 from fimscan.model.files import FileState, Unreadable
 from fimscan.model.in_effect import InEffect
 from fimscan.model.packages import PackageAnswer
-from fimscan.model.plans import PlanProgress
+from fimscan.model.plans import ChangePlan, PlanProgress
 from fimscan.model.texts import ContentUsage, TextChange
 from fimscan.model.witness import WitnessExtent
 
@@ -197,7 +197,8 @@ class Diff:
     differences before a filter was applied; ``None`` without a filter. ``unchanged`` is set in the history of a path of
     which no change is recorded. ``accepted`` is the number of the last acceptance in the baseline; ``None`` if the diff
     is not one from the baseline. ``shown`` names this report for ``fimscan accept --shown``, if it has
-    a name. ``plans`` says what came of plans.
+    a name. ``plans`` says what came of plans. Of a diff that is not all that waits,
+    ``planned`` has the plan of each path.
     """
 
     host: str
@@ -215,6 +216,7 @@ class Diff:
     accepted: int | None = None
     shown: str | None = None
     plans: tuple[PlanProgress, ...] = ()
+    planned: Mapping[bytes, ChangePlan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

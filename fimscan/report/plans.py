@@ -13,7 +13,7 @@ _NAMED = 3
 
 def plans_by_path(diff: Diff) -> dict[bytes, ChangePlan]:
     """The plan of each path that is as planned."""
-    return {path: item.plan for item in diff.plans for path in item.planned}
+    return {**diff.planned, **{path: item.plan for item in diff.plans for path in item.planned}}
 
 
 def planned_text(plan: ChangePlan) -> str:

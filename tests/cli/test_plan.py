@@ -76,6 +76,10 @@ def test_a_plan_from_opening_to_closing(cli: Cli) -> None:
         "passwd": None,
         "site.conf": 1,
     }
+    site_conf = str(cli.watched / "site.conf")
+    for options in (("--path", site_conf), ("--from", "1"), ("--verdict", "confirmed")):
+        part = {row["path"]: row["plan"] for row in cli.diff(*options)["changes"]}
+        assert part[site_conf] == 1, "a report of a part says so, too"
     (found,) = document["plans"]
     assert (found["as_planned"], [os.path.basename(item["path"]) for item in found["extra"]]) == (1, ["passwd"])
     assert [os.path.basename(item["item"]) for item in found["missing"]] == ["never.conf"]

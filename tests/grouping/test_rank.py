@@ -472,3 +472,37 @@ def test_alarming_facts_of_a_text_stand_out(make: Make, fact: TextFact, words: s
     rank = ranked(replace(plain, text=TextChange(facts=(fact,))))
     assert rank.stands_out and rank_words(rank)[0].startswith(words)
     assert not ranked(replace(plain, text=TextChange(facts=(replace(fact, sign=None),)))).stands_out
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "reason"),
+    [
+        (b"/usr/local/bin/ls", b"/tmp/.x/ls", RankReason.NEW_PROGRAM),
+        (b"/usr/bin/python3", b"../../var/tmp/python3", RankReason.NEW_PROGRAM),
+        (b"/etc/alternatives/editor", b"/home/eve/editor", RankReason.NEW_PROGRAM),
+        (b"/usr/bin/python3", b"python3.13", None),
+        (b"/etc/alternatives/editor", b"/usr/bin/vim.tiny", None),
+        (b"/etc/localtime", b"/home/eve/x", None),
+    ],
+)
+def test_a_command_that_leads_out_of_the_system_stands_out(
+    make: Make, path: bytes, target: bytes, reason: RankReason | None
+) -> None:
+    """A new link, and one that leads elsewhere now; links between programs of the system are ordinary."""
+    after = make.state(path, kind=FileKind.SYMLINK, link_target=target, mode=0o777, digests=())
+    old = replace(after, link_target=b"/usr/bin/true")
+    added = make.change(ChangeKind.ADDED, path, after=after)
+    turned = make.change(path=path, before=old, after=after, changed=("link_target", "mtime"))
+    for change, wanted in ((added, reason), (turned, reason and RankReason.PROGRAM_CHANGED)):
+        rank = ranked(make.finding(change, severity="high"))
+        assert rank.stands_out == (wanted is not None), (rank, wanted)
+        assert wanted is None or wanted in rank.reasons
+    package_manager = make.attribution(actors=(make.actor(Role.PLACER, **DPKG),))
+    assert not ranked(make.finding(turned, package_manager, severity="high")).stands_out
+
+
+def test_a_link_that_replaced_a_program_is_a_changed_program(make: Make) -> None:
+    """Wherever it leads."""
+    after = make.state(PROGRAM, kind=FileKind.SYMLINK, link_target=b"/usr/lib/x/y", mode=0o777, digests=())
+    change = make.change(path=PROGRAM, before=make.state(PROGRAM, mode=0o755), after=after, changed=("kind", "content"))
+    assert RankReason.PROGRAM_CHANGED in ranked(make.finding(change, severity="high")).reasons

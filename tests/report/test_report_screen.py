@@ -106,6 +106,32 @@ def test_the_first_screen_of_a_machine_that_was_broken_into(make: Make) -> None:
     assert max(map(len, written.splitlines())) <= 80
 
 
+def test_a_review_is_the_next_step_and_replaces_explain_where_there_is_no_room(make: Make) -> None:
+    """24 lines are kept: explaining is a key of the review."""
+    diff = machine(make)
+    roomy = screen_of(diff, facts(make), is_reviewed=True).splitlines()
+    assert "fimscan review  # decide, set by set" in roomy and "fimscan explain 3002  # why" in roomy
+    least = len([line for line in roomy if line])
+    narrow = screen_of(diff, facts(make), is_reviewed=True, height=least - 2).splitlines()
+    assert len(narrow) == least - 2
+    assert "fimscan review  # decide, set by set" in narrow and "fimscan explain 3002  # why" not in narrow
+
+
+def test_a_line_without_room_still_says_how_many_files_are_as_shipped(make: Make) -> None:
+    """Without audit, nobody is named, and the packages are all that tells what can be waved through."""
+    nobody = make.attribution(Verdict.UNATTRIBUTED, Reason.COVERAGE_GAP)
+    rows = [make.finding(make.change(path=b"/usr/bin/f%03d" % number, id=number + 1), nobody) for number in range(30)]
+    provenance = {
+        row.change.path: Provenance(
+            shipped=PackageClass.AS_SHIPPED if number else PackageClass.UNKNOWN, package=f"p{number % 12}"
+        )
+        for number, row in enumerate(rows)
+    }
+    written = screen_of(make.diff(*rows), Facts(provenance=provenance))
+    assert "; 29 as shipped\n" in written, written
+    assert max(map(len, written.splitlines())) <= 80
+
+
 def test_without_knowledge_of_packages_the_same_stands_out(make: Make) -> None:
     """Only the end of one line is missing."""
     assert screen_of(machine(make), facts(make)) == GOLDEN.replace("; 12 packages as shipped", "")

@@ -61,6 +61,14 @@ def progress(
     return tuple(found)
 
 
+def plans_of(database: Database, findings: Iterable[Finding]) -> dict[bytes, ChangePlan]:
+    """The plan of each path that is as planned, whatever else a report has or leaves out."""
+    with database.read() as session:
+        plans = plan_store.every(session)
+    found = ((row.change.path, first_plan(row, plans)) for row in findings if plans)
+    return {path: plan for path, plan in found if plan is not None}
+
+
 def planned_of(findings: Iterable[Finding], plan: ChangePlan, plans: Sequence[ChangePlan]) -> frozenset[bytes]:
     """The paths of the rows that are of this plan: it is the first one that they match."""
     return frozenset(row.change.path for row in findings if first_plan(row, plans) == plan)
