@@ -55,6 +55,9 @@ Packed: TypeAlias = tuple[Any, ...]
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
 _FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])
+_DIGESTS = slice(_FIRST_DIGEST, _FIRST_DIGEST + len(ALGORITHMS))
+_AFTER_DIGESTS = slice(_DIGESTS.stop, len(FIELDS))
+_KINDS = {kind.value: kind for kind in FileKind}
 _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
@@ -111,13 +114,29 @@ def pack(state: FileState) -> Packed:
 
 def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
-    values: dict[str, Any] = dict(zip(FIELDS, packed, strict=False))
-    values["kind"] = FileKind(values["kind"])
-    values["digests"] = _digests(list(map(values.pop, ALGORITHMS)))
-    values["xattrs"] = None if values["xattrs"] is None else load_xattrs(values["xattrs"])
-    prefix = values["prefix"]
-    values["prefix"] = None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1]))
-    return FileState(**values)
+    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_DIGEST]
+    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_AFTER_DIGESTS]
+    return FileState(
+        path=path,
+        kind=_KINDS[kind],
+        dev=dev,
+        inode=inode,
+        nlink=nlink,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        size=size,
+        mtime_ns=mtime_ns,
+        ctime_ns=ctime_ns,
+        digests=_digests(packed[_DIGESTS]),
+        link_target=link_target,
+        xattr_digest=xattr_digest,
+        xattrs=None if xattrs is None else load_xattrs(xattrs),
+        flags=flags,
+        prefix=None if prefix is None else Prefix(size=prefix[0], digests=_digests(prefix[1])),
+        read_start_ns=read_start_ns,
+        read_end_ns=read_end_ns,
+    )
 
 
 def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
@@ -127,4 +146,4 @@ def _in_slots(digests: Sequence[Digest]) -> tuple[bytes | None, ...]:
 
 def _digests(slots: Sequence[bytes | None]) -> tuple[Digest, ...]:
     taken = zip(ALGORITHMS, slots, strict=True)
-    return tuple(Digest(algorithm=name, value=value) for name, value in taken if value is not None)
+    return tuple([Digest(algorithm=name, value=value) for name, value in taken if value is not None])

@@ -29,6 +29,7 @@ _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 _TIMES = slice(FIELDS.index("mtime_ns") - 1, FIELDS.index("mtime_ns") + 3)
 # The positions of others after the times were made one value each.
 _XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - 1, FIELDS.index("xattrs") - 1
+_STATE = (table.c.path, *table.c[table.c.keys().index("kind") : table.c.keys().index("state_digest")])
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 
@@ -55,14 +56,9 @@ def version_of(row: sqlalchemy.Row[Any]) -> Version:
     """Convert a whole row of the table."""
     columns: Sequence[Any] = row
     number, _, path, first, end, adopted, dropped, followed, retired, *state, digest = columns
-    mtime_s, mtime_nsec, ctime_s, ctime_nsec = state[_TIMES]
-    state[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
-    # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    if state[_XATTRS] is None and state[_XATTR_DIGEST] is None:
-        state[_XATTRS] = b""
     return Version(
         id=number,
-        state=unpack((path, *state, None)),
+        state=_state_of(path, state),
         digest=digest,
         first_scan=first,
         end_scan=end,
@@ -71,6 +67,16 @@ def version_of(row: sqlalchemy.Row[Any]) -> Version:
         followed=followed,
         retired=retired,
     )
+
+
+def _state_of(path: bytes, columns: list[Any]) -> FileState:
+    """Convert the columns from ``kind`` to ``read_end_ns``."""
+    mtime_s, mtime_nsec, ctime_s, ctime_nsec = columns[_TIMES]
+    columns[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
+    # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
+    if columns[_XATTRS] is None and columns[_XATTR_DIGEST] is None:
+        columns[_XATTRS] = b""
+    return unpack((path, *columns, None))
 
 
 def as_digested(version: Version) -> FileState | None:
@@ -232,12 +238,12 @@ def sha256_in_use(session: Session, scan_id: int | None) -> Iterator[bytes]:
         yield from (digest for (digest,) in rows)
 
 
-def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id: int) -> list[Version]:
-    """Every path that these files (device, inode) had as of a scan."""
+def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id: int) -> list[FileState]:
+    """The state of these files (device, inode) as of a scan, under every path that they had."""
     wanted = set(identities)
-    found: list[Version] = []
+    found: list[FileState] = []
     for chunk in chunks(sorted(wanted)):
-        query = select(table).where(
+        query = select(*_STATE).where(
             table.c.host_id == session.host_id,
             # Separate conditions, so that the index is used; superfluous rows are filtered out below.
             table.c.dev.in_({dev for dev, _ in chunk}),
@@ -245,7 +251,8 @@ def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
-        found += [v for v in _versions(session, query) if v.state.identity in wanted]
+        states = [_state_of(path, columns) for path, *columns in session.execute(query)]
+        found += [state for state in states if state.identity in wanted]
     return found
 
 
