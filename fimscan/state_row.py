@@ -56,12 +56,14 @@ Packed: TypeAlias = tuple[Any, ...]
 
 _NUMBERS = slice(FIELDS.index("dev"), FIELDS.index("ctime_ns") + 1)
 _FIRST_DIGEST = FIELDS.index(ALGORITHMS[0])
+_DIGESTS = slice(_FIRST_DIGEST, _FIRST_DIGEST + len(ALGORITHMS))
+_AFTER_DIGESTS = slice(_DIGESTS.stop, len(FIELDS))
+_KINDS = {kind.value: kind for kind in FileKind}
 _STRINGS = slice(FIELDS.index("link_target"), FIELDS.index("xattr_digest") + 1)
 _XATTRS, _FLAGS = FIELDS.index("xattrs"), FIELDS.index("flags")
 _HEAD = b"fimscan.state/%d %b " + b"%d " * (_NUMBERS.stop - _NUMBERS.start) + b"%d:%b,%b"
 _LABELS = tuple(b"%d:%b," % (len(name), name.encode()) for name in ALGORITHMS)
 _make_state, _make_digest = maker(FileState), maker(Digest)
-_KINDS = {kind.value: kind for kind in FileKind}
 _IN_ORDER = tuple(range(len(ALGORITHMS)))
 
 
@@ -114,8 +116,8 @@ def pack(state: FileState) -> Packed:
 
 def unpack(packed: Packed) -> FileState:
     """The inverse of :func:`pack`."""
-    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns, *digests = packed[: _STRINGS.start]
-    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_STRINGS.start : len(FIELDS)]
+    path, kind, dev, inode, nlink, mode, uid, gid, size, mtime_ns, ctime_ns = packed[:_FIRST_DIGEST]
+    link_target, xattr_digest, xattrs, flags, read_start_ns, read_end_ns, prefix = packed[_AFTER_DIGESTS]
     return _make_state(
         path=path,
         kind=_KINDS[kind],
@@ -128,7 +130,7 @@ def unpack(packed: Packed) -> FileState:
         size=size,
         mtime_ns=mtime_ns,
         ctime_ns=ctime_ns,
-        digests=_digests(digests),
+        digests=_digests(packed[_DIGESTS]),
         link_target=link_target,
         xattr_digest=xattr_digest,
         xattrs=load_xattrs(xattrs) if xattrs else None if xattrs is None else (),

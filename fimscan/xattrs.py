@@ -19,7 +19,7 @@ def dump_xattrs(xattrs: Iterable[Xattr]) -> bytes:
 
 def load_xattrs(stored: bytes) -> tuple[Xattr, ...]:
     """The inverse of :func:`dump_xattrs`."""
-    return tuple(_parse(stored))
+    return tuple(_parse(stored)) if stored else ()
 
 
 def _parse(stored: bytes) -> Iterator[Xattr]:

@@ -163,7 +163,8 @@ class Case:
 
         Audit rules for directories do not cover writes through such a name.
         """
-        life, identity = self.life_of(state.identity), state.identity
+        identity = state.identity
+        life = self.life_of(identity)
         if life.reborn or identity not in self.evidence.prior:
             return None  # it came from outside: the placer answers for that
         if self.index.directories_went_outside(state.path, self.window):
@@ -189,6 +190,11 @@ def _life_of(identity: Identity, window: Window, evidence: Evidence) -> Life:
     Without a known link count the first removal is taken for the end of the file. That may lose a lead; to follow the
     wrong file would accuse somebody.
     """
+    found = evidence.index.of_file(identity)
+    if found and found[-1].event.time_ns > window.before_ns + SLACK_NS:
+        found = found[: bisect_right(found, window.before_ns + SLACK_NS, key=time_of)]
+    if not evidence.index.turns_of(identity):  # usually
+        return Life(birth=None, accesses=tuple(found), reborn=False)
     prior = evidence.prior.get(identity)
     names = prior.nlink if prior is not None else 1
     birth: FileAccess | None = None
@@ -198,11 +204,6 @@ def _life_of(identity: Identity, window: Window, evidence: Evidence) -> Life:
     reborn = False
     late: list[FileAccess] = []
     opens = LateOpens(window, evidence)
-    found = evidence.index.of_file(identity)
-    if found and found[-1].event.time_ns > window.before_ns + SLACK_NS:
-        found = found[: bisect_right(found, window.before_ns + SLACK_NS, key=time_of)]
-    if not evidence.index.turns_of(identity):
-        return Life(birth=None, accesses=tuple(found), reborn=False)
     for access in found:
         if access.action in BIRTHS:
             opened = [one for one in accesses if may_have_opened_created(one, access, evidence.index.known)]

@@ -131,7 +131,8 @@ class AccessIndex:
         return _places(access, name, self.known, self._former)
 
     def _add(self, access: FileAccess) -> None:
-        identity, path = access.identity, access.name.path
+        dev, inode, path = access.dev, access.inode, access.name.path
+        identity = None if dev is None or inode is None else (dev, inode)  # without a call, as most accesses end here
         if not access.success:
             if identity is not None:
                 self._failed[identity].append(access)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fimscan.audit.hosts import is_own_host
 from fimscan.audit.parsed_call import ParsedCall, about_process
@@ -98,33 +98,39 @@ def actor(parsed: ParsedCall, flags: tuple[str, ...], user_name: UserName | None
     event = parsed.event
     if event.node and not is_own_host(event.node):
         user_name = None
-    process = _process(parsed.process, user_name)
-    if parsed.others:
-        process = _completed(process, parsed.others, user_name)
-    pid, ppid, exe, comm, auid, login_user, uid, user, euid, session, tty, key = process
-    if pid is None:
+    if parsed.others or parsed.words:
+        process = _completed(_process(parsed.process, user_name), parsed.others, user_name)
+        title, words = (None, _execve(parsed.words)) if parsed.words else (parsed.title, None)
+        own, key = _own_fields(process, parsed.cwd, title, words)
+    else:
+        own, key = _fields_of_process(parsed.process, parsed.cwd, parsed.title, user_name)
+    if own[0] is None:
         return None
-    cwd = None if parsed.cwd is None else _cwd(parsed.cwd)
-    cmdline = _cmdline(parsed, comm, exe)
     # All fields in order, through the tuple's constructor: the Actor's own takes nearly twice as long.
-    # fmt: off
-    return tuple.__new__(Actor, (
-        pid, ppid, exe, comm, cmdline, cwd, auid, login_user, uid, user, euid, session, tty,
-        parsed.call, flags, event.time_ns, event, key,
-        None, False, None, None, None,  # role, earlier, since_ns, login, view
-    ))
-    # fmt: on
+    rest = (parsed.call, flags, event.time_ns, event, key, *_SET_LATER)
+    return tuple.__new__(Actor, own + rest)
 
 
-@lru_cache(maxsize=1024)
-def _cwd(body: bytes) -> bytes | None:
-    return text_value(fields(body).get(b"cwd"))
+_SET_LATER = (None, False, None, None, None)  # role, earlier, since_ns, login, view
+_OwnFields = tuple[Any, ...]
 
 
-def _cmdline(parsed: ParsedCall, comm: bytes | None, exe: bytes | None) -> tuple[bytes, ...] | None:
-    if parsed.words:
-        return _execve(parsed.words)
-    return None if parsed.title is None else _proctitle(parsed.title, comm, exe)
+@lru_cache(maxsize=4096)
+def _fields_of_process(
+    text: bytes, cwd: bytes | None, title: bytes | None, user_name: UserName | None
+) -> tuple[_OwnFields, str | None]:
+    """The fields that are the same in most calls of a process; cached, because parsing them takes most of the time."""
+    return _own_fields(_process(text, user_name), cwd, title, None)
+
+
+def _own_fields(
+    process: _Process, cwd: bytes | None, title: bytes | None, words: tuple[bytes, ...] | None
+) -> tuple[_OwnFields, str | None]:
+    """(the fields of an :class:`Actor` from ``pid`` to ``tty``, its key)."""
+    pid, ppid, exe, comm, auid, login_user, uid, user, euid, session, tty, key = process
+    directory = None if cwd is None else text_value(fields(cwd).get(b"cwd"))
+    cmdline = words if title is None else _proctitle(title, comm, exe)
+    return (pid, ppid, exe, comm, cmdline, directory, auid, login_user, uid, user, euid, session, tty), key
 
 
 def _is_title_of(title: bytes, comm: bytes | None, exe: bytes | None) -> bool:

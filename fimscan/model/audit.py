@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -42,6 +43,12 @@ class AuditRecord(NamedTuple):
 COMPLETE, INCOMPLETE = b"complete", b"incomplete"
 
 
+@lru_cache(maxsize=1024)
+def _beginning(kind: str) -> bytes:
+    """The beginning of a line of :attr:`AuditEvent.text`. Cached: there are few types, but many records."""
+    return b"\n%b " % kind.encode("latin-1")
+
+
 class AuditEvent(NamedTuple):
     """The records of one event that arrived, as the text in which they are stored.
 
@@ -55,8 +62,10 @@ class AuditEvent(NamedTuple):
     @classmethod
     def of(cls, event: EventId, records: Iterable[AuditRecord], *, complete: bool = True) -> AuditEvent:
         """Build an event from records."""
-        lines = [b"%b %b" % (kind.encode("latin-1"), body) for _, kind, body in records]
-        return cls(event, b"\n".join([COMPLETE if complete else INCOMPLETE, *lines]))
+        parts = [COMPLETE if complete else INCOMPLETE]
+        for _, kind, body in records:
+            parts += (_beginning(kind), body)
+        return tuple.__new__(cls, (event, b"".join(parts)))
 
     @property
     def complete(self) -> bool:

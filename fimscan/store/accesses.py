@@ -167,14 +167,17 @@ def references(session: Session, start_ns: int, end_ns: int, *, backwards: bool 
         .where(table.c.host_id == session.host_id, table.c.time_ns >= start_ns, table.c.time_ns <= end_ns)
         .order_by(*(column.desc() if backwards else column for column in order))
     )
+    new = tuple.__new__
     for row in chain.from_iterable(plain_rows(session, query, _MANY)):
-        _, _, _, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name, *rest = row
-        r_dev, r_inode, block_id, position = rest
+        # fmt: off
+        (time_ns, serial, node, item, action, dev, inode, p_dev, p_inode, name, o_dev, o_inode, old_name,
+         r_dev, r_inode, block_id, position) = row
+        # fmt: on
         # All fields in order, through the tuple's constructor: those of the classes take twice as long.
-        yield tuple.__new__(
+        yield new(
             Reference,
             (
-                tuple.__new__(EventId, row[:3]),
+                new(EventId, (time_ns, serial, node)),
                 item,
                 action,
                 (dev, inode) if inode is None or inode >= 0 else (dev, unsigned(inode)),
@@ -212,9 +215,9 @@ def load(session: Session, wanted: Iterable[Reference], *, user_name: UserName |
     """
     blocks = _Blocks(session)
     for reference in wanted:
-        text = blocks.text(reference.block_id, reference.position)
-        for access in accesses_of(AuditEvent(reference.event, text), user_name):
-            if access.item == reference.item:
+        event, item, *_, block_id, position = reference
+        for access in accesses_of(AuditEvent(event, blocks.text(block_id, position)), user_name):
+            if access.item == item:
                 yield access
 
 

@@ -25,11 +25,18 @@ _MANY = 2000
 _A_TICK = 256  # about as many paths as one tick of fimscan.attribution.clock.ReadClock
 _IN_ONE_QUERY = 500  # parameters, of the 999 that SQLite took before 3.32
 
-# Positions in the part of a row that begins after the inode: the times as two columns each, instead of one of FIELDS.
+# Positions in the columns after the inode: the times as two columns each, instead of one of FIELDS.
 _FIRST = FIELDS.index("inode") + 1
 _TIMES = slice(FIELDS.index("mtime_ns") - _FIRST, FIELDS.index("mtime_ns") - _FIRST + 4)
 # The positions of others there after the times were made one value each.
 _XATTR_DIGEST, _XATTRS = FIELDS.index("xattr_digest") - _FIRST, FIELDS.index("xattrs") - _FIRST
+_STATE = (
+    table.c.path,
+    table.c.kind,
+    plain(table.c.dev),
+    plain(table.c.inode),
+    *table.c[table.c.keys().index("inode") + 1 : table.c.keys().index("state_digest")],
+)
 _SHORT = (table.c.path, table.c.state_digest, table.c.id)
 _DEV, _INODE = itemgetter(6), itemgetter(7)  # columns of known_with_stats
 _PATH_AND_SCAN = itemgetter(2, 3)  # columns of the table
@@ -58,15 +65,10 @@ _make_version = maker(Version)
 
 def version_of(row: Sequence[Any]) -> Version:
     """Convert a whole row of the table, whose columns may be :func:`~fimscan.store.queries.plain`."""
-    number, _, path, first, end, adopted, dropped, followed, retired, kind, dev, inode, *state, digest = row
-    mtime_s, mtime_nsec, ctime_s, ctime_nsec = state[_TIMES]
-    state[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
-    # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
-    if state[_XATTRS] is None and state[_XATTR_DIGEST] is None:
-        state[_XATTRS] = b""
+    number, _, path, first, end, adopted, dropped, followed, retired, kind, dev, inode, *rest, digest = row
     return _make_version(
         id=number,
-        state=unpack((path, kind, unsigned(dev), unsigned(inode), *state, None)),
+        state=_state_of(path, kind, dev, inode, rest),
         digest=digest,
         first_scan=first,
         end_scan=end,
@@ -75,6 +77,16 @@ def version_of(row: Sequence[Any]) -> Version:
         followed=bool(followed),
         retired=bool(retired),
     )
+
+
+def _state_of(path: bytes, kind: str, dev: int, inode: int, rest: list[Any]) -> FileState:
+    """Convert the columns of a state; ``rest`` are those after the inode."""
+    mtime_s, mtime_nsec, ctime_s, ctime_nsec = rest[_TIMES]
+    rest[_TIMES] = mtime_s * _SECOND + mtime_nsec, ctime_s * _SECOND + ctime_nsec
+    # No attributes and no digest of them means that the file had none; no attributes with a digest: not recorded.
+    if rest[_XATTRS] is None and rest[_XATTR_DIGEST] is None:
+        rest[_XATTRS] = b""
+    return unpack((path, kind, unsigned(dev), unsigned(inode), *rest, None))
 
 
 def as_digested(version: Version) -> FileState | None:
@@ -236,12 +248,12 @@ def sha256_in_use(session: Session, scan_id: int | None) -> Iterator[bytes]:
         yield from (digest for (digest,) in rows)
 
 
-def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id: int) -> list[Version]:
-    """Every path that these files (device, inode) had as of a scan."""
+def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id: int) -> list[FileState]:
+    """The state of these files (device, inode) as of a scan, under every path that they had."""
     wanted = set(identities)
-    found: list[Version] = []
+    found: list[FileState] = []
     for chunk in chunks(sorted(wanted)):
-        query = select(table).where(
+        query = select(*_STATE).where(
             table.c.host_id == session.host_id,
             # Separate conditions, so that the index is used; superfluous rows are filtered out below.
             table.c.dev.in_({dev for dev, _ in chunk}),
@@ -249,7 +261,8 @@ def by_identity(session: Session, identities: Iterable[tuple[int, int]], scan_id
             table.c.first_scan <= scan_id,
             or_(table.c.end_scan.is_(None), table.c.end_scan > scan_id),
         )
-        found += [v for v in _versions(session, query) if v.state.identity in wanted]
+        states = [_state_of(path, kind, dev, inode, rest) for path, kind, dev, inode, *rest in session.execute(query)]
+        found += [state for state in states if state.identity in wanted]
     return found
 
 

@@ -162,9 +162,9 @@ class Attributor:
         if not wanted:
             return [], False
         found = [
-            version.state
+            state
             for scan_id in (self._previous.id, self._scan_id)
-            for version in files.by_identity(self._session, wanted, scan_id)
+            for state in files.by_identity(self._session, wanted, scan_id)
         ]
         return found, self._monitors_everything()
 
@@ -209,8 +209,7 @@ class Attributor:
             assert self._readings is not None, "a complete scan passes the readings"
             written = {recorded for identity in self._written for recorded in self._numbering.recorded(identity)}
             identities = written - self._changed
-            for version in files.by_identity(self._session, identities, self._scan_id):
-                state = version.state
+            for state in files.by_identity(self._session, identities, self._scan_id):
                 if is_at_or_below(state.path, unread):
                     continue
                 window = Window(
@@ -300,25 +299,24 @@ class Attributor:
         if not self._numbering.has_overlays:
             return []
         linked = {c.before.identity for c in changes if c.before is not None and c.before.nlink > 1}
-        versions = files.by_identity(self._session, linked, self._previous.id)
+        states = files.by_identity(self._session, linked, self._previous.id)
         changed = {c.before.path for c in changes if c.before is not None}
-        return [version.state for version in versions if version.state.path not in changed]
+        return [state for state in states if state.path not in changed]
 
     def _names(self, changes: Sequence[Change]) -> dict[tuple[int, int], int]:
         """Count the known names of each file with hard links, at the scan that knows more of them."""
         linked = {s.identity for c in changes for s in (c.before, c.after) if s is not None and s.nlink > 1}
         counts: dict[tuple[int, int], int] = {}
         for scan_id in (self._previous.id, self._scan_id):
-            versions = files.by_identity(self._session, linked, scan_id)
-            here = Counter(version.state.identity for version in versions)
+            here = Counter(state.identity for state in files.by_identity(self._session, linked, scan_id))
             counts = {identity: max(here[identity], counts.get(identity, 0)) for identity in linked}
         return counts
 
     def _prior(self, changes: Sequence[Change]) -> dict[tuple[int, int], FileState]:
         """Load the state of each changed file at the previous scan, under any name."""
         wanted = {change.after.identity for change in changes if change.after is not None}
-        versions = files.by_identity(self._session, wanted, self._previous.id)
-        return {version.state.identity: version.state for version in versions}
+        states = files.by_identity(self._session, wanted, self._previous.id)
+        return {state.identity: state for state in states}
 
 
 def _base(name: bytes) -> bytes:

@@ -34,14 +34,14 @@ def look_requests(
     identified = {i for a in done for i in (a.identity, a.replaced) if i is not None}
     identified |= {name.parent for name in names if name.parent is not None}
     identities = {one for identity in identified for one in numbering.recorded(identity)}
-    versions = files.by_identity(session, identities, scan_id)
+    states = files.by_identity(session, identities, scan_id)
     by_identity: dict[tuple[int, int], list[bytes]] = {}
-    for version in versions:
-        by_identity.setdefault(version.state.identity, []).append(version.state.path)
+    for state in states:
+        by_identity.setdefault(state.identity, []).append(state.path)
     above = {parent(name.path) for name in names if name.path is not None}
-    named = files.at_paths(session, above, scan_id).values()
+    named = [version.state for version in files.at_paths(session, above, scan_id).values()]
     known = attribution.KnownDirectories.of(
-        (v.state.path, v.state.identity) for v in (*versions, *named) if v.state.kind is FileKind.DIRECTORY
+        (state.path, state.identity) for state in (*states, *named) if state.kind is FileKind.DIRECTORY
     )
     for access in done:
         below = access.action in _OF_DIRECTORIES or (access.action is Action.RENAME and access.is_directory)
@@ -65,9 +65,7 @@ def concerned(
     wanted = {(dev, inode) for dev, inode in identified if dev is not None and inode is not None}
     identities = {one for identity in wanted for one in numbering.recorded(identity)}
     known: set[tuple[int | None, int | None]] = {
-        one
-        for version in files.by_identity(session, identities, scan_id)
-        for one in numbering.audited(version.state.identity)
+        one for state in files.by_identity(session, identities, scan_id) for one in numbering.audited(state.identity)
     }
     return [
         reference

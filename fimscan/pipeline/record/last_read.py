@@ -269,8 +269,8 @@ def identities_read_before(session: Session, scan_id: int, changes: Iterable[Cha
         for c in changes
         if c.after is not None and (c.before is None or c.before.identity != c.after.identity)
     }
-    versions = files.by_identity(session, moved, scan_id)
-    return {version.state.identity for version in versions if version.state.kind is FileKind.FILE}
+    states = files.by_identity(session, moved, scan_id)
+    return {state.identity for state in states if state.kind is FileKind.FILE}
 
 
 def _failed(session: Session, scan_id: int) -> list[Unreadable]:
