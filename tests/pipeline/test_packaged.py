@@ -113,7 +113,10 @@ def test_an_upgrade_is_waved_through_and_one_byte_is_not(machine: Machine) -> No
     first = grouping.standing_out[0]
     assert [row.finding.change.path for row in grouping.standing_out] == [machine.path("/usr/share/p07/data")]
     assert first.rank.reasons[0] == "not-as-shipped"
-    assert first.finding.package is not None and first.finding.package.loud == (PackageFact.MANAGER_WROTE_OTHER,)
+    assert first.finding.package is not None
+    # On a slow machine, more than the slack of dpkg's log has passed since the installation.
+    late = {PackageFact.NOT_BEING_INSTALLED} & {*first.finding.package.loud}
+    assert {*first.finding.package.loud} - late == {PackageFact.MANAGER_WROTE_OTHER}
 
 
 def test_what_a_maintainer_script_made_is_called_so(machine: Machine) -> None:
