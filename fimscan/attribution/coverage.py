@@ -43,6 +43,9 @@ BEYOND_RULES = frozenset(
 )
 
 
+_COMPLETE = Coverage(complete=True)
+
+
 class Need(NamedTuple):
     """Which system calls must have been watched: perm=w ones, perm=a ones (``auditctl(8)``)."""
 
@@ -128,7 +131,7 @@ class CoverageMap:
         if (reason := self._unauditable(path)) is not None:
             gaps.append(make_gap(window.after_ns, window.before_ns, reason))
         clipped = clip_gaps(gaps, window) if gaps else ()
-        return Coverage(complete=not clipped, gaps=clipped)
+        return Coverage(complete=False, gaps=clipped) if clipped else _COMPLETE
 
     def watched(self, path: bytes, window: Window, need: Need) -> bool | None:
         """Whether a rule covered ``path`` at any observation around the window; ``None`` if all of them failed."""
