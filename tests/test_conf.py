@@ -123,8 +123,10 @@ def test_a_cron_expression_runs_on_the_day_that_it_names() -> None:
     """0 3 * * 0 is Sunday."""
     from datetime import UTC, datetime
 
-    fire = trigger_of("0 3 * * 0").get_next_fire_time(None, datetime(2026, 11, 23, tzinfo=UTC))
-    assert fire.strftime("%A") == "Sunday"
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    fire = trigger_of("0 3 * * 0").get_next_fire_time(None, now)
+    assert fire is not None and fire.astimezone().strftime("%A") == "Sunday"
+    assert trigger_of("0 3 31 2 *").get_next_fire_time(None, now) is None
 
 
 def test_intervals() -> None:

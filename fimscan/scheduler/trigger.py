@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from apscheduler.triggers.base import BaseTrigger
 
-from fimscan.timing import Timetable, parse_timetable
+from fimscan.timing import NeverFiresError, Timetable, parse_timetable
 
 
 class Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
@@ -39,6 +39,16 @@ class Trigger(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
         return datetime.fromtimestamp(found, UTC)
 
 
-def trigger_of(text: str) -> Trigger:
-    """Convert a cron expression or an interval of the configuration."""
-    return Trigger(parse_timetable(text))
+class Never(BaseTrigger):  # type: ignore[misc]  # APScheduler ships no types
+    """Never fires."""
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> None:
+        """Return ``None``, which is APScheduler's word for it."""
+
+
+def trigger_of(text: str) -> Trigger | Never:
+    """Convert a cron expression or an interval. A configuration has none that never fires."""
+    try:
+        return Trigger(parse_timetable(text))
+    except NeverFiresError:
+        return Never()

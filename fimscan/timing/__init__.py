@@ -5,7 +5,7 @@ timetable  a cron expression or an interval: the next occurrence, and those that
 zones      whether the system knows the time zone that it is told to use
 """
 
-from fimscan.timing.cron import Cron, parse_cron
+from fimscan.timing.cron import Cron, NeverFiresError, parse_cron
 from fimscan.timing.timetable import (
     Interval,
     Missed,
@@ -21,6 +21,7 @@ __all__ = [
     "Cron",
     "Interval",
     "Missed",
+    "NeverFiresError",
     "Timetable",
     "host_share",
     "interval_seconds",

@@ -48,6 +48,10 @@ _ONE_DAY = timedelta(days=1)
 _MOST_DAYS = 41 * 366
 
 
+class NeverFiresError(ValueError):
+    """A cron expression names no time that ever comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Field:
     name: str
@@ -139,7 +143,8 @@ def parse_cron(text: str) -> Cron:
     """Parse a cron expression.
 
     Raises:
-        ValueError: it is none, or it never fires.
+        ValueError: it is none.
+        NeverFiresError: it names a day that no month has.
     """
     text = text.strip()
     if text == "@reboot":
@@ -161,7 +166,7 @@ def parse_cron(text: str) -> Cron:
         is_fixed=not (parts[0].startswith("*") or parts[1].startswith("*")),
     )
     if made.both_days and not any(min(days) <= monthrange(_LEAP_YEAR, month)[1] for month in months):
-        raise ValueError(
+        raise NeverFiresError(
             f"it never fires: there is no day {min(days)} in month {' or '.join(map(str, sorted(months)))}"
         )
     return made
