@@ -95,7 +95,7 @@ def test_make_install_below_destdir_and_uninstall(tmp_path: Path, form: str) -> 
     unit = (root / "usr/local/lib/systemd/system/fimscan.service").read_text()
     check_units(unit, (root / "etc/cron.d/fimscan").read_text(), "/usr/local/bin/fimscan")
     timer = (root / "usr/local/lib/systemd/system/fimscan-scan.timer").read_text()
-    assert timer.startswith("# systemd timer. Enable it: systemctl enable --now fimscan-scan.timer.\n")
+    assert timer.startswith("# systemd timer. Enable it: systemctl enable --now fimscan-scan.timer\n")
     for page in (ROOT / "docs/man").iterdir():
         assert (root / f"usr/local/share/man/man{page.suffix[1:]}" / page.name).read_text() == page.read_text()
     for file, word in (
