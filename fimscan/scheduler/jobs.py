@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from fimscan.config import Config
 from fimscan.model import MissedCause, MissedRuns
@@ -81,8 +80,3 @@ def store_missed(database: Database, job: Job, found: Missed, cause: MissedCause
     with database.begin() as session:
         missed_runs.add(session, record)
     return record
-
-
-def local_text(seconds: float) -> str:
-    """Return a time as the host's clock shows it, with the name of its zone."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")

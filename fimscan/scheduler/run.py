@@ -27,14 +27,13 @@ from fimscan.scheduler.jobs import (
     host_identity,
     jobs_of,
     last_done,
-    local_text,
     missed_occurrences,
     store_missed,
 )
 from fimscan.scheduler.service import ServiceManager
 from fimscan.scheduler.trigger import Trigger
 from fimscan.store.database import Database
-from fimscan.timing import missed
+from fimscan.timing import local_text, missed
 
 _IDLE_SECONDS = 1.0
 _LIVE_SECONDS = 0.25

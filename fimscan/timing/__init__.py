@@ -15,7 +15,7 @@ from fimscan.timing.timetable import (
     missed,
     parse_timetable,
 )
-from fimscan.timing.zones import zone_problem
+from fimscan.timing.zones import local_text, zone_problem
 
 __all__ = [
     "Cron",
@@ -25,6 +25,7 @@ __all__ = [
     "Timetable",
     "host_share",
     "interval_seconds",
+    "local_text",
     "missed",
     "parse_cron",
     "parse_timetable",

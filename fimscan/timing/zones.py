@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 _DIRECTORIES = ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo")
 _NAME = r"(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)"
@@ -68,3 +69,8 @@ def _is_compiled(path: str) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def local_text(seconds: float) -> str:
+    """Return a time as the host's clock shows it, with the name of its zone."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")

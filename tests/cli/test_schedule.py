@@ -133,6 +133,7 @@ def test_what_was_missed_is_recorded_and_made_up_for(cli: Cli) -> None:
     with database.read() as session:
         (stored,) = missed_runs.latest(session, 10)
     assert (stored.job, stored.cause, stored.count) == ("scan", MissedCause.DOWN, 2)
+    assert "missed scans" in (said := cli("doctor").stdout) and "2 scans in the last seven days" in said
     assert "missed runs" not in cli("verify", "--db").stdout
     with database.begin() as session:
         session.execute(schema.missed_run.update().values(runs=1))
